@@ -1,0 +1,152 @@
+"""Files under names and digests: what stages hand to each other, written whole or not at all, read only if unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import RefitError
+
+BATCHES = Path("data/batches")
+SNAPSHOT = Path("data/snapshot.json")
+VALIDATED = Path("data/validated.json")
+VALIDATION = Path("data/validation")
+QUARANTINE = Path("data/quarantine")
+RELEASED = Path("released.json")
+FEATURES = Path("data/features")
+TABLE = FEATURES / "table.parquet"
+FEATURE_SET = FEATURES / "features.json"
+PROFILE = FEATURES / "profile.json"
+CANDIDATE = Path("models/candidate")
+TRAINING = Path("models/training.json")
+COMPARAND = Path("comparand.json")
+RECEIPT = Path("models/receipt.json")
+REPORTS = Path("reports")
+EVALUATION = REPORTS / "evaluation.json"
+METRICS = REPORTS / "metrics.json"
+DECISION = REPORTS / "decision.json"
+MODEL_CARD = REPORTS / "model_card.html"
+DATA_DOCS = REPORTS / "data_docs"
+STATE = Path(".refit")
+RUN = Path("run.yaml")
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file by relative path, digest and row count: what crosses a stage boundary in place of a frame."""
+
+    path: str
+    sha256: str
+    rows: int
+
+    def resolve(self, root: Path) -> Path:
+        """The file's path under `root`.
+
+        Raises:
+            RefitError: the file is gone, or its bytes are not those that were recorded.
+        """
+        path = root / self.path
+        if not path.is_file():
+            raise RefitError(f"{self.path} is gone; `dvc checkout` brings it back from DVC's cache")
+        if (found := sha256(path)) != self.sha256:
+            raise RefitError(
+                f"{self.path} has changed: recorded {self.sha256[:12]}, found {found[:12]}; delete it and `dvc checkout`"
+            )
+        return path
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Hex digest of a JSON-like value, whatever the order of its keys.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A scratch path beside `path` that takes its name when the block ends well, and vanishes when it does not.
+
+    Raises:
+        RefitError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {path.parent}") from None
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.chmod(0o644)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON: sorted keys, UTF-8, no NaN, whole or not at all."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = asdict(value)
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    with atomic(path) as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        RefitError: it is missing or torn, with what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RefitError(f"{path} does not exist yet; `refit run` makes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+
+
+def write_manifest(folder: Path) -> dict[str, str]:
+    """Record the sha256 of every file of `folder` in its `manifest.json`; returns it."""
+    files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    files.pop("manifest.json", None)
+    write_json(folder / "manifest.json", files)
+    return files
+
+
+def check_manifest(folder: Path) -> Mapping[str, str]:
+    """The manifest of `folder`, once every file in it is shown to be the one recorded, and none is missing or added.
+
+    Raises:
+        RefitError: naming the first file that differs.
+    """
+    manifest: dict[str, str] = read_json(folder / "manifest.json")
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
+    if surplus := sorted(found - set(manifest)):
+        raise RefitError(f"{folder / surplus[0]} is not in its manifest; refusing to read the folder")
+    for name, recorded in manifest.items():
+        if name not in found or sha256(folder / name) != recorded:
+            raise RefitError(f"{folder / name} is missing or differs from its manifest; restore the folder")
+    return manifest
