@@ -1,0 +1,115 @@
+"""One run at a time in one working tree: a lock that the kernel frees when its owner dies, whatever kills it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.artifacts import STATE
+from tasks.errors import RefitError
+
+TOKEN_VARIABLE = "REFIT_LOCK_TOKEN"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds the lock, and what a child that shows the token may do in the owner's name."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
+    token: str
+    may_promote: bool = False
+    trigger: str = "manual"
+    flow_run: str | None = None
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on {self.host} (`{self.command}`, since {self.since})"
+
+
+@contextmanager
+def project_lock(
+    project: Path,
+    *,
+    may_promote: bool = False,
+    trigger: str = "manual",
+    flow_run: str | None = None,
+    wait_seconds: float = 0,
+) -> Iterator[Owner]:
+    """Hold the project's lock; a child of the holder that shows its token goes in with it.
+
+    Raises:
+        RefitError: another process holds it; the message names that process.
+    """
+    if (owner := inherited(project)) is not None:
+        yield owner
+        return
+    path = project / STATE / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {project}") from None
+    try:
+        _acquire(descriptor, path, time.monotonic() + wait_seconds)
+        owner = Owner(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            token=secrets.token_hex(16),
+            may_promote=may_promote,
+            trigger=trigger,
+            flow_run=flow_run,
+        )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
+        os.environ[TOKEN_VARIABLE] = owner.token
+        try:
+            yield owner
+        finally:
+            os.environ.pop(TOKEN_VARIABLE, None)
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)  # closing frees the flock
+
+
+def inherited(project: Path) -> Owner | None:
+    """The lock's owner, if this process was started by it: it shows the same token."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    owner = holder(project)
+    return owner if token and owner and secrets.compare_digest(owner.token, token) else None
+
+
+def holder(project: Path) -> Owner | None:
+    """Who wrote the lock file last and has not let go of it, as far as the file tells."""
+    try:
+        return Owner(**json.loads((project / STATE / "lock").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _acquire(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                owner = holder(path.parent.parent)
+                raise RefitError(
+                    f"{path} is held by {owner or 'a process that is just starting'}; "
+                    "wait for it to end, or give --wait SECONDS"
+                ) from None
+            time.sleep(0.2)

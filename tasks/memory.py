@@ -1,0 +1,194 @@
+"""DVC as the memory of stages: run one, or learn that nothing changed; the only file that imports dvc."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import yaml
+
+from tasks.artifacts import STATE
+from tasks.errors import RefitError, UserError
+from tasks.params import STAGES
+
+Outcome = Literal["executed", "restored", "unchanged"]
+
+
+def run_stage(project: Path, stage: str, function: Callable[[], None], *, force: bool = False) -> Outcome:
+    """Run a stage through DVC's own machinery, calling `function` in this process where DVC would start a shell.
+
+    Everything else stays DVC's: the check for changes, the clean-up of outputs, the run-cache, the lock file. Where DVC
+    has no such seam any more, it runs the stage's command in a subprocess, with the same result; a restored stage is
+    then called executed too, since nobody can tell.
+
+    Raises:
+        RefitError: what the stage raised; an input that changed while the stage ran; DVC's own refusal.
+    """
+    called: list[bool] = []
+
+    def in_process(dvc_stage: Any, dry: bool = False, run_env: Any = None) -> None:
+        called.append(True)
+        before = _inputs(dvc_stage)
+        function()
+        after = _inputs(dvc_stage)
+        if changed := sorted(name for name in before if before[name] != after.get(name)):
+            raise RefitError(f"{changed[0]} changed while stage {stage} ran; its result is not kept: run again")
+
+    with _repository(project) as repo, _seam(in_process) as in_this_process:
+        try:
+            ran = repo.reproduce(_target(project, stage), single_item=True, force=force)
+        except Exception as error:
+            raise _unwrapped(error, stage) from error
+    if not ran:
+        return "unchanged"
+    return "executed" if called or not in_this_process else "restored"
+
+
+def stale(project: Path) -> dict[str, list[str]]:
+    """The stages that would run now, each with its reasons in words."""
+    found: dict[str, list[str]] = {}
+    with _repository(project) as repo:
+        for stage in STAGES:
+            status = repo.status(targets=[_target(project, stage)])
+            if reasons := [reason for entries in status.values() for entry in entries for reason in _in_words(entry)]:
+                found[stage] = reasons
+    return found
+
+
+def initialise(project: Path) -> None:
+    """Make the project a DVC repository of its own, unless it lies in one; keeps no analytics, copies by reflink."""
+    if not _root(project):
+        from dvc.repo import Repo
+
+        in_git = subprocess.run(
+            ["git", "-C", str(project), "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False
+        )
+        Repo.init(str(project), no_scm=in_git.returncode != 0, subdir=in_git.returncode == 0).close()
+        (project / ".dvc/config").write_text(
+            "[core]\n    analytics = false\n"
+            + ("    no_scm = true\n" if in_git.returncode != 0 else "")
+            + "[cache]\n    type = \"reflink,copy\"\n"
+        )
+
+
+def mend(project: Path) -> list[str]:
+    """Clear away what a killed run left in DVC's own files, and say what; the caller holds the project's lock.
+
+    A torn `dvc.lock` is set aside (the run-cache brings the stages back); a torn or stale `rwlock` is removed.
+    """
+    done: list[str] = []
+    lock_file = project / "dvc.lock"
+    if lock_file.is_file() and not _is_yaml_mapping(lock_file):
+        kept = project / STATE / f"dvc.lock.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock_file.replace(kept)
+        done.append(f"dvc.lock was torn: set aside as {kept.relative_to(project)}; stages come back from the run-cache")
+    root = _root(project)
+    rwlock = root / ".dvc/tmp/rwlock" if root else None
+    if rwlock and rwlock.is_file() and not _rwlock_is_sound(rwlock):
+        rwlock.unlink()
+        done.append(f"{rwlock.relative_to(root or project)} was torn or held by a process that is gone: removed")
+    return done
+
+
+@contextmanager
+def _repository(project: Path) -> Iterator[Any]:
+    if not _root(project):
+        raise UserError(f"{project} is not a DVC repository; `refit init {project}` makes it one")
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # only holds once dvc is imported
+    try:
+        repo = Repo(str(project), _wait_for_lock=True)
+    except DvcException as error:
+        raise RefitError(f"DVC cannot open {project}: {_one_line(error)}") from error
+    try:
+        yield repo
+    finally:
+        repo.close()
+
+
+@contextmanager
+def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
+    """Swap DVC's shell call for `replacement`; yields False, and swaps nothing, where DVC has no such call."""
+    import dvc.stage.run as seam
+
+    original = getattr(seam, "cmd_run", None)
+    if original is None:
+        yield False
+        return
+    seam.cmd_run = replacement
+    try:
+        yield True
+    finally:
+        seam.cmd_run = original
+
+
+def _target(project: Path, stage: str) -> str:
+    return f"{project.resolve() / 'dvc.yaml'}:{stage}"
+
+
+def _root(project: Path) -> Path | None:
+    return next((p for p in (project.resolve(), *project.resolve().parents) if (p / ".dvc").is_dir()), None)
+
+
+def _inputs(dvc_stage: Any) -> dict[str, str]:
+    return {str(dep): str(dep.get_hash()) for dep in dvc_stage.deps}
+
+
+def _unwrapped(error: Exception, stage: str) -> RefitError:
+    """The stage's own error out of DVC's wrapping, or DVC's, in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RefitError):
+            return cause
+        last, cause = cause, cause.__cause__
+    if type(last).__module__.startswith("dvc"):
+        return RefitError(f"stage {stage}: DVC says: {_one_line(last)}")
+    return RefitError(f"stage {stage} failed: {type(last).__name__}: {_one_line(last)}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _in_words(entry: Any) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+        return
+    for kind, files in entry.items():
+        for name, state in files.items():
+            details = ", ".join(map(str, state)) if isinstance(state, dict) else state
+            yield f"{kind.replace('changed deps', 'input').replace('changed outs', 'output')} {name}: {details}"
+
+
+def _is_yaml_mapping(path: Path) -> bool:
+    try:
+        return isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False
+
+
+def _rwlock_is_sound(path: Path) -> bool:
+    """Whether every entry belongs to a process that still runs the command it was made by."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = [*content.get("write", {}).values(), *(e for es in content.get("read", {}).values() for e in es)]
+        return all(not entry or _runs(entry["pid"], entry["cmd"]) for entry in entries)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return False
+
+
+def _runs(pid: int, command: str) -> bool:
+    try:
+        return command.split(" ", 1)[-1] in " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
