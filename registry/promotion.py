@@ -1,0 +1,264 @@
+"""The gate: decides from evidence alone whether a candidate takes charge, says why, and refuses whatever it cannot show.
+
+Nothing here opens a file, reads a clock or knows of MLflow. A model is promoted only if every check passes, and a number
+that is missing or not finite is a failed check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from registry.comparison import Estimate, Metric
+
+__all__ = ["Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "decide"]
+
+Mode = Literal["non_inferiority", "superiority"]
+_WORDS = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "calibration_error": "calibration error",
+    "latency_ms": "latency in ms",
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the project demands of a model before it may take charge (`evaluate.gate` in the params)."""
+
+    mode: Mode = "non_inferiority"
+    metric: Metric = "roc_auc"
+    alpha: float = 0.05
+    max_loss: float = 0.005
+    min_gain: float = 0.0
+    min_gain_over_baseline: float = 0.01
+    min_rows: int = 2000
+    cluster: str = "day"
+    min_clusters: int = 20
+    floors: Mapping[str, float] = field(default_factory=dict)
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A registered model that the candidate was compared with on the same rows; `gain` is positive where ours is better."""
+
+    version: str
+    digest: str
+    seen_until: datetime | None
+    gain: Estimate
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the gate may know of a candidate: counts, its metrics, and its gains over the others on the same rows."""
+
+    candidate: str  # its canonical digest
+    seen_until: datetime | None  # nothing at or after this was used to make the candidate
+    test_start: datetime
+    rows: int
+    positive: int
+    clusters: float  # effective count of the clusters that the gains were computed with
+    metrics: Mapping[str, float]
+    over_baseline: Estimate | None
+    champion: Opponent | None = None
+    anchor: Opponent | None = None
+    looks: int = 0  # how often other candidates were judged on this very test window
+
+
+@dataclass(frozen=True)
+class Check:
+    """One demand, whether it was met, and the sentence that says so."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A gain with its one-sided bounds, beside what it has to exceed."""
+
+    against: str
+    version: str | None
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    must_exceed: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict: `reasons` are what it rests on, `notes` what a reader should know besides."""
+
+    promote: bool
+    mode: Mode
+    metric: Metric
+    confidence: float
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    checks: tuple[Check, ...]
+    compared: tuple[Compared, ...]
+
+    @property
+    def difference(self) -> Compared | None:
+        """The comparison that the decision turns on: with the champion, or with the baseline where nobody is in charge."""
+        by_name = {compared.against: compared for compared in self.compared}
+        return by_name.get("champion") or by_name.get("baseline")
+
+
+def decide(evidence: Evidence, policy: Policy) -> Decision:
+    """Promote if every check passes; otherwise refuse, with the sentence of each check that failed.
+
+    >>> from datetime import datetime
+    >>> first = Evidence("c0ffee", datetime(2013, 12, 1), datetime(2013, 12, 1), 27000, 5400, 31.0,
+    ...                  {"roc_auc": 0.724}, over_baseline=Estimate(0.224, 0.01, 31.0))
+    >>> decide(first, Policy()).promote
+    True
+    >>> decide(first, Policy(min_rows=50_000)).reasons
+    ('27,000 test rows, the gate needs 50,000',)
+    """
+    compared = tuple(_comparisons(evidence, policy))
+    checks = (*_conditions(evidence, policy), *_limits(evidence, policy), *_verdicts(evidence, policy, compared))
+    failed = tuple(check.sentence for check in checks if not check.passed)
+    shown = tuple(check.sentence for check in checks if check.name.startswith(("gain", "floor", "ceiling")))
+    return Decision(
+        promote=not failed,
+        mode=policy.mode,
+        metric=policy.metric,
+        confidence=1 - policy.alpha,
+        reasons=failed or shown,
+        notes=tuple(_notes(evidence, policy)),
+        checks=checks,
+        compared=compared,
+    )
+
+
+def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """What must hold before any number means anything."""
+    yield Check(
+        "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
+    )
+    negative = evidence.rows - evidence.positive
+    yield Check(
+        "classes",
+        evidence.positive > 0 and negative > 0,
+        f"the test window holds {evidence.positive:,} positive and {negative:,} negative rows; both are needed",
+    )
+    yield _clusters(evidence, policy)
+    yield _unseen("the candidate", evidence.seen_until, evidence.test_start)
+    if evidence.champion:
+        yield _unseen(_named("champion", evidence.champion), evidence.champion.seen_until, evidence.test_start)
+        yield Check(
+            "different",
+            evidence.champion.digest != evidence.candidate,
+            f"the candidate {'differs from' if evidence.champion.digest != evidence.candidate else 'is identical to'} "
+            f"{_named('champion', evidence.champion)}",
+        )
+    if evidence.anchor and policy.mode == "non_inferiority":
+        yield _unseen(_named("anchor", evidence.anchor), evidence.anchor.seen_until, evidence.test_start)
+    value = evidence.metrics.get(policy.metric, math.nan)
+    yield Check(
+        "finite", _finite(value), f"the candidate's {_WORDS[policy.metric]} on the test window is {_number(value)}"
+    )
+
+
+def _clusters(evidence: Evidence, policy: Policy) -> Check:
+    if policy.cluster == "row":
+        return Check(
+            "clusters", evidence.clusters >= policy.min_clusters, "rows are taken as independent: cluster is `row`"
+        )
+    return Check(
+        "clusters",
+        evidence.clusters >= policy.min_clusters,
+        f"{evidence.clusters:.1f} clusters by {policy.cluster} (counted by size), the gate needs {policy.min_clusters}; "
+        "a longer test window has more",
+    )
+
+
+def _unseen(who: str, seen_until: datetime | None, test_start: datetime) -> Check:
+    if seen_until is None:
+        return Check(
+            "unseen", False, f"it is not recorded until when {who} has seen data, so the test may be no test of it"
+        )
+    passed = seen_until <= test_start
+    verb = "has not seen" if passed else "has already seen"
+    when = f"its data end at {seen_until:%Y-%m-%d %H:%M}, the test starts at {test_start:%Y-%m-%d %H:%M}"
+    return Check("unseen", passed, f"{who} {verb} the test window: {when}")
+
+
+def _limits(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """Floors and ceilings: absolute demands on the candidate's own metrics."""
+    for kind, limits in (("floor", policy.floors), ("ceiling", policy.ceilings)):
+        for metric, limit in sorted(limits.items()):
+            value = evidence.metrics.get(metric, math.nan)
+            passed = _finite(value) and (value >= limit if kind == "floor" else value <= limit)
+            bound = "at least" if kind == "floor" else "at most"
+            sentence = f"{_WORDS.get(metric, metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
+            yield Check(f"{kind}: {metric}", passed, sentence)
+
+
+def _comparisons(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
+    if evidence.champion:
+        needed = policy.min_gain if policy.mode == "superiority" else -policy.max_loss
+        yield _compare("champion", evidence.champion.version, evidence.champion.gain, needed, policy)
+    if evidence.anchor and policy.mode == "non_inferiority":
+        yield _compare("anchor", evidence.anchor.version, evidence.anchor.gain, -policy.max_loss, policy)
+    unmeasured = Estimate(math.nan, math.nan, 0.0)
+    yield _compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline, policy)
+
+
+def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: Policy) -> Compared:
+    if not gain.finite:
+        return Compared(against, version, None, None, None, needed, False)
+    lower, upper = gain.lower(policy.alpha), gain.upper(policy.alpha)
+    return Compared(against, version, gain.value, lower, upper, needed, lower > needed)
+
+
+def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]) -> Iterator[Check]:
+    word, sure = _WORDS[policy.metric], f"{1 - policy.alpha:.0%}"
+    for each in compared:
+        who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
+        name = f"gain over {each.against}"
+        if each.estimate is None or each.lower is None:
+            yield Check(name, False, f"the gain in {word} over {who} could not be measured")
+            continue
+        yield Check(
+            name,
+            each.passed,
+            f"gain in {word} over {who} is {each.estimate:+.4f}, with {sure} confidence above {each.lower:+.4f}; "
+            f"{'it had to be' if each.passed else 'it must be'} above {each.must_exceed:+.4f}",
+        )
+
+
+def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
+    if not evidence.champion:
+        yield "nobody is in charge yet: the candidate had to beat the naive baseline"
+    if policy.cluster == "row":
+        yield "rows are taken as independent because evaluate.gate.cluster is `row`; if they are not, the bounds are too narrow"
+    if evidence.looks:
+        times = "once" if evidence.looks == 1 else f"{evidence.looks} times"
+        yield (
+            f"this test window has judged other candidates {times} before: the chance of a wrong promotion in all of them "
+            f"together is up to {min(1.0, (evidence.looks + 1) * policy.alpha):.0%}"
+        )
+
+
+def _named(role: str, opponent: Opponent) -> str:
+    return f"the {role} (version {opponent.version})"
+
+
+def _finite(value: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if _finite(value) else "not a number"

@@ -1,0 +1,129 @@
+"""The paired comparison is exact against brute force, and its error rates are what it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from registry.comparison import HIGHER_IS_BETTER, Clusters, Estimate, Metric, Sample, gain, leave_out, single
+
+REFERENCE: dict[str, Callable[..., Any]] = {
+    "roc_auc": reference.roc_auc_score,
+    "average_precision": reference.average_precision_score,
+    "log_loss": reference.log_loss,
+    "brier": reference.brier_score_loss,
+}
+METRICS: list[Metric] = ["roc_auc", "average_precision", "log_loss", "brier"]
+
+
+def rows(seed: int, count: int = 400, clusters: int = 9, decimals: int = 2) -> tuple[Sample, np.ndarray, np.ndarray]:
+    """Rows with many tied scores, in clusters of unequal size and shuffled order."""
+    random = np.random.default_rng(seed)
+    truth = random.random(count)
+    labels = (random.random(count) < truth).astype(np.int64)
+    keys = np.minimum(random.geometric(0.25, count), clusters)
+    scores = [np.clip(truth + random.normal(0, s, count), 0.01, 0.99).round(decimals) for s in (0.2, 0.3)]
+    return Sample(labels, Clusters.of(keys)), scores[0], scores[1]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("seed", range(5))
+def test_every_value_left_out_equals_the_metric_computed_anew_without_that_cluster(metric: Metric, seed: int) -> None:
+    sample, scores, _ = rows(seed)
+    left = leave_out(metric, sample, scores)
+    assert left.value == pytest.approx(REFERENCE[metric](sample.labels, scores), abs=1e-12)
+    for cluster in range(sample.clusters.count):
+        kept = sample.clusters.codes != cluster
+        assert left.without[cluster] == pytest.approx(REFERENCE[metric](sample.labels[kept], scores[kept]), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_standard_error_is_the_textbook_jackknife_of_the_paired_difference(metric: Metric) -> None:
+    sample, ours, theirs = rows(7)
+    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    score = REFERENCE[metric]
+
+    def difference(kept: np.ndarray) -> float:
+        return sign * float(score(sample.labels[kept], ours[kept]) - score(sample.labels[kept], theirs[kept]))
+
+    count = sample.clusters.count
+    full = difference(np.full(len(ours), True))
+    without = np.array([difference(sample.clusters.codes != cluster) for cluster in range(count)])
+    found = gain(metric, sample, ours, theirs)
+    assert found.value == pytest.approx(full, abs=1e-12)
+    assert found.standard_error == pytest.approx(
+        math.sqrt((count - 1) / count * ((without - full) ** 2).sum()), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_gain_is_positive_when_the_candidate_is_better_whatever_the_metric(metric: Metric) -> None:
+    sample, better, worse = rows(3, count=4000)
+    assert gain(metric, sample, better, worse).value > 0
+    assert gain(metric, sample, worse, better).value == -gain(metric, sample, better, worse).value
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_equal_scores_differ_by_exactly_nothing(metric: Metric) -> None:
+    sample, scores, _ = rows(4)
+    assert gain(metric, sample, scores, scores) == Estimate(0.0, 0.0, sample.clusters.effective)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_order_of_rows_changes_nothing_but_the_last_bits(metric: Metric) -> None:
+    sample, ours, theirs = rows(5)
+    order = np.random.default_rng(0).permutation(len(ours))
+    shuffled = Sample(sample.labels[order], Clusters(sample.clusters.codes[order], sample.clusters.count))
+    one, other = gain(metric, sample, ours, theirs), gain(metric, shuffled, ours[order], theirs[order])
+    assert (one.value, one.standard_error) == pytest.approx((other.value, other.standard_error), abs=1e-13)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_cannot_be_measured_is_not_finite_and_raises_nothing(metric: Metric) -> None:
+    sample, scores, _ = rows(6)
+    broken = scores.copy()
+    broken[3] = np.nan
+    assert not single(metric, sample, broken).finite
+    alone = Sample(sample.labels, Clusters.of(np.zeros(len(scores))))
+    assert not single(metric, alone, scores).finite
+    assert math.isnan(single(metric, alone, scores).lower(0.05))
+    if metric in ("roc_auc", "average_precision"):
+        assert not single(metric, Sample(np.zeros_like(sample.labels), sample.clusters), scores).finite
+
+
+def test_one_cluster_with_all_the_positives_makes_the_auc_unmeasurable_not_certain() -> None:
+    labels = np.array([1, 1, 0, 0, 0, 0])
+    sample = Sample(labels, Clusters.of(["a", "a", "b", "b", "c", "c"]))
+    assert not single("roc_auc", sample, np.array([0.9, 0.8, 0.1, 0.2, 0.3, 0.4])).finite
+
+
+def test_a_dominating_cluster_counts_for_little_more_than_one() -> None:
+    keys = ["big"] * 970 + [f"small-{index}" for index in range(30)]
+    assert Clusters.of(keys).count == 31
+    assert Clusters.of(keys).effective < 1.1
+
+
+def test_missing_keys_are_one_cluster_and_not_thousands() -> None:
+    assert Clusters.of(np.array([None, None, "a", np.nan, "a"], dtype=object)).count <= 3
+    assert Clusters.of(np.array(["NaT", "NaT", "2013-01-01"], dtype="datetime64[D]")).count == 2
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_rows_as_clusters_agree_with_the_theory_of_independent_rows(metric: Metric) -> None:
+    random = np.random.default_rng(11)
+    truth = random.random(3000)
+    sample = Sample((random.random(3000) < truth).astype(np.int64), Clusters.rows(3000))
+    found = single(metric, sample, truth)
+    if metric == "brier":
+        losses = (truth - sample.labels) ** 2
+        assert found.standard_error == pytest.approx(losses.std(ddof=1) / math.sqrt(3000), rel=1e-3)
+    resampled = []
+    for _ in range(200):
+        drawn = random.integers(0, 3000, 3000)
+        resampled.append(REFERENCE[metric](sample.labels[drawn], truth[drawn]))
+    assert found.standard_error == pytest.approx(np.std(resampled), rel=0.2)
