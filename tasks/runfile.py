@@ -74,7 +74,12 @@ def params_of(project: Path) -> Params:
     Raises:
         UserError: every problem of the file at once.
     """
-    return parse(override(read_yaml(project / "params.yaml"), read(project).overrides))
+    return check(project, read(project))
+
+
+def check(project: Path, run: RunFile) -> Params:
+    """The params that `run` would work with, without writing anything."""
+    return parse(override(read_yaml(project / "params.yaml"), run.overrides))
 
 
 @cache

@@ -1,0 +1,44 @@
+# One vocabulary for people, hooks and CI.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup run test test-all check ui docs bench clean
+
+help:  ## these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## the environment in .venv, from constraints.txt
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: Refit needs Python 3.11; none found as '$(PYTHON)': make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: setup  ## the reference project: six stages, then a summary
+	@$(BIN)/refit run
+
+test: setup  ## all tests but the long ones; under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+
+test-all: setup  ## the long ones too
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+check: setup  ## format, lint, types, import contracts
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: setup  ## MLflow and Prefect UIs on loopback
+	@$(BIN)/refit ui
+
+bench: setup  ## every benchmark; each prints a table
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## forget runs, models and outputs of the reference project; keeps DVC's cache
+	rm -rf .refit data models reports run.yaml comparand.json

@@ -1,0 +1,5 @@
+"""`python -m flows` is `refit`."""
+
+from flows.cli import main
+
+main()

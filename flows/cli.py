@@ -1,0 +1,242 @@
+"""`refit ...`: what people and CI type; every command imports only what it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from tasks.errors import RefitError, UserError
+from tasks.params import STAGES
+
+app = typer.Typer(
+    name="refit",
+    help="Keeps machine-learning models current: no model takes charge unless shown to be no worse than a stated margin.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+quarantine = typer.Typer(help="Rows that validation refused: look at them, let them back in.", no_args_is_help=True)
+app.add_typer(quarantine, name="quarantine")
+
+Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line of standard output")]
+Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks and the libraries' own logs")]
+AsOf = Annotated[str, typer.Option("--as-of", help="date or time of the run, in the project's zone; or `latest`")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, for this run only; repeatable")]
+Wait = Annotated[float, typer.Option("--wait", help="seconds to wait for another run of this project to end")]
+Why = Annotated[str | None, typer.Option("--why", help="the reason, kept in the ledger")]
+
+HERE = Path()
+
+
+@app.command()
+def run(
+    project: Project = HERE,
+    as_of: AsOf = "latest",
+    set_: Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="run every stage, changed or not")] = False,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Bring the model up to date: six stages, each only if something it depends on changed."""
+    from flows import runner
+
+    told = runner.run(
+        _project(project),
+        as_of=as_of,
+        overrides=_assignments(set_ or []),
+        force=force,
+        wait_seconds=wait,
+        debug=debug,
+        quiet=as_json,
+    )
+    if as_json:
+        _print_json(told)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help=f"one of {', '.join(STAGES)}")],
+    project: Project = HERE,
+    debug: Debug = False,
+) -> None:
+    """Run one stage's work, as DVC does. Never moves `champion`."""
+    from flows import runner
+
+    runner.run_one_stage(_project(project), name)
+
+
+@app.command()
+def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """What would run now, and why."""
+    from flows import inspection
+
+    found = inspection.status(_project(project))
+    if as_json:
+        _print_json({"stale": found})
+        return
+    for name in STAGES:
+        reasons = found.get(name, [])
+        typer.echo(f"{name:<10} {'up to date' if not reasons else '; '.join(reasons)}")
+
+
+@app.command()
+def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Who is in charge, since when, why, and its numbers."""
+    from flows import inspection
+
+    found = inspection.in_charge(_project(project))
+    if as_json:
+        _print_json(found)
+    else:
+        inspection.print_in_charge(found)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="model version to put in charge")],
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
+    """Put a version in charge through the gate's checks; `--why` overrules the gate, on the record."""
+    from flows import runner
+
+    typer.echo(runner.promote(_project(project), version, why=why, wait_seconds=wait))
+
+
+@app.command()
+def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Look at the environment, the libraries, the locks, and what could get in the way."""
+    from flows import inspection
+
+    findings = inspection.doctor(project.resolve())
+    if as_json:
+        _print_json({"findings": [vars(finding) for finding in findings]})
+    else:
+        inspection.print_findings(findings)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the new project's folder")],
+    csv: Annotated[Path | None, typer.Option("--csv", help="your own table; without it, a small example is made")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="its column that tells when a row happened")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="its column to predict: 0/1, yes/no, true/false")] = None,
+    key: Annotated[list[str] | None, typer.Option("--key", help="columns that name a row; repeatable")] = None,
+    debug: Debug = False,
+) -> None:
+    """Make a new project that runs at once."""
+    from flows import new_project
+
+    new_project.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()))
+
+
+@app.command()
+def ui(project: Project = HERE, debug: Debug = False) -> None:
+    """Start the MLflow and Prefect UIs on loopback, until Ctrl-C."""
+    from flows import servers
+
+    servers.serve_uis(_project(project))
+
+
+@quarantine.command("list")
+def quarantine_list(
+    project: Project = HERE,
+    source: Annotated[str | None, typer.Option("--source")] = None,
+    batch: Annotated[str | None, typer.Option("--batch")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """The refused rows, each with its reason."""
+    from flows import inspection
+
+    rows = inspection.quarantined(_project(project), source=source, batch=batch)
+    if as_json:
+        _print_json({"rows": rows})
+    else:
+        inspection.print_quarantined(rows)
+
+
+@quarantine.command("release")
+def quarantine_release(
+    source: str,
+    batch: str,
+    rows: Annotated[list[int] | None, typer.Argument(help="row numbers, as `quarantine list` shows them")] = None,
+    project: Project = HERE,
+    all_: Annotated[bool, typer.Option("--all", help="every refused row of the batch")] = False,
+    why: Why = None,
+    debug: Debug = False,
+) -> None:
+    """Let refused rows back in; who, when and why go into released.json."""
+    from flows import runner
+
+    if not why:
+        raise UserError("a release needs a reason: --why TEXT")
+    if bool(rows) == all_:
+        raise UserError("name the row numbers to release, or give --all")
+    typer.echo(runner.release(_project(project), source, batch, None if all_ else tuple(rows or ()), why))
+
+
+def main() -> None:
+    """The console script: errors in one line on standard error, exit status 2 for the user's mistakes, 1 for faults."""
+    debug = "--debug" in sys.argv[1:]
+    _quiet_prefect(debug)
+    try:
+        app(standalone_mode=True)
+    except RefitError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        _fail("interrupted; what was finished is kept, `refit run` goes on from there", 130)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"{type(error).__name__}: {' '.join(str(error).split())} (a fault of Refit; --debug shows where)", 1)
+
+
+def _quiet_prefect(debug: bool) -> None:
+    """Prefect's log would tell a second time, with tracebacks, what the screen tells."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+
+
+def _fail(message: str, status: int) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+    sys.exit(status)
+
+
+def _project(folder: Path) -> Path:
+    if not (folder / "params.yaml").is_file():
+        raise UserError(f"{folder.resolve()} has no params.yaml; `refit init DIR` makes a project, --project DIR names one")
+    return folder.resolve()
+
+
+def _assignments(texts: list[str]) -> dict[str, Any]:
+    assignments: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or "." not in path:
+            raise UserError(f"--set {text}: expected section.key=value, e.g. --set train.seed=1")
+        try:
+            assignments[path.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: {value!r} is not a YAML value; quote it") from None
+    return assignments
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, sort_keys=False, allow_nan=False, default=str) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,72 @@
+"""Commands that change something: each under the project's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.screen import LineScreen, shown_on
+from flows.session import Session, prepare, session
+from tasks import lock, runfile
+from tasks.context import Context
+from tasks.stages import stage_function
+
+
+def run(
+    project: Path,
+    *,
+    as_of: str,
+    overrides: Mapping[str, Any],
+    force: bool,
+    wait_seconds: float,
+    debug: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """`refit run`: the flow in this process, shown on standard error; the summary, also printed unless `quiet`."""
+    runfile.check(project, runfile.RunFile(as_of=as_of, overrides=dict(overrides)))
+    from flows.continuous_training import continuous_training
+
+    console = Console(stderr=True)
+    with shown_on(console):
+        told = continuous_training(
+            project=str(project), as_of=as_of, overrides=dict(overrides), force=force, wait_seconds=wait_seconds
+        )
+    if not quiet:
+        from flows.summary import print_summary
+
+        print_summary(told, Console())
+    return told
+
+
+def run_one_stage(project: Path, stage: str) -> None:
+    """`refit stage NAME`: what DVC starts; under a run's lock token in that run's name, else on its own."""
+    function = stage_function(stage)
+    with lock.project_lock(project) as owner:
+        prepare(project)
+        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+        if stage == "evaluate":
+            from tasks import comparand
+
+            comparand.refresh(context)
+        function(context)
+
+
+def promote(project: Path, version: str, *, why: str | None, wait_seconds: float) -> str:
+    """`refit promote`: what was done, in words."""
+    from tasks import register
+
+    with lock.project_lock(project, may_promote=True, trigger="refit promote", wait_seconds=wait_seconds) as owner:
+        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+        return register.promote(context, version, why)
+
+
+def release(project: Path, source: str, batch: str, rows: Sequence[int] | None, why: str) -> str:
+    """`refit quarantine release`: what was done, in words."""
+    from tasks import quarantine
+
+    with lock.project_lock(project, trigger="refit quarantine release"):
+        context = Context(project=project, params=runfile.params_of(project))
+        return quarantine.release(context, source, batch, rows, why)

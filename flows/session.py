@@ -1,0 +1,96 @@
+"""One run from its lock to its summary: what the flow's six calls share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.screen import Screen, screen
+from tasks import lock, memory, runfile
+from tasks.artifacts import RELEASED, write_json
+from tasks.context import Context
+
+
+@dataclass
+class Session:
+    """A run under way."""
+
+    project: Path
+    owner: lock.Owner
+    screen: Screen
+    force: bool = False
+    started: float = field(default_factory=time.monotonic)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def context(self) -> Context:
+        """The stages' arguments, read afresh: params may have changed since the last stage."""
+        return Context(
+            project=self.project,
+            params=runfile.params_of(self.project),
+            progress=self.screen,
+            may_promote=self.owner.may_promote,
+            trigger=self.owner.trigger,
+            flow_run=self.owner.flow_run,
+        )
+
+    @contextmanager
+    def stage(self, stage: str) -> Iterator[None]:
+        """Show a stage while it runs; `ended` says how it went."""
+        self.screen.begin(stage)
+        try:
+            yield
+        except BaseException:
+            self.screen.end(stage, "failed", 0)
+            raise
+
+    def ended(self, stage: str, outcome: memory.Outcome, seconds: float) -> None:
+        """Note how a stage ended, for the summary."""
+        self.stages[stage] = {"state": outcome, "seconds": round(seconds, 3)}
+        self.screen.end(stage, outcome, seconds)
+
+
+def prepare(project: Path) -> None:
+    """Write what a fresh clone lacks, so that `dvc repro` works too: `run.yaml`, `released.json`, `comparand.json`."""
+    from tasks import comparand
+
+    if not (project / runfile.RUN).is_file():
+        runfile.write(project, runfile.RunFile())
+    if not (project / RELEASED).is_file():
+        write_json(project / RELEASED, {"released": []})
+    comparand.ensure(project)
+
+
+@contextmanager
+def session(
+    project: str | Path,
+    *,
+    as_of: str = "latest",
+    overrides: Mapping[str, Any] | None = None,
+    reason: str = "manual",
+    force: bool = False,
+    flow_run: str | None = None,
+    wait_seconds: float = 0,
+) -> Iterator[Session]:
+    """Hold the project for one run whose models may take charge.
+
+    Raises:
+        UserError: the params do not stand; nothing was changed.
+        RefitError: another run holds the project.
+    """
+    root = Path(project).resolve()
+    shown = screen()
+    wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
+    runfile.check(root, wanted)
+    with lock.project_lock(
+        root, may_promote=True, trigger=reason, flow_run=flow_run, wait_seconds=wait_seconds
+    ) as owner:
+        runfile.write(root, wanted)
+        prepare(root)
+        for mended in memory.mend(root):
+            shown(mended)
+        yield Session(project=root, owner=owner, screen=shown, force=force)
+

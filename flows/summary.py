@@ -1,0 +1,89 @@
+"""What a run says at its end, built from the files that it left, so that an unchanged run says the same."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from flows.session import Session
+from tasks.artifacts import DECISION, EVALUATION, FEATURE_SET, MODEL_CARD, RECEIPT, TRAINING, VALIDATED, read_json
+from tasks.params import STAGES
+
+
+def summarise(run: Session) -> dict[str, Any]:
+    """The run in one JSON-like mapping: what `refit run --json` prints."""
+    project = run.project
+    validated, training = read_json(project / VALIDATED), read_json(project / TRAINING)
+    evaluation, receipt = read_json(project / EVALUATION), read_json(project / RECEIPT)
+    features = read_json(project / FEATURE_SET)
+    return {
+        "flow_run_id": run.owner.flow_run,
+        "mlflow_run_id": receipt["run_id"],
+        "as_of": validated["as_of"],
+        "snapshot": validated["snapshot"],
+        "batches": len(validated["batches"]),
+        "rows": validated["rows"],
+        "features": len(features["features"]),
+        "windows": features["windows"],
+        "labels": features["labels"],
+        "stages": {stage: run.stages[stage] for stage in STAGES if stage in run.stages},
+        "learners": [
+            {"name": tried["name"], "validation": (tried["validation"] or {}).get(training["metric"])}
+            for tried in training["learners"]
+        ],
+        "chosen": training["learner"],
+        "metric": training["metric"],
+        "metrics": {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()},
+        "evaluation": evaluation["metrics"],
+        "decision": read_json(project / DECISION),
+        "model": {"name": receipt["model"], "version": receipt["version"], "alias": receipt["alias"]},
+        "report": str(MODEL_CARD),
+        "seconds": round(time.monotonic() - run.started, 3),
+    }
+
+
+def publish(run: Session) -> dict[str, Any]:
+    """The summary, also shown in Prefect's UI as a table with a link to the MLflow run."""
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    told = summarise(run)
+    create_table_artifact(
+        key="refit-summary",
+        table=[{"what": what, "value": value} for what, value in as_rows(told)],
+        description=f"{told['model']['name']}: what this run did",
+    )
+    create_markdown_artifact(
+        key="refit-mlflow",
+        markdown=f"MLflow run `{told['mlflow_run_id']}` · model `{told['model']['name']}` "
+        f"version {told['model']['version']} ({told['model']['alias']}) · report `{run.project / MODEL_CARD}`",
+    )
+    return told
+
+
+def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """The summary as lines of a table."""
+    rows, decision, model = told["rows"], told["decision"], told["model"]
+    counts = " · ".join(f"{rows[name]:,} {name}" for name in ("read", "accepted", "quarantined", "pending"))
+    windows = " · ".join(f"{name} {window['rows']:,}" for name, window in told["windows"].items())
+    return [
+        ("as of", told["as_of"]),
+        ("snapshot", f"{told['snapshot'][:12]}, {told['batches']} batches"),
+        ("rows", counts),
+        ("features", f"{told['features']} · labelled rows: {windows}"),
+        ("learners", " · ".join(_learner(tried, told) for tried in told["learners"])),
+        ("decision", ("promote: " if decision["promote"] else "keep: ") + "; ".join(decision["reasons"])),
+        ("model", f"{model['name']} version {model['version']}, alias {model['alias']}"),
+        ("stages", " · ".join(f"{name} {s['state']} {s['seconds']:.1f} s" for name, s in told["stages"].items())),
+        ("report", told["report"]),
+    ]
+
+
+def _learner(tried: dict[str, Any], told: dict[str, Any]) -> str:
+    score = "failed" if tried["validation"] is None else f"{tried['validation']:.4f}"
+    return f"{tried['name']} {score}" + (" (chosen)" if tried["name"] == told["chosen"] else "")
+
+
+def report_path(project: Path) -> Path:
+    """Where the model card lies."""
+    return project / MODEL_CARD

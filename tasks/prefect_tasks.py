@@ -1,0 +1,73 @@
+"""Names, retries and timeouts of the six stages as Prefect tasks, on one screen; the only file here that imports prefect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed
+
+from tasks import memory
+from tasks.context import Context
+from tasks.errors import RefitError
+from tasks.stages import run_remembered
+
+HOUR = 3600
+
+
+class Run(Protocol):
+    """What a stage task needs of the run that it belongs to."""
+
+    force: bool
+
+    def context(self) -> Context: ...
+    def stage(self, stage: str) -> AbstractContextManager[None]: ...
+    def ended(self, stage: str, outcome: memory.Outcome, seconds: float) -> None: ...
+
+
+def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """A machine's passing fault is; a refusal of ours, or the user's mistake, would only come again."""
+    try:
+        state.result()
+    except (RefitError, KeyboardInterrupt):
+        return False
+    except OSError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[Run], State[str]]:
+    def stage(run: Run) -> State[str]:
+        started = time.monotonic()
+        with run.stage(name):
+            outcome = run_remembered(name, run.context(), force=run.force)
+        run.ended(name, outcome, time.monotonic() - started)
+        if outcome == "executed":
+            return Completed(data=outcome)
+        return Completed(name="Cached", message=outcome, data=outcome)
+
+    decorated: Callable[[Run], State[str]] = stage
+    return task(
+        name=name,
+        cache_policy=NO_CACHE,  # DVC remembers; a second memory could only disagree with it
+        persist_result=False,
+        retries=retries,
+        retry_delay_seconds=10,
+        retry_condition_fn=_is_worth_retrying,
+        timeout_seconds=timeout_hours * HOUR,
+    )(decorated)
+
+
+ingest = _stage("ingest", timeout_hours=2, retries=2)
+validate = _stage("validate", timeout_hours=2)
+featurize = _stage("featurize", timeout_hours=6)
+train = _stage("train", timeout_hours=24)
+evaluate = _stage("evaluate", timeout_hours=6)
+register = _stage("register", timeout_hours=1, retries=2)
