@@ -130,7 +130,9 @@ def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="the new project's folder")],
-    csv: Annotated[Path | None, typer.Option("--csv", help="your own table; without it, a small example is made")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="your own table; without it, a small example is made")
+    ] = None,
     time: Annotated[str | None, typer.Option("--time", help="its column that tells when a row happened")] = None,
     label: Annotated[str | None, typer.Option("--label", help="its column to predict: 0/1, yes/no, true/false")] = None,
     key: Annotated[list[str] | None, typer.Option("--key", help="columns that name a row; repeatable")] = None,
@@ -220,7 +222,9 @@ def _fail(message: str, status: int) -> None:
 
 def _project(folder: Path) -> Path:
     if not (folder / "params.yaml").is_file():
-        raise UserError(f"{folder.resolve()} has no params.yaml; `refit init DIR` makes a project, --project DIR names one")
+        raise UserError(
+            f"{folder.resolve()} has no params.yaml; `refit init DIR` makes a project, --project DIR names one"
+        )
     return folder.resolve()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.screen import LineScreen, shown_on
-from flows.session import Session, prepare, session
+from flows.session import Session, prepare
 from tasks import lock, runfile
 from tasks.context import Context
 from tasks.stages import stage_function

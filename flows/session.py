@@ -93,4 +93,3 @@ def session(
         for mended in memory.mend(root):
             shown(mended)
         yield Session(project=root, owner=owner, screen=shown, force=force)
-

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
+from flows.screen import STATE_STYLE
 from flows.session import Session
 from tasks.artifacts import DECISION, EVALUATION, FEATURE_SET, MODEL_CARD, RECEIPT, TRAINING, VALIDATED, read_json
 from tasks.params import STAGES
@@ -84,6 +87,63 @@ def _learner(tried: dict[str, Any], told: dict[str, Any]) -> str:
     return f"{tried['name']} {score}" + (" (chosen)" if tried["name"] == told["chosen"] else "")
 
 
-def report_path(project: Path) -> Path:
-    """Where the model card lies."""
-    return project / MODEL_CARD
+def print_summary(told: dict[str, Any], console: Console) -> None:
+    """The summary for people: what was read, what was tried, who is in charge, what to type next."""
+    console.print()
+    head = Table(show_header=False, box=None, pad_edge=False)
+    head.add_column(style="bold")
+    head.add_column(overflow="fold")
+    for what, value in as_rows(told)[:4]:
+        head.add_row(what, value)
+    console.print(head)
+    console.print()
+    console.print(_learners(told))
+    console.print()
+    console.print(_scores(told))
+    console.print()
+    decision, model = told["decision"], told["model"]
+    verdict = f"[green]{model['name']} version {model['version']} is in charge[/]"
+    if model["alias"] != "champion":
+        verdict = (
+            f"[yellow]{model['name']} version {model['version']} is registered as {model['alias']}, not in charge[/]"
+        )
+    console.print(f"[bold]Gate[/] ({decision['mode']}): {'promote' if decision['promote'] else 'do not promote'}")
+    for reason in decision["reasons"]:
+        console.print(f"  • {reason}", highlight=False)
+    console.print(f"[bold]Model[/] {verdict}")
+    console.print("[bold]Stages[/] " + " · ".join(_stage(name, ended) for name, ended in told["stages"].items()))
+    console.print(f"[bold]Report[/] {told['report']}")
+    console.print(
+        f"[bold]Next[/] refit show · make ui · refit run --set train.seed=1    ({told['seconds']:.1f} s in all)"
+    )
+
+
+def _learners(told: dict[str, Any]) -> Table:
+    table = Table("learner", f"validation {told['metric']}", box=None, pad_edge=False, title_justify="left")
+    for tried in told["learners"]:
+        name, _, rest = _learner(tried, told).partition(" ")
+        table.add_row(name, rest)
+    return table
+
+
+def _scores(told: dict[str, Any]) -> Table:
+    compared = told["evaluation"]
+    columns = [who for who in ("candidate", "champion", "baseline") if compared.get(who)]
+    test = told["windows"]["test"]
+    table = Table("test metric", *columns, box=None, pad_edge=False, title_justify="left")
+    table.title = f"test window {test['start'][:10]} to {test['end'][:10]}, {test['rows']:,} rows; intervals of 95 %"
+    for name in compared["candidate"]:
+        table.add_row(name, *(_interval(compared[who].get(name)) for who in columns))
+    return table
+
+
+def _interval(found: dict[str, float] | None) -> str:
+    if not found or found.get("value") is None:
+        return "–"
+    if found.get("lower") is None:
+        return f"{found['value']:.4f}"
+    return f"{found['value']:.4f} ({found['lower']:.4f} to {found['upper']:.4f})"
+
+
+def _stage(name: str, ended: dict[str, Any]) -> str:
+    return f"{name} [{STATE_STYLE.get(ended['state'], '')}]{ended['state']}[/] {ended['seconds']:.1f} s"

@@ -1,4 +1,4 @@
-"""Files under names and digests: what stages hand to each other, written whole or not at all, read only if unchanged."""
+"""Files under names and digests: what stages hand each other, written whole or not at all, read only if unchanged."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FileRef:
             raise RefitError(f"{self.path} is gone; `dvc checkout` brings it back from DVC's cache")
         if (found := sha256(path)) != self.sha256:
             raise RefitError(
-                f"{self.path} has changed: recorded {self.sha256[:12]}, found {found[:12]}; delete it and `dvc checkout`"
+                f"{self.path} has changed: recorded {self.sha256[:12]}, found {found[:12]}; delete it, `dvc checkout`"
             )
         return path
 
@@ -92,7 +92,9 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     except OSError as error:
-        raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {path.parent}") from None
+        raise RefitError(
+            f"cannot write {path}: {error.strerror}; give this user write access to {path.parent}"
+        ) from None
     os.close(handle)
     scratch = Path(name)
     try:

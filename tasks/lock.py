@@ -100,6 +100,18 @@ def holder(project: Path) -> Owner | None:
         return None
 
 
+def is_held(project: Path) -> bool:
+    """Whether a living process holds the project's lock."""
+    try:
+        with (project / STATE / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+
+
 def _acquire(descriptor: int, path: Path, deadline: float) -> None:
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Names, retries and timeouts of the six stages as Prefect tasks, on one screen; the only file here that imports prefect."""
+"""The six stages as Prefect tasks: names, retries, timeouts on one screen; the only file here that imports prefect."""
 
 from __future__ import annotations
 

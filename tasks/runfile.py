@@ -1,4 +1,4 @@
-"""`run.yaml`: the `as_of` and the overrides of one run, beside the versioned intent in `params.yaml`, which no run rewrites."""
+"""`run.yaml`: the `as_of` and overrides of one run, beside the versioned intent in `params.yaml`, never rewritten."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "validate": ("tasks/validate*.py", "tasks/quarantine.py"),
     "featurize": ("tasks/featurize*.py", "tasks/profile.py", "feature_store"),
     "train": ("tasks/train*.py", "tasks/metrics.py", "tasks/learners"),
-    "evaluate": ("tasks/evaluate*.py", "tasks/judging.py", "tasks/metrics.py", "tasks/learners", "registry/promotion.py"),
+    "evaluate": (
+        "tasks/evaluate*.py",
+        "tasks/judging.py",
+        "tasks/metrics.py",
+        "tasks/learners",
+        "registry/promotion.py",
+    ),
     "register": ("tasks/register*.py", "tasks/verify.py"),
 }
 
