@@ -1,7 +1,7 @@
-"""The gate: decides from evidence alone whether a candidate takes charge, says why, and refuses whatever it cannot show.
+"""The gate: decides from evidence alone whether a candidate takes charge; what cannot be shown is refused, in words.
 
-Nothing here opens a file, reads a clock or knows of MLflow. A model is promoted only if every check passes, and a number
-that is missing or not finite is a failed check.
+Nothing here opens a file, reads a clock or knows of MLflow. A model is promoted only if every check passes, and a
+number that is missing or not finite is a failed check.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Opponent:
-    """A registered model that the candidate was compared with on the same rows; `gain` is positive where ours is better."""
+    """A registered model, compared with the candidate on the same rows; its `gain` is positive where ours is better."""
 
     version: str
     digest: str
@@ -58,7 +58,7 @@ class Opponent:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the gate may know of a candidate: counts, its metrics, and its gains over the others on the same rows."""
+    """All that the gate may know of a candidate: counts, its metrics, and its gains over others on the same rows."""
 
     candidate: str  # its canonical digest
     seen_until: datetime | None  # nothing at or after this was used to make the candidate
@@ -110,7 +110,7 @@ class Decision:
 
     @property
     def difference(self) -> Compared | None:
-        """The comparison that the decision turns on: with the champion, or with the baseline where nobody is in charge."""
+        """What the decision turns on: the gain over the champion, or over the baseline where nobody is in charge."""
         by_name = {compared.against: compared for compared in self.compared}
         return by_name.get("champion") or by_name.get("baseline")
 
@@ -172,16 +172,11 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
 
 
 def _clusters(evidence: Evidence, policy: Policy) -> Check:
-    if policy.cluster == "row":
-        return Check(
-            "clusters", evidence.clusters >= policy.min_clusters, "rows are taken as independent: cluster is `row`"
-        )
-    return Check(
-        "clusters",
-        evidence.clusters >= policy.min_clusters,
-        f"{evidence.clusters:.1f} clusters by {policy.cluster} (counted by size), the gate needs {policy.min_clusters}; "
-        "a longer test window has more",
-    )
+    kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
+    sentence = f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}"
+    if policy.cluster != "row":
+        sentence += "; a longer test window has more"
+    return Check("clusters", evidence.clusters >= policy.min_clusters, sentence)
 
 
 def _unseen(who: str, seen_until: datetime | None, test_start: datetime) -> Check:
@@ -243,12 +238,12 @@ def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
     if not evidence.champion:
         yield "nobody is in charge yet: the candidate had to beat the naive baseline"
     if policy.cluster == "row":
-        yield "rows are taken as independent because evaluate.gate.cluster is `row`; if they are not, the bounds are too narrow"
+        yield "rows are taken as independent (evaluate.gate.cluster: row); if they are not, the bounds are too narrow"
     if evidence.looks:
         times = "once" if evidence.looks == 1 else f"{evidence.looks} times"
         yield (
-            f"this test window has judged other candidates {times} before: the chance of a wrong promotion in all of them "
-            f"together is up to {min(1.0, (evidence.looks + 1) * policy.alpha):.0%}"
+            f"this test window has judged other candidates {times} before: the chance of a wrong promotion among all "
+            f"of them is up to {min(1.0, (evidence.looks + 1) * policy.alpha):.0%}"
         )
 
 
