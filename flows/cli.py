@@ -16,7 +16,7 @@ from tasks.params import STAGES
 
 app = typer.Typer(
     name="refit",
-    help="Keeps machine-learning models current: no model takes charge unless shown to be no worse than a stated margin.",
+    help="Keeps models current: none takes charge unless shown to be no worse than a stated margin allows.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -74,7 +74,7 @@ def initialise(project: Path) -> None:
         (project / ".dvc/config").write_text(
             "[core]\n    analytics = false\n"
             + ("    no_scm = true\n" if in_git.returncode != 0 else "")
-            + "[cache]\n    type = \"reflink,copy\"\n"
+            + '[cache]\n    type = "reflink,copy"\n'
         )
 
 

@@ -179,7 +179,9 @@ class RegisterParams(Section):
 
 class RegistryParams(Section):
     tracking_uri: str | None = Field(None, description="none: SQLite in the project's .refit folder")
-    trusted_types: tuple[str, ...] = Field((), description="types that a stored scikit-learn model may hold besides ours")
+    trusted_types: tuple[str, ...] = Field(
+        (), description="types that a stored scikit-learn model may hold besides ours"
+    )
 
 
 class Params(Section):

@@ -41,4 +41,3 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> memo
             context.progress(f"register: {reason}")
             outcome = memory.run_stage(context.project, stage, function, force=True)
     return outcome
-

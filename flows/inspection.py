@@ -1,0 +1,209 @@
+"""Commands that only look: what is stale, who is in charge, what is in quarantine, what could get in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.session import prepare
+from tasks import lock, memory, runfile
+from tasks.artifacts import STATE
+from tasks.context import Context
+from tasks.errors import RefitError
+from tasks.params import STAGES
+from tasks.runfile import SOURCE_ROOT
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the doctor looked at."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    advice: str = ""
+
+
+def context_of(project: Path) -> Context:
+    """A context that may look, and move nothing."""
+    return Context(project=project, params=runfile.params_of(project))
+
+
+def status(project: Path) -> dict[str, list[str]]:
+    """The stages that `refit run` would run now, each with its reasons."""
+    prepare(project)
+    found = memory.stale(project)
+    later = False
+    for stage in STAGES:
+        if later and stage not in found:
+            found[stage] = ["may follow from an earlier stage"]
+        later = later or stage in found
+    if "register" not in found:
+        from tasks import register
+
+        if reason := register.needs_rerun(context_of(project)):
+            found["register"] = [reason]
+    return found
+
+
+def in_charge(project: Path) -> dict[str, Any]:
+    """The champion, in the form that `refit show --json` prints."""
+    from tasks import register
+
+    return register.in_charge(context_of(project))
+
+
+def quarantined(project: Path, *, source: str | None, batch: str | None) -> list[dict[str, Any]]:
+    """The refused rows, each with its reason."""
+    from tasks import quarantine
+
+    return list(quarantine.listing(context_of(project), source, batch))
+
+
+def print_in_charge(found: dict[str, Any]) -> None:
+    """`refit show` for people."""
+    console = Console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in found.items():
+        if isinstance(value, dict):
+            value = " · ".join(
+                f"{name} {_shown(inner)}" for name, inner in value.items() if not isinstance(inner, dict)
+            )
+        elif isinstance(value, list | tuple):
+            value = "; ".join(map(str, value))
+        table.add_row(key.replace("_", " "), _shown(value))
+    console.print(table)
+
+
+def print_quarantined(rows: list[dict[str, Any]]) -> None:
+    """`refit quarantine list` for people."""
+    console = Console()
+    if not rows:
+        console.print("The quarantine is empty: every row read was accepted.")
+        return
+    table = Table("source", "batch", "row", "column", "value", "reason", box=None, pad_edge=False)
+    for row in rows[:200]:
+        table.add_row(*(str(row.get(key) or "") for key in ("source", "batch", "row", "column", "value", "reason")))
+    console.print(table)
+    if len(rows) > 200:
+        console.print(f"... and {len(rows) - 200:,} more; --json gives them all")
+    console.print("Let rows back in: refit quarantine release SOURCE BATCH ROW... --why TEXT")
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """`refit doctor` for people."""
+    console = Console()
+    mark = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
+    for finding in findings:
+        console.print(f"{mark[finding.level]} {finding.what}" + (f" → {finding.advice}" if finding.advice else ""))
+
+
+def doctor(project: Path) -> list[Finding]:
+    """Everything that a person would check by hand before asking for help."""
+    return [*_python(), *_libraries(), *_shadowing(), *_project(project)]
+
+
+def _python() -> Iterator[Finding]:
+    version = sys.version.split()[0]
+    fits = sys.version_info[:2] == (3, 11)
+    yield Finding(
+        "ok" if fits else "error", f"Python {version}", "" if fits else "Refit runs on Python 3.11: make setup"
+    )
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        yield Finding(
+            "warning", "PYTHONDONTWRITEBYTECODE is set", "unset it: imports are 2-4 times slower without bytecode"
+        )
+    git = shutil.which("git")
+    yield Finding(
+        "ok" if git else "warning", f"git {'at ' + git if git else 'is missing'}", "" if git else "install git"
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    constraints = SOURCE_ROOT / "constraints.txt"
+    pins = (
+        dict(
+            line.split("==", 1)
+            for line in constraints.read_text().splitlines()
+            if "==" in line and not line.startswith("#")
+        )
+        if constraints.is_file()
+        else {}
+    )
+    different = []
+    for name in sorted(pins):
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if found.split("+")[0] != pins[name]:
+            different.append(f"{name} {found} (pinned {pins[name]})")
+    core = ("prefect", "mlflow", "dvc", "great-expectations", "scikit-learn", "torch", "duckdb")
+    missing = [
+        name for name in core if util.find_spec(name.replace("-", "_").replace("scikit_learn", "sklearn")) is None
+    ]
+    if missing:
+        yield Finding("error", f"missing: {', '.join(missing)}", "make setup")
+    if different:
+        yield Finding("warning", f"not as pinned: {', '.join(different)}", "make setup")
+    if not missing and not different:
+        yield Finding("ok", "libraries as pinned: " + ", ".join(f"{name} {metadata.version(name)}" for name in core))
+
+
+def _shadowing() -> Iterator[Finding]:
+    for package in ("flows", "tasks", "feature_store", "registry"):
+        spec = util.find_spec(package)
+        where = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if where != SOURCE_ROOT / package:
+            yield Finding(
+                "error",
+                f"package {package!r} comes from {where}",
+                f"expected {SOURCE_ROOT / package}: run in Refit's own environment, without PYTHONPATH",
+            )
+            return
+    yield Finding("ok", f"no package shadows ours in {SOURCE_ROOT}")
+
+
+def _project(project: Path) -> Iterator[Finding]:
+    if not (project / "params.yaml").is_file():
+        yield Finding("warning", f"{project} is no project", "--project DIR names one, `refit init DIR` makes one")
+        return
+    try:
+        params = runfile.params_of(project)
+    except RefitError as error:
+        yield Finding("error", str(error))
+        return
+    yield Finding("ok", f"params.yaml: project {params.project.name}, {len(params.train.learners)} learners")
+    owner = lock.holder(project)
+    if owner is None:
+        yield Finding("ok", "no run holds the project")
+    elif lock.is_held(project):
+        yield Finding("warning", f"held by {owner}", "wait for it, or end that process; the lock frees itself")
+    free = shutil.disk_usage(project).free
+    yield Finding("ok" if free > 2e9 else "warning", f"{free / 1e9:.1f} GB of disk free")
+    if not os.access(project, os.W_OK):
+        yield Finding("error", f"{project} is read-only for this user", "give write access")
+    if not (project / STATE).is_dir():
+        yield Finding("ok", "nothing has run here yet", "refit run")
+        return
+    from tasks import register
+
+    try:
+        found = register.in_charge(Context(project=project, params=params))
+        yield Finding("ok", f"in charge: {found['model']} version {found['version']}")
+    except RefitError as error:
+        yield Finding("warning", str(error))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
