@@ -89,7 +89,8 @@ def inherited(project: Path) -> Owner | None:
     """The lock's owner, if this process was started by it: it shows the same token."""
     token = os.environ.get(TOKEN_VARIABLE)
     owner = holder(project)
-    return owner if token and owner and secrets.compare_digest(owner.token, token) else None
+    shown = token and owner and secrets.compare_digest(owner.token, token)
+    return owner if shown and is_held(project) else None
 
 
 def holder(project: Path) -> Owner | None:

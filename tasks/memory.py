@@ -6,7 +6,7 @@ import json
 import logging
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,8 @@ import yaml
 
 from tasks.artifacts import STATE
 from tasks.errors import RefitError, UserError
-from tasks.params import STAGES
 
+_SEAM = "cmd_run"  # the one private name of DVC that Refit leans on, in dvc.stage.run
 Outcome = Literal["executed", "restored", "unchanged"]
 
 
@@ -43,7 +43,7 @@ def run_stage(project: Path, stage: str, function: Callable[[], None], *, force:
 
     with _repository(project) as repo, _seam(in_process) as in_this_process:
         try:
-            ran = repo.reproduce(_target(project, stage), single_item=True, force=force)
+            ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
             raise _unwrapped(error, stage) from error
     if not ran:
@@ -53,13 +53,12 @@ def run_stage(project: Path, stage: str, function: Callable[[], None], *, force:
 
 def stale(project: Path) -> dict[str, list[str]]:
     """The stages that would run now, each with its reasons in words."""
-    found: dict[str, list[str]] = {}
     with _repository(project) as repo:
-        for stage in STAGES:
-            status = repo.status(targets=[_target(project, stage)])
-            if reasons := [reason for entries in status.values() for entry in entries for reason in _in_words(entry)]:
-                found[stage] = reasons
-    return found
+        status = repo.status(targets=["dvc.yaml"])
+    return {
+        address.rpartition(":")[2]: [reason for entry in entries for reason in _in_words(entry)]
+        for address, entries in status.items()
+    }
 
 
 def initialise(project: Path) -> None:
@@ -111,7 +110,8 @@ def _repository(project: Path) -> Iterator[Any]:
     except DvcException as error:
         raise RefitError(f"DVC cannot open {project}: {_one_line(error)}") from error
     try:
-        yield repo
+        with chdir(project):  # DVC finds dvc.yaml and reports paths from where it stands
+            yield repo
     finally:
         repo.close()
 
@@ -121,19 +121,15 @@ def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
     """Swap DVC's shell call for `replacement`; yields False, and swaps nothing, where DVC has no such call."""
     import dvc.stage.run as seam
 
-    original = getattr(seam, "cmd_run", None)
+    original = getattr(seam, _SEAM, None)
     if original is None:
         yield False
         return
-    seam.cmd_run = replacement
+    setattr(seam, _SEAM, replacement)
     try:
         yield True
     finally:
-        seam.cmd_run = original
-
-
-def _target(project: Path, stage: str) -> str:
-    return f"{project.resolve() / 'dvc.yaml'}:{stage}"
+        setattr(seam, _SEAM, original)
 
 
 def _root(project: Path) -> Path | None:

@@ -330,21 +330,36 @@ def _known_keys(location: list[str | int]) -> list[str]:
 
 
 def override(raw: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with `section.key=value` assignments applied; neither argument is changed.
+    """`raw` with `section.key=value` assignments applied; list items go by position or name. No argument is changed.
+
+    Raises:
+        UserError: the path leads through something that is no section, or to a list item that is not there.
 
     >>> override({"train": {"seed": 0}}, {"train.seed": 3})
     {'train': {'seed': 3}}
     """
     result: dict[str, Any] = copy.deepcopy(dict(raw))
     for path, value in assignments.items():
-        target: Any = result
         *parents, last = path.split(".")
+        target: Any = result
         for parent in parents:
-            target = target[int(parent)] if isinstance(target, list) else target.setdefault(parent, {})
-            if not isinstance(target, dict | list):
-                raise UserError(f"--set {path}: {parent!r} holds {target!r}, not a section")
+            if isinstance(target, list):
+                target = target[_position(target, parent, path)]
+            elif isinstance(target, dict):
+                target = target.setdefault(parent, {})
         if isinstance(target, list):
-            target[int(last)] = value
-        else:
+            target[_position(target, last, path)] = value
+        elif isinstance(target, dict):
             target[last] = value
+        else:
+            raise UserError(f"--set {path}: {'.'.join(parents)} holds {target!r}, which has no keys")
     return result
+
+
+def _position(items: list[Any], wanted: str, path: str) -> int:
+    names = [str(item.get("name", "")) if isinstance(item, dict) else "" for item in items]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdigit() and int(wanted) < len(items):
+        return int(wanted)
+    raise UserError(f"--set {path}: no item {wanted!r}; there are {', '.join(filter(None, names)) or len(items)}")

@@ -1,0 +1,35 @@
+"""What every test needs: no user's settings, and one Prefect database for all tests of a worker."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tasks  # turns analytics off before any library is imported
+
+ROOT = Path(tasks.__file__).resolve().parent.parent
+
+# Set before Prefect is imported anywhere: nobody's profile, server or database is touched by a test.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="refit-prefect-")
+os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "REFIT_LOCK_TOKEN", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[None]:
+    """A real Prefect server with a database of its own, for flows called in this process."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT

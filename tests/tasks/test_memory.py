@@ -1,0 +1,167 @@
+"""DVC remembers: what did not change does not run, what was done before comes back, whatever was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks import memory
+from tasks.errors import RefitError, UserError
+
+PIPELINE = """
+stages:
+  ingest:
+    cmd: cp raw.txt rows.txt
+    deps: [raw.txt]
+    outs: [rows.txt]
+  train:
+    cmd: cp rows.txt model.txt
+    deps: [rows.txt]
+    params: [params.yaml: [train.seed]]
+    outs: [model.txt]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "raw.txt").write_text("rows")
+    (tmp_path / "params.yaml").write_text("train: {seed: 0}\n")
+    memory.initialise(tmp_path)
+    return tmp_path
+
+
+def copy(project: Path, source: str, target: str, calls: list[str]) -> Callable[[], None]:
+    def function() -> None:
+        calls.append(target)
+        (project / target).write_text((project / source).read_text())
+
+    return function
+
+
+def both(project: Path, calls: list[str]) -> list[str]:
+    return [
+        memory.run_stage(project, "ingest", copy(project, "raw.txt", "rows.txt", calls)),
+        memory.run_stage(project, "train", copy(project, "rows.txt", "model.txt", calls)),
+    ]
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=project, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_the_seam_in_dvc_is_still_there() -> None:
+    import dvc.stage.run
+
+    assert callable(dvc.stage.run.cmd_run)
+
+
+def test_unchanged_stages_do_not_run_and_dvc_agrees(project: Path) -> None:
+    calls: list[str] = []
+    assert both(project, calls) == ["executed", "executed"]
+    assert both(project, calls) == ["unchanged", "unchanged"]
+    assert calls == ["rows.txt", "model.txt"]
+    assert "up to date" in dvc(project, "status")
+
+
+def test_only_what_depends_on_a_change_runs_and_the_old_state_is_restored(project: Path) -> None:
+    calls: list[str] = []
+    both(project, calls)
+    (project / "params.yaml").write_text("train: {seed: 1}\n")
+    assert set(memory.stale(project)) == {"train"}
+    assert both(project, calls) == ["unchanged", "executed"]
+    (project / "params.yaml").write_text("train: {seed: 0}\n")
+    assert both(project, calls) == ["unchanged", "restored"]
+    assert calls.count("model.txt") == 2
+
+
+def test_a_shell_repro_before_or_after_agrees(project: Path) -> None:
+    dvc(project, "repro")
+    calls: list[str] = []
+    assert both(project, calls) == ["unchanged", "unchanged"]
+    (project / "raw.txt").write_text("more rows")
+    assert both(project, calls) == ["executed", "executed"]
+    assert "didn't change" in dvc(project, "repro")
+
+
+def test_without_the_seam_the_command_runs_with_the_same_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dvc.stage.run
+
+    calls: list[str] = []
+    both(project, calls)
+    lock_in_process = (project / "dvc.lock").read_text()
+    (project / "dvc.lock").unlink()
+    monkeypatch.setattr(memory, "_SEAM", "no_such_name")
+    assert memory.run_stage(project, "ingest", copy(project, "raw.txt", "rows.txt", calls), force=True) == "executed"
+    assert memory.run_stage(project, "train", copy(project, "rows.txt", "model.txt", calls), force=True) == "executed"
+    assert calls == ["rows.txt", "model.txt"], "the shell ran, not the function"
+    assert (project / "dvc.lock").read_text() == lock_in_process
+    assert callable(dvc.stage.run.cmd_run)
+
+
+def test_an_input_that_changes_during_the_stage_is_refused_not_recorded(project: Path) -> None:
+    def function() -> None:
+        (project / "rows.txt").write_text("rows")
+        (project / "raw.txt").write_text("changed meanwhile")
+
+    with pytest.raises(RefitError, match=r"raw\.txt changed while stage ingest ran"):
+        memory.run_stage(project, "ingest", function)
+    assert "ingest" in memory.stale(project)
+
+
+def test_a_stages_own_error_arrives_as_it_was_raised(project: Path) -> None:
+    def function() -> None:
+        raise UserError("no rows")
+
+    with pytest.raises(UserError, match="no rows"):
+        memory.run_stage(project, "ingest", function)
+
+
+def test_a_fault_is_told_in_one_line(project: Path) -> None:
+    def function() -> None:
+        raise ZeroDivisionError("division\nby zero")
+
+    with pytest.raises(RefitError, match="stage ingest failed: ZeroDivisionError: division by zero"):
+        memory.run_stage(project, "ingest", function)
+
+
+def test_a_run_killed_within_a_stage_is_taken_up_again(project: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from tasks import memory\n"
+        "memory.run_stage(Path(sys.argv[1]), 'ingest', lambda: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(project)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    memory.mend(project)
+    assert both(project, []) == ["executed", "executed"]
+
+
+def test_a_torn_lock_file_is_set_aside_and_the_stages_come_back(project: Path) -> None:
+    calls: list[str] = []
+    both(project, calls)
+    (project / "dvc.lock").write_text("schema: '2.0'\nstages: {ingest: {cmd: [")
+    assert "torn" in memory.mend(project)[0]
+    assert both(project, calls) == ["restored", "restored"]
+
+
+@pytest.mark.parametrize("content", ['{"write": {"', '{"write": {"%s": {"pid": %d, "cmd": "refit run --gone"}}}'])
+def test_a_torn_or_stale_read_write_lock_is_removed(project: Path, content: str) -> None:
+    path = project / ".dvc/tmp/rwlock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content % (project / "rows.txt", os.getppid()) if "%" in content else content)
+    assert "rwlock" in memory.mend(project)[0]
+    assert both(project, []) == ["executed", "executed"]
+
+
+def test_a_folder_that_dvc_does_not_know_says_how_to_start(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="refit init"):
+        memory.stale(tmp_path)

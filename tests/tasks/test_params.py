@@ -1,0 +1,110 @@
+"""Bad params: every problem named at once, with what would be right."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.params import override, parse, read_yaml
+
+GOOD: dict[str, Any] = {
+    "project": {"name": "demo"},
+    "ingest": {"sources": {"rows": {"kind": "files", "path": "raw/*.csv", "columns": {"id": "text"}, "key": ["id"]}}},
+    "featurize": {"label": {"source": "rows", "column": "late"}},
+    "train": {"learners": [{"name": "boosting", "kind": "sklearn.ensemble.HistGradientBoostingClassifier"}]},
+}
+
+
+def refusal(**changes: Any) -> str:
+    raw = override(copy.deepcopy(GOOD), {path.replace("__", "."): value for path, value in changes.items()})
+    with pytest.raises(UserError) as caught:
+        parse(raw)
+    return str(caught.value)
+
+
+def test_the_reference_params_are_valid(root: Path) -> None:
+    assert parse(read_yaml(root / "params.yaml")).project.name == "flight_delays"
+
+
+def test_an_unknown_key_names_the_nearest_known_one() -> None:
+    assert refusal(train__sed=1) == "params.yaml: train.sed: unknown key; did you mean 'seed'?"
+
+
+def test_an_unknown_key_inside_a_list_is_located() -> None:
+    message = refusal(train__learners=[{"name": "a", "kind": "b", "parms": {}}])
+    assert message == "params.yaml: train.learners[0].parms: unknown key; did you mean 'params'?"
+
+
+def test_an_unknown_section_names_the_nearest_known_one() -> None:
+    assert "trian: unknown key; did you mean 'train'?" in refusal(trian__seed=1)
+
+
+def test_all_problems_are_reported_together() -> None:
+    message = refusal(train__seed="3", featurize__windows={"test": 0}, evaluate__gate={"alpha": 2})
+    assert "3 problems" in message
+    for path in ("train.seed", "featurize.windows.test", "evaluate.gate.alpha"):
+        assert path in message
+
+
+def test_a_number_given_as_text_is_refused() -> None:
+    assert "train.seed" in refusal(train__seed="3")
+
+
+def test_not_a_number_is_refused_where_it_stands() -> None:
+    assert refusal(evaluate__gate={"max_loss": float("nan")}) == (
+        "params.yaml: evaluate.gate.max_loss: nan is not a finite number"
+    )
+
+
+def test_two_learners_of_one_name_are_refused() -> None:
+    twice = [{"name": "a", "kind": "baseline"}, {"name": "a", "kind": "baseline"}]
+    assert "learner names must differ" in refusal(train__learners=twice)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {seed: 1}\ntrain: {seed: 2}\n", "line 2: key 'train' is given twice"),
+        ("train: !!python/object:os.system {}\n", "no tags"),
+        ("train: [1, 2\n", "not valid YAML"),
+        ("- a\n- b\n", "a mapping of sections was expected"),
+        ("", "a mapping of sections was expected"),
+    ],
+)
+def test_what_is_not_plain_yaml_is_refused_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=expected):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"project: {name: caf\xe9}\n")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="refit init"):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_a_date_stays_the_text_it_is(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("as_of: 2013-08-03\n")
+    assert read_yaml(tmp_path / "run.yaml") == {"as_of": "2013-08-03"}
+
+
+def test_an_override_reaches_into_lists_by_position_and_by_name() -> None:
+    raw = {"train": {"learners": [{"name": "a", "enabled": True}, {"name": "b", "enabled": True}]}}
+    changed = override(raw, {"train.learners.1.enabled": False, "train.learners.a.enabled": False})
+    assert [learner["enabled"] for learner in changed["train"]["learners"]] == [False, False]
+    assert raw["train"]["learners"][0]["enabled"] is True
+
+
+@pytest.mark.parametrize("path", ["train.learners.5.enabled", "train.learners.c.enabled"])
+def test_an_override_of_a_list_item_that_is_not_there_says_what_is(path: str) -> None:
+    with pytest.raises(UserError, match="a, b"):
+        override({"train": {"learners": [{"name": "a"}, {"name": "b"}]}}, {path: False})
