@@ -1,0 +1,116 @@
+"""The house stands as drawn: layers, one stage list, and libraries only where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.params import STAGES, Params
+from tasks.runfile import SECTIONS, STAGE_CODE
+
+PACKAGES = ("flows", "tasks", "feature_store", "registry")
+
+
+def imported(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
+def importers(root: Path, library: str) -> set[str]:
+    return {
+        path.relative_to(root).as_posix()
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+        if any(name == library or name.startswith(library + ".") for name in imported(path))
+    }
+
+
+def test_the_import_contracts_hold(root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_library_is_imported_only_where_it_belongs(root: Path) -> None:
+    assert importers(root, "dvc") == {"tasks/memory.py"}
+    assert all(name.startswith("registry/") for name in importers(root, "mlflow"))
+    assert all(name.startswith("flows/") or name == "tasks/prefect_tasks.py" for name in importers(root, "prefect"))
+    assert all(name.startswith("tasks/validate") for name in importers(root, "great_expectations"))
+    assert all(name.startswith("tasks/learners/torch") for name in importers(root, "torch"))
+
+
+def test_no_module_can_unpickle(root: Path) -> None:
+    for library in ("pickle", "cloudpickle", "joblib", "dill"):
+        assert importers(root, library) == set(), library
+
+
+def test_dvc_knows_the_stages_that_params_and_code_know(root: Path) -> None:
+    pipeline = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert tuple(pipeline) == STAGES
+    assert all(pipeline[stage]["cmd"] == f"refit stage {stage}" for stage in STAGES)
+    assert all((root / f"tasks/{stage}.py").is_file() for stage in STAGES)
+    sections = {field.alias or name for name, field in Params.model_fields.items()}
+    assert sections == set(SECTIONS)
+
+
+def test_each_stage_depends_on_all_of_its_code_and_on_the_pinned_libraries(root: Path) -> None:
+    pipeline = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    for stage in STAGES:
+        declared = pipeline[stage]["deps"]
+        assert "constraints.txt" in declared, stage
+        for pattern in STAGE_CODE[stage]:
+            found = [path.relative_to(root).as_posix() for path in root.glob(pattern)]
+            assert found, f"{stage}: {pattern} matches nothing"
+            assert set(found) <= set(declared), f"dvc.yaml: {stage} does not name {set(found) - set(declared)}"
+
+
+def test_each_stage_names_the_overrides_of_every_section_that_it_names(root: Path) -> None:
+    pipeline = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    for stage in STAGES:
+        sections = {name.split(".")[0] for name in pipeline[stage]["params"] if isinstance(name, str)}
+        own = next(entry["run.yaml"] for entry in pipeline[stage]["params"] if isinstance(entry, dict))
+        assert {name.removeprefix("overrides.") for name in own if name.startswith("overrides.")} == sections, stage
+
+
+@pytest.mark.parametrize("command", [["--help"], ["run", "--help"]])
+def test_help_imports_none_of_the_heavy_libraries(command: list[str]) -> None:
+    script = (
+        "import sys; sys.argv = ['refit', *sys.argv[1:]]\n"
+        "from flows.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = 'prefect mlflow dvc great_expectations torch sklearn pandas duckdb pyarrow matplotlib'.split()\n"
+        "print('HEAVY', [name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+
+
+def test_no_analytics_switch_is_left_on() -> None:
+    script = (
+        "import tasks, os; print([os.environ[k] for k in ('DO_NOT_TRACK', 'DVC_NO_ANALYTICS', 'GX_ANALYTICS_ENABLED',"
+        " 'MLFLOW_DISABLE_TELEMETRY', 'PREFECT_SERVER_ANALYTICS_ENABLED')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['1', '1', 'false', 'true', 'false']"
+
+
+def test_no_file_grows_beyond_what_a_reader_holds(root: Path) -> None:
+    long = {
+        path.relative_to(root).as_posix(): lines
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}
