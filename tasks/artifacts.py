@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -105,6 +106,42 @@ def atomic(path: Path) -> Iterator[Path]:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A scratch folder beside `path` that takes its name, and its place, when the block ends well.
+
+    Scratch folders that a killed run left are removed, so only one process may write `path` at a time.
+
+    Raises:
+        RefitError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            shutil.rmtree(left)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    except OSError as error:
+        raise RefitError(
+            f"cannot write {path}: {error.strerror}; give this user write access to {path.parent}"
+        ) from None
+    try:
+        yield scratch
+        for file in scratch.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        scratch.chmod(0o755)
+        if path.exists():  # a folder cannot replace one that holds files: for a moment there is none
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+            path.replace(old)
+            scratch.replace(path)
+            shutil.rmtree(old)
+        else:
+            scratch.replace(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
