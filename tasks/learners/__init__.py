@@ -1,0 +1,199 @@
+"""What can be fitted: every learner has four verbs, says what it needs, and is made and loaded here alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.artifacts import check_manifest, read_json
+from tasks.context import Progress, silent
+from tasks.errors import RefitError, UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CurvePoint", "Declaration", "FitReport", "Learner", "Spec", "load", "make"]
+
+DESCRIPTION = "model.json"
+
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a family of learners needs, and how it is stored."""
+
+    labels: bool = True
+    order: bool = False  # rows must come in time order
+    groups: bool = False  # rows belong to groups that must stay together
+    safe_format: str | None = None  # file format that needs no pickle; none: may be compared, never be candidate
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that decides what a learner does, given its rows."""
+
+    name: str
+    kind: str
+    features: tuple[str, ...]
+    categorical: frozenset[str] = frozenset()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    metric: str = "roc_auc"
+    trusted_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Scores of the training and validation rows after so many iterations."""
+
+    iteration: int
+    training: float
+    validation: float
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit found out: how many iterations were best, the way there, and what the library warned of."""
+
+    iterations: int | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Learner(Protocol):
+    """Fits rows with a 0/1 label and predicts the probability of 1.
+
+    A learner never changes what it is given, and the same rows in the same order with the same spec give the same
+    `digest`, whatever the machine's threads, directory, time zone, locale or hash seed.
+    """
+
+    declaration: ClassVar[Declaration]
+    threshold: float  # probability from which a row is called 1
+
+    @property
+    def spec(self) -> Spec: ...
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        """Fit the rows. With `validation` an iterative learner stops where that score is best and predicts from there;
+        with `iterations` it does exactly so many.
+
+        Raises:
+            UserError: a feature is missing or of another type, the label is constant, or the params are at odds.
+        """
+
+    def predict(self, table: pa.Table) -> Floats:
+        """(rows,) probabilities of 1, in the order of the rows.
+
+        Raises:
+            UserError: a feature is missing or of another type.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json`, the weights and the manifest into an existing folder."""
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
+        """The learner that `save` wrote; called by `tasks.learners.load` once the manifest is checked."""
+
+    def obstacle(self) -> str | None:
+        """Why this fitted learner has no safe format, in words; none: it has one."""
+
+    def digest(self) -> str:
+        """Canonical digest of everything that its predictions depend on; file formats and library bytes do not."""
+
+
+def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
+    """A learner ready to fit.
+
+    Args:
+        where: the address of the learner in the params, for errors.
+
+    Raises:
+        UserError: the kind or an argument is unknown or unusable; names the nearest that would do.
+    """
+    return _family(spec.kind)(spec, where=where)  # type: ignore[call-arg]
+
+
+def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
+    """The learner stored in a folder, after every file was shown to be the one in its manifest. No pickle is read.
+
+    Args:
+        trusted_types: `registry.trusted_types` of the params; what the folder itself says is never trusted.
+
+    Raises:
+        RefitError: a file differs from the manifest, or holds a type that is not trusted.
+    """
+    check_manifest(folder)
+    description = read_json(folder / DESCRIPTION)
+    try:
+        kind = str(description["kind"])
+        return _family(kind).load(folder, description, trusted_types)
+    except (KeyError, TypeError) as error:
+        raise RefitError(f"{folder / DESCRIPTION} is no description of a learner ({error!r}); train again") from None
+
+
+def _family(kind: str) -> type[Learner]:
+    """The class that fits learners of a kind; each lives in a module that is imported only when it is needed."""
+    if kind == "baseline":
+        from tasks.learners.baseline import Baseline
+
+        return Baseline
+    if kind == "torch_tabular":
+        from tasks.learners.torch_tabular import TorchTabular
+
+        return TorchTabular
+    from tasks.learners.sklearn_estimator import SklearnEstimator
+
+    return SklearnEstimator
+
+
+def describe(learner: Learner, **more: Any) -> dict[str, Any]:
+    """What `model.json` says of any learner; families add what is theirs."""
+    spec = dataclasses.asdict(learner.spec)
+    del spec["trusted_types"]
+    spec["categorical"] = [name for name in learner.spec.features if name in learner.spec.categorical]
+    return {"format": 1, **spec, "threshold": learner.threshold, **more}
+
+
+def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = ()) -> Spec:
+    """The spec in a `model.json`."""
+    return Spec(
+        name=description["name"],
+        kind=description["kind"],
+        features=tuple(description["features"]),
+        categorical=frozenset(description["categorical"]),
+        params=description["params"],
+        seed=description["seed"],
+        metric=description["metric"],
+        trusted_types=trusted_types,
+    )
+
+
+def check_labels(label: Labels, name: str) -> None:
+    """Raise where the label cannot be learned from."""
+    if not len(label):
+        raise UserError(f"learner {name!r} was given no rows; widen featurize.windows or move --as-of")
+    values = np.unique(label)
+    if not np.isin(values, (0, 1)).all():
+        raise UserError(f"learner {name!r}: the label must be 0 or 1; found {values[:5].tolist()}")
+    if len(values) == 1:
+        raise UserError(
+            f"learner {name!r}: the label is constant, all {len(label):,} rows are {int(values[0])}; "
+            "both classes are needed: check featurize.label, or widen featurize.windows"
+        )

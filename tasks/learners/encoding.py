@@ -1,0 +1,94 @@
+"""Turns rows of a table into numbers, the same way for every learner, from what model.json says alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import UserError
+from tasks.params import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_CATEGORIES = 255  # what a HistGradientBoosting split can tell apart
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Features in order, and for each categorical one its known categories; a category's code is its place there."""
+
+    features: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def learn(
+        cls, table: pa.Table, features: tuple[str, ...], categorical: frozenset[str], limit: int = MAX_CATEGORIES
+    ) -> Encoding:
+        """Know the `limit` most frequent categories of each column, ties by name, in the order of their names."""
+        known = {}
+        for name in features:
+            if name in categorical:
+                counts = _texts(table, name).value_counts().to_pylist()
+                pairs = sorted((-entry["counts"], entry["values"]) for entry in counts if entry["values"] is not None)
+                known[name] = tuple(sorted(value for _, value in pairs[:limit]))
+        return cls(features, known)
+
+    def matrix(self, table: pa.Table) -> NDArray[np.float64]:
+        """(rows, features) float64. NaN is a missing or infinite number, a missing category, or one not known.
+
+        Raises:
+            UserError: a feature is missing or of another type.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float64, order="F")
+        for index, name in enumerate(self.features):
+            if name in self.categories:
+                known = pa.array(self.categories[name], pa.string())
+                column = pc.index_in(_texts(table, name), value_set=known).cast(pa.float64())
+            else:
+                column = _numbers(table, name)
+            matrix[:, index] = column.to_numpy(zero_copy_only=False)
+        matrix[~np.isfinite(matrix)] = np.nan
+        return matrix
+
+    @property
+    def is_categorical(self) -> NDArray[np.bool_]:
+        """(features,) mask of the categorical ones."""
+        return np.array([name in self.categories for name in self.features], dtype=bool)
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    if name not in table.column_names:
+        raise UserError(
+            f"feature {name!r} is missing from the rows{nearest(name, table.column_names)}; the model needs it"
+        )
+    return table.column(name).combine_chunks()
+
+
+def _texts(table: pa.Table, name: str) -> Any:
+    import pyarrow as pa
+
+    column = _column(table, name)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    texts = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null
+    if not any(is_text(column.type) for is_text in texts):
+        raise UserError(f"feature {name!r} holds {column.type}, categories are texts; cast it to string")
+    return column.cast(pa.string())
+
+
+def _numbers(table: pa.Table, name: str) -> Any:
+    import pyarrow as pa
+
+    column = _column(table, name)
+    kinds = pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null
+    if not any(is_number(column.type) for is_number in kinds):
+        raise UserError(f"feature {name!r} holds {column.type}, a number was expected; cast it to double")
+    return column.cast(pa.float64(), safe=False)

@@ -1,0 +1,98 @@
+"""Finds an estimator by its import path and builds it, or says which name or argument was meant."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.errors import UserError
+from tasks.params import nearest
+
+OURS = ("baseline", "torch_tabular")
+
+# Arguments that are decided elsewhere, and where.
+DECIDED = {
+    "random_state": "it is train.seed",
+    "warm_start": "every fit starts afresh, so that the same inputs give the same model",
+    "categorical_features": "they are the text features of the table",
+    "early_stopping": "the validation window chooses the number of iterations; the library's own split is random",
+}
+
+
+def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any:
+    """A scikit-learn-compatible classifier, every `random_state` in it set to the seed.
+
+    An argument that is itself an estimator is written as a mapping of its own `kind` and `params`.
+
+    Raises:
+        UserError: unknown kind, no classifier, unknown or bad argument, one that is decided elsewhere.
+    """
+    estimator = _build(kind, params, seed=seed, where=where)
+    from sklearn.base import is_classifier
+
+    if not is_classifier(estimator):
+        raise UserError(f"learner {kind!r} is no classifier; train.task is 'binary' ({where}.kind)")
+    if not hasattr(estimator, "predict_proba"):
+        raise UserError(
+            f"learner {kind!r} predicts no probabilities (it has no predict_proba); wrap it: kind "
+            f"sklearn.calibration.CalibratedClassifierCV with params {{estimator: {{kind: {kind}}}}} ({where}.kind)"
+        )
+    return estimator
+
+
+def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any:
+    make = _find(kind, where)
+    known = _arguments(make)
+    arguments = {}
+    for name, value in params.items():
+        if known is not None and name not in known:
+            raise UserError(f"learner {kind!r} has no argument {name!r}{nearest(name, known)} ({where}.params.{name})")
+        if name in DECIDED and value not in (None, False):
+            raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})")
+        if isinstance(value, Mapping) and "kind" in value and set(value) <= {"kind", "params"}:
+            value = _build(value["kind"], value.get("params", {}), seed=seed, where=f"{where}.params.{name}")
+        arguments[name] = value
+    if known is not None and "early_stopping" in known:
+        arguments["early_stopping"] = False
+    if known is not None and "random_state" in known:
+        arguments["random_state"] = seed
+    try:
+        estimator = make(**arguments)
+        if hasattr(estimator, "_validate_params"):
+            estimator._validate_params()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"learner {kind!r}: {' '.join(str(error).split())} ({where}.params)") from None
+    return estimator
+
+
+def _find(kind: str, where: str) -> Any:
+    """The class at an import path."""
+    module_name, _, class_name = kind.rpartition(".")
+    try:
+        module = importlib.import_module(module_name) if module_name else None
+    except ImportError:
+        module = None
+    if module is None:
+        raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths()])} ({where}.kind)")
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type) or not hasattr(found, "fit"):
+        names = [name for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")]
+        near = nearest(class_name, names).replace("mean '", f"mean '{module_name}.")
+        raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
+    return found
+
+
+def _sklearn_paths() -> list[str]:
+    from sklearn.utils import all_estimators
+
+    return [f"{'.'.join(cls.__module__.split('.')[:2])}.{name}" for name, cls in all_estimators("classifier")]
+
+
+def _arguments(make: Any) -> list[str] | None:
+    """Names that a constructor takes; None where it takes any."""
+    parameters = inspect.signature(make.__init__).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return [name for name in parameters if name != "self"]

@@ -1,0 +1,77 @@
+"""File formats that run nothing when they are read: skops for scikit-learn, safetensors for arrays. No pickle, ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import RefitError
+
+# What scikit-learn's own classifiers hold besides the types that skops trusts by itself. Each was looked at: records of
+# arrays and numbers without code. A forged tree could make the compiled predictor read beyond its arrays, which is why
+# skops leaves trees out; here no file is read before its sha256 was found in the manifest.
+# A partial is shown together with the function that it calls, which must be trusted too.
+TRUSTED_TYPES = (
+    "functools.partial",
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils.validation.check_array",
+)
+
+
+def untrusted_types(model: Any, trusted_types: Iterable[str]) -> list[str] | str:
+    """The types in a fitted model that nobody trusts, or in words why skops cannot store it at all."""
+    import skops.io
+
+    try:
+        found = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+    except Exception as error:  # whatever a foreign type's serialisation raises means that it cannot be stored
+        return str(error).splitlines()[0]
+    return sorted(set(found) - set(TRUSTED_TYPES) - set(trusted_types))
+
+
+def save_skops(model: Any, path: Path) -> None:
+    import skops.io
+
+    skops.io.dump(model, path)
+
+
+def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
+    """The model in a skops file whose digest was checked before.
+
+    Raises:
+        RefitError: it holds a type that is not trusted, or is no skops file.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        return skops.io.load(path, trusted=[*TRUSTED_TYPES, *trusted_types])
+    except UntrustedTypesFoundException as error:
+        raise RefitError(
+            f"{path} holds types that are not trusted; registry.trusted_types allows more, once you know them: {error}"
+        ) from None
+
+
+def save_arrays(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
+    """Write named arrays as safetensors; the bytes depend on the arrays alone."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}, path)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))

@@ -1,0 +1,254 @@
+"""Any scikit-learn-compatible classifier as a learner: plain scikit-learn inside, stored by skops, no class of ours."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tasks import metrics
+from tasks.artifacts import digest, write_json, write_manifest
+from tasks.context import Progress, silent
+from tasks.errors import RefitError, UserError
+from tasks.learners import (
+    DESCRIPTION,
+    CurvePoint,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Spec,
+    canonical,
+    check_labels,
+    describe,
+    described,
+    safe,
+)
+from tasks.learners.encoding import MAX_CATEGORIES, Encoding
+from tasks.learners.imports import build
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WEIGHTS = "model.skops"
+PATIENCE = 30  # iterations without a better validation score, after which boosting stops looking
+CURVE_POINTS = 60
+
+SCORING = {
+    "roc_auc": "roc_auc",
+    "average_precision": "average_precision",
+    "log_loss": "neg_log_loss",
+    "brier": "neg_brier_score",
+}
+
+
+class SklearnEstimator:
+    """One classifier behind the encoding that suits it.
+
+    Estimators that take NaN get category codes and NaN as they are (HistGradientBoosting with the codes declared as
+    categories); all others get categories one-hot and numbers with the mean for missing, an indicator, and unit scale.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(safe_format="skops")
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._estimator = build(spec.kind, spec.params, seed=spec.seed, where=where)
+        self._encoding = Encoding((), {})
+        self._model: Any = None
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        from sklearn.base import clone
+
+        check_labels(label, self.spec.name)
+        estimator = clone(self._estimator)
+        limit = min(getattr(estimator, "max_bins", MAX_CATEGORIES), MAX_CATEGORIES)
+        self._encoding = Encoding.learn(train, self.spec.features, self.spec.categorical, limit)
+        if iterations is not None:
+            estimator.set_params(**{_iterations_argument(estimator): iterations})
+        rows, encoder = self._encoded(train, estimator)
+        with _warnings_into([]) as said, _watched(estimator, self.spec.name, progress):
+            try:
+                report = self._fit(estimator, encoder, rows, label, validation)
+            except (ValueError, TypeError, MemoryError) as error:
+                raise UserError(
+                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {_first_line(error)}; "
+                    "change its params, or disable it in train.learners"
+                ) from error
+        return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(said)))
+
+    def _encoded(self, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
+        """Rows as the estimator takes them, and the fitted transformer that made them so (none: they go in as coded)."""
+        from sklearn.utils import get_tags
+
+        matrix = self._encoding.matrix(train)
+        tags = get_tags(estimator).input_tags
+        if "categorical_features" in estimator.get_params():
+            estimator.set_params(categorical_features=self._encoding.is_categorical)
+        if tags.allow_nan:
+            return matrix, None
+        encoder = _dense_encoder(self._encoding, sparse=tags.sparse)
+        return encoder.fit_transform(matrix), encoder
+
+    def _fit(
+        self, estimator: Any, encoder: Any, rows: Any, label: Labels, validation: tuple[pa.Table, Labels] | None
+    ) -> FitReport:
+        from sklearn.pipeline import Pipeline
+
+        self._model = estimator if encoder is None else Pipeline([("encode", encoder), ("classify", estimator)])
+        if validation is None or not hasattr(estimator, "staged_predict_proba"):
+            estimator.fit(rows, label)
+            return FitReport()
+        seen = self._encoding.matrix(validation[0])
+        if encoder is not None:
+            seen = encoder.transform(seen)
+        if stops_by_itself := "n_iter_no_change" in estimator.get_params() and "scoring" in estimator.get_params():
+            original = {name: estimator.get_params()[name] for name in ("scoring", "n_iter_no_change", "tol")}
+            estimator.set_params(
+                early_stopping=True, scoring=SCORING[self.spec.metric], n_iter_no_change=PATIENCE, tol=0
+            )
+            estimator.fit(rows, label, X_val=seen, y_val=validation[1])
+            estimator.set_params(early_stopping=False, **original)
+        else:
+            estimator.fit(rows, label)
+        curve, best = self._iteration_curve(estimator, rows, label, seen, validation[1])
+        estimator.set_params(**{_iterations_argument(estimator): best})
+        if stops_by_itself:
+            _truncate(estimator, best)
+        else:
+            estimator.fit(rows, label)
+        return FitReport(best, curve)
+
+    def _iteration_curve(
+        self, estimator: Any, rows: Any, label: Labels, seen: Any, seen_label: Labels
+    ) -> tuple[tuple[CurvePoint, ...], int]:
+        """Scores after every few iterations, and the best iteration on validation; of equal ones the first."""
+        metric = self.spec.metric
+        score = metrics.METRICS[metric]
+        recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows, and as near in time
+        on_validation = [score(seen_label, p[:, 1]) for p in estimator.staged_predict_proba(seen)]
+        gains = [metrics.gain(metric, value, on_validation[0]) for value in on_validation]
+        best = int(np.argmax(gains)) + 1
+        step = max(1, len(on_validation) // CURVE_POINTS)
+        wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
+        staged = enumerate(estimator.staged_predict_proba(rows[recent]), start=1)
+        on_training = {n: score(label[recent], p[:, 1]) for n, p in staged if n in wanted}
+        return tuple(CurvePoint(n, on_training[n], on_validation[n - 1]) for n in wanted), best
+
+    def predict(self, table: pa.Table) -> Floats:
+        if self._model is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        matrix = self._encoding.matrix(table)
+        if not len(matrix):
+            return np.empty(0)
+        return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
+
+    def save(self, folder: Path) -> None:
+        import sklearn
+
+        safe.save_skops(self._model, folder / WEIGHTS)
+        categories = {name: list(values) for name, values in self._encoding.categories.items()}
+        libraries = {"scikit-learn": sklearn.__version__}
+        write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> SklearnEstimator:
+        learner = cls.__new__(cls)  # the params were checked when it was made, and the estimator is in the file
+        learner.spec = described(description, trusted_types)
+        learner.threshold = float(description["threshold"])
+        categories = {name: tuple(values) for name, values in description["categories"].items()}
+        learner._encoding = Encoding(learner.spec.features, categories)
+        learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, trusted_types)
+        return learner
+
+    def obstacle(self) -> str | None:
+        found = safe.untrusted_types(self._model, self.spec.trusted_types)
+        if isinstance(found, str):
+            return f"skops cannot store it: {found}"
+        if found:
+            return f"it holds types that are not trusted: {', '.join(found)} (registry.trusted_types allows more)"
+        return None
+
+    def digest(self) -> str:
+        encoding = {name: list(values) for name, values in self._encoding.categories.items()}
+        parts = {"features": list(self.spec.features), "categories": encoding, "threshold": self.threshold.hex()}
+        return digest({"kind": self.spec.kind, "model": canonical.digest(self._model), **parts})
+
+
+def _dense_encoder(encoding: Encoding, *, sparse: bool) -> Any:
+    """Plain scikit-learn from category codes and numbers to columns without NaN."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = Pipeline(
+        [("impute", SimpleImputer(add_indicator=True, keep_empty_features=True)), ("scale", StandardScaler())]
+    )
+    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
+    places = np.arange(len(encoding.features))
+    return ColumnTransformer(
+        [
+            ("numbers", numbers, places[~encoding.is_categorical].tolist()),
+            ("categories", categories, places[encoding.is_categorical].tolist()),
+        ]
+    )
+
+
+def _iterations_argument(estimator: Any) -> str:
+    return "n_estimators" if "n_estimators" in estimator.get_params() else "max_iter"
+
+
+def _truncate(estimator: Any, iterations: int) -> None:
+    """Drop HistGradientBoosting's trees beyond the best: bit for bit the model of a fit with so many (a test says so)."""
+    del estimator._predictors[iterations:]
+    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
+    estimator.do_early_stopping_ = False
+    estimator._scorer = None  # it holds the estimator itself, which no file format can follow
+
+
+@contextmanager
+def _watched(estimator: Any, name: str, progress: Progress) -> Iterator[None]:
+    """Tell of the trees grown so far while one long call of scikit-learn grows them."""
+    done = threading.Event()
+    total = estimator.get_params().get(_iterations_argument(estimator))
+
+    def tell() -> None:
+        while not done.wait(0.5):
+            grown = len(getattr(estimator, "_predictors", ()))
+            progress(f"fitting {name}", grown, total if grown else None)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def _warnings_into(said: list[str]) -> Iterator[list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield said
+    said.extend(_first_line(warning.message) for warning in caught)
+
+
+def _first_line(message: object) -> str:
+    return next(iter(str(message).strip().splitlines()), type(message).__name__)

@@ -1,0 +1,77 @@
+"""Says in words how a learner learned: too little, too much by heart, or about right, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.metrics import gain
+
+NO_BETTER = 0.02  # share of the perfect gain over the baseline below which nothing was learned
+BY_HEART = 0.35  # share of the training gain lost on validation above which the learner has overfitted
+GROWING = 0.03  # share of the validation gain that the last rows brought, above which more rows would help
+
+PERFECT = {"roc_auc": 1.0, "average_precision": 1.0, "log_loss": 0.0, "brier": 0.0}
+
+
+@dataclass(frozen=True)
+class SizePoint:
+    """Scores of a learner fitted on so many of the most recent training rows."""
+
+    rows: int
+    training: float
+    validation: float
+
+
+def verdict(
+    metric: str,
+    *,
+    training: float,
+    validation: float,
+    baseline: float | None,
+    last_iteration_best: bool = False,
+    size_curve: Sequence[SizePoint] = (),
+) -> str:
+    """`underfit`, `overfit` or `balanced`, the numbers, and advice.
+
+    Args:
+        baseline: the baseline's score on validation; none: nothing to compare with.
+
+    >>> verdict("roc_auc", training=0.95, validation=0.65, baseline=0.5)[:68]
+    'overfit: roc_auc .950 on training rows and .650 on validation rows; '
+    """
+    numbers = f"{metric} {_short(training)} on training rows and {_short(validation)} on validation rows"
+    if not size_curve:
+        return f"baseline: {numbers}"
+    if baseline is None:
+        return f"unknown: {numbers}; add a baseline to train.learners to compare with"
+    perfect = gain(metric, PERFECT[metric], baseline)
+    learned = gain(metric, training, baseline)
+    kept = gain(metric, validation, baseline)
+    if kept < NO_BETTER * perfect:
+        no_better = f"{numbers}, no better than the baseline's {_short(baseline)}"
+        if learned > 2 * NO_BETTER * perfect:
+            return f"overfit: {no_better}; regularise strongly, or use fewer features"
+        return f"underfit: {no_better}; it needs other features or a stronger learner"
+    if learned - kept > BY_HEART * learned:
+        return f"overfit: {numbers}; regularise more, or make it smaller{_more_rows(metric, kept, size_curve)}"
+    if last_iteration_best:
+        return f"underfit: {numbers}, and the last iteration was the best; allow more iterations"
+    return f"balanced: {numbers}{_more_rows(metric, kept, size_curve)}"
+
+
+def _more_rows(metric: str, kept: float, size_curve: Sequence[SizePoint]) -> str:
+    """What the size curve says of a longer training window."""
+    if len(size_curve) < 2:
+        return ""
+    before, whole = size_curve[-2], size_curve[-1]
+    brought = gain(metric, whole.validation, before.validation)
+    if brought > GROWING * kept:
+        return f"; more rows would help, the last {whole.rows - before.rows:,} brought {brought:+.3f}"
+    if brought < -GROWING * kept:
+        return f"; older rows hurt, without them it is {-brought:+.3f}: shorten featurize.windows.training"
+    return "; more rows would bring little"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
