@@ -92,7 +92,7 @@ class SklearnEstimator:
         return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(said)))
 
     def _encoded(self, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
-        """Rows as the estimator takes them, and the fitted transformer that made them so (none: they go in as coded)."""
+        """Rows as the estimator takes them, and the fitted transformer that made them so; none: they go in as coded."""
         from sklearn.utils import get_tags
 
         matrix = self._encoding.matrix(train)
@@ -215,11 +215,12 @@ def _iterations_argument(estimator: Any) -> str:
 
 
 def _truncate(estimator: Any, iterations: int) -> None:
-    """Drop HistGradientBoosting's trees beyond the best: bit for bit the model of a fit with so many (a test says so)."""
+    """Make of a HistGradientBoosting that stopped itself, bit for bit, the one fitted with so many iterations."""
     del estimator._predictors[iterations:]
     estimator.train_score_ = estimator.validation_score_ = np.empty(0)
     estimator.do_early_stopping_ = False
-    estimator._scorer = None  # it holds the estimator itself, which no file format can follow
+    estimator._scorer = None  # this and the next hold the estimator itself, which no file format can follow
+    vars(estimator).pop("_raw_predict", None)
 
 
 @contextmanager
