@@ -1,0 +1,158 @@
+"""Text into declared types: every row either casts whole, or is kept aside with what was wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from tasks.errors import UserError
+from tasks.params import ColumnType, SourceParams
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SQL_TYPES: dict[ColumnType, str] = {
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "text": "VARCHAR",
+    "timestamp": "TIMESTAMP",
+    "date": "DATE",
+    "boolean": "BOOLEAN",
+}
+# DuckDB's own casts round '2.7' to 3, take 'inf', drop the offset of '10:00+02:00' and the time of a date.
+_CASTS: dict[ColumnType, str] = {
+    "integer": "case when try_cast({0} as double) = try_cast({0} as bigint) then try_cast({0} as bigint) end",
+    "number": "case when isfinite(try_cast({0} as double)) then try_cast({0} as double) end",
+    "text": "{0}",
+    "timestamp": "case when isfinite(try_cast({0} as timestamptz)) then try_cast({0} as timestamptz)::timestamp end",
+    "date": "case when isfinite(try_cast({0} as date)) and try_cast({0} as timestamp) = try_cast({0} as date)"
+    " then try_cast({0} as date) end",
+    "boolean": "try_cast({0} as boolean)",
+}
+_FAULTS = 'struct("column" varchar, "value" varchar, reason varchar)[]'
+
+
+def connect(temp: str) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that gives the same bytes each time, spills to `temp`, and reaches nothing else."""
+    connection = duckdb.connect(config={"threads": 1, "temp_directory": temp})
+    connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set asof_loop_join_threshold = 0")
+    connection.execute("set autoinstall_known_extensions = false")
+    connection.execute("set autoload_known_extensions = false")
+    connection.execute("set enable_external_access = false")
+    connection.execute("set lock_configuration = true")
+    return connection
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Caster:
+    """Fills the table `cast_rows` of a connection: `_file`, `_line`, the declared columns, `_event_time`, `_faults`, `_raw`.
+
+    `_faults` is null for a row that casts whole.
+
+    Raises:
+        UserError: the event_time expression does not fit the declared columns.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: SourceParams, where: str, now: datetime) -> None:
+        self.connection = connection
+        self.source = source
+        columns = ", ".join(f"{quoted(name)} {SQL_TYPES[kind]}" for name, kind in source.columns.items())
+        connection.execute(
+            f"create or replace table cast_rows (_file integer, _line bigint, {columns}, "
+            f"_event_time timestamp, _faults {_FAULTS}, _raw varchar)"
+        )
+        self._check_event_time(where)
+        self._select = self._statement(now)
+
+    def _check_event_time(self, where: str) -> None:
+        if self.source.event_time is None:
+            return
+        names = ", ".join(quoted(name) for name in self.source.columns)
+        try:
+            self.connection.execute(
+                f"select (\n{self.source.event_time}\n)::timestamp from (select {names} from cast_rows) limit 0"
+            )
+        except duckdb.Error as error:
+            first = str(error).splitlines()[0]
+            raise UserError(
+                f"{where}.event_time: {self.source.event_time!r} is no SQL over the columns: {first}"
+            ) from None
+
+    def _statement(self, now: datetime) -> str:
+        source = self.source
+        names = list(source.columns)
+        nulls = ", ".join(literal(text) for text in source.nulls)
+        texts, casts, faults, raws = [], [], [], []
+        for index, (name, kind) in enumerate(source.columns.items()):
+            text = f"{quoted(name)}::varchar"
+            texts.append(
+                f"case when {text} not in ({nulls}) then {text} end as _t{index}" if nulls else f"{text} as _t{index}"
+            )
+            casts.append(f"{_CASTS[kind].format(f'_t{index}')} as {quoted(name)}")
+            if kind != "text":
+                faults.append(
+                    self._fault(f"_t{index} is not null and {quoted(name)} is null", name, f"_t{index}", kind)
+                )
+            if name in source.required:
+                faults.append(self._fault(f"_fault is null and _t{index} is null", name, "null", None))
+            raws.append(f"{literal(name)}: _t{index}")
+        faults.insert(0, "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end")
+        event_time = known_time = "null"
+        if source.event_time is not None:
+            event_time = f"try((\n{source.event_time}\n)::timestamp)"
+            faults.append(
+                "case when _fault is null and _event_time is null then "
+                "{'column': 'event_time', 'value': null, 'reason': 'has no event time'} end"
+            )
+            stamp = literal(now.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" "))
+            known_time = (
+                f"case when _event_time between timestamp '0001-01-02' and timestamp {stamp} then _event_time end"
+            )
+            faults.append(
+                f"case when _event_time > timestamp {stamp} then {{'column': 'event_time', "
+                f"'value': _event_time::varchar, 'reason': 'lies in the future'}} end"
+            )
+            faults.append(
+                "case when _event_time < timestamp '0001-01-02' then {'column': 'event_time', "
+                "'value': _event_time::varchar, 'reason': 'lies before the year 1'} end"
+            )
+        columns = ", ".join(quoted(name) for name in names)
+        return (
+            f"insert into cast_rows select $file, _line, {columns}, {known_time}, "
+            f"case when len(_found) > 0 then _found end, "
+            f"case when len(_found) > 0 and _fault is null then to_json({{{', '.join(raws)}}})::varchar end "
+            f"from (select *, list_filter([{', '.join(faults)}], lambda f: f is not null)::{_FAULTS} as _found "
+            f"from (select *, {event_time} as _event_time "
+            f"from (select _line, _fault, _text, {', '.join(f'_t{i}' for i in range(len(names)))}, {', '.join(casts)} "
+            f"from (select _line, _fault, _text, {', '.join(texts)} from arrived))))"
+        )
+
+    @staticmethod
+    def _fault(condition: str, column: str, value: str, kind: str | None) -> str:
+        reason = f"is no {kind}" if kind else "is required and missing"
+        return f"case when {condition} then {{'column': {literal(column)}, 'value': {value}, 'reason': {literal(reason)}}} end"
+
+    def add(self, file: int, batches: Iterable[pa.RecordBatch]) -> int:
+        """Cast the rows of file number `file`; returns how many there were."""
+        import pyarrow as pa
+
+        rows = 0
+        for batch in batches:
+            self.connection.register("arrived", pa.Table.from_batches([batch]))
+            self.connection.execute(self._select, {"file": file})
+            self.connection.unregister("arrived")
+            rows += batch.num_rows
+        return rows

@@ -1,0 +1,177 @@
+"""Where raw rows come from: the files, packages and databases that params name, found and read without guessing."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import sources_csv
+from tasks.errors import UserError
+from tasks.params import SourceParams, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS = 50_000
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read, and the name that messages and batches know it by: never a path that only this machine has."""
+
+    path: Path
+    name: str
+
+
+def find(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
+    """The files of a source, ordered by name; `where` is the source's place in params, for messages.
+
+    Raises:
+        UserError: nothing there, or several files where one `sha256` is declared.
+    """
+    files = _in_package(source, where) if source.kind == "package" else _on_disk(project, source, where)
+    if source.sha256 and len(files) != 1:
+        raise UserError(f"{where}.sha256 names one file, {source.path} matches {len(files)}; drop sha256 or the glob")
+    return files
+
+
+def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
+    plain = project / source.path
+    if plain.is_file():
+        return [SourceFile(plain, source.path)]
+    if plain.is_dir():
+        raise UserError(
+            f"{source.path} is a folder; name its files by a pattern such as {source.path}/*.csv ({where}.path)"
+        )
+    matches = glob.glob(str(plain), recursive=True) if glob.has_magic(source.path) else []
+    found = sorted(Path(match) for match in matches if Path(match).is_file())
+    if not found:
+        what = "matches no file" if glob.has_magic(source.path) else "does not exist"
+        near = "" if glob.has_magic(source.path) else _nearest_file(plain)
+        raise UserError(f"{source.path} {what}, looked in {project.resolve()}{near} ({where}.path)")
+    relative = not Path(source.path).is_absolute()
+    return [SourceFile(p, Path(os.path.relpath(p, project)).as_posix() if relative else str(p)) for p in found]
+
+
+def _nearest_file(path: Path) -> str:
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    return nearest(path.name, siblings)
+
+
+def _in_package(source: SourceParams, where: str) -> list[SourceFile]:
+    package, *inner = str(source.package).split(".")
+    try:
+        spec = importlib.util.find_spec(package)  # looks, and never imports: the parent of a dotted name would be
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"package {package!r} is not installed here; install it, or correct {where}.package")
+    for location in spec.submodule_search_locations:
+        folder = Path(location).joinpath(*inner)
+        path = folder / source.path
+        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            return [SourceFile(path, f"{source.package}:{source.path}")]
+    raise UserError(f"package {package!r} has no file {source.path!r}{_nearest_file(path)} ({where}.path)")
+
+
+def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.RecordBatch]:
+    """The rows of a file, in order, as record batches.
+
+    Columns: `_line` (line or row number), `_fault` and `_text` (a line that is no row, and why), then the declared
+    columns, as text from CSV and of the file's own types elsewhere.
+
+    Raises:
+        UserError: the file cannot be read as what it is declared to be, or its columns are not the declared ones.
+    """
+
+    def check_header(found: Sequence[str]) -> None:
+        check_columns(found, source, f"{file.name}", where)
+
+    if source.kind == "database":
+        from tasks import sources_database
+
+        return sources_database.read(file.path, file.name, source, where, check_header)
+    if is_parquet(file, source):
+        return _read_parquet(file, list(source.columns), check_header)
+    csv_file = sources_csv.CsvFile(file.path, file.name, source.delimiter)
+    return sources_csv.read(csv_file, list(source.columns), check_header)
+
+
+def is_parquet(file: SourceFile, source: SourceParams) -> bool:
+    """Whether a file is read as Parquet: as declared, or else by its suffix or its first bytes."""
+    if source.format != "auto":
+        return source.format == "parquet"
+    if file.path.suffix.lower() in PARQUET_SUFFIXES:
+        return True
+    with file.path.open("rb") as stream:
+        return stream.read(4) == b"PAR1"
+
+
+def check_columns(found: Sequence[str], source: SourceParams, name: str, where: str) -> None:
+    """Refuse columns that are not exactly the declared ones, in any order.
+
+    Raises:
+        UserError: all that is missing, unknown or there twice, in one line.
+    """
+    declared = list(source.columns)
+    problems = []
+    if twice := sorted({column for column in found if found.count(column) > 1}):
+        problems.append(f"column {_listed(twice)} is there twice")
+    surprising = [column for column in dict.fromkeys(found) if column not in source.columns]
+    missing = [column for column in declared if column not in found]
+    if missing:
+        problems.append(f"column {_listed(missing, surprising)} is missing")
+    if surprising:
+        problems.append(f"column {_listed(surprising, declared)} is not declared")
+    if problems:
+        raise UserError(f"{name}: {', and '.join(problems)}; correct the file or {where}.columns in params.yaml")
+
+
+def _listed(columns: Sequence[str], near: Sequence[str] = ()) -> str:
+    def one(column: str) -> str:
+        match = difflib.get_close_matches(column, near, n=1, cutoff=0.6)
+        return f"{column!r} (near {match[0]!r})" if match else repr(column)
+
+    more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
+    return ", ".join(one(column) for column in columns[:5]) + more
+
+
+def _read_parquet(
+    file: SourceFile, columns: list[str], check_header: Callable[[Sequence[str]], None]
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    line = 1
+    try:
+        with pyarrow.parquet.ParquetFile(file.path, page_checksum_verification=True) as parquet:
+            check_header(parquet.schema_arrow.names)
+            for batch in parquet.iter_batches(_ROWS, columns=columns):
+                batch.validate(full=True)
+                yield numbered(batch.select(columns), line)
+                line += batch.num_rows
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{file.name} is not readable Parquet, truncated or damaged ({first}); fetch the file again"
+        ) from None
+    if line == 1:
+        raise UserError(f"{file.name} has no rows; at least one row was expected")
+
+
+def numbered(batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
+    """`batch` behind the columns `_line`, `_fault` and `_text`, its rows numbered from `line`."""
+    import pyarrow as pa
+
+    nothing: Any = pa.nulls(batch.num_rows, pa.string())
+    lines = pa.array(range(line, line + batch.num_rows), pa.int64())
+    return pa.record_batch(
+        [lines, nothing, nothing, *batch.columns], names=["_line", "_fault", "_text", *batch.schema.names]
+    )
