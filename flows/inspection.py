@@ -20,7 +20,7 @@ from tasks.artifacts import STATE
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.params import STAGES
-from tasks.runfile import SOURCE_ROOT
+from tasks.stage_code import SOURCE_ROOT
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def screen() -> Screen:
     from prefect.exceptions import MissingContextError
 
     try:
-        return LogScreen(get_run_logger())  # type: ignore[arg-type]
+        return LogScreen(get_run_logger())
     except MissingContextError:
         return LogScreen(logging.getLogger("refit"))
 

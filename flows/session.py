@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.screen import Screen, screen
 from tasks import lock, memory, runfile
-from tasks.artifacts import RELEASED, write_json
+from tasks.artifacts import RELEASED, RUN, write_json
 from tasks.context import Context
 
 
@@ -57,7 +57,7 @@ def prepare(project: Path) -> None:
     """Write what a fresh clone lacks, so that `dvc repro` works too: `run.yaml`, `released.json`, `comparand.json`."""
     from tasks import comparand
 
-    if not (project / runfile.RUN).is_file():
+    if not (project / RUN).is_file():
         runfile.write(project, runfile.RunFile())
     if not (project / RELEASED).is_file():
         write_json(project / RELEASED, {"released": []})

@@ -106,7 +106,7 @@ class ValidateParams(Section):
 
 class LabelParams(Section):
     source: Name
-    column: Name
+    column: str = Field(min_length=1)
     delay_hours: float = Field(48, ge=0, description="windows end at as_of less this")
 
 

@@ -1,0 +1,237 @@
+"""What a stranger's CSV seems to hold: types, a time, a key, a label; guessed only where one guess fits."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import UserError
+from tasks.params import nearest
+
+POSITIVE = ("1", "true", "yes", "y", "t", "churned", "late", "fraud", "default", "positive", "bad")
+LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "default", "outcome", "converted", "failed")
+RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
+NULLS = ("", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table: its exact name, a plain name for SQL and params, and what its texts cast to."""
+
+    name: str
+    alias: str
+    type: str
+    distinct: int
+    values: tuple[str, ...]  # the texts, where there are at most two
+
+
+@dataclass(frozen=True)
+class TableReading:
+    """The roles of the columns, and how the rows spread over time."""
+
+    columns: tuple[Column, ...]
+    delimiter: str
+    rows: int
+    key: tuple[str, ...]
+    time: Column
+    label: Column
+    positive: str
+    period: str
+    rows_per_period: int
+    days_per_period: int
+
+
+def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str | None) -> TableReading:
+    """Look at a CSV file as a whole.
+
+    Raises:
+        UserError: it cannot be read, or a role fits no column, or several; the message lists them.
+    """
+    import duckdb
+
+    delimiter = _delimiter(path)
+    with duckdb.connect() as connection:
+        _load(connection, path, delimiter)
+        columns = tuple(_columns(connection))
+        by_name = {column.name: column for column in columns}
+        for role, wanted in (("key", key), ("time", (time,) if time else ()), ("label", (label,) if label else ())):
+            for name in wanted:
+                if name not in by_name:
+                    hint = f"{nearest(name, by_name)}; it has {_list(by_name)}"
+                    raise UserError(f"--{role} {name}: no such column in {path.name}{hint}")
+        found_time = _time(columns, by_name.get(time or ""), path)
+        found_label = _label(columns, by_name.get(label or ""), found_time, path)
+        rows = _one(connection, "select count(*) from t")
+        found_key = _key(connection, columns, key, found_time, path)
+        period, per_period, days = _period(connection, found_time, path)
+    return TableReading(
+        columns=columns,
+        delimiter=delimiter,
+        rows=rows,
+        key=found_key,
+        time=found_time,
+        label=found_label,
+        positive=_positive(found_label),
+        period=period,
+        rows_per_period=per_period,
+        days_per_period=days,
+    )
+
+
+def _load(connection: Any, path: Path, delimiter: str) -> None:
+    import duckdb
+
+    nulls = ", ".join("'" + text + "'" for text in NULLS)
+    reader = f"read_csv(?, delim=?, header=true, all_varchar=true, nullstr=[{nulls}])"
+    try:
+        connection.execute(f"create table t as select * from {reader}", [str(path), delimiter])
+    except duckdb.Error as error:
+        reason = " ".join(str(error).splitlines()[0].split())
+        raise UserError(f"{path} cannot be read as CSV: {reason}") from None
+    if not _one(connection, "select count(*) from t"):
+        raise UserError(f"{path} has no rows below its header; a table with a time, a label and a key is needed")
+
+
+def _delimiter(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            head = file.readline()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; name one CSV file in it") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 text (byte {error.start}); convert it, e.g. iconv -f latin1 -t utf-8"
+        ) from None
+    if not head.strip():
+        raise UserError(f"{path} is empty; a header line and rows are needed")
+    return max(",;\t|", key=lambda mark: len(next(csv.reader([head], delimiter=mark))))
+
+
+def _columns(connection: Any) -> Iterable[Column]:
+    taken: set[str] = set()
+    for name, *_ in connection.execute("describe t").fetchall():
+        alias = _alias(name, taken)
+        taken.add(alias)
+        quoted = _quote(name)
+        distinct = _one(connection, f"select count(distinct {quoted}) from t")
+        values = connection.execute(
+            f"select distinct {quoted} from t where {quoted} is not null order by 1 limit 2"
+        ).fetchall()
+        yield Column(
+            name, alias, _type(connection, quoted), distinct, tuple(v for (v,) in values) if distinct <= 2 else ()
+        )
+
+
+def _alias(name: str, taken: set[str]) -> str:
+    """A plain name for a column: lower case with underscores, unlike the others and those that the table needs."""
+    plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
+    plain = plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_")
+    candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 4)))
+    return next(alias for alias in candidates if alias not in taken | RESERVED)
+
+
+def _type(connection: Any, column: str) -> str:
+    kinds = {"integer": "bigint", "number": "double", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
+    filled = _one(connection, f"select count({column}) from t")
+    for kind, cast in kinds.items():
+        fits = _one(connection, f"select count(try_cast({column} as {cast})) from t")
+        if filled and fits >= 0.99 * filled:
+            return kind
+    return "text"
+
+
+def _only(found: list[Column], role: str, path: Path, what: str) -> Column:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"{path.name} has no {what}; name one with --{role} COLUMN")
+    several = _list(column.name for column in found)
+    raise UserError(f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}")
+
+
+def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Column:
+    dated = [column for column in columns if column.type in ("timestamp", "date")]
+    found = given or _only(dated, "time", path, "column of dates or times")
+    if found not in dated:
+        raise UserError(f"--time {found.name}: its values do not cast to dates or times such as 2024-05-31")
+    return found
+
+
+def _label(columns: tuple[Column, ...], given: Column | None, time: Column, path: Path) -> Column:
+    binary = [column for column in columns if column.distinct == 2 and column is not time]
+    named = [column for column in binary if column.alias in LABEL_NAMES]
+    choice = named if len(named) == 1 else binary
+    found = given or _only(choice, "label", path, "column with just two values to predict")
+    if found.distinct != 2:
+        raise UserError(
+            f"--label {found.name}: it has {found.distinct} different values; a label has two, such as 0, 1"
+        )
+    return found
+
+
+def _key(
+    connection: Any, columns: tuple[Column, ...], given: tuple[str, ...], time: Column, path: Path
+) -> tuple[str, ...]:
+    rows = _one(connection, "select count(*) from t")
+    if given:
+        if missing := rows - _distinct(connection, given):
+            names = " ".join(given)
+            raise UserError(f"--key {names}: {missing} rows share a key with another; add a column with another --key")
+        return given
+    ids = [column for column in columns if column.alias.endswith("id") or column.alias in ("key", "number")]
+    unique = [column for column in columns if column.distinct == rows and column.type in ("integer", "text")]
+    for column in [*(c for c in ids if c in unique), *unique]:
+        return (column.name,)
+    for column in ids:
+        if _distinct(connection, (column.name, time.name)) == rows:
+            return (column.name, time.name)
+    raise UserError(f"no column of {path.name} names each row; give the ones that do together: --key A --key B")
+
+
+def _distinct(connection: Any, names: tuple[str, ...]) -> int:
+    return _one(connection, f"select count(*) from (select distinct {', '.join(map(_quote, names))} from t)")
+
+
+def _period(connection: Any, time: Column, path: Path) -> tuple[str, int, int]:
+    cast = f"try_cast({_quote(time.name)} as timestamp)"
+    first, last = connection.execute(f"select min({cast}), max({cast}) from t").fetchone()
+    if last > datetime.now():  # noqa: DTZ005 - the file's times carry no zone
+        raise UserError(
+            f"--time {time.name}: the newest value, {last}, lies in the future; rows are dated by what has happened"
+        )
+    for period, days in (("month", 120), ("week", 28), ("day", 4)):
+        if (last - first).days >= days:
+            counts = f"count(*) as n, count(distinct {cast}::date) as d from t group by date_trunc('{period}', {cast})"
+            query = f"select median(n)::bigint, median(d)::bigint from (select {counts})"
+            per_period, distinct_days = connection.execute(query).fetchone()
+            return period, per_period, distinct_days
+    raise UserError(
+        f"{path.name} spans {(last - first).days} days; train, validation and test windows need 4 days at least"
+    )
+
+
+def _positive(label: Column) -> str:
+    for word in POSITIVE:
+        for value in label.values:
+            if value.strip().lower() == word:
+                return value
+    return sorted(label.values)[-1]
+
+
+def _one(connection: Any, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0])
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
