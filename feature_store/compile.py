@@ -1,0 +1,185 @@
+"""From definitions to DuckDB SQL: text only, so that the same definition gives the same statement whoever runs it, and
+when.
+
+Aggregates over any window cost two ASOF joins on running totals: the total known at the prediction less the total known
+when the window began. Totals are integers (values scaled by a power of ten), so that differences lose nothing, a
+variance is never negative and no order of rows matters. Rows that became known at the same instant are peers: a total
+holds all of them or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from feature_store.definition import Age, Aggregate, Expression, FeatureView, Latest, Lookup, Spine, interval
+
+
+def quote(name: str) -> str:
+    """A name as an SQL identifier.
+
+    >>> print(quote('say "x" twice'))
+    "say ""x"" twice"
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def commas(parts: Iterable[str]) -> str:
+    return ", ".join(parts)
+
+
+def spine_sql(spine: Spine, relation: str) -> str:
+    """The spine's rows numbered in their order (`_n`), with their prediction time and the columns that views meet by."""
+    entities = "".join(f", ({sql}) as {quote(name)}" for name, sql in spine.entities.items())
+    return (
+        f"select *{entities} from (select row_number() over () as _n, *, ({spine.prediction_time}) as prediction_time "
+        f"from (select * from {relation}))"
+    )
+
+
+def row_sql(features: Sequence[Expression], spine: str, kept: Sequence[str]) -> str:
+    """The features of the row itself beside the spine's columns to keep."""
+    columns = [*map(quote, kept), *(f"({feature.sql}) as {quote(feature.name)}" for feature in features)]
+    return f"select {commas(columns)} from {spine}"
+
+
+def lookup_sql(lookup: Lookup, spine: str, table: str) -> str:
+    """What the static table adds, one row for each row of the spine."""
+    on = " and ".join(f"spine.{quote(key)} = {quote(lookup.name)}.{quote(key)}" for key in lookup.key)
+    columns = commas(f"({feature.sql}) as {quote(feature.name)}" for feature in lookup.features)
+    return f"select spine._n, {columns} from {spine} as spine left join {table} as {quote(lookup.name)} on {on}"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A quantity whose running total is kept: `x` names its columns (`<x>_n` count, `<x>_s` sum, `<x>_q` sum of squares)."""
+
+    x: str
+    value: str  # SQL of an integer, or of anything where only a count is asked
+    sums: bool
+    squares: bool
+
+    def totals(self) -> list[str]:
+        columns = [f"count({self.x}) over known as {self.x}_n"]
+        if self.sums:
+            columns.append(f"sum({self.x}) over known as {self.x}_s")
+        if self.squares:
+            columns.append(f"sum({self.x}::hugeint * {self.x}) over known as {self.x}_q")
+        return columns
+
+
+def _value(feature: Aggregate) -> str:
+    if feature.column is None:
+        return "1"
+    if feature.function == "count":
+        return f"case when ({feature.column}) is not null then 1 end"
+    number = f"({feature.column})::double"
+    integer = (
+        f"({number} <> 0)::bigint" if feature.function == "rate" else f"round({number} * 1e{feature.decimals})::bigint"
+    )
+    return f"case when isfinite({number}) then {integer} end"
+
+
+def terms(view: FeatureView) -> dict[str, Term]:
+    """The distinct quantities that a view's aggregates need: SQL of the value -> term."""
+    found: dict[str, Term] = {}
+    for feature in view.features:
+        if isinstance(feature, Aggregate):
+            value = _value(feature)
+            before = found.get(value, Term(f"x{len(found)}", value, sums=False, squares=False))
+            sums = before.sums or feature.function in ("sum", "mean", "rate", "std")
+            found[value] = Term(before.x, value, sums, before.squares or feature.function == "std")
+    return found
+
+
+def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]) -> str:
+    """The source's rows that a view may see: with an entity, known by `as_of`, and as its `where` says."""
+    conditions = [f"available_at <= {as_of}", *(f"{quote(name)} is not null" for name in view.entity)]
+    conditions += [f"({view.where})"] if view.where else []
+    kept = commas([*map(quote, view.entity), "available_at", *columns])
+    return f"select {kept} from {source} where {' and '.join(conditions)}"
+
+
+def view_sql(view: FeatureView, spine: str, source: str, as_of: str) -> str:
+    """For each row of the spine: when the newest row was known (`_known`), and every aggregate."""
+    needed = terms(view)
+    windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
+    entity = commas(map(quote, view.entity))
+    known = known_sql(view, source, as_of, (f"{term.value} as {term.x}" for term in needed.values()))
+    totals = commas(column for term in needed.values() for column in term.totals())
+    if needed:
+        known = f"select {entity}, available_at, {totals} from ({known}) window known as (partition by {entity} order by available_at)"
+    probe = f"select _n, {entity}, prediction_time from {spine}"
+    joins = [_asof(view, "now", "spine.prediction_time")]
+    joins += [_asof(view, f"before_{window}", f"spine.prediction_time - {interval(window)}") for window in windows]
+    columns = ["spine._n", *(f"spine.{quote(name)}" for name in view.entity), "spine.prediction_time"]
+    columns += ["now.available_at as _known"]
+    for feature in view.features:
+        if isinstance(feature, Aggregate):
+            term = needed[_value(feature)]
+            columns += [
+                f"{_aggregate(view, feature, term, w)} as {quote(name)}" for name, w in feature.columns().items()
+            ]
+        elif isinstance(feature, Age):
+            hours = "epoch(spine.prediction_time - now.available_at) / 3600"
+            columns.append(f"{_fresh(view, feature, 'now.available_at', hours)} as {quote(feature.name)}")
+    return f"with totals as materialized ({known}) select {commas(columns)} from ({probe}) as spine {' '.join(joins)}"
+
+
+def _asof(view: FeatureView, alias: str, time: str) -> str:
+    on = " and ".join(f"spine.{quote(name)} = {alias}.{quote(name)}" for name in view.entity)
+    return f"asof left join totals as {alias} on {on} and {time} >= {alias}.available_at"
+
+
+def _aggregate(view: FeatureView, feature: Aggregate, term: Term, window: str) -> str:
+    def within(part: str) -> str:
+        column = f"{term.x}_{part}"
+        return f"(coalesce(now.{column}, 0) - coalesce(before_{window}.{column}, 0))"
+
+    n, scale = within("n"), 0 if feature.function == "rate" else feature.decimals
+    someone = " and ".join(f"spine.{quote(name)} is not null" for name in view.entity)
+    if feature.function == "count":
+        return f"case when {someone} then {n} end"
+    if feature.function == "sum":
+        return f"case when {someone} then {within('s')} / 1e{scale} end"
+    if feature.function == "std":
+        spread = f"({n} * {within('q')} - {within('s')} * {within('s')})::double"
+        return f"case when {n} > 1 then sqrt({spread} / ({n}::double * ({n} - 1))) / 1e{scale} end"
+    return f"case when {n} > 0 then {within('s')} / ({n} * 1e{scale}) end"
+
+
+def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
+    """For each row of the spine that has a newest known row: its values. Several rows where some became known together."""
+    wanted = [feature for feature in view.features if isinstance(feature, Latest)]
+    values = [f"({feature.column}) as y{index}" for index, feature in enumerate(wanted)]
+    known = known_sql(view, source, as_of, ["event_time", *values])
+    on = " and ".join(f"joined.{quote(name)} = known.{quote(name)}" for name in view.entity)
+    columns = [
+        f"{_fresh(view, feature, '_known', f'known.y{index}')} as {quote(feature.name)}"
+        for index, feature in enumerate(wanted)
+    ]
+    return (
+        f"select joined._n, known.event_time, {commas(columns)} from {joined} as joined "
+        f"join ({known}) as known on {on} and joined._known = known.available_at"
+    )
+
+
+def one_of_peers_sql(view: FeatureView, latest: str) -> str:
+    """Of rows known at the same instant the one whose event is newest; of those, the one with the largest values."""
+    names = [quote(feature.name) for feature in view.features if isinstance(feature, Latest)]
+    order = commas(f"{column} desc nulls last" for column in ["event_time", *names])
+    return f"select * from {latest} qualify row_number() over (partition by _n order by {order}) = 1"
+
+
+def _fresh(view: FeatureView, feature: Latest | Age, known: str, value: str) -> str:
+    max_age = feature.max_age or view.ttl
+    return f"case when {known} > prediction_time - {interval(max_age)} then {value} end" if max_age else value
+
+
+def assemble_sql(row: str, kept: Sequence[str], places: Mapping[str, str]) -> str:
+    """Every feature from the table it lies in, beside the kept columns of the row."""
+    tables = {table: f"part{index}" for index, table in enumerate(dict.fromkeys([row, *places.values()]))}
+    columns = [f"{tables[row]}.{quote(name)}" for name in kept]
+    columns += [f"{tables[table]}.{quote(name)}" for name, table in places.items()]
+    joins = " ".join(f"left join {table} as {alias} using (_n)" for table, alias in tables.items() if table != row)
+    return f"select {commas(columns)} from {row} as {tables[row]} {joins}"

@@ -1,0 +1,158 @@
+"""Which features a run computes: those that the project defines in Python, or its columns as they are declared."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+
+from feature_store.definition import Expression, FeatureSet, Source, Spine
+from feature_store.errors import DefinitionError
+from tasks import artifacts
+from tasks.context import Context
+from tasks.errors import RefitError, UserError
+from tasks.params import nearest
+from tasks.warehouse import key_column, quote, sources
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """A feature set with the sources it reads as they were declared: all it takes to compute the features again."""
+
+    feature_set: FeatureSet
+    sources: Mapping[str, Source]
+
+    def dump(self) -> dict[str, Any]:
+        return {
+            "feature_set": self.feature_set.model_dump(mode="json"),
+            "sources": {name: source.model_dump(mode="json") for name, source in self.sources.items()},
+        }
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> Definitions:
+        """Raises RefitError where the stored text is not what `dump` wrote."""
+        try:
+            feature_set = FeatureSet.model_validate_json(json.dumps(stored["feature_set"]))
+            cuts = {name: Source.model_validate_json(json.dumps(cut)) for name, cut in stored["sources"].items()}
+        except (KeyError, TypeError, ValidationError) as error:
+            raise RefitError(f"stored feature definitions cannot be read: {_first_line(error)}") from None
+        return cls(feature_set, cuts)
+
+
+def resolve(context: Context) -> Definitions:
+    """The definitions that the params name, less what they exclude, with the declarations of the sources they read.
+
+    Raises:
+        UserError: no such module, no FEATURES in it, an unknown source or label column, a pattern that matches nothing.
+    """
+    declared = sources(context.params)
+    section = context.params.featurize
+    label = section.label
+    if label.source not in declared:
+        raise UserError(
+            f"params.yaml: featurize.label.source {label.source!r} is unknown{nearest(label.source, declared)}; "
+            f"declared are {', '.join(sorted(declared))}"
+        )
+    if label.column not in declared[label.source].columns:
+        columns = declared[label.source].columns
+        raise UserError(
+            f"params.yaml: featurize.label.column {label.column!r} is unknown{nearest(label.column, columns)}; "
+            f"source {label.source!r} has {', '.join(columns)}"
+        )
+    feature_set = _load(context, section.definitions) if section.definitions else _as_declared(context, declared)
+    for name in feature_set.sources():
+        if name not in declared:
+            where = section.definitions or "featurize"
+            raise UserError(
+                f"{where}: source {name!r} is unknown{nearest(name, declared)}; params.yaml declares "
+                f"{', '.join(sorted(declared))}"
+            )
+    try:
+        feature_set = feature_set.without(section.exclude)
+    except DefinitionError as error:
+        raise UserError(f"params.yaml: featurize.exclude: {error}") from None
+    return Definitions(feature_set, {name: declared[name] for name in feature_set.sources()})
+
+
+def _load(context: Context, definitions: str) -> FeatureSet:
+    """FEATURES of a module by its import path, or of a file of the project."""
+    try:
+        module = (
+            _from_file(context, definitions) if definitions.endswith(".py") else importlib.import_module(definitions)
+        )
+    except UserError:
+        raise
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"params.yaml: featurize.definitions: {definitions}: no module {error.name!r}; name an importable module, or a "
+            f".py file in the project"
+        ) from None
+    except Exception as error:
+        raise UserError(f"{definitions} cannot be imported: {type(error).__name__}: {_first_line(error)}") from None
+    found = getattr(module, "FEATURES", None)
+    if not isinstance(found, FeatureSet):
+        what = "no FEATURES" if found is None else f"FEATURES as a {type(found).__name__}"
+        raise UserError(f"{definitions} has {what}; it should say FEATURES = FeatureSet(...) (docs/features.md)")
+    return found
+
+
+def _from_file(context: Context, definitions: str) -> ModuleType:
+    path = context.path(definitions).resolve()
+    if not path.is_relative_to(context.project.resolve()) or not path.is_file():
+        have = [p.relative_to(context.project).as_posix() for p in context.project.glob("**/*.py")]
+        raise UserError(
+            f"params.yaml: featurize.definitions: there is no file {definitions} in the project{nearest(definitions, have)}"
+        )
+    name = f"_refit_features_{artifacts.sha256(path)[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{definitions} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[name]
+    return module
+
+
+def _as_declared(context: Context, declared: Mapping[str, Source]) -> FeatureSet:
+    """The label source's columns as they are: all but its key, its label, and the times it is cut by."""
+    label = context.params.featurize.label
+    source = declared[label.source]
+    raw = context.params.ingest.sources[source.table]
+    if source.event_time is None:
+        raise UserError(
+            f"params.yaml: source {label.source!r} has no event_time, so its rows cannot be put in order of time"
+        )
+    words = set(re.findall(r"\w+", f"{source.event_time} {source.available_at}"))
+    key, _ = key_column(raw)
+    features = []
+    for column in source.columns:
+        kind = raw.columns.get(column, "number")
+        timed = kind in ("timestamp", "date")
+        if column in (*raw.key, key, label.column) or (timed and column in words):
+            continue
+        sql = f"epoch({quote(column)}) / 86400" if timed else quote(column)
+        features.append(Expression(name=column, sql=sql, description="as declared", missing="missing in the source"))
+    if not features:
+        raise UserError(
+            f"params.yaml: source {label.source!r} has no columns besides key, label and times; declare those to learn from"
+        )
+    return FeatureSet(spine=Spine(source=label.source, key=key, features=tuple(features)))
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, on one line; of a failed model its first complaint."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join((str(error).splitlines() or [type(error).__name__])[:1])

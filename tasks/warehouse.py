@@ -1,0 +1,174 @@
+"""The accepted rows of a run as DuckDB tables: raw sources, and the event sources that the params cut out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_store.definition import Source
+from feature_store.offline import configure
+from tasks.artifacts import FileRef
+from tasks.errors import RefitError, UserError
+from tasks.params import Params, SourceParams, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+
+def sources(params: Params) -> dict[str, Source]:
+    """Every event source and static table that the params declare, by name.
+
+    Raises:
+        UserError: two of them share a name.
+    """
+    found: dict[str, Source] = {}
+    for table, source in params.ingest.sources.items():
+        for name, cut in _cuts(table, source).items():
+            if name in found:
+                raise UserError(
+                    f"params.yaml: two event sources are called {name!r}; rename one (ingest.sources.{table})"
+                )
+            found[name] = cut
+    return found
+
+
+def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
+    key, key_sql = key_column(source)
+    if not source.events:
+        columns = {column: quote(column) for column in source.columns}
+        columns |= {} if key in columns or source.event_time is None else {key: key_sql}
+        available_at = source.available_at
+        return {table: Source(table=table, event_time=source.event_time, available_at=available_at, columns=columns)}
+    return {
+        name: Source(
+            table=table,
+            event_time=source.event_time,
+            available_at=event.available_at,
+            where=event.where,
+            columns={key: key_sql} | event.columns,
+        )
+        for name, event in source.events.items()
+    }
+
+
+def key_column(source: SourceParams) -> tuple[str, str]:
+    """Name and SQL of the one column that names a row; every event source has it."""
+    if len(source.key) == 1:
+        return source.key[0], quote(source.key[0])
+    return "row_key", f"concat_ws('|', {', '.join(map(quote, source.key))})"
+
+
+def quote(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sql_time(moment: datetime) -> str:
+    """A moment as a DuckDB literal in UTC."""
+    return f"timestamp '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ')}'"
+
+
+class Warehouse:
+    """A DuckDB connection that sees the accepted rows of one run's batches, and nothing else on the machine."""
+
+    def __init__(self, connection: DuckDBPyConnection, as_of: datetime, tables: Sequence[str]) -> None:
+        self.connection = connection
+        self.as_of = as_of
+        self._tables = tuple(tables)
+        self._made: dict[str, tuple[Source, str]] = {}
+
+    def relation(self, name: str, known: Mapping[str, Source]) -> str:
+        """The table of a source: its columns, `event_time`, `available_at`; of events only those known by `as_of`.
+
+        Raises:
+            UserError: no such source, or its SQL does not fit the raw columns.
+        """
+        if name not in known:
+            have = ", ".join(sorted(known))
+            raise UserError(f"source {name!r} is unknown{nearest(name, known)}; params.yaml declares {have}")
+        source = known[name]
+        if name in self._made and self._made[name][0] == source:
+            return self._made[name][1]
+        table = quote(f"{name}#{len(self._made)}")
+        self._create(name, source, table)
+        self._made[name] = (source, table)
+        return table
+
+    def one(self, query: str) -> tuple[Any, ...]:
+        """The first row of a query that has one."""
+        row = self.connection.execute(query).fetchone()
+        assert row is not None, query
+        return tuple(row)
+
+    def arrow(self, query: str) -> pa.Table:
+        return self.connection.sql(query).to_arrow_table()
+
+    def _create(self, name: str, source: Source, table: str) -> None:
+        import duckdb
+
+        if source.table not in self._tables:
+            raise UserError(f"source {name!r}: there are no accepted rows of {source.table!r}; see `refit show`")
+        columns = ", ".join(f"({sql}) as {quote(column)}" for column, sql in source.columns.items())
+        where = f" where {source.where}" if source.where else ""
+        rows = f"{quote(source.table)}"
+        query = f"select {columns} from {rows}{where}"
+        if source.event_time is not None:
+            available_at = source.available_at or "event_time"
+            query = (
+                f"select * from (select {columns}, event_time, ({available_at})::timestamp as available_at from {rows}{where}) "
+                f"where available_at <= {sql_time(self.as_of)}"
+            )
+        try:
+            self.connection.execute(f"create temp table {table} as {query}")
+        except duckdb.Error as error:
+            message = " ".join(str(error).split("\n\n")[0].split())
+            raise UserError(f"source {name!r} (params.yaml: ingest.sources.{source.table}): {message}") from None
+
+
+@contextmanager
+def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) -> Iterator[Warehouse]:
+    """The accepted rows of the batches that `validated` lists, each file checked against its digest.
+
+    Raises:
+        RefitError: a batch is gone or changed.
+    """
+    import duckdb
+
+    by_source: dict[str, list[str]] = {}
+    for batch in validated["batches"]:
+        path = FileRef(batch["path"], batch["sha256"], batch["rows"]).resolve(project)
+        rows = f"select * from read_parquet('{_escaped(path)}')"
+        if batch["excluded"]:
+            rows += f" where _row not in (select unnest([{', '.join(map(str, map(int, batch['excluded'])))}]))"
+        by_source.setdefault(batch["source"], []).append(rows)
+    as_of = datetime.fromisoformat(validated["as_of"])
+    with duckdb.connect() as connection:
+        configure(connection)
+        for source, parts in by_source.items():
+            _create_raw(connection, source, parts, params)
+        connection.execute(f"set allowed_directories = ['{_escaped(project.resolve())}/']")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+        yield Warehouse(connection, as_of, list(by_source))
+
+
+def _escaped(path: Path) -> str:
+    return str(path.resolve()).replace("'", "''")
+
+
+def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params) -> None:
+    """The raw table: its batches one after another, with `event_time` in place of the ingested `_event_time`."""
+    if source not in params.ingest.sources:
+        raise RefitError(
+            f"data/validated.json lists a source {source!r} that params.yaml has not; run `refit run` again"
+        )
+    rows = " union all by name ".join(parts)
+    names = connection.sql(f"select * from ({rows})").columns
+    dropped = ", ".join(quote(name) for name in names if name in ("_event_time", "event_time", "_row"))
+    connection.execute(
+        f"create view {quote(source)} as select * exclude ({dropped}), _event_time as event_time from ({rows})"
+    )

@@ -1,0 +1,69 @@
+"""Which rows train, validate and test: whole periods of the project's time zone, counted back from the newest known label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from tasks.params import Params
+
+Period = Literal["day", "week", "month"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Event times from `start` (none: since ever) up to, not including, `end`."""
+
+    name: str
+    start: datetime | None
+    end: datetime
+
+
+def period_start(moment: datetime, period: Period, zone: ZoneInfo) -> datetime:
+    """The local midnight at which the period of `moment` began; weeks begin on Monday.
+
+    >>> period_start(datetime(2013, 8, 1, 3, 59, tzinfo=UTC), "month", ZoneInfo("America/New_York")).isoformat()
+    '2013-07-01T00:00:00-04:00'
+    """
+    day = moment.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
+    if period == "week":
+        day -= timedelta(days=day.weekday())
+    if period == "month":
+        day = day.replace(day=1)
+    return day.replace(tzinfo=zone)
+
+
+def shift(start: datetime, periods: int, period: Period) -> datetime:
+    """A period's start moved by whole periods of local time.
+
+    >>> shift(datetime(2013, 1, 1), -2, "month")
+    datetime.datetime(2012, 11, 1, 0, 0)
+    """
+    if period == "month":
+        months = start.year * 12 + start.month - 1 + periods
+        return start.replace(year=months // 12, month=months % 12 + 1)
+    return start + timedelta(days=periods * (7 if period == "week" else 1))
+
+
+def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
+    """Training, validation and test window of a run: the test ends with the last whole period before as_of less the delay."""
+    period, zone, lengths = params.ingest.period, params.project.zone, params.featurize.windows
+    end = period_start(as_of - timedelta(hours=params.featurize.label.delay_hours), period, zone)
+    test = shift(end, -lengths.test, period)
+    validation = shift(test, -lengths.validation, period)
+    training = None if lengths.training is None else shift(validation, -lengths.training, period)
+    return (
+        Window("train", training and training.astimezone(UTC), validation.astimezone(UTC)),
+        Window("validation", validation.astimezone(UTC), test.astimezone(UTC)),
+        Window("test", test.astimezone(UTC), end.astimezone(UTC)),
+    )
+
+
+def earliest_as_of(first: datetime, params: Params) -> datetime:
+    """The earliest as_of whose training window holds the period of `first`."""
+    period, lengths = params.ingest.period, params.featurize.windows
+    begin = period_start(first, period, params.project.zone)
+    end = shift(begin, 1 + lengths.validation + lengths.test, period)
+    return (end.astimezone(UTC) + timedelta(hours=params.featurize.label.delay_hours)).astimezone(params.project.zone)
