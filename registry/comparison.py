@@ -18,7 +18,19 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["HIGHER_IS_BETTER", "Clusters", "Estimate", "Metric", "Sample", "gain", "jackknife", "leave_out", "single"]
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "Clusters",
+    "Estimate",
+    "LeftOut",
+    "Metric",
+    "Sample",
+    "gain",
+    "jackknife",
+    "leave_out",
+    "leave_out_mean",
+    "single",
+]
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier"]
 HIGHER_IS_BETTER: dict[str, bool] = {"roc_auc": True, "average_precision": True, "log_loss": False, "brier": False}
@@ -124,22 +136,21 @@ def gain(metric: Metric, sample: Sample, candidate: ArrayLike, opponent: ArrayLi
     """
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
     sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
-    return jackknife(sign * (ours.value - theirs.value), sign * (ours.without - theirs.without), ours.clusters)
+    return jackknife(LeftOut(sign * (ours.value - theirs.value), sign * (ours.without - theirs.without), ours.clusters))
 
 
 def single(metric: Metric, sample: Sample, scores: ArrayLike) -> Estimate:
     """One model's metric with its clustered standard error."""
-    left = leave_out(metric, sample, scores)
-    return jackknife(left.value, left.without, left.clusters)
+    return jackknife(leave_out(metric, sample, scores))
 
 
-def jackknife(value: float, without: NDArray[np.float64], clusters: float) -> Estimate:
+def jackknife(left: LeftOut) -> Estimate:
     """The estimate and standard error of a statistic known with all rows and without each cluster."""
-    count = len(without)
+    count = len(left.without)
     if count < 2:
-        return Estimate(value, math.nan, clusters)
-    variance = (count - 1) / count * float(((without - value) ** 2).sum())
-    return Estimate(value, math.sqrt(variance), clusters)
+        return Estimate(left.value, math.nan, left.clusters)
+    variance = (count - 1) / count * float(((left.without - left.value) ** 2).sum())
+    return Estimate(left.value, math.sqrt(variance), left.clusters)
 
 
 def leave_out(metric: Metric, sample: Sample, scores: ArrayLike) -> LeftOut:
@@ -156,10 +167,19 @@ def leave_out(metric: Metric, sample: Sample, scores: ArrayLike) -> LeftOut:
         if metric == "average_precision":
             return _average_precision(sample.labels, scores, clusters.pooled(_MOST_GROUPS))
         if metric == "log_loss":
-            return _mean(_log_losses(sample.labels, scores), clusters)
+            return leave_out_mean(_log_losses(sample.labels, scores), clusters)
         if metric == "brier":
-            return _mean((scores - sample.labels.astype(np.float64)) ** 2, clusters)
+            return leave_out_mean((scores - sample.labels.astype(np.float64)) ** 2, clusters)
     raise ValueError(f"metric {metric!r} is unknown; known are {', '.join(HIGHER_IS_BETTER)}")
+
+
+def leave_out_mean(values: NDArray[np.float64], clusters: Clusters) -> LeftOut:
+    """The mean of a column, on all rows and without each cluster; nan without a cluster that holds all rows."""
+    sums = np.bincount(clusters.codes, values, clusters.count)
+    sizes = np.bincount(clusters.codes, minlength=clusters.count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = (sums.sum() - sums) / (len(values) - sizes)
+        return LeftOut(float(sums.sum() / np.float64(len(values))), without, clusters.effective)
 
 
 def _roc_auc(labels: NDArray[np.int64], scores: NDArray[np.float64], clusters: Clusters) -> LeftOut:
@@ -222,10 +242,3 @@ def _log_losses(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArr
     clipped = np.clip(scores, tiny, 1 - tiny)
     losses: NDArray[np.float64] = -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
     return losses
-
-
-def _mean(values: NDArray[np.float64], clusters: Clusters) -> LeftOut:
-    sums = np.bincount(clusters.codes, values, clusters.count)
-    sizes = np.bincount(clusters.codes, minlength=clusters.count)
-    without = (sums.sum() - sums) / (len(values) - sizes)
-    return LeftOut(float(sums.sum() / len(values)), without, clusters.effective)

@@ -1,0 +1,232 @@
+"""A small project as `featurize` and `train` leave it, made in a moment, for the tests of `evaluate`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from tasks import artifacts, comparand, tracking
+from tasks.context import Context
+from tasks.definitions import Definitions
+from tasks.learners import Learner, Spec, make
+from tasks.params import override, parse
+
+DAYS = {"train": 40, "validation": 20, "test": 30}
+ROWS_A_DAY = 60
+FIRST = datetime(2024, 1, 1)
+NUMERIC, CATEGORICAL = ("strength", "echo", "noise", "hour"), ("colour",)
+
+PARAMS: dict[str, Any] = {
+    "project": {"name": "demo"},
+    "ingest": {"sources": {"rows": {"kind": "files", "path": "*.csv", "columns": {"id": "text"}, "key": ["id"]}}},
+    "featurize": {"label": {"source": "rows", "column": "label"}},
+    "train": {"learners": [{"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression"}]},
+    "evaluate": {"slices": ["colour", "hour"], "permutation_rows": 600, "gate": {"min_rows": 1000}},
+}
+FEATURES = {
+    "feature_set": {
+        "spine": {
+            "source": "rows",
+            "key": "id",
+            "features": [{"name": name, "sql": name, "description": f"the {name}"} for name in ("hour", "colour")],
+        },
+        "views": [
+            {
+                "name": "past",
+                "source": "rows",
+                "entity": ["colour"],
+                "features": [
+                    {"kind": "latest", "name": name, "column": name} for name in ("strength", "echo", "noise")
+                ],
+            }
+        ],
+    },
+    "sources": {"rows": {"table": "rows", "columns": {"id": "id"}}},
+}
+
+
+@dataclass(frozen=True)
+class SmallProject:
+    """A scratch project with features, a candidate, and nobody in charge until `put_in_charge`."""
+
+    context: Context
+    charge: dict[str, Any]  # what the stand-in for the registry says
+
+    def path(self, relative: Path | str) -> Path:
+        return self.context.path(relative)
+
+    def with_params(self, **changes: Any) -> Context:
+        raw = override(PARAMS, {path.replace("__", "."): value for path, value in changes.items()})
+        return Context(project=self.context.project, params=parse(raw), progress=self.context.progress)
+
+    def train(self, *features: str, smoothing: float = 1.0) -> Learner:
+        """Fit a logistic regression on some of the features and leave it as the candidate."""
+        table = pq.read_table(self.path(artifacts.TABLE))
+        rows = table.filter(pc.not_equal(table["window"], "test"))
+        named = features or (*NUMERIC, *CATEGORICAL)
+        spec = Spec(
+            "logistic",
+            "sklearn.linear_model.LogisticRegression",
+            features=named,
+            categorical=frozenset(CATEGORICAL) & set(named),
+            params={"C": smoothing},
+        )
+        learner = make(spec)
+        labels = rows["label"].to_numpy().astype(np.int64)
+        learner.fit(rows, labels)
+        learner.threshold = 0.4
+        self.store(learner, float(labels.mean()))
+        return learner
+
+    def store(self, learner: Learner, rate: float) -> None:
+        folder = self.path(artifacts.CANDIDATE)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        learner.save(folder)
+        shutil.copyfile(self.path(artifacts.FEATURE_SET), folder / "features.json")
+        artifacts.write_manifest(folder)
+        scores = {"roc_auc": 0.75, "log_loss": 0.5}
+        curve = [{"iteration": i, "training": 0.7 + i / 50, "validation": 0.7 + i / 80} for i in (1, 2, 3)]
+        artifacts.write_json(
+            self.path(artifacts.TRAINING),
+            {
+                "learner": learner.spec.name,
+                "metric": "roc_auc",
+                "seed": 0,
+                "model_digest": learner.digest(),
+                "seen_until": read(self.path(artifacts.FEATURE_SET))["windows"]["validation"]["end"],
+                "inputs": artifacts.digest(learner.digest()),
+                "baseline": {"rate": rate},
+                "seconds": 1.5,
+                "refit_rows": 3600,
+                "learners": [
+                    {
+                        "name": learner.spec.name,
+                        "kind": learner.spec.kind,
+                        "params": dict(learner.spec.params),
+                        "training": scores,
+                        "validation": scores,
+                        "iterations": None,
+                        "seconds": 0.5,
+                        "curve": curve,
+                        "size_curve": [
+                            {"rows": 400 * i, "training": 0.8, "validation": 0.7 + i / 50} for i in (1, 2, 3)
+                        ],
+                        "verdict": "fits well: training and validation agree",
+                        "warnings": [],
+                        "not_chosen": None,
+                    }
+                ],
+            },
+        )
+
+    def put_in_charge(self, version: str = "3", **told: Any) -> None:
+        """Take the candidate out of the way and into charge; the next one is judged against it."""
+        training = read(self.path(artifacts.TRAINING))
+        folder = self.path(f"registered/{version}")
+        shutil.copytree(self.path(artifacts.CANDIDATE), folder)
+        entry = {"version": version, "model_digest": training["model_digest"], "seen_until": training["seen_until"]}
+        self.charge.update({**entry, **told})
+        artifacts.write_json(self.path(artifacts.COMPARAND), self.charge)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def small_table(days: dict[str, int], seed: int = 0) -> pa.Table:
+    """Rows whose label follows `strength`, with luck shared by all rows of a day; `echo` repeats it, `noise` is none."""
+    random = np.random.default_rng(seed)
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("id", "event_time", "window", "label", *NUMERIC, *CATEGORICAL)
+    }
+    day = 0
+    for window, count in days.items():
+        for _ in range(count):
+            luck = random.normal(0, 0.3)
+            for row in range(ROWS_A_DAY):
+                strength = random.normal()
+                late = random.random() < 1 / (1 + np.exp(-(1.2 * strength + luck - 0.7)))
+                hour = int(random.integers(0, 24))
+                columns["id"].append(f"{day:03d}-{row:03d}")
+                columns["event_time"].append(FIRST + timedelta(days=day, hours=hour, minutes=row))
+                columns["window"].append(window)
+                columns["label"].append(int(late))
+                columns["strength"].append(strength)
+                columns["echo"].append(strength + random.normal(0, 0.5))
+                columns["noise"].append(random.normal() if random.random() > 0.1 else None)
+                columns["hour"].append(float(hour))
+                columns["colour"].append(str(random.choice(["red", "green", "blue", "rare"], p=[0.4, 0.3, 0.29, 0.01])))
+            day += 1
+    table = pa.table(columns)
+    table = table.append_column("prediction_time", table["event_time"])
+    return table.sort_by([("event_time", "ascending"), ("id", "ascending")])
+
+
+@pytest.fixture
+def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
+    """The project, with a stand-in for the registry: `charge` says who is in charge, `registered/` holds the models."""
+    table = small_table(DAYS)
+    ends = np.cumsum(list(DAYS.values()))
+    moments = [f"{FIRST + timedelta(days=int(day)):%Y-%m-%dT%H:%M:%SZ}" for day in (0, *ends)]
+    features = tmp_path / artifacts.FEATURES
+    features.mkdir(parents=True)
+    pq.write_table(table, tmp_path / artifacts.TABLE)
+    definitions = Definitions.load(FEATURES).dump()
+    windows = {
+        name: {"start": start, "end": end, "rows": DAYS[name] * ROWS_A_DAY, "positive": 0}
+        for name, start, end in zip(DAYS, moments[:-1], moments[1:], strict=True)
+    }
+    artifacts.write_json(
+        tmp_path / artifacts.FEATURE_SET,
+        {
+            "key": "id",
+            "definitions": definitions,
+            "definitions_digest": artifacts.digest(definitions),
+            "features": [*NUMERIC, *CATEGORICAL],
+            "numeric": list(NUMERIC),
+            "categorical": list(CATEGORICAL),
+            "windows": windows,
+            "labels": {"known": len(table), "pending": 3, "none": 2},
+            "snapshot": "5" * 64,
+            "as_of": moments[-1],
+        },
+    )
+    charge: dict[str, Any] = {
+        "model": "demo",
+        "version": None,
+        "model_digest": None,
+        "seen_until": None,
+        "anchor": None,
+    }
+    artifacts.write_json(tmp_path / artifacts.COMPARAND, charge)
+    monkeypatch.setattr(comparand, "check", lambda context: charge)
+    monkeypatch.setattr(comparand, "fetch_model", lambda context, version: tmp_path / "registered" / version)
+    monkeypatch.setattr(tracking, "log_evaluation", lambda context, **more: None)
+    project = SmallProject(Context(project=tmp_path, params=parse(PARAMS)), charge)
+    project.train()
+    return project
+
+
+@pytest.fixture
+def evaluated(small_project: SmallProject) -> Callable[..., dict[str, Any]]:
+    """Run the stage, with params changed, and give back `evaluation.json`."""
+    from tasks import evaluate
+
+    def run(**changes: Any) -> dict[str, Any]:
+        evaluate.run(small_project.with_params(**changes))
+        found: dict[str, Any] = read(small_project.path(artifacts.EVALUATION))
+        return found
+
+    return run
