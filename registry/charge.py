@@ -1,0 +1,84 @@
+"""Who is in charge: the one way in which the champion's alias moves, whatever is killed between its steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from registry import versions
+from registry.ledger import Entry, Ledger
+from registry.locking import registry_lock
+from registry.store import RegistryError, Store
+from registry.versions import Version
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+
+
+def champion(store: Store, model: str) -> Version | None:
+    """The version in charge, or None where there never was one.
+
+    Raises:
+        RegistryError: the ledger knows of a champion that the registry has lost, or the alias leads nowhere.
+    """
+    number = versions.registered(store, model).aliases.get(CHAMPION)
+    if number is None:
+        ledger = Ledger.beside(store)
+        if (last := ledger.last_move(model)) is None:
+            return None
+        raise RegistryError(
+            f"version {last.to_version} of {model} is in charge by the ledger (since {last.at}), but the registry at "
+            f"{store.uri} has no champion: its version or alias was deleted; put one in charge with "
+            f'`refit promote VERSION --why "..."`'
+        )
+    if (found := versions.version(store, model, number)) is None:
+        raise RegistryError(
+            f"the alias champion of {model} leads to version {number}, which does not exist; put another one in charge "
+            f'with `refit promote VERSION --why "..."`'
+        )
+    return found
+
+
+def take_charge(store: Store, entry: Entry) -> None:
+    """Put `entry.to_version` in charge and write the line that says so: once, however often it is cut off and redone.
+
+    The move is first noted as pending, then the aliases are set, then the line replaces the note in one transaction.
+    `finish_pending` completes a move that was cut off, so a line stands in the ledger if and only if the move was made.
+    """
+    ledger = Ledger.beside(store)
+    with registry_lock(store):
+        ledger.begin(entry)
+        _move(store, entry)
+        ledger.finish(entry)
+
+
+def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
+    """Complete the move that a killed process left half-done; returns its line, None where there was none.
+
+    A move is given up, and the line says so, where someone else's version took charge since, or its own was deleted.
+    """
+    ledger = Ledger.beside(store)
+    if ledger.pending(model) is None:
+        return None
+    with registry_lock(store):
+        if (entry := ledger.pending(model)) is None:
+            return None
+        now = versions.registered(store, model).aliases.get(CHAMPION)
+        if versions.version(store, model, entry.to_version) is None:
+            entry = _given_up(entry, "its version was deleted before the move was finished", at)
+        elif now not in (entry.from_version, entry.to_version):
+            entry = _given_up(entry, f"version {now} took charge before the move was finished", at)
+        else:
+            _move(store, entry)
+        ledger.finish(entry)
+        return entry
+
+
+def _move(store: Store, entry: Entry) -> None:
+    if entry.from_version is not None and entry.from_version != entry.to_version:
+        versions.set_alias(store, entry.model, PREVIOUS, entry.from_version)
+    versions.set_alias(store, entry.model, CHAMPION, entry.to_version)
+    if entry.anchor is not None:
+        versions.set_model_tag(store, entry.model, versions.ANCHOR, entry.anchor)
+
+
+def _given_up(entry: Entry, why: str, at: str) -> Entry:
+    return replace(entry, action="refuse", at=at, reasons=(f"given up: {why}", *entry.reasons))

@@ -1,0 +1,120 @@
+"""Where a project's registry lives, and its MLflow client, made only when something must be asked or written."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+class RegistryError(Exception):
+    """The registry, or what it holds, cannot be used as asked; one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One MLflow tracking store and registry, and the folder in which its lock and its ledger lie."""
+
+    uri: str
+    home: Path
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file behind `uri`; none for a server."""
+        return _sqlite_file(self.uri)
+
+    @property
+    def artifacts(self) -> Path | None:
+        """Where experiments made by us keep their artifacts; none: where the server says."""
+        return self.home / "mlartifacts" if self.database else None
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything can have been stored yet; a server is taken to exist."""
+        return self.database is None or self.database.is_file()
+
+
+def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.environ) -> Store:
+    """The store that a project uses: `MLFLOW_TRACKING_URI`, else `uri` from its params, else SQLite in `.refit/`.
+
+    The environment wins because a deployment knows better than a versioned file where its server is. A relative SQLite
+    path is meant from the project's folder, whatever the working directory.
+
+    >>> locate(Path("/p"), None, environ={}).uri
+    'sqlite:////p/.refit/mlflow.db'
+    >>> locate(Path("/p"), "sqlite:///shared/m.db", environ={}).home.as_posix()
+    '/p/shared'
+    >>> locate(Path("/p"), "sqlite:///m.db", environ={"MLFLOW_TRACKING_URI": "http://mlflow:5000"}).uri
+    'http://mlflow:5000'
+    """
+    state = project.absolute() / ".refit"
+    chosen = environ.get(URI_VARIABLE) or uri or f"sqlite:///{state / 'mlflow.db'}"
+    if (file := _sqlite_file(chosen)) is None:
+        return Store(chosen, state)
+    path = project.absolute() / file
+    return Store(f"sqlite:///{path}", path.parent)
+
+
+def client(store: Store) -> Any:
+    """The store's MlflowClient; the first call in a process imports mlflow (over a second of work).
+
+    Never `mlflow.set_tracking_uri` nor an active run: both are state of the whole process, and the first one leaks
+    into the environment of every child.
+    """
+    from registry.locking import registry_lock
+
+    if store.exists:
+        return _client(store.uri)
+    store.home.mkdir(parents=True, exist_ok=True)
+    with registry_lock(store):  # two first runs would both create the tables
+        return _client(store.uri)
+
+
+@lru_cache(maxsize=8)
+def _client(uri: str) -> Any:
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    from mlflow import MlflowClient
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    made = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    made.search_experiments(max_results=1)  # opens the store now, inside the caller's lock
+    return made
+
+
+@contextmanager
+def faults(store: Store) -> Iterator[None]:
+    """Turn whatever MLflow, SQLAlchemy or the network raise inside the block into one line of ours."""
+    try:
+        yield
+    except RegistryError:
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3")):
+            raise
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise RegistryError(f"the registry at {store.uri} failed: {first}; check that it is reachable") from error
+
+
+def missing(error: Exception) -> bool:
+    """Whether an MLflow error says that the thing asked for does not exist."""
+    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND") or (
+        getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower()
+    )
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith("sqlite:"):
+        return None
+    path = uri.partition(":///")[2].partition("?")[0]
+    if not path:
+        raise RegistryError(f"tracking URI {uri!r} names no file; sqlite:///PATH was expected (registry.tracking_uri)")
+    return Path(path)

@@ -1,0 +1,133 @@
+"""Runs: what was tried and with what result, written from files, so that writing it again changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from registry.locking import registry_lock
+from registry.store import Store, client
+
+PART = "refit.logged."  # tag prefix: which parts of a run are complete, and of what content
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one part of a run holds. Metrics are (name, value, step)."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[tuple[str, float, int]] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str | None] = field(default_factory=dict)  # file or folder -> folder in the run
+    texts: Mapping[str, str] = field(default_factory=dict)  # file in the run -> its text
+    dataset: Mapping[str, str] | None = None  # name, digest, source, context
+
+
+def ensure_experiment(store: Store, name: str) -> str:
+    """The id of the experiment called `name`, made where there is none, restored where it was deleted."""
+    mlflow = client(store)
+    with registry_lock(store):
+        if (found := mlflow.get_experiment_by_name(name)) is not None:
+            if found.lifecycle_stage == "deleted":
+                mlflow.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        location = (store.artifacts / name).absolute().as_uri() if store.artifacts else None
+        return str(mlflow.create_experiment(name, artifact_location=location))
+
+
+def find_run(store: Store, experiment: str, identity: Mapping[str, str]) -> str | None:
+    """The oldest run of an experiment that carries all tags of `identity`."""
+    conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in sorted(identity.items()))
+    runs = client(store).search_runs([experiment], conditions, order_by=["attributes.start_time ASC"], max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def ensure_run(
+    store: Store, experiment: str, name: str, identity: Mapping[str, str], *, parent: str | None = None
+) -> str:
+    """The run that carries `identity`, made where there is none. It is at once a finished one: files tell its story."""
+    mlflow = client(store)
+    if parent is not None:
+        identity = {**identity, "mlflow.parentRunId": parent}
+    with registry_lock(store):
+        if (found := find_run(store, experiment, identity)) is None:
+            tags = {**identity, "refit.host": socket.gethostname()}
+            found = str(mlflow.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        if mlflow.get_run(found).info.status == "RUNNING":
+            mlflow.set_terminated(found, "FINISHED")
+        return found
+
+
+def log(store: Store, run_id: str, part: str, content: Content) -> None:
+    """Write a part of a run, unless just this content stands there already. Cut off, it can be written again."""
+    mlflow = client(store)
+    with registry_lock(store):
+        run = mlflow.get_run(run_id)
+        digest = _digest(content)
+        if run.data.tags.get(PART + part) == digest:
+            return
+        _log_batches(mlflow, run_id, content, run.info.start_time)
+        for path, folder in content.files.items():
+            (mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact)(run_id, str(path), folder)
+        for name, text in content.texts.items():
+            mlflow.log_text(run_id, text, name)
+        if content.dataset:
+            _log_dataset(mlflow, run_id, content.dataset)
+        mlflow.set_tag(run_id, PART + part, digest)
+
+
+def _log_batches(mlflow: Any, run_id: str, content: Content, timestamp: int) -> None:
+    """Params, metrics and tags. One time for every metric: written twice, a point is the same point."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    known = mlflow.get_run(run_id).data.params
+    params = [Param(_key(key), _value(value)) for key, value in content.params.items() if _key(key) not in known]
+    metrics = [Metric(_key(key), float(value), timestamp, step) for key, value, step in content.metrics]
+    tags = [RunTag(key, value) for key, value in content.tags.items()]
+    for start in range(0, len(params), 100):
+        mlflow.log_batch(run_id, params=params[start : start + 100])
+    for start in range(0, len(metrics), 1000):
+        mlflow.log_batch(run_id, metrics=metrics[start : start + 1000])
+    for start in range(0, len(tags), 100):
+        mlflow.log_batch(run_id, tags=tags[start : start + 100])
+
+
+def _log_dataset(mlflow: Any, run_id: str, dataset: Mapping[str, str]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    entity = Dataset(
+        name=dataset["name"],
+        digest=dataset["digest"][:36],  # all that MLflow's column holds
+        source_type="local",
+        source=json.dumps({"uri": dataset["source"]}),
+        profile=json.dumps({"digest": dataset["digest"]}),
+    )
+    mlflow.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", dataset["context"])])])
+
+
+def _digest(content: Content) -> str:
+    """Digest of everything that would be written; files by their bytes."""
+    hasher = hashlib.sha256()
+    plain = [dict(content.params), list(content.metrics), dict(content.tags), dict(content.texts), content.dataset]
+    hasher.update(json.dumps(plain, sort_keys=True, default=str).encode())
+    for path, folder in sorted(content.files.items()):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                hasher.update(f"\n{folder}/{file.name}\n".encode())
+                hasher.update(hashlib.sha256(file.read_bytes()).digest())
+    return hasher.hexdigest()
+
+
+def _key(name: str) -> str:
+    """A name that MLflow takes: letters, digits, `_-. /`."""
+    return re.sub(r"[^\w\-. /]", "_", name)[:250]
+
+
+def _value(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str))[:6000]

@@ -1,0 +1,216 @@
+"""Registered versions of a model, their tags and aliases, and the stored files behind them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.ledger import select_read_only
+from registry.locking import registry_lock
+from registry.store import RegistryError, Store, client, missing
+
+ARTIFACT = "model"  # the folder of a run in which its model lies
+ANCHOR = "refit.anchor"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version, as the registry knows it."""
+
+    model: str
+    version: str
+    run_id: str | None
+    created: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered model: alias -> version, and the model's own tags. A model never registered has neither."""
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def registered(store: Store, model: str) -> Registered:
+    """The model's aliases and tags, without importing mlflow where the store is an SQLite file."""
+    if not store.exists:
+        return Registered()
+    if store.database:
+        try:
+            return Registered(
+                _pairs(store.database, "registered_model_aliases", "alias", "version", model),
+                _pairs(store.database, "registered_model_tags", "key", "value", model),
+            )
+        except sqlite3.OperationalError:
+            pass  # tables of another MLflow, or a journal to roll back: the client knows
+    return registered_by_client(store, model)
+
+
+def registered_by_client(store: Store, model: str) -> Registered:
+    """The same, asked the official way."""
+    try:
+        found = client(store).get_registered_model(model)
+    except Exception as error:
+        if missing(error):
+            return Registered()
+        raise
+    return Registered({alias: str(version) for alias, version in found.aliases.items()}, dict(found.tags))
+
+
+def version(store: Store, model: str, number: str) -> Version | None:
+    """One version with its tags, without importing mlflow where the store is an SQLite file."""
+    if not store.exists or not number.isdecimal():
+        return None
+    if store.database:
+        try:
+            return _read_version(store.database, model, number)
+        except sqlite3.OperationalError:
+            pass
+    return version_by_client(store, model, number)
+
+
+def version_by_client(store: Store, model: str, number: str) -> Version | None:
+    """The same, asked the official way."""
+    try:
+        return _from_client(client(store).get_model_version(model, number))
+    except Exception as error:
+        if missing(error):
+            return None
+        raise
+
+
+def find(store: Store, model: str, tags: Mapping[str, str]) -> Version | None:
+    """The oldest version that carries all of `tags`."""
+    conditions = "".join(f" and tags.`{key}` = '{value}'" for key, value in sorted(tags.items()))
+    found = client(store).search_model_versions(f"name = '{model}'{conditions}", order_by=["version_number ASC"])
+    return _from_client(found[0]) if found else None
+
+
+def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping[str, str]) -> Version:
+    """Store `folder` with the run and register it as a new version; the version appears last, whole, with its tags.
+
+    Cut off before its end it leaves files in the run but no version, and a second call writes the same files again.
+    """
+    mlflow = client(store)
+    with registry_lock(store):
+        try:
+            mlflow.get_registered_model(model)
+        except Exception as error:
+            if not missing(error):
+                raise
+            mlflow.create_registered_model(model)
+        mlflow.log_artifacts(run_id, str(folder), ARTIFACT)
+        source = f"{mlflow.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
+        return _from_client(mlflow.create_model_version(model, source=source, run_id=run_id, tags=dict(tags)))
+
+
+def set_alias(store: Store, model: str, alias: str, number: str) -> None:
+    """Point an alias at a version, if it does not already."""
+    if registered(store, model).aliases.get(alias) != number:
+        client(store).set_registered_model_alias(model, alias, number)
+
+
+def set_tags(store: Store, of: Version, tags: Mapping[str, str]) -> None:
+    """Set those tags of a version that differ."""
+    for key, value in tags.items():
+        if of.tags.get(key) != value:
+            client(store).set_model_version_tag(of.model, of.version, key, value)
+
+
+def set_model_tag(store: Store, model: str, key: str, value: str) -> None:
+    """Set a tag of the registered model itself, if it differs."""
+    if registered(store, model).tags.get(key) != value:
+        client(store).set_registered_model_tag(model, key, value)
+
+
+def download(store: Store, of: Version, destination: Path) -> Path:
+    """A copy of a version's stored folder, made under `destination`.
+
+    Raises:
+        RegistryError: its files are not there; a version may be READY without them.
+    """
+    from registry.store import faults
+
+    if of.run_id is None:
+        raise RegistryError(f"version {of.version} of {of.model} names no run: it was not registered by Refit")
+    destination.mkdir(parents=True, exist_ok=True)
+    with faults(store):
+        try:
+            folder = Path(client(store).download_artifacts(of.run_id, ARTIFACT, str(destination)))
+        except OSError as error:
+            raise RegistryError(
+                f"the files of version {of.version} of {of.model} cannot be read: {error}; "
+                "restore the artifact store, or put another version in charge"
+            ) from error
+    (folder / "registered_model_meta").unlink(missing_ok=True)  # mlflow leaves it beside a model that it has loaded
+    return folder
+
+
+def save_pyfunc(
+    folder: Path,
+    data: Path,
+    *,
+    run_id: str,
+    loader: str,
+    numeric: list[str],
+    features: list[str],
+    example: Any,
+    requirements: list[str],
+) -> None:
+    """Write `data` as an MLflow pyfunc model into the new `folder`: signature, example and requirements, no pickle."""
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    inputs = [ColSpec("double" if name in numeric else "string", name, required=False) for name in features]
+    mlflow.pyfunc.save_model(
+        str(folder),
+        loader_module=loader,
+        data_path=str(data),
+        mlflow_model=Model(artifact_path=ARTIFACT, run_id=run_id),
+        signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec("double")])),
+        input_example=example,
+        pip_requirements=requirements,
+    )
+
+
+def _pairs(file: Path, table: str, key: str, value: str, model: str) -> dict[str, str]:
+    sql = f"select {key} as k, {value} as v from {table} where name = :model and workspace = 'default'"
+    return {row["k"]: str(row["v"]) for row in select_read_only(file, sql, {"model": model})}
+
+
+def _read_version(file: Path, model: str, number: str) -> Version | None:
+    where = "where name = :model and version = :version and workspace = 'default'"
+    values = {"model": model, "version": int(number)}
+    rows = select_read_only(file, f"select * from model_versions {where}", values)
+    if not rows or rows[0]["current_stage"] == "Deleted_Internal":
+        return None
+    tags = select_read_only(file, f"select key, value from model_version_tags {where}", values)
+    return Version(
+        model,
+        str(rows[0]["version"]),
+        rows[0]["run_id"],
+        _time(rows[0]["creation_time"]),
+        {tag["key"]: tag["value"] for tag in tags},
+    )
+
+
+def _from_client(found: Any) -> Version:
+    return Version(
+        found.name, str(found.version), found.run_id, _time(found.creation_timestamp), dict(sorted(found.tags.items()))
+    )
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_tag(of: Version, key: str) -> Any:
+    """The JSON value of a version's tag; None where it has none."""
+    return json.loads(of.tags[key]) if key in of.tags else None

@@ -1,0 +1,149 @@
+"""Whom a candidate is judged against: who is in charge, written to a file before `evaluate`, so that DVC can see it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from registry import charge, versions
+from registry.store import Store
+from registry.versions import Version
+from tasks import runfile, tracking
+from tasks.artifacts import COMPARAND, STATE, TRAINING, read_json, write_json
+from tasks.context import Context
+from tasks.errors import RefitError
+from tasks.verify import MODEL, check_stored
+
+TAG = "refit.comparand"
+
+
+def refresh(context: Context) -> dict[str, Any]:
+    """Write `comparand.json` from the registry, if it says something else by now; returns its content.
+
+    A promotion that was cut off is finished first, if this run may promote.
+
+    Raises:
+        RefitError: the ledger says that someone is in charge and the registry has lost it.
+    """
+    with tracking.opened(context) as store:
+        if context.may_promote:
+            finish(context, store)
+    content = expected(context)
+    path = context.path(COMPARAND)
+    if not path.is_file() or read_json(path) != content:
+        write_json(path, content)
+    return content
+
+
+def ensure(project: Path) -> None:
+    """Write a `comparand.json` that says "nobody", where there is none: on a fresh clone DVC needs the file."""
+    if not (project / COMPARAND).is_file():
+        write_json(project / COMPARAND, _nobody(runfile.params_of(project).project.name))
+
+
+def check(context: Context) -> dict[str, Any]:
+    """The content of `comparand.json`, once the registry agrees with it.
+
+    Raises:
+        RefitError: it does not: someone else took charge since it was written.
+    """
+    written, content = read_json(context.path(COMPARAND)), expected(context)
+    if written != content:
+        raise RefitError(
+            f"{COMPARAND} names {_named(written)}, the registry {_named(content)}; `refit run` writes it anew"
+        )
+    return content
+
+
+def expected(context: Context) -> dict[str, Any]:
+    """What `comparand.json` has to say now.
+
+    Where the champion *is* the candidate, that is the comparand of the decision that put it in charge: a candidate is
+    not judged against itself, and a second run is unchanged.
+    """
+    model = context.params.project.name
+    with tracking.opened(context) as store:
+        champion = charge.champion(store, model)
+        if champion is None:
+            return _nobody(model)
+        if _is_candidate(context, champion) and TAG in champion.tags:
+            recorded: dict[str, Any] = versions.read_tag(champion, TAG)
+            return recorded
+        return {"model": model, **_entry(champion), "anchor": _anchor(store, champion)}
+
+
+def fetch_model(context: Context, version: str) -> Path:
+    """A checked local copy of a version's candidate folder; made once, kept in `.refit/models/`.
+
+    Raises:
+        RefitError: there is no such version, its files are gone, or they are not those that were registered.
+    """
+    model = context.params.project.name
+    with tracking.opened(context) as store:
+        of = versions.version(store, model, version)
+        if of is None:
+            raise RefitError(f"{model} has no version {version} in the registry at {store.uri}")
+        manifest, digest = required_tag(of, "refit.manifest"), required_tag(of, "refit.model_digest")
+        kept = context.path(STATE) / "models" / f"{version}-{digest[:12]}"
+        if kept.is_dir():
+            try:
+                check_stored(kept, manifest)
+                return kept / MODEL
+            except RefitError:
+                shutil.rmtree(kept)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as scratch:
+            folder = versions.download(store, of, Path(scratch))
+            check_stored(folder, manifest)
+            folder.rename(kept)
+    return kept / MODEL
+
+
+def required_tag(of: Version, key: str) -> str:
+    """A tag that every version registered by Refit has."""
+    if key not in of.tags:
+        raise RefitError(
+            f"version {of.version} of {of.model} has no tag {key}: Refit did not register it; "
+            'put one of its own in charge with `refit promote VERSION --why "..."`'
+        )
+    return of.tags[key]
+
+
+def finish(context: Context, store: Store) -> None:
+    """Finish the promotion that a killed process left half-done, and say so."""
+    now = context.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    if entry := charge.finish_pending(store, context.params.project.name, at=now):
+        done = "finished" if entry.action in ("promote", "overrule", "rollback") else "gave up"
+        context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
+
+
+def _is_candidate(context: Context, champion: Version) -> bool:
+    if not context.path(TRAINING).is_file():
+        return False
+    return all(
+        champion.tags.get(key) == value for key, value in tracking.identity(read_json(context.path(TRAINING))).items()
+    )
+
+
+def _anchor(store: Store, champion: Version) -> dict[str, Any] | None:
+    number = versions.registered(store, champion.model).tags.get(versions.ANCHOR)
+    found = versions.version(store, champion.model, number) if number else None
+    return _entry(found or champion)
+
+
+def _entry(of: Version) -> dict[str, Any]:
+    return {
+        "version": of.version,
+        "model_digest": required_tag(of, "refit.model_digest"),
+        "seen_until": required_tag(of, "refit.seen_until"),
+    }
+
+
+def _nobody(model: str) -> dict[str, Any]:
+    return {"model": model, "version": None, "model_digest": None, "seen_until": None, "anchor": None}
+
+
+def _named(content: dict[str, Any]) -> str:
+    return f"version {content['version']}" if content.get("version") else "nobody"

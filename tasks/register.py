@@ -1,0 +1,149 @@
+"""Registers the candidate; puts it in charge if the gate says so and the stored model proves to be the one judged."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from registry import charge, versions
+from registry.charge import CHALLENGER, CHAMPION
+from registry.ledger import Ledger
+from registry.locking import registry_lock
+from registry.store import Store
+from registry.versions import Version
+from tasks import comparand, tracking
+from tasks.artifacts import DECISION, RECEIPT, read_json, write_json
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.register_charge import carry_out, decision_key, promote_by_hand
+from tasks.register_package import Candidate, build
+
+
+def run(context: Context) -> None:
+    """Register the candidate once, move the aliases that this run may move, and write the receipt.
+
+    Raises:
+        RefitError: the files do not belong together, the registry fails, or the stored model does not pass its check.
+    """
+    candidate = Candidate.read(context)
+    with tracking.opened(context) as store, registry_lock(store):
+        if context.may_promote:
+            comparand.finish(context, store)
+        context.progress("logging the run")
+        run_id = tracking.log_evaluation(context, required=True)
+        assert run_id is not None
+        version = _ensure_version(context, store, candidate, run_id)
+        versions.set_alias(store, version.model, CHALLENGER, version.version)
+        outcome = carry_out(context, store, version)
+        in_charge = versions.registered(store, version.model).aliases.get(CHAMPION)
+    write_json(
+        context.path(RECEIPT),
+        {
+            "model": version.model,
+            "version": version.version,
+            "alias": CHAMPION if in_charge == version.version else CHALLENGER,
+            "run_id": version.run_id,
+            "candidate": candidate.training["inputs"],
+            "model_digest": candidate.training["model_digest"],
+            "decision": candidate.decision,
+            "outcome": outcome,
+            "registered_at": version.created,
+        },
+    )
+
+
+def needs_rerun(context: Context) -> str | None:
+    """Why `register` must run although its inputs are unchanged: what the registry holds is not what the receipt says.
+
+    Imports nothing heavy where the registry is an SQLite file.
+    """
+    if not context.path(RECEIPT).is_file():
+        return f"{RECEIPT} is missing"
+    receipt, decision = read_json(context.path(RECEIPT)), read_json(context.path(DECISION))
+    model, number = receipt["model"], receipt["version"]
+    with tracking.opened(context) as store:
+        if versions.version(store, model, number) is None:
+            return f"version {number} of {model} is no longer in the registry"
+        aliases = versions.registered(store, model).aliases
+        if CHALLENGER not in aliases:
+            return f"{model} has lost its alias {CHALLENGER}"
+        in_charge = aliases.get(CHAMPION) == number
+        if in_charge != (receipt["alias"] == CHAMPION):
+            return f"version {number} of {model} is {'in charge now' if in_charge else 'no longer in charge'}"
+        if in_charge or not context.may_promote:
+            return None
+        ledger = Ledger.beside(store)
+        if ledger.pending(model):
+            return "a promotion was cut off"
+        if ledger.find(decision_key(model, number, decision)) is None:
+            return f"the decision on version {number} of {model} was not carried out yet"
+    return None
+
+
+def promote(context: Context, version: str, why: str | None = None) -> str:
+    """Put a version in charge by hand: under the checks of the gate, or for the reason `why`. Returns it in words.
+
+    Either way the stored model must pass its check, and a line in the ledger tells of it.
+
+    Raises:
+        UserError: there is no such version, or the checks refuse it and no reason was given.
+        RefitError: the stored model does not pass its check.
+    """
+    model = context.params.project.name
+    with tracking.opened(context) as store, registry_lock(store):
+        comparand.finish(context, store)
+        if (found := versions.version(store, model, version)) is None:
+            raise UserError(f"{model} has no version {version!r}; `refit show` names the one in charge")
+        return promote_by_hand(context, store, found, why)
+
+
+def in_charge(context: Context) -> dict[str, Any]:
+    """Who is in charge, since when and why, with what the registry knows of it.
+
+    Raises:
+        RefitError: nobody is, or the registry has lost the one that the ledger names.
+    """
+    model = context.params.project.name
+    with tracking.opened(context) as store:
+        champion = charge.champion(store, model)
+        if champion is None:
+            raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
+        aliases = versions.registered(store, model).aliases
+        line = Ledger.beside(store).last_move(model)
+        told = line if line and line.to_version == champion.version else None
+        return {
+            "model": model,
+            "version": champion.version,
+            "aliases": sorted(alias for alias, number in aliases.items() if number == champion.version),
+            "learner": champion.tags.get("refit.learner"),
+            "metrics": versions.read_tag(champion, "refit.metrics"),
+            "snapshot": champion.tags.get("refit.snapshot"),
+            "as_of": champion.tags.get("refit.as_of"),
+            "seen_until": champion.tags.get("refit.seen_until"),
+            "git_commit": champion.tags.get("refit.git_commit"),
+            "decision": versions.read_tag(champion, "refit.decision"),
+            "run_id": champion.run_id,
+            "since": told.at if told else None,
+            "why": list(told.reasons) if told else ["the alias was set outside of Refit: the ledger does not know why"],
+            "action": told.action if told else None,
+            "trigger": told.trigger if told else None,
+            "previous": aliases.get(charge.PREVIOUS),
+            "anchor": versions.registered(store, model).tags.get(versions.ANCHOR),
+        }
+
+
+def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id: str) -> Version:
+    """The candidate's one version: found by its name and digest, made where there is none."""
+    model = context.params.project.name
+    found = versions.find(store, model, candidate.identity)
+    if found is None:
+        context.progress("storing the model")
+        with tempfile.TemporaryDirectory() as scratch:
+            tags = build(context, candidate, Path(scratch) / "model", run_id=run_id)
+            return versions.create(store, model, run_id=run_id, folder=Path(scratch) / "model", tags=tags)
+    if versions.registered(store, model).aliases.get(CHAMPION) != found.version:
+        versions.set_tags(store, found, candidate.judgement)
+        found = versions.version(store, model, found.version)
+    assert found is not None
+    return found

@@ -1,0 +1,156 @@
+"""Carries a decision out, once: the last checks, the move of the aliases, and the line in the ledger that tells it."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from registry import charge, versions
+from registry.charge import CHAMPION
+from registry.ledger import Action, Entry, Ledger
+from registry.store import Store
+from registry.versions import Version
+from tasks import verify
+from tasks.artifacts import STATE, digest
+from tasks.comparand import required_tag
+from tasks.context import Context
+from tasks.errors import RefitError, UserError
+
+NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`"
+
+
+def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any]:
+    """Do what the decision on a version says, unless it was done: one line in the ledger, and the aliases with it.
+
+    A decision that has its line is never acted upon again, whoever took charge since: a rollback would not last.
+
+    Raises:
+        RefitError: the stored model does not pass its check; nobody took charge.
+    """
+    champion = charge.champion(store, version.model)
+    if champion is not None and champion.version == version.version:
+        return {"action": None, "reasons": ["it is in charge already"]}
+    if not context.may_promote:
+        return {"action": None, "reasons": [NOT_HERE]}
+    ledger, decision = Ledger.beside(store), decision_on(version)
+    key = decision_key(version.model, version.version, decision)
+    if line := ledger.find(key):
+        return {"action": line.action, "reasons": [f"carried out at {line.at} and not again", *line.reasons]}
+    before = champion.version if champion else None
+    obstacles = _refusals(decision, champion)
+    entry = _entry(context, version, "promote", key, decision["reasons"], before)
+    if obstacles:
+        entry = _refusal(entry, obstacles)
+        ledger.append(entry)
+    else:
+        _verify(context, store, version, entry)
+        context.progress(f"version {version.version} takes charge")
+        charge.take_charge(store, replace(entry, anchor=_anchor(store, version, before, decision)))
+    return {"action": entry.action, "reasons": list(entry.reasons)}
+
+
+def promote_by_hand(context: Context, store: Store, version: Version, why: str | None) -> str:
+    """Put a version in charge at someone's wish, if the checks let it, or against them for the reason `why`."""
+    model = version.model
+    before = versions.registered(store, model).aliases.get(CHAMPION)
+    if before == version.version:
+        return f"{model} version {before} is in charge already"
+    champion = versions.version(store, model, before) if before else None
+    decision = decision_on(version)
+    obstacles = _refusals(decision, champion)
+    key = f"{model}:{version.version}:by hand:{secrets.token_hex(8)}"
+    reasons = [*([why] if why else []), *(obstacles or decision["reasons"])]
+    entry = _entry(context, version, "overrule" if obstacles else "promote", key, reasons, before)
+    if obstacles and not why:
+        Ledger.beside(store).append(_refusal(entry, obstacles))
+        raise UserError(
+            f"version {version.version} of {model} may not take charge: {'; '.join(obstacles)}; "
+            '--why "REASON" overrules, and the ledger keeps the reason'
+        )
+    _verify(context, store, version, entry)
+    charge.take_charge(store, replace(entry, anchor=_anchor(store, version, before, None if obstacles else decision)))
+    return f"{model} version {version.version} is in charge" + (f" in place of version {before}" if before else "")
+
+
+def decision_on(version: Version) -> dict[str, Any]:
+    """The decision that the registry keeps with a version."""
+    required_tag(version, "refit.decision")
+    decision: dict[str, Any] = versions.read_tag(version, "refit.decision")
+    return decision
+
+
+def decision_key(model: str, number: str, decision: Mapping[str, Any]) -> str:
+    """Names the ledger's one line for a decision on a version."""
+    return f"{model}:{number}:{digest(decision)}"
+
+
+def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str]:
+    """Why a decision does not put its candidate in charge; empty: it does."""
+    if not decision["promote"]:
+        return list(decision["reasons"])
+    judged = decision["comparand"]
+    against = (judged.get("version"), judged.get("model_digest"))
+    now = (champion.version, champion.tags.get("refit.model_digest")) if champion else (None, None)
+    if against == now:
+        return []
+    names = [f"version {number}" if number else "nobody" for number in (against[0], now[0])]
+    return [f"it was judged against {names[0]}, but {names[1]} is in charge now"]
+
+
+def _anchor(store: Store, version: Version, before: str | None, decision: Mapping[str, Any] | None) -> str:
+    """The anchor once `version` is in charge: itself if it is the first or proved superior, else the one that was."""
+    superior = decision is not None and decision["mode"] == "superiority"
+    if before is None or superior:
+        return version.version
+    return versions.registered(store, version.model).tags.get(versions.ANCHOR, before)
+
+
+def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
+    """Load the stored model in a fresh process and compare its golden predictions; a failure is told to the ledger."""
+    context.progress("checking the stored model in a fresh process")
+    home = context.path(STATE) / "models"
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".verify-", dir=home) as scratch:
+        try:
+            verify.in_fresh_process(
+                versions.download(store, version, Path(scratch)),
+                manifest=required_tag(version, "refit.manifest"),
+                tolerance=context.params.register_.golden_tolerance,
+                trusted_types=context.params.registry.trusted_types,
+                project=context.project,
+            )
+        except Exception as error:
+            why = f"the stored model did not pass its check: {error}".replace(f"{scratch}/", "")
+            key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's own line: repaired, it may be tried again
+            Ledger.beside(store).append(replace(_refusal(entry, [why]), key=key))
+            raise RefitError(f"version {version.version} of {version.model} does not take charge: {why}") from error
+
+
+def _entry(
+    context: Context, version: Version, action: Action, key: str, reasons: list[str], before: str | None
+) -> Entry:
+    digests = {
+        name: version.tags.get(f"refit.{name}") for name in ("candidate", "model_digest", "manifest", "snapshot")
+    }
+    return Entry(
+        key=key,
+        at=context.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        who=f"{getpass.getuser()}@{socket.gethostname()}",
+        trigger=context.trigger,
+        action=action,
+        model=version.model,
+        from_version=before,
+        to_version=version.version,
+        reasons=tuple(reasons),
+        digests=digests | {"decision": digest(decision_on(version))},
+    )
+
+
+def _refusal(entry: Entry, reasons: list[str]) -> Entry:
+    return replace(entry, action="refuse", reasons=tuple(reasons), anchor=None)

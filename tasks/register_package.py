@@ -1,0 +1,172 @@
+"""Makes of a candidate the folder that the registry stores: model, golden rows, provenance, one manifest over all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from registry.versions import save_pyfunc
+from tasks import provenance, tracking
+from tasks.artifacts import (
+    CANDIDATE,
+    DECISION,
+    METRICS,
+    REPORTS,
+    SNAPSHOT,
+    TABLE,
+    TRAINING,
+    check_manifest,
+    digest,
+    read_json,
+    sha256,
+    write_json,
+    write_manifest,
+)
+from tasks.comparand import TAG as COMPARAND_TAG
+from tasks.context import Context
+from tasks.errors import RefitError
+from tasks.verify import GOLDEN, PREDICTION
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LOADER = "tasks.learners.pyfunc"
+PREDICTIONS = REPORTS / "predictions.parquet"
+EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What `train` and `evaluate` left of one candidate, read once and found to belong together."""
+
+    folder: Path
+    training: Mapping[str, Any]
+    decision: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, context: Context) -> Candidate:
+        """The candidate in the project's files.
+
+        Raises:
+            RefitError: a file is missing or differs, or the decision is about another model.
+        """
+        training, decision = read_json(context.path(TRAINING)), read_json(context.path(DECISION))
+        if decision["candidate"] != training["model_digest"]:
+            raise RefitError(
+                f"{DECISION} judges model {decision['candidate'][:12]}, but {TRAINING} tells of "
+                f"{training['model_digest'][:12]}; `refit run` evaluates it"
+            )
+        check_manifest(context.path(CANDIDATE))
+        return cls(context.path(CANDIDATE), training, decision, read_json(context.path(METRICS)))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The tags that name its run and its version."""
+        return tracking.identity(self.training)
+
+    @cached_property
+    def decision_digest(self) -> str:
+        return digest(self.decision)
+
+    @property
+    def judgement(self) -> dict[str, str]:
+        """The tags that tell how it was judged last; those of a champion tell why it took charge, and stay."""
+        return {
+            "refit.decision": json.dumps(self.decision, sort_keys=True),
+            COMPARAND_TAG: json.dumps(self.decision["comparand"], sort_keys=True),
+            "refit.metrics": json.dumps(self.metrics, sort_keys=True),
+        }
+
+
+def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) -> dict[str, str]:
+    """Write the stored form of a candidate into the new `folder`; returns the tags of the version to be.
+
+    It is an MLflow pyfunc (`data/candidate/` is the candidate's folder as it is), with `golden.parquet`, `provenance/`
+    and a manifest of every file. Nothing in it is a pickle.
+    """
+    features = read_json(candidate.folder / "features.json")
+    description = read_json(candidate.folder / "model.json")
+    golden = golden_rows(context, features["key"], features["features"])
+    save_pyfunc(
+        folder,
+        candidate.folder,
+        run_id=run_id,
+        loader=LOADER,
+        numeric=features["numeric"],
+        features=features["features"],
+        example=golden.slice(0, EXAMPLE_ROWS).select(features["features"]).to_pandas(),
+        requirements=provenance.requirements(str(description["kind"])),
+    )
+    _write_parquet(golden, folder / GOLDEN)
+    recorded = _write_provenance(context, folder / "provenance")
+    write_manifest(folder)
+    snapshot = read_json(context.path(SNAPSHOT))
+    tags = {
+        **candidate.identity,
+        **candidate.judgement,
+        "refit.manifest": sha256(folder / "manifest.json"),
+        "refit.learner": candidate.training["learner"],
+        "refit.seen_until": candidate.training["seen_until"],
+        "refit.snapshot": snapshot["digest"],
+        "refit.as_of": snapshot["as_of"],
+        **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
+    }
+    return {key: str(value) for key, value in tags.items()}
+
+
+def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
+    """Features of test rows spread evenly over the window, with the predictions that `evaluate` judged.
+
+    Raises:
+        RefitError: `evaluate` predicted other rows than the table's test window holds.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    test = pq.read_table(context.path(TABLE), columns=[key, *features], filters=[("window", "=", "test")])
+    judged = pq.read_table(context.path(PREDICTIONS))
+    keys = judged.column(key if key in judged.column_names else "key").combine_chunks()
+    places = pc.index_in(test.column(key).combine_chunks(), value_set=keys)
+    if places.null_count or not test.num_rows or len(keys) != test.num_rows:
+        raise RefitError(f"{PREDICTIONS} and the test rows of {TABLE} differ in their keys; `refit run` evaluates anew")
+    count = min(context.params.register_.golden_rows, test.num_rows)
+    chosen = np.unique(np.linspace(0, test.num_rows - 1, count).astype(np.int64))
+    golden = test.select(features).take(chosen)
+    return golden.append_column(PREDICTION, judged.column("candidate").take(places.take(chosen)).cast(pa.float64()))
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path)
+
+
+def _write_provenance(context: Context, folder: Path) -> dict[str, str | None]:
+    """What a model needs to be made again, as files; returns what of it is worth a tag."""
+    folder.mkdir()
+    resolved = context.params.model_dump(mode="json", by_alias=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    for name in ("dvc.lock", "dvc.yaml"):
+        if context.path(name).is_file():
+            shutil.copyfile(context.path(name), folder / name)
+    commit = provenance.commit(context.project)
+    if commit.patch is not None:
+        (folder / "uncommitted.patch").write_bytes(commit.patch)
+    recorded = {
+        "git_commit": commit.hash,
+        "git_patch": sha256(folder / "uncommitted.patch") if commit.patch is not None else None,
+        "params": digest(resolved),
+        "constraints": provenance.constraints_digest(),
+    }
+    write_json(folder / "provenance.json", recorded)
+    return recorded

@@ -1,0 +1,223 @@
+"""Shows what stages did in MLflow, from the files that they left, so that any run can be rebuilt from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry import tracking
+from registry.store import RegistryError, Store, faults, locate
+from registry.tracking import Content
+from tasks import provenance
+from tasks.artifacts import (
+    DATA_DOCS,
+    DECISION,
+    EVALUATION,
+    FEATURE_SET,
+    METRICS,
+    MODEL_CARD,
+    REPORTS,
+    SNAPSHOT,
+    TRAINING,
+    read_json,
+)
+from tasks.context import Context
+from tasks.errors import RefitError
+
+if TYPE_CHECKING:
+    from tasks.params import Params
+
+
+def tracking_uri(project: Path, params: Params) -> str:
+    """The MLflow store that a project uses: the environment's, the params', or SQLite in `.refit/`."""
+    return store_of(project, params).uri
+
+
+def store_of(project: Path, params: Params) -> Store:
+    """The project's registry; nothing is opened, nothing made."""
+    try:
+        return locate(project, params.registry.tracking_uri)
+    except RegistryError as error:
+        raise RefitError(str(error)) from None
+
+
+@contextmanager
+def opened(context: Context) -> Iterator[Store]:
+    """The project's registry, for a block in which its faults become our one-line errors."""
+    store = store_of(context.project, context.params)
+    try:
+        with faults(store):
+            yield store
+    except RegistryError as error:
+        raise RefitError(str(error)) from error
+
+
+def log_training(context: Context, *, required: bool = False) -> str | None:
+    """Show the training in MLflow: a run for the candidate, a nested one for each learner. Returns the run's id.
+
+    Written again it changes nothing. Unless `required`, a registry that cannot be reached is a warning only: `register`
+    writes what is missing.
+    """
+    with _best_effort(context, required), opened(context) as store:
+        return _log_training(context, store)
+    return None
+
+
+def log_evaluation(context: Context, *, required: bool = False) -> str | None:
+    """Show the evaluation in the candidate's run: metrics, plots, model card, decision. Returns the run's id."""
+    with _best_effort(context, required), opened(context) as store:
+        run_id = _log_training(context, store)
+        tracking.log(store, run_id, "evaluation", _evaluation(context))
+        return run_id
+    return None
+
+
+def identity(training: Mapping[str, Any]) -> dict[str, str]:
+    """The tags that name a candidate: what it was made from, and what came out."""
+    return {"refit.candidate": training["inputs"], "refit.model_digest": training["model_digest"]}
+
+
+@contextmanager
+def _best_effort(context: Context, required: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if required:
+            raise
+        context.progress(f"warning: MLflow was not told: {error}; `register` will do it")
+
+
+def _log_training(context: Context, store: Store) -> str:
+    training = read_json(context.path(TRAINING))
+    name = context.params.project.name
+    experiment = tracking.ensure_experiment(store, name)
+    named = identity(training)
+    candidate = named | {"refit.role": "candidate"}
+    run_id = tracking.ensure_run(store, experiment, f"{training['learner']} {training['inputs'][:8]}", candidate)
+    tracking.log(store, run_id, "training", _training(context, training))
+    for learner in training["learners"]:
+        tags = named | {"refit.role": "learner", "refit.learner": learner["name"]}
+        nested = tracking.ensure_run(store, experiment, learner["name"], tags, parent=run_id)
+        tracking.log(store, nested, "training", _learner(learner))
+    return run_id
+
+
+def _training(context: Context, training: Mapping[str, Any]) -> Content:
+    snapshot = _read(context, SNAPSHOT)
+    chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
+    tags = {
+        "refit.learner": training["learner"],
+        "refit.as_of": snapshot.get("as_of"),
+        "refit.snapshot": snapshot.get("digest"),
+        "refit.git_commit": provenance.commit_hash(context.project),
+        "refit.trigger": context.trigger,
+        **_flow_run(context.flow_run),
+    }
+    return Content(
+        params=_flat(shown_params(context.params)),
+        metrics=_scores(chosen),
+        tags={key: value for key, value in tags.items() if value},
+        files={context.path(path): "training" for path in (TRAINING, FEATURE_SET) if context.path(path).is_file()},
+        dataset={
+            "name": context.params.project.name,
+            "digest": snapshot["digest"],
+            "source": str(context.path(SNAPSHOT)),
+            "context": "training",
+        }
+        if snapshot
+        else None,
+    )
+
+
+def _learner(learner: Mapping[str, Any]) -> Content:
+    steps = [
+        (f"curve_{part}", point[part], point["iteration"])
+        for point in learner.get("curve") or ()
+        for part in ("training", "validation")
+    ]
+    sizes = [
+        (f"by_rows_{part}", point[part], point["rows"])
+        for point in learner.get("size_curve") or ()
+        for part in ("training", "validation")
+    ]
+    tags = {"refit.verdict": learner.get("verdict"), "refit.kind": learner["kind"]}
+    return Content(
+        params={"kind": learner["kind"], **_flat(learner.get("params") or {})},
+        metrics=[*_scores(learner), *((name, value, step) for name, value, step in steps + sizes if value is not None)],
+        tags={key: value for key, value in tags.items() if value},
+    )
+
+
+def _scores(learner: Mapping[str, Any]) -> list[tuple[str, float, int]]:
+    scores = {
+        f"{part}_{name}": value
+        for part in ("validation", "training")
+        for name, value in (learner.get(part) or {}).items()
+    } | {"fit_seconds": learner.get("seconds"), "iterations": learner.get("iterations")}
+    return [(name, float(value), 0) for name, value in scores.items() if isinstance(value, int | float)]
+
+
+def _evaluation(context: Context) -> Content:
+    metrics = read_json(context.path(METRICS))
+    decision = read_json(context.path(DECISION))
+    reports = context.path(REPORTS)
+    plots = [*sorted(reports.glob("*.png")), *sorted((reports / "plots").glob("*"))]
+    files: dict[Path, str | None] = dict.fromkeys(plots, "plots")
+    files |= {context.path(path): "evaluation" for path in (EVALUATION, DECISION) if context.path(path).is_file()}
+    if (card := context.path(MODEL_CARD)).is_file():
+        files[card] = None
+    tags = {"refit.decision": "promote" if decision["promote"] else "refuse"}
+    note = [f"**{tags['refit.decision']}** ({decision['mode']}): {'; '.join(decision['reasons'])}"]
+    if (docs := context.path(DATA_DOCS) / "index.html").is_file():
+        tags["refit.data_docs"] = docs.as_uri()
+        note.append(f"Data Docs: {docs.as_uri()}")
+    if card.is_file():
+        note.append("Model card: `model_card.html` among the artifacts")
+    return Content(
+        metrics=[
+            (f"test_{name}", float(value), 0) for name, value in metrics.items() if isinstance(value, int | float)
+        ],
+        tags=tags | {"mlflow.note.content": "\n\n".join(note)},
+        files=files,
+    )
+
+
+def shown_params(params: Params) -> dict[str, Any]:
+    """The params that a person compares between runs; schemas and suites are in the stored params."""
+    shown = params.model_dump(mode="json", by_alias=True)
+    shown["ingest"].pop("sources")
+    shown["validate"].pop("suites")
+    shown["train"]["learners"] = {learner.pop("name"): learner for learner in shown["train"]["learners"]}
+    return shown
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping with dotted keys.
+
+    >>> _flat({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = inner
+    return flat
+
+
+def _flow_run(flow_run: str | None) -> dict[str, str]:
+    if not flow_run:
+        return {}
+    ui = os.environ.get("PREFECT_UI_URL", "").rstrip("/")
+    return {"refit.prefect_flow_run": flow_run} | (
+        {"refit.prefect_url": f"{ui}/runs/flow-run/{flow_run}"} if ui else {}
+    )
+
+
+def _read(context: Context, path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(context.path(path)) if context.path(path).is_file() else {}
+    return found

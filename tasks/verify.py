@@ -1,0 +1,119 @@
+"""Shows in a fresh process that a stored model loads, is the one recorded, and predicts what the gate saw."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.artifacts import check_manifest, sha256
+from tasks.errors import RefitError
+
+MODEL = Path("data/candidate")  # where MLflow's pyfunc puts the candidate's folder
+GOLDEN = "golden.parquet"
+PREDICTION = "_prediction"
+TIMEOUT_SECONDS = 600
+
+
+def check_stored(folder: Path, manifest: str) -> None:
+    """Check that a stored model's every file is the one that was registered.
+
+    Args:
+        manifest: sha256 of its `manifest.json`, as the registry recorded it.
+
+    Raises:
+        RefitError: naming the file that differs.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise RefitError(f"{path} is missing; the stored model is not one that Refit registered, or is incomplete")
+    if (found := sha256(path)) != manifest:
+        raise RefitError(f"{path} differs from the registry's record: recorded {manifest[:12]}, found {found[:12]}")
+    check_manifest(folder)
+    check_manifest(folder / MODEL)
+
+
+def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...]) -> float:
+    """The largest difference between the stored model's predictions on the golden rows and those recorded.
+
+    Raises:
+        RefitError: it is larger than `tolerance`, or the model does not load.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from tasks import learners
+
+    golden = pq.read_table(folder / GOLDEN)
+    recorded = golden.column(PREDICTION).to_numpy()
+    predicted = learners.load(folder / MODEL, trusted_types=trusted_types).predict(golden.drop_columns([PREDICTION]))
+    if predicted.shape != recorded.shape:
+        raise RefitError(f"{folder / MODEL} predicts {predicted.shape} for golden rows of {recorded.shape}")
+    differences = np.abs(predicted - recorded)
+    largest = float(differences.max())
+    if not largest <= tolerance:  # NaN, too, is no agreement
+        row = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
+        raise RefitError(
+            f"golden row {row}: {predicted[row]:.9g} predicted, {recorded[row]:.9g} recorded; they may differ by "
+            f"{tolerance:g} (register.golden_tolerance)"
+        )
+    return largest
+
+
+def in_fresh_process(
+    folder: Path, *, manifest: str, tolerance: float, trusted_types: Sequence[str], project: Path
+) -> float:
+    """Run this module on `folder` in a new interpreter; the largest difference of a golden prediction.
+
+    Raises:
+        RefitError: the check failed, with its own words; or the process died.
+    """
+    command = [sys.executable, "-P", "-m", "tasks.verify", str(folder)]
+    command += ["--manifest", manifest, "--tolerance", repr(tolerance), "--project", str(project)]
+    for name in trusted_types:
+        command += ["--trusted", name]
+    source = str(Path(__file__).resolve().parent.parent)  # -P keeps a project's own `tasks` folder from shadowing ours
+    paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise RefitError(f"loading {folder} took more than {TIMEOUT_SECONDS} s") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
+        raise RefitError(said[-1])
+    return float(json.loads(done.stdout.splitlines()[-1])["largest_difference"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m tasks.verify FOLDER --manifest SHA256 [--tolerance X] [--trusted TYPE ...]`."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.verify", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--manifest", required=True)
+    parser.add_argument("--tolerance", type=float, default=1e-6)
+    parser.add_argument("--trusted", action="append", default=[])
+    parser.add_argument("--project", type=Path)
+    given = parser.parse_args(arguments)
+    if given.project:
+        sys.path.append(str(given.project))  # last: a learner of the project's own may be needed
+    try:
+        check_stored(given.folder, given.manifest)
+        largest = check_golden(given.folder, given.tolerance, tuple(given.trusted))
+    except RefitError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    sys.stdout.write(json.dumps({"largest_difference": largest}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

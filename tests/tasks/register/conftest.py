@@ -1,0 +1,177 @@
+"""A project as `evaluate` leaves it: a real scikit-learn model, saved by our learners, with a decision about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from registry import versions
+from registry.ledger import Entry, Ledger
+from registry.store import Store
+from tasks import artifacts, comparand, learners, params, register, tracking
+from tasks.artifacts import digest, read_json, write_json
+from tasks.context import Context
+
+FEATURES = ["distance", "carrier"]
+RAW = {
+    "project": {"name": "toy"},
+    "ingest": {"sources": {"rows": {"kind": "files", "path": "rows.csv", "columns": {"id": "text"}, "key": ["id"]}}},
+    "featurize": {"label": {"source": "rows", "column": "late"}},
+    "train": {"learners": [{"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression"}]},
+    "register": {"golden_rows": 20},
+}
+
+
+class Project:
+    """The files of one project, and what the registry holds after it was registered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.context = Context(
+            project=folder,
+            params=params.parse(RAW),
+            may_promote=True,
+            trigger="test",
+            now=lambda: datetime(2014, 1, 1, tzinfo=UTC),
+        )
+
+    @property
+    def folder(self) -> Path:
+        return self.context.project
+
+    @property
+    def store(self) -> Store:
+        return tracking.store_of(self.folder, self.context.params)
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        return read_json(self.folder / artifacts.RECEIPT)
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        return dict(versions.registered(self.store, "toy").aliases)
+
+    @property
+    def ledger(self) -> list[Entry]:
+        return Ledger.beside(self.store).entries("toy")
+
+    @property
+    def told(self) -> list[tuple[str, str | None, str]]:
+        return [(entry.action, entry.from_version, entry.to_version) for entry in self.ledger]
+
+    def trained(self, seed: int = 0) -> None:
+        """`featurize` and `train`: 200 rows, and a model that depends on the seed."""
+        generator = np.random.default_rng(seed)
+        table = pa.table(
+            {
+                "id": [f"r{row:03d}" for row in range(200)],
+                "event_time": pa.array([datetime(2013, 12, 1 + row // 10) for row in range(200)], pa.timestamp("us")),
+                "window": ["train"] * 120 + ["validation"] * 40 + ["test"] * 40,
+                "label": generator.integers(0, 2, 200),
+                "distance": pa.array([None if row % 9 == 0 else float(row) for row in range(200)], pa.float64()),
+                "carrier": pa.array([None if row % 11 == 0 else "AB"[row % 2] for row in range(200)], pa.string()),
+            }
+        )
+        (self.folder / artifacts.FEATURES).mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, self.folder / artifacts.TABLE)
+        features = {"key": "id", "features": FEATURES, "numeric": ["distance"], "categorical": ["carrier"]}
+        write_json(self.folder / artifacts.FEATURE_SET, features)
+        write_json(self.folder / artifacts.SNAPSHOT, {"digest": digest("snapshot"), "as_of": "2014-01-01T00:00:00Z"})
+        self._fit(table.slice(0, 160), seed)
+
+    def _fit(self, table: pa.Table, seed: int) -> None:
+        kind = "sklearn.linear_model.LogisticRegression"
+        spec = learners.Spec("logistic", kind, tuple(FEATURES), frozenset(["carrier"]), seed=seed)
+        learner = learners.make(spec)
+        learner.fit(table, table.column("label").to_numpy())
+        candidate = self.folder / artifacts.CANDIDATE
+        candidate.mkdir(parents=True, exist_ok=True)
+        learner.save(candidate)
+        (candidate / "features.json").write_bytes((self.folder / artifacts.FEATURE_SET).read_bytes())
+        artifacts.write_manifest(candidate)
+        scores = {"roc_auc": 0.6 + seed / 100}
+        curve = [{"iteration": step, "training": 0.5 + step / 10, "validation": 0.5} for step in (1, 2)]
+        told = {"name": "logistic", "kind": kind, "params": {}, "validation": scores, "training": scores, "seconds": 1}
+        write_json(
+            self.folder / artifacts.TRAINING,
+            {
+                "learner": "logistic",
+                "metric": "roc_auc",
+                "seed": seed,
+                "model_digest": learner.digest(),
+                "seen_until": "2013-12-17T00:00:00Z",
+                "inputs": digest(["inputs", seed]),
+                "learners": [{**told, "curve": curve, "iterations": None, "verdict": "fits"}],
+            },
+        )
+
+    def evaluated(self, *, promote: bool = True, mode: str = "non_inferiority") -> None:
+        """`evaluate`: the candidate's predictions, and the decision."""
+        against = comparand.check(self.context)
+        test = pq.read_table(self.folder / artifacts.TABLE).slice(160, 40)
+        predicted = learners.load(self.folder / artifacts.CANDIDATE).predict(test)
+        reports = self.folder / artifacts.REPORTS
+        reports.mkdir(exist_ok=True)
+        judged = test.select(["id", "event_time", "label"]).append_column("candidate", pa.array(predicted))
+        pq.write_table(judged, reports / "predictions.parquet")
+        (reports / "roc.png").write_bytes(b"a picture")
+        (reports / "model_card.html").write_text("<p>card</p>")
+        write_json(self.folder / artifacts.METRICS, {"roc_auc": 0.7})
+        write_json(self.folder / artifacts.EVALUATION, {"metrics": {"candidate": {"roc_auc": {"value": 0.7}}}})
+        write_json(
+            self.folder / artifacts.DECISION,
+            {
+                "promote": promote,
+                "mode": mode,
+                "reasons": ["better than the baseline"] if promote else ["only 12 rows"],
+                "comparand": against,
+                "candidate": read_json(self.folder / artifacts.TRAINING)["model_digest"],
+            },
+        )
+
+    def judged(self, seed: int = 0, *, promote: bool = True, mode: str = "non_inferiority") -> None:
+        """All that comes before `register`, in the order of a run."""
+        self.trained(seed)
+        comparand.refresh(self.context)
+        self.evaluated(promote=promote, mode=mode)
+
+    def registered(self, seed: int = 0, *, promote: bool = True, mode: str = "non_inferiority") -> dict[str, Any]:
+        """A whole run; its receipt."""
+        self.judged(seed, promote=promote, mode=mode)
+        register.run(self.context)
+        return self.receipt
+
+    def without_leave(self) -> Context:
+        """The context of a bare `dvc repro`."""
+        return replace(self.context, may_promote=False, trigger="dvc")
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables: made once, since that takes seconds."""
+    from registry.store import client
+
+    folder = tmp_path_factory.mktemp("registry")
+    client(Store(f"sqlite:///{folder / 'mlflow.db'}", folder))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def new_project(tmp_path: Path, empty_registry: Path) -> Callable[[str], Project]:
+    def make(name: str) -> Project:
+        (tmp_path / name / ".refit").mkdir(parents=True)
+        (tmp_path / name / ".refit/mlflow.db").write_bytes(empty_registry.read_bytes())
+        return Project(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def project(new_project: Callable[[str], Project]) -> Project:
+    return new_project("toy")
