@@ -1,0 +1,229 @@
+"""Great Expectations at work on one batch, with its traps closed: an error inside it is never a pass."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import RefitError
+from tasks.params import Params, nearest
+from tasks.validate_suite import ROW, Check, raise_problems
+
+if TYPE_CHECKING:
+    import pandas
+
+# Not for one pandas frame: these need SQL or a second table, or fail on numpy 2 (for quantiles use mean or median).
+UNUSABLE = (
+    "expect_column_quantile_values_to_be_between",
+    "expect_query_results_to_match_comparison",
+    "expect_table_row_count_to_equal_other_table",
+    "unexpected_rows_expectation",
+)
+# Ours to decide, not the suite's: which rows are listed, and that an error is caught and shown.
+RESERVED = ("id", "meta", "result_format", "catch_exceptions", "rendered_content", "batch_id", "windows")
+SHOWN = 20  # bad values kept for the Data Docs page; the quarantine has them all
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one expectation found in one batch."""
+
+    check: Check
+    success: bool
+    found: str
+    mostly: float | None = None  # row by row: the share that must hold
+    evaluated: int = 0
+    rows: Mapping[int, Any] = field(default_factory=dict)  # the bad rows, each with its value
+
+
+def great_expectations() -> Any:
+    """The library, imported on first use, silent and with its analytics off."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # errors are in exception_info
+    return gx
+
+
+def known() -> list[str]:
+    """The names that a suite may use."""
+    great_expectations()
+    from great_expectations.expectations.registry import list_registered_expectation_implementations
+
+    return sorted(set(list_registered_expectation_implementations()) - set(UNUSABLE))
+
+
+def check_suites(params: Params) -> None:
+    """Build every expectation of the params once, so that a mistake is told before any batch is read.
+
+    Raises:
+        UserError: one line for each problem.
+    """
+    problems = []
+    for source, steps in params.validate_.suites.items():
+        for index, step in enumerate(steps):
+            for name, arguments in step.items():
+                where = f"validate.suites.{source}[{index}]"
+                problems += [f"{where}: {problem}" for problem in _problems(name, arguments)]
+    raise_problems(problems)
+
+
+def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
+    from pydantic.v1 import ValidationError
+
+    names = known()
+    if name not in names:
+        cause = " cannot run here" if name in UNUSABLE else " is not a Great Expectations name"
+        return [f"{name}{cause}{nearest(name, names)}"]
+    kind = _kind(name)
+    allowed = sorted(set(kind.__fields__) - set(RESERVED))
+    if unknown := [argument for argument in arguments if argument not in allowed]:
+        return [f"{name}: unknown argument {word!r}{nearest(word, allowed)}" for word in unknown]
+    low, high = arguments.get("min_value"), arguments.get("max_value")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        return [f"{name}: min_value {low} is above max_value {high}"]
+    try:
+        kind(**arguments)
+    except ValidationError as error:
+        first: dict[str, str] = {}
+        for detail in error.errors():
+            first.setdefault(str(detail["loc"][0]), detail["msg"])
+        if len(first) > 1:
+            first.pop("__root__", None)  # it only repeats that the argument named beside it could not be used
+        return [_in_words(name, argument, message, arguments) for argument, message in first.items()]
+    except Exception as error:
+        return [f"{name}: {one_line(error)}"]
+    return []
+
+
+def _in_words(name: str, argument: str, message: str, arguments: Mapping[str, Any]) -> str:
+    if argument == "__root__":
+        return f"{name}: {message}"
+    found = f"; found {arguments[argument]!r}" if argument in arguments else ""
+    return f"{name}.{argument}: {message}{found}"
+
+
+def _kind(name: str) -> Any:
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    return get_expectation_impl(name)
+
+
+def one_line(error: object) -> str:
+    """An error's text without line breaks, cut where it gets long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+class Engine:
+    """One ephemeral context, used for one frame after another."""
+
+    def __init__(self) -> None:
+        gx = great_expectations()
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
+
+        self._gx = gx
+        self._context = gx.get_context(
+            mode="ephemeral",
+            project_config=DataContextConfig(
+                store_backend_defaults=InMemoryStoreBackendDefaults(),
+                analytics_enabled=False,
+                progress_bars=ProgressBarsConfig(globally=False),
+            ),
+        )
+        self._datasource = self._context.data_sources.add_pandas("batches")
+
+    def judge(
+        self, name: str, frame: pandas.DataFrame, checks: Sequence[Check], *, mostly: float
+    ) -> tuple[list[Verdict], Any]:
+        """The verdict of every check, in their order, and GX's own result, cut to what its page shows.
+
+        `mostly` holds for a row-by-row expectation that does not give its own.
+
+        Raises:
+            RefitError: an expectation could not be evaluated.
+        """
+        suite = self._gx.ExpectationSuite(
+            name=name, expectations=[self._build(check, index, mostly) for index, check in enumerate(checks)]
+        )
+        asset = self._datasource.add_dataframe_asset(name)
+        try:
+            batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+            listing = {"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]}
+            result = batch.validate(suite, result_format=listing)
+        finally:
+            self._datasource.delete_asset(name)
+        found = {item.expectation_config.meta["check"]: item for item in result.results}
+        verdicts = [_verdict(name, check, found.get(index)) for index, check in enumerate(checks)]
+        return verdicts, _cut(result)
+
+    def _build(self, check: Check, index: int, mostly: float) -> Any:
+        kind = _kind(check.name)
+        given = {"mostly": mostly, **check.arguments} if "mostly" in kind.__fields__ else dict(check.arguments)
+        return kind(**given, meta={"check": index, "asked": check.where or "always on"})
+
+
+def _verdict(batch: str, check: Check, item: Any) -> Verdict:
+    where = f" (params.yaml: {check.where})" if check.where else ""
+    if item is None:
+        raise RefitError(f"{batch}: Great Expectations returned nothing for {check.name}{where}; report this")
+    if errors := _errors(item.exception_info):
+        raise RefitError(
+            f"{batch}: {check.name} could not be evaluated: {errors[0]}{where}; "
+            "its arguments may not fit the column's type, and nothing was accepted"
+        )
+    result = item.result
+    if "element_count" not in result:
+        return Verdict(check, bool(item.success), f"found {one_line(result.get('observed_value', 'nothing'))}")
+    evaluated = result["element_count"] - result.get("missing_count", 0)
+    rows = {int(entry[ROW]): _value(entry) for entry in result.get("unexpected_index_list") or ()}
+    count = result.get("unexpected_count", 0)
+    if count and not rows:
+        raise RefitError(f"{batch}: {check.name} found {count} bad values but names no row{where}; leave it out")
+    some = "" if not rows else f", e.g. {_text(next(iter(rows.values())))} in row {next(iter(rows))}"
+    return Verdict(
+        check,
+        success=bool(item.success),
+        found=f"{count:,} of {evaluated:,} values are not as expected{some}",
+        mostly=float(item.expectation_config.kwargs.get("mostly", 1.0)),
+        evaluated=evaluated,
+        rows=rows,
+    )
+
+
+def _errors(info: Mapping[str, Any] | None) -> list[str]:
+    """Messages of everything that was raised: GX gives one record, or one for each metric."""
+    if not info:
+        return []
+    records = [info] if "raised_exception" in info else [value for value in info.values() if isinstance(value, dict)]
+    return [
+        one_line(record.get("exception_message") or "no message") for record in records if record["raised_exception"]
+    ]
+
+
+def _value(entry: Mapping[str, Any]) -> Any:
+    values = [value for column, value in entry.items() if column != ROW]
+    return values[0] if len(values) == 1 else values
+
+
+def _text(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _cut(result: Any) -> Any:
+    """GX's result without the lists of all bad rows, which would fill the page."""
+    for item in result.results:
+        for long in ("unexpected_list", "unexpected_index_list", "unexpected_index_query"):
+            item.result.pop(long, None)
+        for short in ("partial_unexpected_list", "partial_unexpected_index_list", "partial_unexpected_counts"):
+            if short in item.result:
+                item.result[short] = item.result[short][:SHOWN]
+    return result
