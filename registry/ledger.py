@@ -68,6 +68,16 @@ class Ledger:
         )
         return _entry(rows[0]) if rows else None
 
+    def taken_out(self, model: str, version: str) -> Entry | None:
+        """The line with which a person put another version in this one's place: a rollback, or an overruling."""
+        rows = self._select(
+            "select * from ledger where model = :model and from_version = :version"
+            " and action in ('overrule', 'rollback') order by id desc limit 1",
+            model=model,
+            version=version,
+        )
+        return _entry(rows[0]) if rows else None
+
     def pending(self, model: str) -> Entry | None:
         """The move that was begun and not finished: its writer was killed, or is at work."""
         rows = self._select("select entry from pending where model = :model", model=model)

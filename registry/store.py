@@ -81,6 +81,7 @@ def client(store: Store) -> Any:
 def _client(uri: str) -> Any:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     for noisy in ("mlflow", "alembic"):

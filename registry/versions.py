@@ -85,11 +85,36 @@ def version_by_client(store: Store, model: str, number: str) -> Version | None:
         raise
 
 
+def tagged(store: Store, model: str, key: str, value: str) -> list[Version]:
+    """Every version that carries a tag, without importing mlflow where the store is an SQLite file."""
+    if not store.exists:
+        return []
+    if store.database:
+        try:
+            sql = "select version from model_version_tags where name = :model and key = :key and value = :value"
+            rows = select_read_only(store.database, sql, {"model": model, "key": key, "value": value})
+            found = [_read_version(store.database, model, str(row["version"])) for row in rows]
+            return sorted((each for each in found if each), key=lambda each: int(each.version))
+        except sqlite3.OperationalError:
+            pass
+    return tagged_by_client(store, model, {key: value})
+
+
+def tagged_by_client(store: Store, model: str, tags: Mapping[str, str]) -> list[Version]:
+    """The versions that carry all of `tags`, asked the official way; oldest first."""
+    conditions = "".join(f" and tags.`{key}` = '{value}'" for key, value in sorted(tags.items()))
+    search, found, token = client(store).search_model_versions, [], None
+    while True:
+        page = search(f"name = '{model}'{conditions}", order_by=["version_number ASC"], page_token=token)
+        found += [_from_client(each) for each in page]
+        if not (token := page.token):
+            return found
+
+
 def find(store: Store, model: str, tags: Mapping[str, str]) -> Version | None:
     """The oldest version that carries all of `tags`."""
-    conditions = "".join(f" and tags.`{key}` = '{value}'" for key, value in sorted(tags.items()))
-    found = client(store).search_model_versions(f"name = '{model}'{conditions}", order_by=["version_number ASC"])
-    return _from_client(found[0]) if found else None
+    found = tagged_by_client(store, model, tags)
+    return found[0] if found else None
 
 
 def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping[str, str]) -> Version:

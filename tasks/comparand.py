@@ -11,12 +11,13 @@ from registry import charge, versions
 from registry.store import Store
 from registry.versions import Version
 from tasks import runfile, tracking
-from tasks.artifacts import COMPARAND, STATE, TRAINING, read_json, write_json
+from tasks.artifacts import COMPARAND, FEATURE_SET, STATE, TRAINING, digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.verify import MODEL, check_stored
 
 TAG = "refit.comparand"
+TEST_TAG = "refit.test"  # digest of the test window that a version was judged on
 
 
 def refresh(context: Context) -> dict[str, Any]:
@@ -71,7 +72,8 @@ def expected(context: Context) -> dict[str, Any]:
         if _is_candidate(context, champion) and TAG in champion.tags:
             recorded: dict[str, Any] = versions.read_tag(champion, TAG)
             return recorded
-        return {"model": model, **_entry(champion), "anchor": _anchor(store, champion)}
+        looks = _looks(context, store, model)
+        return {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
 
 
 def fetch_model(context: Context, version: str) -> Path:
@@ -127,6 +129,15 @@ def _is_candidate(context: Context, champion: Version) -> bool:
     )
 
 
+def _looks(context: Context, store: Store, model: str) -> int:
+    """How many other candidates were judged on the candidate's test window: each look makes a false gain likelier."""
+    if not (context.path(FEATURE_SET).is_file() and context.path(TRAINING).is_file()):
+        return 0
+    window = read_json(context.path(FEATURE_SET))["windows"]["test"]
+    judged = versions.tagged(store, model, TEST_TAG, digest({key: window[key] for key in ("start", "end")}))
+    return sum(not _is_candidate(context, each) for each in judged)
+
+
 def _anchor(store: Store, champion: Version) -> dict[str, Any] | None:
     number = versions.registered(store, champion.model).tags.get(versions.ANCHOR)
     found = versions.version(store, champion.model, number) if number else None
@@ -142,7 +153,7 @@ def _entry(of: Version) -> dict[str, Any]:
 
 
 def _nobody(model: str) -> dict[str, Any]:
-    return {"model": model, "version": None, "model_digest": None, "seen_until": None, "anchor": None}
+    return {"model": model, "version": None, "model_digest": None, "seen_until": None, "anchor": None, "looks": 0}
 
 
 def _named(content: dict[str, Any]) -> str:

@@ -28,22 +28,26 @@ NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`
 def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any]:
     """Do what the decision on a version says, unless it was done: one line in the ledger, and the aliases with it.
 
-    A decision that has its line is never acted upon again, whoever took charge since: a rollback would not last.
+    A decision that has its line is never acted upon again, whoever took charge since, and a version that a person
+    replaced stays replaced: else no rollback would outlast the next scheduled run.
 
     Raises:
         RefitError: the stored model does not pass its check; nobody took charge.
     """
     champion = charge.champion(store, version.model)
-    if champion is not None and champion.version == version.version:
-        return {"action": None, "reasons": ["it is in charge already"]}
-    if not context.may_promote:
-        return {"action": None, "reasons": [NOT_HERE]}
     ledger, decision = Ledger.beside(store), decision_on(version)
-    key = decision_key(version.model, version.version, decision)
-    if line := ledger.find(key):
-        return {"action": line.action, "reasons": [f"carried out at {line.at} and not again", *line.reasons]}
     before = champion.version if champion else None
+    if before == version.version:
+        return _outcome(ledger.last_move(version.model), "it is in charge")
+    key = decision_key(version.model, version.version, decision)
+    if (line := ledger.find(key)) or not context.may_promote:
+        return _outcome(line, NOT_HERE)
     obstacles = _refusals(decision, champion)
+    if not obstacles and (line := ledger.taken_out(version.model, version.version)):
+        obstacles = [
+            f"it was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
+            "puts it back"
+        ]
     entry = _entry(context, version, "promote", key, decision["reasons"], before)
     if obstacles:
         entry = _refusal(entry, obstacles)
@@ -52,7 +56,7 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
         _verify(context, store, version, entry)
         context.progress(f"version {version.version} takes charge")
         charge.take_charge(store, replace(entry, anchor=_anchor(store, version, before, decision)))
-    return {"action": entry.action, "reasons": list(entry.reasons)}
+    return _outcome(entry, "")
 
 
 def promote_by_hand(context: Context, store: Store, version: Version, why: str | None) -> str:
@@ -88,6 +92,13 @@ def decision_on(version: Version) -> dict[str, Any]:
 def decision_key(model: str, number: str, decision: Mapping[str, Any]) -> str:
     """Names the ledger's one line for a decision on a version."""
     return f"{model}:{number}:{digest(decision)}"
+
+
+def _outcome(line: Entry | None, otherwise: str) -> dict[str, Any]:
+    """What the receipt says of a decision: its line in the ledger, or why it has none."""
+    if line is None:
+        return {"action": None, "reasons": [otherwise]}
+    return {"action": line.action, "reasons": list(line.reasons)}
 
 
 def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str]:

@@ -30,6 +30,7 @@ from tasks.artifacts import (
     write_manifest,
 )
 from tasks.comparand import TAG as COMPARAND_TAG
+from tasks.comparand import TEST_TAG
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.verify import GOLDEN, PREDICTION
@@ -83,6 +84,7 @@ class Candidate:
             "refit.decision": json.dumps(self.decision, sort_keys=True),
             COMPARAND_TAG: json.dumps(self.decision["comparand"], sort_keys=True),
             "refit.metrics": json.dumps(self.metrics, sort_keys=True),
+            **({TEST_TAG: test["digest"]} if (test := self.decision.get("test")) else {}),
         }
 
 
