@@ -30,6 +30,16 @@ def prefect() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and nothing in them, to be copied: making the tables takes seconds."""
+    from registry.store import Store, client
+
+    folder = tmp_path_factory.mktemp("registry")
+    client(Store(f"sqlite:///{folder / 'mlflow.db'}", folder))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
     return ROOT
