@@ -1,134 +1,209 @@
-"""From whatever a source is to immutable batches and the snapshot of those that this run may see."""
+"""From whatever a source is to immutable batches, and the snapshot of those that this run may see."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks import batches, runfile, sources
-from tasks.artifacts import SNAPSHOT, STATE, digest, read_json, sha256, write_json
+from tasks.artifacts import BATCHES, SNAPSHOT, STATE, digest, read_json, sha256, write_json
 from tasks.batches import Manifest, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.params import Params
+from tasks.params import SourceParams
+from tasks.snapshot import label_source, snapshot_of
+from tasks.sources import SourceFile
+from tasks.stage_code import code_digest
 
-REMEMBERED = STATE / "ingest.json"
+REMEMBERED = STATE / "ingest.json"  # what was read; it saves time, and losing it loses nothing else
+_SETTLED_NS = 2_000_000_000  # a file touched more recently than this may change again within one tick of its clock
 
 
 def run(context: Context) -> None:
     """Take what is new in every source into batches, and write the snapshot.
 
     Raises:
-        UserError: a source cannot be read as declared, or a batch has changed.
+        UserError: a source cannot be read as declared, a batch has changed, or `as_of` fits nothing.
     """
-    remembered = _remembered(context.project)
+    label_source(context.params)
+    stored = {name: _Reading(context, name).take() for name in context.params.ingest.sources}
+    as_of = runfile.read(context.project).as_of
+    write_json(context.path(SNAPSHOT), snapshot_of(as_of, context.params, stored))
+
+
+def news(context: Context) -> str | None:
+    """Why sources must be read again, in words; nothing where all that they hold was taken. Reads digests only.
+
+    Raises:
+        UserError: a source is not there.
+    """
     for name in context.params.ingest.sources:
-        _take(context, name, remembered)
-    snapshot = snapshot_of(context)
-    write_json(context.path(SNAPSHOT), snapshot)
+        reading = _Reading(context, name)
+        if not reading.is_known:
+            return f"{name} was not read yet as it is declared now"
+        if changed := reading.changed():
+            return f"{name} has new data in {', '.join(file.name for file in changed[:3])}"
+    return None
+
+
+def declaration(context: Context, name: str) -> str:
+    """Digest of all that decides how a source's rows are read and cut."""
+    source = context.params.ingest.sources[name]
+    decisive = source.model_dump(include={"columns", "required", "nulls", "event_time"})
+    return digest([decisive, list(source.columns), context.params.ingest.period, context.params.project.timezone])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A file's digest, and what showed that it was not touched since."""
+
+    sha256: str
+    size: int
+    changed_ns: int | None  # None: touched so recently that the digest has to be taken again
+
+
+class _Reading:
+    """One source's turn: what was remembered of it, what it holds now, and the batches that come of the difference."""
+
+    def __init__(self, context: Context, name: str) -> None:
+        self.context = context
+        self.name = name
+        self.source: SourceParams = context.params.ingest.sources[name]
+        self.where = f"ingest.sources.{name}"
+        self.declaration = declaration(context, name)
+        self.stored = batches.manifests(context.project, name)
+        self.memory = _remembered(context.project).get(name, {})
+        self.files = sources.find(context.project, self.source, self.where)
+        self.seen = {file.name: _look(file, self.memory.get("files", {}).get(file.name)) for file in self.files}
+        self._check_digest()
+
+    def _check_digest(self) -> None:
+        file = self.files[0]
+        if self.source.sha256 and (found := self.seen[file.name].sha256) != self.source.sha256:
+            raise UserError(
+                f"{file.name} has sha256 {found}, {self.where}.sha256 is {self.source.sha256}; "
+                "fetch the right file, or correct params.yaml if this one is meant"
+            )
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What has to be as it was for the files already read to need no second look."""
+        return {
+            "declaration": self.declaration,
+            "code": code_digest("ingest"),
+            "how": digest(self.source.model_dump(include={"kind", "query", "format", "delimiter"})),
+        }
+
+    @property
+    def is_known(self) -> bool:
+        """Whether what is remembered still speaks of the batches that are stored."""
+        same = all(self.memory.get(key) == value for key, value in self._identity.items())
+        return bool(self.stored) and same and self.memory.get("batches") == [batch.name for batch in self.stored]
+
+    def changed(self) -> list[SourceFile]:
+        """The files to read: all where nothing is known of them, or where only all of them make the table."""
+        if not self.is_known:
+            return self.files
+        read_again = self.memory["read_again"]
+        if read_again is not None and utc_moment(read_again) <= self.context.now():
+            return self.files  # rows that lay in the future then may not do so now
+        known = self.memory["files"]
+        changed = [file for file in self.files if known.get(file.name, {}).get("sha256") != self.seen[file.name].sha256]
+        return self.files if changed and self.source.event_time is None else changed
+
+    def take(self) -> list[Manifest]:
+        """Write the new batches; returns all that are stored then."""
+        for batch in self.stored:
+            self._check_declaration(batch)
+            batch.check_sizes(self.context.project)
+        changed = self.changed()
+        if not changed:
+            self.context.progress(f"{self.name}: unchanged", 1, 1)
+            self._remember(self.stored, self.memory["read_again"])
+            return self.stored
+        batches.clear_leftovers(self.context.project, self.name)
+        written, read_again = self._read(changed)
+        stored = batches.manifests(self.context.project, self.name)
+        self._remember(stored, read_again)
+        self.context.progress(f"{self.name}: {len(written)} new of {len(stored)} batches", 1, 1)
+        return stored
+
+    def _check_declaration(self, batch: Manifest) -> None:
+        if batch.declaration != self.declaration:
+            raise UserError(
+                f"{self.name}/{batch.name} was read under another declaration ({batch.declaration[:12]}, now "
+                f"{self.declaration[:12]}): columns, required, nulls, event_time, ingest.period or project.timezone "
+                f"differ; put params.yaml back, or delete {BATCHES / self.name} to read the source again"
+            )
+
+    def _read(self, changed: Sequence[SourceFile]) -> tuple[list[Manifest], str | None]:
+        from tasks import batches_cut, ingest_cast
+
+        spill = self.context.path(STATE) / "spill"
+        with ingest_cast.connect(str(spill)) as connection:
+            caster = ingest_cast.Caster(connection, self.source, self.where, self.context.now())
+            self._cast(caster, changed)
+            names = {number: file.name for number, file in enumerate(self.files)}
+            cutter = batches_cut.Cutter(
+                connection, self.context.project, self.name, self.context.params, names, self.declaration
+            )
+            touched = self._touched(cutter.place(), changed)
+            if others := self._beside(touched, changed):
+                self._cast(caster, others)
+                cutter.place()
+            self.context.progress(f"{self.name}: writing batches", 0, len(touched))
+            return cutter.write_new(touched), utc_text(caster.next_future())
+
+    def _cast(self, caster: Any, files: Sequence[SourceFile]) -> None:
+        numbers = {file.name: number for number, file in enumerate(self.files)}
+        for file in files:
+            rows = 0
+            for batch in sources.read(file, self.source, self.where):
+                rows += caster.add(numbers[file.name], batch)
+                self.context.progress(f"{self.name}: {rows:,} rows of {file.name}", numbers[file.name], len(numbers))
+            if _look(file, None).sha256 != self.seen[file.name].sha256:
+                raise UserError(f"{file.name} changed while it was read; run again once it is written completely")
+
+    def _touched(self, starts: Collection[str], changed: Sequence[SourceFile]) -> set[str]:
+        """The periods that the changed files have rows of, now or when they were read before."""
+        names = {file.name for file in changed}
+        return {*starts, *(batch.start for batch in self.stored if batch.start and names.intersection(batch.files))}
+
+    def _beside(self, touched: Collection[str], changed: Sequence[SourceFile]) -> list[SourceFile]:
+        """The unchanged files that hold more rows of the touched periods."""
+        names = {name for batch in self.stored if batch.start in touched for name in batch.files}
+        return [file for file in self.files if file.name in names and file not in changed]
+
+    def _remember(self, stored: Sequence[Manifest], read_again: str | None) -> None:
+        entry = {
+            **self._identity,
+            "batches": [batch.name for batch in stored],
+            "files": {name: vars(seen) for name, seen in self.seen.items()},
+            "read_again": read_again,
+        }
+        if entry != self.memory:
+            everything = _remembered(self.context.project)
+            write_json(self.context.path(REMEMBERED), {**everything, self.name: entry})
 
 
 def _remembered(project: Path) -> dict[str, Any]:
     try:
         found = read_json(project / REMEMBERED)
     except RefitError:
-        return {}  # it only saves time
+        return {}
     return found if isinstance(found, dict) else {}
 
 
-def _take(context: Context, name: str, remembered: dict[str, Any]) -> None:
-    source = context.params.ingest.sources[name]
-    where = f"ingest.sources.{name}"
-    files = sources.find(context.project, source, where)
-    known = {"declaration": declaration(context.params, name), "code": runfile.code_digest("ingest")}
-    digests = {file.name: sha256(file.path) for file in files}
-    if source.sha256 and (found := digests[files[0].name]) != source.sha256:
-        raise UserError(
-            f"{files[0].name} has sha256 {found}, {where}.sha256 names {source.sha256}; "
-            "fetch the right file, or name this one's"
-        )
-    stored = batches.manifests(context.project, name)
-    known |= {"files": digests, "query": source.query, "batches": [batch.name for batch in stored]}
-    if stored and remembered.get(name) == known and all(batch.is_whole(context.project) for batch in stored):
-        context.progress(f"{name}: unchanged", 1, 1)
-        return
-    from tasks import ingest_cast
-
-    connection = ingest_cast.connect(str(context.path(STATE) / "spill"))
-    caster = ingest_cast.Caster(connection, source, where, context.now())
-    for number, file in enumerate(files):
-        context.progress(f"{name}: reading {file.name}", number, len(files))
-        caster.add(number, sources.read(file, source, where))
-    cutter = batches.Cutter(connection, context.project, name, context.params, list(digests), known["declaration"])
-    written = cutter.write_new()
-    connection.close()
-    context.progress(f"{name}: {len(written)} new batches", len(files), len(files))
-    remembered[name] = known | {"batches": [batch.name for batch in batches.manifests(context.project, name)]}
-    write_json(context.path(REMEMBERED), remembered)
-
-
-def declaration(params: Params, name: str) -> str:
-    """Digest of what decides how a source's rows are read and cut."""
-    source = params.ingest.sources[name]
-    parts = source.model_dump(include={"columns", "required", "nulls", "delimiter", "event_time"})
-    return digest([parts, params.ingest.period, params.project.timezone])
-
-
-def snapshot_of(context: Context) -> dict[str, Any]:
-    """The batches that this run may see, and how many rows it may not see yet.
-
-    Raises:
-        UserError: `as_of` is no time, or lies before the first batch.
-    """
-    params = context.params
-    stored = {name: batches.manifests(context.project, name) for name in params.ingest.sources}
-    as_of = resolve_as_of(runfile.read(context.project).as_of, params, stored)
-    seen: list[dict[str, Any]] = []
-    pending: dict[str, int] = {}
-    for name, found in stored.items():
-        if params.ingest.sources[name].event_time is None:
-            visible = found[-1:]
-            pending[name] = 0
-        else:
-            visible = [batch for batch in found if batch.start and utc_moment(batch.start) < as_of]
-            pending[name] = sum(batch.read for batch in found) - sum(batch.read for batch in visible)
-        seen += [_entry(batch) for batch in visible]
-    snapshot = {"as_of": utc_text(as_of), "batches": seen, "pending": pending}
-    return {**snapshot, "digest": digest(snapshot)}
-
-
-def _entry(batch: Manifest) -> dict[str, Any]:
-    names = (
-        "source", "name", "static", "start", "end", "sha256", "rows", "read", "uncast", "uncast_sha256", "first", "last",
-        "files",
-    )  # fmt: skip
-    entry = {name: value for name, value in asdict(batch).items() if name in names}
-    uncast = batch.uncast_path.as_posix() if batch.uncast_path else None
-    return {**entry, "files": list(batch.files), "path": batch.path.as_posix(), "uncast_path": uncast}
-
-
-def label_source(params: Params) -> str:
-    """The raw source that the label comes from."""
-    label = params.featurize.label.source
-    for name, source in params.ingest.sources.items():
-        if label == name or label in source.events:
-            return name
-    known = [event for s in params.ingest.sources.values() for event in s.events] or list(params.ingest.sources)
-    raise UserError(f"featurize.label.source {label!r} is no source; the event sources are {', '.join(known)}")
-
-
-def resolve_as_of(text: str, params: Params, stored: dict[str, list[Manifest]]) -> datetime:
-    """`as_of` as a moment: `latest` is the end of the newest complete period of the label's source."""
-    name = label_source(params)
-    found = stored[name]
-    spans = sorted({(utc_moment(b.start), utc_moment(b.end)) for b in found if b.start and b.end})
-    if text == "latest":
-        newest = max(utc_moment(batch.last) for batch in found if batch.last)
-        near = timedelta(hours=params.ingest.complete_within_hours)
-        complete = [end for index, (_, end) in enumerate(spans) if index + 1 < len(spans) or newest >= end - near]
-        return complete[-1]
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=params.project.zone)
+def _look(file: SourceFile, known: Mapping[str, Any] | None) -> _Seen:
+    """The digest of a file, taken again only if the file was touched since."""
+    try:
+        before = file.path.stat()
+        if known and (known["size"], known["changed_ns"]) == (before.st_size, before.st_ctime_ns):
+            return _Seen(**known)
+        settled = time.time_ns() - before.st_ctime_ns > _SETTLED_NS
+        return _Seen(sha256(file.path), before.st_size, before.st_ctime_ns if settled else None)
+    except OSError as error:
+        raise UserError(f"{file.name} cannot be read ({error.strerror}); give this user access to it") from None

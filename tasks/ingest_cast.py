@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ _CASTS: dict[ColumnType, str] = {
     " then try_cast({0} as date) end",
     "boolean": "try_cast({0} as boolean)",
 }
+FUTURE = "lies in the future"
 _FAULTS = 'struct("column" varchar, "value" varchar, reason varchar)[]'
 
 
@@ -58,7 +58,7 @@ def literal(text: str) -> str:
 
 
 class Caster:
-    """Fills the table `cast_rows` of a connection: `_file`, `_line`, the declared columns, `_event_time`, `_faults`, `_raw`.
+    """Fills the table `cast_rows`: `_file`, `_line`, the declared columns, `_event_time`, `_faults` and `_raw`.
 
     `_faults` is null for a row that casts whole.
 
@@ -123,7 +123,7 @@ class Caster:
             )
             faults.append(
                 f"case when _event_time > timestamp {stamp} then {{'column': 'event_time', "
-                f"'value': _event_time::varchar, 'reason': 'lies in the future'}} end"
+                f"'value': _event_time::varchar, 'reason': {literal(FUTURE)}}} end"
             )
             faults.append(
                 "case when _event_time < timestamp '0001-01-02' then {'column': 'event_time', "
@@ -143,16 +143,22 @@ class Caster:
     @staticmethod
     def _fault(condition: str, column: str, value: str, kind: str | None) -> str:
         reason = f"is no {kind}" if kind else "is required and missing"
-        return f"case when {condition} then {{'column': {literal(column)}, 'value': {value}, 'reason': {literal(reason)}}} end"
+        fault = f"{{'column': {literal(column)}, 'value': {value}, 'reason': {literal(reason)}}}"
+        return f"case when {condition} then {fault} end"
 
-    def add(self, file: int, batches: Iterable[pa.RecordBatch]) -> int:
-        """Cast the rows of file number `file`; returns how many there were."""
+    def add(self, file: int, batch: pa.RecordBatch) -> int:
+        """Cast the rows of a batch out of file number `file`; returns how many there are."""
         import pyarrow as pa
 
-        rows = 0
-        for batch in batches:
-            self.connection.register("arrived", pa.Table.from_batches([batch]))
-            self.connection.execute(self._select, {"file": file})
-            self.connection.unregister("arrived")
-            rows += batch.num_rows
-        return rows
+        self.connection.register("arrived", pa.Table.from_batches([batch]))
+        self.connection.execute(self._select, {"file": file})
+        self.connection.unregister("arrived")
+        return int(batch.num_rows)
+
+    def next_future(self) -> datetime | None:
+        """The earliest event time that lies in the future yet."""
+        (found,) = self.connection.execute(
+            'select min(f."value"::timestamp) from (select unnest(_faults) as f from cast_rows '
+            f"where _faults is not null) where f.reason = {literal(FUTURE)}"
+        ).fetchone()
+        return found.replace(tzinfo=UTC) if isinstance(found, datetime) else None

@@ -1,4 +1,4 @@
-"""The days, weeks and months that name batches, because a period starts at local midnight and times are stored in UTC."""
+"""The days, weeks and months that name batches: they start at local midnight, while stored times are in UTC."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import glob
 import importlib.util
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from tasks.params import SourceParams, nearest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS = 50_000
+ROWS = 50_000
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
@@ -50,14 +49,13 @@ def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile
         raise UserError(
             f"{source.path} is a folder; name its files by a pattern such as {source.path}/*.csv ({where}.path)"
         )
-    matches = glob.glob(str(plain), recursive=True) if glob.has_magic(source.path) else []
-    found = sorted(Path(match) for match in matches if Path(match).is_file())
+    matches = glob.glob(source.path, root_dir=project, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
+    found = sorted({name: project / name for name in matches if (project / name).is_file()}.items())
     if not found:
         what = "matches no file" if glob.has_magic(source.path) else "does not exist"
         near = "" if glob.has_magic(source.path) else _nearest_file(plain)
         raise UserError(f"{source.path} {what}, looked in {project.resolve()}{near} ({where}.path)")
-    relative = not Path(source.path).is_absolute()
-    return [SourceFile(p, Path(os.path.relpath(p, project)).as_posix() if relative else str(p)) for p in found]
+    return [SourceFile(path, name) for name, path in found]
 
 
 def _nearest_file(path: Path) -> str:
@@ -97,9 +95,13 @@ def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.Reco
     if source.kind == "database":
         from tasks import sources_database
 
-        return sources_database.read(file.path, file.name, source, where, check_header)
+        return sources_database.read(file, source, where, check_header)
     if is_parquet(file, source):
         return _read_parquet(file, list(source.columns), check_header)
+    if source.delimiter in '"\r\n\0' or not source.delimiter.isascii():
+        raise UserError(
+            f"{where}.delimiter: {source.delimiter!r} cannot separate columns; use a character such as , or ;"
+        )
     csv_file = sources_csv.CsvFile(file.path, file.name, source.delimiter)
     return sources_csv.read(csv_file, list(source.columns), check_header)
 
@@ -130,6 +132,8 @@ def check_columns(found: Sequence[str], source: SourceParams, name: str, where: 
         problems.append(f"column {_listed(missing, surprising)} is missing")
     if surprising:
         problems.append(f"column {_listed(surprising, declared)} is not declared")
+    if len(found) == 1 and (other := next((mark for mark in ";\t|," if mark in found[0]), None)):
+        problems.append(f"its header looks separated by {other!r}, not {source.delimiter!r} (`delimiter`)")
     if problems:
         raise UserError(f"{name}: {', and '.join(problems)}; correct the file or {where}.columns in params.yaml")
 
@@ -153,7 +157,7 @@ def _read_parquet(
     try:
         with pyarrow.parquet.ParquetFile(file.path, page_checksum_verification=True) as parquet:
             check_header(parquet.schema_arrow.names)
-            for batch in parquet.iter_batches(_ROWS, columns=columns):
+            for batch in parquet.iter_batches(ROWS, columns=columns):
                 batch.validate(full=True)
                 yield numbered(batch.select(columns), line)
                 line += batch.num_rows

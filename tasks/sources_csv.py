@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from tasks.errors import UserError
 
@@ -47,7 +47,7 @@ class CsvFile:
                 raw.seek(0)
                 if magic[:2] == b"\x1f\x8b":
                     with gzip.open(raw) as unzipped:
-                        yield unzipped
+                        yield cast(IO[bytes], unzipped)
                 elif magic == b"PK\x03\x04":
                     with zipfile.ZipFile(raw) as archive, archive.open(self._only_member(archive)) as member:
                         yield member
@@ -130,7 +130,7 @@ def _check_text(file: CsvFile, block: bytes, lines: int, offset: int) -> None:
     if (nul := block.find(b"\0")) >= 0:
         line = lines + block.count(b"\n", 0, nul) + 1
         raise UserError(
-            f"{file.name} line {line} holds a NUL byte (byte {offset + nul}); text was expected: fetch or export it again"
+            f"{file.name} line {line} holds a NUL byte (byte {offset + nul}); text was expected: export it again"
         )
     try:
         block.decode("utf-8")

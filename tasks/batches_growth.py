@@ -1,0 +1,123 @@
+"""What a source says now of a period that was taken before: the same, more, or something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.batches import FILE_STRIDE, Manifest
+from tasks.ingest_cast import quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+FRESH = "fresh_rows"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Rows beside those that were taken before."""
+
+    new: int  # they are in the table `fresh_rows`; rows that did not cast count too
+    changed: int  # new by content, under a key that was taken before
+    missing: int  # taken before, and no longer where they were
+    first_changed: str | None
+
+    @property
+    def contradicts(self) -> bool:
+        return bool(self.changed or self.missing)
+
+    def in_words(self) -> str:
+        at = f", first {self.first_changed}" if self.first_changed else ""
+        return f"{self.changed:,} changed, {self.new - self.changed:,} new, {self.missing:,} missing{at}"
+
+
+def row_text(columns: Sequence[str]) -> str:
+    """SQL for one text that is equal for equal rows only."""
+    return f"concat_ws(chr(31), {', '.join(f'coalesce({quoted(column)}::varchar, chr(26))' for column in columns)})"
+
+
+def fault_text() -> str:
+    """SQL for one text that is equal for rows that failed alike; where they stand in the file does not matter."""
+    fault = "concat_ws(chr(31), coalesce(f.\"column\", ''), coalesce(f.\"value\", ''), f.reason)"
+    return f"array_to_string(list_sort(list_transform(_faults, lambda f: {fault})), chr(30)) || coalesce(_raw, '')"
+
+
+def compare(
+    connection: duckdb.DuckDBPyConnection,
+    project: Path,
+    here: str,
+    parts: Sequence[Manifest],
+    key: Sequence[str],
+    files: Mapping[int, str],
+    reaches: Mapping[str, datetime],
+) -> Growth:
+    """Compare the rows of the relation `here` with the stored parts, and put those that are new into `fresh_rows`.
+
+    A row counts as missing only where its file was read now and `reaches` back to it: files that were taken away
+    after they had been read, and a table that drops its oldest rows, lose nothing.
+    """
+    run = connection.execute
+    columns = [name for name in parts[0].rows_table(project).column_names if name != "_row"]
+    _load(connection, project, parts, columns, key)
+    run(
+        f"create or replace table now_rows as select _file, _line, _faults is null as good, "
+        f"md5_number(case when _faults is null then {row_text(columns)} else {fault_text()} end) as content, "
+        f"md5_number({row_text(key)}) as key, _event_time from {here}"
+    )
+    run(
+        "create or replace table fresh as select n._file, n._line, good, key from "
+        "(select *, row_number() over (partition by good, content order by _file, _line) as copy from now_rows) n "
+        "left join (select good, content, count(*) as copies from then_rows group by all) t using (good, content) "
+        "where copy > coalesce(copies, 0)"
+    )
+    run(f"create or replace table {FRESH} as select h.* from {here} h semi join fresh using (_file, _line)")
+    known = "(select * from fresh f where good and key in (select key from then_rows where good))"
+    new, changed = run(f"select (select count(*) from fresh), (select count(*) from {known})").fetchone()
+    first = run(f"select _file, _line from {known} order by _file, _line limit 1").fetchone()
+    run("create or replace table reaches (file varchar, since timestamp)")
+    run("insert into reaches select unnest($files), unnest($since)", _columns(reaches))
+    (missing,) = run(
+        "select count(*) from (select t.*, row_number() over (partition by content order by _event_time) as copy "
+        "from then_rows t where good) t join reaches r on t.file = r.file and t._event_time >= r.since "
+        "left join (select content, count(*) as copies from now_rows where good group by content) n using (content) "
+        "where copy > coalesce(copies, 0)"
+    ).fetchone()
+    return Growth(new, changed, missing, f"{files[first[0]]} line {first[1]}" if first else None)
+
+
+def _columns(reaches: Mapping[str, datetime]) -> dict[str, list[object]]:
+    return {"files": list(reaches), "since": [since.replace(tzinfo=None) for since in reaches.values()]}
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    project: Path,
+    parts: Sequence[Manifest],
+    columns: Sequence[str],
+    key: Sequence[str],
+) -> None:
+    connection.execute(
+        "create or replace table then_rows (good boolean, content uhugeint, key uhugeint, _event_time timestamp, "
+        "file varchar)"
+    )
+    for part in parts:
+        connection.register("part", part.rows_table(project))
+        connection.execute(
+            f"insert into then_rows select true, md5_number({row_text(columns)}), md5_number({row_text(key)}), "
+            f"_event_time, list_extract($files, _row // {FILE_STRIDE} + 1) from part",
+            {"files": list(part.files)},
+        )
+        connection.unregister("part")
+        if (uncast := part.uncast_table(project)) is None:
+            continue
+        connection.register("part", uncast)
+        connection.execute(
+            f"insert into then_rows select false, md5_number({fault_text()}), null, null, null from (select _row, "
+            "list({'column': \"column\", 'value': \"value\", 'reason': reason}) as _faults, any_value(\"row\") as _raw "
+            "from part group by _row)"
+        )
+        connection.unregister("part")

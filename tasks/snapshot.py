@@ -1,0 +1,108 @@
+"""Which batches a run may see: those whose period began before its `as_of`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.artifacts import digest
+from tasks.batches import Manifest, utc_moment, utc_text
+from tasks.errors import UserError
+from tasks.params import Params, nearest
+
+LATEST = "latest"
+_HIDDEN = {"part", "closed", "content", "uncast_content", "size", "uncast_size", "declaration"}
+
+
+def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> dict[str, Any]:
+    """The snapshot as `data/snapshot.json` holds it.
+
+    Raises:
+        UserError: `as_of` is no time, or nothing is known before it.
+    """
+    moment = resolve_as_of(as_of, params, stored)
+    seen: list[Manifest] = []
+    pending: dict[str, int] = {}
+    for name, batches in stored.items():
+        if params.ingest.sources[name].event_time is None:
+            visible, hidden = list(batches[-1:]), []
+        else:
+            visible = [batch for batch in batches if batch.start and utc_moment(batch.start) < moment]
+            hidden = [batch for batch in batches if batch not in visible]
+        seen += visible
+        pending[name] = sum(batch.read for batch in hidden)
+    snapshot = {"as_of": utc_text(moment), "batches": [_entry(batch) for batch in seen], "pending": pending}
+    return {**snapshot, "digest": digest(snapshot)}
+
+
+def _entry(batch: Manifest) -> dict[str, Any]:
+    uncast = batch.uncast_path.as_posix() if batch.uncast_path else None
+    entry = {name: value for name, value in asdict(batch).items() if name not in _HIDDEN}
+    return {**entry, "files": list(batch.files), "path": batch.path.as_posix(), "uncast_path": uncast}
+
+
+def label_source(params: Params) -> str:
+    """The raw source that the label is cut from.
+
+    Raises:
+        UserError: there is none, or it is a static table.
+    """
+    label = params.featurize.label.source
+    sources = params.ingest.sources
+    name = next((name for name, source in sources.items() if label == name or label in source.events), None)
+    if name is None:
+        known = [name for source in sources for name in (source, *sources[source].events)]
+        raise UserError(
+            f"params.yaml: featurize.label.source: no source {label!r}{nearest(label, known)}; "
+            f"there are {', '.join(known)}"
+        )
+    if sources[name].event_time is None:
+        raise UserError(
+            f"params.yaml: ingest.sources.{name}: the label's source needs an event_time, to tell past from future"
+        )
+    return name
+
+
+def resolve_as_of(text: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> datetime:
+    """`as_of` as a moment in UTC; `latest` is the end of the newest complete period of the label's source.
+
+    Raises:
+        UserError: it is no time, lies before all batches, or no period is complete yet.
+    """
+    name = label_source(params)
+    batches = [batch for batch in stored[name] if batch.start and batch.end]
+    spans = sorted({(utc_moment(str(batch.start)), utc_moment(str(batch.end))) for batch in batches})
+    zone = params.project.zone
+    available = f"{name} has {spans[0][0].astimezone(zone):%Y-%m-%d} to {spans[-1][1].astimezone(zone):%Y-%m-%d}"
+    if text == LATEST:
+        last = max((utc_moment(batch.last) for batch in batches if batch.last), default=None)
+        near = timedelta(hours=params.ingest.complete_within_hours)
+        ends = [end for _, end in spans[:-1]]
+        if last is not None and last >= spans[-1][1] - near:
+            ends.append(spans[-1][1])
+        if not ends:
+            shown = f"{last.astimezone(zone):%Y-%m-%d %H:%M}" if last else "none"
+            raise UserError(
+                f"no {params.ingest.period} of {name} is complete yet: its newest row is of {shown}, "
+                f"the {params.ingest.period} ends {spans[-1][1].astimezone(zone):%Y-%m-%d %H:%M}; "
+                "give --as-of DATE, or wait"
+            )
+        return ends[-1]
+    moment = _moment(text, params)
+    if moment <= spans[0][0]:
+        raise UserError(f"as_of {text} lies before the first batch; {available}: give a later --as-of")
+    return moment
+
+
+def _moment(text: str, params: Params) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(
+            f"as_of {text!r} is no time; write {LATEST}, a date such as 2013-11-03, or a time such as 2013-11-03T06:00"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=params.project.zone)
+    return moment.astimezone(UTC)
