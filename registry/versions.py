@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.ledger import select_read_only
 from registry.locking import registry_lock
-from registry.store import RegistryError, Store, client, missing
+from registry.store import RegistryError, Store, client, faults, missing
 
 ARTIFACT = "model"  # the folder of a run in which its model lies
 ANCHOR = "refit.anchor"
@@ -160,19 +160,18 @@ def download(store: Store, of: Version, destination: Path) -> Path:
     Raises:
         RegistryError: its files are not there; a version may be READY without them.
     """
-    from registry.store import faults
-
     if of.run_id is None:
         raise RegistryError(f"version {of.version} of {of.model} names no run: it was not registered by Refit")
     destination.mkdir(parents=True, exist_ok=True)
     with faults(store):
-        try:
-            folder = Path(client(store).download_artifacts(of.run_id, ARTIFACT, str(destination)))
-        except OSError as error:
-            raise RegistryError(
-                f"the files of version {of.version} of {of.model} cannot be read: {error}; "
-                "restore the artifact store, or put another version in charge"
-            ) from error
+        mlflow = client(store)
+    try:
+        folder = Path(mlflow.download_artifacts(of.run_id, ARTIFACT, str(destination)))
+    except Exception as error:
+        raise RegistryError(
+            f"the files of version {of.version} of {of.model} cannot be read: {str(error).splitlines()[0]}; "
+            "restore the artifact store, or put another version in charge"
+        ) from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # mlflow leaves it beside a model that it has loaded
     return folder
 

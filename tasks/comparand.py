@@ -67,12 +67,12 @@ def expected(context: Context) -> dict[str, Any]:
     model = context.params.project.name
     with tracking.opened(context) as store:
         champion = charge.champion(store, model)
+        looks = _looks(context, store, model)
         if champion is None:
-            return _nobody(model)
+            return _nobody(model) | {"looks": looks}
         if _is_candidate(context, champion) and TAG in champion.tags:
             recorded: dict[str, Any] = versions.read_tag(champion, TAG)
             return recorded
-        looks = _looks(context, store, model)
         return {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
 
 

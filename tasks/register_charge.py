@@ -38,7 +38,8 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
     ledger, decision = Ledger.beside(store), decision_on(version)
     before = champion.version if champion else None
     if before == version.version:
-        return _outcome(ledger.last_move(version.model), "it is in charge")
+        line = ledger.last_move(version.model)
+        return _outcome(line if line and line.to_version == before else None, "it is in charge already")
     key = decision_key(version.model, version.version, decision)
     if (line := ledger.find(key)) or not context.may_promote:
         return _outcome(line, NOT_HERE)

@@ -152,16 +152,6 @@ class Project:
         return replace(self.context, may_promote=False, trigger="dvc")
 
 
-@pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables: made once, since that takes seconds."""
-    from registry.store import client
-
-    folder = tmp_path_factory.mktemp("registry")
-    client(Store(f"sqlite:///{folder / 'mlflow.db'}", folder))
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def new_project(tmp_path: Path, empty_registry: Path) -> Callable[[str], Project]:
     def make(name: str) -> Project:

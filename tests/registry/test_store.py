@@ -1,0 +1,45 @@
+"""Where the registry lies: the environment's, the params', or beside the project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from registry.store import RegistryError, Store, client, faults, locate
+
+
+def test_the_environment_wins_over_the_params_and_the_params_over_the_default(tmp_path: Path) -> None:
+    given = {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+    assert locate(tmp_path, "sqlite:////other/m.db", given) == Store("http://mlflow:5000", tmp_path / ".refit")
+    assert locate(tmp_path, "sqlite:////other/m.db", {}) == Store("sqlite:////other/m.db", Path("/other"))
+    assert locate(tmp_path, None, {}).database == tmp_path / ".refit/mlflow.db"
+
+
+def test_a_relative_path_is_meant_from_the_project_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert locate(tmp_path, "sqlite:///m.db", {}).database == tmp_path / "m.db"
+
+
+def test_a_uri_without_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="names no file"):
+        locate(tmp_path, "sqlite://", {})
+
+
+def test_a_fault_of_the_registry_is_one_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "m.db").write_bytes(b"this is no database" * 100)
+    store = Store(f"sqlite:///{tmp_path / 'm.db'}", tmp_path)
+    expected = r"the registry at sqlite:.*m\.db failed: .*not a database"
+    with pytest.raises(RegistryError, match=expected) as caught, faults(store):
+        client(store)
+    assert "\n" not in str(caught.value)
+
+
+def test_making_a_client_leaves_the_environment_of_children_alone(empty_registry: Path) -> None:
+    client(Store(f"sqlite:///{empty_registry}", empty_registry.parent))
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -1,0 +1,98 @@
+"""Versions and aliases: what is read straight from the database is what MLflow's own client says."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import tracking, versions
+from registry.store import RegistryError, Store, client
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Store:
+    folder = tmp_path_factory.mktemp("versions")
+    (folder / "mlflow.db").write_bytes(empty_registry.read_bytes())
+    return Store(f"sqlite:///{folder / 'mlflow.db'}", folder)
+
+
+@pytest.fixture
+def run_id(store: Store) -> str:
+    return tracking.ensure_run(store, tracking.ensure_experiment(store, "toy"), "a run", {"refit.candidate": "c"})
+
+
+def both(store: Store, model: str) -> list[Any]:
+    """Each answer twice: read directly, and by the client."""
+    numbers = [str(number) for number in range(1, 6)]
+    return [
+        [versions.registered(store, model), *(versions.version(store, model, number) for number in numbers)],
+        [
+            versions.registered_by_client(store, model),
+            *(versions.version_by_client(store, model, number) for number in numbers),
+        ],
+        versions.tagged(store, model, "refit.candidate", "one"),
+        versions.tagged_by_client(store, model, {"refit.candidate": "one"}),
+    ]
+
+
+def test_reading_directly_gives_the_clients_answer_after_every_kind_of_change(
+    store: Store, run_id: str, tmp_path: Path
+) -> None:
+    def agree() -> None:
+        direct, official, tagged, officially_tagged = both(store, "agree")
+        assert direct == official
+        assert tagged == officially_tagged
+
+    (tmp_path / "file").write_text("weights")
+    agree()
+    for tag in ("one", "two", "one"):
+        made = versions.create(store, "agree", run_id=run_id, folder=tmp_path, tags={"refit.candidate": tag, "n": "ü'"})
+        versions.set_alias(store, "agree", "challenger", made.version)
+        agree()
+    versions.set_alias(store, "agree", "champion", "1")
+    versions.set_model_tag(store, "agree", "refit.anchor", "1")
+    agree()
+    first = versions.version(store, "agree", "1")
+    assert first is not None
+    versions.set_tags(store, first, {"refit.candidate": "other", "new": "tag"})
+    agree()
+    client(store).delete_model_version("agree", "1")  # drops the alias, silently
+    agree()
+    assert versions.registered(store, "agree").aliases == {"challenger": "3"}
+    client(store).delete_registered_model("agree")
+    agree()
+
+
+def test_direct_reading_gives_way_to_the_client_where_the_tables_are_not_those_it_knows(
+    store: Store, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = versions.create(store, "way", run_id=run_id, folder=tmp_path, tags={"a": "b"})
+
+    def unknown(*_: Any) -> Any:
+        raise sqlite3.OperationalError("no such column: workspace")
+
+    monkeypatch.setattr(versions, "select_read_only", unknown)
+    assert versions.version(store, "way", "1") == made
+    assert versions.registered(store, "way") == versions.Registered()
+    assert versions.tagged(store, "way", "a", "b") == [made]
+
+
+def test_nothing_is_there_before_anything_was_stored(tmp_path: Path) -> None:
+    empty = Store(f"sqlite:///{tmp_path / 'none.db'}", tmp_path)
+    assert versions.registered(empty, "toy") == versions.Registered()
+    assert versions.version(empty, "toy", "1") is None
+    assert versions.tagged(empty, "toy", "a", "b") == []
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_version_whose_files_are_gone_says_so(store: Store, run_id: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("weights")
+    made = versions.create(store, "gone", run_id=run_id, folder=tmp_path, tags={})
+    assert (versions.download(store, made, tmp_path / "copy") / "file").read_text() == "weights"
+    other = tracking.ensure_run(store, tracking.ensure_experiment(store, "toy"), "empty", {"refit.candidate": "none"})
+    lost = versions.Version("gone", "9", other, made.created, {})
+    with pytest.raises(RegistryError, match="files of version 9 of gone"):
+        versions.download(store, lost, tmp_path / "nothing")
