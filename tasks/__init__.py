@@ -1,4 +1,4 @@
-"""What each stage does; importing it turns off the analytics of every library before any of them is imported."""
+"""What each stage does; importing it sets what libraries read as they load: analytics off, threads that wait calmly."""
 
 import os
 
@@ -10,3 +10,7 @@ for _switch, _off in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }.items():
     os.environ[_switch] = _off
+
+# By default OpenMP's threads wait for each other by spinning: beside other work on the same cores a fit of
+# boosted trees then takes four times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
