@@ -92,10 +92,11 @@ def failure(plan: Plan, record: Record, released: set[int]) -> str | None:
     bad = len(set(record["refused"]) - released) + plan.entry["uncast"]
     if bad > plan.max_share * plan.entry["read"]:
         share = f"{bad:,} of {plan.entry['read']:,} rows ({bad / plan.entry['read']:.1%})"
+        often = max(record["reasons"].items(), key=lambda reason: (reason[1], reason[0]))
         return (
-            f"{plan.name} fails: {share} are quarantined, at most {plan.max_share:.1%} may be; the reasons are in "
-            f"{record['quarantine']['path']}; correct the source, release rows that are right "
-            "(refit quarantine release), or raise validate.max_quarantined_share in params.yaml"
+            f"{plan.name} fails: {share} are quarantined, at most {plan.max_share:.1%} may be; most often for "
+            f"{often[0]} ({often[1]:,} rows, listed in {record['quarantine']['path']}); correct the source, release "
+            "rows that are right (refit quarantine release), or raise validate.max_quarantined_share in params.yaml"
         )
     return None
 
@@ -104,8 +105,7 @@ def _in_words(plan: Plan, verdict: Mapping[str, Any]) -> str:
     check = plan.checks[verdict["check"]]
     allowed = "" if verdict["mostly"] is None else f", at most {1 - verdict['mostly']:.1%} may be"
     columns = f" ({', '.join(check.columns)})" if check.columns else ""
-    expected = ", ".join(f"{name} {value}" for name, value in check.arguments.items() if not name.startswith("column"))
-    wanted = f"; expected {expected}" if expected else ""
+    wanted = f"; expected {check.expected}" if check.expected else ""
     kept = "; the bad rows are in " + plan.quarantine_path.as_posix() if verdict["rows"] else ""
     return (
         f"{plan.name} fails {check.name}{columns}: {verdict['found']}{allowed}{wanted}; "

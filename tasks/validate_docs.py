@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from string import Template
 from typing import Any
 
+from tasks.validate_asked import Check
+
 FRAME = Template("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title><style>
@@ -30,35 +32,39 @@ th, td { border-color: #3a3d42; } .badge { background: #2b2f35; } .text-danger, 
 $body
 </body></html>
 """)
-TEXT_RESULTS = (
-    "observed_value",
-    "details",
-    "partial_unexpected_list",
-    "partial_unexpected_counts",
-    "partial_unexpected_index_list",
-)
 
 
-def page(name: str, result: Any) -> str:
-    """One batch's page, with the sections that GX renders of its result."""
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaSectionView
+class Pages:
+    """Makes one page after another; GX compiles its templates once."""
 
-    for item in result.results:
-        for key in TEXT_RESULTS:
-            if key in item.result:
-                item.result[key] = _escaped(item.result[key])
-    _, *sections = ValidationResultsPageRenderer().render(result).sections  # less GX's overview, ours says more
-    rendered = [
-        DefaultJinjaSectionView().render({"section": section.to_json_dict(), "section_loop": {"index": index}})
-        for index, section in enumerate(sections)
-    ]
-    passed = sum(bool(item.success) for item in result.results)
-    overview = (
-        f'<p><a href="../index.html">All batches</a></p><h1>{html.escape(name)}</h1>'
-        f"<p>{passed} of {len(result.results)} expectations hold.</p>"
-    )
-    return FRAME.substitute(title=html.escape(name), body=overview + "\n".join(rendered))
+    def __init__(self) -> None:
+        from great_expectations.render.renderer import ValidationResultsPageRenderer
+        from great_expectations.render.view import DefaultJinjaSectionView
+
+        self._renderer = ValidationResultsPageRenderer()
+        self._view = DefaultJinjaSectionView()
+
+    def page(self, name: str, results: Sequence[Any], settled: Sequence[Check]) -> str:
+        """One batch's page: the sections that GX renders of its results, and what needed no GX."""
+        sections = []
+        for result in results:
+            for item in result.results:
+                item.result = {key: _escaped(value) for key, value in item.result.items()}
+            sections += self._renderer.render(result).sections[1:]  # less GX's overview, ours says more
+        rendered = [
+            self._view.render({"section": section.to_json_dict(), "section_loop": {"index": index}})
+            for index, section in enumerate(sections)
+        ]
+        items = [item for result in results for item in result.results]
+        failed = [item for item in items if not item.success]
+        hold = len(items) - len(failed) + len(settled)
+        listed = "".join(f"<li>{html.escape(f'{check.name}: {check.columns[0]}')}</li>" for check in settled)
+        overview = (
+            f'<p><a href="../index.html">All batches</a></p><h1>{html.escape(name)}</h1>'
+            f"<p>{hold} of {hold + len(failed)} expectations hold.</p>"
+            f"<details><summary>{len(settled)} were settled by the number of nulls</summary><ul>{listed}</ul></details>"
+        )
+        return FRAME.substitute(title=html.escape(name), body=overview + "\n".join(rendered))
 
 
 def _escaped(value: Any) -> Any:

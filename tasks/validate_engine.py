@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import RefitError
+from tasks.errors import RefitError, UserError
 from tasks.params import Params, nearest
-from tasks.validate_suite import ROW, Check, raise_problems
+from tasks.validate_asked import Check, asked, raise_problems
 
 if TYPE_CHECKING:
     import pandas
@@ -22,8 +22,8 @@ UNUSABLE = (
     "expect_table_row_count_to_equal_other_table",
     "unexpected_rows_expectation",
 )
-# Ours to decide, not the suite's: which rows are listed, and that an error is caught and shown.
-RESERVED = ("id", "meta", "result_format", "catch_exceptions", "rendered_content", "batch_id", "windows")
+# Not for a suite: which rows are listed, how an error is caught; and every failure is equally severe here.
+RESERVED = ("id", "meta", "result_format", "catch_exceptions", "rendered_content", "batch_id", "windows", "severity")
 SHOWN = 20  # bad values kept for the Data Docs page; the quarantine has them all
 
 
@@ -63,11 +63,9 @@ def check_suites(params: Params) -> None:
         UserError: one line for each problem.
     """
     problems = []
-    for source, steps in params.validate_.suites.items():
-        for index, step in enumerate(steps):
-            for name, arguments in step.items():
-                where = f"validate.suites.{source}[{index}]"
-                problems += [f"{where}: {problem}" for problem in _problems(name, arguments)]
+    for source in params.validate_.suites:
+        for check in asked(params, source):
+            problems += [f"{check.where}.{problem}" for problem in _problems(check.name, check.arguments)]
     raise_problems(problems)
 
 
@@ -145,10 +143,12 @@ class Engine:
     ) -> tuple[list[Verdict], Any]:
         """The verdict of every check, in their order, and GX's own result, cut to what its page shows.
 
-        `mostly` holds for a row-by-row expectation that does not give its own.
+        The frame's index, by its name, tells the rows apart. `mostly` holds for a row-by-row expectation that does
+        not give its own.
 
         Raises:
-            RefitError: an expectation could not be evaluated.
+            UserError: an expectation of the params could not be evaluated.
+            RefitError: one of ours could not.
         """
         suite = self._gx.ExpectationSuite(
             name=name, expectations=[self._build(check, index, mostly) for index, check in enumerate(checks)]
@@ -156,12 +156,13 @@ class Engine:
         asset = self._datasource.add_dataframe_asset(name)
         try:
             batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-            listing = {"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]}
-            result = batch.validate(suite, result_format=listing)
+            result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
         finally:
             self._datasource.delete_asset(name)
         found = {item.expectation_config.meta["check"]: item for item in result.results}
-        verdicts = [_verdict(name, check, found.get(index)) for index, check in enumerate(checks)]
+        verdicts = [
+            _verdict(name, check, found.get(index), str(frame.index.name)) for index, check in enumerate(checks)
+        ]
         return verdicts, _cut(result)
 
     def _build(self, check: Check, index: int, mostly: float) -> Any:
@@ -170,32 +171,41 @@ class Engine:
         return kind(**given, meta={"check": index, "asked": check.where or "always on"})
 
 
-def _verdict(batch: str, check: Check, item: Any) -> Verdict:
+def _verdict(batch: str, check: Check, item: Any, index: str) -> Verdict:
     where = f" (params.yaml: {check.where})" if check.where else ""
     if item is None:
-        raise RefitError(f"{batch}: Great Expectations returned nothing for {check.name}{where}; report this")
+        raise RefitError(f"{batch}: Great Expectations returned nothing for {check.name}{where}; nothing was accepted")
     if errors := _errors(item.exception_info):
-        raise RefitError(
-            f"{batch}: {check.name} could not be evaluated: {errors[0]}{where}; "
-            "its arguments may not fit the column's type, and nothing was accepted"
+        kind = UserError if check.where else RefitError
+        raise kind(
+            f"{batch}: {check.name} could not be evaluated{where}: {errors[0]}; nothing of the batch was accepted, "
+            f"{'correct its arguments' if check.where else 'this is a fault of Refit or of Great Expectations'}"
         )
     result = item.result
     if "element_count" not in result:
-        return Verdict(check, bool(item.success), f"found {one_line(result.get('observed_value', 'nothing'))}")
+        return Verdict(check, bool(item.success), f"found {_observed(result)}")
     evaluated = result["element_count"] - result.get("missing_count", 0)
-    rows = {int(entry[ROW]): _value(entry) for entry in result.get("unexpected_index_list") or ()}
+    rows = {int(entry[index]): _value(entry, index) for entry in result.get("unexpected_index_list") or ()}
     count = result.get("unexpected_count", 0)
-    if count and not rows:
-        raise RefitError(f"{batch}: {check.name} found {count} bad values but names no row{where}; leave it out")
-    some = "" if not rows else f", e.g. {_text(next(iter(rows.values())))} in row {next(iter(rows))}"
+    if count != len(rows):
+        raise RefitError(
+            f"{batch}: {check.name} found {count:,} bad values but named {len(rows):,} rows{where}; "
+            "nothing of the batch was accepted, use another expectation"
+        )
+    example = "" if not rows else f", e.g. {_text(next(iter(rows.values())))} in row {next(iter(rows))}"
     return Verdict(
         check,
         success=bool(item.success),
-        found=f"{count:,} of {evaluated:,} values are not as expected{some}",
+        found=f"{count:,} of {evaluated:,} values are not as expected{example}",
         mostly=float(item.expectation_config.kwargs.get("mostly", 1.0)),
         evaluated=evaluated,
         rows=rows,
     )
+
+
+def _observed(result: Mapping[str, Any]) -> str:
+    mismatched = (result.get("details") or {}).get("mismatched")
+    return one_line(mismatched if mismatched else result.get("observed_value", "nothing"))
 
 
 def _errors(info: Mapping[str, Any] | None) -> list[str]:
@@ -208,8 +218,8 @@ def _errors(info: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _value(entry: Mapping[str, Any]) -> Any:
-    values = [value for column, value in entry.items() if column != ROW]
+def _value(entry: Mapping[str, Any], index: str) -> Any:
+    values = [value for column, value in entry.items() if column != index]
     return values[0] if len(values) == 1 else values
 
 
