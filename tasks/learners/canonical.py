@@ -27,12 +27,12 @@ def digest(value: Any) -> str:
         RefitError: something in it cannot be described.
     """
     hasher = hashlib.sha256()
-    for token in _tokens(value, {}):
+    for token in _tokens(value, []):
         hasher.update(struct.pack("<Q", len(token)) + token)
     return hasher.hexdigest()
 
 
-def _tokens(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
+def _tokens(value: Any, within: list[int]) -> Iterator[bytes]:
     if value is None or isinstance(value, bool | int | str):
         yield f"{type(value).__name__}:{value}".encode()
     elif isinstance(value, float):
@@ -44,47 +44,50 @@ def _tokens(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
     elif isinstance(value, np.dtype):
         yield f"dtype:{value.descr}".encode()
     elif isinstance(value, np.ndarray | np.generic):
-        yield from _array(np.asarray(value), seen)
-    elif id(value) in seen:
-        yield f"again:{seen[id(value)][0]}".encode()
+        yield from _array(np.asarray(value), within)
+    elif isinstance(value, np.random.RandomState | np.random.Generator):
+        yield b"random state"  # what fitting left of it decides no prediction
+    elif id(value) in within:
+        yield f"enclosing:{within.index(id(value))}".encode()
     else:
-        seen[id(value)] = (len(seen), value)  # held, so that no other object takes its id meanwhile
-        yield from _container(value, seen)
+        within.append(id(value))
+        yield from _container(value, within)
+        within.pop()
 
 
-def _array(array: np.ndarray[Any, Any], seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
+def _array(array: np.ndarray[Any, Any], within: list[int]) -> Iterator[bytes]:
     yield f"array:{array.dtype.str}:{array.shape}".encode()
     if array.dtype.names:  # field by field: the padding between fields is arbitrary
         for name in array.dtype.names:
             yield name.encode()
-            yield from _array(np.asarray(array[name]), seen)
+            yield from _array(np.asarray(array[name]), within)
     elif array.dtype.hasobject:
         for item in array.ravel().tolist():
-            yield from _tokens(item, seen)
+            yield from _tokens(item, within)
     else:
         yield np.ascontiguousarray(array).tobytes()
 
 
-def _container(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
+def _container(value: Any, within: list[int]) -> Iterator[bytes]:
     yield f"{type(value).__module__}.{type(value).__qualname__}".encode()
     if type(value) in (list, tuple):
         yield str(len(value)).encode()
         for item in value:
-            yield from _tokens(item, seen)
+            yield from _tokens(item, within)
     elif type(value) is dict or isinstance(value, Mapping):
         yield str(len(value)).encode()
         for key in sorted(value, key=lambda key: (type(key).__name__, repr(key))):
-            yield from _tokens(key, seen)
-            yield from _tokens(value[key], seen)
+            yield from _tokens(key, within)
+            yield from _tokens(value[key], within)
     elif isinstance(value, Set):
         yield str(len(value)).encode()
         for item in sorted(value, key=lambda item: (type(item).__name__, repr(item))):
-            yield from _tokens(item, seen)
+            yield from _tokens(item, within)
     else:
-        yield from _object(value, seen)
+        yield from _object(value, within)
 
 
-def _object(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
+def _object(value: Any, within: list[int]) -> Iterator[bytes]:
     """The parts that `copy.copy` would carry over."""
     try:
         parts = value.__reduce_ex__(4)
@@ -95,12 +98,12 @@ def _object(value: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[bytes]:
         return
     make, arguments, *rest = parts
     if make not in (copyreg.__newobj__, copyreg.__newobj_ex__):  # type: ignore[attr-defined]
-        yield from _tokens(make, seen)
-    yield from _tokens(tuple(item for item in arguments if item is not type(value)), seen)
+        yield from _tokens(make, within)
+    yield from _tokens(tuple(item for item in arguments if item is not type(value)), within)
     state, items, pairs = (*rest, None, None, None)[:3]
-    yield from _tokens(_without_versions(state), seen)
-    yield from _tokens(None if items is None else list(items), seen)
-    yield from _tokens(None if pairs is None else dict(pairs), seen)
+    yield from _tokens(_without_versions(state), within)
+    yield from _tokens(None if items is None else list(items), within)
+    yield from _tokens(None if pairs is None else dict(pairs), within)
 
 
 def _without_versions(state: Any) -> Any:
