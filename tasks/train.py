@@ -76,6 +76,8 @@ def run(context: Context) -> None:
         UserError: a learner or an argument is unknown, the label is constant, or a window has too few rows.
         RefitError: an input is missing or torn, or a learner predicts what is no probability.
     """
+    from tasks.tracking import log_training
+
     started = time.monotonic()
     params = context.params
     features = read_json(context.path(FEATURE_SET))
@@ -110,6 +112,7 @@ def run(context: Context) -> None:
             "learners": [_told(trial, trials, params.train.metric) for trial in trials],
         },
     )
+    log_training(context)
 
 
 def choose(trials: list[Trial], metric: str) -> Trial:
