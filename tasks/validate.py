@@ -11,6 +11,7 @@ from tasks.errors import RefitError, UserError
 from tasks.validate_suite import Plan, plans
 
 Record = dict[str, Any]
+ROUNDING = 1e-9  # 0.29 * 100 is less than 29
 
 
 def run(context: Context) -> None:
@@ -39,7 +40,8 @@ def run(context: Context) -> None:
         failures.append(failure(plan, record, released))
     _write_index(context, judged, failures)
     if failed := [line for line in failures if line]:
-        more = f" ({len(failed) - 1} more batches fail, see {artifacts.DATA_DOCS}/index.html)" if failed[1:] else ""
+        others = f"{len(failed) - 1} more batch{'es fail' if failed[2:] else ' fails'}"
+        more = f" ({others}, see {artifacts.DATA_DOCS}/index.html)" if failed[1:] else ""
         raise UserError(failed[0] + more)
     totals = balance(judged, snapshot["pending"])
     artifacts.write_json(
@@ -58,7 +60,7 @@ def _write_index(context: Context, judged: Sequence[Mapping[str, Any]], failures
 
 
 def remembered(context: Context, plan: Plan) -> Record | None:
-    """The result of validating this very batch under this very suite, if its quarantine and page are still there."""
+    """The result of this very batch under this very suite, if its quarantine and page are as it left them."""
     path = context.path(plan.record_path)
     if not path.is_file() or not context.path(plan.page_path).is_file():
         return None
@@ -68,12 +70,9 @@ def remembered(context: Context, plan: Plan) -> Record | None:
         return None
     if record.get("key") != plan.key:
         return None
-    refused = record["quarantine"]
-    if refused is not None:
-        file = context.path(refused["path"])
-        if not file.is_file() or artifacts.sha256(file) != refused["sha256"]:
-            return None
-    return record
+    refused, file = record["quarantine"], context.path(plan.quarantine_path)
+    found = artifacts.sha256(file) if file.is_file() else None
+    return record if found == (refused and refused["sha256"]) else None
 
 
 def failure(plan: Plan, record: Record, released: set[int]) -> str | None:
@@ -86,11 +85,11 @@ def failure(plan: Plan, record: Record, released: set[int]) -> str | None:
             continue
         if verdict["mostly"] is not None:
             still_bad = len(set(verdict["rows"]) - released)
-            if still_bad <= (1 - verdict["mostly"]) * verdict["evaluated"]:
+            if still_bad <= (1 - verdict["mostly"]) * verdict["evaluated"] + ROUNDING:
                 continue
         return _in_words(plan, verdict)
     bad = len(set(record["refused"]) - released) + plan.entry["uncast"]
-    if bad > plan.max_share * plan.entry["read"]:
+    if bad > plan.max_share * plan.entry["read"] + ROUNDING:
         share = f"{bad:,} of {plan.entry['read']:,} rows ({bad / plan.entry['read']:.1%})"
         often = max(record["reasons"].items(), key=lambda reason: (reason[1], reason[0]))
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,8 @@ def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
     names = known()
     if name not in names:
         cause = " cannot run here" if name in UNUSABLE else " is not a Great Expectations name"
-        return [f"{name}{cause}{nearest(name, names)}"]
+        spelt = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # GX's class names are close, too
+        return [f"{name}{cause}{nearest(spelt, names)}"]
     kind = _kind(name)
     allowed = sorted(set(kind.__fields__) - set(RESERVED))
     if unknown := [argument for argument in arguments if argument not in allowed]:

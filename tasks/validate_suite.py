@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import artifacts, quarantine
+from tasks.errors import RefitError
 from tasks.params import Params, SourceParams, ValidateParams
 from tasks.validate_asked import Check, asked, check_declared
 
@@ -86,10 +87,15 @@ def plans(params: Params, entries: Sequence[Mapping[str, Any]]) -> list[Plan]:
 
     Raises:
         UserError: the params ask for something that a source does not have.
+        RefitError: the snapshot is of other params.
     """
     check_declared(params)
     result = []
     for index, entry in enumerate(entries):
+        if entry["source"] not in params.ingest.sources:
+            raise RefitError(
+                f"{artifacts.SNAPSHOT} holds {entry['source']}, params.yaml no longer does; run `refit run`"
+            )
         earlier = [other for other in entries[:index] if other["source"] == entry["source"]]
         result.append(_plan(params, entry, earlier))
     return result
