@@ -138,11 +138,20 @@ def _alias(name: str, taken: set[str]) -> str:
 
 
 def _type(connection: Any, column: str) -> str:
-    kinds = {"integer": "bigint", "number": "double", "date": "date", "timestamp": "timestamp", "boolean": "boolean"}
+    """What at least 99 % of the filled values are; DuckDB would cast 9.89 to the integer 10, so texts are looked at."""
+    kinds = {
+        "integer": f"regexp_full_match(trim({column}), '[+-]?[0-9]+') and try_cast({column} as bigint) is not null",
+        "number": f"try_cast({column} as double) is not null",
+        "date": f"length(trim({column})) <= 10 and try_cast({column} as date) is not null",
+        "timestamp": f"try_cast({column} as timestamp) is not null",
+        "boolean": f"try_cast({column} as boolean) is not null",
+    }
     filled = _one(connection, f"select count({column}) from t")
-    for kind, cast in kinds.items():
-        fits = _one(connection, f"select count(try_cast({column} as {cast})) from t")
-        if filled and fits >= 0.99 * filled:
+    for kind, fits in kinds.items():
+        if (
+            filled
+            and _one(connection, f"select count(*) from t where {column} is not null and {fits}") >= 0.99 * filled
+        ):
             return kind
     return "text"
 
