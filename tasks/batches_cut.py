@@ -64,15 +64,14 @@ class Cutter:
         """Make the table `placed`, the cast rows with the number of their period; returns the starts of the periods.
 
         Raises:
-            UserError: no row has an event time.
+            UserError: a file has no row at all, or none with an event time.
         """
+        self._check_something_left()
         run = self.connection.execute
         if self.source.event_time is None:
             run("create or replace table placed as select *, 0 as _period from cast_rows order by _file, _line")
             return []
         days = run("select distinct _event_time::date from cast_rows where _event_time is not null").fetchall()
-        if not days:
-            raise UserError(self._without_times())
         self.periods = periods_on([day for (day,) in days], self.kind, self.zone)
         run("create or replace table periods (_start timestamp, _period integer)")
         starts = [(period.start.replace(tzinfo=None), index) for index, period in enumerate(self.periods)]
@@ -86,10 +85,9 @@ class Cutter:
             # A row without a time goes with the row above it, and so stays where it is when the file grows.
             known = (
                 "select * replace (coalesce(_period, last_value(_period ignore nulls) over above, "
-                "first_value(_period ignore nulls) over below, (select max(_period) from joined)) as _period) "
-                "from joined window above as (partition by _file order by _line "
-                "rows between unbounded preceding and current row), below as (partition by _file order by _line "
-                "rows between current row and unbounded following)"
+                "first_value(_period ignore nulls) over below) as _period) from joined "
+                "window above as (partition by _file order by _line rows between unbounded preceding and current row), "
+                "below as (partition by _file order by _line rows between current row and unbounded following)"
             )
         run(f"create or replace table placed as {known} order by _period, _file, _line")
         found = run("select distinct _period from placed order by _period").fetchall()
@@ -179,13 +177,20 @@ class Cutter:
             f"put the source back or, if the change is meant, delete {BATCHES / self.name}/{period}* and run again"
         )
 
-    def _without_times(self) -> str:
-        file, line, faults = self.connection.execute("select _file, _line, _faults from cast_rows limit 1").fetchone()
-        fault = faults[0]
+    def _check_something_left(self) -> None:
+        usable = "_raw is null" if self.source.event_time is None else "_event_time is null"
+        found = self.connection.execute(
+            f"select _file, min_by(_line, _line), min_by(_faults, _line) from cast_rows "
+            f"group by _file having count(*) = count(*) filter (where _faults is not null and {usable}) order by _file"
+        ).fetchone()
+        if found is None:
+            return
+        fault = found[2][0]
         what = f"{fault['column'] or 'the line'} {fault['value'] or ''}".strip()
-        return (
-            f"no row of {self.name} has an event time; first {self.files[file]} line {line}: {what} {fault['reason']}; "
-            "correct the file, or the declared columns and event_time in params.yaml"
+        missing = "can be read" if self.source.event_time is None else "has an event time"
+        raise UserError(
+            f"no row of {self.files[found[0]]} {missing}: line {found[1]}: {what} {fault['reason']}; "
+            f"correct the file, or the columns and event_time of ingest.sources.{self.name} in params.yaml"
         )
 
     def _measure(self, relation: str) -> list[Cut]:
@@ -193,7 +198,7 @@ class Cutter:
         row, fault = row_text([*self.source.columns, "_event_time"]), fault_text()
         good, bad = "filter (where _faults is null)", "filter (where _faults is not null)"
         found = self.connection.execute(
-            f"select _period, count(*) {good}, count(*), min(_event_time) {good}, max(_event_time) {good}, "
+            f"select _period, count(*) {good}, count(*), min(_event_time), max(_event_time), "
             f"{_digest_sums(row, good)}, {_digest_sums(fault, bad)} from {relation} group by _period order by _period"
         ).fetchall()
         return [

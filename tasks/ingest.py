@@ -61,8 +61,8 @@ class _Seen:
     """A file's digest, and what showed that it was not touched since."""
 
     sha256: str
-    size: int
-    changed_ns: int | None  # None: touched so recently that the digest has to be taken again
+    sizes: list[int]
+    touched_ns: int | None  # None: touched so recently that the digest has to be taken again
 
 
 class _Reading:
@@ -200,10 +200,14 @@ def _remembered(project: Path) -> dict[str, Any]:
 def _look(file: SourceFile, known: Mapping[str, Any] | None) -> _Seen:
     """The digest of a file, taken again only if the file was touched since."""
     try:
-        before = file.path.stat()
-        if known and (known["size"], known["changed_ns"]) == (before.st_size, before.st_ctime_ns):
+        # What a database has not yet moved from its journal into its file counts as well.
+        paths = [file.path, *(p for p in map(Path, (f"{file.path}-wal", f"{file.path}.wal")) if p.is_file())]
+        sizes = [path.stat().st_size for path in paths]
+        touched = max(path.stat().st_ctime_ns for path in paths)
+        if known and (known["sizes"], known["touched_ns"]) == (sizes, touched):
             return _Seen(**known)
-        settled = time.time_ns() - before.st_ctime_ns > _SETTLED_NS
-        return _Seen(sha256(file.path), before.st_size, before.st_ctime_ns if settled else None)
+        digests = [sha256(path) for path, size in zip(paths, sizes, strict=True) if size]
+        settled = time.time_ns() - touched > _SETTLED_NS
+        return _Seen(digests[0] if len(digests) == 1 else digest(digests), sizes, touched if settled else None)
     except OSError as error:
         raise UserError(f"{file.name} cannot be read ({error.strerror}); give this user access to it") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ _CASTS: dict[ColumnType, str] = {
     " then try_cast({0} as date) end",
     "boolean": "try_cast({0} as boolean)",
 }
+_RESERVED = re.compile(r"_row|_event_time|_file|_line|_fault|_faults|_found|_text|_raw|_period|_start|_t\d+")
 FUTURE = "lies in the future"
 _FAULTS = 'struct("column" varchar, "value" varchar, reason varchar)[]'
 
@@ -69,6 +71,7 @@ class Caster:
     def __init__(self, connection: duckdb.DuckDBPyConnection, source: SourceParams, where: str, now: datetime) -> None:
         self.connection = connection
         self.source = source
+        self._check_names(where)
         columns = ", ".join(f"{quoted(name)} {SQL_TYPES[kind]}" for name, kind in source.columns.items())
         connection.execute(
             f"create or replace table cast_rows (_file integer, _line bigint, {columns}, "
@@ -77,19 +80,36 @@ class Caster:
         self._check_event_time(where)
         self._select = self._statement(now)
 
+    @property
+    def _event_time(self) -> str:
+        """The expression on lines of its own, so that a comment ends; a bare column may be named like a keyword."""
+        expression = self.source.event_time or "null"
+        return f"\n{quoted(expression) if expression in self.source.columns else expression}\n"
+
+    def _check_names(self, where: str) -> None:
+        names = list(self.source.columns)
+        lower = [name.lower() for name in names]
+        if twice := [name for name in names if lower.count(name.lower()) > 1]:
+            raise UserError(
+                f"{where}.columns: {', '.join(twice)} differ in case only, which SQL does not see; rename one"
+            )
+        if reserved := [name for name in names if _RESERVED.fullmatch(name.lower())]:
+            raise UserError(f"{where}.columns: {', '.join(reserved)} is a name that batches use themselves; rename it")
+
     def _check_event_time(self, where: str) -> None:
         if self.source.event_time is None:
             return
         names = ", ".join(quoted(name) for name in self.source.columns)
+        query = f"select try({self._event_time}) as time from (select {names} from cast_rows)"
         try:
-            self.connection.execute(
-                f"select (\n{self.source.event_time}\n)::timestamp from (select {names} from cast_rows) limit 0"
-            )
+            found = self.connection.execute(f"describe {query}").fetchall()[0][1]
         except duckdb.Error as error:
-            first = str(error).splitlines()[0]
+            found = str(error).splitlines()[0]
+        if not found.startswith("TIMESTAMP") and found != "DATE":
             raise UserError(
-                f"{where}.event_time: {self.source.event_time!r} is no SQL over the columns: {first}"
-            ) from None
+                f"{where}.event_time: {self.source.event_time!r} is no timestamp or date over the columns: {found}; "
+                "correct it in params.yaml"
+            )
 
     def _statement(self, now: datetime) -> str:
         source = self.source
@@ -112,7 +132,7 @@ class Caster:
         faults.insert(0, "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end")
         event_time = known_time = "null"
         if source.event_time is not None:
-            event_time = f"try((\n{source.event_time}\n)::timestamp)"
+            event_time = f"try(({self._event_time})::timestamp)"
             faults.append(
                 "case when _fault is null and _event_time is null then "
                 "{'column': 'event_time', 'value': null, 'reason': 'has no event time'} end"

@@ -8,8 +8,8 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 23
 _ROWS = 50_000
+_LONGEST = 1 << 30  # characters of one field; the csv module's own 131,072 would refuse what the fast reader takes
 _BOM = b"\xef\xbb\xbf"
 
 CheckHeader = Callable[[Sequence[str]], None]
@@ -58,6 +59,8 @@ class CsvFile:
 
     def _only_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
+        if len(members) == 1 and members[0].flag_bits & 1:
+            raise UserError(f"{self.name} is encrypted; unpack it first")
         if len(members) != 1:
             listed = ", ".join(member.filename for member in members[:4]) or "none"
             raise UserError(f"{self.name} holds {len(members)} files ({listed}); a zip of exactly one CSV is read")
@@ -153,8 +156,8 @@ def _is_plain(block: bytes, record: re.Pattern[bytes]) -> bool:
 
 
 def _header(file: CsvFile) -> list[str]:
-    with file.open() as stream:
-        for line, fields, fault, _ in _records(file, stream):
+    with file.open() as stream, closing(_records(file, stream)) as records:
+        for line, fields, fault, _ in records:
             if fields is None:
                 raise UserError(f"{file.name} line {line}: the header has {fault}")
             return fields
@@ -206,8 +209,7 @@ def _read_carefully(
     texts: list[str | None] = []
     rows: list[tuple[str | None, ...]] = []
     found = 0
-    with file.open() as stream:
-        records = _records(file, stream)
+    with file.open() as stream, closing(_records(file, stream)) as records:
         next(records)
         places = [header.index(column) for column in columns]
         missing = (None,) * len(columns)
@@ -217,9 +219,9 @@ def _read_carefully(
                 continue
             if fields is not None and len(fields) != len(header):
                 fault = f"expected {len(header)} columns, found {len(fields)}"
-                if "\n" in text.rstrip("\r\n"):
+                if further := text.rstrip("\r\n").count("\n"):
                     raise UserError(
-                        f"{file.name} line {line}: a quote opened here closes {text.count(chr(10))} lines further on, "
+                        f"{file.name} line {line}: a quote opened here closes on line {line + further} only, "
                         f"and the row then has {len(fields)} columns, not {len(header)}; close the quote"
                     )
             lines.append(line)
@@ -239,7 +241,7 @@ def _read_carefully(
 Record = tuple[int, list[str] | None, str | None, str]
 
 
-def _records(file: CsvFile, stream: IO[bytes]) -> Iterator[Record]:
+def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
     """(line it starts on, fields, fault, text) of each record; the fields are None where the line is malformed.
 
     Raises:
@@ -252,6 +254,7 @@ def _records(file: CsvFile, stream: IO[bytes]) -> Iterator[Record]:
             seen.append(line)
             yield line
 
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
         reader = csv.reader(noted(iter(text)), delimiter=file.delimiter, strict=True)

@@ -1,0 +1,77 @@
+"""The fast and the careful reader of CSV are one reader: same rows, same lines, same complaints."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tasks import sources_csv
+from tasks.errors import UserError
+from tasks.sources_csv import CsvFile
+
+Row = tuple[int, str | None, tuple[str | None, ...]]
+
+
+def _rows(path: Path, monkeypatch: pytest.MonkeyPatch, *, careful: bool) -> list[Row] | str:
+    with monkeypatch.context() as patched:
+        if careful:
+            patched.setattr(sources_csv, "_is_plain", lambda *_: False)
+        try:
+            batches = list(sources_csv.read(CsvFile(path, "x.csv"), ["a", "b"], lambda header: None))
+        except UserError as error:
+            return str(error)
+        return [
+            (line, text, tuple(values))
+            for batch in batches
+            for line, _, text, *values in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        ]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(alphabet='x1,"\n\r ', min_size=1, max_size=40))
+@example('"x",1\n')
+@example('"""x""",1\n,\n')
+@example('x"x,1\n"x"x,1\n')
+@example('"a\nb",1\nx\n2,3')
+@example('"x,"1\n",1\n2,3\n')
+@example("x,1\r2,3\r")
+def test_the_fast_reader_gives_what_the_careful_one_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(("a,b\n" + text).encode())
+    assert _rows(path, monkeypatch, careful=False) == _rows(path, monkeypatch, careful=True)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.text("xé,\"\n\r '", max_size=6), st.text('x,"\n\r;', min_size=1, max_size=6)), min_size=1))
+def test_what_was_written_comes_back_with_the_line_it_starts_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str]]
+) -> None:
+    path, stream = tmp_path / "x.csv", io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(["a", "b"])
+    expected = []
+    for row in rows:
+        before = stream.getvalue().replace("\r\n", "\n").replace("\r", "\n")
+        expected.append((before.count("\n") + 1, None, row))
+        writer.writerow(row)
+    path.write_bytes(stream.getvalue().encode())
+    assert _rows(path, monkeypatch, careful=False) == expected
+
+
+def test_the_careful_reader_goes_on_where_the_fast_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_csv, "_BLOCK", 64)
+    monkeypatch.setattr(sources_csv, "_ROWS", 7)
+    path = tmp_path / "x.csv"
+    lines = [f"{n},{n}\n" for n in range(100)]
+    lines[60] = "60\n"
+    path.write_text("a,b\n" + "".join(lines))
+    rows = _rows(path, monkeypatch, careful=False)
+    assert [row[0] for row in rows] == list(range(2, 102))
+    assert [row[1] for row in rows if isinstance(row, tuple) and row[1]] == ["60"]
