@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +85,24 @@ def log(store: Store, run_id: str, part: str, content: Content) -> None:
 
 
 def _log_batches(mlflow: Any, run_id: str, content: Content, timestamp: int) -> None:
-    """Params, metrics and tags. One time for every metric: written twice, a point is the same point."""
+    """Params, metrics and tags. A curve has one time: written twice, a point is the same point. A single number has the
+    clock's, so that the newest one is shown."""
     from mlflow.entities import Metric, Param, RunTag
 
     known = mlflow.get_run(run_id).data.params
+    now = time.time_ns() // 1_000_000
     params = [Param(_key(key), _value(value)) for key, value in content.params.items() if _key(key) not in known]
-    metrics = [Metric(_key(key), float(value), timestamp, step) for key, value, step in content.metrics]
+    metrics = [
+        Metric(_key(key), float(value), timestamp if step else now, step) for key, value, step in content.metrics
+    ]
     tags = [RunTag(key, value) for key, value in content.tags.items()]
-    for start in range(0, len(params), 100):
-        mlflow.log_batch(run_id, params=params[start : start + 100])
-    for start in range(0, len(metrics), 1000):
-        mlflow.log_batch(run_id, metrics=metrics[start : start + 1000])
-    for start in range(0, len(tags), 100):
-        mlflow.log_batch(run_id, tags=tags[start : start + 100])
+    for batch in zip_longest(_chunks(metrics, 800), _chunks(params, 100), _chunks(tags, 100), fillvalue=()):
+        mlflow.log_batch(run_id, *batch)
+
+
+def _chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """`values` in parts that MLflow takes at once."""
+    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def _log_dataset(mlflow: Any, run_id: str, dataset: Mapping[str, str]) -> None:

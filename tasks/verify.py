@@ -17,6 +17,7 @@ MODEL = Path("data/candidate")  # where MLflow's pyfunc puts the candidate's fol
 GOLDEN = "golden.parquet"
 PREDICTION = "_prediction"
 TIMEOUT_SECONDS = 600
+PICKLES = {".bin", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
 def check_stored(folder: Path, manifest: str) -> None:
@@ -35,6 +36,8 @@ def check_stored(folder: Path, manifest: str) -> None:
         raise RefitError(f"{path} differs from the registry's record: recorded {manifest[:12]}, found {found[:12]}")
     check_manifest(folder)
     check_manifest(folder / MODEL)
+    if pickles := sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICKLES):
+        raise RefitError(f"{pickles[0]} is no safe format: reading it could run anything; choose another learner")
 
 
 def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...]) -> float:

@@ -12,14 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from registry import versions
 from registry.ledger import Entry, Ledger
 from registry.store import Store
-from tasks import artifacts, comparand, learners, params, register, tracking
+from tasks import artifacts, comparand, learners, params, register, tracking, verify
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 
 FEATURES = ["distance", "carrier"]
+WINDOW = {"start": "2013-12-17T00:00:00Z", "end": "2013-12-21T00:00:00Z"}
 RAW = {
     "project": {"name": "toy"},
     "ingest": {"sources": {"rows": {"kind": "files", "path": "rows.csv", "columns": {"id": "text"}, "key": ["id"]}}},
@@ -68,10 +70,11 @@ class Project:
     def trained(self, seed: int = 0) -> None:
         """`featurize` and `train`: 200 rows, and a model that depends on the seed."""
         generator = np.random.default_rng(seed)
+        days = np.datetime64("2013-12-01", "us") + np.arange(200) // 10 * np.timedelta64(1, "D")
         table = pa.table(
             {
                 "id": [f"r{row:03d}" for row in range(200)],
-                "event_time": pa.array([datetime(2013, 12, 1 + row // 10) for row in range(200)], pa.timestamp("us")),
+                "event_time": pa.array(days),
                 "window": ["train"] * 120 + ["validation"] * 40 + ["test"] * 40,
                 "label": generator.integers(0, 2, 200),
                 "distance": pa.array([None if row % 9 == 0 else float(row) for row in range(200)], pa.float64()),
@@ -80,8 +83,8 @@ class Project:
         )
         (self.folder / artifacts.FEATURES).mkdir(parents=True, exist_ok=True)
         pq.write_table(table, self.folder / artifacts.TABLE)
-        features = {"key": "id", "features": FEATURES, "numeric": ["distance"], "categorical": ["carrier"]}
-        write_json(self.folder / artifacts.FEATURE_SET, features)
+        columns = {"features": FEATURES, "numeric": ["distance"], "categorical": ["carrier"]}
+        write_json(self.folder / artifacts.FEATURE_SET, {"key": "id", **columns, "windows": {"test": WINDOW}})
         write_json(self.folder / artifacts.SNAPSHOT, {"digest": digest("snapshot"), "as_of": "2014-01-01T00:00:00Z"})
         self._fit(table.slice(0, 160), seed)
 
@@ -131,6 +134,7 @@ class Project:
                 "mode": mode,
                 "reasons": ["better than the baseline"] if promote else ["only 12 rows"],
                 "comparand": against,
+                "test": {**WINDOW, "rows": 40, "digest": digest(WINDOW)},
                 "candidate": read_json(self.folder / artifacts.TRAINING)["model_digest"],
             },
         )
@@ -150,6 +154,17 @@ class Project:
     def without_leave(self) -> Context:
         """The context of a bare `dvc repro`."""
         return replace(self.context, may_promote=False, trigger="dvc")
+
+
+@pytest.fixture
+def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check stored models in this process: what is checked is the same, and seconds are saved."""
+
+    def here(folder: Path, *, manifest: str, tolerance: float, trusted_types: tuple[str, ...], project: Path) -> float:
+        verify.check_stored(folder, manifest)
+        return verify.check_golden(folder, tolerance, trusted_types)
+
+    monkeypatch.setattr(verify, "in_fresh_process", here)
 
 
 @pytest.fixture

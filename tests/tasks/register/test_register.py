@@ -1,0 +1,364 @@
+"""The stage `register`: one version for one candidate, and who takes charge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from registry import charge, versions
+from registry.ledger import Ledger
+from registry.store import client
+from tasks import artifacts, comparand, register, verify
+from tasks.artifacts import read_json, write_json
+from tasks.errors import RefitError, UserError
+
+pytestmark = pytest.mark.usefixtures("same_process")
+
+
+def test_the_first_promoted_candidate_takes_charge_and_one_line_tells_of_it(project: Any) -> None:
+    receipt = project.registered()
+    assert (receipt["model"], receipt["version"], receipt["alias"]) == ("toy", "1", "champion")
+    assert receipt["outcome"]["action"] == "promote"
+    assert project.aliases == {"challenger": "1", "champion": "1"}
+    (line,) = project.ledger
+    assert (line.action, line.from_version, line.to_version, line.anchor) == ("promote", None, "1", "1")
+    assert (line.trigger, line.reasons) == ("test", ("better than the baseline",))
+
+
+def test_registering_again_changes_nothing_at_all(project: Any) -> None:
+    project.registered()
+    before = (project.folder / artifacts.RECEIPT).read_bytes()
+    register.run(project.context)
+    assert (project.folder / artifacts.RECEIPT).read_bytes() == before
+    assert project.told == [("promote", None, "1")]
+    assert len(client(project.store).search_model_versions("name = 'toy'")) == 1
+
+
+def test_a_successor_takes_charge_and_the_one_before_it_becomes_previous(project: Any) -> None:
+    project.registered(0)
+    receipt = project.registered(1)
+    assert (receipt["version"], receipt["alias"]) == ("2", "champion")
+    assert project.aliases == {"challenger": "2", "champion": "2", "previous": "1"}
+    assert project.told == [("promote", None, "1"), ("promote", "1", "2")]
+
+
+def test_a_refused_candidate_is_a_challenger_and_the_refusal_is_told_once(project: Any) -> None:
+    project.registered(0)
+    receipt = project.registered(1, promote=False)
+    register.run(project.context)
+    assert (receipt["version"], receipt["alias"]) == ("2", "challenger")
+    assert project.aliases == {"challenger": "2", "champion": "1"}
+    assert project.told == [("promote", None, "1"), ("refuse", "1", "2")]
+    assert project.ledger[-1].reasons == ("only 12 rows",)
+
+
+def test_an_experiment_registers_a_challenger_at_most_and_a_run_later_carries_its_decision_out(project: Any) -> None:
+    project.judged()
+    register.run(project.without_leave())
+    assert (project.receipt["alias"], project.aliases, project.told) == ("challenger", {"challenger": "1"}, [])
+    assert register.needs_rerun(project.without_leave()) is None
+    assert "not carried out" in (register.needs_rerun(project.context) or "")
+    register.run(project.context)
+    assert (project.receipt["alias"], project.told) == ("champion", [("promote", None, "1")])
+
+
+def test_the_same_candidate_trained_again_is_the_version_that_it_was(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    assert project.registered(0, promote=False)["version"] == "1"
+    assert project.aliases == {"challenger": "1", "champion": "2", "previous": "1"}
+
+
+def test_a_candidate_judged_against_someone_else_than_the_champion_is_refused(project: Any) -> None:
+    project.registered(0)
+    project.judged(1)
+    client(project.store).delete_registered_model_alias("toy", "champion")
+    decision = read_json(project.folder / artifacts.DECISION)
+    register.promote(project.context, "1", "it was in charge")  # as if another checkout had put someone in charge
+    decision["comparand"]["version"] = "7"
+    write_json(project.folder / artifacts.DECISION, decision)
+    register.run(project.context)
+    assert project.aliases["champion"] == "1"
+    assert project.ledger[-1].reasons == ("it was judged against version 7, but version 1 is in charge now",)
+    assert project.receipt["outcome"]["action"] == "refuse"
+
+
+def test_a_decision_about_another_model_is_not_used(project: Any) -> None:
+    project.judged(0)
+    project.trained(1)
+    with pytest.raises(RefitError, match=r"decision\.json judges model .* but .*training\.json tells of"):
+        register.run(project.context)
+    assert project.aliases == {}
+
+
+def test_a_tampered_stored_model_is_refused_with_its_file_named_and_the_alias_stays(project: Any) -> None:
+    project.registered(0)
+    project.judged(1)
+    register.run(project.without_leave())
+    (weights,) = (project.folder / ".refit/mlartifacts").rglob(f"{project.receipt['run_id']}/**/model.skops")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(RefitError, match=r"version 2 of toy does not take charge: .*data/candidate/model\.skops"):
+        register.run(project.context)
+    with pytest.raises(RefitError, match=r"model\.skops"):
+        register.run(project.context)
+    assert project.aliases["champion"] == "1"
+    assert project.told == [("promote", None, "1"), ("refuse", "1", "2")]
+
+
+def test_a_manifest_rewritten_to_suit_the_tampering_is_found_out_too(project: Any) -> None:
+    project.judged(0)
+    register.run(project.without_leave())
+    (weights,) = (project.folder / ".refit/mlartifacts").rglob("model.skops")
+    weights.write_bytes(weights.read_bytes() + b"?")
+    for folder in (weights.parent, weights.parents[2]):
+        artifacts.write_manifest(folder)
+    with pytest.raises(RefitError, match=r"manifest\.json differs from the registry's record"):
+        register.run(project.context)
+    assert project.aliases == {"challenger": "1"}
+
+
+def test_a_stored_model_that_predicts_otherwise_than_the_gate_saw_does_not_take_charge(project: Any) -> None:
+    project.judged()
+    path = project.folder / artifacts.REPORTS / "predictions.parquet"
+    judged = pq.read_table(path)
+    shifted = judged.column("candidate").to_numpy() + np.eye(1, judged.num_rows, 5)[0] * 1e-3
+    pq.write_table(judged.set_column(3, "candidate", [shifted]), path)
+    context = replace(
+        project.context,
+        params=project.context.params.model_copy(
+            update={"register_": project.context.params.register_.model_copy(update={"golden_rows": 40})}
+        ),
+    )
+    with pytest.raises(RefitError, match=r"golden row 5: .* they may differ by 1e-06"):
+        register.run(context)
+    assert project.aliases == {"challenger": "1"}
+    assert project.told == [("refuse", None, "1")]
+
+
+def test_predictions_of_other_rows_are_not_made_golden(project: Any) -> None:
+    project.judged()
+    path = project.folder / artifacts.REPORTS / "predictions.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(RefitError, match="differ in their keys"):
+        register.run(project.context)
+
+
+def test_a_model_without_a_safe_format_is_never_put_in_charge_not_even_by_overruling(project: Any) -> None:
+    project.judged()
+    candidate = project.folder / artifacts.CANDIDATE
+    (candidate / "model.skops").rename(candidate / "model.pkl")
+    artifacts.write_manifest(candidate)
+    register.run(project.without_leave())
+    for why in (None, "I trust it"):
+        with pytest.raises(RefitError, match=r"does not take charge: .*model\.pkl"):
+            register.promote(project.context, "1", why)
+    assert project.aliases == {"challenger": "1"}
+
+
+def test_a_superior_successor_becomes_the_anchor_and_a_merely_no_worse_one_does_not(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    assert [line.anchor for line in project.ledger] == ["1", "1"]
+    project.registered(2, mode="superiority")
+    assert project.ledger[-1].anchor == "3"
+    assert versions.registered(project.store, "toy").tags["refit.anchor"] == "3"
+
+
+def test_plain_mlflow_loads_the_version_and_predicts_the_golden_rows(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    project.registered()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", project.store.uri)
+    model = mlflow.pyfunc.load_model("models:/toy@champion")
+    golden = pq.read_table(comparand.fetch_model(project.context, "1").parents[1] / verify.GOLDEN)
+    predicted = model.predict(golden.drop_columns([verify.PREDICTION]).to_pandas())
+    assert np.abs(predicted - golden.column(verify.PREDICTION).to_numpy()).max() < 1e-9
+    assert model.metadata.signature.inputs.input_names() == ["distance", "carrier"]
+    assert model.input_example is not None
+    assert not list((project.folder / ".refit").rglob("*.pkl"))
+    register.promote(project.context, project.registered(1)["version"])  # loading left nothing that fails the check
+
+
+def test_the_version_keeps_what_is_needed_to_explain_and_to_make_it_again(project: Any) -> None:
+    (project.folder / "dvc.lock").write_text("schema: '2.0'\n")
+    project.registered()
+    found = versions.version(project.store, "toy", "1")
+    assert found is not None
+    training = read_json(project.folder / artifacts.TRAINING)
+    assert found.tags["refit.candidate"] == training["inputs"]
+    assert found.tags["refit.seen_until"] == training["seen_until"]
+    assert json.loads(found.tags["refit.decision"]) == read_json(project.folder / artifacts.DECISION)
+    stored = comparand.fetch_model(project.context, "1").parents[1]
+    assert (stored / "provenance/dvc.lock").read_text() == "schema: '2.0'\n"
+    assert "learners:" in (stored / "provenance/params.yaml").read_text()
+    assert "scikit-learn==" in (stored / "requirements.txt").read_text()
+
+
+def test_in_charge_says_who_since_when_and_why(project: Any) -> None:
+    with pytest.raises(UserError, match="no version of toy is in charge yet"):
+        register.in_charge(project.context)
+    project.registered()
+    found = register.in_charge(project.context)
+    assert (found["version"], found["aliases"]) == ("1", ["challenger", "champion"])
+    assert found["metrics"] == {"roc_auc": 0.7}
+    assert (found["since"], found["why"]) == ("2014-01-01T00:00:00Z", ["better than the baseline"])
+    assert found["decision"]["promote"] is True
+
+
+def test_promoting_by_hand_goes_through_the_checks_and_a_reason_overrules_them(project: Any) -> None:
+    project.registered(0)
+    project.registered(1, promote=False)
+    with pytest.raises(UserError, match=r"version 2 of toy may not take charge: only 12 rows; --why"):
+        register.promote(project.context, "2")
+    assert project.aliases["champion"] == "1"
+    assert register.promote(project.context, "2", "rows are few, but I know them") == (
+        "toy version 2 is in charge in place of version 1"
+    )
+    assert project.aliases == {"challenger": "2", "champion": "2", "previous": "1"}
+    line = project.ledger[-1]
+    assert (line.action, line.from_version, line.to_version) == ("overrule", "1", "2")
+    assert line.reasons == ("rows are few, but I know them", "only 12 rows")
+    assert line.anchor == "1"
+    assert register.promote(project.context, "2") == "toy version 2 is in charge already"
+
+
+def test_a_good_version_is_promoted_by_hand_without_a_reason(project: Any) -> None:
+    project.judged()
+    register.run(project.without_leave())
+    register.promote(project.context, "1")
+    assert project.told == [("promote", None, "1")]
+
+
+@pytest.mark.parametrize("version", ["9", "latest", ""])
+def test_promoting_a_version_that_does_not_exist_says_so(project: Any, version: str) -> None:
+    project.registered()
+    with pytest.raises(UserError, match=f"toy has no version '{version}'"):
+        register.promote(project.context, version)
+
+
+def test_what_a_person_put_aside_is_not_put_back_by_the_next_run(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    register.promote(project.context, "1", "version 2 fails on Mondays")
+    project.judged(1)
+    assert "not carried out" not in (register.needs_rerun(project.context) or "")
+    register.run(project.context)
+    assert (project.aliases["champion"], project.receipt["alias"]) == ("1", "challenger")
+    decision = read_json(project.folder / artifacts.DECISION)
+    write_json(project.folder / artifacts.DECISION, {**decision, "notes": ["a new decision on the same candidate"]})
+    register.run(project.context)
+    assert project.aliases["champion"] == "1"
+    assert "replaced by hand" in project.ledger[-1].reasons[0]
+    register.promote(project.context, "2")
+    assert project.aliases["champion"] == "2"
+
+
+def test_a_champion_keeps_the_decision_that_put_it_in_charge(project: Any) -> None:
+    project.registered()
+    decision = read_json(project.folder / artifacts.DECISION)
+    write_json(project.folder / artifacts.DECISION, {**decision, "promote": False, "reasons": ["stricter now"]})
+    register.run(project.context)
+    assert project.aliases["champion"] == "1"
+    assert register.in_charge(project.context)["decision"] == decision
+    assert project.told == [("promote", None, "1")]
+
+
+class TestNeedsRerun:
+    """An unchanged `register` is checked against the registry, which DVC cannot see."""
+
+    def test_nothing_to_do_right_after_a_run_promoted_or_refused(self, project: Any) -> None:
+        project.registered(0)
+        assert register.needs_rerun(project.context) is None
+        project.registered(1, promote=False)
+        assert register.needs_rerun(project.context) is None
+
+    def test_a_missing_receipt(self, project: Any) -> None:
+        assert register.needs_rerun(project.context) == "models/receipt.json is missing"
+
+    def test_a_deleted_version(self, project: Any) -> None:
+        project.registered(0)
+        project.registered(1, promote=False)
+        client(project.store).delete_model_version("toy", "2")
+        assert register.needs_rerun(project.context) == "version 2 of toy is no longer in the registry"
+        register.run(project.context)
+        assert project.receipt["version"] == "3"
+        assert register.needs_rerun(project.context) is None
+
+    def test_a_lost_challenger(self, project: Any) -> None:
+        project.registered()
+        client(project.store).delete_registered_model_alias("toy", "challenger")
+        assert "lost its alias challenger" in (register.needs_rerun(project.context) or "")
+        register.run(project.context)
+        assert project.aliases == {"challenger": "1", "champion": "1"}
+
+    def test_a_promotion_by_hand(self, project: Any) -> None:
+        project.registered(0)
+        project.registered(1, promote=False)
+        register.promote(project.context, "2", "I say so")
+        assert register.needs_rerun(project.context) == "version 2 of toy is in charge now"
+        register.run(project.context)
+        assert project.receipt["alias"] == "champion"
+        assert register.needs_rerun(project.context) is None
+
+    def test_a_successor_from_elsewhere(self, project: Any) -> None:
+        project.registered(0)
+        receipt = (project.folder / artifacts.RECEIPT).read_bytes()
+        project.registered(1)
+        (project.folder / artifacts.RECEIPT).write_bytes(receipt)
+        assert register.needs_rerun(project.context) == "version 1 of toy is no longer in charge"
+
+    def test_a_promotion_that_was_cut_off(self, project: Any) -> None:
+        project.registered(0)
+        project.registered(1, promote=False)
+        Ledger.beside(project.store).begin(replace(project.ledger[-1], action="promote", key="cut off"))
+        assert register.needs_rerun(project.context) == "a promotion was cut off"
+
+
+class TestLostChampion:
+    """The ledger remembers who is in charge; a registry that has lost it is not one where nobody ever was."""
+
+    def test_a_deleted_champion_is_an_error_and_not_nobody(self, project: Any) -> None:
+        project.registered(0)
+        client(project.store).delete_model_version("toy", "1")
+        for call in (comparand.refresh, register.in_charge):
+            with pytest.raises(RefitError, match=r"version 1 of toy is in charge by the ledger.*has no champion"):
+                call(project.context)
+
+    def test_a_removed_alias_stops_the_next_promotion_and_a_person_sets_it_right(self, project: Any) -> None:
+        project.registered(0)
+        project.judged(1)
+        client(project.store).delete_registered_model_alias("toy", "champion")
+        with pytest.raises(RefitError, match="has no champion"):
+            register.run(project.context)
+        register.promote(project.context, "1", "the alias was removed by mistake")
+        assert register.in_charge(project.context)["version"] == "1"
+
+    def test_a_version_that_refit_did_not_register_is_no_comparand(self, project: Any) -> None:
+        project.registered(0)
+        client(project.store).create_model_version("toy", source="somewhere")
+        client(project.store).set_registered_model_alias("toy", "champion", "2")
+        with pytest.raises(RefitError, match=r"version 2 of toy has no tag refit\.model_digest"):
+            comparand.refresh(project.context)
+
+
+def test_two_projects_with_one_registry_share_its_lock_and_ledger(
+    new_project: Callable[[str], Any], tmp_path: Path
+) -> None:
+    ours, theirs = new_project("ours"), new_project("theirs")
+    ours.registered(0)
+    shared = theirs.context.params.model_copy(
+        update={"registry": theirs.context.params.registry.model_copy(update={"tracking_uri": ours.store.uri})}
+    )
+    theirs.context = replace(theirs.context, params=shared)
+    assert theirs.registered(1)["version"] == "2"
+    assert ours.told == theirs.told == [("promote", None, "1"), ("promote", "1", "2")]
+    assert charge.champion(ours.store, "toy") == versions.version(ours.store, "toy", "2")

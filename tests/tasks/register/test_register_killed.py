@@ -1,0 +1,232 @@
+"""Promise 4: at most one version for one run, one ledger line for one alias move, whatever is killed and rerun.
+
+The first process dies by SIGKILL right before or right after one of its writes; a second one then runs to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import versions
+from registry.ledger import Ledger
+from registry.store import Store
+from tasks import comparand, register
+
+pytestmark = pytest.mark.usefixtures("same_process")
+
+CLIENT_WRITES = (
+    "create_run",
+    "set_terminated",
+    "log_batch",
+    "log_inputs",
+    "set_tag",
+    "log_artifacts",
+    "create_model_version",
+    "set_registered_model_alias",
+    "set_registered_model_tag",
+)
+CRITICAL = [
+    ("create_run", 1, "after"),
+    ("log_batch", 1, "after"),
+    ("log_artifacts", 1, "after"),
+    ("create_model_version", 1, "before"),
+    ("create_model_version", 1, "after"),
+    ("set_registered_model_alias", 1, "after"),  # challenger
+    ("begin", 1, "before"),
+    ("begin", 1, "after"),
+    ("set_registered_model_alias", 2, "after"),  # previous
+    ("set_registered_model_alias", 3, "before"),  # champion
+    ("set_registered_model_alias", 3, "after"),
+    ("finish", 1, "after"),
+    ("write_json", 1, "before"),
+]
+
+
+def in_child(function: Callable[[], None]) -> int:
+    """The exit status of a forked process that calls `function`; negative: the signal that ended it."""
+    if not (pid := os.fork()):
+        try:
+            function()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def killing(owner: Any, name: str, count: int, when: str) -> None:
+    """Make the `count`-th call of `owner.name` the last thing that this process does."""
+    original, calls = getattr(owner, name), []
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        calls.append(name)
+        if len(calls) == count and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments, **named)
+        if len(calls) == count and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def owner_of(name: str) -> Any:
+    from mlflow import MlflowClient
+
+    return {"begin": Ledger, "finish": Ledger, "write_json": register}.get(name, MlflowClient)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a project lies while it is worked on, and beside it a copy of how it was before its second `register`."""
+    return tmp_path_factory.mktemp("killed") / "toy"
+
+
+@pytest.fixture
+def project(judged: Path, new_project: Callable[[str], Any]) -> Any:
+    """A project with one champion and a second candidate that the gate lets through.
+
+    Its database is only ever opened by children: an open one would not survive being put back.
+    """
+    made = new_project("toy")
+    spare = judged.with_name("spare")
+    if not spare.exists():
+        import mlflow.pyfunc  # noqa: F401 - once here, so that no child has to
+
+        made.folder.rename(judged)
+        assert in_child(lambda: two_candidates(type(made)(judged))) == 0
+        shutil.copytree(judged, spare)
+    shutil.rmtree(judged, ignore_errors=True)
+    shutil.copytree(spare, judged)
+    return type(made)(judged)
+
+
+def two_candidates(project: Any) -> None:
+    project.registered(0)
+    project.judged(1)
+
+
+def state_of(project: Any) -> tuple[Any, ...]:
+    store: Store = project.store
+    return (
+        {number: versions.version(store, "toy", number) is not None for number in ("1", "2", "3")},
+        project.aliases,
+        project.told,
+        versions.registered(store, "toy").tags,
+        Ledger.beside(store).pending("toy"),
+    )
+
+
+EXPECTED = (
+    {"1": True, "2": True, "3": False},
+    {"challenger": "2", "champion": "2", "previous": "1"},
+    [("promote", None, "1"), ("promote", "1", "2")],
+    {"refit.anchor": "1"},
+    None,
+)
+
+
+@pytest.mark.parametrize(("name", "count", "when"), CRITICAL)
+def test_killed_at_a_step_and_run_again_there_is_one_version_one_line_and_the_right_aliases(
+    project: Any, name: str, count: int, when: str
+) -> None:
+    def killed() -> None:
+        killing(owner_of(name), name, count, when)
+        register.run(project.context)
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert project.aliases["champion"] in ("1", "2")
+    assert in_child(lambda: rerun(project)) == 0
+    assert state_of(project) == EXPECTED
+    assert project.receipt["alias"] == "champion"
+    assert register.needs_rerun(project.context) is None
+
+
+def rerun(project: Any) -> None:
+    """What the next `refit run` does: `evaluate` is unchanged if the comparand is, and DVC knows of no `register`."""
+    comparand.refresh(project.context)
+    register.run(project.context)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", [*CLIENT_WRITES, "begin", "finish", "write_json"])
+def test_killed_at_every_single_write(project: Any, judged: Path, name: str, when: str) -> None:
+    for count in range(1, 20):
+        shutil.rmtree(judged)
+        shutil.copytree(judged.with_name("spare"), judged)
+
+        def killed(count: int = count) -> None:
+            killing(owner_of(name), name, count, when)
+            register.run(project.context)
+
+        status = in_child(killed)
+        assert in_child(lambda: rerun(project)) == 0
+        assert state_of(project) == EXPECTED, (name, count, when)
+        if status == 0:  # there was no such write any more
+            return
+    raise AssertionError(f"more than 20 calls of {name}")
+
+
+def test_a_move_cut_off_is_finished_even_if_the_next_run_has_another_candidate(project: Any) -> None:
+    def killed() -> None:
+        killing(owner_of("begin"), "begin", 1, "after")
+        register.run(project.context)
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert in_child(lambda: project.judged(2, promote=False)) == 0
+    assert project.aliases["champion"] == "2"
+    assert project.told[-1] == ("promote", "1", "2")
+
+
+def test_a_run_that_may_not_promote_leaves_a_move_that_was_cut_off_as_it_is(project: Any) -> None:
+    def killed() -> None:
+        killing(owner_of("begin"), "begin", 1, "after")
+        register.run(project.context)
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert in_child(lambda: register.run(project.without_leave())) == 0
+    assert project.aliases["champion"] == "1"
+    assert Ledger.beside(project.store).pending("toy") is not None
+
+
+def test_a_move_cut_off_is_given_up_where_someone_else_took_charge_since(project: Any) -> None:
+    def killed() -> None:
+        killing(owner_of("begin"), "begin", 1, "after")
+        register.run(project.context)
+
+    def another() -> None:
+        from registry.store import client
+
+        client(project.store).create_model_version("toy", source="elsewhere")
+        client(project.store).set_registered_model_alias("toy", "champion", "3")
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert in_child(another) == 0
+    in_child(lambda: rerun(project))  # that version is none of ours, which `refresh` then says
+    assert project.aliases["champion"] == "3"
+    assert project.told[-1] == ("refuse", "1", "2")
+    assert "version 3 took charge before the move was finished" in project.ledger[-1].reasons[0]
+
+
+def test_two_processes_that_register_the_same_candidate_at_once_make_one_version(project: Any) -> None:
+    children = []
+    for _ in range(2):
+        if not (pid := os.fork()):
+            try:
+                register.run(project.context)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0]
+    assert state_of(project) == EXPECTED
