@@ -173,10 +173,9 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
 
 def _clusters(evidence: Evidence, policy: Policy) -> Check:
     kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
-    sentence = f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}"
-    if policy.cluster != "row":
-        sentence += "; a longer test window has more"
-    return Check("clusters", evidence.clusters >= policy.min_clusters, sentence)
+    enough = evidence.clusters >= policy.min_clusters
+    advice = "" if enough else "; a longer test window (featurize.windows.test) has more"
+    return Check("clusters", enough, f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}{advice}")
 
 
 def _unseen(who: str, seen_until: datetime | None, test_start: datetime) -> Check:
@@ -186,8 +185,8 @@ def _unseen(who: str, seen_until: datetime | None, test_start: datetime) -> Chec
         )
     passed = seen_until <= test_start
     verb = "has not seen" if passed else "has already seen"
-    when = f"its data end at {seen_until:%Y-%m-%d %H:%M}, the test starts at {test_start:%Y-%m-%d %H:%M}"
-    return Check("unseen", passed, f"{who} {verb} the test window: {when}")
+    when = f"data up to {seen_until:%Y-%m-%d %H:%M}, test from {test_start:%Y-%m-%d %H:%M}"
+    return Check("unseen", passed, f"{who} {verb} the test window ({when})")
 
 
 def _limits(evidence: Evidence, policy: Policy) -> Iterator[Check]:
@@ -224,13 +223,13 @@ def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         name = f"gain over {each.against}"
         if each.estimate is None or each.lower is None:
-            yield Check(name, False, f"the gain in {word} over {who} could not be measured")
+            yield Check(name, False, f"the difference in {word} against {who} could not be measured")
             continue
         yield Check(
             name,
             each.passed,
-            f"gain in {word} over {who} is {each.estimate:+.4f}, with {sure} confidence above {each.lower:+.4f}; "
-            f"{'it had to be' if each.passed else 'it must be'} above {each.must_exceed:+.4f}",
+            f"{each.estimate:+.4f} {word} against {who}, at least {each.lower:+.4f} with {sure} confidence; "
+            f"more than {each.must_exceed:+.4f} {'was' if each.passed else 'is'} needed",
         )
 
 

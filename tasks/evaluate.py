@@ -226,6 +226,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         "confusion": judging.confusion(test, candidate, scored.thresholds["candidate"]),
         "daily": curves.daily(test, scored.p, metric),
         "curves": _curves(test, scored),
+        "learning_metric": training["metric"],
         "learners": training["learners"],
     }
     evaluation["importance"] = permutation_importance(
@@ -317,12 +318,12 @@ def _write(context: Context, given: Given, test: Holdout, scored: Scored, evalua
     plots.draw(context.path(artifacts.REPORTS), evaluation)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
     write_json(context.path(artifacts.EVALUATION), evaluation)
-    model_card.write(context, evaluation, given.features)
+    model_card.write(context, evaluation, given.features, given.training)
     write_json(context.path(artifacts.DECISION), evaluation["decision"])
 
 
 def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
-    """The numbers that `dvc metrics show` and `dvc metrics diff` line up; no clock, so that equal models show no diff."""
+    """What `dvc metrics show` and `dvc metrics diff` line up; nothing of the clock, so that equal models show no diff."""
     flat: dict[str, Any] = {}
     for name, found in evaluation["metrics"]["candidate"].items():
         flat[name] = found["value"]

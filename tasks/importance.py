@@ -53,7 +53,7 @@ def permutation_importance(
     view_of = {feature: group for group, features in groups.items() for feature in features}
     together = {group: tuple(features) for group, features in groups.items() if len(features) > 1}
     jobs = [(name, (name,)) for name in learner.spec.features] + list(together.items())
-    found = []
+    found: list[dict[str, Any]] = []
     for done, (name, columns) in enumerate(jobs):
         progress("permutation importance", done, len(jobs))
         order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(chosen))
@@ -61,7 +61,7 @@ def permutation_importance(
         found.append({"name": name, **with_interval(lost, confidence, lowest=-np.inf)})
     features, views = found[: len(learner.spec.features)], found[len(learner.spec.features) :]
     for entry in features:
-        entry["group"] = view_of.get(entry["name"], ITSELF)
+        entry["group"] = view_of.get(str(entry["name"]), ITSELF)
     alone = [{**entry, "name": entry["group"]} for entry in features if entry["group"] not in together]
     return {
         "rows": len(chosen),

@@ -237,7 +237,7 @@ def _parts(table: pa.Table, column: str) -> Iterator[tuple[str, NDArray[np.int64
     names, counts = np.unique(values, return_counts=True)
     largest = names[np.argsort(-counts, kind="stable")]
     shown = largest if len(largest) <= MOST_VALUES + 1 else largest[:MOST_VALUES]
-    for name in shown:
+    for name in sorted(shown, key=_as_number) if all(map(_is_number, shown)) else shown:
         yield str(name), np.flatnonzero(values == name)
     if len(shown) < len(largest):
         yield f"{len(largest) - len(shown)} others", np.flatnonzero(~np.isin(values, shown))
@@ -254,9 +254,22 @@ def _bands(values: Floats) -> Iterator[tuple[str, NDArray[np.int64]]]:
         codes = np.searchsorted(edges, values, side="right")
         for band in range(len(edges) + 1):
             rows = np.flatnonzero((codes == band) & np.isfinite(values))
-            low = f"from {edges[band - 1]:.4g}" if band else ""
-            high = f"below {edges[band]:.4g}" if band < len(edges) else ""
             if len(rows):
-                yield f"{low} {high}".strip(), rows
+                yield _band(edges[max(band - 1, 0) : band], edges[band : band + 1]), rows
     if len(known) < len(values):
         yield "missing", np.flatnonzero(~np.isfinite(values))
+
+
+def _band(low: Floats, high: Floats) -> str:
+    """The name of the numbers from `low` up to, not including, `high`; an empty end is open."""
+    if not len(low):
+        return f"below {high[0]:.4g}"
+    return f"{low[0]:.4g} to {high[0]:.4g}" if len(high) else f"from {low[0]:.4g}"
+
+
+def _is_number(text: str) -> bool:
+    return text == "missing" or text.replace(".", "", 1).isdecimal()
+
+
+def _as_number(text: str) -> float:
+    return math.inf if text == "missing" else float(text)

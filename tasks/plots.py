@@ -1,4 +1,4 @@
-"""Draws what an evaluation found: PNG for MLflow and people, CSV for `dvc plots`, all from one mapping and in one style."""
+"""Draws what an evaluation found, from one mapping and in one style: PNG for MLflow and people, CSV for `dvc plots`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts import atomic
+from tasks.wording import METRIC_WORDS
 
 FIGURES, PLOTS = "figures", "plots"
 
 INK, QUIET, GRID = "#1f2933", "#6b7785", "#e4e8ec"
 COLOURS = {"candidate": "#0f6e84", "champion": "#c8772a", "baseline": "#8a94a0", "anchor": "#7a5ea8"}
 GOOD, BAD = "#2e7d4f", "#b3402f"
-WORDS = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "calibration_error": "calibration error",
-}
 MOST_BARS = 25
 
 Report = dict[str, Any]
@@ -202,7 +194,9 @@ def _bars(entries: list[Report], title: str, evaluation: Report) -> Any:
     axes.set_yticks(places, [entry["name"] for entry in shown], color=INK)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlabel(f"loss in {WORDS[evaluation['metric']]} when shuffled, {evaluation['importance']['rows']:,} rows")
+    axes.set_xlabel(
+        f"loss in {METRIC_WORDS[evaluation['metric']]} when shuffled, {evaluation['importance']['rows']:,} rows"
+    )
     return figure
 
 
@@ -232,7 +226,7 @@ def _learning(evaluation: Report, curve: str, x: str, title: str, label: str) ->
             ax.axvline(learner["iterations"], color=QUIET, linestyle=":", linewidth=1)
         ax.set_title(learner["name"], fontsize=10)
         ax.set_xlabel(label)
-    axes[0][0].set_ylabel(WORDS.get(evaluation["metric"], evaluation["metric"]))
+    axes[0][0].set_ylabel(METRIC_WORDS[evaluation["learning_metric"]])
     axes[0][-1].legend(loc="best")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11.5)
     return figure
@@ -240,7 +234,7 @@ def _learning(evaluation: Report, curve: str, x: str, title: str, label: str) ->
 
 def _daily(evaluation: Report) -> Any:
     days = evaluation["daily"]
-    figure, axes = _axes(f"{WORDS[evaluation['metric']]} day by day", size=(8.2, 3.6))
+    figure, axes = _axes(f"{METRIC_WORDS[evaluation['metric']]} day by day", size=(8.2, 3.6))
     for name in ("baseline", "anchor", "champion", "candidate"):
         if any(day.get(name) is not None for day in days):
             values = [float("nan") if day[name] is None else day[name] for day in days]
@@ -291,7 +285,7 @@ def _gate(evaluation: Report) -> Any:
         ax.spines["left"].set_visible(False)
         ax.grid(visible=False)
     rows[-1, 0].set_xlabel(
-        f"gain in {WORDS[decision['metric']]}; {decision['confidence']:.0%} one-sided bounds; dashed: margin"
+        f"gain in {METRIC_WORDS[decision['metric']]}; {decision['confidence']:.0%} one-sided bounds; dashed: margin"
     )
     promoted = "promote" if decision["promote"] else "refuse"
     figure.suptitle(f"The gate: {promoted}", x=0.01, ha="left", fontweight="bold", fontsize=11.5)

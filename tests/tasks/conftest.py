@@ -24,7 +24,7 @@ from tasks.params import override, parse
 
 DAYS = {"train": 40, "validation": 20, "test": 30}
 ROWS_A_DAY = 60
-FIRST = datetime(2024, 1, 1)
+FIRST = datetime(2024, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
 NUMERIC, CATEGORICAL = ("strength", "echo", "noise", "hour"), ("colour",)
 
 PARAMS: dict[str, Any] = {
@@ -146,7 +146,7 @@ def read(path: Path) -> Any:
 
 
 def small_table(days: dict[str, int], seed: int = 0) -> pa.Table:
-    """Rows whose label follows `strength`, with luck shared by all rows of a day; `echo` repeats it, `noise` is none."""
+    """Rows whose label follows `strength`, with luck shared by the rows of a day; `echo` repeats it, `noise` is none."""
     random = np.random.default_rng(seed)
     columns: dict[str, list[Any]] = {
         name: [] for name in ("id", "event_time", "window", "label", *NUMERIC, *CATEGORICAL)
