@@ -97,7 +97,7 @@ def releases(project: Path) -> list[Release]:
     try:
         records = artifacts.read_json(path)["released"]
         return [Release(**{**record, "rows": tuple(map(int, record["rows"]))}) for record in records]
-    except (RefitError, KeyError, TypeError, ValueError):
+    except (RefitError, KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
             f'{artifacts.RELEASED} holds no list of releases; restore it, or start again with {{"released": []}}'
         ) from None

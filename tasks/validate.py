@@ -8,6 +8,7 @@ from typing import Any
 from tasks import artifacts, quarantine, validate_docs
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
+from tasks.quarantine import Release
 from tasks.validate_suite import Plan, plans
 
 Record = dict[str, Any]
@@ -36,7 +37,7 @@ def run(context: Context) -> None:
         record = records[plan.name]
         released = quarantine.released_rows(releases, plan.entry)
         _check_releases(context, plan, record, released)
-        judged.append(accounted(plan, record, released))
+        judged.append(accounted(plan, record, released, _notes(plan, record, releases)))
         failures.append(failure(plan, record, released))
     _write_index(context, judged, failures)
     if failed := [line for line in failures if line]:
@@ -122,7 +123,7 @@ def _check_releases(context: Context, plan: Plan, record: Record, released: set[
         raise UserError(f"{artifacts.RELEASED}: row {row} of {plan.name} cannot be released: {reason}")
 
 
-def accounted(plan: Plan, record: Record, released: set[int]) -> dict[str, Any]:
+def accounted(plan: Plan, record: Record, released: set[int], notes: Sequence[str]) -> dict[str, Any]:
     """A batch's entry in `validated.json`.
 
     Raises:
@@ -144,13 +145,25 @@ def accounted(plan: Plan, record: Record, released: set[int]) -> dict[str, Any]:
         "excluded": excluded,
         "excluded_rows": record["quarantine"]["path"] if record["quarantine"] else None,
         "checks": len(plan.checks),
-        "warnings": list(plan.warnings) + _notes(record, released),
+        "warnings": [*plan.warnings, *notes],
     }
 
 
-def _notes(record: Record, released: set[int]) -> list[str]:
-    back = len(set(record["refused"]) & released)
-    return [f"{back} quarantined rows were released by a person (released.json)"] if back else []
+def _notes(plan: Plan, record: Record, releases: Sequence[Release]) -> list[str]:
+    """What a person should know of the batch's releases."""
+    back = len(set(record["refused"]) & quarantine.released_rows(releases, plan.entry))
+    notes = (
+        [f"{back} quarantined row{'s were' if back > 1 else ' was'} released by a person (released.json)"]
+        if back
+        else []
+    )
+    notes += [
+        f"a release of {release.when} is for other content of this batch and has no effect"
+        for release in releases
+        if (release.source, release.batch) == (plan.entry["source"], plan.entry["name"])
+        and release.sha256 != plan.entry["sha256"]
+    ]
+    return notes
 
 
 def balance(judged: Sequence[Mapping[str, Any]], pending: Mapping[str, int]) -> dict[str, int]:

@@ -16,13 +16,13 @@ from tasks.validate_asked import Check, asked, raise_problems
 if TYPE_CHECKING:
     import pandas
 
-# Not for one pandas frame: these need SQL or a second table, or fail on numpy 2 (for quantiles use mean or median).
-UNUSABLE = (
-    "expect_column_quantile_values_to_be_between",
-    "expect_query_results_to_match_comparison",
-    "expect_table_row_count_to_equal_other_table",
-    "unexpected_rows_expectation",
-)
+# GX's names that cannot be used on one pandas frame, and why.
+UNUSABLE = {
+    "expect_column_quantile_values_to_be_between": "fails on numpy 2; use the mean or the median",
+    "expect_query_results_to_match_comparison": "needs two databases",
+    "expect_table_row_count_to_equal_other_table": "needs a second table",
+    "unexpected_rows_expectation": "needs a database",
+}
 # Not for a suite: which rows are listed, how an error is caught; and every failure is equally severe here.
 RESERVED = ("id", "meta", "result_format", "catch_exceptions", "rendered_content", "batch_id", "windows", "severity")
 SHOWN = 20  # bad values kept for the Data Docs page; the quarantine has them all
@@ -75,9 +75,10 @@ def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
 
     names = known()
     if name not in names:
-        cause = " cannot run here" if name in UNUSABLE else " is not a Great Expectations name"
+        if name in UNUSABLE:
+            return [f"{name} {UNUSABLE[name]}"]
         spelt = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # GX's class names are close, too
-        return [f"{name}{cause}{nearest(spelt, names)}"]
+        return [f"{name} is not a Great Expectations name{nearest(spelt, names)}"]
     kind = _kind(name)
     allowed = sorted(set(kind.__fields__) - set(RESERVED))
     if unknown := [argument for argument in arguments if argument not in allowed]:

@@ -71,6 +71,7 @@ class Shop:
 
     project: Path
     entries: list[Row] = field(default_factory=list)
+    types: dict[str, Any] = field(default_factory=lambda: dict(TYPES))
     pending: dict[str, int] = field(default_factory=lambda: {"sales": 0, "shops": 0})
 
     def add(
