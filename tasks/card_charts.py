@@ -168,7 +168,7 @@ def bar(entry: Mapping[str, Any], low: float, high: float) -> Markup:
 
 def roc(curves: Mapping[str, Points]) -> Markup:
     plane = Plane((0, 1), (0, 1), height=330)
-    lines = [plane.line(points, name) for name, points in reversed(curves.items())]
+    lines = [plane.line(points, name) for name, points in reversed(list(curves.items()))]
     chance = plane.line([(0, 0), (1, 1)], "chance")
     axes = plane.axes("false positive rate", "true positive rate")
     return plane.svg("ROC curve", axes, chance, *lines)
@@ -176,7 +176,7 @@ def roc(curves: Mapping[str, Points]) -> Markup:
 
 def precision_recall(curves: Mapping[str, Points], rate: float) -> Markup:
     plane = Plane((0, 1), (0, 1), height=330)
-    lines = [plane.line(points, name) for name, points in reversed(curves.items())]
+    lines = [plane.line(points, name) for name, points in reversed(list(curves.items()))]
     chance = plane.line([(0, rate), (1, rate)], "chance")
     return plane.svg("precision at each recall", plane.axes("recall", "precision"), chance, *lines)
 

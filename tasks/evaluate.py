@@ -323,7 +323,7 @@ def _write(context: Context, given: Given, test: Holdout, scored: Scored, evalua
 
 
 def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
-    """What `dvc metrics show` and `dvc metrics diff` line up; nothing of the clock, so that equal models show no diff."""
+    """What `dvc metrics show` and `dvc metrics diff` line up; nothing of the clock: equal models show no difference."""
     flat: dict[str, Any] = {}
     for name, found in evaluation["metrics"]["candidate"].items():
         flat[name] = found["value"]

@@ -43,11 +43,8 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         style=Markup(STYLE),
         as_of=evaluation["as_of"],
         candidate=evaluation["candidate"],
-        test={
-            **evaluation["test"],
-            "first_day": evaluation["daily"][0]["day"],
-            "last_day": evaluation["daily"][-1]["day"],
-        },
+        test=evaluation["test"],
+        days=[entry["day"] for entry in evaluation["daily"]],
         decision=evaluation["decision"],
         words=words_of(evaluation, features),
         tiles=_tiles(evaluation),

@@ -139,7 +139,7 @@ BODY = """<!doctype html>
 <h1>{{ name }}</h1>
 {% if words.about %}<p class="about">{{ words.about }}</p>
 {% endif %}<p>{{ candidate.learner }} on {{ candidate.features }} features, judged on {{ test.rows | count }} rows
-from {{ test.first_day }} to {{ test.last_day }}; data as of {{ as_of | moment }}</p>
+from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
 <nav><a href="#gate">The gate</a><a href="#numbers">Numbers</a><a href="#slices">Slices</a>
 <a href="#calibration">Calibration</a><a href="#features">Features</a><a href="#learners">Learners</a>
 <a href="#data">Data</a><a href="#assumptions">Assumptions</a><a href="#reproduce">Reproduce</a></nav>
@@ -185,8 +185,8 @@ Accuracy and F1 count a row as positive from {{ candidate.threshold | fixed(3) }
 {% for other in gains %}<td class="n">{% if metric.name in gains[other] %}{{ signed(gains[other][metric.name]) }}
 {% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
-<p class="quiet">A gain is positive where the candidate is better. Both are measured on the same rows, so a gain is known
-better than either number alone.</p>
+<p class="quiet">A gain is positive where the candidate is better. Both are measured on the same rows, so a gain is
+known better than either number alone.</p>
 <div class="pair">
 <figure>{{ charts.roc }}<figcaption>ROC. {% for model in curve_models %}{{ swatch(model) }}{% endfor %};
 dotted: chance</figcaption></figure>
@@ -228,7 +228,8 @@ intervals about {{ slice_misses }} will miss the truth by chance alone.</p>
 <h2>Can its probabilities be taken at their word?</h2>
 <p class="lede">{{ words.calibration }}</p>
 <div class="pair">
-<figure>{{ charts.reliability }}<figcaption>Rows in tenths by prediction; dotted: a perfect forecaster</figcaption></figure>
+<figure>{{ charts.reliability }}<figcaption>Rows in tenths by prediction; dotted: a perfect forecaster
+</figcaption></figure>
 <figure>{{ charts.histogram }}<figcaption>Predictions given to {{ swatch("baseline", "negative rows") }}
 {{ swatch("candidate", "positive rows") }}; dotted: the threshold</figcaption></figure>
 </div>
@@ -270,7 +271,8 @@ together ({{ refit_rows | count }}). None has seen the test window.</p>
 <td class="n">{{ learner.training[learning_metric] | fixed }}</td>
 <td class="n">{{ learner.iterations if learner.iterations is not none else "" }}</td>
 <td class="n">{{ learner.seconds | fixed(1) }}</td>
-<td class="quiet">{{ learner.verdict }}{% if learner.not_chosen %}; not chosen: {{ learner.not_chosen }}{% endif %}</td></tr>
+<td class="quiet">{{ learner.verdict }}{% if learner.not_chosen %}; not chosen: {{ learner.not_chosen }}{% endif %}
+</td></tr>
 {% endfor %}</tbody></table></div>
 <div class="pair">
 {% for curve in learning %}<figure><h3>{{ curve.title }}</h3>{{ curve.chart }}</figure>{% endfor %}
@@ -282,7 +284,8 @@ together ({{ refit_rows | count }}). None has seen the test window.</p>
 <section id="data">
 <h2>Data</h2>
 <div class="scroll"><table>
-<thead><tr><th>window</th><th>from</th><th>up to</th><th class="n">rows</th><th class="n">positive</th></tr></thead><tbody>
+<thead><tr><th>window</th><th>from</th><th>up to</th><th class="n">rows</th><th class="n">positive</th></tr></thead>
+<tbody>
 {% for window in windows %}<tr><th scope="row">{{ window.name }}</th><td>{{ window.start | moment }}</td>
 <td>{{ window.end | moment }}</td><td class="n">{{ window.rows | count }}</td>
 <td class="n">{{ window.positive | count }}</td></tr>
@@ -305,8 +308,9 @@ refit run --as-of {{ as_of }}</pre>
 {% endfor %}</tbody></table></div>
 </section>
 
-<footer>Written by Refit's stage <code>evaluate</code>. All numbers of this page are in <code>reports/evaluation.json</code>,
-the decision in <code>reports/decision.json</code>, the predictions in <code>reports/predictions.parquet</code>.</footer>
+<footer>Written by Refit's stage <code>evaluate</code>. All numbers of this page are in
+<code>reports/evaluation.json</code>, the decision in <code>reports/decision.json</code>, the predictions in
+<code>reports/predictions.parquet</code>.</footer>
 </main>
 </body>
 </html>

@@ -52,7 +52,8 @@ def summary(evaluation: Report) -> Iterator[str]:
         )
     if (loss := ours["log_loss"]["value"]) and (naive := evaluation["metrics"]["baseline"]["log_loss"]["value"]):
         change = 1 - loss / naive
-        yield f"Its probabilities cost {abs(change):.1%} {'less' if change > 0 else 'more'} log loss than the base rate alone."
+        side = "less" if change > 0 else "more"
+        yield f"Its probabilities cost {abs(change):.1%} {side} log loss than the base rate alone."
     for each in decision["compared"]:
         if each["against"] == "champion" and each["estimate"] is not None:
             yield _against(each, METRIC_WORDS[decision["metric"]])
@@ -130,15 +131,13 @@ def assumptions(evaluation: Report) -> Iterator[str]:
     """What has to be true for the numbers to mean what they seem to."""
     test = evaluation["test"]
     if test["cluster"] == "row":
-        yield "Rows are taken as independent of each other, as the params say; if they are not, intervals are too narrow."
+        yield "Rows are taken as independent, as the params say; if they are not, the intervals are too narrow."
     else:
-        yield f"Rows of different {test['cluster']}s are taken as independent of each other; alike ones share a cluster."
+        yield f"Rows of one {test['cluster']} may be alike; rows of two are taken as independent of each other."
+    yield ("The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come.")
     yield (
-        "The test window is one stretch of time: its intervals tell of luck within such a stretch, not of seasons to come."
-    )
-    yield (
-        f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]} and is that much older than the "
-        "test window; it is not fitted again on the test window before it takes charge."
+        f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; it is "
+        "not fitted again on that window before it takes charge."
     )
     yield "Importance tells what this model uses, not what causes the outcome."
     if looks := evaluation["decision"]["looks"]:

@@ -125,7 +125,7 @@ def test_a_new_file_that_shares_a_period_is_numbered_behind_the_other(project: A
 def test_the_same_raw_files_give_the_same_bytes_anywhere(
     project: Any, month: Month, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    project.put("a.csv", month(2) + month(1, header=False) + "1,2,3\n9,2013-02-09,a,oops\n")
+    project.put("a.csv", month(2) + month(1, header=False) + "1,2,3\n9,2013-02-09,a,oops\n8,2013-02-08 10:00,a,1\n")
     project.ingest()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -99,7 +99,7 @@ def project(judged: Path, new_project: Callable[[str], Any]) -> Any:
     made = new_project("toy")
     spare = judged.with_name("spare")
     if not spare.exists():
-        import mlflow.pyfunc  # noqa: F401 - once here, so that no child has to
+        import sklearn.linear_model  # once here, so that no child has to  # noqa: F401
 
         made.folder.rename(judged)
         assert in_child(lambda: two_candidates(type(made)(judged))) == 0

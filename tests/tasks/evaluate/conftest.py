@@ -146,7 +146,7 @@ def read(path: Path) -> Any:
 
 
 def small_table(days: dict[str, int], seed: int = 0) -> pa.Table:
-    """Rows whose label follows `strength`, with luck shared by the rows of a day; `echo` repeats it, `noise` is none."""
+    """Rows whose label follows `strength`, luck shared by the rows of a day; `echo` repeats it, `noise` is none."""
     random = np.random.default_rng(seed)
     columns: dict[str, list[Any]] = {
         name: [] for name in ("id", "event_time", "window", "label", *NUMERIC, *CATEGORICAL)
