@@ -103,15 +103,16 @@ def _scan(file: CsvFile) -> bool:
     quote = re.escape(file.delimiter.encode())
     field = rb'(?:[^"%b\r\n][^%b\r\n]*+|"(?:[^"\r\n]|"")*+"|)' % (quote, quote)
     record = re.compile(rb"%b(?:%b%b)*+\r?" % (field, quote, field))
-    plain, lines, read_bytes = True, 0, 0
+    plain, ended, lines, read_bytes = True, False, 0, 0
     with file.open() as stream:
         for block in _whole_lines(stream):
             if not read_bytes and block.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8")
             _check_text(file, block, lines, read_bytes)
             if plain:
-                text = block.removeprefix(_BOM) if not read_bytes else block
-                plain = _is_plain(text, record)
+                text = (block.removeprefix(_BOM) if not read_bytes else block).rstrip(b"\r\n")
+                plain = not ended and _is_plain(text, record)  # blank lines at the very end shift no other line
+                ended = not text or block.endswith((b"\n\n", b"\n\r\n"))
             lines += block.count(b"\n")
             read_bytes += len(block)
     if not read_bytes:

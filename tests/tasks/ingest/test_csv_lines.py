@@ -33,16 +33,19 @@ def _rows(path: Path, monkeypatch: pytest.MonkeyPatch, *, careful: bool) -> list
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(alphabet='x1,"\n\r ', min_size=1, max_size=40))
-@example('"x",1\n')
-@example('"""x""",1\n,\n')
-@example('x"x,1\n"x"x,1\n')
-@example('"a\nb",1\nx\n2,3')
-@example('"x,"1\n",1\n2,3\n')
-@example("x,1\r2,3\r")
+@given(st.text(alphabet='x1,"\n\r ', min_size=1, max_size=40), st.sampled_from([4, 16, 1 << 20]))
+@example('"x",1\n', 16)
+@example('"""x""",1\n,\n', 16)
+@example('x"x,1\n"x"x,1\n', 16)
+@example('"a\nb",1\nx\n2,3', 16)
+@example('"x,"1\n",1\n2,3\n', 16)
+@example("x,1\r2,3\r", 16)
+@example("x,1\n\n2,3\n\n\n", 64)
+@example("x,1\n2,3\n\n\n", 8)
 def test_the_fast_reader_gives_what_the_careful_one_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
 ) -> None:
+    monkeypatch.setattr(sources_csv, "_BLOCK", block)
     path = tmp_path / "x.csv"
     path.write_bytes(("a,b\n" + text).encode())
     assert _rows(path, monkeypatch, careful=False) == _rows(path, monkeypatch, careful=True)
