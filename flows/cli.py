@@ -212,6 +212,7 @@ def _quiet_prefect(debug: bool) -> None:
     """Prefect's log would tell a second time, with tracebacks, what the screen tells."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine needs its time
 
 
 def _fail(message: str, status: int) -> None:

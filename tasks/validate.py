@@ -22,6 +22,7 @@ def run(context: Context) -> None:
         UserError: a suite is wrong, or a batch fails; results and quarantine of all batches are kept.
         RefitError: an expectation could not be evaluated, or rows read and rows accounted for differ.
     """
+    context.path(artifacts.QUARANTINE).mkdir(parents=True, exist_ok=True)  # DVC wants its outputs, empty or not
     snapshot = artifacts.read_json(context.path(artifacts.SNAPSHOT))
     everything = plans(context.params, snapshot["batches"])
     records = {plan.name: record for plan in everything if (record := remembered(context, plan))}
