@@ -29,7 +29,7 @@ def commas(parts: Iterable[str]) -> str:
 
 
 def spine_sql(spine: Spine, relation: str) -> str:
-    """The spine's rows numbered in their order (`_n`), with their prediction time and the columns that views meet by."""
+    """The spine's rows numbered in their order (`_n`), with prediction time and the columns that views meet by."""
     entities = "".join(f", ({sql}) as {quote(name)}" for name, sql in spine.entities.items())
     return (
         f"select *{entities} from (select row_number() over () as _n, *, ({spine.prediction_time}) as prediction_time "
@@ -52,7 +52,7 @@ def lookup_sql(lookup: Lookup, spine: str, table: str) -> str:
 
 @dataclass(frozen=True)
 class Term:
-    """A quantity whose running total is kept: `x` names its columns (`<x>_n` count, `<x>_s` sum, `<x>_q` sum of squares)."""
+    """A quantity with running totals: its count `<x>_n`, sum `<x>_s` and sum of squares `<x>_q`."""
 
     x: str
     value: str  # SQL of an integer, or of anything where only a count is asked
@@ -108,7 +108,8 @@ def view_sql(view: FeatureView, spine: str, source: str, as_of: str) -> str:
     known = known_sql(view, source, as_of, (f"{term.value} as {term.x}" for term in needed.values()))
     totals = commas(column for term in needed.values() for column in term.totals())
     if needed:
-        known = f"select {entity}, available_at, {totals} from ({known}) window known as (partition by {entity} order by available_at)"
+        order = f"(partition by {entity} order by available_at)"
+        known = f"select {entity}, available_at, {totals} from ({known}) window known as {order}"
     probe = f"select _n, {entity}, prediction_time from {spine}"
     joins = [_asof(view, "now", "spine.prediction_time")]
     joins += [_asof(view, f"before_{window}", f"spine.prediction_time - {interval(window)}") for window in windows]
@@ -149,7 +150,7 @@ def _aggregate(view: FeatureView, feature: Aggregate, term: Term, window: str) -
 
 
 def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
-    """For each row of the spine that has a newest known row: its values. Several rows where some became known together."""
+    """The values of the newest known row for each row of the spine; several where some became known together."""
     wanted = [feature for feature in view.features if isinstance(feature, Latest)]
     values = [f"({feature.column}) as y{index}" for index, feature in enumerate(wanted)]
     known = known_sql(view, source, as_of, ["event_time", *values])

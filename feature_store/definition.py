@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from feature_store.errors import DefinitionError
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\"]+$")]
 Duration = Annotated[
     str, Field(pattern=r"^[1-9][0-9]{0,5}[mhdw]$", description="a number of minutes, hours, days or weeks")
 ]
@@ -49,7 +49,11 @@ class Expression(Described):
 
 
 class Latest(Described):
-    """The value of the row that became known last; missing if there is none, or the value is, or it is older than `max_age`."""
+    """The value of the row that became known last.
+
+    Missing where there is no such row, or its value is missing, or it became known `max_age` ago or longer. Of rows
+    that became known at one instant, the one whose event is newest counts; of those, the one with the largest values.
+    """
 
     kind: Literal["latest"] = "latest"
     name: Name
@@ -109,7 +113,7 @@ class FeatureView(Definition):
 
 
 class Lookup(Definition):
-    """What a static table adds to a row. Expressions may name its columns (`name.column` if the spine has one alike)."""
+    """What a static table adds to a row. Where the spine has a column alike, expressions say `name.column`."""
 
     name: Name
     source: Name

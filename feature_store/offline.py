@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from feature_store import compile as sql
 from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Latest, Lookup
 from feature_store.errors import DefinitionError
+from feature_store.expressions import require_row_level
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-_NUMBERS = (
-    "BOOLEAN",
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINYINT",
-    "USMALLINT",
-    "UINTEGER",
-    "UBIGINT",
-    "UHUGEINT",
-    "FLOAT",
-    "DOUBLE",
-)
-
-
 # After a filter the planner expects few rows and would join by nested loops, a hundred times slower; and times are UTC.
 _SETTINGS = {"asof_loop_join_threshold": "0", "preserve_insertion_order": "true", "TimeZone": "UTC"}
+_SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_NUMBERS = frozenset((*_SIGNED, *(f"U{name}" for name in _SIGNED), "BOOLEAN", "FLOAT", "DOUBLE"))
 
 
 def configure(connection: DuckDBPyConnection) -> None:
-    """Give a connection the settings without which results, times or speed go wrong (again on a locked one: nothing)."""
+    """Give a connection the settings that results and speed depend on; one that has them may be locked."""
     for name, value in _SETTINGS.items():
         found = connection.execute(f"select current_setting('{name}')").fetchone()
         if found is None or str(found[0]).lower() != value.lower():
@@ -54,68 +41,95 @@ def compute(
     """One row for each row of `spine`, in its order: key, event_time, prediction_time, then every feature.
 
     `spine` is a relation's name, or a query in parentheses, with the columns of the spine's source. `sources` maps the
-    name of every other source to a relation; event sources have `event_time` and `available_at` (TIMESTAMP, UTC). Only
-    rows with `available_at` at or before both the prediction time and `as_of` are used. Numbers come as DOUBLE,
-    categories as VARCHAR; what is not finite is missing.
+    names of the others to relations; event sources have `event_time` and `available_at` (TIMESTAMP, UTC). Only rows
+    with `available_at` at or before both the prediction time and `as_of` are used. Numbers come as DOUBLE, categories
+    as VARCHAR; what is not finite is missing. The result is a temporary table of the connection.
 
     Raises:
-        DefinitionError: a source, a column or a function that does not exist, a static table with a key twice, values
-        out of range.
+        DefinitionError: a source, a column or a function that does not exist, an expression that sees other rows, a
+            static table with a key twice, values out of range.
     """
     configure(connection)
-    prefix = f"_{uuid.uuid4().hex[:12]}"
-    scratch: list[str] = []
-
-    def table(name: str, query: str, what: str) -> str:
-        full = sql.quote(f"{prefix}_{name}")
-        with _explained(what):
-            connection.execute(f"create temp table {full} as {query}")
-        scratch.append(full)
-        return full
-
     for name in feature_set.sources()[1:]:
         if name not in sources:
             raise DefinitionError(f"source {name!r} is unknown; there are {', '.join(sorted(sources))}")
-    limit = f"timestamp '{_utc(as_of)}'"
-    rows = table("spine", sql.spine_sql(feature_set.spine, spine), "the spine")
-    kept = ["_n", feature_set.spine.key, "event_time", "prediction_time"]
-    row = table("row", sql.row_sql(feature_set.spine.features, rows, kept), "a feature of the row")
-    places = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
-    for view in feature_set.views:
-        places |= _view(connection, view, rows, sources[view.source], limit, table)
-    for lookup in feature_set.lookups:
-        _require_unique(connection, lookup, sources[lookup.source])
-        query = sql.lookup_sql(lookup, rows, sources[lookup.source])
-        part = table(lookup.name, query, f"lookup {lookup.name!r}")
-        places |= dict.fromkeys((feature.name for feature in lookup.features), part)
-    joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
-    types = dict(zip(feature_set.names(), connection.sql(joined).types[len(kept) :], strict=True))
-    cells = [*map(sql.quote, kept[1:]), *(_cell(name, str(kind)) for name, kind in types.items())]
-    result = sql.quote(f"{prefix}_features")
-    connection.execute(f"create temp table {result} as select {sql.commas(cells)} from ({joined}) order by _n")
-    _require_equal_counts(connection, rows, result)
-    for name in scratch:
-        connection.execute(f"drop table {name}")
+    scratch = _Scratch(connection)
+    try:
+        rows = _spine(scratch, feature_set, spine)
+        kept = ["_n", feature_set.spine.key, "event_time", "prediction_time"]
+        _check(connection, {feature.name: feature.sql for feature in feature_set.spine.features}, rows)
+        row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, kept), "the spine's features")
+        places = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
+        for view in feature_set.views:
+            places |= _view(scratch, view, rows, sources[view.source], f"timestamp '{_utc(as_of)}'")
+        for lookup in feature_set.lookups:
+            places |= _lookup(scratch, lookup, rows, sources[lookup.source])
+        joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
+        types = dict(zip(feature_set.names(), connection.sql(joined).types[len(kept) :], strict=True))
+        cells = [*map(sql.quote, kept[1:]), *(_cell(name, str(kind)) for name, kind in types.items())]
+        query = f"select {sql.commas(cells)} from ({joined}) order by _n"
+        result = scratch.table("features", query, "the features", keep=True)
+        _require_equal_counts(connection, rows, result)
+    finally:
+        scratch.clear()
     return connection.table(result)
 
 
-def _view(
-    connection: DuckDBPyConnection,
-    view: FeatureView,
-    rows: str,
-    source: str,
-    limit: str,
-    table: Callable[[str, str, str], str],
-) -> dict[str, str]:
-    """Compute one view; returns where each of its features lies."""
-    what = f"view {view.name!r}"
-    joined = table(view.name, sql.view_sql(view, rows, source, limit), what)
+@dataclass
+class _Scratch:
+    """Temporary tables under names that no other computation of the connection has."""
+
+    connection: DuckDBPyConnection
+    prefix: str = field(default_factory=lambda: f"_{uuid.uuid4().hex[:12]}")
+    made: list[str] = field(default_factory=list)
+
+    def table(self, name: str, query: str, what: str, *, keep: bool = False) -> str:
+        quoted = sql.quote(f"{self.prefix}_{name}")
+        with _explained(what):
+            self.connection.execute(f"create temp table {quoted} as {query}")
+        if not keep:
+            self.made.append(quoted)
+        return quoted
+
+    def clear(self) -> None:
+        for name in self.made:
+            self.connection.execute(f"drop table {name}")
+
+
+def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
+    """The numbered spine, once its own expressions and the columns that views meet by are shown to be there."""
+    spine, connection = feature_set.spine, scratch.connection
+    with _explained("the spine"):
+        columns = connection.sql(f"select * from {relation}").columns
+    if taken := sorted({"_n", "prediction_time", *spine.entities} & set(columns)):
+        raise DefinitionError(f"source {spine.source!r} has a column {taken[0]!r} already; rename it, or the entity")
+    wanted = {spine.key: "the spine's key"}
+    wanted |= {name: f"view {view.name!r}" for view in feature_set.views for name in view.entity}
+    wanted |= {name: f"lookup {lookup.name!r}" for lookup in feature_set.lookups for name in lookup.key}
+    for name, what in wanted.items():
+        if name not in columns and name not in spine.entities:
+            raise DefinitionError(
+                f"{what}: source {spine.source!r} has no column {name!r}; it has {', '.join(columns)}"
+            )
+    for name, expression in {"prediction_time": spine.prediction_time, **spine.entities}.items():
+        require_row_level(connection, f"the spine's {name}", expression)
+    return scratch.table("spine", sql.spine_sql(spine, relation), "the spine")
+
+
+def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str) -> dict[str, str]:
+    """Compute one view; returns the table that each of its features lies in."""
+    what, connection = f"view {view.name!r}", scratch.connection
+    inner = {
+        feature.name: feature.column for feature in view.features if not isinstance(feature, Age) and feature.column
+    }
+    inner |= {f"{what}, where": view.where} if view.where else {}
+    _check(connection, inner, source)
+    joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit), what)
     places: dict[str, str] = {}
-    latest = [feature.name for feature in view.features if isinstance(feature, Latest)]
-    if latest:
-        found = table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
+    if latest := [feature.name for feature in view.features if isinstance(feature, Latest)]:
+        found = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
         if _peers(connection, found):
-            found = table(f"{view.name}_one", sql.one_of_peers_sql(view, found), what)
+            found = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, found), what)
         places |= dict.fromkeys(latest, found)
     for feature in view.features:
         if isinstance(feature, Aggregate):
@@ -125,16 +139,40 @@ def _view(
     return places
 
 
-def _utc(time: datetime) -> str:
-    if time.tzinfo is None:
-        raise ValueError("as_of needs a time zone")
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
-
-
 def _peers(connection: DuckDBPyConnection, latest: str) -> bool:
     """Whether several rows became known at the same instant, so that one has to be chosen."""
     found = connection.execute(f"select count(*) > count(distinct _n) from {latest}").fetchone()
     return bool(found and found[0])
+
+
+def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[str, str]:
+    """Join one static table; returns the table that its features lie in."""
+    what, keys = f"lookup {lookup.name!r}", sql.commas(map(sql.quote, lookup.key))
+    with _explained(what):
+        twice = scratch.connection.execute(
+            f"select {keys}, count(*) from {table} where ({keys}) is not null group by all having count(*) > 1 "
+            f"order by all limit 1"
+        ).fetchone()
+    if twice:
+        raise DefinitionError(
+            f"{what}: {lookup.source} has {twice[-1]} rows for {', '.join(lookup.key)} = "
+            f"{', '.join(map(str, twice[:-1]))}; a static table has one row for each key"
+        )
+    _check(
+        scratch.connection,
+        {feature.name: feature.sql for feature in lookup.features},
+        f"{rows} as spine, {table} as {sql.quote(lookup.name)}",
+    )
+    found = scratch.table(lookup.name, sql.lookup_sql(lookup, rows, table), what)
+    return dict.fromkeys((feature.name for feature in lookup.features), found)
+
+
+def _check(connection: DuckDBPyConnection, expressions: Mapping[str, str], relations: str) -> None:
+    """Each expression by itself, so that an error names the feature it is in."""
+    for name, expression in expressions.items():
+        require_row_level(connection, name, expression)
+        with _explained(name):
+            connection.sql(f"select ({expression}) from {relations}")
 
 
 def _cell(name: str, kind: str) -> str:
@@ -154,23 +192,20 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
-        raise DefinitionError(f"{what}: {' '.join(str(error).split(chr(10) + chr(10))[0].split())}") from None
-    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
-        first = str(error).splitlines()[0]
-        raise DefinitionError(f"{what}: {first}; give the aggregate fewer `decimals`, or mend the expression") from None
+        raise DefinitionError(f"{what}: {_complaint(error)}") from None
+    except (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.InvalidInputException) as error:
+        hint = "mend the expression, or give an aggregate of large numbers fewer `decimals`"
+        raise DefinitionError(f"{what}: {_complaint(error)}; {hint}") from None
 
 
-def _require_unique(connection: DuckDBPyConnection, lookup: Lookup, table: str) -> None:
-    keys = sql.commas(map(sql.quote, lookup.key))
-    with _explained(f"lookup {lookup.name!r}"):
-        twice = connection.execute(
-            f"select {keys}, count(*) from {table} group by all having count(*) > 1 order by all limit 1"
-        ).fetchone()
-    if twice and None not in twice[:-1]:
-        raise DefinitionError(
-            f"lookup {lookup.name!r}: {lookup.source} has {twice[-1]} rows for {', '.join(lookup.key)} = "
-            f"{', '.join(map(str, twice[:-1]))}; a static table has one row for each key"
-        )
+def _complaint(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())
+
+
+def _utc(time: datetime) -> str:
+    if time.tzinfo is None:
+        raise ValueError("as_of needs a time zone")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
 
 
 def _require_equal_counts(connection: DuckDBPyConnection, spine: str, result: str) -> None:

@@ -92,8 +92,8 @@ def _load(context: Context, definitions: str) -> FeatureSet:
         raise
     except ModuleNotFoundError as error:
         raise UserError(
-            f"params.yaml: featurize.definitions: {definitions}: no module {error.name!r}; name an importable module, or a "
-            f".py file in the project"
+            f"params.yaml: featurize.definitions {definitions!r}: there is no module {error.name!r}; name an "
+            "importable module, or a .py file in the project"
         ) from None
     except Exception as error:
         raise UserError(f"{definitions} cannot be imported: {type(error).__name__}: {_first_line(error)}") from None
@@ -109,7 +109,7 @@ def _from_file(context: Context, definitions: str) -> ModuleType:
     if not path.is_relative_to(context.project.resolve()) or not path.is_file():
         have = [p.relative_to(context.project).as_posix() for p in context.project.glob("**/*.py")]
         raise UserError(
-            f"params.yaml: featurize.definitions: there is no file {definitions} in the project{nearest(definitions, have)}"
+            f"params.yaml: featurize.definitions: no file {definitions} in the project{nearest(definitions, have)}"
         )
     name = f"_refit_features_{artifacts.sha256(path)[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -145,7 +145,8 @@ def _as_declared(context: Context, declared: Mapping[str, Source]) -> FeatureSet
         features.append(Expression(name=column, sql=sql, description="as declared", missing="missing in the source"))
     if not features:
         raise UserError(
-            f"params.yaml: source {label.source!r} has no columns besides key, label and times; declare those to learn from"
+            f"params.yaml: source {label.source!r} has no columns besides key, label and times; declare what to learn "
+            "from"
         )
     return FeatureSet(spine=Spine(source=label.source, key=key, features=tuple(features)))
 

@@ -1,4 +1,4 @@
-"""What each feature looked like in the training window, small enough to keep with the model: drift is told against it."""
+"""What each feature looked like in the training window, small enough to keep with the model, to tell drift by."""
 
 from __future__ import annotations
 

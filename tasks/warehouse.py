@@ -118,10 +118,9 @@ class Warehouse:
         query = f"select {columns} from {rows}{where}"
         if source.event_time is not None:
             available_at = source.available_at or "event_time"
-            query = (
-                f"select * from (select {columns}, event_time, ({available_at})::timestamp as available_at from {rows}{where}) "
-                f"where available_at <= {sql_time(self.as_of)}"
-            )
+            columns += f", event_time, ({available_at})::timestamp as available_at"
+            known = f"available_at <= {sql_time(self.as_of)}"
+            query = f"select * from (select {columns} from {rows}{where}) where {known}"
         try:
             self.connection.execute(f"create temp table {table} as {query}")
         except duckdb.Error as error:

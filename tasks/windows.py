@@ -1,4 +1,4 @@
-"""Which rows train, validate and test: whole periods of the project's time zone, counted back from the newest known label."""
+"""Which rows train, validate and test: whole periods of local time, counted back from the newest known label."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shift(start: datetime, periods: int, period: Period) -> datetime:
 
 
 def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
-    """Training, validation and test window of a run: the test ends with the last whole period before as_of less the delay."""
+    """Training, validation and test window: the test ends with the last whole period before as_of less the delay."""
     period, zone, lengths = params.ingest.period, params.project.zone, params.featurize.windows
     end = period_start(as_of - timedelta(hours=params.featurize.label.delay_hours), period, zone)
     test = shift(end, -lengths.test, period)

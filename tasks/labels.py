@@ -1,0 +1,140 @@
+"""Which rows have a label, and since when it is known: joined by key, cut by as_of, put into windows of time."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from tasks.errors import UserError
+from tasks.params import Params, nearest
+from tasks.warehouse import Warehouse, quote, sources, sql_time
+from tasks.windows import Window, earliest_as_of, windows
+
+if TYPE_CHECKING:
+    from tasks.definitions import Definitions
+
+CHOSEN = "chosen"  # the spine's columns, `_window` and `_label`; ordered by event_time, then key
+
+
+def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -> dict[str, int]:
+    """Make the table `chosen`: rows to predict that lie in a window and whose label is known; counts the others.
+
+    `known` have a label by as_of; of `none` the outcome is known and is no label (a cancelled flight); `pending` are
+    rows whose outcome is not known yet.
+
+    Raises:
+        UserError: labels that are not 0 and 1, or all alike; a key twice; a window without rows; a row known only after
+            its prediction, or a label known before it.
+    """
+    label, spine_name = params.featurize.label, definitions.feature_set.spine.source
+    key = definitions.feature_set.spine.key
+    spine = warehouse.relation(spine_name, definitions.sources)
+    labels = warehouse.relation(label.source, sources(params))
+    for name, table in {spine_name: spine, label.source: labels}.items():
+        _require_key(warehouse, name, table, key)
+    value = _binary(warehouse, labels, label.source, label.column)
+    known = f"select {quote(key)}, {value} as _label, available_at as _known_at from {labels}"
+    warehouse.connection.execute(
+        f"create temp table candidates as select s.*, {_window(windows(warehouse.as_of, params))} as _window, _label, "
+        f"_known_at from {spine} s left join ({known}) using ({quote(key)}) where _window is not null"
+    )
+    warehouse.connection.execute(
+        f"create temp table {CHOSEN} as select * from candidates where _label is not null order by event_time, "
+        f"{quote(key)}"
+    )
+    _require_rows(warehouse, spine, spine_name, params)
+    _require_foresight(warehouse, definitions, label.source)
+    counted, pending, none = warehouse.one(
+        "select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from candidates"
+    )
+    return {"known": counted, "pending": pending, "none": none}
+
+
+def _window(spans: tuple[Window, ...]) -> str:
+    """SQL of the name of the window that an event time lies in."""
+    cases = []
+    for span in spans:
+        since = f" and event_time >= {sql_time(span.start)}" if span.start else ""
+        cases.append(f"when event_time < {sql_time(span.end)}{since} then '{span.name}'")
+    return f"case {' '.join(cases)} end"
+
+
+def _require_key(warehouse: Warehouse, name: str, table: str, key: str) -> None:
+    columns = warehouse.connection.sql(f"select * from {table}").columns
+    if key not in columns:
+        raise UserError(f"source {name!r} has no column {key!r} to name its rows by{nearest(key, columns)}")
+    twice = warehouse.connection.execute(
+        f"select {quote(key)}::varchar, count(*) from {table} group by 1 having count(*) > 1 order by 1 limit 1"
+    ).fetchone()
+    if twice:
+        raise UserError(
+            f"source {name!r} has {twice[1]} rows with {key} = {twice[0]}, one is right: give a key that names each "
+            "row (params.yaml: ingest.sources), or remove the row that came twice"
+        )
+
+
+def _binary(warehouse: Warehouse, labels: str, source: str, column: str) -> str:
+    """SQL of the label as 0, 1 or missing."""
+    text = f"lower({quote(column)}::varchar)"
+    value = f"coalesce(try_cast({text} as double), case {text} when 'true' then 1 when 'false' then 0 end)"
+    odd = warehouse.connection.execute(
+        f"select distinct {text} from {labels} where {text} is not null and coalesce({value} not in (0, 1), true) "
+        f"order by 1 limit 3"
+    ).fetchall()
+    if odd:
+        raise UserError(
+            f"label {source}.{column} holds {', '.join(repr(row[0]) for row in odd)}; a binary task needs 0 and 1: cut "
+            "an event source with a column that says so, such as `late: (delay >= 15)::integer` (params.yaml: "
+            "ingest.sources)"
+        )
+    return f"{value}::bigint"
+
+
+def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -> None:
+    """Every window has rows of both labels, or the run cannot go on: say from which as_of it could."""
+    counted = warehouse.connection.execute(f"select _window, count(*), sum(_label) from {CHOSEN} group by 1").fetchall()
+    found = {window: (rows, positive) for window, rows, positive in counted}
+    first = warehouse.one(f"select min(event_time) from {spine}")[0]
+    as_of = warehouse.as_of.astimezone(params.project.zone)
+    if first is None:
+        raise UserError(f"no row of source {name!r} is known by as_of {as_of:%Y-%m-%d}; give a later --as-of")
+    earliest = earliest_as_of(first.replace(tzinfo=UTC), params)
+    for window in windows(warehouse.as_of, params):
+        span = f"{window.name} window, which ends {window.end.astimezone(params.project.zone):%Y-%m-%d %H:%M}"
+        rows, positive = found.get(window.name, (0, 0))
+        if not rows and earliest > as_of:
+            raise UserError(
+                f"as_of {as_of:%Y-%m-%dT%H:%M} leaves no rows with a label for the {span}; the earliest --as-of that "
+                f"could leave some is {earliest:%Y-%m-%dT%H:%M}"
+            )
+        if not rows:
+            raise UserError(
+                f"no row with a label lies in the {span}: check that label {params.featurize.label.column!r} has "
+                "values there, or set other lengths (params.yaml: featurize.windows)"
+            )
+        if positive in (0, rows):
+            raise UserError(
+                f"label {params.featurize.label.column!r} is {int(bool(positive))} in all {rows} rows of the {span}: "
+                "there is nothing to tell apart; check the label's column, or take longer windows (params.yaml: "
+                "featurize.windows)"
+            )
+
+
+def _require_foresight(warehouse: Warehouse, definitions: Definitions, label_source: str) -> None:
+    """A row is known by its prediction, and its label is not, wherever features are made of the source of labels."""
+    spine = definitions.feature_set.spine
+    late, known = warehouse.one(
+        f"select count(*) filter (available_at > predicted), count(*) filter (_known_at <= predicted) "
+        f"from (select *, ({spine.prediction_time}) as predicted from {CHOSEN})"
+    )
+    if late:
+        raise UserError(
+            f"{late} rows of {spine.source!r} are known only after their prediction_time ({spine.prediction_time}): "
+            "they cannot be predicted from; declare two event sources, of what is known before and after (params.yaml: "
+            "events)"
+        )
+    if known and any(view.source == label_source for view in definitions.feature_set.views):
+        raise UserError(
+            f"{known} labels of {label_source!r} are known at their prediction_time, and views read that source: rows "
+            "would be predicted from their own labels; state its true available_at (params.yaml: ingest.sources)"
+        )
