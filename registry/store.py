@@ -72,7 +72,6 @@ def client(store: Store) -> Any:
 
     if store.exists:
         return _client(store.uri)
-    store.home.mkdir(parents=True, exist_ok=True)
     with registry_lock(store):  # two first runs would both create the tables
         return _client(store.uri)
 

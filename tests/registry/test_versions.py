@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,32 @@ def test_direct_reading_gives_way_to_the_client_where_the_tables_are_not_those_i
     assert versions.version(store, "way", "1") == made
     assert versions.registered(store, "way") == versions.Registered()
     assert versions.tagged(store, "way", "a", "b") == [made]
+
+
+INTERRUPT = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("pragma cache_size = 2")  # so that changed pages reach the file before the commit that never comes
+connection.execute("begin")
+connection.execute("update registered_model_aliases set alias = 'usurper'")
+connection.executemany(
+    "insert into model_version_tags (workspace, name, version, key, value) values ('default', 'torn', 1, ?, ?)",
+    [(str(number), "x" * 2000) for number in range(500)],
+)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_transaction_that_a_kill_cut_off_is_not_read_as_if_it_had_happened(
+    store: Store, run_id: str, tmp_path: Path
+) -> None:
+    versions.create(store, "torn", run_id=run_id, folder=tmp_path, tags={})
+    versions.set_alias(store, "torn", "champion", "1")
+    assert store.database is not None
+    subprocess.run([sys.executable, "-c", INTERRUPT, str(store.database)], check=False)
+    assert store.database.with_name("mlflow.db-journal").stat().st_size > 0
+    assert versions.registered(store, "torn").aliases == {"champion": "1"}
+    assert versions.version(store, "torn", "1") == versions.version_by_client(store, "torn", "1")
 
 
 def test_nothing_is_there_before_anything_was_stored(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The first process dies by SIGKILL right before or right after one of its writes;
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -35,16 +36,11 @@ CLIENT_WRITES = (
 )
 CRITICAL = [
     ("create_run", 1, "after"),
-    ("log_batch", 1, "after"),
     ("log_artifacts", 1, "after"),
-    ("create_model_version", 1, "before"),
     ("create_model_version", 1, "after"),
-    ("set_registered_model_alias", 1, "after"),  # challenger
-    ("begin", 1, "before"),
     ("begin", 1, "after"),
     ("set_registered_model_alias", 2, "after"),  # previous
-    ("set_registered_model_alias", 3, "before"),  # champion
-    ("set_registered_model_alias", 3, "after"),
+    ("set_registered_model_alias", 3, "after"),  # champion
     ("finish", 1, "after"),
     ("write_json", 1, "before"),
 ]
@@ -99,8 +95,8 @@ def project(judged: Path, new_project: Callable[[str], Any]) -> Any:
     made = new_project("toy")
     spare = judged.with_name("spare")
     if not spare.exists():
-        import sklearn.linear_model  # once here, so that no child has to  # noqa: F401
-
+        for module in ("mlflow.pyfunc", "skops.io", "sklearn.linear_model"):
+            importlib.import_module(module)  # once here, so that no child has to
         made.folder.rename(judged)
         assert in_child(lambda: two_candidates(type(made)(judged))) == 0
         shutil.copytree(judged, spare)

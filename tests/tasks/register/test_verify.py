@@ -1,0 +1,65 @@
+"""The last check before a model takes charge, in the fresh process in which it really runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import comparand, register, verify
+from tasks.artifacts import sha256
+from tasks.errors import RefitError
+
+
+@pytest.fixture
+def stored(project: Any) -> Path:
+    """A model as the registry stores it."""
+    project.judged()
+    register.run(project.without_leave())
+    return comparand.fetch_model(project.context, "1").parents[1]
+
+
+def check(stored: Path, project: Any, **changed: Any) -> float:
+    given = {"manifest": sha256(stored / "manifest.json"), "tolerance": 1e-9, "trusted_types": ()}
+    return verify.in_fresh_process(stored, project=project.folder, **{**given, **changed})
+
+
+def test_the_stored_model_reproduces_what_the_gate_saw_and_takes_charge(stored: Path, project: Any) -> None:
+    register.run(project.context)
+    assert project.aliases["champion"] == "1"
+    assert check(stored, project) <= 1e-9
+
+
+def test_a_failure_is_its_own_last_line(stored: Path, project: Any) -> None:
+    with pytest.raises(
+        RefitError, match=r"^\S*manifest\.json differs from the registry's record: recorded 000000000000"
+    ):
+        check(stored, project, manifest="0" * 64)
+    (stored / "data/candidate/model.json").write_text("{}")
+    with pytest.raises(RefitError, match=r"data/candidate/model\.json is missing or differs from its manifest"):
+        check(stored, project)
+
+
+def test_a_folder_called_tasks_in_the_project_does_not_shadow_ours(
+    stored: Path, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.folder / "tasks").mkdir()
+    (project.folder / "tasks/__init__.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(project.folder)
+    assert check(stored, project) <= 1e-9
+
+
+def test_the_command_says_what_is_wrong_in_one_line_with_status_1(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.verify", str(tmp_path), "--manifest", "0"],
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "manifest.json is missing" in done.stderr
