@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Plan:
         """Digest of everything that the result depends on."""
         return artifacts.digest(
             {
-                "code": CODE_VERSION,
+                "code": [CODE_VERSION, metadata.version("great-expectations")],
                 "batch": [self.entry["sha256"], self.entry["uncast_sha256"]],
                 "checks": [[check.name, check.arguments, check.where] for check in self.checks],
                 "columns": self.source.columns,

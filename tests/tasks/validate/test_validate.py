@@ -202,6 +202,13 @@ def test_a_missing_key_or_required_value_is_quarantined(shop, sales):
     assert {one.reason for one in shop.refused("2024-01")} == {"expect_column_values_to_not_be_null"}
 
 
+def test_rows_without_a_key_are_refused_for_that_and_not_as_repeats_of_each_other(shop, sales):
+    rows = sales(100, at={3: {"id": None}})
+    shop.add("2024-01", [*rows, {**rows[3], "_row": 300}])
+    assert shop.run()["batches"][0]["excluded"] == [5, 300]
+    assert {one.check for one in shop.refused("2024-01")} == {"expect_column_values_to_not_be_null"}
+
+
 def test_times_outside_the_period_are_quarantined_and_many_fail_the_batch(shop, sales):
     rows = sales(100)
     rows[3]["sold_at"] = rows[3]["sold_at"].replace(year=2031)
