@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ _CASTS: dict[ColumnType, str] = {
 }
 _RESERVED = re.compile(r"_row|_event_time|_file|_line|_fault|_faults|_found|_text|_raw|_period|_start|_t\d+")
 FUTURE = "lies in the future"
+_BEGINNING = "timestamp '0001-01-02'"  # Python knows no earlier time, and calendars need a day to spare
+_LINE_FAULT = "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end"
 _FAULTS = 'struct("column" varchar, "value" varchar, reason varchar)[]'
 
 
@@ -112,59 +115,44 @@ class Caster:
             )
 
     def _statement(self, now: datetime) -> str:
-        source = self.source
-        names = list(source.columns)
-        nulls = ", ".join(literal(text) for text in source.nulls)
-        texts, casts, faults, raws = [], [], [], []
-        for index, (name, kind) in enumerate(source.columns.items()):
-            text = f"{quoted(name)}::varchar"
-            texts.append(
-                f"case when {text} not in ({nulls}) then {text} end as _t{index}" if nulls else f"{text} as _t{index}"
-            )
-            casts.append(f"{_CASTS[kind].format(f'_t{index}')} as {quoted(name)}")
-            if kind != "text":
-                faults.append(
-                    self._fault(f"_t{index} is not null and {quoted(name)} is null", name, f"_t{index}", kind)
-                )
-            if name in source.required:
-                faults.append(self._fault(f"_fault is null and _t{index} is null", name, "null", None))
-            raws.append(f"{literal(name)}: _t{index}")
-        faults.insert(0, "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end")
-        event_time = known_time = "null"
-        if source.event_time is not None:
+        """The INSERT that casts `arrived`: from texts (`_t0`, `_t1`, ...) to typed columns, event time, and faults."""
+        numbers = range(len(self.source.columns))
+        texts = ", ".join(self._text(name, number) for number, name in enumerate(self.source.columns))
+        casts = ", ".join(
+            f"{_CASTS[kind].format(f'_t{number}')} as {quoted(name)}"
+            for number, (name, kind) in enumerate(self.source.columns.items())
+        )
+        event_time, known_time, time_faults = "null", "null", []
+        if self.source.event_time is not None:
             event_time = f"try(({self._event_time})::timestamp)"
-            faults.append(
-                "case when _fault is null and _event_time is null then "
-                "{'column': 'event_time', 'value': null, 'reason': 'has no event time'} end"
-            )
-            stamp = literal(now.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" "))
-            known_time = (
-                f"case when _event_time between timestamp '0001-01-02' and timestamp {stamp} then _event_time end"
-            )
-            faults.append(
-                f"case when _event_time > timestamp {stamp} then {{'column': 'event_time', "
-                f"'value': _event_time::varchar, 'reason': {literal(FUTURE)}}} end"
-            )
-            faults.append(
-                "case when _event_time < timestamp '0001-01-02' then {'column': 'event_time', "
-                "'value': _event_time::varchar, 'reason': 'lies before the year 1'} end"
-            )
-        columns = ", ".join(quoted(name) for name in names)
+            clock = f"timestamp {literal(now.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' '))}"
+            known_time = f"case when _event_time between {_BEGINNING} and {clock} then _event_time end"
+            time_faults = _time_faults(clock)
+        names = ", ".join(quoted(name) for name in self.source.columns)
+        raw = ", ".join(f"{literal(name)}: _t{number}" for number, name in enumerate(self.source.columns))
+        faults = ", ".join([_LINE_FAULT, *self._column_faults(), *time_faults])
         return (
-            f"insert into cast_rows select $file, _line, {columns}, {known_time}, "
+            f"insert into cast_rows select $file, _line, {names}, {known_time}, "
             f"case when len(_found) > 0 then _found end, "
-            f"case when len(_found) > 0 and _fault is null then to_json({{{', '.join(raws)}}})::varchar end "
-            f"from (select *, list_filter([{', '.join(faults)}], lambda f: f is not null)::{_FAULTS} as _found "
+            f"case when len(_found) > 0 and _fault is null then to_json({{{raw}}})::varchar end "
+            f"from (select *, list_filter([{faults}], lambda f: f is not null)::{_FAULTS} as _found "
             f"from (select *, {event_time} as _event_time "
-            f"from (select _line, _fault, _text, {', '.join(f'_t{i}' for i in range(len(names)))}, {', '.join(casts)} "
-            f"from (select _line, _fault, _text, {', '.join(texts)} from arrived))))"
+            f"from (select _line, _fault, _text, {', '.join(f'_t{number}' for number in numbers)}, {casts} "
+            f"from (select _line, _fault, _text, {texts} from arrived))))"
         )
 
-    @staticmethod
-    def _fault(condition: str, column: str, value: str, kind: str | None) -> str:
-        reason = f"is no {kind}" if kind else "is required and missing"
-        fault = f"{{'column': {literal(column)}, 'value': {value}, 'reason': {literal(reason)}}}"
-        return f"case when {condition} then {fault} end"
+    def _text(self, name: str, number: int) -> str:
+        text = f"{quoted(name)}::varchar"
+        nulls = ", ".join(literal(null) for null in self.source.nulls)
+        return f"{f'case when {text} not in ({nulls}) then {text} end' if nulls else text} as _t{number}"
+
+    def _column_faults(self) -> Iterator[str]:
+        for number, (name, kind) in enumerate(self.source.columns.items()):
+            text = f"_t{number}"
+            if kind != "text":
+                yield _fault(f"{text} is not null and {quoted(name)} is null", name, text, f"is no {kind}")
+            if name in self.source.required:
+                yield _fault(f"_fault is null and {text} is null", name, "null", "is required and missing")
 
     def add(self, file: int, batch: pa.RecordBatch) -> int:
         """Cast the rows of a batch out of file number `file`; returns how many there are."""
@@ -182,3 +170,17 @@ class Caster:
             f"where _faults is not null) where f.reason = {literal(FUTURE)}"
         ).fetchone()
         return found.replace(tzinfo=UTC) if isinstance(found, datetime) else None
+
+
+def _fault(condition: str, column: str, value: str, reason: str) -> str:
+    fault = f"{{'column': {literal(column)}, 'value': {value}, 'reason': {literal(reason)}}}"
+    return f"case when {condition} then {fault} end"
+
+
+def _time_faults(clock: str) -> list[str]:
+    column, value = "event_time", "_event_time::varchar"
+    return [
+        _fault("_fault is null and _event_time is null", column, "null", "has no event time"),
+        _fault(f"_event_time > {clock}", column, value, FUTURE),
+        _fault(f"_event_time < {_BEGINNING}", column, value, "lies before the year 1"),
+    ]

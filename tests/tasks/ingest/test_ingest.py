@@ -272,10 +272,11 @@ def test_nothing_is_lost_whatever_the_rows_look_like(project: Any) -> None:
     lines = [
         "1,2013-01-02,a,1", "x,2013-01-03,a,1", "3,2013-02-30,a,1", "4,,a,1", "5,2013-01-05", ",2013-01-06,a,1",
         "7,2013-01-07,a,inf", "8.5,2013-01-08,a,1", "9,2313-01-09,a,1", '"10",2013-01-10,"a\nb",1', "11,2013-02-01,a,1",
+        "12,0001-01-01,a,1",
     ]  # fmt: skip
     project.put("a.csv", "id,at,kind,cost\n" + "\n".join(lines) + "\n")
     snapshot = project.ingest()
-    assert [(b["name"], b["rows"], b["read"], b["uncast"]) for b in snapshot["batches"]] == [("2013-01", 3, 11, 8)]
+    assert [(b["name"], b["rows"], b["read"], b["uncast"]) for b in snapshot["batches"]] == [("2013-01", 3, 12, 9)]
     assert project.uncast("2013-01") == [
         (3, "raw/a.csv", "id", "x", "is no integer"),
         (4, "raw/a.csv", "at", "2013-02-30", "is no timestamp"),
@@ -286,6 +287,7 @@ def test_nothing_is_lost_whatever_the_rows_look_like(project: Any) -> None:
         (8, "raw/a.csv", "cost", "inf", "is no number"),
         (9, "raw/a.csv", "id", "8.5", "is no integer"),
         (10, "raw/a.csv", "event_time", "2313-01-09 00:00:00", "lies in the future"),
+        (14, "raw/a.csv", "event_time", "0001-01-01 00:00:00", "lies before the year 1"),
     ]
     assert [row["_row"] for row in project.batch("2013-01")] == [2, 11, 13]
     lines = pq.read_table(project.path / "data/batches/trips/2013-01.uncast.parquet").to_pylist()
