@@ -241,7 +241,8 @@ def _daily(evaluation: Report) -> Any:
             axes.plot(range(len(days)), values, color=COLOURS[name], label=name, marker="o", ms=3.2, lw=1.5)
     step = max(1, len(days) // 10)
     axes.set_xticks(range(0, len(days), step), [day["day"][5:] for day in days[::step]])
-    axes.legend(loc="best", ncols=4)
+    if axes.lines:
+        axes.legend(loc="best", ncols=4)
     return figure
 
 

@@ -136,8 +136,8 @@ def assumptions(evaluation: Report) -> Iterator[str]:
         yield f"Rows of one {test['cluster']} may be alike; rows of two are taken as independent of each other."
     yield ("The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come.")
     yield (
-        f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; it is "
-        "not fitted again on that window before it takes charge."
+        f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; it "
+        "is not fitted again on that window before it takes charge."
     )
     yield "Importance tells what this model uses, not what causes the outcome."
     if looks := evaluation["decision"]["looks"]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, comparand, tracking
+from tasks import artifacts, comparand, evaluate, plots, tracking
 from tasks.context import Context
 from tasks.definitions import Definitions
 from tasks.learners import Learner, Spec, make
@@ -220,9 +220,15 @@ def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProje
 
 
 @pytest.fixture
-def evaluated(small_project: SmallProject) -> Callable[..., dict[str, Any]]:
+def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """The same without the PNGs, which take most of the stage's time."""
+    monkeypatch.setattr(plots, "FIGURE", {})
+    return drawn
+
+
+@pytest.fixture
+def drawn(small_project: SmallProject) -> Callable[..., dict[str, Any]]:
     """Run the stage, with params changed, and give back `evaluation.json`."""
-    from tasks import evaluate
 
     def run(**changes: Any) -> dict[str, Any]:
         evaluate.run(small_project.with_params(**changes))

@@ -1,0 +1,232 @@
+"""The gate promotes only what is shown, refuses everything else in words, and errs as seldom as it says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.comparison import Clusters, Estimate, Metric, Sample, gain
+from registry.promotion import Decision, Evidence, Opponent, Policy, decide
+
+START = datetime(2013, 12, 1, 5, tzinfo=UTC)
+LATER = datetime(2013, 12, 2, tzinfo=UTC)
+POLICY = Policy(min_rows=2000, min_gain_over_baseline=0.05)
+
+
+def champion(value: float = 0.0, error: float = 0.001, **changes: Any) -> Opponent:
+    return replace(Opponent("3", "old", START, Estimate(value, error, 30.0)), **changes)
+
+
+def evidence(**changes: Any) -> Evidence:
+    """A candidate equal to the champion, measured precisely, with nothing to object to."""
+    sound = Evidence(
+        candidate="new",
+        seen_until=START,
+        test_start=START,
+        rows=27_000,
+        positive=5_000,
+        clusters=30.0,
+        metrics={"roc_auc": 0.72, "log_loss": 0.43, "accuracy": 0.8},
+        over_baseline=Estimate(0.22, 0.01, 30.0),
+        champion=champion(),
+    )
+    return replace(sound, **changes)
+
+
+def refused(decision: Decision, *words: str) -> None:
+    assert not decision.promote
+    assert any(all(word in reason for word in words) for reason in decision.reasons), decision.reasons
+
+
+def test_an_equal_model_passes_non_inferiority_and_fails_superiority() -> None:
+    assert decide(evidence(), POLICY).promote
+    refused(decide(evidence(), replace(POLICY, mode="superiority")), "against the champion (version 3)", "is needed")
+
+
+def test_a_better_model_passes_both_modes_and_says_by_how_much() -> None:
+    better = evidence(champion=champion(0.02))
+    for mode in ("non_inferiority", "superiority"):
+        decision = decide(better, replace(POLICY, mode=mode))
+        assert decision.promote
+        assert decision.reasons[0].startswith(
+            "+0.0200 ROC AUC against the champion (version 3), at least +0.0183 with 95%"
+        )
+
+
+def test_a_loss_that_is_small_but_not_shown_to_be_small_enough_is_refused() -> None:
+    assert decide(evidence(champion=champion(-0.002, 0.001)), POLICY).promote
+    refused(decide(evidence(champion=champion(-0.002, 0.004)), POLICY), "more than -0.0050 is needed")
+
+
+def test_a_lower_bound_on_the_margin_itself_is_not_above_it() -> None:
+    exactly = evidence(champion=champion(-0.005, 0.0))
+    refused(decide(exactly, POLICY), "more than -0.0050 is needed")
+    refused(decide(evidence(champion=champion(0.0, 0.0)), replace(POLICY, mode="superiority")), "more than +0.0000")
+
+
+def test_a_demanded_gain_must_be_exceeded_by_the_lower_bound_not_by_the_estimate() -> None:
+    policy = replace(POLICY, mode="superiority", min_gain=0.01)
+    refused(decide(evidence(champion=champion(0.011, 0.001)), policy), "more than +0.0100 is needed")
+    assert decide(evidence(champion=champion(0.013, 0.001)), policy).promote
+
+
+def test_the_first_model_is_never_promoted_unopposed() -> None:
+    first = evidence(champion=None)
+    decision = decide(first, POLICY)
+    assert decision.promote
+    assert decision.difference is not None
+    assert decision.difference.against == "baseline"
+    assert "nobody is in charge yet" in decision.notes[0]
+    refused(decide(replace(first, over_baseline=Estimate(0.055, 0.01, 30.0)), POLICY), "against the baseline")
+    refused(decide(replace(first, over_baseline=None), POLICY), "baseline", "could not be measured")
+
+
+def test_whoever_beats_the_champion_but_not_the_baseline_is_refused() -> None:
+    refused(decide(evidence(champion=champion(0.02), over_baseline=Estimate(0.0, 0.01, 30.0)), POLICY), "baseline")
+
+
+@pytest.mark.parametrize("gain", [Estimate(math.nan, 0.01, 30), Estimate(0.1, math.nan, 30), Estimate(0.1, 0.01, 1.0)])
+def test_a_gain_that_is_not_finite_is_refused(gain: Estimate) -> None:
+    refused(decide(evidence(champion=champion(gain=gain)), POLICY), "champion", "could not be measured")
+    refused(decide(evidence(over_baseline=gain), POLICY), "baseline", "could not be measured")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_candidate_without_a_finite_metric_is_never_promoted(value: float) -> None:
+    refused(decide(evidence(metrics={"roc_auc": value}), POLICY), "ROC AUC", "not a number")
+    refused(decide(evidence(metrics={}), POLICY), "ROC AUC", "not a number")
+
+
+def test_too_few_rows_are_refused() -> None:
+    refused(decide(evidence(rows=1_999, positive=400), POLICY), "1,999 test rows", "2,000")
+
+
+@pytest.mark.parametrize("positive", [0, 27_000])
+def test_one_class_only_is_refused(positive: int) -> None:
+    refused(decide(evidence(positive=positive), POLICY), "both are needed")
+
+
+def test_too_few_clusters_are_refused_and_what_would_help_is_said() -> None:
+    refused(decide(evidence(clusters=19.5), POLICY), "19.5 clusters by day", "needs 20", "featurize.windows.test")
+
+
+def test_rows_taken_as_independent_are_said_so() -> None:
+    decision = decide(evidence(clusters=27_000.0), replace(POLICY, cluster="row"))
+    assert decision.promote
+    assert any("taken as independent" in note for note in decision.notes)
+
+
+@pytest.mark.parametrize("seen", [LATER, None])
+def test_a_holdout_seen_by_either_model_is_refused(seen: datetime | None) -> None:
+    word = "not recorded" if seen is None else "already seen"
+    refused(decide(evidence(seen_until=seen), POLICY), "candidate", word)
+    refused(decide(evidence(champion=champion(seen_until=seen)), POLICY), "champion (version 3)", word)
+
+
+def test_the_champion_itself_is_not_promoted_again() -> None:
+    refused(decide(evidence(candidate="old"), POLICY), "identical", "version 3")
+
+
+def test_a_chain_of_small_losses_is_stopped_by_the_anchor() -> None:
+    anchor = Opponent("1", "older", START, Estimate(-0.006, 0.001, 30.0))
+    refused(decide(evidence(anchor=anchor), POLICY), "against the anchor (version 1)")
+    assert decide(evidence(anchor=replace(anchor, gain=Estimate(-0.002, 0.001, 30.0))), POLICY).promote
+    refused(
+        decide(evidence(anchor=replace(anchor, gain=Estimate(0.0, 0.001, 30.0), seen_until=LATER)), POLICY), "anchor"
+    )
+
+
+def test_superiority_asks_for_no_anchor() -> None:
+    anchor = Opponent("1", "older", None, Estimate(-0.1, 0.001, 30.0))
+    assert decide(evidence(champion=champion(0.02), anchor=anchor), replace(POLICY, mode="superiority")).promote
+
+
+def test_floors_and_ceilings_are_kept_and_what_was_not_measured_fails_them() -> None:
+    assert decide(evidence(), replace(POLICY, floors={"roc_auc": 0.72}, ceilings={"log_loss": 0.43})).promote
+    refused(decide(evidence(), replace(POLICY, floors={"roc_auc": 0.75})), "ROC AUC 0.7200", "at least 0.7500")
+    refused(decide(evidence(), replace(POLICY, ceilings={"log_loss": 0.4})), "log loss 0.4300", "at most 0.4000")
+    refused(decide(evidence(), replace(POLICY, ceilings={"latency_ms": 5.0})), "latency in ms not a number")
+    refused(decide(evidence(metrics={"roc_auc": 0.72, "f1": math.nan}), replace(POLICY, floors={"f1": 0.1})), "F1")
+
+
+def test_every_failed_check_is_a_reason_not_only_the_first() -> None:
+    decision = decide(evidence(rows=10, positive=0, clusters=1.0, seen_until=None), POLICY)
+    assert len(decision.reasons) == 4
+
+
+def test_looks_at_the_same_window_are_counted_and_shown() -> None:
+    (note,) = decide(evidence(looks=3), POLICY).notes
+    assert "3 times" in note
+    assert "20%" in note
+    assert not decide(evidence(), POLICY).notes
+
+
+def test_the_decision_is_a_pure_function_of_the_evidence() -> None:
+    assert decide(evidence(), POLICY) == decide(evidence(), POLICY)
+
+
+DAYS, ROWS, RUNS = 28, 50, 1500
+ALPHA = 0.05
+ALLOWED = ALPHA + 0.01 + 2 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)  # one point, and what so few runs cannot tell
+OPEN = Policy(alpha=ALPHA, min_rows=100, min_gain_over_baseline=0.0)
+
+
+def pair(random: np.random.Generator, days: int, noise: float) -> tuple[Sample, np.ndarray, np.ndarray]:
+    """Two models of one truth, on rows whose days share luck, and are misjudged together by each model in its own way.
+
+    The second has noise 0.8; with the same noise the first is exchangeable with it: neither is better, though on any
+    one month one of them seems to be.
+    """
+    shape = (days, ROWS)
+    truth = random.normal(size=shape) + random.normal(0, 0.6, (days, 1))
+    labels = (random.random(shape) < 1 / (1 + np.exp(1.2 - 1.3 * truth))).astype(np.int64)
+    sample = Sample(labels.ravel(), Clusters.of(np.repeat(np.arange(days), ROWS)))
+    scores = []
+    for spread in (noise, 0.8):
+        judged = truth + random.normal(0, spread, shape) + random.normal(0, 0.6 * spread, (days, 1))
+        scores.append(1 / (1 + np.exp(-judged.ravel())))
+    return sample, scores[0], scores[1]
+
+
+def promoted(policy: Policy, noise: float) -> float:
+    """The share of simulated candidates that the gate puts in charge."""
+    random, count = np.random.default_rng(20131201), 0
+    for _ in range(RUNS):
+        sample, ours, theirs = pair(random, DAYS, noise)
+        shown = evidence(
+            metrics={policy.metric: 0.7},
+            rows=len(sample.labels),
+            positive=int(sample.labels.sum()),
+            clusters=sample.clusters.effective,
+            champion=champion(gain=gain(policy.metric, sample, ours, theirs)),
+        )
+        count += decide(shown, policy).promote
+    return count / RUNS
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "log_loss", "brier"])
+def test_superiority_promotes_an_equal_model_no_more_often_than_it_says(metric: Metric) -> None:
+    assert 0.02 < promoted(replace(OPEN, mode="superiority", metric=metric), noise=0.8) < ALLOWED
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "brier"])
+def test_non_inferiority_promotes_a_model_worse_by_the_margin_no_more_often_than_it_says(metric: Metric) -> None:
+    sample, ours, theirs = pair(np.random.default_rng(1), 8_000, noise=1.1)
+    loss = -gain(metric, sample, ours, theirs).value  # the true loss, near enough
+    assert loss > 0.005
+    assert 0.02 < promoted(replace(OPEN, metric=metric, max_loss=loss), noise=1.1) < ALLOWED
+
+
+def test_days_taken_for_independent_rows_would_err_far_more_often() -> None:
+    """The reason for clusters: the same pairs, judged as if every row stood alone."""
+    random, count = np.random.default_rng(5), 0
+    for _ in range(300):
+        sample, ours, theirs = pair(random, DAYS, noise=0.8)
+        alone = Sample(sample.labels, Clusters.rows(len(sample.labels)))
+        count += gain("brier", alone, ours, theirs).lower(ALPHA) > 0
+    assert count / 300 > 0.1
