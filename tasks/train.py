@@ -17,6 +17,7 @@ from tasks.artifacts import (
     PROFILE,
     TABLE,
     TRAINING,
+    FileRef,
     atomic_folder,
     digest,
     read_json,
@@ -87,7 +88,7 @@ def run(context: Context) -> None:
     trials = [_trial(spec, train, validation, params, context.progress) for spec in specs]
     best = choose(trials, params.train.metric)
     learner, rows = _refit(best, train, validation, context.progress)
-    inputs = _inputs(context)
+    inputs = _inputs(context, features)
     context.path(TRAINING).unlink(missing_ok=True)  # never beside a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as folder:
         learner.save(folder)
@@ -167,12 +168,10 @@ def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    path = context.path(TABLE)
+    path = FileRef(TABLE.as_posix(), **features["table"]).resolve(context.project)
     wanted = ["event_time", features["key"], "window", "label", *features["features"]]
     try:
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
-    except FileNotFoundError:
-        raise RefitError(f"{path} does not exist yet; `refit stage featurize` makes it") from None
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
     table = table.sort_by([("event_time", "ascending"), (features["key"], "ascending")])
@@ -272,12 +271,12 @@ def _predict(learner: Learner, window: Window) -> Floats:
     return predicted
 
 
-def _inputs(context: Context) -> str:
+def _inputs(context: Context, features: dict[str, Any]) -> str:
     """The candidate's name: a digest of everything that decided it."""
     return digest(
         {
             "features": sha256(context.path(FEATURE_SET)),
-            "table": sha256(context.path(TABLE)),
+            "table": features["table"]["sha256"],
             "train": context.params.train.model_dump(mode="json"),
             "trusted_types": context.params.registry.trusted_types,
         }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["CurvePoint", "Declaration", "FitReport", "Learner", "Spec", "load", "make"]
 
 DESCRIPTION = "model.json"
+FORMAT = 1  # of model.json; raised when older code could misread it
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -143,6 +144,8 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
     description = read_json(folder / DESCRIPTION)
     try:
         kind = str(description["kind"])
+        if description["format"] != FORMAT:
+            raise RefitError(f"{folder} has format {description['format']}, this code reads {FORMAT}; train again")
         return _family(kind).load(folder, description, trusted_types)
     except (KeyError, TypeError) as error:
         raise RefitError(f"{folder / DESCRIPTION} is no description of a learner ({error!r}); train again") from None
@@ -168,7 +171,7 @@ def describe(learner: Learner, **more: Any) -> dict[str, Any]:
     spec = dataclasses.asdict(learner.spec)
     del spec["trusted_types"]
     spec["categorical"] = [name for name in learner.spec.features if name in learner.spec.categorical]
-    return {"format": 1, **spec, "threshold": learner.threshold, **more}
+    return {"format": FORMAT, **spec, "threshold": learner.threshold, **more}
 
 
 def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = ()) -> Spec:

@@ -45,6 +45,8 @@ def _tokens(value: Any, within: list[int]) -> Iterator[bytes]:
         yield f"dtype:{value.descr}".encode()
     elif isinstance(value, np.ndarray | np.generic):
         yield from _array(np.asarray(value), within)
+    elif type(value).__module__.startswith("scipy.sparse"):
+        yield from _tokens(_sparse(value), within)
     elif isinstance(value, np.random.RandomState | np.random.Generator):
         yield b"random state"  # what fitting left of it decides no prediction
     elif id(value) in within:
@@ -66,6 +68,13 @@ def _array(array: np.ndarray[Any, Any], within: list[int]) -> Iterator[bytes]:
             yield from _tokens(item, within)
     else:
         yield np.ascontiguousarray(array).tobytes()
+
+
+def _sparse(matrix: Any) -> tuple[Any, ...]:
+    """What a sparse matrix holds, without the caches that it keeps beside."""
+    rows = matrix.tocsr(copy=True)
+    rows.sum_duplicates()
+    return rows.shape, rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data
 
 
 def _container(value: Any, within: list[int]) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from tasks.errors import RefitError
 TRUSTED_TYPES = (
     "functools.partial",
     "numpy.dtype",
+    "scipy.sparse._csr.csr_matrix",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",

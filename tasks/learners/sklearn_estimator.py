@@ -100,6 +100,7 @@ class SklearnEstimator:
         if "categorical_features" in estimator.get_params():
             estimator.set_params(categorical_features=self._encoding.is_categorical)
         if tags.allow_nan:
+            matrix[:, np.isnan(matrix).all(axis=0)] = 0.0  # boosting cannot bin a column without any value
             return matrix, None
         encoder = _dense_encoder(self._encoding, sparse=tags.sparse)
         return encoder.fit_transform(matrix), encoder
