@@ -70,19 +70,27 @@ def quarantined(project: Path, *, source: str | None, batch: str | None) -> list
 
 def print_in_charge(found: dict[str, Any]) -> None:
     """`refit show` for people."""
-    console = Console()
+    metrics = {name: value for name, value in found["metrics"].items() if isinstance(value, float)}
+    score = " · ".join(
+        f"{name} {value:.4f}" for name, value in metrics.items() if not name.endswith(("_lower", "_upper"))
+    )
+    told = {
+        "in charge": f"{found['model']} version {found['version']} ({found['learner']})",
+        "since": f"{found['since']}, by {found['trigger']} ({found['action']})",
+        "why": found["why"],
+        "test metrics": score,
+        "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}",
+        "code": f"git commit {found['git_commit'] or 'none: not a git repository'}",
+        "previous": found["previous"] or "none",
+        "anchor": f"version {found['anchor']}",
+        "MLflow run": found["run_id"],
+    }
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for key, value in found.items():
-        if isinstance(value, dict):
-            value = " · ".join(
-                f"{name} {_shown(inner)}" for name, inner in value.items() if not isinstance(inner, dict)
-            )
-        elif isinstance(value, list | tuple):
-            value = "; ".join(map(str, value))
-        table.add_row(key.replace("_", " "), _shown(value))
-    console.print(table)
+    for what, value in told.items():
+        table.add_row(what, str(value))
+    Console().print(table, highlight=False)
 
 
 def print_quarantined(rows: list[dict[str, Any]]) -> None:
@@ -203,7 +211,3 @@ def _project(project: Path) -> Iterator[Finding]:
         yield Finding("ok", f"in charge: {found['model']} version {found['version']}")
     except RefitError as error:
         yield Finding("warning", str(error))
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
