@@ -25,6 +25,7 @@ from tasks.params import override, parse
 DAYS = {"train": 40, "validation": 20, "test": 30}
 ROWS_A_DAY = 60
 FIRST = datetime(2024, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
+NOBODY = {"model": "demo", "version": None, "model_digest": None, "seen_until": None, "anchor": None, "looks": 0}
 NUMERIC, CATEGORICAL = ("strength", "echo", "noise", "hour"), ("colour",)
 
 PARAMS: dict[str, Any] = {
@@ -174,22 +175,22 @@ def small_table(days: dict[str, int], seed: int = 0) -> pa.Table:
     return table.sort_by([("event_time", "ascending"), ("id", "ascending")])
 
 
-@pytest.fixture
-def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
-    """The project, with a stand-in for the registry: `charge` says who is in charge, `registered/` holds the models."""
+@pytest.fixture(scope="session")
+def made_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's files, made once and copied for each test."""
+    folder = tmp_path_factory.mktemp("evaluate")
     table = small_table(DAYS)
     ends = np.cumsum(list(DAYS.values()))
     moments = [f"{FIRST + timedelta(days=int(day)):%Y-%m-%dT%H:%M:%SZ}" for day in (0, *ends)]
-    features = tmp_path / artifacts.FEATURES
-    features.mkdir(parents=True)
-    pq.write_table(table, tmp_path / artifacts.TABLE)
+    (folder / artifacts.FEATURES).mkdir(parents=True)
+    pq.write_table(table, folder / artifacts.TABLE)
     definitions = Definitions.load(FEATURES).dump()
     windows = {
         name: {"start": start, "end": end, "rows": DAYS[name] * ROWS_A_DAY, "positive": 0}
         for name, start, end in zip(DAYS, moments[:-1], moments[1:], strict=True)
     }
     artifacts.write_json(
-        tmp_path / artifacts.FEATURE_SET,
+        folder / artifacts.FEATURE_SET,
         {
             "key": "id",
             "definitions": definitions,
@@ -203,20 +204,20 @@ def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProje
             "as_of": moments[-1],
         },
     )
-    charge: dict[str, Any] = {
-        "model": "demo",
-        "version": None,
-        "model_digest": None,
-        "seen_until": None,
-        "anchor": None,
-    }
-    artifacts.write_json(tmp_path / artifacts.COMPARAND, charge)
+    artifacts.write_json(folder / artifacts.COMPARAND, NOBODY)
+    SmallProject(Context(project=folder, params=parse(PARAMS)), {}).train()
+    return folder
+
+
+@pytest.fixture
+def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
+    """The project, with a stand-in for the registry: `charge` says who is in charge, `registered/` holds the models."""
+    folder, charge = tmp_path / "project", dict(NOBODY)
+    shutil.copytree(made_project, folder)
     monkeypatch.setattr(comparand, "check", lambda context: charge)
-    monkeypatch.setattr(comparand, "fetch_model", lambda context, version: tmp_path / "registered" / version)
+    monkeypatch.setattr(comparand, "fetch_model", lambda context, version: folder / "registered" / version)
     monkeypatch.setattr(tracking, "log_evaluation", lambda context, **more: None)
-    project = SmallProject(Context(project=tmp_path, params=parse(PARAMS)), charge)
-    project.train()
-    return project
+    return SmallProject(Context(project=folder, params=parse(PARAMS)), charge)
 
 
 @pytest.fixture
@@ -227,8 +228,9 @@ def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def drawn(small_project: SmallProject) -> Callable[..., dict[str, Any]]:
+def drawn(small_project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the stage, with params changed, and give back `evaluation.json`."""
+    monkeypatch.setattr(evaluate, "LATENCY_CALLS", 5)
 
     def run(**changes: Any) -> dict[str, Any]:
         evaluate.run(small_project.with_params(**changes))
