@@ -77,7 +77,7 @@ def print_in_charge(found: dict[str, Any]) -> None:
     told = {
         "in charge": f"{found['model']} version {found['version']} ({found['learner']})",
         "since": f"{found['since']}, by {found['trigger']} ({found['action']})",
-        "why": found["why"],
+        "why": "; ".join(found["why"]),
         "test metrics": score,
         "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}",
         "code": f"git commit {found['git_commit'] or 'none: not a git repository'}",
