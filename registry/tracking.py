@@ -66,6 +66,15 @@ def ensure_run(
         return found
 
 
+def end_abandoned(store: Store, experiment: str) -> None:
+    """End the runs that a killed process of this machine had made and not yet ended: under the lock nobody is at it."""
+    mlflow = client(store)
+    with registry_lock(store):
+        mine = f"attributes.status = 'RUNNING' and tags.`refit.host` = '{socket.gethostname()}'"
+        for run in mlflow.search_runs([experiment], mine):
+            mlflow.set_terminated(run.info.run_id, "KILLED")
+
+
 def log(store: Store, run_id: str, part: str, content: Content) -> None:
     """Write a part of a run, unless just this content stands there already. Cut off, it can be written again."""
     mlflow = client(store)

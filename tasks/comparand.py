@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +97,21 @@ def fetch_model(context: Context, version: str) -> Path:
                 return kept / MODEL
             except RefitError:
                 shutil.rmtree(kept)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as scratch:
-            folder = versions.download(store, of, Path(scratch))
+        with downloaded(context, store, of) as folder:
             check_stored(folder, manifest)
             folder.rename(kept)
     return kept / MODEL
+
+
+@contextmanager
+def downloaded(context: Context, store: Store, of: Version) -> Iterator[Path]:
+    """A copy of a version's stored folder, fresh from the artifact store; what a killed run left behind goes too."""
+    home = context.path(STATE) / "models"
+    home.mkdir(parents=True, exist_ok=True)
+    for left in home.glob(".copy-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".copy-", dir=home) as scratch:
+        yield versions.download(store, of, Path(scratch))
 
 
 def required_tag(of: Version, key: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks.artifacts import sha256
 
+LARGEST_NEW_FILE = 1_000_000  # bytes; what is larger and not committed is data, not code
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,11 +23,12 @@ class Commit:
 
     hash: str | None
     patch: bytes | None
+    left_out: tuple[str, ...] = ()  # new files too large to be code
 
 
 def commit_hash(project: Path) -> str | None:
     """The commit that is checked out; None outside of git, or before the first commit."""
-    return _git(project, "rev-parse", "--verify", "-q", "HEAD").decode().strip() or None
+    return _line(project, "rev-parse", "--verify", "-q", "HEAD") or None
 
 
 def commit(project: Path) -> Commit:
@@ -34,19 +36,24 @@ def commit(project: Path) -> Commit:
     head = commit_hash(project)
     if head is None:
         return Commit(None, None)
+    top = Path(_line(project, "rev-parse", "--show-toplevel"))
+    names = [os.fsdecode(name) for name in _git(top, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")]
+    new = [name for name in names if name and (top / name).is_file()]
+    large = [name for name in new if (top / name).stat().st_size > LARGEST_NEW_FILE]
     with tempfile.TemporaryDirectory() as scratch:
-        objects = Path(os.fsdecode(_git(project, "rev-parse", "--git-path", "objects")).strip())
         environment = {
             "GIT_INDEX_FILE": f"{scratch}/index",
             "GIT_OBJECT_DIRECTORY": f"{scratch}/objects",
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str((project / objects).resolve()),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(top / _line(top, "rev-parse", "--git-path", "objects")),
         }
-        index = project / os.fsdecode(_git(project, "rev-parse", "--git-path", "index")).strip()
         Path(scratch, "objects").mkdir()
-        if index.is_file():
+        if (index := top / _line(top, "rev-parse", "--git-path", "index")).is_file():
             shutil.copy2(index, environment["GIT_INDEX_FILE"])
-        _git(project, "add", "--all", ":/", **environment)
-        return Commit(head, _git(project, "diff", "--cached", "--binary", "HEAD", **environment) or None)
+        _git(top, "add", "--update", **environment)
+        for name in sorted(set(new) - set(large)):
+            _git(top, "add", "--", name, **environment)
+        patch = _git(top, "diff", "--cached", "--binary", "HEAD", **environment)
+    return Commit(head, patch or None, tuple(large))
 
 
 def constraints_digest() -> str | None:
@@ -69,6 +76,10 @@ def requirements(kind: str) -> list[str]:
 @cache
 def _distributions() -> dict[str, list[str]]:
     return {module: list(names) for module, names in metadata.packages_distributions().items()}
+
+
+def _line(folder: Path, *arguments: str) -> str:
+    return os.fsdecode(_git(folder, *arguments)).strip()
 
 
 def _git(project: Path, *arguments: str, **environment: str) -> bytes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import re
 import secrets
 import socket
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from registry import charge, versions
@@ -17,8 +16,8 @@ from registry.ledger import Action, Entry, Ledger
 from registry.store import Store
 from registry.versions import Version
 from tasks import verify
-from tasks.artifacts import STATE, digest
-from tasks.comparand import required_tag
+from tasks.artifacts import digest
+from tasks.comparand import downloaded, required_tag
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 
@@ -126,22 +125,21 @@ def _anchor(store: Store, version: Version, before: str | None, decision: Mappin
 def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
     """Load the stored model in a fresh process and compare its golden predictions; a failure is told to the ledger."""
     context.progress("checking the stored model in a fresh process")
-    home = context.path(STATE) / "models"
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".verify-", dir=home) as scratch:
-        try:
+    try:
+        with downloaded(context, store, version) as folder:
             verify.in_fresh_process(
-                versions.download(store, version, Path(scratch)),
+                folder,
                 manifest=required_tag(version, "refit.manifest"),
                 tolerance=context.params.register_.golden_tolerance,
                 trusted_types=context.params.registry.trusted_types,
                 project=context.project,
             )
-        except Exception as error:
-            why = f"the stored model did not pass its check: {error}".replace(f"{scratch}/", "")
-            key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's own line: repaired, it may be tried again
-            Ledger.beside(store).append(replace(_refusal(entry, [why]), key=key))
-            raise RefitError(f"version {version.version} of {version.model} does not take charge: {why}") from error
+    except Exception as error:
+        said = re.sub(r"\S*/\.copy-[^/]*/", "", str(error))  # a scratch folder's name tells nobody anything
+        why = f"the stored model did not pass its check: {said}"
+        key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's own line: repaired, it may be tried again
+        Ledger.beside(store).append(replace(_refusal(entry, [why]), key=key))
+        raise RefitError(f"version {version.version} of {version.model} does not take charge: {why}") from error
 
 
 def _entry(

@@ -170,5 +170,5 @@ def _write_provenance(context: Context, folder: Path) -> dict[str, str | None]:
         "params": digest(resolved),
         "constraints": provenance.constraints_digest(),
     }
-    write_json(folder / "provenance.json", recorded)
+    write_json(folder / "provenance.json", {**recorded, "uncommitted_and_left_out": list(commit.left_out)})
     return recorded

@@ -94,6 +94,7 @@ def _log_training(context: Context, store: Store) -> str:
     training = read_json(context.path(TRAINING))
     name = context.params.project.name
     experiment = tracking.ensure_experiment(store, name)
+    tracking.end_abandoned(store, experiment)
     named = identity(training)
     candidate = named | {"refit.role": "candidate"}
     run_id = tracking.ensure_run(store, experiment, f"{training['learner']} {training['inputs'][:8]}", candidate)
@@ -164,7 +165,7 @@ def _evaluation(context: Context) -> Content:
     metrics = read_json(context.path(METRICS))
     decision = read_json(context.path(DECISION))
     reports = context.path(REPORTS)
-    plots = [*sorted(reports.glob("*.png")), *sorted((reports / "plots").glob("*"))]
+    plots = [*sorted((reports / "figures").glob("*.png")), *sorted((reports / "plots").glob("*"))]
     files: dict[Path, str | None] = dict.fromkeys(plots, "plots")
     files |= {context.path(path): "evaluation" for path in (EVALUATION, DECISION) if context.path(path).is_file()}
     if (card := context.path(MODEL_CARD)).is_file():
@@ -178,7 +179,9 @@ def _evaluation(context: Context) -> Content:
         note.append("Model card: `model_card.html` among the artifacts")
     return Content(
         metrics=[
-            (f"test_{name}", float(value), 0) for name, value in metrics.items() if isinstance(value, int | float)
+            (f"test_{name.removeprefix('test_')}", float(value), 0)
+            for name, value in metrics.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
         ],
         tags=tags | {"mlflow.note.content": "\n\n".join(note)},
         files=files,
