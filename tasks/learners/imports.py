@@ -78,10 +78,17 @@ def _find(kind: str, where: str) -> Any:
         raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths()])} ({where}.kind)")
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not hasattr(found, "fit"):
-        names = [name for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")]
-        near = nearest(class_name, names).replace("mean '", f"mean '{module_name}.")
+        near = nearest(class_name, _estimators(module)).replace("mean '", f"mean '{module_name}.")
         raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
     return found
+
+
+def _estimators(module: Any) -> list[str]:
+    """Names of a module's classifiers, or where it has none, of whatever can be fitted."""
+    from sklearn.base import ClassifierMixin
+
+    fit = {name: value for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")}
+    return [name for name, value in fit.items() if issubclass(value, ClassifierMixin)] or list(fit)
 
 
 def _sklearn_paths() -> list[str]:

@@ -54,6 +54,8 @@ def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
     Raises:
         RefitError: it holds a type that is not trusted, or is no skops file.
     """
+    import zipfile
+
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -63,6 +65,8 @@ def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
         raise RefitError(
             f"{path} holds types that are not trusted; registry.trusted_types allows more, once you know them: {error}"
         ) from None
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise RefitError(f"{path} is no skops file ({error}); restore the folder, or train again") from None
 
 
 def save_arrays(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
@@ -73,6 +77,15 @@ def save_arrays(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays in a safetensors file.
+
+    Raises:
+        RefitError: it is no such file.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return dict(load_file(path))
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise RefitError(f"{path} is no safetensors file ({error}); restore the folder, or train again") from None
