@@ -30,7 +30,7 @@ RESERVED = ("event_time", "prediction_time", "window", "label")
 class Definition(BaseModel):
     """A part of a feature set: frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Described(Definition):

@@ -155,5 +155,5 @@ def _first_line(error: Exception) -> str:
     """What went wrong, on one line; of a failed model its first complaint."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, found {str(first['input'])[:60]!r}"
     return " ".join((str(error).splitlines() or [type(error).__name__])[:1])
