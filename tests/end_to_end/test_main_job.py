@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import drive, states  # type: ignore[import-not-found]
+from driving import drive, states
 
 from flows import inspection
 from tasks import runfile
