@@ -14,26 +14,10 @@ STYLE = """
     --good: #5fc08a; --good-soft: #16291f; --bad: #ea8572; --bad-soft: #321d19;
   }
 }
-@media print {
-  :root {
-    color-scheme: light;
-    --paper: #fff; --panel: #fff; --ink: #000; --quiet: #555; --line: #ccc; --faint: #f4f4f4;
-    --candidate: #0f6e84; --champion: #bf6b1e; --baseline: #8a94a0; --anchor: #7a5ea8;
-    --good: #23744a; --good-soft: #fff; --bad: #a83a28; --bad-soft: #fff;
-  }
-  body { font-size: 9.5pt; }
-  main { max-width: none; padding: 0; }
-  section, figure, .tile, tr { break-inside: avoid; }
-  section.long { break-inside: auto; }
-  h2 { break-after: avoid; }
-  details::details-content { content-visibility: visible; block-size: auto; }
-  nav { display: none; }
-  @page { margin: 16mm 14mm; }
-}
 * { box-sizing: border-box; }
 body {
   margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
   font-variant-numeric: tabular-nums; -webkit-print-color-adjust: exact; print-color-adjust: exact;
 }
 main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
@@ -87,6 +71,7 @@ details { margin-top: .8rem; } summary { cursor: pointer; color: var(--candidate
 .confusion { max-width: 30rem; } .confusion td { text-align: right; }
 footer { margin-top: 3rem; color: var(--quiet); font-size: .87rem; }
 svg { width: 100%; height: auto; overflow: visible; }
+figure.wide { overflow-x: auto; overflow-y: hidden; } figure.wide svg { min-width: 34rem; }
 svg text { fill: var(--quiet); font-size: 11px; } svg text.label { fill: var(--ink); }
 .end { text-anchor: end; } .mid { text-anchor: middle; }
 .grid { stroke: var(--line); } .axis { stroke: var(--quiet); } .zero { stroke: var(--line); stroke-width: 1.5; }
@@ -104,6 +89,26 @@ svg text { fill: var(--quiet); font-size: 11px; } svg text.label { fill: var(--i
 .dot.good { fill: var(--good); } .dot.bad { fill: var(--bad); }
 .stop { stroke-width: 2.5; } .stop.good { stroke: var(--good); } .stop.bad { stroke: var(--bad); }
 .margin { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 5 3; } .forbidden { fill: var(--bad); opacity: .07; }
+@media print {
+  :root {
+    color-scheme: light;
+    --paper: #fff; --panel: #fff; --ink: #000; --quiet: #555; --line: #ccc; --faint: #f4f4f4;
+    --candidate: #0f6e84; --champion: #bf6b1e; --baseline: #8a94a0; --anchor: #7a5ea8;
+    --good: #23744a; --good-soft: #fff; --bad: #a83a28; --bad-soft: #fff;
+  }
+  @page { margin: 15mm 13mm; }
+  html { font-size: 9.5pt; }
+  main { max-width: none; padding: 0; }
+  nav { display: none; }
+  h2 { margin-top: 1.6rem; }
+  h2, h3, .lede, thead { break-after: avoid; }
+  p, figure, .tile, .pair, .verdict, tr { break-inside: avoid; }
+  table { font-size: .84rem; } th, td { padding: .2rem .6rem .2rem 0; }
+  td.chart { width: 7rem; min-width: 5rem; }
+  .scroll, figure.wide { overflow: visible; } figure.wide svg { min-width: 0; }
+  pre { white-space: pre-wrap; }
+  details::details-content { content-visibility: visible; block-size: auto; }
+}
 """
 
 MACROS = """
@@ -159,7 +164,7 @@ from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
 <h2>The gate</h2>
 <p class="lede">{{ words.gate }}</p>
 {% for each in compared %}
-<figure>
+<figure class="wide">
 <h3>Against the {{ each.against }}{% if each.version %}, version {{ each.version }}{% endif %}:
 <span class="{{ 'good' if each.passed else 'bad' }}-text">{{ each.words }}</span></h3>
 {{ each.chart }}
@@ -193,7 +198,7 @@ dotted: chance</figcaption></figure>
 <figure>{{ charts.precision_recall }}<figcaption>Precision at each recall; dotted: the base rate
 {{ calibration.observed | fixed(3) }}</figcaption></figure>
 </div>
-<figure>{{ charts.daily }}<figcaption>{{ metric_word }} on each day of the test window.
+<figure class="wide">{{ charts.daily }}<figcaption>{{ metric_word }} on each day of the test window.
 {% for model in models %}{{ swatch(model) }}{% endfor %}</figcaption></figure>
 <h3>Calls from {{ candidate.threshold | fixed(3) }} on</h3>
 <table class="confusion"><thead><tr><th></th><th class="n">called negative</th><th class="n">called positive</th></tr>
