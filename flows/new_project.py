@@ -168,6 +168,8 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
                 "cluster": "row" if few else "day",
             }
         },
+        "register": {"golden_rows": 50},
+        "registry": {"tracking_uri": None, "trusted_types": []},
     }
 
 
