@@ -78,9 +78,9 @@ def client(store: Store) -> Any:
 
 @lru_cache(maxsize=8)
 def _client(uri: str) -> Any:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    # Our own progress is shown, and the last line of standard output is `--json`'s.
+    os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
     from mlflow import MlflowClient
 
     for noisy in ("mlflow", "alembic"):

@@ -1,0 +1,77 @@
+"""The same promises against a real MLflow server, where nothing can be read from a file."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import versions
+from registry.versions import Registered
+from tasks import comparand, learners, register
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_process")]
+
+
+@pytest.fixture
+def server(tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(tmp_path / "a"),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *store, "--port", str(port), "--workers", "1"],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/health")
+                break
+            except OSError:
+                time.sleep(0.5)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_register_promote_and_fetch_work_on_a_server_and_write_nothing_to_standard_output(
+    server: str, project: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert project.store.uri == server
+    project.registered(0)
+    project.registered(1)
+    register.run(project.context)
+    assert project.aliases == {"challenger": "2", "champion": "2", "previous": "1"}
+    assert project.told == [("promote", None, "1"), ("promote", "1", "2")]
+    assert register.needs_rerun(project.context) is None
+    assert learners.load(comparand.fetch_model(project.context, "1")).spec.name == "logistic"
+    assert versions.version(project.store, "toy", "9") is None
+    assert versions.registered(project.store, "none") == Registered()
+    assert len(versions.tagged(project.store, "toy", "refit.test", comparand_test_digest(project))) == 2
+    assert capfd.readouterr().out == ""
+
+
+def comparand_test_digest(project: Any) -> str:
+    found = versions.version(project.store, "toy", "1")
+    assert found is not None
+    return found.tags["refit.test"]
