@@ -40,7 +40,7 @@ def test_parts_may_come_as_files_of_their_own(project: Any, month: Month) -> Non
         project.as_of("2013-02-01")
         project.ingest()
     assert project.stored() == ["2013-01.1", "2013-01.2", "2013-01.3"]
-    (project.path / "raw/01.csv").unlink()
+    (project.path / "raw/05.csv").unlink()
     project.put("13.csv", month(1, range(13, 32)))
     snapshot = project.ingest()
     assert [batch["rows"] for batch in snapshot["batches"]] == [4, 4, 4, 19]
@@ -83,6 +83,18 @@ def test_a_changed_row_in_an_earlier_part_is_an_error(project: Any, month: Month
     project.ingest()
     project.put("a.csv", month(1, range(1, 9)).replace(",2.5", ",2.75"))
     assert "1 changed, 4 new, 1 missing, first raw/a.csv line 3" in project.fails(UserError)
+
+
+def test_a_changed_row_is_seen_under_another_file_name_too(project: Any, month: Month) -> None:
+    project.put("a.csv", month(1, range(1, 5)))
+    project.as_of("2013-02-01")
+    project.ingest()
+    (project.path / "raw/a.csv").unlink()
+    project.put("b.csv", month(1, range(1, 9)).replace(",2.5", ",2.75"))
+    assert "1 changed, 4 new, 0 missing, first raw/b.csv line 3" in project.fails(UserError)
+    project.put("b.csv", month(1, range(1, 9)))
+    project.ingest()
+    assert [row["id"] for row in project.batch("2013-01.2")] == [105, 106, 107, 108]
 
 
 @pytest.mark.parametrize("lost", [range(5, 6), range(1, 2), range(31, 32)])
