@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store.definition import Source
+from feature_store.errors import DefinitionError
+from feature_store.expressions import require_row_level
 from feature_store.offline import configure
-from tasks.artifacts import FileRef
+from tasks import artifacts
 from tasks.errors import RefitError, UserError
 from tasks.params import Params, SourceParams, nearest
 
@@ -110,22 +112,28 @@ class Warehouse:
     def _create(self, name: str, source: Source, table: str) -> None:
         import duckdb
 
+        place = f"source {name!r} (params.yaml: ingest.sources.{source.table})"
         if source.table not in self._tables:
-            raise UserError(f"source {name!r}: there are no accepted rows of {source.table!r}; see `refit show`")
-        columns = ", ".join(f"({sql}) as {quote(column)}" for column, sql in source.columns.items())
-        where = f" where {source.where}" if source.where else ""
-        rows = f"{quote(source.table)}"
-        query = f"select {columns} from {rows}{where}"
+            raise UserError(f"{place}: no row of it was accepted; see `refit quarantine list`")
+        expressions = dict(source.columns)
         if source.event_time is not None:
-            available_at = source.available_at or "event_time"
-            columns += f", event_time, ({available_at})::timestamp as available_at"
-            known = f"available_at <= {sql_time(self.as_of)}"
-            query = f"select * from (select {columns} from {rows}{where}) where {known}"
+            expressions |= {
+                "event_time": "event_time",
+                "available_at": f"({source.available_at or 'event_time'})::timestamp",
+            }
         try:
-            self.connection.execute(f"create temp table {table} as {query}")
+            for column, expression in expressions.items():
+                require_row_level(self.connection, column, expression)
+            if source.where:
+                require_row_level(self.connection, "where", source.where)
+            columns = ", ".join(f"({expression}) as {quote(column)}" for column, expression in expressions.items())
+            rows = f"select {columns} from {quote(source.table)}" + (f" where ({source.where})" if source.where else "")
+            known = f" where available_at <= {sql_time(self.as_of)}" if source.event_time is not None else ""
+            self.connection.execute(f"create temp table {table} as select * from ({rows}){known}")
+        except DefinitionError as error:
+            raise UserError(f"{place}: {error}") from None
         except duckdb.Error as error:
-            message = " ".join(str(error).split("\n\n")[0].split())
-            raise UserError(f"source {name!r} (params.yaml: ingest.sources.{source.table}): {message}") from None
+            raise UserError(f"{place}: {' '.join(str(error).split(chr(10) + chr(10))[0].split())}") from None
 
 
 @contextmanager
@@ -139,7 +147,7 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
 
     by_source: dict[str, list[str]] = {}
     for batch in validated["batches"]:
-        path = FileRef(batch["path"], batch["sha256"], batch["rows"]).resolve(project)
+        path = artifacts.FileRef(batch["path"], batch["sha256"], batch["rows"]).resolve(project)
         rows = f"select * from read_parquet('{_escaped(path)}')"
         if batch["excluded"]:
             rows += f" where _row not in (select unnest([{', '.join(map(str, map(int, batch['excluded'])))}]))"
@@ -149,7 +157,11 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
         configure(connection)
         for source, parts in by_source.items():
             _create_raw(connection, source, parts, params)
-        connection.execute(f"set allowed_directories = ['{_escaped(project.resolve())}/']")
+        spill = project / artifacts.STATE / "spill"  # for what does not fit in memory; DuckDB empties it
+        with suppress(OSError):  # a folder that cannot be written is told of when the table is
+            spill.mkdir(parents=True, exist_ok=True)
+        connection.execute(f"set temp_directory = '{_escaped(spill)}'")
+        connection.execute(f"set allowed_directories = ['{_escaped(project)}/']")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         yield Warehouse(connection, as_of, list(by_source))

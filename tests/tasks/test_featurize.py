@@ -489,6 +489,14 @@ def test_a_view_that_would_count_the_row_itself_is_refused(project: Project) -> 
         featurize.run(project(changes, features=features))
 
 
+def test_a_source_cut_by_an_expression_that_sees_other_rows_is_refused(project: Project) -> None:
+    column = "ingest.sources.orders.events.settled.columns.secret"
+    with pytest.raises(UserError, match=r"source 'settled' .*secret: .* the window function lead"):
+        featurize.run(project({column: "lead(secret) over (order by ordered)"}))
+    with pytest.raises(UserError, match=r"source 'settled' \(params.yaml: ingest.sources.orders\): .*secrt"):
+        featurize.run(project({column: "secrt"}))
+
+
 def test_two_event_sources_of_one_name_are_refused(project: Project) -> None:
     twin = copy.deepcopy(RAW["ingest"]["sources"]["orders"])
     with pytest.raises(UserError, match="two event sources are called 'placed'"):
