@@ -8,7 +8,7 @@ WINDOWS = ("1d", "7d", "28d")
 _NO_FLIGHTS = "no such flight arrived in the window"
 
 
-def _record(name: str, *entity: str) -> FeatureView:
+def _record(name: str, *entity: str, more: tuple[Aggregate, ...] = ()) -> FeatureView:
     """How the flights that share these columns fared: late rate, mean delay and count."""
     return FeatureView(
         name=name,
@@ -42,7 +42,22 @@ def _record(name: str, *entity: str) -> FeatureView:
                 unit="flights",
                 missing=f"the {name} is not known",
             ),
+            *more,
         ),
+    )
+
+
+def _mean(name: str, column: str, *windows: str, what: str) -> Aggregate:
+    """The mean of whole minutes."""
+    return Aggregate(
+        name=name,
+        function="mean",
+        column=column,
+        windows=windows,
+        decimals=0,
+        description=f"mean {what}",
+        unit="minutes",
+        missing="no such flight in the window",
     )
 
 
@@ -73,13 +88,60 @@ SPINE = Spine(
 )
 
 VIEWS = (
-    _record("carrier", "carrier"),
+    _record(
+        "carrier",
+        "carrier",
+        more=(_mean("carrier_recent_delay", "arr_delay", "6h", what="arrival delay of the carrier's flights"),),
+    ),
     _record("origin", "origin"),
     _record("dest", "dest"),
     _record("route_carrier", "origin", "dest", "carrier"),
     _record("flight_number", "carrier", "flight"),
     _record("origin_hour", "origin", "local_hour"),
     _record("aircraft", "tailnum"),
+    FeatureView(
+        name="origin_carrier",
+        source="outcomes",
+        entity=("origin", "carrier"),
+        features=(
+            _mean(
+                "origin_carrier_delay", "arr_delay", "1d", "28d", what="arrival delay of the carrier from the origin"
+            ),
+        ),
+    ),
+    FeatureView(
+        name="origin_departures",
+        source="departures",
+        entity=("origin",),
+        features=(
+            _mean("origin_departure_delay", "dep_delay", "1h", "3h", what="departure delay at the origin"),
+            Aggregate(
+                name="origin_departure_late",
+                function="rate",
+                column="dep_delay >= 15",
+                windows=("3h",),
+                description="share of departures from the origin that left 15 or more minutes late",
+                unit="share",
+                missing="no departure in the window",
+            ),
+        ),
+    ),
+    FeatureView(
+        name="origin_carrier_departures",
+        source="departures",
+        entity=("origin", "carrier"),
+        features=(
+            _mean("origin_carrier_departure_delay", "dep_delay", "6h", what="departure delay of the carrier there"),
+        ),
+    ),
+    FeatureView(
+        name="dest_departures",
+        source="departures",
+        entity=("dest",),
+        features=(
+            _mean("dest_departure_delay", "dep_delay", "6h", what="departure delay of flights to the destination"),
+        ),
+    ),
     FeatureView(
         name="aircraft_last",
         source="outcomes",
@@ -99,6 +161,28 @@ VIEWS = (
                 description="time since that arrival",
                 unit="hours",
                 missing="none in 14 days, or the aircraft is not known",
+            ),
+        ),
+    ),
+    FeatureView(
+        name="aircraft_departed",
+        source="departures",
+        entity=("tailnum",),
+        where="dep_delay is not null",
+        ttl="2d",
+        features=(
+            Latest(
+                name="aircraft_departure_delay",
+                column="dep_delay",
+                description="delay of the aircraft's newest known departure from New York",
+                unit="minutes",
+                missing="none in 2 days, or the aircraft is not known",
+            ),
+            Age(
+                name="aircraft_departure_age",
+                description="time since that departure",
+                unit="hours",
+                missing="none in 2 days, or the aircraft is not known",
             ),
         ),
     ),
