@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from datetime import UTC, datetime
@@ -41,7 +43,7 @@ def run_stage(project: Path, stage: str, function: Callable[[], None], *, force:
         if changed := sorted(name for name in before if before[name] != after.get(name)):
             raise RefitError(f"{changed[0]} changed while stage {stage} ran; its result is not kept: run again")
 
-    with _repository(project) as repo, _seam(in_process) as in_this_process:
+    with _repository(project) as repo, _seam(in_process) as in_this_process, _own_commands_first():
         try:
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
@@ -75,6 +77,12 @@ def initialise(project: Path) -> None:
             + ("    no_scm = true\n" if in_git.returncode != 0 else "")
             + '[cache]\n    type = "reflink,copy"\n'
         )
+    ignored = project / ".dvcignore"
+    if not ignored.is_file() or ".refit" not in ignored.read_text().split():
+        with ignored.open("a") as file:
+            file.write(
+                "# Models are kept with the dvc.yaml that made them; DVC is not to take it for a pipeline.\n.refit\n"
+            )
 
 
 def mend(project: Path) -> list[str]:
@@ -130,6 +138,17 @@ def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
         yield True
     finally:
         setattr(seam, _SEAM, original)
+
+
+@contextmanager
+def _own_commands_first() -> Iterator[None]:
+    """Let a shell that DVC starts find `refit` beside this interpreter, whether or not its environment is active."""
+    path = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
 
 
 def _root(project: Path) -> Path | None:
