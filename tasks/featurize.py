@@ -66,7 +66,8 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
     """The rows of one window of the training table (same keys, order, labels) with the features of other definitions.
 
     Raises:
-        RefitError: the definitions name rows otherwise, or their sources do not give the same rows.
+        UserError: the definitions do not fit today's sources: they name rows otherwise, or give other rows.
+        RefitError: a batch is gone or changed, or the stored text is broken.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -79,7 +80,7 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
     validated = artifacts.read_json(context.path(artifacts.VALIDATED))
     key, spine = current["key"], other.feature_set.spine
     if spine.key != key:
-        raise RefitError(
+        raise UserError(
             f"the training table names rows by {key!r}, the stored definitions by {spine.key!r}: no row matches"
         )
     if validated["snapshot"] != current["snapshot"]:
@@ -92,7 +93,7 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
     with open_warehouse(context.project, validated, context.params) as warehouse:
         features = _compute(warehouse, other, _rows_named(warehouse, other, table[key]), context.params)
     if not features[key].combine_chunks().equals(table[key].combine_chunks()):
-        raise RefitError(
+        raise UserError(
             f"source {spine.source!r} of the stored definitions gives {features.num_rows} of the {table.num_rows} rows "
             f"of the {window} window: two models cannot be compared on different rows"
         )
