@@ -54,6 +54,7 @@ class Opponent:
     digest: str
     seen_until: datetime | None
     gain: Estimate
+    problem: str = ""  # why there is no gain, where it could not be scored on these rows
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,9 @@ def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         name = f"gain over {each.against}"
         if each.estimate is None or each.lower is None:
-            yield Check(name, False, f"the difference in {word} against {who} could not be measured")
+            yield Check(
+                name, False, f"the difference in {word} against {who} could not be measured{_why(each, evidence)}"
+            )
             continue
         yield Check(
             name,
@@ -231,6 +234,11 @@ def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]
             f"{each.estimate:+.4f} {word} against {who}, at least {each.lower:+.4f} with {sure} confidence; "
             f"more than {each.must_exceed:+.4f} {'was' if each.passed else 'is'} needed",
         )
+
+
+def _why(each: Compared, evidence: Evidence) -> str:
+    opponent = {"champion": evidence.champion, "anchor": evidence.anchor}.get(each.against)
+    return f": {opponent.problem}" if opponent and opponent.problem else ""
 
 
 def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import gain
+from registry.comparison import Estimate, gain
 from registry.promotion import Decision, Evidence, Opponent, Policy, decide
 from tasks import artifacts, comparand, curves, featurize, judging, learners, model_card, plots, tracking
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.definitions import Definitions
-from tasks.errors import RefitError
+from tasks.errors import RefitError, UserError
 from tasks.importance import groups_of, permutation_importance
 from tasks.judging import Holdout, tidy
 from tasks.learners import Learner
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Report = dict[str, Any]
 
+UNKNOWN = Estimate(math.nan, math.nan, 0.0)
 BASELINE_THRESHOLD = 0.5  # the naive baseline calls every row the majority's
 LATENCY_CALLS, LATENCY_WARM_UP, LATENCY_SECONDS = 200, 10, 2.0
 
@@ -45,10 +47,11 @@ class Given:
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of every model for the same rows, and the threshold from which each calls a row 1."""
+    """Predictions of the models for the same rows, and the threshold from which each calls a row 1."""
 
     p: Mapping[str, Floats]
     thresholds: Mapping[str, float]
+    problems: Mapping[str, str]  # why champion or anchor could not be scored on these rows
 
 
 def run(context: Context) -> None:
@@ -109,19 +112,27 @@ def _test_rows(context: Context, given: Given) -> pa.Table:
 
 
 def _score(context: Context, given: Given, test: Holdout) -> Scored:
-    """The candidate, the constant baseline, and champion and anchor by their own features, on the same rows."""
+    """The candidate, the constant baseline, and champion and anchor by their own features, on the same rows.
+
+    A registered model whose features can no longer be computed is a reason to refuse, not a fault: its successor could
+    otherwise never be registered.
+    """
     p = {
         "candidate": _probabilities("the candidate", given.learner, test.table),
         "baseline": np.full(test.rows, float(given.training["baseline"]["rate"])),
     }
-    thresholds = {"candidate": given.learner.threshold, "baseline": BASELINE_THRESHOLD}
+    thresholds, problems = {"candidate": given.learner.threshold, "baseline": BASELINE_THRESHOLD}, {}
     for role, version in _opponents(given):
         folder = comparand.fetch_model(context, version)
         learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
-        table = _own_rows(context, given, test, read_json(folder / "features.json"), f"version {version}")
+        try:
+            table = _own_rows(context, given, test, read_json(folder / artifacts.FEATURE_SET.name))
+        except UserError as error:
+            problems[role] = f"its features cannot be computed for these rows ({error})"
+            continue
         p[role] = _probabilities(f"the {role} (version {version})", learner, table)
         thresholds[role] = learner.threshold
-    return Scored(p, thresholds)
+    return Scored(p, thresholds, problems)
 
 
 def _opponents(given: Given) -> list[tuple[str, str]]:
@@ -133,8 +144,12 @@ def _opponents(given: Given) -> list[tuple[str, str]]:
     return roles
 
 
-def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[str, Any], who: str) -> pa.Table:
-    """The test rows with the features that a registered model was made with, in the order of the test table."""
+def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[str, Any]) -> pa.Table:
+    """The test rows with the features that a registered model was made with, in the order of the test table.
+
+    Raises:
+        UserError: the stored definitions do not fit today's sources.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -144,10 +159,7 @@ def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[s
     key = given.features["key"]
     places = pc.index_in(test.table.column(key), value_set=pa.array(table.column(features["key"]).combine_chunks()))
     if places.null_count:
-        raise RefitError(
-            f"the stored features of {who} give no row for {places.null_count:,} of {test.rows:,} test rows, so it "
-            "cannot be compared on the same rows; put another version in charge, or see `refit show`"
-        )
+        raise UserError(f"{places.null_count:,} of {test.rows:,} test rows are not among them")
     return table.take(places)
 
 
@@ -255,7 +267,7 @@ def _evidence(
     given: Given, test: Holdout, scored: Scored, evaluation: Report, context: Context, latency_ms: float
 ) -> Evidence:
     """What the gate may know. The clock enters only where a ceiling asks for it."""
-    gate, said = context.params.evaluate.gate, given.comparand
+    gate, said, roles = context.params.evaluate.gate, given.comparand, dict(_opponents(given))
     values = {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()}
     if "latency_ms" in gate.ceilings:
         values["latency_ms"] = latency_ms
@@ -265,7 +277,8 @@ def _evidence(
             version=str(told["version"]),
             digest=str(told["model_digest"]),
             seen_until=_moment(told.get("seen_until")),
-            gain=gain(gate.metric, test.sample, scored.p["candidate"], scored.p[role]),
+            gain=gain(gate.metric, test.sample, scored.p["candidate"], scored.p[role]) if role in scored.p else UNKNOWN,
+            problem=scored.problems.get(role, ""),
         )
 
     return Evidence(
@@ -277,8 +290,8 @@ def _evidence(
         clusters=test.sample.clusters.effective,
         metrics={name: float("nan") if value is None else value for name, value in values.items()},
         over_baseline=gain(gate.metric, test.sample, scored.p["candidate"], scored.p["baseline"]),
-        champion=opponent("champion", said) if "champion" in scored.p else None,
-        anchor=opponent("anchor", said["anchor"]) if "anchor" in scored.p else None,
+        champion=opponent("champion", said) if "champion" in roles else None,
+        anchor=opponent("anchor", said["anchor"]) if "anchor" in roles else None,
         looks=int(said.get("looks") or 0),
     )
 

@@ -116,18 +116,30 @@ def test_a_champion_with_other_features_is_scored_by_its_own(
     assert np.array_equal(found["champion"].to_numpy(), expected)
 
 
-def test_a_champion_whose_features_lack_a_row_is_an_error_not_a_smaller_comparison(
-    evaluated: Evaluate, small_project: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["rows are missing", "a source is gone"])
+def test_a_champion_whose_features_cannot_be_computed_makes_the_gate_refuse_and_the_stage_go_on(
+    evaluated: Evaluate, small_project: Any, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     small_project.put_in_charge("3")
+    small_project.train("strength")
     folder = small_project.path("registered/3")
     stored = artifacts.read_json(folder / "features.json")
     artifacts.write_json(folder / "features.json", {**stored, "definitions_digest": "of old"})
     artifacts.write_manifest(folder)
     table = pq.read_table(small_project.path(artifacts.TABLE), filters=[("window", "=", "test")])
-    monkeypatch.setattr(featurize, "rows_for", lambda *arguments: table.slice(7))
-    with pytest.raises(RefitError, match="no row for 7 of 1,800 test rows"):
-        evaluated()
+
+    def rows_for(*arguments: Any) -> pa.Table:
+        if how == "a source is gone":
+            raise UserError("source 'weather' is unknown")
+        return table.slice(7)
+
+    monkeypatch.setattr(featurize, "rows_for", rows_for)
+    found = evaluated()
+    reasons = " ".join(found["decision"]["reasons"])
+    assert not found["decision"]["promote"]
+    assert "against the champion (version 3) could not be measured: its features cannot be computed" in reasons
+    assert ("7 of 1,800 test rows" if how == "rows are missing" else "'weather' is unknown") in reasons
+    assert "champion" not in found["metrics"]
 
 
 def test_a_registry_that_disagrees_with_the_comparand_stops_the_stage(
