@@ -158,9 +158,8 @@ def _write_provenance(context: Context, folder: Path) -> dict[str, str | None]:
     folder.mkdir()
     resolved = context.params.model_dump(mode="json", by_alias=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    for name in ("dvc.lock", "dvc.yaml"):
-        if context.path(name).is_file():
-            shutil.copyfile(context.path(name), folder / name)
+    if context.path("dvc.lock").is_file():  # not dvc.yaml: DVC would take the copy for a pipeline of the project
+        shutil.copyfile(context.path("dvc.lock"), folder / "dvc.lock")
     commit = provenance.commit(context.project)
     if commit.patch is not None:
         (folder / "uncommitted.patch").write_bytes(commit.patch)

@@ -98,16 +98,17 @@ def test_a_decision_about_another_model_is_not_used(project: Any) -> None:
     assert project.aliases == {}
 
 
-def test_a_tampered_stored_model_is_refused_with_its_file_named_and_the_alias_stays(project: Any) -> None:
+@pytest.mark.parametrize("file", ["data/candidate/model.skops", "golden.parquet", "provenance/dvc.lock"])
+def test_a_tampered_stored_model_is_refused_with_its_file_named_and_the_alias_stays(project: Any, file: str) -> None:
+    (project.folder / "dvc.lock").write_text("schema: '2.0'\n")
     project.registered(0)
     project.judged(1)
     register.run(project.without_leave())
-    (weights,) = (project.folder / ".refit/mlartifacts").rglob(f"{project.receipt['run_id']}/**/model.skops")
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    with pytest.raises(RefitError, match=r"version 2 of toy does not take charge: .*data/candidate/model\.skops"):
-        register.run(project.context)
-    with pytest.raises(RefitError, match=r"model\.skops"):
-        register.run(project.context)
+    (stored,) = (project.folder / ".refit/mlartifacts").rglob(f"{project.receipt['run_id']}/artifacts/model/{file}")
+    stored.write_bytes(stored.read_bytes()[:-1] + b"?")
+    for _ in range(2):
+        with pytest.raises(RefitError, match=rf"version 2 of toy does not take charge: .* model/{file} is missing or"):
+            register.run(project.context)
     assert project.aliases["champion"] == "1"
     assert project.told == [("promote", None, "1"), ("refuse", "1", "2")]
 
@@ -189,8 +190,10 @@ def test_plain_mlflow_loads_the_version_and_predicts_the_golden_rows(
 
 
 def test_the_version_keeps_what_is_needed_to_explain_and_to_make_it_again(project: Any) -> None:
-    (project.folder / "dvc.lock").write_text("schema: '2.0'\n")
+    for name in ("dvc.lock", "dvc.yaml"):
+        (project.folder / name).write_text("schema: '2.0'\n")
     project.registered()
+    assert list(project.folder.rglob("dvc.yaml")) == [project.folder / "dvc.yaml"]  # a copy would be a second pipeline
     found = versions.version(project.store, "toy", "1")
     assert found is not None
     training = read_json(project.folder / artifacts.TRAINING)
