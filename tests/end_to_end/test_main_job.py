@@ -132,7 +132,7 @@ def test_a_forced_run_gives_the_same_model_and_no_second_version(project: Path) 
 
 
 def test_an_as_of_that_leaves_nothing_to_train_on_is_refused_and_changes_nothing(project: Path) -> None:
-    with pytest.raises(UserError, match="as_of|as-of"):
+    with pytest.raises(UserError, match=r"as_of|as-of"):
         drive(project, as_of="2024-01-15")
     assert champion(project)["version"] == "1"
     assert states(drive(project))[-1] == "unchanged"
