@@ -164,6 +164,12 @@ def test_a_batch_far_smaller_or_larger_than_those_before_it_fails(shop, sales):
     assert shop.run(rows_band__high=3)["rows"]["accepted"] == 501
 
 
+def test_the_band_moves_with_the_recent_batches(shop, sales):
+    for month, rows in enumerate((100, 150, 200, 250, 290), start=1):
+        shop.add(f"2024-0{month}", sales(rows, month))
+    assert shop.run()["rows"]["accepted"] == 990
+
+
 def test_a_part_of_a_period_is_not_compared_and_the_warnings_say_so(shop, sales):
     shop.add("2024-01", sales(100))
     shop.add("2024-02.1", sales(10, 2))

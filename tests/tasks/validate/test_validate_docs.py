@@ -38,7 +38,7 @@ def pages(shop, sales):
     shop.add("2024-02", sales(100, 2, at={n: {"amount": None} for n in range(50)}))
     amount = {"expect_column_values_to_not_be_null": {"column": "amount"}}
     with pytest.raises(UserError):
-        shop.run(NOTE, amount)
+        shop.run(NOTE, amount, {"expect_column_mean_to_be_between": {"column": "items", "min_value": 1}})
     folder = shop.project / artifacts.DATA_DOCS
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.html")}
 
@@ -57,6 +57,7 @@ def test_a_page_holds_what_gx_says_of_each_expectation(pages):
     assert "values must belong to this set:" in text
     assert re.search(r"Unexpected Value Count <script>alert\(1\)</script> ?1", text)
     assert "1% unexpected" in text
+    assert "mean must be greater than or equal to 1.0. 1.99" in text
     assert "Must have greater than or equal to 1 rows." in text
     assert "Exception" not in text
     assert re.search(r"\d+ of \d+ expectations hold", text)
