@@ -12,6 +12,9 @@ import numpy as np
 
 from tasks.errors import RefitError
 
+# Attributes that say how scikit-learn works and not what comes out; boosting notes the threads that it found.
+INDIFFERENT = frozenset({"_sklearn_version", "n_threads", "n_jobs", "verbose"})
+
 
 def digest(value: Any) -> str:
     """Hex digest of everything that a Python object holds, found by walking it as copying would; nothing is called.
@@ -110,12 +113,12 @@ def _object(value: Any, within: list[int]) -> Iterator[bytes]:
         yield from _tokens(make, within)
     yield from _tokens(tuple(item for item in arguments if item is not type(value)), within)
     state, items, pairs = (*rest, None, None, None)[:3]
-    yield from _tokens(_without_versions(state), within)
+    yield from _tokens(_decisive(state), within)
     yield from _tokens(None if items is None else list(items), within)
     yield from _tokens(None if pairs is None else dict(pairs), within)
 
 
-def _without_versions(state: Any) -> Any:
+def _decisive(state: Any) -> Any:
     if isinstance(state, dict):
-        return {key: part for key, part in state.items() if key != "_sklearn_version"}
+        return {key: part for key, part in state.items() if key not in INDIFFERENT}
     return state

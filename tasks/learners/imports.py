@@ -60,7 +60,7 @@ def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> An
         arguments["random_state"] = seed
     try:
         estimator = make(**arguments)
-        if hasattr(estimator, "_validate_params"):
+        if hasattr(estimator, "_parameter_constraints"):
             estimator._validate_params()
     except (TypeError, ValueError) as error:
         raise UserError(f"learner {kind!r}: {' '.join(str(error).split())} ({where}.params)") from None

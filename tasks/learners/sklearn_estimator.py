@@ -80,9 +80,9 @@ class SklearnEstimator:
         self._encoding = Encoding.learn(train, self.spec.features, self.spec.categorical, limit)
         if iterations is not None:
             estimator.set_params(**{_iterations_argument(estimator): iterations})
-        rows, encoder = self._encoded(train, estimator)
-        with _warnings_into([]) as said, _watched(estimator, self.spec.name, progress):
+        with _warnings_into([]) as said, _watched(estimator, self.spec.name, progress), _one_blas_thread():
             try:
+                rows, encoder = self._encoded(train, estimator)
                 report = self._fit(estimator, encoder, rows, label, validation)
             except (ValueError, TypeError, MemoryError) as error:
                 raise UserError(
@@ -156,7 +156,8 @@ class SklearnEstimator:
         matrix = self._encoding.matrix(table)
         if not len(matrix):
             return np.empty(0)
-        return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
+        with _one_blas_thread():
+            return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
 
     def save(self, folder: Path) -> None:
         import sklearn
@@ -222,6 +223,15 @@ def _truncate(estimator: Any, iterations: int) -> None:
     estimator.do_early_stopping_ = False
     estimator._scorer = None  # this and the next hold the estimator itself, which no file format can follow
     vars(estimator).pop("_raw_predict", None)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """A sum of products split over more threads has other last bits: a logistic regression on 60,000 rows shows it."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 @contextmanager

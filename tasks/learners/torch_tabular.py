@@ -137,7 +137,7 @@ class TorchTabular:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network.to(device)
         codes, numbers = (part.to(device) for part in rows)
-        target = torch.as_tensor(label, dtype=torch.float32, device=device)
+        target = torch.tensor(label, dtype=torch.float32, device=device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
         order = torch.Generator().manual_seed(seed)
         curve: list[CurvePoint] = []
