@@ -231,6 +231,23 @@ def test_nothing_is_predicted_before_a_fit(specs: dict[str, Spec], kind: str, se
         make(specs[kind]).predict(seen_rows.table)
 
 
+def test_more_threads_for_linear_algebra_change_no_bit() -> None:
+    """Unguarded they do from some ten thousand rows on."""
+    from threadpoolctl import threadpool_limits
+
+    random = np.random.default_rng(0)
+    names = tuple(f"n{n}" for n in range(30))
+    table = pa.table({name: random.normal(size=30_000) for name in names})
+    label = (table["n0"].to_numpy() + random.normal(size=30_000) > 0).astype(np.int64)
+    digests = set()
+    for threads in (1, 2):
+        learner = make(Spec("it", "sklearn.linear_model.LogisticRegression", names))
+        with threadpool_limits(limits=threads, user_api="blas"):
+            learner.fit(table, label)
+        digests.add(learner.digest())
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("kind", ITERATIVE)
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
 def test_the_search_for_the_iterations_is_the_fit_with_so_many(
