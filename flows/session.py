@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.screen import Screen, screen
 from tasks import lock, memory, runfile
-from tasks.artifacts import RELEASED, RUN, write_json
+from tasks.artifacts import RELEASED, RUN, sweep, write_json
 from tasks.context import Context
 
 
@@ -90,6 +90,7 @@ def session(
     ) as owner:
         runfile.write(root, wanted)
         prepare(root)
+        sweep(root)
         for mended in memory.mend(root):
             shown(mended)
         yield Session(project=root, owner=owner, screen=shown, force=force)

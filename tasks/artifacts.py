@@ -144,6 +144,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def sweep(project: Path) -> list[Path]:
+    """Remove the scratch files and folders that killed runs left; returns them. The caller holds the project's lock."""
+    left = [path for top in ("data", "models", "reports") for path in (project / top).rglob(".*.partial")]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return left
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON: sorted keys, UTF-8, no NaN, whole or not at all."""
     if hasattr(value, "__dataclass_fields__"):
