@@ -97,7 +97,7 @@ class RowsBand(Section):
 
 
 class ValidateParams(Section):
-    rows_band: RowsBand = RowsBand()  # type: ignore[call-arg]
+    rows_band: RowsBand = RowsBand()
     max_quarantined_share: float = Field(0.05, ge=0, le=1, description="more bad rows than this fail the batch")
     suites: dict[Name, tuple[dict[str, dict[str, Any]], ...]] = Field(
         {}, description="source -> expectations under Great Expectations' own names"
@@ -123,7 +123,7 @@ class FeaturizeParams(Section):
         None, description="module, or .py file in the project, that holds FEATURES; none: the columns as they are"
     )
     label: LabelParams
-    windows: WindowParams = WindowParams()  # type: ignore[call-arg]
+    windows: WindowParams = WindowParams()
     exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")
 
 
@@ -169,7 +169,7 @@ class EvaluateParams(Section):
     slices: tuple[str, ...] = ()
     confidence: float = Field(0.95, gt=0.5, lt=1)
     permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
-    gate: GateParams = GateParams()  # type: ignore[call-arg]
+    gate: GateParams = GateParams()
 
 
 class RegisterParams(Section):
@@ -187,12 +187,12 @@ class RegistryParams(Section):
 class Params(Section):
     project: ProjectParams
     ingest: IngestParams
-    validate_: ValidateParams = Field(ValidateParams(), alias="validate")  # type: ignore[call-arg]
+    validate_: ValidateParams = Field(ValidateParams(), alias="validate")
     featurize: FeaturizeParams
     train: TrainParams
-    evaluate: EvaluateParams = EvaluateParams()  # type: ignore[call-arg]
-    register_: RegisterParams = Field(RegisterParams(), alias="register")  # type: ignore[call-arg]
-    registry: RegistryParams = RegistryParams()  # type: ignore[call-arg]
+    evaluate: EvaluateParams = EvaluateParams()
+    register_: RegisterParams = Field(RegisterParams(), alias="register")
+    registry: RegistryParams = RegistryParams()
 
 
 def nearest(word: str, known: Any) -> str:
@@ -214,10 +214,10 @@ _Loader.yaml_implicit_resolvers = {
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node, deep=True))  # type: ignore[no-untyped-call]
+        key = str(loader.construct_object(key_node, deep=True))
         if key in mapping:
             raise UserError(f"{_where(key_node)}: key {key!r} is given twice; keep one")
-        mapping[key] = loader.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+        mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
 
 
@@ -252,7 +252,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = mark.line + 1 if mark else "?"
         raise UserError(f"{path.name} line {line}: not valid YAML: {getattr(error, 'problem', error)}") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     if not isinstance(value, dict):
         raise UserError(f"{path.name} holds {type(value).__name__}, a mapping of sections was expected")
     return value

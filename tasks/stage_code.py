@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from tasks.artifacts import digest, sha256
+from tasks.params import STAGES
 
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tasks", "feature_store", "registry")
@@ -16,8 +17,8 @@ PLUMBING = frozenset(
     f"tasks/{name}.py"
     for name in ("__init__", "artifacts", "context", "errors", "params", "runfile", "stage_code", "tracking")
 )
-# Found by name at run time, so the whole family counts.
-FAMILIES = ("tasks/learners", "feature_store")
+# A folder that counts as a whole: what is in it is found by name at run time, or belongs to one stage.
+FAMILIES = ("feature_store", "registry", "tasks/learners", *(f"tasks/{stage}" for stage in STAGES))
 
 
 @cache
@@ -28,10 +29,10 @@ def stage_code(stage: str) -> tuple[str, ...]:
     True
     """
     found: set[str] = set()
-    waiting = [f"tasks/{stage}.py"]
+    waiting = [name for name in (f"tasks/{stage}/__init__.py", f"tasks/{stage}.py") if (SOURCE_ROOT / name).is_file()]
     while waiting:
         name = waiting.pop()
-        family = next((folder for folder in FAMILIES if name.startswith(folder + "/")), None)
+        family = next((folder for folder in FAMILIES if name.startswith(f"{folder}/")), None)
         if name in PLUMBING or name in found or family in found:
             continue
         if family:

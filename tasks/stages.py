@@ -26,18 +26,18 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> memo
     the receipt says, after `register`.
     """
     if stage == "evaluate":
-        from tasks import comparand
+        from tasks.comparand import refresh
 
-        comparand.refresh(context)
+        refresh(context)
 
     def function() -> None:
         stage_function(stage)(context)
 
     outcome = memory.run_stage(context.project, stage, function, force=force)
     if stage == "register" and outcome == "unchanged":
-        from tasks import register
+        from tasks.register import needs_rerun
 
-        if reason := register.needs_rerun(context):
+        if reason := needs_rerun(context):
             context.progress(f"register: {reason}")
             outcome = memory.run_stage(context.project, stage, function, force=True)
     return outcome

@@ -16,7 +16,7 @@ from tasks import lock
 from tasks.artifacts import RECEIPT, TRAINING, read_json
 from tasks.params import STAGES
 
-# Runs all stages, forcing one, and kills itself there: as its first file takes its final name, or once its work is done.
+# Runs all stages, forcing one, and kills itself there: as a file takes its final name, or once the work is done.
 KILLED = """
 import os, pathlib, signal, sys
 from flows.session import session

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, comparand, evaluate, plots, tracking
+from tasks import artifacts, comparand, evaluate, tracking
 from tasks.context import Context
 from tasks.definitions import Definitions
+from tasks.evaluate import plots
 from tasks.learners import Learner, Spec, make
 from tasks.params import override, parse
 

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, validate, validate_batch
+from tasks import artifacts, validate
 from tasks.errors import RefitError, UserError
+from tasks.validate import one_batch
 
 BETWEEN: dict[str, Any] = {"column": "amount", "min_value": 0, "max_value": 100}
 AMOUNT = {"expect_column_values_to_be_between": BETWEEN}
@@ -322,8 +323,8 @@ def test_a_new_batch_costs_only_itself(shop, sales, monkeypatch):
     shop.add("2024-01", sales(100))
     shop.run(AMOUNT)
     done = []
-    real = validate_batch._validate_one
-    monkeypatch.setattr(validate_batch, "_validate_one", lambda *given: done.append(given[-1].name) or real(*given))
+    real = one_batch._validate_one
+    monkeypatch.setattr(one_batch, "_validate_one", lambda *given: done.append(given[-1].name) or real(*given))
     shop.add("2024-02", sales(100, 2))
     shop.run(AMOUNT)
     assert done == ["sales 2024-02"]

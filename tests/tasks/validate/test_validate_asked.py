@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import artifacts, validate_engine
+from tasks import artifacts
 from tasks.errors import RefitError, UserError
-from tasks.validate_suite import NOT_NULL
+from tasks.validate import engine
+from tasks.validate.suites import NOT_NULL
 
 
 def between(column, **bounds):
@@ -168,14 +169,14 @@ def test_an_expectation_of_the_params_that_cannot_be_evaluated_is_the_users_to_c
 
 
 def test_an_error_inside_gx_is_a_fault_and_what_came_before_is_kept(shop, sales, monkeypatch):
-    real = validate_engine.Engine.judge
+    real = engine.Engine.judge
 
     def judge(self, name, frame, checks, **more):
         """GX itself, which in the second month meets one of our checks that it cannot evaluate."""
-        broken = validate_engine.Check("expect_column_values_to_match_regex", {"column": "note", "regex": "("})
+        broken = engine.Check("expect_column_values_to_match_regex", {"column": "note", "regex": "("})
         return real(self, name, frame, [broken] if name == "sales 2024-02" else checks, **more)
 
-    monkeypatch.setattr(validate_engine.Engine, "judge", judge)
+    monkeypatch.setattr(engine.Engine, "judge", judge)
     shop.add("2024-01", sales(100))
     shop.add("2024-02", sales(100, 2))
     with pytest.raises(
@@ -189,9 +190,9 @@ def test_an_error_inside_gx_is_a_fault_and_what_came_before_is_kept(shop, sales,
 def test_every_record_of_an_error_counts_whether_gx_gives_one_or_one_for_each_metric():
     raised = {"raised_exception": True, "exception_message": "a\nb", "exception_traceback": ""}
     calm = {"raised_exception": False, "exception_message": None, "exception_traceback": None}
-    assert validate_engine._errors(raised) == ["a b"]
-    assert validate_engine._errors({"metric one": calm, "metric two": raised}) == ["a b"]
-    assert validate_engine._errors(calm) == validate_engine._errors(None) == validate_engine._errors({}) == []
+    assert engine._errors(raised) == ["a b"]
+    assert engine._errors({"metric one": calm, "metric two": raised}) == ["a b"]
+    assert engine._errors(calm) == engine._errors(None) == engine._errors({}) == []
 
 
 def test_bad_values_without_their_rows_are_an_error_and_not_lost(shop, sales, monkeypatch):

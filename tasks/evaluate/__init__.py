@@ -1,0 +1,368 @@
+"""The stage `evaluate`: scores candidate, champion and baseline on the same unseen rows, asks the gate, and reports."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.comparison import Estimate, gain
+from registry.promotion import Decision, Evidence, Opponent, Policy, decide
+from tasks import artifacts, comparand, featurize, learners, tracking
+from tasks.artifacts import digest, read_json, write_json
+from tasks.context import Context
+from tasks.definitions import Definitions
+from tasks.errors import RefitError, UserError
+from tasks.evaluate import curves, judging, model_card, plots
+from tasks.evaluate.importance import groups_of, permutation_importance
+from tasks.evaluate.judging import Holdout, tidy
+from tasks.learners import Learner
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Floats = NDArray[np.float64]
+Report = dict[str, Any]
+
+UNKNOWN = Estimate(math.nan, math.nan, 0.0)
+BASELINE_THRESHOLD = 0.5  # the naive baseline calls every row the majority's
+LATENCY_CALLS, LATENCY_WARM_UP, LATENCY_SECONDS = 200, 10, 2.0
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the earlier stages and the registry said, and the candidate itself."""
+
+    features: Mapping[str, Any]
+    training: Mapping[str, Any]
+    comparand: Mapping[str, Any]
+    learner: Learner
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of the models for the same rows, and the threshold from which each calls a row 1."""
+
+    p: Mapping[str, Floats]
+    thresholds: Mapping[str, float]
+    problems: Mapping[str, str]  # why champion or anchor could not be scored on these rows
+
+
+def run(context: Context) -> None:
+    """Judge `models/candidate` on the test window, decide, and write `reports/` (less the validation stage's part).
+
+    Raises:
+        RefitError: the candidate's files differ from their manifest, `comparand.json` from the registry, or a model
+            predicts what is no probability.
+        UserError: a slice, or the cluster, names no column.
+    """
+    started = time.perf_counter()
+    params = context.params.evaluate
+    comparand.check(context)
+    given = _read(context)
+    test = judging.holdout(_test_rows(context, given), context.params.project.zone, params.gate.cluster)
+    context.progress("scoring candidate, champion and baseline")
+    scored = _score(context, given, test)
+    timings = measure_latency(given.learner, test.table)
+    evaluation = _evaluate(context, given, test, scored)
+    evidence = _evidence(given, test, scored, evaluation, context, timings["latency_ms"]["p50"])
+    decision = decide(evidence, Policy(**params.gate.model_dump()))
+    evaluation["decision"] = _as_json(decision, evidence, given, params.gate.model_dump(mode="json"))
+    evaluation["timings"] = {**timings, "evaluate_seconds": round(time.perf_counter() - started, 2)}
+    _write(context, given, test, scored, evaluation)
+    tracking.log_evaluation(context)
+
+
+def _read(context: Context) -> Given:
+    candidate = context.path(artifacts.CANDIDATE)
+    learner = learners.load(candidate, trusted_types=context.params.registry.trusted_types)
+    training = read_json(context.path(artifacts.TRAINING))
+    if training["model_digest"] != (found := learner.digest()):
+        raise RefitError(
+            f"{artifacts.TRAINING} tells of model {training['model_digest'][:12]}, {artifacts.CANDIDATE} holds "
+            f"{found[:12]}; run `refit stage train` again"
+        )
+    return Given(
+        features=read_json(context.path(artifacts.FEATURE_SET)),
+        training=training,
+        comparand=read_json(context.path(artifacts.COMPARAND)),
+        learner=learner,
+    )
+
+
+def _test_rows(context: Context, given: Given) -> pa.Table:
+    """The test window of the feature table, in canonical order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = context.path(artifacts.TABLE)
+    try:
+        table = pq.read_table(path, filters=[("window", "=", "test")])
+    except FileNotFoundError:
+        raise RefitError(f"{path} does not exist yet; `refit stage featurize` makes it") from None
+    except (OSError, pa.ArrowException) as error:
+        raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
+    return table.sort_by([("event_time", "ascending"), (given.features["key"], "ascending")])
+
+
+def _score(context: Context, given: Given, test: Holdout) -> Scored:
+    """The candidate, the constant baseline, and champion and anchor by their own features, on the same rows.
+
+    A registered model whose features can no longer be computed is a reason to refuse, not a fault: its successor could
+    otherwise never be registered.
+    """
+    p = {
+        "candidate": _probabilities("the candidate", given.learner, test.table),
+        "baseline": np.full(test.rows, float(given.training["baseline"]["rate"])),
+    }
+    thresholds, problems = {"candidate": given.learner.threshold, "baseline": BASELINE_THRESHOLD}, {}
+    for role, version in _opponents(given):
+        folder = comparand.fetch_model(context, version)
+        learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
+        try:
+            table = _own_rows(context, given, test, read_json(folder / artifacts.FEATURE_SET.name))
+        except UserError as error:
+            problems[role] = f"its features cannot be computed for these rows ({error})"
+            continue
+        p[role] = _probabilities(f"the {role} (version {version})", learner, table)
+        thresholds[role] = learner.threshold
+    return Scored(p, thresholds, problems)
+
+
+def _opponents(given: Given) -> list[tuple[str, str]]:
+    """Role and version of the registered models to score; the anchor only where it is not the champion itself."""
+    champion, anchor = given.comparand["version"], given.comparand.get("anchor")
+    roles = [("champion", str(champion))] if champion is not None else []
+    if roles and anchor and anchor["version"] != champion:
+        roles.append(("anchor", str(anchor["version"])))
+    return roles
+
+
+def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[str, Any]) -> pa.Table:
+    """The test rows with the features that a registered model was made with, in the order of the test table.
+
+    Raises:
+        UserError: the stored definitions do not fit today's sources.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if features["definitions_digest"] == given.features["definitions_digest"]:
+        return test.table
+    table = featurize.rows_for(context, features["definitions"], "test")
+    key = given.features["key"]
+    places = pc.index_in(test.table.column(key), value_set=pa.array(table.column(features["key"]).combine_chunks()))
+    if places.null_count:
+        raise UserError(f"{places.null_count:,} of {test.rows:,} test rows are not among them")
+    return table.take(places)
+
+
+def _probabilities(who: str, learner: Learner, table: pa.Table) -> Floats:
+    p = learner.predict(table)
+    wrong = int((~((p >= 0) & (p <= 1))).sum())
+    if wrong:
+        raise RefitError(
+            f"{who} predicts no probability for {wrong:,} of {len(p):,} test rows (NaN or outside 0 to 1); "
+            "it cannot be judged: train again"
+        )
+    return np.asarray(p, dtype=np.float64)
+
+
+def measure_latency(learner: Learner, table: pa.Table) -> Report:
+    """Milliseconds for one row asked alone (median and 99th percentile), and rows a second asked all at once."""
+    durations: list[float] = []
+    began = time.perf_counter()
+    for call in range(LATENCY_WARM_UP + LATENCY_CALLS):
+        row = table.slice(call % table.num_rows, 1)
+        start = time.perf_counter()
+        learner.predict(row)
+        durations.append(time.perf_counter() - start)
+        if time.perf_counter() - began > LATENCY_SECONDS and len(durations) > LATENCY_WARM_UP:
+            break
+    measured = np.array(durations[min(LATENCY_WARM_UP, len(durations) - 1) :]) * 1000
+    start = time.perf_counter()
+    learner.predict(table)
+    per_second = table.num_rows / max(time.perf_counter() - start, 1e-9)
+    return {
+        "latency_ms": {
+            "p50": round(float(np.quantile(measured, 0.5)), 3),
+            "p99": round(float(np.quantile(measured, 0.99)), 3),
+            "calls": len(measured),
+        },
+        "rows_per_second": round(per_second),
+    }
+
+
+def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> Report:
+    """Everything that is measured on the test rows, but for the clock's part: the same each time."""
+    params, training, windows = context.params.evaluate, given.training, given.features["windows"]
+    metric, confidence, candidate = params.gate.metric, params.confidence, scored.p["candidate"]
+    context.progress("metrics, intervals and slices")
+    others = [name for name in scored.p if name != "candidate"]
+    measured = {n: judging.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
+    evaluation: Report = {
+        "as_of": given.features["as_of"],
+        "snapshot": given.features["snapshot"],
+        "candidate": {
+            "learner": training["learner"],
+            "kind": given.learner.spec.kind,
+            "inputs": training["inputs"],
+            "model_digest": training["model_digest"],
+            "seen_until": training["seen_until"],
+            "threshold": scored.thresholds["candidate"],
+            "features": len(given.learner.spec.features),
+        },
+        "comparand": dict(given.comparand),
+        "test": {
+            "start": windows["test"]["start"],
+            "end": windows["test"]["end"],
+            "rows": test.rows,
+            "positive": test.positive,
+            "days": len(np.unique(test.days)),
+            "cluster": params.gate.cluster,
+            "clusters": test.sample.clusters.count,
+            "effective_clusters": tidy(test.sample.clusters.effective),
+        },
+        "metric": metric,
+        "confidence": confidence,
+        "metrics": measured,
+        "gains": {n: judging.gains(test, candidate, scored.p[n], confidence) for n in others},
+        "slices": judging.slices(test, params.slices, scored.p, metric, confidence),
+        "calibration": judging.calibration(test, candidate, confidence),
+        "confusion": judging.confusion(test, candidate, scored.thresholds["candidate"]),
+        "daily": curves.daily(test, scored.p, metric),
+        "curves": _curves(test, scored),
+        "learning_metric": training["metric"],
+        "learners": training["learners"],
+    }
+    evaluation["importance"] = permutation_importance(
+        given.learner,
+        test,
+        groups_of(Definitions.load(given.features["definitions"]).feature_set, given.learner.spec.features),
+        metric=metric,
+        rows=params.permutation_rows,
+        seed=context.params.train.seed,
+        confidence=confidence,
+        progress=context.progress,
+    )
+    return evaluation
+
+
+def _curves(test: Holdout, scored: Scored) -> Report:
+    shown = {name: p for name, p in scored.p.items() if name in ("candidate", "champion")}
+    return {
+        "roc": {name: curves.roc(test.labels, p) for name, p in shown.items()},
+        "precision_recall": {name: curves.precision_recall(test.labels, p) for name, p in shown.items()},
+        "scores": curves.histogram(test.labels, scored.p["candidate"]),
+    }
+
+
+def _evidence(
+    given: Given, test: Holdout, scored: Scored, evaluation: Report, context: Context, latency_ms: float
+) -> Evidence:
+    """What the gate may know. The clock enters only where a ceiling asks for it."""
+    gate, said, roles = context.params.evaluate.gate, given.comparand, dict(_opponents(given))
+    values = {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()}
+    if "latency_ms" in gate.ceilings:
+        values["latency_ms"] = latency_ms
+
+    def opponent(role: str, told: Mapping[str, Any]) -> Opponent:
+        return Opponent(
+            version=str(told["version"]),
+            digest=str(told["model_digest"]),
+            seen_until=_moment(told.get("seen_until")),
+            gain=gain(gate.metric, test.sample, scored.p["candidate"], scored.p[role]) if role in scored.p else UNKNOWN,
+            problem=scored.problems.get(role, ""),
+        )
+
+    return Evidence(
+        candidate=given.training["model_digest"],
+        seen_until=_moment(given.training.get("seen_until")),
+        test_start=datetime.fromisoformat(given.features["windows"]["test"]["start"]),
+        rows=test.rows,
+        positive=test.positive,
+        clusters=test.sample.clusters.effective,
+        metrics={name: float("nan") if value is None else value for name, value in values.items()},
+        over_baseline=gain(gate.metric, test.sample, scored.p["candidate"], scored.p["baseline"]),
+        champion=opponent("champion", said) if "champion" in roles else None,
+        anchor=opponent("anchor", said["anchor"]) if "anchor" in roles else None,
+        looks=int(said.get("looks") or 0),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _as_json(decision: Decision, evidence: Evidence, given: Given, policy: Mapping[str, Any]) -> Report:
+    """`decision.json`: the verdict, and all that is needed to draw and to explain it."""
+    window = {key: given.features["windows"]["test"][key] for key in ("start", "end")}
+    difference = decision.difference
+    return {
+        "promote": decision.promote,
+        "mode": decision.mode,
+        "metric": decision.metric,
+        "confidence": decision.confidence,
+        "reasons": list(decision.reasons),
+        "notes": list(decision.notes),
+        "checks": [asdict(check) for check in decision.checks],
+        "compared": [asdict(each) for each in decision.compared],
+        "difference": asdict(difference) if difference else None,
+        "candidate": evidence.candidate,
+        "inputs": given.training["inputs"],
+        "comparand": dict(given.comparand),
+        "test": {**window, "rows": evidence.rows, "positive": evidence.positive, "digest": digest(window)},
+        "looks": evidence.looks,
+        "policy": dict(policy),
+    }
+
+
+def _write(context: Context, given: Given, test: Holdout, scored: Scored, evaluation: Report) -> None:
+    """Everything under `reports/`; the decision last, so that it never stands beside another run's numbers."""
+    context.progress("plots and report")
+    context.path(artifacts.DECISION).unlink(missing_ok=True)
+    _write_predictions(context.path(artifacts.REPORTS / "predictions.parquet"), given, test, scored)
+    plots.draw(context.path(artifacts.REPORTS), evaluation)
+    write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
+    write_json(context.path(artifacts.EVALUATION), evaluation)
+    model_card.write(context, evaluation, given.features, given.training)
+    write_json(context.path(artifacts.DECISION), evaluation["decision"])
+
+
+def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
+    """What `dvc metrics show` and `dvc metrics diff` line up; nothing of the clock: equal models show no difference."""
+    flat: dict[str, Any] = {}
+    for name, found in evaluation["metrics"]["candidate"].items():
+        flat[name] = found["value"]
+    metric = evaluation["metric"]
+    flat[f"{metric}_lower"] = evaluation["metrics"]["candidate"][metric]["lower"]
+    flat[f"{metric}_upper"] = evaluation["metrics"]["candidate"][metric]["upper"]
+    for other, found in evaluation["gains"].items():
+        flat[f"gain_over_{other}"] = found[metric]["value"]
+    flat["test_rows"] = evaluation["test"]["rows"]
+    flat["promote"] = evaluation["decision"]["promote"]
+    return flat
+
+
+def _write_predictions(path: Path, given: Given, test: Holdout, scored: Scored) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    champion = scored.p.get("champion")
+    columns = {
+        given.features["key"]: test.table.column(given.features["key"]),
+        "event_time": test.table.column("event_time"),
+        "label": pa.array(test.labels),
+        "candidate": pa.array(scored.p["candidate"]),
+        "baseline": pa.array(scored.p["baseline"]),
+        "champion": pa.nulls(test.rows, pa.float64()) if champion is None else pa.array(champion),
+    }
+    with artifacts.atomic(path) as scratch:
+        pq.write_table(pa.table(columns), scratch, compression="zstd")

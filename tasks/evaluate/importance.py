@@ -1,0 +1,96 @@
+"""What a model leans on: how much worse it predicts once a feature, or a whole view, is shuffled between rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from feature_store.definition import Aggregate, FeatureSet
+from registry.comparison import Metric, gain
+from tasks.context import Progress, silent
+from tasks.evaluate.judging import Holdout, with_interval
+from tasks.learners import Learner
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ITSELF = "the row itself"
+
+
+def permutation_importance(
+    learner: Learner,
+    test: Holdout,
+    groups: Mapping[str, Sequence[str]],
+    *,
+    metric: Metric,
+    rows: int,
+    seed: int,
+    confidence: float,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """The metric lost when a feature's values are shuffled between rows, with intervals clustered as the gate's.
+
+    Correlated features hide each other: shuffling one of two copies costs nothing, so whole groups are shuffled too.
+    Each shuffle depends on the seed and on the name alone; other features do not change it.
+
+    Args:
+        groups: features by the view that they come from.
+        rows: how many test rows to use, drawn once; 0: measure nothing.
+
+    Raises:
+        UserError: a feature is missing.
+    """
+    if not rows:
+        return {"rows": 0, "features": [], "groups": []}
+    chosen = np.arange(test.rows)
+    if rows < test.rows:
+        chosen = np.sort(np.random.default_rng(seed).choice(test.rows, rows, replace=False))
+    table, sample = test.table.take(chosen), test.sample.only(chosen)
+    intact = learner.predict(table)
+    view_of = {feature: group for group, features in groups.items() for feature in features}
+    together = {group: tuple(features) for group, features in groups.items() if len(features) > 1}
+    jobs = [(name, (name,)) for name in learner.spec.features] + list(together.items())
+    found: list[dict[str, Any]] = []
+    for done, (name, columns) in enumerate(jobs):
+        progress("permutation importance", done, len(jobs))
+        order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(chosen))
+        lost = gain(metric, sample, intact, learner.predict(_shuffled(table, columns, order)))
+        found.append({"name": name, **with_interval(lost, confidence, lowest=-np.inf)})
+    features, views = found[: len(learner.spec.features)], found[len(learner.spec.features) :]
+    for entry in features:
+        entry["group"] = view_of.get(str(entry["name"]), ITSELF)
+    alone = [{**entry, "name": entry["group"]} for entry in features if entry["group"] not in together]
+    return {
+        "rows": len(chosen),
+        "features": _by_loss(features),
+        "groups": _by_loss([*views, *({key: e[key] for key in ("name", "value", "lower", "upper")} for e in alone)]),
+    }
+
+
+def _shuffled(table: pa.Table, columns: Iterable[str], order: Any) -> pa.Table:
+    for name in columns:
+        index = table.column_names.index(name)
+        table = table.set_column(index, table.schema.field(index), table.column(index).take(order))
+    return table
+
+
+def _by_loss(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(entries, key=lambda entry: (-(entry["value"] or 0.0), entry["name"]))
+
+
+def groups_of(feature_set: FeatureSet, features: Sequence[str]) -> dict[str, list[str]]:
+    """Features by the view, or the static table, that they come from; those of the row itself together."""
+    origin: dict[str, str] = {}
+    for view in feature_set.views:
+        for feature in view.features:
+            names = feature.columns() if isinstance(feature, Aggregate) else [feature.name]
+            origin |= dict.fromkeys(names, view.name)
+    for lookup in feature_set.lookups:
+        origin |= {feature.name: lookup.name for feature in lookup.features}
+    groups: dict[str, list[str]] = {}
+    for name in features:
+        groups.setdefault(origin.get(name, ITSELF), []).append(name)
+    return groups

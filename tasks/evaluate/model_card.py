@@ -1,0 +1,214 @@
+"""Writes the model card: one HTML file that a person enjoys, with the verdict first and nothing to fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.artifacts import MODEL_CARD, atomic
+from tasks.context import Context
+from tasks.definitions import Definitions
+from tasks.evaluate import card_charts as charts
+from tasks.evaluate.model_card_page import PAGE, STYLE
+from tasks.evaluate.wording import METRIC_WORDS, words_of
+
+MOST_FEATURES = 20
+LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")
+
+Report = dict[str, Any]
+
+
+def write(context: Context, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+    """Write `reports/model_card.html`: no script, no link to elsewhere, every value escaped."""
+    text = render(context.params.project.name, evaluation, features, training)
+    with atomic(context.path(MODEL_CARD)) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def render(name: str, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """The page's HTML."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"fixed": _fixed, "count": _count, "percent": _percent, "moment": _moment}
+    metric = evaluation["metric"]
+    calibration, matrix = evaluation["calibration"], evaluation["confusion"]
+    curves = evaluation["curves"]
+    models = [model for model in ("candidate", "champion", "anchor", "baseline") if model in evaluation["metrics"]]
+    slices = _slices(evaluation)
+    return environment.from_string(PAGE).render(
+        name=name,
+        style=Markup(STYLE),
+        as_of=evaluation["as_of"],
+        candidate=evaluation["candidate"],
+        test=evaluation["test"],
+        days=[entry["day"] for entry in evaluation["daily"]],
+        decision=evaluation["decision"],
+        words=words_of(evaluation, features),
+        tiles=_tiles(evaluation),
+        compared=_compared(evaluation["decision"]),
+        confidence=f"{evaluation['confidence']:.0%}",
+        models=models,
+        curve_models=list(curves["roc"]),
+        measured=evaluation["metrics"],
+        gains={other: evaluation["gains"][other] for other in models if other in evaluation["gains"]},
+        metrics=[
+            {"name": each, "label": METRIC_WORDS[each], "better": "↓" if each in LOWER_IS_BETTER else "↑"}
+            for each in evaluation["metrics"]["candidate"]
+        ],
+        metric=metric,
+        metric_word=METRIC_WORDS[metric],
+        confusion=matrix,
+        calibration=calibration,
+        slices=slices,
+        slice_count=sum(part["enough"] for group in slices for part in group["parts"]),
+        slice_misses=round((1 - evaluation["confidence"]) * sum(p["enough"] for g in slices for p in g["parts"]), 1),
+        importance=_importance(evaluation["importance"], _descriptions(features)),
+        learners=evaluation["learners"],
+        learning=list(_learning(evaluation["learners"])),
+        learning_metric=training["metric"],
+        learning_word=METRIC_WORDS[training["metric"]],
+        refit_rows=training["refit_rows"],
+        windows=[{"name": window, **features["windows"][window]} for window in ("train", "validation", "test")],
+        identity=_identity(evaluation, training, features),
+        charts={
+            "roc": charts.roc(curves["roc"]),
+            "precision_recall": charts.precision_recall(curves["precision_recall"], calibration["observed"]),
+            "daily": charts.daily(evaluation["daily"], reversed(models), METRIC_WORDS[metric]),
+            "reliability": charts.reliability(calibration["bins"]),
+            "histogram": charts.histogram(curves["scores"], matrix["threshold"]),
+        },
+    )
+
+
+def _tiles(evaluation: Report) -> list[Report]:
+    ours, timings, test = evaluation["metrics"]["candidate"], evaluation["timings"], evaluation["test"]
+    metric = evaluation["metric"]
+    against = "champion" if "champion" in evaluation["metrics"] else "baseline"
+    others = evaluation["metrics"][against]
+    shown = dict.fromkeys((metric, "roc_auc", "log_loss", "calibration_error"))
+    tiles = [
+        {
+            "name": METRIC_WORDS[name],
+            "value": _fixed(ours[name]["value"], 3),
+            "note": f"{_span(ours[name], 3)} · {against} {_fixed(others[name]['value'], 3)}",
+        }
+        for name in shown
+    ]
+    rate = test["positive"] / test["rows"]
+    tiles.append(
+        {
+            "name": "test rows",
+            "value": _count(test["rows"]),
+            "note": f"over {test['days']} days, {rate:.1%} positive",
+        }
+    )
+    latency = timings["latency_ms"]
+    tiles.append(
+        {
+            "name": "one prediction",
+            "value": f"{latency['p50']:.1f} ms",
+            "note": f"99 % within {latency['p99']:.1f} ms · {_count(timings['rows_per_second'])} rows/s at once",
+        }
+    )
+    return tiles
+
+
+def _compared(decision: Report) -> list[Report]:
+    verdicts = {True: "better than the margin demands", False: "not shown to be within the margin"}
+    return [
+        {**each, "words": verdicts[each["passed"]], "chart": charts.gain_line(each)}
+        for each in decision["compared"]
+        if each["estimate"] is not None
+    ]
+
+
+def _slices(evaluation: Report) -> list[Report]:
+    metric = evaluation["metric"]
+    whole = evaluation["metrics"]["candidate"][metric]["value"] or 0.0
+    measured = [part[metric] for part in evaluation["slices"] if part[metric]]
+    ends = [found[end] for found in measured for end in ("lower", "upper", "value") if found[end] is not None]
+    low, high = min([whole, *ends]), max([whole, *ends])
+    groups: dict[str, list[Report]] = {}
+    for part in evaluation["slices"]:
+        chart = charts.interval_line(part[metric], low, high, whole)
+        groups.setdefault(part["by"], []).append({**part, "chart": chart})
+    return [{"by": by, "parts": parts} for by, parts in groups.items()]
+
+
+def _importance(importance: Report, descriptions: Mapping[str, str]) -> Report:
+    everything = [*importance["features"], *importance["groups"]]
+    ends = [e[end] for e in everything for end in ("lower", "upper", "value") if e[end] is not None]
+    low, high = min([0.0, *ends]), max([1e-6, *ends])
+    features = [
+        {**entry, "chart": charts.bar(entry, low, high), "description": descriptions.get(entry["name"], "")}
+        for entry in importance["features"]
+    ]
+    counts: dict[str, int] = {}
+    for entry in importance["features"]:
+        counts[entry["group"]] = counts.get(entry["group"], 0) + 1
+    groups = [
+        {**entry, "chart": charts.bar(entry, low, high), "count": counts.get(entry["name"], 1)}
+        for entry in importance["groups"]
+    ]
+    return {
+        "rows": importance["rows"],
+        "groups": groups,
+        "first": features[:MOST_FEATURES],
+        "rest": features[MOST_FEATURES:],
+    }
+
+
+def _descriptions(features: Mapping[str, Any]) -> dict[str, str]:
+    described = Definitions.load(features["definitions"]).feature_set.described()
+    return {
+        name: feature.description + (f" ({feature.unit})" if feature.unit else "")
+        for name, feature in described.items()
+    }
+
+
+def _learning(learners: Sequence[Report]) -> Iterator[Report]:
+    for learner in learners:
+        if len(learner["curve"]) > 1:
+            chart = charts.learning(learner["curve"], "iteration", "iterations", learner["iterations"])
+            yield {"title": f"{learner['name']}: as it learns", "chart": chart}
+    for learner in learners:
+        if len(learner["size_curve"]) > 1:
+            chart = charts.learning(learner["size_curve"], "rows", "training rows")
+            yield {"title": f"{learner['name']}: with more rows", "chart": chart}
+
+
+def _identity(evaluation: Report, training: Mapping[str, Any], features: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("model digest", training["model_digest"]),
+        ("made from", training["inputs"]),
+        ("snapshot", evaluation["snapshot"]),
+        ("feature definitions", features["definitions_digest"]),
+        ("seed", str(training["seed"])),
+    ]
+
+
+def _fixed(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _span(found: Mapping[str, float | None], digits: int) -> str:
+    if found["lower"] is None:
+        return "no interval"
+    return f"{_fixed(found['lower'], digits)} to {_fixed(found['upper'], digits)}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _moment(text: str | None) -> str:
+    if text is None:
+        return "the beginning"
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,324 @@
+"""The model card's page. It is code, not a data file, so that DVC sees a change of it like any other change."""
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #fbfbf9; --panel: #ffffff; --ink: #1d2730; --quiet: #66717d; --line: #e0e4e6; --faint: #f1f3f3;
+  --candidate: #0f6e84; --champion: #bf6b1e; --baseline: #8a94a0; --anchor: #7a5ea8;
+  --good: #23744a; --good-soft: #e3f1e8; --bad: #a83a28; --bad-soft: #f8e8e4;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #12171c; --panel: #191f26; --ink: #e4e8eb; --quiet: #97a3ae; --line: #2c353e; --faint: #20272f;
+    --candidate: #4bb6cd; --champion: #e39a55; --baseline: #76818d; --anchor: #ab92d6;
+    --good: #5fc08a; --good-soft: #16291f; --bad: #ea8572; --bad-soft: #321d19;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  font-variant-numeric: tabular-nums; -webkit-print-color-adjust: exact; print-color-adjust: exact;
+}
+main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+header p.about { color: var(--ink); font-size: 1.1rem; margin-bottom: .3rem; }
+header p { margin: 0; color: var(--quiet); }
+h1 { font-size: clamp(1.7rem, 4vw, 2.4rem); line-height: 1.15; margin: .1rem 0 .4rem; letter-spacing: -.015em; }
+h2 { font-size: 1.25rem; margin: 3rem 0 .3rem; letter-spacing: -.01em; }
+h3 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
+p { margin: .5rem 0; max-width: 46rem; }
+.quiet, .lede, figcaption, th, .unit { color: var(--quiet); }
+.lede { margin-top: 0; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin-top: 1.2rem; font-size: .9rem; }
+a { color: var(--candidate); text-decoration-thickness: 1px; text-underline-offset: 3px; }
+.verdict { border-left: 6px solid; border-radius: 6px; padding: 1.1rem 1.4rem; margin: 1.6rem 0 1.2rem; }
+.verdict.good { border-color: var(--good); background: var(--good-soft); }
+.verdict.bad { border-color: var(--bad); background: var(--bad-soft); }
+.verdict strong { display: block; font-size: 1.3rem; line-height: 1.3; }
+.good-text { color: var(--good); } .bad-text { color: var(--bad); }
+.verdict p { margin: .35rem 0 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .8rem; }
+.tile { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; }
+.tile b { display: block; font-size: 1.55rem; font-weight: 650; line-height: 1.25; letter-spacing: -.02em; }
+.tile span { display: block; font-size: .84rem; color: var(--quiet); line-height: 1.4; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1.2rem; }
+.pair > * { min-width: 0; }
+figure { margin: 1rem 0 0; min-width: 0; }
+figcaption { font-size: .87rem; margin-top: .3rem; max-width: 46rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; margin-top: .6rem; }
+th, td { text-align: left; padding: .34rem .9rem .34rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 550; font-size: .84rem; }
+tbody th { color: var(--ink); font-size: inherit; font-weight: 500; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td small { color: var(--quiet); white-space: nowrap; }
+table.stacked small { display: block; }
+td.chart { width: 14rem; min-width: 9rem; padding-top: .5rem; }
+td.chart svg { display: block; }
+tr.chosen > * { background: var(--faint); } tr.group th { padding-top: 1.1rem; border-bottom-color: var(--quiet); }
+ul.checks { list-style: none; padding: 0; margin: .8rem 0 0; }
+ul.checks li { padding: .22rem 0 .22rem 1.6rem; position: relative; }
+ul.checks li::before { position: absolute; left: 0; font-weight: 700; }
+ul.checks li.good::before { content: "\\2713"; color: var(--good); }
+ul.checks li.bad::before { content: "\\2717"; color: var(--bad); }
+ul.checks li.note::before { content: "i"; color: var(--quiet); font-style: italic; left: .25rem; }
+code, pre { font: .87em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+pre { background: var(--faint); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto; }
+td code { overflow-wrap: anywhere; }
+details { margin-top: .8rem; } summary { cursor: pointer; color: var(--candidate); }
+.key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .3em 0 .7em; }
+.key:first-child { margin-left: 0; }
+.confusion { max-width: 30rem; } .confusion td { text-align: right; }
+footer { margin-top: 3rem; color: var(--quiet); font-size: .87rem; }
+svg { width: 100%; height: auto; overflow: visible; }
+figure.wide { overflow-x: auto; overflow-y: hidden; } figure.wide svg { min-width: 34rem; }
+svg text { fill: var(--quiet); font-size: 11px; } svg text.label { fill: var(--ink); }
+.end { text-anchor: end; } .mid { text-anchor: middle; }
+.grid { stroke: var(--line); } .axis { stroke: var(--quiet); } .zero { stroke: var(--line); stroke-width: 1.5; }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.chance { stroke: var(--quiet); stroke-width: 1; stroke-dasharray: 2 4; }
+.line.thin { stroke: var(--candidate); stroke-width: 1.3; opacity: .6; }
+.line.candidate, .line.validation { stroke: var(--candidate); } .line.champion { stroke: var(--champion); }
+.line.baseline, .line.training { stroke: var(--baseline); } .line.anchor { stroke: var(--anchor); }
+.dot.candidate, .dot.validation, .bar.candidate { fill: var(--candidate); } .dot.champion { fill: var(--champion); }
+.dot.baseline, .dot.training { fill: var(--baseline); } .dot.anchor { fill: var(--anchor); }
+.bar.candidate { opacity: .8; } .whisker { stroke: var(--candidate); stroke-width: 2.5; opacity: .45; }
+.whisker.thin { stroke: var(--ink); stroke-width: 1; opacity: .8; }
+.area.negative { fill: var(--baseline); opacity: .45; } .area.positive { fill: var(--candidate); opacity: .5; }
+.bar.good { fill: var(--good); opacity: .3; } .bar.bad { fill: var(--bad); opacity: .3; }
+.dot.good { fill: var(--good); } .dot.bad { fill: var(--bad); }
+.stop { stroke-width: 2.5; } .stop.good { stroke: var(--good); } .stop.bad { stroke: var(--bad); }
+.margin { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 5 3; } .forbidden { fill: var(--bad); opacity: .07; }
+@media print {
+  :root {
+    color-scheme: light;
+    --paper: #fff; --panel: #fff; --ink: #000; --quiet: #555; --line: #ccc; --faint: #f4f4f4;
+    --candidate: #0f6e84; --champion: #bf6b1e; --baseline: #8a94a0; --anchor: #7a5ea8;
+    --good: #23744a; --good-soft: #fff; --bad: #a83a28; --bad-soft: #fff;
+  }
+  @page { margin: 15mm 13mm; }
+  html { font-size: 9.5pt; }
+  main { max-width: none; padding: 0; }
+  nav { display: none; }
+  h2 { margin-top: 1.6rem; }
+  h2, h3, .lede, thead { break-after: avoid; }
+  p, figure, .tile, .pair, .verdict, tr { break-inside: avoid; }
+  table { font-size: .84rem; } th, td { padding: .2rem .6rem .2rem 0; }
+  td.chart { width: 7rem; min-width: 5rem; }
+  .scroll, figure.wide { overflow: visible; } figure.wide svg { min-width: 0; }
+  pre { white-space: pre-wrap; }
+  details::details-content { content-visibility: visible; block-size: auto; }
+}
+"""
+
+MACROS = """
+{%- macro swatch(name, text=None) -%}
+<span class="key" style="background:var(--{{ name }})"></span>{{ text or name }}
+{%- endmacro -%}
+{%- macro cell(found, digits=4) -%}
+{% if not found or found.value is none %}<span class="quiet">not defined</span>
+{%- else %}{{ found.value | fixed(digits) }}
+{%- if found.lower is not none %} <small>{{ found.lower | fixed(digits) }} to {{ found.upper | fixed(digits) }}</small>
+{%- endif %}{% endif %}
+{%- endmacro -%}
+{%- macro signed(found) -%}
+{% if not found or found.value is none %}<span class="quiet">not defined</span>
+{%- else %}{{ "%+.4f" | format(found.value) }}
+{%- if found.lower is not none %} <small>{{ "%+.4f" | format(found.lower) }} to {{ "%+.4f" | format(found.upper) }}
+</small>{% endif %}{% endif %}
+{%- endmacro -%}
+"""
+
+BODY = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ name }}: model card</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<main>
+<header>
+<p>Model card</p>
+<h1>{{ name }}</h1>
+{% if words.about %}<p class="about">{{ words.about }}</p>
+{% endif %}<p>{{ candidate.learner }} on {{ candidate.features }} features, judged on {{ test.rows | count }} rows
+from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
+<nav><a href="#gate">The gate</a><a href="#numbers">Numbers</a><a href="#slices">Slices</a>
+<a href="#calibration">Calibration</a><a href="#features">Features</a><a href="#learners">Learners</a>
+<a href="#data">Data</a><a href="#assumptions">Assumptions</a><a href="#reproduce">Reproduce</a></nav>
+</header>
+
+<div class="verdict {{ 'good' if decision.promote else 'bad' }}">
+<strong>{{ words.verdict }}</strong>
+{% for sentence in words.summary %}<p>{{ sentence }}</p>{% endfor %}
+</div>
+
+<div class="tiles">
+{% for tile in tiles %}<div class="tile"><span>{{ tile.name }}</span><b>{{ tile.value }}</b>
+<span>{{ tile.note }}</span></div>
+{% endfor %}</div>
+
+<section id="gate">
+<h2>The gate</h2>
+<p class="lede">{{ words.gate }}</p>
+{% for each in compared %}
+<figure class="wide">
+<h3>Against the {{ each.against }}{% if each.version %}, version {{ each.version }}{% endif %}:
+<span class="{{ 'good' if each.passed else 'bad' }}-text">{{ each.words }}</span></h3>
+{{ each.chart }}
+</figure>
+{% endfor %}
+<ul class="checks">
+{% for check in decision.checks %}<li class="{{ 'good' if check.passed else 'bad' }}">{{ check.sentence }}</li>
+{% endfor %}{% for note in decision.notes %}<li class="note">{{ note }}</li>
+{% endfor %}</ul>
+</section>
+
+<section id="numbers">
+<h2>Numbers on unseen rows</h2>
+<p class="lede">In small type: {{ confidence }} intervals{{ words.clustered }}.
+Accuracy and F1 count a row as positive from {{ candidate.threshold | fixed(3) }} on, which gave the best F1 on
+validation rows; accuracy pays for it (the champion has its own threshold, the baseline always calls the majority).</p>
+<div class="scroll"><table class="stacked">
+<thead><tr><th></th>{% for model in models %}<th class="n">{{ swatch(model) }}</th>{% endfor %}
+{% for other in gains %}<th class="n">gain over {{ other }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for metric in metrics %}<tr><th scope="row">{{ metric.label }} <span class="unit">{{ metric.better }}</span></th>
+{% for model in models %}<td class="n">{{ cell(measured[model][metric.name]) }}</td>{% endfor %}
+{% for other in gains %}<td class="n">{% if metric.name in gains[other] %}{{ signed(gains[other][metric.name]) }}
+{% endif %}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
+<p class="quiet">A gain is positive where the candidate is better. Both are measured on the same rows, so a gain is
+known better than either number alone.</p>
+<div class="pair">
+<figure>{{ charts.roc }}<figcaption>ROC. {% for model in curve_models %}{{ swatch(model) }}{% endfor %};
+dotted: chance</figcaption></figure>
+<figure>{{ charts.precision_recall }}<figcaption>Precision at each recall; dotted: the base rate
+{{ calibration.observed | fixed(3) }}</figcaption></figure>
+</div>
+<figure class="wide">{{ charts.daily }}<figcaption>{{ metric_word }} on each day of the test window.
+{% for model in models %}{{ swatch(model) }}{% endfor %}</figcaption></figure>
+<h3>Calls from {{ candidate.threshold | fixed(3) }} on</h3>
+<table class="confusion"><thead><tr><th></th><th class="n">called negative</th><th class="n">called positive</th></tr>
+</thead><tbody>
+<tr><th scope="row">was negative</th><td>{{ confusion.true_negative | count }}</td>
+<td>{{ confusion.false_positive | count }}</td></tr>
+<tr><th scope="row">was positive</th><td>{{ confusion.false_negative | count }}</td>
+<td>{{ confusion.true_positive | count }}</td></tr></tbody></table>
+</section>
+
+{% if slices %}
+<section id="slices" class="long">
+<h2>Where it is better, and worse</h2>
+<p class="lede">{{ metric_word }} on parts of the test rows, the line marks all rows together. Of {{ slice_count }}
+intervals about {{ slice_misses }} will miss the truth by chance alone.</p>
+<div class="scroll"><table>
+<thead><tr><th>slice</th><th class="n">rows</th><th class="n">came true</th><th class="n">predicted</th>
+<th class="n">{{ metric_word }}</th><th></th>
+{% if "champion" in models %}<th class="n">gain over champion</th>{% endif %}</tr></thead>
+<tbody>
+{% for group in slices %}<tr class="group"><th colspan="7">{{ group.by }}</th></tr>
+{% for part in group.parts %}<tr><th scope="row">{{ part.value }}</th><td class="n">{{ part.rows | count }}</td>
+<td class="n">{{ part.rate | percent }}</td><td class="n">{{ part.predicted | percent }}</td>
+{% if part.enough %}<td class="n">{{ cell(part[metric], 3) }}</td><td class="chart">{{ part.chart }}</td>
+{% if "champion" in models %}<td class="n">{{ signed(part.gain) }}</td>{% endif %}
+{% else %}<td colspan="3" class="quiet">too few rows to say ({{ part.positive | count }} positive)</td>{% endif %}</tr>
+{% endfor %}{% endfor %}</tbody></table></div>
+</section>
+{% endif %}
+
+<section id="calibration">
+<h2>Can its probabilities be taken at their word?</h2>
+<p class="lede">{{ words.calibration }}</p>
+<div class="pair">
+<figure>{{ charts.reliability }}<figcaption>Rows in tenths by prediction; dotted: a perfect forecaster
+</figcaption></figure>
+<figure>{{ charts.histogram }}<figcaption>Predictions given to {{ swatch("baseline", "negative rows") }}
+{{ swatch("candidate", "positive rows") }}; dotted: the threshold</figcaption></figure>
+</div>
+</section>
+
+<section id="features" class="long">
+<h2>What it leans on</h2>
+{% if importance.rows %}
+<p class="lede">{{ metric_word }} lost on {{ importance.rows | count }} test rows when the values are shuffled between
+rows. Features that tell the same hide each other, so whole views are shuffled, too.</p>
+<div class="scroll"><table>
+<thead><tr><th>view</th><th class="n">loss</th><th></th><th>features</th></tr></thead><tbody>
+{% for group in importance.groups %}<tr><th scope="row">{{ group.name }}</th><td class="n">{{ signed(group) }}</td>
+<td class="chart">{{ group.chart }}</td><td class="quiet">{{ group.count }}</td></tr>
+{% endfor %}</tbody></table></div>
+<div class="scroll"><table>
+<thead><tr><th>feature</th><th class="n">loss</th><th></th><th>what it is</th></tr></thead><tbody>
+{% for feature in importance.first %}<tr><th scope="row">{{ feature.name }}</th><td class="n">{{ signed(feature) }}</td>
+<td class="chart">{{ feature.chart }}</td><td class="quiet">{{ feature.description }}</td></tr>
+{% endfor %}</tbody></table></div>
+{% if importance.rest %}<details><summary>{{ importance.rest | length }} more features</summary>
+<div class="scroll"><table><tbody>
+{% for feature in importance.rest %}<tr><th scope="row">{{ feature.name }}</th><td class="n">{{ signed(feature) }}</td>
+<td class="quiet">{{ feature.description }}</td></tr>
+{% endfor %}</tbody></table></div></details>{% endif %}
+{% else %}<p class="lede">Not measured: evaluate.permutation_rows is 0.</p>{% endif %}
+</section>
+
+<section id="learners">
+<h2>Learners tried</h2>
+<p class="lede">Chosen by {{ learning_word }} on the validation window, then fitted anew on training and validation rows
+together ({{ refit_rows | count }}). None has seen the test window.</p>
+<div class="scroll"><table>
+<thead><tr><th>learner</th><th class="n">validation</th><th class="n">training</th><th class="n">iterations</th>
+<th class="n">seconds</th><th>verdict</th></tr></thead><tbody>
+{% for learner in learners %}<tr{% if learner.name == candidate.learner %} class="chosen"{% endif %}>
+<th scope="row">{{ learner.name }}</th>
+<td class="n">{{ learner.validation[learning_metric] | fixed }}</td>
+<td class="n">{{ learner.training[learning_metric] | fixed }}</td>
+<td class="n">{{ learner.iterations if learner.iterations is not none else "" }}</td>
+<td class="n">{{ learner.seconds | fixed(1) }}</td>
+<td class="quiet">{{ learner.verdict }}{% if learner.not_chosen %}; not chosen: {{ learner.not_chosen }}{% endif %}
+</td></tr>
+{% endfor %}</tbody></table></div>
+<div class="pair">
+{% for curve in learning %}<figure><h3>{{ curve.title }}</h3>{{ curve.chart }}</figure>{% endfor %}
+</div>
+{% if learning %}<p class="quiet">{{ learning_word }} of {{ swatch("baseline", "training rows") }}
+{{ swatch("candidate", "validation rows") }}</p>{% endif %}
+</section>
+
+<section id="data">
+<h2>Data</h2>
+<div class="scroll"><table>
+<thead><tr><th>window</th><th>from</th><th>up to</th><th class="n">rows</th><th class="n">positive</th></tr></thead>
+<tbody>
+{% for window in windows %}<tr><th scope="row">{{ window.name }}</th><td>{{ window.start | moment }}</td>
+<td>{{ window.end | moment }}</td><td class="n">{{ window.rows | count }}</td>
+<td class="n">{{ window.positive | count }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p class="quiet">{{ words.labels }} Times are UTC.</p>
+</section>
+
+<section id="assumptions">
+<h2>Assumptions and limits</h2>
+<ul>{% for sentence in words.assumptions %}<li>{{ sentence }}</li>
+{% endfor %}</ul>
+</section>
+
+<section id="reproduce">
+<h2>Reproduce</h2>
+<pre>git checkout COMMIT                     # the commit that the registered version names (refit show)
+refit run --as-of {{ as_of }}</pre>
+<div class="scroll"><table><tbody>
+{% for name, value in identity %}<tr><th scope="row">{{ name }}</th><td><code>{{ value }}</code></td></tr>
+{% endfor %}</tbody></table></div>
+</section>
+
+<footer>Written by Refit's stage <code>evaluate</code>. All numbers of this page are in
+<code>reports/evaluation.json</code>, the decision in <code>reports/decision.json</code>, the predictions in
+<code>reports/predictions.parquet</code>.</footer>
+</main>
+</body>
+</html>
+"""
+
+PAGE = MACROS + BODY

@@ -1,0 +1,144 @@
+"""What an evaluation means, in sentences: for a reader who knows the problem and not the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.definitions import Definitions
+
+Report = Mapping[str, Any]
+
+METRIC_WORDS = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "calibration_error": "calibration error",
+}
+
+
+def words_of(evaluation: Report, features: Report) -> dict[str, Any]:
+    """Every sentence of the model card that depends on the numbers."""
+    return {
+        "about": Definitions.load(features["definitions"]).feature_set.description,
+        "verdict": verdict(evaluation),
+        "summary": list(summary(evaluation)),
+        "gate": gate(evaluation["decision"]),
+        "clustered": clustered(evaluation["test"]),
+        "calibration": calibration(evaluation),
+        "labels": labels(features["labels"]),
+        "assumptions": list(assumptions(evaluation)),
+    }
+
+
+def verdict(evaluation: Report) -> str:
+    decision = evaluation["decision"]
+    champion = evaluation["comparand"]["version"]
+    if decision["promote"]:
+        return f"It may take charge from version {champion}." if champion else "It may take charge: the first to do so."
+    return f"Version {champion} stays in charge." if champion else "It may not take charge, and nobody else is."
+
+
+def summary(evaluation: Report) -> Iterator[str]:
+    """The verdict's grounds: what it can do, how that compares, and what stopped it."""
+    ours, decision = evaluation["metrics"]["candidate"], evaluation["decision"]
+    if (auc := ours["roc_auc"])["value"] is not None:
+        yield (
+            f"Given one row that came true and one that did not, it ranks them rightly {_times(auc)}; "
+            "a coin does so 50 times."
+        )
+    if (loss := ours["log_loss"]["value"]) and (naive := evaluation["metrics"]["baseline"]["log_loss"]["value"]):
+        change = 1 - loss / naive
+        side = "less" if change > 0 else "more"
+        yield f"Its probabilities cost {abs(change):.1%} {side} log loss than the base rate alone."
+    for each in decision["compared"]:
+        if each["against"] == "champion" and each["estimate"] is not None:
+            yield _against(each, METRIC_WORDS[decision["metric"]])
+    if not decision["promote"]:
+        yield f"What stopped it: {'; '.join(decision['reasons'])}."
+
+
+def _times(auc: Report) -> str:
+    times = f"{100 * auc['value']:.1f} times in 100"
+    return times if auc["lower"] is None else f"{times} (between {100 * auc['lower']:.1f} and {100 * auc['upper']:.1f})"
+
+
+def _against(each: Report, metric: str) -> str:
+    if each["lower"] > 0:
+        return f"It beats the champion by {each['estimate']:.4f} {metric}, and by {each['lower']:.4f} at the least."
+    if each["upper"] < 0:
+        return f"It is worse than the champion by {-each['estimate']:.4f} {metric}."
+    return (
+        f"No difference to the champion in {metric} is shown: it lies between {each['lower']:+.4f} and "
+        f"{each['upper']:+.4f}."
+    )
+
+
+def gate(decision: Report) -> str:
+    """What the gate demanded."""
+    metric, sure = METRIC_WORDS[decision["metric"]], f"{decision['confidence']:.0%}"
+    policy = decision["policy"]
+    if decision["comparand"]["version"] is None:
+        asked = f"a gain in {metric} of more than {policy['min_gain_over_baseline']:g} over the naive baseline"
+    elif decision["mode"] == "superiority":
+        asked = f"a gain in {metric} of more than {policy['min_gain']:g} over the champion (superiority)"
+    else:
+        asked = f"a loss in {metric} of less than {policy['max_loss']:g} against the champion (non-inferiority)"
+    return (
+        f"It asks for {asked}, shown with {sure} confidence on the same rows. The lower end of each interval below has "
+        "to lie right of the dashed line."
+    )
+
+
+def clustered(test: Report) -> str:
+    """How rows were taken to belong together, as the end of a sentence about intervals."""
+    if test["cluster"] == "row":
+        return ", rows taken as independent"
+    if test["clusters"] < 2:
+        return f"; there are none, as all rows share one {test['cluster']}"
+    return f" that allow for rows of one {test['cluster']} being alike ({test['clusters']} clusters)"
+
+
+def calibration(evaluation: Report) -> str:
+    """Whether predicted and observed rates agree, overall and bin by bin."""
+    found = evaluation["calibration"]
+    predicted, observed = found["predicted"], found["observed"]
+    bins = [each for each in found["bins"] if each["observed"]["lower"] is not None]
+    off = [each for each in bins if not each["observed"]["lower"] <= each["predicted"] <= each["observed"]["upper"]]
+    error = evaluation["metrics"]["candidate"]["calibration_error"]["value"]
+    gap = predicted - observed
+    if abs(gap) < 0.005:
+        overall = f"On the whole it predicted {predicted:.1%}, and {observed:.1%} came true"
+    else:
+        side = "more" if gap > 0 else "less"
+        overall = f"On the whole it predicted {predicted:.1%}, which is {side} than the {observed:.1%} that came true"
+    where = f"{len(off) or 'none'} of {len(bins)} bins lie off the diagonal by more than their interval"
+    return f"{overall}; the mean distance is {error:.1%}, and {where}."
+
+
+def labels(counts: Report) -> str:
+    """What became of the rows that the windows cover."""
+    return (
+        f"Labels: {counts['known']:,} known, {counts['pending']:,} not yet known at that time, {counts['none']:,} that "
+        "never get one (they are not learned from)."
+    )
+
+
+def assumptions(evaluation: Report) -> Iterator[str]:
+    """What has to be true for the numbers to mean what they seem to."""
+    test = evaluation["test"]
+    if test["cluster"] == "row":
+        yield "Rows are taken as independent, as the params say; if they are not, the intervals are too narrow."
+    else:
+        yield f"Rows of one {test['cluster']} may be alike; rows of two are taken as independent of each other."
+    yield ("The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come.")
+    yield (
+        f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; it "
+        "is not fitted again on that window before it takes charge."
+    )
+    yield "Importance tells what this model uses, not what causes the outcome."
+    if looks := evaluation["decision"]["looks"]:
+        yield f"This test window has judged {looks} other candidate{'s' if looks > 1 else ''} before."

@@ -1,0 +1,97 @@
+"""The Data Docs of each batch: Great Expectations' own sections, on pages that open without a network.
+
+GX's own site loads its styles, scripts and logo from six hosts and puts values into the HTML unescaped, so only its
+renderers are used here; the frame around them is ours.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from string import Template
+from typing import Any
+
+from tasks.validate.asked import Check
+
+FRAME = Template("""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title><style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+a { color: #0b5cad; } h1 { font-size: 1.5rem; } h5 { font-size: 1.1rem; margin: 1.5rem 0 .3rem; }
+table { border-collapse: collapse; width: 100%; margin: .4rem 0; } td td, th th { font-size: .9em; }
+th, td { border-bottom: 1px solid #ddd; padding: .35rem .6rem; text-align: left; vertical-align: top; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+.badge { background: #eef1f4; border-radius: .3rem; padding: .05rem .35rem; font-family: ui-monospace, monospace; }
+.text-danger, .failed { color: #b3261e; } .text-success, .passed { color: #1b7f3b; }
+.fas::before { content: "•"; font-style: normal; } .fa-check-circle::before { content: "✓"; }
+.fa-times::before { content: "✗"; } .fa-exclamation-triangle::before { content: "!"; }
+@media (prefers-color-scheme: dark) { body { background: #16181b; color: #e6e6e6; } a { color: #7db7f0; }
+th, td { border-color: #3a3d42; } .badge { background: #2b2f35; } .text-danger, .failed { color: #ff8a80; }
+.text-success, .passed { color: #7bd88f; } }
+</style></head><body>
+$body
+</body></html>
+""")
+
+
+class Pages:
+    """Makes one page after another; GX compiles its templates once."""
+
+    def __init__(self) -> None:
+        from great_expectations.render.renderer import ValidationResultsPageRenderer
+        from great_expectations.render.view import DefaultJinjaSectionView
+
+        self._renderer = ValidationResultsPageRenderer()
+        self._view = DefaultJinjaSectionView()
+
+    def page(self, name: str, results: Sequence[Any], settled: Sequence[Check]) -> str:
+        """One batch's page: the sections that GX renders of its results, and what needed no GX."""
+        sections = []
+        for result in results:
+            for item in result.results:
+                item.result = {key: _escaped(value) for key, value in item.result.items()}
+            sections += self._renderer.render(result).sections[1:]  # less GX's overview, ours says more
+        rendered = [
+            self._view.render({"section": section.to_json_dict(), "section_loop": {"index": index}})
+            for index, section in enumerate(sections)
+        ]
+        items = [item for result in results for item in result.results]
+        failed = [item for item in items if not item.success]
+        hold = len(items) - len(failed) + len(settled)
+        listed = "".join(f"<li>{html.escape(f'{check.name}: {check.columns[0]}')}</li>" for check in settled)
+        overview = (
+            f'<p><a href="../index.html">All batches</a></p><h1>{html.escape(name)}</h1>'
+            f"<p>{hold} of {hold + len(failed)} expectations hold.</p>"
+            f"<details><summary>{len(settled)} were settled by the number of nulls</summary><ul>{listed}</ul></details>"
+        )
+        return FRAME.substitute(title=html.escape(name), body=overview + "\n".join(rendered))
+
+
+def _escaped(value: Any) -> Any:
+    """A value with every text in it made safe for HTML, and numpy's numbers made Python's, which GX can render."""
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, Mapping):
+        return {_escaped(key): _escaped(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(inner) for inner in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def index(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The page that lists all batches, each an entry of `validated.json` with its `failure`."""
+    columns = ("source", "batch", "read", "accepted", "quarantined", "checks", "")
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    body = "".join(_line(line) for line in lines)
+    return FRAME.substitute(
+        title="Data Docs",
+        body=f"<h1>What validation found</h1><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+    )
+
+
+def _line(line: Mapping[str, Any]) -> str:
+    source, name = html.escape(line["source"]), html.escape(line["name"])
+    counts = "".join(f"<td>{line[what]:,}</td>" for what in ("read", "accepted", "quarantined", "checks"))
+    failed = line["failure"]
+    state = f'<td class="failed">✗ {html.escape(failed)}</td>' if failed else '<td class="passed">✓ accepted</td>'
+    return f'<tr><td>{source}</td><td><a href="{source}/{name}.html">{name}</a></td>{counts}{state}</tr>'

@@ -1,0 +1,147 @@
+"""One batch under validation: judged by Great Expectations, its bad rows quarantined, the result remembered last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import artifacts, quarantine
+from tasks.artifacts import FileRef
+from tasks.context import Context
+from tasks.quarantine import UNCAST, Refusal
+from tasks.validate import frames
+from tasks.validate.asked import Check
+from tasks.validate.data_docs import Pages
+from tasks.validate.engine import Engine, Verdict, check_suites
+from tasks.validate.suites import EVENT_TIME, NOT_NULL, ROW, SOME_VALUE, Plan
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def validate(context: Context, plans: Sequence[Plan]) -> dict[str, dict[str, Any]]:
+    """Validate batches one after another; returns their records by name.
+
+    Each batch is finished on disk before the next begins, so that a run cut short costs only the batch it was at.
+
+    Raises:
+        UserError: an expectation of the params is unknown, or does not take its arguments.
+    """
+    check_suites(context.params)
+    engine, pages = Engine(), Pages()
+    records = {}
+    for index, plan in enumerate(plans):
+        context.progress(f"validating {plan.name}", index, len(plans))
+        records[plan.name] = _validate_one(context, engine, pages, plan)
+    context.progress("validated", len(plans), len(plans))
+    return records
+
+
+def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) -> dict[str, Any]:
+    table = frames.read(context.project, plan.entry)
+    frame = frames.frame_of(table)
+    twice = [*frames.repeats(frame, plan), *frames.known_keys(context.project, frame, plan)]
+    verdicts, page = _judge(engine, pages, plan, frame.drop(index=list({refusal.row for refusal in twice})))
+    refusals = [*twice, *_refusals(verdicts)]
+    raw = frames.raw_rows(table, {refusal.row for refusal in refusals})
+    refusals = [
+        replace(refusal, file=frames.file_of(plan.entry, refusal.row), raw=raw[refusal.row])
+        for refusal in refusals
+    ]
+    uncast = _uncast(context.project, plan)
+    reference = _store(context.path(plan.quarantine_path), [*uncast, *refusals])
+    with artifacts.atomic(context.path(plan.page_path)) as scratch:
+        scratch.write_text(page, encoding="utf-8")
+    reasons = Counter(check for check, _ in {(refusal.check, refusal.row) for refusal in (*uncast, *refusals)})
+    record = {
+        "key": plan.key,
+        "verdicts": [_kept(verdict, index) for index, verdict in verdicts.items()],
+        "refused": sorted({refusal.row for refusal in refusals}),
+        "uncast": len({refusal.row for refusal in uncast}),
+        "reasons": dict(reasons),
+        "quarantine": reference and {"path": plan.quarantine_path.as_posix(), "sha256": reference},
+    }
+    artifacts.write_json(context.path(plan.record_path), record)
+    return record
+
+
+def _judge(engine: Engine, pages: Pages, plan: Plan, frame: pandas.DataFrame) -> tuple[dict[int, Verdict], str]:
+    """The verdicts by the number of their check, and the batch's page."""
+    checks = dict(enumerate(plan.checks))
+    raw = frame.drop(columns=EVENT_TIME)
+    if not len(frame):
+        checks = {index: check for index, check in checks.items() if index == 0}  # GX divides by the number of rows
+    elif set(raw) != set(plan.source.columns):
+        checks = {index: check for index, check in checks.items() if index < 2}  # the others would miss their columns
+    settled = {index: verdict for index, check in checks.items() if (verdict := _by_nulls(check, frame))}
+    verdicts = dict(settled)
+    results = []
+    for part, timely in ((raw, False), (frame[[EVENT_TIME]], True)):
+        chosen = {
+            index: check
+            for index, check in checks.items()
+            if index not in settled and (check.columns == (EVENT_TIME,)) == timely
+        }
+        if chosen:
+            found, result = engine.judge(plan.name, part, list(chosen.values()), mostly=round(1 - plan.max_share, 12))
+            verdicts |= dict(zip(chosen, found, strict=True))
+            results.append(result)
+    page = pages.page(plan.name, results, [verdict.check for verdict in settled.values()])
+    return dict(sorted(verdicts.items())), page
+
+
+def _by_nulls(check: Check, frame: pandas.DataFrame) -> Verdict | None:
+    """The verdict of our own checks for nulls where their number settles it; GX takes 8 ms for each to say the same."""
+    if check.where or check.name not in (NOT_NULL, SOME_VALUE):
+        return None
+    nulls = int(frame[check.columns[0]].isna().sum())
+    if nulls == 0 or (check.name == SOME_VALUE and nulls < len(frame)):
+        return Verdict(check, True, f"{nulls:,} of {len(frame):,} values are missing")
+    return None
+
+
+def _kept(verdict: Verdict, index: int) -> dict[str, Any]:
+    return {
+        "check": index,
+        "expectation": verdict.check.name,
+        "success": verdict.success,
+        "found": verdict.found,
+        "mostly": verdict.mostly,
+        "evaluated": verdict.evaluated,
+        "rows": sorted(verdict.rows),
+    }
+
+
+def _refusals(verdicts: Mapping[int, Verdict]) -> Iterator[Refusal]:
+    for verdict in verdicts.values():
+        check = verdict.check
+        columns = ", ".join(check.columns)
+        reason = check.name + (f": {check.expected}" if check.expected else "")
+        for row, value in verdict.rows.items():
+            yield Refusal(row, None, columns, frames.as_text(value), reason, None, check.name)
+
+
+def _uncast(project: Path, plan: Plan) -> list[Refusal]:
+    """What ingest could not cast, so that the quarantine is whole."""
+    import pyarrow.parquet as pq
+
+    entry = plan.entry
+    if entry["uncast_path"] is None:
+        return []
+    path = FileRef(entry["uncast_path"], entry["uncast_sha256"], entry["uncast"]).resolve(project)
+    return [
+        Refusal(line[ROW], line["file"], line["column"], line["value"], line["reason"], line.get("row"), UNCAST)
+        for line in pq.ParquetFile(path).read().to_pylist()
+    ]
+
+
+def _store(path: Path, refusals: Sequence[Refusal]) -> str | None:
+    """Write a batch's quarantine, or remove what an earlier suite left there; returns its digest."""
+    if not refusals:
+        path.unlink(missing_ok=True)
+        return None
+    quarantine.write(path, refusals)
+    return artifacts.sha256(path)

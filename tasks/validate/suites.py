@@ -1,0 +1,185 @@
+"""All that is expected of one batch, as plain data: what is always checked, and what the params ask for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tasks import artifacts, quarantine
+from tasks.errors import RefitError
+from tasks.params import Params, SourceParams, ValidateParams
+from tasks.validate.asked import Check, asked, check_declared
+
+EVENT_TIME = "_event_time"
+ROW = "_row"
+CODE_VERSION = 1  # part of every remembered result's key: raise it when a check's meaning changes
+FEW_ROWS = 100  # a part with fewer rows may lack every value of a sparse column by chance
+NOT_NULL = "expect_column_values_to_not_be_null"
+SOME_VALUE = "expect_column_proportion_of_non_null_values_to_be_between"
+ROW_COUNT = "expect_table_row_count_to_be_between"
+# What the suite itself says about a column's nulls takes the place of the always-on "not wholly null".
+ABOUT_NULLS = (SOME_VALUE, NOT_NULL, "expect_column_values_to_be_null")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is expected of one batch, and the name under which its result is remembered."""
+
+    entry: Mapping[str, Any]  # the batch in the snapshot
+    source: SourceParams
+    checks: tuple[Check, ...]
+    warnings: tuple[str, ...]  # checks left out here, and why
+    max_share: float
+    periodmates: tuple[Mapping[str, Any], ...]  # earlier batches of the same period
+
+    @property
+    def name(self) -> str:
+        """Source and batch, for a person."""
+        return f"{self.entry['source']} {self.entry['name']}"
+
+    @property
+    def quarantine_path(self) -> Path:
+        """Where its refused rows go."""
+        return quarantine.path_of(self.entry["source"], self.entry["name"])
+
+    @property
+    def record_path(self) -> Path:
+        """The remembered result: its presence, under the right key, says that the batch was validated."""
+        return artifacts.VALIDATION / f"{self.entry['source']}/{self.entry['name']}.json"
+
+    @property
+    def page_path(self) -> Path:
+        """Its page of the Data Docs."""
+        return artifacts.DATA_DOCS / f"{self.entry['source']}/{self.entry['name']}.html"
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything that the result depends on."""
+        return artifacts.digest(
+            {
+                "code": [CODE_VERSION, metadata.version("great-expectations")],
+                "batch": [self.entry["sha256"], self.entry["uncast_sha256"]],
+                "checks": [[check.name, check.arguments, check.where] for check in self.checks],
+                "columns": self.source.columns,
+                "key": self.source.key,
+                "max_share": self.max_share,
+                "periodmates": [mate["sha256"] for mate in self.periodmates],
+            }
+        )
+
+
+def is_part(name: str) -> bool:
+    """Whether a batch is a part of a growing period.
+
+    >>> is_part("2013-10.2"), is_part("2013-10")
+    (True, False)
+    """
+    return re.search(r"\.\d+$", name) is not None
+
+
+def plans(params: Params, entries: Sequence[Mapping[str, Any]]) -> list[Plan]:
+    """What is expected of each batch, in the snapshot's order.
+
+    Raises:
+        UserError: the params ask for something that a source does not have.
+        RefitError: the snapshot is of other params.
+    """
+    check_declared(params)
+    result = []
+    for index, entry in enumerate(entries):
+        if entry["source"] not in params.ingest.sources:
+            raise RefitError(
+                f"{artifacts.SNAPSHOT} holds {entry['source']}, params.yaml no longer does; run `refit run`"
+            )
+        earlier = [other for other in entries[:index] if other["source"] == entry["source"]]
+        result.append(_plan(params, entry, earlier))
+    return result
+
+
+def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> Plan:
+    source = params.ingest.sources[entry["source"]]
+    suite = asked(params, entry["source"])
+    place = f"ingest.sources.{entry['source']}"
+    some, doubt = _some_value(source, entry, suite)
+    band, caution = _row_count(params.validate_, entry, earlier)
+    always = [
+        Check(ROW_COUNT, {"min_value": 1}, advice="leave the empty batch out"),
+        Check(
+            "expect_table_columns_to_match_set",
+            {"column_set": list(source.columns)},
+            advice=f"change {place}.columns in params.yaml",
+        ),
+        _unique(source.key, f"change {place}.key in params.yaml"),
+        *(_present(column, f"change {place}.required or .key in params.yaml") for column in _needed(source)),
+        *(() if entry["static"] else _within_period(entry, f"change {place}.event_time in params.yaml")),
+        *some,
+        *band,
+    ]
+    return Plan(
+        entry=entry,
+        source=source,
+        checks=(*always, *suite),
+        warnings=(*doubt, *caution),
+        max_share=params.validate_.max_quarantined_share,
+        periodmates=tuple(other for other in earlier if not entry["static"] and other["start"] == entry["start"]),
+    )
+
+
+def _needed(source: SourceParams) -> list[str]:
+    return [column for column in source.columns if column in {*source.required, *source.key}]
+
+
+def _unique(key: Sequence[str], advice: str) -> Check:
+    if len(key) == 1:
+        return Check("expect_column_values_to_be_unique", {"column": key[0]}, advice=advice)
+    return Check("expect_compound_columns_to_be_unique", {"column_list": list(key)}, advice=advice)
+
+
+def _present(column: str, advice: str) -> Check:
+    return Check(NOT_NULL, {"column": column}, advice=advice)
+
+
+def _within_period(entry: Mapping[str, Any], advice: str) -> Iterator[Check]:
+    # Text without a zone: GX would cut a datetime to its date, and a zone cannot be compared with stored UTC.
+    start, end = (str(entry[bound]).removesuffix("Z") for bound in ("start", "end"))
+    between = {"column": EVENT_TIME, "min_value": start, "max_value": end, "strict_max": True}
+    yield _present(EVENT_TIME, advice)
+    yield Check("expect_column_values_to_be_between", between, advice=advice)
+
+
+def _some_value(
+    source: SourceParams, entry: Mapping[str, Any], suite: Sequence[Check]
+) -> tuple[list[Check], list[str]]:
+    """No column wholly null, unless the suite itself says what to expect of its nulls."""
+    if is_part(entry["name"]) and entry["rows"] < FEW_ROWS:
+        return [], [f"columns without any value are not looked for in a part of fewer than {FEW_ROWS} rows"]
+    spoken = {column for check in suite if check.name in ABOUT_NULLS for column in check.columns}
+    checks = []
+    for column in source.columns:
+        if column not in spoken and column not in _needed(source):
+            advice = (
+                f"say that it may be empty: add `{SOME_VALUE}: {{column: {column}, min_value: 0}}` "
+                f"to validate.suites.{entry['source']} in params.yaml"
+            )
+            checks.append(Check(SOME_VALUE, {"column": column, "min_value": 0, "strict_min": True}, advice=advice))
+    return checks, []
+
+
+def _row_count(
+    params: ValidateParams, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]
+) -> tuple[list[Check], list[str]]:
+    """A batch about as large as those just before it."""
+    if is_part(entry["name"]):
+        return [], ["row count not compared with earlier batches: this is a part of a period"]
+    recent = [other["rows"] for other in earlier if not is_part(other["name"])][-params.rows_band.recent :]
+    if not recent:
+        return [], [f"row count not compared with earlier batches: this is the first whole one of {entry['source']}"]
+    mean = sum(recent) / len(recent)
+    band = {"min_value": math.floor(params.rows_band.low * mean), "max_value": math.ceil(params.rows_band.high * mean)}
+    return [Check(ROW_COUNT, band, advice="widen validate.rows_band in params.yaml")], []
