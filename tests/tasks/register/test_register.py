@@ -265,6 +265,17 @@ def test_what_a_person_put_aside_is_not_put_back_by_the_next_run(project: Any) -
     assert project.aliases["champion"] == "2"
 
 
+def test_an_alias_that_someone_set_in_mlflow_is_not_moved_back_on_an_old_decision(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    client(project.store).set_registered_model_alias("toy", "champion", "1")
+    assert comparand.refresh(project.context) == read_json(project.folder / artifacts.DECISION)["comparand"]
+    register.run(project.context)
+    assert (project.aliases["champion"], project.receipt["alias"]) == ("1", "challenger")
+    assert register.needs_rerun(project.context) is None
+    assert project.told == [("promote", None, "1"), ("promote", "1", "2")]
+
+
 def test_a_champion_keeps_the_decision_that_put_it_in_charge(project: Any) -> None:
     project.registered()
     decision = read_json(project.folder / artifacts.DECISION)
