@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "REFIT_LOCK_TOKEN", "PYTH
 
 
 @pytest.fixture(scope="session")
-def prefect() -> Iterator[None]:
+def prefect_server() -> Iterator[None]:
     """A real Prefect server with a database of its own, for flows called in this process."""
     from prefect.testing.utilities import prefect_test_harness
 
@@ -43,3 +44,23 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated project after its first run; not to be changed."""
+    from driving import drive
+
+    from flows.new_project import create
+
+    project = tmp_path_factory.mktemp("finished") / "demo"
+    create(project, csv=None, time=None, label=None, key=())
+    drive(project)
+    return project
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project, at a path of its own."""
+    shutil.copytree(finished, tmp_path / "demo", symlinks=True)
+    return tmp_path / "demo"

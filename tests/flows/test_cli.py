@@ -1,0 +1,106 @@
+"""The commands: one line for a mistake, one JSON object for a machine, and no traceback for anybody."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import lock
+
+
+def refit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_the_script_and_the_module_are_the_same_thing(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("refit")
+    by_script = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert by_script.stdout.replace("refit", "") == refit("--help", cwd=tmp_path).stdout.replace("refit", "")
+
+
+def test_a_folder_without_a_project_is_the_users_mistake(tmp_path: Path) -> None:
+    for command in ("run", "status", "show"):
+        assert_one_line(refit(command, cwd=tmp_path), 2, "no params.yaml", "refit init")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("train.sed=1", ("train.sed", "did you mean 'seed'")),
+        ("train.seed", ("expected section.key=value",)),
+        ("trian.seed=1", ("trian.seed",)),
+        ("train.seed=many", ("train.seed", "'many'")),
+        ("train.metric=auc", ("train.metric", "'roc_auc'")),
+    ],
+)
+def test_a_wrong_setting_is_named_before_anything_starts(project: Path, setting: str, words: tuple[str, ...]) -> None:
+    assert_one_line(refit("run", "--set", setting, cwd=project), 2, *words)
+
+
+def test_an_unknown_learner_is_named_with_the_nearest(project: Path) -> None:
+    kind = "train.learners.boosting.kind=sklearn.linear_model.Logistic"
+    from tasks import runfile
+
+    runfile.write(project, runfile.RunFile(overrides=dict([kind.split("=")])))
+    done = refit("stage", "train", cwd=project)
+    assert_one_line(done, 2, "sklearn.linear_model.Logistic", "did you mean", "LogisticRegression")
+
+
+def test_an_unknown_stage_is_named_with_the_nearest(project: Path) -> None:
+    assert_one_line(refit("stage", "trane", cwd=project), 2, "'trane'", "did you mean 'train'")
+
+
+def test_a_held_project_says_who_holds_it(project: Path) -> None:
+    with lock.project_lock(project):
+        import os
+
+        token = os.environ.pop(lock.TOKEN_VARIABLE)
+        done = refit("stage", "ingest", cwd=project)
+        os.environ[lock.TOKEN_VARIABLE] = token
+    assert_one_line(done, 1, f"pid {os.getpid()}", "--wait")
+
+
+def test_show_and_status_answer_a_machine_on_the_last_line(project: Path) -> None:
+    shown = json.loads(refit("show", "--json", cwd=project).stdout.splitlines()[-1])
+    assert (shown["model"], shown["version"]) == ("demo", "1")
+    assert json.loads(refit("status", "--json", cwd=project).stdout.splitlines()[-1]) == {"stale": {}}
+
+
+def test_a_project_in_another_folder_is_named_by_option(project: Path, tmp_path: Path) -> None:
+    done = refit("status", "--project", str(project), cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.count("up to date") == 6
+
+
+def test_the_doctor_finds_a_project_in_order_and_a_broken_one(project: Path) -> None:
+    done = refit("doctor", cwd=project)
+    assert done.returncode == 0, done.stdout
+    assert "in charge: demo version 1" in done.stdout
+    (project / "params.yaml").write_text("project: [")
+    broken = refit("doctor", cwd=project)
+    assert broken.returncode == 1
+    assert "not valid YAML" in broken.stdout
+
+
+def test_quarantine_is_listed_and_a_release_needs_a_reason(project: Path) -> None:
+    assert "empty" in refit("quarantine", "list", cwd=project).stdout
+    assert_one_line(refit("quarantine", "release", "table", "2024-01", "3", cwd=project), 2, "--why")
+
+
+def test_promoting_a_version_that_is_not_there_names_those_that_are(project: Path) -> None:
+    assert_one_line(refit("promote", "7", cwd=project), 2, "7")

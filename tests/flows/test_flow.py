@@ -1,0 +1,81 @@
+"""The flow under a real Prefect server: tasks by name, states as they were, links both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tasks.params import STAGES
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def task_states(flow_run: str) -> dict[str, str]:
+    from prefect import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    async def ask() -> dict[str, str]:
+        async with get_client() as client:
+            found = await client.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run)]))
+            )
+            return {run.name.rsplit("-", 1)[0]: run.state_name or "" for run in found}
+
+    for _ in range(40):  # the server learns of task runs by events, a moment later
+        states = asyncio.run(ask())
+        if len(states) == len(STAGES) and set(states.values()) <= {"Completed", "Cached", "Failed"}:
+            break
+    return states
+
+
+def artifacts_of(flow_run: str) -> dict[str, Any]:
+    from prefect import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    async def ask() -> dict[str, Any]:
+        async with get_client() as client:
+            chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run)]))
+            return {
+                artifact.key or "": artifact.data for artifact in await client.read_artifacts(artifact_filter=chosen)
+            }
+
+    return asyncio.run(ask())
+
+
+def test_a_flow_run_shows_its_tasks_its_summary_and_its_mlflow_run(project: Path) -> None:
+    from flows.continuous_training import continuous_training
+
+    told = continuous_training(project=str(project))
+    assert task_states(told["flow_run_id"]) == dict.fromkeys(STAGES, "Cached")
+    shown = artifacts_of(told["flow_run_id"])
+    assert "version 1" in str(shown["refit-summary"])
+    assert told["mlflow_run_id"] in str(shown["refit-mlflow"])
+
+    changed = continuous_training(project=str(project), overrides={"train.seed": 3}, reason="a test")
+    states = task_states(changed["flow_run_id"])
+    assert (states["featurize"], states["train"], states["register"]) == ("Cached", "Completed", "Completed")
+    with sqlite3.connect(project / ".refit/mlflow.db") as connection:
+        tags = dict(connection.execute("select key, value from tags where run_uuid = ?", [changed["mlflow_run_id"]]))
+    assert tags["refit.prefect_flow_run"] == changed["flow_run_id"]
+
+
+def test_a_failed_stage_fails_the_flow_with_its_own_words(project: Path) -> None:
+    from flows.continuous_training import continuous_training
+    from tasks.errors import UserError
+
+    (project / "raw/broken.csv").write_text("subscription,renewal\nS1,2024-01-01\n")
+    with pytest.raises(UserError, match=r"broken\.csv"):
+        continuous_training(project=str(project))
+
+
+def test_the_flow_takes_the_parameters_that_deployments_give_it() -> None:
+    from flows.continuous_training import continuous_training
+
+    names = set(continuous_training.parameters.properties)
+    assert {"project", "as_of", "overrides", "reason", "force"} <= names
+    assert continuous_training.parameters.required in (None, [])

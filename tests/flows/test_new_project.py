@@ -1,0 +1,84 @@
+"""A stranger's CSV becomes a project that runs, or a line that says what is open."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from driving import drive, states
+
+from flows.new_project import create
+from tasks.errors import UserError
+from tasks.params import parse, read_yaml
+
+# Awkward on purpose: capitals, spaces, a reserved word, a semicolon, a missing value, a label in words.
+HEADER = "Customer ID;Signed up;Total Charges;window;Plan;Has Left"
+
+
+def table(path: Path, rows: int = 1500) -> Path:
+    lines = [HEADER]
+    for n in range(rows):
+        day = f"2023-{n * 12 // rows + 1:02d}-{n % 28 + 1:02d}"
+        charge, plan = ("" if n % 97 == 0 else f"{(n * 37) % 200 / 2}"), ("basic", "plus", "pro")[n % 3]
+        left = "Yes" if (n * 37) % 200 > 140 - 30 * (n % 3) + (n * 13) % 40 else "No"
+        lines.append(f"C{n:05d};{day};{charge};{n % 7};{plan};{left}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_csv_with_awkward_names_runs_from_an_empty_folder(tmp_path: Path) -> None:
+    create(tmp_path / "churn", csv=table(tmp_path / "customers.csv"), time="Signed up", label="Has Left", key=())
+    told = drive(tmp_path / "churn")
+    assert told["rows"]["read"] == told["rows"]["accepted"] == 1500
+    assert told["model"]["name"] == "churn"
+    assert told["metrics"]["roc_auc"] > 0.8
+    assert states(drive(tmp_path / "churn")) == ["unchanged"] * 6
+
+
+def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
+    create(tmp_path / "demo", csv=table(tmp_path / "t.csv"), time=None, label=None, key=())
+    params = parse(read_yaml(tmp_path / "demo/params.yaml"))
+    source = params.ingest.sources["table"]
+    assert source.key == ("Customer ID",)
+    assert source.event_time == '"Signed up"'
+    assert params.featurize.label.column == "has_left"
+    assert source.columns["Total Charges"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("text", "roles", "words"),
+    [
+        ("a,b\n1,2\n", {}, "has no column of dates or times"),
+        ("", {}, "is empty"),
+        ("id,day,late\n", {}, "no rows below its header"),
+        ("id,day,late\n1,2024-01-01,0\n", {"time": "dya"}, "did you mean 'day'"),
+        ("id,day,late\n1,2024-01-01,0\n2,2024-01-02,1\n", {}, "spans 1 days"),
+        ("id,day,kind\n1,2024-01-01,a\n2,2024-06-02,b\n3,2024-06-03,c\n", {"label": "kind"}, "3 different values"),
+        ("id,day,late\n1,2024-01-01,0\n1,2024-06-02,1\n", {"key": ("id",)}, "share a key"),
+        ("a,day,x,y\n1,2024-01-01,0,1\n2,2024-06-02,1,0\n3,2024-06-03,1,1\n", {}, "several columns"),
+        ("id,day,late\n1,2094-01-01,0\n2,2094-06-02,1\n", {}, "lies in the future"),
+    ],
+)
+def test_what_a_table_leaves_open_is_said_and_nothing_is_made(
+    tmp_path: Path, text: str, roles: dict[str, object], words: str
+) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    given = {"time": None, "label": None, "key": ()} | roles
+    with pytest.raises(UserError, match=re.escape(words)):
+        create(tmp_path / "demo", csv=tmp_path / "t.csv", **given)  # type: ignore[arg-type]
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        create(tmp_path / "demo", csv=tmp_path / "no.csv", time=None, label=None, key=())
+    with pytest.raises(UserError, match="holds a project already"):
+        create(finished, csv=None, time=None, label=None, key=())
+
+
+def test_the_readmes_command_is_one_that_init_takes(root: Path) -> None:
+    line = next(
+        line for line in (root / "README.md").read_text().splitlines() if "refit init" in line and "--csv" in line
+    )
+    assert set(re.findall(r"--[a-z]+", line)) <= {"--csv", "--time", "--label", "--key"}
