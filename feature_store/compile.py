@@ -10,7 +10,7 @@ holds all of them or none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from feature_store.definition import Age, Aggregate, Expression, FeatureView, Latest, Lookup, Spine, interval
 
@@ -56,16 +56,22 @@ class Term:
 
     x: str
     value: str  # SQL of an integer, or of anything where only a count is asked
+    scale: int  # digits after the point that the integer holds
     sums: bool
     squares: bool
 
     def totals(self) -> list[str]:
+        sum_type = "bigint" if self.scale == 0 else "hugeint"  # half the width to sort where values are not scaled
         columns = [f"count({self.x}) over known as {self.x}_n"]
         if self.sums:
-            columns.append(f"sum({self.x}) over known as {self.x}_s")
+            columns.append(f"(sum({self.x}) over known)::{sum_type} as {self.x}_s")
         if self.squares:
             columns.append(f"sum({self.x}::hugeint * {self.x}) over known as {self.x}_q")
         return columns
+
+
+def _scale(feature: Aggregate) -> int:
+    return 0 if feature.function in ("count", "rate") else feature.decimals
 
 
 def _value(feature: Aggregate) -> str:
@@ -74,9 +80,8 @@ def _value(feature: Aggregate) -> str:
     if feature.function == "count":
         return f"case when ({feature.column}) is not null then 1 end"
     number = f"({feature.column})::double"
-    integer = (
-        f"({number} <> 0)::bigint" if feature.function == "rate" else f"round({number} * 1e{feature.decimals})::bigint"
-    )
+    scaled = f"round({number} * 1e{feature.decimals})"
+    integer = f"({number} <> 0)::bigint" if feature.function == "rate" else f"{scaled}::bigint"
     return f"case when isfinite({number}) then {integer} end"
 
 
@@ -86,9 +91,9 @@ def terms(view: FeatureView) -> dict[str, Term]:
     for feature in view.features:
         if isinstance(feature, Aggregate):
             value = _value(feature)
-            before = found.get(value, Term(f"x{len(found)}", value, sums=False, squares=False))
-            sums = before.sums or feature.function in ("sum", "mean", "rate", "std")
-            found[value] = Term(before.x, value, sums, before.squares or feature.function == "std")
+            before = found.get(value, Term(f"x{len(found)}", value, _scale(feature), sums=False, squares=False))
+            sums = before.sums or feature.function != "count"
+            found[value] = replace(before, sums=sums, squares=before.squares or feature.function == "std")
     return found
 
 
@@ -100,51 +105,65 @@ def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]
     return f"select {kept} from {source} where {' and '.join(conditions)}"
 
 
-def view_sql(view: FeatureView, spine: str, source: str, as_of: str) -> str:
-    """For each row of the spine: when the newest row was known (`_known`), and every aggregate."""
-    needed = terms(view)
-    windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
-    entity = commas(map(quote, view.entity))
+def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered: bool) -> str:
+    """For each row of the spine every aggregate and age; for `latest_sql`, when the newest row became known (`_known`).
+
+    With `numbered`, entities meet by a number given to each that the spine holds: texts are slow to sort.
+    """
+    needed, entity = terms(view), commas(map(quote, view.entity))
     known = known_sql(view, source, as_of, (f"{term.value} as {term.x}" for term in needed.values()))
-    totals = commas(column for term in needed.values() for column in term.totals())
+    probe, keys, tables = spine, [*map(quote, view.entity)], []
+    if numbered:
+        present = " and ".join(f"{key} is not null" for key in keys)
+        numbers = (
+            f"select *, row_number() over () as _entity from (select distinct {entity} from {spine} where {present})"
+        )
+        tables.append(f"entities as materialized ({numbers})")
+        known = f"select * from ({known}) join entities using ({entity})"
+        probe, keys = f"(select * from {spine} left join entities using ({entity}))", ["_entity"]
     if needed:
-        order = f"(partition by {entity} order by available_at)"
-        known = f"select {entity}, available_at, {totals} from ({known}) window known as {order}"
-    probe = f"select _n, {entity}, prediction_time from {spine}"
-    joins = [_asof(view, "now", "spine.prediction_time")]
-    joins += [_asof(view, f"before_{window}", f"spine.prediction_time - {interval(window)}") for window in windows]
-    columns = ["spine._n", *(f"spine.{quote(name)}" for name in view.entity), "spine.prediction_time"]
-    columns += ["now.available_at as _known"]
+        totals = commas(column for term in needed.values() for column in term.totals())
+        order = f"partition by {commas(keys)} order by available_at"
+        known = f"select {commas(keys)}, available_at, {totals} from ({known}) window known as ({order})"
+    tables.append(f"totals as materialized ({known})")
+    windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
+    joins = [_asof(keys, "now", "spine.prediction_time")]
+    joins += [_asof(keys, f"before_{window}", f"spine.prediction_time - {interval(window)}") for window in windows]
+    columns = ["spine._n"]
+    if any(isinstance(feature, Latest) for feature in view.features):
+        columns += [f"spine.{quote(name)}" for name in view.entity]
+        columns += ["spine.prediction_time", "now.available_at as _known"]
     for feature in view.features:
         if isinstance(feature, Aggregate):
-            term = needed[_value(feature)]
-            columns += [
-                f"{_aggregate(view, feature, term, w)} as {quote(name)}" for name, w in feature.columns().items()
-            ]
+            term, someone = needed[_value(feature)], " and ".join(f"spine.{key} is not null" for key in keys)
+            for name, window in feature.columns().items():
+                columns.append(f"{_aggregate(feature, term, window, someone)} as {quote(name)}")
         elif isinstance(feature, Age):
             hours = "epoch(spine.prediction_time - now.available_at) / 3600"
             columns.append(f"{_fresh(view, feature, 'now.available_at', hours)} as {quote(feature.name)}")
-    return f"with totals as materialized ({known}) select {commas(columns)} from ({probe}) as spine {' '.join(joins)}"
+    probe = f"(select _n, {entity}, {commas(keys)}, prediction_time from {probe})" if numbered else probe
+    return f"with {commas(tables)} select {commas(columns)} from {probe} as spine {' '.join(joins)}"
 
 
-def _asof(view: FeatureView, alias: str, time: str) -> str:
-    on = " and ".join(f"spine.{quote(name)} = {alias}.{quote(name)}" for name in view.entity)
+def _asof(keys: Sequence[str], alias: str, time: str) -> str:
+    on = " and ".join(f"spine.{key} = {alias}.{key}" for key in keys)
     return f"asof left join totals as {alias} on {on} and {time} >= {alias}.available_at"
 
 
-def _aggregate(view: FeatureView, feature: Aggregate, term: Term, window: str) -> str:
+def _aggregate(feature: Aggregate, term: Term, window: str, someone: str) -> str:
+    """What was known at the prediction less what was known when the window began."""
+
     def within(part: str) -> str:
         column = f"{term.x}_{part}"
         return f"(coalesce(now.{column}, 0) - coalesce(before_{window}.{column}, 0))"
 
-    n, scale = within("n"), 0 if feature.function == "rate" else feature.decimals
-    someone = " and ".join(f"spine.{quote(name)} is not null" for name in view.entity)
+    n, scale = within("n"), term.scale
     if feature.function == "count":
         return f"case when {someone} then {n} end"
     if feature.function == "sum":
         return f"case when {someone} then {within('s')} / 1e{scale} end"
     if feature.function == "std":
-        spread = f"({n} * {within('q')} - {within('s')} * {within('s')})::double"
+        spread = f"({n} * {within('q')} - {within('s')}::hugeint * {within('s')})::double"
         return f"case when {n} > 1 then sqrt({spread} / ({n}::double * ({n} - 1))) / 1e{scale} end"
     return f"case when {n} > 0 then {within('s')} / ({n} * 1e{scale}) end"
 

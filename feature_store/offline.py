@@ -124,7 +124,9 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     }
     inner |= {f"{what}, where": view.where} if view.where else {}
     _check(connection, inner, source)
-    joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit), what)
+    kinds = connection.sql(f"select {sql.commas(map(sql.quote, view.entity))} from {rows}").types
+    numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
+    joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered), what)
     places: dict[str, str] = {}
     if latest := [feature.name for feature in view.features if isinstance(feature, Latest)]:
         found = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)

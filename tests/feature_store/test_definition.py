@@ -16,7 +16,8 @@ def statements(features: FeatureSet) -> list[str]:
     """Every statement that does not depend on types found in the data."""
     found = [sql.spine_sql(features.spine, "rows"), sql.row_sql(features.spine.features, "spine", ["key"])]
     for view in features.views:
-        found.append(sql.view_sql(view, "spine", view.source, "timestamp '2020-01-01'"))
+        for numbered in (True, False):
+            found.append(sql.view_sql(view, "spine", view.source, "timestamp '2020-01-01'", numbered=numbered))
         found += [
             sql.latest_sql(view, "joined", view.source, "timestamp '2020-01-01'"),
             sql.one_of_peers_sql(view, "latest"),
