@@ -163,9 +163,8 @@ def by_hand(connection: duckdb.DuckDBPyConnection, tables: dict[str, str]) -> An
         (mean("dd", ["dest"], "dep_delay", {"dest_departure_delay_6h": "6 hour"}), departures),
     ):
         run(query.replace("SOURCE", source))
-    run(
-        f"create temp table arrived as {newest(outcomes, 'aircraft_last_delay', 'aircraft_last_age', 'arr_delay', '14 day')}"
-    )
+    last = newest(outcomes, "aircraft_last_delay", "aircraft_last_age", "arr_delay", "14 day")
+    run(f"create temp table arrived as {last}")
     last = newest(departures, "aircraft_departure_delay", "aircraft_departure_age", "dep_delay", "2 day")
     run(f"create temp table departed as {last}")
     measured = ", ".join(f"w.{column}" for column in WEATHER)
