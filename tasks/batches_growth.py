@@ -57,8 +57,9 @@ def compare(
 ) -> Growth:
     """Compare the rows of the relation `here` with the stored parts, and put those that are new into `fresh_rows`.
 
-    A row counts as missing only where its file was read now and `reaches` back to it: files that were taken away
-    after they had been read, and a table that drops its oldest rows, lose nothing.
+    A row that equals one taken before is that row, wherever it stands now. One is missing only where its file was
+    read now and `reaches` back to it: files taken away after they were read, and a table that drops its oldest
+    rows, lose nothing.
     """
     run = connection.execute
     columns = [name for name in parts[0].rows_table(project).column_names if name != "_row"]
@@ -69,10 +70,8 @@ def compare(
         f"md5_number({row_text(key)}) as key, _event_time from {here}"
     )
     run(
-        "create or replace table fresh as select n._file, n._line, good, key from "
-        "(select *, row_number() over (partition by good, content order by _file, _line) as copy from now_rows) n "
-        "left join (select good, content, count(*) as copies from then_rows group by all) t using (good, content) "
-        "where copy > coalesce(copies, 0)"
+        "create or replace table fresh as "
+        "select _file, _line, good, key from now_rows anti join then_rows using (good, content)"
     )
     run(f"create or replace table {FRESH} as select h.* from {here} h semi join fresh using (_file, _line)")
     known = "(select * from fresh f where good and key in (select key from then_rows where good))"
@@ -81,10 +80,8 @@ def compare(
     run("create or replace table reaches (file varchar, since timestamp)")
     run("insert into reaches select unnest($files), unnest($since)", _columns(reaches))
     (missing,) = run(
-        "select count(*) from (select t.*, row_number() over (partition by content order by _event_time) as copy "
-        "from then_rows t where good) t join reaches r on t.file = r.file and t._event_time >= r.since "
-        "left join (select content, count(*) as copies from now_rows where good group by content) n using (content) "
-        "where copy > coalesce(copies, 0)"
+        "select count(*) from then_rows t join reaches r on t.file = r.file and t._event_time >= r.since "
+        "where good and content not in (select content from now_rows where good)"
     ).fetchone()
     return Growth(new, changed, missing, f"{files[first[0]]} line {first[1]}" if first else None)
 

@@ -151,9 +151,6 @@ class _Reading:
                 connection, self.context.project, self.name, self.context.params, names, self.declaration
             )
             touched = self._touched(cutter.place(), changed)
-            if others := self._beside(touched, changed):
-                self._cast(caster, others)
-                cutter.place()
             self.context.progress(f"{self.name}: writing batches", 0, len(touched))
             return cutter.write_new(touched), utc_text(caster.next_future())
 
@@ -171,11 +168,6 @@ class _Reading:
         """The periods that the changed files have rows of, now or when they were read before."""
         names = {file.name for file in changed}
         return {*starts, *(batch.start for batch in self.stored if batch.start and names.intersection(batch.files))}
-
-    def _beside(self, touched: Collection[str], changed: Sequence[SourceFile]) -> list[SourceFile]:
-        """The unchanged files that hold more rows of the touched periods."""
-        names = {name for batch in self.stored if batch.start in touched for name in batch.files}
-        return [file for file in self.files if file.name in names and file not in changed]
 
     def _remember(self, stored: Sequence[Manifest], read_again: str | None) -> None:
         entry = {

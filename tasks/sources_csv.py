@@ -110,9 +110,9 @@ def _scan(file: CsvFile) -> bool:
                 raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8")
             _check_text(file, block, lines, read_bytes)
             if plain:
-                text = (block.removeprefix(_BOM) if not read_bytes else block).rstrip(b"\r\n")
-                plain = not ended and _is_plain(text, record)  # blank lines at the very end shift no other line
-                ended = not text or block.endswith((b"\n\n", b"\n\r\n"))
+                text = block.rstrip(b"\r\n")
+                plain = not ended and _is_plain(text if read_bytes else text.removeprefix(_BOM), record)
+                ended = not text or block[len(text) :] not in (b"", b"\n", b"\r\n")  # blank lines at the end are fine
             lines += block.count(b"\n")
             read_bytes += len(block)
     if not read_bytes:

@@ -42,6 +42,8 @@ def _rows(path: Path, monkeypatch: pytest.MonkeyPatch, *, careful: bool) -> list
 @example("x,1\r2,3\r", 16)
 @example("x,1\n\n2,3\n\n\n", 64)
 @example("x,1\n2,3\n\n\n", 8)
+@example("\r\r\n,", 16)
+@example("\n,", 4)
 def test_the_fast_reader_gives_what_the_careful_one_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
 ) -> None:

@@ -245,7 +245,8 @@ def test_a_package_is_found_without_importing_it(project: Any, tmp_path: Path, m
     assert batch["files"] == ["explosive_data:inner/rows.csv"]
     project.source |= {"package": "explosive_data.inner", "path": "rows.csv"}
     assert project.ingest()["batches"][0]["rows"] == 1
-    for path in ("../../raw/x.csv", "inner/row.csv"):
+    (tmp_path / "path" / "outside.csv").write_text("id,at,kind,cost\n1,2013-01-31 23:00,a,1\n")
+    for path in ("../../outside.csv", "inner/row.csv"):
         project.source |= {"path": path}
         assert "explosive_data" in project.fails(UserError)
     project.source |= {"package": "no_such_thing"}
@@ -266,6 +267,17 @@ def test_a_static_table_has_versions_and_the_snapshot_names_the_newest(project: 
     (project.path / "kinds.csv").write_text("kind\nb\na\n")
     assert project.ingest() == snapshot, "the same rows in another order are no new version"
     assert snapshot["pending"] == {"trips": 0, "kinds": 0}
+
+
+def test_a_static_table_of_several_files_is_always_whole(project: Any, month: Month) -> None:
+    project.put("a.csv", month(1, range(1, 32)))
+    project.others["kinds"] = {"kind": "files", "path": "kinds-*.csv", "columns": {"kind": "text"}, "key": ["kind"]}
+    for name in "ab":
+        (project.path / f"kinds-{name}.csv").write_text(f"kind\n{name}\n")
+    project.ingest()
+    (project.path / "kinds-b.csv").write_text("kind\nb\nc\n")
+    project.ingest()
+    assert [row["kind"] for row in project.batch("v2", "kinds")] == ["a", "b", "c"]
 
 
 def test_nothing_is_lost_whatever_the_rows_look_like(project: Any) -> None:
