@@ -195,7 +195,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     _quiet_prefect(debug)
     try:
-        app(standalone_mode=True)
+        app(prog_name="refit")
     except RefitError as error:
         if debug:
             raise

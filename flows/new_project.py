@@ -105,9 +105,9 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _params(name: str, reading: TableReading) -> dict[str, Any]:
-    columns = {column.alias: _expression(column.name) for column in reading.columns if column is not reading.label}
+    columns = {column.alias: column.sql for column in reading.columns if column is not reading.label}
     positive = reading.positive.replace("'", "''")
-    label = _expression(reading.label.name)
+    label = reading.label.sql
     columns[reading.label.alias] = f"({label}::varchar = '{_cast_text(reading, positive)}')::integer"
     few = reading.days_per_period < 20
     test_rows = reading.rows_per_period
@@ -124,7 +124,7 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
                     "columns": {column.name: column.type for column in reading.columns},
                     "required": list(dict.fromkeys([*reading.key, reading.time.name])),
                     "key": list(reading.key),
-                    "event_time": _expression(reading.time.name),
+                    "event_time": reading.time.sql,
                     "events": {"cases": {"available_at": "event_time", "columns": columns}},
                 }
             },
@@ -171,10 +171,6 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
         "register": {"golden_rows": 50},
         "registry": {"tracking_uri": None, "trusted_types": []},
     }
-
-
-def _expression(name: str) -> str:
-    return name if name.isidentifier() and name.islower() else '"' + name.replace('"', '""') + '"'
 
 
 def _cast_text(reading: TableReading, positive: str) -> str:

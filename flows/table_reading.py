@@ -25,6 +25,7 @@ class Column:
 
     name: str
     alias: str
+    sql: str  # the name as SQL takes it: quoted where it must be
     type: str
     distinct: int
     values: tuple[str, ...]  # the texts, where there are at most two
@@ -116,6 +117,7 @@ def _delimiter(path: Path) -> str:
 
 def _columns(connection: Any) -> Iterable[Column]:
     taken: set[str] = set()
+    keywords = {word for (word,) in connection.execute("select keyword_name from duckdb_keywords()").fetchall()}
     for name, *_ in connection.execute("describe t").fetchall():
         alias = _alias(name, taken)
         taken.add(alias)
