@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from feature_store import FeatureSet, FeatureView, Latest
 from feature_store.offline import compute, configure
 from feature_store.views.flights import FEATURES
 from tasks.params import parse, read_yaml
@@ -92,7 +93,8 @@ def test_real_features_are_what_a_plain_reading_makes_of_them(flights: Any) -> N
     chosen = [key for (key,) in chance.sample(keys, 40)]
     connection.execute("create or replace temp table chosen as select unnest(?) as flight_id", [chosen])
     spine = f"(select s.* from {tables['schedule']} s join chosen using (flight_id) order by event_time, flight_id)"
-    found = compute(connection, FEATURES, spine, tables, AS_OF).to_arrow_table().to_pylist()
+    middle_of_march = datetime(2013, 3, 16, tzinfo=UTC)
+    found = compute(connection, FEATURES, spine, tables, middle_of_march).to_arrow_table().to_pylist()
     schedule = {row["flight_id"]: row for row in connection.sql(f"from {spine}").to_arrow_table().to_pylist()}
     recent = "where available_at > '2013-01-25' and available_at < '2013-03-16'"
     what = "origin, dest, carrier, tailnum, event_time, available_at, late, arr_delay"
@@ -124,6 +126,24 @@ def test_real_features_are_what_a_plain_reading_makes_of_them(flights: Any) -> N
         last = max(mine, key=lambda e: (e["available_at"], e["event_time"], e["arr_delay"]), default=None)
         assert row["aircraft_last_delay"] == (last and last["arr_delay"])
         assert row["aircraft_last_age"] == (last and pytest.approx((now - last["available_at"]) / timedelta(hours=1)))
+
+
+def test_a_flights_own_label_is_never_among_what_is_known_of_it(flights: Any) -> None:
+    connection, tables = flights
+    canary = FeatureSet(
+        spine=FEATURES.spine.model_copy(update={"features": ()}),
+        views=(
+            FeatureView(
+                name="canary", source="outcomes", entity=("flight_id",), features=(Latest(name="late", column="late"),)
+            ),
+        ),
+    )
+    found = compute(connection, canary, tables["schedule"], tables, AS_OF)
+    assert found.aggregate("count(*), count(late)").fetchall() == [(336_776, 0)]
+    # Were outcomes said to be known three hours ahead, the canary would sing.
+    foreseen = f"(select * replace (event_time - interval 3 hour as available_at) from {tables['outcomes']})"
+    found = compute(connection, canary, tables["schedule"], {**tables, "outcomes": foreseen}, AS_OF)
+    assert found.aggregate("count(*), count(late)").fetchall() == [(336_776, 327_346)]
 
 
 def test_no_reference_feature_reads_the_outcome_of_its_own_row(flights: Any) -> None:
