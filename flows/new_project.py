@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from flows.session import prepare
-from flows.table_reading import NULLS, TableReading, read_table
+from flows.table_reading import NULLS, Column, TableReading, read_table
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
@@ -105,7 +105,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _params(name: str, reading: TableReading) -> dict[str, Any]:
-    columns = {column.alias: column.sql for column in reading.columns if column is not reading.label}
+    columns = {column.alias: _feature(column) for column in reading.columns if _is_feature(column, reading)}
     positive = reading.positive.replace("'", "''")
     label = reading.label.sql
     columns[reading.label.alias] = f"({label}::varchar = '{_cast_text(reading, positive)}')::integer"
@@ -171,6 +171,16 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
         "register": {"golden_rows": 50},
         "registry": {"tracking_uri": None, "trusted_types": []},
     }
+
+
+def _is_feature(column: Column, reading: TableReading) -> bool:
+    """Not the roles; nor a text that is another for nearly every row, such as a name or an address."""
+    names_rows = column.type == "text" and column.distinct > reading.rows / 2
+    return column not in (reading.label, reading.time) and column.name not in reading.key and not names_rows
+
+
+def _feature(column: Column) -> str:
+    return f"epoch({column.sql}) / 86400" if column.type in ("date", "timestamp") else column.sql
 
 
 def _cast_text(reading: TableReading, positive: str) -> str:
@@ -251,6 +261,9 @@ def _tell(folder: Path, table: str, reading: TableReading) -> None:
     typer.echo(f"{folder}: a project that predicts `{reading.label.name}` (1 = {reading.positive!r})")
     typer.echo(f"  rows    {reading.rows:,} of raw/{table}, by {reading.period} of `{reading.time.name}`")
     typer.echo(f"  key     {', '.join(reading.key)}")
+    roles = {reading.label.name, reading.time.name, *reading.key}
+    if unused := [c.name for c in reading.columns if c.name not in roles and not _is_feature(c, reading)]:
+        typer.echo(f"  left    {', '.join(unused)}: a different text in nearly every row (params.yaml can take it in)")
     typer.echo(f"  next    cd {folder} && refit run")
 
 

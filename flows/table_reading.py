@@ -122,13 +122,11 @@ def _columns(connection: Any) -> Iterable[Column]:
         alias = _alias(name, taken)
         taken.add(alias)
         quoted = _quote(name)
+        sql = name if re.fullmatch("[a-z][a-z0-9_]*", name) and name not in keywords else quoted
         distinct = _one(connection, f"select count(distinct {quoted}) from t")
-        values = connection.execute(
-            f"select distinct {quoted} from t where {quoted} is not null order by 1 limit 2"
-        ).fetchall()
-        yield Column(
-            name, alias, _type(connection, quoted), distinct, tuple(v for (v,) in values) if distinct <= 2 else ()
-        )
+        query = f"select distinct {quoted} from t where {quoted} is not null order by 1 limit 2"
+        values = tuple(value for (value,) in connection.execute(query).fetchall()) if distinct <= 2 else ()
+        yield Column(name, alias, sql, _type(connection, quoted), distinct, values)
 
 
 def _alias(name: str, taken: set[str]) -> str:
