@@ -30,7 +30,7 @@ def table(path: Path, rows: int = 1500) -> Path:
 def test_a_csv_with_awkward_names_runs_from_an_empty_folder(tmp_path: Path) -> None:
     create(tmp_path / "churn", csv=table(tmp_path / "customers.csv"), time="Signed up", label="Has Left", key=())
     told = drive(tmp_path / "churn")
-    assert told["rows"]["read"] == told["rows"]["accepted"] == 1500
+    assert told["rows"] == {"read": 1500, "accepted": 1375, "quarantined": 0, "pending": 125}, "December is not over"
     assert told["model"]["name"] == "churn"
     assert told["metrics"]["roc_auc"] > 0.8
     assert states(drive(tmp_path / "churn")) == ["unchanged"] * 6
