@@ -128,6 +128,25 @@ def test_real_features_are_what_a_plain_reading_makes_of_them(flights: Any) -> N
         assert row["aircraft_last_age"] == (last and pytest.approx((now - last["available_at"]) / timedelta(hours=1)))
 
 
+@pytest.mark.parametrize("moment", ["2013-01-20 13:00", "2013-02-14 20:00"])
+def test_deleting_all_that_became_known_later_changes_no_reference_feature(flights: Any, moment: str) -> None:
+    connection, tables = flights
+    spine = f"(select * from {tables['schedule']} where event_time = timestamp '{moment}' order by flight_id)"
+    predicted = f"timestamp '{moment}' - interval 2 hour"
+    known = {
+        name: f"(select * from {table} where available_at <= {predicted})"
+        for name, table in tables.items()
+        if name not in ("schedule", "planes")
+    }
+    month_later = datetime.fromisoformat(f"{moment}Z") + timedelta(days=30)
+    with_later = compute(connection, FEATURES, spine, tables, month_later).to_arrow_table()
+    without = compute(connection, FEATURES, spine, {**tables, **known}, month_later).to_arrow_table()
+    assert with_later.equals(without)
+    empty = [name for name in FEATURES.names() if with_later[name].null_count == with_later.num_rows]
+    assert with_later.num_rows > 5
+    assert len(empty) < 10, f"the comparison says nothing of {empty}"
+
+
 def test_a_flights_own_label_is_never_among_what_is_known_of_it(flights: Any) -> None:
     connection, tables = flights
     canary = FeatureSet(
