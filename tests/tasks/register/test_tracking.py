@@ -34,6 +34,28 @@ def test_a_candidate_has_one_run_with_a_nested_one_for_each_learner_however_ofte
     assert [(point.step, point.value) for point in history] == [(1, 0.6), (2, 0.7)]
 
 
+def test_a_part_that_was_cut_off_is_written_again_without_a_point_of_a_curve_twice(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.judged()
+
+    def cut_off(*_: Any) -> None:
+        raise OSError("the power went off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(client(project.store)), "log_text", cut_off)
+        patched.setattr(type(client(project.store)), "set_tag", cut_off)
+        with pytest.raises(OSError, match="power"):
+            tracking.log_training(project.context, required=True)
+    parent = tracking.log_training(project.context)
+    for _ in range(2):
+        (child,) = [run for run in runs(project) if run.info.run_id != parent]
+        history = client(project.store).get_metric_history(child.info.run_id, "curve_training")
+        assert [point.step for point in history] == [1, 2]
+        client(project.store).delete_tag(child.info.run_id, "refit.logged.training")
+        tracking.log_training(project.context)
+
+
 def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_UI_URL", "http://prefect:4200/")
     project.judged()
