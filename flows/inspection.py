@@ -21,6 +21,7 @@ from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.params import STAGES
 from tasks.stage_code import SOURCE_ROOT
+from tasks.stages import unseen_by_dvc
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,14 @@ def status(project: Path) -> dict[str, list[str]]:
     """The stages that `refit run` would run now, each with its reasons."""
     prepare(project)
     found = memory.stale(project)
+    for stage in STAGES:
+        if stage not in found and (reason := unseen_by_dvc(stage, context_of(project))):
+            found[stage] = [reason]
     later = False
     for stage in STAGES:
         if later and stage not in found:
             found[stage] = ["may follow from an earlier stage"]
         later = later or stage in found
-    if "register" not in found:
-        from tasks import register
-
-        if reason := register.needs_rerun(context_of(project)):
-            found["register"] = [reason]
     return found
 
 

@@ -25,7 +25,7 @@ FAMILIES = ("feature_store", "registry", "tasks/learners", *(f"tasks/{stage}" fo
 def stage_code(stage: str) -> tuple[str, ...]:
     """The stage's files, relative to the repository and sorted; a family that is found by name counts as its folder.
 
-    >>> "tasks/ingest.py" in stage_code("ingest")
+    >>> "tasks/ingest/__init__.py" in stage_code("ingest")
     True
     """
     found: set[str] = set()

@@ -22,8 +22,7 @@ def stage_function(stage: str) -> Callable[[Context], None]:
 def run_remembered(stage: str, context: Context, *, force: bool = False) -> memory.Outcome:
     """Run a stage unless nothing changed since DVC last saw it, in this process.
 
-    What DVC cannot see is asked for here: who is in charge, before `evaluate`; whether the registry still holds what
-    the receipt says, after `register`.
+    Who is in charge is written down before `evaluate`; what else DVC cannot see is asked for where nothing changed.
     """
     if stage == "evaluate":
         from tasks.comparand import refresh
@@ -34,10 +33,20 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> memo
         stage_function(stage)(context)
 
     outcome = memory.run_stage(context.project, stage, function, force=force)
-    if stage == "register" and outcome == "unchanged":
+    if outcome == "unchanged" and (reason := unseen_by_dvc(stage, context)):
+        context.progress(f"{stage}: {reason}")
+        outcome = memory.run_stage(context.project, stage, function, force=True)
+    return outcome
+
+
+def unseen_by_dvc(stage: str, context: Context) -> str | None:
+    """Why a stage that DVC takes for unchanged must run all the same: it sees neither raw files nor the registry."""
+    if stage == "ingest":
+        from tasks.ingest import news
+
+        return news(context)
+    if stage == "register":
         from tasks.register import needs_rerun
 
-        if reason := needs_rerun(context):
-            context.progress(f"register: {reason}")
-            outcome = memory.run_stage(context.project, stage, function, force=True)
-    return outcome
+        return needs_rerun(context)
+    return None

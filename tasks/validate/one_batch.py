@@ -48,8 +48,7 @@ def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) ->
     refusals = [*twice, *_refusals(verdicts)]
     raw = frames.raw_rows(table, {refusal.row for refusal in refusals})
     refusals = [
-        replace(refusal, file=frames.file_of(plan.entry, refusal.row), raw=raw[refusal.row])
-        for refusal in refusals
+        replace(refusal, file=frames.file_of(plan.entry, refusal.row), raw=raw[refusal.row]) for refusal in refusals
     ]
     uncast = _uncast(context.project, plan)
     reference = _store(context.path(plan.quarantine_path), [*uncast, *refusals])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks import sources_csv
 from tasks.errors import UserError
-from tasks.sources_csv import CsvFile
+from tasks.ingest import csv_files
+from tasks.ingest.csv_files import CsvFile
 
 Row = tuple[int, str | None, tuple[str | None, ...]]
 
@@ -20,9 +20,9 @@ Row = tuple[int, str | None, tuple[str | None, ...]]
 def _rows(path: Path, monkeypatch: pytest.MonkeyPatch, *, careful: bool) -> list[Row] | str:
     with monkeypatch.context() as patched:
         if careful:
-            patched.setattr(sources_csv, "_is_plain", lambda *_: False)
+            patched.setattr(csv_files, "_is_plain", lambda *_: False)
         try:
-            batches = list(sources_csv.read(CsvFile(path, "x.csv"), ["a", "b"], lambda header: None))
+            batches = list(csv_files.read(CsvFile(path, "x.csv"), ["a", "b"], lambda header: None))
         except UserError as error:
             return str(error)
         return [
@@ -47,7 +47,7 @@ def _rows(path: Path, monkeypatch: pytest.MonkeyPatch, *, careful: bool) -> list
 def test_the_fast_reader_gives_what_the_careful_one_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
 ) -> None:
-    monkeypatch.setattr(sources_csv, "_BLOCK", block)
+    monkeypatch.setattr(csv_files, "_BLOCK", block)
     path = tmp_path / "x.csv"
     path.write_bytes(("a,b\n" + text).encode())
     assert _rows(path, monkeypatch, careful=False) == _rows(path, monkeypatch, careful=True)
@@ -71,8 +71,8 @@ def test_what_was_written_comes_back_with_the_line_it_starts_on(
 
 
 def test_the_careful_reader_goes_on_where_the_fast_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources_csv, "_BLOCK", 64)
-    monkeypatch.setattr(sources_csv, "_ROWS", 7)
+    monkeypatch.setattr(csv_files, "_BLOCK", 64)
+    monkeypatch.setattr(csv_files, "_ROWS", 7)
     path = tmp_path / "x.csv"
     lines = [f"{n},{n}\n" for n in range(100)]
     lines[60] = "60\n"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tasks import batches_cut
 from tasks.errors import RefitError, UserError
+from tasks.ingest import cutting
 
 Month = Callable[..., str]
 
@@ -230,15 +230,15 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(
     project: Any, month: Month, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = project.put("a.csv", month(1))
-    from tasks import ingest_cast
+    from tasks.ingest import casting
 
-    add = ingest_cast.Caster.add
+    add = casting.Caster.add
 
     def meanwhile(self: Any, file: int, batch: Any) -> int:
         path.write_text(month(1) + "99,2013-01-29,a,1\n")
         return add(self, file, batch)
 
-    monkeypatch.setattr(ingest_cast.Caster, "add", meanwhile)
+    monkeypatch.setattr(casting.Caster, "add", meanwhile)
     assert "raw/a.csv changed while it was read" in project.fails(UserError)
     assert project.stored() == []
 
@@ -253,9 +253,9 @@ def test_a_place_that_can_not_be_written_is_a_fault_that_names_it(project: Any, 
 def test_the_manifest_is_written_last(project: Any, month: Month, monkeypatch: pytest.MonkeyPatch) -> None:
     project.put("a.csv", month(1, range(1, 32)))
     seen: list[list[str]] = []
-    write = batches_cut.write_json
+    write = cutting.write_json
     monkeypatch.setattr(
-        batches_cut,
+        cutting,
         "write_json",
         lambda path, value: (seen.append([p.name for p in path.parent.iterdir()]), write(path, value)),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.batches import FILE_STRIDE, Manifest
-from tasks.ingest_cast import quoted
+from tasks.ingest.casting import quoted
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import batches, runfile, sources
+from tasks import batches, runfile
 from tasks.artifacts import BATCHES, SNAPSHOT, STATE, digest, read_json, sha256, write_json
 from tasks.batches import Manifest, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
+from tasks.ingest import sources
+from tasks.ingest.snapshots import label_source, snapshot_of
+from tasks.ingest.sources import SourceFile
 from tasks.params import SourceParams
-from tasks.snapshot import label_source, snapshot_of
-from tasks.sources import SourceFile
 from tasks.stage_code import code_digest
 
 REMEMBERED = STATE / "ingest.json"  # what was read; it saves time, and losing it loses nothing else
@@ -140,14 +141,14 @@ class _Reading:
             )
 
     def _read(self, changed: Sequence[SourceFile]) -> tuple[list[Manifest], str | None]:
-        from tasks import batches_cut, ingest_cast
+        from tasks.ingest import casting, cutting
 
         spill = self.context.path(STATE) / "spill"
-        with ingest_cast.connect(str(spill)) as connection:
-            caster = ingest_cast.Caster(connection, self.source, self.where, self.context.now())
+        with casting.connect(str(spill)) as connection:
+            caster = casting.Caster(connection, self.source, self.where, self.context.now())
             self._cast(caster, changed)
             names = {number: file.name for number, file in enumerate(self.files)}
-            cutter = batches_cut.Cutter(
+            cutter = cutting.Cutter(
                 connection, self.context.project, self.name, self.context.params, names, self.declaration
             )
             touched = self._touched(cutter.place(), changed)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import duckdb
 
 from tasks.errors import UserError
+from tasks.ingest.sources import ROWS, SourceFile, numbered
 from tasks.params import SourceParams
-from tasks.sources import ROWS, SourceFile, numbered
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import batches_growth
 from tasks.artifacts import BATCHES, sha256, write_json
 from tasks.batches import FILE_STRIDE, Manifest, manifests, together, utc_moment, utc_text, write_parquet
-from tasks.batches_growth import fault_text, row_text
 from tasks.errors import UserError
-from tasks.ingest_cast import literal, quoted
-from tasks.ingest_periods import Period, periods_on
+from tasks.ingest.casting import literal, quoted
+from tasks.ingest.growth import FRESH, Growth, compare, fault_text, row_text
+from tasks.ingest.periods import Period, periods_on
 from tasks.params import Params
 
 if TYPE_CHECKING:
@@ -125,9 +124,7 @@ class Cutter:
         lasts = [(utc_moment(part.last), file) for part in parts if part.last for file in part.files]
         if any(file in reaches and reaches[file] <= last for last, file in lasts):
             nothing = "(from placed where false)"
-            growth = batches_growth.compare(
-                self.connection, self.project, nothing, parts, self.source.key, self.files, reaches
-            )
+            growth = compare(self.connection, self.project, nothing, parts, self.source.key, self.files, reaches)
             if growth.contradicts:
                 name = parts[0].name.partition(".")[0]
                 raise UserError(self._changed(name, parts, Cut(0, 0, 0, None, None, together([]), ""), growth))
@@ -157,18 +154,16 @@ class Cutter:
         stored = together(part.content for part in parts), together(part.uncast_content for part in parts)
         if (cut.content, cut.uncast_content) == stored:
             return None
-        growth = batches_growth.compare(
-            self.connection, self.project, here, parts, self.source.key, self.files, reaches
-        )
+        growth = compare(self.connection, self.project, here, parts, self.source.key, self.files, reaches)
         if growth.contradicts or (growth.new and parts[-1].closed):
             raise UserError(self._changed(period.name, parts, cut, growth))
         if not growth.new:
             return None
         part = max(parts[-1].part, 1) + 1
-        (fresh,) = self._measure(batches_growth.FRESH)
-        return self._write(batches_growth.FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
+        (fresh,) = self._measure(FRESH)
+        return self._write(FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
 
-    def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, growth: batches_growth.Growth) -> str:
+    def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, growth: Growth) -> str:
         stored = together(part.content for part in parts)
         kept = "; a period that a later one follows may not grow" if not growth.contradicts else ""
         return (

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import sources_csv
 from tasks.errors import UserError
+from tasks.ingest import csv_files
 from tasks.params import SourceParams, nearest
 
 if TYPE_CHECKING:
@@ -93,17 +93,17 @@ def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.Reco
         check_columns(found, source, f"{file.name}", where)
 
     if source.kind == "database":
-        from tasks import sources_database
+        from tasks.ingest import databases
 
-        return sources_database.read(file, source, where, check_header)
+        return databases.read(file, source, where, check_header)
     if is_parquet(file, source):
         return _read_parquet(file, list(source.columns), check_header)
     if source.delimiter in '"\r\n\0' or not source.delimiter.isascii():
         raise UserError(
             f"{where}.delimiter: {source.delimiter!r} cannot separate columns; use a character such as , or ;"
         )
-    csv_file = sources_csv.CsvFile(file.path, file.name, source.delimiter)
-    return sources_csv.read(csv_file, list(source.columns), check_header)
+    csv_file = csv_files.CsvFile(file.path, file.name, source.delimiter)
+    return csv_files.read(csv_file, list(source.columns), check_header)
 
 
 def is_parquet(file: SourceFile, source: SourceParams) -> bool:
