@@ -200,7 +200,10 @@ def _dense_encoder(encoding: Encoding, *, sparse: bool) -> Any:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     numbers = Pipeline(
-        [("impute", SimpleImputer(add_indicator=True, keep_empty_features=True)), ("scale", StandardScaler())]
+        [
+            ("impute", SimpleImputer(copy=False, add_indicator=True, keep_empty_features=True)),
+            ("scale", StandardScaler(copy=False)),
+        ]
     )
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
     places = np.arange(len(encoding.features))
