@@ -15,9 +15,10 @@ from tasks.errors import RefitError
 
 
 def runs(project: Any) -> list[Any]:
+    """The candidate's runs, then those of learners."""
     mlflow = client(project.store)
     (experiment,) = [each for each in mlflow.search_experiments() if each.name == "toy"]
-    return list(mlflow.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+    return sorted(mlflow.search_runs([experiment.experiment_id]), key=lambda run: run.data.tags["refit.role"])
 
 
 def test_a_candidate_has_one_run_with_a_nested_one_for_each_learner_however_often_it_is_logged(project: Any) -> None:
