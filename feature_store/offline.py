@@ -123,6 +123,10 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
         feature.name: feature.column for feature in view.features if not isinstance(feature, Age) and feature.column
     }
     inner |= {f"{what}, where": view.where} if view.where else {}
+    if missing := {"event_time", "available_at"} - set(connection.sql(f"select * from {source}").columns):
+        raise DefinitionError(
+            f"{what}: source {view.source!r} has no {min(missing)}; a view reads events, a lookup a static table"
+        )
     _check(connection, inner, source)
     kinds = connection.sql(f"select {sql.commas(map(sql.quote, view.entity))} from {rows}").types
     numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
@@ -150,6 +154,10 @@ def _peers(connection: DuckDBPyConnection, latest: str) -> bool:
 def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[str, str]:
     """Join one static table; returns the table that its features lie in."""
     what, keys = f"lookup {lookup.name!r}", sql.commas(map(sql.quote, lookup.key))
+    if "available_at" in scratch.connection.sql(f"select * from {table}").columns:
+        raise DefinitionError(
+            f"{what}: rows of {lookup.source!r} become known over time, it would show later ones; use a FeatureView"
+        )
     with _explained(what):
         twice = scratch.connection.execute(
             f"select {keys}, count(*) from {table} where ({keys}) is not null group by all having count(*) > 1 "

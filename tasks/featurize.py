@@ -130,6 +130,8 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
 
 def _compute(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> pa.Table:
     """The features of some rows of the spine's source; a label that is a column of theirs is kept from sight."""
+    import duckdb
+
     feature_set = definitions.feature_set
     source, label = feature_set.spine.source, params.featurize.label
     hidden = label.column if label.source == source else None
@@ -140,6 +142,9 @@ def _compute(warehouse: Warehouse, definitions: Definitions, rows: str, params: 
         features = compute(warehouse.connection, feature_set, spine, relations, warehouse.as_of)
     except DefinitionError as error:
         raise UserError(f"{params.featurize.definitions or 'params.yaml'}: {error}") from None
+    except duckdb.OutOfMemoryException as error:
+        what = str(error).splitlines()[0]
+        raise RefitError(f"the features need more memory: {what}; give it more, or leave features out") from None
     return features.to_arrow_table()
 
 

@@ -177,6 +177,18 @@ def test_a_static_table_with_a_key_twice_is_an_error_that_names_it(store: Any) -
         store.features(FeatureSet(spine=SPINE, lookups=(people,)), people="people")
 
 
+def test_a_lookup_of_events_and_a_view_of_a_static_table_are_refused(store: Any) -> None:
+    later = Lookup(name="later", source="events", key=("who",), features=(Expression(name="value", sql="value"),))
+    with pytest.raises(DefinitionError, match=r"rows of 'events' become known over time.*use a FeatureView"):
+        store.features(FeatureSet(spine=SPINE, lookups=(later,)))
+    store.fill("people", "who VARCHAR, born BIGINT", [])
+    static = FeatureView(
+        name="people", source="people", entity=("who",), features=(Latest(name="born", column="born"),)
+    )
+    with pytest.raises(DefinitionError, match=r"source 'people' has no available_at; .* a lookup a static table"):
+        store.features(FeatureSet(spine=SPINE, views=(static,)), people="people")
+
+
 def test_a_column_that_shows_the_future_scores_no_better_than_chance(store: Any) -> None:
     chance = random.Random(1)
     labels = [chance.random() < 0.3 for _ in range(4000)]
