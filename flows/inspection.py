@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
@@ -42,8 +42,9 @@ def status(project: Path) -> dict[str, list[str]]:
     """The stages that `refit run` would run now, each with its reasons."""
     prepare(project)
     found = memory.stale(project)
+    would_run = replace(context_of(project), may_promote=True)
     for stage in STAGES:
-        if stage not in found and (reason := unseen_by_dvc(stage, context_of(project))):
+        if stage not in found and (reason := unseen_by_dvc(stage, would_run)):
             found[stage] = [reason]
     later = False
     for stage in STAGES:

@@ -58,6 +58,9 @@ def create(folder: Path, *, csv: Path | None, time: str | None, label: str | Non
     _tell(folder, table, reading)
 
 
+_CANDIDATE = ("models/candidate", "models/training.json")
+
+
 def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
     """The six stages of a project outside the repository: code enters as a digest in run.yaml, not as files."""
     deps: dict[str, list[str]] = {
@@ -65,15 +68,15 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
         "validate": ["data/snapshot.json", "released.json"],
         "featurize": ["data/validated.json"],
         "train": ["data/features"],
-        "evaluate": ["data/features", "models/candidate", "models/training.json", "comparand.json"],
-        "register": ["models/candidate", "models/training.json", "reports/decision.json", "reports/evaluation.json"],
+        "evaluate": ["data/validated.json", "data/features", *_CANDIDATE, "comparand.json"],
+        "register": [*_CANDIDATE, "reports/decision.json", "reports/evaluation.json"],
     }
     sections = {
         "ingest": ("project", "ingest", "featurize.label"),
-        "validate": ("validate", "ingest"),
+        "validate": ("project", "validate", "ingest"),
         "featurize": ("project", "featurize", "ingest"),
         "train": ("train", "registry.trusted_types"),
-        "evaluate": ("evaluate", "registry.trusted_types"),
+        "evaluate": ("project", "evaluate", "train.seed", "registry"),
         "register": ("project", "register", "registry"),
     }
     outs: dict[str, list[Any]] = {

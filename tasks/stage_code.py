@@ -29,7 +29,7 @@ def stage_code(stage: str) -> tuple[str, ...]:
     True
     """
     found: set[str] = set()
-    waiting = [name for name in (f"tasks/{stage}/__init__.py", f"tasks/{stage}.py") if (SOURCE_ROOT / name).is_file()]
+    waiting = [f"tasks/{stage}/__init__.py"]
     while waiting:
         name = waiting.pop()
         family = next((folder for folder in FAMILIES if name.startswith(f"{folder}/")), None)

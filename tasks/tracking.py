@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from registry import tracking
 from registry.store import RegistryError, Store, faults, locate
 from registry.tracking import Content
-from tasks import provenance
 from tasks.artifacts import (
     DATA_DOCS,
     DECISION,
@@ -26,6 +25,7 @@ from tasks.artifacts import (
 )
 from tasks.context import Context
 from tasks.errors import RefitError
+from tasks.register import provenance
 
 if TYPE_CHECKING:
     from tasks.params import Params

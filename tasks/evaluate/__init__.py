@@ -18,11 +18,11 @@ from registry.promotion import Decision, Evidence, Opponent, Policy, decide
 from tasks import artifacts, comparand, featurize, learners, tracking
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
-from tasks.definitions import Definitions
 from tasks.errors import RefitError, UserError
 from tasks.evaluate import curves, judging, model_card, plots
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy
+from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner
 
 if TYPE_CHECKING:

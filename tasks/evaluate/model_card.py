@@ -8,10 +8,10 @@ from typing import Any
 
 from tasks.artifacts import MODEL_CARD, atomic
 from tasks.context import Context
-from tasks.definitions import Definitions
 from tasks.evaluate import card_charts as charts
 from tasks.evaluate.model_card_page import PAGE, STYLE
 from tasks.evaluate.wording import METRIC_WORDS, words_of
+from tasks.featurize.definitions import Definitions
 
 MOST_FEATURES = 20
 LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.definitions import Definitions
+from tasks.featurize.definitions import Definitions
 
 Report = Mapping[str, Any]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.new_project import pipeline
 from tasks.params import STAGES, Params
 from tasks.runfile import SECTIONS
 from tasks.stage_code import stage_code
@@ -60,7 +61,7 @@ def test_dvc_knows_the_stages_that_params_and_code_know(root: Path) -> None:
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
     assert tuple(pipeline) == STAGES
     assert all(pipeline[stage]["cmd"] == f"refit stage {stage}" for stage in STAGES)
-    assert all((root / f"tasks/{stage}.py").is_file() for stage in STAGES)
+    assert all((root / f"tasks/{stage}/__init__.py").is_file() for stage in STAGES)
     sections = {field.alias or name for name, field in Params.model_fields.items()}
     assert sections == set(SECTIONS)
 
@@ -80,6 +81,19 @@ def test_each_stage_names_the_overrides_of_every_section_that_it_names(root: Pat
         sections = {name.split(".")[0] for name in pipeline[stage]["params"] if isinstance(name, str)}
         own = next(entry["run.yaml"] for entry in pipeline[stage]["params"] if isinstance(entry, dict))
         assert {name.removeprefix("overrides.") for name in own if name.startswith("overrides.")} == sections, stage
+
+
+def test_a_new_project_has_the_pipeline_of_the_reference_project_with_a_digest_for_its_code(root: Path) -> None:
+    reference, made = yaml.safe_load((root / "dvc.yaml").read_text())["stages"], pipeline(("raw",))
+    for stage in STAGES:
+        code = {name for name in reference[stage]["deps"] if name.split("/")[0] in PACKAGES} | {"constraints.txt"}
+        assert set(made[stage]["deps"]) - {"raw"} == set(reference[stage]["deps"]) - code, stage
+        for key in ("cmd", "outs", "metrics", "plots"):
+            assert made[stage].get(key) == reference[stage].get(key), (stage, key)
+        *made_sections, made_run = made[stage]["params"]
+        *sections, run = reference[stage]["params"]
+        assert made_sections == sections
+        assert set(made_run["run.yaml"]) == {*run["run.yaml"], f"code.{stage}"}
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"]])

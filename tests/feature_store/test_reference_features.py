@@ -16,8 +16,8 @@ import pytest
 from feature_store import FeatureSet, FeatureView, Latest
 from feature_store.offline import compute, configure
 from feature_store.views.flights import FEATURES
+from tasks.featurize.warehouse import Warehouse, quote, sources
 from tasks.params import parse, read_yaml
-from tasks.warehouse import Warehouse, quote, sources
 
 AS_OF = datetime(2014, 6, 1, tzinfo=UTC)
 SQL_TYPES = {"integer": "bigint", "number": "double", "text": "varchar", "timestamp": "timestamp"}

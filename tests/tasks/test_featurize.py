@@ -505,7 +505,7 @@ def test_two_event_sources_of_one_name_are_refused(project: Project) -> None:
 
 def test_expressions_of_the_params_see_no_file_of_the_machine(project: Project, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a\n1\n")
-    from tasks.warehouse import open_warehouse
+    from tasks.featurize.warehouse import open_warehouse
 
     context = project()
     validated = artifacts.read_json(context.path(artifacts.VALIDATED))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.verdict import SizePoint, verdict
+from tasks.train.verdict import SizePoint, verdict
 
 FLAT = (SizePoint(100, 0.8, 0.745), SizePoint(1000, 0.78, 0.75))
 RISING = (SizePoint(100, 0.9, 0.65), SizePoint(1000, 0.78, 0.75))

@@ -18,8 +18,8 @@ import pytest
 
 from tasks import artifacts, comparand, evaluate, tracking
 from tasks.context import Context
-from tasks.definitions import Definitions
 from tasks.evaluate import plots
+from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner, Spec, make
 from tasks.params import override, parse
 

@@ -6,12 +6,12 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from tasks.errors import UserError
+from tasks.featurize.warehouse import Warehouse, quote, sources, sql_time
+from tasks.featurize.windows import Window, earliest_as_of, windows
 from tasks.params import Params, nearest
-from tasks.warehouse import Warehouse, quote, sources, sql_time
-from tasks.windows import Window, earliest_as_of, windows
 
 if TYPE_CHECKING:
-    from tasks.definitions import Definitions
+    from tasks.featurize.definitions import Definitions
 
 CHOSEN = "chosen"  # the spine's columns, `_window` and `_label`; ordered by event_time, then key
 

@@ -16,8 +16,8 @@ from tasks import comparand, tracking
 from tasks.artifacts import DECISION, RECEIPT, read_json, write_json
 from tasks.context import Context
 from tasks.errors import UserError
-from tasks.register_charge import carry_out, decision_key, promote_by_hand
-from tasks.register_package import Candidate, build
+from tasks.register.packaging import Candidate, build
+from tasks.register.promoting import carry_out, decision_key, promote_by_hand
 
 
 def run(context: Context) -> None:

@@ -19,8 +19,8 @@ from feature_store.errors import DefinitionError
 from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
+from tasks.featurize.warehouse import key_column, quote, sources
 from tasks.params import nearest
-from tasks.warehouse import key_column, quote, sources
 
 
 @dataclass(frozen=True)

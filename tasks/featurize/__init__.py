@@ -10,13 +10,13 @@ from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from tasks import artifacts
 from tasks.context import Context
-from tasks.definitions import Definitions, resolve
 from tasks.errors import RefitError, UserError
-from tasks.labels import CHOSEN, label_rows
+from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.labels import CHOSEN, label_rows
+from tasks.featurize.profile import profile
+from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
+from tasks.featurize.windows import period_start, windows
 from tasks.params import Params
-from tasks.profile import profile
-from tasks.warehouse import Warehouse, open_warehouse, quote
-from tasks.windows import period_start, windows
 
 if TYPE_CHECKING:
     import pyarrow as pa

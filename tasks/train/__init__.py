@@ -29,7 +29,7 @@ from tasks.context import Context, Progress
 from tasks.errors import RefitError, UserError
 from tasks.learners import FitReport, Floats, Labels, Learner, Spec, make
 from tasks.params import Params
-from tasks.verdict import SizePoint, verdict
+from tasks.train.verdict import SizePoint, verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
