@@ -106,43 +106,48 @@ def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]
 
 
 def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered: bool) -> str:
-    """For each row of the spine every aggregate and age; for `latest_sql`, when the newest row became known (`_known`).
+    """Every aggregate and age of the spine's rows that have the entity; `_known` of the newest row, for `latest_sql`.
 
     With `numbered`, entities meet by a number given to each that the spine holds: texts are slow to sort.
     """
-    needed, entity = terms(view), commas(map(quote, view.entity))
-    known = known_sql(view, source, as_of, (f"{term.value} as {term.x}" for term in needed.values()))
-    probe, keys, tables = spine, [*map(quote, view.entity)], []
-    if numbered:
-        present = " and ".join(f"{key} is not null" for key in keys)
-        numbers = (
-            f"select *, row_number() over () as _entity from (select distinct {entity} from {spine} where {present})"
-        )
-        tables.append(f"entities as materialized ({numbers})")
-        known = f"select * from ({known}) join entities using ({entity})"
-        probe, keys = f"(select * from {spine} left join entities using ({entity}))", ["_entity"]
-    if needed:
-        totals = commas(column for term in needed.values() for column in term.totals())
-        order = f"partition by {commas(keys)} order by available_at"
-        known = f"select {commas(keys)}, available_at, {totals} from ({known}) window known as ({order})"
-    tables.append(f"totals as materialized ({known})")
+    keys = ["_entity"] if numbered else [quote(name) for name in view.entity]
     windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
     joins = [_asof(keys, "now", "spine.prediction_time")]
     joins += [_asof(keys, f"before_{window}", f"spine.prediction_time - {interval(window)}") for window in windows]
-    columns = ["spine._n"]
+    columns, needed = ["spine._n"], terms(view)
     if any(isinstance(feature, Latest) for feature in view.features):
         columns += [f"spine.{quote(name)}" for name in view.entity]
         columns += ["spine.prediction_time", "now.available_at as _known"]
     for feature in view.features:
         if isinstance(feature, Aggregate):
-            term, someone = needed[_value(feature)], " and ".join(f"spine.{key} is not null" for key in keys)
+            term = needed[_value(feature)]
             for name, window in feature.columns().items():
-                columns.append(f"{_aggregate(feature, term, window, someone)} as {quote(name)}")
+                columns.append(f"{_aggregate(feature, term, window)} as {quote(name)}")
         elif isinstance(feature, Age):
             hours = "epoch(spine.prediction_time - now.available_at) / 3600"
             columns.append(f"{_fresh(view, feature, 'now.available_at', hours)} as {quote(feature.name)}")
-    probe = f"(select _n, {entity}, {commas(keys)}, prediction_time from {probe})" if numbered else probe
-    return f"with {commas(tables)} select {commas(columns)} from {probe} as spine {' '.join(joins)}"
+    tables = _tables(view, spine, source, as_of, keys, numbered=numbered)
+    return f"with {tables} select {commas(columns)} from predicted as spine {' '.join(joins)}"
+
+
+def _tables(view: FeatureView, spine: str, source: str, as_of: str, keys: Sequence[str], *, numbered: bool) -> str:
+    """What a view joins: the rows `predicted`, and the running `totals` of the rows known."""
+    needed, entity = terms(view), commas(map(quote, view.entity))
+    someone = " and ".join(f"{quote(name)} is not null" for name in view.entity)
+    predicted = f"select _n, {entity}, prediction_time from {spine} where {someone}"
+    known = known_sql(view, source, as_of, (f"{term.value} as {term.x}" for term in needed.values()))
+    tables = {}
+    if numbered:
+        tables["entities"] = (
+            f"select *, row_number() over () as _entity from (select distinct {entity} from ({predicted}))"
+        )
+        predicted, known = (f"select * from ({rows}) join entities using ({entity})" for rows in (predicted, known))
+    if needed:
+        totals = commas(column for term in needed.values() for column in term.totals())
+        order = f"partition by {commas(keys)} order by available_at"
+        known = f"select {commas(keys)}, available_at, {totals} from ({known}) window known as ({order})"
+    tables |= {"predicted": predicted, "totals": known}
+    return commas(f"{name} as materialized ({query})" for name, query in tables.items())
 
 
 def _asof(keys: Sequence[str], alias: str, time: str) -> str:
@@ -150,7 +155,7 @@ def _asof(keys: Sequence[str], alias: str, time: str) -> str:
     return f"asof left join totals as {alias} on {on} and {time} >= {alias}.available_at"
 
 
-def _aggregate(feature: Aggregate, term: Term, window: str, someone: str) -> str:
+def _aggregate(feature: Aggregate, term: Term, window: str) -> str:
     """What was known at the prediction less what was known when the window began."""
 
     def within(part: str) -> str:
@@ -159,9 +164,9 @@ def _aggregate(feature: Aggregate, term: Term, window: str, someone: str) -> str
 
     n, scale = within("n"), term.scale
     if feature.function == "count":
-        return f"case when {someone} then {n} end"
+        return n
     if feature.function == "sum":
-        return f"case when {someone} then {within('s')} / 1e{scale} end"
+        return f"{within('s')} / 1e{scale}"
     if feature.function == "std":
         spread = f"({n} * {within('q')} - {within('s')}::hugeint * {within('s')})::double"
         return f"case when {n} > 1 then sqrt({spread} / ({n}::double * ({n} - 1))) / 1e{scale} end"
