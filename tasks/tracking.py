@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from registry import tracking
 from registry.store import RegistryError, Store, faults, locate
 from registry.tracking import Content
+from tasks import provenance
 from tasks.artifacts import (
     DATA_DOCS,
     DECISION,
@@ -25,7 +26,6 @@ from tasks.artifacts import (
 )
 from tasks.context import Context
 from tasks.errors import RefitError
-from tasks.register import provenance
 
 if TYPE_CHECKING:
     from tasks.params import Params

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from registry.versions import save_pyfunc
-from tasks import tracking
+from tasks import provenance, tracking
 from tasks.artifacts import (
     CANDIDATE,
     DECISION,
@@ -33,7 +33,6 @@ from tasks.comparand import TAG as COMPARAND_TAG
 from tasks.comparand import TEST_TAG
 from tasks.context import Context
 from tasks.errors import RefitError
-from tasks.register import provenance
 from tasks.verify import GOLDEN, PREDICTION
 
 if TYPE_CHECKING:

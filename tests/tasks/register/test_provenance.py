@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.register import provenance
+from tasks import provenance
 
 
 def git(folder: Path, *arguments: str) -> str:
