@@ -65,7 +65,6 @@ OF_ROW = {
     "dest": "s.dest",
     "month": f"month({DATE})",
     "weekday": f"isodow({DATE})",
-    "day_of_month": f"day({DATE})",
     "departure_minute": "minute",
     "arrival_minute": "sched_arr_time // 100 * 60 + sched_arr_time % 100",
     "distance": "distance",

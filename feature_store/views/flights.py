@@ -79,7 +79,6 @@ SPINE = Spine(
         _of_row("dest", "dest", "airport of arrival"),
         _of_row("month", f"month({_LOCAL_DAY})", "month of departure, local", "1-12"),
         _of_row("weekday", f"isodow({_LOCAL_DAY})", "day of the week of departure, local", "1 Monday - 7"),
-        _of_row("day_of_month", f"day({_LOCAL_DAY})", "day of the month, local", "1-31"),
         _of_row("departure_minute", _MINUTE, "scheduled departure, local, after midnight", "minutes"),
         _of_row("arrival_minute", _ARRIVAL_MINUTE, "scheduled arrival, local, after midnight", "minutes"),
         _of_row("distance", "distance", "distance between the airports", "miles"),
