@@ -1,0 +1,124 @@
+"""The stage `train`: what it leaves, and whom it chooses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from tasks import artifacts, metrics
+from tasks.errors import RefitError, UserError
+from tasks.learners import load, make
+
+
+def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
+    project, training = trained
+    folder = project.candidate
+    learner = load(folder)
+    assert learner.digest() == training["model_digest"]
+    assert learner.threshold == training["threshold"]
+    assert set(artifacts.check_manifest(folder)) == {"features.json", "model.json", "model.skops", "profile.json"}
+    assert (folder / "features.json").read_bytes() == (project.folder / artifacts.FEATURE_SET).read_bytes()
+    p = learner.predict(project.rows("test"))
+    assert metrics.roc_auc(project.rows("test")["label"].to_numpy(), p) > 0.75
+
+
+def test_training_tells_what_the_other_stages_read(trained: Any) -> None:
+    project, training = trained
+    table = project.table.slice(0, 750)
+    assert training["seen_until"] == "2024-04-01T00:00:00Z"
+    assert training["baseline"]["rate"] == pytest.approx(pc.mean(table["label"]).as_py())
+    assert training["rows"] == {"train": 600, "validation": 150}
+    assert training["refit_rows"] == 750
+    assert len(training["inputs"]) == 64
+    assert [learner["name"] for learner in training["learners"]] == ["base_rate", "logistic", "boosting"]
+    for learner in training["learners"]:
+        assert {"roc_auc", "log_loss", "brier", "accuracy"} <= set(learner["validation"]) & set(learner["training"])
+        assert learner["not_chosen"] is None
+        assert learner["seconds"] >= 0
+        assert learner["peak_memory_mb"] > 0
+    base_rate, logistic, boosting = training["learners"]
+    assert base_rate["size_curve"] == base_rate["curve"] == logistic["curve"] == []
+    assert [point["rows"] for point in logistic["size_curve"]] == [60, 180, 600]
+    assert boosting["iterations"] in [point["iteration"] for point in boosting["curve"]]
+    assert boosting["size_curve"][-1]["validation"] == boosting["validation"]["roc_auc"]
+    assert boosting["verdict"].split(":")[0] in {"overfit", "underfit", "balanced"}
+
+
+def test_the_best_learner_on_validation_is_the_candidate(trained: Any) -> None:
+    _, training = trained
+    best = max(training["learners"], key=lambda learner: learner["validation"]["roc_auc"])
+    assert training["learner"] == best["name"] != "base_rate"
+
+
+def test_the_candidate_is_fitted_on_both_windows_with_the_iterations_that_validation_fixed(
+    project: Any, learners: Any
+) -> None:
+    training = project.run(train__learners=[learners["boosting"]])
+    both = pa.concat_tables([project.rows("train"), project.rows("validation")])
+    spec = load(project.candidate).spec
+    by_hand = make(spec)
+    by_hand.fit(both, both["label"].to_numpy(), iterations=training["learners"][0]["iterations"])
+    by_hand.threshold = training["threshold"]
+    assert by_hand.digest() == training["model_digest"]
+    assert training["learners"][0]["iterations"] < learners["boosting"]["params"]["max_iter"]
+
+
+def test_a_second_training_replaces_the_first_one_whole(project: Any, learners: Any) -> None:
+    project.run()
+    training = project.run(train__learners=[learners["base_rate"]])
+    assert training["learner"] == "base_rate"
+    assert set(artifacts.check_manifest(project.candidate)) == {
+        "features.json",
+        "model.json",
+        "profile.json",
+    }
+    assert sorted(path.name for path in project.models.iterdir()) == ["candidate", "training.json"]
+
+
+def test_of_equal_learners_the_first_by_name_is_chosen(project: Any, learners: Any) -> None:
+    twins = [learners["logistic"] | {"name": name} for name in ("zeta", "alpha", "beta")]
+    assert project.run(train__learners=twins)["learner"] == "alpha"
+
+
+def test_where_lower_is_better_the_lowest_is_chosen(project: Any) -> None:
+    training = project.run(train__metric="log_loss")
+    best = min(training["learners"], key=lambda learner: learner["validation"]["log_loss"])
+    assert training["learner"] == best["name"] != "base_rate"
+
+
+def test_a_learner_without_a_safe_format_is_compared_and_never_chosen(project: Any, learners: Any) -> None:
+    process = {
+        "name": "process",
+        "kind": "sklearn.gaussian_process.GaussianProcessClassifier",
+        "params": {"max_iter_predict": 5, "n_restarts_optimizer": 0, "optimizer": None},
+    }
+    training = project.run(train__learners=[learners["base_rate"], process])
+    compared = training["learners"][1]
+    assert compared["validation"]["roc_auc"] > 0.6
+    assert "it holds types that are not trusted: sklearn.gaussian_process" in compared["not_chosen"]
+    assert training["learner"] == "base_rate"
+    with pytest.raises(UserError, match="no learner can be stored without pickle, so there is no candidate: process"):
+        project.run(train__learners=[process])
+    trusted = compared["not_chosen"].split(": ")[1].split(" (")[0].split(", ")
+    allowed = project.run(train__learners=[learners["base_rate"], process], registry={"trusted_types": trusted})
+    assert allowed["learner"] == "process"
+    with pytest.raises(RefitError, match="not trusted"):
+        load(project.candidate)
+    load(project.candidate, trusted_types=tuple(trusted))
+
+
+def test_what_a_library_warns_of_is_kept(project: Any, learners: Any) -> None:
+    hasty = learners["logistic"] | {"params": {"max_iter": 1}}
+    training = project.run(train__learners=[hasty])
+    assert any("failed to converge" in warning for warning in training["learners"][0]["warnings"])
+
+
+def test_progress_tells_of_every_learner_and_of_the_refit(project: Any) -> None:
+    said: list[str] = []
+    project.run(said)
+    for name in ("base_rate", "logistic", "boosting"):
+        assert f"fitting {name}" in said
+    assert any(note.endswith("on 750 rows") for note in said)

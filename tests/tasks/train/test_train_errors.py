@@ -1,0 +1,110 @@
+"""What `train` cannot use is named before anything is fitted or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from tasks import artifacts
+from tasks.errors import RefitError, UserError
+
+
+def test_every_learner_is_checked_before_the_first_is_fitted(project: Any, learners: Any) -> None:
+    wrong = [
+        learners["logistic"],
+        {"name": "off", "kind": "no.such.Thing", "enabled": False},
+        {"name": "one", "kind": "sklearn.linear_model.Logistic"},
+        {"name": "two", "kind": "sklearn.ensemble.RandomForestClassifier", "params": {"n_trees": 3}},
+    ]
+    said: list[str] = []
+    with pytest.raises(UserError) as caught:
+        project.run(said, train__learners=wrong)
+    message = str(caught.value)
+    assert "(params.yaml: train.learners[2].kind)" in message
+    assert "has no argument 'n_trees'" in message
+    assert "(params.yaml: train.learners[3].params.n_trees)" in message
+    assert not any(note.startswith("fitting") for note in said)
+    assert not project.models.exists()
+
+
+def relabelled(window: str, value: int) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        label = pc.if_else(pc.equal(table["window"], window), value, table["label"])
+        return table.set_column(table.schema.get_field_index("label"), "label", label)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            relabelled("train", 0),
+            "the label is constant in the train window: all 600 rows are 0; both classes are needed",
+        ),
+        (relabelled("validation", 1), "the label is constant in the validation window: all 150 rows are 1"),
+        (lambda table: table.slice(590), "the train window has 10 rows, 20 are the fewest to learn from; widen"),
+        (lambda table: table.slice(0, 600), "the validation window has 0 rows"),
+    ],
+)
+def test_rows_that_cannot_be_learned_from_are_the_users_mistake(
+    project: Any, change: Callable[[pa.Table], pa.Table], said: str
+) -> None:
+    project.write(change(project.table))
+    with pytest.raises(UserError) as caught:
+        project.run()
+    assert said in str(caught.value)
+    assert not project.models.exists()
+
+
+def test_a_changed_or_missing_table_is_refused(project: Any) -> None:
+    content = bytearray((project.folder / artifacts.TABLE).read_bytes())
+    content[100] ^= 1
+    (project.folder / artifacts.TABLE).write_bytes(content)
+    with pytest.raises(RefitError, match=r"table\.parquet has changed: recorded"):
+        project.run()
+    (project.folder / artifacts.TABLE).unlink()
+    with pytest.raises(RefitError, match=r"table\.parquet is gone"):
+        project.run()
+    (project.folder / artifacts.FEATURE_SET).unlink()
+    with pytest.raises(RefitError, match=r"features\.json does not exist yet"):
+        project.run()
+
+
+STRANGE = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+class Lost(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+    def predict_proba(self, X):
+        p = np.full((len(X), 2), 0.5)
+        p[:3] = np.nan
+        return p
+
+class Broken(Lost):
+    def fit(self, X, y):
+        raise ValueError("this solver cannot do that\\nsecond line")
+"""
+
+
+def test_predictions_that_are_no_probabilities_and_fits_that_fail_name_the_learner(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.folder / "strange_learners.py").write_text(STRANGE)
+    monkeypatch.syspath_prepend(str(project.folder))
+    with pytest.raises(RefitError, match="learner 'lost' predicted 3 values of 150 that are no probability"):
+        project.run(train__learners=[{"name": "lost", "kind": "strange_learners.Lost"}])
+    with pytest.raises(UserError) as caught:
+        project.run(train__learners=[{"name": "broken", "kind": "strange_learners.Broken"}])
+    assert "learner 'broken' (strange_learners.Broken) could not be fitted: this solver cannot do that;" in str(
+        caught.value
+    )
+    assert "\n" not in str(caught.value)
+    assert not project.candidate.exists()
