@@ -55,6 +55,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     project = tmp_path_factory.mktemp("finished") / "demo"
     create(project, csv=None, time=None, label=None, key=())
+    params = (project / "params.yaml").read_text()
+    params = params.replace("max_iter: 300", "max_iter: 60").replace(
+        "evaluate:\n", "evaluate:\n  permutation_rows: 300\n"
+    )
+    (project / "params.yaml").write_text(params)  # the same project, with less to compute
     drive(project)
     return project
 
