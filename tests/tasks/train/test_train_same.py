@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tasks import artifacts
+from tasks.learners import load
 
 
 def test_rows_in_another_order_in_the_file_give_the_same_model(project: Any, trained: Any) -> None:
@@ -109,17 +110,22 @@ def dies_in(owner, name, where=""):
         "SklearnEstimator, 'save'",
         "train, 'write_manifest'",
         "Path, 'replace', '.candidate.'",
-        "Path, 'replace', 'training'",
+        "Path, 'replace', '.training.json.'",
     ],
 )
-def test_a_killed_training_leaves_nothing_half_done_and_the_next_run_clears_up(project: Any, moment: str) -> None:
+def test_a_killed_training_leaves_nothing_half_done_and_the_next_run_clears_up(
+    project: Any, learners: Any, moment: str
+) -> None:
+    project.run(train__learners=[learners["base_rate"]])
     script = f"{DIES}\ndies_in({moment})\n{TRAIN}"
     process = start(project.folder, script, [(str(project.folder), project.params())])
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (project.folder / artifacts.TRAINING).exists()
     if project.candidate.exists():
         artifacts.check_manifest(project.candidate)
-    assert list(project.models.iterdir())
-    project.run()
+    if (project.folder / artifacts.TRAINING).exists():
+        training = artifacts.read_json(project.folder / artifacts.TRAINING)
+        assert load(project.candidate).digest() == training["model_digest"]
+    training = project.run()
+    assert load(project.candidate).digest() == training["model_digest"]
     assert [path.name for path in project.models.iterdir() if path.is_dir()] == ["candidate"]
