@@ -147,7 +147,9 @@ def _tables(view: FeatureView, spine: str, source: str, as_of: str, keys: Sequen
         order = f"partition by {commas(keys)} order by available_at"
         known = f"select {commas(keys)}, available_at, {totals} from ({known}) window known as ({order})"
     tables |= {"predicted": predicted, "totals": known}
-    return commas(f"{name} as materialized ({query})" for name, query in tables.items())
+    once = () if needed else ("predicted", "totals")  # without windows they are read once; entities always twice
+    kept = {name: "not materialized" if name in once else "materialized" for name in tables}
+    return commas(f"{name} as {kept[name]} ({query})" for name, query in tables.items())
 
 
 def _asof(keys: Sequence[str], alias: str, time: str) -> str:

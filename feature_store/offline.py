@@ -134,7 +134,7 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     places: dict[str, str] = {}
     if latest := [feature.name for feature in view.features if isinstance(feature, Latest)]:
         found = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
-        if _peers(connection, found):
+        if _peers(connection, joined, found):
             found = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, found), what)
         places |= dict.fromkeys(latest, found)
     for feature in view.features:
@@ -145,9 +145,10 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     return places
 
 
-def _peers(connection: DuckDBPyConnection, latest: str) -> bool:
+def _peers(connection: DuckDBPyConnection, joined: str, latest: str) -> bool:
     """Whether several rows became known at the same instant, so that one has to be chosen."""
-    found = connection.execute(f"select count(*) > count(distinct _n) from {latest}").fetchone()
+    query = f"select (select count(*) from {latest}) > (select count(_known) from {joined})"
+    found = connection.execute(query).fetchone()
     return bool(found and found[0])
 
 
