@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.screen import Screen, screen
 from tasks import lock, memory, runfile
-from tasks.artifacts import RELEASED, RUN, sweep, write_json
+from tasks.artifacts import RELEASED, sweep, write_json
 from tasks.context import Context
 
 
@@ -54,11 +54,10 @@ class Session:
 
 
 def prepare(project: Path) -> None:
-    """Write what a fresh clone lacks, so that `dvc repro` works too: `run.yaml`, `released.json`, `comparand.json`."""
+    """Write what DVC must find: `run.yaml` with the code as it is now, `released.json`, `comparand.json`."""
     from tasks import comparand
 
-    if not (project / RUN).is_file():
-        runfile.write(project, runfile.RunFile())
+    runfile.write(project, runfile.read(project))
     if not (project / RELEASED).is_file():
         write_json(project / RELEASED, {"released": []})
     comparand.ensure(project)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tasks.artifacts import RUN, atomic
+from tasks.artifacts import RUN, atomic, digest, sha256
 from tasks.errors import UserError
 from tasks.params import STAGES, Params, override, parse, read_yaml
 from tasks.stage_code import code_digest
@@ -47,7 +47,7 @@ def write(project: Path, run: RunFile) -> None:
         if section not in sections or not key:
             raise UserError(f"--set {name}: expected SECTION.KEY=VALUE with a section out of {', '.join(SECTIONS)}")
         sections[section][key] = value
-    content = {"as_of": run.as_of, "overrides": sections, "code": {stage: code_digest(stage) for stage in STAGES}}
+    content = {"as_of": run.as_of, "overrides": sections, "code": _code(project, run)}
     text = "# Written by each run; not versioned. `dvc repro` does again what it says.\n" + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True
     )
@@ -69,3 +69,12 @@ def params_of(project: Path) -> Params:
 def check(project: Path, run: RunFile) -> Params:
     """The params that `run` would work with, without writing anything."""
     return parse(override(read_yaml(project / "params.yaml"), run.overrides))
+
+
+def _code(project: Path, run: RunFile) -> dict[str, str]:
+    """Digest of what each stage executes: Refit's own files, and the project's definitions of features."""
+    digests = {stage: code_digest(stage) for stage in STAGES}
+    definitions = check(project, run).featurize.definitions or ""
+    if definitions.endswith(".py") and (project / definitions).is_file():
+        digests["featurize"] = digest([digests["featurize"], sha256(project / definitions)])[:16]
+    return digests

@@ -192,3 +192,21 @@ def test_a_look_at_the_project_changes_nothing(project: Path) -> None:
     Context(project=project, params=runfile.params_of(project))
     after = sorted((str(p), p.stat().st_mtime_ns) for p in project.rglob("*") if p.is_file() and ".dvc" not in str(p))
     assert before == after
+
+
+def test_a_change_of_the_projects_own_feature_definitions_is_seen(project: Path) -> None:
+    (project / "features.py").write_text(
+        "from feature_store.definition import Expression, FeatureSet, Spine\n"
+        "calls = Expression(name='calls', sql='support_calls')\n"
+        "FEATURES = FeatureSet(spine=Spine(source='cases', key='subscription', features=(calls,)))\n"
+    )
+    own = {"featurize.definitions": "features.py"}
+    assert drive(project, overrides=own)["features"] == 1
+    text = (project / "features.py").read_text()
+    (project / "features.py").write_text(
+        text.replace("features=(calls,)", "features=(calls, logins)").replace(
+            "FEATURES", "logins = Expression(name='logins', sql='logins')\nFEATURES", 1
+        )
+    )
+    assert set(inspection.status(project)) >= {"featurize"}
+    assert drive(project, overrides=own)["features"] == 2
