@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WEIGHTS = "model.skops"
-PATIENCE = 30  # iterations without a better validation score, after which boosting stops looking
+PATIENCE = 20  # iterations without a better validation score, after which boosting stops looking
 CURVE_POINTS = 60
 
 SCORING = {
