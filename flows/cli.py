@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -199,13 +200,16 @@ def main() -> None:
     except RefitError as error:
         if debug:
             raise
-        _fail(str(error), error.exit_status)
+        message, status = str(error), error.exit_status
     except KeyboardInterrupt:
-        _fail("interrupted; what was finished is kept, `refit run` goes on from there", 130)
+        message, status = "interrupted; what was finished is kept, `refit run` goes on from there", 130
     except Exception as error:
         if debug:
             raise
-        _fail(f"{type(error).__name__}: {' '.join(str(error).split())} (a fault of Refit; --debug shows where)", 1)
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        message, status = f"{what} (a fault of Refit; --debug shows where)", 1
+    gc.collect()  # what the error's frames held must not outlive its library, which would complain on standard error
+    _fail(message, status)
 
 
 def _quiet_prefect(debug: bool) -> None:

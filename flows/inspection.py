@@ -76,7 +76,7 @@ def print_in_charge(found: dict[str, Any]) -> None:
     )
     told = {
         "in charge": f"{found['model']} version {found['version']} ({found['learner']})",
-        "since": f"{found['since']}, by {found['trigger']} ({found['action']})",
+        "since": f"{found['since']} ({found['action']}; trigger: {found['trigger']})",
         "why": "; ".join(found["why"]),
         "test metrics": score,
         "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}",

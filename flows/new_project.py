@@ -19,7 +19,7 @@ from tasks.artifacts import atomic
 from tasks.errors import UserError
 from tasks.params import STAGES, parse
 
-IGNORED = ".refit/\nrun.yaml\ncomparand.json\nreleased.json\n/data/\n/models/\n/reports/\n"
+IGNORED = ".refit/\nrun.yaml\ncomparand.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
 
 
@@ -267,6 +267,7 @@ def _tell(folder: Path, table: str, reading: TableReading) -> None:
     roles = {reading.label.name, reading.time.name, *reading.key}
     if unused := [c.name for c in reading.columns if c.name not in roles and not _is_feature(c, reading)]:
         typer.echo(f"  left    {', '.join(unused)}: a different text in nearly every row (params.yaml can take it in)")
+    typer.echo("  known   each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml")
     typer.echo(f"  next    cd {folder} && refit run")
 
 

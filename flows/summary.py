@@ -68,11 +68,13 @@ def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     """The summary as lines of a table."""
     rows, decision, model = told["rows"], told["decision"], told["model"]
     counts = " · ".join(f"{rows[name]:,} {name}" for name in ("read", "accepted", "quarantined", "pending"))
-    windows = " · ".join(f"{name} {window['rows']:,}" for name, window in told["windows"].items())
+    windows = " · ".join(f"{name} {told['windows'][name]['rows']:,}" for name in ("train", "validation", "test"))
+    labels = " · ".join(f"{told['labels'][name]:,} {name}" for name in ("known", "pending", "none"))
     return [
         ("as of", told["as_of"]),
         ("snapshot", f"{told['snapshot'][:12]}, {told['batches']} batches"),
         ("rows", counts),
+        ("labels", labels),
         ("features", f"{told['features']} · labelled rows: {windows}"),
         ("learners", " · ".join(_learner(tried, told) for tried in told["learners"])),
         ("decision", ("promote: " if decision["promote"] else "keep: ") + "; ".join(decision["reasons"])),
@@ -93,7 +95,7 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column(overflow="fold")
-    for what, value in as_rows(told)[:4]:
+    for what, value in as_rows(told)[:5]:
         head.add_row(what, value)
     console.print(head)
     console.print()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,8 @@ class Column:
     sql: str  # the name as SQL takes it: quoted where it must be
     type: str
     distinct: int
-    values: tuple[str, ...]  # the texts, where there are at most two
+    values: tuple[str, ...]  # the two texts that nearly all rows have, where there are two such
+    counts: Mapping[str, int]  # the most frequent texts, where there are few
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def _load(connection: Any, path: Path, delimiter: str) -> None:
     import duckdb
 
     nulls = ", ".join("'" + text + "'" for text in NULLS)
-    reader = f"read_csv(?, delim=?, header=true, all_varchar=true, nullstr=[{nulls}])"
+    # As lenient as ingestion, which sets broken lines aside one by one.
+    lenient = "strict_mode=false, ignore_errors=true, null_padding=true, quote='\"', auto_detect=true"
+    reader = f"read_csv(?, delim=?, header=true, all_varchar=true, nullstr=[{nulls}], {lenient})"
     try:
         connection.execute(f"create table t as select * from {reader}", [str(path), delimiter])
     except duckdb.Error as error:
@@ -124,9 +127,11 @@ def _columns(connection: Any) -> Iterable[Column]:
         quoted = _quote(name)
         sql = name if re.fullmatch("[a-z][a-z0-9_]*", name) and name not in keywords else quoted
         distinct = _one(connection, f"select count(distinct {quoted}) from t")
-        query = f"select distinct {quoted} from t where {quoted} is not null order by 1 limit 2"
-        values = tuple(value for (value,) in connection.execute(query).fetchall()) if distinct <= 2 else ()
-        yield Column(name, alias, sql, _type(connection, quoted), distinct, values)
+        query = f"select {quoted}, count(*) from t where {quoted} is not null group by 1 order by 2 desc, 1 limit 3"
+        counts = dict(connection.execute(query).fetchall()) if distinct <= 20 else {}
+        two = tuple(sorted(list(counts)[:2]))
+        binary = sum(counts[value] for value in two) >= 0.99 * sum(counts.values()) if len(two) == 2 else False
+        yield Column(name, alias, sql, _type(connection, quoted), distinct, two if binary else (), counts)
 
 
 def _alias(name: str, taken: set[str]) -> str:
@@ -174,14 +179,14 @@ def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Colu
 
 
 def _label(columns: tuple[Column, ...], given: Column | None, time: Column, path: Path) -> Column:
-    binary = [column for column in columns if column.distinct == 2 and column is not time]
+    binary = [column for column in columns if column.values and column is not time]
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
     found = given or _only(choice, "label", path, "column with just two values to predict")
-    if found.distinct != 2:
-        raise UserError(
-            f"--label {found.name}: it has {found.distinct} different values; a label has two, such as 0, 1"
-        )
+    if not found.values:
+        counts = ", ".join(f"{value!r} {count:,} times" for value, count in found.counts.items())
+        has = f"{found.distinct} different values{': ' + counts if counts else ''}"
+        raise UserError(f"--label {found.name}: it has {has}; a label has two, such as 0, 1")
     return found
 
 

@@ -19,6 +19,7 @@ import yaml
 from tasks.artifacts import STATE
 from tasks.errors import RefitError, UserError
 
+_WITHOUT_GIT = "    no_scm = true"
 _SEAM = "cmd_run"  # the one private name of DVC that Refit leans on, in dvc.stage.run
 Outcome = Literal["executed", "restored", "unchanged"]
 
@@ -68,15 +69,17 @@ def initialise(project: Path) -> None:
     if not _root(project):
         from dvc.repo import Repo
 
-        in_git = subprocess.run(
-            ["git", "-C", str(project), "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False
-        )
-        Repo.init(str(project), no_scm=in_git.returncode != 0, subdir=in_git.returncode == 0).close()
-        (project / ".dvc/config").write_text(
-            "[core]\n    analytics = false\n"
-            + ("    no_scm = true\n" if in_git.returncode != 0 else "")
-            + '[cache]\n    type = "reflink,copy"\n'
-        )
+        git = _in_git(project)
+        Repo.init(str(project), no_scm=not git, subdir=git).close()
+        lines = [
+            "[core]",
+            "    analytics = false",
+            *([] if git else [_WITHOUT_GIT]),
+            "[cache]",
+            '    type = "reflink,copy"',
+        ]
+        (project / ".dvc/config").write_text("\n".join(lines) + "\n")
+        (project / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     ignored = project / ".dvcignore"
     if not ignored.is_file() or ".refit" not in ignored.read_text().split():
         with ignored.open("a") as file:
@@ -91,6 +94,10 @@ def mend(project: Path) -> list[str]:
     A torn `dvc.lock` is set aside (the run-cache brings the stages back); a torn or stale `rwlock` is removed.
     """
     done: list[str] = []
+    config = project / ".dvc/config"
+    if config.is_file() and _WITHOUT_GIT in config.read_text() and _in_git(project):
+        config.write_text(config.read_text().replace(_WITHOUT_GIT + "\n", ""))
+        done.append("the project is in git by now: DVC may use it")
     lock_file = project / "dvc.lock"
     if lock_file.is_file() and not _is_yaml_mapping(lock_file):
         kept = project / STATE / f"dvc.lock.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -149,6 +156,11 @@ def _own_commands_first() -> Iterator[None]:
         yield
     finally:
         os.environ["PATH"] = path
+
+
+def _in_git(project: Path) -> bool:
+    command = ["git", "-C", str(project), "rev-parse", "--is-inside-work-tree"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _root(project: Path) -> Path | None:
