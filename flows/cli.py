@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from tasks.errors import RefitError, UserError
-from tasks.params import STAGES
+from tasks.params import STAGES, read_value
 
 app = typer.Typer(
     name="refit",
@@ -237,12 +236,9 @@ def _assignments(texts: list[str]) -> dict[str, Any]:
     assignments: dict[str, Any] = {}
     for text in texts:
         path, equals, value = text.partition("=")
-        if not equals or "." not in path:
+        if not equals or "." not in path.strip("."):
             raise UserError(f"--set {text}: expected section.key=value, e.g. --set train.seed=1")
-        try:
-            assignments[path.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set {text}: {value!r} is not a YAML value; quote it") from None
+        assignments[path.strip()] = read_value(value)
     return assignments
 
 

@@ -40,9 +40,9 @@ def context_of(project: Path) -> Context:
 
 def status(project: Path) -> dict[str, list[str]]:
     """The stages that `refit run` would run now, each with its reasons."""
+    would_run = replace(context_of(project), may_promote=True)  # params first: their errors say it better than DVC's
     prepare(project)
     found = memory.stale(project)
-    would_run = replace(context_of(project), may_promote=True)
     for stage in STAGES:
         if stage not in found and (reason := unseen_by_dvc(stage, would_run)):
             found[stage] = [reason]
@@ -97,7 +97,7 @@ def print_quarantined(rows: list[dict[str, Any]]) -> None:
     """`refit quarantine list` for people."""
     console = Console()
     if not rows:
-        console.print("The quarantine is empty: every row read was accepted.")
+        console.print("The quarantine is empty: no row was refused.")
         return
     table = Table("source", "batch", "row", "column", "value", "reason", box=None, pad_edge=False)
     for row in rows[:200]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from flows.screen import Screen, screen
 from tasks import lock, memory, runfile
 from tasks.artifacts import RELEASED, sweep, write_json
 from tasks.context import Context
+from tasks.ingest.snapshots import LATEST, moment_of
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Session:
 
     def context(self) -> Context:
         """The stages' arguments, read afresh: params may have changed since the last stage."""
+        if str(self.project) not in sys.path:
+            sys.path.append(str(self.project))  # learners may lie in the project; last, so that they shadow nothing
         return Context(
             project=self.project,
             params=runfile.params_of(self.project),
@@ -83,7 +87,9 @@ def session(
     root = Path(project).resolve()
     shown = screen()
     wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
-    runfile.check(root, wanted)
+    params = runfile.check(root, wanted)
+    if as_of != LATEST:
+        moment_of(as_of, params)
     with lock.project_lock(
         root, may_promote=True, trigger=reason, flow_run=flow_run, wait_seconds=wait_seconds
     ) as owner:

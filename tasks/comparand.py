@@ -35,9 +35,17 @@ def refresh(context: Context) -> dict[str, Any]:
             finish(context, store)
     content = expected(context)
     path = context.path(COMPARAND)
-    if not path.is_file() or read_json(path) != content:
+    if not _says(path, content):
         write_json(path, content)
     return content
+
+
+def _says(path: Path, content: dict[str, Any]) -> bool:
+    """Whether the file holds just this; a torn one does not, and is written anew."""
+    try:
+        return bool(read_json(path) == content)
+    except RefitError:
+        return False
 
 
 def ensure(project: Path) -> None:

@@ -258,6 +258,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_value(text: str) -> Any:
+    """One YAML value as a params file would hold it: dates stay text, tags are refused.
+
+    >>> read_value("2024-01-01"), read_value("[1, 2]")
+    ('2024-01-01', [1, 2])
+    """
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    except (yaml.YAMLError, UserError):
+        raise UserError(f"{text!r} is not a plain YAML value; quote it") from None
+    finally:
+        loader.dispose()
+
+
 def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
     """Check a whole params mapping.
 

@@ -90,13 +90,14 @@ def resolve_as_of(text: str, params: Params, stored: Mapping[str, Sequence[Manif
                 "give --as-of DATE, or wait"
             )
         return ends[-1]
-    moment = _moment(text, params)
+    moment = moment_of(text, params)
     if moment <= spans[0][0]:
         raise UserError(f"as_of {text} lies before the first batch; {available}: give a later --as-of")
     return moment
 
 
-def _moment(text: str, params: Params) -> datetime:
+def moment_of(text: str, params: Params) -> datetime:
+    """A date or time in the project's zone, in UTC; UserError where it is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

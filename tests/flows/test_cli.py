@@ -104,3 +104,23 @@ def test_quarantine_is_listed_and_a_release_needs_a_reason(project: Path) -> Non
 
 def test_promoting_a_version_that_is_not_there_names_those_that_are(project: Path) -> None:
     assert_one_line(refit("promote", "7", cwd=project), 2, "7")
+
+
+def test_an_as_of_that_is_no_time_is_refused_before_anything_is_written(project: Path) -> None:
+    from driving import drive
+
+    from tasks.errors import UserError
+
+    before = (project / "run.yaml").read_text()
+    with pytest.raises(UserError, match="'yesterday' is no time"):
+        drive(project, as_of="yesterday")
+    assert (project / "run.yaml").read_text() == before
+
+
+def test_a_date_in_a_setting_is_named_like_any_other_wrong_value(project: Path) -> None:
+    assert_one_line(refit("run", "--set", "ingest.period=2024-01-01", cwd=project), 2, "ingest.period", "'2024-01-01'")
+
+
+def test_a_broken_params_file_is_told_by_its_line_also_to_status(project: Path) -> None:
+    (project / "params.yaml").write_text("train: {seed: 1}\ntrain: {seed: 2}\n")
+    assert_one_line(refit("status", cwd=project), 2, "line 2", "given twice")
