@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from registry.comparison import Estimate, gain
 from registry.promotion import Decision, Evidence, Opponent, Policy, decide
-from tasks import artifacts, comparand, featurize, learners, tracking
+from tasks import artifacts, comparand, featurize, learners, runfile, tracking
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
@@ -209,6 +209,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
     measured = {n: judging.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
     evaluation: Report = {
         "as_of": given.features["as_of"],
+        "overrides": dict(runfile.read(context.project).overrides),
         "snapshot": given.features["snapshot"],
         "candidate": {
             "learner": training["learner"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -42,6 +43,7 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         name=name,
         style=Markup(STYLE),
         as_of=evaluation["as_of"],
+        settings=[f"{key}={json.dumps(value)}" for key, value in evaluation["overrides"].items()],
         candidate=evaluation["candidate"],
         test=evaluation["test"],
         days=[entry["day"] for entry in evaluation["daily"]],

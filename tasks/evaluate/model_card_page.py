@@ -145,7 +145,7 @@ BODY = """<!doctype html>
 {% if words.about %}<p class="about">{{ words.about }}</p>
 {% endif %}<p>{{ candidate.learner }} on {{ candidate.features }} features, judged on {{ test.rows | count }} rows
 from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
-<nav><a href="#gate">The gate</a><a href="#numbers">Numbers</a><a href="#slices">Slices</a>
+<nav><a href="#gate">The gate</a><a href="#numbers">Numbers</a>{% if slices %}<a href="#slices">Slices</a>{% endif %}
 <a href="#calibration">Calibration</a><a href="#features">Features</a><a href="#learners">Learners</a>
 <a href="#data">Data</a><a href="#assumptions">Assumptions</a><a href="#reproduce">Reproduce</a></nav>
 </header>
@@ -307,7 +307,7 @@ together ({{ refit_rows | count }}). None has seen the test window.</p>
 <section id="reproduce">
 <h2>Reproduce</h2>
 <pre>git checkout COMMIT                     # the commit that the registered version names (refit show)
-refit run --as-of {{ as_of }}</pre>
+refit run --as-of {{ as_of }}{% for setting in settings %} --set '{{ setting }}'{% endfor %}</pre>
 <div class="scroll"><table><tbody>
 {% for name, value in identity %}<tr><th scope="row">{{ name }}</th><td><code>{{ value }}</code></td></tr>
 {% endfor %}</tbody></table></div>
