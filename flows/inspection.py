@@ -204,10 +204,11 @@ def _project(project: Path) -> Iterator[Finding]:
     if not (project / STATE).is_dir():
         yield Finding("ok", "nothing has run here yet", "refit run")
         return
-    from tasks import register
+    from tasks.comparand import check_champion
 
     try:
-        found = register.in_charge(Context(project=project, params=params))
-        yield Finding("ok", f"in charge: {found['model']} version {found['version']}")
+        version = check_champion(Context(project=project, params=params))
+        held = f"version {version}, its stored files are those registered" if version else "nobody yet"
+        yield Finding("ok", f"in charge of {params.project.name}: {held}")
     except RefitError as error:
-        yield Finding("warning", str(error))
+        yield Finding("error", f"the champion cannot be trusted: {error}")

@@ -111,6 +111,21 @@ def fetch_model(context: Context, version: str) -> Path:
     return kept / MODEL
 
 
+def check_champion(context: Context) -> str | None:
+    """The champion's version, once its stored files are shown to be those registered; none where nobody is in charge.
+
+    Raises:
+        RefitError: naming the file that is gone or differs: it could not be put back in charge.
+    """
+    with tracking.opened(context) as store:
+        of = charge.champion(store, context.params.project.name)
+        if of is None:
+            return None
+        with downloaded(context, store, of) as folder:
+            check_stored(folder, required_tag(of, "refit.manifest"))
+    return str(of.version)
+
+
 @contextmanager
 def downloaded(context: Context, store: Store, of: Version) -> Iterator[Path]:
     """A copy of a version's stored folder, fresh from the artifact store; what a killed run left behind goes too."""

@@ -22,5 +22,6 @@ def test_every_module_can_be_imported_first(root: Path) -> None:
         "    try: importlib.import_module(name)\n"
         "    except Exception as error: print(name, repr(error))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, *modules], capture_output=True, text=True, check=True, cwd=root)
+    command = [sys.executable, "-c", script, *modules]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout == ""

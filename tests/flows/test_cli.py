@@ -90,7 +90,7 @@ def test_a_project_in_another_folder_is_named_by_option(project: Path, tmp_path:
 def test_the_doctor_finds_a_project_in_order_and_a_broken_one(project: Path) -> None:
     done = refit("doctor", cwd=project)
     assert done.returncode == 0, done.stdout
-    assert "in charge: demo version 1" in done.stdout
+    assert "in charge of demo: version 1" in done.stdout
     (project / "params.yaml").write_text("project: [")
     broken = refit("doctor", cwd=project)
     assert broken.returncode == 1
@@ -124,3 +124,19 @@ def test_a_date_in_a_setting_is_named_like_any_other_wrong_value(project: Path) 
 def test_a_broken_params_file_is_told_by_its_line_also_to_status(project: Path) -> None:
     (project / "params.yaml").write_text("train: {seed: 1}\ntrain: {seed: 2}\n")
     assert_one_line(refit("status", cwd=project), 2, "line 2", "given twice")
+
+
+def test_the_doctor_notices_a_champion_whose_stored_files_were_changed(project: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(project / ".refit/mlflow.db") as connection:
+        (source,) = connection.execute("select source from model_versions").fetchone()
+    stored = next(path for path in Path(source.removeprefix("file://")).rglob("model.skops"))
+    kept = stored.read_bytes()
+    try:
+        stored.write_bytes(kept + b"x")
+        done = refit("doctor", cwd=project)
+    finally:
+        stored.write_bytes(kept)
+    assert done.returncode == 1
+    assert "model.skops" in done.stdout
