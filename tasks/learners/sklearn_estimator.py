@@ -199,12 +199,8 @@ def _dense_encoder(encoding: Encoding, *, sparse: bool) -> Any:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    numbers = Pipeline(
-        [
-            ("impute", SimpleImputer(copy=False, add_indicator=True, keep_empty_features=True)),
-            ("scale", StandardScaler(copy=False)),
-        ]
-    )
+    mean = SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True, keep_empty_features=True, copy=False)
+    numbers = Pipeline([("scale", StandardScaler(copy=False)), ("impute", mean)])  # 0 is the mean once it is scaled
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
     places = np.arange(len(encoding.features))
     return ColumnTransformer(

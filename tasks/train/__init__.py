@@ -174,7 +174,9 @@ def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
-    table = table.sort_by([("event_time", "ascending"), (features["key"], "ascending")])
+    order = pc.sort_indices(table, [("event_time", "ascending"), (features["key"], "ascending")]).to_numpy()
+    if (np.diff(order) != 1).any():
+        table = table.take(order)
     windows = []
     for name in ("train", "validation"):
         rows = table.filter(pc.equal(table["window"], name))
