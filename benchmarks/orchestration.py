@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import socket
 import statistics
@@ -57,12 +56,14 @@ for stage in STAGES:
 def seconds(command: list[str], environment: dict[str, str], cwd: Path) -> tuple[float, float]:
     """Wall seconds and peak megabytes of one process."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, errors = process.communicate()
-    spent = time.perf_counter() - started
-    if process.returncode:
-        sys.exit(errors.decode()[-2000:])
-    return spent, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        spent = time.perf_counter() - started
+        if status:
+            errors.seek(0)
+            sys.exit(errors.read().decode()[-2000:])
+    return spent, usage.ru_maxrss / 1024
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def compare(
     for each in range(rounds + 1):
         for which, command in enumerate((first, second)):
             wall, memory = seconds(command, environment, cwd)
-            peak = max(peak, memory)
+            peak = max(peak, memory) if command is first else peak
             if each:
                 spent[which].append(wall)
     a, b = (statistics.median(times) for times in spent)
