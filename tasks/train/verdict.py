@@ -37,8 +37,9 @@ def verdict(
     Args:
         baseline: the baseline's score on validation; none: nothing to compare with.
 
-    >>> verdict("roc_auc", training=0.95, validation=0.65, baseline=0.5)[:68]
-    'overfit: roc_auc .950 on training rows and .650 on validation rows; '
+    >>> sizes = (SizePoint(300, 0.96, 0.6), SizePoint(1000, 0.95, 0.65))
+    >>> verdict("roc_auc", training=0.95, validation=0.65, baseline=0.5, size_curve=sizes).split("; ")[0]
+    'overfit: roc_auc .950 on training rows and .650 on validation rows'
     """
     numbers = f"{metric} {_short(training)} on training rows and {_short(validation)} on validation rows"
     if not size_curve:
