@@ -50,6 +50,15 @@ def lookup_sql(lookup: Lookup, spine: str, table: str) -> str:
     return f"select spine._n, {columns} from {spine} as spine left join {table} as {quote(lookup.name)} on {on}"
 
 
+def reach_sql(view: FeatureView, spine: str) -> str:
+    """The time up to which rows count no more for any row of the spine; null where they always may."""
+    reaches: list[str | None] = []
+    for feature in view.features:
+        reaches += feature.windows if isinstance(feature, Aggregate) else [feature.max_age or view.ttl]
+    earliest = [f"min(prediction_time) - {interval(reach)}" for reach in dict.fromkeys(reaches) if reach]
+    return f"select {f'least({commas(earliest)})' if all(reaches) else 'null'} from {spine}"
+
+
 @dataclass(frozen=True)
 class Term:
     """A quantity with running totals: its count `<x>_n`, sum `<x>_s` and sum of squares `<x>_q`."""

@@ -61,7 +61,8 @@ def compute(
         row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, kept), "the spine's features")
         places = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
         for view in feature_set.views:
-            places |= _view(scratch, view, rows, sources[view.source], f"timestamp '{_utc(as_of)}'")
+            seen = _within_reach(connection, view, rows, sources[view.source])
+            places |= _view(scratch, view, rows, seen, f"timestamp '{_utc(as_of)}'")
         for lookup in feature_set.lookups:
             places |= _lookup(scratch, lookup, rows, sources[lookup.source])
         joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
@@ -114,6 +115,14 @@ def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
     for name, expression in {"prediction_time": spine.prediction_time, **spine.entities}.items():
         require_row_level(connection, f"the spine's {name}", expression)
     return scratch.table("spine", sql.spine_sql(spine, relation), "the spine")
+
+
+def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, source: str) -> str:
+    """The source's rows that can still count at the earliest prediction: to score a day, a year need not be summed."""
+    (reach,) = connection.execute(sql.reach_sql(view, rows)).fetchone() or (None,)
+    if reach is None or "available_at" not in connection.sql(f"select * from {source}").columns:
+        return source
+    return f"(select * from {source} where available_at > timestamp '{reach}')"
 
 
 def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str) -> dict[str, str]:

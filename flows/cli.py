@@ -114,6 +114,26 @@ def promote(
 
 
 @app.command()
+def score(
+    rows: Annotated[str, typer.Argument(help="a CSV or Parquet file, a batch such as 2013-11, or `next 24h`")],
+    project: Project = HERE,
+    as_of: Annotated[str, typer.Option("--as-of", help="`now`, or the date or time up to which things are known")] = (
+        "now"
+    ),
+    out: Annotated[Path | None, typer.Option("--out", help=".parquet or .csv; default: reports/scores/")] = None,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Score rows with the model in charge, and log the predictions."""
+    from flows import runner
+
+    told = runner.score(_project(project), rows, as_of=as_of, out=out, wait_seconds=wait, quiet=as_json)
+    if as_json:
+        _print_json(told)
+
+
+@app.command()
 def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """Look at the environment, the libraries, the locks, and what could get in the way."""
     from flows import inspection

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.screen import LineScreen, shown_on
-from flows.session import Session, prepare
+from flows.session import Session, prepare, watching
 from tasks import lock, runfile
 from tasks.context import Context
 from tasks.stages import stage_function
@@ -61,6 +61,21 @@ def promote(project: Path, version: str, *, why: str | None, wait_seconds: float
     with lock.project_lock(project, may_promote=True, trigger="refit promote", wait_seconds=wait_seconds) as owner:
         context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
         return register.promote(context, version, why)
+
+
+def score(
+    project: Path, rows: str, *, as_of: str, out: Path | None, wait_seconds: float, quiet: bool = False
+) -> dict[str, Any]:
+    """`refit score`: the same as the flow `batch-scoring`, without Prefect, which would take longer than the work."""
+    from flows.summary import print_lines, score_rows
+    from tasks.score import run as score_now
+
+    shown = shown_on(Console(stderr=True), stages=False)
+    with shown, watching(project, trigger="refit score", wait_seconds=wait_seconds) as context:
+        told = score_now(context, rows, as_of=as_of, out=out)
+    if not quiet:
+        print_lines(score_rows(told), Console())
+    return told
 
 
 def release(project: Path, source: str, batch: str, rows: Sequence[int] | None, why: str) -> str:

@@ -99,9 +99,9 @@ def screen() -> Screen:
 
 
 @contextmanager
-def shown_on(console: Console) -> Iterator[None]:
-    """Show every run of this block on `console`."""
-    if not console.is_terminal:
+def shown_on(console: Console, *, stages: bool = True) -> Iterator[None]:
+    """Show every run of this block on `console`: its stages live on a terminal, plain lines elsewhere."""
+    if not (stages and console.is_terminal):
         token = SCREEN.set(LineScreen(console))
         try:
             yield

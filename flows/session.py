@@ -99,3 +99,18 @@ def session(
         for mended in memory.mend(root):
             shown(mended)
         yield Session(project=root, owner=owner, screen=shown, force=force)
+
+
+@contextmanager
+def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> Iterator[Context]:
+    """Hold the project for work beside the pipeline: its settings and its files of stages stay as they are.
+
+    Raises:
+        UserError: the params do not stand.
+        RefitError: another run holds the project.
+    """
+    root = Path(project).resolve()
+    shown = screen()
+    runfile.params_of(root)
+    with lock.project_lock(root, trigger=trigger, wait_seconds=wait_seconds) as owner:
+        yield Session(project=root, owner=owner, screen=shown).context()

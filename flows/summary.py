@@ -64,6 +64,41 @@ def publish(run: Session) -> dict[str, Any]:
     return told
 
 
+def publish_scores(told: dict[str, Any]) -> dict[str, Any]:
+    """What a scoring run did, also shown in Prefect's UI as a table."""
+    from prefect.artifacts import create_table_artifact
+
+    table = [{"what": what, "value": value} for what, value in score_rows(told)]
+    create_table_artifact(key="refit-scores", table=table, description=f"{told['model']}: rows scored")
+    return told
+
+
+def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """A scoring run as lines of a table."""
+    rows, logged = told["rows"], told["logged"]
+    mean = told["mean_prediction"]
+    lines = [
+        ("model", f"{told['model']} version {told['version']}"),
+        ("as of", told["as_of"]),
+        ("rows", " · ".join(f"{rows[name]:,} {name.replace('_', ' ')}" for name in rows)),
+        ("logged", f"{logged['new']:,} new · {logged['known']:,} already in the prediction log"),
+        ("mean prediction", "–" if mean is None else f"{mean:.4f}"),
+        ("predictions", told["out"]),
+    ]
+    lines += [("quarantine", told["quarantine"])] if told["quarantine"] else []
+    return [*lines, *(("note", note) for note in told["notes"]), ("seconds", f"{told['seconds']:.1f}")]
+
+
+def print_lines(lines: list[tuple[str, str]], console: Console) -> None:
+    """Names and values, one below another."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for what, value in lines:
+        table.add_row(what, value)
+    console.print(table, highlight=False)
+
+
 def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     """The summary as lines of a table."""
     rows, decision, model = told["rows"], told["decision"], told["model"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 from prefect import Task, task
@@ -71,3 +72,11 @@ featurize = _stage("featurize", timeout_hours=6)
 train = _stage("train", timeout_hours=24)
 evaluate = _stage("evaluate", timeout_hours=6)
 register = _stage("register", timeout_hours=1, retries=2)
+
+
+@task(name="score", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
+def score(context: Context, rows: str, as_of: str, out: str | None) -> dict[str, Any]:
+    """Score rows with the champion."""
+    from tasks import score
+
+    return score.run(context, rows, as_of=as_of, out=Path(out) if out else None)

@@ -91,7 +91,7 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
     table = pq.read_table(ref.resolve(context.project), columns=[key, "event_time", "window", "label"])
     table = table.filter(pc.equal(table["window"], window))
     with open_warehouse(context.project, validated, context.params) as warehouse:
-        features = _compute(warehouse, other, _rows_named(warehouse, other, table[key]), context.params)
+        features = features_of(warehouse, other, _rows_named(warehouse, other, table[key]), context.params)
     if not features[key].combine_chunks().equals(table[key].combine_chunks()):
         raise UserError(
             f"source {spine.source!r} of the stored definitions gives {features.num_rows} of the {table.num_rows} rows "
@@ -119,7 +119,7 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
     import pyarrow as pa
 
     key = definitions.feature_set.spine.key
-    features = _compute(warehouse, definitions, CHOSEN, params)
+    features = features_of(warehouse, definitions, CHOSEN, params)
     known = warehouse.arrow(f"select {quote(key)}, _window, _label from {CHOSEN}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
@@ -128,8 +128,16 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 
-def _compute(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> pa.Table:
-    """The features of some rows of the spine's source; a label that is a column of theirs is kept from sight."""
+def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> pa.Table:
+    """The features of some rows of the spine's source, in their order; a label among their columns is kept from sight.
+
+    Args:
+        rows: a relation of the warehouse with the columns of the spine's source, `event_time` and `available_at`.
+
+    Raises:
+        UserError: the definitions do not fit today's sources.
+        RefitError: the machine has too little memory.
+    """
     import duckdb
 
     feature_set = definitions.feature_set

@@ -100,6 +100,23 @@ class Warehouse:
         self._made[name] = (source, table)
         return table
 
+    def given(self, source: Source, rows: pa.Table) -> str:
+        """The table that a source would be if its raw table held just these rows, all of them known.
+
+        Args:
+            rows: the raw columns, and `event_time` (TIMESTAMP, UTC).
+
+        Raises:
+            UserError: the source's SQL does not fit the raw columns.
+        """
+        raw = f"given#{len(self._made)}"
+        self.connection.register(raw, rows)
+        table = quote(f"{raw}.cut")
+        self._create(
+            f"of the rows to score, {source.table}", source.model_copy(update={"table": raw}), table, cut=False
+        )
+        return table
+
     def one(self, query: str) -> tuple[Any, ...]:
         """The first row of a query that has one."""
         row = self.connection.execute(query).fetchone()
@@ -109,11 +126,11 @@ class Warehouse:
     def arrow(self, query: str) -> pa.Table:
         return self.connection.sql(query).to_arrow_table()
 
-    def _create(self, name: str, source: Source, table: str) -> None:
+    def _create(self, name: str, source: Source, table: str, *, cut: bool = True) -> None:
         import duckdb
 
         place = f"source {name!r} (params.yaml: ingest.sources.{source.table})"
-        if source.table not in self._tables:
+        if cut and source.table not in self._tables:
             raise UserError(f"{place}: no row of it was accepted; see `refit quarantine list`")
         expressions = dict(source.columns)
         if source.event_time is not None:
@@ -128,7 +145,7 @@ class Warehouse:
                 require_row_level(self.connection, "where", source.where)
             columns = ", ".join(f"({expression}) as {quote(column)}" for column, expression in expressions.items())
             rows = f"select {columns} from {quote(source.table)}" + (f" where ({source.where})" if source.where else "")
-            known = f" where available_at <= {sql_time(self.as_of)}" if source.event_time is not None else ""
+            known = f" where available_at <= {sql_time(self.as_of)}" if cut and source.event_time is not None else ""
             self.connection.execute(f"create temp table {table} as select * from ({rows}){known}")
         except DefinitionError as error:
             raise UserError(f"{place}: {error}") from None

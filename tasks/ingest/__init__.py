@@ -30,9 +30,17 @@ def run(context: Context) -> None:
         UserError: a source cannot be read as declared, a batch has changed, or `as_of` fits nothing.
     """
     label_source(context.params)
-    stored = {name: _Reading(context, name).take() for name in context.params.ingest.sources}
     as_of = runfile.read(context.project).as_of
-    write_json(context.path(SNAPSHOT), snapshot_of(as_of, context.params, stored))
+    write_json(context.path(SNAPSHOT), snapshot_of(as_of, context.params, take_in(context)))
+
+
+def take_in(context: Context) -> dict[str, list[Manifest]]:
+    """Take what is new in every source into batches; returns all that are stored then, by source.
+
+    Raises:
+        UserError: a source cannot be read as declared, or a batch has changed.
+    """
+    return {name: _Reading(context, name).take() for name in context.params.ingest.sources}
 
 
 def news(context: Context) -> str | None:

@@ -77,7 +77,7 @@ def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> It
         UserError: empty, no rows, not UTF-8, NUL bytes, a quote that is never closed, or as `check_header` says.
     """
     plain = _scan(file)
-    header = _header(file)
+    header = column_names(file)
     check_header(header)
     done = 0
     if plain:
@@ -156,7 +156,8 @@ def _is_plain(block: bytes, record: re.Pattern[bytes]) -> bool:
     return all(b'"' not in line or record.fullmatch(line) for line in block.split(b"\n"))
 
 
-def _header(file: CsvFile) -> list[str]:
+def column_names(file: CsvFile) -> list[str]:
+    """The names in the first line."""
     with file.open() as stream, closing(_records(file, stream)) as records:
         for line, fields, fault, _ in records:
             if fields is None:

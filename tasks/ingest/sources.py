@@ -106,6 +106,23 @@ def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.Reco
     return csv_files.read(csv_file, list(source.columns), check_header)
 
 
+def column_names(file: SourceFile, source: SourceParams) -> list[str]:
+    """The columns that a file of rows has, whatever is declared.
+
+    Raises:
+        UserError: it cannot be read as CSV or Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    if not is_parquet(file, source):
+        return csv_files.column_names(csv_files.CsvFile(file.path, file.name, source.delimiter))
+    try:
+        return list(pyarrow.parquet.read_schema(file.path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file.name} is not readable Parquet ({error}); fetch the file again") from None
+
+
 def is_parquet(file: SourceFile, source: SourceParams) -> bool:
     """Whether a file is read as Parquet: as declared, or else by its suffix or its first bytes."""
     if source.format != "auto":

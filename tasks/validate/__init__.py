@@ -23,8 +23,25 @@ def run(context: Context) -> None:
         UserError: a suite is wrong, or a batch fails; results and quarantine of all batches are kept.
         RefitError: an expectation could not be evaluated, or rows read and rows accounted for differ.
     """
-    context.path(artifacts.QUARANTINE).mkdir(parents=True, exist_ok=True)  # DVC wants its outputs, empty or not
     snapshot = artifacts.read_json(context.path(artifacts.SNAPSHOT))
+    judged, failures = _judged(context, snapshot)
+    _write_index(context, judged, failures)
+    artifacts.write_json(context.path(artifacts.VALIDATED), _validated(snapshot, judged, failures))
+
+
+def validated(context: Context, snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """What `data/validated.json` would say of a snapshot that is not the pipeline's: new batches are validated now.
+
+    Raises:
+        UserError: a suite is wrong, or a batch fails.
+        RefitError: an expectation could not be evaluated, or rows read and rows accounted for differ.
+    """
+    return _validated(snapshot, *_judged(context, snapshot))
+
+
+def _judged(context: Context, snapshot: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str | None]]:
+    """Each batch's entry in `validated.json`, and why it fails, if it does."""
+    context.path(artifacts.QUARANTINE).mkdir(parents=True, exist_ok=True)  # DVC wants its outputs, empty or not
     everything = plans(context.params, snapshot["batches"])
     records = {plan.name: record for plan in everything if (record := remembered(context, plan))}
     new = [plan for plan in everything if plan.name not in records]
@@ -41,16 +58,18 @@ def run(context: Context) -> None:
         _check_releases(context, plan, record, released)
         judged.append(accounted(plan, record, released, _notes(plan, record, releases)))
         failures.append(failure(plan, record, released))
-    _write_index(context, judged, failures)
+    return judged, failures
+
+
+def _validated(
+    snapshot: Mapping[str, Any], judged: Sequence[Mapping[str, Any]], failures: Sequence[str | None]
+) -> dict[str, Any]:
     if failed := [line for line in failures if line]:
         others = f"{len(failed) - 1} more batch{'es fail' if failed[2:] else ' fails'}"
         more = f" ({others}, see {artifacts.DATA_DOCS}/index.html)" if failed[1:] else ""
         raise UserError(failed[0] + more)
     totals = balance(judged, snapshot["pending"])
-    artifacts.write_json(
-        context.path(artifacts.VALIDATED),
-        {"as_of": snapshot["as_of"], "snapshot": snapshot["digest"], "rows": totals, "batches": judged},
-    )
+    return {"as_of": snapshot["as_of"], "snapshot": snapshot["digest"], "rows": totals, "batches": list(judged)}
 
 
 def _write_index(context: Context, judged: Sequence[Mapping[str, Any]], failures: Sequence[str | None]) -> None:

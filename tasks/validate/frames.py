@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.artifacts import FileRef
 from tasks.batches import FILE_STRIDE
 from tasks.errors import RefitError
+from tasks.params import SourceParams
 from tasks.quarantine import EARLIER, REPEATED, Refusal
 from tasks.validate.suites import EVENT_TIME, ROW, Plan
 
@@ -83,9 +84,9 @@ def _whole_numbers(column: pyarrow.ChunkedArray) -> pandas.Series:
     return numbers
 
 
-def repeats(frame: pandas.DataFrame, plan: Plan) -> list[Refusal]:
-    """Rows that repeat another row of the batch in every raw column: all but the first."""
-    key, columns = list(plan.source.key), list(plan.source.columns)
+def repeats(frame: pandas.DataFrame, source: SourceParams) -> list[Refusal]:
+    """Rows that repeat another row of the frame in every raw column: all but the first."""
+    key, columns = list(source.key), list(source.columns)
     if not set(columns) <= set(frame):
         return []
     twice = frame[frame.duplicated(key, keep=False) & frame[key].notna().all(axis=1)].sort_index()

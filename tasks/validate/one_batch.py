@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,9 @@ def validate(context: Context, plans: Sequence[Plan]) -> dict[str, dict[str, Any
 def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) -> dict[str, Any]:
     table = frames.read(context.project, plan.entry)
     frame = frames.frame_of(table)
-    twice = [*frames.repeats(frame, plan), *frames.known_keys(context.project, frame, plan)]
+    twice = [*frames.repeats(frame, plan.source), *frames.known_keys(context.project, frame, plan)]
     verdicts, page = _judge(engine, pages, plan, frame.drop(index=list({refusal.row for refusal in twice})))
-    refusals = [*twice, *_refusals(verdicts)]
+    refusals = [*twice, *refusals_of(verdicts.values())]
     raw = frames.raw_rows(table, {refusal.row for refusal in refusals})
     refusals = [
         replace(refusal, file=frames.file_of(plan.entry, refusal.row), raw=raw[refusal.row]) for refusal in refusals
@@ -114,8 +114,9 @@ def _kept(verdict: Verdict, index: int) -> dict[str, Any]:
     }
 
 
-def _refusals(verdicts: Mapping[int, Verdict]) -> Iterator[Refusal]:
-    for verdict in verdicts.values():
+def refusals_of(verdicts: Iterable[Verdict]) -> Iterator[Refusal]:
+    """One refusal for each row that an expectation marked, without its file and raw text."""
+    for verdict in verdicts:
         check = verdict.check
         columns = ", ".join(check.columns)
         reason = check.name + (f": {check.expected}" if check.expected else "")

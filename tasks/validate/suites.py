@@ -115,8 +115,7 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
             {"column_set": list(source.columns)},
             advice=f"change {place}.columns in params.yaml",
         ),
-        _unique(source.key, f"change {place}.key in params.yaml"),
-        *(_present(column, f"change {place}.required or .key in params.yaml") for column in _needed(source)),
+        *row_checks(source, place),
         *(() if entry["static"] else _within_period(entry, f"change {place}.event_time in params.yaml")),
         *some,
         *band,
@@ -129,6 +128,14 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
         max_share=params.validate_.max_quarantined_share,
         periodmates=tuple(other for other in earlier if not entry["static"] and other["start"] == entry["start"]),
     )
+
+
+def row_checks(source: SourceParams, place: str) -> list[Check]:
+    """What is always expected of each row by itself: a key of its own, and values where they are required."""
+    return [
+        _unique(source.key, f"change {place}.key in params.yaml"),
+        *(_present(column, f"change {place}.required or .key in params.yaml") for column in _needed(source)),
+    ]
 
 
 def _needed(source: SourceParams) -> list[str]:

@@ -1,0 +1,32 @@
+"""The flow that scores rows with the model in charge: what a batch holds, or what is to come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.session import watching
+from flows.summary import publish_scores
+from tasks.prefect_tasks import score
+
+
+@flow(name="batch-scoring", persist_result=False, validate_parameters=True)
+def batch_scoring(
+    project: str = ".",
+    rows: str = "next 24h",
+    as_of: str = "now",
+    out: str | None = None,
+    wait_seconds: float = 0,
+) -> dict[str, Any]:
+    """Score rows with the champion, write and log the predictions.
+
+    Args:
+        project: the project's folder.
+        rows: a CSV or Parquet file, a batch such as `2013-11`, or `next 24h`.
+        as_of: `now`, or the date or time, in the project's zone, up to which things are known.
+        out: where to write the predictions; none: `reports/scores/`.
+        wait_seconds: how long to wait for another run of the same project to end.
+    """
+    with watching(project, trigger="batch scoring", wait_seconds=wait_seconds) as context:
+        return publish_scores(score(context, rows, as_of, out))

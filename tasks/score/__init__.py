@@ -1,0 +1,242 @@
+"""Scores rows with the model in charge, by the definitions stored with it, and logs every prediction."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import artifacts, featurize, quarantine
+from tasks.batches import Manifest, manifests, utc_moment, utc_text
+from tasks.context import Context
+from tasks.errors import RefitError, UserError
+from tasks.featurize.warehouse import Warehouse, open_warehouse, quote, sql_time
+from tasks.params import nearest
+from tasks.quarantine import Refusal
+from tasks.score import log
+from tasks.score.champion import Champion, in_charge
+from tasks.score.known import NOW, known_at
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCORES = artifacts.REPORTS / "scores"
+SUFFIXES = (".parquet", ".csv")
+_UPCOMING = re.compile(r"next[ -]?([1-9][0-9]{0,3})([hdw])")
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """Rows to score as a relation of the warehouse, and what became of all that were asked for."""
+
+    name: str  # a file name for what comes of them
+    relation: str
+    read: int
+    refusals: tuple[Refusal, ...] = ()
+    refused: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = None) -> dict[str, Any]:
+    """Score `rows`, write them to `out`, log them, and say what became of each.
+
+    Args:
+        rows: a CSV or Parquet file in the layout of the source that is predicted, the name of a batch such as
+            `2013-11`, or `next 24h`: what happens within that time after `as_of` and is known by then.
+        as_of: nothing that became known later is used; each row is predicted at its own prediction time at the latest.
+        out: where to write, as Parquet or `.csv`; none: `reports/scores/`.
+
+    Raises:
+        UserError: nobody is in charge, there is no such file, batch or row, or a row does not fit the declaration.
+        RefitError: the model's files are not those that were registered, or it predicts what is no probability.
+    """
+    started = time.monotonic()
+    if out and out.suffix not in SUFFIXES:
+        raise UserError(f"{out}: predictions are written as .parquet or .csv; give --out such a name")
+    champion = in_charge(context)
+    known = known_at(context, as_of)
+    with open_warehouse(context.project, known, context.params) as warehouse:
+        given = _given(context, warehouse, champion, rows, known)
+        context.progress("features")
+        features = featurize.features_of(warehouse, champion.definitions, given.relation, context.params)
+    context.progress(f"scoring {features.num_rows:,} rows")
+    table = predicted(champion, features, known, context.now())
+    target = out or context.path(SCORES / f"{given.name}-v{champion.version.version}.parquet")
+    logged = log.append(context, champion.version.version, table)
+    _write(target, _shown(champion, table))
+    refused = _write_refusals(target, given)
+    scored = table.num_rows
+    return {
+        "model": champion.version.model,
+        "version": champion.version.version,
+        "as_of": known["as_of"],
+        "snapshot": known["snapshot"],
+        "rows": {
+            "read": given.read,
+            "scored": scored,
+            "quarantined": given.refused,
+            "left_out": given.read - given.refused - scored,
+        },
+        "logged": {"new": logged, "known": scored - logged},
+        "mean_prediction": float(table[log.PREDICTION].to_numpy().mean()) if scored else None,
+        "out": str(target),
+        "quarantine": str(refused) if refused else None,
+        "notes": list(given.notes),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def between(context: Context, champion: Champion, known: dict[str, Any], start: datetime, end: datetime) -> int:
+    """Score what happened from `start` up to `end` as it would have been then, and log it; returns how many rows."""
+    with open_warehouse(context.project, known, context.params) as warehouse:
+        relation = _known_rows(warehouse, champion, start, end)
+        features = featurize.features_of(warehouse, champion.definitions, relation, context.params)
+    table = predicted(champion, features, known, context.now())
+    return log.append(context, champion.version.version, table)
+
+
+def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now: datetime) -> pa.Table:
+    """The features with the prediction and what it was made by, as the log keeps them.
+
+    Raises:
+        RefitError: a prediction is no probability.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    rows, version = features.num_rows, champion.version
+    p = champion.learner.predict(features) if rows else np.zeros(0)
+    if wrong := int((~((p >= 0) & (p <= 1))).sum()):
+        raise RefitError(
+            f"version {version.version} of {version.model} predicts no probability for {wrong:,} of {rows:,} rows "
+            "(NaN or outside 0 to 1); put another one in charge: refit promote VERSION"
+        )
+    constants = {
+        log.VERSION: version.version,
+        log.DIGEST: version.tags.get("refit.model_digest"),
+        log.SNAPSHOT: known["snapshot"],
+        log.AS_OF: known["as_of"],
+        log.PREDICTED_AT: utc_text(now.replace(microsecond=0)),
+    }
+    columns = {
+        log.KEY: features[champion.key].cast(pa.string()),
+        log.EVENT_TIME: features["event_time"],
+        log.PREDICTION_TIME: features["prediction_time"],
+        log.PREDICTION: pa.array(p),
+        **{name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in constants.items()},
+    }
+    return pa.table(columns | {name: features[name] for name in champion.definitions.feature_set.names()})
+
+
+def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str, known: dict[str, Any]) -> Given:
+    """The rows that were asked for: of a file, of a batch, or of the time to come."""
+    if match := _UPCOMING.fullmatch(rows):
+        ahead = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        return _upcoming(context, warehouse, champion, ahead, rows)
+    path = Path(rows)
+    for file in (path, context.path(path)):
+        if file.is_file():
+            return _of_file(context, warehouse, champion, file)
+    stored = manifests(context.project, champion.table)
+    parts = [batch for batch in stored if batch.name.partition(".")[0] == rows]
+    if not parts:
+        names = sorted({batch.name.partition(".")[0] for batch in stored})
+        raise UserError(
+            f"{rows!r} is no file, and {champion.table} has no such batch{nearest(rows, names)}; give a CSV or Parquet "
+            f"file, a batch ({names[0]} to {names[-1]}), or `next 24h`"
+        )
+    return _of_batch(warehouse, champion, parts, known)
+
+
+def _of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Path) -> Given:
+    from tasks.score.arrivals import arrivals
+
+    context.progress(f"reading {file.name}")
+    found = arrivals(context, champion.table, file)
+    cut = warehouse.given(champion.spine, found.rows)
+    relation = f"(select * from {cut} order by event_time, {quote(champion.key)})"
+    return Given(file.stem, relation, found.read, found.refusals, found.refused, found.notes)
+
+
+def _of_batch(warehouse: Warehouse, champion: Champion, parts: list[Manifest], known: dict[str, Any]) -> Given:
+    name, start, end = parts[0].name.partition(".")[0], str(parts[0].start), str(parts[0].end)
+    entries = [e for e in known["batches"] if (e["source"], e["start"]) == (champion.table, parts[0].start)]
+    if not entries:
+        raise UserError(f"batch {name} of {champion.table} is not known by {known['as_of']}; give a later --as-of")
+    relation = _known_rows(warehouse, champion, utc_moment(start), utc_moment(end))
+    refused = sum(entry["quarantined"] for entry in entries)
+    return Given(name, relation, sum(entry["read"] for entry in entries), refused=refused)
+
+
+def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead: timedelta, rows: str) -> Given:
+    start = warehouse.as_of
+    relation = _known_rows(warehouse, champion, start, start + ahead)
+    (count,) = warehouse.one(f"select count(*) from {relation}")
+    zone = context.params.project.zone
+    if not count:
+        table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
+        (newest,) = warehouse.one(f"select max(event_time) from {table}")
+        raise UserError(
+            f"no row of {champion.definitions.feature_set.spine.source!r} happens in the {rows} "
+            f"after {start.astimezone(zone):%Y-%m-%d %H:%M} that is known by then; the newest known row is of {newest} "
+            "(UTC): give an --as-of before it, or a file"
+        )
+    name = f"next-{rows.removeprefix('next').strip(' -')}-{start:%Y%m%dT%H%M}"
+    return Given(name, relation, count)
+
+
+def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: datetime) -> str:
+    """The rows of the spine's source in a stretch of event time, oldest first."""
+    table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
+    return (
+        f"(select * from {table} where event_time >= {sql_time(start)} and event_time < {sql_time(end)} "
+        f"order by event_time, {quote(champion.key)})"
+    )
+
+
+def _shown(champion: Champion, table: pa.Table) -> pa.Table:
+    """What a user of predictions wants to see; the features are in the log."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    p = table[log.PREDICTION]
+    return pa.table(
+        {
+            champion.key: table[log.KEY],
+            "event_time": table[log.EVENT_TIME],
+            "prediction_time": table[log.PREDICTION_TIME],
+            "prediction": p,
+            "predicted_label": pc.greater_equal(p, champion.learner.threshold).cast(pa.int64()),
+            "model": pa.repeat(champion.version.model, table.num_rows),
+            "model_version": table[log.VERSION],
+            "snapshot": table[log.SNAPSHOT],
+            "as_of": table[log.AS_OF],
+            "predicted_at": table[log.PREDICTED_AT],
+        }
+    )
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    """Write predictions, as CSV where the name says so."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    with artifacts.atomic(path) as scratch:
+        if path.suffix == ".csv":
+            pyarrow.csv.write_csv(table, scratch)
+        else:
+            pyarrow.parquet.write_table(table, scratch, compression="zstd", write_page_checksum=True)
+
+
+def _write_refusals(target: Path, given: Given) -> Path | None:
+    """Keep the refused rows of a file beside its predictions; those of a batch are in the quarantine already."""
+    path = target.with_name(f"{target.stem}.quarantined.parquet")
+    if not given.refusals:
+        path.unlink(missing_ok=True)
+        return None
+    quarantine.write(path, given.refusals)
+    return path

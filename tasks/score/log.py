@@ -1,0 +1,77 @@
+"""The prediction log: every scored row, once for each model version, in a folder for each day; it only grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.artifacts import atomic, digest
+from tasks.context import Context
+from tasks.featurize.warehouse import quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+LOG = Path("data/predictions")
+# Columns besides the features; the underscore keeps them apart.
+KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION = "_key", "_event_time", "_prediction_time", "_prediction"
+VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT = "_version", "_model_digest", "_snapshot", "_as_of", "_predicted_at"
+META = (KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION, VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT)
+
+
+def append(context: Context, version: str, rows: pa.Table) -> int:
+    """Log the rows that this version has not been asked about before; returns how many those are.
+
+    A row keeps its first prediction: what was said then is what is judged. The caller holds the project's lock.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    days = _days(context, rows)
+    new = 0
+    for day in pc.unique(days).sort().to_pylist():
+        part = rows.filter(pc.equal(days, pa.scalar(day, days.type)))
+        folder = context.path(LOG) / f"day={day}"
+        known = [pq.read_table(path, columns=[KEY])[KEY] for path in sorted(folder.glob(f"v{version}-*.parquet"))]
+        if known:
+            seen = pa.chunked_array([chunk for column in known for chunk in column.chunks], pa.string())
+            part = part.filter(pc.invert(pc.is_in(part[KEY], value_set=seen.combine_chunks())))
+        if part.num_rows:
+            name = f"v{version}-{digest(part[KEY].to_pylist())[:16]}.parquet"
+            with atomic(folder / name) as scratch:
+                pq.write_table(part, scratch, compression="zstd", write_page_checksum=True)
+            new += part.num_rows
+    return new
+
+
+def files(project: Path, version: str, first: date, end: date) -> list[Path]:
+    """The log's files of a version for local days from `first` up to, not including, `end`."""
+    found = []
+    for path in sorted((project / LOG).glob(f"day=*/v{version}-*.parquet")):
+        if first <= date.fromisoformat(path.parent.name.removeprefix("day=")) < end:
+            found.append(path)
+    return found
+
+
+def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:
+    """A view of log files, with the local day of each row as `_day`; the connection must be allowed to read them."""
+    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    connection.execute(
+        f"create or replace view {quote(name)} as select * exclude (day), day::date as _day "
+        f"from read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
+    )
+    return quote(name)
+
+
+def _days(context: Context, rows: pa.Table) -> pa.ChunkedArray:
+    """The local day of each row, as text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    utc = pc.assume_timezone(rows[EVENT_TIME].cast(pa.timestamp("us")), "UTC")
+    local = pc.local_timestamp(utc.cast(pa.timestamp("us", tz=context.params.project.timezone)))
+    return pc.strftime(local, format="%Y-%m-%d")

@@ -1,0 +1,131 @@
+"""Scoring with the model in charge: every row answered for, every prediction the one that the gate saw, logged once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from tasks import memory, quarantine, runfile, score
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.score import log
+
+HEADER = "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins"
+
+
+def context(project: Path) -> Context:
+    return Context(project=project, params=runfile.params_of(project), now=lambda: datetime(2026, 1, 1, 12, tzinfo=UTC))
+
+
+def write(path: Path, *rows: str, header: str = HEADER) -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_window_of_the_gate_scored_again_gives_the_predictions_that_the_gate_saw(project: Path) -> None:
+    judged = pq.read_table(project / "reports/predictions.parquet")
+    month = f"{judged['event_time'][0].as_py():%Y-%m}"
+    told = score.run(context(project), month)
+    scored = pq.read_table(told["out"])
+    ours = dict(zip(scored["subscription"].to_pylist(), scored["prediction"].to_pylist(), strict=True))
+    seen = dict(zip(judged["subscription"].to_pylist(), judged["candidate"].to_pylist(), strict=True))
+    assert ours == pytest.approx(seen, abs=1e-12)
+    assert told["rows"] == {"read": len(ours), "scored": len(ours), "quarantined": 0, "left_out": 0}
+    assert set(scored["model_version"].to_pylist()) == {"1"}
+    assert set(scored["snapshot"].to_pylist()) == {told["snapshot"]}
+
+
+def test_row_is_logged_once_for_a_version_and_keeps_its_first_prediction(project: Path) -> None:
+    first = score.run(context(project), "2024-05")
+    again = score.run(context(project), "2024-05")
+    assert first["logged"] == {"new": first["rows"]["scored"], "known": 0}
+    assert again["logged"] == {"new": 0, "known": first["rows"]["scored"]}
+    files = sorted((project / log.LOG).glob("day=*/v1-*.parquet"))
+    rows = pa.concat_tables([pq.read_table(path) for path in files])
+    assert rows.num_rows == len(set(rows["_key"].to_pylist())) == first["rows"]["scored"]
+    day = files[0].parent.name.removeprefix("day=")
+    assert {f"{time:%Y-%m-%d}" for time in pq.read_table(files[0])["_event_time"].to_pylist()} == {day}
+    assert {"plan", "logins"} <= set(rows.column_names)
+
+
+def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Path, tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "new.csv",
+        "N1,2026-02-01,basic,FR,26,9.89,0,0",
+        "N2,2026-02-02,never seen before,,,,,",
+        "N3,2026-02-03,basic,FR,many,9.89,0,0",
+        "N4,2026-02-04,basic,FR,1,9.89,0,0",
+        "N4,2026-02-04,basic,FR,2,9.89,0,0",
+        "N5,,basic,FR,2,9.89,0,0",
+        "N1,2026-02-01,basic,FR,26,9.89,0,0",
+    )
+    told = score.run(context(project), str(file), out=tmp_path / "scores.csv")
+    assert told["rows"] == {"read": 7, "scored": 2, "quarantined": 5, "left_out": 0}
+    assert pyarrow.csv.read_csv(tmp_path / "scores.csv")["subscription"].to_pylist() == ["N1", "N2"]
+    refused = {refusal.row: refusal.reason for refusal in quarantine.read(Path(told["quarantine"]))}
+    assert sorted(refused) == [4, 5, 6, 7, 8]
+    assert refused[4] == "is no integer"
+    assert refused[7] == "has no event time"
+    assert "repeats another row" in refused[8]
+    assert told["notes"] == ["new.csv has no column churned: taken as missing"]
+
+
+def test_label_that_a_file_brings_along_changes_no_prediction(project: Path, tmp_path: Path) -> None:
+    row = "N1,2026-02-01,basic,FR,26,9.89,0,0"
+    predictions = []
+    for name, label in (("a", "yes"), ("b", "no")):
+        file = write(tmp_path / f"{name}.csv", f"{row},{label}", header=f"{HEADER},churned")
+        told = score.run(context(project), str(file), out=tmp_path / f"{name}.parquet")
+        predictions.append(pq.read_table(told["out"])["prediction"].to_pylist())
+    assert predictions[0] == predictions[1]
+
+
+def test_scoring_leaves_the_pipeline_unchanged(project: Path) -> None:
+    settings = (project / "run.yaml").read_bytes()
+    score.run(context(project), "2024-05")
+    assert memory.stale(project) == {}
+    assert (project / "run.yaml").read_bytes() == settings
+
+
+@pytest.mark.parametrize(
+    ("rows", "as_of", "said"),
+    [
+        ("2031-01", "now", r"'2031-01' is no file, and table has no such batch.*a batch \(20"),
+        ("missing.csv", "now", "'missing.csv' is no file"),
+        ("next 24h", "now", "no row of 'cases' happens in the next 24h after 2026-01-01 12:00"),
+        ("2024-05", "soon", "as_of 'soon' is no time"),
+        ("2024-05", "2024-01-10", r"batch 2024-05 of table is not known by 2024-01-10"),
+    ],
+)
+def test_rows_that_are_not_there_are_one_clear_line(project: Path, rows: str, as_of: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        score.run(context(project), rows, as_of=as_of)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        (HEADER.replace("subscription", "subscriber"), "N1,2026-02-01,basic,FR,26,9.89,0,0", "'subscription'.*missing"),
+        (HEADER + ",extra", "N1,2026-02-01,basic,FR,26,9.89,0,0,1", "'extra' is not declared"),
+    ],
+)
+def test_file_with_other_columns_is_refused(project: Path, tmp_path: Path, header: str, row: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        score.run(context(project), str(write(tmp_path / "new.csv", row, header=header)))
+
+
+def test_scores_are_written_as_parquet_or_csv_only(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"written as .parquet or .csv"):
+        score.run(context(project), "2024-05", out=tmp_path / "scores.xlsx")
+
+
+def test_nobody_in_charge_is_said(project: Path) -> None:
+    for name in ("mlflow.db", "ledger.db"):
+        (project / ".refit" / name).unlink()
+    with pytest.raises(UserError, match="no version of demo is in charge yet; `refit run`"):
+        score.run(context(project), "2024-05")
