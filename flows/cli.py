@@ -134,6 +134,24 @@ def score(
 
 
 @app.command()
+def drift(
+    project: Project = HERE,
+    as_of: Annotated[
+        str, typer.Option("--as-of", help="`latest` (now, or where the data ends), `now`, or a date or time")
+    ] = "latest",
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Does the model in charge still fit? Inputs and performance of the newest windows, and what to do."""
+    from flows import runner
+
+    told = runner.drift(_project(project), as_of=as_of, wait_seconds=wait, quiet=as_json)
+    if as_json:
+        _print_json(told)
+
+
+@app.command()
 def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """Look at the environment, the libraries, the locks, and what could get in the way."""
     from flows import inspection

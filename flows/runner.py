@@ -78,6 +78,19 @@ def score(
     return told
 
 
+def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False) -> dict[str, Any]:
+    """`refit drift`: the same decision as the flow `drift-watch`; nothing is emitted, so nothing is set going."""
+    from flows.summary import drift_rows, print_lines
+    from tasks.drift import watch
+
+    shown = shown_on(Console(stderr=True), stages=False)
+    with shown, watching(project, trigger="refit drift", wait_seconds=wait_seconds) as context:
+        told = watch.run(context, as_of=as_of)
+    if not quiet:
+        print_lines(drift_rows(told), Console())
+    return told
+
+
 def release(project: Path, source: str, batch: str, rows: Sequence[int] | None, why: str) -> str:
     """`refit quarantine release`: what was done, in words."""
     from tasks import quarantine

@@ -89,6 +89,30 @@ def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     return [*lines, *(("note", note) for note in told["notes"]), ("seconds", f"{told['seconds']:.1f}")]
 
 
+def publish_drift(told: dict[str, Any]) -> dict[str, Any]:
+    """A drift decision, also shown in Prefect's UI as a table."""
+    from prefect.artifacts import create_table_artifact
+
+    table = [{"what": what, "value": value} for what, value in drift_rows(told)]
+    create_table_artifact(key="refit-drift", table=table, description=f"{told['model']}: {told['verdict']}")
+    return told
+
+
+def drift_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """A drift decision as lines of a table."""
+    window = told["window"]
+    lines = [
+        ("model", f"{told['model']} version {told['version']}, trained as of {told['trained_as_of']}"),
+        ("as of", told["as_of"]),
+        ("window", f"{window['first']} up to {window['end']}" if window else "none is over yet"),
+        ("verdict", told["verdict"]),
+        *(("", reason) for reason in told["reasons"]),
+    ]
+    if told["columns"]:
+        lines.append(("drifted", ", ".join(told["columns"])))
+    return lines
+
+
 def print_lines(lines: list[tuple[str, str]], console: Console) -> None:
     """Names and values, one below another."""
     table = Table(show_header=False, box=None, pad_edge=False)

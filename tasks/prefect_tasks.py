@@ -74,6 +74,14 @@ evaluate = _stage("evaluate", timeout_hours=6)
 register = _stage("register", timeout_hours=1, retries=2)
 
 
+@task(name="drift", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
+def drift(context: Context, as_of: str) -> dict[str, Any]:
+    """Judge the newest windows against the champion's reference."""
+    from tasks.drift import watch
+
+    return watch.run(context, as_of=as_of)
+
+
 @task(name="score", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
 def score(context: Context, rows: str, as_of: str, out: str | None) -> dict[str, Any]:
     """Score rows with the champion."""

@@ -15,6 +15,7 @@ from tasks.errors import RefitError
 
 MODEL = Path("data/candidate")  # where MLflow's pyfunc puts the candidate's folder
 GOLDEN = "golden.parquet"
+BACKTEST = "backtest.parquet"
 PREDICTION = "_prediction"
 TIMEOUT_SECONDS = 600
 PICKLES = {".bin", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}

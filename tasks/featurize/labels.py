@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tasks.errors import UserError
@@ -11,6 +11,8 @@ from tasks.featurize.windows import Window, earliest_as_of, windows
 from tasks.params import Params, nearest
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tasks.featurize.definitions import Definitions
 
 CHOSEN = "chosen"  # the spine's columns, `_window` and `_label`; ordered by event_time, then key
@@ -48,6 +50,24 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         "select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from candidates"
     )
     return {"known": counted, "pending": pending, "none": none}
+
+
+def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime) -> pa.Table:
+    """The labels of rows whose event time lies before `until`, as known by the warehouse's as_of: `_key`, `label` and
+    `event_time`.
+
+    Rows whose outcome is known and is no label are left out, as they are in training.
+
+    Raises:
+        UserError: labels that are not 0 and 1.
+    """
+    label = params.featurize.label
+    table = warehouse.relation(label.source, sources(params))
+    value = _binary(warehouse, table, label.source, label.column)
+    return warehouse.arrow(
+        f"select {quote(key)}::varchar as _key, {value} as label, event_time from {table} "
+        f"where event_time < {sql_time(until)} and {value} is not null"
+    )
 
 
 def _window(spans: tuple[Window, ...]) -> str:

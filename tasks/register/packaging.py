@@ -22,6 +22,7 @@ from tasks.artifacts import (
     SNAPSHOT,
     TABLE,
     TRAINING,
+    UNSEEN,
     check_manifest,
     digest,
     read_json,
@@ -33,7 +34,7 @@ from tasks.comparand import TAG as COMPARAND_TAG
 from tasks.comparand import TEST_TAG
 from tasks.context import Context
 from tasks.errors import RefitError
-from tasks.verify import GOLDEN, PREDICTION
+from tasks.verify import BACKTEST, GOLDEN, PREDICTION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,8 +92,8 @@ class Candidate:
 def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) -> dict[str, str]:
     """Write the stored form of a candidate into the new `folder`; returns the tags of the version to be.
 
-    It is an MLflow pyfunc (`data/candidate/` is the candidate's folder as it is), with `golden.parquet`, `provenance/`
-    and a manifest of every file. Nothing in it is a pickle.
+    It is an MLflow pyfunc (`data/candidate/` is the candidate's folder as it is), with `golden.parquet`,
+    `backtest.parquet`, `provenance/` and a manifest of every file. Nothing in it is a pickle.
     """
     features = read_json(candidate.folder / "features.json")
     description = read_json(candidate.folder / "model.json")
@@ -108,6 +109,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         requirements=provenance.requirements(str(description["kind"])),
     )
     _write_parquet(golden, folder / GOLDEN)
+    _write_parquet(_backtest(context, candidate), folder / BACKTEST)
     recorded = _write_provenance(context, folder / "provenance")
     write_manifest(folder)
     snapshot = read_json(context.path(SNAPSHOT))
@@ -145,6 +147,17 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
     chosen = np.unique(np.linspace(0, test.num_rows - 1, count).astype(np.int64))
     golden = test.select(features).take(chosen)
     return golden.append_column(PREDICTION, judged.column("candidate").take(places.take(chosen)).cast(pa.float64()))
+
+
+def _backtest(context: Context, candidate: Candidate) -> pa.Table:
+    """Predictions for rows that the model had not seen, with their labels: of the validation window by the fit before
+    it, of the test window by the candidate itself. What it did there is what it is held to in charge."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ["event_time", "prediction", "label"]
+    test = pq.read_table(context.path(PREDICTIONS), columns=["event_time", "candidate", "label"]).rename_columns(names)
+    return pa.concat_tables([pq.read_table(candidate.folder / UNSEEN), test], promote_options="permissive")
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

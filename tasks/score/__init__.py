@@ -91,9 +91,16 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
 
 
 def between(context: Context, champion: Champion, known: dict[str, Any], start: datetime, end: datetime) -> int:
-    """Score what happened from `start` up to `end` as it would have been then, and log it; returns how many rows."""
+    """Score what happened from `start` up to `end` and was not scored yet, as it would have been then, and log it.
+
+    Returns how many rows that were.
+    """
     with open_warehouse(context.project, known, context.params) as warehouse:
         relation = _known_rows(warehouse, champion, start, end)
+        warehouse.connection.register("logged", log.keys(context, champion.version.version, start, end))
+        relation = f"(select * from {relation} where {quote(champion.key)}::varchar not in (select _key from logged))"
+        if not warehouse.one(f"select count(*) from {relation}")[0]:
+            return 0
         features = featurize.features_of(warehouse, champion.definitions, relation, context.params)
     table = predicted(champion, features, known, context.now())
     return log.append(context, champion.version.version, table)

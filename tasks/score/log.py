@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,18 @@ def files(project: Path, version: str, first: date, end: date) -> list[Path]:
         if first <= date.fromisoformat(path.parent.name.removeprefix("day=")) < end:
             found.append(path)
     return found
+
+
+def keys(context: Context, version: str, start: datetime, end: datetime) -> pa.Table:
+    """The keys that a version was asked about, on the local days from `start` up to `end`, as the column `_key`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    zone = context.params.project.zone
+    first, last = start.astimezone(zone).date(), (end - timedelta(microseconds=1)).astimezone(zone).date()
+    found = files(context.project, version, first, last + timedelta(days=1))
+    nothing = pa.table({KEY: pa.array([], pa.string())})
+    return pa.concat_tables([nothing, *(pq.read_table(path, columns=[KEY]) for path in found)])
 
 
 def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:

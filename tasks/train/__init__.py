@@ -6,6 +6,7 @@ import resource
 import shutil
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from tasks.artifacts import (
     CANDIDATE,
     FEATURE_SET,
     PROFILE,
+    REFERENCE,
     TABLE,
     TRAINING,
+    UNSEEN,
     FileRef,
     atomic_folder,
     digest,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 SIZE_SHARES = (0.1, 0.3)  # of the training window, most recent rows; the whole of it is the main fit
 FEWEST_ROWS = 20  # in each window
+REFERENCE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Trial:
     report: FitReport
     training: dict[str, float]
     validation: dict[str, float]
+    predicted: Floats  # for the validation window, by this fit, which has not seen it
     threshold: float
     seconds: float
     rows_per_second: float
@@ -94,6 +99,8 @@ def run(context: Context) -> None:
         learner.save(folder)
         shutil.copyfile(context.path(FEATURE_SET), folder / FEATURE_SET.name)
         shutil.copyfile(context.path(PROFILE), folder / PROFILE.name)
+        _write_unseen(folder / UNSEEN, validation, best.predicted)
+        _write_reference(folder / REFERENCE, train, validation, features["features"])
         write_manifest(folder)
     both = np.concatenate([train.label, validation.label])
     write_json(
@@ -114,6 +121,25 @@ def run(context: Context) -> None:
         },
     )
     log_training(context)
+
+
+def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
+    """The validation window with predictions of the fit that had not seen it: what the model is worth on new rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"event_time": validation.rows["event_time"], "prediction": predicted, "label": validation.label}
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def _write_reference(path: Path, train: Window, validation: Window, features: list[str]) -> None:
+    """Rows spread evenly over what the candidate learned from, so that one can ask later whether new ones are alike."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = pa.concat_tables([train.rows, validation.rows]).select(["event_time", *features])
+    places = np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_ROWS, len(rows))).astype(np.int64))
+    pq.write_table(rows.take(places), path, compression="zstd")
 
 
 def choose(trials: list[Trial], metric: str) -> Trial:
@@ -220,6 +246,7 @@ def _trial(spec: Spec, train: Window, validation: Window, params: Params, progre
         report=report,
         training=on_training,
         validation=on_validation,
+        predicted=predicted,
         threshold=threshold,
         seconds=round(seconds, 3),
         rows_per_second=round(len(train) / max(seconds, 1e-9)),

@@ -97,6 +97,8 @@ class Project:
         candidate.mkdir(parents=True, exist_ok=True)
         learner.save(candidate)
         (candidate / "features.json").write_bytes((self.folder / artifacts.FEATURE_SET).read_bytes())
+        unseen = table.select(["event_time", "label"]).add_column(1, "prediction", pa.array(np.full(len(table), 0.5)))
+        pq.write_table(unseen, candidate / artifacts.UNSEEN)
         artifacts.write_manifest(candidate)
         scores = {"roc_auc": 0.6 + seed / 100}
         curve = [{"iteration": step, "training": 0.5 + step / 10, "validation": 0.5} for step in (1, 2)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from tasks import artifacts, metrics
@@ -19,7 +20,11 @@ def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
     learner = load(folder)
     assert learner.digest() == training["model_digest"]
     assert learner.threshold == training["threshold"]
-    assert set(artifacts.check_manifest(folder)) == {"features.json", "model.json", "model.skops", "profile.json"}
+    kept = {"features.json", "model.json", "model.skops", "profile.json", artifacts.UNSEEN, artifacts.REFERENCE}
+    assert set(artifacts.check_manifest(folder)) == kept
+    unseen = pq.read_table(folder / artifacts.UNSEEN)
+    assert unseen.column_names == ["event_time", "prediction", "label"]
+    assert unseen.num_rows == training["rows"]["validation"]
     assert (folder / "features.json").read_bytes() == (project.folder / artifacts.FEATURE_SET).read_bytes()
     p = learner.predict(project.rows("test"))
     assert metrics.roc_auc(project.rows("test")["label"].to_numpy(), p) > 0.75
@@ -74,6 +79,8 @@ def test_a_second_training_replaces_the_first_one_whole(project: Any, learners: 
         "features.json",
         "model.json",
         "profile.json",
+        artifacts.UNSEEN,
+        artifacts.REFERENCE,
     }
     assert sorted(path.name for path in project.models.iterdir()) == ["candidate", "training.json"]
 

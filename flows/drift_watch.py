@@ -1,0 +1,25 @@
+"""The flow that watches for drift: judges the newest windows, and asks for a retraining where one is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.drift_events import announce
+from flows.session import watching
+from flows.summary import publish_drift
+from tasks.prefect_tasks import drift
+
+
+@flow(name="drift-watch", persist_result=False, validate_parameters=True)
+def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float = 0) -> dict[str, Any]:
+    """Judge inputs and performance of the champion; emit `drift.detected` where it should be retrained.
+
+    Args:
+        project: the project's folder.
+        as_of: `latest` (now, or where the data ends), `now`, or a date or time in the project's zone.
+        wait_seconds: how long to wait for another run of the same project to end.
+    """
+    with watching(project, trigger="drift watch", wait_seconds=wait_seconds) as context:
+        return announce(publish_drift(drift(context, as_of)))
