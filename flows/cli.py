@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from tasks.errors import RefitError, UserError
-from tasks.params import STAGES, read_value
+from tasks.params import STAGES
+from tasks.yaml_files import read_value
 
 app = typer.Typer(
     name="refit",

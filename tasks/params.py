@@ -8,11 +8,10 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from inspect import signature
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.errors import UserError
@@ -20,6 +19,7 @@ from tasks.errors import UserError
 STAGES = ("ingest", "validate", "featurize", "train", "evaluate", "register")
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+P = TypeVar("P")
 ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
 
 
@@ -177,6 +177,52 @@ class RegisterParams(Section):
     golden_tolerance: float = Field(1e-6, ge=0, description="largest difference of a golden prediction")
 
 
+class MinEffectParams(Section):
+    """The least size of a change that matters; a smaller one is no drift, however sure it is."""
+
+    psi: float = Field(0.1, ge=0, description="population stability index, in nats")
+    wasserstein: float = Field(0.1, ge=0, description="Wasserstein distance, in standard deviations of the reference")
+    jensen_shannon: float = Field(0.05, ge=0, le=1, description="Jensen-Shannon distance of categories, base 2")
+    missing: float = Field(0.02, ge=0, le=1, description="change of the share of missing values")
+    unseen: float = Field(0.02, ge=0, le=1, description="share of categories that the reference never had")
+
+
+class DriftParams(Section):
+    """What is watched between two trainings, and what asks for the next one."""
+
+    window: Literal["day", "week", "month"] = Field("week", description="length of a window; weeks begin on Monday")
+    windows: int = Field(3, ge=1, description="newest windows that are looked at together")
+    breached: int = Field(2, ge=1, description="of these, how many must show a loss or drift, the newest among them")
+    retrain_on: tuple[Literal["performance", "schedule", "input"], ...] = Field(
+        ("performance", "schedule"), description="what may ask for a retraining; anything else warns at most"
+    )
+    retrain_every_days: float | None = Field(30, gt=0, description="`schedule`: age of the newest version; none: never")
+    cooldown_days: float = Field(7, ge=0, description="time that lies between two decisions to retrain")
+    min_new_labelled_rows: int = Field(500, ge=1, description="rows labelled since the newest training")
+    monthly_budget: int = Field(4, ge=1, description="decisions to retrain within 30 days")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="chance that an unchanged model's window counts as a loss")
+    min_skill_loss: float = Field(0.02, ge=0, description="skill units; a smaller loss asks for nothing")
+    min_labelled_rows: int = Field(500, ge=1, description="labelled rows that a window needs to be judged")
+    min_reference_windows: int = Field(8, ge=2, description="windows needed to tell a change from chance")
+    false_discovery: float = Field(0.05, gt=0, lt=0.5, description="share of false ones among drifted columns")
+    min_effect: MinEffectParams = MinEffectParams()
+    multivariate_rows: int = Field(
+        2000, ge=0, description="rows of then and of now that a classifier tells apart; 0: not at all"
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> DriftParams:
+        if self.breached > self.windows:
+            raise ValueError(
+                f"breached is {self.breached} of {self.windows} windows; at most {self.windows} is possible"
+            )
+        return self
+
+    def policy(self, kind: type[P], **others: Any) -> P:
+        """One of drift's policies, from the keys of this section that it has fields for, and `others`."""
+        return kind(**self.model_dump(include=set(signature(kind).parameters)), **others)
+
+
 class RegistryParams(Section):
     tracking_uri: str | None = Field(None, description="none: SQLite in the project's .refit folder")
     trusted_types: tuple[str, ...] = Field(
@@ -193,84 +239,13 @@ class Params(Section):
     evaluate: EvaluateParams = EvaluateParams()
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     registry: RegistryParams = RegistryParams()
+    drift: DriftParams = DriftParams()
 
 
 def nearest(word: str, known: Any) -> str:
     """`; did you mean X?`, or nothing where no known word is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, less the surprises: a key given twice is an error, and dates stay the text they are."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node, deep=True))
-        if key in mapping:
-            raise UserError(f"{_where(key_node)}: key {key!r} is given twice; keep one")
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-
-
-def _where(node: yaml.Node) -> str:
-    return f"{node.start_mark.name} line {node.start_mark.line + 1}"
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        UserError: no such file, not UTF-8, not YAML, a tag, a key given twice, or no mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; `refit init DIR` makes a project, `--project DIR` names one") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    loader = _Loader(text)
-    loader.name = path.name
-    try:
-        value = loader.get_single_data()
-    except yaml.constructor.ConstructorError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{path.name} line {line}: {error.problem}; plain YAML only, no tags") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else "?"
-        raise UserError(f"{path.name} line {line}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    finally:
-        loader.dispose()
-    if not isinstance(value, dict):
-        raise UserError(f"{path.name} holds {type(value).__name__}, a mapping of sections was expected")
-    return value
-
-
-def read_value(text: str) -> Any:
-    """One YAML value as a params file would hold it: dates stay text, tags are refused.
-
-    >>> read_value("2024-01-01"), read_value("[1, 2]")
-    ('2024-01-01', [1, 2])
-    """
-    loader = _Loader(text)
-    try:
-        return loader.get_single_data()
-    except (yaml.YAMLError, UserError):
-        raise UserError(f"{text!r} is not a plain YAML value; quote it") from None
-    finally:
-        loader.dispose()
 
 
 def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:

@@ -11,10 +11,11 @@ import yaml
 
 from tasks.artifacts import RUN, atomic, digest, sha256
 from tasks.errors import UserError
-from tasks.params import STAGES, Params, override, parse, read_yaml
+from tasks.params import STAGES, Params, override, parse
 from tasks.stage_code import code_digest
+from tasks.yaml_files import read_yaml
 
-SECTIONS = ("project", *STAGES, "registry")
+SECTIONS = ("project", *STAGES, "registry", "drift")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,17 @@ PACKAGES = ("tasks", "feature_store", "registry")
 # Read by every stage and deciding none: how files are named, params checked, errors told, runs shown in MLflow.
 PLUMBING = frozenset(
     f"tasks/{name}.py"
-    for name in ("__init__", "artifacts", "context", "errors", "params", "runfile", "stage_code", "tracking")
+    for name in (
+        "__init__",
+        "artifacts",
+        "context",
+        "errors",
+        "params",
+        "runfile",
+        "stage_code",
+        "tracking",
+        "yaml_files",
+    )
 )
 # A folder that counts as a whole: what is in it is found by name at run time, or belongs to one stage.
 FAMILIES = ("feature_store", "registry", "tasks/learners", *(f"tasks/{stage}" for stage in STAGES))

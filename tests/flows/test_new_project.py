@@ -10,7 +10,8 @@ from driving import drive, states
 
 from flows.new_project import create
 from tasks.errors import UserError
-from tasks.params import parse, read_yaml
+from tasks.params import parse
+from tasks.yaml_files import read_yaml
 
 # Awkward on purpose: capitals, spaces, a reserved word, a semicolon, a missing value, a label in words.
 HEADER = "Customer ID;Signed up;Total Charges;window;Plan;Has Left"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.errors import UserError
-from tasks.params import override, parse, read_yaml
+from tasks.params import override, parse
+from tasks.yaml_files import read_yaml
 
 GOOD: dict[str, Any] = {
     "project": {"name": "demo"},
@@ -108,3 +110,20 @@ def test_an_override_reaches_into_lists_by_position_and_by_name() -> None:
 def test_an_override_of_a_list_item_that_is_not_there_says_what_is(path: str) -> None:
     with pytest.raises(UserError, match="a, b"):
         override({"train": {"learners": [{"name": "a"}, {"name": "b"}]}}, {path: False})
+
+
+def test_more_breached_windows_than_are_looked_at_can_never_be_and_are_refused() -> None:
+    message = refusal(drift={"windows": 2, "breached": 3})
+    assert message == "params.yaml: drift: breached is 3 of 2 windows; at most 2 is possible"
+
+
+def test_a_policy_takes_the_keys_of_its_section_that_it_has_fields_for() -> None:
+    section = parse({**GOOD, "drift": {"windows": 4, "retrain_on": ["input"]}}).drift
+
+    @dataclass(frozen=True)
+    class Asked:
+        metric: str
+        windows: int
+        retrain_on: tuple[str, ...]
+
+    assert section.policy(Asked, metric="brier") == Asked("brier", 4, ("input",))

@@ -24,7 +24,8 @@ from tasks import ingest
 from tasks.artifacts import digest, sha256
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.params import override, parse, read_yaml
+from tasks.params import override, parse
+from tasks.yaml_files import read_yaml
 
 Month = Callable[..., str]
 
