@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Categories", "Layout", "Numbers", "Sketch", "count", "make_layout"]
 
-BINS = 32  # by quantiles; values that hold as much by themselves make it a few more
+BINS = 24  # of one share of the rows
+TAILS = 4  # bins more at either end, each a quarter of the next: most of a distance between distributions is there
 SAMPLE = 50_000  # rows that the bins are cut on; 0.2 % is the error of a quantile's share
 NAMES = 1_000  # counted each by itself
 KNOWN = 20_000  # names told from unseen ones
@@ -35,7 +36,8 @@ BATCH = 1 << 17  # rows counted at a time: all the memory that counting needs
 class Numbers:
     """Bins of a number: what is below `lows[0]`, each `lows[i]` to `highs[i]`, what is above `highs[-1]`.
 
-    A value between two bins counts to the upper one. A value that holds a bin's share of the rows has a bin of its own.
+    Bins are finer at both ends. A value that holds a bin's share of the rows has one of its own. What lies between two
+    bins counts to the upper one.
     `mean` and `std` are of the sample that the bins were cut on; no bins, and both 0, where it had no value.
 
     >>> found = Numbers.of(np.array([0.0, 0.0, 0.0, 1.0, 2.0, 4.0]), bins=2)
@@ -51,14 +53,15 @@ class Numbers:
 
     @classmethod
     def of(cls, sample: NDArray[np.float64], bins: int = BINS) -> Numbers:
-        """About `bins` bins that hold as many of the sample's finite values each."""
+        """Bins that each hold one share in `bins` of the sample's finite values, and smaller ones at both ends."""
         values = sample[np.isfinite(sample)]
         if not len(values):
             return cls((), (), 0.0, 0.0)
         distinct, counts = np.unique(values, return_counts=True)
-        share = len(values) / bins
-        quantiles = np.searchsorted(np.cumsum(counts), share * np.arange(1, bins + 1) - 1e-9)
-        heavy = np.flatnonzero(counts >= share)
+        tail = 4.0 ** -np.arange(TAILS, 0, -1) / bins
+        shares = np.concatenate([tail, np.arange(1, bins) / bins, 1 - tail[::-1], [1.0]])
+        quantiles = np.searchsorted(np.cumsum(counts), shares * len(values) - 1e-6)
+        heavy = np.flatnonzero(counts >= len(values) / bins)
         ends = np.unique(np.concatenate([quantiles, heavy, heavy[heavy > 0] - 1]))
         starts = np.concatenate([[0], ends[:-1] + 1])
         return cls(
@@ -147,9 +150,9 @@ class Layout:
         columns: dict[str, Column] = {}
         for entry in stored["columns"]:
             fields: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+                key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "name"
             }
-            columns[fields.pop("name")] = kinds[entry["kind"]](**fields)
+            columns[entry["name"]] = kinds[entry["kind"]](**fields)
         return cls(columns)
 
 
