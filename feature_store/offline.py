@@ -26,8 +26,8 @@ _NUMBERS = frozenset((*_SIGNED, *(f"U{name}" for name in _SIGNED), "BOOLEAN", "F
 def configure(connection: DuckDBPyConnection) -> None:
     """Give a connection the settings that results and speed depend on; one that has them may be locked."""
     for name, value in _SETTINGS.items():
-        found = connection.execute(f"select current_setting('{name}')").fetchone()
-        if found is None or str(found[0]).lower() != value.lower():
+        [[found]] = connection.execute(f"select current_setting('{name}')").fetchall()  # all, or it stays unfinished
+        if str(found).lower() != value.lower():
             connection.execute(f"set {name} = '{value}'")
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from numpy.typing import NDArray
 
-__all__ = ["Categories", "Layout", "Numbers", "Sketch", "count", "make_layout"]
+__all__ = ["Categories", "Layout", "Numbers", "Sketch", "count", "local_day", "make_layout"]
 
 BINS = 24  # of one share of the rows
 TAILS = 4  # bins more at either end, each a quarter of the next: most of a distance between distributions is there
 SAMPLE = 50_000  # rows that the bins are cut on; 0.2 % is the error of a quantile's share
 NAMES = 1_000  # counted each by itself
 KNOWN = 20_000  # names told from unseen ones
-BATCH = 1 << 17  # rows counted at a time: all the memory that counting needs
+BATCH = 1 << 16  # rows counted at a time
 
 
 @dataclass(frozen=True)
@@ -309,6 +310,15 @@ def _names(connection: DuckDBPyConnection, relation: str, categories: Sequence[s
         ]
         for name in categories
     }
+
+
+def local_day(time: str, zone: ZoneInfo) -> str:
+    """SQL of the day in a zone of a column that holds times in UTC.
+
+    >>> print(local_day("event_time", ZoneInfo("Europe/Berlin")))
+    ("event_time" at time zone 'UTC' at time zone 'Europe/Berlin')::date
+    """
+    return f"({quote(time)} at time zone 'UTC' at time zone '{zone.key}')::date"
 
 
 def count(connection: DuckDBPyConnection, relation: str, layout: Layout, day: str) -> Sketch:

@@ -25,6 +25,7 @@ FEATURES = Path("data/features")
 TABLE = FEATURES / "table.parquet"
 FEATURE_SET = FEATURES / "features.json"
 PROFILE = FEATURES / "profile.json"
+PROFILE_COUNTS = FEATURES / "profile.parquet"
 CANDIDATE = Path("models/candidate")
 TRAINING = Path("models/training.json")
 UNSEEN = "validation.parquet"  # in the candidate's folder, as is the next

@@ -13,7 +13,7 @@ from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.labels import CHOSEN, label_rows
-from tasks.featurize.profile import profile
+from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
 from tasks.featurize.windows import period_start, windows
 from tasks.params import Params
@@ -25,7 +25,7 @@ WINDOWS = ("train", "validation", "test")
 
 
 def run(context: Context) -> None:
-    """Write the training table, what it is made of, and a profile of each feature.
+    """Write the training table, what it is made of, and what each feature looked like on each day.
 
     Raises:
         UserError: definitions, label or windows that do not fit the data.
@@ -42,7 +42,9 @@ def run(context: Context) -> None:
     context.progress("profile")
     names, stored = definitions.feature_set.names(), definitions.dump()
     categorical = [name for name in names if str(table.schema.field(name).type) == "string"]
-    artifacts.write_json(context.path(artifacts.PROFILE), profile(table, names))
+    numeric = [name for name in names if name not in categorical]
+    found = profile(table, numeric, categorical, context.params.project.zone)
+    write_profile(found, context.path(artifacts.FEATURES))
     _write_table(context, table)
     artifacts.write_json(
         context.path(artifacts.FEATURE_SET),
@@ -51,7 +53,7 @@ def run(context: Context) -> None:
             "definitions": stored,
             "definitions_digest": artifacts.digest(stored),
             "features": names,
-            "numeric": [name for name in names if name not in categorical],
+            "numeric": numeric,
             "categorical": categorical,
             "windows": _described(table, as_of, context.params),
             "labels": labels,

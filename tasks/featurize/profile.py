@@ -1,69 +1,61 @@
-"""What each feature looked like in the training window, small enough to keep with the model, to tell drift by."""
+"""What the rows that a model learns from looked like, day by day, small enough to keep with it, to tell drift by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from feature_store.offline import configure
+from feature_store.sketches import Layout, Sketch, count, local_day, make_layout
+from tasks import artifacts
+from tasks.errors import RefitError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-QUANTILES = 101
-BINS = 20
-CATEGORIES = 100
+LEARNED = ("train", "validation")  # the windows that a candidate is fitted on in the end
 
 
-def profile(table: pa.Table, features: Sequence[str]) -> dict[str, Any]:
-    """For each feature over the rows whose `window` is `train`: share missing, and the shape of the rest.
+def profile(table: pa.Table, numbers: Sequence[str], categories: Sequence[str], zone: ZoneInfo) -> Sketch:
+    """The sketch of each feature, and of `label` as a category, of the rows to learn from, by local day of the event.
 
-    Numbers: mean, std (of a sample), min, max, 101 quantiles, a histogram of 20 equal bins with its 21 edges.
-    Categories: counts of the 100 most frequent (ties by name) and the number of rows in others. All missing: the shape
-    is null.
+    The layout is cut on the same rows, so that nothing of it is unseen.
     """
-    import pyarrow.compute as pc
+    import duckdb
 
-    rows = table.filter(pc.equal(table["window"], "train"))
-    return {
-        "rows": rows.num_rows,
-        "features": {
-            name: _categories(rows[name]) if str(rows[name].type) == "string" else _numbers(rows[name])
-            for name in features
-        },
-    }
+    learned = f'(select * from features where "window" in {LEARNED})'
+    with duckdb.connect() as connection:
+        configure(connection)
+        connection.register("features", table)
+        layout = make_layout(connection, learned, numbers, [*categories, "label"])
+        return count(connection, learned, layout, local_day("event_time", zone))
 
 
-def _numbers(column: pa.ChunkedArray) -> dict[str, Any]:
-    import numpy as np
+def write_profile(sketch: Sketch, folder: Path) -> None:
+    """Write the layout as `profile.json` and the counts as `profile.parquet`."""
+    import pyarrow.parquet as pq
 
-    values = np.sort(column.drop_null().to_numpy().astype("float64"))
-    described: dict[str, Any] = {"kind": "number", "missing": _missing(column)}
-    if not len(values):
-        return described | dict.fromkeys(("mean", "std", "min", "max", "quantiles", "histogram"))
-    low, high = float(values[0]), float(values[-1])
-    edges = np.linspace(low, high, BINS + 1) if high > low else np.array([low, high])
-    counts = np.diff(np.concatenate([[0], np.searchsorted(values, edges[1:-1], side="left"), [len(values)]]))
-    places = np.linspace(0, len(values) - 1, QUANTILES)
-    return described | {
-        "mean": float(values.mean()),
-        "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        "min": low,
-        "max": high,
-        "quantiles": [float(value) for value in np.interp(places, np.arange(len(values)), values)],
-        "histogram": {"edges": [float(edge) for edge in edges], "counts": [int(count) for count in counts]},
-    }
+    artifacts.write_json(folder / artifacts.PROFILE.name, sketch.layout.dump())
+    with artifacts.atomic(folder / artifacts.PROFILE_COUNTS.name) as scratch:
+        pq.write_table(sketch.to_arrow(), scratch, compression="zstd")
 
 
-def _categories(column: pa.ChunkedArray) -> dict[str, Any]:
-    counted = column.drop_null().value_counts().to_pylist()
-    ordered = sorted(((item["counts"], item["values"]) for item in counted), key=lambda pair: (-pair[0], pair[1]))
-    return {
-        "kind": "category",
-        "missing": _missing(column),
-        "distinct": len(ordered),
-        "counts": {name: count for count, name in ordered[:CATEGORIES]},
-        "others": sum(count for count, _ in ordered[CATEGORIES:]),
-    }
+def read_profile(folder: Path) -> Sketch:
+    """The profile in the folder of a model, or of the features.
 
+    Raises:
+        RefitError: a file of it is missing, or they do not belong together.
+    """
+    import pyarrow.parquet as pq
 
-def _missing(column: pa.ChunkedArray) -> float:
-    return float(column.null_count / len(column)) if len(column) else 0.0
+    stored, counts = artifacts.read_json(folder / artifacts.PROFILE.name), folder / artifacts.PROFILE_COUNTS.name
+    if "columns" not in stored or not counts.is_file():
+        raise RefitError(
+            f"{folder} has no profile by day: the model was made by an older Refit; retrain it to watch it for drift"
+        )
+    try:
+        return Sketch.from_arrow(pq.read_table(counts), Layout.load(stored))
+    except ValueError as error:
+        raise RefitError(f"{counts}: {error}; restore the folder") from None

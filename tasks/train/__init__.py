@@ -16,6 +16,7 @@ from tasks.artifacts import (
     CANDIDATE,
     FEATURE_SET,
     PROFILE,
+    PROFILE_COUNTS,
     REFERENCE,
     TABLE,
     TRAINING,
@@ -97,8 +98,8 @@ def run(context: Context) -> None:
     context.path(TRAINING).unlink(missing_ok=True)  # never beside a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as folder:
         learner.save(folder)
-        shutil.copyfile(context.path(FEATURE_SET), folder / FEATURE_SET.name)
-        shutil.copyfile(context.path(PROFILE), folder / PROFILE.name)
+        for kept in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
+            shutil.copyfile(context.path(kept), folder / kept.name)
         _write_unseen(folder / UNSEEN, validation, best.predicted)
         _write_reference(folder / REFERENCE, train, validation, features["features"])
         write_manifest(folder)

@@ -9,11 +9,14 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,6 +25,7 @@ import pytest
 from tasks import artifacts, featurize
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
+from tasks.featurize.profile import read_profile
 from tasks.params import override, parse
 
 RAW: dict[str, Any] = {
@@ -312,28 +316,43 @@ def test_the_same_inputs_give_the_same_bytes_in_another_folder_zone_locale_and_h
             check=True,
             env={**os.environ, **environment},
         )
-        files = [artifacts.TABLE, artifacts.FEATURE_SET, artifacts.PROFILE]
+        files = [artifacts.TABLE, artifacts.FEATURE_SET, artifacts.PROFILE, artifacts.PROFILE_COUNTS]
         digests.add(tuple(hashlib.sha256(context.path(path).read_bytes()).hexdigest() for path in files))
     assert len(digests) == 1
 
 
-def test_the_profile_tells_the_shape_of_each_feature_over_the_training_window(project: Project) -> None:
+def test_the_profile_counts_each_feature_and_the_label_by_local_day_of_what_is_learned(project: Project) -> None:
     context = project()
     featurize.run(context)
-    profile = artifacts.read_json(context.path(artifacts.PROFILE))
-    train = table_of(context).filter(pc.equal(table_of(context)["window"], "train"))
-    price, shop, rate = (profile["features"][name] for name in ("price", "shop", "rate_28d"))
-    values = train["price"].to_numpy()
-    assert profile["rows"] == len(values)
-    assert (price["min"], price["max"], price["missing"]) == (values.min(), values.max(), 0.0)
-    assert price["mean"] == pytest.approx(values.mean())
-    assert price["std"] == pytest.approx(values.std(ddof=1))
-    assert len(price["quantiles"]) == 101
-    assert price["quantiles"][50] == pytest.approx(sorted(values)[len(values) // 2], abs=1)
-    assert len(price["histogram"]["edges"]) == len(price["histogram"]["counts"]) + 1 == 21
-    assert sum(price["histogram"]["counts"]) == len(values)
-    assert sum(shop["counts"].values()) + shop["others"] == len(values)
-    assert rate["missing"] == pytest.approx(train["rate_28d"].null_count / len(values))
+    profile, table = read_profile(context.path(artifacts.FEATURES)), table_of(context)
+    learned = table.filter(pc.not_equal(table["window"], "test"))
+    local = [
+        time.replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/Berlin")) for time in learned["event_time"].to_pylist()
+    ]
+    by_day = Counter(time.date() for time in local)
+    assert dict(zip(profile.days.tolist(), profile.rows.tolist(), strict=True)) == by_day
+    assert list(profile.layout.columns) == ["price", "rate_28d", "rate_90d", "last_secret", "age", "shop", "label"]
+    counts, columns = profile.totals(), profile.layout.columns
+    for name in ("rate_28d", "shop", "label"):
+        assert (counts[name].sum(), counts[name][-1]) == (len(learned), learned[name].null_count)
+    for name in ("shop", "label"):
+        counted = dict(zip(columns[name].names, counts[name].tolist(), strict=False))
+        assert counted == Counter(str(value) for value in learned[name].to_pylist())
+    assert (columns["price"].lows[0], columns["price"].highs[-1]) == (1.0, 99.0)
+    assert columns["price"].mean == pytest.approx(np.mean(learned["price"].to_numpy()))
+
+
+def test_a_profile_that_is_incomplete_is_not_read(project: Project) -> None:
+    context = project()
+    featurize.run(context)
+    folder = context.path(artifacts.FEATURES)
+    layout = artifacts.read_json(folder / "profile.json")
+    artifacts.write_json(folder / "profile.json", {"columns": layout["columns"][1:]})
+    with pytest.raises(RefitError, match="another layout"):
+        read_profile(folder)
+    (folder / "profile.parquet").unlink()
+    with pytest.raises(RefitError, match="older Refit; retrain it"):
+        read_profile(folder)
 
 
 def test_rows_for_gives_the_same_rows_with_the_features_of_stored_definitions(project: Project) -> None:

@@ -65,6 +65,7 @@ class SmallProject:
         }
         artifacts.write_json(self.folder / artifacts.FEATURE_SET, described)
         artifacts.write_json(self.folder / artifacts.PROFILE, {})
+        (self.folder / artifacts.PROFILE_COUNTS).write_bytes(b"")
 
     def params(self, **changes: Any) -> dict[str, Any]:
         """Raw params; a double underscore in a name stands for the dot."""

@@ -20,12 +20,13 @@ def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
     learner = load(folder)
     assert learner.digest() == training["model_digest"]
     assert learner.threshold == training["threshold"]
-    kept = {"features.json", "model.json", "model.skops", "profile.json", artifacts.UNSEEN, artifacts.REFERENCE}
-    assert set(artifacts.check_manifest(folder)) == kept
+    copies = (artifacts.FEATURE_SET, artifacts.PROFILE, artifacts.PROFILE_COUNTS)
+    made = {"model.json", "model.skops", artifacts.UNSEEN, artifacts.REFERENCE}
+    assert set(artifacts.check_manifest(folder)) == {*made, *(path.name for path in copies)}
+    assert all((folder / path.name).read_bytes() == (project.folder / path).read_bytes() for path in copies)
     unseen = pq.read_table(folder / artifacts.UNSEEN)
     assert unseen.column_names == ["event_time", "prediction", "label"]
     assert unseen.num_rows == training["rows"]["validation"]
-    assert (folder / "features.json").read_bytes() == (project.folder / artifacts.FEATURE_SET).read_bytes()
     p = learner.predict(project.rows("test"))
     assert metrics.roc_auc(project.rows("test")["label"].to_numpy(), p) > 0.75
 
@@ -79,6 +80,7 @@ def test_a_second_training_replaces_the_first_one_whole(project: Any, learners: 
         "features.json",
         "model.json",
         "profile.json",
+        "profile.parquet",
         artifacts.UNSEEN,
         artifacts.REFERENCE,
     }
