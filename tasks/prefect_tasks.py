@@ -85,6 +85,6 @@ def drift(context: Context, as_of: str) -> dict[str, Any]:
 @task(name="score", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
 def score(context: Context, rows: str, as_of: str, out: str | None) -> dict[str, Any]:
     """Score rows with the champion."""
-    from tasks import score
+    from tasks.score import run
 
-    return score.run(context, rows, as_of=as_of, out=Path(out) if out else None)
+    return run(context, rows, as_of=as_of, out=Path(out) if out else None)

@@ -1,0 +1,159 @@
+"""What drift is judged by: the rows that the champion scored, their labels as they came, and what it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks import artifacts, score
+from tasks.context import Context
+from tasks.drift.inputs import Window
+from tasks.drift.performance import Scored
+from tasks.errors import RefitError
+from tasks.featurize.labels import known_labels
+from tasks.featurize.profile import read_profile
+from tasks.featurize.warehouse import open_warehouse
+from tasks.featurize.windows import period_start, shift
+from tasks.score import log
+from tasks.score.champion import Champion
+from tasks.verify import BACKTEST, MODEL
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+    from feature_store.sketches import Sketch
+
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the champion was trained on and what it did on rows it had not seen, as they lie with its version."""
+
+    learned: Sketch  # features and label of the rows it learned from
+    predicted: Sketch  # its predictions for rows that it had not seen
+    backtest: Scored  # the same, with their labels
+    rows: pa.Table  # a sample of the rows it learned from
+    end: date  # the local day from which on it has seen nothing
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The rows of some windows as they were scored, with the labels that have come."""
+
+    sketch: Sketch
+    scored: Scored
+    rows: pa.Table
+    labelled: NDArray[np.datetime64]  # event times of all rows whose label has come
+
+
+def windows(as_of: datetime, champion: Champion, context: Context, most: int) -> list[Window]:
+    """The whole windows that ended by `as_of` and hold nothing that the champion has seen; the newest last."""
+    length, zone = context.params.drift.window, context.params.project.zone
+    end = period_start(as_of, length, zone)
+    found: list[Window] = []
+    while len(found) < most and (start := shift(end, -1, length)) >= champion.seen_until.astimezone(zone):
+        found.append(Window(start.date(), end.date()))
+        end = start
+    return found[::-1]
+
+
+def reference(context: Context, champion: Champion) -> Reference:
+    """The champion's own reference.
+
+    Raises:
+        RefitError: its version was registered before such things were kept.
+    """
+    import pyarrow.parquet as pq
+
+    from feature_store.sketches import count, local_day, make_layout
+
+    backtest_path = champion.folder.parents[len(MODEL.parts) - 1] / BACKTEST
+    counts_path = champion.folder / artifacts.PROFILE_COUNTS.name
+    for path in (backtest_path, counts_path, champion.folder / artifacts.REFERENCE):
+        if not path.is_file():
+            raise RefitError(
+                f"version {champion.version.version} of {champion.version.model} holds no {path.name}: an older Refit "
+                "registered it; `refit run --force` makes one that can be watched"
+            )
+    backtest = pq.read_table(backtest_path)
+    zone = context.params.project.zone
+    with _connection() as connection:
+        connection.register("backtest", backtest.rename_columns(["event_time", log.PREDICTION, "label"]))
+        made = make_layout(connection, "backtest", [log.PREDICTION], [])
+        predictions = count(connection, "backtest", made, local_day("event_time", zone))
+        days = connection.sql(f"select {local_day('event_time', zone)} as d from backtest").to_arrow_table()["d"]
+    return Reference(
+        learned=read_profile(champion.folder),
+        predicted=predictions,
+        backtest=Scored(
+            days=days.to_numpy().astype("datetime64[D]"),
+            predictions=backtest["prediction"].to_numpy(),
+            labels=backtest["label"].to_numpy().astype(np.float64),
+        ),
+        rows=pq.read_table(champion.folder / artifacts.REFERENCE),
+        end=champion.seen_until.astimezone(context.params.project.zone).date(),
+    )
+
+
+def observe(
+    context: Context, champion: Champion, known: dict[str, Any], spans: Sequence[Window], against: Reference
+) -> Observed:
+    """What happened in some windows; rows that nobody scored are scored now, as they would have been then.
+
+    A label counts once `label.delay_hours` have passed for every row alike: late outcomes are known later, and whoever
+    took those that are there would select.
+    """
+    from feature_store.sketches import count
+
+    params = context.params
+    first, end = spans[0].first, spans[-1].end
+    start = datetime.combine(first, datetime.min.time(), params.project.zone)
+    until = datetime.combine(end, datetime.min.time(), params.project.zone)
+    context.progress(f"scoring {first} to {end - timedelta(days=1)}, where not done yet")
+    score.between(context, champion, known, start, until)
+    with open_warehouse(context.project, known, params) as warehouse:
+        ripe = warehouse.as_of - timedelta(hours=params.featurize.label.delay_hours)
+        labels = known_labels(warehouse, params, champion.key, ripe)
+    files = log.files(context.project, champion.version.version, first, end)
+    with _connection() as connection:
+        connection.register("labels", labels.drop_columns(["event_time"]))
+        scored = log.relation(connection, files, "scored")
+        connection.execute(
+            f"create temp view rows as select s.*, l.label from {scored} s left join labels l using (_key)"
+        )
+        layout = against.learned.layout
+        features = layout.only(name for name in layout.columns if name != LABEL)
+        context.progress(f"counting {len(features.columns)} columns")
+        sketch = count(connection, "rows", features, "_day")
+        sketch = sketch.join(count(connection, "rows", against.predicted.layout, "_day"))
+        labelled = "(select label::bigint::varchar as label, _day from rows where label is not null)"
+        table = connection.sql(
+            f"select * exclude ({', '.join(log.META)}), {log.PREDICTION}, _event_time as event_time "
+            "from rows order by _event_time, _key"
+        ).to_arrow_table()
+        sketch = sketch.join(count(connection, labelled, layout.only([LABEL]), "_day"))
+    return Observed(
+        sketch=sketch,
+        scored=Scored(
+            days=table["_day"].to_numpy().astype("datetime64[D]"),
+            predictions=table[log.PREDICTION].to_numpy(),
+            labels=table[LABEL].to_numpy(zero_copy_only=False).astype(np.float64),
+        ),
+        rows=table,
+        labelled=labels["event_time"].to_numpy(),
+    )
+
+
+def _connection() -> DuckDBPyConnection:
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+    return connection

@@ -1,0 +1,192 @@
+"""Judges the newest windows against what the model in charge was made from, decides, and keeps the decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from registry import tracking as mlflow_runs
+from registry import versions
+from registry.tracking import Content
+from tasks import artifacts, tracking
+from tasks.batches import utc_text
+from tasks.context import Context
+from tasks.drift import decision, evidence, inputs, performance
+from tasks.drift.decision import Decision, Evidence
+from tasks.drift.evidence import Observed, Reference
+from tasks.drift.inputs import InputPolicy, InputVerdict, Window
+from tasks.drift.performance import PerformanceVerdict
+from tasks.ingest.snapshots import LATEST
+from tasks.score.champion import Champion, in_charge
+from tasks.score.known import known_at
+
+DRIFT = artifacts.REPORTS / "drift"
+DECISIONS = DRIFT / "decisions"
+SHOWN = 8  # windows that are judged and drawn; the decision looks at the newest few of them
+
+
+def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
+    """Judge the newest whole windows against the champion's own reference; returns the decision as it is stored.
+
+    Args:
+        as_of: `now`, a date or time in the project's zone, or `latest`: now, or where the data ends if that is earlier.
+
+    Raises:
+        UserError: nobody is in charge, or `as_of` is no time.
+        RefitError: the champion's files are not those that were registered, or hold no reference.
+    """
+    champion = in_charge(context)
+    reference = evidence.reference(context, champion)
+    known = known_at(context, as_of)
+    moment = datetime.fromisoformat(known["as_of"])
+    windows = evidence.windows(moment, champion, context, max(SHOWN, context.params.drift.windows))
+    observed = evidence.observe(context, champion, known, windows, reference) if windows else None
+    if observed is not None and not len(observed.scored.days):
+        observed = None
+    gathered = _gathered(context, champion, reference, observed, windows, moment)
+    told = _as_json(champion, windows, gathered, decision.decide(gathered, _policies(context)[2]))
+    artifacts.write_json(context.path(DECISIONS / f"{moment:%Y%m%dT%H%M%SZ}.json"), told)
+    _log(context, champion, told)
+    return told
+
+
+def _policies(context: Context) -> tuple[inputs.InputPolicy, performance.Policy, decision.Policy]:
+    drift, evaluate = context.params.drift, context.params.evaluate
+    return (
+        drift.policy(inputs.InputPolicy),
+        drift.policy(performance.Policy, metric=evaluate.gate.metric, confidence=evaluate.confidence),
+        drift.policy(decision.Policy),
+    )
+
+
+def _gathered(
+    context: Context,
+    champion: Champion,
+    reference: Reference,
+    observed: Observed | None,
+    windows: Sequence[Window],
+    moment: datetime,
+) -> Evidence:
+    """Every window judged, with what else the decision may know."""
+    of_inputs, of_performance, _ = _policies(context)
+    backtest = performance.backtest(reference.backtest, of_performance)
+    judged_inputs: list[InputVerdict] = []
+    judged_performance: list[PerformanceVerdict] = []
+    for place, window in enumerate(windows if observed else ()):
+        assert observed is not None
+        context.progress("judging windows", place, len(windows))
+        judged_inputs.append(_judged_inputs(reference, observed, window, of_inputs))
+        judged_performance.append(performance.judge_window(backtest, observed.scored, window, of_performance))
+    trained = _newest_training(context, champion)
+    ripe = trained - timedelta(hours=context.params.featurize.label.delay_hours)
+    return Evidence(
+        as_of=moment,
+        trained_as_of=trained,
+        new_labelled=int((observed.labelled >= np.datetime64(ripe.replace(tzinfo=None))).sum()) if observed else 0,
+        inputs=tuple(judged_inputs),
+        performance=tuple(judged_performance),
+        retrained=_retrained(context, champion, moment),
+    )
+
+
+def _judged_inputs(reference: Reference, observed: Observed, window: Window, policy: InputPolicy) -> InputVerdict:
+    """Features and label against what was learned from, predictions against those for rows that were not."""
+    learned, predicted = (
+        inputs.judge_window(of, observed.sketch, window, policy) for of in (reference.learned, reference.predicted)
+    )
+    return replace(
+        learned,
+        columns=(*learned.columns, *predicted.columns),
+        breached=learned.breached or predicted.breached,
+        reasons=(*learned.reasons, *predicted.reasons),
+    )
+
+
+def _newest_training(context: Context, champion: Champion) -> datetime:
+    """`as_of` of the newest registered version, whether or not it took charge."""
+    with tracking.opened(context) as store:
+        found = versions.tagged_by_client(store, champion.version.model, {})
+    return max(datetime.fromisoformat(each.tags["refit.as_of"]) for each in found if "refit.as_of" in each.tags)
+
+
+def _retrained(context: Context, champion: Champion, moment: datetime) -> tuple[datetime, ...]:
+    """When earlier decisions asked for a retraining of this model."""
+    return tuple(
+        datetime.fromisoformat(told["as_of"])
+        for told in decisions(context)
+        if told["model"] == champion.version.model and told["verdict"] == "retrain" and told["as_of"] != text(moment)
+    )
+
+
+def decisions(context: Context) -> list[dict[str, Any]]:
+    """Every decision that was kept, oldest first."""
+    return [artifacts.read_json(path) for path in sorted(context.path(DECISIONS).glob("*.json"))]
+
+
+def text(moment: datetime) -> str:
+    """A moment as decisions hold it."""
+    return str(utc_text(moment.replace(microsecond=0)))
+
+
+def _as_json(champion: Champion, windows: Sequence[Window], gathered: Evidence, decided: Decision) -> dict[str, Any]:
+    """A decision with all that it rests on; `columns` are those that drifted in the newest window."""
+    judged = list(zip(windows, gathered.inputs, gathered.performance, strict=False))
+    return {
+        "model": champion.version.model,
+        "version": champion.version.version,
+        "as_of": text(gathered.as_of),
+        "verdict": decided.verdict,
+        "reasons": list(decided.reasons),
+        "causes": list(decided.causes),
+        "blocked": list(decided.blocked),
+        "window": _span(windows[-1]) if judged else None,
+        "columns": [each.column for each in gathered.inputs[-1].columns if each.breached] if judged else [],
+        "trained_as_of": text(gathered.trained_as_of),
+        "new_labelled": gathered.new_labelled,
+        "windows": [
+            {**_span(window), "inputs": _plain(drifted), "performance": _plain(measured)}
+            for window, drifted, measured in judged
+        ],
+    }
+
+
+def _span(window: Window) -> dict[str, str]:
+    return {"first": window.first.isoformat(), "end": window.end.isoformat()}
+
+
+def _plain(verdict: InputVerdict | PerformanceVerdict) -> dict[str, Any]:
+    """A verdict as JSON: without its window, and null for what is not finite."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(verdict), default=str), parse_constant=lambda _: None)
+    del values["window"]
+    return values
+
+
+def _log(context: Context, champion: Champion, told: dict[str, Any]) -> None:
+    """The windows as metrics of one MLflow run for each version, with the day of a window's end as step."""
+    model, version = champion.version.model, champion.version.version
+    metrics = [metric for window in told["windows"] for metric in _metrics(window)]
+    tags = {"refit.drift_verdict": told["verdict"], "mlflow.note.content": "\n\n".join(told["reasons"])}
+    with tracking.opened(context) as store:
+        experiment = mlflow_runs.ensure_experiment(store, model)
+        identity = {"refit.drift": version, "refit.role": "drift"}
+        run = mlflow_runs.ensure_run(store, experiment, f"drift of version {version}", identity)
+        mlflow_runs.log(store, run, f"drift {told['as_of']}", Content(metrics=metrics, tags=tags))
+
+
+def _metrics(window: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+    step = date.fromisoformat(window["end"]).toordinal() - date(1970, 1, 1).toordinal()
+    drifted, measured = window["inputs"], window["performance"]
+    yield "drifted_columns", float(sum(each["breached"] for each in drifted["columns"])), step
+    yield "scored_rows", float(measured["rows"]), step
+    for name in ("skill", "value", "threshold", "estimated", "labelled"):
+        if measured[name] is not None:
+            yield f"{measured['metric'] if name == 'value' else name}", float(measured[name]), step
+    for column in drifted["columns"]:
+        for effect, size in column["effects"].items():
+            if size is not None:
+                yield f"{effect}/{column['column']}", float(size), step
