@@ -41,4 +41,4 @@ bench: setup  ## every benchmark; each prints a table
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:  ## forget runs, models and outputs of the reference project; keeps DVC's cache
-	rm -rf .refit data models reports run.yaml comparand.json
+	rm -rf .refit data models reports run.yaml comparand.json warm_start.json

@@ -19,7 +19,7 @@ from tasks.artifacts import atomic
 from tasks.errors import UserError
 from tasks.params import STAGES, parse
 
-IGNORED = ".refit/\nrun.yaml\ncomparand.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
+IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
 
 
@@ -67,7 +67,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
         "ingest": list(raw),
         "validate": ["data/snapshot.json", "released.json"],
         "featurize": ["data/validated.json"],
-        "train": ["data/features"],
+        "train": ["data/features", "warm_start.json"],
         "evaluate": ["data/validated.json", "data/features", *_CANDIDATE, "comparand.json"],
         "register": [*_CANDIDATE, "reports/decision.json", "reports/evaluation.json"],
     }

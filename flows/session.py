@@ -59,12 +59,13 @@ class Session:
 
 def prepare(project: Path) -> None:
     """Write what DVC must find: `run.yaml` with the code as it is now, `released.json`, `comparand.json`."""
-    from tasks import comparand
+    from tasks import comparand, warm_start
 
     runfile.write(project, runfile.read(project))
     if not (project / RELEASED).is_file():
         write_json(project / RELEASED, {"released": []})
     comparand.ensure(project)
+    warm_start.ensure(project)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ TRAINING = Path("models/training.json")
 UNSEEN = "validation.parquet"  # in the candidate's folder, as is the next
 REFERENCE = "reference.parquet"
 COMPARAND = Path("comparand.json")
+WARM_START = Path("warm_start.json")
 RECEIPT = Path("models/receipt.json")
 REPORTS = Path("reports")
 EVALUATION = REPORTS / "evaluation.json"

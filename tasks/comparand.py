@@ -80,7 +80,7 @@ def expected(context: Context) -> dict[str, Any]:
         looks = _looks(context, store, model)
         if champion is None:
             return _nobody(model) | {"looks": looks}
-        if _is_candidate(context, champion) and TAG in champion.tags:
+        if is_candidate(context, champion) and TAG in champion.tags:
             recorded: dict[str, Any] = versions.read_tag(champion, TAG)
             return recorded
         return {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
@@ -155,7 +155,8 @@ def finish(context: Context, store: Store) -> None:
         context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
 
 
-def _is_candidate(context: Context, champion: Version) -> bool:
+def is_candidate(context: Context, champion: Version) -> bool:
+    """Whether a version is the candidate that lies in the project's files."""
     if not context.path(TRAINING).is_file():
         return False
     return all(
@@ -169,7 +170,7 @@ def _looks(context: Context, store: Store, model: str) -> int:
         return 0
     window = read_json(context.path(FEATURE_SET))["windows"]["test"]
     judged = versions.tagged(store, model, TEST_TAG, digest({key: window[key] for key in ("start", "end")}))
-    return sum(not _is_candidate(context, each) for each in judged)
+    return sum(not is_candidate(context, each) for each in judged)
 
 
 def _anchor(store: Store, champion: Version) -> dict[str, Any] | None:

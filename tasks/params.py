@@ -138,6 +138,10 @@ class TrainParams(Section):
     task: Literal["binary"] = "binary"
     metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
     seed: int = Field(0, ge=0, lt=2**32)
+    warm_start: Literal["champion"] | None = Field(
+        None,
+        description="champion: go on from the model in charge with the rows that are new to it; none: from nothing",
+    )
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
 
     @field_validator("learners")

@@ -28,6 +28,10 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> memo
         from tasks.comparand import refresh
 
         refresh(context)
+    if stage == "train":
+        from tasks import warm_start
+
+        warm_start.refresh(context)
 
     def function() -> None:
         stage_function(stage)(context)

@@ -98,6 +98,25 @@ class Learner(Protocol):
             UserError: a feature is missing or of another type, the label is constant, or the params are at odds.
         """
 
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        """Go on from `before`, a fitted learner of the same family and features, with new rows alone.
+
+        With `validation` it takes the steps after which that score is best, perhaps none; with `iterations` exactly so
+        many more.
+
+        Raises:
+            UserError: this kind of learner cannot go on.
+        """
+
     def predict(self, table: pa.Table) -> Floats:
         """(rows,) probabilities of 1, in the order of the rows.
 

@@ -17,6 +17,7 @@ from tasks.learners import (
     FitReport,
     Floats,
     Labels,
+    Learner,
     Spec,
     check_labels,
     describe,
@@ -51,6 +52,18 @@ class Baseline:
         check_labels(label, self.spec.name)
         self._rate = float(np.mean(label))
         return FitReport()
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        raise UserError("a baseline has learned nothing to go on from; set train.warm_start: null")
 
     def predict(self, table: pa.Table) -> Floats:
         return np.full(table.num_rows, self._rate)

@@ -22,9 +22,11 @@ from tasks.learners import (
     FitReport,
     Floats,
     Labels,
+    Learner,
     Spec,
     canonical,
     check_labels,
+    continued,
     describe,
     described,
     safe,
@@ -90,6 +92,36 @@ class SklearnEstimator:
                     "change its params, or disable it in train.learners"
                 ) from error
         return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(said)))
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        assert isinstance(before, SklearnEstimator)
+        most = continued.most_steps(before._model)
+        steps = most if iterations is None else iterations
+        check_labels(label, self.spec.name)
+        progress(f"going on with {self.spec.name}")
+        self._encoding = before._encoding
+        matrix = self._encoding.matrix(train)
+        seen = self._encoding.matrix(validation[0]) if validation else matrix
+        score, curve, best = metrics.METRICS[self.spec.metric], [], -np.inf
+        with _one_blas_thread():
+            for step, model in enumerate(continued.stages(before._model, matrix, label, steps)):
+                if validation is None:
+                    self._model, found = model, step
+                    continue
+                p_seen, p_train = (model.predict_proba(rows)[:, 1] for rows in (seen, matrix))
+                curve.append(CurvePoint(step, score(label, p_train), score(validation[1], p_seen)))
+                if (gain := metrics.gain(self.spec.metric, curve[-1].validation, curve[0].validation)) > best:
+                    self._model, found, best = model, step, gain
+        return FitReport(found, tuple(curve))
 
     def _encoded(self, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
         """Rows as the estimator takes them, and the fitted transformer that made them so; none: they go in as coded."""

@@ -27,6 +27,7 @@ from tasks.learners import (
     FitReport,
     Floats,
     Labels,
+    Learner,
     Spec,
     canonical,
     check_labels,
@@ -115,6 +116,28 @@ class TorchTabular:
         seen = None if validation is None else (self._inputs(self._encoding.matrix(validation[0])), validation[1])
         with _deterministic(self.spec.seed):
             self._network = self._new_network()
+            curve = self._learn(self._network, rows, label, seen, iterations, progress)
+        best = _best(curve, self.spec.metric)
+        return FitReport(best or iterations or self._params.max_epochs, tuple(curve))
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        assert isinstance(before, TorchTabular)
+        check_labels(label, self.spec.name)
+        self._encoding, self._mean, self._std = before._encoding, before._mean, before._std
+        rows = self._inputs(self._encoding.matrix(train))
+        seen = None if validation is None else (self._inputs(self._encoding.matrix(validation[0])), validation[1])
+        with _deterministic(self.spec.seed):
+            self._network = copy.deepcopy(before._network)
+            assert self._network is not None
             curve = self._learn(self._network, rows, label, seen, iterations, progress)
         best = _best(curve, self.spec.metric)
         return FitReport(best or iterations or self._params.max_epochs, tuple(curve))

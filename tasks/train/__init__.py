@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from tasks.artifacts import (
     TABLE,
     TRAINING,
     UNSEEN,
+    WARM_START,
     FileRef,
     atomic_folder,
     digest,
@@ -31,49 +31,23 @@ from tasks.artifacts import (
 )
 from tasks.context import Context, Progress
 from tasks.errors import RefitError, UserError
-from tasks.learners import FitReport, Floats, Labels, Learner, Spec, make
+from tasks.learners import Floats, Learner, Spec, make
 from tasks.params import Params
-from tasks.train.verdict import SizePoint, verdict
+from tasks.train import warm
+from tasks.train.trial import FEWEST_ROWS, Trial, Window, fitted, told
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-SIZE_SHARES = (0.1, 0.3)  # of the training window, most recent rows; the whole of it is the main fit
-FEWEST_ROWS = 20  # in each window
 REFERENCE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Window:
-    """Rows of one window in canonical order, with their labels."""
-
-    rows: pa.Table
-    label: Labels
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def recent(self, rows: int) -> Window:
-        """The last `rows` rows."""
-        start = max(0, len(self) - rows)
-        return Window(self.rows.slice(start), self.label[start:])
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One learner fitted on the training window and scored on the validation window."""
+class Trained:
+    """The candidate, the trials that led to it, and the rows that the best of them had not seen."""
 
     learner: Learner
-    report: FitReport
-    training: dict[str, float]
-    validation: dict[str, float]
-    predicted: Floats  # for the validation window, by this fit, which has not seen it
-    threshold: float
-    seconds: float
-    rows_per_second: float
-    peak_memory_mb: float
-    size_curve: tuple[SizePoint, ...]
-    not_chosen: str | None
+    best: Trial
+    trials: list[Trial]
+    rows: int
+    unseen: Window
 
 
 def run(context: Context) -> None:
@@ -91,16 +65,20 @@ def run(context: Context) -> None:
     specs = _specs(params, features)
     _make_all(specs, params)
     train, validation = _windows(context, features)
-    trials = [_trial(spec, train, validation, params, context.progress) for spec in specs]
-    best = choose(trials, params.train.metric)
-    learner, rows = _refit(best, train, validation, context.progress)
-    inputs = _inputs(context, features)
+    start = _start(context)
+    if start["version"] is None:
+        trained = _from_scratch(specs, train, validation, context)
+    else:
+        continued = warm.go_on(context, specs, start, train, validation)
+        trained = Trained(continued.learner, continued.trial, [continued.trial], continued.rows, continued.unseen)
+    learner, best = trained.learner, trained.best
+    inputs = inputs_digest(context, start)
     context.path(TRAINING).unlink(missing_ok=True)  # never beside a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as folder:
         learner.save(folder)
         for kept in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
             shutil.copyfile(context.path(kept), folder / kept.name)
-        _write_unseen(folder / UNSEEN, validation, best.predicted)
+        _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
         _write_reference(folder / REFERENCE, train, validation, features["features"])
         write_manifest(folder)
     both = np.concatenate([train.label, validation.label])
@@ -116,16 +94,35 @@ def run(context: Context) -> None:
             "inputs": inputs,
             "baseline": {"rate": float(both.mean())},
             "rows": {"train": len(train), "validation": len(validation)},
-            "refit_rows": rows,
+            "refit_rows": trained.rows,
+            "started_from": start,
             "seconds": round(time.monotonic() - started, 3),
-            "learners": [_told(trial, trials, params.train.metric) for trial in trials],
+            "learners": [told(trial, trained.trials, params.train.metric) for trial in trained.trials],
         },
     )
     log_training(context)
 
 
+def _start(context: Context) -> dict[str, Any]:
+    """What training starts from: a registered version, or nothing."""
+    nothing: dict[str, Any] = {"version": None}
+    if context.params.train.warm_start is None:
+        return nothing
+    start: dict[str, Any] = read_json(context.path(WARM_START))
+    if start["version"] is None:
+        context.progress("nobody is in charge yet: training starts from nothing")
+    return start
+
+
+def _from_scratch(specs: list[Spec], train: Window, validation: Window, context: Context) -> Trained:
+    trials = [fitted(spec, train, validation, context.params, context.progress) for spec in specs]
+    best = choose(trials, context.params.train.metric)
+    learner, rows = _refit(best, train, validation, context.progress)
+    return Trained(learner, best, trials, rows, validation)
+
+
 def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
-    """The validation window with predictions of the fit that had not seen it: what the model is worth on new rows."""
+    """Rows with predictions of the fit that had not seen them: what the model is worth on new rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -225,57 +222,6 @@ def _checked(name: str, window: Window) -> Window:
     return window
 
 
-def _trial(spec: Spec, train: Window, validation: Window, params: Params, progress: Progress) -> Trial:
-    """Fit one learner on the training window, with the curves that show how it learns."""
-    progress(f"fitting {spec.name}")
-    learner = make(spec)
-    started = time.monotonic()
-    report = learner.fit(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
-    seconds = time.monotonic() - started
-    recent = train.recent(len(validation))  # as many rows as the validation window, and as near to it in time
-    predicted = _predict(learner, validation)
-    threshold = metrics.best_f1_threshold(validation.label, predicted)
-    task, metric = params.train.task, params.train.metric
-    on_validation = metrics.scores(task, validation.label, predicted, threshold)
-    on_training = metrics.scores(task, recent.label, _predict(learner, recent), threshold)
-    sizes: tuple[SizePoint, ...] = ()
-    if spec.kind != "baseline":
-        smaller = _size_curve(spec, report, train, validation, progress)
-        sizes = (*smaller, SizePoint(len(train), on_training[metric], on_validation[metric]))
-    return Trial(
-        learner=learner,
-        report=report,
-        training=on_training,
-        validation=on_validation,
-        predicted=predicted,
-        threshold=threshold,
-        seconds=round(seconds, 3),
-        rows_per_second=round(len(train) / max(seconds, 1e-9)),
-        peak_memory_mb=_peak_memory_mb(),
-        size_curve=sizes,
-        not_chosen=learner.obstacle(),
-    )
-
-
-def _size_curve(
-    spec: Spec, report: FitReport, train: Window, validation: Window, progress: Progress
-) -> list[SizePoint]:
-    """Scores of the same learner, with the same iterations, fitted on fewer and fewer recent rows."""
-    score = metrics.METRICS[spec.metric]
-    points = []
-    for share in SIZE_SHARES:
-        part = train.recent(round(share * len(train)))
-        if len(part) < FEWEST_ROWS or len(np.unique(part.label)) == 1:
-            continue
-        progress(f"learning curve of {spec.name}, {len(part):,} rows")
-        learner = make(spec)
-        learner.fit(part.rows, part.label, iterations=report.iterations)
-        recent = part.recent(len(validation))
-        training = score(recent.label, _predict(learner, recent))
-        points.append(SizePoint(len(part), training, score(validation.label, _predict(learner, validation))))
-    return points
-
-
 def _refit(best: Trial, train: Window, validation: Window, progress: Progress) -> tuple[Learner, int]:
     """The candidate: the best learner on both windows, with the iterations that the validation window fixed."""
     import pyarrow as pa
@@ -289,61 +235,15 @@ def _refit(best: Trial, train: Window, validation: Window, progress: Progress) -
     return learner, len(label)
 
 
-def _predict(learner: Learner, window: Window) -> Floats:
-    """Predictions that are probabilities, or an error that says which learner's are not."""
-    predicted = learner.predict(window.rows)
-    wrong = int(np.sum(~((predicted >= 0) & (predicted <= 1))))
-    if predicted.shape != (len(window),) or wrong:
-        raise RefitError(
-            f"learner {learner.spec.name!r} predicted {wrong} values of {len(window):,} that are no probability "
-            f"(NaN or outside 0 to 1); change its params, or disable it in train.learners"
-        )
-    return predicted
-
-
-def _inputs(context: Context, features: dict[str, Any]) -> str:
+def inputs_digest(context: Context, start: dict[str, Any]) -> str:
     """The candidate's name: a digest of everything that decided it."""
+    features = read_json(context.path(FEATURE_SET))
     return digest(
         {
             "features": sha256(context.path(FEATURE_SET)),
             "table": features["table"]["sha256"],
             "train": context.params.train.model_dump(mode="json"),
             "trusted_types": context.params.registry.trusted_types,
+            "start": start.get("model_digest"),
         }
     )
-
-
-def _told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
-    """A trial as `models/training.json` has it."""
-    spec = trial.learner.spec
-    baseline = next((t.validation[metric] for t in trials if t.learner.spec.kind == "baseline"), None)
-    return {
-        "name": spec.name,
-        "kind": spec.kind,
-        "params": spec.params,
-        "training": trial.training,
-        "validation": trial.validation,
-        "threshold": trial.threshold,
-        "iterations": trial.report.iterations,
-        "seconds": trial.seconds,
-        "rows_per_second": trial.rows_per_second,
-        "peak_memory_mb": trial.peak_memory_mb,
-        "curve": [asdict(point) for point in trial.report.curve],
-        "size_curve": [asdict(point) for point in trial.size_curve],
-        "warnings": list(trial.report.warnings),
-        "not_chosen": trial.not_chosen,
-        "verdict": verdict(
-            metric,
-            training=trial.training[metric],
-            validation=trial.validation[metric],
-            baseline=baseline,
-            last_iteration_best=bool(trial.report.curve)
-            and trial.report.curve[-1].iteration == trial.report.iterations,
-            size_curve=trial.size_curve,
-        ),
-    }
-
-
-def _peak_memory_mb() -> float:
-    """The process's high-water mark so far (Linux counts it in KiB)."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -1,0 +1,104 @@
+"""Goes on from a fitted scikit-learn classifier with new rows alone: by more trees, or by more passes over them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import UserError
+
+MOST_TREES, MOST_PASSES = 100, 20
+
+
+def most_steps(model: Any) -> int:
+    """How many steps more may be tried.
+
+    Raises:
+        UserError: such a model cannot go on.
+    """
+    estimator = _classifier(model)
+    if _is_histogram_boosting(estimator):
+        return MOST_TREES
+    if hasattr(estimator, "partial_fit"):
+        return MOST_PASSES
+    kind = type(estimator).__name__
+    raise UserError(
+        f"train.warm_start: champion: a {kind} cannot go on from what it has learned; warm starts are for "
+        "HistGradientBoostingClassifier, estimators with partial_fit (such as SGDClassifier) and torch_tabular: "
+        "set train.warm_start: null, or put such a learner in charge first"
+    )
+
+
+def stages(model: Any, matrix: Any, label: Any, steps: int) -> Iterator[Any]:
+    """The model after each of `steps` further steps on new rows, the one given first; it is itself not changed.
+
+    Args:
+        matrix: the new rows as the model's own encoding gives them.
+    """
+    yield model
+    if _is_histogram_boosting(model):
+        grown = _with_more_trees(model, matrix, label, steps)
+        for count in range(model.n_iter_ + 1, grown.n_iter_ + 1):
+            shorter = copy.copy(grown)
+            shorter._predictors = grown._predictors[:count]
+            shorter.max_iter = count
+            yield shorter
+        return
+    now = copy.deepcopy(model)
+    rows = now.named_steps["encode"].transform(matrix) if hasattr(now, "named_steps") else matrix
+    for _ in range(steps):
+        _classifier(now).partial_fit(rows, label)
+        yield copy.deepcopy(now)
+
+
+def _classifier(model: Any) -> Any:
+    return model.named_steps["classify"] if hasattr(model, "named_steps") else model
+
+
+def _is_histogram_boosting(estimator: Any) -> bool:
+    return hasattr(estimator, "_bin_mapper") and hasattr(estimator, "_predictors")
+
+
+def _with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
+    """The same trees, and as many more that correct them on new rows."""
+    estimator = copy.deepcopy(model)
+    estimator.set_params(warm_start=True, early_stopping=False, max_iter=model.n_iter_ + trees)
+    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
+    with _own_bins(estimator):
+        estimator.fit(matrix, label)
+    estimator.set_params(warm_start=False)
+    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
+    return estimator
+
+
+@contextmanager
+def _own_bins(estimator: Any) -> Iterator[None]:
+    """Let a warm fit use the bins and categories that the estimator's trees were grown with.
+
+    scikit-learn cuts bins anew from the rows of every fit, warm or not, and then reads the old trees by the new bins.
+    """
+    from sklearn.ensemble._hist_gradient_boosting import gradient_boosting as seam
+
+    mapper, original, encoded = estimator._bin_mapper, seam._BinMapper, estimator._preprocess_X
+
+    class Known:
+        """The fitted mapper, whatever it is asked to be fitted to."""
+
+        def fit_transform(self, rows: Any, sample_weight: Any = None) -> Any:
+            return mapper.transform(rows)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(mapper, name)
+
+    seam._BinMapper = lambda **_: Known()
+    estimator._preprocess_X = lambda rows, *, reset: (encoded(rows, reset=False), None)
+    try:
+        yield
+    finally:
+        seam._BinMapper = original
+        del estimator._preprocess_X
+        estimator._bin_mapper = mapper

@@ -1,0 +1,109 @@
+"""A warm start: goes on from the model in charge with the rows that are new to it, and with nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from tasks import learners, metrics
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.learners import Learner, Spec, make
+from tasks.train.trial import FEWEST_ROWS, Trial, Window, peak_memory_mb, predict
+
+HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on
+
+
+@dataclass(frozen=True)
+class Continued:
+    """The candidate, how it was found, how many rows it learned, and those that decided how far."""
+
+    learner: Learner
+    trial: Trial
+    rows: int
+    unseen: Window
+
+
+def go_on(
+    context: Context, specs: Sequence[Spec], start: Mapping[str, Any], train: Window, validation: Window
+) -> Continued:
+    """Continue the version that `start` names on the rows at or after its `seen_until`.
+
+    How far is decided on the newest of them; then it goes just as far on all.
+
+    Raises:
+        UserError: its learner is no longer among those asked for, has other features, cannot go on, or too few rows
+            are new.
+    """
+    before = learners.load(context.path(start["folder"]), trusted_types=context.params.registry.trusted_types)
+    who = f"version {start['version']} ({before.spec.name}, {before.spec.kind})"
+    spec = _same(before.spec, specs, who)
+    new = _newer(train, validation, datetime.fromisoformat(start["seen_until"]))
+    cut = round((1 - HELD_BACK) * len(new))
+    first, last = Window(new.rows.slice(0, cut), new.label[:cut]), new.recent(len(new) - cut)
+    for part in (first, last):
+        if len(part) < FEWEST_ROWS or len(np.unique(part.label)) == 1:
+            raise UserError(
+                f"a warm start from {who} needs {FEWEST_ROWS} new rows of both classes to learn from and as many to "
+                f"check on; {len(new):,} rows are newer than {start['seen_until']}, the newest that it has seen: "
+                "wait for more, or set train.warm_start: null"
+            )
+    started = time.monotonic()
+    tried = make(spec)
+    report = tried.resume(
+        before, first.rows, first.label, validation=(last.rows, last.label), progress=context.progress
+    )
+    seconds = time.monotonic() - started
+    predicted = predict(tried, last)
+    threshold = metrics.best_f1_threshold(last.label, predicted)
+    task = context.params.train.task
+    recent = first.recent(len(last))
+    learner = make(spec)
+    learner.resume(before, new.rows, new.label, iterations=report.iterations, progress=context.progress)
+    learner.threshold = threshold
+    trial = Trial(
+        learner=tried,
+        report=report,
+        training=metrics.scores(task, recent.label, predict(tried, recent), threshold),
+        validation=metrics.scores(task, last.label, predicted, threshold),
+        predicted=predicted,
+        threshold=threshold,
+        seconds=round(seconds, 3),
+        rows_per_second=round(len(first) / max(seconds, 1e-9)),
+        peak_memory_mb=peak_memory_mb(),
+        size_curve=(),
+        not_chosen=tried.obstacle(),
+    )
+    return Continued(learner, trial, len(new), last)
+
+
+def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:
+    spec = next((spec for spec in specs if (spec.name, spec.kind) == (before.name, before.kind)), None)
+    if spec is None:
+        raise UserError(
+            f"a warm start goes on with {who}, which train.learners does not ask for; they are "
+            f"{', '.join(f'{each.name} ({each.kind})' for each in specs)}: add it, or set train.warm_start: null"
+        )
+    if set(spec.features) != set(before.features):
+        differ = sorted(set(spec.features) ^ set(before.features))
+        raise UserError(
+            f"a warm start from {who} needs its features; {len(differ)} differ, such as {differ[0]}: "
+            "set train.warm_start: null to learn them"
+        )
+    return spec
+
+
+def _newer(train: Window, validation: Window, seen_until: datetime) -> Window:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = pa.concat_tables([train.rows, validation.rows])
+    label = np.concatenate([train.label, validation.label])
+    limit = pa.scalar(seen_until.replace(tzinfo=None), rows["event_time"].type)
+    new = pc.greater_equal(rows["event_time"], limit).combine_chunks().to_numpy(zero_copy_only=False)
+    return Window(rows.filter(pa.array(new)), label[new])
