@@ -55,7 +55,6 @@ def run(
         overrides=_assignments(set_ or []),
         force=force,
         wait_seconds=wait,
-        debug=debug,
         quiet=as_json,
     )
     if as_json:

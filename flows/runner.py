@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.screen import LineScreen, shown_on
-from flows.session import Session, prepare, watching
+from flows.session import Session, check, prepare, watching
 from tasks import lock, runfile
 from tasks.context import Context
 from tasks.stages import stage_function
@@ -22,11 +22,14 @@ def run(
     overrides: Mapping[str, Any],
     force: bool,
     wait_seconds: float,
-    debug: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """`refit run`: the flow in this process, shown on standard error; the summary, also printed unless `quiet`."""
-    runfile.check(project, runfile.RunFile(as_of=as_of, overrides=dict(overrides)))
+    """`refit run`: the flow in this process, shown on standard error; the summary, also printed unless `quiet`.
+
+    Raises:
+        UserError: the settings do not stand; Prefect, which takes seconds to start, was not even imported.
+    """
+    check(project, runfile.RunFile(as_of=as_of, overrides=dict(overrides)))
     from flows.continuous_training import continuous_training
 
     console = Console(stderr=True)

@@ -57,11 +57,29 @@ class Session:
         self.screen.end(stage, outcome, seconds)
 
 
-def prepare(project: Path) -> None:
-    """Write what DVC must find: `run.yaml` with the code as it is now, `released.json`, `comparand.json`."""
+def check(project: Path, wanted: runfile.RunFile) -> None:
+    """See whether a run with these settings may start; nothing is written.
+
+    Raises:
+        UserError: every problem of the params at once, an `as_of` that is no time, or a `released.json` that is none.
+    """
+    from tasks import quarantine
+
+    params = runfile.check(project, wanted)
+    if wanted.as_of != LATEST:
+        moment_of(wanted.as_of, params)
+    quarantine.releases(project)
+
+
+def prepare(project: Path, wanted: runfile.RunFile | None = None) -> None:
+    """Write what DVC must find: `run.yaml` with the code as it is now, `released.json`, `comparand.json`.
+
+    Args:
+        wanted: the settings of the run; none: those that `run.yaml` has already.
+    """
     from tasks import comparand, warm_start
 
-    runfile.write(project, runfile.read(project))
+    runfile.write(project, wanted or runfile.read(project))
     if not (project / RELEASED).is_file():
         write_json(project / RELEASED, {"released": []})
     comparand.ensure(project)
@@ -81,21 +99,24 @@ def session(
 ) -> Iterator[Session]:
     """Hold the project for one run whose models may take charge.
 
+    A run that ends with the user's mistake, be it found before the first stage or within one, leaves `run.yaml` as it
+    was: what was refused must not be what `dvc repro` does and `refit status` tells of from then on.
+
     Raises:
-        UserError: the params do not stand; nothing was changed.
+        UserError: the settings do not stand; nothing was changed.
         RefitError: another run holds the project.
     """
     root = Path(project).resolve()
     shown = screen()
     wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
-    params = runfile.check(root, wanted)
-    if as_of != LATEST:
-        moment_of(as_of, params)
-    with lock.project_lock(
-        root, may_promote=True, trigger=reason, flow_run=flow_run, wait_seconds=wait_seconds
-    ) as owner:
-        runfile.write(root, wanted)
-        prepare(root)
+    check(root, wanted)
+    with (
+        lock.project_lock(
+            root, may_promote=True, trigger=reason, flow_run=flow_run, wait_seconds=wait_seconds
+        ) as owner,
+        runfile.kept_if_refused(root),
+    ):
+        prepare(root, wanted)
         sweep(root)
         for mended in memory.mend(root):
             shown(mended)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,22 @@ def write(project: Path, run: RunFile) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic(path) as scratch:
             scratch.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def kept_if_refused(project: Path) -> Iterator[None]:
+    """Put `run.yaml` back, byte for byte, where the block ends with the user's mistake."""
+    path = project / RUN
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        yield
+    except UserError:
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            with atomic(path) as scratch:
+                scratch.write_bytes(before)
+        raise
 
 
 def params_of(project: Path) -> Params:

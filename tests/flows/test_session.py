@@ -1,0 +1,55 @@
+"""A run that is refused: nothing heavy is started for it, and its settings do not outlive it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from driving import drive, states
+
+from tasks import memory
+from tasks.errors import UserError
+
+SEE = """
+import sys
+from pathlib import Path
+from flows import runner
+try:
+    runner.run(Path(sys.argv[1]), as_of=sys.argv[2], overrides={}, force=False, wait_seconds=0)
+except Exception as error:
+    print(type(error).__name__, "prefect" in sys.modules, error)
+"""
+
+
+def test_an_as_of_that_is_no_time_is_refused_before_prefect_is_imported(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SEE, str(project), "nonsense"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("UserError False as_of 'nonsense' is no time")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"as_of": "1999-01-01"}, "lies before the first batch"),
+        ({"overrides": {"train.learners.boosting.params.depth": 3}}, "has no argument 'depth'"),
+    ],
+)
+def test_a_run_refused_within_a_stage_leaves_the_settings_as_they_were(
+    project: Path, settings: dict[str, object], words: str
+) -> None:
+    before = (project / "run.yaml").read_bytes()
+    with pytest.raises(UserError, match=words):
+        drive(project, **settings)
+    assert (project / "run.yaml").read_bytes() == before
+    assert not any("run.yaml" in reason for reasons in memory.stale(project).values() for reason in reasons)
+    assert set(states(drive(project))[1:]) <= {"unchanged", "restored"}, "ingest has nothing new to take"
+
+
+def test_a_first_run_that_is_refused_leaves_no_settings_behind(project: Path) -> None:
+    (project / "run.yaml").unlink()
+    with pytest.raises(UserError, match="lies before the first batch"):
+        drive(project, as_of="1999-01-01")
+    assert not (project / "run.yaml").exists()
