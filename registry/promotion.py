@@ -14,10 +14,10 @@ from typing import Literal
 
 from registry.comparison import Estimate, Metric
 
-__all__ = ["Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "decide"]
+__all__ = ["METRIC_WORDS", "Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "decide"]
 
 Mode = Literal["non_inferiority", "superiority"]
-_WORDS = {
+METRIC_WORDS = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",
     "log_loss": "log loss",
@@ -168,7 +168,9 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
         yield _unseen(_named("anchor", evidence.anchor), evidence.anchor.seen_until, evidence.test_start)
     value = evidence.metrics.get(policy.metric, math.nan)
     yield Check(
-        "finite", _finite(value), f"the candidate's {_WORDS[policy.metric]} on the test window is {_number(value)}"
+        "finite",
+        _finite(value),
+        f"the candidate's {METRIC_WORDS[policy.metric]} on the test window is {_number(value)}",
     )
 
 
@@ -197,7 +199,7 @@ def _limits(evidence: Evidence, policy: Policy) -> Iterator[Check]:
             value = evidence.metrics.get(metric, math.nan)
             passed = _finite(value) and (value >= limit if kind == "floor" else value <= limit)
             bound = "at least" if kind == "floor" else "at most"
-            sentence = f"{_WORDS.get(metric, metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
+            sentence = f"{METRIC_WORDS.get(metric, metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
             yield Check(f"{kind}: {metric}", passed, sentence)
 
 
@@ -219,7 +221,7 @@ def _compare(against: str, version: str | None, gain: Estimate, needed: float, p
 
 
 def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]) -> Iterator[Check]:
-    word, sure = _WORDS[policy.metric], f"{1 - policy.alpha:.0%}"
+    word, sure = METRIC_WORDS[policy.metric], f"{1 - policy.alpha:.0%}"
     for each in compared:
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         name = f"gain over {each.against}"

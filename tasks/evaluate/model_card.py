@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from registry.promotion import METRIC_WORDS
 from tasks.artifacts import MODEL_CARD, atomic
 from tasks.context import Context
 from tasks.evaluate import card_charts as charts
 from tasks.evaluate.model_card_page import PAGE, STYLE
-from tasks.evaluate.wording import METRIC_WORDS, words_of
+from tasks.evaluate.wording import words_of
 from tasks.featurize.definitions import Definitions
 
 MOST_FEATURES = 20

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from registry.promotion import METRIC_WORDS
 from tasks.artifacts import atomic
-from tasks.evaluate.wording import METRIC_WORDS
 
 FIGURES, PLOTS = "figures", "plots"
 

@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from registry.promotion import METRIC_WORDS
 from tasks.featurize.definitions import Definitions
 
 Report = Mapping[str, Any]
-
-METRIC_WORDS = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "calibration_error": "calibration error",
-}
 
 
 def words_of(evaluation: Report, features: Report) -> dict[str, Any]:

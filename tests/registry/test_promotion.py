@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from registry.comparison import Clusters, Estimate, Metric, Sample, gain
-from registry.promotion import Decision, Evidence, Opponent, Policy, decide
+from registry.promotion import METRIC_WORDS, Decision, Evidence, Opponent, Policy, decide
 
 START = datetime(2013, 12, 1, 5, tzinfo=UTC)
 LATER = datetime(2013, 12, 2, tzinfo=UTC)
@@ -230,3 +230,11 @@ def test_days_taken_for_independent_rows_would_err_far_more_often() -> None:
         alone = Sample(sample.labels, Clusters.rows(len(sample.labels)))
         count += gain("brier", alone, ours, theirs).lower(ALPHA) > 0
     assert count / 300 > 0.1
+
+
+def test_every_metric_that_decides_limits_or_is_shown_has_its_one_name() -> None:
+    from tasks.evaluate import model_card, plots, wording
+    from tasks.metrics import LOWER_IS_BETTER, METRICS
+
+    assert set(METRICS) | LOWER_IS_BETTER <= set(METRIC_WORDS)
+    assert all(module.METRIC_WORDS is METRIC_WORDS for module in (model_card, plots, wording))
