@@ -48,7 +48,9 @@ def run_stage(project: Path, stage: str, function: Callable[[], None], *, force:
         try:
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
-            raise _unwrapped(error, stage) from error
+            if (own := _own(error)) is not None:
+                raise own from own.__cause__  # what it came from is what decides whether to try again
+            raise _fault(error, stage) from error
     if not ran:
         return "unchanged"
     return "executed" if called or not in_this_process else "restored"
@@ -171,13 +173,24 @@ def _inputs(dvc_stage: Any) -> dict[str, str]:
     return {str(dep): str(dep.get_hash()) for dep in dvc_stage.deps}
 
 
-def _unwrapped(error: Exception, stage: str) -> RefitError:
-    """The stage's own error out of DVC's wrapping, or DVC's, in one line."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, what that was raised from, and so on."""
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, RefitError):
-            return cause
-        last, cause = cause, cause.__cause__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
+
+
+def _own(error: Exception) -> RefitError | None:
+    """The stage's own error out of DVC's wrapping."""
+    return next((cause for cause in causes(error) if isinstance(cause, RefitError)), None)
+
+
+def _fault(error: Exception, stage: str) -> RefitError:
+    """A fault that nobody foresaw, of the stage or of DVC, in one line."""
+    *_, last = causes(error)
     if type(last).__module__.startswith("dvc"):
         return RefitError(f"stage {stage}: DVC says: {_one_line(last)}")
     return RefitError(f"stage {stage} failed: {type(last).__name__}: {_one_line(last)}")

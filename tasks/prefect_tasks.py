@@ -15,10 +15,11 @@ from prefect.states import Completed
 
 from tasks import memory
 from tasks.context import Context
-from tasks.errors import RefitError
+from tasks.errors import UserError
 from tasks.stages import run_remembered
 
 HOUR = 3600
+RETRY_DELAY_SECONDS = 10
 
 
 class Run(Protocol):
@@ -32,15 +33,13 @@ class Run(Protocol):
 
 
 def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """A machine's passing fault is; a refusal of ours, or the user's mistake, would only come again."""
+    """A machine's passing fault is: an `OSError`, whatever it was told as. The user's mistake would only come again."""
     try:
         state.result()
-    except (RefitError, KeyboardInterrupt):
+    except (UserError, TimeoutError, KeyboardInterrupt):  # a stage that used up its hours would use them up again
         return False
-    except OSError:
-        return True
-    except Exception:
-        return False
+    except Exception as error:
+        return any(isinstance(cause, OSError) for cause in memory.causes(error))
     return False
 
 
@@ -60,7 +59,7 @@ def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[Run], 
         cache_policy=NO_CACHE,  # DVC remembers; a second memory could only disagree with it
         persist_result=False,
         retries=retries,
-        retry_delay_seconds=10,
+        retry_delay_seconds=RETRY_DELAY_SECONDS,
         retry_condition_fn=_is_worth_retrying,
         timeout_seconds=timeout_hours * HOUR,
     )(decorated)
