@@ -14,6 +14,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from flows.screen import LineScreen
 from flows.session import prepare
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
@@ -34,8 +35,8 @@ class Finding:
 
 
 def context_of(project: Path) -> Context:
-    """A context that may look, and move nothing."""
-    return Context(project=project, params=runfile.params_of(project))
+    """A context that may look, and move nothing; what it has to say goes to standard error."""
+    return Context(project=project, params=runfile.params_of(project), progress=LineScreen(Console(stderr=True)))
 
 
 def status(project: Path) -> dict[str, list[str]]:
@@ -207,7 +208,7 @@ def _project(project: Path) -> Iterator[Finding]:
     from tasks.comparand import check_champion
 
     try:
-        version = check_champion(Context(project=project, params=params))
+        version = check_champion(context_of(project))
         held = f"version {version}, its stored files are those registered" if version else "nobody yet"
         yield Finding("ok", f"in charge of {params.project.name}: {held}")
     except RefitError as error:

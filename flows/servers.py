@@ -14,10 +14,10 @@ from pathlib import Path
 
 import typer
 
-from tasks import runfile
+from flows.inspection import context_of
 from tasks.artifacts import STATE
 from tasks.errors import RefitError
-from tasks.tracking import tracking_uri
+from tasks.tracking import opened
 
 LOOPBACK = "127.0.0.1"
 
@@ -28,7 +28,8 @@ def serve_uis(project: Path) -> None:
     Raises:
         RefitError: a server ended before it answered; the message names its log.
     """
-    uri = tracking_uri(project, runfile.params_of(project))
+    with opened(context_of(project)) as store:
+        uri = store.uri
     mlflow_port, prefect_port = _free_port(5000), _free_port(4200)
     mlflow = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
     prefect = [sys.executable, "-m", "prefect", "server", "start"]

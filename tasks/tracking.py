@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry import tracking
+from registry import relocation, tracking
 from registry.store import RegistryError, Store, faults, locate
 from registry.tracking import Content
 from tasks import provenance
@@ -31,13 +31,8 @@ if TYPE_CHECKING:
     from tasks.params import Params
 
 
-def tracking_uri(project: Path, params: Params) -> str:
-    """The MLflow store that a project uses: the environment's, the params', or SQLite in `.refit/`."""
-    return store_of(project, params).uri
-
-
 def store_of(project: Path, params: Params) -> Store:
-    """The project's registry; nothing is opened, nothing made."""
+    """The project's registry: the environment's, the params', or SQLite in `.refit/`; nothing is opened or made."""
     try:
         return locate(project, params.registry.tracking_uri)
     except RegistryError as error:
@@ -46,10 +41,15 @@ def store_of(project: Path, params: Params) -> Store:
 
 @contextmanager
 def opened(context: Context) -> Iterator[Store]:
-    """The project's registry, for a block in which its faults become our one-line errors."""
+    """The project's registry, for a block in which its faults become our one-line errors.
+
+    A project that was copied or moved since takes its artifacts with it, and says so.
+    """
     store = store_of(context.project, context.params)
     try:
         with faults(store):
+            if told := relocation.settle(store):
+                context.progress(told)
             yield store
     except RegistryError as error:
         raise RefitError(str(error)) from error

@@ -66,6 +66,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished project, at a path of its own."""
+    """A copy of the finished project, at home at a path of its own."""
+    from registry import relocation
+    from registry.store import locate
+
     shutil.copytree(finished, tmp_path / "demo", symlinks=True)
+    relocation.settle(locate(tmp_path / "demo", None))
     return tmp_path / "demo"

@@ -127,16 +127,8 @@ def test_a_broken_params_file_is_told_by_its_line_also_to_status(project: Path) 
 
 
 def test_the_doctor_notices_a_champion_whose_stored_files_were_changed(project: Path) -> None:
-    import sqlite3
-
-    with sqlite3.connect(project / ".refit/mlflow.db") as connection:
-        (source,) = connection.execute("select source from model_versions").fetchone()
-    stored = next(path for path in Path(source.removeprefix("file://")).rglob("model.skops"))
-    kept = stored.read_bytes()
-    try:
-        stored.write_bytes(kept + b"x")
-        done = refit("doctor", cwd=project)
-    finally:
-        stored.write_bytes(kept)
+    stored = next((project / ".refit/mlartifacts").rglob("model.skops"))
+    stored.write_bytes(stored.read_bytes() + b"x")
+    done = refit("doctor", cwd=project)
     assert done.returncode == 1
     assert "model.skops" in done.stdout

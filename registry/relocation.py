@@ -1,0 +1,101 @@
+"""A project that is copied or moved takes its artifacts with it, though MLflow's records lead to where they were.
+
+MLflow keeps the absolute place of every experiment, run and version. In a copy of a project these lead to the original,
+which the copy would read from and, worse, write into.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from registry.ledger import select_read_only
+from registry.locking import registry_lock
+from registry.store import Store
+
+_FOLDERS = "select name, artifact_location from experiments"
+_COLUMNS = "select t.name, c.name from sqlite_master t, pragma_table_info(t.name) c"
+_PLACES = (  # every column of MLflow 3.17 that holds the place of artifacts
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("trace_tags", "value"),  # mlflow.artifactLocation
+)
+
+
+def settle(store: Store) -> str | None:
+    """Make the records lead to the artifacts beside the store; what was done, in words, or nothing.
+
+    Where the store's own experiments lie in another store's folder, every place below that folder is rewritten, in one
+    transaction. No artifact is touched, neither here nor there. Imports no mlflow, and costs a millisecond. A file that
+    this user may not write is left as it is: nothing can be recorded in it either.
+    """
+    file = store.database
+    if file is None or not file.is_file() or not os.access(file, os.W_OK):
+        return None
+    try:
+        if not _elsewhere(store, select_read_only(file, _FOLDERS, {})):
+            return None
+    except sqlite3.OperationalError:
+        pass  # no tables yet, or a journal that a writer has to roll back
+    with registry_lock(store), closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute("begin immediate")
+        columns = {tuple(row) for row in connection.execute(_COLUMNS)}
+        old = _elsewhere(store, connection.execute(_FOLDERS)) if _PLACES[0] in columns else []
+        runs = sum([_rewrite(connection, folder, _own(store), columns) for folder in old])
+        connection.execute("commit")
+    if not old:
+        return None
+    made = ", ".join(unquote(urlsplit(folder).path) for folder in old)
+    told = (
+        f"the records of {runs} run{'' if runs == 1 else 's'} led to {made}, and lead to {store.artifacts} from now on"
+    )
+    return f"copied or moved here: {told}"
+
+
+def _elsewhere(store: Store, experiments: Iterable[Any]) -> list[str]:
+    """The folders of artifacts, other than the store's own, in which it keeps experiments of ours.
+
+    Ours lie where `ensure_experiment` puts them. One that a person put on another disk does not look like it: its
+    folder is in no home of this name, and no artifacts of it are here.
+    """
+    assert store.artifacts is not None
+    found = set()
+    for row in experiments:
+        folder, _, last = (row["artifact_location"] or "").rpartition("/")
+        if (
+            last != quote(row["name"])
+            or not folder.startswith("file:")
+            or not folder.endswith(f"/{store.artifacts.name}")
+        ):
+            continue
+        same_home = folder.endswith(f"/{quote(store.home.name)}/{store.artifacts.name}")
+        if folder != _own(store) and (same_home or (store.artifacts / row["name"]).is_dir()):
+            found.add(folder)
+    return sorted(found)
+
+
+def _rewrite(connection: sqlite3.Connection, old: str, new: str, columns: set[tuple[str, ...]]) -> int:
+    """Put `new` for `old` at the beginning of every recorded place; the number of runs that have another one now."""
+    changed = {
+        (table, column): connection.execute(
+            f"update {table} set {column} = :new || substr({column}, :length + 1)"
+            f" where substr({column}, 1, :length + 1) = :old || '/'",
+            {"old": old, "new": new, "length": len(old)},
+        ).rowcount
+        for table, column in _PLACES
+        if (table, column) in columns
+    }
+    return changed.get(("runs", "artifact_uri"), 0)
+
+
+def _own(store: Store) -> str:
+    assert store.artifacts is not None
+    return store.artifacts.as_uri()
