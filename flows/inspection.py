@@ -77,7 +77,9 @@ def print_in_charge(found: dict[str, Any]) -> None:
     )
     told = {
         "in charge": f"{found['model']} version {found['version']} ({found['learner']})",
-        "since": f"{found['since']} ({found['action']}; trigger: {found['trigger']})",
+        "since": f"{found['since']} ({found['action']}; trigger: {found['trigger']})"
+        if found["since"]
+        else "not recorded",
         "why": "; ".join(found["why"]),
         "test metrics": score,
         "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}",
@@ -213,3 +215,9 @@ def _project(project: Path) -> Iterator[Finding]:
         yield Finding("ok", f"in charge of {params.project.name}: {held}")
     except RefitError as error:
         yield Finding("error", f"the champion cannot be trusted: {error}")
+        return
+    try:
+        if version and (told := in_charge(project))["since"] is None:
+            yield Finding("warning", "; ".join(told["why"]), "restore the file if there is a copy of it")
+    except RefitError as error:
+        yield Finding("error", str(error))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -113,8 +114,15 @@ class Ledger:
             values = asdict(entry) | {"reasons": json.dumps(entry.reasons), "digests": json.dumps(dict(entry.digests))}
             connection.execute(ledger.insert().values(values))
 
-    def _writing(self) -> Any:
-        return self._engine.begin()
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise self._unusable(error) from error
 
     @cached_property
     def _engine(self) -> Engine:
@@ -161,13 +169,24 @@ class Ledger:
                 return select_read_only(file, sql, values)
             except sqlite3.OperationalError:
                 pass  # a journal left by a kill must be rolled back by a writer, or the tables are not there yet
+            except sqlite3.DatabaseError as error:
+                raise self._unusable(error) from error
         from sqlalchemy import text
 
         try:
             with self._engine.connect() as connection:
                 return [dict(row) for row in connection.execute(text(sql), values).mappings()]
         except Exception as error:
-            raise RegistryError(f"the ledger at {self.url} cannot be read: {str(error).splitlines()[0]}") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> RegistryError:
+        first = str(error).splitlines()[0]
+        if (file := self._file) is None:
+            return RegistryError(f"the ledger at {self.url} failed: {first}; check that it is reachable")
+        return RegistryError(
+            f"the ledger {file} cannot be used: {first}; restore the file, or move it away: a new one is begun, and "
+            "who is in charge stays as it is"
+        )
 
 
 def select_read_only(file: Path, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:

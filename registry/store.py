@@ -101,7 +101,10 @@ def faults(store: Store) -> Iterator[None]:
         if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3")):
             raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise RegistryError(f"the registry at {store.uri} failed: {first}; check that it is reachable") from error
+        advice = (
+            "see that the file is whole and nobody else holds it" if store.database else "check that it is reachable"
+        )
+        raise RegistryError(f"the registry at {store.uri} failed: {first}; {advice}") from error
 
 
 def missing(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from registry import charge, versions
 from registry.charge import CHALLENGER, CHAMPION
-from registry.ledger import Ledger
+from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock
 from registry.store import Store
 from registry.versions import Version
@@ -110,7 +110,8 @@ def in_charge(context: Context) -> dict[str, Any]:
         if champion is None:
             raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
         aliases = versions.registered(store, model).aliases
-        line = Ledger.beside(store).last_move(model)
+        ledger = Ledger.beside(store)
+        line = ledger.last_move(model)
         told = line if line and line.to_version == champion.version else None
         return {
             "model": model,
@@ -125,12 +126,19 @@ def in_charge(context: Context) -> dict[str, Any]:
             "decision": versions.read_tag(champion, "refit.decision"),
             "run_id": champion.run_id,
             "since": told.at if told else None,
-            "why": list(told.reasons) if told else ["the alias was set outside of Refit: the ledger does not know why"],
+            "why": list(told.reasons) if told else [_untold(line, ledger.url.removeprefix("sqlite:///"))],
             "action": told.action if told else None,
             "trigger": told.trigger if told else None,
             "previous": aliases.get(charge.PREVIOUS),
             "anchor": versions.registered(store, model).tags.get(versions.ANCHOR),
         }
+
+
+def _untold(line: Entry | None, ledger: str) -> str:
+    """Why the ledger does not say how the champion came to be in charge."""
+    if line is None:
+        return f"the ledger {ledger} tells of no promotion: it was lost or moved away, or the alias was set by hand"
+    return f"the alias was set outside of Refit: by the ledger {ledger}, version {line.to_version} is in charge"
 
 
 def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id: str) -> Version:

@@ -132,3 +132,18 @@ def test_the_doctor_notices_a_champion_whose_stored_files_were_changed(project: 
     done = refit("doctor", cwd=project)
     assert done.returncode == 1
     assert "model.skops" in done.stdout
+
+
+def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project: Path) -> None:
+    (project / ".refit/ledger.db").unlink()
+    shown = refit("show", cwd=project).stdout
+    assert "not recorded" in shown
+    assert "None" not in shown
+    assert "tells of no promotion: it was lost" in " ".join(shown.split())
+    found = refit("doctor", "--json", cwd=project)
+    assert found.returncode == 0
+    assert "it was lost" in found.stdout
+
+    (project / ".refit/ledger.db").write_bytes(b"this is no database" * 100)
+    assert_one_line(refit("show", cwd=project), 1, ".refit/ledger.db cannot be used", "not a database")
+    assert "ledger.db cannot be used" in refit("doctor", "--json", cwd=project).stdout

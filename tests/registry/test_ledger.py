@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry.ledger import Entry, Ledger
+from registry.store import RegistryError
 
 LINE = Entry(
     key="toy:1:abc",
@@ -79,3 +80,20 @@ def test_reading_it_imports_no_sqlalchemy(ledger: Ledger) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1 False\n"
+
+
+def test_a_file_that_is_no_database_is_told_as_the_ledgers_own_fault(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"this is no database" * 100)
+    for use in (lambda: ledger.last_move("toy"), lambda: ledger.append(LINE)):
+        with pytest.raises(
+            RegistryError, match=r"ledger\.db cannot be used: .*not a database; restore the file"
+        ) as told:
+            use()
+        assert "\n" not in str(told.value)
+
+
+def test_a_ledger_that_was_cut_to_nothing_is_begun_anew(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").touch()
+    assert ledger.last_move("toy") is None
+    ledger.append(LINE)
+    assert ledger.entries("toy") == [LINE]
