@@ -70,10 +70,7 @@ def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> An
 def _find(kind: str, where: str) -> Any:
     """The class at an import path."""
     module_name, _, class_name = kind.rpartition(".")
-    try:
-        module = importlib.import_module(module_name) if module_name else None
-    except ImportError:
-        module = None
+    module = _imported(module_name, kind, where)
     if module is None:
         raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths()])} ({where}.kind)")
     found = getattr(module, class_name, None)
@@ -81,6 +78,26 @@ def _find(kind: str, where: str) -> Any:
         near = nearest(class_name, _estimators(module)).replace("mean '", f"mean '{module_name}.")
         raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
     return found
+
+
+def _imported(name: str, kind: str, where: str) -> Any:
+    """A module by name; none where there is none.
+
+    Raises:
+        UserError: it is there, and fails when it is imported.
+    """
+    if not name or name.startswith("."):
+        return None
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            return None
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"learner {kind!r}: module {name!r} was found and cannot be imported: {why}; correct it, or install what "
+            f"it needs ({where}.kind)"
+        ) from error
 
 
 def _estimators(module: Any) -> list[str]:

@@ -173,13 +173,13 @@ class SklearnEstimator:
         metric = self.spec.metric
         score = metrics.METRICS[metric]
         recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows, and as near in time
-        on_validation = [score(seen_label, p[:, 1]) for p in estimator.staged_predict_proba(seen)]
+        on_validation = [score(seen_label, self._of_one(p)) for p in estimator.staged_predict_proba(seen)]
         gains = [metrics.gain(metric, value, on_validation[0]) for value in on_validation]
         best = int(np.argmax(gains)) + 1
         step = max(1, len(on_validation) // CURVE_POINTS)
         wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
         staged = enumerate(estimator.staged_predict_proba(rows[recent]), start=1)
-        on_training = {n: score(label[recent], p[:, 1]) for n, p in staged if n in wanted}
+        on_training = {n: score(label[recent], self._of_one(p)) for n, p in staged if n in wanted}
         return tuple(CurvePoint(n, on_training[n], on_validation[n - 1]) for n in wanted), best
 
     def predict(self, table: pa.Table) -> Floats:
@@ -189,7 +189,17 @@ class SklearnEstimator:
         if not len(matrix):
             return np.empty(0)
         with _one_blas_thread():
-            return np.asarray(self._model.predict_proba(matrix)[:, 1], dtype=np.float64)
+            return np.asarray(self._of_one(self._model.predict_proba(matrix)), dtype=np.float64)
+
+    def _of_one(self, probabilities: Any) -> Any:
+        """The column of 1 out of what `predict_proba` gives."""
+        shape = np.shape(probabilities)
+        if len(shape) != 2 or shape[1] != 2:
+            raise UserError(
+                f"learner {self.spec.name!r} ({self.spec.kind}): predict_proba gave an array of shape {shape}; two "
+                "columns were expected, the probabilities of 0 and of 1: correct it, or disable it in train.learners"
+            )
+        return probabilities[:, 1]
 
     def save(self, folder: Path) -> None:
         import sklearn

@@ -91,6 +91,20 @@ class Lost(ClassifierMixin, BaseEstimator):
 class Broken(Lost):
     def fit(self, X, y):
         raise ValueError("this solver cannot do that\\nsecond line")
+
+class Narrow(Lost):
+    def predict_proba(self, X):
+        return np.full((len(X), 1), 0.5)
+
+class Flat(Lost):
+    def predict_proba(self, X):
+        return np.full(len(X), 0.5)
+
+class Stepwise(Narrow):
+    def __init__(self, n_estimators=3):
+        self.n_estimators = n_estimators
+    def staged_predict_proba(self, X):
+        return [self.predict_proba(X)] * self.n_estimators
 """
 
 
@@ -108,3 +122,36 @@ def test_predictions_that_are_no_probabilities_and_fits_that_fail_name_the_learn
     )
     assert "\n" not in str(caught.value)
     assert not project.candidate.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("Narrow", r"\(150, 1\)"), ("Flat", r"\(150,\)"), ("Stepwise", r"\(150, 1\)")]
+)
+def test_probabilities_that_are_not_two_columns_are_told_with_their_shape(
+    project: Any, monkeypatch: pytest.MonkeyPatch, name: str, shape: str
+) -> None:
+    (project.folder / "strange_learners.py").write_text(STRANGE)
+    monkeypatch.syspath_prepend(str(project.folder))
+    expected = rf"learner 'it' \(strange_learners.{name}\): predict_proba gave an array of shape {shape}; two columns"
+    with pytest.raises(UserError, match=expected):
+        project.run(train__learners=[{"name": "it", "kind": f"strange_learners.{name}"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("import no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("class Mine\n", "SyntaxError: expected ':'"),
+        ("limit = undefined\n", "NameError: name 'undefined' is not defined"),
+    ],
+)
+def test_a_learner_whose_file_is_there_and_broken_is_not_called_unknown(
+    project: Any, monkeypatch: pytest.MonkeyPatch, text: str, why: str
+) -> None:
+    (project.folder / "broken_learners.py").write_text(text)
+    monkeypatch.syspath_prepend(str(project.folder))
+    expected = f"module 'broken_learners' was found and cannot be imported: {why}"
+    with pytest.raises(UserError) as caught:
+        project.run(train__learners=[{"name": "it", "kind": "broken_learners.Mine"}])
+    assert expected in str(caught.value)
+    assert "train.learners[0].kind" in str(caught.value)
