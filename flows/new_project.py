@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
@@ -267,8 +268,11 @@ def _tell(folder: Path, table: str, reading: TableReading) -> None:
     roles = {reading.label.name, reading.time.name, *reading.key}
     if unused := [c.name for c in reading.columns if c.name not in roles and not _is_feature(c, reading)]:
         typer.echo(f"  left    {', '.join(unused)}: a different text in nearly every row (params.yaml can take it in)")
+    for column in (c for c in reading.columns if c.percent):
+        number = f"try_cast(replace({column.sql}, '%', '') as double)"
+        typer.echo(f"  text    {column.name}: its % signs make it text; as a column of `cases`, {number} is the number")
     typer.echo("  known   each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml")
-    typer.echo(f"  next    cd {folder} && refit run")
+    typer.echo(f"  next    cd {shlex.quote(str(folder))} && refit run")
 
 
 def _subscriptions() -> Iterator[str]:

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.ingest import csv_files
+from tasks.ingest.csv_files import CsvFile
 from tasks.params import nearest
 
 POSITIVE = ("1", "true", "yes", "y", "t", "churned", "late", "fraud", "default", "positive", "bad")
 LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "default", "outcome", "converted", "failed")
 RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
+_PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
 NULLS = ("", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
 
 
@@ -30,6 +33,7 @@ class Column:
     distinct: int
     values: tuple[str, ...]  # the two texts that nearly all rows have, where there are two such
     counts: Mapping[str, int]  # the most frequent texts, where there are few
+    percent: bool = False  # numbers with a % sign, which cast to no number
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,12 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
     import duckdb
 
     delimiter = _delimiter(path)
+    names = _readable(path, delimiter)
     with duckdb.connect() as connection:
         _load(connection, path, delimiter)
         columns = tuple(_columns(connection))
+        if (found := [column.name for column in columns]) != names:
+            raise UserError(f"{path.name}: its header has the columns {_list(names)}; its rows have {_list(found)}")
         by_name = {column.name: column for column in columns}
         for role, wanted in (("key", key), ("time", (time,) if time else ()), ("label", (label,) if label else ())):
             for name in wanted:
@@ -83,6 +90,26 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
         rows_per_period=per_period,
         days_per_period=days,
     )
+
+
+def _readable(path: Path, delimiter: str) -> list[str]:
+    """The columns of a table that ingestion would take, read once to its end.
+
+    Raises:
+        UserError: as from ingestion, for a quote that is never closed for instance; a column without a name, or there
+            twice.
+    """
+    file = CsvFile(path, path.name, delimiter)
+    names = csv_files.header(file)
+    if unnamed := [number for number, name in enumerate(names, start=1) if not name.strip()]:
+        raise UserError(f"{path.name}: column {unnamed[0]} of its header has no name; give it one")
+    lower = [name.lower() for name in names]
+    if twice := [name for name in names if lower.count(name.lower()) > 1]:
+        listed = _list(map(repr, twice))
+        raise UserError(f"{path.name}: a column is there twice ({listed}; case does not count); rename or remove one")
+    for _ in csv_files.read(file, names[:1], lambda _: None):
+        pass
+    return names
 
 
 def _load(connection: Any, path: Path, delimiter: str) -> None:
@@ -131,7 +158,9 @@ def _columns(connection: Any) -> Iterable[Column]:
         counts = dict(connection.execute(query).fetchall()) if distinct <= 20 else {}
         two = tuple(sorted(list(counts)[:2]))
         binary = sum(counts[value] for value in two) >= 0.99 * sum(counts.values()) if len(two) == 2 else False
-        yield Column(name, alias, sql, _type(connection, quoted), distinct, two if binary else (), counts)
+        kind = _type(connection, quoted)
+        percent = kind == "text" and _mostly(connection, quoted, _PERCENT.format(column=quoted))
+        yield Column(name, alias, sql, kind, distinct, two if binary else (), counts, percent)
 
 
 def _alias(name: str, taken: set[str]) -> str:
@@ -151,14 +180,14 @@ def _type(connection: Any, column: str) -> str:
         "timestamp": f"try_cast({column} as timestamp) is not null",
         "boolean": f"try_cast({column} as boolean) is not null",
     }
+    return next((kind for kind, fits in kinds.items() if _mostly(connection, column, fits)), "text")
+
+
+def _mostly(connection: Any, column: str, fits: str) -> bool:
+    """Whether at least 99 % of the filled values fit a condition."""
     filled = _one(connection, f"select count({column}) from t")
-    for kind, fits in kinds.items():
-        if (
-            filled
-            and _one(connection, f"select count(*) from t where {column} is not null and {fits}") >= 0.99 * filled
-        ):
-            return kind
-    return "text"
+    fitting = f"select count(*) from t where {column} is not null and {fits}"
+    return bool(filled) and _one(connection, fitting) >= 0.99 * filled
 
 
 def _only(found: list[Column], role: str, path: Path, what: str) -> Column:

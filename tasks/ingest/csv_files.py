@@ -77,8 +77,8 @@ def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> It
         UserError: empty, no rows, not UTF-8, NUL bytes, a quote that is never closed, or as `check_header` says.
     """
     plain = _scan(file)
-    header = column_names(file)
-    check_header(header)
+    names = header(file)
+    check_header(names)
     done = 0
     if plain:
         import pyarrow as pa
@@ -91,7 +91,7 @@ def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> It
                 return
         except pa.ArrowInvalid:
             pass  # most likely a ragged line: the careful reader goes on behind the rows that were given out
-    yield from _read_carefully(file, header, columns, skip=done)
+    yield from _read_carefully(file, names, columns, skip=done)
 
 
 def _scan(file: CsvFile) -> bool:
@@ -156,8 +156,12 @@ def _is_plain(block: bytes, record: re.Pattern[bytes]) -> bool:
     return all(b'"' not in line or record.fullmatch(line) for line in block.split(b"\n"))
 
 
-def column_names(file: CsvFile) -> list[str]:
-    """The names in the first line."""
+def header(file: CsvFile) -> list[str]:
+    """The names in the first line that is not blank.
+
+    Raises:
+        UserError: there is none, or it is malformed.
+    """
     with file.open() as stream, closing(_records(file, stream)) as records:
         for line, fields, fault, _ in records:
             if fields is None:
@@ -193,9 +197,7 @@ def _read_plain(file: CsvFile, columns: Sequence[str]) -> Iterator[pa.RecordBatc
                 line += batch.num_rows
 
 
-def _read_carefully(
-    file: CsvFile, header: Sequence[str], columns: Sequence[str], skip: int
-) -> Iterator[pa.RecordBatch]:
+def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     def batch() -> pa.RecordBatch:
@@ -213,18 +215,18 @@ def _read_carefully(
     found = 0
     with file.open() as stream, closing(_records(file, stream)) as records:
         next(records)
-        places = [header.index(column) for column in columns]
+        places = [names.index(column) for column in columns]
         missing = (None,) * len(columns)
         for line, fields, fault, text in records:
             found += 1
             if found <= skip:
                 continue
-            if fields is not None and len(fields) != len(header):
-                fault = f"expected {len(header)} columns, found {len(fields)}"
+            if fields is not None and len(fields) != len(names):
+                fault = f"expected {len(names)} columns, found {len(fields)}"
                 if further := text.rstrip("\r\n").count("\n"):
                     raise UserError(
                         f"{file.name} line {line}: a quote opened here closes on line {line + further} only, "
-                        f"and the row then has {len(fields)} columns, not {len(header)}; close the quote"
+                        f"and the row then has {len(fields)} columns, not {len(names)}; close the quote"
                     )
             lines.append(line)
             faults.append(fault)

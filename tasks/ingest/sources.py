@@ -116,7 +116,7 @@ def column_names(file: SourceFile, source: SourceParams) -> list[str]:
     import pyarrow.parquet
 
     if not is_parquet(file, source):
-        return csv_files.column_names(csv_files.CsvFile(file.path, file.name, source.delimiter))
+        return csv_files.header(csv_files.CsvFile(file.path, file.name, source.delimiter))
     try:
         return list(pyarrow.parquet.read_schema(file.path).names)
     except (pa.ArrowException, OSError) as error:

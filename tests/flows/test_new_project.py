@@ -52,7 +52,11 @@ def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n", {}, "has no column of dates or times"),
         ("", {}, "is empty"),
-        ("id,day,late\n", {}, "no rows below its header"),
+        ("id,day,late\n", {}, "a header and no rows"),
+        ('id,day,late\n1,"2024-01-01,0\n2,2024-06-02,1\n', {}, "t.csv line 2: a quote opened here is not closed"),
+        ("id,day,late,late\n1,2024-01-01,0,1\n2,2024-06-02,1,0\n", {}, "a column is there twice ('late', 'late'"),
+        ("id,day,late,Late\n1,2024-01-01,0,1\n2,2024-06-02,1,0\n", {}, "a column is there twice ('late', 'Late'"),
+        ("id,,late\n1,2024-01-01,0\n2,2024-06-02,1\n", {}, "column 2 of its header has no name"),
         ("id,day,late\n1,2024-01-01,0\n", {"time": "dya"}, "did you mean 'day'"),
         ("id,day,late\n1,2024-01-01,0\n2,2024-01-02,1\n", {}, "spans 1 days"),
         ("id,day,kind\n1,2024-01-01,a\n2,2024-06-02,b\n3,2024-06-03,c\n", {"label": "kind"}, "3 different values"),
@@ -69,6 +73,27 @@ def test_what_a_table_leaves_open_is_said_and_nothing_is_made(
     with pytest.raises(UserError, match=re.escape(words)):
         create(tmp_path / "demo", csv=tmp_path / "t.csv", **given)  # type: ignore[arg-type]
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_column_of_percentages_is_said_to_be_text_and_how_to_make_numbers_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = table(tmp_path / "t.csv").read_text().splitlines()
+    more = [f"{line};{n % 40}.5 %" for n, line in enumerate(lines[1:])]
+    (tmp_path / "t.csv").write_text("\n".join([f"{lines[0]};Discount", *more]) + "\n")
+    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label=None, key=())
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  text ")]
+    assert said.startswith("  text    Discount: its % signs make it text")
+    assert """try_cast(replace("Discount", '%', '') as double)""" in said
+    params = parse(read_yaml(tmp_path / "demo/params.yaml"))
+    assert params.ingest.sources["table"].columns["Discount"] == "text"
+
+
+def test_the_line_to_type_next_works_in_a_folder_whose_name_needs_quotes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(tmp_path / "my project", csv=None, time=None, label=None, key=())
+    assert f"cd '{tmp_path}/my project' && refit run" in capsys.readouterr().out
 
 
 def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished: Path) -> None:
