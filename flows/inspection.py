@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.screen import LineScreen
-from flows.session import prepare
+from flows.session import check, prepare
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
 from tasks.context import Context
@@ -42,6 +42,7 @@ def context_of(project: Path) -> Context:
 def status(project: Path) -> dict[str, list[str]]:
     """The stages that `refit run` would run now, each with its reasons."""
     would_run = replace(context_of(project), may_promote=True)  # params first: their errors say it better than DVC's
+    check(project, runfile.read(project))
     prepare(project)
     found = memory.stale(project)
     for stage in STAGES:

@@ -182,6 +182,19 @@ def read_json(path: Path) -> Any:
         raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
 
 
+def read_snapshot(project: Path) -> dict[str, Any]:
+    """What `ingest` let this run see: `as_of`, `batches`, `pending`, `digest`.
+
+    Raises:
+        RefitError: it is missing or torn, with what to do.
+    """
+    found: dict[str, Any] = read_json(project / SNAPSHOT)
+    content = {key: value for key, value in found.items() if key != "digest"} if isinstance(found, dict) else {}
+    if not content or found.get("digest") != digest(content):
+        raise RefitError(f"{project / SNAPSHOT} is torn, or was changed by hand; `refit run` writes it anew")
+    return found
+
+
 def write_manifest(folder: Path) -> dict[str, str]:
     """Record the sha256 of every file of `folder` in its `manifest.json`; returns it."""
     files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -164,7 +164,7 @@ def listing(context: Context, source: str | None = None, batch: str | None = Non
 
 
 def _entries(context: Context, source: str | None, batch: str | None) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = artifacts.read_json(context.path(artifacts.SNAPSHOT))["batches"]
+    entries: list[dict[str, Any]] = artifacts.read_snapshot(context.project)["batches"]
     for role, wanted, known in (
         ("source", source, {entry["source"] for entry in entries}),
         ("batch", batch, {entry["name"] for entry in entries if source in (None, entry["source"])}),

@@ -23,6 +23,7 @@ from tasks.artifacts import (
     SNAPSHOT,
     TRAINING,
     read_json,
+    read_snapshot,
 )
 from tasks.context import Context
 from tasks.errors import RefitError
@@ -107,7 +108,7 @@ def _log_training(context: Context, store: Store) -> str:
 
 
 def _training(context: Context, training: Mapping[str, Any]) -> Content:
-    snapshot = _read(context, SNAPSHOT)
+    snapshot = read_snapshot(context.project) if context.path(SNAPSHOT).is_file() else {}
     chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
     tags = {
         "refit.learner": training["learner"],
@@ -219,8 +220,3 @@ def _flow_run(flow_run: str | None) -> dict[str, str]:
     return {"refit.prefect_flow_run": flow_run} | (
         {"refit.prefect_url": f"{ui}/runs/flow-run/{flow_run}"} if ui else {}
     )
-
-
-def _read(context: Context, path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(context.path(path)) if context.path(path).is_file() else {}
-    return found

@@ -19,13 +19,13 @@ from tasks.artifacts import (
     DECISION,
     METRICS,
     REPORTS,
-    SNAPSHOT,
     TABLE,
     TRAINING,
     UNSEEN,
     check_manifest,
     digest,
     read_json,
+    read_snapshot,
     sha256,
     write_json,
     write_manifest,
@@ -112,7 +112,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)
     recorded = _write_provenance(context, folder / "provenance")
     write_manifest(folder)
-    snapshot = read_json(context.path(SNAPSHOT))
+    snapshot = read_snapshot(context.project)
     tags = {
         **candidate.identity,
         **candidate.judgement,

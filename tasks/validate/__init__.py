@@ -23,7 +23,7 @@ def run(context: Context) -> None:
         UserError: a suite is wrong, or a batch fails; results and quarantine of all batches are kept.
         RefitError: an expectation could not be evaluated, or rows read and rows accounted for differ.
     """
-    snapshot = artifacts.read_json(context.path(artifacts.SNAPSHOT))
+    snapshot = artifacts.read_snapshot(context.project)
     judged, failures = _judged(context, snapshot)
     _write_index(context, judged, failures)
     artifacts.write_json(context.path(artifacts.VALIDATED), _validated(snapshot, judged, failures))

@@ -147,3 +147,19 @@ def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project:
     (project / ".refit/ledger.db").write_bytes(b"this is no database" * 100)
     assert_one_line(refit("show", cwd=project), 1, ".refit/ledger.db cannot be used", "not a database")
     assert "ledger.db cannot be used" in refit("doctor", "--json", cwd=project).stdout
+
+
+def test_a_torn_snapshot_is_one_line_for_a_stage_and_for_the_quarantine_and_a_run_mends_it(project: Path) -> None:
+    from driving import drive
+
+    (project / "data/snapshot.json").write_text('{"batches": []}')
+    assert_one_line(refit("stage", "validate", cwd=project), 1, "snapshot.json is torn", "`refit run` writes it anew")
+    assert_one_line(refit("quarantine", "list", cwd=project), 1, "snapshot.json is torn")
+    drive(project)
+    assert "empty" in refit("quarantine", "list", cwd=project).stdout
+
+
+def test_releases_that_are_none_are_refused_at_once(project: Path) -> None:
+    (project / "released.json").write_text("[]")
+    for command in ("run", "status"):
+        assert_one_line(refit(command, cwd=project), 2, "released.json holds no list of releases", "restore it")

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tasks.artifacts import FileRef, atomic, check_manifest, digest, read_json, sha256, write_json, write_manifest
+from tasks.artifacts import (
+    FileRef,
+    atomic,
+    check_manifest,
+    digest,
+    read_json,
+    read_snapshot,
+    sha256,
+    write_json,
+    write_manifest,
+)
 from tasks.errors import RefitError
 
 
@@ -69,3 +79,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_digests_ignore_the_order_of_keys_and_nothing_else() -> None:
     assert digest({"a": 1, "b": [1, 2]}) == digest(json.loads('{"b": [1, 2], "a": 1}'))
     assert digest({"a": [1, 2]}) != digest({"a": [2, 1]})
+
+
+@pytest.mark.parametrize("torn", ["{}", "[]", '{"batches": []}', '{"as_of": null, "digest": "0"}'])
+def test_a_torn_snapshot_says_who_writes_it_anew(tmp_path: Path, torn: str) -> None:
+    content = {"as_of": "2024-01-01T00:00:00Z", "batches": [], "pending": {}}
+    write_json(tmp_path / "data/snapshot.json", {**content, "digest": digest(content)})
+    assert read_snapshot(tmp_path)["batches"] == []
+    (tmp_path / "data/snapshot.json").write_text(torn)
+    with pytest.raises(RefitError, match=r"snapshot\.json is torn, or was changed by hand; `refit run` writes it anew"):
+        read_snapshot(tmp_path)
