@@ -160,6 +160,12 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
     console.print()
     console.print(_learners(told))
     console.print()
+    test = told["windows"]["test"]
+    console.print(
+        f"test window {test['start'][:10]} to {test['end'][:10]}, {test['rows']:,} rows; ± is the 95 % interval",
+        style="italic",
+        highlight=False,
+    )
     console.print(_scores(told))
     console.print()
     decision, model = told["decision"], told["model"]
@@ -169,10 +175,14 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
             f"[yellow]{model['name']} version {model['version']} is registered as {model['alias']}, not in charge[/]"
         )
     console.print(f"[bold]Gate[/] ({decision['mode']}): {'promote' if decision['promote'] else 'do not promote'}")
+    reasons = Table.grid(padding=(0, 1))
     for reason in decision["reasons"]:
-        console.print(f"  • {reason}", highlight=False)
+        reasons.add_row(" •", reason)
+    console.print(reasons, highlight=False)
     console.print(f"[bold]Model[/] {verdict}")
-    console.print("[bold]Stages[/] " + " · ".join(_stage(name, ended) for name, ended in told["stages"].items()))
+    console.print()
+    console.print(_stages(told))
+    console.print()
     console.print(f"[bold]Report[/] {told['report']}")
     console.print(
         f"[bold]Next[/] refit show · make ui · refit run --set train.seed=1    ({told['seconds']:.1f} s in all)"
@@ -190,21 +200,26 @@ def _learners(told: dict[str, Any]) -> Table:
 def _scores(told: dict[str, Any]) -> Table:
     compared = told["evaluation"]
     columns = [who for who in ("candidate", "champion", "baseline") if compared.get(who)]
-    test = told["windows"]["test"]
-    table = Table("test metric", *columns, box=None, pad_edge=False, title_justify="left")
-    table.title = f"test window {test['start'][:10]} to {test['end'][:10]}, {test['rows']:,} rows; intervals of 95 %"
+    table = Table("test metric", *columns, box=None, pad_edge=False)
     for name in compared["candidate"]:
         table.add_row(name, *(_interval(compared[who].get(name)) for who in columns))
     return table
 
 
 def _interval(found: dict[str, float] | None) -> str:
+    """A value with the farther end of its interval: one that the metric's range cuts off is not even."""
     if not found or found.get("value") is None:
         return "–"
     if found.get("lower") is None:
         return f"{found['value']:.4f}"
-    return f"{found['value']:.4f} ({found['lower']:.4f} to {found['upper']:.4f})"
+    reach = max(found["value"] - found["lower"], found["upper"] - found["value"])
+    return f"{found['value']:.4f} ± {reach:.4f}"
 
 
-def _stage(name: str, ended: dict[str, Any]) -> str:
-    return f"{name} [{STATE_STYLE.get(ended['state'], '')}]{ended['state']}[/] {ended['seconds']:.1f} s"
+def _stages(told: dict[str, Any]) -> Table:
+    """A column for each stage: as a sentence they would fill more than one line of a narrow screen."""
+    ended = told["stages"]
+    table = Table("stage", *ended, box=None, pad_edge=False)
+    table.add_row("ended", *(f"[{STATE_STYLE.get(one['state'], '')}]{one['state']}[/]" for one in ended.values()))
+    table.add_row("seconds", *(f"{one['seconds']:.1f}" for one in ended.values()))
+    return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,8 @@ from uuid import UUID
 import pytest
 
 from tasks.params import STAGES
+
+BEGAN = time.monotonic()
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -79,3 +82,10 @@ def test_the_flow_takes_the_parameters_that_deployments_give_it() -> None:
     names = set(continuous_training.parameters.properties)
     assert {"project", "as_of", "overrides", "reason", "force"} <= names
     assert continuous_training.parameters.required in (None, [])
+
+
+def test_the_seconds_of_a_run_are_those_of_its_whole_process(project: Path) -> None:
+    from flows import runner
+
+    told = runner.run(project, as_of="latest", overrides={}, force=False, wait_seconds=0, quiet=True)
+    assert told["seconds"] > time.monotonic() - BEGAN > sum(stage["seconds"] for stage in told["stages"].values())

@@ -1,0 +1,37 @@
+"""What a run says at its end reads well on a screen of 80 columns."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+from driving import drive
+from rich.console import Console
+
+from flows.summary import _scores, print_summary
+
+
+def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column(project: Path) -> None:
+    told = drive(project)
+    told["evaluation"]["champion"] = told["evaluation"]["candidate"]
+    console = Console(file=io.StringIO(), width=80)
+    print_summary(told, console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    number = r"\d\.\d{4} ± \d\.\d{4}"
+    for metric in ("roc_auc", "log_loss", "brier"):
+        assert [line for line in lines if re.fullmatch(rf"{metric} +{number} +{number} +{number} *", line)], lines
+    heads = next(line.split() for line in lines if line.startswith("stage "))
+    states = next(line.split() for line in lines if line.startswith("ended "))
+    assert heads == ["stage", *told["stages"]]
+    assert states == ["ended", *["unchanged"] * 6]
+    assert any(
+        line.startswith("test window 2024-") and line.rstrip().endswith("± is the 95 % interval") for line in lines
+    )
+
+
+def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side() -> None:
+    told = {"evaluation": {"candidate": {"roc_auc": {"value": 0.99, "lower": 0.95, "upper": 1.0}}}}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(_scores(told))
+    assert "0.9900 ± 0.0400" in console.file.getvalue()  # type: ignore[attr-defined]
