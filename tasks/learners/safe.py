@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +33,43 @@ TRUSTED_TYPES = (
 )
 
 
+def _skops_io() -> Any:
+    """The module `skops.io`, imported without torch.
+
+    It asks for all estimators of scikit-learn, which walks over every package in it; one of them imports torch: 2.6 s
+    and 220 MB that nothing here needs. The walk passes over what cannot be imported.
+    """
+    with _out_of_reach("sklearn.externals.array_api_compat.torch"):
+        import skops.io
+
+        return skops.io
+
+
+@contextmanager
+def _out_of_reach(module: str) -> Iterator[None]:
+    """Make importing a module fail within the block, unless it is imported already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
 def untrusted_types(model: Any, trusted_types: Iterable[str]) -> list[str] | str:
     """The types in a fitted model that nobody trusts, or in words why skops cannot store it at all."""
-    import skops.io
-
+    skops_io = _skops_io()
     try:
-        found = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+        found = skops_io.get_untrusted_types(data=skops_io.dumps(model))
     except Exception as error:  # whatever a foreign type's serialisation raises means that it cannot be stored
         return str(error).splitlines()[0]
     return sorted(set(found) - set(TRUSTED_TYPES) - set(trusted_types))
 
 
 def save_skops(model: Any, path: Path) -> None:
-    import skops.io
-
-    skops.io.dump(model, path)
+    _skops_io().dump(model, path)
 
 
 def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
@@ -56,11 +80,11 @@ def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
     """
     import zipfile
 
-    import skops.io
+    skops_io = _skops_io()
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        return skops.io.load(path, trusted=[*TRUSTED_TYPES, *trusted_types])
+        return skops_io.load(path, trusted=[*TRUSTED_TYPES, *trusted_types])
     except UntrustedTypesFoundException as error:
         raise RefitError(
             f"{path} holds types that are not trusted; registry.trusted_types allows more, once you know them: {error}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,3 +229,20 @@ def test_what_mlflow_loads_takes_frames(tmp_path: Path, train_rows: Any, spec_of
     assert frame.equals(before)
     with pytest.raises(UserError, match="feature 'colour' is missing"):
         model.predict(frame.drop(columns="colour"))
+
+
+WITHOUT_TORCH = """
+import sys
+from sklearn.linear_model import LogisticRegression
+from tasks.learners import safe
+assert safe.untrusted_types(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), ()) == []
+assert "torch" not in sys.modules
+import sklearn.externals.array_api_compat.torch
+import torch
+print(torch.ones(2).sum().item(), safe.untrusted_types(LogisticRegression(), ()))
+"""
+
+
+def test_looking_at_a_model_of_scikit_learn_imports_no_torch_and_leaves_it_importable() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+    assert done.stdout == "2.0 []\n", done.stderr
