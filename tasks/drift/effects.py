@@ -26,16 +26,20 @@ Statistic = Literal["psi", "wasserstein", "jensen_shannon", "unseen", "missing"]
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect's size, and the floor that sampling alone puts under it.
+    """An effect's size, and what sampling alone makes of it.
 
-    PSI and Jensen-Shannon distance add up what differs over many bins: with few rows they are far from zero without
-    any drift. `shift` is on a scale where twice the shift is twice the number, with that floor taken off: the root of
-    PSI less its floor, and of the squared distance less its floor. The other effects are linear, and are their shift.
+    `shift` is on a scale where twice the shift is twice the number. PSI and Jensen-Shannon distance add up what differs
+    over many bins, so that with few rows they are far from zero without any drift: their shift is the root of what PSI,
+    or the squared distance, is above its `floor`, its mean under one distribution. The other effects are their shift.
+
+    Args:
+        noise: mean square of the shift under one distribution, as far as rows are independent.
     """
 
     statistic: Statistic
     size: Floats
     floor: Floats
+    noise: Floats
 
     @property
     def shift(self) -> Floats:
@@ -61,19 +65,24 @@ def measure(column: Column, reference: ArrayLike, current: ArrayLike) -> dict[St
         current: the same of the rows to judge.
     """
     before, now = np.asarray(reference, float), np.asarray(current, float)
-    missing = np.abs(_shares(now)[..., -1] - _shares(before)[..., -1])
+    none = np.zeros(np.broadcast_shapes(before.shape, now.shape)[:-1])
+    gone, gone_before = _shares(now)[..., -1], _shares(before)[..., -1]
+    noise = _variance(gone, now.sum(-1)) + _variance(gone_before, before.sum(-1))
+    missing = Effect("missing", np.abs(gone - gone_before), none, noise)
     before, now = before[..., :-1], now[..., :-1]
-    bins = ((before + now) > 0).sum(-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        noise = np.maximum(bins - 1, 0) * (1 / before.sum(-1) + 1 / now.sum(-1))
-    none = np.zeros_like(missing)
-    found = [Effect("psi", psi(before, now), noise)]
+    sampling = _inverse(before.sum(-1)) + _inverse(now.sum(-1))
+    bins = np.maximum(((before + now) > 0).sum(-1) - 1, 0)
+    floor, noise = bins * sampling, np.sqrt(2 * bins) * sampling  # mean and std of chi-squared, per row
+    found = [Effect("psi", psi(before, now), floor, noise)]
     if isinstance(column, Numbers):
-        found.append(Effect("wasserstein", wasserstein(column, before, now), none))
+        noise = _spread(column, before + now) ** 2 * sampling
+        found.append(Effect("wasserstein", wasserstein(column, before, now), none, noise))
     else:
-        found.append(Effect("jensen_shannon", jensen_shannon(before, now), noise / (8 * math.log(2))))
-        found.append(Effect("unseen", unseen(before, now), none))
-    return {effect.statistic: effect for effect in [*found, Effect("missing", missing, none)]}
+        bits = 8 * math.log(2)
+        found.append(Effect("jensen_shannon", jensen_shannon(before, now), floor / bits, noise / bits))
+        share = unseen(before, now)
+        found.append(Effect("unseen", share, none, _variance(share, now.sum(-1))))
+    return {effect.statistic: effect for effect in [*found, missing]}
 
 
 def psi(reference: Floats, current: Floats) -> Floats:
@@ -133,6 +142,31 @@ def wasserstein(column: Numbers, reference: Floats, current: Floats) -> Floats:
     within = (highs - lows) * np.where(left * right < 0, crossing, height) / 2
     between = (lows[1:] - highs[:-1]) * np.abs(right[..., :-1])
     return _defined((within.sum(-1) + between.sum(-1)) / column.std, reference, current)
+
+
+def _spread(column: Numbers, counts: Floats) -> Floats:
+    """The integral of sqrt(F (1 - F)) in units of the reference's std, F being the cumulative share.
+
+    Its square times (1/n + 1/m) bounds the mean square of the Wasserstein distance between two samples of one
+    distribution, whose cumulative shares differ by sqrt(F (1 - F) (1/n + 1/m)) (Minkowski's inequality).
+    """
+    if not column.std:
+        return np.zeros(counts.shape[:-1])
+    share = np.cumsum(_shares(counts), axis=-1)[..., :-1]
+    height = np.sqrt(np.clip(share * (1 - share), 0.0, None))
+    lows, highs = np.array(column.lows), np.array(column.highs)
+    within = (highs - lows) * (height[..., :-1] + height[..., 1:]) / 2
+    between = (lows[1:] - highs[:-1]) * height[..., 1:-1]
+    found: Floats = (within.sum(-1) + between.sum(-1)) / column.std
+    return found
+
+
+def _variance(share: Floats, rows: Floats) -> Floats:
+    return share * (1 - share) * _inverse(rows)
+
+
+def _inverse(rows: Floats) -> Floats:
+    return 1 / np.maximum(rows, 1.0)
 
 
 def _shares(counts: Floats) -> Floats:

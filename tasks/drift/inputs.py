@@ -6,6 +6,7 @@ from each other without any drift: so effects are held against the effects betwe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -134,14 +135,14 @@ def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> Ca
 def judge_window(reference: Sketch, current: Sketch, window: Window, policy: InputPolicy) -> InputVerdict:
     """The columns that moved further than the reference's own windows do, and by an effect that matters.
 
-    An effect's shift d (`Effect.shift`) is held against the shifts d_i of W windows of the reference. If shifts of
-    such windows are normal about 0, then d / rms(d_i) is a Student t of W degrees of freedom without its sign, whatever
-    the day effects and the noise of sampling, which both are in the d_i: p = 2 (1 - T_W(d / rms)). It errs on the
-    careful side where a shift has several directions, as then d spreads less about its rms; and on the bold side where
-    windows depend on each other, as then there are fewer than W, which the next three steps more than make up for: of
-    the effects of a column the smallest p counts, times their number; columns are taken together by Benjamini and
-    Hochberg (1995) at `false_discovery`; and an effect breaches only if it reaches its `min_effect` too, beyond its
-    floor.
+    An effect's shift d (`Effect.shift`) is held against those of W windows of the reference, d_i. What days share moves
+    a window by s^2 = mean(d_i^2 - noise_i) beyond sampling, and sampling of this window adds its own noise, which is
+    another where it has more rows or fewer. If shifts are normal about 0, then d / sqrt(s^2 + noise) is a Student t
+    of W degrees of freedom without its sign: p = 2 (1 - T_W). This errs on the careful side where a shift has several
+    directions, as then d spreads less about its rms; and on the bold side where windows depend on each other, as then
+    there are fewer than W. Three steps stand against that: of the effects of a column the smallest p counts,
+    times their number; columns are taken together by Benjamini and Hochberg (1995, Journal of the Royal Statistical
+    Society B 57(1)) at `false_discovery`; and an effect breaches only if its shift is that of its `min_effect`, too.
 
     Columns that only one of the sketches has, or of which either has no row, are not judged.
 
@@ -173,12 +174,12 @@ def judge_window(reference: Sketch, current: Sketch, window: Window, policy: Inp
 
 @dataclass(frozen=True)
 class _Measured:
-    """A column's effects now, and their shifts in the windows of the reference where enough of those have them."""
+    """A column's effects now, and what is usual: the scale of each shift, where enough windows of the reference say."""
 
     column: str
     kind: Literal["number", "category"]
     effects: Mapping[Statistic, Effect]
-    usual: Mapping[Statistic, NDArray[np.float64]]
+    scales: Mapping[Statistic, tuple[float, int]]  # and the number of windows
 
     @property
     def p(self) -> float | None:
@@ -186,10 +187,9 @@ class _Measured:
         from scipy.special import stdtr
 
         found = []
-        for name, usual in self.usual.items():
-            shift, rms = float(self.effects[name].shift), _rms(usual)
-            ratio = shift / rms if rms else np.inf * (shift > 0)
-            found.append(2 * float(stdtr(len(usual), -ratio)) if shift else 1.0)
+        for name, (scale, windows) in self.scales.items():
+            shift = float(self.effects[name].shift)
+            found.append(2 * float(stdtr(windows, -shift / scale if scale else -np.inf)) if shift else 1.0)
         return min(1.0, len(found) * min(found)) if found else None
 
 
@@ -203,11 +203,14 @@ def _measured(reference: Sketch, current: Sketch, calibration: Calibration, poli
         effects = {
             key: effect for key, effect in measure(column, before[name], now[name]).items() if np.isfinite(effect.size)
         }
-        place = places[name]
+        place, scales = places[name], {}
         windows = measure(column, calibration.reference[:, place], calibration.current[:, place])
-        usual = {key: windows[key].shift[np.isfinite(windows[key].size)] for key in effects}
-        enough = {key: shifts for key, shifts in usual.items() if len(shifts) >= policy.min_reference_windows}
-        yield _Measured(name, column.kind, effects, enough)
+        for key, effect in effects.items():
+            there = np.isfinite(windows[key].size)
+            if there.sum() >= policy.min_reference_windows:
+                usual = float(np.mean((windows[key].shift ** 2 - windows[key].noise)[there]))
+                scales[key] = (math.sqrt(max(usual, 0.0) + float(effect.noise)), int(there.sum()))
+        yield _Measured(name, column.kind, effects, scales)
 
 
 def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
@@ -216,11 +219,10 @@ def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
     >>> _rejecting([0.001, 0.02, 0.8, None], 0.06)
     [0.04, 0.04, 0.06, 0.06]
     """
-    tested = np.sort([each for each in p if each is not None])
-    ranks = np.arange(1, len(tested) + 1)
-    rejected = int(max(ranks[tested <= rate * ranks / len(tested)], default=0))
-    last = rate * rejected / len(tested) if rejected else 0.0
-    return [last if each is not None and each <= last else rate * (rejected + 1) / max(len(tested), 1) for each in p]
+    tested = sorted(each for each in p if each is not None)
+    step = rate / max(len(tested), 1)
+    rejected = max((rank for rank, each in enumerate(tested, start=1) if each <= step * rank), default=0)
+    return [step * (rejected + (each is None or each > step * rejected)) for each in p]
 
 
 def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calibrated: bool) -> ColumnDrift:
@@ -230,19 +232,14 @@ def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calib
     thresholds: dict[Statistic, float] = {}
     breached = False
     for name, effect in measured.effects.items():
-        least = float(Effect(name, np.array(policy.min_effect[name]), np.array(0.0)).shift)
-        usual = measured.usual.get(name)
-        if usual is not None:
-            reach = -float(stdtrit(len(usual), rejecting / len(measured.usual) / 2))
-            least = max(least, reach * _rms(usual))
+        least = policy.min_effect[name] ** (0.5 if name == "psi" else 1.0)
+        if name in measured.scales:
+            scale, windows = measured.scales[name]
+            least = max(least, -scale * float(stdtrit(windows, rejecting / len(measured.scales) / 2)))
         thresholds[name] = float(effect.size_at(least))
-        breached |= bool(effect.shift >= least) and (usual is not None or not calibrated)
+        breached |= bool(effect.shift >= least) and (name in measured.scales or not calibrated)
     sizes = {name: float(effect.size) for name, effect in measured.effects.items()}
     return ColumnDrift(measured.column, measured.kind, sizes, thresholds, measured.p, breached)
-
-
-def _rms(shifts: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(shifts**2)))
 
 
 def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: InputPolicy) -> Iterator[str]:

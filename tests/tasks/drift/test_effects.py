@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +72,22 @@ def test_without_drift_psi_and_jensen_shannon_lie_about_their_floor(rows: int) -
     for name, power in (("psi", 1), ("jensen_shannon", 2)):
         effect: Effect = found[name]  # type: ignore[index]
         assert (effect.size**power).mean() == pytest.approx(effect.floor.mean(), rel=0.12)
-        assert np.allclose(Effect(effect.statistic, effect.size_at(0.3), effect.floor).shift, 0.3)
+        assert np.allclose(replace(effect, size=effect.size_at(0.3)).shift, 0.3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_noise_is_the_mean_square_shift_of_samples_of_one_distribution(case: str) -> None:
+    random = np.random.default_rng(3)
+    column = Numbers.of(CASES[case][0](random, 40_000))
+    before = np.array([counts(column, CASES[case][0](random, 2000)) for _ in range(200)])
+    now = np.array([counts(column, CASES[case][0](random, 300)) for _ in range(200)])
+    found = measure(column, before, now)["wasserstein"]
+    assert 0.5 < (found.shift**2).mean() / found.noise.mean() < 1.15  # the noise is a bound
+    gone, gone_before = random.binomial(300, 0.1, 200), random.binomial(2000, 0.1, 200)
+    now, before = np.zeros_like(now), np.zeros_like(before)
+    now[:, 0], now[:, -1], before[:, 0], before[:, -1] = 300 - gone, gone, 2000 - gone_before, gone_before
+    missing = measure(column, before, now)["missing"]
+    assert (missing.shift**2).mean() == pytest.approx(missing.noise.mean(), rel=0.3)
 
 
 def test_many_windows_are_measured_at_once_as_each_alone() -> None:
