@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.drift.inputs import InputVerdict, Window
+from tasks.drift.multivariate import Separation
 from tasks.drift.performance import PerformanceVerdict
 
 __all__ = ["Cause", "Decision", "Evidence", "Policy", "decide"]
@@ -34,6 +35,7 @@ class Policy:
     cooldown_days: float = 7
     min_new_labelled_rows: int = 500
     monthly_budget: int = 4
+    alpha: float = 0.05  # of the classifier that tells then from now
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Evidence:
     new_labelled: int  # rows labelled since then
     inputs: tuple[InputVerdict, ...] = ()
     performance: tuple[PerformanceVerdict, ...] = ()
-    multivariate: bool = False  # a classifier tells the newest window's rows from the reference's
+    multivariate: Separation | None = None  # of the newest window from the reference; none: not measured
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
 
 
@@ -99,9 +101,7 @@ def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
     if filled:
         yield _inputs(filled, policy)
     if evidence.multivariate:
-        yield _Finding(
-            "input", "warn", "input: a classifier tells the newest window's rows from those of the reference"
-        )
+        yield _multivariate(evidence.multivariate, policy)
     yield from _schedule(evidence, policy)
     if not measured and not filled:
         yield _Finding("performance", "ok", "nothing to judge yet: no window holds rows that the model has scored")
@@ -139,19 +139,29 @@ def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
         for drifted in (each.column for each in newest.columns if each.breached)
     }
     lasting = {column: count for column, count in times.items() if count >= policy.breached}
+    shown = f"input: {_dates(newest.window)}: {newest.reasons[0]}"
     if not times:
-        return _Finding("input", "ok", f"input: {_dates(newest.window)}: none of {len(newest.columns)} columns drifted")
+        return _Finding("input", "ok", shown)
+    enough = f"in {policy.breached} or more of the newest {len(filled)} windows"
     if not lasting:
-        needed = f"{policy.breached} of {policy.windows} windows make a warning"
-        return _Finding(
-            "input", "ok", f"input: {_dates(newest.window)}: {_columns(times, len(filled))} drifted; {needed}"
-        )
-    shown = f"input: {_dates(newest.window)}: {_columns(lasting, len(filled))} drifted"
+        return _Finding("input", "ok", f"{shown}; none of them {enough}")
+    shown = f"{shown}; {enough}: {_columns(lasting)}"
     if not all(verdict.calibrated for verdict in filled):
         return _Finding("input", "warn", f"{shown}; uncalibrated, so it may be chance")
     if "input" not in policy.retrain_on:
-        return _Finding("input", "warn", f"{shown}; that alone does not ask for a retraining")
+        return _Finding("input", "warn", f"{shown}; retrain_on does not list input")
     return _Finding("input", "retrain", shown)
+
+
+def _multivariate(found: Separation, policy: Policy) -> _Finding:
+    """A classifier finds any difference, so it warns at most, and only where it finds more than usual."""
+    shown = f"input: a classifier tells the newest window's rows from the reference's with ROC AUC {found.auc:.3f}"
+    if found.p is None:
+        return _Finding(
+            "input", "ok", f"{shown}; uncalibrated: {len(found.usual)} windows of the reference are too few"
+        )
+    usual = f"{sum(found.usual) / len(found.usual):.3f} is usual between windows of the reference (p {found.p:.3f})"
+    return _Finding("input", "warn" if found.p < policy.alpha else "ok", f"{shown}, {usual}")
 
 
 def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
@@ -176,9 +186,9 @@ def _blocks(evidence: Evidence, policy: Policy) -> Iterator[str]:
         )
 
 
-def _columns(times: Mapping[str, int], windows: int) -> str:
-    """`dep_hour (3 of 3), carrier (2 of 3) and 4 others`: those first that drifted most often."""
-    named = [f"{column} ({count} of {windows})" for column, count in sorted(times.items(), key=lambda each: -each[1])]
+def _columns(times: Mapping[str, int]) -> str:
+    """`dep_hour (3), carrier (2) and 4 others`: those first that drifted most often."""
+    named = [f"{column} ({count})" for column, count in sorted(times.items(), key=lambda each: -each[1])]
     more = f" and {len(named) - _SHOWN} others" if len(named) > _SHOWN else ""
     return ", ".join(named[:_SHOWN]) + more
 
