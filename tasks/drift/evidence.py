@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,8 +39,8 @@ class Reference:
     learned: Sketch  # features and label of the rows it learned from
     predicted: Sketch  # its predictions for rows that it had not seen
     backtest: Scored  # the same, with their labels
-    rows: pa.Table  # a sample of the rows it learned from
-    end: date  # the local day from which on it has seen nothing
+    rows: pa.Table  # a sample of the rows it learned from, their features alone
+    days: NDArray[np.datetime64]  # the local day of each
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,10 @@ def reference(context: Context, champion: Champion) -> Reference:
             )
     backtest = pq.read_table(backtest_path)
     zone = context.params.project.zone
+    sample = pq.read_table(champion.folder / artifacts.REFERENCE)
     with _connection() as connection:
+        connection.register("sample", sample.select(["event_time"]))
+        sampled = connection.sql(f"select {local_day('event_time', zone)} as d from sample").to_arrow_table()["d"]
         connection.register("backtest", backtest.rename_columns(["event_time", log.PREDICTION, "label"]))
         made = make_layout(connection, "backtest", [log.PREDICTION], [])
         predictions = count(connection, "backtest", made, local_day("event_time", zone))
@@ -97,8 +100,8 @@ def reference(context: Context, champion: Champion) -> Reference:
             predictions=backtest["prediction"].to_numpy(),
             labels=backtest["label"].to_numpy().astype(np.float64),
         ),
-        rows=pq.read_table(champion.folder / artifacts.REFERENCE),
-        end=champion.seen_until.astimezone(context.params.project.zone).date(),
+        rows=sample.drop_columns(["event_time"]),
+        days=sampled.to_numpy().astype("datetime64[D]"),
     )
 
 

@@ -16,17 +16,20 @@ from registry.tracking import Content
 from tasks import artifacts, tracking
 from tasks.batches import utc_text
 from tasks.context import Context
-from tasks.drift import decision, evidence, inputs, performance
+from tasks.drift import decision, evidence, inputs, multivariate, performance
 from tasks.drift.decision import Decision, Evidence
 from tasks.drift.evidence import Observed, Reference
 from tasks.drift.inputs import InputPolicy, InputVerdict, Window
+from tasks.drift.multivariate import Separation
 from tasks.drift.performance import PerformanceVerdict
 from tasks.ingest.snapshots import LATEST
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import known_at
+from tasks.score.log import PREDICTION
 
 DRIFT = artifacts.REPORTS / "drift"
 DECISIONS = DRIFT / "decisions"
+SHOWN_PREDICTION = "prediction"  # how the log's column is called where people read
 SHOWN = 8  # windows that are judged and drawn; the decision looks at the newest few of them
 
 
@@ -90,7 +93,21 @@ def _gathered(
         new_labelled=int((observed.labelled >= np.datetime64(ripe.replace(tzinfo=None))).sum()) if observed else 0,
         inputs=tuple(judged_inputs),
         performance=tuple(judged_performance),
+        multivariate=_separation(context, reference, observed, windows[-1]) if observed else None,
         retrained=_retrained(context, champion, moment),
+    )
+
+
+def _separation(context: Context, reference: Reference, observed: Observed, window: Window) -> Separation | None:
+    """Whether a classifier tells the newest window's rows from those learned from; None where that is not asked for."""
+    most = context.params.drift.multivariate_rows
+    if not most:
+        return None
+    context.progress("can a classifier tell new rows from old ones?")
+    days = observed.scored.days
+    inside = (days >= np.datetime64(window.first)) & (days < np.datetime64(window.end))
+    return multivariate.separate(
+        reference.rows, observed.rows.filter(inside), reference.days, window.days, rows=most, seed=0
     )
 
 
@@ -101,9 +118,9 @@ def _judged_inputs(reference: Reference, observed: Observed, window: Window, pol
     )
     return replace(
         learned,
-        columns=(*learned.columns, *predicted.columns),
+        columns=(*learned.columns, *(replace(column, column=SHOWN_PREDICTION) for column in predicted.columns)),
         breached=learned.breached or predicted.breached,
-        reasons=(*learned.reasons, *predicted.reasons),
+        reasons=(*learned.reasons, *(said.replace(PREDICTION, SHOWN_PREDICTION) for said in predicted.reasons)),
     )
 
 
@@ -146,6 +163,7 @@ def _as_json(champion: Champion, windows: Sequence[Window], gathered: Evidence, 
         "blocked": list(decided.blocked),
         "window": _span(windows[-1]) if judged else None,
         "columns": [each.column for each in gathered.inputs[-1].columns if each.breached] if judged else [],
+        "multivariate": _plain(gathered.multivariate) if gathered.multivariate else None,
         "trained_as_of": text(gathered.trained_as_of),
         "new_labelled": gathered.new_labelled,
         "windows": [
@@ -159,10 +177,10 @@ def _span(window: Window) -> dict[str, str]:
     return {"first": window.first.isoformat(), "end": window.end.isoformat()}
 
 
-def _plain(verdict: InputVerdict | PerformanceVerdict) -> dict[str, Any]:
+def _plain(verdict: InputVerdict | PerformanceVerdict | Separation) -> dict[str, Any]:
     """A verdict as JSON: without its window, and null for what is not finite."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(verdict), default=str), parse_constant=lambda _: None)
-    del values["window"]
+    values.pop("window", None)
     return values
 
 
