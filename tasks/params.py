@@ -204,7 +204,7 @@ class DriftParams(Section):
     cooldown_days: float = Field(7, ge=0, description="time that lies between two decisions to retrain")
     min_new_labelled_rows: int = Field(500, ge=1, description="rows labelled since the newest training")
     monthly_budget: int = Field(4, ge=1, description="decisions to retrain within 30 days")
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="chance that an unchanged model's window counts as a loss")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="chance that a window counts as worse though nothing changed")
     min_skill_loss: float = Field(0.02, ge=0, description="skill units; a smaller loss asks for nothing")
     min_labelled_rows: int = Field(500, ge=1, description="labelled rows that a window needs to be judged")
     min_reference_windows: int = Field(8, ge=2, description="windows needed to tell a change from chance")

@@ -66,6 +66,7 @@ class Scored:
 class Backtest:
     """What a model's own out-of-sample rows show of it, window by window."""
 
+    rows: float  # labelled ones of a window, on average
     skills: tuple[Estimate, ...]  # of each whole window, oldest first
     estimated: tuple[float, ...]  # the same windows' skill as it is estimated without labels
     calibration: Calibration | None  # none: there is nothing to calibrate on
@@ -147,11 +148,12 @@ def backtest(scored: Scored, policy: Policy) -> Backtest:
     """
     known = scored.labelled()
     if len(np.unique(known.labels)) < 2:
-        return Backtest((), (), None)
+        return Backtest(0.0, (), (), None)
     calibration = calibrate(known.predictions, known.labels)
     parts = [known.within(window) for window in whole_windows(known.days, policy.window)]
     judged = [part for part in parts if not _problem(part, part, policy)]
     return Backtest(
+        rows=sum(len(part.labels) for part in judged) / max(1, len(judged)),
         skills=tuple(skill(policy.metric, part) for part in judged),
         estimated=tuple(_estimate(policy.metric, part.predictions, calibration)[1] for part in judged),
         calibration=calibration,
@@ -204,7 +206,7 @@ def judge_window(reference: Backtest, observed: Scored, window: Window, policy: 
     problem = _problem(rows, known, policy)
     measured = Estimate(math.nan, math.nan, 0.0) if problem else skill(policy.metric, known)
     lower, upper = measured.interval(policy.confidence)
-    limit = _limit([each.value for each in reference.skills], policy, _excess(measured, reference.skills))
+    limit = _limit([each.value for each in reference.skills], policy, _excess(reference, len(known.labels)))
     estimated, estimated_skill = _estimate(policy.metric, rows.predictions, reference.calibration)
     suspicious = _limit(reference.estimated, policy).passed_by(estimated_skill)
     verdict = PerformanceVerdict(
@@ -250,10 +252,15 @@ def _limit(values: Sequence[float], policy: Policy, excess: float = 0.0) -> _Lim
     return _Limit(mean, spread, mean - max(by_chance, policy.min_skill_loss))
 
 
-def _excess(measured: Estimate, skills: Sequence[Estimate]) -> float:
-    """The variance that a window of fewer labelled rows has beyond that of the backtest's windows."""
-    usual = [each.standard_error**2 for each in skills if each.finite]
-    return max(0.0, measured.standard_error**2 - float(np.mean(usual))) if usual and measured.finite else 0.0
+def _excess(reference: Backtest, labelled: int) -> float:
+    """The variance that a window has beyond that of the backtest's windows because fewer of its rows are labelled.
+
+    From their standard errors, not from its own, which would widen what counts as chance after one odd day.
+    """
+    variances = [each.standard_error**2 for each in reference.skills if each.finite]
+    if not variances or not labelled:
+        return 0.0
+    return max(0.0, reference.rows / labelled - 1) * float(np.mean(variances))
 
 
 def _estimate(metric: Metric, predictions: Floats, calibration: Calibration | None) -> tuple[float, float]:
