@@ -115,6 +115,7 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
     columns[reading.label.alias] = f"({label}::varchar = '{_cast_text(reading, positive)}')::integer"
     few = reading.days_per_period < 20
     test_rows = reading.rows_per_period
+    weekly = test_rows * 7 // 30 if reading.period == "month" else test_rows
     return {
         "project": {"name": name, "timezone": "UTC"},
         "ingest": {
@@ -173,6 +174,10 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
             }
         },
         "register": {"golden_rows": 50},
+        "drift": {
+            "window": "week" if reading.period == "month" else reading.period,
+            "min_labelled_rows": max(30, min(500, weekly // 2)),
+        },
         "registry": {"tracking_uri": None, "trusted_types": []},
     }
 
@@ -220,6 +225,7 @@ _COMMENTS: Mapping[str, str] = {
     "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
     "train": "What is tried: any scikit-learn-compatible classifier by import path. Scored on the validation window.",
     "evaluate": "What it takes for a new model to take charge.",
+    "drift": "What is watched between two trainings: `refit drift`.",
 }
 
 

@@ -1,0 +1,116 @@
+"""Watching a model in charge: quiet while nothing changes, clear when its skill is lost, and the same when asked twice."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.drift_events import payload_of
+from registry import tracking as mlflow_runs
+from registry.store import client
+from tasks import runfile, tracking
+from tasks.artifacts import read_json
+from tasks.context import Context
+from tasks.drift import watch
+from tasks.errors import UserError
+
+
+def context(project: Path) -> Context:
+    return Context(project=project, params=runfile.params_of(project), now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def later_months(project: Path, *, turned: bool) -> None:
+    """Two months more, like the two before; `turned`: what used to stay now leaves, and the other way round."""
+    rows = list(csv.DictReader((project / "raw/subscriptions.csv").open()))
+    found = []
+    for row in rows:
+        if (day := date.fromisoformat(row["renewal"])) >= date(2024, 9, 1):
+            label = {"yes": "no", "no": "yes"}[row["churned"]] if turned else row["churned"]
+            moved = (day + timedelta(days=61)).isoformat()
+            found.append(row | {"subscription": f"L{row['subscription']}", "renewal": moved, "churned": label})
+    with (project / "raw/later.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(found)
+
+
+def metrics_of(project: Path, version: str) -> dict[str, list[tuple[int, float]]]:
+    """The metrics of the run that shows a version's drift: name -> (step, value)."""
+    with tracking.opened(context(project)) as store:
+        experiment = mlflow_runs.ensure_experiment(store, "demo")
+        run = mlflow_runs.find_run(store, experiment, {"refit.drift": version})
+        assert run is not None
+        mlflow = client(store)
+        names = mlflow.get_run(run).data.metrics
+        return {name: [(each.step, each.value) for each in mlflow.get_metric_history(run, name)] for name in names}
+
+
+def test_quiet_months_are_ok_and_every_window_is_accounted_for(project: Path) -> None:
+    later_months(project, turned=False)
+    told = watch.run(context(project), as_of="2024-12-23")
+    assert told["verdict"] == "ok", told["reasons"]
+    assert told["window"] == {"first": "2024-12-16", "end": "2024-12-23"}
+    assert [window["end"] for window in told["windows"]][-1] == "2024-12-23"
+    newest = told["windows"][-1]["performance"]
+    assert newest["labelled"] == newest["rows"] > 100
+    assert newest["skill"] == pytest.approx(newest["value"] - 0.5)
+    assert {column["column"] for column in told["windows"][-1]["inputs"]["columns"]} >= {"plan", "label", "prediction"}
+    kept = sorted((project / watch.DECISIONS).glob("*.json"))
+    assert [path.name for path in kept] == ["20241223T000000Z.json"]
+    assert read_json(kept[0]) == told
+    steps = [step for step, _ in metrics_of(project, told["version"])["skill"]]
+    assert steps[-1] == (date(2024, 12, 23) - date(1970, 1, 1)).days
+
+
+def test_silent_change_of_concept_asks_for_a_retraining_once(project: Path) -> None:
+    later_months(project, turned=True)
+    told = watch.run(context(project), as_of="2024-12-23")
+    assert (told["verdict"], told["causes"]) == ("retrain", ["performance"]), told["reasons"]
+    assert told["windows"][-1]["performance"]["breached"]
+    assert payload_of(told) == {
+        "model": "demo",
+        "version": told["version"],
+        "reason": "drift: performance",
+        "window": told["window"],
+        "columns": told["columns"],
+        "as_of": "2024-12-23T00:00:00Z",
+    }
+    again = watch.run(context(project), as_of="2024-12-23")
+    assert again == told
+    next_day = watch.run(context(project), as_of="2024-12-24")
+    assert next_day["verdict"] == "warn"
+    assert "the last retraining was decided 1.0 days ago" in next_day["blocked"][0]
+
+
+def test_labels_that_are_not_ripe_do_not_count(project: Path) -> None:
+    later_months(project, turned=True)
+    settings = (project / "params.yaml").read_text().replace("delay_hours: 0", "delay_hours: 480")
+    (project / "params.yaml").write_text(settings)
+    told = watch.run(context(project), as_of="2024-12-23")
+    measured = {window["end"]: window["performance"] for window in told["windows"]}
+    assert measured["2024-12-23"]["labelled"] == measured["2024-12-16"]["labelled"] == 0
+    assert measured["2024-12-23"]["estimated"] is not None
+    assert measured["2024-12-02"]["labelled"] == measured["2024-12-02"]["rows"] > 0
+
+
+def test_before_the_first_window_is_over_there_is_nothing_to_judge(project: Path) -> None:
+    told = watch.run(context(project), as_of="2024-10-05")
+    assert (told["verdict"], told["window"], told["windows"]) == ("ok", None, [])
+    assert told["reasons"][-1].startswith("nothing to judge yet")
+
+
+def test_time_in_which_no_data_came_is_told(project: Path) -> None:
+    told: dict[str, Any] = watch.run(context(project), as_of="now")
+    assert told["verdict"] in ("ok", "warn")
+    assert any("no row" in reason or "nothing to judge" in reason for reason in told["reasons"]), told["reasons"]
+
+
+def test_nobody_in_charge_is_said(project: Path) -> None:
+    for name in ("mlflow.db", "ledger.db"):
+        (project / ".refit" / name).unlink()
+    with pytest.raises(UserError, match="no version of demo is in charge yet"):
+        watch.run(context(project))
