@@ -27,8 +27,8 @@ PLUMBING = frozenset(
         "yaml_files",
     )
 )
-# A folder that counts as a whole: what is in it is found by name at run time, or belongs to one stage.
-FAMILIES = ("feature_store", "registry", "tasks/learners", *(f"tasks/{stage}" for stage in STAGES))
+# A folder that counts as a whole: what is in it is found by name at run time, or belongs together.
+FAMILIES = ("feature_store", "registry", "tasks/learners", "tasks/pages", *(f"tasks/{stage}" for stage in STAGES))
 
 
 @cache

@@ -1,106 +1,14 @@
-"""The model card's charts as inline SVG that takes its colours from the page: sharp in print, light and dark alike."""
+"""The model card's charts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-Points = Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A drawing area with linear axes; y grows upwards."""
-
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    width: float = 360
-    height: float = 270
-    left: float = 44
-    right: float = 12
-    top: float = 10
-    bottom: float = 38
-
-    def x(self, value: float) -> float:
-        return self.left + _share(value, self.x_range) * (self.width - self.left - self.right)
-
-    def y(self, value: float) -> float:
-        return self.height - self.bottom - _share(value, self.y_range) * (self.height - self.top - self.bottom)
-
-    def axes(self, x_label: str, y_label: str, x_ticks: Mapping[float, str] | None = None) -> Markup:
-        """Grid lines, ticks and labels."""
-        if x_ticks is None:
-            x_ticks = {tick: number(tick) for tick in ticks(*self.x_range)}
-        parts = []
-        for tick in ticks(*self.y_range, wanted=5):
-            y = _n(self.y(tick))
-            parts.append(f'<path class="grid" d="M{_n(self.left)} {y}H{_n(self.width - self.right)}"/>')
-            parts.append(f'<text class="tick end" x="{_n(self.left - 6)}" y="{y}" dy="3.5">{number(tick)}</text>')
-        floor = self.height - self.bottom
-        for tick, text in x_ticks.items():
-            x = _n(self.x(tick))
-            parts.append(f'<text class="tick mid" x="{x}" y="{_n(floor + 15)}">{escape(text)}</text>')
-        parts.append(f'<path class="axis" d="M{_n(self.left)} {_n(floor)}H{_n(self.width - self.right)}"/>')
-        middle = (self.left + self.width - self.right) / 2
-        parts.append(f'<text class="label mid" x="{_n(middle)}" y="{_n(self.height - 4)}">{escape(x_label)}</text>')
-        if y_label:
-            parts.append(
-                f'<text class="label mid" transform="translate(11 {_n((self.top + floor) / 2)}) rotate(-90)">'
-                f"{escape(y_label)}</text>"
-            )
-        return Markup("".join(parts))
-
-    def line(self, points: Points, kind: str) -> Markup:
-        """A line through points, broken where one is not a number."""
-        path, pen = [], "M"
-        for x, y in points:
-            if math.isfinite(x) and math.isfinite(y):
-                path.append(f"{pen}{_n(self.x(x))} {_n(self.y(y))}")
-                pen = "L"
-            else:
-                pen = "M"
-        return Markup('<path class="line {}" d="{}"/>').format(kind, "".join(path))
-
-    def dots(self, points: Points, kind: str, radius: float = 3) -> Markup:
-        circles = (
-            Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"/>').format(kind, _n(self.x(x)), _n(self.y(y)), radius)
-            for x, y in points
-            if math.isfinite(x) and math.isfinite(y)
-        )
-        return Markup("").join(circles)
-
-    def svg(self, title: str, *parts: Markup) -> Markup:
-        return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-            _n(self.width), _n(self.height), title, Markup("").join(parts)
-        )
-
-
-def number(value: float) -> str:
-    """A tick as short as it can be said.
-
-    >>> number(0.30000000000000004), number(1200.0), number(0.0)
-    ('0.3', '1,200', '0')
-    """
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) within a range.
-
-    >>> ticks(0.0, 1.0)
-    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    """
-    if not high > low:
-        return [low]
-    rough = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(place * step, 12) for place in range(first, last + 1)]
+from tasks.pages.charts import Plane, Points, number, roomy, short, ticks, within
 
 
 def gain_line(each: Mapping[str, Any]) -> Markup:
@@ -115,24 +23,26 @@ def gain_line(each: Mapping[str, Any]) -> Markup:
     at, floor, middle = plane.x(margin), plane.height - plane.bottom, 46
     parts = [
         Markup('<rect class="forbidden" x="{}" y="22" width="{}" height="{}"/>').format(
-            _n(plane.left), _n(max(at - plane.left, 0)), _n(floor - 22)
+            short(plane.left), short(max(at - plane.left, 0)), short(floor - 22)
         ),
-        Markup('<path class="axis" d="M{} {}H{}"/>').format(_n(plane.left), _n(floor), _n(plane.width - plane.right)),
-        Markup('<path class="zero" d="M{} 22V{}"/>').format(_n(plane.x(0)), _n(floor)),
-        Markup('<path class="margin" d="M{} 18V{}"/>').format(_n(at), _n(floor)),
+        Markup('<path class="axis" d="M{} {}H{}"/>').format(
+            short(plane.left), short(floor), short(plane.width - plane.right)
+        ),
+        Markup('<path class="zero" d="M{} 22V{}"/>').format(short(plane.x(0)), short(floor)),
+        Markup('<path class="margin" d="M{} 18V{}"/>').format(short(at), short(floor)),
         Markup('<text class="tick {}" x="{}" y="12">has to exceed {}</text>').format(
-            "end" if at > plane.width / 2 else "start", _n(at), f"{margin:+.4f}"
+            "end" if at > plane.width / 2 else "start", short(at), f"{margin:+.4f}"
         ),
         Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="10" rx="5"/>').format(
-            kind, _n(plane.x(lower)), middle - 5, _n(max(plane.x(upper) - plane.x(lower), 1))
+            kind, short(plane.x(lower)), middle - 5, short(max(plane.x(upper) - plane.x(lower), 1))
         ),
-        Markup('<path class="stop {}" d="M{} {}v24"/>').format(kind, _n(plane.x(lower)), middle - 12),
-        Markup('<circle class="dot {}" cx="{}" cy="{}" r="6"/>').format(kind, _n(plane.x(each["estimate"])), middle),
+        Markup('<path class="stop {}" d="M{} {}v24"/>').format(kind, short(plane.x(lower)), middle - 12),
+        Markup('<circle class="dot {}" cx="{}" cy="{}" r="6"/>').format(kind, short(plane.x(each["estimate"])), middle),
     ]
     for tick in ticks(*plane.x_range, wanted=8):
         parts.append(
             Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(
-                _n(plane.x(tick)), _n(plane.height - 8), "0" if not tick else f"{tick:+.4g}"
+                short(plane.x(tick)), short(plane.height - 8), "0" if not tick else f"{tick:+.4g}"
             )
         )
     return plane.svg(f"gain against the {each['against']} with its bounds, and the margin", *parts)
@@ -141,27 +51,27 @@ def gain_line(each: Mapping[str, Any]) -> Markup:
 def interval_line(entry: Mapping[str, Any] | None, low: float, high: float, mark: float) -> Markup:
     """A value with its interval on a common scale, for a cell of a table; `mark` is what to compare it with."""
     plane = Plane((low, high), (0, 1), width=220, height=18, left=4, right=4, top=0, bottom=0)
-    parts = [Markup('<path class="zero" d="M{} 1v16"/>').format(_n(plane.x(mark)))]
+    parts = [Markup('<path class="zero" d="M{} 1v16"/>').format(short(plane.x(mark)))]
     if entry and entry["value"] is not None:
         if entry["lower"] is not None:
-            span = (_n(plane.x(_within(entry[end], low, high))) for end in ("lower", "upper"))
+            span = (short(plane.x(within(entry[end], low, high))) for end in ("lower", "upper"))
             parts.append(Markup('<path class="whisker" d="M{} 9H{}"/>').format(*span))
-        at = _within(entry["value"], low, high)
-        parts.append(Markup('<circle class="dot candidate" cx="{}" cy="9" r="4"/>').format(_n(plane.x(at))))
+        at = within(entry["value"], low, high)
+        parts.append(Markup('<circle class="dot candidate" cx="{}" cy="9" r="4"/>').format(short(plane.x(at))))
     return plane.svg("value with interval", *parts)
 
 
 def bar(entry: Mapping[str, Any], low: float, high: float) -> Markup:
     """A loss as a bar from zero with its interval, for a cell of a table."""
     plane = Plane((low, high), (0, 1), width=220, height=14, left=2, right=2, top=0, bottom=0)
-    zero, at = plane.x(0), plane.x(_within(entry["value"] or 0.0, low, high))
+    zero, at = plane.x(0), plane.x(within(entry["value"] or 0.0, low, high))
     parts = [
         Markup('<rect class="bar candidate" x="{}" y="2" width="{}" height="10" rx="1.5"/>').format(
-            _n(min(zero, at)), _n(max(abs(at - zero), 0.8))
+            short(min(zero, at)), short(max(abs(at - zero), 0.8))
         )
     ]
     if entry["lower"] is not None:
-        span = (_n(plane.x(_within(entry[end], low, high))) for end in ("lower", "upper"))
+        span = (short(plane.x(within(entry[end], low, high))) for end in ("lower", "upper"))
         parts.append(Markup('<path class="whisker thin" d="M{} 7H{}"/>').format(*span))
     return plane.svg("loss when shuffled", *parts)
 
@@ -204,10 +114,12 @@ def histogram(scores: Mapping[str, Sequence[float]], threshold: float) -> Markup
     plane = Plane((low, high), (0, 1.05 * max(map(max, shares.values()))), height=330)
     areas = []
     for name, values in shares.items():
-        path = f"M{_n(plane.x(low))} {_n(plane.y(0))}"
+        path = f"M{short(plane.x(low))} {short(plane.y(0))}"
         for place in range(filled[0], filled[-1] + 1):
-            path += f"L{_n(plane.x(edges[place]))} {_n(plane.y(values[place]))}H{_n(plane.x(edges[place + 1]))}"
-        path += f"V{_n(plane.y(0))}Z"
+            path += (
+                f"L{short(plane.x(edges[place]))} {short(plane.y(values[place]))}H{short(plane.x(edges[place + 1]))}"
+            )
+        path += f"V{short(plane.y(0))}Z"
         areas.append(Markup('<path class="area {}" d="{}"/>').format(name, path))
     mark = plane.line([(threshold, plane.y_range[0]), (threshold, plane.y_range[1])], "chance")
     within = [mark] if low <= threshold <= high else []
@@ -220,7 +132,7 @@ def daily(days: Sequence[Mapping[str, Any]], models: Iterable[str], label: str) 
     known = [day[name] for day in days for name in models if day[name] is not None]
     if not known:
         return Markup("")
-    low, high = _roomy(known)
+    low, high = roomy(known)
     plane = Plane((0, max(len(days) - 1, 1)), (low, high), width=760, height=240)
     step = max(1, math.ceil(len(days) / 10))
     places = {float(place): str(days[place]["day"])[5:] for place in range(0, len(days), step)}
@@ -232,7 +144,7 @@ def daily(days: Sequence[Mapping[str, Any]], models: Iterable[str], label: str) 
 
 
 def learning(points: Sequence[Mapping[str, Any]], x: str, x_label: str, chosen: float | None = None) -> Markup:
-    low, high = _roomy([point[part] for point in points for part in ("training", "validation")])
+    low, high = roomy([point[part] for point in points for part in ("training", "validation")])
     plane = Plane((points[0][x], points[-1][x]), (low, high), width=330, height=220)
     parts = []
     for part in ("training", "validation"):
@@ -244,20 +156,3 @@ def learning(points: Sequence[Mapping[str, Any]], x: str, x_label: str, chosen: 
         parts.append(plane.line([(chosen, low), (chosen, high)], "chance"))
     marks = {tick: number(tick) for tick in ticks(*plane.x_range, wanted=4)}
     return plane.svg("learning curve", plane.axes(x_label, "", marks), *parts)
-
-
-def _roomy(values: Sequence[float]) -> tuple[float, float]:
-    room = 0.08 * max(max(values) - min(values), 1e-4)
-    return min(values) - room, max(values) + room
-
-
-def _share(value: float, span: tuple[float, float]) -> float:
-    return (value - span[0]) / (span[1] - span[0]) if span[1] > span[0] else 0.5
-
-
-def _within(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".rstrip("0").rstrip(".")

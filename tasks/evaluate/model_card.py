@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from registry.promotion import METRIC_WORDS
 from tasks.artifacts import MODEL_CARD, atomic
 from tasks.context import Context
 from tasks.evaluate import card_charts as charts
-from tasks.evaluate.model_card_page import PAGE, STYLE
+from tasks.evaluate.model_card_page import PAGE
 from tasks.evaluate.wording import words_of
 from tasks.featurize.definitions import Definitions
+from tasks.pages import look
+from tasks.pages.look import count, fixed
 
 MOST_FEATURES = 20
 LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")
@@ -30,19 +31,14 @@ def write(context: Context, evaluation: Report, features: Mapping[str, Any], tra
 
 def render(name: str, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     """The page's HTML."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"fixed": _fixed, "count": _count, "percent": _percent, "moment": _moment}
     metric = evaluation["metric"]
     calibration, matrix = evaluation["calibration"], evaluation["confusion"]
     curves = evaluation["curves"]
     models = [model for model in ("candidate", "champion", "anchor", "baseline") if model in evaluation["metrics"]]
     slices = _slices(evaluation)
-    return environment.from_string(PAGE).render(
+    return look.render(
+        PAGE,
         name=name,
-        style=Markup(STYLE),
         as_of=evaluation["as_of"],
         settings=[f"{key}={json.dumps(value)}" for key, value in evaluation["overrides"].items()],
         candidate=evaluation["candidate"],
@@ -95,8 +91,8 @@ def _tiles(evaluation: Report) -> list[Report]:
     tiles = [
         {
             "name": METRIC_WORDS[name],
-            "value": _fixed(ours[name]["value"], 3),
-            "note": f"{_span(ours[name], 3)} · {against} {_fixed(others[name]['value'], 3)}",
+            "value": fixed(ours[name]["value"], 3),
+            "note": f"{_span(ours[name], 3)} · {against} {fixed(others[name]['value'], 3)}",
         }
         for name in shown
     ]
@@ -104,7 +100,7 @@ def _tiles(evaluation: Report) -> list[Report]:
     tiles.append(
         {
             "name": "test rows",
-            "value": _count(test["rows"]),
+            "value": count(test["rows"]),
             "note": f"over {test['days']} days, {rate:.1%} positive",
         }
     )
@@ -113,7 +109,7 @@ def _tiles(evaluation: Report) -> list[Report]:
         {
             "name": "one prediction",
             "value": f"{latency['p50']:.1f} ms",
-            "note": f"99 % within {latency['p99']:.1f} ms · {_count(timings['rows_per_second'])} rows/s at once",
+            "note": f"99 % within {latency['p99']:.1f} ms · {count(timings['rows_per_second'])} rows/s at once",
         }
     )
     return tiles
@@ -193,25 +189,7 @@ def _identity(evaluation: Report, training: Mapping[str, Any], features: Mapping
     ]
 
 
-def _fixed(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
 def _span(found: Mapping[str, float | None], digits: int) -> str:
     if found["lower"] is None:
         return "no interval"
-    return f"{_fixed(found['lower'], digits)} to {_fixed(found['upper'], digits)}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
-
-
-def _moment(text: str | None) -> str:
-    if text is None:
-        return "the beginning"
-    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}"
+    return f"{fixed(found['lower'], digits)} to {fixed(found['upper'], digits)}"

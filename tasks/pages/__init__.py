@@ -1,0 +1,1 @@
+"""The HTML pages that Refit leaves for people: one look, and what charts are drawn with."""
