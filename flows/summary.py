@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -89,12 +90,14 @@ def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     return [*lines, *(("note", note) for note in told["notes"]), ("seconds", f"{told['seconds']:.1f}")]
 
 
-def publish_drift(told: dict[str, Any]) -> dict[str, Any]:
-    """A drift decision, also shown in Prefect's UI as a table."""
-    from prefect.artifacts import create_table_artifact
+def publish_drift(told: dict[str, Any], project: Path) -> dict[str, Any]:
+    """A drift decision, also shown in Prefect's UI as a table with a link to its report."""
+    from prefect.artifacts import create_link_artifact, create_table_artifact
 
     table = [{"what": what, "value": value} for what, value in drift_rows(told)]
     create_table_artifact(key="refit-drift", table=table, description=f"{told['model']}: {told['verdict']}")
+    link = (project / told["report"]).resolve().as_uri()
+    create_link_artifact(key="refit-drift-report", link=link, description=f"{told['model']}: {told['verdict']}")
     return told
 
 
@@ -110,7 +113,7 @@ def drift_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if told["columns"]:
         lines.append(("drifted", ", ".join(told["columns"])))
-    return lines
+    return [*lines, ("report", told["report"])]
 
 
 def print_lines(lines: list[tuple[str, str]], console: Console) -> None:

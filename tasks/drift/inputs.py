@@ -20,10 +20,10 @@ from tasks.drift.effects import Effect, Statistic, measure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Calibration", "ColumnDrift", "InputPolicy", "InputVerdict", "Window", "calibrate", "judge_window"]
+__all__ = ["WORDS", "Calibration", "ColumnDrift", "InputPolicy", "InputVerdict", "Window", "calibrate", "judge_window"]
 
 FEWEST_DAYS = 28  # of reference that a window of the reference is compared with
-_WORDS: dict[Statistic, str] = {
+WORDS: dict[str, str] = {
     "psi": "PSI",
     "wasserstein": "Wasserstein distance",
     "jensen_shannon": "Jensen-Shannon distance",
@@ -260,4 +260,4 @@ def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: I
 
 def _told(column: ColumnDrift) -> str:
     name = max(column.effects, key=lambda key: column.effects[key] / column.thresholds[key])
-    return f"{column.column} ({_WORDS[name]} {column.effects[name]:.3f}, from {column.thresholds[name]:.3f} on)"
+    return f"{column.column} ({WORDS[name]} {column.effects[name]:.3f}, from {column.thresholds[name]:.3f} on)"

@@ -66,8 +66,9 @@ class Scored:
 class Backtest:
     """What a model's own out-of-sample rows show of it, window by window."""
 
+    windows: tuple[Window, ...]  # those that could be judged, oldest first
     rows: float  # labelled ones of a window, on average
-    skills: tuple[Estimate, ...]  # of each whole window, oldest first
+    skills: tuple[Estimate, ...]  # of each of them
     estimated: tuple[float, ...]  # the same windows' skill as it is estimated without labels
     calibration: Calibration | None  # none: there is nothing to calibrate on
 
@@ -91,6 +92,7 @@ class PerformanceVerdict:
     suspected: bool  # not judged yet, and the estimated skill has fallen as a breached one would
     breached: bool
     reasons: tuple[str, ...]
+    estimated_skill: float | None = None  # what that estimate is worth beyond a naive guess
 
     @property
     def judged(self) -> bool:
@@ -148,11 +150,13 @@ def backtest(scored: Scored, policy: Policy) -> Backtest:
     """
     known = scored.labelled()
     if len(np.unique(known.labels)) < 2:
-        return Backtest(0.0, (), (), None)
+        return Backtest((), 0.0, (), (), None)
     calibration = calibrate(known.predictions, known.labels)
-    parts = [known.within(window) for window in whole_windows(known.days, policy.window)]
-    judged = [part for part in parts if not _problem(part, part, policy)]
+    parts = {window: known.within(window) for window in whole_windows(known.days, policy.window)}
+    parts = {window: part for window, part in parts.items() if not _problem(part, part, policy)}
+    judged = list(parts.values())
     return Backtest(
+        windows=tuple(parts),
         rows=sum(len(part.labels) for part in judged) / max(1, len(judged)),
         skills=tuple(skill(policy.metric, part) for part in judged),
         estimated=tuple(_estimate(policy.metric, part.predictions, calibration)[1] for part in judged),
@@ -225,6 +229,7 @@ def judge_window(reference: Backtest, observed: Scored, window: Window, policy: 
         suspected=bool(problem) and suspicious,
         breached=limit.passed_by(measured.value),
         reasons=(),
+        estimated_skill=_known(estimated_skill),
     )
     return replace(verdict, reasons=tuple(_reasons(verdict, problem, len(reference.skills), policy)))
 

@@ -16,12 +16,13 @@ from registry.tracking import Content
 from tasks import artifacts, tracking
 from tasks.batches import utc_text
 from tasks.context import Context
-from tasks.drift import decision, evidence, inputs, multivariate, performance
+from tasks.drift import decision, evidence, inputs, multivariate, performance, report
 from tasks.drift.decision import Decision, Evidence
+from tasks.drift.distributions import distributions
 from tasks.drift.evidence import Observed, Reference
 from tasks.drift.inputs import InputPolicy, InputVerdict, Window
 from tasks.drift.multivariate import Separation
-from tasks.drift.performance import PerformanceVerdict
+from tasks.drift.performance import Backtest, PerformanceVerdict
 from tasks.ingest.snapshots import LATEST
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import known_at
@@ -31,6 +32,7 @@ DRIFT = artifacts.REPORTS / "drift"
 DECISIONS = DRIFT / "decisions"
 SHOWN_PREDICTION = "prediction"  # how the log's column is called where people read
 SHOWN = 8  # windows that are judged and drawn; the decision looks at the newest few of them
+WORST = 6  # columns of the newest window whose distributions are kept
 
 
 def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
@@ -51,9 +53,18 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
     observed = evidence.observe(context, champion, known, windows, reference) if windows else None
     if observed is not None and not len(observed.scored.days):
         observed = None
-    gathered = _gathered(context, champion, reference, observed, windows, moment)
-    told = _as_json(champion, windows, gathered, decision.decide(gathered, _policies(context)[2]))
+    backtest = performance.backtest(reference.backtest, _policies(context)[1])
+    gathered = _gathered(context, champion, reference, backtest, observed, windows, moment)
+    told = {
+        **_as_json(champion, windows, gathered, decision.decide(gathered, _policies(context)[2])),
+        "seen_until": reference.end.isoformat(),
+        "policy": _policy(context),
+        "backtest": list(_backtest(backtest, _policies(context)[1])),
+        "distributions": _distributions(reference, observed, gathered),
+        "report": str(report.REPORT),
+    }
     artifacts.write_json(context.path(DECISIONS / f"{moment:%Y%m%dT%H%M%SZ}.json"), told)
+    report.write(context, told, decisions(context))
     _log(context, champion, told)
     return told
 
@@ -71,13 +82,13 @@ def _gathered(
     context: Context,
     champion: Champion,
     reference: Reference,
+    backtest: Backtest,
     observed: Observed | None,
     windows: Sequence[Window],
     moment: datetime,
 ) -> Evidence:
     """Every window judged, with what else the decision may know."""
     of_inputs, of_performance, _ = _policies(context)
-    backtest = performance.backtest(reference.backtest, of_performance)
     judged_inputs: list[InputVerdict] = []
     judged_performance: list[PerformanceVerdict] = []
     for place, window in enumerate(windows if observed else ()):
@@ -116,9 +127,10 @@ def _judged_inputs(reference: Reference, observed: Observed, window: Window, pol
     learned, predicted = (
         inputs.judge_window(of, observed.sketch, window, policy) for of in (reference.learned, reference.predicted)
     )
+    shown = (replace(column, column=SHOWN_PREDICTION) for column in predicted.columns)
     return replace(
         learned,
-        columns=(*learned.columns, *(replace(column, column=SHOWN_PREDICTION) for column in predicted.columns)),
+        columns=tuple(sorted((*learned.columns, *shown), key=lambda each: (-each.severity, each.column))),
         breached=learned.breached or predicted.breached,
         reasons=(*learned.reasons, *(said.replace(PREDICTION, SHOWN_PREDICTION) for said in predicted.reasons)),
     )
@@ -173,6 +185,36 @@ def _as_json(champion: Champion, windows: Sequence[Window], gathered: Evidence, 
     }
 
 
+def _policy(context: Context) -> dict[str, Any]:
+    """What the decision was made by: the params, and the gate's metric and confidence."""
+    evaluate = context.params.evaluate
+    return {
+        **context.params.drift.model_dump(mode="json"),
+        "metric": evaluate.gate.metric,
+        "confidence": evaluate.confidence,
+    }
+
+
+def _backtest(backtest: Backtest, policy: performance.Policy) -> Iterator[dict[str, Any]]:
+    """What skill is usual: that of each window of the backtest."""
+    for window, skill, estimated in zip(backtest.windows, backtest.skills, backtest.estimated, strict=True):
+        lower, upper = skill.interval(policy.confidence)
+        found = {"skill": skill.value, "lower": lower, "upper": upper, "estimated_skill": estimated}
+        yield {**_span(window), **{name: value if np.isfinite(value) else None for name, value in found.items()}}
+
+
+def _distributions(reference: Reference, observed: Observed | None, gathered: Evidence) -> list[dict[str, Any]]:
+    """The worst columns of the newest window, then and now."""
+    if observed is None:
+        return []
+    newest = gathered.inputs[-1]
+    current = observed.sketch.between(newest.window.first, newest.window.end)
+    worst = [each.column for each in newest.columns[:WORST]]
+    counted = [PREDICTION if name == SHOWN_PREDICTION else name for name in worst]
+    found = distributions(reference.learned.join(reference.predicted), current, counted)
+    return [{**each, "column": name} for each, name in zip(found, worst, strict=True)]
+
+
 def _span(window: Window) -> dict[str, str]:
     return {"first": window.first.isoformat(), "end": window.end.isoformat()}
 
@@ -189,11 +231,12 @@ def _log(context: Context, champion: Champion, told: dict[str, Any]) -> None:
     model, version = champion.version.model, champion.version.version
     metrics = [metric for window in told["windows"] for metric in _metrics(window)]
     tags = {"refit.drift_verdict": told["verdict"], "mlflow.note.content": "\n\n".join(told["reasons"])}
+    files = {context.path(told["report"]): "drift"}
     with tracking.opened(context) as store:
         experiment = mlflow_runs.ensure_experiment(store, model)
         identity = {"refit.drift": version, "refit.role": "drift"}
         run = mlflow_runs.ensure_run(store, experiment, f"drift of version {version}", identity)
-        mlflow_runs.log(store, run, f"drift {told['as_of']}", Content(metrics=metrics, tags=tags))
+        mlflow_runs.log(store, run, f"drift {told['as_of']}", Content(metrics=metrics, tags=tags, files=files))
 
 
 def _metrics(window: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:

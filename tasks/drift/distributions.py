@@ -1,0 +1,100 @@
+"""What a column looked like then and now, in as few numbers as a chart or a program needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from feature_store.sketches import Categories, Numbers, Sketch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["distributions"]
+
+BARS = 40  # of a number
+NAMES = 8  # of a category
+_TAIL = 0.005  # share of the rows at either end that the axis leaves out
+
+
+def distributions(reference: Sketch, current: Sketch, columns: Iterable[str]) -> list[dict[str, Any]]:
+    """Shares of the rows in each bar of a number and under each frequent name of a category, then and now, as JSON.
+
+    Shares are of the rows that have a value; `missing` is of all rows. A number's bars lie between `edges` (one more
+    than bars) in the column's own unit; `beyond` is the share of the values that lie outside of them. Under a
+    category's names come `other` ones of the reference, and `unseen` ones, that it has nowhere. Pairs are (then, now).
+
+    Args:
+        reference, current: counts under one layout.
+        columns: those to tell of, in this order.
+    """
+    before, now = reference.totals(), current.totals()
+    found = []
+    for name in columns:
+        column, counts = reference.layout.columns[name], np.array([before[name], now[name]], float)
+        values, rows = counts[:, :-1], counts.sum(1)
+        shares = values / np.maximum(values.sum(1), 1)[:, None]
+        shape = _bars(column, shares) if isinstance(column, Numbers) else _names(column, shares)
+        missing = _rounded(counts[:, -1] / np.maximum(rows, 1))
+        found.append(
+            {"column": name, "kind": column.kind, "rows": rows.astype(int).tolist(), **shape, "missing": missing}
+        )
+    return found
+
+
+def _bars(column: Numbers, shares: Floats) -> dict[str, Any]:
+    """A number's values in bars of one width, or in its own bins where those are about as wide as each other."""
+    if not column.lows:
+        return {"edges": [], "then": [], "now": [], "beyond": [0.0, 0.0]}
+    tiles = _tiles(column)
+    inner = np.cumsum(shares[:, :-1], axis=1)  # share up to each tile's edge; what lies below the first one is within
+    middle = inner.mean(0)
+    low = max(0, int(np.searchsorted(middle, _TAIL, side="right")) - 1)
+    high = min(len(tiles) - 1, int(np.searchsorted(middle, 1 - _TAIL)))
+    own = tiles[low : max(high, low + 1) + 1]
+    widths = np.diff(own)
+    edges = own if widths.max() < 2 * widths.min() else np.linspace(own[0], own[-1], BARS + 1)
+    then, now = (np.diff(np.interp(edges, tiles, side)) for side in inner)
+    beyond = np.maximum(shares.sum(1) - [then.sum(), now.sum()], 0.0)
+    return {
+        "edges": [float(f"{edge:.6g}") for edge in edges],
+        "then": _rounded(then),
+        "now": _rounded(now),
+        "beyond": _rounded(beyond),
+    }
+
+
+def _tiles(column: Numbers) -> Floats:
+    """Edges between the bins, in the middle of what lies between two; a whole number is as wide as its distance.
+
+    >>> _tiles(Numbers((0.0, 1.0, 2.0), (0.0, 1.0, 2.0), 1.0, 1.0)).tolist()
+    [-0.5, 0.5, 1.5, 2.5]
+    """
+    lows, highs = np.array(column.lows), np.array(column.highs)
+    between = (highs[:-1] + lows[1:]) / 2
+    first, last = (lows[1] - highs[0], lows[-1] - highs[-2]) if len(lows) > 1 else (1.0, 1.0)
+    return np.concatenate([[lows[0] - first / 2], between, [highs[-1] + last / 2]])
+
+
+def _names(column: Categories, shares: Floats) -> dict[str, Any]:
+    """The names that are frequent then or now, in the reference's order, and the others together."""
+    named = shares[:, : len(column.names)]
+    most = np.sort(np.argsort(-named.max(0), kind="stable")[:NAMES])
+    chosen = named[:, most]
+    other = shares[:, :-1].sum(1) - chosen.sum(1)
+    return {
+        "names": [column.names[place] for place in most],
+        "then": _rounded(chosen[0]),
+        "now": _rounded(chosen[1]),
+        "other": _rounded(np.maximum(other, 0.0)),
+        "unseen": _rounded(shares[:, -1]),
+    }
+
+
+def _rounded(shares: Floats) -> list[float]:
+    """A millionth is a row in as many: less than can be seen, and short in JSON."""
+    return [round(float(share), 6) for share in shares]
