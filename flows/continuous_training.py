@@ -6,18 +6,23 @@ from typing import Any
 
 from prefect import flow, runtime
 
+from flows.answered import ends_if_answered
 from flows.session import session
 from flows.summary import publish
 from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, validate
 
 
 @flow(name="continuous-training", persist_result=False, validate_parameters=True)
+@ends_if_answered
 def continuous_training(
     project: str = ".",
     as_of: str = "latest",
     overrides: dict[str, Any] | None = None,
     reason: str = "manual",
+    window: dict[str, str] | None = None,
+    columns: list[str] | None = None,
     force: bool = False,
+    allow_uncommitted: bool = True,
     wait_seconds: float = 0,
 ) -> dict[str, Any]:
     """Ingest, validate, featurize, train, evaluate, register: each stage only if something it depends on changed.
@@ -27,7 +32,11 @@ def continuous_training(
         as_of: `latest`, or the date or time at which this run pretends to happen, in the project's time zone.
         overrides: `section.key` -> value, for this run only.
         reason: what started the run; it goes into the ledger.
+        window: `first` and `end` of the data that drifted, ISO 8601. Where a retraining for it, or for a newer one,
+            has ended, this run ends at once and changes nothing.
+        columns: those that drifted; they go into the ledger.
         force: run every stage, changed or not.
+        allow_uncommitted: whether code that is not committed may be used; deployments say no.
         wait_seconds: how long to wait for another run of the same project to end.
     """
     with session(
@@ -35,7 +44,10 @@ def continuous_training(
         as_of=as_of,
         overrides=overrides,
         reason=reason,
+        window=window,
+        columns=columns,
         force=force,
+        allow_uncommitted=allow_uncommitted,
         flow_run=runtime.flow_run.id,
         wait_seconds=wait_seconds,
     ) as run:

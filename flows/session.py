@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows import answered
 from flows.screen import Screen, screen
-from tasks import lock, memory, runfile
+from tasks import lock, memory, provenance, runfile
 from tasks.artifacts import RELEASED, sweep, write_json
-from tasks.context import Context
+from tasks.context import Context, utc_now
+from tasks.errors import UserError
 from tasks.ingest.snapshots import LATEST, moment_of
+from tasks.params import Params
 
 
 @dataclass
@@ -57,8 +60,8 @@ class Session:
         self.screen.end(stage, outcome, seconds)
 
 
-def check(project: Path, wanted: runfile.RunFile) -> None:
-    """See whether a run with these settings may start; nothing is written.
+def check(project: Path, wanted: runfile.RunFile) -> Params:
+    """The params of a run with these settings, once it is clear that it may start; nothing is written.
 
     Raises:
         UserError: every problem of the params at once, an `as_of` that is no time, or a `released.json` that is none.
@@ -69,6 +72,7 @@ def check(project: Path, wanted: runfile.RunFile) -> None:
     if wanted.as_of != LATEST:
         moment_of(wanted.as_of, params)
     quarantine.releases(project)
+    return params
 
 
 def prepare(project: Path, wanted: runfile.RunFile | None = None) -> None:
@@ -93,7 +97,10 @@ def session(
     as_of: str = "latest",
     overrides: Mapping[str, Any] | None = None,
     reason: str = "manual",
+    window: Mapping[str, str] | None = None,
+    columns: Sequence[str] | None = None,
     force: bool = False,
+    allow_uncommitted: bool = True,
     flow_run: str | None = None,
     wait_seconds: float = 0,
 ) -> Iterator[Session]:
@@ -103,24 +110,32 @@ def session(
     was: what was refused must not be what `dvc repro` does and `refit status` tells of from then on.
 
     Raises:
-        UserError: the settings do not stand; nothing was changed.
+        UserError: the settings do not stand, or code is not committed where it must be; nothing was changed.
         RefitError: another run holds the project.
+        Answered: a retraining for `window` has ended before; nothing was changed.
     """
     root = Path(project).resolve()
     shown = screen()
     wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
-    check(root, wanted)
+    params = check(root, wanted)
+    if not allow_uncommitted:
+        _refuse_uncommitted(root, shown)
+    trigger = _in_words(reason, window, columns)
     with (
         lock.project_lock(
-            root, may_promote=True, trigger=reason, flow_run=flow_run, wait_seconds=wait_seconds
+            root, may_promote=True, trigger=trigger, flow_run=flow_run, wait_seconds=wait_seconds
         ) as owner,
         runfile.kept_if_refused(root),
     ):
+        if window:
+            answered.refuse_if_answered(root, params.project.name, window)
         prepare(root, wanted)
         sweep(root)
         for mended in memory.mend(root):
             shown(mended)
         yield Session(project=root, owner=owner, screen=shown, force=force)
+        if window:
+            answered.note(root, params.project.name, window, flow_run=flow_run, now=utc_now())
 
 
 @contextmanager
@@ -136,3 +151,29 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
     runfile.params_of(root)
     with lock.project_lock(root, trigger=trigger, wait_seconds=wait_seconds) as owner:
         yield Session(project=root, owner=owner, screen=shown).context()
+
+
+def _refuse_uncommitted(root: Path, shown: Screen) -> None:
+    code = provenance.uncommitted_code(root)
+    if code is None:
+        shown(f"{root} is not in git: which code this run uses is not recorded")
+    elif code:
+        named = ", ".join(code[:5]) + (f" and {len(code) - 5} more" if len(code) > 5 else "")
+        raise UserError(
+            f"{root} has code that is not committed: {named}; scheduled and triggered runs use committed code only: "
+            "commit or stash it, or give --param allow_uncommitted=true"
+        )
+
+
+def _in_words(reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None) -> str:
+    """What started a run, as the ledger keeps it.
+
+    >>> _in_words("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["dep_delay", "carrier"])
+    'drift; window 2013-10-01 to 2013-10-08; columns dep_delay, carrier'
+    """
+    words = [reason]
+    if window:
+        words.append(f"window {window.get('first')} to {window.get('end')}")
+    if columns:
+        words.append(f"columns {', '.join(columns)}")
+    return "; ".join(words)

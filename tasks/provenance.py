@@ -11,8 +11,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from tasks.artifacts import sha256
+from tasks.artifacts import RUN, STATE, sha256
 
+CODE = (".py", ".sql", ".yaml", ".yml", ".toml")  # endings of files that decide what a run computes
 LARGEST_NEW_FILE = 1_000_000  # bytes; what is larger and not committed is data, not code
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,6 +55,26 @@ def commit(project: Path) -> Commit:
             _git(top, "add", "--", name, **environment)
         patch = _git(top, "diff", "--cached", "--binary", "HEAD", **environment)
     return Commit(head, patch or None, tuple(large))
+
+
+def uncommitted_code(project: Path) -> tuple[str, ...] | None:
+    """Files of code that are new or changed since the last commit, from the repository's top; None outside of git.
+
+    Code is what ends in `CODE`, and `constraints.txt`; neither `dvc.lock` nor `run.yaml`, nor what runs put out.
+    """
+    top = _line(project, "rev-parse", "--show-toplevel")
+    if not top:
+        return None
+    status = _git(Path(top), "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    names = [os.fsdecode(entry)[3:] for entry in status.split(b"\0") if entry]
+    inside = Path(project).resolve().relative_to(Path(top).resolve())
+    outputs = tuple(f"{(inside / folder).as_posix()}/" for folder in (STATE, "data", "models", "reports"))
+    return tuple(sorted(name for name in names if _is_code(name) and not name.startswith(outputs)))
+
+
+def _is_code(name: str) -> bool:
+    path = Path(name)
+    return path.name == "constraints.txt" or (path.suffix in CODE and path.name != RUN.name)
 
 
 def constraints_digest() -> str | None:

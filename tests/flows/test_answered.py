@@ -1,0 +1,89 @@
+"""One drift, one retraining: whoever tells it again, in whatever order, starts nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from driving import drive, states
+
+from flows import answered
+from flows.session import session
+from tasks.errors import UserError
+
+
+def window(day: int) -> dict[str, str]:
+    return {"first": "2024-10-01T00:00:00Z", "end": f"2024-10-{day:02d}T00:00:00Z"}
+
+
+def retrain(project: Path, day: int) -> bool:
+    """Whether a run for the window that ends on `day` got as far as its stages."""
+    try:
+        with session(project, window=window(day)):
+            return True
+    except answered.Answered:
+        return False
+
+
+def test_the_same_window_a_hundred_times_is_one_run(project: Path) -> None:
+    assert sum(retrain(project, 20) for _ in range(100)) == 1
+
+
+def test_an_older_window_that_comes_late_starts_nothing_and_a_newer_one_does(project: Path) -> None:
+    days = [*range(1, 29)] * 3
+    random.Random(7).shuffle(days)
+    newest_so_far = 0
+    for day in days:
+        assert retrain(project, day) is (day > newest_so_far), day
+        newest_so_far = max(newest_so_far, day)
+
+
+def test_a_run_that_failed_has_answered_nothing(project: Path) -> None:
+    with pytest.raises(ZeroDivisionError), session(project, window=window(20)):
+        raise ZeroDivisionError
+    assert retrain(project, 20)
+
+
+def test_a_run_for_an_answered_window_changes_nothing(project: Path) -> None:
+    drive(project, window=window(20))
+    before = (project / "run.yaml").read_bytes()
+    with pytest.raises(answered.Answered, match="nothing to do: drift up to 2024-10-19"):
+        drive(project, window=window(19), overrides={"train.seed": 5})
+    assert (project / "run.yaml").read_bytes() == before
+    assert states(drive(project)) == ["unchanged"] * 6
+
+
+def test_each_model_has_its_own_answers(project: Path) -> None:
+    assert retrain(project, 20)
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("name: demo", "name: other", 1))
+    assert retrain(project, 20)
+
+
+def test_times_in_other_zones_are_the_same_moment(project: Path) -> None:
+    with session(project, window={"first": "2024-10-01", "end": "2024-10-08T02:00:00+02:00"}):
+        pass
+    assert not retrain(project, 8)
+
+
+@pytest.mark.parametrize("wrong", [{"first": "2024-10-01"}, {"first": "2024-10-01", "end": "last week"}])
+def test_a_window_without_an_end_is_refused_in_words(project: Path, wrong: dict[str, str]) -> None:
+    with (
+        pytest.raises(UserError, match=r"window .*expected `first` and `end`, ISO 8601"),
+        session(project, window=wrong),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_flow_ends_as_answered_with_what_answered_it(project: Path) -> None:
+    from flows.continuous_training import continuous_training
+
+    assert retrain(project, 20)
+    state = continuous_training(project=str(project), window=window(20), return_state=True)
+    assert (state.type.value, state.name) == ("COMPLETED", "Answered")
+    assert "was answered at" in str(state.message)
+    told = continuous_training(project=str(project), window=window(3), columns=["logins"])
+    assert told["answered"]["window"] == window(20)
+    assert told["window"] == window(3)

@@ -1,0 +1,76 @@
+"""What runs by itself runs code that can be named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows.session import session
+from tasks import provenance
+from tasks.errors import UserError
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = {
+        f"GIT_{who}_{what}": "refit@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    subprocess.run(["git", *arguments], cwd=folder, env={**os.environ, **identity}, check=True, capture_output=True)
+
+
+@pytest.fixture
+def committed(project: Path) -> Path:
+    """The finished project in a repository of its own, all of it committed."""
+    git(project, "init", "--quiet")
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "-m", "as it is")
+    return project
+
+
+def test_a_clean_tree_may_run_and_so_may_one_with_new_data_and_outputs(committed: Path) -> None:
+    assert provenance.uncommitted_code(committed) == ()
+    (committed / "raw/november.csv").write_text("subscription\n")
+    (committed / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    (committed / "reports/extra.yaml").write_text("a: 1\n")
+    (committed / "README.md").write_text("another word\n")
+    git(committed, "rm", "--cached", "--quiet", ".gitignore")
+    assert provenance.uncommitted_code(committed) == (), "even where nothing is ignored any more"
+
+
+def test_changed_new_and_deleted_code_is_named(committed: Path) -> None:
+    (committed / "params.yaml").write_text((committed / "params.yaml").read_text() + "\n")
+    (committed / "my features.py").write_text("FEATURES = 1\n")
+    (committed / "dvc.yaml").unlink()
+    assert provenance.uncommitted_code(committed) == ("dvc.yaml", "my features.py", "params.yaml")
+
+
+def test_a_project_inside_a_repository_answers_for_all_of_it(committed: Path, tmp_path: Path) -> None:
+    (committed / ".git").rename(tmp_path / ".git")
+    git(tmp_path, "add", "--all", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "one level up")
+    (tmp_path / "shared.py").write_text("x = 1\n")
+    (committed / "models/loose.py").write_text("x = 1\n")
+    assert provenance.uncommitted_code(committed) == ("shared.py",)
+
+
+def test_a_run_that_asks_for_committed_code_is_refused_before_anything_changes(committed: Path) -> None:
+    (committed / "new.py").write_text("x = 1\n")
+    before = (committed / "run.yaml").read_bytes()
+    said = r"not committed: new\.py; .*commit or stash it.*allow_uncommitted=true"
+    with pytest.raises(UserError, match=said), session(committed, allow_uncommitted=False, overrides={"train.seed": 5}):
+        pass
+    assert (committed / "run.yaml").read_bytes() == before
+    with session(committed, allow_uncommitted=True):
+        pass
+
+
+def test_outside_of_git_it_runs_and_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from flows.screen import shown_on
+
+    with shown_on(Console(stderr=True)), session(project, allow_uncommitted=False):
+        pass
+    assert "is not in git" in capsys.readouterr().err
