@@ -13,6 +13,7 @@ from typing import Any
 import typer
 import yaml
 
+from flows.deployments import PREFECT_YAML, prefect_yaml
 from flows.session import prepare
 from flows.table_reading import NULLS, Column, TableReading, read_table
 from tasks import memory
@@ -52,6 +53,7 @@ def create(folder: Path, *, csv: Path | None, time: str | None, label: str | Non
     parse(params)
     _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
     _write(folder / "dvc.yaml", _DVC_HEAD + yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110))
+    _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
     _write(folder / ".gitignore", IGNORED)
     _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
     memory.initialise(folder)
@@ -255,6 +257,7 @@ Predicts `{reading.label.name}` (1 is {reading.positive!r}) from {origin}:
     refit run        # six stages, then a summary; again: unchanged
     refit show       # who is in charge, and why
     refit status     # what would run now
+    refit up         # by itself from now on: prefect.yaml says what and when
 
 - More data: put the next file beside it in `raw/` and `refit run`.
 - Other learners, another gate: edit `params.yaml`; unknown keys are errors that name the nearest known one.

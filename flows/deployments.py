@@ -1,0 +1,183 @@
+"""What runs by itself: a project's `prefect.yaml`, and what a Prefect server must know besides."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import RefitError, UserError
+
+if TYPE_CHECKING:
+    from prefect.events.schemas.automations import AutomationCore
+
+PREFECT_YAML = Path("prefect.yaml")
+POOL = "refit"
+SILENT_SECONDS = 90  # three heartbeats: then a run counts as crashed
+UNDER_WAY = ("Pending", "Submitting", "Running", "heartbeat")  # events after which a run must be heard of again
+
+_TEMPLATE = """\
+# What runs by itself: `refit up` deploys it on this machine, `prefect --no-prompt deploy --all` on another server.
+# Each run works in the folder that it was deployed from. docs/scheduling.md says what each of them does.
+name: <model>
+
+deployments:
+  - name: scheduled
+    entrypoint: flows.continuous_training:continuous_training
+    description: Brings the model up to date; costs seconds where nothing changed.
+    schedules: [{cron: "0 6 * * *", timezone: <timezone>}]
+    parameters: {project: ".", reason: schedule, allow_uncommitted: false, wait_seconds: 3600}
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    work_pool: {name: refit}
+
+  - name: on-drift
+    entrypoint: flows.continuous_training:continuous_training
+    description: Retrains when drift-watch says so; a window that was answered is not answered again.
+    triggers:
+      - name: <model> drifted
+        type: event
+        match: {prefect.resource.id: refit.model.<model>}
+        expect: [drift.detected]
+        threshold: 1
+        parameters:  # an expression alone keeps its type: a mapping, a list, a text
+          project: "{{ event.payload.project }}"
+          as_of: "{{ event.payload.as_of }}"
+          reason: "{{ event.payload.reason }}"
+          window: "{{ event.payload.window }}"
+          columns: "{{ event.payload.columns }}"
+    parameters: {project: ".", reason: drift, allow_uncommitted: false, wait_seconds: 3600}
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    work_pool: {name: refit}
+
+  - name: after-crash  # its own crash starts nothing, so that a run that cannot live does not come back for ever
+    entrypoint: flows.continuous_training:continuous_training
+    description: Goes on from what a crashed run had finished, once.
+    triggers:
+      - name: <model> run crashed
+        type: event
+        match: {prefect.resource.id: prefect.flow-run.*}
+        match_related:
+          - {prefect.resource.role: flow, prefect.resource.name: continuous-training}
+          - {prefect.resource.role: deployment, prefect.resource.name: [scheduled, on-drift]}
+        expect: [prefect.flow-run.Crashed]
+        threshold: 1
+        parameters:
+          project: "{{ flow_run.parameters.project | default('.') }}"
+          as_of: "{{ flow_run.parameters.as_of | default('latest') }}"
+          overrides: "{{ flow_run.parameters.overrides | default(none) }}"
+          reason: "{{ flow_run.parameters.reason | default('a crashed run') }}"
+          window: "{{ flow_run.parameters.window | default(none) }}"
+          columns: "{{ flow_run.parameters.columns | default(none) }}"
+          allow_uncommitted: "{{ flow_run.parameters.allow_uncommitted | default(false) }}"
+    parameters: {project: ".", allow_uncommitted: false, wait_seconds: 3600}
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    work_pool: {name: refit}
+
+  - name: daily
+    entrypoint: flows.drift_watch:drift_watch
+    description: Compares recent rows with those the champion was trained on; emits drift.detected.
+    schedules: [{cron: "0 5 * * *", timezone: <timezone>}]
+    parameters: {project: ".", as_of: now, wait_seconds: 3600}
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    work_pool: {name: refit}
+
+  - name: daily
+    entrypoint: flows.batch_scoring:batch_scoring
+    description: Scores what happens in the next day with the champion, and logs the predictions.
+    schedules: [{cron: "0 4 * * *", timezone: <timezone>}]
+    parameters: {project: ".", rows: next 24h, as_of: now, wait_seconds: 3600}
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    work_pool: {name: refit}
+"""
+
+
+def prefect_yaml(model: str, timezone: str) -> str:
+    """The `prefect.yaml` of a project: what its schedule and its events start, with which parameters."""
+    return _TEMPLATE.replace("<model>", model).replace("<timezone>", timezone)
+
+
+def require(project: Path) -> None:
+    """Refuse a project that says nothing of what runs by itself.
+
+    Raises:
+        UserError: it has no `prefect.yaml`.
+    """
+    if not (project / PREFECT_YAML).is_file():
+        raise UserError(f"{project} has no {PREFECT_YAML}; `refit init DIR` writes one into a new project: copy that")
+
+
+def provide(api: str) -> None:
+    """Make the work pool of processes, and the automation that finds dead runs, unless they are there."""
+    from prefect import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    wanted = _dead_runs()
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=_job_template()))
+        if found := client.read_automations_by_name(wanted.name):
+            client.update_automation(found[0].id, wanted)
+        else:
+            client.create_automation(wanted)
+
+
+def deploy(project: Path, api: str, *, log: Path) -> None:
+    """Deploy everything in the project's `prefect.yaml`; what is deployed already is brought up to date.
+
+    Raises:
+        RefitError: Prefect refused it; the message names the log.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=project,
+        env={**os.environ, "PREFECT_API_URL": api},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode:
+        raise RefitError(f"prefect could not deploy {project / PREFECT_YAML}; it says why in {log}")
+
+
+def _job_template() -> dict[str, Any]:
+    """Prefect's own for processes, but with the command given: to find it, a run would start one more Python (2 s)."""
+    from prefect.workers.process import ProcessWorker
+
+    template: dict[str, Any] = ProcessWorker.get_default_base_job_template()
+    template["variables"]["properties"]["command"]["default"] = f"{sys.executable} -m prefect.engine"
+    return template
+
+
+def _dead_runs() -> AutomationCore:
+    """A run whose process was killed together with its worker tells nobody; its silence does."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+    return AutomationCore(
+        name="refit: a run without a heartbeat has crashed",
+        description=f"Marks runs as crashed that have said nothing for {SILENT_SECONDS} s.",
+        trigger=EventTrigger.model_validate(
+            {
+                "posture": Posture.Proactive,
+                "match": {"prefect.resource.id": "prefect.flow-run.*"},
+                "for_each": ["prefect.resource.id"],
+                "after": [f"prefect.flow-run.{event}" for event in UNDER_WAY],
+                "expect": ["prefect.flow-run.*"],
+                "threshold": 1,
+                "within": SILENT_SECONDS,
+            }
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED, message=f"no heartbeat for {SILENT_SECONDS} s: its process died"
+            )
+        ],
+    )

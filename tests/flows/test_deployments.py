@@ -1,0 +1,47 @@
+"""What runs by itself is written once, and asks of the flows only what they take."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import deployments
+from tasks.errors import UserError
+from tasks.params import read_yaml
+
+MADE = yaml.safe_load(deployments.prefect_yaml("demo", "Europe/Paris"))["deployments"]
+
+
+def test_the_reference_project_has_the_file_that_a_new_project_gets(root: Path, finished: Path) -> None:
+    project = read_yaml(root / "params.yaml")["project"]
+    reference = deployments.prefect_yaml(project["name"], project["timezone"])
+    assert (root / "prefect.yaml").read_text() == reference
+    assert (finished / "prefect.yaml").read_text() == deployments.prefect_yaml("demo", "UTC")
+
+
+@pytest.mark.parametrize("deployment", MADE, ids=lambda made: f"{made['entrypoint']}/{made['name']}")
+def test_each_deployment_gives_its_flow_parameters_that_it_takes(deployment: dict[str, Any]) -> None:
+    module, name = deployment["entrypoint"].split(":")
+    taken = set(getattr(import_module(module), name).parameters.properties)
+    given = set(deployment["parameters"])
+    for trigger in deployment.get("triggers", ()):
+        given |= set(trigger["parameters"])
+    assert given <= taken
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    if "continuous_training" in module:
+        assert deployment["parameters"]["allow_uncommitted"] is False
+
+
+def test_a_crash_of_the_run_after_a_crash_starts_nothing() -> None:
+    (after_crash,) = (made for made in MADE if made["name"] == "after-crash")
+    (trigger,) = after_crash["triggers"]
+    assert after_crash["name"] not in trigger["match_related"][1]["prefect.resource.name"]
+
+
+def test_a_project_without_prefect_yaml_is_told_where_one_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no prefect\.yaml; `refit init DIR`"):
+        deployments.require(tmp_path)
