@@ -32,6 +32,7 @@ AsOf = Annotated[str, typer.Option("--as-of", help="date or time of the run, in 
 Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, for this run only; repeatable")]
 Wait = Annotated[float, typer.Option("--wait", help="seconds to wait for another run of this project to end")]
 Why = Annotated[str | None, typer.Option("--why", help="the reason, kept in the ledger")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="default: the first free one")]
 
 HERE = Path()
 
@@ -190,6 +191,28 @@ def ui(project: Project = HERE, debug: Debug = False) -> None:
     servers.serve_uis(_project(project))
 
 
+@app.command()
+def up(
+    project: Project = HERE,
+    detach: Annotated[bool, typer.Option("--detach", help="return once all is up, instead of waiting")] = False,
+    prefect_port: Port = None,
+    mlflow_port: Port = None,
+    debug: Debug = False,
+) -> None:
+    """Let the project run by itself: both servers, a worker, its schedules and events, on loopback."""
+    from flows import up
+
+    up.up(_project(project), detach=detach, prefect_port=prefect_port, mlflow_port=mlflow_port)
+
+
+@app.command()
+def down(project: Project = HERE, debug: Debug = False) -> None:
+    """End exactly what `up` started."""
+    from flows import up
+
+    up.down(_project(project))
+
+
 @quarantine.command("list")
 def quarantine_list(
     project: Project = HERE,
@@ -267,6 +290,9 @@ def _project(folder: Path) -> Path:
         raise UserError(
             f"{folder.resolve()} has no params.yaml; `refit init DIR` makes a project, --project DIR names one"
         )
+    from flows.standing import use_own_server
+
+    use_own_server(folder.resolve())
     return folder.resolve()
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from flows.screen import LineScreen
 from flows.session import check, prepare
+from flows.standing import recorded
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
 from tasks.context import Context
@@ -122,7 +123,7 @@ def print_findings(findings: list[Finding]) -> None:
 
 def doctor(project: Path) -> list[Finding]:
     """Everything that a person would check by hand before asking for help."""
-    return [*_python(), *_libraries(), *_shadowing(), *_project(project)]
+    return [*_python(), *_libraries(), *_shadowing(), *_project(project), *_standing(project)]
 
 
 def _python() -> Iterator[Finding]:
@@ -222,3 +223,14 @@ def _project(project: Path) -> Iterator[Finding]:
             yield Finding("warning", "; ".join(told["why"]), "restore the file if there is a copy of it")
     except RefitError as error:
         yield Finding("error", str(error))
+
+
+def _standing(project: Path) -> Iterator[Finding]:
+    """What `refit up` started: whether it still lives and answers."""
+    for name, process in recorded(project).items():
+        where = f"{name} (pid {process.pid}" + (f", port {process.port})" if process.port else ")")
+        if process.answers():
+            yield Finding("ok", f"up: {where}")
+        else:
+            state = "does not answer" if process.found() else "has ended"
+            yield Finding("warning", f"{where} {state}; its log is {process.log}", "refit up")

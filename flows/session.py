@@ -127,14 +127,14 @@ def session(
         ) as owner,
         runfile.kept_if_refused(root),
     ):
-        if window:
+        if window is not None:
             answered.refuse_if_answered(root, params.project.name, window)
         prepare(root, wanted)
         sweep(root)
         for mended in memory.mend(root):
             shown(mended)
         yield Session(project=root, owner=owner, screen=shown, force=force)
-        if window:
+        if window is not None:
             answered.note(root, params.project.name, window, flow_run=flow_run, now=utc_now())
 
 

@@ -67,7 +67,7 @@ def test_times_in_other_zones_are_the_same_moment(project: Path) -> None:
     assert not retrain(project, 8)
 
 
-@pytest.mark.parametrize("wrong", [{"first": "2024-10-01"}, {"first": "2024-10-01", "end": "last week"}])
+@pytest.mark.parametrize("wrong", [{}, {"first": "2024-10-01"}, {"first": "2024-10-01", "end": "last week"}])
 def test_a_window_without_an_end_is_refused_in_words(project: Path, wrong: dict[str, str]) -> None:
     with (
         pytest.raises(UserError, match=r"window .*expected `first` and `end`, ISO 8601"),

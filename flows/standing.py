@@ -1,0 +1,50 @@
+"""What `refit up` has left standing in a project, as every command may ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from flows.processes import LOOPBACK, Started
+from tasks.artifacts import STATE, read_json, write_json
+
+UP = STATE / "up.json"
+PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
+
+
+def recorded(project: Path) -> dict[str, Started]:
+    """What `up` started last, by name, alive or not."""
+    path = project / UP
+    return {entry["name"]: Started(**entry) for entry in read_json(path)} if path.is_file() else {}
+
+
+def running(project: Path) -> dict[str, Started]:
+    """What `up` started and still lives, by name."""
+    return {name: process for name, process in recorded(project).items() if process.found()}
+
+
+def record(project: Path, processes: Mapping[str, Started]) -> None:
+    """Keep what stands; nothing left standing leaves no record."""
+    if processes:
+        write_json(project / UP, [asdict(process) for process in processes.values()])
+    else:
+        (project / UP).unlink(missing_ok=True)
+
+
+def address(server: Started) -> str:
+    """Where a server answers."""
+    return f"http://{LOOPBACK}:{server.port}"
+
+
+def api(server: Started) -> str:
+    """Where the Prefect server's API answers: what `PREFECT_API_URL` must say."""
+    return f"{address(server)}/api"
+
+
+def use_own_server(project: Path) -> None:
+    """Let this process's flow runs show in the project's own Prefect server, if that is up and no other was chosen."""
+    server = recorded(project).get(PREFECT)
+    if "PREFECT_API_URL" not in os.environ and server and server.answers():
+        os.environ["PREFECT_API_URL"] = api(server)

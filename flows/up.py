@@ -1,0 +1,142 @@
+"""`refit up` and `refit down`: all that a project needs to run by itself, on this machine and on loopback."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from flows import deployments
+from flows.processes import LOOPBACK, Started, end, free_port, is_free, start, wait_until_it_answers
+from flows.servers import ENVIRONMENT, FIRST_PORT, end_as_on_ctrl_c, shown, start_server, until_interrupted
+from flows.standing import MLFLOW, PREFECT, UP, WORKER, api, record, recorded, running
+from tasks.artifacts import SNAPSHOT, STATE, read_json
+from tasks.errors import UserError
+
+_WORKER_ENVIRONMENT = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # 10 s by default: a long wait after an event
+
+
+def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: int | None) -> None:
+    """Start both servers and a worker, deploy `prefect.yaml`, and say what was done; what runs already is left alone.
+
+    Without `detach`, the first `up` stays until Ctrl-C, which ends everything.
+
+    Raises:
+        UserError: a port that was asked for is in use, or there is no `prefect.yaml`.
+        RefitError: something ended before it answered; what this call had started is ended.
+    """
+    began = time.monotonic()
+    end_as_on_ctrl_c()
+    with _one_at_a_time(project):
+        standing = running(project)
+        now = dict(standing)
+        try:
+            _bring_up(project, {PREFECT: prefect_port, MLFLOW: mlflow_port}, now)
+        except BaseException:
+            for name in now.keys() - standing.keys():
+                end(now[name])
+            record(project, standing)
+            raise
+    _tell(project, now, standing, time.monotonic() - began)
+    if not detach and not standing:
+        until_interrupted(lambda: _raise_if_down(project))
+        down(project)
+
+
+def down(project: Path) -> None:
+    """End what `up` started, by pid and start time, and say so. A run under way is ended; the next one goes on."""
+    with _one_at_a_time(project):
+        known = recorded(project)
+        order = (WORKER, MLFLOW, PREFECT)  # the worker first: how its runs ended, the server still hears
+        ended = [name for name in order if name in known and end(known[name])]
+        record(project, {})
+    for name in ended:
+        typer.echo(f"ended {name} (pid {known[name].pid})")
+    if not ended:
+        typer.echo(f"nothing of {project} is up")
+
+
+def _bring_up(project: Path, asked: Mapping[str, int | None], now: dict[str, Started]) -> None:
+    """Add to `now`, and to the record, what is missing; each as soon as it is started, so that it can be ended."""
+    deployments.require(project)
+    earlier = recorded(project)
+    for name in (earlier.keys() & asked.keys()) - now.keys():
+        end(earlier[name])  # it died, and may have left children that hold its port
+    ports = {name: _port(name, port, now.get(name), earlier.get(name)) for name, port in asked.items()}
+    for name, port in ports.items():
+        if name not in now:
+            now[name] = start_server(project, name, port, STATE / f"{name}.log", **_own_database(project))
+            record(project, now)
+    wait_until_it_answers(now[PREFECT])
+    url = api(now[PREFECT])
+    deployments.provide(url)
+    if WORKER in now and ports[PREFECT] != earlier[PREFECT].port:
+        end(now.pop(WORKER))  # it would look for work where nobody answers any more
+    if WORKER not in now:
+        now[WORKER] = _start_worker(project, url)
+        record(project, now)
+    deployments.deploy(project, url, log=project / STATE / "deploy.log")
+    wait_until_it_answers(now[MLFLOW])
+
+
+def _port(name: str, asked: int | None, standing: Started | None, earlier: Started | None) -> int:
+    """The port of a server: where it stands, else the one asked for, else the first free one from its last on."""
+    if standing and standing.port:
+        if asked not in (None, standing.port):
+            raise UserError(f"{name} is up on port {standing.port}, not on {asked}; `refit down` first")
+        return standing.port
+    if asked is not None:
+        if not is_free(asked):
+            raise UserError(f"port {asked} is in use on {LOOPBACK}; name another with --{name}-port, or leave it out")
+        return asked
+    return free_port((earlier and earlier.port) or FIRST_PORT[name])
+
+
+def _start_worker(project: Path, url: str) -> Started:
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", deployments.POOL, "--type", "process"]
+    environment = {**os.environ, **ENVIRONMENT, **_WORKER_ENVIRONMENT, "PREFECT_API_URL": url}
+    return start(WORKER, command, folder=project, log=project / STATE / "worker.log", environment=environment)
+
+
+def _own_database(project: Path) -> dict[str, str]:
+    """Each project's server has its own: deployments of two projects have the same names."""
+    return {"PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{project / STATE / 'prefect.db'}"}
+
+
+def _raise_if_down(project: Path) -> None:
+    """End a waiting `up` once `refit down` was typed elsewhere."""
+    if not (project / UP).is_file():
+        raise KeyboardInterrupt
+
+
+def _tell(project: Path, now: Mapping[str, Started], standing: Mapping[str, Started], seconds: float) -> None:
+    for name in (PREFECT, MLFLOW):
+        typer.echo(f"{shown(now[name])}{'   (was up)' if name in standing else ''}")
+    worker = now[WORKER]
+    typer.echo(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in standing else ''}")
+    typer.echo(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s\n")
+    typer.echo(f"  export PREFECT_API_URL={api(now[PREFECT])}   # for `prefect ...`; `refit ...` finds it by itself")
+    typer.echo(f"  prefect deployment run 'continuous-training/scheduled'{_as_of(project)}")
+    typer.echo("  refit down   # ends all of this; so does Ctrl-C where `up` waits")
+
+
+def _as_of(project: Path) -> str:
+    """A day that the project's data knows, as an example."""
+    path = project / SNAPSHOT
+    return f" --param as_of={read_json(path)['as_of'][:10]}" if path.is_file() else ""
+
+
+@contextmanager
+def _one_at_a_time(project: Path) -> Iterator[None]:
+    """Two terminals that bring the same project up or down at once do so one after the other."""
+    path = project / STATE / "up.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
