@@ -120,10 +120,11 @@ def provide(api: str) -> None:
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=_job_template()))
-        if found := client.read_automations_by_name(wanted.name):
-            client.update_automation(found[0].id, wanted)
-        else:
+        found = client.read_automations_by_name(wanted.name)
+        if not found:
             client.create_automation(wanted)
+        elif (found[0].trigger, found[0].actions) != (wanted.trigger, wanted.actions):
+            client.update_automation(found[0].id, wanted)  # only then: it forgets which runs it is waiting for
 
 
 def deploy(project: Path, api: str, *, log: Path) -> None:

@@ -45,3 +45,18 @@ def test_a_crash_of_the_run_after_a_crash_starts_nothing() -> None:
 def test_a_project_without_prefect_yaml_is_told_where_one_comes_from(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no prefect\.yaml; `refit init DIR`"):
         deployments.require(tmp_path)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_automation_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.client.orchestration import SyncPrefectClient, get_client
+    from prefect.settings import PREFECT_API_URL
+
+    def forget(*_: Any) -> None:
+        raise AssertionError("an update forgets which runs it is waiting for")
+
+    deployments.provide(PREFECT_API_URL.value())
+    monkeypatch.setattr(SyncPrefectClient, "update_automation", forget)
+    deployments.provide(PREFECT_API_URL.value())
+    with get_client(sync_client=True) as client:
+        assert len(client.read_automations_by_name("refit: a run without a heartbeat has crashed")) == 1
