@@ -22,4 +22,4 @@ def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float =
         wait_seconds: how long to wait for another run of the same project to end.
     """
     with watching(project, trigger="drift watch", wait_seconds=wait_seconds) as context:
-        return announce(publish_drift(drift(context, as_of), context.project))
+        return announce(publish_drift(drift(context, as_of), context.project), context.project)

@@ -21,6 +21,7 @@ Verdict = Literal["ok", "warn", "retrain"]
 Cause = Literal["performance", "schedule", "input"]
 _ORDER: tuple[Verdict, ...] = ("retrain", "warn", "ok")  # reasons that decide come first
 _BUDGET_DAYS = 30
+_IN_ONE_WINDOW = 0.01  # chance of what warns in one window alone: the classifier is asked about the newest only
 _SHOWN = 5  # columns named in one sentence
 
 
@@ -35,7 +36,6 @@ class Policy:
     cooldown_days: float = 7
     min_new_labelled_rows: int = 500
     monthly_budget: int = 4
-    alpha: float = 0.05  # of the classifier that tells then from now
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
     if filled:
         yield _inputs(filled, policy)
     if evidence.multivariate:
-        yield _multivariate(evidence.multivariate, policy)
+        yield _multivariate(evidence.multivariate)
+    yield from _silence(evidence)
     yield from _schedule(evidence, policy)
     if not measured and not filled:
         yield _Finding("performance", "ok", "nothing to judge yet: no window holds rows that the model has scored")
@@ -153,7 +154,7 @@ def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
     return _Finding("input", "retrain", shown)
 
 
-def _multivariate(found: Separation, policy: Policy) -> _Finding:
+def _multivariate(found: Separation) -> _Finding:
     """A classifier finds any difference, so it warns at most, and only where it finds more than usual."""
     shown = f"input: a classifier tells the newest window's rows from the reference's with ROC AUC {found.auc:.3f}"
     if found.p is None:
@@ -161,7 +162,14 @@ def _multivariate(found: Separation, policy: Policy) -> _Finding:
             "input", "ok", f"{shown}; uncalibrated: {len(found.usual)} windows of the reference are too few"
         )
     usual = f"{sum(found.usual) / len(found.usual):.3f} is usual between windows of the reference (p {found.p:.3f})"
-    return _Finding("input", "warn" if found.p < policy.alpha else "ok", f"{shown}, {usual}")
+    return _Finding("input", "warn" if found.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
+
+
+def _silence(evidence: Evidence) -> Iterator[_Finding]:
+    """A window without rows: either nothing happened, or nobody is told any more."""
+    if evidence.inputs and not evidence.inputs[-1].rows:
+        newest = evidence.inputs[-1].window
+        yield _Finding("input", "warn", f"input: {_dates(newest)}: no row came; does the source still deliver?")
 
 
 def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:

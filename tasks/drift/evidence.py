@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Reference:
     backtest: Scored  # the same, with their labels
     rows: pa.Table  # a sample of the rows it learned from, their features alone
     days: NDArray[np.datetime64]  # the local day of each
+    end: date  # the local day from which on it has seen nothing
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,14 @@ def reference(context: Context, champion: Champion) -> Reference:
         ),
         rows=sample.drop_columns(["event_time"]),
         days=sampled.to_numpy().astype("datetime64[D]"),
+        end=champion.seen_until.astimezone(zone).date(),
     )
 
 
 def observe(
     context: Context, champion: Champion, known: dict[str, Any], spans: Sequence[Window], against: Reference
-) -> Observed:
-    """What happened in some windows; rows that nobody scored are scored now, as they would have been then.
+) -> Observed | None:
+    """What happened in some windows, None where nothing did; rows that nobody scored are scored now, as they would have been then.
 
     A label counts once `label.delay_hours` have passed for every row alike: late outcomes are known later, and whoever
     took those that are there would select.
@@ -125,6 +127,8 @@ def observe(
         ripe = warehouse.as_of - timedelta(hours=params.featurize.label.delay_hours)
         labels = known_labels(warehouse, params, champion.key, ripe)
     files = log.files(context.project, champion.version.version, first, end)
+    if not files:
+        return None
     with _connection() as connection:
         connection.register("labels", labels.drop_columns(["event_time"]))
         scored = log.relation(connection, files, "scored")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Literal
 
@@ -132,6 +132,12 @@ def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> Ca
     return Calibration(inside[chosen] @ counts, others[chosen] @ counts, lagged=bool(lagged.sum() >= fewest))
 
 
+def nothing_in(window: Window) -> InputVerdict:
+    """The verdict on a window without a row."""
+    said = f"no row lies in the window from {window.first} to {window.end}: nothing can be said"
+    return InputVerdict(window, 0, False, 0, (), False, (said,))
+
+
 def judge_window(reference: Sketch, current: Sketch, window: Window, policy: InputPolicy) -> InputVerdict:
     """The columns that moved further than the reference's own windows do, and by an effect that matters.
 
@@ -152,8 +158,8 @@ def judge_window(reference: Sketch, current: Sketch, window: Window, policy: Inp
     inside = current.between(window.first, window.end)
     rows = int(inside.rows.sum())
     if not rows or not len(reference.days):
-        where = f"in the window from {window.first} to {window.end}" if not rows else "in the reference"
-        return InputVerdict(window, rows, False, 0, (), False, (f"no row lies {where}: nothing can be said",))
+        said = () if not rows else ("no row lies in the reference: nothing can be said",)
+        return replace(nothing_in(window), rows=rows, reasons=said or nothing_in(window).reasons)
     lag = int((np.datetime64(window.first) - reference.days[-1]).astype(int)) - 1
     calibration = calibrate(reference, window.days, max(0, lag), fewest=policy.min_reference_windows)
     calibrated = len(calibration) >= policy.min_reference_windows

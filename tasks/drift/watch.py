@@ -51,8 +51,6 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
     moment = datetime.fromisoformat(known["as_of"])
     windows = evidence.windows(moment, champion, context, max(SHOWN, context.params.drift.windows))
     observed = evidence.observe(context, champion, known, windows, reference) if windows else None
-    if observed is not None and not len(observed.scored.days):
-        observed = None
     backtest = performance.backtest(reference.backtest, _policies(context)[1])
     gathered = _gathered(context, champion, reference, backtest, observed, windows, moment)
     told = {
@@ -96,6 +94,8 @@ def _gathered(
         context.progress("judging windows", place, len(windows))
         judged_inputs.append(_judged_inputs(reference, observed, window, of_inputs))
         judged_performance.append(performance.judge_window(backtest, observed.scored, window, of_performance))
+    if observed is None:
+        judged_inputs = [inputs.nothing_in(window) for window in windows]
     trained = _newest_training(context, champion)
     ripe = trained - timedelta(hours=context.params.featurize.label.delay_hours)
     return Evidence(
