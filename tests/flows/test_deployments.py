@@ -11,7 +11,7 @@ import yaml
 
 from flows import deployments
 from tasks.errors import UserError
-from tasks.params import read_yaml
+from tasks.yaml_files import read_yaml
 
 MADE = yaml.safe_load(deployments.prefect_yaml("demo", "Europe/Paris"))["deployments"]
 
