@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,38 @@ def test_a_port_in_use_is_named_before_anything_starts(project: Path) -> None:
             assert done.stderr.startswith(f"error: port {port} is in use on {LOOPBACK}; name another with {option}")
             assert done.stderr.count("\n") == 1
     assert not (project / UP).exists()
+
+
+def turned_months(project: Path) -> None:
+    """Three months more in which those leave who used to stay, and the other way round."""
+    rows = list(csv.DictReader((project / "raw/subscriptions.csv").open()))
+    with (project / "raw/later.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            if (day := date.fromisoformat(row["renewal"])) >= date(2024, 8, 1):
+                turned = {"yes": "no", "no": "yes"}[row["churned"]]
+                moved = (day + timedelta(days=92)).isoformat()
+                writer.writerow(row | {"subscription": f"L{row['subscription']}", "renewal": moved, "churned": turned})
+
+
+@pytest.mark.slow
+def test_months_that_drifted_are_noticed_and_lead_to_a_new_model_in_charge(alone: Path) -> None:
+    params = (alone / "params.yaml").read_text()
+    (alone / "params.yaml").write_text(params.replace("training: null", "training: 1"))
+    turned_months(alone)
+    bring_up(alone)
+    watched = run("-m", "prefect", "deployment", "run", "drift-watch/daily", "--param=as_of=2025-02-01", project=alone)
+    assert watched.returncode == 0, watched.stderr
+    watch, retraining = until(alone, ended(2), seconds=240)
+    assert (watch.state.name, retraining.state.name) == ("Completed", "Completed")
+    assert retraining.parameters["window"] == {"first": "2025-01-20", "end": "2025-01-27"}
+    assert retraining.parameters["reason"].startswith("drift: performance")
+    assert isinstance(retraining.parameters["columns"], list)
+    told = json.loads(refit("show", "--json", project=alone).splitlines()[-1])
+    assert told["version"] == "2"
+    assert told["trigger"].startswith("drift: performance")
+    assert told["metrics"]["roc_auc"] > 0.8
 
 
 @pytest.mark.slow
