@@ -110,7 +110,7 @@ def reference(context: Context, champion: Champion) -> Reference:
 def observe(
     context: Context, champion: Champion, known: dict[str, Any], spans: Sequence[Window], against: Reference
 ) -> Observed | None:
-    """What happened in some windows, None where nothing did; rows not yet scored are scored as they would have been then.
+    """What happened in some windows, None where nothing did; rows nobody scored are scored as they would have been.
 
     A label counts once `label.delay_hours` have passed for every row alike: late outcomes are known later, and whoever
     took those that are there would select.
