@@ -115,6 +115,34 @@ def promote(
 
 
 @app.command()
+def rollback(
+    to: Annotated[
+        str | None, typer.Option("--to", help="version to put back in charge; default: the one before")
+    ] = None,
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
+    """Put an earlier version back in charge, once its stored model has proved to be what it was."""
+    from flows import runner
+
+    typer.echo(runner.rollback(_project(project), to, why=why, wait_seconds=wait))
+
+
+@app.command()
+def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
+    from flows import inspection
+
+    found = inspection.history(_project(project))
+    if as_json:
+        _print_json({"history": found})
+    else:
+        inspection.print_history(found)
+
+
+@app.command()
 def score(
     rows: Annotated[str, typer.Argument(help="a CSV or Parquet file, a batch such as 2013-11, or `next 24h`")],
     project: Project = HERE,

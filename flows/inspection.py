@@ -6,12 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from flows.screen import LineScreen
@@ -62,6 +63,30 @@ def in_charge(project: Path) -> dict[str, Any]:
     from tasks import register
 
     return register.in_charge(context_of(project))
+
+
+def history(project: Path) -> list[dict[str, Any]]:
+    """The ledger's lines of the project's model, oldest first."""
+    from tasks import register
+
+    return [asdict(entry) for entry in register.history(context_of(project))]
+
+
+def print_history(entries: list[dict[str, Any]]) -> None:
+    """`refit history` for people: the newest last, where the eye is."""
+    console = Console()
+    if not entries:
+        console.print("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
+        return
+    for entry in entries:
+        moved = f"version {entry['to_version']}"
+        if entry["from_version"] not in (None, entry["to_version"]):
+            moved += f" {'against' if entry['action'] == 'refuse' else 'for'} version {entry['from_version']}"
+        style = "yellow" if entry["action"] == "refuse" else "green"
+        console.print(f"[bold]{entry['at']}[/]  [{style}]{entry['action']:<9}[/] {moved}", highlight=False)
+        console.print(f"    by {entry['who']}, trigger: {entry['trigger']}", highlight=False, style="dim")
+        for reason in entry["reasons"]:
+            console.print(Padding(f"• {reason}", (0, 0, 0, 4)), highlight=False)
 
 
 def quarantined(project: Path, *, source: str | None, batch: str | None) -> list[dict[str, Any]]:

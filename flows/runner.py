@@ -79,6 +79,15 @@ def promote(project: Path, version: str, *, why: str | None, wait_seconds: float
         return register.promote(context, version, why)
 
 
+def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: float) -> str:
+    """`refit rollback`: what was done, in words."""
+    from tasks import register
+
+    with lock.project_lock(project, may_promote=True, trigger="refit rollback", wait_seconds=wait_seconds) as owner:
+        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+        return register.rollback(context, to, why)
+
+
 def score(
     project: Path, rows: str, *, as_of: str, out: Path | None, wait_seconds: float, quiet: bool = False
 ) -> dict[str, Any]:

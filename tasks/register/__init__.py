@@ -17,7 +17,7 @@ from tasks.artifacts import DECISION, RECEIPT, read_json, write_json
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.register.packaging import Candidate, build
-from tasks.register.promoting import carry_out, decision_key, promote_by_hand
+from tasks.register.promoting import carry_out, decision_key, promote_by_hand, roll_back
 
 
 def run(context: Context) -> None:
@@ -96,6 +96,35 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
         if (found := versions.version(store, model, version)) is None:
             raise UserError(f"{model} has no version {version!r}; `refit show` names the one in charge")
         return promote_by_hand(context, store, found, why)
+
+
+def rollback(context: Context, to: str | None = None, why: str | None = None) -> str:
+    """Put the version before, or version `to`, back in charge. Returns it in words.
+
+    The stored model must load and give its golden predictions; then the aliases move, and the ledger tells it. The
+    version that goes takes charge again only by `refit promote`.
+
+    Raises:
+        UserError: there is no such version, or nothing to go back to.
+        RefitError: the stored model does not pass its check; nobody lost charge.
+    """
+    model = context.params.project.name
+    with tracking.opened(context) as store, registry_lock(store):
+        comparand.finish(context, store)
+        number = to or versions.registered(store, model).aliases.get(charge.PREVIOUS)
+        if number is None:
+            raise UserError(
+                f"{model} has no previous version to go back to; --to names one, `refit history` shows them"
+            )
+        if (found := versions.version(store, model, number)) is None:
+            raise UserError(f"{model} has no version {number!r}; `refit history` names those that were in charge")
+        return roll_back(context, store, found, why)
+
+
+def history(context: Context) -> list[Entry]:
+    """Every promotion, refusal, overruling and rollback of the project's model, oldest first."""
+    with tracking.opened(context) as store:
+        return Ledger.beside(store).entries(context.params.project.name)
 
 
 def in_charge(context: Context) -> dict[str, Any]:

@@ -82,6 +82,31 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     return f"{model} version {version.version} is in charge" + (f" in place of version {before}" if before else "")
 
 
+def roll_back(context: Context, store: Store, target: Version, why: str | None) -> str:
+    """Put an earlier version back in charge, once its stored model has passed its check; says what was done.
+
+    Where the anchor is the version that goes, the one that comes back takes its place.
+
+    Raises:
+        UserError: nobody is in charge, or the version is in charge already.
+        RefitError: the stored model does not pass its check; nobody lost charge.
+    """
+    model, registered = target.model, versions.registered(store, target.model)
+    before = registered.aliases.get(CHAMPION)
+    if before is None:
+        raise UserError(
+            f"no version of {model} is in charge, so there is nothing to roll back; `refit promote VERSION`"
+        )
+    if before == target.version:
+        raise UserError(f"{model} version {before} is in charge already; --to names another")
+    key = f"{model}:{target.version}:rollback:{secrets.token_hex(8)}"
+    entry = _entry(context, target, "rollback", key, [why or "rolled back by hand"], before)
+    _verify(context, store, target, entry)
+    anchor = registered.tags.get(versions.ANCHOR, before)
+    charge.take_charge(store, replace(entry, anchor=target.version if anchor == before else anchor))
+    return f"{model} version {target.version} is back in charge in place of version {before}"
+
+
 def decision_on(version: Version) -> dict[str, Any]:
     """The decision that the registry keeps with a version."""
     required_tag(version, "refit.decision")

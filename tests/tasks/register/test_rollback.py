@@ -1,0 +1,67 @@
+"""Going back to an earlier version: only to one that proves to be what it was, and told in the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import register
+from tasks.errors import RefitError, UserError
+
+
+def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    assert register.rollback(project.context, why="it fails on Mondays") == (
+        "toy version 1 is back in charge in place of version 2"
+    )
+    assert (project.aliases["champion"], project.aliases["previous"]) == ("1", "2")
+    line = register.history(project.context)[-1]
+    assert (line.action, line.from_version, line.to_version) == ("rollback", "2", "1")
+    assert line.reasons == ("it fails on Mondays",)
+    register.run(project.context)
+    assert project.aliases["champion"] == "1", "the next run must not undo it"
+
+
+def test_any_version_may_be_named_and_going_back_twice_is_refused(project: Any) -> None:
+    for seed in range(3):
+        project.registered(seed)
+    register.rollback(project.context, "1")
+    assert project.aliases["champion"] == "1"
+    with pytest.raises(UserError, match="version 1 is in charge already"):
+        register.rollback(project.context, "1")
+    with pytest.raises(UserError, match="toy has no version '9'; `refit history`"):
+        register.rollback(project.context, "9")
+
+
+def test_anchor_that_is_taken_out_of_charge_is_no_anchor_any_more(project: Any) -> None:
+    project.registered(0)
+    project.registered(1, mode="superiority")
+    assert register.in_charge(project.context)["anchor"] == "2"
+    register.rollback(project.context)
+    assert register.in_charge(project.context)["anchor"] == "1"
+
+
+def test_without_an_earlier_version_there_is_nothing_to_go_back_to(project: Any) -> None:
+    with pytest.raises(UserError, match="toy has no previous version to go back to"):
+        register.rollback(project.context)
+    project.registered(0)
+    with pytest.raises(UserError, match="toy has no previous version to go back to"):
+        register.rollback(project.context)
+
+
+def test_version_whose_files_were_touched_does_not_come_back(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    run_id = next(line for line in project.ledger if line.to_version == "1")
+    assert run_id is not None
+    weights = sorted(Path(project.store.home).rglob("data/candidate/model.skops"))
+    assert len(weights) == 2
+    for path in weights:
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(RefitError, match="did not pass its check"):
+        register.rollback(project.context)
+    assert project.aliases["champion"] == "2"
+    assert register.history(project.context)[-1].action == "refuse"
