@@ -20,7 +20,18 @@ from tasks.drift.effects import Effect, Statistic, measure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WORDS", "Calibration", "ColumnDrift", "InputPolicy", "InputVerdict", "Window", "calibrate", "judge_window"]
+__all__ = [
+    "WORDS",
+    "Calibration",
+    "ColumnDrift",
+    "InputPolicy",
+    "InputVerdict",
+    "Window",
+    "calibrate",
+    "judge_window",
+    "moved",
+    "nothing_in",
+]
 
 FEWEST_DAYS = 28  # of reference that a window of the reference is compared with
 WORDS: dict[str, str] = {
@@ -248,10 +259,15 @@ def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calib
     return ColumnDrift(measured.column, measured.kind, sizes, thresholds, measured.p, breached)
 
 
+def moved(columns: Sequence[ColumnDrift]) -> str:
+    """How many columns moved, and the first of them by name."""
+    found = [column for column in columns if column.breached]
+    return f"{len(found)} of {len(columns)} columns moved" + (f": {'; '.join(map(_told, found[:5]))}" if found else "")
+
+
 def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: InputPolicy) -> Iterator[str]:
     """What was found, and what it was held against."""
-    moved = [column for column in columns if column.breached]
-    yield f"{len(moved)} of {len(columns)} columns moved" + (f": {'; '.join(map(_told, moved[:5]))}" if moved else "")
+    yield moved(columns)
     if len(calibration) < policy.min_reference_windows:
         yield (
             f"uncalibrated: the reference holds {len(calibration)} windows of this length, "

@@ -21,6 +21,7 @@ STYLE = """
 svg text.over { fill: var(--paper); font-weight: 650; }
 .now { fill: var(--candidate); fill-opacity: .18; stroke: var(--candidate); stroke-width: 1.8; }
 .bar.candidate { opacity: 1; } .bar.then { fill: var(--baseline); opacity: .6; }
+#history th { white-space: nowrap; }
 td.over { color: var(--bad); font-weight: 600; } td.over small { font-weight: 400; }
 @media print { :root { --warn: #93660a; --warn-soft: #fff; } }
 """

@@ -108,7 +108,8 @@ def method(told: Told) -> Iterator[str]:
         "(min_effect)."
     )
     if told["windows"]:
-        notes = [note for note in told["windows"][-1]["inputs"]["reasons"] if " columns moved" not in note]
+        newest = told["windows"][-1]["inputs"]
+        notes = newest["reasons"][1:] if newest["columns"] else newest["reasons"]  # the first one tells what was found
         yield from (note[0].upper() + note[1:] + "." for note in dict.fromkeys(notes))
     yield "An estimate without labels sees that rows became harder, and never that the same rows mean something else."
     yield "Drift tells that something changed, not why; a season that the reference has not seen looks just like it."

@@ -128,11 +128,13 @@ def _judged_inputs(reference: Reference, observed: Observed, window: Window, pol
         inputs.judge_window(of, observed.sketch, window, policy) for of in (reference.learned, reference.predicted)
     )
     shown = (replace(column, column=SHOWN_PREDICTION) for column in predicted.columns)
+    columns = tuple(sorted((*learned.columns, *shown), key=lambda each: (-each.severity, each.column)))
+    notes = [said for each in (learned, predicted) for said in (each.reasons[1:] if each.columns else each.reasons)]
     return replace(
         learned,
-        columns=tuple(sorted((*learned.columns, *shown), key=lambda each: (-each.severity, each.column))),
+        columns=columns,
         breached=learned.breached or predicted.breached,
-        reasons=(*learned.reasons, *(said.replace(PREDICTION, SHOWN_PREDICTION) for said in predicted.reasons)),
+        reasons=(*([inputs.moved(columns)] if columns else []), *notes),
     )
 
 
