@@ -131,6 +131,37 @@ def rollback(
 
 
 @app.command()
+def explain(
+    version: Annotated[str, typer.Argument(help="model version")], project: Project = HERE, debug: Debug = False
+) -> None:
+    """In words: why a version is, or is not, in charge."""
+    from flows import inspection
+
+    for sentence in inspection.explained(_project(project), version):
+        typer.echo(sentence)
+
+
+@app.command()
+def lineage(
+    version: Annotated[str | None, typer.Argument(help="model version")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="digest of a batch or a snapshot: what came of it")] = None,
+    project: Project = HERE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What a version was made from; or, with --data, which versions were made from a batch."""
+    from flows import inspection
+
+    if (version is None) == (data is None):
+        raise UserError("name a version, or give --data DIGEST")
+    found = inspection.lineage_of(_project(project), version, data)
+    if as_json:
+        _print_json(found)
+    else:
+        inspection.print_lineage(found)
+
+
+@app.command()
 def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
     from flows import inspection

@@ -72,6 +72,40 @@ def history(project: Path) -> list[dict[str, Any]]:
     return [asdict(entry) for entry in register.history(context_of(project))]
 
 
+def explained(project: Path, version: str) -> list[str]:
+    """Why a version is, or is not, in charge."""
+    from tasks.register import lineage
+
+    return lineage.explain(context_of(project), version)
+
+
+def lineage_of(project: Path, version: str | None, data: str | None) -> dict[str, Any]:
+    """What a version was made from, or which versions were made from data of a digest."""
+    from tasks.register import lineage
+
+    context = context_of(project)
+    return lineage.lineage(context, version) if version else {"versions": lineage.made_from(context, str(data))}
+
+
+def print_lineage(found: dict[str, Any]) -> None:
+    """`refit lineage` for people."""
+    console = Console()
+    for each in found.get("versions", ()):
+        console.print(
+            f"version {each['version']} ({each['created']}) from {', '.join(each['batches'])}", highlight=False
+        )
+    for what, value in found.items():
+        if what not in ("versions", "batches") and value is not None:
+            console.print(f"[bold]{what.replace('_', ' '):<13}[/] {value}", highlight=False)
+    for batch in found.get("batches", ()):
+        files = ", ".join(batch["files"])
+        console.print(
+            f"[bold]{'batch':<13}[/] {batch['source']} {batch['name']}, {batch['rows']:,} rows of {files}, "
+            f"sha256 {batch['sha256'][:12]}",
+            highlight=False,
+        )
+
+
 def print_history(entries: list[dict[str, Any]]) -> None:
     """`refit history` for people: the newest last, where the eye is."""
     console = Console()

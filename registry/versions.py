@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -174,6 +175,22 @@ def download(store: Store, of: Version, destination: Path) -> Path:
         ) from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # mlflow leaves it beside a model that it has loaded
     return folder
+
+
+def read_file(store: Store, of: Version, name: str) -> bytes | None:
+    """One file of a version's stored folder; None where the version has no such file.
+
+    Raises:
+        RegistryError: the artifact store cannot be read.
+    """
+    if of.run_id is None:
+        return None
+    with faults(store), tempfile.TemporaryDirectory() as scratch:
+        mlflow = client(store)
+        folder, _, wanted = f"{ARTIFACT}/{name}".rpartition("/")
+        if not any(entry.path == f"{folder}/{wanted}" for entry in mlflow.list_artifacts(of.run_id, folder)):
+            return None
+        return Path(mlflow.download_artifacts(of.run_id, f"{folder}/{wanted}", scratch)).read_bytes()
 
 
 def save_pyfunc(

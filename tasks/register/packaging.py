@@ -19,6 +19,7 @@ from tasks.artifacts import (
     DECISION,
     METRICS,
     REPORTS,
+    SNAPSHOT,
     TABLE,
     TRAINING,
     UNSEEN,
@@ -173,6 +174,7 @@ def _write_provenance(context: Context, folder: Path) -> dict[str, str | None]:
     (folder / "params.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
     if context.path("dvc.lock").is_file():  # not dvc.yaml: DVC would take the copy for a pipeline of the project
         shutil.copyfile(context.path("dvc.lock"), folder / "dvc.lock")
+    shutil.copyfile(context.path(SNAPSHOT), folder / SNAPSHOT.name)
     commit = provenance.commit(context.project)
     if commit.patch is not None:
         (folder / "uncommitted.patch").write_bytes(commit.patch)

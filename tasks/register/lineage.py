@@ -1,0 +1,138 @@
+"""Where a version comes from and where a batch went, both ways; and in words why a version is, or is not, in charge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from registry import versions
+from registry.charge import CHAMPION, PREVIOUS
+from registry.ledger import MOVES, Entry, Ledger
+from registry.store import Store
+from registry.versions import Version
+from tasks import tracking
+from tasks.context import Context
+from tasks.errors import UserError
+
+SNAPSHOT = "provenance/snapshot.json"
+
+
+def lineage(context: Context, number: str) -> dict[str, Any]:
+    """What a version was made from: batches, feature definitions, code, params, and the run that shows it.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    with tracking.opened(context) as store:
+        found = _version(context, store, number)
+        snapshot = _snapshot(store, found)
+    tags = found.tags
+    return {
+        "model": found.model,
+        "version": found.version,
+        "created": found.created,
+        "run_id": found.run_id,
+        "learner": tags.get("refit.learner"),
+        "as_of": tags.get("refit.as_of"),
+        "seen_until": tags.get("refit.seen_until"),
+        "snapshot": tags.get("refit.snapshot"),
+        "git_commit": tags.get("refit.git_commit"),
+        "git_patch": tags.get("refit.git_patch"),
+        "params": tags.get("refit.params"),
+        "constraints": tags.get("refit.constraints"),
+        "model_digest": tags.get("refit.model_digest"),
+        "manifest": tags.get("refit.manifest"),
+        "batches": [
+            {key: batch[key] for key in ("source", "name", "sha256", "rows", "files")}
+            for batch in (snapshot or {}).get("batches", [])
+        ],
+    }
+
+
+def made_from(context: Context, digest: str) -> list[dict[str, Any]]:
+    """The versions that were made from data of this digest (its first characters do): a batch's, or a snapshot's.
+
+    Raises:
+        UserError: it is too short to name anything, or no version was made from such data.
+    """
+    if len(digest) < 6:
+        raise UserError(f"--data {digest}: give at least 6 characters of a batch's or a snapshot's digest")
+    model, found = context.params.project.name, []
+    with tracking.opened(context) as store:
+        for version in versions.tagged_by_client(store, model, {}):
+            snapshot = _snapshot(store, version) or {}
+            batches = [batch for batch in snapshot.get("batches", []) if batch["sha256"].startswith(digest)]
+            if batches or version.tags.get("refit.snapshot", "").startswith(digest):
+                named = [f"{batch['source']} {batch['name']}" for batch in batches]
+                found.append({"version": version.version, "created": version.created, "batches": named or ["snapshot"]})
+    if not found:
+        raise UserError(f"no version of {model} was made from data with a digest that begins with {digest}")
+    return found
+
+
+def explain(context: Context, number: str) -> list[str]:
+    """Why a version is, or is not, in charge: a sentence for each thing that decided it, oldest first.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    with tracking.opened(context) as store:
+        found = _version(context, store, number)
+        aliases = versions.registered(store, found.model).aliases
+        lines = [line for line in Ledger.beside(store).entries(found.model) if number in _named(line)]
+    return [*_made(found), *map(_told, lines), _now(found, aliases, lines)]
+
+
+def _version(context: Context, store: Store, number: str) -> Version:
+    model = context.params.project.name
+    if (found := versions.version(store, model, number)) is None:
+        raise UserError(f"{model} has no version {number!r}; `refit history` names those that were judged")
+    return found
+
+
+def _snapshot(store: Store, of: Version) -> dict[str, Any] | None:
+    content = versions.read_file(store, of, SNAPSHOT)
+    found: dict[str, Any] | None = json.loads(content) if content else None
+    return found
+
+
+def _named(line: Entry) -> tuple[str | None, ...]:
+    """The versions that a line of the ledger is about: a refusal is about the one refused alone."""
+    return (line.to_version,) if line.action not in MOVES else (line.to_version, line.from_version)
+
+
+def _made(of: Version) -> Iterator[str]:
+    tags = of.tags
+    yield (
+        f"Version {of.version} of {of.model} ({tags.get('refit.learner', 'of an unknown learner')}) was registered at "
+        f"{of.created}, made from data before {tags.get('refit.seen_until', 'an unknown time')}."
+    )
+    decision = versions.read_tag(of, "refit.decision")
+    if decision:
+        judged = decision["comparand"].get("version")
+        against = f"version {judged}" if judged else "the naive baseline, as nobody was in charge"
+        verdict = "promote it" if decision["promote"] else "refuse it"
+        yield f"The gate compared it with {against} and said: {verdict} ({'; '.join(decision['reasons'])})."
+
+
+def _told(line: Entry) -> str:
+    why = f"({'; '.join(line.reasons)}; by {line.who}, trigger: {line.trigger})"
+    if line.action == "refuse":
+        return f"{line.at}: version {line.to_version} was refused {why}."
+    verb = {"promote": "took charge", "overrule": "was put in charge against the gate", "rollback": "was put back"}
+    instead = f" in place of version {line.from_version}" if line.from_version else ""
+    return f"{line.at}: version {line.to_version} {verb[line.action]}{instead} {why}."
+
+
+def _now(of: Version, aliases: dict[str, str] | Any, lines: list[Entry]) -> str:
+    champion = aliases.get(CHAMPION)
+    if champion == of.version:
+        return "It is in charge now."
+    state = (
+        "It was the one in charge before, and can be put back: refit rollback."
+        if (aliases.get(PREVIOUS) == of.version)
+        else "It is not in charge."
+    )
+    ever = any(line.action in MOVES and line.to_version == of.version for line in lines)
+    return f"{state} Version {champion} is." if ever or champion else f"{state} Nobody is."
