@@ -162,6 +162,27 @@ def lineage(
 
 
 @app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="model version")],
+    project: Project = HERE,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a version again from its own code, params and data, and compare; status 1 where the model differs."""
+    from flows import runner
+
+    found = runner.reproduce(_project(project), version, wait_seconds=wait)
+    if as_json:
+        _print_json({"version": version, "reproduced": found[-1].same, "compared": [vars(each) for each in found]})
+    else:
+        for each in found:
+            typer.echo(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
+    if not found[-1].same:
+        raise typer.Exit(1)
+
+
+@app.command()
 def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
     from flows import inspection

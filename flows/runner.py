@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from rich.console import Console
@@ -15,6 +15,9 @@ from flows.session import Session, check, prepare, watching
 from tasks import lock, runfile
 from tasks.context import Context
 from tasks.stages import stage_function
+
+if TYPE_CHECKING:
+    from tasks.reproduce import Compared
 
 
 def run(
@@ -86,6 +89,15 @@ def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: fl
     with lock.project_lock(project, may_promote=True, trigger="refit rollback", wait_seconds=wait_seconds) as owner:
         context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
         return register.rollback(context, to, why)
+
+
+def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Compared]:
+    """`refit reproduce`: what then and now have, the model last."""
+    from tasks import reproduce
+
+    with lock.project_lock(project, trigger="refit reproduce", wait_seconds=wait_seconds) as owner:
+        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+        return reproduce.reproduce(context, version)
 
 
 def score(

@@ -23,6 +23,7 @@ from tasks.artifacts import (
     TABLE,
     TRAINING,
     UNSEEN,
+    WARM_START,
     check_manifest,
     digest,
     read_json,
@@ -111,7 +112,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     )
     _write_parquet(golden, folder / GOLDEN)
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)
-    recorded = _write_provenance(context, folder / "provenance")
+    recorded = _write_provenance(context, candidate.training.get("started_from"), folder / "provenance")
     write_manifest(folder)
     snapshot = read_snapshot(context.project)
     tags = {
@@ -167,7 +168,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path)
 
 
-def _write_provenance(context: Context, folder: Path) -> dict[str, str | None]:
+def _write_provenance(context: Context, started_from: Any, folder: Path) -> dict[str, str | None]:
     """What a model needs to be made again, as files; returns what of it is worth a tag."""
     folder.mkdir()
     resolved = context.params.model_dump(mode="json", by_alias=True)
@@ -175,6 +176,7 @@ def _write_provenance(context: Context, folder: Path) -> dict[str, str | None]:
     if context.path("dvc.lock").is_file():  # not dvc.yaml: DVC would take the copy for a pipeline of the project
         shutil.copyfile(context.path("dvc.lock"), folder / "dvc.lock")
     shutil.copyfile(context.path(SNAPSHOT), folder / SNAPSHOT.name)
+    write_json(folder / WARM_START.name, started_from or {"version": None})
     commit = provenance.commit(context.project)
     if commit.patch is not None:
         (folder / "uncommitted.patch").write_bytes(commit.patch)

@@ -1,0 +1,52 @@
+"""A registered version is made again from what is kept of it, and a difference is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from driving import drive
+
+from flows.runner import reproduce
+from tasks.errors import RefitError, UserError
+
+
+def test_a_version_is_made_again_to_the_digest_whatever_the_project_asks_for_now(project: Path) -> None:
+    before = {path: path.read_bytes() for path in (project / "models").rglob("*") if path.is_file()}
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("seed: 0", "seed: 99"))
+    found = reproduce(project, "1", wait_seconds=0)
+    assert [each.what for each in found if not each.same] == []
+    assert found[-1].what == "model"
+    assert {path: path.read_bytes() for path in before} == before
+    assert list((project / ".refit/reproduce").iterdir()) == []
+
+
+def test_data_that_was_touched_and_a_version_that_is_not_there_are_named(project: Path) -> None:
+    with pytest.raises(UserError, match="demo has no version '9'"):
+        reproduce(project, "9", wait_seconds=0)
+    batch = sorted((project / "data/batches/table").glob("*.parquet"))[0]
+    batch.write_bytes(batch.read_bytes() + b"x")
+    with pytest.raises(RefitError, match=f"{batch.name} is gone or changed; `dvc checkout`"):
+        reproduce(project, "1", wait_seconds=0)
+
+
+@pytest.mark.slow
+def test_a_version_of_a_project_in_git_is_made_from_its_commit(project: Path) -> None:
+    import subprocess
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    (project / "notes.py").write_text("x = 1\n")  # uncommitted: kept as a patch
+    told = drive(project, overrides={"train.seed": 5})
+    (project / "params.yaml").write_text("project: {name: elsewhere}\n" + (project / "params.yaml").read_text())
+    git("add", ".")
+    git("commit", "-m", "second, broken")
+    git("checkout", "HEAD~1", "--", "params.yaml")
+    found = reproduce(project, told["model"]["version"], wait_seconds=0)
+    assert found[-1].same
