@@ -162,6 +162,14 @@ def lineage(
 
 
 @app.command()
+def repair(project: Project = HERE, wait: Wait = 0, debug: Debug = False) -> None:
+    """Give the champion that the ledger names its alias back, where the registry has lost it."""
+    from flows import runner
+
+    typer.echo(runner.repair(_project(project), wait_seconds=wait))
+
+
+@app.command()
 def reproduce(
     version: Annotated[str, typer.Argument(help="model version")],
     project: Project = HERE,

@@ -91,6 +91,15 @@ def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: fl
         return register.rollback(context, to, why)
 
 
+def repair(project: Path, *, wait_seconds: float) -> str:
+    """`refit repair`: what was done, in words."""
+    from tasks import register
+
+    with lock.project_lock(project, may_promote=True, trigger="refit repair", wait_seconds=wait_seconds) as owner:
+        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+        return register.repair(context)
+
+
 def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Compared]:
     """`refit reproduce`: what then and now have, the model last."""
     from tasks import reproduce

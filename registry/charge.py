@@ -27,7 +27,7 @@ def champion(store: Store, model: str) -> Version | None:
         raise RegistryError(
             f"version {last.to_version} of {model} is in charge by the ledger (since {last.at}), but the registry at "
             f"{store.uri} has no champion: its version or alias was deleted; put one in charge with "
-            f'`refit promote VERSION --why "..."`, or move {ledger.url.removeprefix("sqlite:///")} away to start anew'
+            f'`refit repair`, or `refit promote VERSION --why "..."`, or move {ledger.url.removeprefix("sqlite:///")} away to start anew'
         )
     if (found := versions.version(store, model, number)) is None:
         raise RegistryError(
@@ -35,6 +35,15 @@ def champion(store: Store, model: str) -> Version | None:
             f'with `refit promote VERSION --why "..."`'
         )
     return found
+
+
+def lost(store: Store, model: str) -> Entry | None:
+    """The ledger's line on a champion whose alias the registry has lost; None where alias and ledger agree on one.
+
+    Where the alias leads to another version than the ledger's, someone moved it on purpose: that is no loss.
+    """
+    last = Ledger.beside(store).last_move(model)
+    return last if last and CHAMPION not in versions.registered(store, model).aliases else None
 
 
 def take_charge(store: Store, entry: Entry) -> None:

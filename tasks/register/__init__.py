@@ -17,7 +17,7 @@ from tasks.artifacts import DECISION, RECEIPT, read_json, write_json
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.register.packaging import Candidate, build
-from tasks.register.promoting import carry_out, decision_key, promote_by_hand, roll_back
+from tasks.register.promoting import carry_out, check_again, decision_key, promote_by_hand, roll_back
 
 
 def run(context: Context) -> None:
@@ -119,6 +119,28 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
         if (found := versions.version(store, model, number)) is None:
             raise UserError(f"{model} has no version {number!r}; `refit history` names those that were in charge")
         return roll_back(context, store, found, why)
+
+
+def repair(context: Context) -> str:
+    """Give the champion that the ledger names its alias back, if the registry has lost it. Returns it in words.
+
+    Raises:
+        UserError: its version is gone as well.
+        RefitError: its stored model does not pass its check.
+    """
+    model = context.params.project.name
+    with tracking.opened(context) as store, registry_lock(store):
+        comparand.finish(context, store)
+        if (line := charge.lost(store, model)) is None:
+            return f"{model}: the registry has the champion that it should have; nothing to repair"
+        if (found := versions.version(store, model, line.to_version)) is None:
+            raise UserError(
+                f"version {line.to_version} of {model}, in charge since {line.at}, was deleted in MLflow: restore it "
+                'there, or put another one in charge with `refit promote VERSION --why "..."`'
+            )
+        check_again(context, store, found)
+        versions.set_alias(store, model, CHAMPION, found.version)
+        return f"{model} version {found.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"
 
 
 def history(context: Context) -> list[Entry]:

@@ -147,18 +147,27 @@ def _anchor(store: Store, version: Version, before: str | None, decision: Mappin
     return versions.registered(store, version.model).tags.get(versions.ANCHOR, before)
 
 
-def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
-    """Load the stored model in a fresh process and compare its golden predictions; a failure is told to the ledger."""
+def check_again(context: Context, store: Store, version: Version) -> None:
+    """Load the stored model in a fresh process and compare its golden predictions.
+
+    Raises:
+        RefitError: it does not load, or predicts otherwise.
+    """
     context.progress("checking the stored model in a fresh process")
+    with downloaded(context, store, version) as folder:
+        verify.in_fresh_process(
+            folder,
+            manifest=required_tag(version, "refit.manifest"),
+            tolerance=context.params.register_.golden_tolerance,
+            trusted_types=context.params.registry.trusted_types,
+            project=context.project,
+        )
+
+
+def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
+    """Check the stored model once more; a failure is told to the ledger."""
     try:
-        with downloaded(context, store, version) as folder:
-            verify.in_fresh_process(
-                folder,
-                manifest=required_tag(version, "refit.manifest"),
-                tolerance=context.params.register_.golden_tolerance,
-                trusted_types=context.params.registry.trusted_types,
-                project=context.project,
-            )
+        check_again(context, store, version)
     except Exception as error:
         said = re.sub(r"\S*/\.copy-[^/]*/", "", str(error))  # a scratch folder's name tells nobody anything
         why = f"the stored model did not pass its check: {said}"

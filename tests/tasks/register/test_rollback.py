@@ -52,6 +52,23 @@ def test_without_an_earlier_version_there_is_nothing_to_go_back_to(project: Any)
         register.rollback(project.context)
 
 
+def test_an_alias_deleted_in_mlflow_is_put_back_from_the_ledger(project: Any) -> None:
+    from registry.store import client
+
+    project.registered(0)
+    assert "nothing to repair" in register.repair(project.context)
+    client(project.store).delete_registered_model_alias("toy", "champion")
+    with pytest.raises(RefitError, match="`refit repair`"):
+        register.in_charge(project.context)
+    lines = len(project.ledger)
+    assert register.repair(project.context).startswith("toy version 1 has its alias champion back")
+    assert register.in_charge(project.context)["version"] == "1"
+    assert len(project.ledger) == lines, "nothing was decided"
+    client(project.store).delete_model_version("toy", "1")
+    with pytest.raises(UserError, match=r"version 1 of toy, in charge since .*, was deleted in MLflow"):
+        register.repair(project.context)
+
+
 def test_version_whose_files_were_touched_does_not_come_back(project: Any) -> None:
     project.registered(0)
     project.registered(1)
