@@ -26,8 +26,9 @@ def champion(store: Store, model: str) -> Version | None:
             return None
         raise RegistryError(
             f"version {last.to_version} of {model} is in charge by the ledger (since {last.at}), but the registry at "
-            f"{store.uri} has no champion: its version or alias was deleted; put one in charge with "
-            f'`refit repair`, or `refit promote VERSION --why "..."`, or move {ledger.url.removeprefix("sqlite:///")} away to start anew'
+            f"{store.uri} has no champion: its version or alias was deleted; `refit repair` puts "
+            f'it back, `refit promote VERSION --why "..."` another; or move {ledger.url.removeprefix("sqlite:///")} '
+            "away to start anew"
         )
     if (found := versions.version(store, model, number)) is None:
         raise RegistryError(
