@@ -61,7 +61,7 @@ def start(
     """Start a process in a session of its own, so that Ctrl-C reaches only the one who started it."""
     mark = secrets.token_hex(16)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

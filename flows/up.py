@@ -50,10 +50,10 @@ def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: in
 
 
 def down(project: Path) -> None:
-    """End what `up` started, by pid and start time, and say so. A run under way is ended; the next one goes on."""
+    """End what `up` started, by pid and start time, and say so. A run under way is ended; a later one goes on."""
     with _one_at_a_time(project):
         known = recorded(project)
-        order = (WORKER, MLFLOW, PREFECT)  # the worker first: how its runs ended, the server still hears
+        order = (WORKER, MLFLOW, PREFECT)  # the worker first: it would complain of a server that is gone
         ended = [name for name in order if name in known and end(known[name])]
         record(project, {})
     for name in ended:
