@@ -69,6 +69,17 @@ class Ledger:
         )
         return _entry(rows[0]) if rows else None
 
+    def was_in_charge(self, model: str, version: str) -> bool:
+        """Whether a version took charge, or was found in charge when another one did."""
+        return bool(
+            self._select(
+                "select id from ledger where model = :model and action in ('promote', 'overrule', 'rollback')"
+                " and :version in (to_version, from_version) limit 1",
+                model=model,
+                version=version,
+            )
+        )
+
     def taken_out(self, model: str, version: str) -> Entry | None:
         """The line with which a person put another version in this one's place: a rollback, or an overruling."""
         rows = self._select(

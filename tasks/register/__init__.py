@@ -111,7 +111,7 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
     model = context.params.project.name
     with tracking.opened(context) as store, registry_lock(store):
         comparand.finish(context, store)
-        number = to or versions.registered(store, model).aliases.get(charge.PREVIOUS)
+        number = versions.registered(store, model).aliases.get(charge.PREVIOUS) if to is None else to
         if number is None:
             raise UserError(
                 f"{model} has no previous version to go back to; --to names one, `refit history` shows them"

@@ -88,7 +88,7 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
     Where the anchor is the version that goes, the one that comes back takes its place.
 
     Raises:
-        UserError: nobody is in charge, or the version is in charge already.
+        UserError: nobody is in charge, or the version is in charge already, or never was: that is for the gate.
         RefitError: the stored model does not pass its check; nobody lost charge.
     """
     model, registered = target.model, versions.registered(store, target.model)
@@ -99,6 +99,11 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
         )
     if before == target.version:
         raise UserError(f"{model} version {before} is in charge already; --to names another")
+    if not Ledger.beside(store).was_in_charge(model, target.version):
+        raise UserError(
+            f"version {target.version} of {model} was never in charge, so there is no going back to it; "
+            f"`refit promote {target.version}` asks whether it may take charge"
+        )
     key = f"{model}:{target.version}:rollback:{secrets.token_hex(8)}"
     entry = _entry(context, target, "rollback", key, [why or "rolled back by hand"], before)
     _verify(context, store, target, entry)

@@ -36,6 +36,18 @@ def test_any_version_may_be_named_and_going_back_twice_is_refused(project: Any) 
         register.rollback(project.context, "9")
 
 
+def test_a_version_that_the_gate_refused_is_no_earlier_one_to_go_back_to(project: Any) -> None:
+    project.registered(0)
+    project.registered(1, promote=False)
+    told = register.history(project.context)
+    with pytest.raises(UserError, match=r"version 2 of toy was never in charge.*`refit promote 2`"):
+        register.rollback(project.context, "2")
+    with pytest.raises(UserError, match="toy has no version ''"):
+        register.rollback(project.context, "")
+    assert project.aliases["champion"] == "1"
+    assert register.history(project.context) == told
+
+
 def test_anchor_that_is_taken_out_of_charge_is_no_anchor_any_more(project: Any) -> None:
     project.registered(0)
     project.registered(1, mode="superiority")
