@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tasks.drift.evidence import Observed, Reference
 from tasks.drift.inputs import InputPolicy, InputVerdict, Window
 from tasks.drift.multivariate import Separation
 from tasks.drift.performance import Backtest, PerformanceVerdict
+from tasks.errors import RefitError
 from tasks.ingest.snapshots import LATEST
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import known_at
@@ -61,7 +63,7 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
         "distributions": _distributions(reference, observed, gathered),
         "report": str(report.REPORT),
     }
-    artifacts.write_json(context.path(DECISIONS / f"{moment:%Y%m%dT%H%M%SZ}.json"), told)
+    _keep(context, told, moment)
     report.write(context, told, decisions(context))
     _log(context, champion, told)
     return told
@@ -147,16 +149,45 @@ def _newest_training(context: Context, champion: Champion) -> datetime:
 
 def _retrained(context: Context, champion: Champion, moment: datetime) -> tuple[datetime, ...]:
     """When earlier decisions asked for a retraining of this model."""
-    return tuple(
-        datetime.fromisoformat(told["as_of"])
+    asked = {
+        told["as_of"]
         for told in decisions(context)
         if told["model"] == champion.version.model and told["verdict"] == "retrain" and told["as_of"] != text(moment)
-    )
+    }
+    return tuple(datetime.fromisoformat(each) for each in sorted(asked))
 
 
 def decisions(context: Context) -> list[dict[str, Any]]:
-    """Every decision that was kept, oldest first."""
-    return [artifacts.read_json(path) for path in sorted(context.path(DECISIONS).glob("*.json"))]
+    """Every decision that was kept, oldest first.
+
+    Raises:
+        RefitError: a file among them is no decision.
+    """
+    return [_decision(path) for path in _kept(context)]
+
+
+def _kept(context: Context, stem: str = "") -> list[Path]:
+    """The files of decisions, ordered by `as_of`, and of one `as_of` in the order in which they were made."""
+    found = [(*path.stem.partition(".")[::2], path) for path in context.path(DECISIONS).glob(f"{stem}*.json")]
+    return [path for _, _, path in sorted(found, key=lambda each: (each[0], len(each[1]), each[1]))]
+
+
+def _decision(path: Path) -> dict[str, Any]:
+    told = artifacts.read_json(path)
+    if not isinstance(told, dict) or not {"model", "version", "as_of", "verdict"} <= told.keys():
+        raise RefitError(f"{path} is no decision of `refit drift`; move it away and run again")
+    return told
+
+
+def _keep(context: Context, told: dict[str, Any], moment: datetime) -> None:
+    """Keep a decision beside the others of its `as_of`: one that asked for a retraining still counts afterwards.
+
+    What is decided again, and the same, is not kept twice.
+    """
+    stem = f"{moment:%Y%m%dT%H%M%SZ}"
+    kept = _kept(context, stem)
+    if not kept or _decision(kept[-1]) != told:
+        artifacts.write_json(context.path(DECISIONS / f"{stem}{f'.{len(kept) + 1}' if kept else ''}.json"), told)
 
 
 def text(moment: datetime) -> str:

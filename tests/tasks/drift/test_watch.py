@@ -16,7 +16,7 @@ from tasks import runfile, tracking
 from tasks.artifacts import read_json
 from tasks.context import Context
 from tasks.drift import watch
-from tasks.errors import UserError
+from tasks.errors import RefitError, UserError
 
 
 def context(project: Path) -> Context:
@@ -85,6 +85,29 @@ def test_silent_change_of_concept_asks_for_a_retraining_once(project: Path) -> N
     next_day = watch.run(context(project), as_of="2024-11-26")
     assert next_day["verdict"] == "warn"
     assert "the last retraining was decided 1.0 days ago" in next_day["blocked"][0]
+
+
+def test_retraining_that_was_asked_for_counts_although_it_was_answered_and_decided_otherwise(project: Path) -> None:
+    later_months(project, turned=True)
+    asked = watch.run(context(project), as_of="2024-11-25")
+    settings = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(settings.replace("  window: week\n", "  window: week\n  retrain_on: []\n"))
+    answered = watch.run(context(project), as_of="2024-11-25")
+    assert (asked["verdict"], answered["verdict"]) == ("retrain", "warn")
+    assert watch.run(context(project), as_of="2024-11-25") == answered
+    kept = sorted((project / watch.DECISIONS).glob("*.json"))
+    assert [path.name for path in kept] == ["20241125T000000Z.2.json", "20241125T000000Z.json"]
+    assert watch.decisions(context(project)) == [asked, answered]
+    (project / "params.yaml").write_text(settings)
+    assert "decided 1.0 days ago" in watch.run(context(project), as_of="2024-11-26")["blocked"][0]
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"a": 1}'])
+def test_file_that_is_no_decision_is_named(project: Path, content: str) -> None:
+    (project / watch.DECISIONS).mkdir(parents=True)
+    (project / watch.DECISIONS / "notes.json").write_text(content)
+    with pytest.raises(RefitError, match=r"notes\.json is no decision of `refit drift`; move it away"):
+        watch.run(context(project), as_of="2024-11-25")
 
 
 def test_labels_that_are_not_ripe_do_not_count(project: Path) -> None:
