@@ -220,6 +220,10 @@ class DriftParams(Section):
             raise ValueError(
                 f"breached is {self.breached} of {self.windows} windows; at most {self.windows} is possible"
             )
+        if 0 < self.multivariate_rows < 30:
+            raise ValueError(
+                f"multivariate_rows is {self.multivariate_rows}; at least 30 tell anything, 0 asks nothing"
+            )
         return self
 
     def policy(self, kind: type[P], **others: Any) -> P:
