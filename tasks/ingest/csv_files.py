@@ -160,13 +160,17 @@ def header(file: CsvFile) -> list[str]:
     """The names in the first line that is not blank.
 
     Raises:
-        UserError: there is none, or it is malformed.
+        UserError: there is none, it is malformed, or the file is not UTF-8.
     """
-    with file.open() as stream, closing(_records(file, stream)) as records:
-        for line, fields, fault, _ in records:
-            if fields is None:
-                raise UserError(f"{file.name} line {line}: the header has {fault}")
-            return fields
+    try:
+        with file.open() as stream, closing(_records(file, stream)) as records:
+            for line, fields, fault, _ in records:
+                if fields is None:
+                    raise UserError(f"{file.name} line {line}: the header has {fault}")
+                return fields
+    except UnicodeDecodeError:
+        _scan(file)  # says in which line
+        raise
     raise UserError(f"{file.name} holds blank lines only; a header line and rows were expected")
 
 

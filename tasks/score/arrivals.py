@@ -49,6 +49,8 @@ def arrivals(context: Context, name: str, path: Path) -> Arrivals:
     Raises:
         UserError: the file cannot be read, has an undeclared column, or lacks one that is needed.
     """
+    import pyarrow as pa
+
     file = SourceFile(path, path.name)
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a CSV or Parquet file in the layout of ingest.sources.{name}")
@@ -57,7 +59,7 @@ def arrivals(context: Context, name: str, path: Path) -> Arrivals:
     table, uncast, read = _cast(context, name, file, source)
     refusals = [*uncast, *(_judged(context, name, source, table) if table.num_rows else ())]
     bad = {refusal.row for refusal in refusals}
-    kept = table.filter([row not in bad for row in table[ROW].to_pylist()])
+    kept = table.filter(pa.array([row not in bad for row in table[ROW].to_pylist()], pa.bool_()))
     absent = [column for column in declared.columns if column not in source.columns]
     notes = (f"{file.name} has no column {', '.join(absent)}: taken as missing",) if absent else ()
     return Arrivals(_with_absent(kept, declared, absent), tuple(refusals), read, notes)

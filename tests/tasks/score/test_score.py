@@ -12,7 +12,7 @@ import pytest
 
 from tasks import memory, quarantine, runfile, score
 from tasks.context import Context
-from tasks.errors import UserError
+from tasks.errors import RefitError, UserError
 from tasks.score import log
 
 HEADER = "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins"
@@ -51,6 +51,18 @@ def test_row_is_logged_once_for_a_version_and_keeps_its_first_prediction(project
     day = files[0].parent.name.removeprefix("day=")
     assert {f"{time:%Y-%m-%d}" for time in pq.read_table(files[0])["_event_time"].to_pylist()} == {day}
     assert {"plan", "logins"} <= set(rows.column_names)
+
+
+def test_damaged_file_of_the_log_is_named_and_nothing_is_written_over_it(project: Path) -> None:
+    score.run(context(project), "2024-05")
+    damaged = sorted((project / log.LOG).glob("day=*/v1-*.parquet"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(RefitError, match=rf"{damaged} is damaged.*; put it back from a copy, or move it away"):
+        score.run(context(project), "2024-05")
+    damaged.rename(project / "moved.parquet")
+    again = score.run(context(project), "2024-05")["logged"]
+    assert again["new"] > 0, "the rows of the file that was moved away are logged anew"
+    assert again["known"] > again["new"]
 
 
 def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Path, tmp_path: Path) -> None:
@@ -117,6 +129,25 @@ def test_rows_that_are_not_there_are_one_clear_line(project: Path, rows: str, as
 def test_file_with_other_columns_is_refused(project: Path, tmp_path: Path, header: str, row: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         score.run(context(project), str(write(tmp_path / "new.csv", row, header=header)))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("latin-1", "new.csv line 2 is not UTF-8"), ("utf-16", "new.csv is UTF-16 text; save it as UTF-8")],
+)
+def test_file_that_is_not_utf_8_is_one_clear_line(project: Path, tmp_path: Path, encoding: str, said: str) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text(f"{HEADER}\nN1,2026-02-01,d\u00e9luxe,FR,26,9.89,0,0\n", encoding=encoding)
+    with pytest.raises(UserError, match=said):
+        score.run(context(project), str(file))
+
+
+def test_file_of_which_no_row_can_be_scored_is_quarantined_whole(project: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "new.csv", "N1,soon,basic,FR,26,9.89,0,0", ",2026-02-01,basic,FR,26,9.89,0,0")
+    told = score.run(context(project), str(file))
+    assert told["rows"] == {"read": 2, "scored": 0, "quarantined": 2, "left_out": 0}
+    assert {refusal.row for refusal in quarantine.read(Path(told["quarantine"]))} == {2, 3}
+    assert pq.read_table(told["out"]).num_rows == 0
 
 
 def test_scores_are_written_as_parquet_or_csv_only(project: Path, tmp_path: Path) -> None:
