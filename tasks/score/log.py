@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks.artifacts import atomic, digest
 from tasks.context import Context
+from tasks.errors import RefitError
 from tasks.featurize.warehouse import quote
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
     for day in pc.unique(days).sort().to_pylist():
         part = rows.filter(pc.equal(days, pa.scalar(day, days.type)))
         folder = context.path(LOG) / f"day={day}"
-        known = [pq.read_table(path, columns=[KEY])[KEY] for path in sorted(folder.glob(f"v{version}-*.parquet"))]
+        known = [_keys_in(path)[KEY] for path in sorted(folder.glob(f"v{version}-*.parquet"))]
         if known:
             seen = pa.chunked_array([chunk for column in known for chunk in column.chunks], pa.string())
             part = part.filter(pc.invert(pc.is_in(part[KEY], value_set=seen.combine_chunks())))
@@ -60,13 +61,12 @@ def files(project: Path, version: str, first: date, end: date) -> list[Path]:
 def keys(context: Context, version: str, start: datetime, end: datetime) -> pa.Table:
     """The keys that a version was asked about, on the local days from `start` up to `end`, as the column `_key`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     zone = context.params.project.zone
     first, last = start.astimezone(zone).date(), (end - timedelta(microseconds=1)).astimezone(zone).date()
     found = files(context.project, version, first, last + timedelta(days=1))
     nothing = pa.table({KEY: pa.array([], pa.string())})
-    return pa.concat_tables([nothing, *(pq.read_table(path, columns=[KEY]) for path in found)])
+    return pa.concat_tables([nothing, *(_keys_in(path) for path in found)])
 
 
 def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:
@@ -77,6 +77,24 @@ def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -
         f"from read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
     )
     return quote(name)
+
+
+def _keys_in(path: Path) -> pa.Table:
+    """The keys in one file of the log.
+
+    Raises:
+        RefitError: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, columns=[KEY], page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise RefitError(
+            f"{path} is damaged or cannot be read ({str(error).splitlines()[0]}); put it back from a copy, or move it "
+            "away: its rows are then scored anew, and what was predicted at first is lost"
+        ) from None
 
 
 def _days(context: Context, rows: pa.Table) -> pa.ChunkedArray:
