@@ -9,15 +9,30 @@ from pathlib import Path
 
 from flows.processes import LOOPBACK, Started
 from tasks.artifacts import STATE, read_json, write_json
+from tasks.errors import RefitError
 
 UP = STATE / "up.json"
 PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
 
 
 def recorded(project: Path) -> dict[str, Started]:
-    """What `up` started last, by name, alive or not."""
+    """What `up` started last, by name, alive or not.
+
+    What a project brought along when it was copied is the original's, and left alone: its log still lies there.
+
+    Raises:
+        RefitError: the record cannot be read.
+    """
     path = project / UP
-    return {entry["name"]: Started(**entry) for entry in read_json(path)} if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        found = [Started(**entry) for entry in read_json(path)]
+    except TypeError:
+        raise RefitError(
+            f"{path} does not say what `refit up` started; delete it, and end by hand what still runs of {project}"
+        ) from None
+    return {started.name: started for started in found if _is_of(project, started)}
 
 
 def running(project: Path) -> dict[str, Started]:
@@ -31,6 +46,12 @@ def record(project: Path, processes: Mapping[str, Started]) -> None:
         write_json(project / UP, [asdict(process) for process in processes.values()])
     else:
         (project / UP).unlink(missing_ok=True)
+
+
+def _is_of(project: Path, started: Started) -> bool:
+    """Whether a process is this project's; of one that was moved while it was up, too."""
+    log = Path(started.log)
+    return log.resolve().is_relative_to(project.resolve()) or not log.exists()
 
 
 def address(server: Started) -> str:
