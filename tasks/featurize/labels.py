@@ -59,10 +59,11 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
     Rows whose outcome is known and is no label are left out, as they are in training.
 
     Raises:
-        UserError: labels that are not 0 and 1.
+        UserError: labels that are not 0 and 1, or a key twice: a prediction would meet the label of another row.
     """
     label = params.featurize.label
     table = warehouse.relation(label.source, sources(params))
+    _require_key(warehouse, label.source, table, key)
     value = _binary(warehouse, table, label.source, label.column)
     return warehouse.arrow(
         f"select {quote(key)}::varchar as _key, {value} as label, event_time from {table} "

@@ -121,6 +121,14 @@ def test_labels_that_are_not_ripe_do_not_count(project: Path) -> None:
     assert measured["2024-11-04"]["labelled"] == measured["2024-11-04"]["rows"] > 0
 
 
+def test_a_key_that_comes_again_in_a_later_month_is_refused_as_in_training(project: Path) -> None:
+    later_months(project, turned=False)
+    text = (project / "raw/later.csv").read_text()
+    (project / "raw/later.csv").write_text(text.replace("\nLS", "\nS"))
+    with pytest.raises(UserError, match=r"'cases' has 2 rows with subscription = S.*give a key that names each row"):
+        watch.run(context(project), as_of="2024-11-25")
+
+
 def test_before_the_first_window_is_over_there_is_nothing_to_judge(project: Path) -> None:
     told = watch.run(context(project), as_of="2024-10-05")
     assert (told["verdict"], told["window"], told["windows"]) == ("ok", None, [])
