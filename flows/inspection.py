@@ -132,7 +132,7 @@ def quarantined(project: Path, *, source: str | None, batch: str | None) -> list
 
 def print_in_charge(found: dict[str, Any]) -> None:
     """`refit show` for people."""
-    metrics = {name: value for name, value in found["metrics"].items() if isinstance(value, float)}
+    metrics = {name: value for name, value in (found["metrics"] or {}).items() if isinstance(value, float)}
     score = " · ".join(
         f"{name} {value:.4f}" for name, value in metrics.items() if not name.endswith(("_lower", "_upper"))
     )
@@ -143,7 +143,9 @@ def print_in_charge(found: dict[str, Any]) -> None:
         else "not recorded",
         "why": "; ".join(found["why"]),
         "test metrics": score,
-        "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}",
+        "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}"
+        if found["snapshot"]
+        else "not recorded: Refit did not register it",
         "code": f"git commit {found['git_commit'] or 'none: not a git repository'}",
         "previous": found["previous"] or "none",
         "anchor": f"version {found['anchor']}",

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from flows.inspection import print_in_charge
+from registry.store import client
 from tasks import register
 from tasks.errors import RefitError, UserError
 
@@ -46,6 +48,19 @@ def test_a_version_that_the_gate_refused_is_no_earlier_one_to_go_back_to(project
         register.rollback(project.context, "")
     assert project.aliases["champion"] == "1"
     assert register.history(project.context) == told
+
+
+def test_a_version_that_someone_registered_and_put_in_charge_by_hand_can_be_shown_and_left(
+    project: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.registered(0)
+    mlflow = client(project.store)
+    foreign = mlflow.create_model_version("toy", "file:///elsewhere").version
+    mlflow.set_registered_model_alias("toy", "champion", foreign)
+    print_in_charge(register.in_charge(project.context))
+    assert f"toy version {foreign}" in capsys.readouterr().out
+    register.rollback(project.context, "1")
+    assert project.aliases["champion"] == "1"
 
 
 def test_anchor_that_is_taken_out_of_charge_is_no_anchor_any_more(project: Any) -> None:
