@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "PREFECT_LOGGING_LEVEL": "INFO",  # the console command keeps Prefect silent; what it starts shall speak
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 _SHOWS = {
     PREFECT: ("Prefect", "flow runs, deployments, events"),

@@ -84,6 +84,7 @@ def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("rows", " · ".join(f"{rows[name]:,} {name.replace('_', ' ')}" for name in rows)),
         ("logged", f"{logged['new']:,} new · {logged['known']:,} already in the prediction log"),
         ("mean prediction", "–" if mean is None else f"{mean:.4f}"),
+        ("threshold", f"{told['threshold']:.4f}: from there on `predicted_label` is 1 (best F1 on validation)"),
         ("predictions", told["out"]),
     ]
     lines += [("quarantine", told["quarantine"])] if told["quarantine"] else []
@@ -130,6 +131,7 @@ def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     """The summary as lines of a table."""
     rows, decision, model = told["rows"], told["decision"], told["model"]
     counts = " · ".join(f"{rows[name]:,} {name}" for name in ("read", "accepted", "quarantined", "pending"))
+    counts += " (their period begins at or after as_of)" if rows["pending"] else ""
     windows = " · ".join(f"{name} {told['windows'][name]['rows']:,}" for name in ("train", "validation", "test"))
     labels = " · ".join(f"{told['labels'][name]:,} {name}" for name in ("known", "pending", "none"))
     return [

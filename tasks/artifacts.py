@@ -182,6 +182,11 @@ def read_json(path: Path) -> Any:
         raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
 
 
+def snapshot_digest(snapshot: Mapping[str, Any]) -> str:
+    """What names a snapshot: its time and its batches. Rows that still wait are counted in it and change nothing."""
+    return digest({key: snapshot.get(key) for key in ("as_of", "batches")})
+
+
 def read_snapshot(project: Path) -> dict[str, Any]:
     """What `ingest` let this run see: `as_of`, `batches`, `pending`, `digest`.
 
@@ -189,8 +194,7 @@ def read_snapshot(project: Path) -> dict[str, Any]:
         RefitError: it is missing or torn, with what to do.
     """
     found: dict[str, Any] = read_json(project / SNAPSHOT)
-    content = {key: value for key, value in found.items() if key != "digest"} if isinstance(found, dict) else {}
-    if not content or found.get("digest") != digest(content):
+    if not isinstance(found, dict) or not found or found.get("digest") != snapshot_digest(found):
         raise RefitError(f"{project / SNAPSHOT} is torn, or was changed by hand; `refit run` writes it anew")
     return found
 

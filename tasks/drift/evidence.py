@@ -54,12 +54,14 @@ class Observed:
     labelled: NDArray[np.datetime64]  # event times of all rows whose label has come
 
 
-def windows(as_of: datetime, champion: Champion, context: Context, most: int) -> list[Window]:
-    """The whole windows that ended by `as_of` and hold nothing that the champion has seen; the newest last."""
+def windows(as_of: datetime, against: Reference, context: Context, most: int) -> list[Window]:
+    """The whole windows that ended by `as_of`, after the rows that the champion was made from and judged on; the newest
+    last."""
     length, zone = context.params.drift.window, context.params.project.zone
-    end = period_start(as_of, length, zone)
+    tested = against.backtest.days.max().astype(date) + timedelta(days=1) if len(against.backtest.days) else date.min
+    first, end = max(against.end, tested), period_start(as_of, length, zone)
     found: list[Window] = []
-    while len(found) < most and (start := shift(end, -1, length)) >= champion.seen_until.astimezone(zone):
+    while len(found) < most and (start := shift(end, -1, length)).date() >= first:
         found.append(Window(start.date(), end.date()))
         end = start
     return found[::-1]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.artifacts import digest
+from tasks.artifacts import snapshot_digest
 from tasks.batches import Manifest, utc_moment, utc_text
 from tasks.errors import UserError
 from tasks.params import Params, nearest
@@ -34,7 +34,7 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
         seen += visible
         pending[name] = sum(batch.read for batch in hidden)
     snapshot = {"as_of": utc_text(moment), "batches": [_entry(batch) for batch in seen], "pending": pending}
-    return {**snapshot, "digest": digest(snapshot)}
+    return {**snapshot, "digest": snapshot_digest(snapshot)}
 
 
 def _entry(batch: Manifest) -> dict[str, Any]:

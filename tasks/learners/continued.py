@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.errors import UserError
 
@@ -33,26 +35,36 @@ def most_steps(model: Any) -> int:
     )
 
 
-def stages(model: Any, matrix: Any, label: Any, steps: int) -> Iterator[Any]:
-    """The model after each of `steps` further steps on new rows, the one given first; it is itself not changed.
+def stages(
+    model: Any, matrix: Any, label: Any, steps: int, asked: Sequence[Any]
+) -> Iterator[tuple[Any, list[NDArray[np.float64]]]]:
+    """The model after each of `steps` further steps on new rows, the one given first, which is not changed itself.
+
+    With each comes what it predicts for the rows of `asked`.
 
     Args:
-        matrix: the new rows as the model's own encoding gives them.
+        matrix: the new rows as the model's own encoding gives them; those of `asked` likewise.
     """
-    yield model
     if _is_histogram_boosting(model):
         grown = _with_more_trees(model, matrix, label, steps)
-        for count in range(model.n_iter_ + 1, grown.n_iter_ + 1):
+        staged = [islice(grown.staged_predict_proba(rows), model.n_iter_ - 1, None) for rows in asked]
+        for count in range(model.n_iter_, grown.n_iter_ + 1):
             shorter = copy.copy(grown)
             shorter._predictors = grown._predictors[:count]
             shorter.max_iter = count
-            yield shorter
+            yield shorter, [next(each)[:, 1] for each in staged]
         return
     now = copy.deepcopy(model)
+    yield now, _predicted(now, asked)
     rows = now.named_steps["encode"].transform(matrix) if hasattr(now, "named_steps") else matrix
     for _ in range(steps):
+        now = copy.deepcopy(now)
         _classifier(now).partial_fit(rows, label)
-        yield copy.deepcopy(now)
+        yield now, _predicted(now, asked)
+
+
+def _predicted(model: Any, asked: Sequence[Any]) -> list[NDArray[np.float64]]:
+    return [model.predict_proba(rows)[:, 1] for rows in asked]
 
 
 def _classifier(model: Any) -> Any:

@@ -110,14 +110,15 @@ class SklearnEstimator:
         progress(f"going on with {self.spec.name}")
         self._encoding = before._encoding
         matrix = self._encoding.matrix(train)
-        seen = self._encoding.matrix(validation[0]) if validation else matrix
+        asked = [self._encoding.matrix(validation[0]), matrix] if validation else []
         score, curve, best = metrics.METRICS[self.spec.metric], [], -np.inf
         with _one_blas_thread():
-            for step, model in enumerate(continued.stages(before._model, matrix, label, steps)):
+            for step, (model, predicted) in enumerate(continued.stages(before._model, matrix, label, steps, asked)):
+                progress(f"going on with {self.spec.name}", step, steps)
                 if validation is None:
                     self._model, found = model, step
                     continue
-                p_seen, p_train = (model.predict_proba(rows)[:, 1] for rows in (seen, matrix))
+                p_seen, p_train = predicted
                 curve.append(CurvePoint(step, score(label, p_train), score(validation[1], p_seen)))
                 if (gain := metrics.gain(self.spec.metric, curve[-1].validation, curve[0].validation)) > best:
                     self._model, found, best = model, step, gain

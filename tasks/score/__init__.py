@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,6 +40,7 @@ class Given:
     refusals: tuple[Refusal, ...] = ()
     refused: int = 0
     notes: tuple[str, ...] = ()
+    lines: Mapping[str, int] | None = None  # of a file: key -> line
 
 
 def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = None) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     table = predicted(champion, features, known, context.now())
     target = out or context.path(SCORES / f"{given.name}-v{champion.version.version}.parquet")
     logged = log.append(context, champion.version.version, table)
-    _write(target, _shown(champion, table))
+    _write(target, _shown(champion, table, given.lines))
     refused = _write_refusals(target, given)
     scored = table.num_rows
     return {
@@ -82,6 +84,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
             "left_out": given.read - given.refused - scored,
         },
         "logged": {"new": logged, "known": scored - logged},
+        "threshold": champion.learner.threshold,
         "mean_prediction": float(table[log.PREDICTION].to_numpy().mean()) if scored else None,
         "out": str(target),
         "quarantine": str(refused) if refused else None,
@@ -97,7 +100,7 @@ def between(context: Context, champion: Champion, known: dict[str, Any], start: 
     """
     with open_warehouse(context.project, known, context.params) as warehouse:
         relation = _known_rows(warehouse, champion, start, end)
-        warehouse.connection.register("logged", log.keys(context, champion.version.version, start, end))
+        warehouse.connection.register("logged", log.keys(context, champion.version.version))
         relation = f"(select * from {relation} where {quote(champion.key)}::varchar not in (select _key from logged))"
         if not warehouse.one(f"select count(*) from {relation}")[0]:
             return 0
@@ -166,7 +169,11 @@ def _of_file(context: Context, warehouse: Warehouse, champion: Champion, file: P
     found = arrivals(context, champion.table, file)
     cut = warehouse.given(champion.spine, found.rows)
     relation = f"(select * from {cut} order by event_time, {quote(champion.key)})"
-    return Given(file.stem, relation, found.read, found.refusals, found.refused, found.notes)
+    warehouse.connection.register("arrived", found.rows)
+    named = warehouse.connection.sql(f"select ({champion.spine.columns[champion.key]})::varchar, _row from arrived")
+    return Given(
+        file.stem, relation, found.read, found.refusals, found.refused, found.notes, lines=dict(named.fetchall())
+    )
 
 
 def _of_batch(warehouse: Warehouse, champion: Champion, parts: list[Manifest], known: dict[str, Any]) -> Given:
@@ -205,8 +212,8 @@ def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: 
     )
 
 
-def _shown(champion: Champion, table: pa.Table) -> pa.Table:
-    """What a user of predictions wants to see; the features are in the log."""
+def _shown(champion: Champion, table: pa.Table, lines: Mapping[str, int] | None) -> pa.Table:
+    """What a user of predictions wants to see; the features are in the log. A file's rows have their line in it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -214,6 +221,7 @@ def _shown(champion: Champion, table: pa.Table) -> pa.Table:
     return pa.table(
         {
             champion.key: table[log.KEY],
+            **({"line": pa.array([lines[key] for key in table[log.KEY].to_pylist()], pa.int64())} if lines else {}),
             "event_time": table[log.EVENT_TIME],
             "prediction_time": table[log.PREDICTION_TIME],
             "prediction": p,

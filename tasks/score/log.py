@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,20 +32,17 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    seen = keys(context, version)[KEY]
+    rows = rows.filter(pc.invert(pc.is_in(rows[KEY], value_set=seen.combine_chunks())))
     days = _days(context, rows)
     new = 0
     for day in pc.unique(days).sort().to_pylist():
         part = rows.filter(pc.equal(days, pa.scalar(day, days.type)))
         folder = context.path(LOG) / f"day={day}"
-        known = [_keys_in(path)[KEY] for path in sorted(folder.glob(f"v{version}-*.parquet"))]
-        if known:
-            seen = pa.chunked_array([chunk for column in known for chunk in column.chunks], pa.string())
-            part = part.filter(pc.invert(pc.is_in(part[KEY], value_set=seen.combine_chunks())))
-        if part.num_rows:
-            name = f"v{version}-{digest(part[KEY].to_pylist())[:16]}.parquet"
-            with atomic(folder / name) as scratch:
-                pq.write_table(part, scratch, compression="zstd", write_page_checksum=True)
-            new += part.num_rows
+        name = f"v{version}-{digest(part[KEY].to_pylist())[:16]}.parquet"
+        with atomic(folder / name) as scratch:
+            pq.write_table(part, scratch, compression="zstd", write_page_checksum=True)
+        new += part.num_rows
     return new
 
 
@@ -58,13 +55,11 @@ def files(project: Path, version: str, first: date, end: date) -> list[Path]:
     return found
 
 
-def keys(context: Context, version: str, start: datetime, end: datetime) -> pa.Table:
-    """The keys that a version was asked about, on the local days from `start` up to `end`, as the column `_key`."""
+def keys(context: Context, version: str) -> pa.Table:
+    """The keys that a version was ever asked about, as the column `_key`."""
     import pyarrow as pa
 
-    zone = context.params.project.zone
-    first, last = start.astimezone(zone).date(), (end - timedelta(microseconds=1)).astimezone(zone).date()
-    found = files(context.project, version, first, last + timedelta(days=1))
+    found = files(context.project, version, date.min, date.max)
     nothing = pa.table({KEY: pa.array([], pa.string())})
     return pa.concat_tables([nothing, *(_keys_in(path) for path in found)])
 

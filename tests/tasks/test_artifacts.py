@@ -15,6 +15,7 @@ from tasks.artifacts import (
     read_json,
     read_snapshot,
     sha256,
+    snapshot_digest,
     write_json,
     write_manifest,
 )
@@ -84,7 +85,7 @@ def test_digests_ignore_the_order_of_keys_and_nothing_else() -> None:
 @pytest.mark.parametrize("torn", ["{}", "[]", '{"batches": []}', '{"as_of": null, "digest": "0"}'])
 def test_a_torn_snapshot_says_who_writes_it_anew(tmp_path: Path, torn: str) -> None:
     content = {"as_of": "2024-01-01T00:00:00Z", "batches": [], "pending": {}}
-    write_json(tmp_path / "data/snapshot.json", {**content, "digest": digest(content)})
+    write_json(tmp_path / "data/snapshot.json", {**content, "digest": snapshot_digest(content)})
     assert read_snapshot(tmp_path)["batches"] == []
     (tmp_path / "data/snapshot.json").write_text(torn)
     with pytest.raises(RefitError, match=r"snapshot\.json is torn, or was changed by hand; `refit run` writes it anew"):

@@ -81,7 +81,7 @@ def test_the_snapshot_and_manifests_say_what_the_files_hold(project: Any, month:
         key: batch[key] for key in ("sha256", "rows", "first", "last")
     }
     snapshot = json.loads((project.path / "data/snapshot.json").read_text())
-    assert snapshot.pop("digest") == digest(snapshot)
+    assert snapshot.pop("digest") == digest({key: snapshot[key] for key in ("as_of", "batches")})
 
 
 def test_ingesting_again_reads_nothing_and_writes_no_batch(project: Any, month: Month) -> None:

@@ -86,7 +86,7 @@ class Project:
         columns = {"features": FEATURES, "numeric": ["distance"], "categorical": ["carrier"]}
         write_json(self.folder / artifacts.FEATURE_SET, {"key": "id", **columns, "windows": {"test": WINDOW}})
         seen = {"as_of": "2014-01-01T00:00:00Z", "batches": [], "pending": {}}
-        write_json(self.folder / artifacts.SNAPSHOT, {**seen, "digest": digest(seen)})
+        write_json(self.folder / artifacts.SNAPSHOT, {**seen, "digest": artifacts.snapshot_digest(seen)})
         self._fit(table.slice(0, 160), seed)
 
     def _fit(self, table: pa.Table, seed: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks import artifacts, register
-from tasks.artifacts import digest, write_json
+from tasks.artifacts import write_json
 from tasks.errors import UserError
 from tasks.register import lineage
 
@@ -16,7 +16,7 @@ BATCH = {"source": "rows", "name": "2013-11", "sha256": "ab" * 32, "rows": 200, 
 
 def with_batch(project: Any) -> None:
     content = {"as_of": "2014-01-01T00:00:00Z", "batches": [BATCH], "pending": {}}
-    write_json(project.folder / artifacts.SNAPSHOT, {**content, "digest": digest(content)})
+    write_json(project.folder / artifacts.SNAPSHOT, {**content, "digest": artifacts.snapshot_digest(content)})
 
 
 def test_a_version_names_its_batches_and_a_batch_its_versions(project: Any) -> None:

@@ -65,6 +65,12 @@ def test_damaged_file_of_the_log_is_named_and_nothing_is_written_over_it(project
     assert again["known"] > again["new"]
 
 
+def test_key_is_logged_once_for_a_version_even_if_its_time_has_moved(project: Path, tmp_path: Path) -> None:
+    for name, day, new in (("a", "2026-02-01", 1), ("b", "2026-03-05", 0)):
+        file = write(tmp_path / f"{name}.csv", f"N1,{day},basic,FR,26,9.89,0,0")
+        assert score.run(context(project), str(file))["logged"]["new"] == new
+
+
 def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Path, tmp_path: Path) -> None:
     file = write(
         tmp_path / "new.csv",
@@ -78,7 +84,9 @@ def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Pat
     )
     told = score.run(context(project), str(file), out=tmp_path / "scores.csv")
     assert told["rows"] == {"read": 7, "scored": 2, "quarantined": 5, "left_out": 0}
-    assert pyarrow.csv.read_csv(tmp_path / "scores.csv")["subscription"].to_pylist() == ["N1", "N2"]
+    scores = pyarrow.csv.read_csv(tmp_path / "scores.csv")
+    assert scores["subscription"].to_pylist() == ["N1", "N2"]
+    assert scores["line"].to_pylist() == [2, 3]
     refused = {refusal.row: refusal.reason for refusal in quarantine.read(Path(told["quarantine"]))}
     assert sorted(refused) == [4, 5, 6, 7, 8]
     assert refused[4] == "is no integer"

@@ -123,7 +123,9 @@ class Shop:
 
     def snapshot(self) -> None:
         content = {"as_of": "2024-12-01T00:00:00Z", "batches": self.entries, "pending": self.pending}
-        artifacts.write_json(self.project / artifacts.SNAPSHOT, {**content, "digest": artifacts.digest(content)})
+        artifacts.write_json(
+            self.project / artifacts.SNAPSHOT, {**content, "digest": artifacts.snapshot_digest(content)}
+        )
 
     def raw(self, *suite: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         """Params with a `suite` for the sales and `changes` of the section, `__` for a dot."""
