@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, cast
 
 from flows.screen import screen
 from tasks.artifacts import STATE, read_json, write_json
-from tasks.errors import UserError
+from tasks.errors import RefitError, UserError
 
 ANSWERED = STATE / "answered.json"
 P = ParamSpec("P")
@@ -63,8 +63,18 @@ def ends_if_answered(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str,
 
 def _answers(project: Path) -> dict[str, Any]:
     path = project / ANSWERED
-    found: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return found
+    found = read_json(path) if path.is_file() else {}
+    sound = isinstance(found, dict) and all(
+        isinstance(answer, dict)
+        and {"window", "at", "flow_run"} <= answer.keys()
+        and isinstance(answer["window"], dict)
+        for answer in found.values()
+    )
+    if not sound:
+        raise RefitError(
+            f"{path} is not what a retraining writes; delete it: the newest drift may be answered once more"
+        )
+    return dict(found)
 
 
 def _end_of(window: Mapping[str, str]) -> datetime:
@@ -82,6 +92,6 @@ def _end_of(window: Mapping[str, str]) -> datetime:
         raise UserError(f"window {dict(window)} has no `end`; {right}")
     try:
         end = datetime.fromisoformat(window["end"])
-    except ValueError:
+    except (TypeError, ValueError):
         raise UserError(f"window end {window['end']!r} is no time; {right}") from None
     return end if end.tzinfo else end.replace(tzinfo=UTC)

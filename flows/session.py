@@ -150,6 +150,7 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
     shown = screen()
     runfile.params_of(root)
     with lock.project_lock(root, trigger=trigger, wait_seconds=wait_seconds) as owner:
+        sweep(root)
         yield Session(project=root, owner=owner, screen=shown).context()
 
 

@@ -51,7 +51,6 @@ class Observed:
     sketch: Sketch
     scored: Scored
     rows: pa.Table
-    labelled: NDArray[np.datetime64]  # event times of all rows whose label has come
 
 
 def windows(as_of: datetime, against: Reference, context: Context, most: int) -> list[Window]:
@@ -109,14 +108,26 @@ def reference(context: Context, champion: Champion) -> Reference:
     )
 
 
-def observe(
-    context: Context, champion: Champion, known: dict[str, Any], spans: Sequence[Window], against: Reference
-) -> Observed | None:
-    """What happened in some windows, None where nothing did; rows nobody scored are scored as they would have been.
+def labels(context: Context, champion: Champion, known: dict[str, Any]) -> pa.Table:
+    """The labels that have come: `_key`, `label` and `event_time`.
 
     A label counts once `label.delay_hours` have passed for every row alike: late outcomes are known later, and whoever
     took those that are there would select.
     """
+    with open_warehouse(context.project, known, context.params) as warehouse:
+        ripe = warehouse.as_of - timedelta(hours=context.params.featurize.label.delay_hours)
+        return known_labels(warehouse, context.params, champion.key, ripe)
+
+
+def observe(
+    context: Context,
+    champion: Champion,
+    known: dict[str, Any],
+    labels: pa.Table,
+    spans: Sequence[Window],
+    against: Reference,
+) -> Observed | None:
+    """What happened in some windows, None where nothing did; rows nobody scored are scored as they would have been."""
     from feature_store.sketches import count
 
     params = context.params
@@ -125,9 +136,6 @@ def observe(
     until = datetime.combine(end, datetime.min.time(), params.project.zone)
     context.progress(f"scoring {first} to {end - timedelta(days=1)}, where not done yet")
     score.between(context, champion, known, start, until)
-    with open_warehouse(context.project, known, params) as warehouse:
-        ripe = warehouse.as_of - timedelta(hours=params.featurize.label.delay_hours)
-        labels = known_labels(warehouse, params, champion.key, ripe)
     files = log.files(context.project, champion.version.version, first, end)
     if not files:
         return None
@@ -156,7 +164,6 @@ def observe(
             labels=table[LABEL].to_numpy(zero_copy_only=False).astype(np.float64),
         ),
         rows=table,
-        labelled=labels["event_time"].to_numpy(),
     )
 
 

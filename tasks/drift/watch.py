@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from tasks.ingest.snapshots import LATEST
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import known_at
 from tasks.score.log import PREDICTION
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DRIFT = artifacts.REPORTS / "drift"
 DECISIONS = DRIFT / "decisions"
@@ -52,9 +55,10 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
     known = known_at(context, as_of)
     moment = datetime.fromisoformat(known["as_of"])
     windows = evidence.windows(moment, reference, context, max(SHOWN, context.params.drift.windows))
-    observed = evidence.observe(context, champion, known, windows, reference) if windows else None
+    labels = evidence.labels(context, champion, known)
+    observed = evidence.observe(context, champion, known, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, _policies(context)[1])
-    gathered = _gathered(context, champion, reference, backtest, observed, windows, moment)
+    gathered = _gathered(context, champion, reference, backtest, observed, labels, windows, moment)
     told = {
         **_as_json(champion, windows, gathered, decision.decide(gathered, _policies(context)[2])),
         "seen_until": reference.end.isoformat(),
@@ -84,6 +88,7 @@ def _gathered(
     reference: Reference,
     backtest: Backtest,
     observed: Observed | None,
+    labels: pa.Table,
     windows: Sequence[Window],
     moment: datetime,
 ) -> Evidence:
@@ -103,7 +108,7 @@ def _gathered(
     return Evidence(
         as_of=moment,
         trained_as_of=trained,
-        new_labelled=int((observed.labelled >= np.datetime64(ripe.replace(tzinfo=None))).sum()) if observed else 0,
+        new_labelled=int((labels["event_time"].to_numpy() >= np.datetime64(ripe.replace(tzinfo=None))).sum()),
         inputs=tuple(judged_inputs),
         performance=tuple(judged_performance),
         multivariate=_separation(context, reference, observed, windows[-1]) if observed else None,

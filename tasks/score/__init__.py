@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,8 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     started = time.monotonic()
     if out and out.suffix not in SUFFIXES:
         raise UserError(f"{out}: predictions are written as .parquet or .csv; give --out such a name")
+    if out and out.is_dir():
+        raise UserError(f"{out} is a folder; --out names a file, such as {out / 'scores.csv'}")
     champion = in_charge(context)
     known = known_at(context, as_of)
     with open_warehouse(context.project, known, context.params) as warehouse:
@@ -157,7 +159,7 @@ def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str
         names = sorted({batch.name.partition(".")[0] for batch in stored})
         raise UserError(
             f"{rows!r} is no file, and {champion.table} has no such batch{nearest(rows, names)}; give a CSV or Parquet "
-            f"file, a batch ({names[0]} to {names[-1]}), or `next 24h`"
+            f"file, a batch ({names[0]} to {names[-1]}), or `next 24h` (1 to 9999 of h, d or w)"
         )
     return _of_batch(warehouse, champion, parts, known)
 
@@ -188,6 +190,8 @@ def _of_batch(warehouse: Warehouse, champion: Champion, parts: list[Manifest], k
 
 def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead: timedelta, rows: str) -> Given:
     start = warehouse.as_of
+    if start > datetime.max.replace(tzinfo=UTC) - ahead:
+        raise UserError(f"{rows!r} after {start:%Y-%m-%d} ends beyond the calendar; give an earlier --as-of")
     relation = _known_rows(warehouse, champion, start, start + ahead)
     (count,) = warehouse.one(f"select count(*) from {relation}")
     zone = context.params.project.zone

@@ -106,7 +106,7 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
     source = params.ingest.sources[entry["source"]]
     suite = asked(params, entry["source"])
     place = f"ingest.sources.{entry['source']}"
-    some, doubt = _some_value(source, entry, suite)
+    some, doubt = _some_value(source, entry, suite, params.featurize.label.column)
     band, caution = _row_count(params.validate_, entry, earlier)
     always = [
         Check(ROW_COUNT, {"min_value": 1}, advice="leave the empty batch out"),
@@ -161,12 +161,12 @@ def _within_period(entry: Mapping[str, Any], advice: str) -> Iterator[Check]:
 
 
 def _some_value(
-    source: SourceParams, entry: Mapping[str, Any], suite: Sequence[Check]
+    source: SourceParams, entry: Mapping[str, Any], suite: Sequence[Check], label: str
 ) -> tuple[list[Check], list[str]]:
-    """No column wholly null, unless the suite itself says what to expect of its nulls."""
+    """No column wholly null, unless the suite says what to expect of its nulls; labels may all be yet to come."""
     if is_part(entry["name"]) and entry["rows"] < FEW_ROWS:
         return [], [f"columns without any value are not looked for in a part of fewer than {FEW_ROWS} rows"]
-    spoken = {column for check in suite if check.name in ABOUT_NULLS for column in check.columns}
+    spoken = {label, *(column for check in suite if check.name in ABOUT_NULLS for column in check.columns)}
     checks = []
     for column in source.columns:
         if column not in spoken and column not in _needed(source):

@@ -160,6 +160,19 @@ def test_a_new_batch_costs_only_itself(project: Path) -> None:
     assert told["as_of"].startswith("2024-12-01")
 
 
+def test_rows_of_a_month_under_way_train_nothing_until_it_is_over(project: Path) -> None:
+    header = (project / "raw/subscriptions.csv").read_text().splitlines()[0]
+    rows = [
+        f"N{n},2024-11-{n % 9 + 1:02d},basic,DE,{n % 30 + 1},9.5,0,3,{'yes' if n % 4 > 2 else 'no'}" for n in range(300)
+    ]
+    (project / "raw/november.csv").write_text("\n".join([header, *rows]) + "\n")
+    told = drive(project)
+    assert told["rows"]["pending"] == 300
+    assert told["stages"]["train"]["state"] == "unchanged"
+    assert told["model"] == {"name": "demo", "version": "1", "alias": "champion"}
+    assert states(drive(project)) == ["unchanged"] * 6
+
+
 def test_a_changed_batch_is_refused_with_both_digests(project: Path) -> None:
     table = project / "raw/subscriptions.csv"
     lines = table.read_text().splitlines()

@@ -141,6 +141,20 @@ def test_time_in_which_no_data_came_is_told(project: Path) -> None:
     assert any("no row came; does the source still deliver?" in reason for reason in told["reasons"]), told["reasons"]
 
 
+def test_month_whose_labels_are_all_yet_to_come_is_watched_without_them(project: Path) -> None:
+    later_months(project, turned=False)
+    rows = list(csv.DictReader((project / "raw/later.csv").open()))
+    with (project / "raw/later.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {"churned": ""} for row in rows)
+    told = watch.run(context(project), as_of="2024-11-25")
+    newest = told["windows"][-1]["performance"]
+    assert newest["labelled"] == 0
+    assert newest["rows"] > 100
+    assert newest["estimated"] is not None
+
+
 def test_nobody_in_charge_is_said(project: Path) -> None:
     for name in ("mlflow.db", "ledger.db"):
         (project / ".refit" / name).unlink()
