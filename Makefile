@@ -23,10 +23,10 @@ run: setup  ## the reference project: six stages, then a summary
 	@$(BIN)/refit run
 
 test: setup  ## all tests but the long ones; under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: setup  ## the long ones too
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## format, lint, types, import contracts
 	$(BIN)/ruff format .

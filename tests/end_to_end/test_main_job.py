@@ -72,6 +72,7 @@ def test_a_changed_seed_runs_what_depends_on_it_and_the_old_seed_restores_it(pro
     assert told["model"]["version"] == "1", "the candidate is the first model again, not a new version of it"
 
 
+@pytest.mark.slow
 def test_an_override_is_for_one_run_and_leaves_params_alone(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     told = drive(project, overrides={"train.seed": 1})
@@ -117,6 +118,7 @@ def test_an_earlier_as_of_hides_later_batches_and_their_rows_are_pending(project
     assert champion(project)["version"] == "1"
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_restored_run_is_as_complete_as_that_of_an_executed_one(project: Path) -> None:
     first, second = drive(project, force=True), drive(project)
     for key in ("rows", "features", "learners", "metrics", "model", "snapshot"):
@@ -207,6 +209,7 @@ def test_a_look_at_the_project_changes_nothing(project: Path) -> None:
     assert before == after
 
 
+@pytest.mark.slow
 def test_a_change_of_the_projects_own_feature_definitions_is_seen(project: Path) -> None:
     (project / "features.py").write_text(
         "from feature_store.definition import Expression, FeatureSet, Spine\n"

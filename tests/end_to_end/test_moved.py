@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from driving import drive, states
 
 
@@ -39,6 +40,7 @@ def test_a_copy_works_with_its_own_artifacts_and_leaves_the_original_byte_for_by
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_a_project_that_was_moved_goes_on_where_it_was(project: Path, tmp_path: Path) -> None:
     show(project)
     shutil.move(project, tmp_path / "elsewhere")

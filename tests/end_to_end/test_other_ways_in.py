@@ -27,6 +27,7 @@ def run(project: Path, *command: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_an_experiment_is_compared_and_never_takes_charge(tmp_path: Path) -> None:
     project = tmp_path / "demo"
     run(tmp_path, "git", "init", "--quiet", str(project))

@@ -37,6 +37,7 @@ def test_champion_goes_on_with_the_rows_that_it_has_not_seen(project: Path) -> N
     assert states(again) == ["unchanged"] * 6
 
 
+@pytest.mark.slow
 def test_learner_that_cannot_go_on_is_refused_and_nobody_loses_charge(project: Path) -> None:
     with pytest.raises(UserError, match=r"cannot go on from what it has learned|needs 20 new rows"):
         drive(project, as_of="2024-11-01", overrides={"train.warm_start": "champion", "train.seed": 3})

@@ -11,6 +11,8 @@ from tasks.artifacts import write_json
 from tasks.errors import UserError
 from tasks.register import lineage
 
+pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it
+
 BATCH = {"source": "rows", "name": "2013-11", "sha256": "ab" * 32, "rows": 200, "files": ["rows.csv"]}
 
 

@@ -12,6 +12,8 @@ from registry.store import client
 from tasks import register
 from tasks.errors import RefitError, UserError
 
+pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it
+
 
 def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> None:
     project.registered(0)
