@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +74,18 @@ def run_one_stage(project: Path, stage: str) -> None:
         function(context)
 
 
+@contextmanager
+def _held(project: Path, trigger: str, wait_seconds: float, *, may_promote: bool) -> Iterator[Context]:
+    """Hold the project for one command of the registry's, told of in plain lines."""
+    with lock.project_lock(project, may_promote=may_promote, trigger=trigger, wait_seconds=wait_seconds) as owner:
+        yield Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+
+
 def promote(project: Path, version: str, *, why: str | None, wait_seconds: float) -> str:
     """`refit promote`: what was done, in words."""
     from tasks import register
 
-    with lock.project_lock(project, may_promote=True, trigger="refit promote", wait_seconds=wait_seconds) as owner:
-        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+    with _held(project, "refit promote", wait_seconds, may_promote=True) as context:
         return register.promote(context, version, why)
 
 
@@ -86,8 +93,7 @@ def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: fl
     """`refit rollback`: what was done, in words."""
     from tasks import register
 
-    with lock.project_lock(project, may_promote=True, trigger="refit rollback", wait_seconds=wait_seconds) as owner:
-        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+    with _held(project, "refit rollback", wait_seconds, may_promote=True) as context:
         return register.rollback(context, to, why)
 
 
@@ -95,8 +101,7 @@ def repair(project: Path, *, wait_seconds: float) -> str:
     """`refit repair`: what was done, in words."""
     from tasks import register
 
-    with lock.project_lock(project, may_promote=True, trigger="refit repair", wait_seconds=wait_seconds) as owner:
-        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+    with _held(project, "refit repair", wait_seconds, may_promote=True) as context:
         return register.repair(context)
 
 
@@ -104,8 +109,7 @@ def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Compa
     """`refit reproduce`: what then and now have, the model last."""
     from tasks import reproduce
 
-    with lock.project_lock(project, trigger="refit reproduce", wait_seconds=wait_seconds) as owner:
-        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+    with _held(project, "refit reproduce", wait_seconds, may_promote=False) as context:
         return reproduce.reproduce(context, version)
 
 

@@ -49,14 +49,10 @@ def summarise(run: Session) -> dict[str, Any]:
 
 def publish(run: Session) -> dict[str, Any]:
     """The summary, also shown in Prefect's UI as a table with a link to the MLflow run."""
-    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+    from prefect.artifacts import create_markdown_artifact
 
     told = summarise(run)
-    create_table_artifact(
-        key="refit-summary",
-        table=[{"what": what, "value": value} for what, value in as_rows(told)],
-        description=f"{told['model']['name']}: what this run did",
-    )
+    _publish_table("refit-summary", as_rows(told), f"{told['model']['name']}: what this run did")
     create_markdown_artifact(
         key="refit-mlflow",
         markdown=f"MLflow run `{told['mlflow_run_id']}` · model `{told['model']['name']}` "
@@ -65,12 +61,16 @@ def publish(run: Session) -> dict[str, Any]:
     return told
 
 
-def publish_scores(told: dict[str, Any]) -> dict[str, Any]:
-    """What a scoring run did, also shown in Prefect's UI as a table."""
+def _publish_table(key: str, lines: list[tuple[str, str]], description: str) -> None:
     from prefect.artifacts import create_table_artifact
 
-    table = [{"what": what, "value": value} for what, value in score_rows(told)]
-    create_table_artifact(key="refit-scores", table=table, description=f"{told['model']}: rows scored")
+    table = [{"what": what, "value": value} for what, value in lines]
+    create_table_artifact(key=key, table=table, description=description)
+
+
+def publish_scores(told: dict[str, Any]) -> dict[str, Any]:
+    """What a scoring run did, also shown in Prefect's UI as a table."""
+    _publish_table("refit-scores", score_rows(told), f"{told['model']}: rows scored")
     return told
 
 
@@ -93,10 +93,9 @@ def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
 
 def publish_drift(told: dict[str, Any], project: Path) -> dict[str, Any]:
     """A drift decision, also shown in Prefect's UI as a table with a link to its report."""
-    from prefect.artifacts import create_link_artifact, create_table_artifact
+    from prefect.artifacts import create_link_artifact
 
-    table = [{"what": what, "value": value} for what, value in drift_rows(told)]
-    create_table_artifact(key="refit-drift", table=table, description=f"{told['model']}: {told['verdict']}")
+    _publish_table("refit-drift", drift_rows(told), f"{told['model']}: {told['verdict']}")
     link = (project / told["report"]).resolve().as_uri()
     create_link_artifact(key="refit-drift-report", link=link, description=f"{told['model']}: {told['verdict']}")
     return told

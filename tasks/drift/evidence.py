@@ -18,7 +18,7 @@ from tasks.errors import RefitError
 from tasks.featurize.labels import known_labels
 from tasks.featurize.profile import read_profile
 from tasks.featurize.warehouse import open_warehouse
-from tasks.featurize.windows import period_start, shift
+from tasks.featurize.windows import local_days, period_start, shift
 from tasks.score import log
 from tasks.score.champion import Champion
 from tasks.verify import BACKTEST, MODEL
@@ -88,22 +88,19 @@ def reference(context: Context, champion: Champion) -> Reference:
     zone = context.params.project.zone
     sample = pq.read_table(champion.folder / artifacts.REFERENCE)
     with _connection() as connection:
-        connection.register("sample", sample.select(["event_time"]))
-        sampled = connection.sql(f"select {local_day('event_time', zone)} as d from sample").to_arrow_table()["d"]
         connection.register("backtest", backtest.rename_columns(["event_time", log.PREDICTION, "label"]))
         made = make_layout(connection, "backtest", [log.PREDICTION], [])
         predictions = count(connection, "backtest", made, local_day("event_time", zone))
-        days = connection.sql(f"select {local_day('event_time', zone)} as d from backtest").to_arrow_table()["d"]
     return Reference(
         learned=read_profile(champion.folder),
         predicted=predictions,
         backtest=Scored(
-            days=days.to_numpy().astype("datetime64[D]"),
+            days=local_days(backtest["event_time"], zone),
             predictions=backtest["prediction"].to_numpy(),
             labels=backtest["label"].to_numpy().astype(np.float64),
         ),
         rows=sample.drop_columns(["event_time"]),
-        days=sampled.to_numpy().astype("datetime64[D]"),
+        days=local_days(sample["event_time"], zone),
         end=champion.seen_until.astimezone(zone).date(),
     )
 

@@ -25,6 +25,7 @@ from registry.comparison import (
 )
 from tasks import metrics
 from tasks.errors import RefitError, UserError
+from tasks.featurize.windows import local_days
 from tasks.params import nearest
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str) -> Holdout:
     labels = table.column("label").to_numpy()
     if not np.isin(labels, (0, 1)).all():
         raise RefitError(f"labels of the test window must be 0 or 1; found {np.unique(labels)[:5].tolist()}")
-    days = local_days(table, zone)
+    days = local_days(table.column("event_time"), zone)
     if cluster == "day":
         clusters = Clusters.of(days)
     elif cluster == "row":
@@ -84,17 +85,6 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str) -> Holdout:
         raise UserError(f"params.yaml: evaluate.gate.cluster: no column {cluster!r}{hint}; `day` and `row` always work")
     labels = labels.astype(np.int64)
     return Holdout(table, labels, days, Sample(labels, clusters))
-
-
-def local_days(table: pa.Table, zone: ZoneInfo) -> NDArray[np.datetime64]:
-    """The calendar day of each row's `event_time` (UTC) as the clocks of `zone` show it."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    utc = pc.assume_timezone(table.column("event_time").cast(pa.timestamp("us")), "UTC")
-    local = pc.local_timestamp(utc.cast(pa.timestamp("us", tz=str(zone))))
-    days: NDArray[np.datetime64] = local.to_numpy().astype("datetime64[D]")
-    return days
 
 
 def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> dict[str, dict[str, float | None]]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from tasks.params import Params
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 Period = Literal["day", "week", "month"]
 
@@ -33,6 +38,17 @@ def period_start(moment: datetime, period: Period, zone: ZoneInfo) -> datetime:
     if period == "month":
         day = day.replace(day=1)
     return day.replace(tzinfo=zone)
+
+
+def local_days(times: pa.ChunkedArray, zone: ZoneInfo) -> NDArray[np.datetime64]:
+    """The calendar day of each moment (UTC) as the clocks of `zone` show it; shape (len(times),)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    utc = pc.assume_timezone(times.cast(pa.timestamp("us")), "UTC")
+    local = pc.local_timestamp(utc.cast(pa.timestamp("us", tz=str(zone))))
+    days: NDArray[np.datetime64] = local.to_numpy().astype("datetime64[D]")
+    return days
 
 
 def shift(start: datetime, periods: int, period: Period) -> datetime:

@@ -7,10 +7,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tasks.artifacts import atomic, digest
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.featurize.warehouse import quote
+from tasks.featurize.windows import local_days
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,16 +31,15 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
 
     A row keeps its first prediction: what was said then is what is judged. The caller holds the project's lock.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     seen = keys(context, version)[KEY]
     rows = rows.filter(pc.invert(pc.is_in(rows[KEY], value_set=seen.combine_chunks())))
-    days = _days(context, rows)
+    days = local_days(rows[EVENT_TIME], context.params.project.zone)
     new = 0
-    for day in pc.unique(days).sort().to_pylist():
-        part = rows.filter(pc.equal(days, pa.scalar(day, days.type)))
+    for day in np.unique(days):
+        part = rows.filter(days == day)
         folder = context.path(LOG) / f"day={day}"
         name = f"v{version}-{digest(part[KEY].to_pylist())[:16]}.parquet"
         with atomic(folder / name) as scratch:
@@ -90,13 +92,3 @@ def _keys_in(path: Path) -> pa.Table:
             f"{path} is damaged or cannot be read ({str(error).splitlines()[0]}); put it back from a copy, or move it "
             "away: its rows are then scored anew, and what was predicted at first is lost"
         ) from None
-
-
-def _days(context: Context, rows: pa.Table) -> pa.ChunkedArray:
-    """The local day of each row, as text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    utc = pc.assume_timezone(rows[EVENT_TIME].cast(pa.timestamp("us")), "UTC")
-    local = pc.local_timestamp(utc.cast(pa.timestamp("us", tz=context.params.project.timezone)))
-    return pc.strftime(local, format="%Y-%m-%d")

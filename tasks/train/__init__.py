@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +33,9 @@ from tasks.errors import RefitError, UserError
 from tasks.learners import Floats, Learner, Spec, make
 from tasks.params import Params
 from tasks.train import warm
-from tasks.train.trial import FEWEST_ROWS, Trial, Window, fitted, told
+from tasks.train.trial import FEWEST_ROWS, Trained, Trial, Window, fitted, told
 
 REFERENCE_ROWS = 10_000
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The candidate, the trials that led to it, and the rows that the best of them had not seen."""
-
-    learner: Learner
-    best: Trial
-    trials: list[Trial]
-    rows: int
-    unseen: Window
 
 
 def run(context: Context) -> None:
@@ -69,8 +57,7 @@ def run(context: Context) -> None:
     if start["version"] is None:
         trained = _from_scratch(specs, train, validation, context)
     else:
-        continued = warm.go_on(context, specs, start, train, validation)
-        trained = Trained(continued.learner, continued.trial, [continued.trial], continued.rows, continued.unseen)
+        trained = warm.go_on(context, specs, start, train, validation)
     learner, best = trained.learner, trained.best
     inputs = inputs_digest(context, start)
     context.path(TRAINING).unlink(missing_ok=True)  # never beside a candidate that it does not describe

@@ -56,6 +56,17 @@ class Trial:
     not_chosen: str | None
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The candidate, the trials that led to it, and the rows that the best of them had not seen."""
+
+    learner: Learner
+    best: Trial
+    trials: list[Trial]
+    rows: int
+    unseen: Window
+
+
 def fitted(spec: Spec, train: Window, validation: Window, params: Params, progress: Progress) -> Trial:
     """Fit one learner on the training window, with the curves that show how it learns."""
     progress(f"fitting {spec.name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,25 +12,15 @@ import numpy as np
 from tasks import learners, metrics
 from tasks.context import Context
 from tasks.errors import UserError
-from tasks.learners import Learner, Spec, make
-from tasks.train.trial import FEWEST_ROWS, Trial, Window, peak_memory_mb, predict
+from tasks.learners import Spec, make
+from tasks.train.trial import FEWEST_ROWS, Trained, Trial, Window, peak_memory_mb, predict
 
 HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on
 
 
-@dataclass(frozen=True)
-class Continued:
-    """The candidate, how it was found, how many rows it learned, and those that decided how far."""
-
-    learner: Learner
-    trial: Trial
-    rows: int
-    unseen: Window
-
-
 def go_on(
     context: Context, specs: Sequence[Spec], start: Mapping[str, Any], train: Window, validation: Window
-) -> Continued:
+) -> Trained:
     """Continue the version that `start` names on the rows at or after its `seen_until`.
 
     How far is decided on the newest of them; then it goes just as far on all.
@@ -79,7 +68,7 @@ def go_on(
         size_curve=(),
         not_chosen=tried.obstacle(),
     )
-    return Continued(learner, trial, len(new), last)
+    return Trained(learner, trial, [trial], len(new), last)
 
 
 def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:
