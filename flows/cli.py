@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from flows import cli_registry
+from flows.cli_options import (
+    HERE,
+    AsJson,
+    AsOf,
+    Debug,
+    Port,
+    Project,
+    Sets,
+    Wait,
+    Why,
+    assignments,
+    print_json,
+    project_at,
+)
 from tasks.errors import RefitError, UserError
 from tasks.params import STAGES
-from tasks.yaml_files import read_value
 
 app = typer.Typer(
     name="refit",
@@ -23,18 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 quarantine = typer.Typer(help="Rows that validation refused: look at them, let them back in.", no_args_is_help=True)
+app.add_typer(cli_registry.app)
 app.add_typer(quarantine, name="quarantine")
-
-Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
-AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line of standard output")]
-Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks and the libraries' own logs")]
-AsOf = Annotated[str, typer.Option("--as-of", help="date or time of the run, in the project's zone; or `latest`")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, for this run only; repeatable")]
-Wait = Annotated[float, typer.Option("--wait", help="seconds to wait for another run of this project to end")]
-Why = Annotated[str | None, typer.Option("--why", help="the reason, kept in the ledger")]
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="default: the first free one")]
-
-HERE = Path()
 
 
 @app.command()
@@ -51,15 +54,15 @@ def run(
     from flows import runner
 
     told = runner.run(
-        _project(project),
+        project_at(project),
         as_of=as_of,
-        overrides=_assignments(set_ or []),
+        overrides=assignments(set_ or []),
         force=force,
         wait_seconds=wait,
         quiet=as_json,
     )
     if as_json:
-        _print_json(told)
+        print_json(told)
 
 
 @app.command()
@@ -71,7 +74,7 @@ def stage(
     """Run one stage's work, as DVC does. Never moves `champion`."""
     from flows import runner
 
-    runner.run_one_stage(_project(project), name)
+    runner.run_one_stage(project_at(project), name)
 
 
 @app.command()
@@ -79,127 +82,13 @@ def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
     """What would run now, and why."""
     from flows import inspection
 
-    found = inspection.status(_project(project))
+    found = inspection.status(project_at(project))
     if as_json:
-        _print_json({"stale": found})
+        print_json({"stale": found})
         return
     for name in STAGES:
         reasons = found.get(name, [])
         typer.echo(f"{name:<10} {'up to date' if not reasons else '; '.join(reasons)}")
-
-
-@app.command()
-def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Who is in charge, since when, why, and its numbers."""
-    from flows import inspection
-
-    found = inspection.in_charge(_project(project))
-    if as_json:
-        _print_json(found)
-    else:
-        inspection.print_in_charge(found)
-
-
-@app.command()
-def promote(
-    version: Annotated[str, typer.Argument(help="model version to put in charge")],
-    project: Project = HERE,
-    why: Why = None,
-    wait: Wait = 0,
-    debug: Debug = False,
-) -> None:
-    """Put a version in charge through the gate's checks; `--why` overrules the gate, on the record."""
-    from flows import runner
-
-    typer.echo(runner.promote(_project(project), version, why=why, wait_seconds=wait))
-
-
-@app.command()
-def rollback(
-    to: Annotated[
-        str | None, typer.Option("--to", help="version to put back in charge; default: the one before")
-    ] = None,
-    project: Project = HERE,
-    why: Why = None,
-    wait: Wait = 0,
-    debug: Debug = False,
-) -> None:
-    """Put an earlier version back in charge, once its stored model has proved to be what it was."""
-    from flows import runner
-
-    typer.echo(runner.rollback(_project(project), to, why=why, wait_seconds=wait))
-
-
-@app.command()
-def explain(
-    version: Annotated[str, typer.Argument(help="model version")], project: Project = HERE, debug: Debug = False
-) -> None:
-    """In words: why a version is, or is not, in charge."""
-    from flows import inspection
-
-    for sentence in inspection.explained(_project(project), version):
-        typer.echo(sentence)
-
-
-@app.command()
-def lineage(
-    version: Annotated[str | None, typer.Argument(help="model version")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="digest of a batch or a snapshot: what came of it")] = None,
-    project: Project = HERE,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """What a version was made from; or, with --data, which versions were made from a batch."""
-    from flows import inspection
-
-    if (version is None) == (data is None):
-        raise UserError("name a version, or give --data DIGEST")
-    found = inspection.lineage_of(_project(project), version, data)
-    if as_json:
-        _print_json(found)
-    else:
-        inspection.print_lineage(found)
-
-
-@app.command()
-def repair(project: Project = HERE, wait: Wait = 0, debug: Debug = False) -> None:
-    """Give the champion that the ledger names its alias back, where the registry has lost it."""
-    from flows import runner
-
-    typer.echo(runner.repair(_project(project), wait_seconds=wait))
-
-
-@app.command()
-def reproduce(
-    version: Annotated[str, typer.Argument(help="model version")],
-    project: Project = HERE,
-    wait: Wait = 0,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Make a version again from its own code, params and data, and compare; status 1 where the model differs."""
-    from flows import runner
-
-    found = runner.reproduce(_project(project), version, wait_seconds=wait)
-    if as_json:
-        _print_json({"version": version, "reproduced": found[-1].same, "compared": [vars(each) for each in found]})
-    else:
-        for each in found:
-            typer.echo(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
-    if not found[-1].same:
-        raise typer.Exit(1)
-
-
-@app.command()
-def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
-    from flows import inspection
-
-    found = inspection.history(_project(project))
-    if as_json:
-        _print_json({"history": found})
-    else:
-        inspection.print_history(found)
 
 
 @app.command()
@@ -217,9 +106,9 @@ def score(
     """Score rows with the model in charge, and log the predictions."""
     from flows import runner
 
-    told = runner.score(_project(project), rows, as_of=as_of, out=out, wait_seconds=wait, quiet=as_json)
+    told = runner.score(project_at(project), rows, as_of=as_of, out=out, wait_seconds=wait, quiet=as_json)
     if as_json:
-        _print_json(told)
+        print_json(told)
 
 
 @app.command()
@@ -235,9 +124,9 @@ def drift(
     """Does the model in charge still fit? Inputs and performance of the newest windows, and what to do."""
     from flows import runner
 
-    told = runner.drift(_project(project), as_of=as_of, wait_seconds=wait, quiet=as_json)
+    told = runner.drift(project_at(project), as_of=as_of, wait_seconds=wait, quiet=as_json)
     if as_json:
-        _print_json(told)
+        print_json(told)
 
 
 @app.command()
@@ -247,7 +136,7 @@ def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
 
     findings = inspection.doctor(project.resolve())
     if as_json:
-        _print_json({"findings": [vars(finding) for finding in findings]})
+        print_json({"findings": [vars(finding) for finding in findings]})
     else:
         inspection.print_findings(findings)
     if any(finding.level == "error" for finding in findings):
@@ -276,7 +165,7 @@ def ui(project: Project = HERE, debug: Debug = False) -> None:
     """Start the MLflow and Prefect UIs on loopback, until Ctrl-C."""
     from flows import servers
 
-    servers.serve_uis(_project(project))
+    servers.serve_uis(project_at(project))
 
 
 @app.command()
@@ -290,7 +179,7 @@ def up(
     """Let the project run by itself: both servers, a worker, its schedules and events, on loopback."""
     from flows import up
 
-    up.up(_project(project), detach=detach, prefect_port=prefect_port, mlflow_port=mlflow_port)
+    up.up(project_at(project), detach=detach, prefect_port=prefect_port, mlflow_port=mlflow_port)
 
 
 @app.command()
@@ -298,7 +187,7 @@ def down(project: Project = HERE, debug: Debug = False) -> None:
     """End exactly what `up` started."""
     from flows import up
 
-    up.down(_project(project))
+    up.down(project_at(project))
 
 
 @quarantine.command("list")
@@ -312,9 +201,9 @@ def quarantine_list(
     """The refused rows, each with its reason."""
     from flows import inspection
 
-    rows = inspection.quarantined(_project(project), source=source, batch=batch)
+    rows = inspection.quarantined(project_at(project), source=source, batch=batch)
     if as_json:
-        _print_json({"rows": rows})
+        print_json({"rows": rows})
     else:
         inspection.print_quarantined(rows)
 
@@ -336,7 +225,7 @@ def quarantine_release(
         raise UserError("a release needs a reason: --why TEXT")
     if bool(rows) == all_:
         raise UserError("name the row numbers to release, or give --all")
-    typer.echo(runner.release(_project(project), source, batch, None if all_ else tuple(rows or ()), why))
+    typer.echo(runner.release(project_at(project), source, batch, None if all_ else tuple(rows or ()), why))
 
 
 def main() -> None:
@@ -371,29 +260,3 @@ def _fail(message: str, status: int) -> None:
     sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
     sys.exit(status)
-
-
-def _project(folder: Path) -> Path:
-    if not (folder / "params.yaml").is_file():
-        raise UserError(
-            f"{folder.resolve()} has no params.yaml; `refit init DIR` makes a project, --project DIR names one"
-        )
-    from flows.standing import use_own_server
-
-    use_own_server(folder.resolve())
-    return folder.resolve()
-
-
-def _assignments(texts: list[str]) -> dict[str, Any]:
-    assignments: dict[str, Any] = {}
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals or "." not in path.strip("."):
-            raise UserError(f"--set {text}: expected section.key=value, e.g. --set train.seed=1")
-        assignments[path.strip()] = read_value(value)
-    return assignments
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, sort_keys=False, allow_nan=False, default=str) + "\n")
-    sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import Estimate, gain
-from registry.promotion import Decision, Evidence, Opponent, Policy, decide
+from registry.promotion import Decision, Evidence, Policy, decide
 from tasks import artifacts, comparand, featurize, learners, runfile, tracking
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.evaluate import curves, judging, model_card, plots
+from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner
+from tasks.params import GateParams
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Report = dict[str, Any]
 
-UNKNOWN = Estimate(math.nan, math.nan, 0.0)
 BASELINE_THRESHOLD = 0.5  # the naive baseline calls every row the majority's
 LATENCY_CALLS, LATENCY_WARM_UP, LATENCY_SECONDS = 200, 10, 2.0
 
@@ -44,15 +43,6 @@ class Given:
     training: Mapping[str, Any]
     comparand: Mapping[str, Any]
     learner: Learner
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Predictions of the models for the same rows, and the threshold from which each calls a row 1."""
-
-    p: Mapping[str, Floats]
-    thresholds: Mapping[str, float]
-    problems: Mapping[str, str]  # why champion or anchor could not be scored on these rows
 
 
 def run(context: Context) -> None:
@@ -72,9 +62,17 @@ def run(context: Context) -> None:
     scored = _score(context, given, test)
     timings = measure_latency(given.learner, test.table)
     evaluation = _evaluate(context, given, test, scored)
-    evidence = _evidence(given, test, scored, evaluation, context, timings["latency_ms"]["p50"])
-    decision = decide(evidence, Policy(**params.gate.model_dump()))
-    evaluation["decision"] = _as_json(decision, evidence, given, params.gate.model_dump(mode="json"))
+    known = evidence(
+        test,
+        scored,
+        _values(evaluation, timings, params.gate),
+        training=given.training,
+        test_start=datetime.fromisoformat(given.features["windows"]["test"]["start"]),
+        comparand=given.comparand,
+        gate=params.gate,
+    )
+    decision = decide(known, Policy(**params.gate.model_dump()))
+    evaluation["decision"] = _as_json(decision, known, given, params.gate.model_dump(mode="json"))
     evaluation["timings"] = {**timings, "evaluate_seconds": round(time.perf_counter() - started, 2)}
     _write(context, given, test, scored, evaluation)
     tracking.log_evaluation(context)
@@ -123,7 +121,7 @@ def _score(context: Context, given: Given, test: Holdout) -> Scored:
         "baseline": np.full(test.rows, float(given.training["baseline"]["rate"])),
     }
     thresholds, problems = {"candidate": given.learner.threshold, "baseline": BASELINE_THRESHOLD}, {}
-    for role, version in _opponents(given):
+    for role, version in opponents(given.comparand):
         folder = comparand.fetch_model(context, version)
         learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
         try:
@@ -134,15 +132,6 @@ def _score(context: Context, given: Given, test: Holdout) -> Scored:
         p[role] = _probabilities(f"the {role} (version {version})", learner, table)
         thresholds[role] = learner.threshold
     return Scored(p, thresholds, problems)
-
-
-def _opponents(given: Given) -> list[tuple[str, str]]:
-    """Role and version of the registered models to score; the anchor only where it is not the champion itself."""
-    champion, anchor = given.comparand["version"], given.comparand.get("anchor")
-    roles = [("champion", str(champion))] if champion is not None else []
-    if roles and anchor and anchor["version"] != champion:
-        roles.append(("anchor", str(anchor["version"])))
-    return roles
 
 
 def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[str, Any]) -> pa.Table:
@@ -265,41 +254,12 @@ def _curves(test: Holdout, scored: Scored) -> Report:
     }
 
 
-def _evidence(
-    given: Given, test: Holdout, scored: Scored, evaluation: Report, context: Context, latency_ms: float
-) -> Evidence:
-    """What the gate may know. The clock enters only where a ceiling asks for it."""
-    gate, said, roles = context.params.evaluate.gate, given.comparand, dict(_opponents(given))
+def _values(evaluation: Report, timings: Report, gate: GateParams) -> dict[str, float | None]:
+    """The candidate's own metrics. The clock enters only where a ceiling asks for it."""
     values = {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()}
     if "latency_ms" in gate.ceilings:
-        values["latency_ms"] = latency_ms
-
-    def opponent(role: str, told: Mapping[str, Any]) -> Opponent:
-        return Opponent(
-            version=str(told["version"]),
-            digest=str(told["model_digest"]),
-            seen_until=_moment(told.get("seen_until")),
-            gain=gain(gate.metric, test.sample, scored.p["candidate"], scored.p[role]) if role in scored.p else UNKNOWN,
-            problem=scored.problems.get(role, ""),
-        )
-
-    return Evidence(
-        candidate=given.training["model_digest"],
-        seen_until=_moment(given.training.get("seen_until")),
-        test_start=datetime.fromisoformat(given.features["windows"]["test"]["start"]),
-        rows=test.rows,
-        positive=test.positive,
-        clusters=test.sample.clusters.effective,
-        metrics={name: float("nan") if value is None else value for name, value in values.items()},
-        over_baseline=gain(gate.metric, test.sample, scored.p["candidate"], scored.p["baseline"]),
-        champion=opponent("champion", said) if "champion" in roles else None,
-        anchor=opponent("anchor", said["anchor"]) if "anchor" in roles else None,
-        looks=int(said.get("looks") or 0),
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+        values["latency_ms"] = timings["latency_ms"]["p50"]
+    return values
 
 
 def _as_json(decision: Decision, evidence: Evidence, given: Given, policy: Mapping[str, Any]) -> Report:

@@ -1,0 +1,126 @@
+"""The commands of `refit` that ask or change who is in charge."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli_options import HERE, AsJson, Debug, Project, Wait, Why, print_json, project_at
+from tasks.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Who is in charge, since when, why, and its numbers."""
+    from flows import inspection
+
+    found = inspection.in_charge(project_at(project))
+    if as_json:
+        print_json(found)
+    else:
+        inspection.print_in_charge(found)
+
+
+@app.command()
+def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
+    from flows import inspection
+
+    found = inspection.history(project_at(project))
+    if as_json:
+        print_json({"history": found})
+    else:
+        inspection.print_history(found)
+
+
+@app.command()
+def explain(
+    version: Annotated[str, typer.Argument(help="model version")], project: Project = HERE, debug: Debug = False
+) -> None:
+    """In words: why a version is, or is not, in charge."""
+    from flows import inspection
+
+    for sentence in inspection.explained(project_at(project), version):
+        typer.echo(sentence)
+
+
+@app.command()
+def lineage(
+    version: Annotated[str | None, typer.Argument(help="model version")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="digest of a batch or a snapshot: what came of it")] = None,
+    project: Project = HERE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What a version was made from; or, with --data, which versions were made from a batch."""
+    from flows import inspection
+
+    if (version is None) == (data is None):
+        raise UserError("name a version, or give --data DIGEST")
+    found = inspection.lineage_of(project_at(project), version, data)
+    if as_json:
+        print_json(found)
+    else:
+        inspection.print_lineage(found)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="model version to put in charge")],
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
+    """Put a version in charge through the gate's checks; `--why` overrules the gate, on the record."""
+    from flows import runner
+
+    typer.echo(runner.promote(project_at(project), version, why=why, wait_seconds=wait))
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str | None, typer.Option("--to", help="version to put back in charge; default: the one before")
+    ] = None,
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
+    """Put an earlier version back in charge, once its stored model has proved to be what it was."""
+    from flows import runner
+
+    typer.echo(runner.rollback(project_at(project), to, why=why, wait_seconds=wait))
+
+
+@app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="model version")],
+    project: Project = HERE,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a version again from its own code, params and data, and compare; status 1 where the model differs."""
+    from flows import runner
+
+    found = runner.reproduce(project_at(project), version, wait_seconds=wait)
+    if as_json:
+        print_json({"version": version, "reproduced": found[-1].same, "compared": [vars(each) for each in found]})
+    else:
+        for each in found:
+            typer.echo(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
+    if not found[-1].same:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(project: Project = HERE, wait: Wait = 0, debug: Debug = False) -> None:
+    """Give the champion that the ledger names its alias back, where the registry has lost it."""
+    from flows import runner
+
+    typer.echo(runner.repair(project_at(project), wait_seconds=wait))
