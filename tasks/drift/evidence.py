@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks import artifacts, score
 from tasks.context import Context
-from tasks.drift.inputs import Window
+from tasks.drift import inputs
+from tasks.drift.inputs import InputPolicy, InputVerdict, Window
 from tasks.drift.performance import Scored
 from tasks.errors import RefitError
 from tasks.featurize.labels import known_labels
 from tasks.featurize.profile import read_profile
 from tasks.featurize.warehouse import open_warehouse
 from tasks.featurize.windows import local_days, period_start, shift
+from tasks.params import Params
 from tasks.score import log
 from tasks.score.champion import Champion
 from tasks.verify import BACKTEST, MODEL
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from feature_store.sketches import Sketch
 
 LABEL = "label"
+SHOWN_PREDICTION = "prediction"  # how the log's column is called where people read
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Reference:
     days: NDArray[np.datetime64]  # the local day of each
     end: date  # the local day from which on it has seen nothing
 
+    @property
+    def after(self) -> date:
+        """The local day from which on it was neither made from rows nor judged on them."""
+        return new_from(self.backtest.days, self.end)
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -53,14 +62,12 @@ class Observed:
     rows: pa.Table
 
 
-def windows(as_of: datetime, against: Reference, context: Context, most: int) -> list[Window]:
-    """The whole windows that ended by `as_of`, after the rows that the champion was made from and judged on; the newest
-    last."""
-    length, zone = context.params.drift.window, context.params.project.zone
-    tested = against.backtest.days.max().astype(date) + timedelta(days=1) if len(against.backtest.days) else date.min
-    first, end = max(against.end, tested), period_start(as_of, length, zone)
+def windows(as_of: datetime, after: date, params: Params, most: int) -> list[Window]:
+    """The whole windows that ended by `as_of` and began on or after a day, the newest last."""
+    length, zone = params.drift.window, params.project.zone
+    end = period_start(as_of, length, zone)
     found: list[Window] = []
-    while len(found) < most and (start := shift(end, -1, length)).date() >= first:
+    while len(found) < most and (start := shift(end, -1, length)).date() >= after:
         found.append(Window(start.date(), end.date()))
         end = start
     return found[::-1]
@@ -74,8 +81,6 @@ def reference(context: Context, champion: Champion) -> Reference:
     """
     import pyarrow.parquet as pq
 
-    from feature_store.sketches import count, local_day, make_layout
-
     backtest_path = champion.folder.parents[len(MODEL.parts) - 1] / BACKTEST
     counts_path = champion.folder / artifacts.PROFILE_COUNTS.name
     for path in (backtest_path, counts_path, champion.folder / artifacts.REFERENCE):
@@ -87,13 +92,9 @@ def reference(context: Context, champion: Champion) -> Reference:
     backtest = pq.read_table(backtest_path)
     zone = context.params.project.zone
     sample = pq.read_table(champion.folder / artifacts.REFERENCE)
-    with _connection() as connection:
-        connection.register("backtest", backtest.rename_columns(["event_time", log.PREDICTION, "label"]))
-        made = make_layout(connection, "backtest", [log.PREDICTION], [])
-        predictions = count(connection, "backtest", made, local_day("event_time", zone))
     return Reference(
         learned=read_profile(champion.folder),
-        predicted=predictions,
+        predicted=predictions(backtest, zone),
         backtest=Scored(
             days=local_days(backtest["event_time"], zone),
             predictions=backtest["prediction"].to_numpy(),
@@ -103,6 +104,25 @@ def reference(context: Context, champion: Champion) -> Reference:
         days=local_days(sample["event_time"], zone),
         end=champion.seen_until.astimezone(zone).date(),
     )
+
+
+def new_from(tested: NDArray[np.datetime64], seen_until: date) -> date:
+    """The first day of production's own, given the days of the backtest and the one up to which data was seen."""
+    return max(seen_until, tested.max().astype(date) + timedelta(days=1)) if len(tested) else seen_until
+
+
+def predictions(backtest: pa.Table, zone: ZoneInfo) -> Sketch:
+    """The sketch of a backtest's predictions by day.
+
+    Args:
+        backtest: `event_time`, the prediction and the label, in this order.
+    """
+    from feature_store.sketches import count, local_day, make_layout
+
+    with connected() as connection:
+        connection.register("backtest", backtest.rename_columns(["event_time", log.PREDICTION, LABEL]))
+        made = make_layout(connection, "backtest", [log.PREDICTION], [])
+        return count(connection, "backtest", made, local_day("event_time", zone))
 
 
 def labels(context: Context, champion: Champion, known: dict[str, Any]) -> pa.Table:
@@ -136,7 +156,7 @@ def observe(
     files = log.files(context.project, champion.version.version, first, end)
     if not files:
         return None
-    with _connection() as connection:
+    with connected() as connection:
         connection.register("labels", labels.drop_columns(["event_time"]))
         scored = log.relation(connection, files, "scored")
         connection.execute(
@@ -164,7 +184,27 @@ def observe(
     )
 
 
-def _connection() -> DuckDBPyConnection:
+def judged_inputs(
+    learned: Sketch, predicted: Sketch, current: Sketch, window: Window, policy: InputPolicy
+) -> InputVerdict:
+    """Features and label against what was learned from, predictions against those for rows that were not."""
+    of_features, of_predictions = (
+        inputs.judge_window(reference, current, window, policy) for reference in (learned, predicted)
+    )
+    shown = (replace(column, column=SHOWN_PREDICTION) for column in of_predictions.columns)
+    columns = tuple(sorted((*of_features.columns, *shown), key=lambda each: (-each.severity, each.column)))
+    judged = (of_features, of_predictions)
+    notes = [said for each in judged for said in (each.reasons[1:] if each.columns else each.reasons)]
+    return replace(
+        of_features,
+        columns=columns,
+        breached=of_features.breached or of_predictions.breached,
+        reasons=(*([inputs.moved(columns)] if columns else []), *notes),
+    )
+
+
+def connected() -> DuckDBPyConnection:
+    """A connection of its own, whose clock is UTC."""
     import duckdb
 
     connection = duckdb.connect()

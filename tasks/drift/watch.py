@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from tasks.drift import decision, evidence, inputs, multivariate, performance, r
 from tasks.drift.decision import Decision, Evidence
 from tasks.drift.distributions import distributions
 from tasks.drift.evidence import Observed, Reference
-from tasks.drift.inputs import InputPolicy, InputVerdict, Window
+from tasks.drift.inputs import InputVerdict, Window
 from tasks.drift.multivariate import Separation
 from tasks.drift.performance import Backtest, PerformanceVerdict
 from tasks.errors import RefitError
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DRIFT = artifacts.REPORTS / "drift"
 DECISIONS = DRIFT / "decisions"
-SHOWN_PREDICTION = "prediction"  # how the log's column is called where people read
 SHOWN = 8  # windows that are judged and drawn; the decision looks at the newest few of them
 WORST = 6  # columns of the newest window whose distributions are kept
 
@@ -54,7 +53,7 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
     reference = evidence.reference(context, champion)
     known = known_at(context, as_of)
     moment = datetime.fromisoformat(known["as_of"])
-    windows = evidence.windows(moment, reference, context, max(SHOWN, context.params.drift.windows))
+    windows = evidence.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
     labels = evidence.labels(context, champion, known)
     observed = evidence.observe(context, champion, known, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, _policies(context)[1])
@@ -99,7 +98,9 @@ def _gathered(
     for place, window in enumerate(windows if observed else ()):
         assert observed is not None
         context.progress("judging windows", place, len(windows))
-        judged_inputs.append(_judged_inputs(reference, observed, window, of_inputs))
+        judged_inputs.append(
+            evidence.judged_inputs(reference.learned, reference.predicted, observed.sketch, window, of_inputs)
+        )
         judged_performance.append(performance.judge_window(backtest, observed.scored, window, of_performance))
     if observed is None:
         judged_inputs = [inputs.nothing_in(window) for window in windows]
@@ -126,22 +127,6 @@ def _separation(context: Context, reference: Reference, observed: Observed, wind
     inside = (days >= np.datetime64(window.first)) & (days < np.datetime64(window.end))
     return multivariate.separate(
         reference.rows, observed.rows.filter(inside), reference.days, window.days, rows=most, seed=0
-    )
-
-
-def _judged_inputs(reference: Reference, observed: Observed, window: Window, policy: InputPolicy) -> InputVerdict:
-    """Features and label against what was learned from, predictions against those for rows that were not."""
-    learned, predicted = (
-        inputs.judge_window(of, observed.sketch, window, policy) for of in (reference.learned, reference.predicted)
-    )
-    shown = (replace(column, column=SHOWN_PREDICTION) for column in predicted.columns)
-    columns = tuple(sorted((*learned.columns, *shown), key=lambda each: (-each.severity, each.column)))
-    notes = [said for each in (learned, predicted) for said in (each.reasons[1:] if each.columns else each.reasons)]
-    return replace(
-        learned,
-        columns=columns,
-        breached=learned.breached or predicted.breached,
-        reasons=(*([inputs.moved(columns)] if columns else []), *notes),
     )
 
 
@@ -248,7 +233,7 @@ def _distributions(reference: Reference, observed: Observed | None, gathered: Ev
     newest = gathered.inputs[-1]
     current = observed.sketch.between(newest.window.first, newest.window.end)
     worst = [each.column for each in newest.columns[:WORST]]
-    counted = [PREDICTION if name == SHOWN_PREDICTION else name for name in worst]
+    counted = [PREDICTION if name == evidence.SHOWN_PREDICTION else name for name in worst]
     found = distributions(reference.learned.join(reference.predicted), current, counted)
     return [{**each, "column": name} for each, name in zip(found, worst, strict=True)]
 

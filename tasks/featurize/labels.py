@@ -28,6 +28,42 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         UserError: labels that are not 0 and 1, or all alike; a key twice; a window without rows; a row known only after
             its prediction, or a label known before it.
     """
+    spine_name = definitions.feature_set.spine.source
+    key = definitions.feature_set.spine.key
+    spine = warehouse.relation(spine_name, definitions.sources)
+    rows = _with_labels(warehouse, definitions, params)
+    warehouse.connection.execute(
+        f"create temp table candidates as select *, {_window(windows(warehouse.as_of, params))} as _window from {rows} "
+        "where _window is not null"
+    )
+    warehouse.connection.execute(
+        f"create temp table {CHOSEN} as select * from candidates where _label is not null order by event_time, "
+        f"{quote(key)}"
+    )
+    _require_rows(warehouse, spine, spine_name, params)
+    _require_foresight(warehouse, definitions, params.featurize.label.source)
+    counted, pending, none = warehouse.one(
+        "select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from candidates"
+    )
+    return {"known": counted, "pending": pending, "none": none}
+
+
+def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, until: datetime) -> None:
+    """Make the table `chosen` of every row to predict before `until`, with `_label` and `_known_at` where known.
+
+    Raises:
+        UserError: labels that are not 0 and 1, a key twice, a row known only after its prediction, a label before it.
+    """
+    rows = _with_labels(warehouse, definitions, params)
+    warehouse.connection.execute(
+        f"create temp table {CHOSEN} as select * from {rows} where event_time < {sql_time(until)} "
+        f"order by event_time, {quote(definitions.feature_set.spine.key)}"
+    )
+    _require_foresight(warehouse, definitions, params.featurize.label.source)
+
+
+def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
+    """The rows to predict with their label, and since when it is known."""
     label, spine_name = params.featurize.label, definitions.feature_set.spine.source
     key = definitions.feature_set.spine.key
     spine = warehouse.relation(spine_name, definitions.sources)
@@ -36,20 +72,7 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         _require_key(warehouse, name, table, key)
     value = _binary(warehouse, labels, label.source, label.column)
     known = f"select {quote(key)}, {value} as _label, available_at as _known_at from {labels}"
-    warehouse.connection.execute(
-        f"create temp table candidates as select s.*, {_window(windows(warehouse.as_of, params))} as _window, _label, "
-        f"_known_at from {spine} s left join ({known}) using ({quote(key)}) where _window is not null"
-    )
-    warehouse.connection.execute(
-        f"create temp table {CHOSEN} as select * from candidates where _label is not null order by event_time, "
-        f"{quote(key)}"
-    )
-    _require_rows(warehouse, spine, spine_name, params)
-    _require_foresight(warehouse, definitions, label.source)
-    counted, pending, none = warehouse.one(
-        "select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from candidates"
-    )
-    return {"known": counted, "pending": pending, "none": none}
+    return f"(select s.*, _label, _known_at from {spine} s left join ({known}) using ({quote(key)}))"
 
 
 def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime) -> pa.Table:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +52,12 @@ def run(context: Context) -> None:
     started = time.monotonic()
     params = context.params
     features = read_json(context.path(FEATURE_SET))
-    specs = _specs(params, features)
-    _make_all(specs, params)
+    specs = specs_of(params, features)
+    make_all(specs, params)
     train, validation = _windows(context, features)
     start = _start(context)
     if start["version"] is None:
-        trained = _from_scratch(specs, train, validation, context)
+        trained = from_scratch(specs, train, validation, context)
     else:
         trained = warm.go_on(context, specs, start, train, validation)
     learner, best = trained.learner, trained.best
@@ -101,8 +103,16 @@ def _start(context: Context) -> dict[str, Any]:
     return start
 
 
-def _from_scratch(specs: list[Spec], train: Window, validation: Window, context: Context) -> Trained:
-    trials = [fitted(spec, train, validation, context.params, context.progress) for spec in specs]
+def from_scratch(
+    specs: list[Spec], train: Window, validation: Window, context: Context, *, size_curves: bool = True
+) -> Trained:
+    """The best of the learners, fitted anew on both windows.
+
+    Args:
+        size_curves: fit smaller shares as well, which shows whether more rows would help; the candidate is the same.
+    """
+    tried = partial(fitted, params=context.params, progress=context.progress, size_curves=size_curves)
+    trials = [tried(spec, train, validation) for spec in specs]
     best = choose(trials, context.params.train.metric)
     learner, rows = _refit(best, train, validation, context.progress)
     return Trained(learner, best, trials, rows, validation)
@@ -141,7 +151,8 @@ def choose(trials: list[Trial], metric: str) -> Trial:
     return max(by_name, key=lambda trial: metrics.gain(metric, trial.validation[metric], 0.0))
 
 
-def _specs(params: Params, features: dict[str, Any]) -> list[Spec]:
+def specs_of(params: Params, features: Mapping[str, Any]) -> list[Spec]:
+    """What each enabled learner is to be; `features` and `categorical` are names of columns."""
     return [
         Spec(
             name=learner.name,
@@ -158,7 +169,7 @@ def _specs(params: Params, features: dict[str, Any]) -> list[Spec]:
     ]
 
 
-def _make_all(specs: list[Spec], params: Params) -> None:
+def make_all(specs: list[Spec], params: Params) -> None:
     """Make every learner once, so that a mistake in the last one is found before the first is fitted."""
     place = {learner.name: index for index, learner in enumerate(params.train.learners)}
     problems = []
@@ -191,11 +202,16 @@ def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window
     windows = []
     for name in ("train", "validation"):
         rows = table.filter(pc.equal(table["window"], name))
-        windows.append(_checked(name, Window(rows, rows["label"].to_numpy().astype(np.int64))))
+        windows.append(checked(name, Window(rows, rows["label"].to_numpy().astype(np.int64))))
     return windows[0], windows[1]
 
 
-def _checked(name: str, window: Window) -> Window:
+def checked(name: str, window: Window) -> Window:
+    """The window, once it is clear that something can be learned from it.
+
+    Raises:
+        UserError: it has too few rows, or only one class.
+    """
     advice = "widen featurize.windows, or move --as-of"
     if len(window) < FEWEST_ROWS:
         raise UserError(

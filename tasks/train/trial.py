@@ -67,7 +67,9 @@ class Trained:
     unseen: Window
 
 
-def fitted(spec: Spec, train: Window, validation: Window, params: Params, progress: Progress) -> Trial:
+def fitted(
+    spec: Spec, train: Window, validation: Window, params: Params, progress: Progress, *, size_curves: bool = True
+) -> Trial:
     """Fit one learner on the training window, with the curves that show how it learns."""
     progress(f"fitting {spec.name}")
     learner = make(spec)
@@ -81,7 +83,7 @@ def fitted(spec: Spec, train: Window, validation: Window, params: Params, progre
     on_validation = metrics.scores(task, validation.label, predicted, threshold)
     on_training = metrics.scores(task, recent.label, predict(learner, recent), threshold)
     sizes: tuple[SizePoint, ...] = ()
-    if spec.kind != "baseline":
+    if size_curves and spec.kind != "baseline":
         smaller = _size_curve(spec, report, train, validation, progress)
         sizes = (*smaller, SizePoint(len(train), on_training[metric], on_validation[metric]))
     return Trial(
