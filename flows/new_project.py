@@ -79,7 +79,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
         "validate": ("project", "validate", "ingest"),
         "featurize": ("project", "featurize", "ingest"),
         "train": ("train", "registry.trusted_types"),
-        "evaluate": ("project", "evaluate", "train.seed", "registry"),
+        "evaluate": ("project", "evaluate", "train.seed", "registry", "cost"),
         "register": ("project", "register", "registry"),
     }
     outs: dict[str, list[Any]] = {
@@ -181,6 +181,7 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
             "min_labelled_rows": max(30, min(500, weekly // 2)),
         },
         "registry": {"tracking_uri": None, "trusted_types": []},
+        "cost": {"cpu_hour": 0.05, "currency": "USD"},
     }
 
 
@@ -227,6 +228,7 @@ _COMMENTS: Mapping[str, str] = {
     "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
     "train": "What is tried: any scikit-learn-compatible classifier by import path. Scored on the validation window.",
     "evaluate": "What it takes for a new model to take charge.",
+    "cost": "The price of a CPU hour, to tell trainings and predictions in money.",
     "drift": "What is watched between two trainings: `refit drift`.",
 }
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from flows.screen import STATE_STYLE
 from flows.session import Session
 from tasks.artifacts import DECISION, EVALUATION, FEATURE_SET, MODEL_CARD, RECEIPT, TRAINING, VALIDATED, read_json
+from tasks.pages.look import money
 from tasks.params import STAGES
 
 
@@ -40,6 +41,7 @@ def summarise(run: Session) -> dict[str, Any]:
         "metric": training["metric"],
         "metrics": {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()},
         "evaluation": evaluation["metrics"],
+        "cost": evaluation["timings"]["cost"],
         "decision": read_json(project / DECISION),
         "model": {"name": receipt["model"], "version": receipt["version"], "alias": receipt["alias"]},
         "report": str(MODEL_CARD),
@@ -140,6 +142,7 @@ def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("labels", labels),
         ("features", f"{told['features']} · labelled rows: {windows}"),
         ("learners", " · ".join(_learner(tried, told) for tried in told["learners"])),
+        ("cost", _cost(told["cost"])),
         ("decision", ("promote: " if decision["promote"] else "keep: ") + "; ".join(decision["reasons"])),
         ("model", f"{model['name']} version {model['version']}, alias {model['alias']}"),
         ("stages", " · ".join(f"{name} {s['state']} {s['seconds']:.1f} s" for name, s in told["stages"].items())),
@@ -150,6 +153,10 @@ def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
 def _learner(tried: dict[str, Any], told: dict[str, Any]) -> str:
     score = "failed" if tried["validation"] is None else f"{tried['validation']:.4f}"
     return f"{tried['name']} {score}" + (" (chosen)" if tried["name"] == told["chosen"] else "")
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    return f"training {money(cost['training'])} {cost['currency']} · 1,000 predictions {money(cost['per_1000'])}"
 
 
 def print_summary(told: dict[str, Any], console: Console) -> None:
@@ -184,6 +191,7 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
         reasons.add_row(" •", reason)
     console.print(reasons, highlight=False)
     console.print(f"[bold]Model[/] {verdict}")
+    console.print(f"[bold]Cost[/]  {_cost(told['cost'])}", highlight=False)
     console.print()
     console.print(_stages(told))
     console.print()

@@ -26,6 +26,8 @@ METRIC_WORDS = {
     "f1": "F1",
     "calibration_error": "calibration error",
     "latency_ms": "latency in ms",
+    "model_mb": "model size in MB",
+    "cost_per_1000": "cost of 1,000 predictions",
 }
 
 
@@ -265,4 +267,6 @@ def _finite(value: float) -> bool:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}" if _finite(value) else "not a number"
+    if not _finite(value):
+        return "not a number"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"  # a cost can be very small

@@ -126,7 +126,7 @@ METRICS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
     "log_loss": log_loss,
     "brier": brier,
 }
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "calibration_error", "latency_ms"})
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "calibration_error", "latency_ms", "model_mb", "cost_per_1000"})
 
 
 def gain(metric: str, new: float, old: float) -> float:

@@ -166,7 +166,9 @@ class GateParams(Section):
     cluster: str = Field("day", description="`day`, a feature's name, or `row` (rows taken as independent)")
     min_clusters: int = Field(20, ge=2)
     floors: dict[Literal["roc_auc", "average_precision", "accuracy", "f1"], float] = {}
-    ceilings: dict[Literal["log_loss", "brier", "calibration_error", "latency_ms"], float] = {}
+    ceilings: dict[
+        Literal["log_loss", "brier", "calibration_error", "latency_ms", "model_mb", "cost_per_1000"], float
+    ] = {}
 
 
 class EvaluateParams(Section):
@@ -174,6 +176,13 @@ class EvaluateParams(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1)
     permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
     gate: GateParams = GateParams()
+
+
+class CostParams(Section):
+    """What computing costs, to tell a model's predictions and its training in money."""
+
+    cpu_hour: float = Field(0.05, gt=0, description="price of one CPU for an hour, in `currency`")
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code; a name only, nothing is converted")
 
 
 class RegisterParams(Section):
@@ -248,6 +257,7 @@ class Params(Section):
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     registry: RegistryParams = RegistryParams()
     drift: DriftParams = DriftParams()
+    cost: CostParams = CostParams()
 
 
 def nearest(word: str, known: Any) -> str:

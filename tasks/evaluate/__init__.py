@@ -17,7 +17,7 @@ from tasks import artifacts, comparand, featurize, learners, runfile, tracking
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.evaluate import curves, judging, model_card, plots
+from tasks.evaluate import budgets, curves, judging, model_card, plots
 from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy
@@ -32,7 +32,6 @@ Floats = NDArray[np.float64]
 Report = dict[str, Any]
 
 BASELINE_THRESHOLD = 0.5  # the naive baseline calls every row the majority's
-LATENCY_CALLS, LATENCY_WARM_UP, LATENCY_SECONDS = 200, 10, 2.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def run(context: Context) -> None:
     test = judging.holdout(_test_rows(context, given), context.params.project.zone, params.gate.cluster)
     context.progress("scoring candidate, champion and baseline")
     scored = _score(context, given, test)
-    timings = measure_latency(given.learner, test.table)
+    timings = budgets.latency(given.learner, test.table)
+    timings["cost"] = budgets.cost(given.learner, test.table, context.params.cost, given.training["seconds"])
     evaluation = _evaluate(context, given, test, scored)
     known = evidence(
         test,
@@ -164,31 +164,6 @@ def _probabilities(who: str, learner: Learner, table: pa.Table) -> Floats:
     return np.asarray(p, dtype=np.float64)
 
 
-def measure_latency(learner: Learner, table: pa.Table) -> Report:
-    """Milliseconds for one row asked alone (median and 99th percentile), and rows a second asked all at once."""
-    durations: list[float] = []
-    began = time.perf_counter()
-    for call in range(LATENCY_WARM_UP + LATENCY_CALLS):
-        row = table.slice(call % table.num_rows, 1)
-        start = time.perf_counter()
-        learner.predict(row)
-        durations.append(time.perf_counter() - start)
-        if time.perf_counter() - began > LATENCY_SECONDS and len(durations) > LATENCY_WARM_UP:
-            break
-    measured = np.array(durations[min(LATENCY_WARM_UP, len(durations) - 1) :]) * 1000
-    start = time.perf_counter()
-    learner.predict(table)
-    per_second = table.num_rows / max(time.perf_counter() - start, 1e-9)
-    return {
-        "latency_ms": {
-            "p50": round(float(np.quantile(measured, 0.5)), 3),
-            "p99": round(float(np.quantile(measured, 0.99)), 3),
-            "calls": len(measured),
-        },
-        "rows_per_second": round(per_second),
-    }
-
-
 def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> Report:
     """Everything that is measured on the test rows, but for the clock's part: the same each time."""
     params, training, windows = context.params.evaluate, given.training, given.features["windows"]
@@ -208,6 +183,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
             "seen_until": training["seen_until"],
             "threshold": scored.thresholds["candidate"],
             "features": len(given.learner.spec.features),
+            "model_mb": budgets.megabytes(context.path(artifacts.CANDIDATE)),
         },
         "comparand": dict(given.comparand),
         "test": {
@@ -257,9 +233,9 @@ def _curves(test: Holdout, scored: Scored) -> Report:
 def _values(evaluation: Report, timings: Report, gate: GateParams) -> dict[str, float | None]:
     """The candidate's own metrics. The clock enters only where a ceiling asks for it."""
     values = {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()}
-    if "latency_ms" in gate.ceilings:
-        values["latency_ms"] = timings["latency_ms"]["p50"]
-    return values
+    values["model_mb"] = evaluation["candidate"]["model_mb"]
+    clocked = {"latency_ms": timings["latency_ms"]["p50"], "cost_per_1000": timings["cost"]["per_1000"]}
+    return values | {name: value for name, value in clocked.items() if name in gate.ceilings}
 
 
 def _as_json(decision: Decision, evidence: Evidence, given: Given, policy: Mapping[str, Any]) -> Report:

@@ -14,7 +14,7 @@ from tasks.evaluate.model_card_page import PAGE
 from tasks.evaluate.wording import words_of
 from tasks.featurize.definitions import Definitions
 from tasks.pages import look
-from tasks.pages.look import count, fixed
+from tasks.pages.look import count, fixed, money
 
 MOST_FEATURES = 20
 LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")
@@ -104,12 +104,14 @@ def _tiles(evaluation: Report) -> list[Report]:
             "note": f"over {test['days']} days, {rate:.1%} positive",
         }
     )
-    latency = timings["latency_ms"]
+    latency, cost = timings["latency_ms"], timings["cost"]
+    many = f"{count(timings['rows_per_second'])} rows/s at once"
+    million = f"{money(1000 * cost['per_1000'])} {cost['currency']} a million"
     tiles.append(
         {
             "name": "one prediction",
             "value": f"{latency['p50']:.1f} ms",
-            "note": f"99 % within {latency['p99']:.1f} ms · {count(timings['rows_per_second'])} rows/s at once",
+            "note": f"99 % within {latency['p99']:.1f} ms · {many} · {million}",
         }
     )
     return tiles

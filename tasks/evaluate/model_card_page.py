@@ -77,7 +77,7 @@ validation rows; accuracy pays for it (the champion has its own threshold, the b
 {% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 <p class="quiet">A gain is positive where the candidate is better. Both are measured on the same rows, so a gain is
-known better than either number alone.</p>
+known better than either number alone. {{ words.budgets }}</p>
 <div class="pair">
 <figure>{{ charts.roc }}<figcaption>ROC. {% for model in curve_models %}{{ swatch(model) }}{% endfor %};
 dotted: chance</figcaption></figure>

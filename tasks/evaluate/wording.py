@@ -7,6 +7,7 @@ from typing import Any
 
 from registry.promotion import METRIC_WORDS
 from tasks.featurize.definitions import Definitions
+from tasks.pages.look import money
 
 Report = Mapping[str, Any]
 
@@ -18,6 +19,7 @@ def words_of(evaluation: Report, features: Report) -> dict[str, Any]:
         "verdict": verdict(evaluation),
         "summary": list(summary(evaluation)),
         "gate": gate(evaluation["decision"]),
+        "budgets": budgets(evaluation),
         "clustered": clustered(evaluation["test"]),
         "calibration": calibration(evaluation),
         "labels": labels(features["labels"]),
@@ -65,6 +67,16 @@ def _against(each: Report, metric: str) -> str:
     return (
         f"No difference to the champion in {metric} is shown: it lies between {each['lower']:+.4f} and "
         f"{each['upper']:+.4f}."
+    )
+
+
+def budgets(evaluation: Report) -> str:
+    """What its predictions and its training take."""
+    cost, size = evaluation["timings"]["cost"], evaluation["candidate"]["model_mb"]
+    return (
+        f"Its folder holds {size:,.3f} MB. At {cost['cpu_hour']:g} {cost['currency']} for a CPU hour, 1,000 "
+        f"predictions cost {money(cost['per_1000'])} {cost['currency']} ({cost['cpu_seconds_per_1000'] * 1000:,.1f} ms "
+        f"of CPU) and the training {money(cost['training'])} {cost['currency']}."
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["count", "fixed", "moment", "percent", "render"]
+__all__ = ["count", "fixed", "moment", "money", "percent", "render"]
 
 STYLE = """
 :root {
@@ -148,6 +149,18 @@ def fixed(value: float | None, digits: int = 4) -> str:
 def count(value: float) -> str:
     """A whole number with commas."""
     return f"{value:,.0f}"
+
+
+def money(value: float) -> str:
+    """An amount, however small, to two digits and without an exponent.
+
+    >>> money(0.00000014), money(12.345), money(0.0)
+    ('0.00000014', '12.35', '0')
+    """
+    if value >= 1:
+        return f"{value:,.2f}"
+    digits = -math.floor(math.log10(value)) + 1 if value > 0 else 0
+    return f"{value:.{digits}f}"
 
 
 def percent(value: float | None) -> str:

@@ -154,6 +154,13 @@ def test_floors_and_ceilings_are_kept_and_what_was_not_measured_fails_them() -> 
     refused(decide(evidence(metrics={"roc_auc": 0.72, "f1": math.nan}), replace(POLICY, floors={"f1": 0.1})), "F1")
 
 
+def test_costs_too_small_for_four_digits_are_still_told() -> None:
+    policy = replace(POLICY, ceilings={"cost_per_1000": 1e-7, "model_mb": 5.0})
+    costly = evidence(metrics={"roc_auc": 0.72, "cost_per_1000": 2.5e-7, "model_mb": 5.25})
+    refused(decide(costly, policy), "cost of 1,000 predictions 2.5e-07", "at most 1e-07")
+    refused(decide(costly, policy), "model size in MB 5.2500", "at most 5.0000")
+
+
 def test_every_failed_check_is_a_reason_not_only_the_first() -> None:
     decision = decide(evidence(rows=10, positive=0, clusters=1.0, seen_until=None), POLICY)
     assert len(decision.reasons) == 4

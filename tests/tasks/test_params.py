@@ -62,6 +62,12 @@ def test_not_a_number_is_refused_where_it_stands() -> None:
     )
 
 
+def test_a_cpu_hour_has_a_price_and_a_currency() -> None:
+    assert "cost.cpu_hour" in refusal(cost__cpu_hour=0)
+    assert "cost.currency" in refusal(cost__currency="dollars")
+    assert refusal(cost__cpu_hours=1) == "params.yaml: cost.cpu_hours: unknown key; did you mean 'cpu_hour'?"
+
+
 def test_two_learners_of_one_name_are_refused() -> None:
     twice = [{"name": "a", "kind": "baseline"}, {"name": "a", "kind": "baseline"}]
     assert "learner names must differ" in refusal(train__learners=twice)

@@ -18,7 +18,7 @@ import pytest
 
 from tasks import artifacts, comparand, evaluate, tracking
 from tasks.context import Context
-from tasks.evaluate import plots
+from tasks.evaluate import budgets, plots
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner, Spec, make
 from tasks.params import override, parse
@@ -231,7 +231,7 @@ def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def drawn(small_project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the stage, with params changed, and give back `evaluation.json`."""
-    monkeypatch.setattr(evaluate, "LATENCY_CALLS", 5)
+    monkeypatch.setattr(budgets, "LATENCY_CALLS", 5)
 
     def run(**changes: Any) -> dict[str, Any]:
         evaluate.run(small_project.with_params(**changes))
