@@ -14,7 +14,7 @@ from typing import Literal
 
 from registry.comparison import Estimate, Metric
 
-__all__ = ["METRIC_WORDS", "Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "decide"]
+__all__ = ["METRIC_WORDS", "Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "Slice", "decide"]
 
 Mode = Literal["non_inferiority", "superiority"]
 METRIC_WORDS = {
@@ -28,7 +28,9 @@ METRIC_WORDS = {
     "latency_ms": "latency in ms",
     "model_mb": "model size in MB",
     "cost_per_1000": "cost of 1,000 predictions",
+    "error_reduction": "error reduction",
 }
+SHOWN_NAMES = 5  # of the parts that are too small to be judged
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Policy:
     min_rows: int = 2000
     cluster: str = "day"
     min_clusters: int = 20
+    slices: Mapping[str, float] = field(default_factory=dict)  # a column or column=value -> largest loss there
     floors: Mapping[str, float] = field(default_factory=dict)
     ceilings: Mapping[str, float] = field(default_factory=dict)
 
@@ -57,6 +60,21 @@ class Opponent:
     seen_until: datetime | None
     gain: Estimate
     problem: str = ""  # why there is no gain, where it could not be scored on these rows
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the test rows that `Policy.slices` asks about: the gain over the champion there, or why it has none."""
+
+    key: str  # of the policy: the part's own name, or the column that it is one value of
+    name: str  # column=value
+    gain: Estimate
+    problem: str = ""  # why it cannot be judged
+
+    @property
+    def demanded(self) -> bool:
+        """Whether the policy names this very part: then it has to be judged."""
+        return self.key == self.name
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,8 @@ class Evidence:
     champion: Opponent | None = None
     anchor: Opponent | None = None
     looks: int = 0  # how often other candidates were judged on this very test window
+    slices: tuple[Slice, ...] = ()  # against the champion
+    error_reduction: Estimate | None = None  # share of the champion's errors that the candidate takes away
 
 
 @dataclass(frozen=True)
@@ -89,7 +109,7 @@ class Check:
 class Compared:
     """A gain with its one-sided bounds, beside what it has to exceed."""
 
-    against: str
+    against: str  # champion, anchor or baseline; of a slice its name, and the gain is over the champion
     version: str | None
     estimate: float | None
     lower: float | None
@@ -110,6 +130,7 @@ class Decision:
     notes: tuple[str, ...]
     checks: tuple[Check, ...]
     compared: tuple[Compared, ...]
+    slices: tuple[Compared, ...] = ()
 
     @property
     def difference(self) -> Compared | None:
@@ -130,7 +151,13 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     ('27,000 test rows, the gate needs 50,000',)
     """
     compared = tuple(_comparisons(evidence, policy))
-    checks = (*_conditions(evidence, policy), *_limits(evidence, policy), *_verdicts(evidence, policy, compared))
+    slices = tuple(_slices(evidence, policy))
+    checks = (
+        *_conditions(evidence, policy),
+        *_limits(evidence, policy),
+        *_verdicts(evidence, policy, compared),
+        *_slice_verdicts(evidence, policy, slices),
+    )
     failed = tuple(check.sentence for check in checks if not check.passed)
     shown = tuple(check.sentence for check in checks if check.name.startswith(("gain", "floor", "ceiling")))
     return Decision(
@@ -138,10 +165,11 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
         mode=policy.mode,
         metric=policy.metric,
         confidence=1 - policy.alpha,
-        reasons=failed or shown,
+        reasons=failed or (*shown, *_closest(slices)),
         notes=tuple(_notes(evidence, policy)),
         checks=checks,
         compared=compared,
+        slices=slices,
     )
 
 
@@ -198,11 +226,19 @@ def _limits(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     """Floors and ceilings: absolute demands on the candidate's own metrics."""
     for kind, limits in (("floor", policy.floors), ("ceiling", policy.ceilings)):
         for metric, limit in sorted(limits.items()):
-            value = evidence.metrics.get(metric, math.nan)
+            if metric == "error_reduction" and not evidence.champion:
+                continue  # a first candidate has nobody's errors to reduce; a note says so
+            value = _measured(evidence, metric)
             passed = _finite(value) and (value >= limit if kind == "floor" else value <= limit)
             bound = "at least" if kind == "floor" else "at most"
             sentence = f"{METRIC_WORDS.get(metric, metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
             yield Check(f"{kind}: {metric}", passed, sentence)
+
+
+def _measured(evidence: Evidence, metric: str) -> float:
+    if metric == "error_reduction":
+        return evidence.error_reduction.value if evidence.error_reduction else math.nan
+    return evidence.metrics.get(metric, math.nan)
 
 
 def _comparisons(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
@@ -223,21 +259,55 @@ def _compare(against: str, version: str | None, gain: Estimate, needed: float, p
 
 
 def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]) -> Iterator[Check]:
-    word, sure = METRIC_WORDS[policy.metric], f"{1 - policy.alpha:.0%}"
     for each in compared:
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
-        name = f"gain over {each.against}"
-        if each.estimate is None or each.lower is None:
-            yield Check(
-                name, False, f"the difference in {word} against {who} could not be measured{_why(each, evidence)}"
-            )
-            continue
-        yield Check(
-            name,
-            each.passed,
-            f"{each.estimate:+.4f} {word} against {who}, at least {each.lower:+.4f} with {sure} confidence; "
-            f"more than {each.must_exceed:+.4f} {'was' if each.passed else 'is'} needed",
-        )
+        yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), policy)
+
+
+def _verdict(name: str, each: Compared, against: str, problem: str, policy: Policy) -> Check:
+    word = METRIC_WORDS[policy.metric]
+    if each.estimate is None or each.lower is None:
+        return Check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
+    return Check(
+        name,
+        each.passed,
+        f"{each.estimate:+.4f} {word} against {against}, at least {each.lower:+.4f} with {1 - policy.alpha:.0%} "
+        f"confidence; more than {each.must_exceed:+.4f} {'was' if each.passed else 'is'} needed",
+    )
+
+
+def _slices(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
+    """The parts that are large enough, each at the gate's whole `alpha`.
+
+    All of them have to pass, so promoting a model that loses too much on any one of them takes an error on that very
+    one: an intersection-union test (Berger 1982, Technometrics 24(4)), which no number of parts makes more lenient.
+    """
+    if evidence.champion:
+        for part in evidence.slices:
+            if part.key in policy.slices and not part.problem:
+                yield _compare(part.name, evidence.champion.version, part.gain, -policy.slices[part.key], policy)
+
+
+def _slice_verdicts(evidence: Evidence, policy: Policy, slices: tuple[Compared, ...]) -> Iterator[Check]:
+    if not evidence.champion:
+        return
+    for each in slices:
+        against = f"{_named('champion', evidence.champion)} where {each.against}"
+        yield _verdict(f"slice {each.against}", each, against, "", policy)
+    judged = {part.key for part in evidence.slices if not part.problem}
+    problems = {part.key: part.problem for part in evidence.slices if part.demanded}
+    for key in sorted(set(policy.slices) - judged):
+        why = evidence.champion.problem or problems.get(key, "no part of it is large enough to be judged")
+        yield Check(f"slice {key}", False, f"the loss where {key} could not be measured: {why}")
+
+
+def _closest(slices: tuple[Compared, ...]) -> Iterator[str]:
+    """One sentence for all slices that passed, so that a promotion with many of them stays readable."""
+    known = [(each.lower - each.must_exceed, each) for each in slices if each.lower is not None]
+    if known:
+        _, each = min(known, key=lambda pair: pair[0])
+        kept = f"all {len(known)} slices keep their margins; the closest is" if len(known) > 1 else "the slice"
+        yield f"{kept} {each.against}: at least {each.lower:+.4f}, more than {each.must_exceed:+.4f} was needed"
 
 
 def _why(each: Compared, evidence: Evidence) -> str:
@@ -248,6 +318,13 @@ def _why(each: Compared, evidence: Evidence) -> str:
 def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
     if not evidence.champion:
         yield "nobody is in charge yet: the candidate had to beat the naive baseline"
+        unasked = [*(["slices"] if policy.slices else []), *({"error_reduction"} & set(policy.floors))]
+        if unasked:
+            yield f"not asked, as they compare with a champion: {' and '.join(unasked)}"
+    for key in policy.slices:
+        if small := [part.name for part in evidence.slices if part.key == key and part.problem and not part.demanded]:
+            others = f" and {len(small) - SHOWN_NAMES} more" if len(small) > SHOWN_NAMES else ""
+            yield f"too small to be judged by evaluate.gate.slices: {', '.join(small[:SHOWN_NAMES])}{others}"
     if policy.cluster == "row":
         yield "rows are taken as independent (evaluate.gate.cluster: row); if they are not, the bounds are too narrow"
     if evidence.looks:

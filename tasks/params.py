@@ -19,6 +19,7 @@ from tasks.errors import UserError
 STAGES = ("ingest", "validate", "featurize", "train", "evaluate", "register")
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 P = TypeVar("P")
 ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
 
@@ -165,7 +166,10 @@ class GateParams(Section):
     min_rows: int = Field(2000, ge=1)
     cluster: str = Field("day", description="`day`, a feature's name, or `row` (rows taken as independent)")
     min_clusters: int = Field(20, ge=2)
-    floors: dict[Literal["roc_auc", "average_precision", "accuracy", "f1"], float] = {}
+    slices: dict[SliceKey, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="a column, or column=value -> metric units that a successor may lose there"
+    )
+    floors: dict[Literal["roc_auc", "average_precision", "accuracy", "f1", "error_reduction"], float] = {}
     ceilings: dict[
         Literal["log_loss", "brier", "calibration_error", "latency_ms", "model_mb", "cost_per_1000"], float
     ] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from tasks.errors import RefitError, UserError
 from tasks.evaluate import budgets, curves, judging, model_card, plots
 from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.importance import groups_of, permutation_importance
-from tasks.evaluate.judging import Holdout, tidy
+from tasks.evaluate.judging import Holdout, tidy, with_interval
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner
 from tasks.params import GateParams
@@ -50,7 +51,7 @@ def run(context: Context) -> None:
     Raises:
         RefitError: the candidate's files differ from their manifest, `comparand.json` from the registry, or a model
             predicts what is no probability.
-        UserError: a slice, or the cluster, names no column.
+        UserError: a slice of the report or of the gate, or the cluster, names no column.
     """
     started = time.perf_counter()
     params = context.params.evaluate
@@ -72,7 +73,12 @@ def run(context: Context) -> None:
         gate=params.gate,
     )
     decision = decide(known, Policy(**params.gate.model_dump()))
-    evaluation["decision"] = _as_json(decision, known, given, params.gate.model_dump(mode="json"))
+    if reduction := known.error_reduction:
+        evaluation["error_reduction"] = with_interval(reduction, params.confidence, lowest=-math.inf, highest=1.0)
+    evaluation["decision"] = {
+        **_as_json(decision, known, given, params.gate.model_dump(mode="json")),
+        "error_reduction": evaluation["error_reduction"],
+    }
     evaluation["timings"] = {**timings, "evaluate_seconds": round(time.perf_counter() - started, 2)}
     _write(context, given, test, scored, evaluation)
     tracking.log_evaluation(context)
@@ -199,6 +205,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         "metric": metric,
         "confidence": confidence,
         "metrics": measured,
+        "error_reduction": None,  # there is one where there is a champion
         "gains": {n: judging.gains(test, candidate, scored.p[n], confidence) for n in others},
         "slices": judging.slices(test, params.slices, scored.p, metric, confidence),
         "calibration": judging.calibration(test, candidate, confidence),
@@ -251,6 +258,7 @@ def _as_json(decision: Decision, evidence: Evidence, given: Given, policy: Mappi
         "notes": list(decision.notes),
         "checks": [asdict(check) for check in decision.checks],
         "compared": [asdict(each) for each in decision.compared],
+        "slices": [asdict(each) for each in decision.slices],
         "difference": asdict(difference) if difference else None,
         "candidate": evidence.candidate,
         "inputs": given.training["inputs"],
@@ -283,6 +291,8 @@ def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
     flat[f"{metric}_upper"] = evaluation["metrics"]["candidate"][metric]["upper"]
     for other, found in evaluation["gains"].items():
         flat[f"gain_over_{other}"] = found[metric]["value"]
+    if reduction := evaluation["error_reduction"]:
+        flat["error_reduction"] = reduction["value"]
     flat["test_rows"] = evaluation["test"]["rows"]
     flat["promote"] = evaluation["decision"]["promote"]
     return flat

@@ -48,6 +48,23 @@ def gain_line(each: Mapping[str, Any]) -> Markup:
     return plane.svg(f"gain against the {each['against']} with its bounds, and the margin", *parts)
 
 
+def margin_line(each: Mapping[str, Any], low: float, high: float) -> Markup:
+    """The same for a cell of a table, on a scale common to its rows."""
+    plane = Plane((low, high), (0, 1), width=220, height=18, left=4, right=4, top=0, bottom=0)
+    kind = "good" if each["passed"] else "bad"
+    lower, at, zero = (short(plane.x(value)) for value in (each["lower"], each["must_exceed"], 0))
+    return plane.svg(
+        f"gain where {each['against']} with its bounds, and the margin",
+        Markup('<path class="zero" d="M{} 1v16"/>').format(zero),
+        Markup('<path class="margin" d="M{} 1v16"/>').format(at),
+        Markup('<rect class="bar {}" x="{}" y="6" width="{}" height="6" rx="3"/>').format(
+            kind, lower, short(max(plane.x(each["upper"]) - plane.x(each["lower"]), 1))
+        ),
+        Markup('<path class="stop {}" d="M{} 3v12"/>').format(kind, lower),
+        Markup('<circle class="dot {}" cx="{}" cy="9" r="4"/>').format(kind, short(plane.x(each["estimate"]))),
+    )
+
+
 def interval_line(entry: Mapping[str, Any] | None, low: float, high: float, mark: float) -> Markup:
     """A value with its interval on a common scale, for a cell of a table; `mark` is what to compare it with."""
     plane = Plane((low, high), (0, 1), width=220, height=18, left=4, right=4, top=0, bottom=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import Estimate, gain
-from registry.promotion import Evidence, Opponent
-from tasks.evaluate.judging import Holdout
-from tasks.params import GateParams
+from registry.comparison import Estimate, error_reduction, gain
+from registry.promotion import Evidence, Opponent, Slice
+from tasks.evaluate.judging import Holdout, parts, too_small
+from tasks.params import GateParams, nearest
 
 Floats = NDArray[np.float64]
 
 UNKNOWN = Estimate(math.nan, math.nan, 0.0)
+SHOWN_VALUES = 12  # of a column, where a slice names none of them
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,20 @@ def evidence(
         values: the candidate's own metrics; None is what could not be measured.
         training: `model_digest` and `seen_until` of the candidate.
         comparand: what `comparand.json` says.
+
+    Raises:
+        UserError: a slice names no column.
     """
     roles = dict(opponents(comparand))
+    slices = tuple(slice_ for key in gate.slices for slice_ in _slices(key, test, scored, gate))
+    candidate, champion = scored.p["candidate"], scored.p.get("champion")
 
     def opponent(role: str, told: Mapping[str, Any]) -> Opponent:
         return Opponent(
             version=str(told["version"]),
             digest=str(told["model_digest"]),
             seen_until=_moment(told.get("seen_until")),
-            gain=gain(gate.metric, test.sample, scored.p["candidate"], scored.p[role]) if role in scored.p else UNKNOWN,
+            gain=gain(gate.metric, test.sample, candidate, scored.p[role]) if role in scored.p else UNKNOWN,
             problem=scored.problems.get(role, ""),
         )
 
@@ -75,11 +81,44 @@ def evidence(
         positive=test.positive,
         clusters=test.sample.clusters.effective,
         metrics={name: math.nan if value is None else value for name, value in values.items()},
-        over_baseline=gain(gate.metric, test.sample, scored.p["candidate"], scored.p["baseline"]),
+        over_baseline=gain(gate.metric, test.sample, candidate, scored.p["baseline"]),
         champion=opponent("champion", comparand) if "champion" in roles else None,
         anchor=opponent("anchor", comparand["anchor"]) if "anchor" in roles else None,
         looks=int(comparand.get("looks") or 0),
+        slices=slices,
+        error_reduction=None if champion is None else error_reduction(gate.metric, test.sample, candidate, champion),
     )
+
+
+def _slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> Iterator[Slice]:
+    """What a key of `gate.slices` asks about: one value of a column, or all values that have no key of their own.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    whole = key in test.table.column_names
+    column, _, wanted = (key, "", "") if whole else key.partition("=")
+    found = dict(parts(test.table, column, asked_by="evaluate.gate.slices"))
+    if "champion" not in scored.p:
+        return
+    if wanted and wanted not in found:
+        known = nearest(wanted, found) or f"; there are {', '.join(list(found)[:SHOWN_VALUES])}"
+        yield Slice(key, key, UNKNOWN, f"no test row has {column} {wanted!r}{known}")
+        return
+    for value in [wanted] if wanted else found:
+        name = f"{column}={value}"
+        if wanted or name not in gate.slices:
+            yield _judged(key, name, found[value], test, scored, gate)
+
+
+def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:
+    part = test.sample.only(rows)
+    problem, clusters = too_small(part), part.clusters.effective
+    if not problem and clusters < gate.min_clusters:
+        problem = f"it has {clusters:,.1f} clusters, {gate.min_clusters} are needed"
+    if problem:
+        return Slice(key, name, UNKNOWN, problem)
+    return Slice(key, name, gain(gate.metric, part, scored.p["candidate"][rows], scored.p["champion"][rows]))
 
 
 def _moment(text: str | None) -> datetime | None:

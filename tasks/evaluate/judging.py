@@ -186,16 +186,15 @@ def slices(
     """
     result = []
     for column in by:
-        for value, rows in _parts(test.table, column):
+        for value, rows in parts(test.table, column, asked_by="evaluate.slices", most=MOST_VALUES):
             part = test.sample.only(rows)
-            positive = int(part.labels.sum())
-            enough = len(part.labels) >= FEWEST_ROWS and min(positive, len(part.labels) - positive) >= FEWEST_OF_A_CLASS
+            enough = not too_small(part)
             ours = scored["candidate"][rows]
             entry: dict[str, Any] = {
                 "by": column,
                 "value": value,
                 "rows": len(part.labels),
-                "positive": positive,
+                "positive": int(part.labels.sum()),
                 "rate": tidy(part.labels.mean()),
                 "predicted": tidy(ours.mean()),
                 "enough": enough,
@@ -212,23 +211,44 @@ def slices(
     return result
 
 
-def _parts(table: pa.Table, column: str) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """The named parts that a column cuts the rows into, none of them empty, together all rows."""
+def too_small(part: Sample) -> str:
+    """Why a part of the rows is too small to be judged; nothing where it is not."""
+    rows, positive = len(part.labels), int(part.labels.sum())
+    if rows < FEWEST_ROWS:
+        return f"it has {rows:,} test rows, {FEWEST_ROWS} are needed"
+    if min(positive, rows - positive) < FEWEST_OF_A_CLASS:
+        return f"{positive:,} of its {rows:,} test rows are positive, {FEWEST_OF_A_CLASS} of each class are needed"
+    return ""
+
+
+def parts(
+    table: pa.Table, column: str, *, asked_by: str, most: int | None = None
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """The named parts that a column cuts the rows into, none of them empty, together all rows.
+
+    Args:
+        asked_by: the params key that names the column, for the error.
+        most: categories beyond this many, the smallest, make one part together.
+
+    Raises:
+        UserError: the column does not exist.
+    """
     import pyarrow as pa
 
     if column not in table.column_names:
         hint = nearest(column, table.column_names)
-        raise UserError(f"params.yaml: evaluate.slices: the features have no column {column!r}{hint}")
+        raise UserError(f"params.yaml: {asked_by}: the features have no column {column!r}{hint}")
     kind = table.schema.field(column).type
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         yield from _bands(np.asarray(table.column(column).cast(pa.float64()).to_numpy()))
         return
     values = np.array(["missing" if value is None else str(value) for value in table.column(column).to_pylist()])
-    names, counts = np.unique(values, return_counts=True)
+    names, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     largest = names[np.argsort(-counts, kind="stable")]
-    shown = largest if len(largest) <= MOST_VALUES + 1 else largest[:MOST_VALUES]
+    shown = largest if most is None or len(largest) <= most + 1 else largest[:most]
+    rows_of = dict(zip(names, np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1]), strict=True))
     for name in sorted(shown, key=_as_number) if all(map(_is_number, shown)) else shown:
-        yield str(name), np.flatnonzero(values == name)
+        yield str(name), rows_of[name]
     if len(shown) < len(largest):
         yield f"{len(largest) - len(shown)} others", np.flatnonzero(~np.isin(values, shown))
 

@@ -48,6 +48,7 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         words=words_of(evaluation, features),
         tiles=_tiles(evaluation),
         compared=_compared(evaluation["decision"]),
+        gated=_gated(evaluation["decision"]),
         confidence=f"{evaluation['confidence']:.0%}",
         models=models,
         curve_models=list(curves["roc"]),
@@ -124,6 +125,14 @@ def _compared(decision: Report) -> list[Report]:
         for each in decision["compared"]
         if each["estimate"] is not None
     ]
+
+
+def _gated(decision: Report) -> list[Report]:
+    """The slices that the gate judged, on one scale."""
+    known = [each for each in decision["slices"] if each["estimate"] is not None]
+    ends = [0.0, *(each[end] for each in known for end in ("lower", "upper", "must_exceed"))]
+    low, high = min(ends), max(*ends, min(ends) + 1e-6)
+    return [{**each, "chart": charts.margin_line(each, low, high)} for each in known]
 
 
 def _slices(evaluation: Report) -> list[Report]:

@@ -56,6 +56,17 @@ from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
 {{ each.chart }}
 </figure>
 {% endfor %}
+{% if gated %}
+<h3>Against the champion, slice by slice</h3>
+<div class="scroll"><table>
+<thead><tr><th>slice</th><th class="n">gain</th><th class="n">at least</th><th class="n">has to exceed</th>
+<th></th></tr></thead><tbody>
+{% for each in gated %}<tr><th scope="row">{{ each.against }}</th>
+<td class="n">{{ "%+.4f" | format(each.estimate) }}</td>
+<td class="n {{ 'good' if each.passed else 'bad' }}-text">{{ "%+.4f" | format(each.lower) }}</td>
+<td class="n">{{ "%+.4f" | format(each.must_exceed) }}</td><td class="chart">{{ each.chart }}</td></tr>
+{% endfor %}</tbody></table></div>
+{% endif %}
 <ul class="checks">
 {% for check in decision.checks %}<li class="{{ 'good' if check.passed else 'bad' }}">{{ check.sentence }}</li>
 {% endfor %}{% for note in decision.notes %}<li class="note">{{ note }}</li>

@@ -268,8 +268,16 @@ def _gate(evaluation: Report) -> Any:
         return None
     import matplotlib.pyplot as plt
 
-    figure, rows = plt.subplots(len(compared), 1, figsize=(7.2, 1.0 + 1.15 * len(compared)), squeeze=False)
-    for ax, each in zip(rows[:, 0], compared, strict=True):
+    slices = sorted(
+        (each for each in decision["slices"] if each["estimate"] is not None),
+        key=lambda each: (each["passed"], each["lower"] - each["must_exceed"]),
+    )
+    heights = [1.15] * len(compared) + ([0.55 + 0.25 * len(slices[:MOST_BARS])] if slices else [])
+    size = (7.2, 1.0 + sum(heights))
+    figure, rows = plt.subplots(len(heights), 1, figsize=size, squeeze=False, height_ratios=heights)
+    if slices:
+        _gated(rows[-1, 0], slices)
+    for ax, each in zip(rows[: len(compared), 0], compared, strict=True):
         colour = GOOD if each["passed"] else BAD
         ax.hlines(0, each["lower"], each["upper"], color=colour, linewidth=5, alpha=0.35)
         ax.plot(each["lower"], 0, "|", color=colour, ms=18, mew=2.5)
@@ -291,6 +299,32 @@ def _gate(evaluation: Report) -> Any:
     promoted = "promote" if decision["promote"] else "refuse"
     figure.suptitle(f"The gate: {promoted}", x=0.01, ha="left", fontweight="bold", fontsize=11.5)
     return figure
+
+
+def _gated(axes: Any, slices: list[Report]) -> None:
+    """The slices one below another, those that fail or come nearest to their margin first."""
+    shown = slices[:MOST_BARS]
+    colours = [GOOD if each["passed"] else BAD for each in shown]
+    places = range(len(shown))
+    lower = [each["lower"] for each in shown]
+    axes.hlines(places, lower, [each["upper"] for each in shown], color=colours, linewidth=4, alpha=0.35)
+    axes.scatter(lower, places, color=colours, marker="|", s=60, linewidth=2)
+    axes.scatter([each["estimate"] for each in shown], places, color=colours, s=22, zorder=3)
+    margins = [each["must_exceed"] for each in shown]
+    axes.vlines(margins, [p - 0.42 for p in places], [p + 0.42 for p in places], color=INK, linestyle="--", linewidth=1)
+    axes.axvline(0, color=GRID, linewidth=1.5, zorder=0)
+    axes.set_yticks(places, [each["against"] for each in shown], color=INK, fontsize=8)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    passed, more = sum(each["passed"] for each in slices), len(slices) - len(shown)
+    title = f"against the champion on slices: {passed} of {len(slices)} above their margins"
+    axes.set_title(
+        title + (f" ({more} not drawn)" if more else ""),
+        fontsize=9.5,
+        color=GOOD if passed == len(slices) else BAD,
+        pad=4,
+    )
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False)
 
 
 FIGURE: dict[str, Callable[[Report], Any]] = {

@@ -50,6 +50,8 @@ def summary(evaluation: Report) -> Iterator[str]:
     for each in decision["compared"]:
         if each["against"] == "champion" and each["estimate"] is not None:
             yield _against(each, METRIC_WORDS[decision["metric"]])
+    if (reduction := evaluation["error_reduction"]) and reduction["value"] is not None:
+        yield _reduced(reduction, METRIC_WORDS[decision["metric"]])
     if not decision["promote"]:
         yield f"What stopped it: {'; '.join(decision['reasons'])}."
 
@@ -68,6 +70,11 @@ def _against(each: Report, metric: str) -> str:
         f"No difference to the champion in {metric} is shown: it lies between {each['lower']:+.4f} and "
         f"{each['upper']:+.4f}."
     )
+
+
+def _reduced(reduction: Report, metric: str) -> str:
+    span = "" if reduction["lower"] is None else f" (between {reduction['lower']:+.1%} and {reduction['upper']:+.1%})"
+    return f"Of what the champion lacks to a perfect {metric}, it takes away {reduction['value']:+.1%}{span}."
 
 
 def budgets(evaluation: Report) -> str:
@@ -90,9 +97,10 @@ def gate(decision: Report) -> str:
         asked = f"a gain in {metric} of more than {policy['min_gain']:g} over the champion (superiority)"
     else:
         asked = f"a loss in {metric} of less than {policy['max_loss']:g} against the champion (non-inferiority)"
+    slices = ", and on each slice for a loss of less than the slice's own margin" if decision["slices"] else ""
     return (
-        f"It asks for {asked}, shown with {sure} confidence on the same rows. The lower end of each interval below has "
-        "to lie right of the dashed line."
+        f"It asks for {asked}{slices}, shown with {sure} confidence on the same rows. The lower end of each interval "
+        "below has to lie right of the dashed line."
     )
 
 

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from registry.comparison import HIGHER_IS_BETTER, Clusters, Estimate, Metric, Sample, gain, leave_out, single
+from registry.comparison import (
+    HIGHER_IS_BETTER,
+    Clusters,
+    Estimate,
+    Metric,
+    Sample,
+    error_reduction,
+    gain,
+    leave_out,
+    single,
+)
 
 REFERENCE: dict[str, Callable[..., Any]] = {
     "roc_auc": reference.roc_auc_score,
@@ -59,6 +69,36 @@ def test_the_standard_error_is_the_textbook_jackknife_of_the_paired_difference(m
     assert found.standard_error == pytest.approx(
         math.sqrt((count - 1) / count * ((without - full) ** 2).sum()), abs=1e-12
     )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_error_reduction_is_the_share_of_the_opponents_distance_from_perfect_with_its_textbook_jackknife(
+    metric: Metric,
+) -> None:
+    sample, ours, theirs = rows(7)
+
+    def reduction(kept: np.ndarray) -> float:
+        values = [float(REFERENCE[metric](sample.labels[kept], scores[kept])) for scores in (ours, theirs)]
+        mine, other = (1 - value if HIGHER_IS_BETTER[metric] else value for value in values)
+        return 1 - mine / other
+
+    count = sample.clusters.count
+    full = reduction(np.full(len(ours), True))
+    without = np.array([reduction(sample.clusters.codes != cluster) for cluster in range(count)])
+    found = error_reduction(metric, sample, ours, theirs)
+    assert found.value == pytest.approx(full, abs=1e-12)
+    assert found.standard_error == pytest.approx(
+        math.sqrt((count - 1) / count * ((without - full) ** 2).sum()), abs=1e-12
+    )
+    assert (found.value > 0) == (gain(metric, sample, ours, theirs).value > 0)
+
+
+def test_of_a_perfect_opponent_no_error_can_be_taken_away() -> None:
+    sample, scores, _ = rows(2)
+    perfect = sample.labels.astype(float)
+    assert not error_reduction("roc_auc", sample, scores, perfect).finite
+    assert error_reduction("roc_auc", sample, perfect, scores).value == 1.0
+    assert error_reduction("brier", sample, scores, scores) == Estimate(0.0, 0.0, sample.clusters.effective)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from registry.comparison import Clusters, Estimate, Metric, Sample, gain
-from registry.promotion import METRIC_WORDS, Decision, Evidence, Opponent, Policy, decide
+from registry.promotion import METRIC_WORDS, Decision, Evidence, Opponent, Policy, Slice, decide
 
 START = datetime(2013, 12, 1, 5, tzinfo=UTC)
 LATER = datetime(2013, 12, 2, tzinfo=UTC)
@@ -161,6 +161,75 @@ def test_costs_too_small_for_four_digits_are_still_told() -> None:
     refused(decide(costly, policy), "model size in MB 5.2500", "at most 5.0000")
 
 
+def test_error_reduction_is_demanded_where_there_is_a_champion_and_told_where_there_is_none() -> None:
+    policy = replace(POLICY, floors={"error_reduction": 0.0})
+    assert decide(evidence(error_reduction=Estimate(0.01, 0.02, 30.0)), policy).promote
+    refused(decide(evidence(error_reduction=Estimate(-0.01, 0.02, 30.0)), policy), "error reduction -0.0100")
+    refused(decide(evidence(), policy), "error reduction not a number")
+    first = decide(evidence(champion=None), policy)
+    assert first.promote
+    assert any("error_reduction" in note for note in first.notes)
+
+
+SLICED = replace(POLICY, slices={"origin": 0.02, "carrier=UA": 0.03})
+
+
+def sliced(**gains: float) -> Evidence:
+    """Evidence with a slice for each value of `origin`, and the one of `carrier=UA`."""
+    origins = [Slice("origin", f"origin={name}", Estimate(value, 0.004, 25.0)) for name, value in gains.items()]
+    return evidence(slices=(*origins, Slice("carrier=UA", "carrier=UA", Estimate(-0.02, 0.004, 25.0))))
+
+
+@pytest.mark.parametrize("mode", ["non_inferiority", "superiority"])
+def test_every_slice_must_be_shown_to_lose_less_than_its_own_margin(mode: Any) -> None:
+    policy = replace(SLICED, mode=mode)
+    better = champion(0.01)  # on all rows together nothing stands against it
+    assert decide(replace(sliced(EWR=0.0, JFK=-0.01), champion=better), policy).promote
+    decision = decide(replace(sliced(EWR=0.0, JFK=-0.018), champion=better), policy)
+    refused(decision, "-0.0180 ROC AUC", "where origin=JFK", "more than -0.0200 is needed")
+    assert len(decision.reasons) == 1
+    assert [(each.against, each.must_exceed) for each in decision.slices] == [
+        ("origin=EWR", -0.02),
+        ("origin=JFK", -0.02),
+        ("carrier=UA", -0.03),
+    ]
+    refused(decide(sliced(EWR=math.nan), policy), "origin=EWR", "could not be measured")
+
+
+def test_a_promotion_with_many_slices_tells_of_the_closest() -> None:
+    decision = decide(sliced(EWR=0.0, JFK=-0.012), SLICED)
+    assert decision.promote
+    assert decision.reasons[-1].startswith("all 3 slices keep their margins; the closest is origin=JFK: at least -0.01")
+
+
+def test_a_slice_named_by_itself_must_be_judged_and_a_small_value_of_a_column_is_told() -> None:
+    small = "it has 29 test rows, 200 are needed"
+    unknown = Estimate(math.nan, math.nan, 0.0)
+    found = sliced(EWR=0.0)
+    named = replace(found, slices=(*found.slices[:1], Slice("carrier=UA", "carrier=UA", unknown, small)))
+    refused(decide(named, SLICED), "carrier=UA", small)
+    others = tuple(Slice("origin", f"origin={name}", unknown, small) for name in "abcdefg")
+    decision = decide(replace(found, slices=(*found.slices, *others)), SLICED)
+    assert decision.promote
+    (note,) = decision.notes
+    assert note.endswith("origin=a, origin=b, origin=c, origin=d, origin=e and 2 more")
+
+
+def test_a_column_of_which_no_value_can_be_judged_is_refused() -> None:
+    found = sliced()
+    refused(decide(found, SLICED), "where origin could not be measured", "no part of it is large enough")
+    refused(decide(replace(found, slices=()), SLICED), "where carrier=UA could not be measured")
+    unscored = replace(found, slices=(), champion=champion(gain=Estimate(math.nan, math.nan, 0.0), problem="lost"))
+    refused(decide(unscored, SLICED), "where origin could not be measured: lost")
+
+
+def test_slices_are_not_asked_of_a_first_candidate_and_that_is_told() -> None:
+    decision = decide(evidence(champion=None), SLICED)
+    assert decision.promote
+    assert not decision.slices
+    assert any("slices" in note for note in decision.notes)
+
+
 def test_every_failed_check_is_a_reason_not_only_the_first() -> None:
     decision = decide(evidence(rows=10, positive=0, clusters=1.0, seen_until=None), POLICY)
     assert len(decision.reasons) == 4
@@ -227,6 +296,18 @@ def test_non_inferiority_promotes_a_model_worse_by_the_margin_no_more_often_than
     loss = -gain(metric, sample, ours, theirs).value  # the true loss, near enough
     assert loss > 0.005
     assert 0.02 < promoted(replace(OPEN, metric=metric, max_loss=loss), noise=1.1) < ALLOWED
+
+
+def test_a_model_that_loses_the_margin_on_one_slice_is_promoted_no_more_often_than_it_says() -> None:
+    """Better by far on all rows together, and worse on one part by just its margin."""
+    margin = -np.mean([gain("roc_auc", *pair(np.random.default_rng(s), 8_000, noise=1.1)).value for s in (1, 2, 3)])
+    policy = replace(OPEN, slices={"part=a": float(margin)})
+    random, runs, count = np.random.default_rng(7), 1500, 0
+    for _ in range(runs):
+        part = gain("roc_auc", *pair(random, DAYS, noise=1.1))
+        shown = evidence(champion=champion(0.02), slices=(Slice("part=a", "part=a", part),))
+        count += decide(shown, policy).promote
+    assert 0.02 < count / runs < ALPHA + 0.01 + 2 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
 
 
 def test_days_taken_for_independent_rows_would_err_far_more_often() -> None:

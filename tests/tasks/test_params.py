@@ -62,6 +62,12 @@ def test_not_a_number_is_refused_where_it_stands() -> None:
     )
 
 
+def test_a_slice_of_the_gate_needs_a_column_and_a_margin_that_is_no_gain() -> None:
+    assert "evaluate.gate.slices.origin: " in refusal(evaluate__gate={"slices": {"origin": -0.01}})
+    assert "evaluate.gate.slices.=UA: " in refusal(evaluate__gate={"slices": {"=UA": 0.01}})
+    assert "evaluate.gate.slices.carrier=: " in refusal(evaluate__gate={"slices": {"carrier=": 0.01}})
+
+
 def test_a_cpu_hour_has_a_price_and_a_currency() -> None:
     assert "cost.cpu_hour" in refusal(cost__cpu_hour=0)
     assert "cost.currency" in refusal(cost__currency="dollars")

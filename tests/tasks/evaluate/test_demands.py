@@ -1,20 +1,176 @@
-"""What the gate demands besides the gain: that a model keeps within its budgets."""
+"""What the gate demands besides the gain: slices with margins of their own, budgets, and fewer errors."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, learners
-from tasks.evaluate import budgets
-from tasks.params import CostParams
+from registry.promotion import Evidence, Policy, decide
+from tasks import artifacts, learners, metrics
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.evaluate import budgets, judging, plots
+from tasks.evaluate.evidence import Scored, evidence
+from tasks.params import CostParams, GateParams
 
 Evaluate = Callable[..., dict[str, Any]]
 CARD = artifacts.MODEL_CARD
 GATE = {"min_rows": 1000}
+
+
+@pytest.fixture
+def challenged(small_project: Any) -> Any:
+    """A weak model in charge, and a better candidate."""
+    small_project.train("noise", "echo")
+    small_project.put_in_charge("3")
+    small_project.train()
+    return small_project
+
+
+def test_each_value_of_a_column_is_judged_against_the_champion_on_its_own_rows(
+    evaluated: Evaluate, challenged: Any
+) -> None:
+    decision = evaluated(evaluate__gate={**GATE, "slices": {"colour": 0.02}})["decision"]
+    assert decision["promote"], decision["reasons"]
+    assert {each["against"] for each in decision["slices"]} == {"colour=red", "colour=green", "colour=blue"}
+    assert any("colour=rare" in note for note in decision["notes"])
+    rows = pq.read_table(challenged.path("reports/predictions.parquet"))
+    table = pq.read_table(challenged.path(artifacts.TABLE), filters=[("window", "=", "test")])
+    red = table["colour"].to_numpy() == "red"
+    scores = [
+        metrics.roc_auc(rows["label"].to_numpy()[red], rows[w].to_numpy()[red]) for w in ("candidate", "champion")
+    ]
+    found = next(each for each in decision["slices"] if each["against"] == "colour=red")
+    assert found["estimate"] == pytest.approx(scores[0] - scores[1], abs=1e-9)
+
+
+def test_a_value_that_must_be_judged_and_is_too_small_or_unknown_is_refused(
+    evaluated: Evaluate, challenged: Any
+) -> None:
+    def reasons(*keys: str) -> str:
+        decision = evaluated(evaluate__gate={**GATE, "slices": dict.fromkeys(keys, 0.02)})["decision"]
+        assert not decision["promote"]
+        return " ".join(decision["reasons"])
+
+    assert re.search(r"where colour=rare could not be measured: it has \d+ test rows", reasons("colour", "colour=rare"))
+    assert "no test row has colour 'redd'; did you mean 'red'?" in reasons("colour=redd")
+    assert "no test row has hour '7'; there are below" in reasons("hour=7")
+
+
+def test_a_slice_that_is_no_column_names_the_nearest_whoever_is_in_charge(evaluated: Evaluate) -> None:
+    for key in ("colours", "colours=red"):
+        with pytest.raises(UserError, match=r"evaluate.gate.slices: .*'colours'; did you mean 'colour'"):
+            evaluated(evaluate__gate={**GATE, "slices": {key: 0.02}})
+
+
+def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **gate: Any) -> tuple[Evidence, Policy]:
+    """What a replay does: evidence from predictions alone, with no file written."""
+    table = pq.read_table(context.path(artifacts.TABLE), filters=[("window", "=", "test")])
+    params = GateParams(**GATE, **gate)
+    test = judging.holdout(table, context.params.project.zone, params.cluster)
+    told = {"model_digest": "new", "seen_until": "2024-02-01T00:00:00+00:00"}
+    p = {"candidate": candidate, "champion": champion, "baseline": np.full(test.rows, 0.4)}
+    known = evidence(
+        test,
+        Scored(p, {}, {}),
+        {"roc_auc": 0.7},
+        training=told,
+        test_start=datetime.fromisoformat("2024-03-01T00:00:00+00:00"),
+        comparand={**told, "model_digest": "old", "version": "3"},
+        gate=params,
+    )
+    return known, Policy(**params.model_dump())
+
+
+def test_a_candidate_that_fails_on_one_value_is_refused_for_it_however_good_it_is_elsewhere(small_project: Any) -> None:
+    table = pq.read_table(small_project.path(artifacts.TABLE), filters=[("window", "=", "test")])
+    random, labels = np.random.default_rng(0), table["label"].to_numpy()
+    champion = 1 / (1 + np.exp(-(labels + random.normal(0, 1.2, len(labels)))))
+    candidate = np.where(table["colour"].to_numpy() == "blue", 1 - champion, 0.8 * champion + 0.2 * labels)
+    known, policy = gathered(small_project.context, candidate, champion, max_loss=0.2, slices={"colour": 0.02})
+    decision = decide(known, policy)
+    assert [each.against for each in decision.slices if not each.passed] == ["colour=blue"]
+    assert len(decision.reasons) == 1
+    assert "where colour=blue" in decision.reasons[0]
+    assert decide(*gathered(small_project.context, candidate, champion, max_loss=0.2)).promote
+
+
+def test_a_margin_of_its_own_stands_in_place_of_its_columns(small_project: Any) -> None:
+    rows = len(pq.read_table(small_project.path(artifacts.TABLE), filters=[("window", "=", "test")]))
+    p = np.random.default_rng(0).random(rows)
+    known, policy = gathered(small_project.context, p, p, slices={"colour": 0.02, "colour=red": 0.5})
+    margins = sorted((each.against, each.must_exceed) for each in decide(known, policy).slices)
+    assert margins == [("colour=blue", -0.02), ("colour=green", -0.02), ("colour=red", -0.5)]
+
+
+def test_a_slice_in_too_few_clusters_is_too_small(small_project: Any) -> None:
+    rows = len(pq.read_table(small_project.path(artifacts.TABLE), filters=[("window", "=", "test")]))
+    p = np.random.default_rng(0).random(rows)
+    known, policy = gathered(small_project.context, p, p, slices={"colour=red": 0.02}, min_clusters=30)
+    assert "clusters, 30 are needed" in " ".join(decide(known, policy).reasons)
+
+
+def test_numbers_are_cut_in_the_bands_of_the_report(evaluated: Evaluate, challenged: Any) -> None:
+    found = evaluated(evaluate__gate={**GATE, "slices": {"hour": 0.05}})
+    bands = [f"hour={part['value']}" for part in found["slices"] if part["by"] == "hour"]
+    assert [each["against"] for each in found["decision"]["slices"]] == bands
+
+
+def test_all_values_of_a_column_are_judged_not_only_those_that_the_report_shows() -> None:
+    names = [f"v{i:02d}" for i in range(40)]
+    table = pa.table({"many": names * 3})
+    assert {name for name, _ in judging.parts(table, "many", asked_by="test")} == set(names)
+    shown = dict(judging.parts(table, "many", asked_by="test", most=12))
+    assert list(shown)[-1] == "28 others"
+    assert sorted(np.concatenate(list(shown.values())).tolist()) == list(range(120))
+
+
+def test_the_card_and_the_picture_show_each_slice_against_its_margin(drawn: Evaluate, challenged: Any) -> None:
+    gate = {**GATE, "slices": {"colour": 0.02}}
+    found = drawn(evaluate__gate=gate)
+    page = challenged.path(CARD).read_text()
+    assert "slice by slice" in page
+    for each in found["decision"]["slices"]:
+        assert f'<th scope="row">{each["against"]}</th>' in page
+        assert f"{each['lower']:+.4f}" in page
+    assert "and on each slice for a loss of less than the slice&#39;s own margin" in page
+    with_slices, plain = plots.FIGURE["gate"](found), plots.FIGURE["gate"](drawn(evaluate__gate=GATE))
+    last = with_slices.axes[-1]
+    assert len(with_slices.axes) == len(plain.axes) + 1
+    assert last.get_title() == "against the champion on slices: 3 of 3 above their margins"
+    assert {label.get_text() for label in last.get_yticklabels()} == {
+        each["against"] for each in found["decision"]["slices"]
+    }
+
+
+def test_error_reduction_is_told_everywhere_where_there_is_a_champion(evaluated: Evaluate, challenged: Any) -> None:
+    found = evaluated(evaluate__gate={**GATE, "floors": {"error_reduction": 0.0}})
+    ours, theirs = (found["metrics"][who]["roc_auc"]["value"] for who in ("candidate", "champion"))
+    reduction = found["error_reduction"]
+    assert reduction["value"] == pytest.approx(1 - (1 - ours) / (1 - theirs), abs=1e-9)
+    assert reduction["lower"] < reduction["value"] < reduction["upper"]
+    assert found["decision"]["promote"]
+    assert found["decision"]["error_reduction"] == reduction
+    flat = artifacts.read_json(challenged.path(artifacts.METRICS))
+    assert flat["error_reduction"] == reduction["value"]
+    assert f"it takes away {reduction['value']:+.1%}" in challenged.path(CARD).read_text()
+    refused = evaluated(evaluate__gate={**GATE, "floors": {"error_reduction": 0.99}})["decision"]
+    assert not refused["promote"]
+    assert "error reduction" in " ".join(refused["reasons"])
+
+
+def test_without_a_champion_there_are_no_errors_to_reduce(evaluated: Evaluate, small_project: Any) -> None:
+    found = evaluated(evaluate__gate={**GATE, "floors": {"error_reduction": 0.5}})
+    assert found["decision"]["promote"]
+    assert found["error_reduction"] is None
+    assert "error_reduction" not in artifacts.read_json(small_project.path(artifacts.METRICS))
 
 
 def test_costs_are_always_told_and_limit_where_a_ceiling_asks(evaluated: Evaluate, small_project: Any) -> None:
