@@ -1,11 +1,10 @@
-"""Measures how often the gate errs: simulated pairs of models through the real code; prints the table of docs/gate.md.
+"""Measures how often the gate errs, and what it can see; simulated models through the real code fill docs/gate.md.
 
-    python benchmarks/gate_error_rates.py [--runs 2000] [--seed 0]
+    python benchmarks/gate_error_rates.py [--runs 2000] [--seed 0] [--plot docs/gate_power.png]
 
-Each run draws a test window (days that share luck, misjudged together by each model in its own way), lets
-`registry.comparison` measure the pair and `registry.promotion` decide. `superiority` is given two equal models,
-`non_inferiority` a candidate worse by exactly the margin: each promotion is an error. Beside them stands what happens
-where the estimate alone decides.
+Each run draws a test window: days that share luck, misjudged together by each model in its own way.
+`registry.comparison` measures the models, `tasks.evaluate.evidence` gathers and `registry.promotion` decides. Every
+share stands with the 95 % error of the simulation itself.
 """
 
 from __future__ import annotations
@@ -13,116 +12,341 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
-from registry.comparison import Clusters, Estimate, Metric, Sample, gain
+from registry.comparison import HIGHER_IS_BETTER, Clusters, Estimate, Metric, Sample, gain
 from registry.promotion import Evidence, Opponent, Policy, decide
+from tasks import metrics
+from tasks.evaluate.evidence import Scored, evidence
+from tasks.evaluate.judging import Holdout
+from tasks.params import GateParams
+
+Floats = NDArray[np.float64]
 
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
+COMMON, OWN = 0.8, 0.5  # what two models of one project misjudge alike, and what each on its own
+MARGIN = 0.01  # max_loss of the power curves
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+OPEN = Policy(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One way to judge: what is compared, over how many days of how many rows, in which clusters."""
+class Window:
+    """A test window, and how its rows are put in clusters."""
 
-    mode: str
-    metric: Metric
     days: int = 30
-    rows: int = 60
+    rows: int = 60  # a day
     uneven: bool = False  # days of very different size
+    alike: float = 0.6  # a day's own misjudgement by a model, beside that of a row
     cluster: str = "day"
 
-
-CASES = (
-    *(Case("superiority", metric) for metric in ("roc_auc", "average_precision", "log_loss", "brier")),
-    *(Case("non_inferiority", metric) for metric in ("roc_auc", "average_precision", "log_loss", "brier")),
-    Case("superiority", "roc_auc", days=20),
-    Case("superiority", "roc_auc", days=90),
-    Case("superiority", "roc_auc", uneven=True),
-    Case("superiority", "roc_auc", cluster="row"),
-)
+    def __str__(self) -> str:
+        return f"{self.days} x {self.rows}{' (uneven)' if self.uneven else ''}"
 
 
-def pair(random: np.random.Generator, case: Case, days: int, noise: float) -> tuple[Sample, np.ndarray, np.ndarray]:
-    """Labels and two models' predictions; the models are exchangeable where `noise` is that of the second."""
-    sizes = (
-        random.permutation(np.linspace(0.2, 1.8, days) * case.rows).astype(int) if case.uneven else [case.rows] * days
-    )
-    day = np.repeat(np.arange(days), sizes)
-    truth = random.normal(size=len(day)) + random.normal(0, 0.6, days)[day]
+@dataclass(frozen=True)
+class Drawn:
+    sample: Sample
+    days: NDArray[np.int64]
+    scores: tuple[Floats, ...]
+
+
+def draw(random: np.random.Generator, window: Window, *spreads: float | Floats, common: float = 0.0) -> Drawn:
+    """Labels and predictions; models with equal spread (a number, or one for each row) are exchangeable."""
+    count = window.days
+    sizes = random.permutation(np.linspace(0.2, 1.8, count) * window.rows).astype(int) if window.uneven else window.rows
+    day = np.repeat(np.arange(count), sizes)
+
+    def misjudged(spread: float | Floats) -> Floats:
+        wrong: Floats = spread * (random.normal(size=len(day)) + window.alike * random.normal(size=count)[day])
+        return wrong
+
+    truth = random.normal(size=len(day)) + random.normal(0, 0.6, count)[day]
     labels = (random.random(len(day)) < 1 / (1 + np.exp(1.2 - 1.3 * truth))).astype(np.int64)
-    scores = []
-    for spread in (noise, NOISE):
-        judged = truth + random.normal(0, spread, len(day)) + random.normal(0, 0.6 * spread, days)[day]
-        scores.append(1 / (1 + np.exp(-judged)))
-    return Sample(labels, Clusters.rows(len(day)) if case.cluster == "row" else Clusters.of(day)), scores[0], scores[1]
+    seen = truth + misjudged(common) if common else truth
+    scores = tuple(1 / (1 + np.exp(-(seen + misjudged(spread)))) for spread in spreads)
+    clusters = Clusters.rows(len(day)) if window.cluster == "row" else Clusters.of(day)
+    return Drawn(Sample(labels, clusters), day, scores)
 
 
-def true_loss(case: Case, seed: int) -> float:
-    """What the worse model loses, measured on 600,000 rows."""
-    sample, ours, theirs = pair(np.random.default_rng(seed), case, 10_000, WORSE)
-    return -gain(case.metric, sample, ours, theirs).value
+@cache
+def true_value(metric: Metric, spread: float, common: float = 0.0) -> float:
+    """What a model scores in truth: on 1,200,000 rows, the same ones (in luck, too) for every spread."""
+    drawn = [draw(np.random.default_rng(seed), Window(days=10_000), spread, common=common) for seed in (1, 2)]
+    return float(np.mean([metrics.METRICS[metric](each.sample.labels, each.scores[0]) for each in drawn]))
 
 
-def measure(case: Case, runs: int, seed: int) -> tuple[float, float, float]:
-    """Share of runs that promote, share with a positive mean gain, and the margin."""
-    superiority = case.mode == "superiority"
-    margin = 0.0 if superiority else true_loss(case, seed + 1)
-    policy = Policy(
-        mode="superiority" if superiority else "non_inferiority",
-        metric=case.metric,
-        alpha=ALPHA,
-        max_loss=margin,
-        min_gain_over_baseline=0.0,
-        min_rows=100,
-        cluster=case.cluster,
-    )
-    random, promoted, positive = np.random.default_rng(seed), 0, 0
-    for _ in range(runs):
-        sample, ours, theirs = pair(random, case, case.days, NOISE if superiority else WORSE)
-        found = gain(case.metric, sample, ours, theirs)
-        positive += found.value > -margin
-        promoted += decide(_evidence(case, sample, found), policy).promote
-    return promoted / runs, positive / runs, margin
+def true_loss(metric: Metric, worse: float, better: float, common: float = 0.0) -> float:
+    loss = true_value(metric, better, common) - true_value(metric, worse, common)
+    return loss if HIGHER_IS_BETTER[metric] else -loss
 
 
-def _evidence(case: Case, sample: Sample, found: Estimate) -> Evidence:
-    return Evidence(
+@cache
+def qualities() -> tuple[Any, Any]:
+    """The true ROC AUC of a model with a spread of its own, and the other way round."""
+    spreads = np.linspace(0.0, 2.4, 13)
+    values = np.array([true_value("roc_auc", float(spread), COMMON) for spread in spreads])
+    return PchipInterpolator(spreads, values), PchipInterpolator(values[::-1], spreads[::-1])
+
+
+def quality_of(spread: float) -> float:
+    return float(qualities()[0](spread))
+
+
+def spread_of(quality: float) -> float:
+    return float(qualities()[1](quality))
+
+
+def promoted(
+    policy: Policy, sample: Sample, against_champion: Estimate, against_anchor: Estimate | None = None
+) -> bool:
+    known = Evidence(
         candidate="candidate",
         seen_until=NOW,
         test_start=NOW,
         rows=len(sample.labels),
         positive=int(sample.labels.sum()),
         clusters=sample.clusters.effective,
-        metrics={case.metric: 0.7},
+        metrics={policy.metric: 0.7},
         over_baseline=Estimate(0.2, 0.01, 30.0),
-        champion=Opponent("1", "champion", NOW, found),
+        champion=Opponent("1", "champion", NOW, against_champion),
+        anchor=None if against_anchor is None else Opponent("0", "anchor", NOW, against_anchor),
     )
+    return decide(known, policy).promote
+
+
+def share(count: int, runs: int) -> str:
+    """A share with the 95 % error of so many runs; where nothing happened, what it is below (rule of three)."""
+    if count in (0, runs):
+        return f"{count} of {runs:,} ({'<' if not count else '>'} {abs(bool(count) - 3 / runs):.1%})"
+    rate = count / runs
+    return f"{rate:.1%} ± {1.96 * math.sqrt(rate * (1 - rate) / runs):.1%}"
+
+
+def table(*heads: str) -> None:
+    print(f"\n| {' | '.join(heads)} |\n| {' | '.join('---' for _ in heads)} |", flush=True)
+
+
+def line(*cells: object) -> None:
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def error_rates(runs: int, seed: int) -> None:
+    """Equal models under superiority, ones worse by just the margin under non-inferiority: each promotion is wrong."""
+    metrics_: tuple[Metric, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
+    cases: list[tuple[Any, Metric, Window]] = [
+        *(("superiority", metric, Window()) for metric in metrics_),
+        *(("non_inferiority", metric, Window()) for metric in metrics_),
+        ("superiority", "roc_auc", Window(days=20)),
+        ("superiority", "roc_auc", Window(days=90)),
+        ("superiority", "roc_auc", Window(uneven=True)),
+        ("superiority", "roc_auc", Window(cluster="row")),
+        ("superiority", "roc_auc", Window(alike=2.0)),
+        ("superiority", "roc_auc", Window(alike=2.0, cluster="row")),
+        ("superiority", "brier", Window(alike=2.0)),
+        ("superiority", "brier", Window(alike=2.0, cluster="row")),
+    ]
+    table(
+        "mode", "metric", "days x rows", "days are", "clusters", "margin", "wrongly promoted", "by the estimate alone"
+    )
+    for mode, metric, window in cases:
+        superior = mode == "superiority"
+        margin = 0.0 if superior else true_loss(metric, WORSE, NOISE)
+        policy = replace(OPEN, mode=mode, metric=metric, max_loss=margin, cluster=window.cluster)
+        random, wrong, positive = np.random.default_rng(seed), 0, 0
+        for _ in range(runs):
+            drawn = draw(random, window, NOISE if superior else WORSE, NOISE)
+            found = gain(metric, drawn.sample, *drawn.scores)
+            positive += found.value > -margin
+            wrong += promoted(policy, drawn.sample, found)
+        kind = "alike" if window.alike < 1 else "strongly alike"
+        line(mode, metric, window, kind, window.cluster, f"{margin:.4f}", share(wrong, runs), f"{positive / runs:.0%}")
+
+
+def power(runs: int, seed: int) -> dict[tuple[str, int], list[tuple[float, float]]]:
+    """How often a candidate of a known true gain is promoted, in both modes, on a month and on a quarter."""
+    points: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    modes: tuple[Any, ...] = ("non_inferiority", "superiority")
+    lengths = (30, 90)
+    table("true gain in ROC AUC", *(f"{mode}, {days} days" for mode in modes for days in lengths))
+    start = quality_of(OWN)
+    for true in (-0.02, -0.015, -0.01, -0.005, 0.0, 0.005, 0.01, 0.015):
+        counts = dict.fromkeys([(mode, days) for mode in modes for days in lengths], 0)
+        for days in lengths:
+            random, window = np.random.default_rng(seed), Window(days=days, rows=150)
+            for _ in range(runs):
+                drawn = draw(random, window, spread_of(start + true), OWN, common=COMMON)
+                found = gain("roc_auc", drawn.sample, *drawn.scores)
+                for mode in modes:
+                    counts[mode, days] += promoted(replace(OPEN, mode=mode), drawn.sample, found)
+        line(f"{true:+.3f}", *(share(count, runs) for count in counts.values()))
+        for key, count in counts.items():
+            points.setdefault(key, []).append((true, count / runs))
+    return points
+
+
+STEPS, CHAIN = 30, replace(OPEN, max_loss=0.02)
+CANDIDATES: Mapping[str, Any] = {
+    "each worse by 0 to 0.008": lambda random: -random.uniform(0, 0.008),
+    "around 0.001 worse, spread 0.004": lambda random: random.normal(-0.001, 0.004),
+}
+
+
+def retrainings(chains: int, seed: int) -> None:
+    """How far, in true ROC AUC, a champion sinks below the anchor in 30 retrainings, each judged on its own window."""
+    heads = ("promotions of 30", "mean", "95th percentile", "worst", "below by more than max_loss")
+    table("candidates against the champion", "anchor rule", *heads)
+    for name, change in CANDIDATES.items():
+        for anchored in (True, False):
+            ends = [_chain(np.random.default_rng([seed, chain]), change, anchored) for chain in range(chains)]
+            lost = np.array([end[0] for end in ends])
+            error = 1.96 * lost.std() / math.sqrt(chains)
+            line(
+                name,
+                "yes" if anchored else "no",
+                f"{np.mean([end[1] for end in ends]):.1f}",
+                f"{lost.mean():.4f} ± {error:.4f}",
+                f"{np.quantile(lost, 0.95):.4f}",
+                f"{lost.max():.4f}",
+                share(int((lost > CHAIN.max_loss).sum()), chains),
+            )
+
+
+def _chain(random: np.random.Generator, change: Any, anchored: bool) -> tuple[float, int]:
+    """What the last champion has lost against the anchor, and how many candidates took charge."""
+    anchor = champion = quality_of(OWN)
+    count = 0
+    for _ in range(STEPS):
+        candidate = min(champion + change(random), quality_of(0.0))
+        spreads = [spread_of(quality) for quality in (candidate, champion, anchor)]
+        drawn = draw(random, Window(rows=150), *spreads, common=COMMON)
+        ours, theirs, first = drawn.scores
+        against_champion = gain("roc_auc", drawn.sample, ours, theirs if count else first)
+        against_anchor = gain("roc_auc", drawn.sample, ours, first) if anchored and count else None
+        if promoted(CHAIN, drawn.sample, against_champion, against_anchor):
+            champion, count = candidate, count + 1
+    return anchor - champion, count
+
+
+def known_of(drawn: Drawn, part: NDArray[np.str_], gate: GateParams) -> Evidence:
+    """The evidence as a run gathers it from predictions, with a column `part` to slice by."""
+    ours, theirs = drawn.scores
+    labels = drawn.sample.labels
+    test = Holdout(pa.table({"part": part}), labels, drawn.days.astype("datetime64[D]"), drawn.sample)
+    told = {"model_digest": "new", "seen_until": NOW.isoformat()}
+    return evidence(
+        test,
+        Scored({"candidate": ours, "champion": theirs, "baseline": np.full(len(labels), labels.mean())}, {}, {}),
+        {gate.metric: 0.7},
+        training=told,
+        test_start=NOW,
+        comparand={**told, "model_digest": "old", "version": "1"},
+        gate=gate,
+    )
+
+
+def slices(runs: int, seed: int) -> None:
+    """A candidate that is better on most rows, and on one part worse by its margin, or by more."""
+    margin, window = 0.04, Window(rows=120)
+    table("the slice has", "true loss there", "margin", "promoted without slices", "promoted with the slice")
+    for of_part in (40, 8):
+        part = np.where(np.arange(window.days * window.rows) % window.rows < of_part, "a", "b")
+        for times in (1.0, 1.5, 2.0):
+            worse = spread_of(quality_of(OWN) - margin * times)
+            gate = GateParams(max_loss=0.03, min_gain_over_baseline=0.0, slices={"part=a": margin})
+            policy = Policy(**gate.model_dump())
+            random, with_slice, without = np.random.default_rng(seed), 0, 0
+            for _ in range(runs):
+                drawn = draw(random, window, np.where(part == "a", worse, 0.0), OWN, common=COMMON)
+                known = known_of(drawn, part, gate)
+                with_slice += decide(known, policy).promote
+                without += decide(known, replace(policy, slices={})).promote
+            line(
+                f"{window.days} x {of_part} of {window} rows",
+                f"{margin * times:.2f}",
+                f"{margin:.2f}",
+                share(without, runs),
+                share(with_slice, runs),
+            )
+
+
+def tiny(runs: int, seed: int) -> None:
+    """Tests too small to tell anything, of a candidate that is far better: the gate's defaults refuse them all."""
+    cases: dict[str, tuple[Window, dict[str, Any]]] = {
+        "30 x 100 rows: enough": (Window(rows=100), {}),
+        "300 rows (2,000 are needed)": (Window(rows=10), {}),
+        "10 days (20 are needed)": (Window(days=10, rows=300), {}),
+        "30 days, one of them with half of the rows": (Window(rows=100), {"heavy": True}),
+        "a slice with 150 rows (200 are needed)": (Window(rows=100), {"part": 5}),
+    }
+    table("the test has", "promoted")
+    for name, (window, how) in cases.items():
+        random, count = np.random.default_rng(seed), 0
+        gate = GateParams(slices={"part=a": 0.5} if "part" in how else {})
+        for _ in range(runs):
+            drawn = draw(random, window, 0.0, OWN, common=COMMON)
+            if "heavy" in how:
+                drawn = replace(drawn, sample=replace(drawn.sample, clusters=Clusters.of(np.maximum(drawn.days, 14))))
+            part = np.where(np.arange(len(drawn.days)) % window.rows < how.get("part", 0), "a", "b")
+            count += decide(known_of(drawn, part, gate), Policy(**gate.model_dump())).promote
+        line(name, share(count, runs))
+
+
+def plot(path: Path, points: Mapping[tuple[str, int], Sequence[tuple[float, float]]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), dpi=110, layout="constrained")
+    colours = {"non_inferiority": "#0f6e84", "superiority": "#c8772a"}
+    for (mode, days), curve in points.items():
+        style = {"color": colours[mode], "linestyle": "-" if days == 30 else "--"}
+        axes.plot(*zip(*curve, strict=True), marker="o", markersize=3.5, label=f"{mode}, {days} days", **style)
+    axes.axhline(ALPHA, color="#6b7785", linewidth=0.8, linestyle=":")
+    axes.axvline(-MARGIN, color="#6b7785", linewidth=0.8, linestyle=":")
+    axes.annotate(f" max_loss {MARGIN:g}", (-MARGIN, 0.3), fontsize=8, ha="right", rotation=90, va="center")
+    axes.set(xlabel="true gain in ROC AUC", ylabel="promoted", ylim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", fontsize=8.5, facecolor="white", edgecolor="none", framealpha=1)
+    figure.savefig(path, metadata={"Software": None})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", type=Path, help="draw the power curves into this file")
     arguments = parser.parse_args()
+    runs, seed = arguments.runs, arguments.seed
+    for title, seconds in _parts(runs, seed, arguments.plot):
+        print(f"\n{title}: {seconds:.0f} s", flush=True)
+
+
+def _parts(runs: int, seed: int, picture: Path | None) -> Iterator[tuple[str, float]]:
     began = time.perf_counter()
-    print(f"wrongly promoted, of {arguments.runs:,} simulated candidates for each line; alpha {ALPHA:.0%}")
-    print("| mode | metric | days x rows | clusters | margin | by the gate | if the estimate decided |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for case in CASES:
-        gate, mean, margin = measure(case, arguments.runs, arguments.seed)
-        spread = 1.96 * math.sqrt(gate * (1 - gate) / arguments.runs)
-        size = f"{case.days} x {case.rows}{' (uneven)' if case.uneven else ''}"
-        print(
-            f"| {case.mode} | {case.metric} | {size} | {case.cluster} | {margin:.4f} "
-            f"| {gate:.1%} ± {spread:.1%} | {mean:.0%} |",
-            flush=True,
-        )
-    print(f"{time.perf_counter() - began:.0f} s")
+    error_rates(runs, seed)
+    yield "error rates", time.perf_counter() - began
+    points = power(runs // 8, seed)
+    yield "power", time.perf_counter() - began
+    if picture:
+        plot(picture, points)
+    retrainings(max(runs // 20, 2), seed)
+    yield "retrainings", time.perf_counter() - began
+    slices(runs // 2, seed)
+    yield "slices", time.perf_counter() - began
+    tiny(runs // 10, seed)
+    yield "tiny tests", time.perf_counter() - began
 
 
 if __name__ == "__main__":
