@@ -316,7 +316,7 @@ def _gated(axes: Any, slices: list[Report]) -> None:
     axes.set_yticks(places, [each["against"] for each in shown], color=INK, fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     passed, more = sum(each["passed"] for each in slices), len(slices) - len(shown)
-    title = f"against the champion on slices: {passed} of {len(slices)} above their margins"
+    title = f"against the champion on slices: {passed} of {len(slices)} judged are above their margins"
     axes.set_title(
         title + (f" ({more} not drawn)" if more else ""),
         fontsize=9.5,

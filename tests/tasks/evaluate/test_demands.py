@@ -144,7 +144,7 @@ def test_the_card_and_the_picture_show_each_slice_against_its_margin(drawn: Eval
     with_slices, plain = plots.FIGURE["gate"](found), plots.FIGURE["gate"](drawn(evaluate__gate=GATE))
     last = with_slices.axes[-1]
     assert len(with_slices.axes) == len(plain.axes) + 1
-    assert last.get_title() == "against the champion on slices: 3 of 3 above their margins"
+    assert last.get_title() == "against the champion on slices: 3 of 3 judged are above their margins"
     assert {label.get_text() for label in last.get_yticklabels()} == {
         each["against"] for each in found["decision"]["slices"]
     }
