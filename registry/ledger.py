@@ -178,8 +178,10 @@ class Ledger:
                 return []
             try:
                 return select_read_only(file, sql, values)
-            except sqlite3.OperationalError:
-                pass  # a journal left by a kill must be rolled back by a writer, or the tables are not there yet
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):
+                    return []  # its first writer is just making them; two makers would get in each other's way
+                # else a journal that a kill left behind, which a writer must roll back
             except sqlite3.DatabaseError as error:
                 raise self._unusable(error) from error
         from sqlalchemy import text

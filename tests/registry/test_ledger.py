@@ -97,3 +97,12 @@ def test_a_ledger_that_was_cut_to_nothing_is_begun_anew(ledger: Ledger, tmp_path
     assert ledger.last_move("toy") is None
     ledger.append(LINE)
     assert ledger.entries("toy") == [LINE]
+
+
+def test_a_reader_beside_the_first_writer_finds_nothing_yet_and_makes_no_tables(ledger: Ledger, tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "ledger.db").execute("create table another (x)").connection.close()
+    assert ledger.entries("toy") == []
+    ledger.append(LINE)
+    assert Ledger(ledger.url).entries("toy") == [LINE]
+    made = sqlite3.connect(tmp_path / "ledger.db").execute("select count(*) from sqlite_master where type = 'table'")
+    assert made.fetchone() == (3,)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +85,20 @@ def test_evaluate_is_refused_where_the_file_and_the_registry_disagree(project: A
     write_json(project.folder / artifacts.COMPARAND, {"model": "toy", "version": None})
     with pytest.raises(RefitError, match=r"comparand\.json names nobody, the registry version 1; `refit run`"):
         comparand.check(project.context)
+
+
+def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_who_is_in_charge(
+    project: Any, new_project: Callable[[str], Any]
+) -> None:
+    project.registered(0)
+    project.trained(1)
+    written = comparand.refresh(project.context)
+    other = new_project("other")
+    registry = other.context.params.registry.model_copy(update={"tracking_uri": project.store.uri})
+    other.context = replace(other.context, params=other.context.params.model_copy(update={"registry": registry}))
+    other.registered(2, promote=False)
+    assert comparand.expected(project.context)["looks"] == written["looks"] + 1
+    assert comparand.check(project.context) == written
 
 
 def test_a_fetched_model_is_the_registered_one_and_is_fetched_again_when_its_copy_was_damaged(project: Any) -> None:

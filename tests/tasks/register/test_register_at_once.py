@@ -1,0 +1,230 @@
+"""Two retrainings or eight promotions at once: one takes charge, and each of the others says who is in charge now.
+
+Every process is a real one with an MLflow client of its own; registry, ledger and locks are real files. The versions
+are made once, and registry and ledger put back before each trial.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from registry import versions
+from registry.ledger import Ledger
+from tasks import params, register
+from tasks.errors import RefitError
+
+EIGHT = range(1, 9)
+MANY = pytest.param(50, marks=pytest.mark.slow)
+
+
+def at_once(functions: Sequence[Callable[[], Any]], folder: Path) -> list[tuple[int, str]]:
+    """Call each function in a process of its own, all from the same moment; exit statuses and what was printed."""
+    start, pids = multiprocessing.get_context("fork").Barrier(len(functions)), []
+    for place, function in enumerate(functions):
+        if not (pid := os.fork()):
+            os._exit(_status(function, start, folder / f"said.{place}"))
+        pids.append(pid)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    return [(status, (folder / f"said.{place}").read_text()) for place, status in enumerate(statuses)]
+
+
+def _status(function: Callable[[], Any], start: Any, said: Path) -> int:
+    """What a process of its own would end with that calls `function`; what it prints goes to the file `said`."""
+    sys.stdout = sys.stderr = said.open("w")
+    try:
+        start.wait(60)
+        function()
+    except SystemExit as error:
+        return int(error.code or 0)
+    except RefitError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_status
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stderr.flush()
+    return 0
+
+
+def refit(*arguments: str) -> None:
+    """A command of `refit`, in this process."""
+    from flows.cli import main
+
+    sys.argv = ["refit", *arguments]
+    main()
+
+
+class Checkouts:
+    """Eight checkouts of one project that share a registry; version 1 is in charge.
+
+    Each has a successor judged against it: that of checkout n is version n + 1, registered by a run that could not
+    promote.
+    """
+
+    def __init__(self, folder: Path, kind: type) -> None:
+        self.folder, self.kind = folder, kind
+        self.uri = f"sqlite:///{folder / 'shared/mlflow.db'}"
+
+    def __getitem__(self, number: int) -> Any:
+        found = self.kind(self.folder / f"checkout{number}")
+        raw = found.context.params.model_dump(mode="json", by_alias=True)
+        asked = params.parse(raw | {"registry": {"tracking_uri": self.uri}})
+        object.__setattr__(found.context, "params", asked)
+        return found
+
+    def make(self) -> None:
+        """The first champion, and the eight successors; in processes of their own, which alone open the database."""
+        self[1].registered(0)
+        for number in EIGHT:
+            checkout = self[number]
+            checkout.judged(number)
+            register.run(checkout.without_leave())
+            asked = checkout.context.params.model_dump(mode="json", by_alias=True)
+            (checkout.folder / "params.yaml").write_text(yaml.safe_dump(asked))
+
+    def reset(self) -> None:
+        """Put registry and ledger back to where nobody but version 1 took charge."""
+        for left in (self.folder / "shared").glob("*.db*"):
+            left.unlink()
+        for spare in (self.folder / "spare").glob("*.db"):
+            shutil.copy(spare, self.folder / "shared")
+
+    def winner(self) -> str:
+        """The one in charge, once aliases, ledger and pending moves are shown to agree on it."""
+        first = self[1]
+        now = str(first.aliases["champion"])
+        moves = [line for line in first.told if line[0] != "refuse"]
+        assert moves == [("promote", None, "1"), ("promote", "1", now)], first.told
+        assert first.aliases["previous"] == "1"
+        assert versions.registered(first.store, "toy").tags == {"refit.anchor": "1"}
+        assert Ledger.beside(first.store).pending("toy") is None
+        return now
+
+    def refusals(self) -> dict[str, str]:
+        """Version -> the reason for which it was refused, each told once."""
+        lines = [line for line in self[1].ledger if line.action == "refuse"]
+        assert len({line.to_version for line in lines}) == len(lines)
+        return {line.to_version: "; ".join(line.reasons) for line in lines}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("at_once")
+
+
+@pytest.fixture
+def checkouts(place: Path, new_project: Callable[[str], Any], empty_registry: Path) -> Checkouts:
+    made = Checkouts(place, type(new_project("toy")))
+    if not (place / "spare").is_dir():
+        for module in ("mlflow.pyfunc", "skops.io", "sklearn.linear_model", "flows.cli", "flows.runner"):
+            importlib.import_module(module)  # once here, so that no process has to
+        (place / "shared").mkdir()
+        shutil.copy(empty_registry, place / "shared")
+        for number in EIGHT:
+            (place / f"checkout{number}").mkdir()
+        assert at_once([made.make], place) == [(0, "")]
+        shutil.copytree(place / "shared", place / "spare", ignore=shutil.ignore_patterns("mlartifacts"))
+    return made
+
+
+@pytest.mark.parametrize("trials", [3, MANY])
+def test_of_eight_promotions_judged_against_one_champion_one_is_carried_out_and_seven_say_by_whom_they_were_beaten(
+    checkouts: Checkouts, trials: int, request: pytest.FixtureRequest
+) -> None:
+    if trials < 50:
+        request.getfixturevalue("same_process")  # seconds saved; the long variation asks a fresh process each time
+    for _ in range(trials):
+        checkouts.reset()
+        ended = at_once([lambda n=n: register.run(checkouts[n].context) for n in EIGHT], checkouts.folder)
+        assert [status for status, _ in ended] == [0] * 8, ended
+        assert "Traceback" not in "".join(said for _, said in ended)
+        now = checkouts.winner()
+        beaten = f"it was judged against version 1, but version {now} is in charge now"
+        assert checkouts.refusals() == {str(n + 1): beaten for n in EIGHT if str(n + 1) != now}
+        for number in EIGHT:
+            receipt = checkouts[number].receipt
+            won = receipt["version"] == now
+            assert receipt["version"] == str(number + 1)
+            assert receipt["alias"] == ("champion" if won else "challenger")
+            assert receipt["outcome"]["reasons"] == (["better than the baseline"] if won else [beaten])
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("trials", [1, MANY])
+def test_of_eight_promotions_by_hand_in_eight_checkouts_one_succeeds_and_seven_name_the_one_in_charge(
+    checkouts: Checkouts, trials: int
+) -> None:
+    for _ in range(trials):
+        checkouts.reset()
+        by_hand = [
+            lambda n=n: refit("promote", str(n + 1), "--project", str(checkouts.folder / f"checkout{n}")) for n in EIGHT
+        ]
+        check_by_hand(checkouts, at_once(by_hand, checkouts.folder))
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("trials", [1, MANY])
+@pytest.mark.parametrize("wait", ["0", "60"])
+def test_of_eight_promotions_by_hand_in_one_checkout_one_succeeds_and_seven_say_why_not(
+    checkouts: Checkouts, trials: int, wait: str
+) -> None:
+    project = str(checkouts.folder / "checkout1")
+    for _ in range(trials):
+        checkouts.reset()
+        by_hand = [lambda n=n: refit("promote", str(n + 1), "--project", project, "--wait", wait) for n in EIGHT]
+        ended = at_once(by_hand, checkouts.folder)
+        if wait == "0":
+            held = [said for status, said in ended if status == 1]
+            assert all("checkout1/.refit/lock is held by " in said and said.count("\n") == 1 for said in held), held
+            ended = [each for each in ended if each[0] != 1]
+        check_by_hand(checkouts, ended)
+
+
+def check_by_hand(checkouts: Checkouts, ended: Sequence[tuple[int, str]]) -> None:
+    """One of the commands put its version in charge; the others say in one line, and in the ledger, who is."""
+    now = checkouts.winner()
+    assert [said.splitlines()[-1] for status, said in ended if status == 0] == [
+        f"toy version {now} is in charge in place of version 1"
+    ], ended
+    refused = [said for status, said in ended if status == 2]
+    assert len(refused) == len(ended) - 1, ended
+    assert all(said.startswith("error: version ") and said.count("\n") == 1 for said in refused), refused
+    assert all(f"but version {now} is in charge now" in said for said in refused), refused
+    assert len(checkouts.refusals()) == len(refused)
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("trials", [1, MANY])
+def test_two_retrainings_at_once_leave_one_in_charge_and_the_other_says_so(checkouts: Checkouts, trials: int) -> None:
+    def retrain(number: int, seed: int) -> None:
+        checkout = checkouts[number]
+        checkout.judged(seed)
+        register.run(checkout.context)
+
+    for trial in range(trials):
+        checkouts.reset()
+        ended = at_once([lambda n=n, seed=trial * 2 + n: retrain(n, 100 + seed) for n in (1, 2)], checkouts.folder)
+        assert "Traceback" not in "".join(said for _, said in ended)
+        now = checkouts.winner()
+        beaten = checkouts.refusals()
+        for number, (status, said) in zip((1, 2), ended, strict=True):
+            if status == 0:
+                told = checkouts[number].receipt
+                assert (told["version"] == now) != (told["version"] in beaten)
+            else:  # the other took charge before this one was judged
+                assert said == (
+                    f"error: comparand.json names version 1, the registry version {now}; `refit run` writes it anew\n"
+                )
+        assert [status for status, _ in ended].count(0) == 1 + len(beaten)
