@@ -120,7 +120,7 @@ def reproduce(
 
 @app.command()
 def repair(project: Project = HERE, wait: Wait = 0, debug: Debug = False) -> None:
-    """Give the champion that the ledger names its alias back, where the registry has lost it."""
+    """Put the champion that the ledger names back, where its alias or its version was deleted in MLflow."""
     from flows import runner
 
     typer.echo(runner.repair(project_at(project), wait_seconds=wait))

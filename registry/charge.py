@@ -24,11 +24,13 @@ def champion(store: Store, model: str) -> Version | None:
         ledger = Ledger.beside(store)
         if (last := ledger.last_move(model)) is None:
             return None
+        gone = versions.version(store, model, last.to_version) is None
         raise RegistryError(
             f"version {last.to_version} of {model} is in charge by the ledger (since {last.at}), but the registry at "
-            f"{store.uri} has no champion: its version or alias was deleted; `refit repair` puts "
-            f'it back, `refit promote VERSION --why "..."` another; or move {ledger.url.removeprefix("sqlite:///")} '
-            "away to start anew"
+            f"{store.uri} has no champion: its {'version' if gone else 'alias'} was deleted; `refit repair` "
+            f"{'registers it again' if gone else 'puts it back'}, "
+            f'`refit promote VERSION --why "..."` puts another in charge; or move '
+            f"{ledger.url.removeprefix('sqlite:///')} away to start anew"
         )
     if (found := versions.version(store, model, number)) is None:
         raise RegistryError(
@@ -74,7 +76,7 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
         now = versions.registered(store, model).aliases.get(CHAMPION)
         if versions.version(store, model, entry.to_version) is None:
             entry = _given_up(entry, "its version was deleted before the move was finished", at)
-        elif now not in (entry.from_version, entry.to_version):
+        elif now not in (entry.from_version, entry.to_version, *((None,) if entry.action == "restore" else ())):
             entry = _given_up(entry, f"version {now} took charge before the move was finished", at)
         else:
             _move(store, entry)
@@ -83,7 +85,8 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
 
 
 def _move(store: Store, entry: Entry) -> None:
-    if entry.from_version is not None and entry.from_version != entry.to_version:
+    deleted = entry.action == "restore"  # what was registered again has no version any more that an alias could name
+    if entry.from_version is not None and entry.from_version != entry.to_version and not deleted:
         versions.set_alias(store, entry.model, PREVIOUS, entry.from_version)
     versions.set_alias(store, entry.model, CHAMPION, entry.to_version)
     if entry.anchor is not None:

@@ -17,8 +17,9 @@ from registry.store import RegistryError, Store
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData
 
-Action = Literal["promote", "refuse", "overrule", "rollback"]
-MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback")
+Action = Literal["promote", "refuse", "overrule", "rollback", "restore"]
+MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback", "restore")
+_MOVED = f"action in {MOVES}"
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,9 @@ class Ledger:
         return _entry(rows[0]) if rows else None
 
     def last_move(self, model: str) -> Entry | None:
-        """The line that says who is in charge: the newest promotion, overruling or rollback."""
+        """The line that says who is in charge: the newest promotion, overruling, rollback or restoration."""
         rows = self._select(
-            "select * from ledger where model = :model and action in ('promote', 'overrule', 'rollback')"
-            " order by id desc limit 1",
+            f"select * from ledger where model = :model and {_MOVED} order by id desc limit 1",
             model=model,
         )
         return _entry(rows[0]) if rows else None
@@ -73,7 +73,7 @@ class Ledger:
         """Whether a version took charge, or was found in charge when another one did."""
         return bool(
             self._select(
-                "select id from ledger where model = :model and action in ('promote', 'overrule', 'rollback')"
+                f"select id from ledger where model = :model and {_MOVED}"
                 " and :version in (to_version, from_version) limit 1",
                 model=model,
                 version=version,
@@ -85,6 +85,16 @@ class Ledger:
         rows = self._select(
             "select * from ledger where model = :model and from_version = :version"
             " and action in ('overrule', 'rollback') order by id desc limit 1",
+            model=model,
+            version=version,
+        )
+        return _entry(rows[0]) if rows else None
+
+    def restored(self, model: str, version: str) -> Entry | None:
+        """The line with which a version that was deleted in MLflow was registered again, under another number."""
+        rows = self._select(
+            "select * from ledger where model = :model and from_version = :version and action = 'restore'"
+            " order by id desc limit 1",
             model=model,
             version=version,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.locking import registry_lock
-from registry.store import Store, client
+from registry.store import Store, client, missing
 
 PART = "refit.logged."  # tag prefix: which parts of a run are complete, and of what content
 
@@ -48,6 +48,21 @@ def find_run(store: Store, experiment: str, identity: Mapping[str, str]) -> str 
     conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in sorted(identity.items()))
     runs = client(store).search_runs([experiment], conditions, order_by=["attributes.start_time ASC"], max_results=1)
     return str(runs[0].info.run_id) if runs else None
+
+
+def revive(store: Store, run_id: str) -> bool:
+    """Whether a run is there; one that was deleted is taken out of MLflow's bin."""
+    mlflow = client(store)
+    with registry_lock(store):
+        try:
+            found = mlflow.get_run(run_id)
+        except Exception as error:
+            if missing(error):
+                return False
+            raise
+        if found.info.lifecycle_stage == "deleted":
+            mlflow.restore_run(run_id)
+        return True
 
 
 def ensure_run(

@@ -86,6 +86,18 @@ def version_by_client(store: Store, model: str, number: str) -> Version | None:
         raise
 
 
+def tags_of_deleted(store: Store, model: str, number: str) -> dict[str, str]:
+    """The tags of a version that was deleted: MLflow keeps them in its tables. Empty where nobody can tell."""
+    if not store.exists or not store.database or not number.isdecimal():
+        return {}
+    sql = "select key, value from model_version_tags where name = :model and version = :version"
+    try:
+        rows = select_read_only(store.database, sql, {"model": model, "version": int(number)})
+    except sqlite3.OperationalError:
+        return {}
+    return {row["key"]: row["value"] for row in rows}
+
+
 def tagged(store: Store, model: str, key: str, value: str) -> list[Version]:
     """Every version that carries a tag, without importing mlflow where the store is an SQLite file."""
     if not store.exists:
@@ -118,10 +130,11 @@ def find(store: Store, model: str, tags: Mapping[str, str]) -> Version | None:
     return found[0] if found else None
 
 
-def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping[str, str]) -> Version:
+def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping[str, str], above: int = 0) -> Version:
     """Store `folder` with the run and register it as a new version; the version appears last, whole, with its tags.
 
     Cut off before its end it leaves files in the run but no version, and a second call writes the same files again.
+    Its number is greater than `above`: where a whole model was deleted, MLflow counts from 1 again.
     """
     mlflow = client(store)
     with registry_lock(store):
@@ -133,7 +146,11 @@ def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping
             mlflow.create_registered_model(model)
         mlflow.log_artifacts(run_id, str(folder), ARTIFACT)
         source = f"{mlflow.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
-        return _from_client(mlflow.create_model_version(model, source=source, run_id=run_id, tags=dict(tags)))
+        while True:
+            made = _from_client(mlflow.create_model_version(model, source=source, run_id=run_id, tags=dict(tags)))
+            if int(made.version) > above:
+                return made
+            mlflow.delete_model_version(model, made.version)
 
 
 def set_alias(store: Store, model: str, alias: str, number: str) -> None:

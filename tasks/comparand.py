@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from registry import charge, versions
+from registry.ledger import MOVES
 from registry.store import Store
 from registry.versions import Version
-from tasks import runfile, tracking
-from tasks.artifacts import COMPARAND, FEATURE_SET, STATE, TRAINING, digest, read_json, write_json
+from tasks import kept, runfile, tracking
+from tasks.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.verify import MODEL, check_stored
@@ -101,21 +102,23 @@ def fetch_model(context: Context, version: str) -> Path:
         if of is None:
             raise RefitError(f"{model} has no version {version} in the registry at {store.uri}")
         manifest, digest = required_tag(of, "refit.manifest"), required_tag(of, "refit.model_digest")
-        kept = context.path(STATE) / "models" / f"{version}-{digest[:12]}"
-        if kept.is_dir():
+        copy = kept.place(context, version, digest)
+        if copy.is_dir():
             try:
-                check_stored(kept, manifest)
-                return kept / MODEL
+                check_stored(copy, manifest)
+                kept.note(context, of)
+                return copy / MODEL
             except RefitError:
-                shutil.rmtree(kept)
+                shutil.rmtree(copy)
         with downloaded(context, store, of) as folder:
             check_stored(folder, manifest)
-            folder.rename(kept)
-    return kept / MODEL
+            return kept.keep(context, of, folder) / MODEL
 
 
 def check_champion(context: Context) -> str | None:
     """The champion's version, once its stored files are shown to be those registered; none where nobody is in charge.
+
+    They become its local copy.
 
     Raises:
         RefitError: naming the file that is gone or differs: it could not be put back in charge.
@@ -126,13 +129,14 @@ def check_champion(context: Context) -> str | None:
             return None
         with downloaded(context, store, of) as folder:
             check_stored(folder, required_tag(of, "refit.manifest"))
+            kept.keep(context, of, folder)
     return str(of.version)
 
 
 @contextmanager
 def downloaded(context: Context, store: Store, of: Version) -> Iterator[Path]:
     """A copy of a version's stored folder, fresh from the artifact store; what a killed run left behind goes too."""
-    home = context.path(STATE) / "models"
+    home = context.path(kept.MODELS)
     home.mkdir(parents=True, exist_ok=True)
     for left in home.glob(".copy-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -154,7 +158,7 @@ def finish(context: Context, store: Store) -> None:
     """Finish the promotion that a killed process left half-done, and say so."""
     now = context.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     if entry := charge.finish_pending(store, context.params.project.name, at=now):
-        done = "finished" if entry.action in ("promote", "overrule", "rollback") else "gave up"
+        done = "finished" if entry.action in MOVES else "gave up"
         context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
 
 

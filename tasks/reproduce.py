@@ -23,6 +23,7 @@ from tasks.artifacts import read_json, sha256
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.lock import TOKEN_VARIABLE
+from tasks.register.lineage import gone
 
 STAGES = ("validate", "featurize", "train")  # the batches are those of then, so nothing is ingested
 _LEFT_OUT = ("data", "models", "reports", ".refit", ".git", ".dvc", "*.venv*", "dvc_plots")
@@ -55,7 +56,7 @@ def reproduce(context: Context, number: str) -> list[Compared]:
     with tracking.opened(context) as store:
         found = versions.version(store, model, number)
         if found is None:
-            raise UserError(f"{model} has no version {number!r}; `refit history` names those that were judged")
+            raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")
         with comparand.downloaded(context, store, found) as stored, _folder(context) as scratch:
             kept = stored / "provenance"
             if not (kept / artifacts.SNAPSHOT.name).is_file():

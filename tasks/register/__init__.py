@@ -16,8 +16,10 @@ from tasks import comparand, tracking
 from tasks.artifacts import DECISION, RECEIPT, read_json, write_json
 from tasks.context import Context
 from tasks.errors import UserError
+from tasks.register.lineage import gone
 from tasks.register.packaging import Candidate, build
 from tasks.register.promoting import carry_out, check_again, decision_key, promote_by_hand, roll_back
+from tasks.register.restoring import restore
 
 
 def run(context: Context) -> None:
@@ -94,7 +96,7 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
     with tracking.opened(context) as store, registry_lock(store):
         comparand.finish(context, store)
         if (found := versions.version(store, model, version)) is None:
-            raise UserError(f"{model} has no version {version!r}; `refit show` names the one in charge")
+            raise UserError(f"{gone(store, model, version)}; `refit show` names the one in charge")
         return promote_by_hand(context, store, found, why)
 
 
@@ -117,15 +119,17 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
                 f"{model} has no previous version to go back to; --to names one, `refit history` shows them"
             )
         if (found := versions.version(store, model, number)) is None:
-            raise UserError(f"{model} has no version {number!r}; `refit history` names those that were in charge")
+            raise UserError(f"{gone(store, model, number)}; `refit history` names those that were in charge")
         return roll_back(context, store, found, why)
 
 
 def repair(context: Context) -> str:
-    """Give the champion that the ledger names its alias back, if the registry has lost it. Returns it in words.
+    """Put the champion that the ledger names back, if the registry has lost it. Returns it in words.
+
+    A lost alias is set again; a version that was deleted is registered again, from its local copy.
 
     Raises:
-        UserError: its version is gone as well.
+        UserError: its version is gone, and too little of it is kept.
         RefitError: its stored model does not pass its check.
     """
     model = context.params.project.name
@@ -134,10 +138,7 @@ def repair(context: Context) -> str:
         if (line := charge.lost(store, model)) is None:
             return f"{model}: the registry has the champion that it should have; nothing to repair"
         if (found := versions.version(store, model, line.to_version)) is None:
-            raise UserError(
-                f"version {line.to_version} of {model}, in charge since {line.at}, was deleted in MLflow: restore it "
-                'there, or put another one in charge with `refit promote VERSION --why "..."`'
-            )
+            return restore(context, store, line)
         check_again(context, store, found)
         versions.set_alias(store, model, CHAMPION, found.version)
         return f"{model} version {found.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"

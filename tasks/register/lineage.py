@@ -77,17 +77,27 @@ def explain(context: Context, number: str) -> list[str]:
     Raises:
         UserError: there is no such version.
     """
+    model = context.params.project.name
     with tracking.opened(context) as store:
+        lines = [line for line in Ledger.beside(store).entries(model) if number in _named(line)]
+        if (found := versions.version(store, model, number)) is None and lines:
+            return [*map(_told, lines), f"It is in the registry no more: {gone(store, model, number)}."]
         found = _version(context, store, number)
         aliases = versions.registered(store, found.model).aliases
-        lines = [line for line in Ledger.beside(store).entries(found.model) if number in _named(line)]
     return [*_made(found), *map(_told, lines), _now(found, aliases, lines)]
+
+
+def gone(store: Store, model: str, number: str) -> str:
+    """That a model has no version of this number; where it was deleted and registered again, under which one."""
+    if line := Ledger.beside(store).restored(model, number):
+        return f"version {number} of {model} was deleted in MLflow, version {line.to_version} is the same model"
+    return f"{model} has no version {number!r}"
 
 
 def _version(context: Context, store: Store, number: str) -> Version:
     model = context.params.project.name
     if (found := versions.version(store, model, number)) is None:
-        raise UserError(f"{model} has no version {number!r}; `refit history` names those that were judged")
+        raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")
     return found
 
 
@@ -120,7 +130,12 @@ def _told(line: Entry) -> str:
     why = f"({'; '.join(line.reasons)}; by {line.who}, trigger: {line.trigger})"
     if line.action == "refuse":
         return f"{line.at}: version {line.to_version} was refused {why}."
-    verb = {"promote": "took charge", "overrule": "was put in charge against the gate", "rollback": "was put back"}
+    verb = {
+        "promote": "took charge",
+        "overrule": "was put in charge against the gate",
+        "rollback": "was put back",
+        "restore": "was registered again",
+    }
     instead = f" in place of version {line.from_version}" if line.from_version else ""
     return f"{line.at}: version {line.to_version} {verb[line.action]}{instead} {why}."
 

@@ -15,12 +15,13 @@ from registry.charge import CHAMPION
 from registry.ledger import Action, Entry, Ledger
 from registry.store import Store
 from registry.versions import Version
-from tasks import verify
+from tasks import kept, verify
 from tasks.artifacts import digest
 from tasks.comparand import downloaded, required_tag
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 
+RESTORED = "refit.restored_from"  # tag: the number that the same model had before it was deleted in MLflow
 NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`"
 
 
@@ -48,7 +49,7 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
             f"it was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
             "puts it back"
         ]
-    entry = _entry(context, version, "promote", key, decision["reasons"], before)
+    entry = entry_of(context, version, "promote", key, decision["reasons"], before)
     if obstacles:
         entry = _refusal(entry, obstacles)
         ledger.append(entry)
@@ -70,7 +71,7 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     obstacles = _refusals(decision, champion)
     key = f"{model}:{version.version}:by hand:{secrets.token_hex(8)}"
     reasons = [*([why] if why else []), *(obstacles or decision["reasons"])]
-    entry = _entry(context, version, "overrule" if obstacles else "promote", key, reasons, before)
+    entry = entry_of(context, version, "overrule" if obstacles else "promote", key, reasons, before)
     if obstacles and not why:
         Ledger.beside(store).append(_refusal(entry, obstacles))
         raise UserError(
@@ -105,7 +106,7 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
             f"`refit promote {target.version}` asks whether it may take charge"
         )
     key = f"{model}:{target.version}:rollback:{secrets.token_hex(8)}"
-    entry = _entry(context, target, "rollback", key, [why or "rolled back by hand"], before)
+    entry = entry_of(context, target, "rollback", key, [why or "rolled back by hand"], before)
     _verify(context, store, target, entry)
     anchor = registered.tags.get(versions.ANCHOR, before)
     charge.take_charge(store, replace(entry, anchor=target.version if anchor == before else anchor))
@@ -138,7 +139,7 @@ def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str
     judged = decision["comparand"]
     against = (judged.get("version"), judged.get("model_digest"))
     now = (champion.version, champion.tags.get("refit.model_digest")) if champion else (None, None)
-    if against == now:
+    if against == now or (champion and against == (champion.tags.get(RESTORED), now[1])):
         return []
     names = [f"version {number}" if number else "nobody" for number in (against[0], now[0])]
     return [f"it was judged against {names[0]}, but {names[1]} is in charge now"]
@@ -153,7 +154,7 @@ def _anchor(store: Store, version: Version, before: str | None, decision: Mappin
 
 
 def check_again(context: Context, store: Store, version: Version) -> None:
-    """Load the stored model in a fresh process and compare its golden predictions.
+    """Load the stored model in a fresh process and compare its golden predictions; what passed is kept here as well.
 
     Raises:
         RefitError: it does not load, or predicts otherwise.
@@ -167,6 +168,7 @@ def check_again(context: Context, store: Store, version: Version) -> None:
             trusted_types=context.params.registry.trusted_types,
             project=context.project,
         )
+        kept.keep(context, version, folder)
 
 
 def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
@@ -181,7 +183,7 @@ def _verify(context: Context, store: Store, version: Version, entry: Entry) -> N
         raise RefitError(f"version {version.version} of {version.model} does not take charge: {why}") from error
 
 
-def _entry(
+def entry_of(
     context: Context, version: Version, action: Action, key: str, reasons: list[str], before: str | None
 ) -> Entry:
     digests = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from registry.store import client
-from tasks import artifacts, comparand, learners
+from tasks import artifacts, comparand, kept, learners
 from tasks.artifacts import read_json, write_json
 from tasks.errors import RefitError
 
@@ -115,6 +116,7 @@ def test_a_stored_model_that_was_tampered_with_is_not_handed_out(project: Any) -
     project.registered(0)
     (weights,) = (project.folder / ".refit/mlartifacts").rglob("model.skops")
     weights.write_bytes(b"something else")
+    shutil.rmtree(project.folder / kept.MODELS)
     with pytest.raises(RefitError, match=r"data/candidate/model\.skops is missing or differs"):
         comparand.fetch_model(project.context, "1")
 

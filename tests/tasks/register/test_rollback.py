@@ -93,9 +93,6 @@ def test_an_alias_deleted_in_mlflow_is_put_back_from_the_ledger(project: Any) ->
     assert register.repair(project.context).startswith("toy version 1 has its alias champion back")
     assert register.in_charge(project.context)["version"] == "1"
     assert len(project.ledger) == lines, "nothing was decided"
-    client(project.store).delete_model_version("toy", "1")
-    with pytest.raises(UserError, match=r"version 1 of toy, in charge since .*, was deleted in MLflow"):
-        register.repair(project.context)
 
 
 def test_version_whose_files_were_touched_does_not_come_back(project: Any) -> None:
@@ -103,7 +100,7 @@ def test_version_whose_files_were_touched_does_not_come_back(project: Any) -> No
     project.registered(1)
     run_id = next(line for line in project.ledger if line.to_version == "1")
     assert run_id is not None
-    weights = sorted(Path(project.store.home).rglob("data/candidate/model.skops"))
+    weights = sorted(Path(project.store.home / "mlartifacts").rglob("data/candidate/model.skops"))
     assert len(weights) == 2
     for path in weights:
         path.write_bytes(path.read_bytes()[:-1] + b"x")

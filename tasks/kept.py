@@ -1,0 +1,53 @@
+"""Local copies of registered versions, checked and kept: read in place of what is stored, and a lost one's source.
+
+`.refit/models/` holds the stored folders, `.refit/versions/` what the registry said of each: its run and its tags.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from registry.versions import Version
+from tasks.artifacts import STATE, read_json, write_json
+from tasks.context import Context
+from tasks.errors import RefitError
+
+MODELS = STATE / "models"
+RECORDS = STATE / "versions"
+
+
+def place(context: Context, version: str, model_digest: str) -> Path:
+    """Where the local copy of a version is, or would be."""
+    return context.path(MODELS) / f"{version}-{model_digest[:12]}"
+
+
+def keep(context: Context, of: Version, folder: Path) -> Path:
+    """Make the checked `folder` the local copy of a version, and note what the registry says of it; where it lies."""
+    kept = place(context, of.version, of.tags["refit.model_digest"])
+    note(context, of)
+    if kept.is_dir():
+        shutil.rmtree(kept)
+    folder.rename(kept)
+    return kept
+
+
+def note(context: Context, of: Version) -> None:
+    """Note what the registry says of a version, unless it is noted already."""
+    if record(context, of.version) != of:
+        write_json(_record(context, of.version), asdict(of))
+
+
+def record(context: Context, number: str) -> Version | None:
+    """What the registry last said of a version; None where that was not noted, or the note is torn."""
+    if not _record(context, number).is_file():
+        return None
+    try:
+        return Version(**read_json(_record(context, number)))
+    except (RefitError, TypeError):
+        return None
+
+
+def _record(context: Context, number: str) -> Path:
+    return context.path(RECORDS) / f"{number}.json"

@@ -1,0 +1,116 @@
+"""Registers a champion again that was deleted in MLflow: the same files and tags, under a number of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from registry import charge, tracking, versions
+from registry.charge import CHALLENGER
+from registry.ledger import Entry, Ledger
+from registry.store import RegistryError, Store
+from registry.versions import Version
+from tasks import kept
+from tasks.comparand import TAG as COMPARAND_TAG
+from tasks.comparand import TEST_TAG, downloaded
+from tasks.context import Context
+from tasks.errors import RefitError, UserError
+from tasks.register.promoting import RESTORED, check_again, entry_of
+from tasks.verify import check_stored
+
+_JUDGEMENT = ("refit.decision", "refit.metrics", COMPARAND_TAG, TEST_TAG)
+_INSTEAD = 'or put another one in charge with `refit promote VERSION --why "..."`'
+
+
+def restore(context: Context, store: Store, line: Entry) -> str:
+    """Register the version that the ledger's line put in charge again, and put it in charge. Returns it in words.
+
+    MLflow never gives a number twice, so it gets a new one, and the tag `refit.restored_from` names the old one. Cut
+    off anywhere, a second call goes on with what the first one registered.
+
+    Raises:
+        UserError: too little of it is kept, or what is kept is not what was in charge; with what can be done instead.
+        RefitError: what was registered does not pass its check in a fresh process; no alias moved.
+    """
+    lost = _remembered(context, store, line)
+    version = _registered_again(context, store, lost)
+    check_again(context, store, version)
+    model, number = version.model, version.version
+    why = f"version {lost.version} was deleted in MLflow; this is the same model, registered again"
+    key = f"{model}:{number}:restore:{secrets.token_hex(8)}"
+    entry = entry_of(context, version, "restore", key, [why, *line.reasons], lost.version)
+    charge.take_charge(store, replace(entry, anchor=number if line.anchor == lost.version else line.anchor))
+    if CHALLENGER not in versions.registered(store, model).aliases:
+        versions.set_alias(store, model, CHALLENGER, number)
+    return (
+        f"{model} version {lost.version}, in charge since {line.at}, was deleted in MLflow; the same model is in "
+        f"charge again as version {number}"
+    )
+
+
+def _remembered(context: Context, store: Store, line: Entry) -> Version:
+    """The deleted version with its tags, as noted here or as MLflow's tables still have them."""
+    noted = kept.record(context, line.to_version)
+    tags = noted.tags if noted else versions.tags_of_deleted(store, line.model, line.to_version)
+    recorded = {f"refit.{key}": value for key, value in line.digests.items() if key in ("manifest", "model_digest")}
+    if not tags or any(tags.get(key) != value for key, value in recorded.items()):
+        raise UserError(
+            f"version {line.to_version} of {line.model}, in charge since {line.at}, was deleted in MLflow, and "
+            f"{kept.RECORDS}/{line.to_version}.json, which would tell its tags, is "
+            f"{'about another model' if tags else 'not there'}: restore it or the registry from a copy, {_INSTEAD}"
+        )
+    return Version(line.model, line.to_version, noted.run_id if noted else None, noted.created if noted else "", tags)
+
+
+def _registered_again(context: Context, store: Store, lost: Version) -> Version:
+    """The version that stands for the lost one: found where an earlier call, or a run since, registered it."""
+    identity = {key: lost.tags[key] for key in ("refit.candidate", "refit.model_digest")}
+    found = versions.find(store, lost.model, identity)
+    if found is None:
+        with _stored(context, store, lost, identity) as folder:
+            run_id = _run(context, store, lost, identity)
+            context.progress("registering the model again")
+            newest = max(int(entry.to_version) for entry in Ledger.beside(store).entries(lost.model))
+            tags = {**lost.tags, RESTORED: lost.version}
+            return versions.create(store, lost.model, run_id=run_id, folder=folder, tags=tags, above=newest)
+    judged = {key: lost.tags[key] for key in _JUDGEMENT if key in lost.tags}
+    versions.set_tags(store, found, {**judged, RESTORED: lost.version})
+    return versions.version(store, lost.model, found.version) or found
+
+
+@contextmanager
+def _stored(context: Context, store: Store, lost: Version, identity: dict[str, str]) -> Iterator[Path]:
+    """The lost version's folder, each file as it was registered: the local copy, else the artifacts of its run."""
+    manifest = lost.tags["refit.manifest"]
+    copy = kept.place(context, lost.version, lost.tags["refit.model_digest"])
+    try:
+        check_stored(copy, manifest)
+    except RefitError as error:
+        damaged = str(error) if copy.is_dir() else f"{copy} is not there"
+    else:
+        yield copy
+        return
+    with ExitStack() as stack:
+        try:
+            of = replace(lost, run_id=_run(context, store, lost, identity))
+            folder = stack.enter_context(downloaded(context, store, of))
+            check_stored(folder, manifest)
+        except (RegistryError, RefitError) as error:
+            raise UserError(
+                f"version {lost.version} of {lost.model} was deleted in MLflow and cannot be registered again: its "
+                f"local copy is lost ({damaged}), and so are the files of its run ({error}); restore one of them from "
+                f"a copy, {_INSTEAD}"
+            ) from error
+        yield folder
+
+
+def _run(context: Context, store: Store, lost: Version, identity: dict[str, str]) -> str:
+    """The lost version's run, taken out of MLflow's bin if it lies there, made anew if it is gone."""
+    if lost.run_id is not None and tracking.revive(store, lost.run_id):
+        return lost.run_id
+    experiment = tracking.ensure_experiment(store, lost.model)
+    name = f"{lost.tags.get('refit.learner', 'model')} {identity['refit.candidate'][:8]}"
+    return tracking.ensure_run(store, experiment, name, identity | {"refit.role": "candidate"})
