@@ -124,3 +124,23 @@ def repair(project: Project = HERE, wait: Wait = 0, debug: Debug = False) -> Non
     from flows import runner
 
     typer.echo(runner.repair(project_at(project), wait_seconds=wait))
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="delete it; without, it is only listed")] = False,
+    project: Project = HERE,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What `retention` in params.yaml lets go: old versions, runs, caches, logs. Only a list, unless --delete."""
+    from flows import runner
+
+    found = runner.collect(project_at(project), delete=delete, wait_seconds=wait)
+    if as_json:
+        print_json(found)
+    else:
+        from flows import inspection
+
+        inspection.print_collected(found)

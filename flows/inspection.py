@@ -123,6 +123,39 @@ def print_history(entries: list[dict[str, Any]]) -> None:
             console.print(Padding(f"• {reason}", (0, 0, 0, 4)), highlight=False)
 
 
+def print_collected(found: dict[str, Any]) -> None:
+    """`refit gc` for people."""
+    console = Console()
+    staying = ", ".join(f"{number} ({why})" for number, why in found["versions_kept"].items())
+    table = Table("kind", "what", "size", "why", box=None, pad_edge=False)
+    for item in found["items"]:
+        table.add_row(item["kind"], item["what"], size_in_words(item["bytes"]), item["why"])
+    if found["items"]:
+        console.print(table, highlight=False)
+    for note in found["left_alone"]:
+        console.print(note, highlight=False)
+    if staying:
+        console.print(f"Versions that stay: {staying}", highlight=False)
+    total = f"{len(found['items'])} things, {size_in_words(found['bytes'])}"
+    if found["deleted"] or not found["items"]:
+        console.print(f"Deleted: {total}." if found["items"] else "There is nothing to delete.", highlight=False)
+    else:
+        console.print(f"{total} may go; refit gc --delete deletes them.", highlight=False)
+
+
+def size_in_words(count: float) -> str:
+    """A number of bytes as people read it.
+
+    >>> size_in_words(999), size_in_words(12_345_678)
+    ('999 B', '12.3 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
+
+
 def quarantined(project: Path, *, source: str | None, batch: str | None) -> list[dict[str, Any]]:
     """The refused rows, each with its reason."""
     from tasks import quarantine

@@ -113,6 +113,14 @@ def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Compa
         return reproduce.reproduce(context, version)
 
 
+def collect(project: Path, *, delete: bool, wait_seconds: float) -> dict[str, Any]:
+    """`refit gc`: what may go, or went, in the form that `--json` prints."""
+    from tasks import retention
+
+    with _held(project, "refit gc", wait_seconds, may_promote=False) as context:
+        return retention.as_json(retention.collect(context, delete=delete), deleted=delete)
+
+
 def score(
     project: Path, rows: str, *, as_of: str, out: Path | None, wait_seconds: float, quiet: bool = False
 ) -> dict[str, Any]:

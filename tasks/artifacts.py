@@ -148,9 +148,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def scraps(project: Path) -> list[Path]:
+    """The scratch files and folders that killed runs left; while the project's lock is held, nobody uses them."""
+    return [path for top in ("data", "models", "reports") for path in (project / top).rglob(".*.partial")]
+
+
 def sweep(project: Path) -> list[Path]:
     """Remove the scratch files and folders that killed runs left; returns them. The caller holds the project's lock."""
-    left = [path for top in ("data", "models", "reports") for path in (project / top).rglob(".*.partial")]
+    left = scraps(project)
     for path in left:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

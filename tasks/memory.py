@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,6 +112,74 @@ def mend(project: Path) -> list[str]:
         rwlock.unlink()
         done.append(f"{rwlock.relative_to(root or project)} was torn or held by a process that is gone: removed")
     return done
+
+
+class Cache:
+    """DVC's cache of a project, held against other DVC commands."""
+
+    def __init__(self, repo: Any) -> None:
+        self._repo = repo
+        self._objects = Path(repo.cache.local.path)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it lies outside of the repository, so that other checkouts may use it."""
+        return not self._objects.resolve().is_relative_to(Path(self._repo.root_dir).resolve())
+
+    def unused(self, locks: Sequence[str]) -> list[Path]:
+        """Its files that neither the workspace, nor a commit or experiment, nor one of `locks` refers to.
+
+        Args:
+            locks: contents of `dvc.lock` files, whose data must stay.
+
+        Raises:
+            RefitError: a commit cannot be read, so that nobody knows what it needs.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.scm import NoSCM
+
+        history = not isinstance(self._repo.scm, NoSCM)
+        try:
+            found = self._repo.used_objs(all_commits=history, all_experiments=history, force=True)
+        except DvcException as error:
+            raise RefitError(f"what DVC's cache is needed for cannot be told: {_one_line(error)}") from error
+        used = {str(each.value) for objects in found.values() for each in objects if each.value}
+        for lock in locks:
+            used |= self._named(yaml.safe_load(lock) or {})
+        objects = [path for path in self._objects.glob("??/*") if path.parent.name + path.name not in used]
+        runs = [path for path in Path(self._repo.stage_cache.cache_dir).glob("??/*/*") if not self._runs(path) <= used]
+        return [*objects, *runs]
+
+    def _named(self, lock: Any) -> set[str]:
+        """The objects that a lock file names, with those in its folders."""
+        entries = [
+            each
+            for stage in (lock.get("stages") or {}).values()
+            for kind in ("deps", "outs")
+            for each in stage.get(kind) or ()
+        ]
+        named = {str(each["md5"]) for each in entries if each.get("md5")}
+        for name in [name for name in named if name.endswith(".dir")]:
+            if (folder := self._objects / name[:2] / name[2:]).is_file():
+                named |= {str(each["md5"]) for each in json.loads(folder.read_text(encoding="utf-8"))}
+        return named
+
+    def _runs(self, path: Path) -> set[str]:
+        """The outputs that an entry of the run-cache brings back."""
+        try:
+            return {str(out["md5"]) for out in yaml.safe_load(path.read_text(encoding="utf-8"))["outs"]}
+        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+            return {"torn"}
+
+
+@contextmanager
+def cache(project: Path) -> Iterator[Cache | None]:
+    """DVC's cache, while no other DVC command runs; none where the project is no DVC repository."""
+    if not _root(project):
+        yield None
+        return
+    with _repository(project) as repo, repo.lock:
+        yield Cache(repo)
 
 
 @contextmanager

@@ -251,6 +251,21 @@ class RegistryParams(Section):
     )
 
 
+class RetentionParams(Section):
+    """What `refit gc` may delete. What is, was or may next be in charge stays all the same; none: for ever."""
+
+    versions: int | None = Field(10, ge=1, description="newest versions kept besides those in charge or lately so")
+    runs_days: float | None = Field(30, ge=1, description="age from which a run that no version came of may go")
+    predictions_days: float | None = Field(None, ge=0, description="days of the prediction log, back from its newest")
+    decisions_days: float | None = Field(
+        None, ge=30, description="decisions on drift, back from the newest; 30 days of them limit retrainings"
+    )
+    quarantine_days: float | None = Field(
+        None, ge=0, description="refused rows of batches that are in the snapshot no more, by age of the file"
+    )
+    cache: bool = Field(True, description="DVC's cache: what no commit, kept version or present stage refers to may go")
+
+
 class Params(Section):
     project: ProjectParams
     ingest: IngestParams
@@ -262,6 +277,7 @@ class Params(Section):
     registry: RegistryParams = RegistryParams()
     drift: DriftParams = DriftParams()
     cost: CostParams = CostParams()
+    retention: RetentionParams = RetentionParams()
 
 
 def nearest(word: str, known: Any) -> str:

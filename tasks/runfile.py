@@ -16,7 +16,7 @@ from tasks.params import STAGES, Params, override, parse
 from tasks.stage_code import code_digest
 from tasks.yaml_files import read_yaml
 
-SECTIONS = ("project", *STAGES, "registry", "drift", "cost")
+SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention")
 
 
 @dataclass(frozen=True)

@@ -165,3 +165,68 @@ def test_a_torn_or_stale_read_write_lock_is_removed(project: Path, content: str)
 def test_a_folder_that_dvc_does_not_know_says_how_to_start(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="refit init"):
         memory.stale(tmp_path)
+
+
+class TestCache:
+    """What DVC's cache may lose: nothing that the present, a commit, or a lock file of a version that stays names."""
+
+    @staticmethod
+    def unused(project: Path, *locks: str) -> set[str]:
+        """The content of each object that may go; of an entry of the run-cache, "run"."""
+        with memory.cache(project) as cache:
+            assert cache is not None
+            found = cache.unused(locks)
+        return {"run" if "runs" in path.parts else path.read_text() for path in found}
+
+    def test_what_an_earlier_run_made_may_go_and_what_the_present_one_made_may_not(self, project: Path) -> None:
+        both(project, [])
+        assert self.unused(project) == set()
+        (project / "raw.txt").write_text("other rows")
+        both(project, [])
+        assert self.unused(project) == {"rows", "run"}
+
+    def test_what_the_lock_file_of_a_version_names_stays(self, project: Path) -> None:
+        both(project, [])
+        lock = (project / "dvc.lock").read_text()
+        (project / "raw.txt").write_text("other rows")
+        both(project, [])
+        assert self.unused(project, lock) == set()
+
+    def test_what_lies_in_a_folder_that_a_lock_file_names_stays(self, project: Path) -> None:
+        pipeline = "stages: {train: {cmd: x, deps: [raw.txt], outs: [models]}}"
+        (project / "dvc.yaml").write_text(pipeline)
+
+        def fit() -> None:
+            (project / "models").mkdir(exist_ok=True)
+            (project / "models/a").write_text(f"model of {(project / 'raw.txt').read_text()}")
+
+        memory.run_stage(project, "train", fit)
+        lock = (project / "dvc.lock").read_text()
+        (project / "raw.txt").write_text("other rows")
+        memory.run_stage(project, "train", fit)
+        assert "model of rows" in self.unused(project)
+        assert self.unused(project, lock) == set()
+
+    def test_what_a_commit_names_stays(self, project: Path) -> None:
+        def git(*arguments: str) -> None:
+            identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+            subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
+
+        git("init")
+        memory.mend(project)
+        both(project, [])
+        git("add", "dvc.lock", "dvc.yaml", "params.yaml", ".dvc/config")
+        git("commit", "-m", "first")
+        for rows in ("second", "third"):
+            (project / "raw.txt").write_text(rows)
+            both(project, [])
+        assert self.unused(project) == {"second", "run"}
+
+    def test_a_cache_outside_of_the_repository_is_called_shared(self, project: Path, tmp_path: Path) -> None:
+        with memory.cache(project) as cache:
+            assert cache is not None
+            assert not cache.shared
+        dvc(project, "cache", "dir", str(tmp_path.parent / "shared"))
+        with memory.cache(project) as cache:
+            assert cache is not None
+            assert cache.shared

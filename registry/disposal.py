@@ -1,0 +1,96 @@
+"""Deletes versions and runs with their artifacts, such that a deletion cut off anywhere is found and finished later."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from registry.locking import registry_lock
+from registry.store import Store, client
+from registry.versions import Version
+
+MARK = "refit.to_be_deleted"  # tag of a run: its version is gone, or going, and its artifacts are to follow
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the model's experiment, with those nested in it."""
+
+    run_id: str
+    name: str
+    started: datetime
+    tags: Mapping[str, str]
+    bytes: int
+    nested: tuple[str, ...] = ()
+
+
+def runs(store: Store, experiment: str) -> list[Run]:
+    """The runs of the experiment called so that are not nested in another, oldest first."""
+    mlflow = client(store)
+    if (found := mlflow.get_experiment_by_name(experiment)) is None:
+        return []
+    every, token = [], None
+    while True:
+        page = mlflow.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"], page_token=token)
+        every += page
+        if not (token := page.token):
+            break
+    nested: dict[str, list[Any]] = {}
+    for run in every:
+        nested.setdefault(run.data.tags.get("mlflow.parentRunId", ""), []).append(run)
+    alive = {run.info.run_id for run in every}
+    top = [run for run in every if run.data.tags.get("mlflow.parentRunId", "") not in alive]
+    return [_run(mlflow, run, nested.get(run.info.run_id, [])) for run in top]
+
+
+def dispose_of_version(store: Store, version: Version) -> None:
+    """Delete a version; its run is marked first, so that whoever comes after a kill knows what is left of it."""
+    mlflow = client(store)
+    with registry_lock(store):
+        if version.run_id and version.run_id in {run.run_id for run in runs(store, version.model)}:
+            mlflow.set_tag(version.run_id, MARK, f"version {version.version}")
+        mlflow.delete_model_version(version.model, version.version)
+
+
+def dispose_of_run(store: Store, run: Run) -> None:
+    """Delete a run's artifacts, then the run, nested ones first; MLflow keeps its row in the bin (`mlflow gc`)."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    mlflow = client(store)
+    with registry_lock(store):
+        mlflow.set_tag(run.run_id, MARK, run.tags.get(MARK, "run"))
+        for run_id in (*run.nested, run.run_id):
+            uri = mlflow.get_run(run_id).info.artifact_uri
+            get_artifact_repository(uri, tracking_uri=store.uri).delete_artifacts()
+            if (folder := _local(uri)) and folder.parent.is_dir():
+                shutil.rmtree(folder.parent)  # the run's own folder, which held the artifacts
+            mlflow.delete_run(run_id)
+
+
+def _run(mlflow: Any, run: Any, nested: list[Any]) -> Run:
+    return Run(
+        run.info.run_id,
+        run.info.run_name or run.info.run_id,
+        datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        dict(run.data.tags),
+        sum(_size(mlflow, each) for each in (run, *nested)),
+        tuple(each.info.run_id for each in nested),
+    )
+
+
+def _size(mlflow: Any, run: Any, folder: str = "") -> int:
+    """Bytes of a run's artifacts."""
+    if local := _local(run.info.artifact_uri):
+        return sum(path.stat().st_size for path in local.rglob("*") if path.is_file())
+    entries = mlflow.list_artifacts(run.info.run_id, folder or None)
+    return sum(_size(mlflow, run, each.path) if each.is_dir else each.file_size or 0 for each in entries)
+
+
+def _local(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None

@@ -1,0 +1,250 @@
+"""What `refit gc` may delete: by the params, and never what is, was or may be in charge."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import tracking, versions
+from registry.store import client
+from tasks import artifacts, comparand, kept, quarantine, register, retention
+from tasks.artifacts import write_json
+from tasks.context import Context
+from tasks.drift.watch import DECISIONS
+from tasks.errors import RefitError
+from tasks.params import RetentionParams
+from tasks.register import lineage
+from tasks.score import log
+
+pytestmark = pytest.mark.usefixtures("same_process")
+
+
+def asking(project: Any, **wanted: Any) -> Context:
+    """The project's context with these params of retention, months after the last run."""
+    params = project.context.params.model_copy(update={"retention": RetentionParams(**wanted)})
+    later = datetime.now(UTC) + timedelta(days=100)
+    return replace(project.context, params=params, now=lambda: later)
+
+
+def named(plan: retention.Plan) -> list[tuple[str, str]]:
+    return [(item.kind, item.what) for item in plan.items]
+
+
+def numbers(project: Any) -> list[str]:
+    return [each.version for each in versions.tagged_by_client(project.store, "toy", {})]
+
+
+def files_of(project: Any) -> dict[Path, bytes]:
+    changing = (".db", ".db-journal", "registry.lock")
+    return {p: p.read_bytes() for p in project.folder.rglob("*") if p.is_file() and not p.name.endswith(changing)}
+
+
+@pytest.fixture
+def seven(project: Any) -> Any:
+    """Version 1 is the anchor, 3 was in charge before 4, 7 is the challenger; 2 was in charge once, 5 and 6 never."""
+    for seed in range(4):
+        project.registered(seed)
+    for seed in (4, 5, 6):
+        project.registered(seed, promote=False)
+    return project
+
+
+def test_the_champion_the_one_before_the_anchor_the_challenger_and_the_newest_always_stay(seven: Any) -> None:
+    plan = retention.collect(asking(seven, versions=2), delete=True)
+    assert plan.stay == {
+        "1": "anchor",
+        "3": "previous",
+        "4": "champion",
+        "6": "among the newest",
+        "7": "challenger",
+    }
+    assert numbers(seven) == ["1", "3", "4", "6", "7"]
+    assert [what for kind, what in named(plan) if kind == "version"] == ["2 (logistic)", "5 (logistic)"]
+    for number in numbers(seven):
+        assert comparand.fetch_model(seven.context, number).is_dir()
+
+
+def test_without_being_told_to_delete_it_deletes_nothing_and_counts_the_bytes(seven: Any) -> None:
+    before, lines = files_of(seven), seven.ledger
+    plan = retention.collect(asking(seven, versions=1))
+    assert (files_of(seven), numbers(seven)) == (before, list("1234567"))
+    assert plan.bytes > 10_000
+    retention.collect(asking(seven, versions=1), delete=True)
+    freed = sum(map(len, before.values())) - sum(map(len, files_of(seven).values()))
+    assert freed == plan.bytes
+    assert seven.ledger == lines, "the ledger is never touched"
+
+
+def test_afterwards_nothing_is_left_to_delete_and_what_stays_can_be_shown_explained_and_put_back(seven: Any) -> None:
+    retention.collect(asking(seven, versions=1), delete=True)
+    assert named(retention.collect(asking(seven, versions=1))) == []
+    assert register.in_charge(seven.context)["version"] == "4"
+    assert "took charge" in lineage.explain(seven.context, "2")[0]
+    register.rollback(seven.context)
+    assert seven.aliases["champion"] == "3"
+    assert comparand.check_champion(seven.context) == "3"
+    mlflow = client(seven.store)
+    left = mlflow.search_runs([mlflow.get_experiment_by_name("toy").experiment_id])
+    staying = versions.tagged_by_client(seven.store, "toy", {})
+    assert {run.data.tags["refit.candidate"] for run in left} == {each.tags["refit.candidate"] for each in staying}
+
+
+def test_null_keeps_every_version_and_every_run_for_ever(seven: Any) -> None:
+    seven.trained(50)
+    tracking_only(seven)
+    asked = asking(seven, versions=None, runs_days=None)
+    assert named(retention.collect(asked)) == []
+
+
+def tracking_only(project: Any) -> str:
+    """A training that MLflow was told of and that was never registered; its run."""
+    from tasks import tracking as told
+
+    run_id = told.log_training(project.context, required=True)
+    assert run_id is not None
+    return run_id
+
+
+def test_a_run_that_no_version_came_of_goes_once_it_is_old_and_not_the_present_candidates(project: Any) -> None:
+    project.registered(0)
+    project.trained(50)
+    run_id = tracking_only(project)
+    assert named(retention.collect(asking(project))) == [], "it may be about to be registered"
+    project.trained(0)
+    young = replace(asking(project), now=lambda: datetime.now(UTC) + timedelta(days=29))
+    assert named(retention.collect(young)) == []
+    (item,) = retention.collect(asking(project), delete=True).items
+    assert (item.kind, item.runs[0].run_id) == ("run", run_id)
+    assert client(project.store).get_run(run_id).info.lifecycle_stage == "deleted"
+
+
+def test_a_run_that_someone_made_by_hand_is_left_alone(project: Any) -> None:
+    project.registered(0)
+    experiment = tracking.ensure_experiment(project.store, "toy")
+    client(project.store).create_run(experiment, run_name="my own")
+    assert named(retention.collect(asking(project, runs_days=1))) == []
+
+
+def test_what_a_version_that_stays_was_trained_on_from_stays_too(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    project.judged(2)
+    training = artifacts.read_json(project.folder / artifacts.TRAINING)
+    write_json(project.folder / artifacts.TRAINING, {**training, "started_from": {"version": "2", "folder": "x"}})
+    register.run(project.context)
+    for seed in (3, 4):
+        project.registered(seed)
+    client(project.store).set_registered_model_alias("toy", "watched-by-ann", "3")
+    stay = retention.collect(asking(project, versions=1)).stay
+    assert stay["3"] == "watched-by-ann"
+    assert stay["2"] == "version 3 was trained on from it"
+
+
+def test_with_the_champion_lost_nothing_goes_since_its_repair_may_need_it(seven: Any) -> None:
+    client(seven.store).delete_model_version("toy", "4")
+    with pytest.raises(RefitError, match="`refit repair` registers it again"):
+        retention.collect(asking(seven, versions=1), delete=True)
+    register.repair(seven.context)
+    assert retention.collect(asking(seven, versions=1), delete=True).stay["8"] == "champion"
+
+
+def test_local_copies_go_with_their_versions(seven: Any) -> None:
+    retention.collect(asking(seven, versions=1), delete=True)
+    copies = {path.name.partition("-")[0] for path in (seven.folder / kept.MODELS).iterdir()}
+    notes = {path.stem for path in (seven.folder / kept.RECORDS).iterdir()}
+    assert copies == notes == {"1", "3", "4"}
+
+
+def test_logs_decisions_and_quarantine_go_by_age_and_only_where_asked(project: Any) -> None:
+    project.registered(0)
+    folder = project.folder
+    for day in ("2013-01-01", "2013-11-30", "2013-12-31"):
+        (folder / log.LOG / f"day={day}").mkdir(parents=True)
+        (folder / log.LOG / f"day={day}/v1-x.parquet").write_bytes(b"rows")
+    for stem in ("20130101T000000Z", "20131231T000000Z.2"):
+        write_json(folder / DECISIONS / f"{stem}.json", {})
+    for batch in ("2013-11", "gone"):
+        quarantine.write(folder / quarantine.path_of("rows", batch), [])
+    seen = {"as_of": "2014-01-01T00:00:00Z", "batches": [{"source": "rows", "name": "2013-11"}], "pending": {}}
+    write_json(folder / artifacts.SNAPSHOT, {**seen, "digest": artifacts.snapshot_digest(seen)})
+    assert named(retention.collect(asking(project))) == []
+    asked = asking(project, predictions_days=31, decisions_days=90, quarantine_days=30)
+    expected = [("predictions", "2013-01-01"), ("decisions", "20130101T000000Z.json"), ("quarantine", "rows gone")]
+    assert named(retention.collect(asked, delete=True)) == expected
+    assert not (folder / log.LOG / "day=2013-01-01").exists()
+    assert (folder / log.LOG / "day=2013-11-30/v1-x.parquet").is_file()
+    assert named(retention.collect(asked)) == []
+
+
+def test_what_killed_runs_left_and_what_replays_keep_goes(project: Any) -> None:
+    project.registered(0)
+    left = (".refit/models/.copy-x/a", ".refit/reproduce/y/b", "data/.features.z.partial/c", ".refit/replay/7/d")
+    for name in left:
+        (project.folder / name).parent.mkdir(parents=True)
+        (project.folder / name).write_text("left")
+    plan = retention.collect(asking(project), delete=True)
+    assert [(item.kind, item.bytes) for item in plan.items] == [("leftover", 4)] * 4
+    assert not any((project.folder / name).parent.exists() for name in left)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("MlflowClient", "set_tag"),
+        ("MlflowClient", "delete_model_version"),
+        ("LocalArtifactRepository", "delete_artifacts"),
+        ("MlflowClient", "delete_run"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_cut_off_anywhere_it_is_finished_by_the_next_one(project: Any, owner: str, name: str, when: str) -> None:
+    def prepare() -> None:
+        for seed in range(4):
+            project.registered(seed)
+
+    def killed() -> None:
+        from mlflow import MlflowClient
+        from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+        kind: Any = {"MlflowClient": MlflowClient, "LocalArtifactRepository": LocalArtifactRepository}[owner]
+        original = getattr(kind, name)
+
+        def last(*arguments: Any, **keys: Any) -> None:
+            if when == "after":
+                original(*arguments, **keys)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(kind, name, last)
+        retention.collect(asking(project, versions=1), delete=True)
+
+    def again() -> None:
+        for number in numbers(project):
+            if number in ("1", "3", "4"):
+                comparand.fetch_model(project.context, number)
+        retention.collect(asking(project, versions=1), delete=True)
+        assert numbers(project) == ["1", "3", "4"]
+        assert named(retention.collect(asking(project, versions=1))) == []
+
+    assert [in_child(each) for each in (prepare, killed, again)] == [0, -signal.SIGKILL, 0]
+    stored = {path.parents[1].name for path in (project.folder / ".refit/mlartifacts").glob("*/*/artifacts/model")}
+    assert len(stored) == 3
+
+
+def in_child(function: Any) -> int:
+    """The exit status of a forked process that calls `function`; negative: the signal that ended it."""
+    import traceback
+
+    if not (pid := os.fork()):
+        try:
+            function()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
