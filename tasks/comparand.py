@@ -118,7 +118,7 @@ def fetch_model(context: Context, version: str) -> Path:
 def check_champion(context: Context) -> str | None:
     """The champion's version, once its stored files are shown to be those registered; none where nobody is in charge.
 
-    They become its local copy.
+    Where it has no local copy yet, they become it.
 
     Raises:
         RefitError: naming the file that is gone or differs: it could not be put back in charge.
@@ -129,7 +129,8 @@ def check_champion(context: Context) -> str | None:
             return None
         with downloaded(context, store, of) as folder:
             check_stored(folder, required_tag(of, "refit.manifest"))
-            kept.keep(context, of, folder)
+            if not kept.place(context, of.version, required_tag(of, "refit.model_digest")).is_dir():
+                kept.keep(context, of, folder)
     return str(of.version)
 
 

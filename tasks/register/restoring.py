@@ -60,7 +60,8 @@ def _remembered(context: Context, store: Store, line: Entry) -> Version:
         raise UserError(
             f"version {line.to_version} of {line.model}, in charge since {line.at}, was deleted in MLflow, and "
             f"{kept.RECORDS}/{line.to_version}.json, which would tell its tags, is "
-            f"{'about another model' if tags else 'not there'}: restore it or the registry from a copy, {_INSTEAD}"
+            f"{'about another model' if tags else 'not there'}: try in the checkout that put it in charge, restore the "
+            f"registry from a copy, {_INSTEAD}"
         )
     return Version(line.model, line.to_version, noted.run_id if noted else None, noted.created if noted else "", tags)
 

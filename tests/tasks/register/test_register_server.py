@@ -9,14 +9,17 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry import versions
+from registry.store import client
 from registry.versions import Registered
-from tasks import comparand, learners, register
+from tasks import comparand, learners, register, retention
+from tasks.params import RetentionParams
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_process")]
 
@@ -69,6 +72,21 @@ def test_register_promote_and_fetch_work_on_a_server_and_write_nothing_to_standa
     assert versions.registered(project.store, "none") == Registered()
     assert len(versions.tagged(project.store, "toy", "refit.test", comparand_test_digest(project))) == 2
     assert capfd.readouterr().out == ""
+
+
+def test_a_deleted_champion_comes_back_and_old_versions_go_on_a_server(server: str, project: Any) -> None:
+    for seed in range(4):
+        project.registered(seed)
+    client(project.store).delete_model_version("toy", "4")
+    assert register.repair(project.context).endswith("in charge again as version 5")
+    few = project.context.params.model_copy(update={"retention": RetentionParams(versions=1)})
+    plan = retention.collect(replace(project.context, params=few), delete=True)
+    assert plan.stay == {"1": "anchor", "3": "previous", "5": "challenger, champion"}
+    assert plan.bytes > 1000
+    assert [each.version for each in versions.tagged_by_client(project.store, "toy", {})] == ["1", "3", "5"]
+    assert retention.collect(replace(project.context, params=few)).items == ()
+    register.rollback(project.context)
+    assert project.aliases["champion"] == "3"
 
 
 def comparand_test_digest(project: Any) -> str:
