@@ -176,7 +176,7 @@ def test_what_does_not_predict_its_golden_rows_does_not_come_back(bereft: Any, m
 
 
 @pytest.mark.parametrize("name", ["create_model_version", "begin", "set_registered_model_alias", "finish"])
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_killed_anywhere_and_called_again_there_is_one_version_and_one_line(project: Any, name: str, when: str) -> None:
     from mlflow import MlflowClient
 
