@@ -136,7 +136,8 @@ def print_collected(found: dict[str, Any]) -> None:
         console.print(note, highlight=False)
     if staying:
         console.print(f"Versions that stay: {staying}", highlight=False)
-    total = f"{len(found['items'])} things, {size_in_words(found['bytes'])}"
+    count = len(found["items"])
+    total = f"{count} thing{'' if count == 1 else 's'}, {size_in_words(found['bytes'])}"
     if found["deleted"] or not found["items"]:
         console.print(f"Deleted: {total}." if found["items"] else "There is nothing to delete.", highlight=False)
     else:

@@ -120,14 +120,11 @@ def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[s
     for number in set(registered.aliases.values()):
         stay[number] = ", ".join(sorted(alias for alias, named in registered.aliases.items() if named == number))
     stay = {number: why for number, why in stay.items() if number in there}
-    waiting = list(stay)
-    while waiting:  # what was trained on from another model is made again from that one
-        number = waiting.pop()
+    for number in list(stay):  # what was trained on from another model is made again from that one, and from no other
         told = _provenance(store, there[number], artifacts.WARM_START.name)
         start = json.loads(told)["version"] if told else None
-        if start in there and start not in stay:
-            stay[start] = f"version {number} was trained on from it"
-            waiting.append(start)
+        if start in there:
+            stay.setdefault(start, f"version {number} was trained on from it")
     return dict(sorted(stay.items(), key=lambda entry: int(entry[0])))
 
 

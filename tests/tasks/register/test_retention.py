@@ -142,19 +142,24 @@ def test_a_run_that_someone_made_by_hand_is_left_alone(project: Any) -> None:
     assert named(retention.collect(asking(project, runs_days=1))) == []
 
 
-def test_what_a_version_that_stays_was_trained_on_from_stays_too(project: Any) -> None:
+def test_what_a_version_that_stays_was_trained_on_from_stays_too_and_only_that(project: Any) -> None:
+    def trained_on(seed: int, start: str) -> None:
+        project.judged(seed)
+        training = artifacts.read_json(project.folder / artifacts.TRAINING)
+        write_json(project.folder / artifacts.TRAINING, {**training, "started_from": {"version": start, "folder": "x"}})
+        register.run(project.context)
+
     project.registered(0)
     project.registered(1)
-    project.judged(2)
-    training = artifacts.read_json(project.folder / artifacts.TRAINING)
-    write_json(project.folder / artifacts.TRAINING, {**training, "started_from": {"version": "2", "folder": "x"}})
-    register.run(project.context)
-    for seed in (3, 4):
+    trained_on(2, "2")
+    trained_on(3, "3")
+    for seed in (4, 5):
         project.registered(seed)
-    client(project.store).set_registered_model_alias("toy", "watched-by-ann", "3")
+    client(project.store).set_registered_model_alias("toy", "watched-by-ann", "4")
     stay = retention.collect(asking(project, versions=1)).stay
-    assert stay["3"] == "watched-by-ann"
-    assert stay["2"] == "version 3 was trained on from it"
+    assert stay["4"] == "watched-by-ann"
+    assert stay["3"] == "version 4 was trained on from it"
+    assert "2" not in stay
 
 
 def test_with_the_champion_lost_nothing_goes_since_its_repair_may_need_it(seven: Any) -> None:
