@@ -130,6 +130,43 @@ def drift(
 
 
 @app.command()
+def replay(
+    start: Annotated[str, typer.Option("--from", help="date or time at which the replay begins")],
+    end: Annotated[str, typer.Option("--to", help="date or time at which it ends")],
+    project: Project = HERE,
+    every: Annotated[str | None, typer.Option("--every", help="day, week or month; default: ingest.period")] = None,
+    policies: Annotated[
+        str, typer.Option("--policies", help="comma-separated; settings of `drift` after colons: drift:breached=1")
+    ] = "never,schedule,drift,performance,always",
+    metric: Annotated[str | None, typer.Option("--metric", help="default: the gate's; `accuracy` works too")] = None,
+    budget: Annotated[int | None, typer.Option("--budget", min=0, help="most retrainings of the best policy")] = None,
+    random: Annotated[int, typer.Option("--random", min=0, help="random schedules to compare each policy with")] = 0,
+    set_: Sets = None,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Live through months of your own past under several policies of retraining, before you deploy one."""
+    from flows import replay
+
+    told = replay.replay(
+        project_at(project),
+        start=start,
+        end=end,
+        every=every,
+        policies=policies,
+        metric=metric,
+        budget=budget,
+        random=random,
+        overrides=assignments(set_ or []),
+        wait_seconds=wait,
+        quiet=as_json,
+    )
+    if as_json:
+        print_json(told)
+
+
+@app.command()
 def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """Look at the environment, the libraries, the locks, and what could get in the way."""
     from flows import inspection

@@ -1,0 +1,143 @@
+"""`refit replay`: months of production in minutes, to choose a policy of retraining on one's own history."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.screen import screen, shown_on
+from registry.promotion import METRIC_WORDS
+from tasks import lock, runfile
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.featurize.windows import Period
+from tasks.params import nearest
+
+MOST_WINDOWS = 16  # shown on the screen; the report has all
+
+
+def replay(
+    project: Path,
+    *,
+    start: str,
+    end: str,
+    every: str | None,
+    policies: str,
+    metric: str | None,
+    budget: int | None,
+    random: int,
+    overrides: Mapping[str, Any],
+    wait_seconds: float,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Live through the time from `start` to `end`; returns what `--json` prints.
+
+    Raises:
+        UserError: an argument or the params do not stand, or there is nothing to live through.
+        RefitError: another replay of this project is under way.
+    """
+    params = runfile.check(project, runfile.RunFile(overrides=dict(overrides)))
+    every, metric = every or params.ingest.period, metric or params.evaluate.gate.metric
+    _require("--every", every, get_args(Period))
+    from tasks import replay as replaying
+    from tasks.replay import policies as known
+    from tasks.replay import report
+    from tasks.replay.history import PLACE
+    from tasks.replay.scoring import METRICS, Metric
+
+    _require("--metric", metric, tuple(METRICS))
+    asked = replaying.Asked(
+        start,
+        end,
+        cast(Period, every),
+        tuple(known.parse(policies, params.drift)),
+        cast(Metric, metric),
+        budget,
+        random,
+    )
+    if str(project) not in sys.path:
+        sys.path.append(str(project))  # learners may lie in the project
+    with (
+        shown_on(Console(stderr=True), stages=False),
+        lock.project_lock(project / PLACE, trigger="refit replay", wait_seconds=wait_seconds),
+    ):
+        told = replaying.run(Context(project=project, params=params, progress=screen()), asked)
+        told["report"] = str(report.write(project / PLACE, told))
+    if not quiet:
+        show(told, Console())
+    return told
+
+
+def _require(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"{option} {value}{nearest(value, known)}; it is one of {', '.join(known)}")
+
+
+def show(told: Mapping[str, Any], console: Console) -> None:
+    """The policies side by side, their windows, and which of them did best."""
+    metric = METRIC_WORDS[told["metric"]]
+    console.print(f"\n{told['model']}, {told['from']} to {told['to']}, every {told['every']}", style="bold")
+    table = Table("policy", box=None, pad_edge=False)
+    for name in (metric, "behind best", "±", "retrained", "promoted", "refused", "training", told["currency"]):
+        table.add_column(name, justify="right")
+    for name, each in told["policies"].items():
+        style = "green" if name == told["best"] else ""
+        counts = (str(each[what]) for what in ("retrainings", "promotions", "refusals"))
+        spent = (f"{each['train_seconds']:.0f} s", f"{each['train_cost']:.2g}")
+        table.add_row(name, _number(each["score"]), *_behind(each), *counts, *spent, style=style)
+    console.print(table, highlight=False)
+    _windows(told, console)
+    for name, each in told["policies"].items():
+        if chance := each.get("random"):
+            gain = chance["gain"]
+            console.print(
+                f"{name}: {gain['value']:+.4f} over the median of {chance['schedules']} random schedules of as many "
+                f"trainings (between {gain['lower']:+.4f} and {gain['upper']:+.4f})",
+                highlight=False,
+            )
+    if told["no_change"] is not None:
+        console.print(f"saying what the last known label was: accuracy {told['no_change']:.4f}", highlight=False)
+    within = "" if told["budget"] is None else f" with at most {told['budget']} retrainings"
+    best = told["best"] or "none: no policy keeps the budget"
+    console.print(f"[bold]Best{within}[/] {best}")
+    took = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in told["parts"].items())
+    console.print(f"[bold]Took[/] {told['seconds']:.1f} s: {took}; {told['trained_now']} models trained anew")
+    console.print(f"[bold]Report[/] {told['report']}", highlight=False, soft_wrap=True)
+
+
+def _windows(told: Mapping[str, Any], console: Console) -> None:
+    """A row for each window, a column for each policy; a star where a new model took charge."""
+    policies = told["policies"]
+    windows = next(iter(policies.values()))["by_window"]
+    if len(windows) > MOST_WINDOWS:
+        return
+    table = Table("window from", box=None, pad_edge=False)
+    for name in policies:
+        table.add_column(name, justify="right")
+    for place, window in enumerate(windows):
+        found = [each["by_window"][place] for each in policies.values()]
+        table.add_row(window["start"][:10], *(f"{_number(each['score'])}{_mark(each)}" for each in found))
+    console.print()
+    console.print(table, highlight=False)
+    console.print("* a new model took charge, - one was trained and refused", style="italic", highlight=False)
+
+
+def _mark(window: Mapping[str, Any]) -> str:
+    return "*" if window["promoted"] else "-" if window["refused"] else " "
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _behind(each: Mapping[str, Any]) -> tuple[str, str]:
+    """How far a policy lies behind the best, and half of that difference's interval."""
+    found = each["behind_best"]
+    if found["value"] is None or found["lower"] is None:
+        return "–", ""
+    return f"{found['value']:.4f}", f"{(found['upper'] - found['lower']) / 2:.4f}"

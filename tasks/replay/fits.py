@@ -1,0 +1,214 @@
+"""Models trained at moments of the past: each window is learned from once, whichever policy asks, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks import learners
+from tasks.artifacts import atomic, atomic_folder, digest, read_json, write_json, write_manifest
+from tasks.batches import utc_text
+from tasks.context import Context
+from tasks.errors import RefitError
+from tasks.evaluate.budgets import cost, latency, megabytes
+from tasks.featurize.windows import Window as Span
+from tasks.featurize.windows import windows
+from tasks.learners import Learner
+from tasks.replay.history import PLACE, Floats, History, Rows
+from tasks.stage_code import code_digest
+from tasks.train import checked, from_scratch, make_all, specs_of, warm
+from tasks.train.trial import Window, predict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MODEL, TOLD, UNSEEN = "model", "fit.json", "unseen.npy"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A candidate as the stage `train` would have left it at `as_of`, with its predictions for all that came after."""
+
+    name: str  # a digest of all that decided it
+    as_of: datetime
+    learner: str
+    model_digest: str
+    threshold: float
+    rate: float  # share of 1 among the rows that it learned from
+    rows: int
+    seconds: float
+    cpu_seconds: float
+    latency_ms: float
+    cpu_seconds_per_1000: float
+    model_mb: float
+    test: Span
+    seen_until: datetime
+    learned: Rows  # places of the training and validation rows
+    tested: Rows
+    held_back: Rows  # those of the learned rows that a first fit had not seen
+    unseen: Floats  # its predictions for them
+    start: int  # place of the first row that `predicted` holds
+    predicted: Floats
+    folder: Path = field(repr=False)
+
+    def p(self, rows: Rows) -> Floats:
+        """Its predictions for rows that it had not seen.
+
+        Raises:
+            RefitError: it may have learned from one of them, which would be a fault of Refit.
+        """
+        if len(rows) and rows.min() < self.start:
+            raise RefitError("a replay asked a model about rows that it may have learned from: a fault of Refit")
+        return self.predicted[rows - self.start]
+
+
+class Fits:
+    """The models of one history, trained when they are first asked for."""
+
+    def __init__(self, context: Context, history: History) -> None:
+        self._context, self._history = context, history
+        self._home = context.path(PLACE / "fits")
+        self._kept: dict[str, Fit] = {}
+        self._specs = specs_of(context.params, history.features)
+        make_all(self._specs, context.params)
+        self.trained = 0  # those that were not on disk yet
+
+    def at(self, as_of: datetime, champion: Fit | None) -> Fit:
+        """The candidate that a run at `as_of` trains, `champion` being in charge.
+
+        Raises:
+            UserError: its windows hold too little to learn from by then.
+            RefitError: a learner predicts what is no probability.
+        """
+        spans = {span.name: span for span in windows(as_of, self._context.params)}
+        known = self._history.labelled(as_of)
+        places = {
+            name: np.flatnonzero(known & self._history.between(span.start, span.end)) for name, span in spans.items()
+        }
+        train, validation = (checked(name, self._window(places[name])) for name in ("train", "validation"))
+        start = self._start(champion)
+        name = self._name(train, validation, spans, start)
+        if name in self._kept:
+            return replace(self._kept[name], as_of=as_of, tested=places["test"])
+        folder = self._home / name[:20]
+        if not (folder / TOLD).is_file():
+            self._train(folder, train, validation, start)
+            self.trained += 1
+        self._kept[name] = self._fit(name, as_of, folder, spans, places)
+        return self._kept[name]
+
+    def _window(self, places: Rows) -> Window:
+        return Window(self._history.table.take(places), self._history.label[places].astype(np.int64))
+
+    def _start(self, champion: Fit | None) -> dict[str, Any]:
+        """What training starts from, as `warm_start.json` says it."""
+        if champion is None or self._context.params.train.warm_start is None:
+            return {"version": None}
+        return {
+            "version": utc_text(champion.as_of),
+            "model_digest": champion.model_digest,
+            "seen_until": champion.seen_until.isoformat(),
+            "folder": str(champion.folder / MODEL),
+        }
+
+    def _name(self, train: Window, validation: Window, spans: Mapping[str, Span], start: Mapping[str, Any]) -> str:
+        params = self._context.params
+        return digest(
+            [
+                [(str(span.start), str(span.end)) for span in spans.values()],
+                [content(window.rows) for window in (train, validation)],
+                [hashlib.sha256(window.label.tobytes()).hexdigest() for window in (train, validation)],
+                params.train.model_dump(mode="json"),
+                params.registry.trusted_types,
+                start.get("model_digest"),
+                code_digest("train"),
+            ]
+        )
+
+    def _train(self, folder: Path, train: Window, validation: Window, start: dict[str, Any]) -> None:
+        wall, cpu = time.monotonic(), time.process_time()
+        if start["version"] is None:
+            trained = from_scratch(self._specs, train, validation, self._context, size_curves=False)
+        else:
+            trained = warm.go_on(self._context, self._specs, start, train, validation)
+        seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
+        told = {
+            "learner": trained.best.learner.spec.name,
+            "model_digest": trained.learner.digest(),
+            "threshold": trained.learner.threshold,
+            "rate": float(np.concatenate([train.label, validation.label]).mean()),
+            "rows": trained.rows,
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
+            "latency_ms": latency(trained.learner, validation.rows)["latency_ms"]["p50"],
+            "cpu_seconds_per_1000": self._cost(trained.learner, validation),
+        }
+        with atomic_folder(folder) as scratch:
+            (scratch / MODEL).mkdir()
+            trained.learner.save(scratch / MODEL)
+            write_manifest(scratch / MODEL)
+            np.save(scratch / UNSEEN, trained.best.predicted)
+            write_json(scratch / TOLD, {**told, "model_mb": megabytes(scratch / MODEL)})
+
+    def _cost(self, learner: Learner, validation: Window) -> float:
+        """CPU seconds of 1,000 predictions."""
+        found: float = cost(learner, validation.rows, self._context.params.cost, 0.0)["cpu_seconds_per_1000"]
+        return found
+
+    def _fit(
+        self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], places: Mapping[str, Rows]
+    ) -> Fit:
+        told = read_json(folder / TOLD)
+        start = self._history.first_from(spans["validation"].end)
+        learned, unseen = np.concatenate([places["train"], places["validation"]]), np.load(folder / UNSEEN)
+        return Fit(
+            name=name,
+            as_of=as_of,
+            learner=told["learner"],
+            model_digest=told["model_digest"],
+            threshold=told["threshold"],
+            rate=told["rate"],
+            rows=told["rows"],
+            seconds=told["seconds"],
+            cpu_seconds=told["cpu_seconds"],
+            latency_ms=told["latency_ms"],
+            cpu_seconds_per_1000=told["cpu_seconds_per_1000"],
+            model_mb=told["model_mb"],
+            test=spans["test"],
+            seen_until=spans["validation"].end,
+            learned=learned,
+            held_back=learned[len(learned) - len(unseen) :],
+            tested=places["test"],
+            unseen=unseen,
+            start=start,
+            predicted=self._predicted(folder, start),
+            folder=folder,
+        )
+
+    def _predicted(self, folder: Path, start: int) -> Floats:
+        """Its predictions for all rows from a place on: as they were kept, or anew where the history is another."""
+        path = folder / f"predicted-{self._history.digest[:16]}.npy"
+        rows = len(self._history) - start
+        if path.is_file() and len(kept := np.load(path)) == rows:
+            return np.asarray(kept, dtype=np.float64)
+        self._context.progress(f"predicting {rows:,} later rows")
+        learner: Learner = learners.load(folder / MODEL, trusted_types=self._context.params.registry.trusted_types)
+        predicted = predict(learner, Window(self._history.table.slice(start), np.zeros(rows, np.int64)))
+        with atomic(path) as scratch, scratch.open("wb") as file:
+            np.save(file, predicted)
+        return predicted
+
+
+def content(table: pa.Table) -> str:
+    """Digest of a table's values, whatever its chunks."""
+    found = hashlib.sha256(str(table.schema).encode())
+    for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
+        found.update(batch.serialize())
+    return found.hexdigest()

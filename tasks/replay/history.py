@@ -1,0 +1,172 @@
+"""The past that a replay lives through: every row with its features as known then, and when its label came.
+
+Features are computed once, at the replay's end: they use what was known at each row's own prediction time, so what came
+later does not change them. Everything else is cut by the moment that is lived in.
+"""
+
+from __future__ import annotations
+
+import glob
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks import artifacts, featurize, ingest, validate
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.labels import CHOSEN, rows_until
+from tasks.featurize.warehouse import open_warehouse, quote
+from tasks.featurize.windows import local_days
+from tasks.ingest.snapshots import snapshot_of
+from tasks.params import IngestParams, Params, SourceParams
+from tasks.stage_code import code_digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PLACE = artifacts.STATE / "replay"
+LABEL, KNOWN_AT = "_label", "_known_at"
+Floats = NDArray[np.float64]
+Times = NDArray[np.datetime64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class History:
+    """Rows ordered by event time and key; arrays have the shape (rows,)."""
+
+    table: pa.Table  # key, event_time, prediction_time and the features
+    label: Floats  # nan: none, or none known by the end
+    known_at: Times  # when the label could first be known; NaT: never
+    event_time: Times
+    prediction_time: Times
+    days: Times  # the local day of each event
+    features: Mapping[str, Any]  # `key`, names by kind, and the definitions they come of
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def labelled(self, moment: datetime) -> NDArray[np.bool_]:
+        """The rows that were predicted, and their label known, by a moment."""
+        by = as_numpy(moment)
+        return ~np.isnan(self.label) & (self.known_at <= by) & (self.prediction_time <= by)
+
+    def between(self, start: datetime | None, end: datetime) -> NDArray[np.bool_]:
+        """The rows whose event lies in a stretch of time."""
+        inside = self.event_time < as_numpy(end)
+        return inside if start is None else inside & (self.event_time >= as_numpy(start))
+
+    def first_from(self, moment: datetime) -> int:
+        """The place of the first row whose event is not before a moment."""
+        return int(np.searchsorted(self.event_time, as_numpy(moment)))
+
+
+def as_numpy(moment: datetime) -> np.datetime64:
+    """A moment as the tables hold it: UTC without a zone."""
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def history(context: Context, until: datetime, known_by: datetime) -> History:
+    """All rows whose event lies before `until`, with what was known of them by `known_by`.
+
+    New rows are taken in and validated in the replay's own folder; the project's files stay as they are.
+
+    Raises:
+        UserError: a source cannot be read, a batch fails, the definitions do not fit, or nothing lies in that time.
+        RefitError: a batch of the replay's folder is damaged.
+    """
+    own = _own_place(context)
+    context.progress("looking for rows")
+    stored = ingest.take_in(own)
+    validated = validate.validated(own, snapshot_of(known_by.isoformat(), own.params, stored))
+    definitions = resolve(context)
+    name = _digest(context.params, validated, definitions, until)
+    path = own.project / f"features-{name[:16]}.parquet"
+    if not path.is_file():
+        for old in own.project.glob("features-*.parquet"):
+            old.unlink()
+        context.progress("computing features once for all")
+        _write(path, _computed(own, validated, definitions, until))
+    return _read(path, definitions, name, context.params)
+
+
+def _own_place(context: Context) -> Context:
+    """The same project's sources, with a folder of its own for everything that is written."""
+    place = context.path(PLACE)
+    place.mkdir(parents=True, exist_ok=True)
+    if context.path(artifacts.RELEASED).is_file():
+        shutil.copyfile(context.path(artifacts.RELEASED), place / artifacts.RELEASED)
+    sources = {name: _absolute(source, context.project) for name, source in context.params.ingest.sources.items()}
+    ingested: IngestParams = context.params.ingest.model_copy(update={"sources": sources})
+    return replace(context, project=place, params=context.params.model_copy(update={"ingest": ingested}))
+
+
+def _absolute(source: SourceParams, project: Path) -> SourceParams:
+    if source.kind == "package":
+        return source
+    plain = (project / source.path).exists()
+    root = str(project) if plain else glob.escape(str(project))
+    return source.model_copy(update={"path": str(Path(root) / source.path)})
+
+
+def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:
+    batches = [(batch["sha256"], batch["excluded"]) for batch in validated["batches"]]
+    label = params.featurize.label.model_dump(mode="json")
+    zone = params.project.timezone
+    times = [validated["as_of"], until.isoformat()]
+    return artifacts.digest([batches, definitions.dump(), label, zone, times, code_digest("featurize")])
+
+
+def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> pa.Table:
+    with open_warehouse(own.project, validated, own.params) as warehouse:
+        rows_until(warehouse, definitions, own.params, until)
+        features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)
+        key = definitions.feature_set.spine.key
+        known = warehouse.arrow(f"select {quote(key)}, {LABEL}, {KNOWN_AT} from {CHOSEN}")
+    if not known[key].combine_chunks().equals(features[key].combine_chunks()):
+        raise AssertionError("features are not in the order of their rows: the engine is broken")
+    if not features.num_rows:
+        raise UserError(f"no row to predict lies before {until:%Y-%m-%d}; give a later --to")
+    return features.append_column(LABEL, known[LABEL]).append_column(KNOWN_AT, known[KNOWN_AT])
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    with artifacts.atomic(path) as scratch:
+        pq.write_table(table, scratch, compression="zstd", compression_level=1, write_page_checksum=True)
+
+
+def _read(path: Path, definitions: Definitions, name: str, params: Params) -> History:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, page_checksum_verification=True)
+    names = definitions.feature_set.names()
+    categorical = [each for each in names if str(table.schema.field(each).type) == "string"]
+    moments = {
+        each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN_AT)
+    }
+    return History(
+        table=table.drop_columns([LABEL, KNOWN_AT]),
+        label=table[LABEL].cast(pa.float64()).to_numpy(),
+        known_at=moments[KNOWN_AT],
+        event_time=moments["event_time"],
+        prediction_time=moments["prediction_time"],
+        days=local_days(table["event_time"], params.project.zone),
+        features={
+            "key": definitions.feature_set.spine.key,
+            "features": names,
+            "categorical": categorical,
+            "numeric": [each for each in names if each not in categorical],
+        },
+        digest=name,
+    )

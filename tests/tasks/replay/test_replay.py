@@ -1,0 +1,218 @@
+"""A replay does what production would have done, sees nothing of the future, and leaves the project alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.replay import replay
+from tasks import runfile
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.params import DriftParams
+from tasks.replay import Asked, bounds_of, policies
+from tasks.replay.comparing import against_chance, best_of
+from tasks.replay.history import as_numpy, history
+from tasks.replay.life import Parts, World
+from tasks.replay.policies import Policy
+
+EVERYTHING: dict[str, Any] = {
+    "every": "month",
+    "policies": "never,always,schedule:retrain_every_days=45,performance,drift",
+    "metric": None,
+    "budget": None,
+    "random": 0,
+    "overrides": {},
+    "wait_seconds": 0,
+    "quiet": True,
+}
+
+
+def lived(project: Path, **changed: Any) -> dict[str, Any]:
+    return replay(project, **{"start": "2024-06-01", "end": "2024-10-01", **EVERYTHING, **changed})
+
+
+@pytest.fixture(scope="module")
+def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, str]]:
+    """A project, what a replay of it tells, and the digests of its files before."""
+    import shutil
+
+    project = tmp_path_factory.mktemp("replayed") / "demo"
+    shutil.copytree(finished, project, symlinks=True)
+    before = digests(project)
+    return project, lived(project), before
+
+
+def digests(project: Path) -> dict[str, str]:
+    """Every file but those of the replay's own place."""
+    return {
+        path.relative_to(project).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(project.rglob("*"))
+        if path.is_file() and not path.relative_to(project).as_posix().startswith(".refit/replay/")
+    }
+
+
+def test_a_replay_changes_no_file_of_the_project(told: tuple[Path, dict[str, Any], dict[str, str]]) -> None:
+    project, _, before = told
+    assert digests(project) == before
+
+
+def test_the_result_tells_each_policy_window_by_window(told: tuple[Path, dict[str, Any], dict[str, str]]) -> None:
+    project, found, _ = told
+    names = ["never", "always", "schedule:retrain_every_days=45", "performance", "drift"]
+    assert list(found["policies"]) == names
+    assert found["best"] in names
+    for each in found["policies"].values():
+        assert [window["start"][:7] for window in each["by_window"]] == ["2024-06", "2024-07", "2024-08", "2024-09"]
+        assert each["promotions"] + each["refusals"] == each["retrainings"]
+        assert 0.5 < each["score"] < 1
+    assert found["policies"]["never"]["retrainings"] == 0
+    assert found["policies"]["always"]["retrainings"] == 3
+    assert found["policies"]["schedule:retrain_every_days=45"]["retrainings"] == 1
+    assert json.loads((project / ".refit/replay/replay.json").read_text())["best"] == found["best"]
+    page = (project / ".refit/replay/report.html").read_text()
+    assert all(name in page for name in names)
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_second_replay_with_another_threshold_trains_nothing(
+    told: tuple[Path, dict[str, Any], dict[str, str]],
+) -> None:
+    project, first, _ = told
+    again = lived(project, policies="always,performance:min_skill_loss=0.001", overrides={"drift.cooldown_days": 1})
+    assert first["trained_now"] == 4
+    assert again["trained_now"] == 0
+    assert again["policies"]["always"]["by_window"] == first["policies"]["always"]["by_window"]
+
+
+def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path) -> None:
+    training = json.loads((project / "models/training.json").read_text())
+    features = json.loads((project / "data/features/features.json").read_text())
+    decision = json.loads((project / "reports/decision.json").read_text())
+    as_of = datetime.fromisoformat(features["as_of"])
+    context = Context(project=project, params=runfile.params_of(project))
+    world = World(context, history(context, as_of, as_of), [as_of], Parts())
+    life = world.live(Policy("never", "never", DriftParams()))
+    fit = life.champion
+    assert fit is not None
+    assert fit.model_digest == training["model_digest"]
+    assert fit.threshold == training["threshold"]
+    assert len(fit.tested) == features["windows"]["test"]["rows"]
+    assert list(life.steps[0].gate) == decision["reasons"]
+
+
+def test_what_lies_in_the_future_changes_no_decision_before_it(
+    told: tuple[Path, dict[str, Any], dict[str, str]], tmp_path: Path
+) -> None:
+    import shutil
+
+    project, found, _ = told
+    poisoned = tmp_path / "demo"
+    shutil.copytree(project, poisoned, symlinks=True, ignore=shutil.ignore_patterns("replay"))
+    canary = datetime(2024, 8, 15)  # every row from here on says the opposite, and is drawn from elsewhere
+    [path] = (poisoned / "raw").glob("*.csv")
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if datetime.fromisoformat(row["renewal"]) >= canary:
+            row["churned"] = "no" if row["churned"] == "yes" else "yes"
+            row["logins"], row["monthly_price"] = "900", "900.0"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    again = lived(poisoned)
+    for name, each in again["policies"].items():
+        before = [step for step in found["policies"][name]["steps"] if step["as_of"] < "2024-08-15"]
+        assert before, "the canary has to sing after some steps"
+        assert each["steps"][: len(before)] == before, name
+        assert each["by_window"][:2] == found["policies"][name]["by_window"][:2], name
+    assert again["policies"]["always"]["score"] != found["policies"]["always"]["score"]  # it did sing
+
+
+def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:
+    from tasks.errors import RefitError
+
+    features = json.loads((project / "data/features/features.json").read_text())
+    as_of = datetime.fromisoformat(features["as_of"])
+    context = Context(project=project, params=runfile.params_of(project))
+    past = history(context, as_of, as_of)
+    fit = World(context, past, [as_of], Parts()).fits.at(as_of, None)
+    assert (past.event_time[fit.learned] < as_numpy(fit.seen_until)).all()
+    assert (past.known_at[fit.learned] <= as_numpy(as_of)).all()
+    with pytest.raises(RefitError, match="may have learned"):
+        fit.p(fit.learned[-1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("alway", "did you mean 'always'"),
+        ("performance:min_skil_loss=1", "did you mean 'min_skill_loss'"),
+        ("schedule:retrain_every_days=-3", "greater than 0"),
+        ("never:windows=3", "has no settings"),
+        ("drift,drift", "twice"),
+        (" , ", "names none"),
+    ],
+)
+def test_a_policy_that_does_not_stand_is_refused_with_what_would_be_right(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        policies.parse(text, DriftParams())
+
+
+def test_settings_of_one_policy_change_no_other() -> None:
+    ours, theirs = policies.parse("performance:breached=1,performance", DriftParams())
+    assert (ours.drift.breached, theirs.drift.breached) == (1, 2)
+    assert ours.drift.retrain_on == ("performance",)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        ("2024-03-01", "2024-02-01", "is not before"),
+        ("2024-03-01", "2999-01-01", "future"),
+        ("soon", "2024", "no time"),
+    ],
+)
+def test_a_time_that_cannot_be_lived_through_is_refused(project: Path, start: str, end: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        lived(project, start=start, end=end)
+
+
+def test_a_time_before_any_model_could_be_trained_says_from_when_on_one_can(project: Path) -> None:
+    with pytest.raises(UserError, match="earliest moment"):
+        lived(project, start="2024-01-05", end="2024-02-05", policies="never")
+
+
+def test_windows_are_those_of_the_calendar_between_both_ends(project: Path) -> None:
+    params = runfile.params_of(project)
+    asked = Asked("2024-01-20", "2024-03-10", "month", (), "roc_auc")
+    found = bounds_of(asked, params, datetime(2026, 1, 1, tzinfo=UTC))
+    assert [f"{bound:%m-%d}" for bound in found] == ["01-20", "02-01", "03-01", "03-10"]
+    assert len(bounds_of(replace(asked, every="week"), params, datetime(2026, 1, 1, tzinfo=UTC))) == 9
+
+
+def test_the_best_policy_keeps_the_budget_and_of_equals_is_the_thriftier() -> None:
+    found = {
+        "always": {"score": 0.8, "retrainings": 8},
+        "schedule": {"score": 0.8, "retrainings": 4},
+        "never": {"score": 0.7, "retrainings": 0},
+        "empty": {"score": None, "retrainings": 0},
+    }
+    assert best_of(found, "roc_auc", None) == "schedule"
+    assert best_of(found, "roc_auc", 3) == "never"
+    assert best_of(found, "log_loss", None) == "never"  # less is better there
+    assert best_of({"always": {"score": 0.8, "retrainings": 8}}, "roc_auc", 1) is None
+
+
+def test_chance_is_compared_with_only_where_there_is_another_schedule() -> None:
+    from tasks.replay.scoring import Scores
+
+    assert against_chance(Scores((), (), ()), [], "accuracy", 0.95, 0) is None
