@@ -25,8 +25,12 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --p0: #76818d; --p1: #e39a55; --p2: #ab92d6; --p3: #4bb6cd; --p4: #5fc08a; --p5: #ea8572; }
 }
-.line.p0 { stroke: var(--p0); } .line.p1 { stroke: var(--p1); } .line.p2 { stroke: var(--p2); }
-.line.p3 { stroke: var(--p3); } .line.p4 { stroke: var(--p4); } .line.p5 { stroke: var(--p5); }
+.line.p0 { stroke: var(--p0); stroke-width: 8; }
+.line.p1 { stroke: var(--p1); stroke-width: 6.5; }
+.line.p2 { stroke: var(--p2); stroke-width: 5; }
+.line.p3 { stroke: var(--p3); stroke-width: 3.5; }
+.line.p4 { stroke: var(--p4); stroke-width: 2; }
+.line.p5 { stroke: var(--p5); stroke-width: 1.4; }
 .dot.p0 { fill: var(--p0); } .dot.p1 { fill: var(--p1); } .dot.p2 { fill: var(--p2); }
 .dot.p3 { fill: var(--p3); } .dot.p4 { fill: var(--p4); } .dot.p5 { fill: var(--p5); }
 .refused { fill: var(--paper); stroke: var(--ink); stroke-width: 1.2; }

@@ -50,6 +50,11 @@ def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return project, lived(project), before
 
 
+def untimed(windows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Windows without what the clock says of them."""
+    return [{key: value for key, value in window.items() if key != "train_seconds"} for window in windows]
+
+
 def digests(project: Path) -> dict[str, str]:
     """Every file but those of the replay's own place."""
     return {
@@ -116,12 +121,12 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
     project, found, _ = told
     poisoned = tmp_path / "demo"
     shutil.copytree(project, poisoned, symlinks=True, ignore=shutil.ignore_patterns("replay"))
-    canary = datetime(2024, 8, 15)  # every row from here on says the opposite, and is drawn from elsewhere
+    canary = "2024-08-15"  # every row from here on says the opposite, and is drawn from elsewhere
     [path] = (poisoned / "raw").glob("*.csv")
     with path.open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        if datetime.fromisoformat(row["renewal"]) >= canary:
+        if row["renewal"] >= canary:
             row["churned"] = "no" if row["churned"] == "yes" else "yes"
             row["logins"], row["monthly_price"] = "900", "900.0"
     with path.open("w", newline="") as file:
@@ -133,7 +138,7 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
         before = [step for step in found["policies"][name]["steps"] if step["as_of"] < "2024-08-15"]
         assert before, "the canary has to sing after some steps"
         assert each["steps"][: len(before)] == before, name
-        assert each["by_window"][:2] == found["policies"][name]["by_window"][:2], name
+        assert untimed(each["by_window"][:2]) == untimed(found["policies"][name]["by_window"][:2]), name
     assert again["policies"]["always"]["score"] != found["policies"]["always"]["score"]  # it did sing
 
 
