@@ -82,15 +82,18 @@ def show(told: Mapping[str, Any], console: Console) -> None:
     """The policies side by side, their windows, and which of them did best."""
     metric = METRIC_WORDS[told["metric"]]
     console.print(f"\n{told['model']}, {told['from']} to {told['to']}, every {told['every']}", style="bold")
-    table = Table("policy", box=None, pad_edge=False)
-    for name in (metric, "behind best", "±", "retrained", "promoted", "refused", "training", told["currency"]):
+    table = Table("policy", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in (metric, "behind", "±", "retrained", "promoted", "refused", "train s", told["currency"]):
         table.add_column(name, justify="right")
     for name, each in told["policies"].items():
         style = "green" if name == told["best"] else ""
         counts = (str(each[what]) for what in ("retrainings", "promotions", "refusals"))
-        spent = (f"{each['train_seconds']:.0f} s", f"{each['train_cost']:.2g}")
+        spent = (f"{each['train_seconds']:.0f}", f"{each['train_cost']:.2g}")
         table.add_row(name, _number(each["score"]), *_behind(each), *counts, *spent, style=style)
     console.print(table, highlight=False)
+    console.print(
+        "behind: the best policy's lead on the same rows, ± half its interval", style="italic", highlight=False
+    )
     _windows(told, console)
     for name, each in told["policies"].items():
         if chance := each.get("random"):
