@@ -23,6 +23,47 @@ from pathlib import Path
 
 import yaml
 
+COLUMNS = ("nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")
+FEATURES = '''"""Prices and demand as they are, against the day before, and how it went lately."""
+
+from feature_store import Aggregate, Expression, FeatureSet, FeatureView, Latest, Spine
+
+COLUMNS = ("of_day", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")
+
+FEATURES = FeatureSet(
+    spine=Spine(
+        source="asked",
+        key="half_hour",
+        features=tuple(Expression(name=name, sql=name, description=name, missing="never") for name in COLUMNS),
+    ),
+    views=(
+        FeatureView(
+            name="lately",
+            source="outcomes",
+            entity=("market",),
+            features=(
+                Latest(name="last_up", column="up", description="the last known label", missing="at first"),
+                Latest(name="last_price", column="nswprice", description="the price before", missing="at first"),
+                Aggregate(name="ups", function="rate", column="up", windows=("6h", "1d", "7d"),
+                          description="share of half-hours that went up", missing="at first"),
+                Aggregate(name="mean_price", function="mean", column="nswprice", windows=("1d", "7d"), decimals=6,
+                          description="mean price", missing="at first"),
+            ),
+        ),
+    ),
+    description="Does the price go up against its mean of the last day?",
+)
+'''
+EVENTS = {
+    "asked": {
+        "available_at": "event_time",
+        "columns": {name: name for name in ("half_hour", "market", "of_day", *COLUMNS)},
+    },
+    "outcomes": {
+        "available_at": "event_time + interval 30 minute",
+        "columns": {"half_hour": "half_hour", "market": "market", "nswprice": "nswprice", "up": "up"},
+    },
+}
 FIRST, STEP = datetime.fromisoformat("1996-05-07T00:00"), timedelta(minutes=30)
 SETTINGS = {
     "ingest": {"period": "week"},
@@ -78,18 +119,22 @@ def make_project(project: Path, data: Path, scratch: Path) -> None:
     with data.open() as source, table.open("w", newline="") as target:
         rows = csv.DictReader(source)
         writer = csv.writer(target)
-        columns = ["nswprice", "nswdemand", "vicprice", "vicdemand", "transfer"]
-        writer.writerow(["half_hour", "time", "of_day", *columns, "up"])
+        writer.writerow(["half_hour", "time", "market", "of_day", *COLUMNS, "up"])
         for place, row in enumerate(rows):
             up = {"0": 0, "1": 1, "DOWN": 0, "UP": 1}[row["class"].strip()]
             time = (FIRST + place * STEP).isoformat(sep=" ")
-            writer.writerow([place, time, place % 48, *(row[column] for column in columns), up])
+            writer.writerow([place, time, "nsw", place % 48, *(row[column] for column in COLUMNS), up])
     init = [sys.executable, "-m", "flows", "init", str(project), "--csv", str(table), "--time", "time"]
     subprocess.run([*init, "--label", "up", "--key", "half_hour"], check=True, stdout=subprocess.DEVNULL)
     params = yaml.safe_load((project / "params.yaml").read_text())
     for section, values in SETTINGS.items():
         params[section] = {**params.get(section, {}), **values}
-    params["featurize"]["label"]["delay_hours"] = 0
+    params["ingest"]["sources"]["table"]["events"] = EVENTS
+    params["featurize"] |= {
+        "definitions": "features.py",
+        "label": {"source": "outcomes", "column": "up", "delay_hours": 1},
+    }
+    (project / "features.py").write_text(FEATURES)
     params["train"]["learners"] = LEARNERS
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 

@@ -22,7 +22,7 @@ from registry.comparison import (
     leave_out_mean,
 )
 from registry.comparison import Metric as Comparable
-from tasks.replay.history import Floats, History, Rows, as_numpy
+from tasks.replay.history import Floats, History, Rows, Times, as_numpy
 from tasks.replay.life import Life
 
 __all__ = ["METRICS", "Metric", "Scores", "difference", "no_change", "scores_of"]
@@ -141,8 +141,15 @@ def no_change(history: History, spans: Sequence[Span], rows: Sequence[int]) -> f
     hits = total = 0
     for span, scored in zip(spans, rows, strict=True):
         asked = span.rows[~np.isnan(history.label[span.rows])] if scored else span.rows[:0]
-        place = np.searchsorted(history.known_at[order], history.prediction_time[asked], side="right") - 1
+        place = _last_known(history.known_at[order], history.prediction_time[asked], history.known_at[asked])
         asked, place = asked[place >= 0], place[place >= 0]
         hits += int((history.label[order[place]] == history.label[asked]).sum())
         total += len(asked)
     return hits / total if total else None
+
+
+def _last_known(known_at: Times, predicted: Times, own: Times) -> Rows:
+    """The place of the label that became known last by each prediction, and is not the predicted row's own."""
+    by = np.searchsorted(known_at, predicted, side="right")
+    before = np.searchsorted(known_at, predicted, side="left")
+    return np.where(own <= predicted, before, by) - 1

@@ -217,6 +217,18 @@ def test_the_best_policy_keeps_the_budget_and_of_equals_is_the_thriftier() -> No
     assert best_of({"always": {"score": 0.8, "retrainings": 8}}, "roc_auc", 1) is None
 
 
+def test_no_change_says_the_label_known_last_and_never_the_rows_own() -> None:
+    import numpy as np
+
+    from tasks.replay.scoring import _last_known
+
+    hours = np.datetime64("2024-01-01T00", "us") + np.arange(4) * np.timedelta64(1, "h")
+    at_once = _last_known(hours, hours, hours)  # each label is known at its own prediction
+    assert at_once.tolist() == [-1, 0, 1, 2]
+    later = _last_known(hours, hours, hours + np.timedelta64(1, "h"))
+    assert later.tolist() == [0, 1, 2, 3]
+
+
 def test_chance_is_compared_with_only_where_there_is_another_schedule() -> None:
     from tasks.replay.scoring import Scores
 
