@@ -64,6 +64,7 @@ EVENTS = {
         "columns": {"half_hour": "half_hour", "market": "market", "nswprice": "nswprice", "up": "up"},
     },
 }
+POLICIES = "never,schedule,drift,performance,performance:breached=1:alpha=0.2,always"
 FIRST, STEP = datetime.fromisoformat("1996-05-07T00:00"), timedelta(minutes=30)
 SETTINGS = {
     "ingest": {"period": "week"},
@@ -72,7 +73,7 @@ SETTINGS = {
         "permutation_rows": 0,
         "gate": {
             "mode": "non_inferiority",
-            "metric": "roc_auc",
+            "metric": "brier",
             "max_loss": 0.03,
             "min_gain_over_baseline": 0.0,
             "min_rows": 500,
@@ -99,7 +100,7 @@ def main() -> None:
             make_project(project, Path(arguments.data), Path(scratch))
         refit = [sys.executable, "-m", "flows", "replay", "--project", str(project), "--json", "--every", "week"]
         span = ["--from", "1996-11-11", "--to", "1998-11-30", "--metric", "accuracy"]
-        wanted = ["--policies", "never,schedule,performance,always", "--random", str(arguments.random)]
+        wanted = ["--policies", POLICIES, "--random", str(arguments.random)]
         done = subprocess.run([*refit, *span, *wanted], stdout=subprocess.PIPE, check=True, text=True)
     report(json.loads(done.stdout.splitlines()[-1]))
 
