@@ -1,7 +1,9 @@
-"""Drives a project through its six stages without Prefect, which costs seconds to start."""
+"""Drives a project: through its six stages without Prefect, which costs seconds to start, and on into later months."""
 
 from __future__ import annotations
 
+import csv
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,3 +24,18 @@ def drive(project: Path, **settings: Any) -> dict[str, Any]:
 def states(told: dict[str, Any]) -> list[str]:
     """How the six stages ended, as one letter each: executed, restored, unchanged."""
     return [told["stages"][stage]["state"] for stage in STAGES]
+
+
+def later_months(project: Path, *, turned: bool) -> None:
+    """Two months more, like the two before; `turned`: what used to stay now leaves, and the other way round."""
+    rows = list(csv.DictReader((project / "raw/subscriptions.csv").open()))
+    found = []
+    for row in rows:
+        if (day := date.fromisoformat(row["renewal"])) >= date(2024, 9, 1):
+            label = {"yes": "no", "no": "yes"}[row["churned"]] if turned else row["churned"]
+            moved = (day + timedelta(days=61)).isoformat()
+            found.append(row | {"subscription": f"L{row['subscription']}", "renewal": moved, "churned": label})
+    with (project / "raw/later.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(found)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from driving import later_months
 
 from flows.drift_events import payload_of
 from registry import tracking as mlflow_runs
@@ -21,21 +22,6 @@ from tasks.errors import RefitError, UserError
 
 def context(project: Path) -> Context:
     return Context(project=project, params=runfile.params_of(project), now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
-
-
-def later_months(project: Path, *, turned: bool) -> None:
-    """Two months more, like the two before; `turned`: what used to stay now leaves, and the other way round."""
-    rows = list(csv.DictReader((project / "raw/subscriptions.csv").open()))
-    found = []
-    for row in rows:
-        if (day := date.fromisoformat(row["renewal"])) >= date(2024, 9, 1):
-            label = {"yes": "no", "no": "yes"}[row["churned"]] if turned else row["churned"]
-            moved = (day + timedelta(days=61)).isoformat()
-            found.append(row | {"subscription": f"L{row['subscription']}", "renewal": moved, "churned": label})
-    with (project / "raw/later.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(found)
 
 
 def metrics_of(project: Path, version: str) -> dict[str, list[tuple[int, float]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driving import later_months
 
 from flows.replay import replay
 from tasks import runfile
@@ -140,6 +141,26 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
         assert each["steps"][: len(before)] == before, name
         assert untimed(each["by_window"][:2]) == untimed(found["policies"][name]["by_window"][:2]), name
     assert again["policies"]["always"]["score"] != found["policies"]["always"]["score"]  # it did sing
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned: bool) -> None:
+    from tasks.drift import watch
+    from tasks.replay.watching import Watch
+
+    later_months(project, turned=turned)
+    params = runfile.params_of(project)
+    settings = {"retrain_on": ("performance", "input"), "multivariate_rows": 0}
+    drift = params.drift.model_copy(update=settings)  # what a replay leaves out can lead to no training
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    context = Context(project=project, params=params.model_copy(update={"drift": drift}), now=lambda: now)
+    told = watch.run(context, as_of="2024-11-25")
+    trained, day = datetime.fromisoformat(told["trained_as_of"]), datetime(2024, 11, 25, tzinfo=UTC)
+    past = history(context, day, day)
+    fit = World(context, past, [], Parts()).fits.at(trained, None)
+    found = Watch(context, past).decide(fit, day, trained, [], drift)
+    assert found.verdict == told["verdict"] == ("retrain" if turned else told["verdict"])
+    assert list(found.reasons) == told["reasons"]
 
 
 def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:
