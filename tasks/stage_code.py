@@ -13,18 +13,18 @@ SOURCE_ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tasks", "feature_store", "registry")
 
 # Read by every stage and deciding none: how files are named, params checked, errors told, runs shown in MLflow.
-PLUMBING = frozenset(
-    f"tasks/{name}.py"
+PLUMBING = tuple(
+    f"tasks/{name}"
     for name in (
-        "__init__",
-        "artifacts",
-        "context",
-        "errors",
-        "params",
-        "runfile",
-        "stage_code",
-        "tracking",
-        "yaml_files",
+        "__init__.py",
+        "artifacts.py",
+        "context.py",
+        "errors.py",
+        "params/",
+        "runfile.py",
+        "stage_code.py",
+        "tracking.py",
+        "yaml_files.py",
     )
 )
 # A folder that counts as a whole: what is in it is found by name at run time, or belongs together.
@@ -43,7 +43,7 @@ def stage_code(stage: str) -> tuple[str, ...]:
     while waiting:
         name = waiting.pop()
         family = next((folder for folder in FAMILIES if name.startswith(f"{folder}/")), None)
-        if name in PLUMBING or name in found or family in found:
+        if name.startswith(PLUMBING) or name in found or family in found:
             continue
         if family:
             found.add(family)

@@ -1,0 +1,157 @@
+"""Every section of `params.yaml`, typed, closed and bounded, because a typo in a threshold must never pass silently."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError
+
+from tasks.errors import UserError
+from tasks.params.data import ColumnType, FeaturizeParams, IngestParams, ProjectParams, SourceParams, ValidateParams
+from tasks.params.learning import CostParams, EvaluateParams, GateParams, RegisterParams, TrainParams
+from tasks.params.section import Section, nearest
+from tasks.params.watching import DriftParams, RegistryParams, RetentionParams
+
+__all__ = [
+    "STAGES",
+    "ColumnType",
+    "CostParams",
+    "DriftParams",
+    "GateParams",
+    "IngestParams",
+    "Params",
+    "RetentionParams",
+    "SourceParams",
+    "ValidateParams",
+    "nearest",
+    "override",
+    "parse",
+]
+
+STAGES = ("ingest", "validate", "featurize", "train", "evaluate", "register")
+
+
+class Params(Section):
+    project: ProjectParams
+    ingest: IngestParams
+    validate_: ValidateParams = Field(ValidateParams(), alias="validate")
+    featurize: FeaturizeParams
+    train: TrainParams
+    evaluate: EvaluateParams = EvaluateParams()
+    register_: RegisterParams = Field(RegisterParams(), alias="register")
+    registry: RegistryParams = RegistryParams()
+    drift: DriftParams = DriftParams()
+    cost: CostParams = CostParams()
+    retention: RetentionParams = RetentionParams()
+
+
+def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
+    """Check a whole params mapping.
+
+    Raises:
+        UserError: one line for each problem, all of them at once.
+
+    >>> parse({"project": {"name": "demo", "timezone": "Europe/Pariss"}})
+    Traceback (most recent call last):
+    ...
+    tasks.errors.UserError: params.yaml has 4 problems:
+      project.timezone: time zone 'Europe/Pariss' is unknown; did you mean 'Europe/Paris'?
+      ingest: is missing
+      featurize: is missing
+      train: is missing
+    """
+    problems = list(_not_finite(raw))
+    if not problems:
+        try:
+            # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
+            return Params.model_validate_json(json.dumps(raw))
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            within = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+            # A list whose items failed is also reported as too short; the items say it better.
+            problems = [_in_words(dict(detail)) for detail in details if detail["loc"] not in within]
+    if len(problems) == 1:
+        raise UserError(f"{name}: {problems[0]}")
+    raise UserError("\n  ".join([f"{name} has {len(problems)} problems:", *problems]))
+
+
+def _not_finite(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, f"{path}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{path}: {value} is not a finite number"
+
+
+def _in_words(detail: dict[str, Any]) -> str:
+    location = [part for part in detail["loc"] if part != "[key]"]
+    path = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key{nearest(str(location[-1]), _known_keys(location[:-1]))}"
+    if detail["type"] == "missing":
+        return f"{path}: is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if detail["type"] == "value_error" or isinstance(detail["input"], dict | list):
+        return f"{path}: {message}"
+    return f"{path}: {message}; found {detail['input']!r}"
+
+
+def _known_keys(location: list[str | int]) -> list[str]:
+    """The keys that the section at `location` may have."""
+    kind: Any = Params
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+            kind = fields.get(str(part))
+        else:
+            kind = next((a for a in reversed(get_args(kind)) if a is not ...), None)
+        while not isinstance(kind, type) and get_args(kind) and get_origin(kind) not in (dict, tuple):
+            kind = get_args(kind)[0]
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return []
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def override(raw: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """`raw` with `section.key=value` assignments applied; list items go by position or name. No argument is changed.
+
+    Raises:
+        UserError: the path leads through something that is no section, or to a list item that is not there.
+
+    >>> override({"train": {"seed": 0}}, {"train.seed": 3})
+    {'train': {'seed': 3}}
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(raw))
+    for path, value in assignments.items():
+        *parents, last = path.split(".")
+        target: Any = result
+        for parent in parents:
+            if isinstance(target, list):
+                target = target[_position(target, parent, path)]
+            elif isinstance(target, dict):
+                target = target.setdefault(parent, {})
+        if isinstance(target, list):
+            target[_position(target, last, path)] = value
+        elif isinstance(target, dict):
+            target[last] = value
+        else:
+            raise UserError(f"--set {path}: {'.'.join(parents)} holds {target!r}, which has no keys")
+    return result
+
+
+def _position(items: list[Any], wanted: str, path: str) -> int:
+    names = [str(item.get("name", "")) if isinstance(item, dict) else "" for item in items]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdigit() and int(wanted) < len(items):
+        return int(wanted)
+    raise UserError(f"--set {path}: no item {wanted!r}; there are {', '.join(filter(None, names)) or len(items)}")

@@ -1,0 +1,110 @@
+"""What rows there are, which of them count, and what is computed of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks.params.section import Name, Section, nearest
+
+ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
+
+
+class ProjectParams(Section):
+    name: Name = Field(description="the registered model's name")
+    timezone: str = Field("UTC", description="IANA zone in which periods and dates are meant")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"time zone {value!r} is unknown{nearest(value, available_timezones())}")
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+class EventParams(Section):
+    """What one raw row tells, and when: an event source cut out of a raw source by SQL expressions."""
+
+    available_at: str = Field(description="SQL over the raw columns and event_time: when we could first know it")
+    where: str | None = Field(None, description="SQL condition on the raw row")
+    columns: dict[Name, str] = Field(min_length=1, description="column name -> SQL expression over the raw columns")
+
+
+class SourceParams(Section):
+    kind: Literal["files", "package", "database"]
+    path: str = Field(description="file or glob; in a package, the file inside it; or the database file")
+    package: str | None = Field(None, description="kind package: the installed distribution's module name")
+    query: str | None = Field(None, description="kind database: the SELECT to read")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
+    format: Literal["csv", "parquet", "auto"] = "auto"
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    nulls: tuple[str, ...] = Field(("", "NA"), description="texts that mean missing")
+    columns: dict[str, ColumnType] = Field(min_length=1)
+    required: tuple[str, ...] = Field((), description="columns that may not be missing")
+    key: tuple[str, ...] = Field(min_length=1, description="columns that name a row")
+    event_time: str | None = Field(None, description="SQL over the raw columns, in UTC; none: a static table")
+    available_at: str | None = Field(None, description="SQL; none: event_time")
+    events: dict[Name, EventParams] = Field({}, description="event sources cut from it; none: the source itself")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SourceParams:
+        for role, names in (("key", self.key), ("required", self.required)):
+            for column in names:
+                if column not in self.columns:
+                    raise ValueError(f"{role} column {column!r} is not declared{nearest(column, self.columns)}")
+        if self.kind == "package" and not self.package:
+            raise ValueError("kind 'package' needs `package`")
+        if self.kind == "database" and not self.query:
+            raise ValueError("kind 'database' needs `query`")
+        if self.event_time is None and (self.events or self.available_at):
+            raise ValueError("a static source (no event_time) has neither events nor available_at")
+        return self
+
+
+class IngestParams(Section):
+    period: Literal["day", "week", "month"] = "month"
+    complete_within_hours: float = Field(24, ge=0, description="a period is complete when rows reach this near its end")
+    sources: dict[Name, SourceParams] = Field(min_length=1)
+
+
+class RowsBand(Section):
+    low: float = Field(0.5, gt=0, le=1, description="share of the recent mean below which a batch fails")
+    high: float = Field(2.0, ge=1, description="multiple of the recent mean above which a batch fails")
+    recent: int = Field(3, ge=1, description="batches that make the mean")
+
+
+class ValidateParams(Section):
+    rows_band: RowsBand = RowsBand()
+    max_quarantined_share: float = Field(0.05, ge=0, le=1, description="more bad rows than this fail the batch")
+    suites: dict[Name, tuple[dict[str, dict[str, Any]], ...]] = Field(
+        {}, description="source -> expectations under Great Expectations' own names"
+    )
+
+
+class LabelParams(Section):
+    source: Name
+    column: str = Field(min_length=1)
+    delay_hours: float = Field(48, ge=0, description="windows end at as_of less this")
+
+
+class WindowParams(Section):
+    """Lengths in periods (`ingest.period`), counted back from the end of the newest whole one."""
+
+    test: int = Field(1, ge=1)
+    validation: int = Field(1, ge=1)
+    training: int | None = Field(None, ge=1, description="none: everything earlier")
+
+
+class FeaturizeParams(Section):
+    definitions: str | None = Field(
+        None, description="module, or .py file in the project, that holds FEATURES; none: the columns as they are"
+    )
+    label: LabelParams
+    windows: WindowParams = WindowParams()
+    exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")

@@ -1,0 +1,79 @@
+"""What is fitted, how it is judged, and what it takes for a model to take charge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from tasks.params.section import Name, Section
+
+SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
+
+
+class LearnerParams(Section):
+    name: Name
+    kind: str = Field(description="import path of a scikit-learn-compatible estimator, or one of ours")
+    params: dict[str, Any] = Field({}, description="the estimator's arguments")
+    enabled: bool = True
+
+
+class TrainParams(Section):
+    task: Literal["binary"] = "binary"
+    metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
+    seed: int = Field(0, ge=0, lt=2**32)
+    warm_start: Literal["champion"] | None = Field(
+        None,
+        description="champion: go on from the model in charge with the rows that are new to it; none: from nothing",
+    )
+    learners: tuple[LearnerParams, ...] = Field(min_length=1)
+
+    @field_validator("learners")
+    @classmethod
+    def _distinct(cls, value: tuple[LearnerParams, ...]) -> tuple[LearnerParams, ...]:
+        names = [learner.name for learner in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"learner names must differ; twice: {', '.join(twice)}")
+        if not any(learner.enabled for learner in value):
+            raise ValueError("no learner is enabled")
+        return value
+
+
+class GateParams(Section):
+    mode: Literal["non_inferiority", "superiority"] = "non_inferiority"
+    metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    max_loss: float = Field(0.005, ge=0, description="metric units that a successor may lose")
+    min_gain: float = Field(0.0, ge=0, description="metric units that a superior model must gain")
+    min_gain_over_baseline: float = Field(0.01, ge=0)
+    min_rows: int = Field(2000, ge=1)
+    cluster: str = Field("day", description="`day`, a feature's name, or `row` (rows taken as independent)")
+    min_clusters: int = Field(20, ge=2)
+    slices: dict[SliceKey, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="a column, or column=value -> metric units that a successor may lose there"
+    )
+    floors: dict[Literal["roc_auc", "average_precision", "accuracy", "f1", "error_reduction"], float] = Field(
+        {}, description="the least that a candidate must reach"
+    )
+    ceilings: dict[
+        Literal["log_loss", "brier", "calibration_error", "latency_ms", "model_mb", "cost_per_1000"], float
+    ] = Field({}, description="the most that a candidate may have")
+
+
+class EvaluateParams(Section):
+    slices: tuple[str, ...] = ()
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
+    gate: GateParams = GateParams()
+
+
+class CostParams(Section):
+    """What computing costs, to tell a model's predictions and its training in money."""
+
+    cpu_hour: float = Field(0.05, gt=0, description="price of one CPU for an hour, in `currency`")
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code; a name only, nothing is converted")
+
+
+class RegisterParams(Section):
+    golden_rows: int = Field(50, ge=1, le=10_000)
+    golden_tolerance: float = Field(1e-6, ge=0, description="largest difference of a golden prediction")
