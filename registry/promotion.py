@@ -59,6 +59,7 @@ class Opponent:
     digest: str
     seen_until: datetime | None
     gain: Estimate
+    split: str | None = None  # the rule that kept its test rows apart; none: by time
     problem: str = ""  # why there is no gain, where it could not be scored on these rows
 
 
@@ -94,6 +95,7 @@ class Evidence:
     looks: int = 0  # how often other candidates were judged on this very test window
     slices: tuple[Slice, ...] = ()  # against the champion
     error_reduction: Estimate | None = None  # share of the champion's errors that the candidate takes away
+    split: str | None = None  # the rule that kept the test rows apart by chance; none: they are later than the others
 
 
 @dataclass(frozen=True)
@@ -185,9 +187,9 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
         f"the test window holds {evidence.positive:,} positive and {negative:,} negative rows; both are needed",
     )
     yield _clusters(evidence, policy)
-    yield _unseen("the candidate", evidence.seen_until, evidence.test_start)
+    yield _unseen("the candidate", evidence.seen_until, evidence.split, evidence)
     if evidence.champion:
-        yield _unseen(_named("champion", evidence.champion), evidence.champion.seen_until, evidence.test_start)
+        yield _unseen_by(evidence.champion, "champion", evidence)
         yield Check(
             "different",
             evidence.champion.digest != evidence.candidate,
@@ -195,7 +197,7 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
             f"{_named('champion', evidence.champion)}",
         )
     if evidence.anchor and policy.mode == "non_inferiority":
-        yield _unseen(_named("anchor", evidence.anchor), evidence.anchor.seen_until, evidence.test_start)
+        yield _unseen_by(evidence.anchor, "anchor", evidence)
     value = evidence.metrics.get(policy.metric, math.nan)
     yield Check(
         "finite",
@@ -211,7 +213,18 @@ def _clusters(evidence: Evidence, policy: Policy) -> Check:
     return Check("clusters", enough, f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}{advice}")
 
 
-def _unseen(who: str, seen_until: datetime | None, test_start: datetime) -> Check:
+def _unseen_by(opponent: Opponent, role: str, evidence: Evidence) -> Check:
+    return _unseen(_named(role, opponent), opponent.seen_until, opponent.split, evidence)
+
+
+def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: Evidence) -> Check:
+    """A model has not seen the test rows: it is older than they are, or the very same rule kept them from it."""
+    test_start = evidence.test_start
+    if evidence.split:
+        if split == evidence.split:
+            return Check("unseen", True, f"{who} has not seen the test rows (kept apart by one rule: {split})")
+        rule = f"split by {split}" if split else "not split so"
+        return Check("unseen", False, f"{who} may have seen test rows: it was {rule}, the test is {evidence.split}")
     if seen_until is None:
         return Check(
             "unseen", False, f"it is not recorded until when {who} has seen data, so the test may be no test of it"

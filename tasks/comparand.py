@@ -192,6 +192,7 @@ def _entry(of: Version) -> dict[str, Any]:
         "version": of.version,
         "model_digest": required_tag(of, "refit.model_digest"),
         "seen_until": required_tag(of, "refit.seen_until"),
+        "split": of.tags.get("refit.split"),
     }
 
 

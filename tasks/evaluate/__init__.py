@@ -187,6 +187,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
             "inputs": training["inputs"],
             "model_digest": training["model_digest"],
             "seen_until": training["seen_until"],
+            "split": training["split"],
             "threshold": scored.thresholds["candidate"],
             "features": len(given.learner.spec.features),
             "model_mb": budgets.megabytes(context.path(artifacts.CANDIDATE)),

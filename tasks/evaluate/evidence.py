@@ -54,7 +54,7 @@ def evidence(
 
     Args:
         values: the candidate's own metrics; None is what could not be measured.
-        training: `model_digest` and `seen_until` of the candidate.
+        training: `model_digest`, `seen_until` and `split` of the candidate.
         comparand: what `comparand.json` says.
 
     Raises:
@@ -69,6 +69,7 @@ def evidence(
             version=str(told["version"]),
             digest=str(told["model_digest"]),
             seen_until=_moment(told.get("seen_until")),
+            split=told.get("split"),
             gain=gain(gate.metric, test.sample, candidate, scored.p[role]) if role in scored.p else UNKNOWN,
             problem=scored.problems.get(role, ""),
         )
@@ -76,6 +77,7 @@ def evidence(
     return Evidence(
         candidate=training["model_digest"],
         seen_until=_moment(training.get("seen_until")),
+        split=training.get("split"),
         test_start=test_start,
         rows=test.rows,
         positive=test.positive,

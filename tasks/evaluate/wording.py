@@ -145,11 +145,14 @@ def assumptions(evaluation: Report) -> Iterator[str]:
         yield "Rows are taken as independent, as the params say; if they are not, the intervals are too narrow."
     else:
         yield f"Rows of one {test['cluster']} may be alike; rows of two are taken as independent of each other."
-    yield ("The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come.")
-    yield (
-        f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; it "
-        "is not fitted again on that window before it takes charge."
-    )
+    if rule := evaluation["candidate"]["split"]:
+        yield f"The test rows were kept apart by chance ({rule}): the intervals tell of rows like these, not of later."
+    else:
+        yield "The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come."
+        yield (
+            f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; "
+            "it is not fitted again on that window before it takes charge."
+        )
     yield "Importance tells what this model uses, not what causes the outcome."
     if looks := evaluation["decision"]["looks"]:
         yield f"This test window has judged {looks} other candidate{'s' if looks > 1 else ''} before."

@@ -15,13 +15,11 @@ from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.labels import CHOSEN, label_rows
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
-from tasks.featurize.windows import period_start, windows
+from tasks.featurize.windows import NAMES, period_start, windows
 from tasks.params import Params
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-WINDOWS = ("train", "validation", "test")
 
 
 def run(context: Context) -> None:
@@ -56,6 +54,7 @@ def run(context: Context) -> None:
             "numeric": numeric,
             "categorical": categorical,
             "windows": _described(table, as_of, context.params),
+            "split": split.rule if (split := context.params.featurize.split) else None,
             "labels": labels,
             "table": {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": table.num_rows},
             "snapshot": validated["snapshot"],
@@ -75,8 +74,8 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    if window not in WINDOWS:
-        raise ValueError(f"window {window!r} is none of {', '.join(WINDOWS)}")
+    if window not in NAMES:
+        raise ValueError(f"window {window!r} is none of {', '.join(NAMES)}")
     other = Definitions.load(definitions)
     current = artifacts.read_json(context.path(artifacts.FEATURE_SET))
     validated = artifacts.read_json(context.path(artifacts.VALIDATED))
@@ -178,7 +177,7 @@ def _described(table: pa.Table, as_of: datetime, params: Params) -> dict[str, An
             "start": _text(start),
             "end": _text(window.end),
             "rows": len(labels),
-            "positive": pc.sum(labels).as_py(),
+            "positive": pc.sum(labels).as_py() or 0,
         }
     return described
 

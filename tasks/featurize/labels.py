@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import UserError
 from tasks.featurize.warehouse import Warehouse, quote, sources, sql_time
 from tasks.featurize.windows import Window, earliest_as_of, windows
-from tasks.params import Params, nearest
+from tasks.params import Params, SplitParams, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     spine = warehouse.relation(spine_name, definitions.sources)
     rows = _with_labels(warehouse, definitions, params)
     warehouse.connection.execute(
-        f"create temp table candidates as select *, {_window(windows(warehouse.as_of, params))} as _window from {rows} "
+        f"create temp table candidates as select *, {_window(warehouse, definitions, params)} as _window from {rows} "
         "where _window is not null"
     )
     warehouse.connection.execute(
@@ -94,13 +94,39 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
     )
 
 
-def _window(spans: tuple[Window, ...]) -> str:
-    """SQL of the name of the window that an event time lies in."""
+def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
+    """SQL of the name of the window that a row lies in: by its event time, or by a hash where a split is asked for."""
+    spans, split = windows(warehouse.as_of, params), params.featurize.split
+    if split:
+        return _split(warehouse, definitions, split, spans)
     cases = []
     for span in spans:
         since = f" and event_time >= {sql_time(span.start)}" if span.start else ""
         cases.append(f"when event_time < {sql_time(span.end)}{since} then '{span.name}'")
     return f"case {' '.join(cases)} end"
+
+
+def _split(warehouse: Warehouse, definitions: Definitions, split: SplitParams, spans: tuple[Window, ...]) -> str:
+    """SQL of a window by chance. It hangs on the row's key (or group) and the seed alone: a row never changes sides.
+
+    Raises:
+        UserError: there is no such column to split by.
+    """
+    spine = definitions.feature_set.spine
+    by = split.by or spine.key
+    columns = warehouse.connection.sql(f"select * from {warehouse.relation(spine.source, definitions.sources)}").columns
+    if by not in columns:
+        raise UserError(
+            f"params.yaml: featurize.split.by: source {spine.source!r} has no column {by!r}{nearest(by, columns)}"
+        )
+    text = f"concat('{split.seed}:', coalesce({quote(by)}::varchar, {quote(spine.key)}::varchar))"
+    chance = f"(md5_number_lower({text})::double / 18446744073709551616.0)"
+    whole = spans[0]  # all three cover the same time
+    early = f" or event_time < {sql_time(whole.start)}" if whole.start else ""
+    return (
+        f"case when event_time >= {sql_time(whole.end)}{early} then null when {chance} < {split.test} then 'test' "
+        f"when {chance} < {split.test + split.validation} then 'validation' else 'train' end"
+    )
 
 
 def _require_key(warehouse: Warehouse, name: str, table: str, key: str) -> None:
@@ -144,6 +170,8 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
         raise UserError(f"no row of source {name!r} is known by as_of {as_of:%Y-%m-%d}; give a later --as-of")
     earliest = earliest_as_of(first.replace(tzinfo=UTC), params)
     for window in windows(warehouse.as_of, params):
+        if params.featurize.split and window.name == "validation" and not params.featurize.split.validation:
+            continue
         span = f"{window.name} window, which ends {window.end.astimezone(params.project.zone):%Y-%m-%d %H:%M}"
         rows, positive = found.get(window.name, (0, 0))
         if not rows and earliest > as_of:

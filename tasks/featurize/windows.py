@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Period = Literal["day", "week", "month"]
+NAMES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,15 @@ def shift(start: datetime, periods: int, period: Period) -> datetime:
 
 
 def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
-    """Training, validation and test window: the test ends with the last whole period before as_of less the delay."""
+    """Training, validation and test window: the test ends with the last whole period before as_of less the delay.
+
+    With `featurize.split` all three cover the same time, and chance says which of them a row is in.
+    """
     period, zone, lengths = params.ingest.period, params.project.zone, params.featurize.windows
     end = period_start(as_of - timedelta(hours=params.featurize.label.delay_hours), period, zone)
+    if params.featurize.split:
+        start = None if lengths.training is None else shift(end, -lengths.training, period).astimezone(UTC)
+        return tuple(Window(name, start, end.astimezone(UTC)) for name in NAMES)  # type: ignore[return-value]
     test = shift(end, -lengths.test, period)
     validation = shift(test, -lengths.validation, period)
     training = None if lengths.training is None else shift(validation, -lengths.training, period)
@@ -81,5 +88,5 @@ def earliest_as_of(first: datetime, params: Params) -> datetime:
     """The earliest as_of whose training window holds the period of `first`."""
     period, lengths = params.ingest.period, params.featurize.windows
     begin = period_start(first, period, params.project.zone)
-    end = shift(begin, 1 + lengths.validation + lengths.test, period)
+    end = shift(begin, 1 + (0 if params.featurize.split else lengths.validation + lengths.test), period)
     return (end.astimezone(UTC) + timedelta(hours=params.featurize.label.delay_hours)).astimezone(params.project.zone)

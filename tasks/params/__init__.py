@@ -12,7 +12,15 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError
 
 from tasks.errors import UserError
-from tasks.params.data import ColumnType, FeaturizeParams, IngestParams, ProjectParams, SourceParams, ValidateParams
+from tasks.params.data import (
+    ColumnType,
+    FeaturizeParams,
+    IngestParams,
+    ProjectParams,
+    SourceParams,
+    SplitParams,
+    ValidateParams,
+)
 from tasks.params.learning import CostParams, EvaluateParams, GateParams, RegisterParams, TrainParams
 from tasks.params.section import Section, nearest
 from tasks.params.watching import DriftParams, RegistryParams, RetentionParams
@@ -27,6 +35,7 @@ __all__ = [
     "Params",
     "RetentionParams",
     "SourceParams",
+    "SplitParams",
     "ValidateParams",
     "nearest",
     "override",

@@ -101,10 +101,31 @@ class WindowParams(Section):
     training: int | None = Field(None, ge=1, description="none: everything earlier")
 
 
+class SplitParams(Section):
+    """Windows by chance in place of time, for tables whose rows are all of one moment."""
+
+    test: float = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
+    validation: float = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
+    by: str | None = Field(None, description="column whose equal values stay together; none: each row by its key")
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _something_left(self) -> SplitParams:
+        if self.test + self.validation >= 1:
+            raise ValueError(f"test and validation take {self.test + self.validation:g} of the rows; none are left")
+        return self
+
+    @property
+    def rule(self) -> str:
+        """What decides whether a row may be learned from: two models with one rule have not seen each other's test."""
+        return f"{self.test:g} of {self.by or 'the rows'}, seed {self.seed}"
+
+
 class FeaturizeParams(Section):
     definitions: str | None = Field(
         None, description="module, or .py file in the project, that holds FEATURES; none: the columns as they are"
     )
     label: LabelParams
     windows: WindowParams = WindowParams()
+    split: SplitParams | None = Field(None, description="windows by a hash of the row's key; none: by time, as above")
     exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")

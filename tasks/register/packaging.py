@@ -123,6 +123,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         "refit.seen_until": candidate.training["seen_until"],
         "refit.snapshot": snapshot["digest"],
         "refit.as_of": snapshot["as_of"],
+        **({"refit.split": split} if (split := candidate.training["split"]) else {}),
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
     }
     return {key: str(value) for key, value in tags.items()}

@@ -94,6 +94,8 @@ def bounds_of(asked: Asked, params: Params, now: datetime) -> list[datetime]:
     Raises:
         UserError: they are no times, are the wrong way round, or lie in the future.
     """
+    if params.featurize.split:
+        raise UserError("a replay needs windows of time; featurize.split draws them by chance: leave it out")
     start, end = moment_of(asked.start, params), moment_of(asked.end, params)
     if start >= end:
         raise UserError(f"--from {asked.start} is not before --to {asked.end}")

@@ -80,6 +80,7 @@ def run(context: Context) -> None:
             "model_digest": learner.digest(),
             "threshold": learner.threshold,
             "seen_until": features["windows"]["validation"]["end"],
+            "split": features["split"],
             "inputs": inputs,
             "baseline": {"rate": float(both.mean())},
             "rows": {"train": len(train), "validation": len(validation)},

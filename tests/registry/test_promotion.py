@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,17 @@ def refused(decision: Decision, *words: str) -> None:
 def test_an_equal_model_passes_non_inferiority_and_fails_superiority() -> None:
     assert decide(evidence(), POLICY).promote
     refused(decide(evidence(), replace(POLICY, mode="superiority")), "against the champion (version 3)", "is needed")
+
+
+def test_rows_kept_apart_by_chance_are_unseen_only_by_models_of_the_same_rule() -> None:
+    rule = "0.2 of the rows, seed 0"
+    late = START + timedelta(days=30)  # every row is of the same time, so time tells nothing
+    kept = evidence(split=rule, seen_until=late, champion=champion(split=rule, seen_until=late))
+    assert decide(kept, POLICY).promote
+    refused(decide(replace(kept, champion=champion()), POLICY), "the champion (version 3) may have seen test rows")
+    other = champion(split="0.2 of the rows, seed 1")
+    refused(decide(replace(kept, champion=other), POLICY), "split by 0.2 of the rows, seed 1, the test is 0.2 of the")
+    refused(decide(replace(kept, split=None), POLICY), "the candidate has already seen the test window")
 
 
 def test_a_better_model_passes_both_modes_and_says_by_how_much() -> None:

@@ -249,6 +249,31 @@ def test_training_can_be_limited_to_some_months_and_test_be_longer(project: Proj
     assert windows["test"]["start"] == "2019-09-30T22:00:00Z"
 
 
+def test_a_split_puts_rows_into_windows_by_chance_and_none_ever_changes_sides(project: Project) -> None:
+    split = {"featurize.split": {"test": 0.25, "validation": 0.15}}
+    context, later = project(split, as_of="2019-08-31T23:00:00Z"), project(split, name="later")
+    sides = []
+    for each in (context, later):
+        featurize.run(each)
+        sides.append(dict(zip(*(table_of(each)[name].to_pylist() for name in ("id", "window")), strict=True)))
+    assert sides[0].items() < sides[1].items()
+    counts = Counter(sides[1].values())
+    assert counts["test"] / len(sides[1]) == pytest.approx(0.25, abs=0.04)
+    assert counts["validation"] / len(sides[1]) == pytest.approx(0.15, abs=0.04)
+    info = described(later)
+    assert info["split"] == "0.25 of the rows, seed 0"
+    assert len({(span["start"], span["end"]) for span in info["windows"].values()}) == 1
+
+
+def test_a_split_by_a_column_keeps_its_rows_together_and_may_leave_out_validation(project: Project) -> None:
+    context = project({"featurize.split": {"test": 0.3, "validation": 0, "by": "customer", "seed": 4}})
+    featurize.run(context)
+    customer = {row["id"]: row["customer"] for row in orders()}  # some rows have none: each goes by its own key
+    sides = {(customer[row["id"]], row["window"]) for row in table_of(context).to_pylist() if customer[row["id"]]}
+    assert len(sides) == len({name for name, _ in sides})
+    assert {side for _, side in sides} == {"train", "test"}
+
+
 def test_labels_are_counted_as_known_pending_and_none(project: Project) -> None:
     context = project({"featurize.label.delay_hours": 0})
     featurize.run(context)
@@ -464,6 +489,7 @@ IN_VIEW = FEATURES.replace('source="placed"', 'source="settled"')
         ({"changes": {"featurize.definitions": "../features.py"}}, r"no file \.\./features\.py in the project"),
         ({"changes": {"featurize.definitions": "no.such.module"}}, "there is no module 'no'"),
         ({"changes": {"featurize.definitions": "json"}}, r"json has no FEATURES; .*FEATURES = FeatureSet"),
+        ({"changes": {"featurize.split": {"by": "custmer"}}}, "split.by: source 'placed' has no column 'custmer'; did"),
         ({"features": "FEATURES = 3"}, r"features\.py has FEATURES as a int"),
         ({"features": "FEATURES = "}, r"features\.py cannot be imported: SyntaxError"),
         (
