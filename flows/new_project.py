@@ -78,7 +78,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
         "ingest": ("project", "ingest", "featurize.label"),
         "validate": ("project", "validate", "ingest"),
         "featurize": ("project", "featurize", "ingest"),
-        "train": ("train", "registry.trusted_types"),
+        "train": ("train", "featurize.label", "registry.trusted_types"),
         "evaluate": ("project", "evaluate", "train.seed", "registry", "cost"),
         "register": ("project", "register", "registry"),
     }

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.comparison import Clusters, Estimate, LeftOut, Metric, Sample, jackknife, leave_out, leave_out_mean
-from tasks.drift.estimation import Calibration, calibrate, expected_metric
+from tasks.drift.estimation import expected_metric
 from tasks.drift.inputs import Window
+from tasks.learners.calibration import Sigmoid, fit_sigmoid
 from tasks.metrics import METRICS
 
 __all__ = ["Backtest", "PerformanceVerdict", "Policy", "Scored", "backtest", "judge_window", "skill", "whole_windows"]
@@ -70,7 +71,7 @@ class Backtest:
     rows: float  # labelled ones of a window, on average
     skills: tuple[Estimate, ...]  # of each of them
     estimated: tuple[float, ...]  # the same windows' skill as it is estimated without labels
-    calibration: Calibration | None  # none: there is nothing to calibrate on
+    calibration: Sigmoid | None  # none: there is nothing to calibrate on
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def backtest(scored: Scored, policy: Policy) -> Backtest:
     known = scored.labelled()
     if len(np.unique(known.labels)) < 2:
         return Backtest((), 0.0, (), (), None)
-    calibration = calibrate(known.predictions, known.labels)
+    calibration = fit_sigmoid(known.predictions, known.labels)
     parts = {window: known.within(window) for window in whole_windows(known.days, policy.window)}
     parts = {window: part for window, part in parts.items() if not _problem(part, part, policy)}
     judged = list(parts.values())
@@ -268,7 +269,7 @@ def _excess(reference: Backtest, labelled: int) -> float:
     return max(0.0, reference.rows / labelled - 1) * float(np.mean(variances))
 
 
-def _estimate(metric: Metric, predictions: Floats, calibration: Calibration | None) -> tuple[float, float]:
+def _estimate(metric: Metric, predictions: Floats, calibration: Sigmoid | None) -> tuple[float, float]:
     """The metric and the skill that calibrated predictions let expect."""
     if calibration is None or not len(predictions) or not np.isfinite(predictions).all():
         return math.nan, math.nan

@@ -16,10 +16,12 @@ from tasks.featurize.labels import CHOSEN, label_rows
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
 from tasks.featurize.windows import NAMES, period_start, windows
-from tasks.params import Params
+from tasks.params import Params, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+RESERVED = ("event_time", "prediction_time", "window", "label")  # columns of the table beside key and features
 
 
 def run(context: Context) -> None:
@@ -51,6 +53,7 @@ def run(context: Context) -> None:
             "definitions": stored,
             "definitions_digest": artifacts.digest(stored),
             "features": names,
+            "kept": list(context.params.featurize.keep),
             "numeric": numeric,
             "categorical": categorical,
             "windows": _described(table, as_of, context.params),
@@ -121,12 +124,31 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
 
     key = definitions.feature_set.spine.key
     features = features_of(warehouse, definitions, CHOSEN, params)
-    known = warehouse.arrow(f"select {quote(key)}, _window, _label from {CHOSEN}")
+    kept = _kept(warehouse, definitions, params)
+    known = warehouse.arrow(f"select {', '.join(map(quote, [key, *kept]))}, _window, _label from {CHOSEN}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     columns = {name: features[name] for name in (key, "event_time", "prediction_time")}
-    columns |= {"window": known["_window"], "label": known["_label"]}
+    columns |= {"window": known["_window"], "label": known["_label"]} | {name: known[name] for name in kept}
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
+
+
+def _kept(warehouse: Warehouse, definitions: Definitions, params: Params) -> list[str]:
+    """The columns of `featurize.keep`.
+
+    Raises:
+        UserError: one of them is no column of the rows to predict, or has another role.
+    """
+    columns = warehouse.connection.sql(f"select * from {CHOSEN}").columns
+    taken = {definitions.feature_set.spine.key, *RESERVED, *definitions.feature_set.names()}
+    for name in params.featurize.keep:
+        if name not in columns:
+            source = definitions.feature_set.spine.source
+            near = nearest(name, columns)
+            raise UserError(f"params.yaml: featurize.keep: source {source!r} has no column {name!r}{near}")
+        if name in taken:
+            raise UserError(f"params.yaml: featurize.keep: {name!r} is in the table already; leave it out")
+    return list(params.featurize.keep)
 
 
 def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> pa.Table:

@@ -159,13 +159,15 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
     Raises:
         RefitError: a file differs from the manifest, or holds a type that is not trusted.
     """
+    from tasks.learners.calibrated import with_calibration
+
     check_manifest(folder)
     description = read_json(folder / DESCRIPTION)
     try:
         kind = str(description["kind"])
         if description["format"] != FORMAT:
             raise RefitError(f"{folder} has format {description['format']}, this code reads {FORMAT}; train again")
-        return _family(kind).load(folder, description, trusted_types)
+        return with_calibration(_family(kind).load(folder, description, trusted_types), description)
     except (KeyError, TypeError) as error:
         raise RefitError(f"{folder / DESCRIPTION} is no description of a learner ({error!r}); train again") from None
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tasks.params.section import Name, Section
+from tasks.params.section import Section
+from tasks.params.training import CrossValidationParams, LearnerParams, ThresholdParams, TuningParams
 
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
-
-
-class LearnerParams(Section):
-    name: Name
-    kind: str = Field(description="import path of a scikit-learn-compatible estimator, or one of ours")
-    params: dict[str, Any] = Field({}, description="the estimator's arguments")
-    enabled: bool = True
 
 
 class TrainParams(Section):
@@ -26,6 +20,14 @@ class TrainParams(Section):
         None,
         description="champion: go on from the model in charge with the rows that are new to it; none: from nothing",
     )
+    cross_validation: CrossValidationParams | None = Field(
+        None, description="folds of training and validation rows together; none: the validation window alone"
+    )
+    tuning: TuningParams = TuningParams()
+    calibration: Literal["sigmoid", "isotonic"] | None = Field(
+        None, description="makes probabilities come true, learned from rows that the fit had not seen"
+    )
+    threshold: ThresholdParams = ThresholdParams()
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
 
     @field_validator("learners")

@@ -24,7 +24,8 @@ from tasks.learners import Learner
 from tasks.replay.history import PLACE, Floats, History, Rows
 from tasks.stage_code import code_digest
 from tasks.train import checked, from_scratch, make_all, specs_of, warm
-from tasks.train.trial import Window, predict
+from tasks.train.folds import Window
+from tasks.train.trial import predict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,7 +155,8 @@ class Fits:
             (scratch / MODEL).mkdir()
             trained.learner.save(scratch / MODEL)
             write_manifest(scratch / MODEL)
-            np.save(scratch / UNSEEN, trained.best.predicted)
+            skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows alone
+            np.save(scratch / UNSEEN, np.stack([skipped + trained.best.unseen, trained.best.predicted]))
             write_json(scratch / TOLD, {**told, "model_mb": megabytes(scratch / MODEL)})
 
     def _cost(self, learner: Learner, validation: Window) -> float:
@@ -167,7 +169,8 @@ class Fits:
     ) -> Fit:
         told = read_json(folder / TOLD)
         start = self._history.first_from(spans["validation"].end)
-        learned, unseen = np.concatenate([places["train"], places["validation"]]), np.load(folder / UNSEEN)
+        learned = np.concatenate([places["train"], places["validation"]])
+        held_back, unseen = np.load(folder / UNSEEN)
         return Fit(
             name=name,
             as_of=as_of,
@@ -184,7 +187,7 @@ class Fits:
             test=spans["test"],
             seen_until=spans["validation"].end,
             learned=learned,
-            held_back=learned[len(learned) - len(unseen) :],
+            held_back=learned[held_back.astype(np.int64)],
             tested=places["test"],
             unseen=unseen,
             start=start,

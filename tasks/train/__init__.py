@@ -35,7 +35,8 @@ from tasks.errors import RefitError, UserError
 from tasks.learners import Floats, Learner, Spec, make
 from tasks.params import Params
 from tasks.train import warm
-from tasks.train.trial import FEWEST_ROWS, Trained, Trial, Window, fitted, told
+from tasks.train.folds import FEWEST_ROWS, Development, Window, development
+from tasks.train.trial import Trained, Trial, fitted, told
 
 REFERENCE_ROWS = 10_000
 
@@ -112,11 +113,12 @@ def from_scratch(
     Args:
         size_curves: fit smaller shares as well, which shows whether more rows would help; the candidate is the same.
     """
+    rows = development(train, validation, context.params)
     tried = partial(fitted, params=context.params, progress=context.progress, size_curves=size_curves)
-    trials = [tried(spec, train, validation) for spec in specs]
+    trials = [tried(spec, rows) for spec in specs]
     best = choose(trials, context.params.train.metric)
-    learner, rows = _refit(best, train, validation, context.progress)
-    return Trained(learner, best, trials, rows, validation)
+    learner = _refit(best, rows, context.progress)
+    return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
 
 
 def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
@@ -192,7 +194,7 @@ def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window
     import pyarrow.parquet as pq
 
     path = FileRef(TABLE.as_posix(), **features["table"]).resolve(context.project)
-    wanted = ["event_time", features["key"], "window", "label", *features["features"]]
+    wanted = ["event_time", features["key"], "window", "label", *features["kept"], *features["features"]]
     try:
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
@@ -226,17 +228,13 @@ def checked(name: str, window: Window) -> Window:
     return window
 
 
-def _refit(best: Trial, train: Window, validation: Window, progress: Progress) -> tuple[Learner, int]:
-    """The candidate: the best learner on both windows, with the iterations that the validation window fixed."""
-    import pyarrow as pa
-
-    rows = pa.concat_tables([train.rows, validation.rows])
-    label = np.concatenate([train.label, validation.label])
-    progress(f"fitting {best.learner.spec.name} on {len(label):,} rows")
+def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
+    """The candidate: the best learner on all rows, with the iterations that the rows it had not seen fixed."""
+    whole = rows.whole
+    progress(f"fitting {best.learner.spec.name} on {len(whole):,} rows")
     learner = make(best.learner.spec)
-    learner.fit(rows, label, iterations=best.report.iterations, progress=progress)
-    learner.threshold = best.threshold
-    return learner, len(label)
+    learner.fit(whole.rows, whole.label, iterations=best.report.iterations, progress=progress)
+    return best.finish.on(learner)
 
 
 def inputs_digest(context: Context, start: dict[str, Any]) -> str:

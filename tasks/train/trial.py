@@ -1,59 +1,59 @@
-"""One learner tried: fitted on one window, scored on the next, with the curves that show how it learns."""
+"""One learner tried: every fold fitted and scored on rows it had not seen, with the curves that show how it learns."""
 
 from __future__ import annotations
 
 import resource
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from tasks import metrics
 from tasks.context import Progress
 from tasks.errors import RefitError
-from tasks.learners import FitReport, Floats, Labels, Learner, Spec, make
+from tasks.learners import FitReport, Floats, Learner, Spec, make
 from tasks.params import Params
+from tasks.train.finishing import Finish, finish_from, pooled
+from tasks.train.folds import FEWEST_ROWS, Development, Fold, Places, Window
 from tasks.train.verdict import SizePoint, verdict
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 SIZE_SHARES = (0.1, 0.3)  # of the training window, most recent rows; the whole of it is the main fit
-FEWEST_ROWS = 20  # in each window
 
 
 @dataclass(frozen=True)
-class Window:
-    """Rows of one window in canonical order, with their labels."""
+class FoldFit:
+    """A learner fitted on one fold."""
 
-    rows: pa.Table
-    label: Labels
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def recent(self, rows: int) -> Window:
-        """The last `rows` rows."""
-        start = max(0, len(self) - rows)
-        return Window(self.rows.slice(start), self.label[start:])
+    learner: Learner
+    report: FitReport
+    predicted: Floats  # for the rows scored, which it has not seen
+    on_training: tuple[Window, Floats]  # the newest rows fitted, as many as were scored, and its predictions for them
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One learner fitted on the training window and scored on the validation window."""
+    """One learner fitted on every fold, and scored on the rows of each that the fit had not seen."""
 
-    learner: Learner
-    report: FitReport
-    training: dict[str, float]
+    learner: Learner  # fitted on the last fold
+    report: FitReport  # of that fit, with the iterations that suit all folds
+    training: dict[str, float]  # means over the folds
     validation: dict[str, float]
-    predicted: Floats  # for the validation window, by this fit, which has not seen it
-    threshold: float
+    by_fold: tuple[dict[str, float], ...]  # validation scores of each
+    unseen: Places  # of the rows that were scored, ascending, each once
+    predicted: Floats  # for them, by fits that had not seen them, as the candidate would say it (calibrated)
+    finish: Finish
     seconds: float
     rows_per_second: float
     peak_memory_mb: float
     size_curve: tuple[SizePoint, ...]
     not_chosen: str | None
+
+    @property
+    def threshold(self) -> float:
+        return self.finish.threshold
 
 
 @dataclass(frozen=True)
@@ -67,38 +67,68 @@ class Trained:
     unseen: Window
 
 
-def fitted(
-    spec: Spec, train: Window, validation: Window, params: Params, progress: Progress, *, size_curves: bool = True
-) -> Trial:
-    """Fit one learner on the training window, with the curves that show how it learns."""
-    progress(f"fitting {spec.name}")
+def fit_fold(spec: Spec, development: Development, fold: Fold, progress: Progress) -> FoldFit:
+    """Fit a learner on one fold's rows and predict those that it is scored on."""
+    train, validation = development.windows(fold)
     learner = make(spec)
     started = time.monotonic()
     report = learner.fit(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
     seconds = time.monotonic() - started
-    recent = train.recent(len(validation))  # as many rows as the validation window, and as near to it in time
-    predicted = predict(learner, validation)
-    threshold = metrics.best_f1_threshold(validation.label, predicted)
-    task, metric = params.train.task, params.train.metric
-    on_validation = metrics.scores(task, validation.label, predicted, threshold)
-    on_training = metrics.scores(task, recent.label, predict(learner, recent), threshold)
+    recent = train.recent(len(validation))  # as many rows as are scored, and as near to them in time
+    return FoldFit(learner, report, predict(learner, validation), (recent, predict(learner, recent)), seconds)
+
+
+def fitted(
+    spec: Spec, development: Development, params: Params, progress: Progress, *, size_curves: bool = True
+) -> Trial:
+    """Fit one learner on every fold, with the curves of the last that show how it learns."""
+    fits = []
+    for number, fold in enumerate(development.folds, start=1):
+        of = f", fold {number} of {len(development.folds)}" if len(development.folds) > 1 else ""
+        progress(f"fitting {spec.name}{of}")
+        fits.append(fit_fold(spec, development, fold, progress))
+    finish, predicted = finish_from(development, [fit.predicted for fit in fits], params)
+    task, metric, label = params.train.task, params.train.metric, development.whole.label
+    by_fold = tuple(
+        metrics.scores(task, label[fold.scored], p, finish.threshold)
+        for fold, p in zip(development.folds, predicted, strict=True)
+    )
+    on_training = [
+        metrics.scores(task, recent.label, finish.calibrated(p), finish.threshold)
+        for recent, p in (fit.on_training for fit in fits)
+    ]
+    learner, seconds = fits[-1].learner, sum(fit.seconds for fit in fits)
+    report = replace(fits[-1].report, iterations=_iterations(fits))
     sizes: tuple[SizePoint, ...] = ()
     if size_curves and spec.kind != "baseline":
+        train, validation = development.windows(development.folds[-1])
         smaller = _size_curve(spec, report, train, validation, progress)
-        sizes = (*smaller, SizePoint(len(train), on_training[metric], on_validation[metric]))
+        sizes = (*smaller, SizePoint(len(train), on_training[-1][metric], by_fold[-1][metric]))
     return Trial(
         learner=learner,
         report=report,
-        training=on_training,
-        validation=on_validation,
-        predicted=predicted,
-        threshold=threshold,
+        training=_means(on_training),
+        validation=_means(by_fold),
+        by_fold=by_fold,
+        unseen=development.unseen,
+        predicted=pooled(development, predicted),
+        finish=finish,
         seconds=round(seconds, 3),
-        rows_per_second=round(len(train) / max(seconds, 1e-9)),
+        rows_per_second=round(sum(len(fold.fitted) for fold in development.folds) / max(seconds, 1e-9)),
         peak_memory_mb=peak_memory_mb(),
         size_curve=sizes,
         not_chosen=learner.obstacle(),
     )
+
+
+def _iterations(fits: Sequence[FoldFit]) -> int | None:
+    """As many as half of the folds wanted at least; the one number where there is one fold."""
+    found = sorted(fit.report.iterations for fit in fits if fit.report.iterations is not None)
+    return found[len(found) // 2] if found else None
+
+
+def _means(scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
 
 
 def _size_curve(
@@ -143,6 +173,8 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
         "training": trial.training,
         "validation": trial.validation,
         "threshold": trial.threshold,
+        "calibration": None if trial.finish.calibration is None else trial.finish.calibration.described(),
+        "folds": list(trial.by_fold) if len(trial.by_fold) > 1 else [],
         "iterations": trial.report.iterations,
         "seconds": trial.seconds,
         "rows_per_second": trial.rows_per_second,

@@ -13,7 +13,10 @@ from tasks import learners, metrics
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.learners import Spec, make
-from tasks.train.trial import FEWEST_ROWS, Trained, Trial, Window, peak_memory_mb, predict
+from tasks.learners.calibrated import without_calibration
+from tasks.train.finishing import finish_from
+from tasks.train.folds import FEWEST_ROWS, Development, Fold, Window
+from tasks.train.trial import Trained, Trial, peak_memory_mb, predict
 
 HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on
 
@@ -29,7 +32,9 @@ def go_on(
         UserError: its learner is no longer among those asked for, has other features, cannot go on, or too few rows
             are new.
     """
-    before = learners.load(context.path(start["folder"]), trusted_types=context.params.registry.trusted_types)
+    before = without_calibration(
+        learners.load(context.path(start["folder"]), trusted_types=context.params.registry.trusted_types)
+    )
     who = f"version {start['version']} ({before.spec.name}, {before.spec.kind})"
     spec = _same(before.spec, specs, who)
     new = _newer(train, validation, datetime.fromisoformat(start["seen_until"]))
@@ -48,27 +53,31 @@ def go_on(
         before, first.rows, first.label, validation=(last.rows, last.label), progress=context.progress
     )
     seconds = time.monotonic() - started
-    predicted = predict(tried, last)
-    threshold = metrics.best_f1_threshold(last.label, predicted)
+    fold = Fold(np.arange(cut), np.arange(cut, len(new)))
+    development = Development(new, (fold,))
+    finish, (predicted,) = finish_from(development, [predict(tried, last)], context.params)
     task = context.params.train.task
     recent = first.recent(len(last))
+    on_training = finish.calibrated(predict(tried, recent))
+    validation_scores = metrics.scores(task, last.label, predicted, finish.threshold)
     learner = make(spec)
     learner.resume(before, new.rows, new.label, iterations=report.iterations, progress=context.progress)
-    learner.threshold = threshold
     trial = Trial(
         learner=tried,
         report=report,
-        training=metrics.scores(task, recent.label, predict(tried, recent), threshold),
-        validation=metrics.scores(task, last.label, predicted, threshold),
+        training=metrics.scores(task, recent.label, on_training, finish.threshold),
+        validation=validation_scores,
+        by_fold=(validation_scores,),
+        unseen=fold.scored,
         predicted=predicted,
-        threshold=threshold,
+        finish=finish,
         seconds=round(seconds, 3),
         rows_per_second=round(len(first) / max(seconds, 1e-9)),
         peak_memory_mb=peak_memory_mb(),
         size_curve=(),
         not_chosen=tried.obstacle(),
     )
-    return Trained(learner, trial, [trial], len(new), last)
+    return Trained(finish.on(learner), trial, [trial], len(new), last)
 
 
 def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from registry.comparison import Metric
-from tasks.drift.estimation import calibrate, expected_metric
+from tasks.drift.estimation import expected_metric
 from tasks.drift.inputs import Window
 from tasks.drift.performance import Backtest, PerformanceVerdict, Policy, Scored, backtest, judge_window, skill
 from tasks.drift.performance import whole_windows as cut
+from tasks.learners.calibration import fit_sigmoid
 from tasks.metrics import METRICS
 
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
@@ -221,7 +222,7 @@ def test_calibration_finds_the_line_that_labels_were_drawn_from() -> None:
     random = np.random.default_rng(3)
     odds = random.normal(-1, 1.5, 60_000)
     labels = (random.random(60_000) < 1 / (1 + np.exp(-(0.6 * odds + 0.4)))).astype(float)
-    found = calibrate(1 / (1 + np.exp(-odds)), labels)
+    found = fit_sigmoid(1 / (1 + np.exp(-odds)), labels)
     assert found.slope == pytest.approx(0.6, abs=0.03)
     assert found.intercept == pytest.approx(0.4, abs=0.04)
 
@@ -229,7 +230,7 @@ def test_calibration_finds_the_line_that_labels_were_drawn_from() -> None:
 @pytest.mark.parametrize("predictions", [[0.3] * 6, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]])
 def test_calibration_has_an_answer_for_constant_and_for_separable_predictions(predictions: list[float]) -> None:
     labels = np.array([0.0, 0, 0, 1, 1, 1])
-    p = calibrate(np.array(predictions), labels).probabilities(np.array(predictions))
+    p = fit_sigmoid(np.array(predictions), labels).probabilities(np.array(predictions))
     assert p.mean() == pytest.approx(0.5, abs=1e-3)
     assert 0.1 < p.min() <= p.max() < 0.9
 

@@ -112,6 +112,7 @@ class Project:
                 "seed": seed,
                 "model_digest": learner.digest(),
                 "seen_until": "2013-12-17T00:00:00Z",
+                "split": None,
                 "inputs": digest(["inputs", seed]),
                 "learners": [{**told, "curve": curve, "iterations": None, "verdict": "fits"}],
             },

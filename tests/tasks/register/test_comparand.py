@@ -36,7 +36,7 @@ def test_a_new_candidate_is_judged_against_the_champion(project: Any) -> None:
     project.registered(0)
     digest = read_json(project.folder / artifacts.TRAINING)["model_digest"]
     project.trained(1)
-    entry = {"version": "1", "model_digest": digest, "seen_until": "2013-12-17T00:00:00Z"}
+    entry = {"version": "1", "model_digest": digest, "seen_until": "2013-12-17T00:00:00Z", "split": None}
     assert comparand.refresh(project.context) == {"model": "toy", **entry, "anchor": entry, "looks": 1}
 
 

@@ -60,6 +60,8 @@ class SmallProject:
             "features": FEATURES,
             "numeric": FEATURES[:2],
             "categorical": FEATURES[2:],
+            "kept": [],
+            "split": None,
             "windows": {name: {"start": None, "end": end} for name, end in ENDS.items()},
             "table": {"sha256": sha256, "rows": table.num_rows},
         }

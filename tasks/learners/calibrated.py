@@ -1,0 +1,75 @@
+"""A fitted learner whose predictions were made to come true: the learner as it is, and a curve beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tasks.artifacts import digest, read_json, write_json, write_manifest
+from tasks.errors import UserError
+from tasks.learners import DESCRIPTION, Declaration, FitReport, Floats, Learner, Spec
+from tasks.learners.calibration import Calibration, calibration_from
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Calibrated:
+    """Predicts what `inner` does, through `calibration`; the order of rows is inner's, but for ties of an isotonic."""
+
+    declaration: ClassVar[Declaration] = Declaration(safe_format="json")  # beside the inner learner's own
+
+    def __init__(self, inner: Learner, calibration: Calibration) -> None:
+        self.inner = inner
+        self.calibration = calibration
+        self.threshold = inner.threshold
+
+    @property
+    def spec(self) -> Spec:
+        return self.inner.spec
+
+    def fit(self, *args: Any, **named: Any) -> FitReport:
+        """Raises UserError: a calibration belongs to the fits that it was learned from."""
+        raise UserError(f"learner {self.spec.name!r} is calibrated; fit a new one with tasks.learners.make")
+
+    resume = fit
+
+    def predict(self, table: pa.Table) -> Floats:
+        return self.calibration.probabilities(self.inner.predict(table))
+
+    def save(self, folder: Path) -> None:
+        self.inner.save(folder)
+        described = read_json(folder / DESCRIPTION) | {"threshold": self.threshold}
+        write_json(folder / DESCRIPTION, described | {"calibration": self.calibration.described()})
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
+        """Raises AssertionError: `tasks.learners.load` loads the inner learner and wraps it."""
+        raise AssertionError("a calibrated learner is loaded by tasks.learners.load")
+
+    def obstacle(self) -> str | None:
+        return self.inner.obstacle()
+
+    def digest(self) -> str:
+        curve = {key: _exact(value) for key, value in self.calibration.described().items()}
+        return digest({"inner": self.inner.digest(), "threshold": self.threshold.hex(), "calibration": curve})
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float):
+        return value.hex()
+    return [_exact(each) for each in value] if isinstance(value, list) else value
+
+
+def with_calibration(learner: Learner, description: Mapping[str, Any]) -> Learner:
+    """The learner as its description has it: behind its calibration where there is one."""
+    if not (found := description.get("calibration")):
+        return learner
+    return Calibrated(learner, calibration_from(found))
+
+
+def without_calibration(learner: Learner) -> Learner:
+    """The learner that was fitted."""
+    return learner.inner if isinstance(learner, Calibrated) else learner

@@ -1,0 +1,125 @@
+"""How learners are compared, tuned and made ready to be believed: folds, search spaces, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.params.section import Name, Section, nearest
+
+TextOrNumber = str | int | float | bool | None
+
+
+class CrossValidationParams(Section):
+    """Folds of the rows to learn from: each is scored by a fit that has not seen it."""
+
+    kind: Literal["kfold", "stratified", "shuffle", "group", "time", "rolling"] = Field(
+        "stratified",
+        description="shuffle: stratified draws of `share`; time: fits all that is earlier; rolling: a span of it",
+    )
+    folds: int = Field(5, ge=2)
+    repeats: int = Field(1, ge=1, description="kfold, stratified: cut anew this many times")
+    share: float = Field(0.2, gt=0, lt=1, description="shuffle: share of the rows that each draw scores")
+    group: str | None = Field(None, description="group: column whose equal values stay in one fold")
+    gap_hours: float | None = Field(
+        None, ge=0, description="time, rolling: between the rows fitted and those scored; none: the label's delay"
+    )
+    training_days: float | None = Field(None, gt=0, description="rolling: length of the span that is fitted")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CrossValidationParams:
+        for name, kinds in (
+            ("group", {"group"}),
+            ("training_days", {"rolling"}),
+            ("gap_hours", {"time", "rolling"}),
+        ):
+            if getattr(self, name) is not None and self.kind not in kinds:
+                raise ValueError(f"{name} is for kind {' or '.join(sorted(kinds))}, not {self.kind!r}")
+        if self.kind == "group" and self.group is None:
+            raise ValueError("kind 'group' needs `group`, the column whose equal values stay together")
+        if self.kind == "rolling" and self.training_days is None:
+            raise ValueError("kind 'rolling' needs `training_days`, the length of the span that is fitted")
+        if self.repeats > 1 and self.kind not in ("kfold", "stratified"):
+            raise ValueError(f"repeats is for kind kfold or stratified, not {self.kind!r}")
+        return self
+
+
+class SearchParams(Section):
+    """Where an argument of a learner is looked for: a range, or choices."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = Field(False, description="spread over orders of magnitude")
+    step: int | float | None = Field(None, gt=0, description="distance of neighbouring values")
+    choices: tuple[TextOrNumber | tuple[TextOrNumber, ...], ...] = ()
+    when: dict[str, tuple[TextOrNumber, ...] | TextOrNumber] = Field(
+        {}, description="only where other arguments, named above this one, have these values"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchParams:
+        ranged = self.low is not None and self.high is not None
+        if ranged == bool(self.choices) or (self.low is None) != (self.high is None):
+            raise ValueError("give either `low` and `high`, or `choices`")
+        if self.low is not None and self.high is not None:
+            if self.low >= self.high:
+                raise ValueError(f"low {self.low} is not below high {self.high}")
+            if self.log and (self.low <= 0 or self.step is not None):
+                raise ValueError("a `log` range begins above 0 and has no `step`")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether the range is one of whole numbers."""
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
+
+    def asked(self, so_far: Mapping[str, Any]) -> bool:
+        """Whether this argument is looked for, the others having these values."""
+        return all(
+            so_far.get(name) in (values if isinstance(values, tuple) else (values,))
+            for name, values in self.when.items()
+        )
+
+
+class TuningParams(Section):
+    """The search for arguments, one study for each learner that has a `search`."""
+
+    trials: int = Field(30, ge=1, description="for each learner; a grid takes as many as it has points")
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    pruner: Literal["median", "halving", "none"] = Field(
+        "median", description="gives up trials that are behind after some folds; needs cross_validation"
+    )
+    parallel: int = Field(
+        1, ge=1, description="trials at once, each in a process; decides what is tried, so set it for all machines"
+    )
+
+
+class ThresholdParams(Section):
+    """From which probability on a row is called 1, chosen on rows that the fit had not seen."""
+
+    by: Literal["f1", "cost", "share", "fixed"] = "f1"
+    false_positive: float = Field(1, ge=0, description="cost: of calling a row 1 that is 0")
+    false_negative: float = Field(1, ge=0, description="cost: of calling a row 0 that is 1")
+    share: float = Field(0.05, gt=0, lt=1, description="share: of the rows that can be looked at")
+    value: float = Field(0.5, ge=0, le=1, description="fixed: the threshold itself")
+
+
+class LearnerParams(Section):
+    name: Name
+    kind: str = Field(description="import path of a scikit-learn-compatible estimator, or one of ours")
+    params: dict[str, Any] = Field({}, description="the estimator's arguments")
+    search: dict[str, SearchParams] = Field({}, description="arguments to tune, by name; see train.tuning")
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LearnerParams:
+        known = set(self.params)
+        for name, space in self.search.items():
+            for other in space.when:
+                if other not in known:
+                    hint = nearest(other, known)
+                    raise ValueError(f"search.{name}.when: no argument {other!r} is set or searched above it{hint}")
+            known.add(name)
+        return self

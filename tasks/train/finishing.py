@@ -1,0 +1,103 @@
+"""From scores to calls: the calibration and the threshold, learned from predictions of rows that no fit had seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks import metrics
+from tasks.learners import Floats, Labels, Learner
+from tasks.learners.calibrated import Calibrated
+from tasks.learners.calibration import Calibration, fit_calibration
+from tasks.params import Params
+from tasks.params.training import ThresholdParams
+from tasks.train.folds import Development
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a fitted learner gets before it can be a candidate."""
+
+    calibration: Calibration | None
+    threshold: float
+
+    def calibrated(self, predictions: Floats) -> Floats:
+        """(rows,) predictions as the candidate says them."""
+        return predictions if self.calibration is None else self.calibration.probabilities(predictions)
+
+    def on(self, learner: Learner) -> Learner:
+        """The learner with its threshold, behind its calibration."""
+        finished: Learner = learner if self.calibration is None else Calibrated(learner, self.calibration)
+        finished.threshold = self.threshold
+        return finished
+
+
+def finish_from(
+    development: Development, predicted: Sequence[Floats], params: Params
+) -> tuple[Finish, tuple[Floats, ...]]:
+    """The finish, and each fold's predictions through a calibration that was learned without that fold.
+
+    With one fold there is no other to learn from: its own predictions go through the calibration that they made, which
+    flatters them a little.
+
+    Args:
+        predicted: for each fold, raw predictions for the rows that it is scored on.
+    """
+    whole, kind = development.whole.label, params.train.calibration
+    unseen, raw = development.unseen, pooled(development, predicted)
+    if kind is None:
+        return Finish(None, threshold(whole[unseen], raw, params.train.threshold)), tuple(predicted)
+    calibration = fit_calibration(kind, raw, whole[unseen].astype(np.float64))
+    each = []
+    for fold, p in zip(development.folds, predicted, strict=True):
+        others = ~np.isin(unseen, fold.scored)
+        labels = whole[unseen[others]]
+        known = len(labels) and 0 < labels.sum() < len(labels)
+        curve = fit_calibration(kind, raw[others], labels.astype(np.float64)) if known else calibration
+        each.append(curve.probabilities(p))
+    honest = pooled(development, each)
+    return Finish(calibration, threshold(whole[unseen], honest, params.train.threshold)), tuple(each)
+
+
+def pooled(development: Development, predicted: Sequence[Floats]) -> Floats:
+    """(rows,) for `development.unseen`; a row that several folds scored has the first one's prediction."""
+    everything = np.concatenate([fold.scored for fold in development.folds])
+    _, first = np.unique(everything, return_index=True)
+    return np.asarray(np.concatenate(predicted)[first], dtype=np.float64)
+
+
+def threshold(label: Labels, p: Floats, asked: ThresholdParams) -> float:
+    """The probability from which a row is called 1; of equally good ones the highest.
+
+    Args:
+        label, p: (rows,) of rows that the fit had not seen.
+
+    >>> label, p = np.array([0, 1, 0, 1]), np.array([0.1, 0.6, 0.7, 0.8])
+    >>> threshold(label, p, ThresholdParams(by="cost", false_negative=5)), threshold(label, p, ThresholdParams(by="f1"))
+    (0.6, 0.6)
+    >>> threshold(label, p, ThresholdParams(by="share", share=0.25))
+    0.8
+    """
+    if asked.by == "fixed":
+        return asked.value
+    if asked.by == "f1":
+        return metrics.best_f1_threshold(label, p)
+    order = np.argsort(-p, kind="stable")
+    last_of_tie = np.append(np.diff(p[order]) != 0, True)
+    called = np.arange(1, len(p) + 1)[last_of_tie]
+    levels = p[order][last_of_tie]
+    if asked.by == "share":
+        within = np.flatnonzero(called <= asked.share * len(p))
+        return float(levels[within[-1]]) if len(within) else _above(levels[0])
+    hit = np.cumsum(label[order])[last_of_tie]
+    cost = asked.false_positive * (called - hit) + asked.false_negative * (label.sum() - hit)
+    best = int(np.argmin(cost))
+    nobody = asked.false_negative * label.sum()
+    return float(levels[best]) if cost[best] < nobody else _above(levels[0])
+
+
+def _above(highest: float) -> float:
+    """A threshold that no prediction reaches."""
+    return float(np.nextafter(highest, 2.0))

@@ -1,0 +1,164 @@
+"""How the rows to learn from are cut, so that every score comes from rows that the fit had not seen."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import UserError
+from tasks.learners import Labels
+from tasks.params import Params, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tasks.params.training import CrossValidationParams
+
+FEWEST_ROWS = 20  # in each window and each part of a fold
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows of one window in canonical order, with their labels."""
+
+    rows: pa.Table
+    label: Labels
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def recent(self, rows: int) -> Window:
+        """The last `rows` rows."""
+        start = max(0, len(self) - rows)
+        return Window(self.rows.slice(start), self.label[start:])
+
+    def at(self, places: Places) -> Window:
+        """The rows at these places."""
+        if len(places) and len(places) == places[-1] - places[0] + 1:
+            start, rows = int(places[0]), len(places)
+            return Window(self.rows.slice(start, rows), self.label[start : start + rows])
+        return Window(self.rows.take(places), self.label[places])
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Places of the rows that are fitted, and of those that this fit is scored on, each ascending."""
+
+    fitted: Places
+    scored: Places
+
+
+@dataclass(frozen=True)
+class Development:
+    """All rows that may be learned from, in order of time, and how they are cut to compare learners."""
+
+    whole: Window
+    folds: tuple[Fold, ...]
+
+    def windows(self, fold: Fold) -> tuple[Window, Window]:
+        """The rows to fit, and the rows to score."""
+        return self.whole.at(fold.fitted), self.whole.at(fold.scored)
+
+    @property
+    def unseen(self) -> Places:
+        """Places of all rows that some fit was scored on, each once."""
+        return np.unique(np.concatenate([fold.scored for fold in self.folds]))
+
+
+def development(train: Window, validation: Window, params: Params) -> Development:
+    """The training and validation rows together, cut by `train.cross_validation` or as the two windows they came as.
+
+    Raises:
+        UserError: the folds that are asked for cannot be cut from these rows.
+    """
+    import pyarrow as pa
+
+    rows = pa.concat_tables([train.rows, validation.rows])
+    label = np.concatenate([train.label, validation.label])
+    times = rows["event_time"].to_numpy()
+    order = np.argsort(times, kind="stable")
+    if (np.diff(order) != 1).any():
+        rows, label, times = rows.take(order), label[order], times[order]
+    whole = Window(rows, label)
+    if params.train.cross_validation is None:
+        scored = np.flatnonzero(order >= len(train))
+        return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored),))
+    folds = tuple(_cut(whole, times, params.train.cross_validation, params))
+    for number, fold in enumerate(folds, start=1):
+        for what, places in (("fitted", fold.fitted), ("scored", fold.scored)):
+            _check(f"the {what} rows of fold {number} of {len(folds)}", label[places], params)
+    return Development(whole, folds)
+
+
+def _check(what: str, label: Labels, params: Params) -> None:
+    advice = "ask for fewer folds (params.yaml: train.cross_validation)"
+    if len(label) < FEWEST_ROWS:
+        raise UserError(f"{what} are {len(label)}, {FEWEST_ROWS} are the fewest to learn from; {advice}")
+    if len(np.unique(label)) == 1:
+        raise UserError(f"the label is constant in {what}: all {len(label):,} are {label[0]}; {advice}")
+
+
+def _cut(whole: Window, times: NDArray[Any], asked: CrossValidationParams, params: Params) -> Iterator[Fold]:
+    if asked.kind in ("time", "rolling"):
+        gap_hours = params.featurize.label.delay_hours if asked.gap_hours is None else asked.gap_hours
+        yield from _by_time(times, asked, _span(gap_hours))
+        return
+    from sklearn import model_selection as cuts
+
+    groups = _groups(whole, asked.group) if asked.group else None
+    places = np.arange(len(whole))
+    for repeat in range(asked.repeats):
+        seed = params.train.seed + repeat
+        splitter: Any
+        if asked.kind == "shuffle":
+            splitter = cuts.StratifiedShuffleSplit(asked.folds, test_size=asked.share, random_state=seed)
+        else:
+            kinds = {"kfold": cuts.KFold, "stratified": cuts.StratifiedKFold, "group": cuts.StratifiedGroupKFold}
+            splitter = kinds[asked.kind](asked.folds, shuffle=True, random_state=seed)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # a class or a group too rare for the folds is only warned of
+                found = list(splitter.split(places, whole.label, groups))
+        except (ValueError, UserWarning) as error:
+            raise UserError(
+                f"params.yaml: train.cross_validation: {len(whole):,} rows cannot be cut so: {error}"
+            ) from None
+        for fitted, scored in found:
+            yield Fold(np.sort(fitted), np.sort(scored))
+
+
+def _groups(whole: Window, column: str) -> NDArray[np.str_]:
+    if column not in whole.rows.column_names:
+        near = nearest(column, whole.rows.column_names)
+        raise UserError(
+            f"params.yaml: train.cross_validation.group: no column {column!r}{near}; featurize.keep carries columns "
+            "along that are no features"
+        )
+    return np.array([str(value) for value in whole.rows[column].to_pylist()])
+
+
+def _by_time(times: NDArray[Any], asked: CrossValidationParams, gap: Any) -> Iterator[Fold]:
+    """Equal numbers of rows are scored one after another, each by a fit of rows that are earlier by the gap.
+
+    Rows of one moment stay together. The first part is only fitted.
+    """
+    n = len(times)
+    edges = [times[min(n - 1, round(n * part / (asked.folds + 1)))] for part in range(1, asked.folds + 1)]
+    for number, edge in enumerate(edges):
+        end = edges[number + 1] if number + 1 < len(edges) else None
+        scored = (times >= edge) & ((times < end) if end is not None else True)
+        fitted = times < edge - gap
+        if asked.training_days is not None:
+            fitted &= times >= edge - gap - _span(asked.training_days * 24)
+        yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored))
+
+
+def _span(hours: float) -> np.timedelta64:
+    return np.timedelta64(round(hours * 3_600_000_000), "us")
