@@ -49,6 +49,8 @@ class Spec:
     seed: int = 0
     metric: str = "roc_auc"
     trusted_types: tuple[str, ...] = ()
+    task: str = "binary"
+    classes: tuple[str, ...] = ()  # multiclass: the label's texts, in the order of their codes
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
         seed=description["seed"],
         metric=description["metric"],
         trusted_types=trusted_types,
+        task=description.get("task", "binary"),  # models stored before there were other tasks do not say
+        classes=tuple(description.get("classes", ())),
     )
 
 

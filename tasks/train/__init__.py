@@ -166,6 +166,8 @@ def specs_of(params: Params, features: Mapping[str, Any]) -> list[Spec]:
             seed=params.train.seed,
             metric=params.train.metric,
             trusted_types=params.registry.trusted_types,
+            task=params.train.task,
+            classes=tuple(features.get("classes", ())),
         )
         for learner in params.train.learners
         if learner.enabled
