@@ -23,7 +23,15 @@ class Calibrated:
     def __init__(self, inner: Learner, calibration: Calibration) -> None:
         self.inner = inner
         self.calibration = calibration
-        self.threshold = inner.threshold
+
+    @property
+    def threshold(self) -> float:
+        """Of the calibrated probabilities."""
+        return self.inner.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.inner.threshold = value
 
     @property
     def spec(self) -> Spec:
@@ -40,7 +48,7 @@ class Calibrated:
 
     def save(self, folder: Path) -> None:
         self.inner.save(folder)
-        described = read_json(folder / DESCRIPTION) | {"threshold": self.threshold}
+        described = read_json(folder / DESCRIPTION)
         write_json(folder / DESCRIPTION, described | {"calibration": self.calibration.described()})
         write_manifest(folder)
 
@@ -54,7 +62,7 @@ class Calibrated:
 
     def digest(self) -> str:
         curve = {key: _exact(value) for key, value in self.calibration.described().items()}
-        return digest({"inner": self.inner.digest(), "threshold": self.threshold.hex(), "calibration": curve})
+        return digest({"inner": self.inner.digest(), "calibration": curve})
 
 
 def _exact(value: Any) -> Any:

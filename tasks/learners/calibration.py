@@ -84,9 +84,11 @@ def fit_calibration(kind: Kind, predictions: Floats, labels: Floats) -> Calibrat
 
 
 def calibration_from(described: Mapping[str, Any]) -> Calibration:
-    """What `described` gave."""
+    """What `described` gave; raises KeyError where it is anything else."""
     if described["kind"] == "sigmoid":
         return Sigmoid(float(described["slope"]), float(described["intercept"]))
+    if described["kind"] != "isotonic":
+        raise KeyError(f"calibration {described['kind']!r}")
     return Isotonic(tuple(map(float, described["x"])), tuple(map(float, described["y"])))
 
 

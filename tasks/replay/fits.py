@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +24,8 @@ from tasks.learners import Learner
 from tasks.replay.history import PLACE, Floats, History, Rows
 from tasks.stage_code import code_digest
 from tasks.train import checked, from_scratch, make_all, specs_of, warm
-from tasks.train.folds import Window
+from tasks.train.folds import Window, content
 from tasks.train.trial import predict
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MODEL, TOLD, UNSEEN = "model", "fit.json", "unseen.npy"
 
@@ -127,6 +124,7 @@ class Fits:
                 [content(window.rows) for window in (train, validation)],
                 [hashlib.sha256(window.label.tobytes()).hexdigest() for window in (train, validation)],
                 params.train.model_dump(mode="json"),
+                params.featurize.label.delay_hours,
                 params.registry.trusted_types,
                 start.get("model_digest"),
                 code_digest("train"),
@@ -207,11 +205,3 @@ class Fits:
         with atomic(path) as scratch, scratch.open("wb") as file:
             np.save(file, predicted)
         return predicted
-
-
-def content(table: pa.Table) -> str:
-    """Digest of a table's values, whatever its chunks."""
-    found = hashlib.sha256(str(table.schema).encode())
-    for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
-        found.update(batch.serialize())
-    return found.hexdigest()

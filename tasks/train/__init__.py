@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +114,24 @@ def from_scratch(
         size_curves: fit smaller shares as well, which shows whether more rows would help; the candidate is the same.
     """
     rows = development(train, validation, context.params)
-    tried = partial(fitted, params=context.params, progress=context.progress, size_curves=size_curves)
-    trials = [tried(spec, rows) for spec in specs]
+    trials = [_tried(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)
     learner = _refit(best, rows, context.progress)
     return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
+
+
+def _tried(spec: Spec, rows: Development, context: Context, *, size_curves: bool) -> Trial:
+    """One learner with the arguments that it is given, or the best that a search of them finds."""
+    params = context.params
+    space = next(learner.search for learner in params.train.learners if learner.name == spec.name)
+    tuning = None
+    if space:
+        from tasks.train.tuning import Search, tune
+
+        search = Search(space, params.train.tuning, params.train.metric)
+        spec, tuning = tune(spec, search, rows, context.project, context.progress)
+    trial = fitted(spec, rows, params, context.progress, size_curves=size_curves)
+    return replace(trial, tuning=tuning)
 
 
 def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:

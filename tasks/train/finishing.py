@@ -29,9 +29,8 @@ class Finish:
 
     def on(self, learner: Learner) -> Learner:
         """The learner with its threshold, behind its calibration."""
-        finished: Learner = learner if self.calibration is None else Calibrated(learner, self.calibration)
-        finished.threshold = self.threshold
-        return finished
+        learner.threshold = self.threshold
+        return learner if self.calibration is None else Calibrated(learner, self.calibration)
 
 
 def finish_from(

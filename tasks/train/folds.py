@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -162,3 +163,11 @@ def _by_time(times: NDArray[Any], asked: CrossValidationParams, gap: Any) -> Ite
 
 def _span(hours: float) -> np.timedelta64:
     return np.timedelta64(round(hours * 3_600_000_000), "us")
+
+
+def content(table: pa.Table) -> str:
+    """Digest of a table's values, whatever its chunks."""
+    found = hashlib.sha256(str(table.schema).encode())
+    for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
+        found.update(batch.serialize())
+    return found.hexdigest()

@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from tasks.params import Params
 from tasks.train.finishing import Finish, finish_from, pooled
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Places, Window
 from tasks.train.verdict import SizePoint, verdict
+
+if TYPE_CHECKING:
+    from tasks.train.tuning import Tuning
 
 SIZE_SHARES = (0.1, 0.3)  # of the training window, most recent rows; the whole of it is the main fit
 
@@ -50,6 +53,7 @@ class Trial:
     peak_memory_mb: float
     size_curve: tuple[SizePoint, ...]
     not_chosen: str | None
+    tuning: Tuning | None = None
 
     @property
     def threshold(self) -> float:
@@ -183,6 +187,7 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
         "size_curve": [asdict(point) for point in trial.size_curve],
         "warnings": list(trial.report.warnings),
         "not_chosen": trial.not_chosen,
+        "tuning": None if trial.tuning is None else _tuning(trial.tuning),
         "verdict": verdict(
             metric,
             training=trial.training[metric],
@@ -192,6 +197,15 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
             and trial.report.curve[-1].iteration == trial.report.iterations,
             size_curve=trial.size_curve,
         ),
+    }
+
+
+def _tuning(tuning: Tuning) -> dict[str, Any]:
+    shown = ("params", "state", "value", "steps", "seconds", "problem")
+    return {
+        "best": tuning.best,
+        "importance": tuning.importance,
+        "trials": [{name: getattr(tried, name) for name in shown} for tried in tuning.trials],
     }
 
 

@@ -1,0 +1,330 @@
+"""The search for a learner's arguments: what is tried depends on the seed and on earlier results, never on the clock.
+
+Trials are asked for in batches. The sampler of a batch is seeded by its number and sees the batches before it, and a
+trial is given up against those alone, so trials that run beside each other in processes change nothing: a study that
+was killed and resumed, or run again on a slower machine, ends with the same arguments.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tasks import metrics
+from tasks.artifacts import digest
+from tasks.context import Progress, silent
+from tasks.errors import RefitError, UserError
+from tasks.learners import Spec
+from tasks.params.training import SearchParams, TuningParams
+from tasks.train.folds import Development, content
+from tasks.train.trial import fit_fold
+
+if TYPE_CHECKING:
+    import optuna
+
+STORAGE = Path(".refit/tuning.db")
+_STARTUP = 10  # trials at random before the sampler learns from them; a pruner waits for half as many
+_RANGE_POINTS = 5  # of a range without a step, in a grid
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for, and how."""
+
+    space: Mapping[str, SearchParams]
+    tuning: TuningParams
+    metric: str
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        return "minimize" if metrics.gain(self.metric, 0.0, 1.0) > 0 else "maximize"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial: arguments, the running mean of the score after each fold, and how it ended."""
+
+    params: dict[str, Any]
+    steps: tuple[float, ...] = ()
+    state: str = "complete"  # pruned: given up after some folds; failed: it could not be fitted
+    seconds: float = 0.0
+    problem: str = ""
+    rungs: dict[str, Any] = field(default_factory=dict)  # what a pruner noted
+
+    @property
+    def value(self) -> float | None:
+        return self.steps[-1] if self.steps and self.state == "complete" else None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A finished search: its trials in order, the place of the best, and how much each argument mattered."""
+
+    trials: tuple[Tried, ...]
+    best: int
+    importance: dict[str, float]
+
+
+def tune(
+    spec: Spec, search: Search, development: Development, project: Path, progress: Progress = silent
+) -> tuple[Spec, Tuning]:
+    """The spec with the best arguments found on the folds of `development`, and how they were found.
+
+    The arguments of the spec as it is are tried first where they lie in the space. Trials that were finished before are
+    taken from the study in the project's `.refit/tuning.db`.
+
+    Raises:
+        UserError: no trial could be fitted.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    name = f"{spec.name} {_identity(spec, search, development)[:16]}"
+    record = _opened(project, name, search.direction)
+    study = optuna.create_study(direction=search.direction)
+    known = [_told(trial) for trial in record.get_trials(deepcopy=False)]
+    planned = list(_planned(spec, search))
+    total = len(planned) if search.tuning.sampler == "grid" else search.tuning.trials
+    done: list[Tried] = []
+    for start in range(0, total, search.tuning.parallel):
+        size = min(search.tuning.parallel, total - start)
+        study.sampler = _sampler(search.tuning, spec.seed, start)
+        for place in range(start, min(start + size, len(planned))):
+            study.enqueue_trial(planned[place])
+        asked = [study.ask() for _ in range(size)]
+        wanted = [_suggested(trial, search.space, spec.params) for trial in asked]
+        progress(f"tuning {spec.name}", start, total)
+        before = study.get_trials(deepcopy=False)[:start]
+        if len(known) >= start + size:
+            found = known[start : start + size]
+        else:
+            found = _try_all(spec, wanted, search, development, before)
+        for trial, tried in zip(asked, found, strict=True):
+            _tell(study, trial, tried)
+        record.add_trials(study.get_trials(deepcopy=False)[max(start, len(known)) : start + size])
+        done += found
+    return _chosen(spec, study, done)
+
+
+def _chosen(spec: Spec, study: optuna.Study, done: Sequence[Tried]) -> tuple[Spec, Tuning]:
+    if not any(tried.state == "complete" for tried in done):
+        problems = dict.fromkeys(tried.problem for tried in done if tried.problem)
+        raise UserError(
+            f"learner {spec.name!r}: none of {len(done)} trials could be fitted: {next(iter(problems), 'all pruned')}; "
+            "correct its params or its search"
+        )
+    best = study.best_trial.number
+    return replace(spec, params={**spec.params, **done[best].params}), Tuning(tuple(done), best, _importance(study))
+
+
+def _identity(spec: Spec, search: Search, development: Development) -> str:
+    """All that decides the study, so that only its own trials are ever taken up again."""
+    return digest(
+        {
+            "spec": [
+                spec.kind,
+                spec.params,
+                spec.features,
+                sorted(spec.categorical),
+                spec.seed,
+                spec.metric,
+                spec.task,
+            ],
+            "space": {name: space.model_dump(mode="json") for name, space in search.space.items()},
+            "tuning": search.tuning.model_dump(mode="json"),
+            "rows": content(development.whole.rows),
+            "label": digest(development.whole.label.tolist()),
+            "folds": [digest([fold.fitted.tolist(), fold.scored.tolist()]) for fold in development.folds],
+        }
+    )
+
+
+def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]) -> optuna.Study:
+    import optuna
+
+    path = project / STORAGE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+    except Exception as error:  # whatever the database driver raises for a torn file or a full disk
+        first = str(error).strip().splitlines()[0]
+        raise RefitError(f"{STORAGE} cannot be opened ({first}); delete it: only finished trials are lost") from None
+
+
+def _sampler(tuning: TuningParams, seed: int, start: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    own = int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+    if tuning.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=own, n_startup_trials=_STARTUP, constant_liar=tuning.parallel > 1)
+    return optuna.samplers.RandomSampler(seed=own)
+
+
+def _pruner(tuning: TuningParams) -> optuna.pruners.BasePruner:
+    import optuna
+
+    if tuning.pruner == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=_STARTUP // 2)
+    if tuning.pruner == "halving":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+    return optuna.pruners.NopPruner()
+
+
+def _planned(spec: Spec, search: Search) -> Iterator[dict[str, Any]]:
+    """The arguments that are tried before the sampler is asked: all points of a grid, or those of the params."""
+    if search.tuning.sampler == "grid":
+        seen: set[str] = set()
+        for values in itertools.product(*(_points(space) for space in search.space.values())):
+            point: dict[str, Any] = {}
+            for (name, space), value in zip(search.space.items(), values, strict=True):
+                if space.asked({**spec.params, **point}):
+                    point[name] = value
+            if repr(point) not in seen:
+                seen.add(repr(point))
+                yield point
+        return
+    given = {name: spec.params[name] for name in search.space if name in spec.params}
+    if given and all(_within(search.space[name], value) for name, value in given.items()):
+        yield given
+
+
+def _points(space: SearchParams) -> list[Any]:
+    if space.choices:
+        return [_plain(choice) for choice in space.choices]
+    assert space.low is not None
+    assert space.high is not None
+    if space.step is not None:
+        count = int((space.high - space.low) / space.step + 1e-9) + 1
+        return [space.low + place * space.step for place in range(count)]
+    spread = np.geomspace if space.log else np.linspace
+    points = spread(space.low, space.high, _RANGE_POINTS)
+    return list(dict.fromkeys(round(float(x)) if space.whole else float(f"{x:.12g}") for x in points))
+
+
+def _within(space: SearchParams, value: Any) -> bool:
+    if space.choices:
+        return _plain(value) in [_plain(choice) for choice in space.choices]
+    assert space.low is not None
+    assert space.high is not None
+    return isinstance(value, int | float) and space.low <= value <= space.high
+
+
+def _plain(choice: Any) -> Any:
+    return list(choice) if isinstance(choice, tuple) else choice
+
+
+def _suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a trial is to have; one whose condition does not hold is not asked for."""
+    found: dict[str, Any] = {}
+    for name, wanted in space.items():
+        if not wanted.asked({**params, **found}):
+            continue
+        if wanted.choices:
+            choices = [_plain(choice) for choice in wanted.choices]
+            if all(isinstance(choice, str | int | float | bool | None) for choice in choices):
+                found[name] = trial.suggest_categorical(name, choices)
+            else:
+                found[name] = choices[trial.suggest_int(f"{name} (place)", 0, len(choices) - 1)]
+            continue
+        assert wanted.low is not None
+        assert wanted.high is not None
+        if wanted.whole:
+            step = 1 if wanted.step is None else int(wanted.step)
+            found[name] = trial.suggest_int(name, int(wanted.low), int(wanted.high), log=wanted.log, step=step)
+        else:
+            found[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log, step=wanted.step)
+    return found
+
+
+def _try_all(
+    spec: Spec,
+    wanted: Sequence[dict[str, Any]],
+    search: Search,
+    development: Development,
+    before: Sequence[optuna.trial.FrozenTrial],
+) -> list[Tried]:
+    """Each set of arguments, beside each other where there are several."""
+    if len(wanted) == 1:
+        return [_try(spec, wanted[0], search, development, before)]
+    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+
+    work = (delayed(_try)(spec, params, search, development, before) for params in wanted)
+    return list(Parallel(n_jobs=len(wanted), backend="loky")(work))
+
+
+def _try(
+    spec: Spec,
+    params: dict[str, Any],
+    search: Search,
+    development: Development,
+    before: Sequence[optuna.trial.FrozenTrial],
+) -> Tried:
+    """Fit the folds one after another, as long as the pruner sees hope beside the trials `before`."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction=search.direction, pruner=_pruner(search.tuning))
+    study.add_trials(before)
+    trial = study.ask()
+    trying, score = replace(spec, params={**spec.params, **params}), metrics.METRICS[spec.metric]
+    label, values, steps, state, problem = development.whole.label, [], [], "complete", ""
+    began = time.monotonic()
+    for number, fold in enumerate(development.folds):
+        try:
+            fit = fit_fold(trying, development, fold, silent)
+        except RefitError as error:
+            state, problem = "failed", str(error)
+            break
+        values.append(score(label[fold.scored], fit.predicted))
+        if not np.isfinite(values[-1]):
+            state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
+            break
+        steps.append(float(np.mean(values)))
+        trial.report(steps[-1], number)
+        if trial.should_prune() and number + 1 < len(development.folds):
+            state = "pruned"
+            break
+    rungs = {key: value for key, value in study.trials[-1].system_attrs.items() if "rung" in key}
+    return Tried(params, tuple(steps), state, round(time.monotonic() - began, 3), problem, rungs)
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, tried: Tried) -> None:
+    from optuna.trial import TrialState
+
+    for number, value in enumerate(tried.steps):
+        trial.report(value, number)
+    trial.set_user_attr("refit", {"params": tried.params, "seconds": tried.seconds, "problem": tried.problem})
+    for key, value in tried.rungs.items():
+        study._storage.set_trial_system_attr(trial._trial_id, key, value)  # the one way to hand on a pruner's notes
+    state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[tried.state]
+    study.tell(trial, tried.value, state=state)
+
+
+def _told(trial: optuna.trial.FrozenTrial) -> Tried:
+    """A trial as the record has it."""
+    kept = trial.user_attrs["refit"]
+    state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
+    steps = tuple(trial.intermediate_values[number] for number in sorted(trial.intermediate_values))
+    rungs = {key: value for key, value in trial.system_attrs.items() if "rung" in key}
+    return Tried(kept["params"], steps, state, kept["seconds"], kept["problem"], rungs)
+
+
+def _importance(study: optuna.Study) -> dict[str, float]:
+    """Share of each argument in how good a trial was; empty where too few trials tell."""
+    import optuna
+
+    if sum(trial.state.name == "COMPLETE" for trial in study.trials) < _STARTUP:
+        return {}
+    try:
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    except (ValueError, RuntimeError, ZeroDivisionError):
+        return {}
+    return {name: round(float(value), 4) for name, value in found.items() if np.isfinite(value)}

@@ -1,0 +1,167 @@
+"""How rows are cut into folds, and what is learned from predictions for the rows that no fit had seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks import learners, metrics
+from tasks.artifacts import read_json, write_json, write_manifest
+from tasks.errors import RefitError, UserError
+from tasks.learners import Spec, make
+from tasks.params import parse
+from tasks.train.finishing import finish_from, pooled
+from tasks.train.folds import Development, Window, development
+
+RAW: dict[str, Any] = {
+    "project": {"name": "demo"},
+    "ingest": {"sources": {"s": {"kind": "files", "path": "s.csv", "columns": {"id": "integer"}, "key": ["id"]}}},
+    "featurize": {"label": {"source": "s", "column": "late", "delay_hours": 48}},
+    "train": {"learners": [{"name": "base", "kind": "baseline"}]},
+}
+HOUR = np.timedelta64(1, "h")
+
+
+def cut(count: int = 300, **train: Any) -> Development:
+    random = np.random.default_rng(3)
+    times = np.datetime64("2024-01-01", "us") + np.sort(random.integers(0, 90 * 24, count)).astype("timedelta64[h]")
+    owner = random.integers(0, 30, count)
+    x = random.normal(size=count)
+    label = (x + random.normal(size=count) > 0.6).astype(np.int64)
+    rows = pa.table({"event_time": times, "owner": owner, "x": x})
+    edge = round(0.8 * count)
+    parts = (Window(rows.slice(0, edge), label[:edge]), Window(rows.slice(edge), label[edge:]))
+    return development(*parts, parse({**RAW, "train": {**RAW["train"], **train}}))
+
+
+def folds(**asked: Any) -> dict[str, Any]:
+    return {"cross_validation": asked}
+
+
+def test_without_folds_the_validation_window_is_scored_by_a_fit_of_the_training_window() -> None:
+    found = cut()
+    (fold,) = found.folds
+    assert (fold.fitted.tolist(), fold.scored.tolist()) == (list(range(240)), list(range(240, 300)))
+
+
+@pytest.mark.parametrize("kind", ["kfold", "stratified"])
+def test_every_row_is_scored_once_by_a_fit_that_has_not_seen_it(kind: str) -> None:
+    found = cut(**folds(kind=kind, folds=5))
+    assert np.sort(np.concatenate([fold.scored for fold in found.folds])).tolist() == list(range(300))
+    for fold in found.folds:
+        assert not np.intersect1d(fold.fitted, fold.scored).size
+        assert len(fold.fitted) + len(fold.scored) == 300
+    if kind == "stratified":
+        rates = [found.whole.label[fold.scored].mean() for fold in found.folds]
+        assert max(rates) - min(rates) < 0.02
+
+
+def test_repeats_cut_anew_and_draws_are_of_the_share_asked_for() -> None:
+    twice = cut(**folds(kind="stratified", folds=3, repeats=2)).folds
+    assert len(twice) == 6
+    assert twice[0].scored.tolist() != twice[3].scored.tolist()
+    drawn = cut(**folds(kind="shuffle", folds=20, share=0.2)).folds
+    assert [len(fold.scored) for fold in drawn] == [60] * 20
+
+
+def test_rows_of_one_group_stay_in_one_fold() -> None:
+    found = cut(**folds(kind="group", group="owner", folds=4))
+    owner = found.whole.rows["owner"].to_numpy()
+    for fold in found.folds:
+        assert not set(owner[fold.fitted]) & set(owner[fold.scored])
+
+
+def test_folds_in_time_fit_only_what_was_known_before_the_rows_that_they_score() -> None:
+    found = cut(**folds(kind="time", folds=4))
+    times = found.whole.rows["event_time"].to_numpy()
+    for earlier, fold in zip([None, *found.folds], found.folds, strict=False):
+        assert times[fold.fitted].max() < times[fold.scored].min() - 48 * HOUR  # the label's delay
+        assert earlier is None or len(fold.fitted) > len(earlier.fitted)
+    assert cut(**folds(kind="time", gap_hours=0)).folds[0].fitted.max() > found.folds[0].fitted.max() - 60
+
+
+def test_a_rolling_origin_fits_a_span_of_fixed_length() -> None:
+    found = cut(**folds(kind="rolling", folds=3, training_days=20))
+    times = found.whole.rows["event_time"].to_numpy()
+    for fold in found.folds:
+        assert times[fold.fitted].max() - times[fold.fitted].min() <= 20 * 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        (
+            {"kind": "group", "group": "ownr"},
+            r"no column 'ownr'; did you mean 'owner'\?; featurize.keep carries columns",
+        ),
+        ({"kind": "kfold", "folds": 40}, "the scored rows of fold 1 of 40 are 8, 20 are the fewest to learn from"),
+        ({"kind": "kfold", "folds": 400}, "300 rows cannot be cut so: "),
+        ({"kind": "rolling", "training_days": 0.5}, "the fitted rows of fold 1 of 5 are"),
+    ],
+)
+def test_folds_that_cannot_be_cut_are_the_users_mistake(asked: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        cut(**folds(**asked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"kind": "group"}, "kind 'group' needs `group`"),
+        ({"kind": "rolling"}, "kind 'rolling' needs `training_days`"),
+        ({"kind": "kfold", "group": "owner"}, "group is for kind group, not 'kfold'"),
+        ({"kind": "time", "repeats": 2}, "repeats is for kind kfold or stratified, not 'time'"),
+    ],
+)
+def test_folds_that_contradict_themselves_are_refused_with_the_params(asked: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        cut(**folds(**asked))
+
+
+def skewed(found: Development, seed: int = 0) -> list[Any]:
+    """Predictions that rank well and are far too sure of themselves."""
+    x = found.whole.rows["x"].to_numpy()
+    return [1 / (1 + np.exp(-6 * x[fold.scored] - 2)) for fold in found.folds]
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
+def test_calibrated_probabilities_come_true_on_rows_that_the_curve_was_not_learned_from(kind: str) -> None:
+    found = cut(4000, **folds(folds=5))
+    params = parse({**RAW, "train": {**RAW["train"], **folds(folds=5), "calibration": kind}})
+    raw = skewed(found)
+    finish, each = finish_from(found, raw, params)
+    before, after = (metrics.calibration_error(found.whole.label, pooled(found, p)) for p in (raw, each))
+    assert before > 0.15
+    assert after < 0.03
+    assert finish.calibration is not None
+    for p, calibrated, fold in zip(raw, each, found.folds, strict=True):
+        assert calibrated.tolist() != finish.calibrated(p).tolist()  # without this very fold
+        order = metrics.roc_auc(found.whole.label[fold.scored], calibrated)
+        assert order == pytest.approx(metrics.roc_auc(found.whole.label[fold.scored], p), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
+def test_a_calibrated_learner_is_stored_and_loaded_as_it_is(kind: str, tmp_path: Any) -> None:
+    found = cut(600, **folds(folds=3))
+    params = parse({**RAW, "train": {**RAW["train"], "calibration": kind, "threshold": {"by": "cost"}}})
+    finish, _ = finish_from(found, skewed(found), params)
+    inner = make(Spec("tree", "sklearn.tree.DecisionTreeClassifier", ("x",), params={"max_depth": 5}))
+    inner.fit(found.whole.rows, found.whole.label)
+    raw, plain = inner.predict(found.whole.rows), inner.digest()
+    learner = finish.on(inner)
+    assert learner.predict(found.whole.rows).tolist() == finish.calibrated(raw).tolist()
+    (tmp_path / "m").mkdir()
+    learner.save(tmp_path / "m")
+    again = learners.load(tmp_path / "m")
+    assert again.predict(found.whole.rows).tolist() == learner.predict(found.whole.rows).tolist()
+    assert (again.digest(), again.threshold) == (learner.digest(), finish.threshold)
+    assert learner.digest() != plain
+    described = read_json(tmp_path / "m/model.json")
+    described["calibration"]["kind"] = "spline"
+    write_json(tmp_path / "m/model.json", described)
+    write_manifest(tmp_path / "m")
+    with pytest.raises(RefitError, match="is no description of a learner"):
+        learners.load(tmp_path / "m")

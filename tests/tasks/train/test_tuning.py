@@ -1,0 +1,160 @@
+"""The search for arguments: the same whatever is killed or runs beside it, and never with a look at the test rows."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pyarrow as pa
+import pytest
+
+from tasks.errors import UserError
+from tasks.learners import Spec
+from tasks.params.training import SearchParams, TuningParams
+from tasks.train import tuning
+from tasks.train.folds import Development, Fold, Window
+from tasks.train.tuning import Search, Tuning, tune
+
+TREE = "sklearn.tree.DecisionTreeClassifier"
+SPACE = {
+    "max_depth": SearchParams(low=1, high=12),
+    "min_samples_leaf": SearchParams(low=1, high=64, log=True),
+    "criterion": SearchParams(choices=("gini", "entropy")),
+}
+
+
+def rows(count: int = 400, folds: int = 4) -> Development:
+    random = np.random.default_rng(7)
+    x = random.normal(size=(count, 4))
+    label = (x[:, 0] + x[:, 1] * (x[:, 2] > 0) + random.normal(scale=0.7, size=count) > 0).astype(np.int64)
+    times = np.datetime64("2024-01-01", "us") + np.arange(count).astype("timedelta64[h]")
+    table = pa.table({"event_time": times} | {f"x{i}": x[:, i] for i in range(4)})
+    parts = np.array_split(np.random.default_rng(1).permutation(count), folds)
+    cut = tuple(Fold(np.setdiff1d(np.arange(count), part), np.sort(part)) for part in parts)
+    return Development(Window(table, label), cut)
+
+
+def spec(kind: str = TREE, **params: Any) -> Spec:
+    return Spec("tree", kind, ("x0", "x1", "x2", "x3"), params=params)
+
+
+def search(space: dict[str, SearchParams] | None = None, **asked: Any) -> Search:
+    return Search(space or SPACE, TuningParams(**{"trials": 14, **asked}), "roc_auc")
+
+
+def tried(found: Tuning) -> list[tuple[Any, ...]]:
+    """All of a search but how long it took."""
+    return [(each.params, each.steps, each.state) for each in found.trials]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Tuning]:
+    return tune(spec(), search(), rows(), tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_it_finds_better_arguments_than_those_it_was_given(undisturbed: tuple[Spec, Tuning], tmp_path: Path) -> None:
+    best, found = undisturbed
+    whole = search({"max_depth": SearchParams(choices=(None, 3))}, sampler="grid")
+    _, given = tune(spec(), whole, rows(), tmp_path)
+    grown = next(each.value for each in given.trials if each.params == {"max_depth": None})
+    assert grown is not None
+    assert found.trials[found.best].value > grown + 0.03  # type: ignore[operator]
+    assert best.params == found.trials[found.best].params
+    complete = [each.value for each in found.trials if each.value is not None]
+    assert found.trials[found.best].value == max(complete)
+    assert sum(found.importance.values()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("pruner", ["median", "halving"])
+def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
+    pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = search(pruner=pruner)
+    through = tune(spec(), asked, rows(), tmp_path / "through")[1]
+    assert {each.state for each in through.trials} == {"complete", "pruned"}
+    real, count = tuning._try, itertools.count()
+
+    def killed(*args: Any) -> Any:
+        if next(count) == 11:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(tuning, "_try", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tune(spec(), asked, rows(), tmp_path / "killed")
+    count = itertools.count(100)
+    resumed = tune(spec(), asked, rows(), tmp_path / "killed")[1]
+    assert tried(resumed) == tried(through)
+    assert next(count) == 100 + 3  # eleven of the fourteen were not tried again
+
+
+def test_trials_beside_each_other_in_processes_find_what_they_find_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = search(trials=6, parallel=2)
+    beside = tune(spec(), asked, rows(200), tmp_path / "beside")[1]
+    monkeypatch.setattr(
+        tuning, "_try_all", lambda spec, wanted, *rest: [tuning._try(spec, params, *rest) for params in wanted]
+    )
+    assert tried(tune(spec(), asked, rows(200), tmp_path / "alone")[1]) == tried(beside)
+
+
+def test_other_rows_take_up_no_trial_of_an_old_study(tmp_path: Path) -> None:
+    first = tune(spec(), search(trials=2), rows(), tmp_path)[1]
+    other = tune(spec(), search(trials=2), rows(380), tmp_path)[1]
+    assert tried(first) != tried(other)
+
+
+def test_the_arguments_of_the_params_are_tried_first(tmp_path: Path) -> None:
+    given = {"max_depth": 4, "min_samples_leaf": 9, "criterion": "entropy"}
+    assert tune(spec(**given), search(trials=1), rows(), tmp_path)[1].trials[0].params == given
+
+
+def test_a_grid_tries_each_point_once_and_a_condition_leaves_arguments_out(tmp_path: Path) -> None:
+    space = {
+        "splitter": SearchParams(choices=("best", "random")),
+        "max_depth": SearchParams(low=2, high=6, step=2),
+        "max_features": SearchParams(choices=(1, 3), when={"splitter": "random"}),
+    }
+    found = tune(spec(), search(space, sampler="grid", pruner="none"), rows(), tmp_path)[1]
+    points = [each.params for each in found.trials]
+    assert len(points) == 3 + 3 * 2
+    assert all(("max_features" in point) == (point["splitter"] == "random") for point in points)
+    assert len({repr(point) for point in points}) == len(points)
+
+
+def test_a_condition_holds_for_sampled_arguments_too(tmp_path: Path) -> None:
+    space = {
+        "splitter": SearchParams(choices=("best", "random")),
+        "max_features": SearchParams(low=1, high=4, when={"splitter": "random"}),
+    }
+    for each in tune(spec(), search(space, sampler="random"), rows(), tmp_path)[1].trials:
+        assert ("max_features" in each.params) == (each.params["splitter"] == "random")
+
+
+def test_trials_that_cannot_be_fitted_are_told_and_only_if_all_fail_is_there_no_candidate(tmp_path: Path) -> None:
+    broken = {"min_samples_split": SearchParams(choices=(2, -1))}
+    found = tune(spec(), search(broken, sampler="grid"), rows(), tmp_path)[1]
+    assert [each.state for each in found.trials] == ["complete", "failed"]
+    assert "min_samples_split" in found.trials[1].problem
+    with pytest.raises(UserError, match=r"learner 'tree': none of 2 trials could be fitted: .*min_samples_split"):
+        tune(spec(), search({"min_samples_split": SearchParams(choices=(0, -1))}, sampler="grid"), rows(), tmp_path)
+
+
+def test_choices_may_be_lists(tmp_path: Path) -> None:
+    space = {"hidden": SearchParams(choices=((8,), (8, 4)))}
+    found = tune(spec("torch_tabular", max_epochs=2), search(space, trials=3), rows(folds=2), tmp_path)
+    assert found[0].params["hidden"] in ([8], [8, 4])
+
+
+def test_the_study_can_be_opened_with_optuna_itself(undisturbed: tuple[Spec, Tuning], tmp_path: Path) -> None:
+    _, found = tune(spec(), search(trials=4), rows(), tmp_path)
+    storage = f"sqlite:///{tmp_path / tuning.STORAGE}"
+    (name,) = optuna.get_all_study_names(storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    assert [each.value for each in study.trials if each.state.name == "COMPLETE"] == [
+        each.value for each in found.trials if each.state == "complete"
+    ]
