@@ -124,7 +124,7 @@ def _windows(told: Mapping[str, Any], console: Console) -> None:
         table.add_column(name, justify="right")
     for place, window in enumerate(windows):
         found = [each["by_window"][place] for each in policies.values()]
-        table.add_row(window["start"][:10], *(f"{_number(each['score'])}{_mark(each)}" for each in found))
+        table.add_row(window["day"], *(f"{_number(each['score'])}{_mark(each)}" for each in found))
     console.print()
     console.print(table, highlight=False)
     console.print("* a new model took charge, - one was trained and refused", style="italic", highlight=False)

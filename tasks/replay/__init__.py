@@ -58,7 +58,7 @@ def run(context: Context, asked: Asked) -> dict[str, Any]:
     lives = {policy.name: world.live(policy) for policy in asked.policies}
     _require_a_model(lives, past.event_time[0], params)
     with parts("scores"):
-        spans = spans_of(past, bounds)
+        spans = spans_of(past, bounds, params.project.zone)
         scores = {name: scores_of(past, life, spans, asked.metric) for name, life in lives.items()}
     best = comparing.best_of(_bare(lives, scores), asked.metric, asked.budget)
     chance = {name: _chance(world, life, scores[name], spans, asked) for name, life in lives.items() if asked.random}

@@ -55,6 +55,7 @@ def _window(place: int, span: Span, life: Life, scores: Scores) -> dict[str, Any
     step, found = life.steps[place], scores.windows[place]
     charge = step.in_charge
     return {
+        "day": f"{span.start:%Y-%m-%d}",
         "start": utc_text(span.start),
         "end": utc_text(span.end),
         "rows": len(span.rows),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from tasks import learners
-from tasks.artifacts import atomic, atomic_folder, digest, read_json, write_json, write_manifest
+from tasks.artifacts import (
+    atomic,
+    atomic_folder,
+    check_manifest,
+    digest,
+    read_json,
+    sha256,
+    write_json,
+    write_manifest,
+)
 from tasks.batches import utc_text
 from tasks.context import Context
 from tasks.errors import RefitError
@@ -22,12 +33,13 @@ from tasks.featurize.windows import Window as Span
 from tasks.featurize.windows import windows
 from tasks.learners import Learner
 from tasks.replay.history import PLACE, Floats, History, Rows
-from tasks.stage_code import code_digest
+from tasks.stage_code import SOURCE_ROOT, code_digest
 from tasks.train import checked, from_scratch, make_all, specs_of, warm
 from tasks.train.folds import Window, content
 from tasks.train.trial import predict
 
 MODEL, TOLD, UNSEEN = "model", "fit.json", "unseen.npy"
+OURS = ("tasks", "flows", "registry", "feature_store", "tests")  # where the repository is the project
 
 
 @dataclass(frozen=True)
@@ -73,9 +85,11 @@ class Fits:
     def __init__(self, context: Context, history: History) -> None:
         self._context, self._history = context, history
         self._home = context.path(PLACE / "fits")
+        self._predictions = context.path(PLACE / "predicted")
         self._kept: dict[str, Fit] = {}
         self._specs = specs_of(context.params, history.features)
         make_all(self._specs, context.params)
+        self._code = [code_digest("train"), own_code(context.project)]
         self.trained = 0  # those that were not on disk yet
 
     def at(self, as_of: datetime, champion: Fit | None) -> Fit:
@@ -96,11 +110,22 @@ class Fits:
         if name in self._kept:
             return replace(self._kept[name], as_of=as_of, tested=places["test"])
         folder = self._home / name[:20]
-        if not (folder / TOLD).is_file():
+        if not self._whole(folder, as_of):
             self._train(folder, train, validation, start)
             self.trained += 1
         self._kept[name] = self._fit(name, as_of, folder, spans, places)
         return self._kept[name]
+
+    def _whole(self, folder: Path, as_of: datetime) -> bool:
+        """Whether a fit was kept, each of its files as it was written."""
+        if not folder.is_dir():
+            return False
+        try:
+            check_manifest(folder)
+        except RefitError:
+            self._context.progress(f"what was kept of the model as of {utc_text(as_of)} is damaged: training it again")
+            return False
+        return True
 
     def _window(self, places: Rows) -> Window:
         return Window(self._history.table.take(places), self._history.label[places].astype(np.int64))
@@ -127,7 +152,7 @@ class Fits:
                 params.featurize.label.delay_hours,
                 params.registry.trusted_types,
                 start.get("model_digest"),
-                code_digest("train"),
+                self._code,
             ]
         )
 
@@ -156,6 +181,7 @@ class Fits:
             skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows alone
             np.save(scratch / UNSEEN, np.stack([skipped + trained.best.unseen, trained.best.predicted]))
             write_json(scratch / TOLD, {**told, "model_mb": megabytes(scratch / MODEL)})
+            write_manifest(scratch)
 
     def _cost(self, learner: Learner, validation: Window) -> float:
         """CPU seconds of 1,000 predictions."""
@@ -195,13 +221,39 @@ class Fits:
 
     def _predicted(self, folder: Path, start: int) -> Floats:
         """Its predictions for all rows from a place on: as they were kept, or anew where the history is another."""
-        path = folder / f"predicted-{self._history.digest[:16]}.npy"
+        path = self._predictions / f"{folder.name}-{self._history.digest[:16]}.npz"
         rows = len(self._history) - start
-        if path.is_file() and len(kept := np.load(path)) == rows:
-            return np.asarray(kept, dtype=np.float64)
+        if (kept := _kept_array(path)) is not None and len(kept) == rows:
+            return kept
         self._context.progress(f"predicting {rows:,} later rows")
         learner: Learner = learners.load(folder / MODEL, trusted_types=self._context.params.registry.trusted_types)
         predicted = predict(learner, Window(self._history.table.slice(start), np.zeros(rows, np.int64)))
         with atomic(path) as scratch, scratch.open("wb") as file:
-            np.save(file, predicted)
+            np.savez(file, predicted)
         return predicted
+
+
+def _kept_array(path: Path) -> Floats | None:
+    """The array in a file; None where there is none, or its checksum tells that it is not what was written."""
+    try:
+        with np.load(path) as file:
+            return np.asarray(file["arr_0"], dtype=np.float64)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def own_code(project: Path) -> str:
+    """Digest of the project's own modules, where learners come of them: of its Python files, ours excepted."""
+    loaded = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+    files = sorted({path for path in loaded if _is_own(path, project)})
+    return digest([[path.relative_to(project).as_posix(), sha256(path)] for path in files])
+
+
+def _is_own(path: Path, project: Path) -> bool:
+    """Whether a loaded module is a project's: neither Refit's nor a library's that lies in an environment there."""
+    if not path.is_relative_to(project) or not path.is_file():
+        return False
+    inside = path.relative_to(project).parts
+    library = "site-packages" in inside or any(part.startswith(".") for part in inside)
+    ours = path.is_relative_to(SOURCE_ROOT) and path.relative_to(SOURCE_ROOT).parts[0] in OURS
+    return not library and not ours

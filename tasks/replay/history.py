@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import artifacts, featurize, ingest, validate
+from tasks.batches import Manifest
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.featurize.definitions import Definitions, resolve
@@ -85,23 +86,37 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
     """
     own = _own_place(context)
     context.progress("looking for rows")
-    stored = ingest.take_in(own)
+    stored = _taken_in(own)
     validated = validate.validated(own, snapshot_of(known_by.isoformat(), own.params, stored))
     definitions = resolve(context)
     name = _digest(context.params, validated, definitions, until)
     path = own.project / f"features-{name[:16]}.parquet"
-    if not path.is_file():
+    if (table := _kept(path)) is None:
         for old in own.project.glob("features-*.parquet"):
             old.unlink()
         context.progress("computing features once for all")
-        _write(path, _computed(own, validated, definitions, until))
-    return _read(path, definitions, name, context.params)
+        table = _computed(own, validated, definitions, until)
+        _write(path, table)
+    return _of(table, definitions, name, context.params)
+
+
+def _taken_in(own: Context) -> dict[str, list[Manifest]]:
+    """The batches of the replay's own folder; they are copies, so where a source changed they are made anew."""
+    try:
+        return ingest.take_in(own)
+    except UserError:
+        if not own.path(artifacts.BATCHES).is_dir():
+            raise
+    own.progress("not as it was for the last replay: reading the sources anew")
+    shutil.rmtree(own.path(artifacts.BATCHES))
+    return ingest.take_in(own)
 
 
 def _own_place(context: Context) -> Context:
     """The same project's sources, with a folder of its own for everything that is written."""
     place = context.path(PLACE)
     place.mkdir(parents=True, exist_ok=True)
+    (place / artifacts.RELEASED).unlink(missing_ok=True)
     if context.path(artifacts.RELEASED).is_file():
         shutil.copyfile(context.path(artifacts.RELEASED), place / artifacts.RELEASED)
     sources = {name: _absolute(source, context.project) for name, source in context.params.ingest.sources.items()}
@@ -145,11 +160,20 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, scratch, compression="zstd", compression_level=1, write_page_checksum=True)
 
 
-def _read(path: Path, definitions: Definitions, name: str, params: Params) -> History:
+def _kept(path: Path) -> pa.Table | None:
+    """The table in a file; None where there is none, or it is not what was written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, page_checksum_verification=True)
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) -> History:
+    import pyarrow as pa
+
     names = definitions.feature_set.names()
     categorical = [each for each in names if str(table.schema.field(each).type) == "string"]
     moments = {

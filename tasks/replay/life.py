@@ -84,7 +84,8 @@ class World:
         """Live through all moments under a policy."""
         life = Life(policy)
         for place, as_of in enumerate(self.moments):
-            self.context.progress(f"{policy.name}: {as_of:%Y-%m-%d}", place, len(self.moments))
+            local = as_of.astimezone(self.context.params.project.zone)
+            self.context.progress(f"{policy.name}: {local:%Y-%m-%d}", place, len(self.moments))
             life.steps.append(self._step(life, place, as_of))
         return life
 
@@ -103,6 +104,8 @@ class World:
             return replace(step, reasons=(*reasons, f"nothing was trained: {error}"))
         if life.newest and fit.name == life.newest.name:
             return replace(step, reasons=(*reasons, "nothing was trained: all is as it was for the newest model"))
+        if not len(fit.tested):
+            return replace(step, fit=fit, gate=("not judged: its test window holds no labelled row",))
         with self.parts("gate"):
             decision = self._judge(fit, life)
         life.newest = fit

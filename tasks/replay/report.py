@@ -84,7 +84,7 @@ interval that holds zero shows no difference.</p>
 <section id="steps">
 <h2>Why it trained, and what the gate said</h2>
 {% for name, each in told.policies.items() %}<details><summary>{{ name }}</summary><div class="scroll"><table>
-<thead><tr><th>as of</th><th>decision</th><th>gate</th></tr></thead><tbody>
+<thead><tr><th>as of (UTC)</th><th>decision</th><th>gate</th></tr></thead><tbody>
 {% for step in each.steps %}<tr><th scope="row">{{ step.as_of | moment }}</th><td>{{ step.reasons | join("; ") }}</td>
 <td>{% if step.learner %}{{ "took charge" if step.promoted else "refused" }}: {{ step.gate | join("; ") }}{% endif %}
 </td></tr>
@@ -152,9 +152,7 @@ def chart(policies: Mapping[str, Told], metric: str) -> Markup:
         return Markup("")
     plane = Plane((-0.4, len(windows) - 0.6), roomy(values), width=760, height=320)
     step = max(1, math.ceil(len(windows) / 12))
-    parts = [
-        plane.axes("window from", metric, {float(n): windows[n]["start"][:10] for n in range(0, len(windows), step)})
-    ]
+    parts = [plane.axes("window from", metric, {float(n): windows[n]["day"] for n in range(0, len(windows), step)})]
     for place, (name, each) in enumerate(policies.items()):
         parts += _drawn(plane, name, each["by_window"], f"p{place % COLOURS}")
     return plane.svg(f"{metric} of each window by policy", *parts)
@@ -166,7 +164,7 @@ def _drawn(plane: Plane, name: str, windows: Sequence[Told], kind: str) -> list[
     for (x, y), window in zip(points, windows, strict=True):
         if not window["trained"] or not math.isfinite(y):
             continue
-        title = f"{name}, {window['start'][:10]}: {y:.4f}, {'took charge' if window['promoted'] else 'refused'}"
+        title = f"{name}, {window['day']}: {y:.4f}, {'took charge' if window['promoted'] else 'refused'}"
         parts.append(
             Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>').format(
                 kind if window["promoted"] else "refused", short(plane.x(x)), short(plane.y(y)), title

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ METRICS: dict[str, bool] = {**HIGHER_IS_BETTER, "accuracy": True}
 class Span:
     """One window of the report: its rows by event time."""
 
-    start: datetime
+    start: datetime  # with the project's zone, as the calendar there has it
     end: datetime
     rows: Rows  # places of the rows whose event lies in it
 
@@ -68,11 +69,15 @@ class Scores:
         return LeftOut(value, np.concatenate(without), sum(left.clusters for left, _ in known))
 
 
-def spans_of(history: History, bounds: Sequence[datetime]) -> list[Span]:
-    """The rows between each bound and the next."""
+def spans_of(history: History, bounds: Sequence[datetime], zone: ZoneInfo) -> list[Span]:
+    """The rows between each bound and the next, told by the clocks of `zone`."""
     places = np.searchsorted(history.event_time, [as_numpy(bound) for bound in bounds])
     return [
-        Span(bounds[place], bounds[place + 1], np.arange(places[place], places[place + 1]))
+        Span(
+            bounds[place].astimezone(zone),
+            bounds[place + 1].astimezone(zone),
+            np.arange(places[place], places[place + 1]),
+        )
         for place in range(len(bounds) - 1)
     ]
 

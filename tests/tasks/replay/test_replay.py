@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +98,64 @@ def test_a_second_replay_with_another_threshold_trains_nothing(
     assert first["trained_now"] == 4
     assert again["trained_now"] == 0
     assert again["policies"]["always"]["by_window"] == first["policies"]["always"]["by_window"]
+
+
+def test_what_was_kept_and_is_damaged_is_made_again(told: tuple[Path, dict[str, Any], dict[str, str]]) -> None:
+    project, first, _ = told
+    kept = project / ".refit/replay"
+    fits = sorted((kept / "fits").iterdir())
+    torn = [fits[0] / "fit.json", fits[1] / "unseen.npy", *kept.glob("predicted/*.npz"), *kept.glob("features-*")]
+    assert len(torn) == 2 + 4 + 1
+    for path in torn:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again = lived(project, policies="always")
+    assert again["trained_now"] == 2
+    assert untimed(again["policies"]["always"]["by_window"]) == untimed(first["policies"]["always"]["by_window"])
+
+
+def test_a_changed_learner_of_the_projects_own_is_fitted_again(project: Path) -> None:
+    from tasks.replay.fits import own_code
+
+    module = project / "own_learner_of_a_replay.py"
+    module.write_text("strength = 1\n")
+    sys.path.append(str(project))
+    try:
+        before = own_code(project)
+        importlib.import_module(module.stem)
+        loaded = own_code(project)
+        module.write_text("strength = 2\n")
+        assert len({before, loaded, own_code(project)}) == 3
+    finally:
+        sys.path.remove(str(project))
+        sys.modules.pop(module.stem, None)
+
+
+def test_windows_are_named_by_the_days_of_the_projects_own_time_zone(
+    told: tuple[Path, dict[str, Any], dict[str, str]],
+) -> None:
+    project, _, _ = told  # where batches of another declaration lie
+    east = lived(project, start="2024-08-01", policies="never", overrides={"project.timezone": "Asia/Tokyo"})
+    windows = east["policies"]["never"]["by_window"]
+    assert [window["day"] for window in windows] == ["2024-08-01", "2024-09-01"]
+    assert windows[0]["start"] == "2024-07-31T15:00:00Z"
+
+
+def test_months_without_any_label_are_told_and_end_no_replay(project: Path) -> None:
+    [path] = (project / "raw").glob("*.csv")
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["renewal"] >= "2024-06-01":
+            row["churned"] = ""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    found = lived(project, start="2024-05-01", end="2024-08-01", policies="always")
+    steps = found["policies"]["always"]["steps"]
+    assert [step["promoted"] for step in steps] == [True, True, False]
+    assert steps[2]["gate"] == ["not judged: its test window holds no labelled row"]
+    assert [window["labelled"] > 0 for window in found["policies"]["always"]["by_window"]] == [True, False, False]
 
 
 def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path) -> None:
