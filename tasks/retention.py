@@ -16,14 +16,14 @@ from registry.ledger import Ledger
 from registry.locking import registry_lock
 from registry.store import Store
 from registry.versions import Version
-from tasks import artifacts, kept, memory, tracking
+from tasks import artifacts, kept, lock, memory, tracking
 from tasks.artifacts import STATE
 from tasks.context import Context
 from tasks.drift.watch import DECISIONS
 from tasks.errors import RefitError
 from tasks.score.log import LOG
 
-Kind = Literal["version", "run", "local copy", "cache", "predictions", "decisions", "quarantine", "leftover"]
+Kind = Literal["version", "run", "local copy", "cache", "predictions", "decisions", "quarantine", "replay", "leftover"]
 REPLAYS = STATE / "replay"  # what a replay of production keeps between two of them
 
 
@@ -87,15 +87,17 @@ def _plan(context: Context, store: Store, cache: memory.Cache | None) -> Plan:
     charge.champion(store, context.params.project.name)  # raises where it is lost: `refit repair` needs what we delete
     every = versions.tagged_by_client(store, context.params.project.name, {}) if store.exists else []
     stay = _staying(context, store, every)
+    replaying = lock.is_held(context.path(REPLAYS))
     items = [
         *_leftovers(context),
+        *(() if replaying else _replays(context)),
         *(_models(context, store, every, stay) if store.exists else ()),
         *_local_copies(context, stay),
         *_predictions(context),
         *_decisions(context),
         *_quarantine(context),
     ]
-    notes = []
+    notes = [f"{REPLAYS} is left alone: a replay is under way"] if replaying else []
     try:
         items += _cached(context, store, cache, [each for each in every if each.version in stay])
     except RefitError as error:
@@ -231,8 +233,11 @@ def _leftovers(context: Context) -> Iterator[Item]:
     ]
     for path in sorted(left):
         yield _files("leftover", str(path.relative_to(context.project)), "a run that was killed left it", path)
+
+
+def _replays(context: Context) -> Iterator[Item]:
     if (replays := context.path(REPLAYS)).is_dir():
-        yield _files("leftover", str(REPLAYS), "what replays keep for the next one", replays)
+        yield _files("replay", str(REPLAYS), "models and features that the next replay would make again", replays)
 
 
 def _files(kind: Kind, what: str, why: str, *paths: Path) -> Item:

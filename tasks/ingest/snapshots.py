@@ -96,14 +96,20 @@ def resolve_as_of(text: str, params: Params, stored: Mapping[str, Sequence[Manif
     return moment
 
 
-def moment_of(text: str, params: Params) -> datetime:
-    """A date or time in the project's zone, in UTC; UserError where it is none."""
+def moment_of(text: str, params: Params, *, called: str = "as_of", also: str = f"{LATEST}, ") -> datetime:
+    """A date or time in the project's zone, in UTC.
+
+    Args:
+        called: what the user knows it by.
+        also: what may be written besides dates and times.
+
+    Raises:
+        UserError: it is none.
+    """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=params.project.zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UserError(
-            f"as_of {text!r} is no time; write {LATEST}, a date such as 2013-11-03, or a time such as 2013-11-03T06:00"
+            f"{called} {text!r} is no time; write {also}a date such as 2013-11-03, or a time such as 2013-11-03T06:00"
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=params.project.zone)
-    return moment.astimezone(UTC)

@@ -54,6 +54,11 @@ def run(context: Context, asked: Asked) -> dict[str, Any]:
     delay = timedelta(hours=params.featurize.label.delay_hours)
     with parts("rows and features"):
         past = history(context, bounds[-1], min(bounds[-1] + delay, context.now()))
+    if not past.between(bounds[0], bounds[-1]).any():
+        raise UserError(
+            f"no row lies between --from {asked.start} and --to {asked.end}; the newest before is of {past.days[-1]}: "
+            "give an earlier --from"
+        )
     world = World(context, past, [bound + delay for bound in bounds[:-1]], parts)
     lives = {policy.name: world.live(policy) for policy in asked.policies}
     _require_a_model(lives, past.event_time[0], params)
@@ -96,7 +101,10 @@ def bounds_of(asked: Asked, params: Params, now: datetime) -> list[datetime]:
     """
     if params.featurize.split:
         raise UserError("a replay needs windows of time; featurize.split draws them by chance: leave it out")
-    start, end = moment_of(asked.start, params), moment_of(asked.end, params)
+    start, end = (
+        moment_of(text, params, called=option, also="")
+        for option, text in (("--from", asked.start), ("--to", asked.end))
+    )
     if start >= end:
         raise UserError(f"--from {asked.start} is not before --to {asked.end}")
     if end > now:
@@ -117,10 +125,8 @@ def _require_a_model(lives: dict[str, Life], first: Any, params: Params) -> None
     step = next(iter(lives.values())).steps[-1]
     why = "; ".join(step.gate or step.reasons[1:])
     earliest = earliest_as_of(datetime.fromisoformat(str(first)[:19]).replace(tzinfo=UTC), params)
-    raise UserError(
-        f"no model could take charge in that time ({why}); the earliest moment at which one could be trained is "
-        f"{earliest:%Y-%m-%d %H:%M}"
-    )
+    when = "" if earliest <= step.as_of else f"; the earliest moment for one is {earliest:%Y-%m-%d %H:%M}: a later --to"
+    raise UserError(f"no model could take charge in that time ({why}){when}")
 
 
 def _bare(lives: dict[str, Life], scores: dict[str, Scores]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import artifacts, featurize, ingest, validate
-from tasks.batches import Manifest
+from tasks.batches import Manifest, utc_moment
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.labels import CHOSEN, rows_until
 from tasks.featurize.warehouse import open_warehouse, quote
 from tasks.featurize.windows import local_days
-from tasks.ingest.snapshots import snapshot_of
+from tasks.ingest.snapshots import label_source, snapshot_of
 from tasks.params import IngestParams, Params, SourceParams
 from tasks.stage_code import code_digest
 
@@ -87,6 +87,7 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
     own = _own_place(context)
     context.progress("looking for rows")
     stored = _taken_in(own)
+    _require_a_batch(stored[label_source(own.params)], known_by, own.params)
     validated = validate.validated(own, snapshot_of(known_by.isoformat(), own.params, stored))
     definitions = resolve(context)
     name = _digest(context.params, validated, definitions, until)
@@ -110,6 +111,12 @@ def _taken_in(own: Context) -> dict[str, list[Manifest]]:
     own.progress("not as it was for the last replay: reading the sources anew")
     shutil.rmtree(own.path(artifacts.BATCHES))
     return ingest.take_in(own)
+
+
+def _require_a_batch(stored: Sequence[Manifest], known_by: datetime, params: Params) -> None:
+    first = min(utc_moment(batch.start) for batch in stored if batch.start)
+    if known_by <= first:
+        raise UserError(f"--to lies before all rows: the first are of {first.astimezone(params.project.zone):%Y-%m-%d}")
 
 
 def _own_place(context: Context) -> Context:

@@ -14,7 +14,7 @@ import pytest
 
 from registry import relocation, tracking, versions
 from registry.store import client
-from tasks import artifacts, comparand, kept, quarantine, register, retention
+from tasks import artifacts, comparand, kept, lock, quarantine, register, retention
 from tasks.artifacts import write_json
 from tasks.context import Context
 from tasks.drift.watch import DECISIONS
@@ -205,8 +205,17 @@ def test_what_killed_runs_left_and_what_replays_keep_goes(project: Any) -> None:
         (project.folder / name).parent.mkdir(parents=True)
         (project.folder / name).write_text("left")
     plan = retention.collect(asking(project), delete=True)
-    assert [(item.kind, item.bytes) for item in plan.items] == [("leftover", 4)] * 4
+    assert [(item.kind, item.bytes) for item in plan.items] == [("leftover", 4)] * 3 + [("replay", 4)]
     assert not any((project.folder / name).parent.exists() for name in left)
+
+
+def test_what_a_replay_under_way_uses_stays(project: Any) -> None:
+    project.registered(0)
+    with lock.project_lock(project.folder / retention.REPLAYS):
+        plan = retention.collect(asking(project), delete=True)
+        assert (project.folder / retention.REPLAYS).is_dir()
+    assert plan.notes == (".refit/replay is left alone: a replay is under way",)
+    assert named(retention.collect(asking(project))) == [("replay", ".refit/replay")]
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,11 @@ def test_settings_of_one_policy_change_no_other() -> None:
     [
         ("2024-03-01", "2024-02-01", "is not before"),
         ("2024-03-01", "2999-01-01", "future"),
-        ("soon", "2024", "no time"),
+        ("soon", "2024", "--from 'soon' is no time; write a date"),
+        ("2024-03-01", "latest", "--to 'latest' is no time; write a date"),
+        ("0001-01-01T00:00+14:00", "2024-03-01", "--from .* is no time"),
+        ("2020-01-01", "2021-01-01", "--to lies before all rows: the first are of 2024-01-01"),
+        ("2025-01-01", "2026-01-01", "no row lies between .*; the newest before is of 2024-1"),
     ],
 )
 def test_a_time_that_cannot_be_lived_through_is_refused(project: Path, start: str, end: str, said: str) -> None:
