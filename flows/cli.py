@@ -140,7 +140,9 @@ def replay(
     ] = "never,schedule,drift,performance,always",
     metric: Annotated[str | None, typer.Option("--metric", help="default: the gate's; `accuracy` works too")] = None,
     budget: Annotated[int | None, typer.Option("--budget", min=0, help="most retrainings of the best policy")] = None,
-    random: Annotated[int, typer.Option("--random", min=0, help="random schedules to compare each policy with")] = 0,
+    random: Annotated[
+        int, typer.Option("--random", min=0, max=1000, help="random schedules to compare each policy with")
+    ] = 0,
     set_: Sets = None,
     wait: Wait = 0,
     as_json: AsJson = False,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from flows.screen import screen, shown_on
 from registry.promotion import METRIC_WORDS
@@ -82,14 +83,14 @@ def show(told: Mapping[str, Any], console: Console) -> None:
     """The policies side by side, their windows, and which of them did best."""
     metric = METRIC_WORDS[told["metric"]]
     console.print(f"\n{told['model']}, {told['from']} to {told['to']}, every {told['every']}", style="bold")
-    table = Table("policy", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(Column("policy", overflow="fold"), box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in (metric, "behind", "±", "retrained", "promoted", "refused", "train s", told["currency"]):
         table.add_column(name, justify="right")
     for name, each in told["policies"].items():
         style = "green" if name == told["best"] else ""
         counts = (str(each[what]) for what in ("retrainings", "promotions", "refusals"))
         spent = (f"{each['train_seconds']:.0f}", f"{each['train_cost']:.2g}")
-        table.add_row(name, _number(each["score"]), *_behind(each), *counts, *spent, style=style)
+        table.add_row(_lines(name), _number(each["score"]), *_behind(each), *counts, *spent, style=style)
     console.print(table, highlight=False)
     console.print(
         "behind: the best policy's lead on the same rows, ± half its interval", style="italic", highlight=False
@@ -100,17 +101,16 @@ def show(told: Mapping[str, Any], console: Console) -> None:
             gain = chance["gain"]
             console.print(
                 f"{name}: {gain['value']:+.4f} over the median of {chance['schedules']} random schedules of as many "
-                f"trainings (between {gain['lower']:+.4f} and {gain['upper']:+.4f})",
+                f"trainings ({_between(gain)})",
                 highlight=False,
             )
     if told["no_change"] is not None:
         console.print(f"saying what the last known label was: accuracy {told['no_change']:.4f}", highlight=False)
     within = "" if told["budget"] is None else f" with at most {told['budget']} retrainings"
-    best = told["best"] or "none: no policy keeps the budget"
-    console.print(f"[bold]Best{within}[/] {best}")
+    console.print(f"[bold]Best{within}:[/] {told['best'] or f'none, {_why_none(told)}'}", highlight=False)
     took = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in told["parts"].items())
     console.print(f"[bold]Took[/] {told['seconds']:.1f} s: {took}; {told['trained_now']} models trained anew")
-    console.print(f"[bold]Report[/] {told['report']}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]Report[/] {escape(told['report'])}", highlight=False, soft_wrap=True)
 
 
 def _windows(told: Mapping[str, Any], console: Console) -> None:
@@ -121,13 +121,34 @@ def _windows(told: Mapping[str, Any], console: Console) -> None:
         return
     table = Table("window from", box=None, pad_edge=False)
     for name in policies:
-        table.add_column(name, justify="right")
+        table.add_column(_lines(name), justify="right", overflow="fold")
     for place, window in enumerate(windows):
         found = [each["by_window"][place] for each in policies.values()]
         table.add_row(window["day"], *(f"{_number(each['score'])}{_mark(each)}" for each in found))
     console.print()
     console.print(table, highlight=False)
-    console.print("* a new model took charge, - one was trained and refused", style="italic", highlight=False)
+    console.print(
+        "* a new model took charge, - one was trained and refused, – no score: nobody was in charge, or labels are "
+        "missing or all alike",
+        style="italic",
+        highlight=False,
+    )
+
+
+def _lines(policy: str) -> str:
+    """A policy's name with each of its settings on a line of its own."""
+    return policy.replace(":", "\n:")
+
+
+def _between(gain: Mapping[str, float | None]) -> str:
+    if gain["lower"] is None:
+        return "too few windows for an interval"
+    return f"between {gain['lower']:+.4f} and {gain['upper']:+.4f}"
+
+
+def _why_none(told: Mapping[str, Any]) -> str:
+    scored = any(each["score"] is not None for each in told["policies"].values())
+    return "no policy keeps the budget" if scored else "no window has labels to score a model by"
 
 
 def _mark(window: Mapping[str, Any]) -> str:

@@ -111,7 +111,8 @@ def schedules(world: World, life: Life, count: int, seed: int) -> list[Life]:
 def against_chance(ours: Scores, others: Sequence[Scores], metric: Metric, confidence: float, seed: int) -> Any:
     """A policy beside schedules at random of the same number of trainings; None where there are none to compare with.
 
-    The interval of the gain over their median is from moving blocks of windows (Künsch 1989, "The jackknife and the
+    The interval of the gain over their median is none where the windows give less than two blocks, which would always
+    be drawn alike; else it is from moving blocks of windows (Künsch 1989, "The jackknife and the
     bootstrap for general stationary observations", Annals of Statistics 17).
     """
     if not others:
@@ -133,6 +134,8 @@ def against_chance(ours: Scores, others: Sequence[Scores], metric: Metric, confi
     starts = random.integers(0, count - block + 1, (RESAMPLES, -(-count // block)))
     resampled = [gain((start[:, None] + np.arange(block)).ravel()[:count]) for start in starts]
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if count < 2 * BLOCK:
+        low = high = math.nan
     scores = [each.value for each in others]
     return {
         "schedules": len(others),

@@ -149,7 +149,7 @@ class Fits:
                 [content(window.rows) for window in (train, validation)],
                 [hashlib.sha256(window.label.tobytes()).hexdigest() for window in (train, validation)],
                 params.train.model_dump(mode="json"),
-                params.featurize.label.delay_hours,
+                params.featurize.label.delay_hours,  # folds in order of time leave a gap of it
                 params.registry.trusted_types,
                 start.get("model_digest"),
                 self._code,

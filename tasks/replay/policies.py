@@ -21,6 +21,11 @@ NAMES = {
     "always": "at every step",
     "configured": "as `drift` in params.yaml says",
 }
+_UNSET = {  # keys of `drift` that no policy sets for itself alone
+    "retrain_on": "; the policy's name says what it retrains on",
+    "min_effect": "; --set drift.min_effect.KEY=VALUE sets it for all policies",
+}
+SETTINGS = [key for key in DriftParams.model_fields if key not in _UNSET]
 _CAUSES = {"schedule": ("schedule",), "drift": ("input",), "performance": ("performance",)}
 
 
@@ -48,7 +53,9 @@ def parse(text: str, drift: DriftParams) -> list[Policy]:
     if not found:
         raise UserError(f"--policies names none; there are {', '.join(NAMES)}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"--policies names {twice[0]} twice; settings tell two apart: {twice[0]}:breached=1")
+        raise UserError(
+            f"--policies names {twice[0]} twice; leave one out, or give it other settings: drift:breached=1"
+        )
     return found
 
 
@@ -63,13 +70,18 @@ def _parsed(text: str, drift: DriftParams) -> Policy:
     changed: dict[str, Any] = {"retrain_on": _CAUSES[name]} if name in _CAUSES else {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or key not in DriftParams.model_fields or key == "retrain_on":
-            known = [key for key in DriftParams.model_fields if key != "retrain_on"]
-            raise UserError(f"policy {text}: {key!r} is no setting of `drift`{nearest(key, known)}: NAME:key=value")
+        if not equals:
+            raise UserError(f"policy {text}: {setting!r} gives no value; write {name}:key=value")
+        if key not in SETTINGS:
+            why = _UNSET.get(key.partition(".")[0], nearest(key, SETTINGS))
+            raise UserError(f"policy {text}: {key!r} is no setting of a policy{why}")
+        if key in changed:
+            raise UserError(f"policy {text}: {key} is set twice; leave one out")
         changed[key] = read_value(value)
     try:
         return Policy(text, "decided", DriftParams.model_validate({**drift.model_dump(), **changed}))
     except ValidationError as error:
         first = error.errors()[0]
-        said = str(first["msg"]).removeprefix("Value error, ")
-        raise UserError(f"policy {text}: {'.'.join(map(str, first['loc'])) or 'drift'}: {said}") from None
+        where, said = ".".join(map(str, first["loc"])), str(first["msg"]).removeprefix("Value error, ")
+        found = f"; found {first['input']!r}" if where else ""
+        raise UserError(f"policy {text}: {where or 'drift'}: {said}{found}") from None

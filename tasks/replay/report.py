@@ -33,6 +33,7 @@ STYLE = """
 .line.p5 { stroke: var(--p5); stroke-width: 1.4; }
 .dot.p0 { fill: var(--p0); } .dot.p1 { fill: var(--p1); } .dot.p2 { fill: var(--p2); }
 .dot.p3 { fill: var(--p3); } .dot.p4 { fill: var(--p4); } .dot.p5 { fill: var(--p5); }
+.policy { white-space: pre-line; }
 .refused { fill: var(--paper); stroke: var(--ink); stroke-width: 1.2; }
 """
 
@@ -70,7 +71,7 @@ at the beginning of that window; a hollow one: one was trained and the gate refu
 <th class="n">refusals</th><th class="n">training</th><th class="n">cost</th></tr></thead>
 <tbody>
 {% for name, each in told.policies.items() %}<tr{% if name == told.best %} class="chosen"{% endif %}>
-<th scope="row">{{ name }}</th><td class="n">{{ each.score | fixed }}</td>
+<th scope="row" class="policy">{{ name | replace(":", "\\n:") }}</th><td class="n">{{ each.score | fixed }}</td>
 <td class="n">{{ each.behind_best.value | fixed }}{% if each.behind_best.lower is not none %}
  <small>{{ each.behind_best.lower | fixed }} to {{ each.behind_best.upper | fixed }}</small>{% endif %}</td>
 <td class="n">{{ each.retrainings }}</td><td class="n">{{ each.promotions }}</td><td class="n">{{ each.refusals }}</td>
@@ -139,6 +140,8 @@ def _meaning(told: Told) -> str:
         and each["behind_best"]["lower"] is not None
         and each["behind_best"]["lower"] <= 0
     ]
+    if not best["retrainings"]:
+        return ""
     if not alike:
         return "Every policy with fewer retrainings was worse by more than chance explains, or there is none."
     return f"With fewer retrainings, and not shown to be worse: {', '.join(alike)}."

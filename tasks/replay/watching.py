@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from feature_store.sketches import count
 from tasks.context import Context
 from tasks.drift import decision, evidence, inputs, performance
-from tasks.drift.decision import Decision
+from tasks.drift.decision import Decision, Evidence
 from tasks.drift.evidence import LABEL, connected
 from tasks.drift.inputs import InputVerdict, Window
 from tasks.drift.performance import PerformanceVerdict, Scored
@@ -50,10 +50,17 @@ class Watch:
             trained_as_of: `as_of` of the newest training, whether or not it took charge.
             retrained: when earlier decisions asked for one.
         """
+        gathered = self.gathered(champion, as_of, trained_as_of, retrained, drift)
+        return decision.decide(gathered, drift.policy(decision.Policy))
+
+    def gathered(
+        self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
+    ) -> Evidence:
+        """All that the decision rests on, number by number as the watch of that day has it."""
         causes = drift.retrain_on
         spans = self._spans(champion, as_of, drift) if {"input", "performance"} & set(causes) else []
         known = self._history.labelled(as_of) & self._history.between(None, self._ripe(as_of))
-        gathered = decision.Evidence(
+        return Evidence(
             as_of=as_of,
             trained_as_of=trained_as_of,
             new_labelled=int((known & self._history.between(self._ripe(trained_as_of), as_of)).sum()),
@@ -61,7 +68,6 @@ class Watch:
             performance=tuple(self._skills(champion, known, spans, drift)) if "performance" in causes else (),
             retrained=tuple(retrained),
         )
-        return decision.decide(gathered, drift.policy(decision.Policy))
 
     def _spans(self, champion: Fit, as_of: datetime, drift: DriftParams) -> list[Window]:
         tested = self._history.days[np.concatenate([champion.held_back, champion.tested])]

@@ -218,7 +218,12 @@ def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned
     trained, day = datetime.fromisoformat(told["trained_as_of"]), datetime(2024, 11, 25, tzinfo=UTC)
     past = history(context, day, day)
     fit = World(context, past, [], Parts()).fits.at(trained, None)
-    found = Watch(context, past).decide(fit, day, trained, [], drift)
+    replayed = Watch(context, past)
+    gathered = replayed.gathered(fit, day, trained, [], drift)
+    assert gathered.new_labelled == told["new_labelled"]
+    assert [watch._plain(each) for each in gathered.performance] == [each["performance"] for each in told["windows"]]
+    assert [watch._plain(each) for each in gathered.inputs] == [each["inputs"] for each in told["windows"]]
+    found = replayed.decide(fit, day, trained, [], drift)
     assert found.verdict == told["verdict"] == ("retrain" if turned else told["verdict"])
     assert list(found.reasons) == told["reasons"]
 
@@ -244,7 +249,12 @@ def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Pat
         ("performance:min_skil_loss=1", "did you mean 'min_skill_loss'"),
         ("schedule:retrain_every_days=-3", "greater than 0"),
         ("never:windows=3", "has no settings"),
-        ("drift,drift", "twice"),
+        ("never,never", "leave one out"),
+        ("drift:alpha=0.1:alpha=0.2", "alpha is set twice"),
+        ("drift:alpha", "'alpha' gives no value; write drift:key=value"),
+        ("drift:alpha=x", "a valid number; found 'x'"),
+        ("drift:retrain_on=input", "the policy's name says"),
+        ("drift:min_effect.psi=0.1", "--set drift.min_effect"),
         (" , ", "names none"),
     ],
 )
@@ -318,3 +328,36 @@ def test_chance_is_compared_with_only_where_there_is_another_schedule() -> None:
     from tasks.replay.scoring import Scores
 
     assert against_chance(Scores((), (), ()), [], "accuracy", 0.95, 0) is None
+
+
+def test_chance_gives_no_interval_of_windows_too_few_to_be_drawn_unlike() -> None:
+    import numpy as np
+
+    from registry.comparison import LeftOut
+    from tasks.replay.scoring import Scores
+
+    def scores(values: list[float]) -> Scores:
+        windows = tuple(LeftOut(value, np.array([value]), 1.0) for value in values)
+        return Scores((10,) * len(values), (10,) * len(values), windows)
+
+    few = against_chance(scores([0.7, 0.8, 0.9, 0.8]), [scores([0.6] * 4)], "accuracy", 0.95, 0)
+    assert few["gain"] == {"value": 0.2, "lower": None, "upper": None}
+    many = against_chance(scores([0.7, 0.8, 0.9] * 4), [scores([0.6] * 12)], "accuracy", 0.95, 0)
+    assert many["gain"]["lower"] <= many["gain"]["value"] <= many["gain"]["upper"]
+
+
+def test_the_screen_tells_apart_policies_that_differ_in_their_last_setting(
+    told: tuple[Path, dict[str, Any], dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from flows.replay import show
+
+    _, found, _ = told
+    never = found["policies"]["never"]
+    names = [f"performance:retrain_every_days=60:alpha=0.{n}" for n in (1, 2)]
+    show(found | {"policies": dict.fromkeys(names, never), "best": None, "report": "/a [b]/c"}, Console(width=80))
+    shown = capsys.readouterr().out
+    assert shown.count("alpha=0.1") == shown.count("alpha=0.2") == 2
+    assert "no policy keeps the budget" in shown
+    assert "/a [b]/c" in shown
