@@ -8,9 +8,13 @@ was killed and resumed, or run again on a slower machine, ends with the same arg
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,23 +96,24 @@ def tune(
     planned = list(_planned(spec, search))
     total = len(planned) if search.tuning.sampler == "grid" else search.tuning.trials
     done: list[Tried] = []
-    for start in range(0, total, search.tuning.parallel):
-        size = min(search.tuning.parallel, total - start)
-        study.sampler = _sampler(search.tuning, spec.seed, start)
-        for place in range(start, min(start + size, len(planned))):
-            study.enqueue_trial(planned[place])
-        asked = [study.ask() for _ in range(size)]
-        wanted = [_suggested(trial, search.space, spec.params) for trial in asked]
-        progress(f"tuning {spec.name}", start, total)
-        before = study.get_trials(deepcopy=False)[:start]
-        if len(known) >= start + size:
-            found = known[start : start + size]
-        else:
-            found = _try_all(spec, wanted, search, development, before)
-        for trial, tried in zip(asked, found, strict=True):
-            _tell(study, trial, tried)
-        record.add_trials(study.get_trials(deepcopy=False)[max(start, len(known)) : start + size])
-        done += found
+    with _processes(search.tuning.parallel) as processes:
+        for start in range(0, total, search.tuning.parallel):
+            size = min(search.tuning.parallel, total - start)
+            study.sampler = _sampler(search.tuning, spec.seed, start)
+            for place in range(start, min(start + size, len(planned))):
+                study.enqueue_trial(planned[place])
+            asked = [study.ask() for _ in range(size)]
+            wanted = [_suggested(trial, search.space, spec.params) for trial in asked]
+            progress(f"tuning {spec.name}", start, total)
+            before = study.get_trials(deepcopy=False)[:start]
+            if len(known) >= start + size:
+                found = known[start : start + size]
+            else:
+                found = _try_all(spec, wanted, search, development, before, processes)
+            for trial, tried in zip(asked, found, strict=True):
+                _tell(study, trial, tried)
+            record.add_trials(study.get_trials(deepcopy=False)[max(start, len(known)) : start + size])
+            done += found
     return _chosen(spec, study, done)
 
 
@@ -156,6 +161,16 @@ def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]
     except Exception as error:  # whatever the database driver raises for a torn file or a full disk
         first = str(error).strip().splitlines()[0]
         raise RefitError(f"{STORAGE} cannot be opened ({first}); delete it: only finished trials are lost") from None
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Executor | None]:
+    """Fresh processes, as a fork of one with threads may hang; none where trials come one by one."""
+    if count == 1:
+        yield None
+        return
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
 
 
 def _sampler(tuning: TuningParams, seed: int, start: int) -> optuna.samplers.BaseSampler:
@@ -249,14 +264,22 @@ def _try_all(
     search: Search,
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
+    processes: Executor | None,
 ) -> list[Tried]:
     """Each set of arguments, beside each other where there are several."""
-    if len(wanted) == 1:
-        return [_try(spec, wanted[0], search, development, before)]
-    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+    if processes is None or len(wanted) == 1:
+        return [_try(spec, params, search, development, before) for params in wanted]
+    return list(processes.map(partial(_try_given, spec, search, development, before), wanted))
 
-    work = (delayed(_try)(spec, params, search, development, before) for params in wanted)
-    return list(Parallel(n_jobs=len(wanted), backend="loky")(work))
+
+def _try_given(
+    spec: Spec,
+    search: Search,
+    development: Development,
+    before: Sequence[optuna.trial.FrozenTrial],
+    params: dict[str, Any],
+) -> Tried:
+    return _try(spec, params, search, development, before)
 
 
 def _try(
