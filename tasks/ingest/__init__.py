@@ -20,6 +20,8 @@ from tasks.params import SourceParams
 from tasks.stage_code import code_digest
 
 REMEMBERED = STATE / "ingest.json"  # what was read; it saves time, and losing it loses nothing else
+_LAYOUT = ("kind", "query", "format", "delimiter", "header", "quoting", "encoding", "member")
+_TOLD = ("file_column", "line_column")
 _SETTLED_NS = 2_000_000_000  # a file touched more recently than this may change again within one tick of its clock
 
 
@@ -103,7 +105,7 @@ class _Reading:
         return {
             "declaration": self.declaration,
             "code": code_digest("ingest"),
-            "how": digest(self.source.model_dump(include={"kind", "query", "format", "delimiter"})),
+            "how": digest(self.source.model_dump(include={*_LAYOUT, *_TOLD})),
         }
 
     @property

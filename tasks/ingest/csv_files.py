@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import gzip
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING
 
 from tasks.errors import UserError
+from tasks.ingest import text_streams
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BLOCK = 1 << 23
+WHITESPACE = "whitespace"  # a delimiter: runs of spaces and tabs, those at the ends of a line ignored
+
 _ROWS = 50_000
 _LONGEST = 1 << 30  # characters of one field; the csv module's own 131,072 would refuse what the fast reader takes
 _BOM = b"\xef\xbb\xbf"
@@ -29,42 +29,38 @@ CheckHeader = Callable[[Sequence[str]], None]
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A CSV file, perhaps compressed, under the name that messages call it by."""
+    """A CSV file, perhaps compressed, under the name that messages call it by, and how it is laid out."""
 
     path: Path
     name: str
-    delimiter: str = ","
+    delimiter: str = ","  # or WHITESPACE
+    names: tuple[str, ...] | None = None  # of the columns, where the file has no header
+    quoting: bool = True
+    encoding: str = "utf-8"
+    member: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """What separates columns in the lines that `open` gives."""
+        return "\t" if self.delimiter == WHITESPACE else self.delimiter
+
+    @property
+    def expected(self) -> str:
+        return "rows were expected" if self.names else "a header line and rows were expected"
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The bytes of the file, decompressed.
+        """The lines of the file in UTF-8, decompressed.
 
         Raises:
-            UserError: a broken archive, or a zip that holds anything but one file.
+            UserError: a broken archive, or a zip of which it is not clear what to read.
         """
-        try:
-            with self.path.open("rb") as raw:
-                magic = raw.read(4)
-                raw.seek(0)
-                if magic[:2] == b"\x1f\x8b":
-                    with gzip.open(raw) as unzipped:
-                        yield cast(IO[bytes], unzipped)
-                elif magic == b"PK\x03\x04":
-                    with zipfile.ZipFile(raw) as archive, archive.open(self._only_member(archive)) as member:
-                        yield member
-                else:
-                    yield raw
-        except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, NotImplementedError) as error:
-            raise UserError(f"{self.name} cannot be unpacked ({error}); fetch the file again") from None
-
-    def _only_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-        members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
-        if len(members) == 1 and members[0].flag_bits & 1:
-            raise UserError(f"{self.name} is encrypted; unpack it first")
-        if len(members) != 1:
-            listed = ", ".join(member.filename for member in members[:4]) or "none"
-            raise UserError(f"{self.name} holds {len(members)} files ({listed}); a zip of exactly one CSV is read")
-        return members[0]
+        with text_streams.unpacked(self.path, self.name, self.member) as raw:
+            recode = codecs.lookup(self.encoding).name not in ("utf-8", "utf-8-sig")
+            stream = text_streams.as_utf8(raw, self.encoding, self.name) if recode else raw
+            if self.delimiter == WHITESPACE:
+                stream = text_streams.with_tabs(stream, quoting=self.quoting)
+            yield stream
 
 
 def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
@@ -100,34 +96,25 @@ def _scan(file: CsvFile) -> bool:
     Raises:
         UserError: empty, not UTF-8, or NUL bytes.
     """
-    quote = re.escape(file.delimiter.encode())
+    quote = re.escape(file.mark.encode())
     field = rb'(?:[^"%b\r\n][^%b\r\n]*+|"(?:[^"\r\n]|"")*+"|)' % (quote, quote)
     record = re.compile(rb"%b(?:%b%b)*+\r?" % (field, quote, field))
     plain, ended, lines, read_bytes = True, False, 0, 0
     with file.open() as stream:
-        for block in _whole_lines(stream):
+        for block in text_streams.whole_lines(stream):
             if not read_bytes and block.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8")
+                raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8, or set `encoding: utf-16`")
             _check_text(file, block, lines, read_bytes)
             if plain:
                 text = block.rstrip(b"\r\n")
-                plain = not ended and _is_plain(text if read_bytes else text.removeprefix(_BOM), record)
+                line = text if read_bytes else text.removeprefix(_BOM)
+                plain = not ended and _is_plain(line, record if file.quoting else None)
                 ended = not text or block[len(text) :] not in (b"", b"\n", b"\r\n")  # blank lines at the end are fine
             lines += block.count(b"\n")
             read_bytes += len(block)
     if not read_bytes:
-        raise UserError(f"{file.name} is empty; a header line and rows were expected")
+        raise UserError(f"{file.name} is empty; {file.expected}")
     return plain
-
-
-def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    rest = b""
-    while block := stream.read(_BLOCK):
-        whole, newline, rest = (rest + block).rpartition(b"\n")
-        if newline:
-            yield whole + newline
-    if rest:
-        yield rest
 
 
 def _check_text(file: CsvFile, block: bytes, lines: int, offset: int) -> None:
@@ -142,48 +129,52 @@ def _check_text(file: CsvFile, block: bytes, lines: int, offset: int) -> None:
         line = lines + block.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{file.name} line {line} is not UTF-8 (byte 0x{block[error.start]:02x} at {offset + error.start}); "
-            "save the file as UTF-8"
+            "save the file as UTF-8, or name its `encoding`"
         ) from None
 
 
-def _is_plain(block: bytes, record: re.Pattern[bytes]) -> bool:
+def _is_plain(block: bytes, record: re.Pattern[bytes] | None) -> bool:
     if block.startswith((b"\n", b"\r\n")) or b"\n\n" in block or b"\n\r\n" in block:
         return False  # blank lines
     if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         return False
-    if b'"' not in block:
+    if not record or b'"' not in block:
         return True
     return all(b'"' not in line or record.fullmatch(line) for line in block.split(b"\n"))
 
 
 def header(file: CsvFile) -> list[str]:
-    """The names in the first line that is not blank.
+    """The names in the first line that is not blank, or those that the file goes by without a header.
 
     Raises:
-        UserError: there is none, it is malformed, or the file is not UTF-8.
+        UserError: there is none, it is malformed, the file is not UTF-8, or has a header against its declaration.
     """
     try:
         with file.open() as stream, closing(_records(file, stream)) as records:
             for line, fields, fault, _ in records:
+                if file.names is not None:
+                    if [field.strip().lower() for field in fields or ()] == [name.lower() for name in file.names]:
+                        raise UserError(f"{file.name} line {line} names the columns; drop `header: false`")
+                    return list(file.names)
                 if fields is None:
                     raise UserError(f"{file.name} line {line}: the header has {fault}")
                 return fields
     except UnicodeDecodeError:
         _scan(file)  # says in which line
         raise
-    raise UserError(f"{file.name} holds blank lines only; a header line and rows were expected")
+    raise UserError(f"{file.name} holds blank lines only; {file.expected}")
 
 
 def _read_plain(file: CsvFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.csv
 
-    line = 2
+    line = 1 if file.names else 2
     with file.open() as stream:
         reader = pyarrow.csv.open_csv(
             stream,
-            read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=file.delimiter),
+            read_options=pyarrow.csv.ReadOptions(block_size=text_streams.BLOCK, column_names=file.names),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=file.mark, quote_char='"' if file.quoting else False),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()),
                 include_columns=list(columns),
@@ -218,7 +209,8 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
     rows: list[tuple[str | None, ...]] = []
     found = 0
     with file.open() as stream, closing(_records(file, stream)) as records:
-        next(records)
+        if file.names is None:
+            next(records)
         places = [names.index(column) for column in columns]
         missing = (None,) * len(columns)
         for line, fields, fault, text in records:
@@ -243,7 +235,9 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
         if rows:
             yield batch()
     if not found:
-        raise UserError(f"{file.name} has a header and no rows; at least one row was expected")
+        raise UserError(
+            f"{file.name} has {'no rows' if file.names else 'a header and no rows'}; at least one row was expected"
+        )
 
 
 Record = tuple[int, list[str] | None, str | None, str]
@@ -265,7 +259,12 @@ def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
-        reader = csv.reader(noted(iter(text)), delimiter=file.delimiter, strict=True)
+        reader = csv.reader(
+            noted(iter(text)),
+            delimiter=file.mark,
+            quoting=csv.QUOTE_MINIMAL if file.quoting else csv.QUOTE_NONE,
+            strict=True,
+        )
         while True:
             line = reader.line_num + 1
             seen.clear()

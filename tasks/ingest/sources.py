@@ -89,6 +89,11 @@ def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.Reco
         UserError: the file cannot be read as what it is declared to be, or its columns are not the declared ones.
     """
 
+    batches = _read_file(file, _in_file(source), where)
+    return _with_told(file, source, batches) if source.told else batches
+
+
+def _read_file(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.RecordBatch]:
     def check_header(found: Sequence[str]) -> None:
         check_columns(found, source, f"{file.name}", where)
 
@@ -102,8 +107,39 @@ def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.Reco
         raise UserError(
             f"{where}.delimiter: {source.delimiter!r} cannot separate columns; use a character such as , or ;"
         )
-    csv_file = csv_files.CsvFile(file.path, file.name, source.delimiter)
-    return csv_files.read(csv_file, list(source.columns), check_header)
+    return csv_files.read(_csv_file(file, source), list(source.columns), check_header)
+
+
+def _in_file(source: SourceParams) -> SourceParams:
+    """The declaration of what the files themselves hold: without the columns that reading fills."""
+    columns = {name: kind for name, kind in source.columns.items() if name not in source.told}
+    return source.model_copy(update={"columns": columns})
+
+
+def _with_told(file: SourceFile, source: SourceParams, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows with the name of their file (no folder: it may be moved) and their line, where a column is for them."""
+    import pyarrow as pa
+
+    for batch in batches:
+        told = batch
+        if source.file_column:
+            told = told.append_column(source.file_column, pa.array([file.path.name] * batch.num_rows, pa.string()))
+        if source.line_column:
+            told = told.append_column(source.line_column, batch["_line"].cast(pa.string()))
+        yield told
+
+
+def _csv_file(file: SourceFile, source: SourceParams) -> csv_files.CsvFile:
+    """A file in the layout that its source declares."""
+    return csv_files.CsvFile(
+        file.path,
+        file.name,
+        delimiter=source.delimiter,
+        names=None if source.header else tuple(source.columns),
+        quoting=source.quoting,
+        encoding=source.encoding,
+        member=source.member,
+    )
 
 
 def column_names(file: SourceFile, source: SourceParams) -> list[str]:
@@ -116,9 +152,9 @@ def column_names(file: SourceFile, source: SourceParams) -> list[str]:
     import pyarrow.parquet
 
     if not is_parquet(file, source):
-        return csv_files.header(csv_files.CsvFile(file.path, file.name, source.delimiter))
+        return [*csv_files.header(_csv_file(file, _in_file(source))), *source.told]
     try:
-        return list(pyarrow.parquet.read_schema(file.path).names)
+        return [*pyarrow.parquet.read_schema(file.path).names, *source.told]
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file.name} is not readable Parquet ({error}); fetch the file again") from None
 
@@ -151,6 +187,8 @@ def check_columns(found: Sequence[str], source: SourceParams, name: str, where: 
         problems.append(f"column {_listed(surprising, declared)} is not declared")
     if len(found) == 1 and (other := next((mark for mark in ";\t|," if mark in found[0]), None)):
         problems.append(f"its header looks separated by {other!r}, not {source.delimiter!r} (`delimiter`)")
+    if len(found) == len(declared) == len(missing):
+        problems.append("its first line may be a row already (`header: false`)")
     if problems:
         raise UserError(f"{name}: {', and '.join(problems)}; correct the file or {where}.columns in params.yaml")
 

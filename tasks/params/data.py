@@ -43,19 +43,41 @@ class SourceParams(Section):
     query: str | None = Field(None, description="kind database: the SELECT to read")
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
     format: Literal["csv", "parquet", "auto"] = "auto"
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
+    header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
+    quoting: bool = Field(True, description='false: a " is a character like any other')
+    encoding: str = Field("utf-8", description="of the text, by Python's name for it")
+    member: str | None = Field(None, description="the file that is meant inside a zip of several")
     nulls: tuple[str, ...] = Field(("", "NA"), description="texts that mean missing")
     columns: dict[str, ColumnType] = Field(min_length=1)
     required: tuple[str, ...] = Field((), description="columns that may not be missing")
+    file_column: str | None = Field(None, description="a declared column that takes the name of the row's file")
+    line_column: str | None = Field(None, description="a declared column that takes the row's line, or number")
     key: tuple[str, ...] = Field(min_length=1, description="columns that name a row")
     event_time: str | None = Field(None, description="SQL over the raw columns, in UTC; none: a static table")
     available_at: str | None = Field(None, description="SQL; none: event_time")
     events: dict[Name, EventParams] = Field({}, description="event sources cut from it; none: the source itself")
 
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            hint = nearest(value.lower(), ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "shift_jis"))
+            raise ValueError(f"encoding {value!r} is unknown{hint or '; utf-16, latin-1 or cp1252 are some'}") from None
+        return value
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The columns that reading fills, whatever the file holds."""
+        return tuple(column for column in (self.file_column, self.line_column) if column)
+
     @model_validator(mode="after")
     def _consistent(self) -> SourceParams:
-        for role, names in (("key", self.key), ("required", self.required)):
-            for column in names:
+        told = {"file_column": (self.file_column,), "line_column": (self.line_column,)}
+        for role, names in {"key": self.key, "required": self.required, **told}.items():
+            for column in filter(None, names):
                 if column not in self.columns:
                     raise ValueError(f"{role} column {column!r} is not declared{nearest(column, self.columns)}")
         if self.kind == "package" and not self.package:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import UserError
-from tasks.ingest import csv_files
+from tasks.ingest import text_streams
 
 Month = Callable[..., str]
 
@@ -88,7 +88,7 @@ def test_a_csv_that_cannot_be_used_is_an_error_that_says_where(project: Any, con
 
 
 def test_an_unclosed_quote_deep_in_a_file_swallows_nothing(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_files, "_BLOCK", 1 << 16)
+    monkeypatch.setattr(text_streams, "BLOCK", 1 << 16)
     lines = [f"{number},2013-01-{number % 31 + 1:02d},a,1\n" for number in range(20_000)]
     lines[15_000] = '15000,2013-01-20,"a,1\n'
     project.put("a.csv", HEADER + "".join(lines))
@@ -96,7 +96,7 @@ def test_an_unclosed_quote_deep_in_a_file_swallows_nothing(project: Any, monkeyp
 
 
 def test_a_ragged_line_deep_in_a_file_is_set_aside_alone(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_files, "_BLOCK", 1 << 16)
+    monkeypatch.setattr(text_streams, "BLOCK", 1 << 16)
     lines = [f"{number},2013-01-{number % 31 + 1:02d},a,1\n" for number in range(30_000)]
     lines[25_000] = "25000,2013-01-20,a,1,surplus\n"
     project.put("a.csv", HEADER + "".join(lines))
@@ -130,7 +130,7 @@ def test_a_column_of_another_type_is_set_aside_row_by_row(project: Any) -> None:
         ({}, "holds 0 files (none)"),
         (
             {"a.csv": HEADER + ROW, "b.csv": HEADER + ROW},
-            "holds 2 files (a.csv, b.csv); a zip of exactly one CSV is read",
+            "holds 2 files (a.csv, b.csv); name the one that is meant (`member`)",
         ),
     ],
 )

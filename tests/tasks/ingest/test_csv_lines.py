@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import UserError
-from tasks.ingest import csv_files
+from tasks.ingest import csv_files, text_streams
 from tasks.ingest.csv_files import CsvFile
 
 Row = tuple[int, str | None, tuple[str | None, ...]]
@@ -47,7 +47,7 @@ def _rows(path: Path, monkeypatch: pytest.MonkeyPatch, *, careful: bool) -> list
 def test_the_fast_reader_gives_what_the_careful_one_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
 ) -> None:
-    monkeypatch.setattr(csv_files, "_BLOCK", block)
+    monkeypatch.setattr(text_streams, "BLOCK", block)
     path = tmp_path / "x.csv"
     path.write_bytes(("a,b\n" + text).encode())
     assert _rows(path, monkeypatch, careful=False) == _rows(path, monkeypatch, careful=True)
@@ -71,7 +71,7 @@ def test_what_was_written_comes_back_with_the_line_it_starts_on(
 
 
 def test_the_careful_reader_goes_on_where_the_fast_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_files, "_BLOCK", 64)
+    monkeypatch.setattr(text_streams, "BLOCK", 64)
     monkeypatch.setattr(csv_files, "_ROWS", 7)
     path = tmp_path / "x.csv"
     lines = [f"{n},{n}\n" for n in range(100)]
