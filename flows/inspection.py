@@ -172,6 +172,9 @@ def print_in_charge(found: dict[str, Any]) -> None:
     )
     told = {
         "in charge": f"{found['model']} version {found['version']} ({found['learner']})",
+        **(
+            {"data": f"GENERATED stand-in ({found['stand_in']}): no figure means anything"} if found["stand_in"] else {}
+        ),
         "since": f"{found['since']} ({found['action']}; trigger: {found['trigger']})"
         if found["since"]
         else "not recorded",

@@ -11,9 +11,21 @@ from rich.table import Table
 
 from flows.screen import STATE_STYLE
 from flows.session import Session
-from tasks.artifacts import DECISION, EVALUATION, FEATURE_SET, MODEL_CARD, RECEIPT, TRAINING, VALIDATED, read_json
+from tasks.artifacts import (
+    DECISION,
+    EVALUATION,
+    FEATURE_SET,
+    MODEL_CARD,
+    RECEIPT,
+    TRAINING,
+    VALIDATED,
+    read_json,
+    read_snapshot,
+)
 from tasks.pages.look import money
 from tasks.params import STAGES
+
+STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
 
 
 def summarise(run: Session) -> dict[str, Any]:
@@ -28,6 +40,7 @@ def summarise(run: Session) -> dict[str, Any]:
         "as_of": validated["as_of"],
         "snapshot": validated["snapshot"],
         "batches": len(validated["batches"]),
+        "stand_in": read_snapshot(project).get("stand_in", {}),
         "rows": validated["rows"],
         "features": len(features["features"]),
         "windows": features["windows"],
@@ -136,6 +149,7 @@ def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     windows = " · ".join(f"{name} {told['windows'][name]['rows']:,}" for name in ("train", "validation", "test"))
     labels = " · ".join(f"{told['labels'][name]:,} {name}" for name in ("known", "pending", "none"))
     return [
+        *((f"GENERATED: {name}", STAND_IN.format(where=where)) for name, where in told["stand_in"].items()),
         ("as of", told["as_of"]),
         ("snapshot", f"{told['snapshot'][:12]}, {told['batches']} batches"),
         ("rows", counts),
@@ -165,7 +179,7 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column(overflow="fold")
-    for what, value in as_rows(told)[:5]:
+    for what, value in as_rows(told)[: 5 + len(told["stand_in"])]:
         head.add_row(what, value)
     console.print(head)
     console.print()

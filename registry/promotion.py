@@ -94,6 +94,7 @@ class Evidence:
     anchor: Opponent | None = None
     looks: int = 0  # how often other candidates were judged on this very test window
     slices: tuple[Slice, ...] = ()  # against the champion
+    stand_in: Literal["champion", "candidate"] | None = None  # which was made from generated rows, the other from real
     error_reduction: Estimate | None = None  # share of the champion's errors that the candidate takes away
     split: str | None = None  # the rule that kept the test rows apart by chance; none: they are later than the others
 
@@ -186,6 +187,9 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
         evidence.positive > 0 and negative > 0,
         f"the test window holds {evidence.positive:,} positive and {negative:,} negative rows; both are needed",
     )
+    if evidence.stand_in == "candidate":
+        sentence = "the candidate was made from a GENERATED stand-in, the one in charge from real data: it stays"
+        yield Check("real", False, sentence)
     yield _clusters(evidence, policy)
     yield _unseen("the candidate", evidence.seen_until, evidence.split, evidence)
     if evidence.champion:
@@ -330,7 +334,10 @@ def _why(each: Compared, evidence: Evidence) -> str:
 
 def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
     if not evidence.champion:
-        yield "nobody is in charge yet: the candidate had to beat the naive baseline"
+        nobody = "nobody is in charge yet"
+        if evidence.stand_in == "champion":
+            nobody = "the one in charge was made from a GENERATED stand-in and counts as nobody"
+        yield f"{nobody}: the candidate had to beat the naive baseline"
         unasked = [*(["slices"] if policy.slices else []), *({"error_reduction"} & set(policy.floors))]
         if unasked:
             yield f"not asked, as they compare with a champion: {' and '.join(unasked)}"

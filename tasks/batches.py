@@ -41,6 +41,7 @@ class Manifest:
     uncast_sha256: str | None
     uncast_size: int | None
     declaration: str
+    stand_in: str | None = None  # digest of the script that generated its rows
 
     @property
     def path(self) -> Path:
@@ -93,6 +94,13 @@ def manifests(project: Path, source: str) -> list[Manifest]:
         except (KeyError, TypeError):
             raise RefitError(f"{path} is no manifest of this version; delete {path.parent} to read again") from None
     return sorted(found, key=lambda manifest: (manifest.start or "", manifest.part))
+
+
+def forget(project: Path, source: str) -> None:
+    """Remove a source's batches, the manifests first: without one, a batch does not exist."""
+    for suffix in ("json", "parquet"):
+        for path in (project / BATCHES / source).glob(f"*.{suffix}"):
+            path.unlink()
 
 
 def clear_leftovers(project: Path, source: str) -> None:

@@ -20,6 +20,8 @@ from tasks.errors import RefitError
 from tasks.verify import MODEL, check_stored
 
 TAG = "refit.comparand"
+STAND_IN = "refit.stand_in"  # the sources of which a version saw generated rows only
+CHAMPION, CANDIDATE = "champion", "candidate"  # which of the two was made from them, where the other was not
 TEST_TAG = "refit.test"  # digest of the test window that a version was judged on
 
 
@@ -87,7 +89,9 @@ def expected(context: Context) -> dict[str, Any]:
         if is_candidate(context, champion) and TAG in champion.tags:
             recorded: dict[str, Any] = versions.read_tag(champion, TAG)
             return recorded
-        return {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
+        found = {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
+        generated = is_stand_in(champion), _from_stand_in(context)
+        return found if generated[0] == generated[1] else {**found, "stand_in": CHAMPION if generated[0] else CANDIDATE}
 
 
 def fetch_model(context: Context, version: str) -> Path:
@@ -172,13 +176,25 @@ def is_candidate(context: Context, champion: Version) -> bool:
     )
 
 
+def is_stand_in(of: Version) -> bool:
+    """Whether a version was made from generated rows."""
+    return STAND_IN in of.tags
+
+
+def _from_stand_in(context: Context) -> bool:
+    """Whether the candidate in the project's files was."""
+    path = context.path(FEATURE_SET)
+    return path.is_file() and bool(read_json(path).get("stand_in"))
+
+
 def _looks(context: Context, store: Store, model: str) -> int:
     """How many other candidates were judged on the candidate's test window: each look makes a false gain likelier."""
     if not (context.path(FEATURE_SET).is_file() and context.path(TRAINING).is_file()):
         return 0
     window = read_json(context.path(FEATURE_SET))["windows"]["test"]
     judged = versions.tagged(store, model, TEST_TAG, digest({key: window[key] for key in ("start", "end")}))
-    return sum(not is_candidate(context, each) for each in judged)
+    generated = _from_stand_in(context)
+    return sum(is_stand_in(each) == generated and not is_candidate(context, each) for each in judged)
 
 
 def _anchor(store: Store, champion: Version) -> dict[str, Any] | None:

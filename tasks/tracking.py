@@ -114,6 +114,7 @@ def _training(context: Context, training: Mapping[str, Any]) -> Content:
         "refit.learner": training["learner"],
         "refit.as_of": snapshot.get("as_of"),
         "refit.snapshot": snapshot.get("digest"),
+        "refit.stand_in": ", ".join(snapshot.get("stand_in", {})),
         "refit.git_commit": provenance.commit_hash(context.project),
         "refit.trigger": context.trigger,
         **_flow_run(context.flow_run),

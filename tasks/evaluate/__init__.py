@@ -181,6 +181,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         "as_of": given.features["as_of"],
         "overrides": dict(runfile.read(context.project).overrides),
         "snapshot": given.features["snapshot"],
+        "stand_in": given.features.get("stand_in", []),
         "candidate": {
             "learner": training["learner"],
             "kind": given.learner.spec.kind,

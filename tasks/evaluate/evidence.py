@@ -34,6 +34,8 @@ class Scored:
 def opponents(comparand: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Role and version of the registered models to score; the anchor only where it is not the champion itself."""
     champion, anchor = comparand["version"], comparand.get("anchor")
+    if comparand.get("stand_in") == "champion":
+        return []  # made from generated rows: there is nothing to lose against it
     roles = [("champion", str(champion))] if champion is not None else []
     if roles and anchor and anchor["version"] != champion:
         roles.append(("anchor", str(anchor["version"])))
@@ -87,6 +89,7 @@ def evidence(
         champion=opponent("champion", comparand) if "champion" in roles else None,
         anchor=opponent("anchor", comparand["anchor"]) if "anchor" in roles else None,
         looks=int(comparand.get("looks") or 0),
+        stand_in=comparand.get("stand_in"),
         slices=slices,
         error_reduction=None if champion is None else error_reduction(gate.metric, test.sample, candidate, champion),
     )

@@ -40,6 +40,7 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         PAGE,
         name=name,
         as_of=evaluation["as_of"],
+        stand_in=", ".join(evaluation["stand_in"]),
         settings=[f"{key}={json.dumps(value)}" for key, value in evaluation["overrides"].items()],
         candidate=evaluation["candidate"],
         test=evaluation["test"],

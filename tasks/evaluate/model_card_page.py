@@ -35,7 +35,10 @@ from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
 <a href="#calibration">Calibration</a><a href="#features">Features</a><a href="#learners">Learners</a>
 <a href="#data">Data</a><a href="#assumptions">Assumptions</a><a href="#reproduce">Reproduce</a></nav>
 </header>
-
+{% if stand_in %}
+<div class="verdict bad"><strong>GENERATED data: a stand-in for {{ stand_in }}</strong>
+<p>No figure on this page means anything; the run's summary says where the real file is published.</p></div>
+{% endif %}
 <div class="verdict {{ 'good' if decision.promote else 'bad' }}">
 <strong>{{ words.verdict }}</strong>
 {% for sentence in words.summary %}<p>{{ sentence }}</p>{% endfor %}

@@ -40,6 +40,7 @@ def run(context: Context) -> None:
         table = _training_table(warehouse, definitions, context.params)
         as_of = warehouse.as_of
     context.progress("profile")
+    generated = sorted({batch["source"] for batch in validated["batches"] if "stand_in" in batch})
     names, stored = definitions.feature_set.names(), definitions.dump()
     categorical = [name for name in names if str(table.schema.field(name).type) == "string"]
     numeric = [name for name in names if name not in categorical]
@@ -62,6 +63,7 @@ def run(context: Context) -> None:
             "table": {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": table.num_rows},
             "snapshot": validated["snapshot"],
             "as_of": validated["as_of"],
+            **({"stand_in": generated} if generated else {}),
         },
     )
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
 from feature_store.definition import Expression, FeatureSet, Source, Spine
 from feature_store.errors import DefinitionError
-from tasks import artifacts
+from tasks import project_code
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.warehouse import key_column, quote, sources
@@ -86,7 +83,9 @@ def _load(context: Context, definitions: str) -> FeatureSet:
     """FEATURES of a module by its import path, or of a file of the project."""
     try:
         module = (
-            _from_file(context, definitions) if definitions.endswith(".py") else importlib.import_module(definitions)
+            project_code.load(context.project, definitions, "featurize.definitions")
+            if definitions.endswith(".py")
+            else importlib.import_module(definitions)
         )
     except UserError:
         raise
@@ -102,26 +101,6 @@ def _load(context: Context, definitions: str) -> FeatureSet:
         what = "no FEATURES" if found is None else f"FEATURES as a {type(found).__name__}"
         raise UserError(f"{definitions} has {what}; it should say FEATURES = FeatureSet(...) (docs/features.md)")
     return found
-
-
-def _from_file(context: Context, definitions: str) -> ModuleType:
-    path = context.path(definitions).resolve()
-    if not path.is_relative_to(context.project.resolve()) or not path.is_file():
-        have = [p.relative_to(context.project).as_posix() for p in context.project.glob("**/*.py")]
-        raise UserError(
-            f"params.yaml: featurize.definitions: no file {definitions} in the project{nearest(definitions, have)}"
-        )
-    name = f"_refit_features_{artifacts.sha256(path)[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{definitions} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[name]
-    return module
 
 
 def _as_declared(context: Context, declared: Mapping[str, Source]) -> FeatureSet:

@@ -88,12 +88,21 @@ class _Reading:
         self.stored = batches.manifests(context.project, name)
         self.memory = _remembered(context.project).get(name, {})
         self.files = sources.find(context.project, self.source, self.where)
+        self.stand_in = self.files[0].stand_in
+        self._check_not_lost()
         self.seen = {file.name: _look(file, self.memory.get("files", {}).get(file.name)) for file in self.files}
         self._check_digest()
 
+    def _check_not_lost(self) -> None:
+        if self.stand_in and any(batch.stand_in is None for batch in self.stored):
+            raise UserError(
+                f"{sources.absence(self.context.project, self.source, self.where)}; its rows were taken before, and no "
+                f"stand-in goes among them: put it back, or delete {BATCHES / self.name} to go on with generated rows"
+            )
+
     def _check_digest(self) -> None:
         file = self.files[0]
-        if self.source.sha256 and (found := self.seen[file.name].sha256) != self.source.sha256:
+        if not self.stand_in and self.source.sha256 and (found := self.seen[file.name].sha256) != self.source.sha256:
             raise UserError(
                 f"{file.name} has sha256 {found}, {self.where}.sha256 is {self.source.sha256}; "
                 "fetch the right file, or correct params.yaml if this one is meant"
@@ -111,8 +120,15 @@ class _Reading:
     @property
     def is_known(self) -> bool:
         """Whether what is remembered still speaks of the batches that are stored."""
+        if not self.stored or self._is_outdated:
+            return False
         same = all(self.memory.get(key) == value for key, value in self._identity.items())
-        return bool(self.stored) and same and self.memory.get("batches") == [batch.name for batch in self.stored]
+        return same and self.memory.get("batches") == [batch.name for batch in self.stored]
+
+    @property
+    def _is_outdated(self) -> bool:
+        """Whether what is stored are generated rows, and those of today are real, or generated otherwise."""
+        return any(batch.stand_in != self.stand_in for batch in self.stored)
 
     def changed(self) -> list[SourceFile]:
         """The files to read: all where nothing is known of them, or where only all of them make the table."""
@@ -127,6 +143,14 @@ class _Reading:
 
     def take(self) -> list[Manifest]:
         """Write the new batches; returns all that are stored then."""
+        if self.stand_in:
+            self.context.progress(
+                f"{self.source.path} is not here; it is published at {self.source.published}: going on with a "
+                f"GENERATED stand-in ({self.source.stand_in}), no figure made from it means anything"
+            )
+        if self._is_outdated:
+            batches.forget(self.context.project, self.name)
+            self.stored = []
         for batch in self.stored:
             self._check_declaration(batch)
             batch.check_sizes(self.context.project)
@@ -159,7 +183,13 @@ class _Reading:
             self._cast(caster, changed)
             names = {number: file.name for number, file in enumerate(self.files)}
             cutter = cutting.Cutter(
-                connection, self.context.project, self.name, self.context.params, names, self.declaration
+                connection,
+                self.context.project,
+                self.name,
+                self.context.params,
+                names,
+                self.declaration,
+                self.stand_in,
             )
             touched = self._touched(cutter.place(), changed)
             self.context.progress(f"{self.name}: writing batches", 0, len(touched))

@@ -46,6 +46,7 @@ class Cutter:
         params: Params,
         files: Mapping[int, str],
         declaration: str,
+        stand_in: str | None,
     ) -> None:
         self.connection = connection
         self.project = project
@@ -56,6 +57,7 @@ class Cutter:
         self.zone = params.project.zone
         self.files = files
         self.declaration = declaration
+        self.stand_in = stand_in
         self.stored = manifests(project, name)
         self.periods: list[Period] = []
 
@@ -242,6 +244,7 @@ class Cutter:
             uncast_sha256=sha256(self.project / uncast_path) if uncast else None,
             uncast_size=(self.project / uncast_path).stat().st_size if uncast else None,
             declaration=self.declaration,
+            stand_in=self.stand_in,
         )
         write_json(self.project / path.with_suffix(".json"), manifest)
         return manifest

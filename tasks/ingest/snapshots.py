@@ -33,13 +33,21 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
             hidden = [batch for batch in batches if batch not in visible]
         seen += visible
         pending[name] = sum(batch.read for batch in hidden)
-    snapshot = {"as_of": utc_text(moment), "batches": [_entry(batch) for batch in seen], "pending": pending}
+    snapshot: dict[str, Any] = {
+        "as_of": utc_text(moment),
+        "batches": [_entry(batch) for batch in seen],
+        "pending": pending,
+    }
+    if generated := {batch.source for batch in seen if batch.stand_in}:
+        snapshot["stand_in"] = {name: params.ingest.sources[name].published for name in sorted(generated)}
     return {**snapshot, "digest": snapshot_digest(snapshot)}
 
 
 def _entry(batch: Manifest) -> dict[str, Any]:
     uncast = batch.uncast_path.as_posix() if batch.uncast_path else None
     entry = {name: value for name, value in asdict(batch).items() if name not in _HIDDEN}
+    if entry["stand_in"] is None:
+        del entry["stand_in"]
     return {**entry, "files": list(batch.files), "path": batch.path.as_posix(), "uncast_path": uncast}
 
 

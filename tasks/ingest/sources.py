@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import glob
 import importlib.util
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 ROWS = 50_000
 PARQUET_SUFFIXES = (".parquet", ".pq")
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 
 @dataclass(frozen=True)
@@ -27,35 +30,62 @@ class SourceFile:
 
     path: Path
     name: str
+    stand_in: str | None = None  # of a generated one: the digest of the script that wrote it
 
 
 def find(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
     """The files of a source, ordered by name; `where` is the source's place in params, for messages.
 
+    Where none is there, those that the project's own script generates in their place, if it declares one.
+
     Raises:
         UserError: nothing there, or several files where one `sha256` is declared.
     """
-    files = _in_package(source, where) if source.kind == "package" else _on_disk(project, source, where)
+    if source.kind == "package":
+        files = _in_package(source, where)
+    elif not (files := _on_disk(project, source, where)):
+        if source.stand_in is None:
+            raise UserError(absence(project, source, where))
+        from tasks.ingest import stand_ins
+
+        files = stand_ins.files(project, source, where)
     if source.sha256 and len(files) != 1:
         raise UserError(f"{where}.sha256 names one file, {source.path} matches {len(files)}; drop sha256 or the glob")
     return files
 
 
 def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
-    plain = project / source.path
+    pattern = _expanded(source.path)
+    plain = project / pattern
     if plain.is_file():
-        return [SourceFile(plain, source.path)]
+        return [SourceFile(plain, _as_declared(pattern, source.path))]
     if plain.is_dir():
         raise UserError(
             f"{source.path} is a folder; name its files by a pattern such as {source.path}/*.csv ({where}.path)"
         )
-    matches = glob.glob(source.path, root_dir=project, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
+    matches = glob.glob(pattern, root_dir=project, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
     found = sorted({name: project / name for name in matches if (project / name).is_file()}.items())
-    if not found:
-        what = "matches no file" if glob.has_magic(source.path) else "does not exist"
-        near = "" if glob.has_magic(source.path) else _nearest_file(plain)
-        raise UserError(f"{source.path} {what}, looked in {project.resolve()}{near} ({where}.path)")
-    return [SourceFile(path, name) for name, path in found]
+    return [SourceFile(path, _as_declared(name, source.path)) for name, path in found]
+
+
+def _expanded(path: str) -> str:
+    """A path with the environment's values in it: `${NAME:-default}`; a name that has no value stays as it is."""
+    return _VARIABLE.sub(lambda found: os.environ.get(found["name"]) or found["default"] or found[0], path)
+
+
+def _as_declared(name: str, path: str) -> str:
+    """A file's name with the variable that its path begins with, in place of what only this machine has there."""
+    variable = _VARIABLE.match(path)
+    return name.replace(_expanded(variable[0]), f"${{{variable['name']}}}", 1) if variable else name
+
+
+def absence(project: Path, source: SourceParams, where: str) -> str:
+    """That a source's file is not there, and where it could come from."""
+    pattern = _expanded(source.path)
+    what = "matches no file" if glob.has_magic(pattern) else "does not exist"
+    near = "" if glob.has_magic(pattern) else _nearest_file(project / pattern)
+    published = f"; it is published at {source.published}" if source.published else ""
+    return f"{pattern} {what}, looked in {project.resolve()}{near} ({where}.path){published}"
 
 
 def _nearest_file(path: Path) -> str:

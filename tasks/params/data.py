@@ -38,9 +38,15 @@ class EventParams(Section):
 
 class SourceParams(Section):
     kind: Literal["files", "package", "database"]
-    path: str = Field(description="file or glob; in a package, the file inside it; or the database file")
+    path: str = Field(
+        description="file or glob, ${NAME:-default} from the environment; or a file of the package; or a database"
+    )
     package: str | None = Field(None, description="kind package: the installed distribution's module name")
     query: str | None = Field(None, description="kind database: the SELECT to read")
+    published: str | None = Field(None, description="where the file is published, and under which licence")
+    stand_in: str | None = Field(
+        None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
+    )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
     format: Literal["csv", "parquet", "auto"] = "auto"
     delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
@@ -84,6 +90,8 @@ class SourceParams(Section):
             raise ValueError("kind 'package' needs `package`")
         if self.kind == "database" and not self.query:
             raise ValueError("kind 'database' needs `query`")
+        if self.stand_in and (self.kind != "files" or not self.published):
+            raise ValueError("`stand_in` is for kind 'files', and needs `published`: where to get the real one")
         if self.event_time is None and (self.events or self.available_at):
             raise ValueError("a static source (no event_time) has neither events nor available_at")
         return self

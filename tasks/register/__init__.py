@@ -174,6 +174,7 @@ def in_charge(context: Context) -> dict[str, Any]:
             "snapshot": champion.tags.get("refit.snapshot"),
             "as_of": champion.tags.get("refit.as_of"),
             "seen_until": champion.tags.get("refit.seen_until"),
+            "stand_in": champion.tags.get(comparand.STAND_IN),
             "git_commit": champion.tags.get("refit.git_commit"),
             "decision": versions.read_tag(champion, "refit.decision"),
             "run_id": champion.run_id,

@@ -32,8 +32,8 @@ from tasks.artifacts import (
     write_json,
     write_manifest,
 )
+from tasks.comparand import STAND_IN, TEST_TAG
 from tasks.comparand import TAG as COMPARAND_TAG
-from tasks.comparand import TEST_TAG
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.verify import BACKTEST, GOLDEN, PREDICTION
@@ -124,6 +124,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         "refit.snapshot": snapshot["digest"],
         "refit.as_of": snapshot["as_of"],
         **({"refit.split": split} if (split := candidate.training["split"]) else {}),
+        **({STAND_IN: ", ".join(snapshot["stand_in"])} if "stand_in" in snapshot else {}),
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
     }
     return {key: str(value) for key, value in tags.items()}

@@ -17,7 +17,7 @@ from registry.store import Store
 from registry.versions import Version
 from tasks import kept, verify
 from tasks.artifacts import digest
-from tasks.comparand import downloaded, required_tag
+from tasks.comparand import downloaded, is_stand_in, required_tag
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 
@@ -105,6 +105,11 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
             f"version {target.version} of {model} was never in charge, so there is no going back to it; "
             f"`refit promote {target.version}` asks whether it may take charge"
         )
+    if is_stand_in(target) and (now := versions.version(store, model, before)) and not is_stand_in(now):
+        raise UserError(
+            f"version {target.version} of {model} was made from a GENERATED stand-in, version {before} from real data; "
+            "--to names another"
+        )
     key = f"{model}:{target.version}:rollback:{secrets.token_hex(8)}"
     entry = entry_of(context, target, "rollback", key, [why or "rolled back by hand"], before)
     _verify(context, store, target, entry)
@@ -148,9 +153,10 @@ def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str
 def _anchor(store: Store, version: Version, before: str | None, decision: Mapping[str, Any] | None) -> str:
     """The anchor once `version` is in charge: itself if it is the first or proved superior, else the one that was."""
     superior = decision is not None and decision["mode"] == "superiority"
-    if before is None or superior:
+    predecessor = versions.version(store, version.model, before) if before else None
+    if predecessor is None or superior or is_stand_in(predecessor):
         return version.version
-    return versions.registered(store, version.model).tags.get(versions.ANCHOR, before)
+    return versions.registered(store, version.model).tags.get(versions.ANCHOR, predecessor.version)
 
 
 def check_again(context: Context, store: Store, version: Version) -> None:
