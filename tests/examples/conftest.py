@@ -1,0 +1,33 @@
+"""The examples, each copied out of the repository as a project of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.session import prepare
+from tasks import memory
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+OUTPUTS = (".dvc", ".dvcignore", ".refit", "data", "models", "reports", "dvc.lock", "run.yaml", "__pycache__")
+
+
+def names() -> list[str]:
+    return sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A fresh copy of an example, without what runs in the repository left in it."""
+
+    def copy(name: str) -> Path:
+        project = tmp_path_factory.mktemp("example") / name
+        shutil.copytree(EXAMPLES / name, project, ignore=shutil.ignore_patterns(*OUTPUTS))
+        memory.initialise(project)
+        prepare(project)
+        return project
+
+    return copy

@@ -1,0 +1,79 @@
+"""A model made from generated rows: marked wherever its figures are shown, and never in place of one made from real."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import drive
+
+from flows.inspection import context_of, in_charge, print_in_charge
+from flows.summary import as_rows
+from registry.store import client
+from tasks import register, tracking
+from tasks.artifacts import MODEL_CARD
+from tasks.errors import UserError
+from tasks.project_code import load
+
+CHEAP = {"train.learners.boosting.enabled": False, "evaluate.permutation_rows": 0}
+
+
+@pytest.fixture(scope="module")
+def life(example: Callable[[str], Path]) -> dict[str, Any]:
+    """The example on its stand-in; on what takes the place of the real file; and on the stand-in once more."""
+    project = example("churn")
+    settings = {**CHEAP, "ingest.sources.customers.path": "raw/Telco-Customer-Churn.csv"}
+    found: dict[str, Any] = {"project": project, "generated": drive(project, overrides=settings)}
+    found["card"] = (project / MODEL_CARD).read_text()
+    found["shown"] = in_charge(project)
+    (project / "raw").mkdir()
+    load(project, "stand_in.py", "").write(project / "raw", rows=1600)
+    found["real"] = drive(project, overrides=settings)
+    found["real_card"] = (project / MODEL_CARD).read_text()
+    shutil.rmtree(project / "raw")
+    shutil.rmtree(project / "data/batches/customers")
+    found["again"] = drive(project, overrides=settings)
+    return found
+
+
+def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
+    life: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = life["generated"]
+    assert list(told["stand_in"]) == ["customers"]
+    what, value = as_rows(told)[0]
+    assert what == "GENERATED: customers"
+    assert "https://github.com/IBM" in value
+    assert "GENERATED data: a stand-in for customers" in life["card"]
+    print_in_charge(life["shown"])
+    assert "GENERATED stand-in (customers): no figure means anything" in capsys.readouterr().out
+    context = context_of(life["project"])
+    with tracking.opened(context) as store:
+        run = client(store).get_run(told["mlflow_run_id"])
+    assert run.data.tags["refit.stand_in"] == "customers"
+
+
+def test_nothing_made_from_real_rows_is_marked(life: dict[str, Any]) -> None:
+    assert life["real"]["stand_in"] == {}
+    assert "GENERATED data" not in life["real_card"]
+
+
+def test_a_model_made_from_real_rows_counts_as_the_first(life: dict[str, Any]) -> None:
+    decision = life["real"]["decision"]
+    assert life["real"]["model"] == {"name": "churn", "version": "2", "alias": "champion"}
+    assert [each["against"] for each in decision["compared"]] == ["baseline"], "generated rows are nothing to beat"
+    assert any("GENERATED stand-in and counts as nobody" in note for note in decision["notes"])
+    assert in_charge(life["project"])["anchor"] == "2"
+
+
+def test_a_model_made_from_generated_rows_never_replaces_one_made_from_real(life: dict[str, Any]) -> None:
+    told = life["again"]
+    assert told["model"]["alias"] == "challenger"
+    assert not told["decision"]["promote"]
+    assert "made from a GENERATED stand-in, the one in charge from real data" in told["decision"]["reasons"][0]
+    assert in_charge(life["project"])["version"] == "2"
+    with pytest.raises(UserError, match="version 1 of churn was made from a GENERATED stand-in"):
+        register.rollback(context_of(life["project"]))
