@@ -13,7 +13,7 @@ from tasks.artifacts import BATCHES, SNAPSHOT, STATE, digest, read_json, sha256,
 from tasks.batches import Manifest, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.ingest import sources
+from tasks.ingest import derived, sources
 from tasks.ingest.snapshots import label_source, snapshot_of
 from tasks.ingest.sources import SourceFile
 from tasks.params import SourceParams
@@ -42,7 +42,7 @@ def take_in(context: Context) -> dict[str, list[Manifest]]:
     Raises:
         UserError: a source cannot be read as declared, or a batch has changed.
     """
-    return {name: _Reading(context, name).take() for name in context.params.ingest.sources}
+    return {name: _Reading(context, name).take() for name in derived.in_order(context.params)}
 
 
 def news(context: Context) -> str | None:
@@ -51,7 +51,7 @@ def news(context: Context) -> str | None:
     Raises:
         UserError: a source is not there.
     """
-    for name in context.params.ingest.sources:
+    for name in derived.in_order(context.params):
         reading = _Reading(context, name)
         if not reading.is_known:
             return f"{name} was not read yet as it is declared now"
@@ -87,14 +87,17 @@ class _Reading:
         self.declaration = declaration(context, name)
         self.stored = batches.manifests(context.project, name)
         self.memory = _remembered(context.project).get(name, {})
-        self.files = sources.find(context.project, self.source, self.where)
+        self.is_derived = self.source.kind == "query"
+        self.files = (
+            [derived.file(context, name)] if self.is_derived else sources.find(context.project, self.source, self.where)
+        )
         self.stand_in = self.files[0].stand_in
         self._check_not_lost()
         self.seen = {file.name: _look(file, self.memory.get("files", {}).get(file.name)) for file in self.files}
         self._check_digest()
 
     def _check_not_lost(self) -> None:
-        if self.stand_in and any(batch.stand_in is None for batch in self.stored):
+        if self.stand_in and not self.is_derived and any(batch.stand_in is None for batch in self.stored):
             raise UserError(
                 f"{sources.absence(self.context.project, self.source, self.where)}; its rows were taken before, and no "
                 f"stand-in goes among them: put it back, or delete {BATCHES / self.name} to go on with generated rows"
@@ -143,7 +146,7 @@ class _Reading:
 
     def take(self) -> list[Manifest]:
         """Write the new batches; returns all that are stored then."""
-        if self.stand_in:
+        if self.stand_in and not self.is_derived:
             self.context.progress(
                 f"{self.source.path} is not here; it is published at {self.source.published}: going on with a "
                 f"GENERATED stand-in ({self.source.stand_in}), no figure made from it means anything"

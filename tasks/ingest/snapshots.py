@@ -39,7 +39,8 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
         "pending": pending,
     }
     if generated := {batch.source for batch in seen if batch.stand_in}:
-        snapshot["stand_in"] = {name: params.ingest.sources[name].published for name in sorted(generated)}
+        published = {name: params.ingest.sources[name].published for name in sorted(generated)}
+        snapshot["stand_in"] = {name: where for name, where in published.items() if where}
     return {**snapshot, "digest": snapshot_digest(snapshot)}
 
 

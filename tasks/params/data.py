@@ -37,12 +37,10 @@ class EventParams(Section):
 
 
 class SourceParams(Section):
-    kind: Literal["files", "package", "database"]
-    path: str = Field(
-        description="file or glob, ${NAME:-default} from the environment; or a file of the package; or a database"
-    )
+    kind: Literal["files", "package", "database", "query"]
+    path: str = Field("", description="file or glob, ${NAME:-default} from the environment; or a package's file")
     package: str | None = Field(None, description="kind package: the installed distribution's module name")
-    query: str | None = Field(None, description="kind database: the SELECT to read")
+    query: str | None = Field(None, description="kind database: the SELECT to read; kind query: one over other sources")
     published: str | None = Field(None, description="where the file is published, and under which licence")
     stand_in: str | None = Field(
         None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
@@ -88,8 +86,10 @@ class SourceParams(Section):
                     raise ValueError(f"{role} column {column!r} is not declared{nearest(column, self.columns)}")
         if self.kind == "package" and not self.package:
             raise ValueError("kind 'package' needs `package`")
-        if self.kind == "database" and not self.query:
-            raise ValueError("kind 'database' needs `query`")
+        if self.kind in ("database", "query") and not self.query:
+            raise ValueError(f"kind {self.kind!r} needs `query`")
+        if (self.kind == "query") == bool(self.path):
+            raise ValueError(f"kind {self.kind!r} {'has no' if self.path else 'needs'} `path`")
         if self.stand_in and (self.kind != "files" or not self.published):
             raise ValueError("`stand_in` is for kind 'files', and needs `published`: where to get the real one")
         if self.event_time is None and (self.events or self.available_at):

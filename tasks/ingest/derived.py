@@ -1,0 +1,84 @@
+"""Rows that a query makes of other sources: what a customer spent later, a true value that lies in another file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks import batches
+from tasks.artifacts import STATE, digest
+from tasks.batches import Manifest, write_parquet
+from tasks.context import Context
+from tasks.errors import UserError
+from tasks.ingest.sources import ROWS, SourceFile
+from tasks.params import Params, SourceParams, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FOLDER = STATE / "derived"
+
+
+def in_order(params: Params) -> list[str]:
+    """The names of all sources, those made of others last."""
+    return sorted(params.ingest.sources, key=lambda name: params.ingest.sources[name].kind == "query")
+
+
+def file(context: Context, name: str) -> SourceFile:
+    """The rows of source `name` as a Parquet file, made anew only where the query or the batches it reads are others.
+
+    Raises:
+        UserError: the query reads none of the sources, or fails.
+    """
+    source, where = context.params.ingest.sources[name], f"ingest.sources.{name}.query"
+    inputs = {other: _batches(context, other) for other in _named(context.params, source, where)}
+    read = {other: [part.sha256 for part in parts] for other, parts in inputs.items()}
+    path = context.path(FOLDER / name / f"{digest([source.query, source.key, read])[:16]}.parquet")
+    if not path.is_file():
+        _write(context, source, inputs, path, where)
+    generated = sorted({part.stand_in for parts in inputs.values() for part in parts if part.stand_in})
+    return SourceFile(path, f"query:{name}", stand_in=digest(generated)[:16] if generated else None)
+
+
+def _named(params: Params, source: SourceParams, where: str) -> list[str]:
+    """The sources whose names the query says."""
+    others = [name for name in in_order(params) if params.ingest.sources[name].kind != "query"]
+    words = re.findall(r"\w+", str(source.query))
+    if found := [name for name in others if name in words]:
+        return found
+    hint = next((hint for word in words if (hint := nearest(word, others))), "")
+    raise UserError(f"{where} reads none of the other sources ({', '.join(others) or 'there are none'}){hint}")
+
+
+def _batches(context: Context, name: str) -> list[Manifest]:
+    stored = batches.manifests(context.project, name)
+    return stored[-1:] if context.params.ingest.sources[name].event_time is None else stored
+
+
+def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manifest]], path: Path, where: str) -> None:
+    import duckdb
+    import pyarrow as pa
+
+    from tasks.ingest import casting
+
+    key = ", ".join(map(casting.quoted, source.key))
+    query = str(source.query).strip().rstrip(";")
+    with casting.connect(str(context.path(STATE) / "spill")) as connection:
+        for other, parts in inputs.items():
+            tables = [part.rows_table(context.project) for part in parts]
+            connection.register(other, pa.concat_tables(tables).rename_columns(_names(tables)))
+        try:
+            reader = connection.sql(f"select * from (\n{query}\n) order by {key}").to_arrow_reader(ROWS)
+            write_parquet(path, reader)
+        except duckdb.Error as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{where}: {first}; correct it in params.yaml") from None
+    for old in path.parent.glob("*.parquet"):
+        if old != path:
+            old.unlink()
+
+
+def _names(tables: Sequence[pa.Table]) -> list[str]:
+    return ["event_time" if name == "_event_time" else name for name in tables[0].column_names]

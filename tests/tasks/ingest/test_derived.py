@@ -1,0 +1,84 @@
+"""A source made of others by a query: its rows become batches like any other's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.ingest import news
+
+
+@pytest.fixture
+def project(project: Any) -> Any:
+    project.zone, project.period = "UTC", "day"
+    project.put("trips.csv", "id,at,kind,cost\n1,2013-01-01,a,1\n2,2013-01-02,b,5\n3,2013-01-02,a,2\n")
+    project.others["kinds"] = {
+        "kind": "query",
+        "query": "select kind, max(event_time) as last, sum(cost) as cost from trips group by kind",
+        "columns": {"kind": "text", "last": "timestamp", "cost": "number"},
+        "key": ["kind"],
+        "event_time": "last",
+    }
+    return project
+
+
+def kinds(project: Any) -> list[tuple[str, float]]:
+    return [(row["kind"], row["cost"]) for name in project.stored("kinds") for row in project.batch(name, "kinds")]
+
+
+def test_a_query_over_another_source_gives_rows_in_the_order_of_their_key(project: Any) -> None:
+    project.ingest()
+    assert kinds(project) == [("a", 3), ("b", 5)]
+    assert news(project.context()) is None
+
+
+def test_the_query_is_asked_again_where_what_it_reads_has_grown(project: Any) -> None:
+    project.ingest()
+    project.put("more.csv", "id,at,kind,cost\n9,2013-01-03,c,7\n")
+    assert news(project.context()) == "trips has new data in raw/more.csv"
+    project.ingest()
+    assert kinds(project) == [("a", 3), ("b", 5), ("c", 7)]
+
+
+def test_a_row_that_came_out_otherwise_is_told_like_any_change(project: Any) -> None:
+    project.ingest()
+    project.others["kinds"]["query"] = project.others["kinds"]["query"].replace("sum(", "2 * sum(")
+    assert "batch kinds/2013-01-02 has changed" in project.fails(UserError)
+
+
+def test_what_a_stand_in_gave_is_replaced_with_it(project: Any) -> None:
+    project.source |= {"path": "raw/real.csv", "published": "https://example.org", "stand_in": "stand_in.py"}
+    text = "id,at,kind,cost\\n1,2013-01-01,a,1\\n"
+    (project.path / "stand_in.py").write_text(f"def write(f): (f / 'real.csv').write_text('{text}')")
+    assert project.ingest()["stand_in"] == {"trips": "https://example.org"}
+    assert kinds(project) == [("a", 1)]
+    project.put("real.csv", "id,at,kind,cost\n1,2013-01-01,z,1\n")
+    assert "stand_in" not in project.ingest()
+    assert kinds(project) == [("z", 1)]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("select 1 as kind", "reads none of the other sources (trips)"),
+        ("select * from trip", "reads none of the other sources (trips); did you mean 'trips'?"),
+        ("select * from trips where wrong > 1", 'ingest.sources.kinds.query: Binder Error: Referenced column "wrong"'),
+        ("select * from trips, read_csv('/etc/passwd')", "ingest.sources.kinds.query: Permission Error"),
+        ("select kind, cost from trips", "column 'last' is missing"),
+        ("select kind, event_time as last, cost from trips where false", "query:kinds has no rows"),
+    ],
+)
+def test_a_query_that_cannot_be_used_is_an_error_in_one_line(project: Any, query: str, words: str) -> None:
+    project.others["kinds"]["query"] = query
+    assert words in project.fails(UserError)
+
+
+def test_a_query_has_no_path_and_everything_else_has_one(project: Any) -> None:
+    project.others["kinds"]["path"] = "x.csv"
+    del project.source["path"]
+    with pytest.raises(UserError) as caught:
+        project.context()
+    assert "kind 'query' has no `path`" in str(caught.value)
+    assert "kind 'files' needs `path`" in str(caught.value)
