@@ -20,7 +20,7 @@ from tasks.params import SourceParams
 from tasks.stage_code import code_digest
 
 REMEMBERED = STATE / "ingest.json"  # what was read; it saves time, and losing it loses nothing else
-_LAYOUT = ("kind", "query", "format", "delimiter", "header", "quoting", "encoding", "member")
+_LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member")
 _TOLD = ("file_column", "line_column")
 _SETTLED_NS = 2_000_000_000  # a file touched more recently than this may change again within one tick of its clock
 

@@ -35,6 +35,7 @@ class CsvFile:
     name: str
     delimiter: str = ","  # or WHITESPACE
     names: tuple[str, ...] | None = None  # of the columns, where the file has no header
+    skip_lines: int = 0  # above the header, or above the first row
     quoting: bool = True
     encoding: str = "utf-8"
     member: str | None = None
@@ -60,6 +61,8 @@ class CsvFile:
             stream = text_streams.as_utf8(raw, self.encoding, self.name) if recode else raw
             if self.delimiter == WHITESPACE:
                 stream = text_streams.with_tabs(stream, quoting=self.quoting)
+            for _ in range(self.skip_lines):
+                stream.readline()
             yield stream
 
 
@@ -99,7 +102,7 @@ def _scan(file: CsvFile) -> bool:
     quote = re.escape(file.mark.encode())
     field = rb'(?:[^"%b\r\n][^%b\r\n]*+|"(?:[^"\r\n]|"")*+"|)' % (quote, quote)
     record = re.compile(rb"%b(?:%b%b)*+\r?" % (field, quote, field))
-    plain, ended, lines, read_bytes = True, False, 0, 0
+    plain, ended, lines, read_bytes = True, False, file.skip_lines, 0
     with file.open() as stream:
         for block in text_streams.whole_lines(stream):
             if not read_bytes and block.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -169,7 +172,7 @@ def _read_plain(file: CsvFile, columns: Sequence[str]) -> Iterator[pa.RecordBatc
     import pyarrow as pa
     import pyarrow.csv
 
-    line = 1 if file.names else 2
+    line = file.skip_lines + (1 if file.names else 2)
     with file.open() as stream:
         reader = pyarrow.csv.open_csv(
             stream,
@@ -266,7 +269,7 @@ def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
             strict=True,
         )
         while True:
-            line = reader.line_num + 1
+            line = file.skip_lines + reader.line_num + 1
             seen.clear()
             try:
                 fields = next(reader)
@@ -276,7 +279,7 @@ def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
                 if len(seen) > 1 or "end of data" in str(error):
                     raise UserError(
                         f"{file.name} line {line}: a quote opened here is not closed properly ({error}, "
-                        f"line {reader.line_num}); close the quote, or double it where it is meant as a character"
+                        f"line {file.skip_lines + reader.line_num}); close the quote, or double it where it is a character"
                     ) from None
                 yield line, None, f"malformed quotes: {error}", "".join(seen)
                 continue

@@ -166,6 +166,7 @@ def _csv_file(file: SourceFile, source: SourceParams) -> csv_files.CsvFile:
         file.name,
         delimiter=source.delimiter,
         names=None if source.header else tuple(source.columns),
+        skip_lines=source.skip_lines,
         quoting=source.quoting,
         encoding=source.encoding,
         member=source.member,

@@ -49,6 +49,7 @@ class SourceParams(Section):
     format: Literal["csv", "parquet", "auto"] = "auto"
     delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
     header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
+    skip_lines: int = Field(0, ge=0, description="lines above the header, or above the first row without one")
     quoting: bool = Field(True, description='false: a " is a character like any other')
     encoding: str = Field("utf-8", description="of the text, by Python's name for it")
     member: str | None = Field(None, description="the file that is meant inside a zip of several")

@@ -51,6 +51,8 @@ def zipped(**members: str) -> bytes:
         ({"header": False, "delimiter": "whitespace"}, b"1 a 0.5  \n2 b 1.5  \n"),
         ({"header": False, "delimiter": "whitespace"}, b"   1\t a   0.5\n\n\t2  b 1.5"),
         ({"delimiter": "whitespace"}, b' id  kind cost\n 1 "a"  0.5\n 2  b 1.5\n'),
+        ({"skip_lines": 2}, b'# made "by hand\nsee below\nid,kind,cost\n1,a,0.5\n2,b,1.5\n'),
+        ({"skip_lines": 1, "header": False}, b"150,4\n1,a,0.5\n2,b,1.5\n"),
         ({"member": "table.csv"}, zipped(readme="hello", table="id,kind,cost\n1,a,0.5\n2,b,1.5\n")),
         ({"member": "folder/table.csv"}, zipped(readme="hello", table="id,kind,cost\n1,a,0.5\n2,b,1.5\n")),
         ({}, zipped(table="id,kind,cost\n1,a,0.5\n2,b,1.5\n")),
@@ -98,6 +100,13 @@ def test_rows_of_several_files_tell_their_file_and_their_line(project: Any) -> N
         ("train_1.txt", 1, 0.5),
         ("train_1.txt", 2, 0.5),
     ]
+
+
+def test_lines_are_counted_from_the_top_of_the_file(project: Any) -> None:
+    project.put("table.txt", "two rows\n1,a,0.5\n2\n")
+    project.source |= {"header": False, "skip_lines": 1}
+    assert [row["_row"] for row in (project.ingest(), project.batch("2018-01-31"))[1]] == [2]
+    assert [line for line, *_ in project.uncast("2018-01-31")] == [3]
 
 
 def test_text_in_another_encoding_is_read_and_wrong_bytes_are_named(project: Any) -> None:
