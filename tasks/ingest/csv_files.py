@@ -279,7 +279,7 @@ def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
                 if len(seen) > 1 or "end of data" in str(error):
                     raise UserError(
                         f"{file.name} line {line}: a quote opened here is not closed properly ({error}, "
-                        f"line {file.skip_lines + reader.line_num}); close the quote, or double it where it is a character"
+                        f"line {file.skip_lines + reader.line_num}); close the quote, or double one that is text"
                     ) from None
                 yield line, None, f"malformed quotes: {error}", "".join(seen)
                 continue

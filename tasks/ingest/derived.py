@@ -59,26 +59,32 @@ def _batches(context: Context, name: str) -> list[Manifest]:
 
 def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manifest]], path: Path, where: str) -> None:
     import duckdb
-    import pyarrow as pa
 
     from tasks.ingest import casting
 
     key = ", ".join(map(casting.quoted, source.key))
     query = str(source.query).strip().rstrip(";")
+    failed = ""
     with casting.connect(str(context.path(STATE) / "spill")) as connection:
         for other, parts in inputs.items():
-            tables = [part.rows_table(context.project) for part in parts]
-            connection.register(other, pa.concat_tables(tables).rename_columns(_names(tables)))
+            connection.register(other, _table(context, parts))
         try:
             reader = connection.sql(f"select * from (\n{query}\n) order by {key}").to_arrow_reader(ROWS)
             write_parquet(path, reader)
         except duckdb.Error as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{where}: {first}; correct it in params.yaml") from None
+            failed = (str(error).splitlines() or [type(error).__name__])[0]
+    if failed:
+        raise UserError(f"{where}: {failed}; correct it in params.yaml")
     for old in path.parent.glob("*.parquet"):
         if old != path:
             old.unlink()
 
 
-def _names(tables: Sequence[pa.Table]) -> list[str]:
-    return ["event_time" if name == "_event_time" else name for name in tables[0].column_names]
+def _table(context: Context, parts: Sequence[Manifest]) -> pa.Table:
+    """All rows of a source, with their event time where they have one."""
+    import pyarrow as pa
+
+    table = pa.concat_tables([part.rows_table(context.project) for part in parts])
+    if parts[0].static:
+        return table.drop_columns(["_event_time"])
+    return table.rename_columns(["event_time" if name == "_event_time" else name for name in table.column_names])
