@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a family of learners needs, and how it is stored."""
+    """What a learner can do and needs, and how it is stored."""
 
+    tasks: tuple[str, ...] = ("binary",)
+    warm_start: bool = False  # it can go on from a fitted one with new rows alone
     labels: bool = True
     order: bool = False  # rows must come in time order
     groups: bool = False  # rows belong to groups that must stay together
@@ -78,11 +80,13 @@ class Learner(Protocol):
     `digest`, whatever the machine's threads, directory, time zone, locale or hash seed.
     """
 
-    declaration: ClassVar[Declaration]
     threshold: float  # probability from which a row is called 1
 
     @property
     def spec(self) -> Spec: ...
+
+    @property
+    def declaration(self) -> Declaration: ...
 
     def fit(
         self,

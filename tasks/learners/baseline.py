@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
-from tasks.errors import UserError
+from tasks.errors import RefitError, UserError
 from tasks.learners import (
     DESCRIPTION,
     Declaration,
@@ -66,6 +66,8 @@ class Baseline:
         raise UserError("a baseline has learned nothing to go on from; set train.warm_start: null")
 
     def predict(self, table: pa.Table) -> Floats:
+        if np.isnan(self._rate):
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         return np.full(table.num_rows, self._rate)
 
     def save(self, folder: Path) -> None:

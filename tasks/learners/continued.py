@@ -16,6 +16,14 @@ from tasks.errors import UserError
 MOST_TREES, MOST_PASSES = 100, 20
 
 
+def can_go_on(estimator: Any) -> bool:
+    """Whether a classifier, fitted or not, alone or in a pipeline, can go on from what it has learned."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    found = _classifier(estimator)
+    return isinstance(found, HistGradientBoostingClassifier) or hasattr(found, "partial_fit")
+
+
 def most_steps(model: Any) -> int:
     """How many steps more may be tried.
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,14 +56,19 @@ class SklearnEstimator:
     categories); all others get categories one-hot and numbers with the mean for missing, an indicator, and unit scale.
     """
 
-    declaration: ClassVar[Declaration] = Declaration(safe_format="skops")
-
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
         self.threshold = 0.5
         self._estimator = build(spec.kind, spec.params, seed=spec.seed, where=where)
         self._encoding = Encoding((), {})
         self._model: Any = None
+
+    @property
+    def declaration(self) -> Declaration:
+        from sklearn.base import is_classifier
+
+        tasks = ("binary", "multiclass") if is_classifier(self._estimator) else ("regression",)
+        return Declaration(tasks, warm_start=continued.can_go_on(self._estimator), safe_format="skops")
 
     def fit(
         self,

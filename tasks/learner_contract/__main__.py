@@ -1,0 +1,45 @@
+"""The fresh process of the contract: loads stored learners, pickles refused, and fits each again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts import read_json
+from tasks.learner_contract.subject import bits
+from tasks.learners import load, make
+
+
+def _told(folder: Path) -> Iterator[dict[str, Any]]:
+    """What each stored learner predicts, without a pickle being read, and a new fit's digest."""
+    import pyarrow.parquet as pq
+
+    loading = False
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if loading and event == "pickle.find_class":
+            raise RuntimeError("a pickle was read")
+
+    sys.addaudithook(refuse)
+    for each in sorted(folder.iterdir()):
+        trusted = tuple(read_json(each / "trusted.json"))
+        loading = True
+        learner = load(each / "stored", trusted_types=trusted)
+        predicted = learner.predict(pq.read_table(each / "seen.parquet"))
+        loading = False
+        train = pq.read_table(each / "train.parquet")
+        again = make(learner.spec)
+        again.fit(train.drop_columns(["label"]), train["label"].to_numpy())
+        yield {
+            "predicted": bits(predicted),
+            "digest": learner.digest(),
+            "threshold": learner.threshold,
+            "fitted_again": again.digest(),
+        }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(list(_told(Path(sys.argv[1])))) + "\n")
