@@ -22,6 +22,7 @@ from flows.cli_options import (
     Wait,
     Why,
     assignments,
+    json_object,
     print_json,
     project_at,
 )
@@ -166,6 +167,27 @@ def replay(
     )
     if as_json:
         print_json(told)
+
+
+@app.command()
+def check_learner(
+    kind: Annotated[str, typer.Argument(help="an import path, module:Class, or file.py:Class of the project")],
+    params: Annotated[str, typer.Option("--params", help="its arguments, as JSON")] = "{}",
+    task: Annotated[str, typer.Option("--task", help="binary, multiclass or regression")] = "binary",
+    project: Project = HERE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Try the contract of a learner on a class, rule by rule; status 1 where one is broken."""
+    from flows import learner_check
+
+    findings = learner_check.checked(project.resolve(), kind, json_object("--params", params), task)
+    if as_json:
+        print_json({"kind": kind, "rules": [vars(finding) for finding in findings]})
+    else:
+        learner_check.print_findings(kind, findings)
+    if any(finding.outcome == "failed" for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()

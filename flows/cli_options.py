@@ -55,6 +55,21 @@ def assignments(texts: list[str]) -> dict[str, Any]:
     return found
 
 
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """The JSON object that an option was given.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{option} {text}: {error}; expected JSON such as '{{\"max_depth\": 3}}'") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{option} {text}: expected a JSON object such as '{{\"max_depth\": 3}}'")
+    return found
+
+
 def print_json(value: Any) -> None:
     """One JSON object as the last line of standard output."""
     sys.stdout.write(json.dumps(value, sort_keys=False, allow_nan=False, default=str) + "\n")

@@ -86,7 +86,7 @@ def constraints_digest() -> str | None:
 def requirements(kind: str) -> list[str]:
     """What a stored model of a learner's kind needs besides Refit itself, pinned to what is installed."""
     names = ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml"]
-    root = kind.split(".")[0]
+    root = kind.replace(":", ".").split(".")[0]
     if root == "torch_tabular":
         names += ["torch", "safetensors"]
     elif root != "baseline":

@@ -12,7 +12,7 @@ import yaml
 
 from tasks.artifacts import RUN, atomic, digest, sha256
 from tasks.errors import UserError
-from tasks.params import STAGES, Params, override, parse
+from tasks.params import STAGES, Params, file_of, override, parse
 from tasks.stage_code import code_digest
 from tasks.yaml_files import read_yaml
 
@@ -90,9 +90,14 @@ def check(project: Path, run: RunFile) -> Params:
 
 
 def _code(project: Path, run: RunFile) -> dict[str, str]:
-    """Digest of what each stage executes: Refit's own files, and the project's definitions of features."""
+    """Digest of what each stage executes: Refit's own files, and the project's features and learners."""
+    params = check(project, run)
+    files = {
+        "featurize": [params.featurize.definitions or ""],
+        "train": [file_of(learner.kind) or "" for learner in params.train.learners if learner.enabled],
+    }
     digests = {stage: code_digest(stage) for stage in STAGES}
-    definitions = check(project, run).featurize.definitions or ""
-    if definitions.endswith(".py") and (project / definitions).is_file():
-        digests["featurize"] = digest([digests["featurize"], sha256(project / definitions)])[:16]
+    for stage, names in files.items():
+        if own := [name for name in names if name.endswith(".py") and (project / name).is_file()]:
+            digests[stage] = digest([digests[stage], *(sha256(project / name) for name in own)])[:16]
     return digests

@@ -18,9 +18,10 @@ from tasks.errors import RefitError, UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CurvePoint", "Declaration", "FitReport", "Learner", "Spec", "load", "make"]
+__all__ = ["OURS", "CurvePoint", "Declaration", "FitReport", "Learner", "Spec", "load", "make"]
 
 DESCRIPTION = "model.json"
+OURS = ("baseline", "torch_tabular")
 FORMAT = 1  # of model.json; raised when older code could misread it
 
 Labels = NDArray[np.int64]
@@ -53,6 +54,7 @@ class Spec:
     trusted_types: tuple[str, ...] = ()
     task: str = "binary"
     classes: tuple[str, ...] = ()  # multiclass: the label's texts, in the order of their codes
+    source: str = ""  # of a kind `file.py:Class`: the text of the project's file
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,11 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
     Raises:
         UserError: the kind or an argument is unknown or unusable; names the nearest that would do.
     """
-    return _family(spec.kind)(spec, where=where)  # type: ignore[call-arg]
+    if spec.kind in OURS:
+        return _ours(spec.kind)(spec, where=where)  # type: ignore[call-arg]
+    from tasks.learners import imports
+
+    return _around(imports.find(spec.kind, where, spec.source))(spec, where=where)  # type: ignore[call-arg]
 
 
 def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
@@ -173,30 +179,46 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
         kind = str(description["kind"])
         if description["format"] != FORMAT:
             raise RefitError(f"{folder} has format {description['format']}, this code reads {FORMAT}; train again")
-        return with_calibration(_family(kind).load(folder, description, trusted_types), description)
+        return with_calibration(_load(kind, folder, description, trusted_types), description)
     except (KeyError, TypeError) as error:
         raise RefitError(f"{folder / DESCRIPTION} is no description of a learner ({error!r}); train again") from None
 
 
-def _family(kind: str) -> type[Learner]:
-    """The class that fits learners of a kind; each lives in a module that is imported only when it is needed."""
+def _load(kind: str, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
+    """What a folder names is imported only where the user has named it as trusted."""
+    if kind in OURS:
+        return _ours(kind).load(folder, description, trusted_types)
+    from tasks.learners import imports, own
+    from tasks.learners.sklearn_estimator import SklearnEstimator
+
+    source = own.kept_code(kind, folder, trusted_types)
+    family = _around(imports.find(kind, str(folder), source)) if kind in trusted_types else SklearnEstimator
+    return family.load(folder, {**description, "source": source}, trusted_types)
+
+
+def _ours(kind: str) -> type[Learner]:
+    """The family of that name; each lives in a module that is imported only when it is needed."""
     if kind == "baseline":
         from tasks.learners.baseline import Baseline
 
         return Baseline
-    if kind == "torch_tabular":
-        from tasks.learners.torch_tabular import TorchTabular
+    from tasks.learners.torch_tabular import TorchTabular
 
-        return TorchTabular
+    return TorchTabular
+
+
+def _around(found: type) -> type[Learner]:
+    """The family that puts a class of somebody else behind the contract: a learner of four verbs, or an estimator."""
+    from tasks.learners.own import OwnLearner, is_learner
     from tasks.learners.sklearn_estimator import SklearnEstimator
 
-    return SklearnEstimator
+    return OwnLearner if is_learner(found) else SklearnEstimator
 
 
 def describe(learner: Learner, **more: Any) -> dict[str, Any]:
     """What `model.json` says of any learner; families add what is theirs."""
     spec = dataclasses.asdict(learner.spec)
-    del spec["trusted_types"]
+    del spec["trusted_types"], spec["source"]
     spec["categorical"] = [name for name in learner.spec.features if name in learner.spec.categorical]
     return {"format": FORMAT, **spec, "threshold": learner.threshold, **more}
 
@@ -214,6 +236,7 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
         trusted_types=trusted_types,
         task=description.get("task", "binary"),  # models stored before there were other tasks do not say
         classes=tuple(description.get("classes", ())),
+        source=description.get("source", ""),
     )
 
 

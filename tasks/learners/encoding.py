@@ -33,7 +33,7 @@ class Encoding:
         known = {}
         for name in features:
             if name in categorical:
-                counts = _texts(table, name).value_counts().to_pylist()
+                counts = texts(table, name).value_counts().to_pylist()
                 pairs = sorted((-entry["counts"], entry["values"]) for entry in counts if entry["values"] is not None)
                 known[name] = tuple(sorted(value for _, value in pairs[:limit]))
         return cls(features, known)
@@ -51,9 +51,9 @@ class Encoding:
         for index, name in enumerate(self.features):
             if name in self.categories:
                 known = pa.array(self.categories[name], pa.string())
-                column = pc.index_in(_texts(table, name), value_set=known).cast(pa.float64())
+                column = pc.index_in(texts(table, name), value_set=known).cast(pa.float64())
             else:
-                column = _numbers(table, name)
+                column = numbers(table, name)
             matrix[:, index] = column.to_numpy(zero_copy_only=False)
         matrix[~np.isfinite(matrix)] = np.nan
         return matrix
@@ -72,19 +72,29 @@ def _column(table: pa.Table, name: str) -> Any:
     return table.column(name).combine_chunks()
 
 
-def _texts(table: pa.Table, name: str) -> Any:
+def texts(table: pa.Table, name: str) -> Any:
+    """A categorical feature as strings.
+
+    Raises:
+        UserError: it is missing from the rows, or of another type.
+    """
     import pyarrow as pa
 
     column = _column(table, name)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    texts = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null
-    if not any(is_text(column.type) for is_text in texts):
+    kinds = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null
+    if not any(is_text(column.type) for is_text in kinds):
         raise UserError(f"feature {name!r} holds {column.type}, categories are texts; cast it to string")
     return column.cast(pa.string())
 
 
-def _numbers(table: pa.Table, name: str) -> Any:
+def numbers(table: pa.Table, name: str) -> Any:
+    """A feature as doubles.
+
+    Raises:
+        UserError: it is missing from the rows, or of another type.
+    """
     import pyarrow as pa
 
     column = _column(table, name)

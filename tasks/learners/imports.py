@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.errors import UserError
-from tasks.params import nearest
-
-OURS = ("baseline", "torch_tabular")
+from tasks.learners import OURS
+from tasks.params import file_of, nearest
 
 # Arguments that are decided elsewhere, and where.
 DECIDED = {
@@ -21,7 +20,7 @@ DECIDED = {
 }
 
 
-def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any:
+def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source: str = "") -> Any:
     """A scikit-learn-compatible classifier, every `random_state` in it set to the seed.
 
     An argument that is itself an estimator is written as a mapping of its own `kind` and `params`.
@@ -29,7 +28,7 @@ def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any
     Raises:
         UserError: unknown kind, no classifier, unknown or bad argument, one that is decided elsewhere.
     """
-    estimator = _build(kind, params, seed=seed, where=where)
+    estimator = _build(kind, params, seed=seed, where=where, source=source)
     from sklearn.base import is_classifier
 
     if not is_classifier(estimator):
@@ -42,8 +41,8 @@ def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any
     return estimator
 
 
-def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any:
-    make = _find(kind, where)
+def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source: str = "") -> Any:
+    make = find(kind, where, source)
     known = _arguments(make)
     arguments = {}
     for name, value in params.items():
@@ -67,15 +66,30 @@ def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> An
     return estimator
 
 
-def _find(kind: str, where: str) -> Any:
-    """The class at an import path."""
-    module_name, _, class_name = kind.rpartition(".")
-    module = _imported(module_name, kind, where)
+def find(kind: str, where: str, source: str = "") -> Any:
+    """The class that a kind names: `package.module.Class`, `package.module:Class`, or `file.py:Class`.
+
+    Args:
+        source: the text of the file, for the last of them.
+
+    Raises:
+        UserError: there is no such class, or its module cannot be imported; names the nearest.
+    """
+    module_name, _, class_name = kind.replace(":", ".").rpartition(".")
+    if file_of(kind):
+        if not source:
+            raise UserError(f"learner {kind!r}: a class from a file is the learner itself, no argument ({where}.kind)")
+        from tasks.learners import own
+
+        module = own.module_of(kind, source)
+    else:
+        module = _imported(module_name, kind, where)
     if module is None:
         raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths()])} ({where}.kind)")
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not hasattr(found, "fit"):
-        near = nearest(class_name, _estimators(module)).replace("mean '", f"mean '{module_name}.")
+        stem = kind[: -len(class_name)]
+        near = nearest(class_name, _estimators(module)).replace("mean '", f"mean '{stem}")
         raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
     return found
 
@@ -101,11 +115,12 @@ def _imported(name: str, kind: str, where: str) -> Any:
 
 
 def _estimators(module: Any) -> list[str]:
-    """Names of a module's classifiers, or where it has none, of whatever can be fitted."""
+    """Names of a module's classifiers and learners, or where it has none, of whatever can be fitted."""
     from sklearn.base import ClassifierMixin
 
     fit = {name: value for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")}
-    return [name for name, value in fit.items() if issubclass(value, ClassifierMixin)] or list(fit)
+    chosen = [name for name, value in fit.items() if issubclass(value, ClassifierMixin) or hasattr(value, "load")]
+    return chosen or list(fit)
 
 
 def _sklearn_paths() -> list[str]:

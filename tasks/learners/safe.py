@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,35 @@ def _out_of_reach(module: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[module]
+
+
+@contextmanager
+def no_pickle() -> Iterator[None]:
+    """Make reading a pickle fail within the block, in this thread: what is stored must run nothing when it is read."""
+    _install_refusal()
+    before, _refusing.on = _refusing.on, True
+    try:
+        yield
+    finally:
+        _refusing.on = before
+
+
+class _Refusing(threading.local):
+    on = False
+
+
+_refusing = _Refusing()
+
+
+@cache
+def _install_refusal() -> None:
+    """Once in a process, for an audit hook stays."""
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "pickle.find_class" and _refusing.on:
+        raise RefitError("a pickle was read, which may run anything; store models as JSON, text or safetensors")
 
 
 def untrusted_types(model: Any, trusted_types: Iterable[str]) -> list[str] | str:

@@ -29,6 +29,7 @@ from tasks.learners import (
     continued,
     describe,
     described,
+    own,
     safe,
 )
 from tasks.learners.encoding import MAX_CATEGORIES, Encoding
@@ -59,7 +60,7 @@ class SklearnEstimator:
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
         self.threshold = 0.5
-        self._estimator = build(spec.kind, spec.params, seed=spec.seed, where=where)
+        self._estimator = build(spec.kind, spec.params, seed=spec.seed, where=where, source=spec.source)
         self._encoding = Encoding((), {})
         self._model: Any = None
 
@@ -211,6 +212,7 @@ class SklearnEstimator:
         import sklearn
 
         safe.save_skops(self._model, folder / WEIGHTS)
+        own.keep_code(self.spec, folder)
         categories = {name: list(values) for name, values in self._encoding.categories.items()}
         libraries = {"scikit-learn": sklearn.__version__}
         write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
@@ -223,11 +225,13 @@ class SklearnEstimator:
         learner.threshold = float(description["threshold"])
         categories = {name: tuple(values) for name, values in description["categories"].items()}
         learner._encoding = Encoding(learner.spec.features, categories)
-        learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, trusted_types)
+        learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, own.trusted(learner.spec))
         return learner
 
     def obstacle(self) -> str | None:
-        found = safe.untrusted_types(self._model, self.spec.trusted_types)
+        if self.spec.source and (why := own.obstacle(self.spec)):
+            return why
+        found = safe.untrusted_types(self._model, own.trusted(self.spec))
         if isinstance(found, str):
             return f"skops cannot store it: {found}"
         if found:

@@ -23,6 +23,7 @@ from tasks.params.data import (
 )
 from tasks.params.learning import CostParams, EvaluateParams, GateParams, RegisterParams, TrainParams
 from tasks.params.section import Section, nearest
+from tasks.params.training import file_of
 from tasks.params.watching import DriftParams, RegistryParams, RetentionParams
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "SourceParams",
     "SplitParams",
     "ValidateParams",
+    "file_of",
     "nearest",
     "override",
     "parse",

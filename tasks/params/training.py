@@ -106,9 +106,19 @@ class ThresholdParams(Section):
     value: float = Field(0.5, ge=0, le=1, description="fixed: the threshold itself")
 
 
+def file_of(kind: str) -> str | None:
+    """The project's file that a kind of learner names; none: it names a class by its import path, or one of ours.
+
+    >>> file_of("my_learner.py:Nearest"), file_of("sklearn.svm.SVC")
+    ('my_learner.py', None)
+    """
+    file, _, name = kind.rpartition(":")
+    return file if file.endswith(".py") and name.isidentifier() else None
+
+
 class LearnerParams(Section):
     name: Name
-    kind: str = Field(description="import path of a scikit-learn-compatible estimator, or one of ours")
+    kind: str = Field(description="one of ours, an estimator's import path, or `file.py:Class` of the project")
     params: dict[str, Any] = Field({}, description="the estimator's arguments")
     search: dict[str, SearchParams] = Field({}, description="arguments to tune, by name; see train.tuning")
     enabled: bool = True

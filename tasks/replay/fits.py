@@ -87,7 +87,7 @@ class Fits:
         self._home = context.path(PLACE / "fits")
         self._predictions = context.path(PLACE / "predicted")
         self._kept: dict[str, Fit] = {}
-        self._specs = specs_of(context.params, history.features)
+        self._specs = specs_of(context.params, history.features, context.project)
         make_all(self._specs, context.params)
         self._code = [code_digest("train"), own_code(context.project)]
         self.trained = 0  # those that were not on disk yet
@@ -153,6 +153,7 @@ class Fits:
                 params.registry.trusted_types,
                 start.get("model_digest"),
                 self._code,
+                [spec.source for spec in self._specs],
             ]
         )
 

@@ -32,7 +32,7 @@ from tasks.artifacts import (
 )
 from tasks.context import Context, Progress
 from tasks.errors import RefitError, UserError
-from tasks.learners import Floats, Learner, Spec, make
+from tasks.learners import Floats, Learner, Spec, make, own
 from tasks.params import Params
 from tasks.train import warm
 from tasks.train.folds import FEWEST_ROWS, Development, Window, development
@@ -53,7 +53,7 @@ def run(context: Context) -> None:
     started = time.monotonic()
     params = context.params
     features = read_json(context.path(FEATURE_SET))
-    specs = specs_of(params, features)
+    specs = specs_of(params, features, context.project)
     make_all(specs, params)
     train, validation = _windows(context, features)
     start = _start(context)
@@ -167,8 +167,12 @@ def choose(trials: list[Trial], metric: str) -> Trial:
     return max(by_name, key=lambda trial: metrics.gain(metric, trial.validation[metric], 0.0))
 
 
-def specs_of(params: Params, features: Mapping[str, Any]) -> list[Spec]:
-    """What each enabled learner is to be; `features` and `categorical` are names of columns."""
+def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list[Spec]:
+    """What each enabled learner is to be; `features` and `categorical` are names of columns.
+
+    Raises:
+        UserError: a file of the project that a learner names is not there.
+    """
     return [
         Spec(
             name=learner.name,
@@ -181,6 +185,7 @@ def specs_of(params: Params, features: Mapping[str, Any]) -> list[Spec]:
             trusted_types=params.registry.trusted_types,
             task=params.train.task,
             classes=tuple(features.get("classes", ())),
+            source=own.read_source(project, learner.kind),
         )
         for learner in params.train.learners
         if learner.enabled
@@ -255,8 +260,11 @@ def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
 def inputs_digest(context: Context, start: dict[str, Any]) -> str:
     """The candidate's name: a digest of everything that decided it."""
     features = read_json(context.path(FEATURE_SET))
+    enabled = [learner.kind for learner in context.params.train.learners if learner.enabled]
+    code = {kind: source for kind in enabled if (source := own.read_source(context.project, kind))}
     return digest(
         {
+            **({"code": code} if code else {}),
             "features": sha256(context.path(FEATURE_SET)),
             "table": features["table"]["sha256"],
             "train": context.params.train.model_dump(mode="json"),

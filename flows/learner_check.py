@@ -1,0 +1,53 @@
+"""`refit check-learner`: the contract of a learner, tried on any class, rule by rule."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tasks import runfile
+from tasks.errors import UserError
+from tasks.learner_contract import Finding, check
+from tasks.learner_contract.sample import CATEGORICAL, FEATURES
+from tasks.learners import Spec, own
+from tasks.params import file_of, nearest
+
+METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
+STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
+
+
+def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[Finding]:
+    """How each rule fares on a kind as `train.learners` names it; a class that is checked is trusted for this once.
+
+    Raises:
+        UserError: there is no such class, file or task, or an argument is unknown.
+    """
+    if task not in METRIC:
+        raise UserError(f"--task {task}: there is no such task{nearest(task, METRIC)}; {', '.join(METRIC)} are known")
+    if str(project) not in sys.path:
+        sys.path.append(str(project))
+    trusted = runfile.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()
+    if file_of(kind) or ":" in kind:
+        trusted = (*trusted, kind)
+    source = own.read_source(project, kind)
+    spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, METRIC[task], trusted, task, source=source)
+    return list(check(spec))
+
+
+def print_findings(kind: str, findings: Sequence[Finding]) -> None:
+    """A line for each rule, and what is left to do."""
+    console = Console()
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for each in findings:
+        table.add_row(f"[{STYLE[each.outcome]}]{each.outcome}[/]", f"[bold]{each.rule}[/]", each.said)
+    console.print(table)
+    broken = sum(each.outcome == "failed" for each in findings)
+    asked = sum(each.outcome != "skipped" for each in findings)
+    console.print(f"{kind}: {asked - broken} of {asked} rules kept", highlight=False)
+    if file_of(kind) and not broken:
+        console.print(f"It may be the candidate once you trust it: registry.trusted_types: [{kind!r}]", highlight=False)
