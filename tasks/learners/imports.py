@@ -81,7 +81,7 @@ def find(kind: str, where: str, source: str = "") -> Any:
             raise UserError(f"learner {kind!r}: a class from a file is the learner itself, no argument ({where}.kind)")
         from tasks.learners import own
 
-        module = own.module_of(kind, source)
+        module = own.module_of(kind, source, where)
     else:
         module = _imported(module_name, kind, where)
     if module is None:

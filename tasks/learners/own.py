@@ -48,40 +48,44 @@ def is_learner(found: type) -> bool:
     return all(callable(getattr(found, verb, None)) for verb in VERBS)
 
 
-def read_source(project: Path, kind: str) -> str:
+def read_source(project: Path, kind: str, where: str = "") -> str:
     """The text of the project's file that a kind names; empty for a kind that names none.
+
+    Args:
+        where: the address of the kind, for errors.
 
     Raises:
         UserError: there is no such file in the project, it imports another one of the project's, or a class of the
             project is named by an import path.
     """
+    at = f" ({where})" if where else ""
     if (name := file_of(kind)) is None:
         module, _, class_name = kind.replace(":", ".").rpartition(".")
         if module and (project / f"{module}.py").is_file():
             raise UserError(
                 f"learner {kind!r} is in a file of the project: write it {module}.py:{class_name}, so that a change of "
-                "it trains anew and its models are stored with it"
+                f"it trains anew and its models are stored with it{at}"
             )
         return ""
     path = (project / name).resolve()
     if not path.is_relative_to(project.resolve()) or not path.is_file():
         have = [found.relative_to(project).as_posix() for found in project.glob("*.py")]
-        raise UserError(f"learner {kind!r}: there is no file {name} in the project {project}{nearest(name, have)}")
+        raise UserError(f"learner {kind!r}: there is no file {name} in the project {project}{nearest(name, have)}{at}")
     source = path.read_text(encoding="utf-8")
-    for imported in _imported(source, kind):
+    for imported in _imported(source, kind, at):
         if (project / f"{imported}.py").is_file() or (project / imported / "__init__.py").is_file():
             raise UserError(
                 f"learner {kind!r}: {name} imports {imported} of the project, which is not stored with its models; "
-                "keep the learner in one file, or install what it needs as a package"
+                f"keep the learner in one file, or install what it needs as a package{at}"
             )
     return source
 
 
-def _imported(source: str, kind: str) -> Iterator[str]:
+def _imported(source: str, kind: str, at: str) -> Iterator[str]:
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError as error:
-        raise UserError(f"learner {kind!r}: line {error.lineno}: {error.msg}; correct the file") from None
+        raise UserError(f"learner {kind!r}: line {error.lineno}: {error.msg}; correct the file{at}") from None
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -89,7 +93,7 @@ def _imported(source: str, kind: str) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-def module_of(kind: str, source: str) -> ModuleType:
+def module_of(kind: str, source: str, where: str) -> ModuleType:
     """The module made of a project's file, under a name that tells its content: other code is another module.
 
     Raises:
@@ -105,7 +109,9 @@ def module_of(kind: str, source: str) -> ModuleType:
         exec(compile(source, str(module.__file__), "exec"), vars(module))
     except Exception as error:
         del sys.modules[name]
-        raise UserError(f"learner {kind!r} cannot be imported: {_told(error, module.__file__)}") from error
+        raise UserError(
+            f"learner {kind!r} cannot be imported: {_told(error, module.__file__)} ({where}.kind)"
+        ) from error
     return module
 
 
@@ -113,7 +119,7 @@ def trusted(spec: Spec) -> tuple[str, ...]:
     """The types that a stored model may hold: those trusted by name, and with a trusted file those it defines."""
     if not spec.source or spec.kind not in spec.trusted_types:
         return spec.trusted_types
-    module = module_of(spec.kind, spec.source)
+    module = module_of(spec.kind, spec.source, spec.name)
     own = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__)
     return (*spec.trusted_types, *(f"{module.__name__}.{name}" for name in own))
 

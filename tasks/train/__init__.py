@@ -185,9 +185,9 @@ def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list
             trusted_types=params.registry.trusted_types,
             task=params.train.task,
             classes=tuple(features.get("classes", ())),
-            source=own.read_source(project, learner.kind),
+            source=own.read_source(project, learner.kind, f"params.yaml: train.learners[{place}].kind"),
         )
-        for learner in params.train.learners
+        for place, learner in enumerate(params.train.learners)
         if learner.enabled
     ]
 

@@ -109,15 +109,14 @@ class Stepwise(Narrow):
 
 
 def test_predictions_that_are_no_probabilities_and_fits_that_fail_name_the_learner(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    project: Any,
 ) -> None:
     (project.folder / "strange_learners.py").write_text(STRANGE)
-    monkeypatch.syspath_prepend(str(project.folder))
     with pytest.raises(RefitError, match="learner 'lost' predicted 3 values of 150 that are no probability"):
-        project.run(train__learners=[{"name": "lost", "kind": "strange_learners.Lost"}])
+        project.run(train__learners=[{"name": "lost", "kind": "strange_learners.py:Lost"}])
     with pytest.raises(UserError) as caught:
-        project.run(train__learners=[{"name": "broken", "kind": "strange_learners.Broken"}])
-    assert "learner 'broken' (strange_learners.Broken) could not be fitted: this solver cannot do that;" in str(
+        project.run(train__learners=[{"name": "broken", "kind": "strange_learners.py:Broken"}])
+    assert "learner 'broken' (strange_learners.py:Broken) could not be fitted: this solver cannot do that;" in str(
         caught.value
     )
     assert "\n" not in str(caught.value)
@@ -127,14 +126,13 @@ def test_predictions_that_are_no_probabilities_and_fits_that_fail_name_the_learn
 @pytest.mark.parametrize(
     ("name", "shape"), [("Narrow", r"\(150, 1\)"), ("Flat", r"\(150,\)"), ("Stepwise", r"\(150, 1\)")]
 )
-def test_probabilities_that_are_not_two_columns_are_told_with_their_shape(
-    project: Any, monkeypatch: pytest.MonkeyPatch, name: str, shape: str
-) -> None:
+def test_probabilities_that_are_not_two_columns_are_told_with_their_shape(project: Any, name: str, shape: str) -> None:
     (project.folder / "strange_learners.py").write_text(STRANGE)
-    monkeypatch.syspath_prepend(str(project.folder))
-    expected = rf"learner 'it' \(strange_learners.{name}\): predict_proba gave an array of shape {shape}; two columns"
+    expected = (
+        rf"learner 'it' \(strange_learners.py:{name}\): predict_proba gave an array of shape {shape}; two columns"
+    )
     with pytest.raises(UserError, match=expected):
-        project.run(train__learners=[{"name": "it", "kind": f"strange_learners.{name}"}])
+        project.run(train__learners=[{"name": "it", "kind": f"strange_learners.py:{name}"}])
 
 
 @pytest.mark.parametrize(
@@ -148,10 +146,17 @@ def test_probabilities_that_are_not_two_columns_are_told_with_their_shape(
 def test_a_learner_whose_file_is_there_and_broken_is_not_called_unknown(
     project: Any, monkeypatch: pytest.MonkeyPatch, text: str, why: str
 ) -> None:
-    (project.folder / "broken_learners.py").write_text(text)
-    monkeypatch.syspath_prepend(str(project.folder))
+    (folder := project.folder / "installed").mkdir()
+    (folder / "broken_learners.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
     expected = f"module 'broken_learners' was found and cannot be imported: {why}"
     with pytest.raises(UserError) as caught:
         project.run(train__learners=[{"name": "it", "kind": "broken_learners.Mine"}])
     assert expected in str(caught.value)
     assert "train.learners[0].kind" in str(caught.value)
+    (project.folder / "broken_here.py").write_text(text)
+    with pytest.raises(
+        UserError, match=r"learner 'broken_here.py:Mine'.* \(params.yaml: train.learners\[0\].kind\)$"
+    ) as caught:
+        project.run(train__learners=[{"name": "it", "kind": "broken_here.py:Mine"}])
+    assert why.split(": ", 1)[1] in str(caught.value)

@@ -1,0 +1,61 @@
+"""`refit check-learner`: a table of rules for people, JSON for machines, and a status for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows import learner_check
+from flows.cli import app
+from tasks.errors import UserError
+
+FLAWED = """
+import numpy as np
+class Flawed:
+    def __init__(self, spec):
+        self.spec = spec
+    def fit(self, train, label, **more):
+        self.mean = np.random.random()
+    def predict(self, table):
+        return np.full(len(table), self.mean)
+    def save(self, folder):
+        (folder / "mean.txt").write_text(self.mean.hex())
+    @classmethod
+    def load(cls, folder, spec):
+        learner = cls(spec)
+        learner.mean = float.fromhex((folder / "mean.txt").read_text())
+        return learner
+"""
+
+
+def test_broken_rules_are_told_by_sentence_and_status(tmp_path: Path) -> None:
+    (tmp_path / "flawed.py").write_text(FLAWED)
+    done = CliRunner().invoke(app, ["check-learner", "flawed.py:Flawed", "--project", str(tmp_path), "--json"])
+    assert done.exit_code == 1
+    rules = {rule["rule"]: rule for rule in json.loads(done.stdout.splitlines()[-1])["rules"]}
+    failed = {name for name, rule in rules.items() if rule["outcome"] == "failed"}
+    assert failed == {
+        "declares what it can do",
+        "it has a safe format",
+        "the same rows and seed give the same model",
+        "another process fits the same model",
+    }
+    assert rules["the same rows and seed give the same model"]["said"].endswith(
+        "take every random number from spec.seed"
+    )
+
+
+def test_a_learner_of_ours_keeps_them_all(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["check-learner", "baseline", "--project", str(tmp_path)])
+    assert done.exit_code == 0
+    assert "baseline: 20 of 20 rules kept" in done.stdout
+
+
+def test_what_cannot_be_checked_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no such task; did you mean 'binary'\?"):
+        learner_check.checked(tmp_path, "baseline", {}, "binry")
+    with pytest.raises(UserError, match="learner 'base' is unknown"):
+        learner_check.checked(tmp_path, "base", {}, "binary")
