@@ -89,6 +89,8 @@ def requirements(kind: str) -> list[str]:
     root = kind.replace(":", ".").split(".")[0]
     if root == "torch_tabular":
         names += ["torch", "safetensors"]
+    elif root in ("lightgbm", "xgboost"):
+        names += _distributions().get(root, [])
     elif root != "baseline":
         names += ["scikit-learn", "skops", *([] if root == "sklearn" else _distributions().get(root, []))]
     return [f"{name}=={metadata.version(name)}" for name in dict.fromkeys(names)]

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["OURS", "CurvePoint", "Declaration", "FitReport", "Learner", "Spec", "load", "make"]
 
 DESCRIPTION = "model.json"
-OURS = ("baseline", "torch_tabular")
+OURS = (
+    "baseline",
+    "torch_tabular",
+    "lightgbm.LGBMClassifier",
+    "lightgbm.LGBMRegressor",
+    "xgboost.XGBClassifier",
+    "xgboost.XGBRegressor",
+)
 FORMAT = 1  # of model.json; raised when older code could misread it
 
 Labels = NDArray[np.int64]
@@ -202,6 +209,14 @@ def _ours(kind: str) -> type[Learner]:
         from tasks.learners.baseline import Baseline
 
         return Baseline
+    if kind.startswith("lightgbm."):
+        from tasks.learners.lightgbm_boosting import LightGBM
+
+        return LightGBM
+    if kind.startswith("xgboost."):
+        from tasks.learners.xgboost_boosting import XGBoost
+
+        return XGBoost
     from tasks.learners.torch_tabular import TorchTabular
 
     return TorchTabular

@@ -27,9 +27,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "sklearn.calibration.CalibratedClassifierCV",
         {"estimator": {"kind": "sklearn.svm.SVC", "params": {"C": 0.5}}, "cv": 2},
     ),
+    "lightgbm": ("lightgbm.LGBMClassifier", {"n_estimators": 30, "subsample": 0.7, "subsample_freq": 1}),
+    "xgboost": ("xgboost.XGBClassifier", {"n_estimators": 30, "max_depth": 3, "subsample": 0.7}),
     "network": ("torch_tabular", {"hidden": [16], "max_epochs": 12, "batch_rows": 64, "learning_rate": 0.01}),
 }
-ITERATIVE = ("boosting", "older_boosting", "network")
+ITERATIVE = ("boosting", "older_boosting", "lightgbm", "xgboost", "network")
 NAMES = ("predictions fit the task", "stored it is the same in a fresh process", "a missing column is named")
 
 
@@ -60,7 +62,7 @@ def test_it_learns_what_there_is_to_learn(subjects: dict[str, Subject], kind: st
     assert roc_auc(subjects[kind].seen.label, subjects[kind].predicted) > 0.55
 
 
-@pytest.mark.parametrize("kind", ["older_boosting", "forest", "perceptron", "network"])
+@pytest.mark.parametrize("kind", ["older_boosting", "forest", "perceptron", "lightgbm", "xgboost", "network"])
 def test_the_seed_reaches_every_learner_that_draws_at_random(subjects: dict[str, Subject], kind: str) -> None:
     other = subjects[kind].fit(seed=1)
     assert not np.array_equal(other.predict(subjects[kind].seen.table), subjects[kind].predicted)

@@ -16,7 +16,7 @@ def test_every_learner_in_the_docs_can_be_made(root: Path) -> None:
     block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert block
     learners = yaml.safe_load(block[1])["train"]["learners"]
-    assert len(learners) == 4
+    assert len(learners) == 5
     for learner in learners:
         make(Spec(learner["name"], learner["kind"], ("a",), params=learner.get("params", {})))
     assert all(f"`{name}`" in text for name in DECIDED)
