@@ -62,7 +62,7 @@ FLAWS = [
     ("predictions follow their rows", SHARE, f"{SHARE} / len(table)", "alone has another prediction"),
     ("the same rows and seed give the same model", "    def save", f"{CLOCK}    def save", "another digest"),
     ("the same rows and seed give the same model", SHARE, "np.random.random()", "predicts otherwise"),
-    ("another process fits the same model", "label.mean()", "(hash('x') % 7 / 7)", "fits another model"),
+    ("another process fits the same model", "label.mean()", "(abs(hash('x')) / 2**64)", "fits another model"),
     (
         "other rows give another digest",
         "    def save",
