@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from numpy.typing import NDArray
 
-__all__ = ["Categories", "Layout", "Numbers", "Sketch", "count", "local_day", "make_layout"]
+__all__ = ["Categories", "Layout", "Numbers", "Sketch", "Texts", "count", "local_day", "make_layout"]
 
 BINS = 24  # of one share of the rows
 TAILS = 4  # bins more at either end, each a quarter of the next: most of a distance between distributions is there
@@ -50,7 +50,7 @@ class Numbers:
     highs: tuple[float, ...]
     mean: float
     std: float
-    kind: Literal["number"] = "number"
+    kind: Literal["number", "text"] = "number"
 
     @classmethod
     def of(cls, sample: NDArray[np.float64], bins: int = BINS) -> Numbers:
@@ -82,6 +82,13 @@ class Numbers:
             codes += found > cut  # one comparison takes all values at once: five times faster than a search for each
         codes[np.isnan(found)] = self.size - 1
         return codes
+
+
+@dataclass(frozen=True)
+class Texts(Numbers):
+    """Bins of how many letters a text has; what it says is not looked at."""
+
+    kind: Literal["number", "text"] = "text"
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,7 @@ class Layout:
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Layout:
         """What `dump` gave, after JSON made lists of tuples."""
-        kinds: dict[str, type[Column]] = {"number": Numbers, "category": Categories}
+        kinds: dict[str, type[Column]] = {"number": Numbers, "text": Texts, "category": Categories}
         columns: dict[str, Column] = {}
         for entry in stored["columns"]:
             fields: dict[str, Any] = {
@@ -267,7 +274,11 @@ class Sketch:
 
 
 def make_layout(
-    connection: DuckDBPyConnection, relation: str, numbers: Sequence[str], categories: Sequence[str]
+    connection: DuckDBPyConnection,
+    relation: str,
+    numbers: Sequence[str],
+    categories: Sequence[str],
+    texts: Sequence[str] = (),
 ) -> Layout:
     """How to count these columns of the reference: bins of equal mass, and the names that occur.
 
@@ -278,24 +289,25 @@ def make_layout(
     Args:
         relation: a table's name, or a query in parentheses; numbers are cast to DOUBLE, categories to VARCHAR.
     """
-    sample = _sample(connection, relation, numbers)
+    cells = [f"{quote(name)}::double" for name in numbers] + [f"length({quote(name)})::double" for name in texts]
+    sample = dict(zip([*numbers, *texts], _sample(connection, relation, cells), strict=True))
     names = _names(connection, relation, categories)
     columns: dict[str, Column] = {name: Numbers.of(sample[name]) for name in numbers}
+    columns |= {name: Texts.of(sample[name]) for name in texts}
     for name in categories:
         found = names[name]
         columns[name] = Categories(tuple(found[:NAMES]), tuple(found[NAMES:KNOWN]), complete=len(found) <= KNOWN)
     return Layout(columns)
 
 
-def _sample(connection: DuckDBPyConnection, relation: str, numbers: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    if not numbers:
-        return {}
+def _sample(connection: DuckDBPyConnection, relation: str, cells: Sequence[str]) -> list[NDArray[np.float64]]:
+    if not cells:
+        return []
     [[rows]] = connection.execute(f"select count(*) from {relation}").fetchall()
-    columns = commas(f"{quote(name)}::double" for name in numbers)
     places = f"select row_number() over () as _place, * from {relation}"
-    query = f"select {columns} from ({places}) where hash(_place) % {max(1, rows // SAMPLE)} = 0"
+    query = f"select {commas(cells)} from ({places}) where hash(_place) % {max(1, rows // SAMPLE)} = 0"
     table = connection.sql(query).to_arrow_table()
-    return {name: table.column(place).to_numpy() for place, name in enumerate(numbers)}
+    return [column.to_numpy() for column in table.columns]
 
 
 def _names(connection: DuckDBPyConnection, relation: str, categories: Sequence[str]) -> dict[str, list[str]]:
@@ -332,9 +344,9 @@ def count(connection: DuckDBPyConnection, relation: str, layout: Layout, day: st
         DefinitionError: a row without a day.
     """
     there = set(connection.sql(f"select * from {relation} limit 0").columns)
-    types = {"number": "double", "category": "varchar"}
+    types = {"number": "{}::double", "text": "length({}::varchar)::double", "category": "{}::varchar"}
     cells = (
-        f"{quote(name) if name in there else 'null'}::{types[column.kind]}" for name, column in layout.columns.items()
+        types[column.kind].format(quote(name) if name in there else "null") for name, column in layout.columns.items()
     )
     reader = connection.sql(f"select ({day})::date, {commas(cells)} from {relation}").to_arrow_reader(BATCH)
     total = Sketch.empty(layout)

@@ -84,7 +84,7 @@ class ColumnDrift:
     """
 
     column: str
-    kind: Literal["number", "category"]
+    kind: Literal["number", "text", "category"]
     effects: Mapping[Statistic, float]
     thresholds: Mapping[Statistic, float]
     p: float | None
@@ -194,7 +194,7 @@ class _Measured:
     """A column's effects now, and what is usual: the scale of each shift, where enough windows of the reference say."""
 
     column: str
-    kind: Literal["number", "category"]
+    kind: Literal["number", "text", "category"]
     effects: Mapping[Statistic, Effect]
     scales: Mapping[Statistic, tuple[float, int]]  # and the number of windows
 

@@ -101,7 +101,7 @@ def _row(each: Told, windows: Sequence[Told]) -> Told:
     effects = {
         name: {"size": size, "limit": limit, "over": size >= limit} for name, size, limit in charts.effects(each)
     }
-    distance = "wasserstein" if each["kind"] == "number" else "jensen_shannon"
+    distance = "wasserstein" if each["kind"] != "category" else "jensen_shannon"
     return {**each, "cells": [effects.get(name) for name in ("psi", distance, "unseen", "missing")], "times": times}
 
 

@@ -215,7 +215,7 @@ def legend() -> Markup:
 
 def distribution(each: Told) -> Markup:
     """One column then and now."""
-    return _numbers(each) if each["kind"] == "number" else _categories(each)
+    return _categories(each) if each["kind"] == "category" else _numbers(each)
 
 
 def _numbers(each: Told) -> Markup:

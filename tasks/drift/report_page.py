@@ -96,12 +96,13 @@ PAGE = """<!doctype html>
 Shares are of the rows that have a value.</p>
 <div class="pair">
 {% for each in distributions %}<figure>
-<h3>{{ each.column }}{% if each.breached %} <span class="badge retrain">drifted</span>{% endif %}</h3>
+<h3>{{ each.column }}{% if each.kind == "text" %}, letters{% endif %}
+{% if each.breached %} <span class="badge retrain">drifted</span>{% endif %}</h3>
 {{ each.chart }}
 <figcaption>{{ each.effect }}.
 {% if each.missing[0] or each.missing[1] %}Missing {{ each.missing[0] | percent }} → {{ each.missing[1] | percent }}.
 {% endif %}
-{% if each.kind == "number" and (each.beyond[0] or each.beyond[1]) %}Beyond the axis {{ each.beyond[0] | percent }} →
+{% if each.kind != "category" and (each.beyond[0] or each.beyond[1]) %}Beyond the axis {{ each.beyond[0] | percent }} →
 {{ each.beyond[1] | percent }}.{% endif %}</figcaption></figure>
 {% endfor %}</div>
 </section>

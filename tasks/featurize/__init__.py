@@ -12,6 +12,7 @@ from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CHOSEN, label_rows
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
@@ -42,9 +43,10 @@ def run(context: Context) -> None:
     context.progress("profile")
     generated = sorted({batch["source"] for batch in validated["batches"] if "stand_in" in batch})
     names, stored = definitions.feature_set.names(), definitions.dump()
-    categorical = [name for name in names if str(table.schema.field(name).type) == "string"]
-    numeric = [name for name in names if name not in categorical]
-    found = profile(table, numeric, categorical, context.params.project.zone)
+    kinds = kinds_of(table, names, context.params)
+    for each in advice(table, kinds["categorical"]):
+        context.progress(each)
+    found = profile(table, kinds, context.params.project.zone)
     write_profile(found, context.path(artifacts.FEATURES))
     _write_table(context, table)
     artifacts.write_json(
@@ -55,8 +57,7 @@ def run(context: Context) -> None:
             "definitions_digest": artifacts.digest(stored),
             "features": names,
             "kept": list(context.params.featurize.keep),
-            "numeric": numeric,
-            "categorical": categorical,
+            **kinds,
             "windows": _described(table, as_of, context.params),
             "split": split.rule if (split := context.params.featurize.split) else None,
             "labels": labels,

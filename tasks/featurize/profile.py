@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 LEARNED = ("train", "validation")  # the windows that a candidate is fitted on in the end
 
 
-def profile(table: pa.Table, numbers: Sequence[str], categories: Sequence[str], zone: ZoneInfo) -> Sketch:
+def profile(table: pa.Table, kinds: Mapping[str, Sequence[str]], zone: ZoneInfo) -> Sketch:
     """The sketch of each feature, and of `label` as a category, of the rows to learn from, by local day of the event.
 
-    The layout is cut on the same rows, so that nothing of it is unseen.
+    The layout is cut on the same rows, so that nothing of it is unseen. Of a text its length is counted.
+
+    Args:
+        kinds: names of features by kind: numeric, categorical, text.
     """
     import duckdb
 
@@ -29,7 +32,7 @@ def profile(table: pa.Table, numbers: Sequence[str], categories: Sequence[str], 
     with duckdb.connect() as connection:
         configure(connection)
         connection.register("features", table)
-        layout = make_layout(connection, learned, numbers, [*categories, "label"])
+        layout = make_layout(connection, learned, kinds["numeric"], [*kinds["categorical"], "label"], kinds["text"])
         return count(connection, learned, layout, local_day("event_time", zone))
 
 

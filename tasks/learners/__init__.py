@@ -62,6 +62,13 @@ class Spec:
     task: str = "binary"
     classes: tuple[str, ...] = ()  # multiclass: the label's texts, in the order of their codes
     source: str = ""  # of a kind `file.py:Class`: the text of the project's file
+    text: tuple[str, ...] = ()  # features that are free text
+    vectoriser: Mapping[str, Any] = field(default_factory=dict)  # of them: kind, params, components
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """The features that are numbers or categories."""
+        return tuple(name for name in self.features if name not in self.text)
 
 
 @dataclass(frozen=True)
@@ -162,6 +169,10 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
     Raises:
         UserError: the kind or an argument is unknown or unusable; names the nearest that would do.
     """
+    if spec.text:
+        from tasks.learners import texts
+
+        texts.vectoriser(spec)  # a mistake in it is found before anything is fitted
     if spec.kind in OURS:
         return _ours(spec.kind)(spec, where=where)  # type: ignore[call-arg]
     from tasks.learners import imports
@@ -252,6 +263,8 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
         task=description.get("task", "binary"),  # models stored before there were other tasks do not say
         classes=tuple(description.get("classes", ())),
         source=description.get("source", ""),
+        text=tuple(description.get("text", ())),
+        vectoriser=description.get("vectoriser", {}),
     )
 
 

@@ -15,6 +15,8 @@ from tasks.params import nearest
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tasks.learners.texts import DenseTexts
+
 MAX_CATEGORIES = 255  # what a HistGradientBoosting split can tell apart
 
 
@@ -24,6 +26,7 @@ class Encoding:
 
     features: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]]
+    texts: DenseTexts | None = None  # columns after those of the features
 
     @classmethod
     def learn(
@@ -39,7 +42,9 @@ class Encoding:
         return cls(features, known)
 
     def matrix(self, table: pa.Table) -> NDArray[np.float64]:
-        """(rows, features) float64. NaN is a missing or infinite number, a missing category, or one not known.
+        """(rows, features) float64, then the columns of the texts.
+
+        NaN is a missing or infinite number, a missing category, or one not known.
 
         Raises:
             UserError: a feature is missing or of another type.
@@ -56,12 +61,13 @@ class Encoding:
                 column = numbers(table, name)
             matrix[:, index] = column.to_numpy(zero_copy_only=False)
         matrix[~np.isfinite(matrix)] = np.nan
-        return matrix
+        return matrix if self.texts is None else np.hstack([matrix, self.texts.matrix(table)])
 
     @property
     def is_categorical(self) -> NDArray[np.bool_]:
-        """(features,) mask of the categorical ones."""
-        return np.array([name in self.categories for name in self.features], dtype=bool)
+        """(columns of the matrix,) mask of the categorical ones."""
+        mask = [name in self.categories for name in self.features]
+        return np.array([*mask, *[False] * (self.texts.width if self.texts else 0)], dtype=bool)
 
 
 def _column(table: pa.Table, name: str) -> Any:

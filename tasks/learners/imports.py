@@ -28,7 +28,7 @@ def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source
     Raises:
         UserError: unknown kind, no classifier, unknown or bad argument, one that is decided elsewhere.
     """
-    estimator = _build(kind, params, seed=seed, where=where, source=source)
+    estimator = made(kind, params, seed=seed, where=where, source=source)
     from sklearn.base import is_classifier
 
     if not is_classifier(estimator):
@@ -41,7 +41,12 @@ def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source
     return estimator
 
 
-def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source: str = "") -> Any:
+def made(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source: str = "") -> Any:
+    """An object of any class that can be fitted, every `random_state` in it set to the seed.
+
+    Raises:
+        UserError: unknown kind, unknown or bad argument, one that is decided elsewhere.
+    """
     make = find(kind, where, source)
     known = _arguments(make)
     arguments = {}
@@ -51,7 +56,7 @@ def _build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, sourc
         if name in DECIDED and value not in (None, False):
             raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})")
         if isinstance(value, Mapping) and "kind" in value and set(value) <= {"kind", "params"}:
-            value = _build(value["kind"], value.get("params", {}), seed=seed, where=f"{where}.params.{name}")
+            value = made(value["kind"], value.get("params", {}), seed=seed, where=f"{where}.params.{name}")
         arguments[name] = value
     if known is not None and "early_stopping" in known:
         arguments["early_stopping"] = False

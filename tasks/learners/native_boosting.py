@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +30,7 @@ from tasks.learners import (
     described,
 )
 from tasks.learners.encoding import Encoding
+from tasks.learners.texts import DenseTexts
 from tasks.params import nearest
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ class NativeBoosting(ABC):
         progress: Progress = silent,
     ) -> FitReport:
         check_labels(label, self.spec.name)
-        self._encoding = Encoding.learn(train, self.spec.features, self.spec.categorical)
+        known = Encoding.learn(train, self.spec.coded, self.spec.categorical)
+        self._encoding = replace(known, texts=DenseTexts.learn(self.spec, train))
         rows = self._encoding.matrix(train)
         most = iterations or int(self._arguments.get("n_estimators") or ITERATIONS)
         progress(f"fitting {self.spec.name}", 0, most)
@@ -146,6 +149,7 @@ class NativeBoosting(ABC):
         return np.asarray(self._predicted(self._booster, matrix), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
+        self._texts.save(folder)
         (folder / self.weights).write_text(self._text(self._booster), encoding="utf-8")
         categories = {name: list(values) for name, values in self._encoding.categories.items()}
         libraries = {self.library: self._library.__version__}
@@ -158,17 +162,21 @@ class NativeBoosting(ABC):
         learner = cls(described(description, trusted_types), where=str(folder))
         learner.threshold = float(description["threshold"])
         categories = {name: tuple(values) for name, values in description["categories"].items()}
-        learner._encoding = Encoding(learner.spec.features, categories)
+        learner._encoding = Encoding(learner.spec.coded, categories, DenseTexts.load(folder, learner.spec))
         learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
         return learner
 
     def obstacle(self) -> str | None:
-        return None
+        return self._texts.obstacle(self.spec.trusted_types)
 
     def digest(self) -> str:
         encoding = {name: list(values) for name, values in self._encoding.categories.items()}
         parts = {"features": list(self.spec.features), "categories": encoding, "threshold": self.threshold.hex()}
-        return digest({"kind": self.spec.kind, "model": self._decisive(self._booster), **parts})
+        return digest({"kind": self.spec.kind, "model": self._decisive(self._booster), **self._texts.digest(), **parts})
+
+    @property
+    def _texts(self) -> DenseTexts:
+        return self._encoding.texts or DenseTexts()
 
     def _checked(self, where: str) -> dict[str, Any]:
         """The params, once each is an argument of the library and none is decided elsewhere."""

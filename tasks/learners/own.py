@@ -257,7 +257,8 @@ class OwnLearner:
         """The features alone, each of the type that it has to be."""
         import pyarrow as pa
 
-        read = {name: texts if name in self.spec.categorical else numbers for name in self.spec.features}
+        words = {*self.spec.categorical, *self.spec.text}
+        read = {name: texts if name in words else numbers for name in self.spec.features}
         return pa.table({name: column(table, name) for name, column in read.items()})
 
     @contextmanager

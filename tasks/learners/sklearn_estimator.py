@@ -31,7 +31,9 @@ from tasks.learners import (
     described,
     own,
     safe,
+    texts,
 )
+from tasks.learners.blas import one_blas_thread
 from tasks.learners.encoding import MAX_CATEGORIES, Encoding
 from tasks.learners.imports import build
 
@@ -85,10 +87,10 @@ class SklearnEstimator:
         check_labels(label, self.spec.name)
         estimator = clone(self._estimator)
         limit = min(getattr(estimator, "max_bins", MAX_CATEGORIES), MAX_CATEGORIES)
-        self._encoding = Encoding.learn(train, self.spec.features, self.spec.categorical, limit)
+        self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
         if iterations is not None:
             estimator.set_params(**{_iterations_argument(estimator): iterations})
-        with _warnings_into([]) as said, _watched(estimator, self.spec.name, progress), _one_blas_thread():
+        with _warnings_into([]) as said, _watched(estimator, self.spec.name, progress), one_blas_thread():
             try:
                 rows, encoder = self._encoded(train, estimator)
                 report = self._fit(estimator, encoder, rows, label, validation)
@@ -110,6 +112,8 @@ class SklearnEstimator:
         progress: Progress = silent,
     ) -> FitReport:
         assert isinstance(before, SklearnEstimator)
+        if self.spec.text:
+            raise UserError("train.warm_start: champion: learners of texts cannot go on; set train.warm_start: null")
         most = continued.most_steps(before._model)
         steps = most if iterations is None else iterations
         check_labels(label, self.spec.name)
@@ -118,7 +122,7 @@ class SklearnEstimator:
         matrix = self._encoding.matrix(train)
         asked = [self._encoding.matrix(validation[0]), matrix] if validation else []
         score, curve, best = metrics.METRICS[self.spec.metric], [], -np.inf
-        with _one_blas_thread():
+        with one_blas_thread():
             for step, (model, predicted) in enumerate(continued.stages(before._model, matrix, label, steps, asked)):
                 progress(f"going on with {self.spec.name}", step, steps)
                 if validation is None:
@@ -140,9 +144,26 @@ class SklearnEstimator:
             estimator.set_params(categorical_features=self._encoding.is_categorical)
         if tags.allow_nan:
             matrix[:, np.isnan(matrix).all(axis=0)] = 0.0  # boosting cannot bin a column without any value
-            return matrix, None
-        encoder = _dense_encoder(self._encoding, sparse=tags.sparse)
-        return encoder.fit_transform(matrix), encoder
+            return self._with_texts(matrix, train, estimator) if self.spec.text else (matrix, None)
+        words = texts.branches(self.spec, train, sparse=tags.sparse)
+        encoder = _dense_encoder(self._encoding, words, sparse=tags.sparse)
+        return encoder.fit_transform(self._given(matrix, train)), encoder
+
+    def _with_texts(self, matrix: Any, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
+        """Rows with the coded features as they are, and each text as a few numbers; and what made them so."""
+        from sklearn.compose import ColumnTransformer
+
+        coded = ("coded", "passthrough", list(self.spec.coded))
+        encoder = ColumnTransformer([coded, *texts.branches(self.spec, train, sparse=False)], sparse_threshold=0)
+        rows = encoder.fit_transform(texts.frame(self.spec, matrix, train))
+        if "categorical_features" in estimator.get_params():
+            of_texts = np.zeros(rows.shape[1] - matrix.shape[1], dtype=bool)
+            estimator.set_params(categorical_features=np.concatenate([self._encoding.is_categorical, of_texts]))
+        return rows, encoder
+
+    def _given(self, matrix: Any, table: pa.Table) -> Any:
+        """What the model is given: the coded features, and the texts beside them where there are any."""
+        return texts.frame(self.spec, matrix, table) if self.spec.text else matrix
 
     def _fit(
         self, estimator: Any, encoder: Any, rows: Any, label: Labels, validation: tuple[pa.Table, Labels] | None
@@ -153,7 +174,7 @@ class SklearnEstimator:
         if validation is None or not hasattr(estimator, "staged_predict_proba"):
             estimator.fit(rows, label)
             return FitReport()
-        seen = self._encoding.matrix(validation[0])
+        seen = self._given(self._encoding.matrix(validation[0]), validation[0])
         if encoder is not None:
             seen = encoder.transform(seen)
         if stops_by_itself := "n_iter_no_change" in estimator.get_params() and "scoring" in estimator.get_params():
@@ -195,8 +216,8 @@ class SklearnEstimator:
         matrix = self._encoding.matrix(table)
         if not len(matrix):
             return np.empty(0)
-        with _one_blas_thread():
-            return np.asarray(self._of_one(self._model.predict_proba(matrix)), dtype=np.float64)
+        with one_blas_thread():
+            return np.asarray(self._of_one(self._model.predict_proba(self._given(matrix, table))), dtype=np.float64)
 
     def _of_one(self, probabilities: Any) -> Any:
         """The column of 1 out of what `predict_proba` gives."""
@@ -224,7 +245,7 @@ class SklearnEstimator:
         learner.spec = described(description, trusted_types)
         learner.threshold = float(description["threshold"])
         categories = {name: tuple(values) for name, values in description["categories"].items()}
-        learner._encoding = Encoding(learner.spec.features, categories)
+        learner._encoding = Encoding(learner.spec.coded, categories)
         learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, own.trusted(learner.spec))
         return learner
 
@@ -244,7 +265,7 @@ class SklearnEstimator:
         return digest({"kind": self.spec.kind, "model": canonical.digest(self._model), **parts})
 
 
-def _dense_encoder(encoding: Encoding, *, sparse: bool) -> Any:
+def _dense_encoder(encoding: Encoding, words: list[Any], *, sparse: bool) -> Any:
     """Plain scikit-learn from category codes and numbers to columns without NaN."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
@@ -259,7 +280,9 @@ def _dense_encoder(encoding: Encoding, *, sparse: bool) -> Any:
         [
             ("numbers", numbers, places[~encoding.is_categorical].tolist()),
             ("categories", categories, places[encoding.is_categorical].tolist()),
-        ]
+            *words,
+        ],
+        sparse_threshold=1.0 if words and sparse else 0.3,
     )
 
 
@@ -274,15 +297,6 @@ def _truncate(estimator: Any, iterations: int) -> None:
     estimator.do_early_stopping_ = False
     estimator._scorer = None  # this and the next hold the estimator itself, which no file format can follow
     vars(estimator).pop("_raw_predict", None)
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """A sum of products split over more threads has other last bits: a logistic regression on 60,000 rows shows it."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @contextmanager

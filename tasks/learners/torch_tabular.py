@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -36,6 +37,7 @@ from tasks.learners import (
     safe,
 )
 from tasks.learners.encoding import Encoding
+from tasks.learners.texts import DenseTexts
 from tasks.params import nearest
 
 if TYPE_CHECKING:
@@ -109,7 +111,8 @@ class TorchTabular:
     ) -> FitReport:
         check_labels(label, self.spec.name)
         limit = self._params.max_categories
-        self._encoding = Encoding.learn(train, self.spec.features, self.spec.categorical, limit)
+        known = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
+        self._encoding = replace(known, texts=DenseTexts.learn(self.spec, train))
         matrix = self._encoding.matrix(train)
         self._mean, self._std = _mean_and_std(matrix[:, ~self._encoding.is_categorical])
         rows = self._inputs(matrix)
@@ -224,6 +227,7 @@ class TorchTabular:
 
     def save(self, folder: Path) -> None:
         safe.save_arrays(self._arrays(), folder / WEIGHTS)
+        self._texts.save(folder)
         categories = {name: list(values) for name, values in self._encoding.categories.items()}
         libraries = {"torch": torch.__version__.split("+")[0]}
         write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
@@ -231,10 +235,10 @@ class TorchTabular:
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> TorchTabular:
-        learner = cls(described(description))
+        learner = cls(described(description, trusted_types))
         learner.threshold = float(description["threshold"])
         categories = {name: tuple(values) for name, values in description["categories"].items()}
-        learner._encoding = Encoding(learner.spec.features, categories)
+        learner._encoding = Encoding(learner.spec.coded, categories, DenseTexts.load(folder, learner.spec))
         arrays = safe.load_arrays(folder / WEIGHTS)
         learner._mean, learner._std = arrays.pop("numbers.mean"), arrays.pop("numbers.std")
         learner._network = learner._new_network()
@@ -242,13 +246,19 @@ class TorchTabular:
         learner._network.eval()
         return learner
 
+    @property
+    def _texts(self) -> DenseTexts:
+        return self._encoding.texts or DenseTexts()
+
     def obstacle(self) -> str | None:
-        return None
+        return self._texts.obstacle(self.spec.trusted_types)
 
     def digest(self) -> str:
         encoding = {name: list(values) for name, values in self._encoding.categories.items()}
         parts = {"features": list(self.spec.features), "categories": encoding, "threshold": self.threshold.hex()}
-        return digest({"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **parts})
+        return digest(
+            {"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **self._texts.digest(), **parts}
+        )
 
 
 def _probabilities(network: TabularNetwork, rows: Rows) -> Floats:

@@ -160,6 +160,7 @@ class FeaturizeParams(Section):
     windows: WindowParams = WindowParams()
     split: SplitParams | None = Field(None, description="windows by a hash of the row's key; none: by time, as above")
     exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")
+    text: tuple[str, ...] = Field((), description="features that are free text, to learn from their words")
     keep: tuple[str, ...] = Field(
         (), description="columns of the rows to predict that stay beside the features: to group, cluster or slice by"
     )

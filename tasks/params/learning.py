@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from tasks.params.section import Section
-from tasks.params.training import CrossValidationParams, LearnerParams, ThresholdParams, TuningParams
+from tasks.params.training import CrossValidationParams, LearnerParams, TextParams, ThresholdParams, TuningParams
 
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 
@@ -28,6 +28,7 @@ class TrainParams(Section):
         None, description="makes probabilities come true, learned from rows that the fit had not seen"
     )
     threshold: ThresholdParams = ThresholdParams()
+    text: TextParams = TextParams()
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
 
     @field_validator("learners")

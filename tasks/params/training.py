@@ -116,11 +116,22 @@ def file_of(kind: str) -> str | None:
     return file if file.endswith(".py") and name.isidentifier() else None
 
 
+class TextParams(Section):
+    """How text features become columns."""
+
+    kind: str = Field("sklearn.feature_extraction.text.TfidfVectorizer", description="import path of a vectoriser")
+    params: dict[str, Any] = Field(
+        {"ngram_range": [1, 2], "max_features": 50_000}, description="its arguments; default: words and pairs of words"
+    )
+    components: int = Field(100, ge=2, description="numbers that a text becomes for learners that take no sparse rows")
+
+
 class LearnerParams(Section):
     name: Name
     kind: str = Field(description="one of ours, an estimator's import path, or `file.py:Class` of the project")
     params: dict[str, Any] = Field({}, description="the estimator's arguments")
     search: dict[str, SearchParams] = Field({}, description="arguments to tune, by name; see train.tuning")
+    text: TextParams | None = Field(None, description="as `train.text`, for this learner")
     enabled: bool = True
 
     @model_validator(mode="after")

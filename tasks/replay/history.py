@@ -22,6 +22,7 @@ from tasks.batches import Manifest, utc_moment
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.kinds import kinds_of
 from tasks.featurize.labels import CHOSEN, rows_until
 from tasks.featurize.warehouse import open_warehouse, quote
 from tasks.featurize.windows import local_days
@@ -182,7 +183,6 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     import pyarrow as pa
 
     names = definitions.feature_set.names()
-    categorical = [each for each in names if str(table.schema.field(each).type) == "string"]
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN_AT)
     }
@@ -196,8 +196,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
         features={
             "key": definitions.feature_set.spine.key,
             "features": names,
-            "categorical": categorical,
-            "numeric": [each for each in names if each not in categorical],
+            **kinds_of(table, names, params),
         },
         digest=name,
     )

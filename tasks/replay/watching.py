@@ -134,7 +134,7 @@ class Watch:
         table = history.table.take(fit.learned)
         table = table.append_column("window", pa.repeat("train", table.num_rows))
         table = table.append_column(LABEL, pa.array(history.label[fit.learned].astype(np.int64)))
-        return profile(table, history.features["numeric"], history.features["categorical"], self._zone)
+        return profile(table, history.features, self._zone)
 
     def _predicted(self, fit: Fit) -> Sketch:
         """Its predictions for rows that it had not seen."""

@@ -185,6 +185,8 @@ def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list
             trusted_types=params.registry.trusted_types,
             task=params.train.task,
             classes=tuple(features.get("classes", ())),
+            text=tuple(features.get("text", ())),
+            vectoriser=(learner.text or params.train.text).model_dump() if features.get("text") else {},
             source=own.read_source(project, learner.kind, f"params.yaml: train.learners[{place}].kind"),
         )
         for place, learner in enumerate(params.train.learners)

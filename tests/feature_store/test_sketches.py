@@ -71,6 +71,17 @@ def test_each_value_has_its_place() -> None:
     }
 
 
+def test_of_a_text_its_letters_are_counted() -> None:
+    table = pa.table({"day": [date(2020, 1, 1)] * 5, "remark": ["", "ab", "abcd", None, "x" * 99]})
+    with duckdb.connect() as connection:
+        connection.register("rows", table)
+        layout = make_layout(connection, "(select * from rows where length(remark) < 9)", [], [], ["remark"])
+        counts = count(connection, "rows", layout, "day").totals()["remark"]
+    assert Layout.load(json.loads(json.dumps(layout.dump()))) == layout
+    assert layout.columns["remark"].kind == "text"
+    assert counts.tolist() == [0, 1, 1, 1, 1, 1]  # below, three lengths, above, missing
+
+
 def test_days_are_those_of_the_expression_and_a_window_sums_some_of_them() -> None:
     sketch = counted([(3, 0.0, "a"), (1, 0.0, "b"), (3, 2.0, "a")])
     assert sketch.days.astype(str).tolist() == ["2020-01-01", "2020-01-03"]

@@ -1,0 +1,55 @@
+"""Which features are numbers, which are categories, and which are free text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tasks.errors import UserError
+from tasks.params import Params, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FREE = 0.5  # share of the rows that have a text of their own, above which it hardly names a category
+WORDS = 3  # a mean of so many words, likewise
+
+
+def kinds_of(table: pa.Table, names: Sequence[str], params: Params) -> dict[str, list[str]]:
+    """Names of the features by kind, as features.json has them: `numeric`, `categorical`, `text`.
+
+    Raises:
+        UserError: featurize.text names what is no feature, or no text.
+    """
+    texts = [name for name in names if str(table.schema.field(name).type) == "string"]
+    for name in params.featurize.text:
+        if name not in names:
+            raise UserError(f"params.yaml: featurize.text: there is no feature {name!r}{nearest(name, names)}")
+        if name not in texts:
+            raise UserError(
+                f"params.yaml: featurize.text: feature {name!r} holds {table.schema.field(name).type}, not text"
+            )
+    chosen = set(params.featurize.text)
+    return {
+        "numeric": [name for name in names if name not in texts],
+        "categorical": [name for name in texts if name not in chosen],
+        "text": [name for name in texts if name in chosen],
+    }
+
+
+def advice(table: pa.Table, categorical: Sequence[str]) -> list[str]:
+    """What to do with categories that look like free text: several words, and another one in most rows."""
+    import pyarrow.compute as pc
+
+    found = []
+    for name in categorical:
+        values = table[name].drop_null()
+        distinct = pc.count_distinct(values).as_py()
+        if len(values) < 20 or distinct < FREE * len(values):
+            continue
+        if pc.mean(pc.count_substring(values, " ")).as_py() + 1 >= WORDS:
+            found.append(
+                f"feature {name} has {distinct:,} different texts in {len(values):,} rows: "
+                f"`featurize: {{text: [{name}]}}` learns from its words"
+            )
+    return found

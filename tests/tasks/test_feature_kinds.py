@@ -1,0 +1,56 @@
+"""Numbers, categories and free text: which feature is which, and what is said of a text that nobody marked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tasks.errors import UserError
+from tasks.featurize.kinds import advice, kinds_of
+from tasks.params import Params, parse
+
+TABLE = pa.table(
+    {
+        "price": [float(n) for n in range(40)],
+        "shop": ["a", "b"] * 20,
+        "remark": [f"this is remark number {n}" for n in range(40)],
+        "token": [f"t{n}" for n in range(40)],
+    }
+)
+NAMES = TABLE.column_names
+
+
+def params(*text: str) -> Params:
+    rows = {"kind": "files", "path": "*.csv", "columns": {"id": "text"}, "key": ["id"]}
+    raw: dict[str, Any] = {
+        "project": {"name": "demo"},
+        "ingest": {"sources": {"rows": rows}},
+        "featurize": {"label": {"source": "rows", "column": "label"}, "text": list(text)},
+        "train": {"learners": [{"name": "base", "kind": "baseline"}]},
+    }
+    return parse(raw)
+
+
+def test_texts_are_categories_unless_they_are_marked() -> None:
+    assert kinds_of(TABLE, NAMES, params()) == {
+        "numeric": ["price"],
+        "categorical": ["shop", "remark", "token"],
+        "text": [],
+    }
+    assert kinds_of(TABLE, NAMES, params("remark"))["text"] == ["remark"]
+    assert kinds_of(TABLE, NAMES, params("remark"))["categorical"] == ["shop", "token"]
+
+
+def test_what_is_no_text_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"featurize.text: there is no feature 'remarks'; did you mean 'remark'\?"):
+        kinds_of(TABLE, NAMES, params("remarks"))
+    with pytest.raises(UserError, match=r"featurize.text: feature 'price' holds double, not text"):
+        kinds_of(TABLE, NAMES, params("price"))
+
+
+def test_a_category_that_reads_like_free_text_is_pointed_out() -> None:
+    assert advice(TABLE, ["shop", "remark", "token"]) == [
+        "feature remark has 40 different texts in 40 rows: `featurize: {text: [remark]}` learns from its words"
+    ]
