@@ -109,7 +109,7 @@ def test_any_vectoriser_by_import_path() -> None:
             {"kind": "sklearn.feature_extraction.text.TfidfVectorise"},
             "did you mean 'sklearn.feature",
         ),
-        ({"params": {"ngram_rang": 2}}, r"has no argument 'ngram_rang'; did you mean 'ngram_range'\? \(.*train.text.params"),
+        ({"params": {"ngram_rang": 2}}, r"'ngram_rang'; did you mean 'ngram_range'\? \(.*train.text.params"),
         ({"params": {"ngram_range": 2}}, "'ngram_range' parameter of TfidfVectorizer must be"),
         ({"kind": "sklearn.svm.SVC", "params": {}}, "makes no columns of texts"),
     ],
