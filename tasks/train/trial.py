@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from tasks.context import Progress
 from tasks.errors import RefitError
 from tasks.learners import FitReport, Floats, Learner, Spec, make
 from tasks.params import Params
+from tasks.train.effort import Effort, largest, measured
 from tasks.train.finishing import Finish, finish_from, pooled
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Places, Window
 from tasks.train.verdict import SizePoint, verdict
@@ -33,7 +32,7 @@ class FoldFit:
     report: FitReport
     predicted: Floats  # for the rows scored, which it has not seen
     on_training: tuple[Window, Floats]  # the newest rows fitted, as many as were scored, and its predictions for them
-    seconds: float
+    effort: Effort
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Trial:
     finish: Finish
     seconds: float
     rows_per_second: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None  # of its largest fit, above what the process held before
     size_curve: tuple[SizePoint, ...]
     not_chosen: str | None
     tuning: Tuning | None = None
@@ -75,11 +74,10 @@ def fit_fold(spec: Spec, development: Development, fold: Fold, progress: Progres
     """Fit a learner on one fold's rows and predict those that it is scored on."""
     train, validation = development.windows(fold)
     learner = make(spec)
-    started = time.monotonic()
-    report = learner.fit(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
-    seconds = time.monotonic() - started
+    with measured() as effort:
+        report = learner.fit(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
     recent = train.recent(len(validation))  # as many rows as are scored, and as near to them in time
-    return FoldFit(learner, report, predict(learner, validation), (recent, predict(learner, recent)), seconds)
+    return FoldFit(learner, report, predict(learner, validation), (recent, predict(learner, recent)), effort)
 
 
 def fitted(
@@ -101,7 +99,7 @@ def fitted(
         metrics.scores(task, recent.label, finish.calibrated(p), finish.threshold)
         for recent, p in (fit.on_training for fit in fits)
     ]
-    learner, seconds = fits[-1].learner, sum(fit.seconds for fit in fits)
+    learner, seconds = fits[-1].learner, sum(fit.effort.seconds for fit in fits)
     report = replace(fits[-1].report, iterations=_iterations(fits))
     sizes: tuple[SizePoint, ...] = ()
     if size_curves and spec.kind != "baseline":
@@ -119,7 +117,7 @@ def fitted(
         finish=finish,
         seconds=round(seconds, 3),
         rows_per_second=round(sum(len(fold.fitted) for fold in development.folds) / max(seconds, 1e-9)),
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=largest([fit.effort for fit in fits]),
         size_curve=sizes,
         not_chosen=learner.obstacle(),
     )
@@ -207,8 +205,3 @@ def _tuning(tuning: Tuning) -> dict[str, Any]:
         "importance": tuning.importance,
         "trials": [{name: getattr(tried, name) for name in shown} for tried in tuning.trials],
     }
-
-
-def peak_memory_mb() -> float:
-    """The process's high-water mark so far (Linux counts it in KiB)."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

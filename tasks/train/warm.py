@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,9 +13,10 @@ from tasks.context import Context
 from tasks.errors import UserError
 from tasks.learners import Spec, make
 from tasks.learners.calibrated import without_calibration
+from tasks.train.effort import measured
 from tasks.train.finishing import finish_from
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Window
-from tasks.train.trial import Trained, Trial, peak_memory_mb, predict
+from tasks.train.trial import Trained, Trial, predict
 
 HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on
 
@@ -47,12 +47,11 @@ def go_on(
                 f"check on; {len(new):,} rows are newer than {start['seen_until']}, the newest that it has seen: "
                 "wait for more, or set train.warm_start: null"
             )
-    started = time.monotonic()
     tried = make(spec)
-    report = tried.resume(
-        before, first.rows, first.label, validation=(last.rows, last.label), progress=context.progress
-    )
-    seconds = time.monotonic() - started
+    with measured() as effort:
+        report = tried.resume(
+            before, first.rows, first.label, validation=(last.rows, last.label), progress=context.progress
+        )
     fold = Fold(np.arange(cut), np.arange(cut, len(new)))
     development = Development(new, (fold,))
     finish, (predicted,) = finish_from(development, [predict(tried, last)], context.params)
@@ -71,9 +70,9 @@ def go_on(
         unseen=fold.scored,
         predicted=predicted,
         finish=finish,
-        seconds=round(seconds, 3),
-        rows_per_second=round(len(first) / max(seconds, 1e-9)),
-        peak_memory_mb=peak_memory_mb(),
+        seconds=round(effort.seconds, 3),
+        rows_per_second=round(len(first) / max(effort.seconds, 1e-9)),
+        peak_memory_mb=effort.peak_memory_mb,
         size_curve=(),
         not_chosen=tried.obstacle(),
     )

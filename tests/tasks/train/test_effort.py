@@ -1,0 +1,46 @@
+"""Each fit is told its own memory, not what the process had held at some time before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.train import effort
+from tasks.train.effort import measured
+
+
+def held(megabytes: int) -> float | None:
+    """What is measured of a block that holds so much, and lets it go."""
+    with measured() as found:
+        np.ones(megabytes << 17)
+    return found.peak_memory_mb
+
+
+def test_memory_is_that_of_the_block_whatever_was_held_before_it() -> None:
+    large, small = held(200), held(20)
+    assert large is not None
+    assert small is not None
+    assert 190 < large < 260
+    assert 15 < small < 60
+
+
+def test_memory_that_an_earlier_block_let_go_does_not_make_a_later_one_cheap() -> None:
+    def lists() -> float | None:
+        with measured() as found:
+            _ = [[float(n)] for n in range(300_000)]  # small pieces, which malloc would keep
+        return found.peak_memory_mb
+
+    first, second = lists(), lists()
+    assert first is not None
+    assert second is not None
+    assert second > 0.5 * first > 5
+
+
+def test_a_system_that_does_not_tell_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(effort, "PROC", tmp_path / "none")
+    with measured() as found:
+        pass
+    assert found.peak_memory_mb is None
+    assert found.seconds >= 0
