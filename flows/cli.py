@@ -170,6 +170,25 @@ def replay(
 
 
 @app.command()
+def cross_validate(
+    project: Project = HERE,
+    as_of: AsOf = "latest",
+    set_: Sets = None,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Judge training as it is set up, tuning and all, on folds that chose nothing (evaluate.cross_validation)."""
+    from flows import cross_validation
+
+    told = cross_validation.cross_validate(
+        project_at(project), as_of=as_of, overrides=assignments(set_ or []), wait_seconds=wait, quiet=as_json
+    )
+    if as_json:
+        print_json(told)
+
+
+@app.command()
 def check_learner(
     kind: Annotated[str, typer.Argument(help="an import path, module:Class, or file.py:Class of the project")],
     params: Annotated[str, typer.Option("--params", help="its arguments, as JSON")] = "{}",

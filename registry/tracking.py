@@ -81,6 +81,26 @@ def ensure_run(
         return found
 
 
+def log_children(
+    store: Store, experiment: str, parent: str, role: str, children: Sequence[tuple[str, Content]]
+) -> None:
+    """A run below `parent` for each name and content, unless all of them stand there already. Cut off, it goes on."""
+    mlflow = client(store)
+    with registry_lock(store):
+        below = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`refit.role` = '{role}'"
+        found = mlflow.search_runs([experiment], below, max_results=5000)
+        there = {run.info.run_name for run in found if run.info.status == "FINISHED"}
+        for run in found:
+            if run.info.status != "FINISHED":
+                mlflow.delete_run(run.info.run_id)
+        for name, content in children:
+            if name not in there:
+                tags = {**content.tags, "refit.role": role, "refit.host": socket.gethostname()}
+                run = mlflow.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
+                _log_batches(mlflow, run.info.run_id, content, run.info.start_time)
+                mlflow.set_terminated(run.info.run_id, "FINISHED")
+
+
 def end_abandoned(store: Store, experiment: str) -> None:
     """End the runs that a killed process of this machine had made and not yet ended: under the lock nobody is at it."""
     mlflow = client(store)

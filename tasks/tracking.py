@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from tasks.artifacts import (
     REPORTS,
     SNAPSHOT,
     TRAINING,
+    digest,
     read_json,
     read_snapshot,
 )
@@ -76,6 +79,32 @@ def log_evaluation(context: Context, *, required: bool = False) -> str | None:
     return None
 
 
+def log_cross_validation(context: Context, told: Mapping[str, Any]) -> None:
+    """Show a cross-validation as a run of its own: means and deviations, and each fold as a step."""
+    with _best_effort(context, required=False), opened(context) as store:
+        experiment = tracking.ensure_experiment(store, context.params.project.name)
+        named = {
+            "refit.role": "cross_validation",
+            "refit.cross_validation": digest([told["asked"], told["folds"]])[:20],
+        }
+        run_id = tracking.ensure_run(store, experiment, "cross-validation", named)
+        metrics = [(f"cv_{name}", value, 0) for name, value in told["mean"].items()]
+        metrics += [(f"cv_{name}_deviation", value, 0) for name, value in told["deviation"].items()]
+        metrics += [
+            (f"fold_{name}", value, place)
+            for place, fold in enumerate(told["folds"])
+            for name, value in fold["scores"].items()
+        ]
+        tags = {"refit.snapshot": str(told["snapshot"]), "refit.stand_in": ", ".join(told["stand_in"])}
+        content = Content(
+            params=_flat(shown_params(context.params)),
+            metrics=[each for each in metrics if math.isfinite(each[1])],
+            tags={key: value for key, value in tags.items() if value},
+            texts={"cross_validation.json": json.dumps(told, indent=1)},
+        )
+        tracking.log(store, run_id, "cross_validation", content)
+
+
 def identity(training: Mapping[str, Any]) -> dict[str, str]:
     """The tags that name a candidate: what it was made from, and what came out."""
     return {"refit.candidate": training["inputs"], "refit.model_digest": training["model_digest"]}
@@ -104,7 +133,25 @@ def _log_training(context: Context, store: Store) -> str:
         tags = named | {"refit.role": "learner", "refit.learner": learner["name"]}
         nested = tracking.ensure_run(store, experiment, learner["name"], tags, parent=run_id)
         tracking.log(store, nested, "training", _learner(learner))
+        if learner.get("tuning"):
+            tracking.log_children(store, experiment, nested, "trial", list(_trials(learner["tuning"], named)))
     return run_id
+
+
+def _trials(tuning: Mapping[str, Any], named: Mapping[str, str]) -> Iterator[tuple[str, Content]]:
+    """A name and the content of a run for each trial of a search."""
+    for number, trial in enumerate(tuning["trials"]):
+        steps = [("score", value, fold) for fold, value in enumerate(trial["steps"])]
+        value = [("value", trial["value"], 0)] if trial["value"] is not None else []
+        told = {"refit.state": trial["state"], "refit.problem": trial["problem"]}
+        yield (
+            f"trial {number}" + (" (best)" if number == tuning["best"] else ""),
+            Content(
+                params=trial["params"],
+                metrics=[*steps, *value, ("seconds", trial["seconds"], 0)],
+                tags={**named, **{key: text for key, text in told.items() if text}},
+            ),
+        )
 
 
 def _training(context: Context, training: Mapping[str, Any]) -> Content:

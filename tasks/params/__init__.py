@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tasks.errors import UserError
 from tasks.params.data import (
@@ -59,6 +59,15 @@ class Params(Section):
     drift: DriftParams = DriftParams()
     cost: CostParams = CostParams()
     retention: RetentionParams = RetentionParams()
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Params:
+        if (split := self.featurize.split) and not split.validation and self.train.cross_validation is None:
+            raise ValueError(
+                "featurize.split.validation is 0, and nothing else is left to compare learners on: "
+                "give it a share, or set train.cross_validation"
+            )
+        return self
 
 
 def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
@@ -111,6 +120,8 @@ def _in_words(detail: dict[str, Any]) -> str:
         return f"{path}: is missing"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if not path:
+        return message
     if detail["type"] == "value_error" or isinstance(detail["input"], dict | list):
         return f"{path}: {message}"
     return f"{path}: {message}; found {detail['input']!r}"

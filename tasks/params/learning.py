@@ -67,6 +67,9 @@ class EvaluateParams(Section):
     slices: tuple[str, ...] = ()
     confidence: float = Field(0.95, gt=0.5, lt=1)
     permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
+    cross_validation: CrossValidationParams = Field(
+        CrossValidationParams(), description="outer folds of `refit cross-validate`; no run uses them"
+    )
     gate: GateParams = GateParams()
 
 

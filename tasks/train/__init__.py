@@ -209,8 +209,12 @@ def make_all(specs: list[Spec], params: Params) -> None:
         )
 
 
-def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window]:
-    """The training and validation windows, ordered by event time and key whatever the order of the file."""
+def labelled_rows(context: Context, features: Mapping[str, Any]) -> Window:
+    """All rows of the feature table, ordered by event time and key whatever the order of the file.
+
+    Raises:
+        RefitError: the table is gone, torn or another one.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -224,10 +228,15 @@ def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window
     order = pc.sort_indices(table, [("event_time", "ascending"), (features["key"], "ascending")]).to_numpy()
     if (np.diff(order) != 1).any():
         table = table.take(order)
-    windows = []
-    for name in ("train", "validation"):
-        rows = table.filter(pc.equal(table["window"], name))
-        windows.append(checked(name, Window(rows, rows["label"].to_numpy().astype(np.int64))))
+    return Window(table, table["label"].to_numpy().astype(np.int64))
+
+
+def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window]:
+    """The training and validation windows. Where folds are cut of both together, the folds are checked instead."""
+    everything = labelled_rows(context, features)
+    windows = [everything.named(name) for name in ("train", "validation")]
+    if context.params.train.cross_validation is None:
+        windows = [checked(name, window) for name, window in zip(("train", "validation"), windows, strict=True)]
     return windows[0], windows[1]
 
 

@@ -40,6 +40,13 @@ class Window:
         start = max(0, len(self) - rows)
         return Window(self.rows.slice(start), self.label[start:])
 
+    def named(self, name: str) -> Window:
+        """The rows whose column `window` says so."""
+        import pyarrow.compute as pc
+
+        places = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy())
+        return Window(self.rows.take(places), self.label[places])
+
     def at(self, places: Places) -> Window:
         """The rows at these places."""
         if len(places) and len(places) == places[-1] - places[0] + 1:
@@ -91,29 +98,41 @@ def development(train: Window, validation: Window, params: Params) -> Developmen
     if params.train.cross_validation is None:
         scored = np.flatnonzero(order >= len(train))
         return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored),))
-    folds = tuple(_cut(whole, times, params.train.cross_validation, params))
+    return Development(whole, cut(whole, params.train.cross_validation, params, where="train.cross_validation"))
+
+
+def cut(whole: Window, asked: CrossValidationParams, params: Params, *, where: str) -> tuple[Fold, ...]:
+    """Folds of rows that are in order of time.
+
+    Args:
+        where: the section of the params that asks for them.
+
+    Raises:
+        UserError: these rows cannot be cut so.
+    """
+    folds = tuple(_cut(whole, asked, params, where))
     for number, fold in enumerate(folds, start=1):
         for what, places in (("fitted", fold.fitted), ("scored", fold.scored)):
-            _check(f"the {what} rows of fold {number} of {len(folds)}", label[places], params)
-    return Development(whole, folds)
+            _check(f"the {what} rows of fold {number} of {len(folds)}", whole.label[places], where)
+    return folds
 
 
-def _check(what: str, label: Labels, params: Params) -> None:
-    advice = "ask for fewer folds (params.yaml: train.cross_validation)"
+def _check(what: str, label: Labels, where: str) -> None:
+    advice = f"ask for fewer folds (params.yaml: {where})"
     if len(label) < FEWEST_ROWS:
         raise UserError(f"{what} are {len(label)}, {FEWEST_ROWS} are the fewest to learn from; {advice}")
     if len(np.unique(label)) == 1:
         raise UserError(f"the label is constant in {what}: all {len(label):,} are {label[0]}; {advice}")
 
 
-def _cut(whole: Window, times: NDArray[Any], asked: CrossValidationParams, params: Params) -> Iterator[Fold]:
+def _cut(whole: Window, asked: CrossValidationParams, params: Params, where: str) -> Iterator[Fold]:
     if asked.kind in ("time", "rolling"):
         gap_hours = params.featurize.label.delay_hours if asked.gap_hours is None else asked.gap_hours
-        yield from _by_time(times, asked, _span(gap_hours))
+        yield from _by_time(whole.rows["event_time"].to_numpy(), asked, _span(gap_hours))
         return
     from sklearn import model_selection as cuts
 
-    groups = _groups(whole, asked.group) if asked.group else None
+    groups = _groups(whole, asked.group, where) if asked.group else None
     places = np.arange(len(whole))
     for repeat in range(asked.repeats):
         seed = params.train.seed + repeat
@@ -128,18 +147,16 @@ def _cut(whole: Window, times: NDArray[Any], asked: CrossValidationParams, param
                 warnings.simplefilter("error")  # a class or a group too rare for the folds is only warned of
                 found = list(splitter.split(places, whole.label, groups))
         except (ValueError, UserWarning) as error:
-            raise UserError(
-                f"params.yaml: train.cross_validation: {len(whole):,} rows cannot be cut so: {error}"
-            ) from None
+            raise UserError(f"params.yaml: {where}: {len(whole):,} rows cannot be cut so: {error}") from None
         for fitted, scored in found:
             yield Fold(np.sort(fitted), np.sort(scored))
 
 
-def _groups(whole: Window, column: str) -> NDArray[np.str_]:
+def _groups(whole: Window, column: str, where: str) -> NDArray[np.str_]:
     if column not in whole.rows.column_names:
         near = nearest(column, whole.rows.column_names)
         raise UserError(
-            f"params.yaml: train.cross_validation.group: no column {column!r}{near}; featurize.keep carries columns "
+            f"params.yaml: {where}.group: no column {column!r}{near}; featurize.keep carries columns "
             "along that are no features"
         )
     return np.array([str(value) for value in whole.rows[column].to_pylist()])

@@ -1,0 +1,68 @@
+"""`refit cross-validate`: what training as it is set up is worth, on folds that had no part in any choice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.screen import shown_on
+from flows.session import session
+from registry.promotion import METRIC_WORDS
+from tasks.params import STAGES
+
+BEFORE = STAGES[: STAGES.index("train")]  # what has to be up to date first
+
+
+def cross_validate(
+    project: Path, *, as_of: str, overrides: Mapping[str, Any], wait_seconds: float, quiet: bool = False
+) -> dict[str, Any]:
+    """Bring the feature table up to date, train and score on every outer fold; returns what `--json` prints.
+
+    Raises:
+        UserError: the params do not stand, or the folds cannot be cut from these rows.
+        RefitError: another run holds the project.
+    """
+    from tasks import cross_validation, tracking
+    from tasks.stages import run_remembered
+
+    with (
+        shown_on(Console(stderr=True)),
+        session(project, as_of=as_of, overrides=overrides, reason="cross-validation", wait_seconds=wait_seconds) as run,
+    ):
+        for stage in BEFORE:
+            with run.stage(stage):
+                run.ended(stage, run_remembered(stage, run.context()), 0.0)
+        told = cross_validation.run(run.context())
+        tracking.log_cross_validation(run.context(), told)
+    if not quiet:
+        show(told, Console())
+    return told
+
+
+def show(told: Mapping[str, Any], console: Console) -> None:
+    """Each score with its mean and spread over the folds, and which learners were chosen."""
+    asked = told["asked"]
+    folds = len(told["folds"])
+    console.print(f"\n{told['model']}: {told['rows']:,} rows, {folds} outer folds ({asked['kind']})", style="bold")
+    if told["stand_in"]:
+        console.print(f"[bold]GENERATED stand-in for {', '.join(told['stand_in'])}: no score here means anything[/]")
+    table = Table("", box=None, pad_edge=False)
+    for name in ("mean", "± between folds", "all together", "baseline"):
+        table.add_column(name, justify="right")
+    for name, mean in told["mean"].items():
+        row = (mean, told["deviation"][name], told["together"].get(name), told["baseline"].get(name))
+        style = "green" if name == told["metric"] else ""
+        table.add_row(
+            METRIC_WORDS.get(name, name), *("" if value is None else f"{value:.4f}" for value in row), style=style
+        )
+    console.print(table, highlight=False)
+    chosen = Counter(fold["learner"] for fold in told["folds"])
+    console.print(
+        f"[bold]Chosen[/] {', '.join(f'{name} in {count}' for name, count in chosen.most_common())} of {folds}"
+    )
+    console.print(f"[bold]Took[/] {told['seconds']:.1f} s; {told['file']}", highlight=False, soft_wrap=True)
