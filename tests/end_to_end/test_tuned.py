@@ -1,0 +1,108 @@
+"""A project whose learners are tuned on folds: through the stages, in MLflow, and judged by outer folds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from driving import drive, states
+
+from flows.cross_validation import cross_validate
+from tasks import artifacts, learners, train
+from tasks.artifacts import read_json, write_json
+from tasks.context import Context
+from tasks.runfile import params_of
+from tasks.tracking import store_of
+from tasks.train.tuning import STORAGE
+
+FOLDS = {"kind": "stratified", "folds": 3}
+LEARNERS = [
+    {"name": "base_rate", "kind": "baseline"},
+    {
+        "name": "logistic",
+        "kind": "sklearn.linear_model.LogisticRegression",
+        "params": {"max_iter": 300},
+        "search": {"C": {"low": 0.01, "high": 10.0, "log": True}},
+    },
+]
+TUNED = {
+    "cross_validation": FOLDS,
+    "tuning": {"trials": 4},
+    "calibration": "sigmoid",
+    "threshold": {"by": "cost", "false_negative": 5},
+    "learners": LEARNERS,
+}
+
+
+@pytest.fixture
+def tuned(project: Path) -> Path:
+    """The generated project, its learners tuned on folds."""
+    raw = yaml.safe_load((project / "params.yaml").read_text())
+    raw["train"] |= TUNED
+    raw["evaluate"]["cross_validation"] = FOLDS
+    (project / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    return project
+
+
+def test_a_tuned_model_takes_its_way_through_all_stages_and_shows_every_trial(tuned: Path) -> None:
+    from mlflow import MlflowClient
+
+    told = drive(tuned)
+    assert states(told)[3:] == ["executed"] * 3
+    assert states(drive(tuned)) == ["unchanged"] * 6
+    training = read_json(tuned / artifacts.TRAINING)
+    logistic = training["learners"][1]
+    assert len(logistic["tuning"]["trials"]) == 4
+    assert logistic["params"]["C"] == logistic["tuning"]["trials"][logistic["tuning"]["best"]]["params"]["C"]
+    assert [fold["roc_auc"] for fold in logistic["folds"]] == pytest.approx(
+        logistic["tuning"]["trials"][logistic["tuning"]["best"]]["steps"], abs=0.1
+    )
+    model = learners.load(tuned / artifacts.CANDIDATE)
+    assert model.digest() == training["model_digest"]
+    client = MlflowClient(store_of(tuned, params_of(tuned)).uri)
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.`refit.role` = 'trial'")
+    assert sorted(run.info.run_name.split()[1] for run in found) == ["0", "1", "2", "3"]
+    parents = {client.get_run(run.data.tags["mlflow.parentRunId"]).data.tags["refit.learner"] for run in found}
+    assert parents == {"logistic"}
+    assert {json.dumps(run.data.metrics["value"]) for run in found} == {
+        json.dumps(trial["value"]) for trial in logistic["tuning"]["trials"]
+    }
+
+
+def test_neither_tuning_nor_calibration_nor_threshold_sees_the_test_rows(tuned: Path) -> None:
+    drive(tuned)
+    before = read_json(tuned / artifacts.TRAINING)["model_digest"]
+    table = pq.read_table(tuned / artifacts.TABLE)
+    test = table["window"].to_numpy(zero_copy_only=False) == "test"
+    flipped = np.where(test, 1 - table["label"].to_numpy(), table["label"].to_numpy())
+    place = table.column_names.index("label")
+    pq.write_table(table.set_column(place, "label", pa.array(flipped)), tuned / artifacts.TABLE)
+    features: dict[str, Any] = read_json(tuned / artifacts.FEATURE_SET)
+    features["table"]["sha256"] = artifacts.sha256(tuned / artifacts.TABLE)
+    write_json(tuned / artifacts.FEATURE_SET, features)
+    assert test.any()
+    train.run(Context(tuned, params_of(tuned)))
+    assert read_json(tuned / artifacts.TRAINING)["model_digest"] == before
+
+
+def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None:
+    told = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
+    assert told == read_json(tuned / told["file"])
+    assert sum(fold["scored"] for fold in told["folds"]) == told["rows"]
+    assert all(fold["rows"] + fold["scored"] == told["rows"] for fold in told["folds"])
+    aucs = [fold["scores"]["roc_auc"] for fold in told["folds"]]
+    assert told["mean"]["roc_auc"] == pytest.approx(np.mean(aucs))
+    assert told["deviation"]["roc_auc"] == pytest.approx(np.std(aucs, ddof=1))
+    assert told["mean"]["roc_auc"] > told["baseline"]["roc_auc"] == 0.5
+    studies = optuna.get_all_study_names(f"sqlite:///{tuned / STORAGE}")
+    assert len(studies) == 3  # each outer fold was tuned by itself
+    assert told["together"]["calibration_error"] < 0.1
+    again = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
+    assert again["mean"] == told["mean"]
