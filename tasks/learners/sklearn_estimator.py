@@ -147,7 +147,9 @@ class SklearnEstimator:
             return self._with_texts(matrix, train, estimator) if self.spec.text else (matrix, None)
         words = texts.branches(self.spec, train, sparse=tags.sparse)
         encoder = _dense_encoder(self._encoding, words, sparse=tags.sparse)
-        return encoder.fit_transform(self._given(matrix, train)), encoder
+        rows = encoder.fit_transform(self._given(matrix, train))
+        texts.plain_within(encoder, self.spec)
+        return rows, encoder
 
     def _with_texts(self, matrix: Any, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
         """Rows with the coded features as they are, and each text as a few numbers; and what made them so."""
@@ -156,6 +158,7 @@ class SklearnEstimator:
         coded = ("coded", "passthrough", list(self.spec.coded))
         encoder = ColumnTransformer([coded, *texts.branches(self.spec, train, sparse=False)], sparse_threshold=0)
         rows = encoder.fit_transform(texts.frame(self.spec, matrix, train))
+        texts.plain_within(encoder, self.spec)
         if "categorical_features" in estimator.get_params():
             of_texts = np.zeros(rows.shape[1] - matrix.shape[1], dtype=bool)
             estimator.set_params(categorical_features=np.concatenate([self._encoding.is_categorical, of_texts]))

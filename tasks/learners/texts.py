@@ -74,6 +74,23 @@ def _branch(spec: Spec, name: str, values: Any, *, sparse: bool) -> Any:
     return Pipeline([("words", words), ("topics", TruncatedSVD(n_components=most, random_state=spec.seed))])
 
 
+def plain(fitted: Any) -> Any:
+    """A fitted vectoriser, alone or in a pipeline, with a vocabulary of plain numbers, which skops stores at once.
+
+    scikit-learn leaves some as numpy's, and skops writes a file for each: 24 s for 20,000 words.
+    """
+    words = fitted.named_steps["words"] if hasattr(fitted, "named_steps") else fitted
+    if isinstance(known := getattr(words, "vocabulary_", None), dict):
+        words.vocabulary_ = {word: int(place) for word, place in known.items()}
+    return fitted
+
+
+def plain_within(encoder: Any, spec: Spec) -> None:
+    """The same for the text branches of a fitted ColumnTransformer."""
+    for name in spec.text:
+        plain(encoder.named_transformers_[f"text {name}"])
+
+
 def frame(spec: Spec, matrix: NDArray[np.float64], table: pa.Table) -> Any:
     """A pandas frame of the coded features and the texts, as a ColumnTransformer takes them."""
     import pandas as pd
@@ -96,7 +113,7 @@ class DenseTexts:
         with one_blas_thread():
             return cls(
                 {
-                    name: _branch(spec, name, values := column(table, name), sparse=False).fit(values)
+                    name: plain(_branch(spec, name, values := column(table, name), sparse=False).fit(values))
                     for name in spec.text
                 }
             )

@@ -124,3 +124,15 @@ def test_texts_without_words_are_told(name: str) -> None:
     table = TRAIN[0].set_column(2, "remark", pa.array(["- . -"] * 300))
     with pytest.raises(UserError, match="empty vocabulary"):
         make(spec_of(*KINDS[name])).fit(table, TRAIN[1])
+
+
+@pytest.mark.parametrize("name", ["sparse", "native"])
+def test_a_vocabulary_is_stored_in_a_few_pieces_however_many_words_it_has(name: str, tmp_path: Path) -> None:
+    """A vocabulary of numpy's numbers would be a file for each word."""
+    import zipfile
+
+    learner = make(spec_of(*KINDS[name], params={"max_features": 120}, components=10))
+    learner.fit(*TRAIN)
+    learner.save(tmp_path)
+    for path in tmp_path.glob("*.skops"):
+        assert len(zipfile.ZipFile(path).namelist()) < 60
