@@ -92,7 +92,7 @@ def find(kind: str, where: str, source: str = "") -> Any:
     if module is None:
         raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths()])} ({where}.kind)")
     found = getattr(module, class_name, None)
-    if not isinstance(found, type) or not hasattr(found, "fit"):
+    if not isinstance(found, type) or not (hasattr(found, "fit") or hasattr(found, "get_params")):
         stem = kind[: -len(class_name)]
         near = nearest(class_name, _estimators(module)).replace("mean '", f"mean '{stem}")
         raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")

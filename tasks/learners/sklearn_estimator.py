@@ -220,7 +220,14 @@ class SklearnEstimator:
         if not len(matrix):
             return np.empty(0)
         with one_blas_thread():
-            return np.asarray(self._of_one(self._model.predict_proba(self._given(matrix, table))), dtype=np.float64)
+            try:
+                found = self._model.predict_proba(self._given(matrix, table))
+            except ValueError as error:
+                raise UserError(
+                    f"learner {self.spec.name!r} ({self.spec.kind}) could not predict: {_first_line(error)}; "
+                    "change its params, or disable it in train.learners"
+                ) from error
+            return np.asarray(self._of_one(found), dtype=np.float64)
 
     def _of_one(self, probabilities: Any) -> Any:
         """The column of 1 out of what `predict_proba` gives."""

@@ -102,7 +102,11 @@ def test_a_learner_without_a_safe_format_is_compared_and_never_chosen(project: A
     process = {
         "name": "process",
         "kind": "sklearn.gaussian_process.GaussianProcessClassifier",
-        "params": {"max_iter_predict": 5, "n_restarts_optimizer": 0, "optimizer": None},
+        "params": {
+            "kernel": {"kind": "sklearn.gaussian_process.kernels.PairwiseKernel"},
+            "max_iter_predict": 5,
+            "optimizer": None,
+        },
     }
     training = project.run(train__learners=[learners["base_rate"], process])
     compared = training["learners"][1]
