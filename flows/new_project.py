@@ -278,7 +278,10 @@ def _tell(folder: Path, table: str, reading: TableReading) -> None:
     typer.echo(f"  key     {', '.join(reading.key)}")
     roles = {reading.label.name, reading.time.name, *reading.key}
     if unused := [c.name for c in reading.columns if c.name not in roles and not _is_feature(c, reading)]:
-        typer.echo(f"  left    {', '.join(unused)}: a different text in nearly every row (params.yaml can take it in)")
+        typer.echo(
+            f"  left    {', '.join(unused)}: a different text in nearly every row; to learn from its words, add it to"
+        )
+        typer.echo("          the columns of `cases` in params.yaml, and to featurize.text")
     for column in (c for c in reading.columns if c.percent):
         number = f"try_cast(replace({column.sql}, '%', '') as double)"
         typer.echo(f"  text    {column.name}: its % signs make it text; as a column of `cases`, {number} is the number")
