@@ -12,7 +12,7 @@ from rich.table import Table
 
 from flows.screen import shown_on
 from flows.session import session
-from registry.promotion import METRIC_WORDS
+from registry.metrics import METRIC_WORDS
 from tasks.params import STAGES
 
 BEFORE = STAGES[: STAGES.index("train")]  # what has to be up to date first

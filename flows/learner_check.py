@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
+from registry.metrics import DEFAULTS, Task
 from tasks import runfile
 from tasks.errors import UserError
 from tasks.learner_contract import Finding, check
@@ -17,7 +18,6 @@ from tasks.learner_contract.sample import CATEGORICAL, FEATURES
 from tasks.learners import Spec, own
 from tasks.params import file_of, nearest
 
-METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
 STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 
@@ -27,15 +27,17 @@ def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> l
     Raises:
         UserError: there is no such class, file or task, or an argument is unknown.
     """
-    if task not in METRIC:
-        raise UserError(f"--task {task}: there is no such task{nearest(task, METRIC)}; {', '.join(METRIC)} are known")
+    if task not in DEFAULTS:
+        raise UserError(f"--task {task}: there is no such task{nearest(task, DEFAULTS)}; {', '.join(DEFAULTS)} are known")
     if str(project) not in sys.path:
         sys.path.append(str(project))
     trusted = runfile.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()
     if file_of(kind) or ":" in kind:
         trusted = (*trusted, kind)
     source = own.read_source(project, kind)
-    spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, METRIC[task], trusted, task, source=source)
+    known = cast(Task, task)
+    metric = DEFAULTS[known]
+    spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, metric, trusted, known, source=source)
     return list(check(spec))
 
 

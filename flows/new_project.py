@@ -16,11 +16,19 @@ import yaml
 from flows.deployments import PREFECT_YAML, prefect_yaml
 from flows.session import prepare
 from flows.table_reading import NULLS, Column, TableReading, read_table
+from registry.metrics import DEFAULTS
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
 from tasks.params import STAGES, parse
 
+LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}}
+LINEAR: Mapping[str, Any] = {
+    "binary": LOGISTIC,
+    "multiclass": LOGISTIC,
+    "regression": {"name": "ridge", "kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}},
+}
+SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
 
@@ -99,7 +107,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
     stages: dict[str, Any] = {}
     for stage in STAGES:
         own = dict.fromkeys(f"overrides.{section.partition('.')[0]}" for section in sections[stage])
-        run = [*(["as_of"] if stage == "ingest" else []), f"code.{stage}", *own]
+        run = [*{"ingest": ["as_of"], "featurize": ["task"]}.get(stage, []), f"code.{stage}", *own]
         stages[stage] = {
             "cmd": f"refit stage {stage}",
             "deps": deps[stage],
@@ -112,9 +120,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
 
 def _params(name: str, reading: TableReading) -> dict[str, Any]:
     columns = {column.alias: _feature(column) for column in reading.columns if _is_feature(column, reading)}
-    positive = reading.positive.replace("'", "''")
-    label = reading.label.sql
-    columns[reading.label.alias] = f"({label}::varchar = '{_cast_text(reading, positive)}')::integer"
+    columns[reading.label.alias] = _label(reading)
     few = reading.days_per_period < 20
     test_rows = reading.rows_per_period
     weekly = test_rows * 7 // 30 if reading.period == "month" else test_rows
@@ -136,32 +142,22 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
                 }
             },
         },
-        "validate": {
-            "suites": {
-                "table": [
-                    {
-                        "expect_column_values_to_be_in_set": {
-                            "column": reading.label.name,
-                            "value_set": _label_values(reading),
-                        }
-                    }
-                ]
-            }
-        },
+        "validate": {"suites": _suites(reading)},
         "featurize": {
             "definitions": None,
             "label": {"source": "cases", "column": reading.label.alias, "delay_hours": 0},
             "windows": {"test": 1, "validation": 1, "training": None},
         },
         "train": {
-            "metric": "roc_auc",
+            "task": reading.task,
+            "metric": DEFAULTS[reading.task],
             "seed": 0,
             "learners": [
                 {"name": "base_rate", "kind": "baseline"},
-                {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}},
+                LINEAR[reading.task],
                 {
                     "name": "boosting",
-                    "kind": "sklearn.ensemble.HistGradientBoostingClassifier",
+                    "kind": f"sklearn.ensemble.HistGradientBoosting{SORTS[reading.task].capitalize()}",
                     "params": {"learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20},
                 },
             ],
@@ -169,8 +165,8 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
         "evaluate": {
             "gate": {
                 "mode": "non_inferiority",
-                "max_loss": 0.01,
-                "min_gain_over_baseline": 0.02,
+                "max_loss": _margin(reading, 0.01),
+                "min_gain_over_baseline": _margin(reading, 0.02),
                 "min_rows": max(50, min(2000, test_rows // 2)),
                 "cluster": "row" if few else "day",
             }
@@ -183,6 +179,27 @@ def _params(name: str, reading: TableReading) -> dict[str, Any]:
         "registry": {"tracking_uri": None, "trusted_types": []},
         "cost": {"cpu_hour": 0.05, "currency": "USD"},
     }
+
+
+def _label(reading: TableReading) -> str:
+    """SQL of the label in `cases`: 0 and 1, or the column as it is."""
+    if reading.task != "binary":
+        return reading.label.sql
+    positive = reading.positive.replace("'", "''")
+    return f"({reading.label.sql}::varchar = '{_cast_text(reading, positive)}')::integer"
+
+
+def _suites(reading: TableReading) -> dict[str, Any]:
+    """What a label has to be, where there are just two values; others may meet new ones."""
+    if reading.task != "binary":
+        return {}
+    known = {"column": reading.label.name, "value_set": _label_values(reading)}
+    return {"table": [{"expect_column_values_to_be_in_set": known}]}
+
+
+def _margin(reading: TableReading, share: float) -> float:
+    """A share of what the best guess for everyone is off by, for errors in the label's units."""
+    return float(f"{share * reading.spread:.2g}") if reading.task == "regression" else share
 
 
 def _is_feature(column: Column, reading: TableReading) -> bool:
@@ -226,7 +243,7 @@ _COMMENTS: Mapping[str, str] = {
     "ingest": "Where rows come from. Every file that matches `path` is read; drop the next beside it and run again.",
     "validate": "What a batch must fulfil, under Great Expectations' own names; rows that do not go to quarantine.",
     "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
-    "train": "What is tried: any scikit-learn-compatible classifier by import path. Scored on the validation window.",
+    "train": "What is tried: any scikit-learn-compatible estimator by import path. Scored on the validation window.",
     "evaluate": "What it takes for a new model to take charge.",
     "cost": "The price of a CPU hour, to tell trainings and predictions in money.",
     "drift": "What is watched between two trainings: `refit drift`.",
@@ -253,7 +270,7 @@ def _readme(name: str, table: str, reading: TableReading, *, generated: bool) ->
     origin = "a generated table, only there to have something that runs" if generated else f"`raw/{table}`"
     return f"""# {name}
 
-Predicts `{reading.label.name}` (1 is {reading.positive!r}) from {origin}:
+Predicts `{reading.label.name}` ({_kind(reading)}) from {origin}:
 {reading.rows:,} rows, in batches of a {reading.period} of `{reading.time.name}`.
 
     refit run        # six stages, then a summary; again: unchanged
@@ -267,13 +284,21 @@ Predicts `{reading.label.name}` (1 is {reading.positive!r}) from {origin}:
 """
 
 
+def _kind(reading: TableReading) -> str:
+    """What is predicted of the label, for people."""
+    amounts = "; train.task: regression if they are amounts" if reading.label.type in ("integer", "number") else ""
+    classes = f"one of {reading.label.distinct} classes{amounts}"
+    told = {"binary": f"1 = {reading.positive!r}", "multiclass": classes, "regression": "a number"}
+    return told[reading.task]
+
+
 def _write(path: Path, text: str) -> None:
     with atomic(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
 def _tell(folder: Path, table: str, reading: TableReading) -> None:
-    typer.echo(f"{folder}: a project that predicts `{reading.label.name}` (1 = {reading.positive!r})")
+    typer.echo(f"{folder}: a project that predicts `{reading.label.name}` ({_kind(reading)})")
     typer.echo(f"  rows    {reading.rows:,} of raw/{table}, by {reading.period} of `{reading.time.name}`")
     typer.echo(f"  key     {', '.join(reading.key)}")
     roles = {reading.label.name, reading.time.name, *reading.key}

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from flows.screen import screen, shown_on
-from registry.promotion import METRIC_WORDS
+from registry.metrics import METRIC_WORDS
 from tasks import lock, runfile
 from tasks.context import Context
 from tasks.errors import UserError
@@ -49,15 +49,15 @@ def replay(
     from tasks.replay import policies as known
     from tasks.replay import report
     from tasks.replay.history import PLACE
-    from tasks.replay.scoring import METRICS, Metric
+    from tasks.replay.scoring import metrics_of
 
-    _require("--metric", metric, tuple(METRICS))
+    _require("--metric", metric, metrics_of(params.train.task))
     asked = replaying.Asked(
         start,
         end,
         cast(Period, every),
         tuple(known.parse(policies, params.drift)),
-        cast(Metric, metric),
+        metric,
         budget,
         random,
     )

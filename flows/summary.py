@@ -26,6 +26,7 @@ from tasks.pages.look import money
 from tasks.params import STAGES
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
+SHOWN_CLASSES = 5
 
 
 def summarise(run: Session) -> dict[str, Any]:
@@ -92,18 +93,27 @@ def publish_scores(told: dict[str, Any]) -> dict[str, Any]:
 def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     """A scoring run as lines of a table."""
     rows, logged = told["rows"], told["logged"]
-    mean = told["mean_prediction"]
     lines = [
         ("model", f"{told['model']} version {told['version']}"),
         ("as of", told["as_of"]),
         ("rows", " · ".join(f"{rows[name]:,} {name.replace('_', ' ')}" for name in rows)),
         ("logged", f"{logged['new']:,} new · {logged['known']:,} already in the prediction log"),
-        ("mean prediction", "–" if mean is None else f"{mean:.4f}"),
-        ("threshold", f"{told['threshold']:.4f}: from there on `predicted_label` is 1 (best F1 on validation)"),
+        _predicted(told),
         ("predictions", told["out"]),
     ]
+    if told["threshold"] is not None:
+        lines.insert(-1, ("threshold", f"{told['threshold']:.4f}: from there on `predicted_label` is 1"))
     lines += [("quarantine", told["quarantine"])] if told["quarantine"] else []
     return [*lines, *(("note", note) for note in told["notes"]), ("seconds", f"{told['seconds']:.1f}")]
+
+
+def _predicted(told: dict[str, Any]) -> tuple[str, str]:
+    """The mean prediction, or the classes that rows were called most."""
+    if called := told["called"]:
+        most = sorted(called.items(), key=lambda each: -each[1])
+        return "called", " · ".join(f"{name} {rows:,}" for name, rows in most[:SHOWN_CLASSES])
+    mean = told["mean_prediction"]
+    return "mean prediction", "–" if mean is None else f"{mean:.4f}"
 
 
 def publish_drift(told: dict[str, Any], project: Path) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from typing import Any
 from tasks.errors import UserError
 from tasks.ingest import csv_files
 from tasks.ingest.csv_files import CsvFile
-from tasks.params import nearest
+from tasks.params import Task, nearest
 
 POSITIVE = ("1", "true", "yes", "y", "t", "churned", "late", "fraud", "default", "positive", "bad")
 LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "default", "outcome", "converted", "failed")
 RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
+MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
 NULLS = ("", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
 
@@ -46,7 +47,9 @@ class TableReading:
     key: tuple[str, ...]
     time: Column
     label: Column
-    positive: str
+    task: Task
+    positive: str  # of a binary label, the text that is 1
+    spread: float  # of a label that is a number: its mean distance from the median
     period: str
     rows_per_period: int
     days_per_period: int
@@ -78,6 +81,8 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
         rows = _one(connection, "select count(*) from t")
         found_key = _key(connection, columns, key, found_time, path)
         period, per_period, days = _period(connection, found_time, path)
+        task = _task(found_label)
+        spread = _spread(connection, found_label) if task == "regression" else 0.0
     return TableReading(
         columns=columns,
         delimiter=delimiter,
@@ -85,7 +90,9 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
         key=found_key,
         time=found_time,
         label=found_label,
-        positive=_positive(found_label),
+        task=task,
+        positive=_positive(found_label) if task == "binary" else "",
+        spread=spread,
         period=period,
         rows_per_period=per_period,
         days_per_period=days,
@@ -212,11 +219,25 @@ def _label(columns: tuple[Column, ...], given: Column | None, time: Column, path
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
     found = given or _only(choice, "label", path, "column with just two values to predict")
-    if not found.values:
+    if found.distinct < 2 or (not found.values and _task(found) == "multiclass" and found.distinct > MOST_CLASSES):
         counts = ", ".join(f"{value!r} {count:,} times" for value, count in found.counts.items())
-        has = f"{found.distinct} different values{': ' + counts if counts else ''}"
-        raise UserError(f"--label {found.name}: it has {has}; a label has two, such as 0, 1")
+        has = f"{found.distinct} different value{'s' if found.distinct != 1 else ''}{': ' + counts if counts else ''}"
+        right = f"a label has two, such as 0 and 1, up to {MOST_CLASSES} classes, or many numbers"
+        raise UserError(f"--label {found.name}: it has {has}; {right}")
     return found
+
+
+def _task(label: Column) -> Task:
+    """What a label asks for: two values, many numbers, or a few values of any kind."""
+    if label.values:
+        return "binary"
+    return "regression" if label.type in ("integer", "number") and label.distinct > FEW_NUMBERS else "multiclass"
+
+
+def _spread(connection: Any, label: Column) -> float:
+    value = f"try_cast({_quote(label.name)} as double)"
+    [(found,)] = connection.execute(f"select avg(abs({value} - (select median({value}) from t))) from t").fetchall()
+    return float(found or 0.0)
 
 
 def _key(

@@ -12,24 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from registry.comparison import Estimate, Metric
+from registry.metrics import METRIC_WORDS
+from registry.metrics.clusters import Estimate
 
-__all__ = ["METRIC_WORDS", "Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "Slice", "decide"]
+__all__ = ["Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "Slice", "decide"]
 
 Mode = Literal["non_inferiority", "superiority"]
-METRIC_WORDS = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "calibration_error": "calibration error",
-    "latency_ms": "latency in ms",
-    "model_mb": "model size in MB",
-    "cost_per_1000": "cost of 1,000 predictions",
-    "error_reduction": "error reduction",
-}
 SHOWN_NAMES = 5  # of the parts that are too small to be judged
 
 
@@ -38,7 +26,7 @@ class Policy:
     """What the project demands of a model before it may take charge (`evaluate.gate` in the params)."""
 
     mode: Mode = "non_inferiority"
-    metric: Metric = "roc_auc"
+    metric: str = "roc_auc"
     alpha: float = 0.05
     max_loss: float = 0.005
     min_gain: float = 0.0
@@ -49,6 +37,15 @@ class Policy:
     slices: Mapping[str, float] = field(default_factory=dict)  # a column or column=value -> largest loss there
     floors: Mapping[str, float] = field(default_factory=dict)
     ceilings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One demand, whether it was met, and the sentence that says so."""
+
+    name: str
+    passed: bool
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Evidence:
     seen_until: datetime | None  # nothing at or after this was used to make the candidate
     test_start: datetime
     rows: int
-    positive: int
+    labels: Check  # whether the labels of the test rows differ, so that they can tell anything
     clusters: float  # effective count of the clusters that the gains were computed with
     metrics: Mapping[str, float]
     over_baseline: Estimate | None
@@ -97,15 +94,7 @@ class Evidence:
     stand_in: Literal["champion", "candidate"] | None = None  # which was made from generated rows, the other from real
     error_reduction: Estimate | None = None  # share of the champion's errors that the candidate takes away
     split: str | None = None  # the rule that kept the test rows apart by chance; none: they are later than the others
-
-
-@dataclass(frozen=True)
-class Check:
-    """One demand, whether it was met, and the sentence that says so."""
-
-    name: str
-    passed: bool
-    sentence: str
+    remarks: tuple[str, ...] = ()  # what a reader should know of these rows besides
 
 
 @dataclass(frozen=True)
@@ -127,7 +116,7 @@ class Decision:
 
     promote: bool
     mode: Mode
-    metric: Metric
+    metric: str
     confidence: float
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -146,7 +135,8 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     """Promote if every check passes; otherwise refuse, with the sentence of each check that failed.
 
     >>> from datetime import datetime
-    >>> first = Evidence("c0ffee", datetime(2013, 12, 1), datetime(2013, 12, 1), 27000, 5400, 31.0,
+    >>> both = Check("classes", True, "the test window holds 5,400 positive and 21,600 negative rows; both are needed")
+    >>> first = Evidence("c0ffee", datetime(2013, 12, 1), datetime(2013, 12, 1), 27000, both, 31.0,
     ...                  {"roc_auc": 0.724}, over_baseline=Estimate(0.224, 0.01, 31.0))
     >>> decide(first, Policy()).promote
     True
@@ -181,12 +171,7 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     yield Check(
         "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
     )
-    negative = evidence.rows - evidence.positive
-    yield Check(
-        "classes",
-        evidence.positive > 0 and negative > 0,
-        f"the test window holds {evidence.positive:,} positive and {negative:,} negative rows; both are needed",
-    )
+    yield evidence.labels
     if evidence.stand_in == "candidate":
         sentence = "the candidate was made from a GENERATED stand-in, the one in charge from real data: it stays"
         yield Check("real", False, sentence)
@@ -333,6 +318,7 @@ def _why(each: Compared, evidence: Evidence) -> str:
 
 
 def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
+    yield from evidence.remarks
     if not evidence.champion:
         nobody = "nobody is in charge yet"
         if evidence.stand_in == "champion":

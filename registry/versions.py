@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,8 +220,13 @@ def save_pyfunc(
     features: list[str],
     example: Any,
     requirements: list[str],
+    outputs: Sequence[str] = (),
 ) -> None:
-    """Write `data` as an MLflow pyfunc model into the new `folder`: signature, example and requirements, no pickle."""
+    """Write `data` as an MLflow pyfunc model into the new `folder`: signature, example and requirements, no pickle.
+
+    Args:
+        outputs: names of the columns that it predicts; none: one without a name.
+    """
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
@@ -232,7 +237,9 @@ def save_pyfunc(
         loader_module=loader,
         data_path=str(data),
         mlflow_model=Model(artifact_path=ARTIFACT, run_id=run_id),
-        signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec("double")])),
+        signature=ModelSignature(
+            inputs=Schema(inputs), outputs=Schema([ColSpec("double", name) for name in outputs] or [ColSpec("double")])
+        ),
         input_example=example,
         pip_requirements=requirements,
     )

@@ -53,7 +53,7 @@ def run(context: Context) -> dict[str, Any]:
     features = read_json(context.path(FEATURE_SET))
     specs = specs_of(params, features, context.project)
     make_all(specs, params)
-    whole = labelled_rows(context, features)
+    whole = labelled_rows(context, features, specs[0].target)
     folds = cut(whole, params.evaluate.cross_validation, params, where="evaluate.cross_validation")
     began = time.monotonic()
     outer = []

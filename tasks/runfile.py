@@ -49,7 +49,13 @@ def write(project: Path, run: RunFile) -> None:
         if section not in sections or not key:
             raise UserError(f"--set {name}: expected SECTION.KEY=VALUE with a section out of {', '.join(SECTIONS)}")
         sections[section][key] = value
-    content = {"as_of": run.as_of, "overrides": sections, "code": _code(project, run)}
+    params = check(project, run)
+    content = {
+        "as_of": run.as_of,
+        "task": params.train.task,  # decides `featurize` too, which depends on nothing else of `train`
+        "overrides": sections,
+        "code": _code(project, params),
+    }
     text = "# Written by each run; not versioned. `dvc repro` does again what it says.\n" + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True
     )
@@ -89,9 +95,8 @@ def check(project: Path, run: RunFile) -> Params:
     return parse(override(read_yaml(project / "params.yaml"), run.overrides))
 
 
-def _code(project: Path, run: RunFile) -> dict[str, str]:
+def _code(project: Path, params: Params) -> dict[str, str]:
     """Digest of what each stage executes: Refit's own files, and the project's features and learners."""
-    params = check(project, run)
     files = {
         "featurize": [params.featurize.definitions or ""],
         "train": [file_of(learner.kind) or "" for learner in params.train.learners if learner.enabled],

@@ -28,7 +28,14 @@ PLUMBING = tuple(
     )
 )
 # A folder that counts as a whole: what is in it is found by name at run time, or belongs together.
-FAMILIES = ("feature_store", "registry", "tasks/learners", "tasks/pages", *(f"tasks/{stage}" for stage in STAGES))
+FAMILIES = (
+    "feature_store",
+    "registry/metrics",
+    "registry",
+    "tasks/learners",
+    "tasks/pages",
+    *(f"tasks/{stage}" for stage in STAGES),
+)
 
 
 @cache

@@ -51,19 +51,21 @@ def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...])
     import pyarrow.parquet as pq
 
     from tasks import learners
+    from tasks.target import of_column
 
     golden = pq.read_table(folder / GOLDEN)
-    recorded = golden.column(PREDICTION).to_numpy()
+    recorded = of_column(golden.column(PREDICTION))
     predicted = learners.load(folder / MODEL, trusted_types=trusted_types).predict(golden.drop_columns([PREDICTION]))
     if predicted.shape != recorded.shape:
         raise RefitError(f"{folder / MODEL} predicts {predicted.shape} for golden rows of {recorded.shape}")
-    differences = np.abs(predicted - recorded)
+    differences = np.abs(predicted - recorded).reshape(len(recorded), -1).max(axis=1)
     largest = float(differences.max())
     if not largest <= tolerance:  # NaN, too, is no agreement
         row = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
+        found, was = (" ".join(f"{value:.9g}" for value in np.atleast_1d(each[row])) for each in (predicted, recorded))
         raise RefitError(
-            f"golden row {row}: {predicted[row]:.9g} predicted, {recorded[row]:.9g} recorded; they may differ by "
-            f"{tolerance:g} (register.golden_tolerance)"
+            f"golden row {row}: {found} predicted, {was} recorded; they may differ by {tolerance:g} "
+            "(register.golden_tolerance)"
         )
     return largest
 

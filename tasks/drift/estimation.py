@@ -13,16 +13,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import Metric
+from registry.metrics import TINY
 
 __all__ = ["expected_metric"]
 
 Floats = NDArray[np.float64]
 
-_TINY = 1e-15  # as in registry.comparison: a certain and wrong prediction costs 35, not infinity
 
-
-def expected_metric(metric: Metric, predictions: Floats, probabilities: Floats) -> float:
+def expected_metric(metric: str, predictions: Floats, probabilities: Floats) -> float:
     """The metric that `predictions` would reach if each label were drawn with its probability.
 
     Exact for log loss and Brier score. For ROC AUC and average precision it is the expected numerator over the expected
@@ -41,7 +39,7 @@ def expected_metric(metric: Metric, predictions: Floats, probabilities: Floats) 
     if metric == "brier":
         return float(np.mean((predictions - probabilities) ** 2 + probabilities * (1 - probabilities)))
     if metric == "log_loss":
-        s = np.clip(predictions, _TINY, 1 - _TINY)
+        s = np.clip(predictions, TINY, 1 - TINY)
         return float(-np.mean(probabilities * np.log(s) + (1 - probabilities) * np.log1p(-s)))
     tie = np.unique(-predictions, return_inverse=True)[1]  # 0 is the highest prediction
     rows = np.bincount(tie)

@@ -24,6 +24,7 @@ from tasks.featurize.windows import local_days, period_start, shift
 from tasks.params import Params
 from tasks.score import log
 from tasks.score.champion import Champion
+from tasks.target import Floats, Target, of_column
 from tasks.verify import BACKTEST, MODEL
 
 if TYPE_CHECKING:
@@ -89,16 +90,17 @@ def reference(context: Context, champion: Champion) -> Reference:
                 f"version {champion.version.version} of {champion.version.model} holds no {path.name}: an older Refit "
                 "registered it; `refit run --force` makes one that can be watched"
             )
-    backtest = pq.read_table(backtest_path)
+    backtest, target = pq.read_table(backtest_path), champion.learner.spec.target
     zone = context.params.project.zone
     sample = pq.read_table(champion.folder / artifacts.REFERENCE)
     return Reference(
         learned=read_profile(champion.folder),
-        predicted=predictions(backtest, zone),
+        predicted=predictions(backtest["event_time"], of_column(backtest["prediction"]), target, zone),
         backtest=Scored(
             days=local_days(backtest["event_time"], zone),
-            predictions=backtest["prediction"].to_numpy(),
-            labels=backtest["label"].to_numpy().astype(np.float64),
+            predictions=of_column(backtest["prediction"]),
+            labels=target.known(backtest["label"]),
+            target=target,
         ),
         rows=sample.drop_columns(["event_time"]),
         days=local_days(sample["event_time"], zone),
@@ -111,17 +113,17 @@ def new_from(tested: NDArray[np.datetime64], seen_until: date) -> date:
     return max(seen_until, tested.max().astype(date) + timedelta(days=1)) if len(tested) else seen_until
 
 
-def predictions(backtest: pa.Table, zone: ZoneInfo) -> Sketch:
-    """The sketch of a backtest's predictions by day.
+def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Target, zone: ZoneInfo) -> Sketch:
+    """The sketch of a backtest's predictions by day: numbers, or the classes that rows are called."""
+    import pyarrow as pa
 
-    Args:
-        backtest: `event_time`, the prediction and the label, in this order.
-    """
     from feature_store.sketches import count, local_day, make_layout
 
+    called = target.called(predicted)
+    numbers, names = ([], [log.PREDICTION]) if pa.types.is_string(called.type) else ([log.PREDICTION], [])
     with connected() as connection:
-        connection.register("backtest", backtest.rename_columns(["event_time", log.PREDICTION, LABEL]))
-        made = make_layout(connection, "backtest", [log.PREDICTION], [])
+        connection.register("backtest", pa.table({"event_time": event_time, log.PREDICTION: called}))
+        made = make_layout(connection, "backtest", numbers, names)
         return count(connection, "backtest", made, local_day("event_time", zone))
 
 
@@ -147,7 +149,7 @@ def observe(
     """What happened in some windows, None where nothing did; rows nobody scored are scored as they would have been."""
     from feature_store.sketches import count
 
-    params = context.params
+    params, target = context.params, champion.learner.spec.target
     first, end = spans[0].first, spans[-1].end
     start = datetime.combine(first, datetime.min.time(), params.project.zone)
     until = datetime.combine(end, datetime.min.time(), params.project.zone)
@@ -166,8 +168,9 @@ def observe(
         features = layout.only(name for name in layout.columns if name != LABEL)
         context.progress(f"counting {len(features.columns)} columns")
         sketch = count(connection, "rows", features, "_day")
-        sketch = sketch.join(count(connection, "rows", against.predicted.layout, "_day"))
-        labelled = "(select label::bigint::varchar as label, _day from rows where label is not null)"
+        called = f"(select {_called(target)} as {log.PREDICTION}, _day from rows)"
+        sketch = sketch.join(count(connection, called, against.predicted.layout, "_day"))
+        labelled = "(select label, _day from rows where label is not null)"
         table = connection.sql(
             f"select * exclude ({', '.join(log.META)}), {log.PREDICTION}, _event_time as event_time "
             "from rows order by _event_time, _key"
@@ -177,11 +180,21 @@ def observe(
         sketch=sketch,
         scored=Scored(
             days=table["_day"].to_numpy().astype("datetime64[D]"),
-            predictions=table[log.PREDICTION].to_numpy(),
-            labels=table[LABEL].to_numpy(zero_copy_only=False).astype(np.float64),
+            predictions=of_column(table[log.PREDICTION]),
+            labels=target.known(table[LABEL]),
+            target=target,
         ),
         rows=table,
     )
+
+
+def _called(target: Target) -> str:
+    """SQL of what `Target.called` gives, of the log's predictions."""
+    if not target.classes:
+        return log.PREDICTION
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in target.classes)
+    listed = f"{log.PREDICTION}::double[]"
+    return f"([{names}])[list_position({listed}, list_max({listed}))]"
 
 
 def judged_inputs(

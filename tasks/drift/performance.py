@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import Clusters, Estimate, LeftOut, Metric, Sample, jackknife, leave_out, leave_out_mean
+from registry.comparison import Sample, leave_out
+from registry.metrics import METRICS
+from registry.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
 from tasks.drift.estimation import expected_metric
 from tasks.drift.inputs import Window
 from tasks.learners.calibration import Sigmoid, fit_sigmoid
-from tasks.metrics import METRICS
+from tasks.metrics import score
+from tasks.target import Binary, Target
 
 __all__ = ["Backtest", "PerformanceVerdict", "Policy", "Scored", "backtest", "judge_window", "skill", "whole_windows"]
 
@@ -33,7 +36,7 @@ Length = Literal["day", "week", "month"]
 class Policy:
     """When a window's skill counts as lost (`drift` in the params)."""
 
-    metric: Metric = "roc_auc"
+    metric: str = "roc_auc"
     confidence: float = 0.95  # of the interval that is shown
     window: Length = "week"
     alpha: float = 0.05
@@ -47,8 +50,9 @@ class Scored:
     """Predictions beside what came true."""
 
     days: NDArray[np.datetime64]  # (rows,) the local day of each
-    predictions: Floats  # (rows,) probabilities of 1
-    labels: Floats  # (rows,) 0 or 1; nan where the label has not come yet
+    predictions: Floats  # as the task has them
+    labels: Floats  # (rows,) as metrics take them; nan where the label has not come yet
+    target: Target = field(default_factory=Binary)
 
     def within(self, window: Window) -> Scored:
         """The rows of one window."""
@@ -60,7 +64,7 @@ class Scored:
         return self._only(~np.isnan(self.labels))
 
     def _only(self, rows: NDArray[np.bool_]) -> Scored:
-        return Scored(self.days[rows], self.predictions[rows], self.labels[rows])
+        return Scored(self.days[rows], self.predictions[rows], self.labels[rows], self.target)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class PerformanceVerdict:
     """What one window shows; None is what its rows cannot tell."""
 
     window: Window
-    metric: Metric
+    metric: str
     rows: int
     labelled: int
     value: float | None  # the metric itself
@@ -114,25 +118,41 @@ class PerformanceVerdict:
         return None if self.estimated is None or self.value is None else self.estimated - self.value
 
 
-def skill(metric: Metric, scored: Scored) -> Estimate:
+def skill(metric: str, scored: Scored) -> Estimate:
     """What predictions are worth beyond a constant refitted on these very rows, with its error clustered by day.
 
     0 is a naive guess and more is better, whatever the metric: ROC AUC less .5, average precision less the base rate,
-    and for log loss and Brier score the share of the base rate's loss that is saved (Murphy 1988, "Skill scores based
-    on the mean square error", Monthly Weather Review 116). Without each day the base rate is refitted too.
+    and for any other the share of the constant's distance from perfect that is saved (Murphy 1988, "Skill scores based
+    on the mean square error", Monthly Weather Review 116). Without each day the constant is refitted too.
     Not finite where the rows cannot tell, with one class for instance.
 
     Args:
         scored: labelled rows only.
     """
-    labels, clusters = scored.labels, Clusters.of(scored.days)
-    ours = leave_out(metric, Sample(labels.astype(np.int64), clusters), scored.predictions)
-    rate = leave_out_mean(labels, clusters)
-    value = float(_over_naive(metric, ours.value, rate.value))
-    return jackknife(LeftOut(value, _over_naive(metric, ours.without, rate.without), ours.clusters))
+    target, clusters = scored.target, Clusters.of(scored.days)
+    labels = scored.labels.astype(target.dtype)
+    ours = leave_out(metric, Sample(labels, clusters, target.task), scored.predictions)
+    if target.task == "binary":  # known from the base rate alone
+        rate = leave_out_mean(scored.labels, clusters)
+        value = float(_over_naive(metric, ours.value, rate.value))
+        return jackknife(LeftOut(value, _over_naive(metric, ours.without, rate.without), ours.clusters))
+    whole = _saved(metric, ours.value, labels, target)
+    without = [
+        _saved(metric, value, labels[clusters.codes != cluster], target) for cluster, value in enumerate(ours.without)
+    ]
+    return jackknife(LeftOut(whole, np.array(without), ours.clusters))
 
 
-def _over_naive(metric: Metric, value: Any, rate: Any) -> Any:
+def _saved(metric: str, value: float, labels: NDArray[Any], target: Target) -> float:
+    """The share of a constant's distance from perfect that is saved, the constant fitted to these labels."""
+    if not len(labels):
+        return math.nan
+    naive = score(target.task, metric, labels, target.guess(target.naive(labels, metric), len(labels)))
+    perfect = METRICS[metric].perfect
+    return 1 - abs(perfect - value) / abs(perfect - naive) if naive != perfect else math.nan
+
+
+def _over_naive(metric: str, value: Any, rate: Any) -> Any:
     """Skill of a metric's value where a share `rate` of the rows is 1; numbers or arrays."""
     if metric == "roc_auc":
         return value - 0.5
@@ -152,7 +172,8 @@ def backtest(scored: Scored, policy: Policy) -> Backtest:
     known = scored.labelled()
     if len(np.unique(known.labels)) < 2:
         return Backtest((), 0.0, (), (), None)
-    calibration = fit_sigmoid(known.predictions, known.labels)
+    binary = scored.target.task == "binary"  # what there is an estimate without labels for
+    calibration = fit_sigmoid(known.predictions, known.labels) if binary else None
     parts = {window: known.within(window) for window in whole_windows(known.days, policy.window)}
     parts = {window: part for window, part in parts.items() if not _problem(part, part, policy)}
     judged = list(parts.values())
@@ -219,7 +240,7 @@ def judge_window(reference: Backtest, observed: Scored, window: Window, policy: 
         metric=policy.metric,
         rows=len(rows.labels),
         labelled=len(known.labels),
-        value=None if problem else _known(METRICS[policy.metric](known.labels, known.predictions)),
+        value=None if problem else _known(_value(policy.metric, known)),
         skill=_known(measured.value),
         lower=_known(lower),
         upper=_known(upper),
@@ -232,7 +253,12 @@ def judge_window(reference: Backtest, observed: Scored, window: Window, policy: 
         reasons=(),
         estimated_skill=_known(estimated_skill),
     )
-    return replace(verdict, reasons=tuple(_reasons(verdict, problem, len(reference.skills), policy)))
+    return replace(
+        verdict,
+        reasons=tuple(
+            _reasons(verdict, problem, len(reference.skills), policy, estimable=observed.target.task == "binary")
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -269,7 +295,7 @@ def _excess(reference: Backtest, labelled: int) -> float:
     return max(0.0, reference.rows / labelled - 1) * float(np.mean(variances))
 
 
-def _estimate(metric: Metric, predictions: Floats, calibration: Sigmoid | None) -> tuple[float, float]:
+def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> tuple[float, float]:
     """The metric and the skill that calibrated predictions let expect."""
     if calibration is None or not len(predictions) or not np.isfinite(predictions).all():
         return math.nan, math.nan
@@ -282,18 +308,22 @@ def _problem(rows: Scored, known: Scored, policy: Policy) -> str:
     """Why a window cannot be judged; empty where it can."""
     if not len(rows.labels):
         return "no row was scored in it"
-    if wrong := int((~np.isfinite(rows.predictions)).sum()):
+    if wrong := int((~np.isfinite(rows.predictions.reshape(len(rows.labels), -1)).all(axis=1)).sum()):
         return f"{wrong:,} of {len(rows.labels):,} predictions are not finite numbers"
     if len(known.labels) < policy.min_labelled_rows:
         return (
             f"{len(known.labels):,} of {len(rows.labels):,} rows are labelled, {policy.min_labelled_rows:,} are needed"
         )
-    if len(np.unique(known.labels)) < 2:
-        return f"all {len(known.labels):,} labels are {known.labels[0]:.0f}; both classes are needed"
-    return ""
+    return known.target.alike(known.labels.astype(known.target.dtype))
 
 
-def _reasons(verdict: PerformanceVerdict, problem: str, windows: int, policy: Policy) -> Iterator[str]:
+def _value(metric: str, known: Scored) -> float:
+    return score(known.target.task, metric, known.labels.astype(known.target.dtype), known.predictions)
+
+
+def _reasons(
+    verdict: PerformanceVerdict, problem: str, windows: int, policy: Policy, *, estimable: bool
+) -> Iterator[str]:
     if problem:
         yield f"not judged: {problem}"
     else:
@@ -307,6 +337,8 @@ def _reasons(verdict: PerformanceVerdict, problem: str, windows: int, policy: Po
         yield f"{verdict.waiting_share:.0%} of {verdict.rows:,} rows still wait for their label"
     if verdict.estimated is not None:
         yield _estimated(verdict)
+    elif verdict.waiting_share and not estimable:
+        yield "what it would be without labels is estimated for binary tasks alone"
 
 
 def _measured(verdict: PerformanceVerdict, windows: int) -> str:

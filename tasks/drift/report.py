@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry.promotion import METRIC_WORDS
+from registry.metrics import METRIC_WORDS
 from tasks import artifacts
 from tasks.context import Context
 from tasks.drift import report_charts as charts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from registry.promotion import METRIC_WORDS
+from registry.metrics import METRIC_WORDS
 
 Told = Mapping[str, Any]
 
@@ -62,7 +62,9 @@ def performance(told: Told) -> str:
     worth = {
         "roc_auc": f"{metric} less .5",
         "average_precision": f"{metric} less the base rate",
-    }.get(told["policy"]["metric"], f"the part of the naive guess's {metric} that the model saves")
+    }.get(
+        told["policy"]["metric"], f"the part of what the naive guess lacks to a perfect {metric} that the model saves"
+    )
     text = f"Skill is what the model is worth beyond a naive guess refitted on that very window ({worth})."
     newest = newest_judged(told)
     if newest is None:
@@ -111,7 +113,8 @@ def method(told: Told) -> Iterator[str]:
         newest = told["windows"][-1]["inputs"]
         notes = newest["reasons"][1:] if newest["columns"] else newest["reasons"]  # the first one tells what was found
         yield from (note[0].upper() + note[1:] + "." for note in dict.fromkeys(notes))
-    yield "An estimate without labels sees that rows became harder, and never that the same rows mean something else."
+    if any(window["performance"]["estimated"] is not None for window in told["windows"]):
+        yield "An estimate without labels sees that rows became harder, never that the same rows mean something else."
     yield "Drift tells that something changed, not why; a season that the reference has not seen looks just like it."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,17 +22,17 @@ from tasks.evaluate import budgets, curves, judging, model_card, plots
 from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy, with_interval
+from tasks.evaluate.views import view_of
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner
 from tasks.params import GateParams
+from tasks.target import HALF, Target, aligned, as_column, target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
 Report = dict[str, Any]
-
-BASELINE_THRESHOLD = 0.5  # the naive baseline calls every row the majority's
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,33 @@ class Given:
     learner: Learner
 
 
+@dataclass(frozen=True)
+class Model:
+    """A registered model that the candidate is judged against."""
+
+    name: str
+    learner: Learner
+    folder: Path
+
+
 def run(context: Context) -> None:
     """Judge `models/candidate` on the test window, decide, and write `reports/` (less the validation stage's part).
 
     Raises:
         RefitError: the candidate's files differ from their manifest, `comparand.json` from the registry, or a model
-            predicts what is no probability.
+            predicts what its task has not.
         UserError: a slice of the report or of the gate, or the cluster, names no column.
     """
     started = time.perf_counter()
     params = context.params.evaluate
     comparand.check(context)
     given = _read(context)
-    test = judging.holdout(_test_rows(context, given), context.params.project.zone, params.gate.cluster)
+    models = _models(context, given)
+    rows = _test_rows(context, given)
+    target = _target(given, models, rows)
+    test = judging.holdout(rows, context.params.project.zone, params.gate.cluster, target)
     context.progress("scoring candidate, champion and baseline")
-    scored = _score(context, given, test)
+    scored = _score(context, given, models, test)
     timings = budgets.latency(given.learner, test.table)
     timings["cost"] = budgets.cost(given.learner, test.table, context.params.cost, given.training["seconds"])
     evaluation = _evaluate(context, given, test, scored)
@@ -71,10 +83,11 @@ def run(context: Context) -> None:
         test_start=datetime.fromisoformat(given.features["windows"]["test"]["start"]),
         comparand=given.comparand,
         gate=params.gate,
+        remarks=list(_unknown(given, test)),
     )
     decision = decide(known, Policy(**params.gate.model_dump()))
     if reduction := known.error_reduction:
-        evaluation["error_reduction"] = with_interval(reduction, params.confidence, lowest=-math.inf, highest=1.0)
+        evaluation["error_reduction"] = with_interval(reduction, params.confidence, -math.inf, 1.0)
     evaluation["decision"] = {
         **_as_json(decision, known, given, params.gate.model_dump(mode="json")),
         "error_reduction": evaluation["error_reduction"],
@@ -116,27 +129,57 @@ def _test_rows(context: Context, given: Given) -> pa.Table:
     return table.sort_by([("event_time", "ascending"), (given.features["key"], "ascending")])
 
 
-def _score(context: Context, given: Given, test: Holdout) -> Scored:
-    """The candidate, the constant baseline, and champion and anchor by their own features, on the same rows.
+def _models(context: Context, given: Given) -> dict[str, Model]:
+    """The registered models to judge the candidate against, by role."""
+    found = {}
+    for role, version in opponents(given.comparand):
+        folder = comparand.fetch_model(context, version)
+        learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
+        found[role] = Model(f"the {role} (version {version})", learner, folder)
+    return found
+
+
+def _target(given: Given, models: Mapping[str, Model], rows: pa.Table) -> Target:
+    """The candidate's target, with all classes that a model knows or a test row has."""
+    ours = given.learner.spec
+    if not ours.classes:
+        return ours.target
+    known = {name for each in models.values() for name in each.learner.spec.classes}
+    return target_of(ours.task, sorted({*ours.classes, *known, *rows.column("label").unique().to_pylist()}))
+
+
+def _unknown(given: Given, test: Holdout) -> Iterator[str]:
+    """Classes of test rows that the candidate has never seen: it can only be wrong about them."""
+    known = given.learner.spec.classes
+    rows = {
+        name: int((test.labels == code).sum()) for code, name in enumerate(test.target.classes) if name not in known
+    }
+    if found := ", ".join(f"{name!r} ({count:,} rows)" for name, count in rows.items() if count):
+        yield f"the candidate has not learned all classes of the test rows and is wrong about {found}"
+
+
+def _score(context: Context, given: Given, models: Mapping[str, Model], test: Holdout) -> Scored:
+    """The candidate, the naive baseline, and champion and anchor by their own features, on the same rows.
 
     A registered model whose features can no longer be computed is a reason to refuse, not a fault: its successor could
     otherwise never be registered.
     """
     p = {
-        "candidate": _probabilities("the candidate", given.learner, test.table),
-        "baseline": np.full(test.rows, float(given.training["baseline"]["rate"])),
+        "candidate": _predictions("the candidate", given.learner, test.table, test.target),
+        "baseline": test.target.guess(given.training["baseline"], test.rows),
     }
-    thresholds, problems = {"candidate": given.learner.threshold, "baseline": BASELINE_THRESHOLD}, {}
-    for role, version in opponents(given.comparand):
-        folder = comparand.fetch_model(context, version)
-        learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
+    thresholds, problems = {"candidate": given.learner.threshold, "baseline": HALF}, {}
+    for role, model in models.items():
+        if (task := model.learner.spec.task) != test.target.task:
+            problems[role] = f"it was made for task {task!r}, the candidate for {test.target.task!r}"
+            continue
         try:
-            table = _own_rows(context, given, test, read_json(folder / artifacts.FEATURE_SET.name))
+            table = _own_rows(context, given, test, read_json(model.folder / artifacts.FEATURE_SET.name))
         except UserError as error:
             problems[role] = f"its features cannot be computed for these rows ({error})"
             continue
-        p[role] = _probabilities(f"the {role} (version {version})", learner, table)
-        thresholds[role] = learner.threshold
+        p[role] = _predictions(model.name, model.learner, table, test.target)
+        thresholds[role] = model.learner.threshold
     return Scored(p, thresholds, problems)
 
 
@@ -159,15 +202,12 @@ def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[s
     return table.take(places)
 
 
-def _probabilities(who: str, learner: Learner, table: pa.Table) -> Floats:
-    p = learner.predict(table)
-    wrong = int((~((p >= 0) & (p <= 1))).sum())
-    if wrong:
-        raise RefitError(
-            f"{who} predicts no probability for {wrong:,} of {len(p):,} test rows (NaN or outside 0 to 1); "
-            "it cannot be judged: train again"
-        )
-    return np.asarray(p, dtype=np.float64)
+def _predictions(who: str, learner: Learner, table: pa.Table, target: Target) -> Floats:
+    """A model's predictions, with a column for each of the target's classes."""
+    predicted = learner.predict(table)
+    if problem := learner.spec.target.problem(predicted, table.num_rows):
+        raise RefitError(f"{who} predicts {problem}, of the test rows; it cannot be judged: train again")
+    return aligned(np.asarray(predicted, dtype=np.float64), learner.spec.classes, target.classes)
 
 
 def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> Report:
@@ -177,7 +217,9 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
     context.progress("metrics, intervals and slices")
     others = [name for name in scored.p if name != "candidate"]
     measured = {n: judging.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
+    task, view = test.target.task, view_of(test.target.task)
     evaluation: Report = {
+        "task": task,
         "as_of": given.features["as_of"],
         "overrides": dict(runfile.read(context.project).overrides),
         "snapshot": given.features["snapshot"],
@@ -189,7 +231,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
             "model_digest": training["model_digest"],
             "seen_until": training["seen_until"],
             "split": training["split"],
-            "threshold": scored.thresholds["candidate"],
+            "threshold": scored.thresholds["candidate"] if task == "binary" else None,
             "features": len(given.learner.spec.features),
             "model_mb": budgets.megabytes(context.path(artifacts.CANDIDATE)),
         },
@@ -198,7 +240,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
             "start": windows["test"]["start"],
             "end": windows["test"]["end"],
             "rows": test.rows,
-            "positive": test.positive,
+            **view.facts(test.labels, candidate),
             "days": len(np.unique(test.days)),
             "cluster": params.gate.cluster,
             "clusters": test.sample.clusters.count,
@@ -209,11 +251,9 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         "metrics": measured,
         "error_reduction": None,  # there is one where there is a champion
         "gains": {n: judging.gains(test, candidate, scored.p[n], confidence) for n in others},
-        "slices": judging.slices(test, params.slices, scored.p, metric, confidence),
-        "calibration": judging.calibration(test, candidate, confidence),
-        "confusion": judging.confusion(test, candidate, scored.thresholds["candidate"]),
+        "slices": judging.slices(test, params.slices, scored.p, metric, confidence, view.facts),
+        **view.measured(test, scored, confidence),
         "daily": curves.daily(test, scored.p, metric),
-        "curves": _curves(test, scored),
         "learning_metric": training["metric"],
         "learners": training["learners"],
     }
@@ -228,15 +268,6 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         progress=context.progress,
     )
     return evaluation
-
-
-def _curves(test: Holdout, scored: Scored) -> Report:
-    shown = {name: p for name, p in scored.p.items() if name in ("candidate", "champion")}
-    return {
-        "roc": {name: curves.roc(test.labels, p) for name, p in shown.items()},
-        "precision_recall": {name: curves.precision_recall(test.labels, p) for name, p in shown.items()},
-        "scores": curves.histogram(test.labels, scored.p["candidate"]),
-    }
 
 
 def _values(evaluation: Report, timings: Report, gate: GateParams) -> dict[str, float | None]:
@@ -265,7 +296,7 @@ def _as_json(decision: Decision, evidence: Evidence, given: Given, policy: Mappi
         "candidate": evidence.candidate,
         "inputs": given.training["inputs"],
         "comparand": dict(given.comparand),
-        "test": {**window, "rows": evidence.rows, "positive": evidence.positive, "digest": digest(window)},
+        "test": {**window, "rows": evidence.rows, "digest": digest(window)},
         "looks": evidence.looks,
         "policy": dict(policy),
     }
@@ -308,10 +339,10 @@ def _write_predictions(path: Path, given: Given, test: Holdout, scored: Scored) 
     columns = {
         given.features["key"]: test.table.column(given.features["key"]),
         "event_time": test.table.column("event_time"),
-        "label": pa.array(test.labels),
-        "candidate": pa.array(scored.p["candidate"]),
-        "baseline": pa.array(scored.p["baseline"]),
-        "champion": pa.nulls(test.rows, pa.float64()) if champion is None else pa.array(champion),
+        "label": test.table.column("label"),
+        "candidate": as_column(aligned(scored.p["candidate"], test.target.classes, given.learner.spec.classes)),
+        "baseline": as_column(scored.p["baseline"]),
+        "champion": pa.nulls(test.rows, pa.float64()) if champion is None else as_column(champion),
     }
     with artifacts.atomic(path) as scratch:
         pq.write_table(pa.table(columns), scratch, compression="zstd")

@@ -173,3 +173,43 @@ def learning(points: Sequence[Mapping[str, Any]], x: str, x_label: str, chosen: 
         parts.append(plane.line([(chosen, low), (chosen, high)], "chance"))
     marks = {tick: number(tick) for tick in ticks(*plane.x_range, wanted=4)}
     return plane.svg("learning curve", plane.axes(x_label, "", marks), *parts)
+
+
+def scatter(points: Points, x_label: str, y_label: str) -> Markup:
+    """Points, and the line on which both are equal."""
+    ends = roomy([value for point in points for value in point])
+    plane = Plane(ends, ends, height=330)
+    parts = [plane.line([(ends[0], ends[0]), (ends[1], ends[1])], "chance"), plane.dots(points, "candidate", 1.6)]
+    return plane.svg(f"{y_label} against {x_label}", plane.axes(x_label, y_label), *parts)
+
+
+def counts(found: Mapping[str, Any], label: str) -> Markup:
+    """How many rows lie in each bin."""
+    edges, rows = found["edges"], found["rows"]
+    plane = Plane((edges[0], edges[-1]), (0, 1.05 * max(rows)), height=330)
+    path = f"M{short(plane.x(edges[0]))} {short(plane.y(0))}"
+    for place, count in enumerate(rows):
+        path += f"L{short(plane.x(edges[place]))} {short(plane.y(count))}H{short(plane.x(edges[place + 1]))}"
+    area = Markup('<path class="area positive" d="{}"/>').format(f"{path}V{short(plane.y(0))}Z")
+    zero = plane.line([(0, 0), (0, plane.y_range[1])], "chance") if edges[0] <= 0 <= edges[-1] else Markup("")
+    return plane.svg(f"rows by {label}", plane.axes(label, "test rows"), area, zero)
+
+
+def whiskers(
+    bins: Sequence[Mapping[str, Any]], what: str, x_label: str, y_label: str, *, diagonal: bool = False
+) -> Markup:
+    """A value of each bin with its interval, over the bin's mean prediction."""
+    points = [(b["predicted"], b[what]["value"]) for b in bins]
+    ends = [b[what][end] for b in bins for end in ("value", "lower", "upper") if b[what][end] is not None]
+    x_range, y_range = roomy([x for x, _ in points]), roomy(ends)
+    if diagonal:
+        x_range = y_range = (min(x_range[0], y_range[0]), max(x_range[1], y_range[1]))
+    plane = Plane(x_range, y_range, height=330)
+    parts = [plane.line([(x_range[0], x_range[0]), (x_range[1], x_range[1])], "chance")] if diagonal else []
+    parts += [
+        plane.line([(b["predicted"], b[what]["lower"]), (b["predicted"], b[what]["upper"])], "thin")
+        for b in bins
+        if b[what]["lower"] is not None
+    ]
+    parts += [plane.line(points, "candidate"), plane.dots(points, "candidate")]
+    return plane.svg(f"{y_label} by {x_label}", plane.axes(x_label, y_label), *parts)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import Metric
 from tasks import metrics
 from tasks.evaluate.judging import Holdout, tidy
 
@@ -62,14 +62,15 @@ def histogram(labels: NDArray[np.int64], p: Floats) -> dict[str, list[float]]:
     }
 
 
-def daily(test: Holdout, scored: Mapping[str, Floats], metric: Metric) -> list[dict[str, Any]]:
-    """The metric of each model for each day of the test window; None on a day with one class only."""
+def daily(test: Holdout, scored: Mapping[str, Floats], metric: str) -> list[dict[str, Any]]:
+    """The metric of each model for each day of the test window; None on a day whose labels are all alike."""
     result = []
     for day in np.unique(test.days):
         rows = test.days == day
         labels = test.labels[rows]
-        entry: dict[str, Any] = {"day": str(day), "rows": int(rows.sum()), "rate": tidy(labels.mean())}
+        entry: dict[str, Any] = {"day": str(day), "rows": int(rows.sum())}
         for name, p in scored.items():
-            entry[name] = tidy(metrics.METRICS[metric](labels, p[rows])) if 0 < labels.sum() < len(labels) else None
+            value = math.nan if test.target.alike(labels) else metrics.score(test.target.task, metric, labels, p[rows])
+            entry[name] = tidy(value)
         result.append(entry)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import Estimate, error_reduction, gain
-from registry.promotion import Evidence, Opponent, Slice
+from registry.comparison import error_reduction, gain
+from registry.metrics.clusters import Estimate
+from registry.promotion import Check, Evidence, Opponent, Slice
 from tasks.evaluate.judging import Holdout, parts, too_small
 from tasks.params import GateParams, nearest
 
@@ -24,7 +25,7 @@ SHOWN_VALUES = 12  # of a column, where a slice names none of them
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of the models for the same rows, and the threshold from which each calls a row 1."""
+    """Predictions of the models for the same rows, and the threshold from which each calls a row 1 in a binary task."""
 
     p: Mapping[str, Floats]
     thresholds: Mapping[str, float]
@@ -51,6 +52,7 @@ def evidence(
     test_start: datetime,
     comparand: Mapping[str, Any],
     gate: GateParams,
+    remarks: Sequence[str] = (),
 ) -> Evidence:
     """All that the gate decides by.
 
@@ -58,6 +60,7 @@ def evidence(
         values: the candidate's own metrics; None is what could not be measured.
         training: `model_digest`, `seen_until` and `split` of the candidate.
         comparand: what `comparand.json` says.
+        remarks: what a reader of the decision should know of these rows.
 
     Raises:
         UserError: a slice names no column.
@@ -82,12 +85,13 @@ def evidence(
         split=training.get("split"),
         test_start=test_start,
         rows=test.rows,
-        positive=test.positive,
+        labels=Check("labels", *test.target.varied(test.labels)),
         clusters=test.sample.clusters.effective,
         metrics={name: math.nan if value is None else value for name, value in values.items()},
         over_baseline=gain(gate.metric, test.sample, candidate, scored.p["baseline"]),
         champion=opponent("champion", comparand) if "champion" in roles else None,
         anchor=opponent("anchor", comparand["anchor"]) if "anchor" in roles else None,
+        remarks=tuple(remarks),
         looks=int(comparand.get("looks") or 0),
         stand_in=comparand.get("stand_in"),
         slices=slices,
@@ -118,7 +122,7 @@ def _slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> Iterat
 
 def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:
     part = test.sample.only(rows)
-    problem, clusters = too_small(part), part.clusters.effective
+    problem, clusters = too_small(part, test.target), part.clusters.effective
     if not problem and clusters < gate.min_clusters:
         problem = f"it has {clusters:,.1f} clusters, {gate.min_clusters} are needed"
     if problem:

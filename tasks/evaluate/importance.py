@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_store.definition import Aggregate, FeatureSet
-from registry.comparison import Metric, gain
+from registry.comparison import gain
 from tasks.context import Progress, silent
 from tasks.evaluate.judging import Holdout, with_interval
-from tasks.learners import Learner
+from tasks.learners import Floats, Learner
+from tasks.target import aligned
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,7 @@ def permutation_importance(
     test: Holdout,
     groups: Mapping[str, Sequence[str]],
     *,
-    metric: Metric,
+    metric: str,
     rows: int,
     seed: int,
     confidence: float,
@@ -49,7 +50,11 @@ def permutation_importance(
     if rows < test.rows:
         chosen = np.sort(np.random.default_rng(seed).choice(test.rows, rows, replace=False))
     table, sample = test.table.take(chosen), test.sample.only(chosen)
-    intact = learner.predict(table)
+
+    def predicted(rows: pa.Table) -> Floats:
+        return aligned(learner.predict(rows), learner.spec.classes, test.target.classes)
+
+    intact = predicted(table)
     view_of = {feature: group for group, features in groups.items() for feature in features}
     together = {group: tuple(features) for group, features in groups.items() if len(features) > 1}
     jobs = [(name, (name,)) for name in learner.spec.features] + list(together.items())
@@ -57,8 +62,8 @@ def permutation_importance(
     for done, (name, columns) in enumerate(jobs):
         progress("permutation importance", done, len(jobs))
         order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(chosen))
-        lost = gain(metric, sample, intact, learner.predict(_shuffled(table, columns, order)))
-        found.append({"name": name, **with_interval(lost, confidence, lowest=-np.inf)})
+        lost = gain(metric, sample, intact, predicted(_shuffled(table, columns, order)))
+        found.append({"name": name, **with_interval(lost, confidence, -np.inf)})
     features, views = found[: len(learner.spec.features)], found[len(learner.spec.features) :]
     for entry in features:
         entry["group"] = view_of.get(str(entry["name"]), ITSELF)

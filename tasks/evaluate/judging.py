@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import (
-    Clusters,
-    Estimate,
-    LeftOut,
-    Metric,
-    Sample,
-    gain,
-    jackknife,
-    leave_out,
-    leave_out_mean,
-    single,
-)
-from tasks import metrics
+from registry.comparison import Sample, gain, leave_out, single
+from registry.metrics import METRICS, of_task
+from registry.metrics.clusters import Clusters, Estimate, jackknife
 from tasks.errors import RefitError, UserError
 from tasks.featurize.windows import local_days
 from tasks.params import nearest
+from tasks.target import Binary, Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
+Labels = NDArray[Any]
+Facts = Callable[[Labels, Floats], dict[str, Any]]
 
-COMPARABLE: tuple[Metric, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
-MEASURED = (*COMPARABLE, "accuracy", "f1", "calibration_error")
-FEWEST_ROWS, FEWEST_OF_A_CLASS, MOST_VALUES, BANDS = 200, 20, 12, 4
-CALIBRATION_BINS = 10
+FEWEST_ROWS, MOST_VALUES, BANDS = 200, 12, 4
 
 
 @dataclass(frozen=True)
@@ -48,31 +37,28 @@ class Holdout:
     labels: Labels
     days: NDArray[np.datetime64]  # the local day of each row
     sample: Sample
+    target: Target = field(default_factory=Binary)
 
     @property
     def rows(self) -> int:
         return len(self.labels)
 
-    @property
-    def positive(self) -> int:
-        return int(self.labels.sum())
 
-
-def holdout(table: pa.Table, zone: ZoneInfo, cluster: str) -> Holdout:
+def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Target) -> Holdout:
     """The test rows of a feature table.
 
     Args:
         cluster: `day` (in `zone`), `row`, or a column of the table whose equal values belong together.
 
     Raises:
-        RefitError: there is no row, or a label is missing or neither 0 nor 1.
+        RefitError: there is no row, or a label is none of the task.
         UserError: the cluster column does not exist.
     """
     if not table.num_rows:
         raise RefitError("the test window holds no labelled row; move --as-of, or check featurize.label")
-    labels = table.column("label").to_numpy()
-    if not np.isin(labels, (0, 1)).all():
-        raise RefitError(f"labels of the test window must be 0 or 1; found {np.unique(labels)[:5].tolist()}")
+    labels = target.labels(table.column("label"))
+    if odd := target.odd(labels):
+        raise RefitError(f"the test window: {odd}")
     days = local_days(table.column("event_time"), zone)
     if cluster == "day":
         clusters = Clusters.of(days)
@@ -83,50 +69,30 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str) -> Holdout:
     else:
         hint = nearest(cluster, table.column_names)
         raise UserError(f"params.yaml: evaluate.gate.cluster: no column {cluster!r}{hint}; `day` and `row` always work")
-    labels = labels.astype(np.int64)
-    return Holdout(table, labels, days, Sample(labels, clusters))
+    return Holdout(table, labels, days, Sample(labels, clusters, target.task), target)
 
 
 def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> dict[str, dict[str, float | None]]:
     """Each metric's value with the two-sided interval that its clusters give; None where it is undefined."""
-    measured = {}
-    for name in MEASURED:
-        left = leave_out(name, test.sample, p) if name in COMPARABLE else _left_out(name, test.sample, p, threshold)
-        measured[name] = with_interval(jackknife(left), confidence, highest=math.inf if name == "log_loss" else 1.0)
-    return measured
-
-
-def _left_out(metric: str, sample: Sample, p: Floats, threshold: float) -> LeftOut:
-    """Metrics of sums: the sums of all clusters less those of each."""
-    value = metrics.scores("binary", sample.labels, p, threshold)[metric]
-    clusters, positive, called = sample.clusters, sample.labels == 1, p >= threshold
-
-    def left(values: NDArray[Any]) -> Floats:
-        sums = np.bincount(clusters.codes, values.astype(np.float64), clusters.count)
-        return np.asarray(sums.sum() - sums, dtype=np.float64)
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if metric == "accuracy":
-            without = left(positive == called) / left(np.ones(len(p)))
-        elif metric == "f1":
-            total = left(positive) + left(called)
-            without = np.where(total > 0, 2 * left(positive & called) / total, 0.0)
-        else:
-            bins = calibration_bins(p)
-            gaps = [np.abs(left(np.where(bins == each, p - positive, 0.0))) for each in np.unique(bins)]
-            without = np.sum(gaps, axis=0) / left(np.ones(len(p)))
-    return LeftOut(value, without, clusters.effective)
+    task = test.target.task
+    return {
+        name: with_interval(
+            jackknife(leave_out(name, test.sample, p, threshold)), confidence, *METRICS[name].form(task).span
+        )
+        for name in of_task(task)
+    }
 
 
 def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dict[str, dict[str, float | None]]:
     """How much better ours are in each comparable metric (positive is better), with two-sided intervals."""
     return {
-        name: with_interval(gain(name, test.sample, ours, theirs), confidence, lowest=-math.inf) for name in COMPARABLE
+        name: with_interval(gain(name, test.sample, ours, theirs), confidence, -math.inf)
+        for name in of_task(test.target.task, comparable=True)
     }
 
 
 def with_interval(
-    estimate: Estimate, confidence: float, *, lowest: float = 0.0, highest: float = math.inf
+    estimate: Estimate, confidence: float, lowest: float = 0.0, highest: float = math.inf
 ) -> dict[str, float | None]:
     """`value`, `lower`, `upper` as a report writes them: within the metric's range, None for what is not known."""
     low, high = estimate.interval(confidence)
@@ -139,40 +105,8 @@ def tidy(value: float) -> float | None:
     return round(float(value), 10) if math.isfinite(value) else None
 
 
-def calibration_bins(p: Floats) -> NDArray[np.int64]:
-    """Bins of about equal count, equal predictions together: those of `metrics.calibration_error`."""
-    inner = np.quantile(p, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
-    bins: NDArray[np.int64] = np.searchsorted(inner, p, side="left")
-    return bins
-
-
-def calibration(test: Holdout, p: Floats, confidence: float) -> dict[str, Any]:
-    """Predicted beside observed rate, overall and in bins of about equal count, with clustered intervals."""
-    bins = []
-    codes = calibration_bins(p)
-    for each in np.unique(codes):
-        rows = codes == each
-        part = test.sample.only(rows)
-        observed = jackknife(leave_out_mean(part.labels.astype(np.float64), part.clusters))
-        interval = with_interval(observed, confidence, highest=1.0)
-        bins.append({"predicted": tidy(p[rows].mean()), "observed": interval, "rows": int(rows.sum())})
-    return {"bins": bins, "predicted": tidy(p.mean()), "observed": tidy(test.labels.mean())}
-
-
-def confusion(test: Holdout, p: Floats, threshold: float) -> dict[str, float]:
-    """Counts of right and wrong calls, a row being called 1 from the threshold on."""
-    called, positive = p >= threshold, test.labels == 1
-    return {
-        "threshold": threshold,
-        "true_positive": int((called & positive).sum()),
-        "false_positive": int((called & ~positive).sum()),
-        "false_negative": int((~called & positive).sum()),
-        "true_negative": int((~called & ~positive).sum()),
-    }
-
-
 def slices(
-    test: Holdout, by: Sequence[str], scored: Mapping[str, Floats], metric: Metric, confidence: float
+    test: Holdout, by: Sequence[str], scored: Mapping[str, Floats], metric: str, confidence: float, facts: Facts
 ) -> list[dict[str, Any]]:
     """The candidate, and its gain over the champion where there is one, on parts of the test rows.
 
@@ -180,6 +114,7 @@ def slices(
         by: columns of the table; a number with many values is cut into bands of about equal count, a category with
             many is shown by its largest.
         scored: predictions by model; `candidate` must be there.
+        facts: what else to tell of the labels and predictions of a part.
 
     Raises:
         UserError: a column does not exist.
@@ -188,37 +123,33 @@ def slices(
     for column in by:
         for value, rows in parts(test.table, column, asked_by="evaluate.slices", most=MOST_VALUES):
             part = test.sample.only(rows)
-            enough = not too_small(part)
+            problem = too_small(part, test.target)
             ours = scored["candidate"][rows]
             entry: dict[str, Any] = {
                 "by": column,
                 "value": value,
                 "rows": len(part.labels),
-                "positive": int(part.labels.sum()),
-                "rate": tidy(part.labels.mean()),
-                "predicted": tidy(ours.mean()),
-                "enough": enough,
+                **facts(part.labels, ours),
+                "enough": not problem,
+                "problem": problem,
                 metric: None,
                 "gain": None,
             }
-            if enough:
-                highest = math.inf if metric == "log_loss" else 1.0
-                entry[metric] = with_interval(single(metric, part, ours), confidence, highest=highest)
+            if not problem:
+                span = METRICS[metric].form(test.target.task).span
+                entry[metric] = with_interval(single(metric, part, ours), confidence, *span)
                 if "champion" in scored:
                     against = gain(metric, part, ours, scored["champion"][rows])
-                    entry["gain"] = with_interval(against, confidence, lowest=-math.inf)
+                    entry["gain"] = with_interval(against, confidence, -math.inf)
             result.append(entry)
     return result
 
 
-def too_small(part: Sample) -> str:
+def too_small(part: Sample, target: Target) -> str:
     """Why a part of the rows is too small to be judged; nothing where it is not."""
-    rows, positive = len(part.labels), int(part.labels.sum())
-    if rows < FEWEST_ROWS:
-        return f"it has {rows:,} test rows, {FEWEST_ROWS} are needed"
-    if min(positive, rows - positive) < FEWEST_OF_A_CLASS:
-        return f"{positive:,} of its {rows:,} test rows are positive, {FEWEST_OF_A_CLASS} of each class are needed"
-    return ""
+    if len(part.labels) < FEWEST_ROWS:
+        return f"it has {len(part.labels):,} test rows, {FEWEST_ROWS} are needed"
+    return target.too_few(part.labels)
 
 
 def parts(

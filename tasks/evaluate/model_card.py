@@ -6,18 +6,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from registry.promotion import METRIC_WORDS
+from registry.metrics import METRIC_WORDS, METRICS
 from tasks.artifacts import MODEL_CARD, atomic
 from tasks.context import Context
 from tasks.evaluate import card_charts as charts
-from tasks.evaluate.model_card_page import PAGE
+from tasks.evaluate.model_card_page import page
+from tasks.evaluate.views import view_of
 from tasks.evaluate.wording import words_of
 from tasks.featurize.definitions import Definitions
 from tasks.pages import look
 from tasks.pages.look import count, fixed, money
 
 MOST_FEATURES = 20
-LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")
 
 Report = dict[str, Any]
 
@@ -32,13 +32,14 @@ def write(context: Context, evaluation: Report, features: Mapping[str, Any], tra
 def render(name: str, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     """The page's HTML."""
     metric = evaluation["metric"]
-    calibration, matrix = evaluation["calibration"], evaluation["confusion"]
-    curves = evaluation["curves"]
+    view = view_of(evaluation["task"])
     models = [model for model in ("candidate", "champion", "anchor", "baseline") if model in evaluation["metrics"]]
     slices = _slices(evaluation)
     return look.render(
-        PAGE,
+        page(view),
         name=name,
+        view=view,
+        evaluation=evaluation,
         as_of=evaluation["as_of"],
         stand_in=", ".join(evaluation["stand_in"]),
         settings=[f"{key}={json.dumps(value)}" for key, value in evaluation["overrides"].items()],
@@ -46,23 +47,20 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         test=evaluation["test"],
         days=[entry["day"] for entry in evaluation["daily"]],
         decision=evaluation["decision"],
-        words=words_of(evaluation, features),
+        words=words_of(evaluation, dict(features)),
         tiles=_tiles(evaluation),
         compared=_compared(evaluation["decision"]),
         gated=_gated(evaluation["decision"]),
         confidence=f"{evaluation['confidence']:.0%}",
         models=models,
-        curve_models=list(curves["roc"]),
         measured=evaluation["metrics"],
         gains={other: evaluation["gains"][other] for other in models if other in evaluation["gains"]},
         metrics=[
-            {"name": each, "label": METRIC_WORDS[each], "better": "↓" if each in LOWER_IS_BETTER else "↑"}
+            {"name": each, "label": METRIC_WORDS[each], "better": "↑" if METRICS[each].higher_is_better else "↓"}
             for each in evaluation["metrics"]["candidate"]
         ],
         metric=metric,
         metric_word=METRIC_WORDS[metric],
-        confusion=matrix,
-        calibration=calibration,
         slices=slices,
         slice_count=sum(part["enough"] for group in slices for part in group["parts"]),
         slice_misses=round((1 - evaluation["confidence"]) * sum(p["enough"] for g in slices for p in g["parts"]), 1),
@@ -75,21 +73,18 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         windows=[{"name": window, **features["windows"][window]} for window in ("train", "validation", "test")],
         identity=_identity(evaluation, training, features),
         charts={
-            "roc": charts.roc(curves["roc"]),
-            "precision_recall": charts.precision_recall(curves["precision_recall"], calibration["observed"]),
+            **view.charts(evaluation),
             "daily": charts.daily(evaluation["daily"], reversed(models), METRIC_WORDS[metric]),
-            "reliability": charts.reliability(calibration["bins"]),
-            "histogram": charts.histogram(curves["scores"], matrix["threshold"]),
         },
     )
 
 
 def _tiles(evaluation: Report) -> list[Report]:
     ours, timings, test = evaluation["metrics"]["candidate"], evaluation["timings"], evaluation["test"]
-    metric = evaluation["metric"]
+    metric, view = evaluation["metric"], view_of(evaluation["task"])
     against = "champion" if "champion" in evaluation["metrics"] else "baseline"
     others = evaluation["metrics"][against]
-    shown = dict.fromkeys((metric, "roc_auc", "log_loss", "calibration_error"))
+    shown = dict.fromkeys((metric, *view.tiles))
     tiles = [
         {
             "name": METRIC_WORDS[name],
@@ -98,12 +93,11 @@ def _tiles(evaluation: Report) -> list[Report]:
         }
         for name in shown
     ]
-    rate = test["positive"] / test["rows"]
     tiles.append(
         {
             "name": "test rows",
             "value": count(test["rows"]),
-            "note": f"over {test['days']} days, {rate:.1%} positive",
+            "note": f"over {test['days']} days; {view.label_head}: {view.label_cell(test)}",
         }
     )
     latency, cost = timings["latency_ms"], timings["cost"]

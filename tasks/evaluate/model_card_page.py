@@ -1,5 +1,9 @@
 """The model card's page. It is code, not a data file, so that DVC sees a change of it like any other change."""
 
+from __future__ import annotations
+
+from tasks.evaluate.views import View
+
 MACROS = """
 {%- macro cell(found, digits=4) -%}
 {% if not found or found.value is none %}<span class="quiet">not defined</span>
@@ -32,7 +36,7 @@ BODY = """<!doctype html>
 {% endif %}<p>{{ candidate.learner }} on {{ candidate.features }} features, judged on {{ test.rows | count }} rows
 from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
 <nav><a href="#gate">The gate</a><a href="#numbers">Numbers</a>{% if slices %}<a href="#slices">Slices</a>{% endif %}
-<a href="#calibration">Calibration</a><a href="#features">Features</a><a href="#learners">Learners</a>
+<a href="#{{ view.link[0] }}">{{ view.link[1] }}</a><a href="#features">Features</a><a href="#learners">Learners</a>
 <a href="#data">Data</a><a href="#assumptions">Assumptions</a><a href="#reproduce">Reproduce</a></nav>
 </header>
 {% if stand_in %}
@@ -79,8 +83,7 @@ from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
 <section id="numbers">
 <h2>Numbers on unseen rows</h2>
 <p class="lede">In small type: {{ confidence }} intervals{{ words.clustered }}.
-Accuracy and F1 count a row as positive from {{ candidate.threshold | fixed(3) }} on, which gave the best F1 on
-validation rows; accuracy pays for it (the champion has its own threshold, the baseline always calls the majority).</p>
+<<lede>></p>
 <div class="scroll"><table class="stacked">
 <thead><tr><th></th>{% for model in models %}<th class="n">{{ swatch(model) }}</th>{% endfor %}
 {% for other in gains %}<th class="n">gain over {{ other }}</th>{% endfor %}</tr></thead>
@@ -92,22 +95,9 @@ validation rows; accuracy pays for it (the champion has its own threshold, the b
 {% endfor %}</tbody></table></div>
 <p class="quiet">A gain is positive where the candidate is better. Both are measured on the same rows, so a gain is
 known better than either number alone. {{ words.budgets }}</p>
-<div class="pair">
-<figure>{{ charts.roc }}<figcaption>ROC. {% for model in curve_models %}{{ swatch(model) }}{% endfor %};
-dotted: chance</figcaption></figure>
-<figure>{{ charts.precision_recall }}<figcaption>Precision at each recall; dotted: the base rate
-{{ calibration.observed | fixed(3) }}</figcaption></figure>
-</div>
 <figure class="wide">{{ charts.daily }}<figcaption>{{ metric_word }} on each day of the test window.
 {% for model in models %}{{ swatch(model) }}{% endfor %}</figcaption></figure>
-<h3>Calls from {{ candidate.threshold | fixed(3) }} on</h3>
-<table class="confusion"><thead><tr><th></th><th class="n">called negative</th><th class="n">called positive</th></tr>
-</thead><tbody>
-<tr><th scope="row">was negative</th><td>{{ confusion.true_negative | count }}</td>
-<td>{{ confusion.false_positive | count }}</td></tr>
-<tr><th scope="row">was positive</th><td>{{ confusion.false_negative | count }}</td>
-<td>{{ confusion.true_positive | count }}</td></tr></tbody></table>
-</section>
+<<numbers>></section>
 
 {% if slices %}
 <section id="slices" class="long">
@@ -115,31 +105,22 @@ dotted: chance</figcaption></figure>
 <p class="lede">{{ metric_word }} on parts of the test rows, the line marks all rows together. Of {{ slice_count }}
 intervals about {{ slice_misses }} will miss the truth by chance alone.</p>
 <div class="scroll"><table>
-<thead><tr><th>slice</th><th class="n">rows</th><th class="n">came true</th><th class="n">predicted</th>
+<thead><tr><th>slice</th><th class="n">rows</th>
+{% for head in view.slice_heads %}<th class="n">{{ head }}</th>{% endfor %}
 <th class="n">{{ metric_word }}</th><th></th>
 {% if "champion" in models %}<th class="n">gain over champion</th>{% endif %}</tr></thead>
 <tbody>
-{% for group in slices %}<tr class="group"><th colspan="7">{{ group.by }}</th></tr>
+{% for group in slices %}<tr class="group"><th colspan="{{ 5 + view.slice_heads | length }}">{{ group.by }}</th></tr>
 {% for part in group.parts %}<tr><th scope="row">{{ part.value }}</th><td class="n">{{ part.rows | count }}</td>
-<td class="n">{{ part.rate | percent }}</td><td class="n">{{ part.predicted | percent }}</td>
+{% for cell in view.slice_cells(part) %}<td class="n">{{ cell }}</td>{% endfor %}
 {% if part.enough %}<td class="n">{{ cell(part[metric], 3) }}</td><td class="chart">{{ part.chart }}</td>
 {% if "champion" in models %}<td class="n">{{ signed(part.gain) }}</td>{% endif %}
-{% else %}<td colspan="3" class="quiet">too few rows to say ({{ part.positive | count }} positive)</td>{% endif %}</tr>
+{% else %}<td colspan="3" class="quiet">too few rows to say: {{ part.problem }}</td>{% endif %}</tr>
 {% endfor %}{% endfor %}</tbody></table></div>
 </section>
 {% endif %}
 
-<section id="calibration">
-<h2>Can its probabilities be taken at their word?</h2>
-<p class="lede">{{ words.calibration }}</p>
-<div class="pair">
-<figure>{{ charts.reliability }}<figcaption>Rows in tenths by prediction; dotted: a perfect forecaster
-</figcaption></figure>
-<figure>{{ charts.histogram }}<figcaption>Predictions given to {{ swatch("baseline", "negative rows") }}
-{{ swatch("candidate", "positive rows") }}; dotted: the threshold</figcaption></figure>
-</div>
-</section>
-
+<<section>>
 <section id="features" class="long">
 <h2>What it leans on</h2>
 {% if importance.rows %}
@@ -189,11 +170,12 @@ together ({{ refit_rows | count }}). None has seen the test window.</p>
 <section id="data">
 <h2>Data</h2>
 <div class="scroll"><table>
-<thead><tr><th>window</th><th>from</th><th>up to</th><th class="n">rows</th><th class="n">positive</th></tr></thead>
+<thead><tr><th>window</th><th>from</th><th>up to</th><th class="n">rows</th>
+<th class="n">{{ view.label_head }}</th></tr></thead>
 <tbody>
 {% for window in windows %}<tr><th scope="row">{{ window.name }}</th><td>{{ window.start | moment }}</td>
 <td>{{ window.end | moment }}</td><td class="n">{{ window.rows | count }}</td>
-<td class="n">{{ window.positive | count }}</td></tr>
+<td class="n">{{ view.label_cell(window) }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="quiet">{{ words.labels }} Times are UTC.</p>
 </section>
@@ -221,4 +203,8 @@ refit run --as-of {{ as_of }}{% for setting in settings %} --set '{{ setting }}'
 </html>
 """
 
-PAGE = MACROS + BODY
+
+def page(view: View) -> str:
+    """The template, with the parts that tell of the task."""
+    body = BODY.replace("<<lede>>", view.lede).replace("<<numbers>>", view.numbers).replace("<<section>>", view.section)
+    return MACROS + body

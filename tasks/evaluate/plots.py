@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.promotion import METRIC_WORDS
-from tasks.artifacts import atomic
+from registry.metrics import METRIC_WORDS
+from tasks.evaluate.drawing import BAD, COLOURS, GOOD, GRID, INK, QUIET, STYLE, new_axes, save, write_csv
+from tasks.evaluate.views import view_of
 
 FIGURES, PLOTS = "figures", "plots"
 
-INK, QUIET, GRID = "#1f2933", "#6b7785", "#e4e8ec"
-COLOURS = {"candidate": "#0f6e84", "champion": "#c8772a", "baseline": "#8a94a0", "anchor": "#7a5ea8"}
-GOOD, BAD = "#2e7d4f", "#b3402f"
 MOST_BARS = 25
 
 Report = dict[str, Any]
@@ -22,6 +19,8 @@ Report = dict[str, Any]
 
 def draw(reports: Path, evaluation: Report) -> None:
     """Write `figures/*.png` and `plots/*.csv`, replacing those of an earlier evaluation."""
+    for old in (reports / PLOTS).glob("*.csv"):
+        old.unlink()
     write_tables(reports / PLOTS, evaluation)
     import matplotlib
 
@@ -31,146 +30,33 @@ def draw(reports: Path, evaluation: Report) -> None:
     for old in (reports / FIGURES).glob("*.png"):
         old.unlink()
     with rc_context(STYLE):
-        for name, figure in FIGURE.items():
+        for name, figure in figures(evaluation["task"]).items():
             if (drawn := figure(evaluation)) is not None:
-                _save(drawn, reports / FIGURES / f"{name}.png")
-
-
-STYLE: dict[str, Any] = {
-    "figure.figsize": (6.4, 4.4),
-    "figure.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 1.9,
-    "legend.frameon": False,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "savefig.facecolor": "white",
-}
+                save(drawn, reports / FIGURES / f"{name}.png")
 
 
 def write_tables(folder: Path, evaluation: Report) -> None:
     """The CSV files that `dvc.yaml` lists under plots."""
-    curves = evaluation["curves"]
-    _csv(folder / "roc.csv", ("model", "false_positive_rate", "true_positive_rate"), _lines(curves["roc"]))
-    _csv(folder / "precision_recall.csv", ("model", "recall", "precision"), _lines(curves["precision_recall"]))
-    bins = evaluation["calibration"]["bins"]
-    rows: Iterable[Sequence[Any]] = ((b["predicted"], b["observed"]["value"], b["rows"]) for b in bins)
-    _csv(folder / "calibration.csv", ("predicted", "observed", "rows"), rows)
-    matrix = evaluation["confusion"]
-    calls = [(a, c) for a in ("negative", "positive") for c in ("negative", "positive")]
-    rows = ((a, c, matrix[f"{'true' if a == c else 'false'}_{c}"]) for a, c in calls)
-    _csv(folder / "confusion.csv", ("actual", "predicted", "rows"), rows)
-    rows = ((f["name"], f["group"], f["value"]) for f in evaluation["importance"]["features"])
-    _csv(folder / "importance.csv", ("feature", "view", "loss"), rows)
+    view_of(evaluation["task"]).tables(folder, evaluation)
+    rows: Iterable[Sequence[Any]] = ((f["name"], f["group"], f["value"]) for f in evaluation["importance"]["features"])
+    write_csv(folder / "importance.csv", ("feature", "view", "loss"), rows)
     rows = (
         (learner["name"], point["iteration"], part, point[part])
         for learner in evaluation["learners"]
         for point in learner["curve"]
         for part in ("training", "validation")
     )
-    _csv(folder / "learning.csv", ("learner", "iteration", "window", "score"), rows)
+    write_csv(folder / "learning.csv", ("learner", "iteration", "window", "score"), rows)
     rows = (
         (learner["name"], point["rows"], part, point[part])
         for learner in evaluation["learners"]
         for point in learner["size_curve"]
         for part in ("training", "validation")
     )
-    _csv(folder / "learning_by_rows.csv", ("learner", "rows", "window", "score"), rows)
+    write_csv(folder / "learning_by_rows.csv", ("learner", "rows", "window", "score"), rows)
     models = list(evaluation["metrics"])
     rows = ((d["day"], model, d[model], d["rows"]) for d in evaluation["daily"] for model in models)
-    _csv(folder / "daily.csv", ("day", "model", "score", "rows"), rows)
-
-
-def _lines(by_model: dict[str, list[tuple[float, float]]]) -> Iterable[Sequence[Any]]:
-    return ((model, x, y) for model, points in by_model.items() for x, y in points)
-
-
-def _csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def _roc(evaluation: Report) -> Any:
-    figure, axes = _axes("Positives found against false alarms (ROC)", size=(5.2, 5.0))
-    axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1, label="chance")
-    _models(axes, evaluation, "roc", "roc_auc")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
-    axes.legend(loc="lower right")
-    return figure
-
-
-def _precision_recall(evaluation: Report) -> Any:
-    figure, axes = _axes("Precision at each recall")
-    rate = evaluation["calibration"]["observed"]
-    axes.axhline(rate, color=QUIET, linestyle=":", linewidth=1, label=f"chance {rate:.3f}")
-    _models(axes, evaluation, "precision_recall", "average_precision")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.01))
-    axes.legend(loc="upper right")
-    return figure
-
-
-def _models(axes: Any, evaluation: Report, curve: str, metric: str) -> None:
-    for name, points in reversed(evaluation["curves"][curve].items()):  # the candidate last, on top
-        value = evaluation["metrics"][name][metric]["value"]
-        label = name if value is None else f"{name} {value:.3f}"
-        axes.plot(*zip(*points, strict=True), color=COLOURS[name], label=label)
-
-
-def _calibration(evaluation: Report) -> Any:
-    figure, axes = _axes("What was predicted, and what came true", size=(5.2, 5.0))
-    bins = evaluation["calibration"]["bins"]
-    predicted = [b["predicted"] for b in bins]
-    observed = [b["observed"]["value"] for b in bins]
-    lower = [_or(b["observed"]["lower"], b["observed"]["value"]) for b in bins]
-    upper = [_or(b["observed"]["upper"], b["observed"]["value"]) for b in bins]
-    top = min(1.0, 1.08 * max(*predicted, *upper))
-    axes.plot([0, top], [0, top], color=QUIET, linestyle=":", linewidth=1, label="perfect")
-    axes.vlines(predicted, lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
-    axes.plot(
-        predicted, observed, "o-", color=COLOURS["candidate"], markersize=4.5, label="candidate, tenths of the rows"
-    )
-    axes.set(xlabel="mean prediction", ylabel="observed rate", xlim=(0, top), ylim=(0, top), aspect="equal")
-    axes.legend(loc="upper left")
-    return figure
-
-
-def _confusion(evaluation: Report) -> Any:
-    matrix = evaluation["confusion"]
-    cells = [
-        [matrix["true_negative"], matrix["false_positive"]],
-        [matrix["false_negative"], matrix["true_positive"]],
-    ]
-    total = sum(map(sum, cells))
-    figure, axes = _axes(f"Calls at threshold {matrix['threshold']:.3f}", size=(5.0, 4.4))
-    shares = [[count / max(sum(row), 1) for count in row] for row in cells]
-    axes.imshow(shares, cmap=_tint(COLOURS["candidate"]), vmin=0, vmax=1, aspect="auto")
-    for i, row in enumerate(cells):
-        for j, count in enumerate(row):
-            ink = "white" if shares[i][j] > 0.55 else INK
-            text = f"{count:,}\n{shares[i][j]:.0%} of the row"
-            axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=11)
-    axes.set_xticks([0, 1], ["called negative", "called positive"])
-    axes.set_yticks([0, 1], ["negative", "positive"])
-    axes.set_xlabel(f"{total:,} test rows")
-    axes.grid(visible=False)
-    return figure
+    write_csv(folder / "daily.csv", ("day", "model", "score", "rows"), rows)
 
 
 def _importance(evaluation: Report) -> Any:
@@ -185,7 +71,7 @@ def _importance_by_view(evaluation: Report) -> Any:
 
 def _bars(entries: list[Report], title: str, evaluation: Report) -> Any:
     shown = [entry for entry in entries if entry["value"] is not None][:MOST_BARS][::-1]
-    figure, axes = _axes(title, size=(6.8, 1.4 + 0.24 * max(len(shown), 3)))
+    figure, axes = new_axes(title, size=(6.8, 1.4 + 0.24 * max(len(shown), 3)))
     places = range(len(shown))
     axes.barh(places, [entry["value"] for entry in shown], color=COLOURS["candidate"], height=0.7, alpha=0.85)
     known = [(place, entry) for place, entry in zip(places, shown, strict=True) if entry["lower"] is not None]
@@ -234,7 +120,7 @@ def _learning(evaluation: Report, curve: str, x: str, title: str, label: str) ->
 
 def _daily(evaluation: Report) -> Any:
     days = evaluation["daily"]
-    figure, axes = _axes(f"{METRIC_WORDS[evaluation['metric']]} day by day", size=(8.2, 3.6))
+    figure, axes = new_axes(f"{METRIC_WORDS[evaluation['metric']]} day by day", size=(8.2, 3.6))
     for name in ("baseline", "anchor", "champion", "candidate"):
         if any(day.get(name) is not None for day in days):
             values = [float("nan") if day[name] is None else day[name] for day in days]
@@ -243,20 +129,6 @@ def _daily(evaluation: Report) -> Any:
     axes.set_xticks(range(0, len(days), step), [day["day"][5:] for day in days[::step]])
     if axes.lines:
         axes.legend(loc="best", ncols=4)
-    return figure
-
-
-def _scores(evaluation: Report) -> Any:
-    scores = evaluation["curves"]["scores"]
-    figure, axes = _axes("Which probabilities each class was given")
-    for name, colour in (("negative", COLOURS["baseline"]), ("positive", COLOURS["candidate"])):
-        total = max(sum(scores[name]), 1)
-        shares = [count / total for count in scores[name]]
-        axes.stairs(shares, scores["edges"], color=colour, fill=True, alpha=0.35)
-        axes.stairs(shares, scores["edges"], color=colour, linewidth=1.6, label=f"{name}, {total:,} rows")
-    axes.axvline(evaluation["confusion"]["threshold"], color=QUIET, linestyle=":", linewidth=1, label="threshold")
-    axes.set(xlabel="predicted probability", ylabel="share of the class", xlim=(0, 1))
-    axes.legend(loc="upper right")
     return figure
 
 
@@ -327,44 +199,14 @@ def _gated(axes: Any, slices: list[Report]) -> None:
     axes.grid(visible=False)
 
 
-FIGURE: dict[str, Callable[[Report], Any]] = {
-    "gate": _gate,
-    "roc": _roc,
-    "precision_recall": _precision_recall,
-    "calibration": _calibration,
-    "confusion": _confusion,
-    "importance": _importance,
-    "importance_by_view": _importance_by_view,
-    "learning_curves": _learning_curves,
-    "learning_by_rows": _learning_by_rows,
-    "daily": _daily,
-    "scores": _scores,
-}
-
-
-def _axes(title: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Any, Any]:
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=size)
-    axes.set_title(title)
-    return figure, axes
-
-
-def _tint(colour: str) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("tint", ["white", colour])
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
-
-
-def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    try:
-        with atomic(path) as scratch:
-            figure.savefig(scratch, format="png", metadata={"Software": None})  # no version: equal bytes on a rerun
-    finally:
-        plt.close(figure)
+def figures(task: str) -> dict[str, Callable[[Report], Any]]:
+    """What is drawn for a task, by name; a figure of nothing is None."""
+    return {
+        "gate": _gate,
+        **view_of(task).figures,
+        "importance": _importance,
+        "importance_by_view": _importance_by_view,
+        "learning_curves": _learning_curves,
+        "learning_by_rows": _learning_by_rows,
+        "daily": _daily,
+    }

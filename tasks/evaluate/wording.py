@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from registry.promotion import METRIC_WORDS
+from registry.metrics import METRIC_WORDS
+from tasks.evaluate.views import view_of
 from tasks.featurize.definitions import Definitions
 from tasks.pages.look import money
 
-Report = Mapping[str, Any]
+Report = dict[str, Any]
 
 
 def words_of(evaluation: Report, features: Report) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def words_of(evaluation: Report, features: Report) -> dict[str, Any]:
         "gate": gate(evaluation["decision"]),
         "budgets": budgets(evaluation),
         "clustered": clustered(evaluation["test"]),
-        "calibration": calibration(evaluation),
+        "view": view_of(evaluation["task"]).words(evaluation),
         "labels": labels(features["labels"]),
         "assumptions": list(assumptions(evaluation)),
     }
@@ -37,16 +38,8 @@ def verdict(evaluation: Report) -> str:
 
 def summary(evaluation: Report) -> Iterator[str]:
     """The verdict's grounds: what it can do, how that compares, and what stopped it."""
-    ours, decision = evaluation["metrics"]["candidate"], evaluation["decision"]
-    if (auc := ours["roc_auc"])["value"] is not None:
-        yield (
-            f"Given one row that came true and one that did not, it ranks them rightly {_times(auc)}; "
-            "a coin does so 50 times."
-        )
-    if (loss := ours["log_loss"]["value"]) and (naive := evaluation["metrics"]["baseline"]["log_loss"]["value"]):
-        change = 1 - loss / naive
-        side = "less" if change > 0 else "more"
-        yield f"Its probabilities cost {abs(change):.1%} {side} log loss than the base rate alone."
+    decision = evaluation["decision"]
+    yield from view_of(evaluation["task"]).summary(evaluation)
     for each in decision["compared"]:
         if each["against"] == "champion" and each["estimate"] is not None:
             yield _against(each, METRIC_WORDS[decision["metric"]])
@@ -54,11 +47,6 @@ def summary(evaluation: Report) -> Iterator[str]:
         yield _reduced(reduction, METRIC_WORDS[decision["metric"]])
     if not decision["promote"]:
         yield f"What stopped it: {'; '.join(decision['reasons'])}."
-
-
-def _times(auc: Report) -> str:
-    times = f"{100 * auc['value']:.1f} times in 100"
-    return times if auc["lower"] is None else f"{times} (between {100 * auc['lower']:.1f} and {100 * auc['upper']:.1f})"
 
 
 def _against(each: Report, metric: str) -> str:
@@ -111,23 +99,6 @@ def clustered(test: Report) -> str:
     if test["clusters"] < 2:
         return f"; there are none, as all rows share one {test['cluster']}"
     return f" that allow for rows of one {test['cluster']} being alike ({test['clusters']} clusters)"
-
-
-def calibration(evaluation: Report) -> str:
-    """Whether predicted and observed rates agree, overall and bin by bin."""
-    found = evaluation["calibration"]
-    predicted, observed = found["predicted"], found["observed"]
-    bins = [each for each in found["bins"] if each["observed"]["lower"] is not None]
-    off = [each for each in bins if not each["observed"]["lower"] <= each["predicted"] <= each["observed"]["upper"]]
-    error = evaluation["metrics"]["candidate"]["calibration_error"]["value"]
-    gap = predicted - observed
-    if abs(gap) < 0.005:
-        overall = f"On the whole it predicted {predicted:.1%}, and {observed:.1%} came true"
-    else:
-        side = "more" if gap > 0 else "less"
-        overall = f"On the whole it predicted {predicted:.1%}, which is {side} than the {observed:.1%} that came true"
-    where = f"{len(off) or 'none'} of {len(bins)} bins lie off the diagonal by more than their interval"
-    return f"{overall}; the mean distance is {error:.1%}, and {where}."
 
 
 def labels(counts: Report) -> str:

@@ -14,6 +14,7 @@ from tasks.errors import RefitError, UserError
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CHOSEN, label_rows
+from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
 from tasks.featurize.windows import NAMES, period_start, windows
@@ -59,6 +60,8 @@ def run(context: Context) -> None:
             "kept": list(context.params.featurize.keep),
             **kinds,
             "windows": _described(table, as_of, context.params),
+            "task": context.params.train.task,
+            "classes": _classes(table),
             "split": split.rule if (split := context.params.featurize.split) else None,
             "labels": labels,
             "table": {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": table.num_rows},
@@ -190,7 +193,7 @@ def _write_table(context: Context, table: pa.Table) -> None:
 
 
 def _described(table: pa.Table, as_of: datetime, params: Params) -> dict[str, Any]:
-    """Bounds, rows and positive labels of each window; where training begins is the start of the first row's period."""
+    """Bounds, rows and labels of each window; where training begins is the start of the first row's period."""
     import pyarrow.compute as pc
 
     first: datetime = pc.min(table["event_time"]).as_py().replace(tzinfo=UTC)
@@ -202,9 +205,20 @@ def _described(table: pa.Table, as_of: datetime, params: Params) -> dict[str, An
             "start": _text(start),
             "end": _text(window.end),
             "rows": len(labels),
-            "positive": pc.sum(labels).as_py() or 0,
+            **labels_described(labels),
         }
     return described
+
+
+def _classes(table: pa.Table) -> list[str]:
+    """The texts among the labels of the rows to learn from, sorted; none where labels are numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(table["label"].type):
+        return []
+    learned = table["label"].filter(pc.not_equal(table["window"], "test"))
+    return sorted(pc.unique(learned).to_pylist())
 
 
 def _text(moment: datetime) -> str:

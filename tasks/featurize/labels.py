@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
 from tasks.featurize.warehouse import Warehouse, quote, sources, sql_time
 from tasks.featurize.windows import Window, earliest_as_of, windows
-from tasks.params import Params, SplitParams, nearest
+from tasks.params import LabelParams, Params, SplitParams, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tasks.featurize.definitions import Definitions
 
+MOST_CLASSES = 200
 CHOSEN = "chosen"  # the spine's columns, `_window` and `_label`; ordered by event_time, then key
 
 
@@ -25,8 +27,8 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     rows whose outcome is not known yet.
 
     Raises:
-        UserError: labels that are not 0 and 1, or all alike; a key twice; a window without rows; a row known only after
-            its prediction, or a label known before it.
+        UserError: labels that are none of the task, or all alike; a key twice; a window without rows; a row known only
+            after its prediction, or a label known before it.
     """
     spine_name = definitions.feature_set.spine.source
     key = definitions.feature_set.spine.key
@@ -52,7 +54,7 @@ def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, u
     """Make the table `chosen` of every row to predict before `until`, with `_label` and `_known_at` where known.
 
     Raises:
-        UserError: labels that are not 0 and 1, a key twice, a row known only after its prediction, a label before it.
+        UserError: labels that are none of the task; a key twice; a row known only after its prediction, a label before.
     """
     rows = _with_labels(warehouse, definitions, params)
     warehouse.connection.execute(
@@ -70,7 +72,7 @@ def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params)
     labels = warehouse.relation(label.source, sources(params))
     for name, table in {spine_name: spine, label.source: labels}.items():
         _require_key(warehouse, name, table, key)
-    value = _binary(warehouse, labels, label.source, label.column)
+    value = _value(warehouse, labels, params)
     known = f"select {quote(key)}, {value} as _label, available_at as _known_at from {labels}"
     return f"(select s.*, _label, _known_at from {spine} s left join ({known}) using ({quote(key)}))"
 
@@ -82,12 +84,12 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
     Rows whose outcome is known and is no label are left out, as they are in training.
 
     Raises:
-        UserError: labels that are not 0 and 1, or a key twice: a prediction would meet the label of another row.
+        UserError: labels that are none of the task, or a key twice: a prediction would meet the label of another row.
     """
     label = params.featurize.label
     table = warehouse.relation(label.source, sources(params))
     _require_key(warehouse, label.source, table, key)
-    value = _binary(warehouse, table, label.source, label.column)
+    value = _value(warehouse, table, params)
     return warehouse.arrow(
         f"select {quote(key)}::varchar as _key, {value} as label, event_time from {table} "
         f"where event_time < {sql_time(until)} and {value} is not null"
@@ -143,27 +145,82 @@ def _require_key(warehouse: Warehouse, name: str, table: str, key: str) -> None:
         )
 
 
-def _binary(warehouse: Warehouse, labels: str, source: str, column: str) -> str:
-    """SQL of the label as 0, 1 or missing."""
-    text = f"lower({quote(column)}::varchar)"
+def _value(warehouse: Warehouse, labels: str, params: Params) -> str:
+    """SQL of the label as its task takes it: 0 or 1, a text, or a number; missing where there is none.
+
+    Raises:
+        UserError: a value is none of the task.
+    """
+    return _VALUES[params.train.task](warehouse, labels, params.featurize.label)
+
+
+def _binary(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
+    text = f"lower({quote(label.column)}::varchar)"
     value = f"coalesce(try_cast({text} as double), case {text} when 'true' then 1 when 'false' then 0 end)"
-    odd = warehouse.connection.execute(
-        f"select distinct {text} from {labels} where {text} is not null and coalesce({value} not in (0, 1), true) "
-        f"order by 1 limit 3"
-    ).fetchall()
-    if odd:
+    if odd := _odd(warehouse, labels, text, f"coalesce({value} not in (0, 1), true)"):
         raise UserError(
-            f"label {source}.{column} holds {', '.join(repr(row[0]) for row in odd)}; a binary task needs 0 and 1: cut "
-            "an event source with a column that says so, such as `late: (delay >= 15)::integer` (params.yaml: "
-            "ingest.sources)"
+            f"label {label.source}.{label.column} holds {odd}; a binary task needs 0 and 1: cut an event source with a "
+            "column that says so, such as `late: (delay >= 15)::integer` (params.yaml: ingest.sources), or set "
+            "train.task: multiclass for texts, regression for numbers"
         )
     return f"{value}::bigint"
 
 
+def _class(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
+    text = f"nullif(trim({quote(label.column)}::varchar), '')"
+    (count,) = warehouse.one(f"select count(distinct {text}) from {labels}")
+    if count > MOST_CLASSES:
+        raise UserError(
+            f"label {label.source}.{label.column} has {count:,} different values; a multiclass task takes "
+            f"{MOST_CLASSES} at most: put them into groups (params.yaml: ingest.sources), or set train.task: "
+            "regression where they are numbers"
+        )
+    return text
+
+
+def _number(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
+    text = f"nullif(trim({quote(label.column)}::varchar), '')"
+    value = f"try_cast({text} as double)"
+    if odd := _odd(warehouse, labels, text, f"not coalesce(isfinite({value}), false)"):
+        raise UserError(
+            f"label {label.source}.{label.column} holds {odd}; a regression task needs finite numbers: correct them, "
+            "cast the column where it is cut (params.yaml: ingest.sources), or set train.task: multiclass for texts"
+        )
+    return value
+
+
+_VALUES: dict[str, Callable[[Warehouse, str, LabelParams], str]] = {
+    "binary": _binary,
+    "multiclass": _class,
+    "regression": _number,
+}
+
+
+def _odd(warehouse: Warehouse, labels: str, text: str, condition: str) -> str:
+    """Up to three values that a condition finds, listed."""
+    query = f"select distinct {text} from {labels} where {text} is not null and {condition} order by 1 limit 3"
+    return ", ".join(repr(row[0]) for row in warehouse.connection.execute(query).fetchall())
+
+
+def described(labels: pa.ChunkedArray) -> dict[str, Any]:
+    """What the labels of a window are like: how many are positive, how many of each class, or their mean and spread."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(labels.type):
+        counts = {each["values"]: each["counts"] for each in labels.value_counts().to_pylist()}
+        return {"classes": dict(sorted(counts.items()))}
+    if pa.types.is_integer(labels.type):
+        return {"positive": pc.sum(labels).as_py() or 0}
+    return {"mean": pc.mean(labels).as_py(), "std": pc.stddev(labels).as_py()}
+
+
 def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -> None:
-    """Every window has rows of both labels, or the run cannot go on: say from which as_of it could."""
-    counted = warehouse.connection.execute(f"select _window, count(*), sum(_label) from {CHOSEN} group by 1").fetchall()
-    found = {window: (rows, positive) for window, rows, positive in counted}
+    """Every window has rows whose labels differ, or the run cannot go on: say from which as_of it could."""
+    counted = warehouse.connection.execute(
+        f"select _window, count(*), count(distinct _label), min(_label) from {CHOSEN} group by 1"
+    ).fetchall()
+    found = {window: rest for window, *rest in counted}
     first = warehouse.one(f"select min(event_time) from {spine}")[0]
     as_of = warehouse.as_of.astimezone(params.project.zone)
     if first is None:
@@ -173,7 +230,7 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
         if params.featurize.split and window.name == "validation" and not params.featurize.split.validation:
             continue
         span = f"{window.name} window, which ends {window.end.astimezone(params.project.zone):%Y-%m-%d %H:%M}"
-        rows, positive = found.get(window.name, (0, 0))
+        rows, distinct, one = found.get(window.name, (0, 0, None))
         if not rows and earliest > as_of:
             raise UserError(
                 f"as_of {as_of:%Y-%m-%dT%H:%M} leaves no rows with a label for the {span}; the earliest --as-of that "
@@ -184,9 +241,9 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
                 f"no row with a label lies in the {span}: check that label {params.featurize.label.column!r} has "
                 "values there, or set other lengths (params.yaml: featurize.windows)"
             )
-        if positive in (0, rows):
+        if distinct == 1:
             raise UserError(
-                f"label {params.featurize.label.column!r} is {int(bool(positive))} in all {rows} rows of the {span}: "
+                f"label {params.featurize.label.column!r} is {one} in all {rows} rows of the {span}: "
                 "there is nothing to tell apart; check the label's column, or take longer windows (params.yaml: "
                 "featurize.windows)"
             )

@@ -19,7 +19,7 @@ LEARNED = ("train", "validation")  # the windows that a candidate is fitted on i
 
 
 def profile(table: pa.Table, kinds: Mapping[str, Sequence[str]], zone: ZoneInfo) -> Sketch:
-    """The sketch of each feature, and of `label` as a category, of the rows to learn from, by local day of the event.
+    """The sketch of each feature and of `label`, a category unless it is a number, of the rows to learn from, by day.
 
     The layout is cut on the same rows, so that nothing of it is unseen. Of a text its length is counted.
 
@@ -27,12 +27,15 @@ def profile(table: pa.Table, kinds: Mapping[str, Sequence[str]], zone: ZoneInfo)
         kinds: names of features by kind: numeric, categorical, text.
     """
     import duckdb
+    import pyarrow as pa
 
+    numbers, categories = [*kinds["numeric"]], [*kinds["categorical"]]
+    (numbers if pa.types.is_floating(table.schema.field("label").type) else categories).append("label")
     learned = f'(select * from features where "window" in {LEARNED})'
     with duckdb.connect() as connection:
         configure(connection)
         connection.register("features", table)
-        layout = make_layout(connection, learned, kinds["numeric"], [*kinds["categorical"], "label"], kinds["text"])
+        layout = make_layout(connection, learned, numbers, categories, kinds["text"])
         return count(connection, learned, layout, local_day("event_time", zone))
 
 

@@ -119,9 +119,7 @@ class Warehouse:
 
     def one(self, query: str) -> tuple[Any, ...]:
         """The first row of a query that has one."""
-        row = self.connection.execute(query).fetchone()
-        assert row is not None, query
-        return tuple(row)
+        return tuple(self.connection.execute(query).fetchall()[0])
 
     def arrow(self, query: str) -> pa.Table:
         return self.connection.sql(query).to_arrow_table()

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from tasks.artifacts import check_manifest, read_json
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
+from tasks.target import Target, target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from registry.metrics import Task
 
 __all__ = ["OURS", "CurvePoint", "Declaration", "FitReport", "Learner", "Spec", "load", "make"]
 
@@ -31,7 +34,7 @@ OURS = (
 )
 FORMAT = 1  # of model.json; raised when older code could misread it
 
-Labels = NDArray[np.int64]
+Labels = NDArray[Any]  # 0 and 1, codes of classes, or numbers: what the task's target makes of a column
 Floats = NDArray[np.float64]
 
 
@@ -59,7 +62,7 @@ class Spec:
     seed: int = 0
     metric: str = "roc_auc"
     trusted_types: tuple[str, ...] = ()
-    task: str = "binary"
+    task: Task = "binary"
     classes: tuple[str, ...] = ()  # multiclass: the label's texts, in the order of their codes
     source: str = ""  # of a kind `file.py:Class`: the text of the project's file
     text: tuple[str, ...] = ()  # features that are free text
@@ -69,6 +72,10 @@ class Spec:
     def coded(self) -> tuple[str, ...]:
         """The features that are numbers or categories."""
         return tuple(name for name in self.features if name not in self.text)
+
+    @property
+    def target(self) -> Target:
+        return target_of(self.task, self.classes)
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,13 @@ class FitReport:
 
 
 class Learner(Protocol):
-    """Fits rows with a 0/1 label and predicts the probability of 1.
+    """Fits rows with a label and predicts it, as the task of its spec has both (`tasks.target`).
 
     A learner never changes what it is given, and the same rows in the same order with the same spec give the same
     `digest`, whatever the machine's threads, directory, time zone, locale or hash seed.
     """
 
-    threshold: float  # probability from which a row is called 1
+    threshold: float  # probability from which a row is called 1, in a binary task
 
     @property
     def spec(self) -> Spec: ...
@@ -140,7 +147,7 @@ class Learner(Protocol):
         """
 
     def predict(self, table: pa.Table) -> Floats:
-        """(rows,) probabilities of 1, in the order of the rows.
+        """(rows,) probabilities of 1, (rows, classes) probabilities, or (rows,) numbers, in the order of the rows.
 
         Raises:
             UserError: a feature is missing or of another type.
@@ -268,15 +275,13 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
     )
 
 
-def check_labels(label: Labels, name: str) -> None:
+def check_labels(label: Labels, spec: Spec) -> None:
     """Raise where the label cannot be learned from."""
     if not len(label):
-        raise UserError(f"learner {name!r} was given no rows; widen featurize.windows or move --as-of")
-    values = np.unique(label)
-    if not np.isin(values, (0, 1)).all():
-        raise UserError(f"learner {name!r}: the label must be 0 or 1; found {values[:5].tolist()}")
-    if len(values) == 1:
+        raise UserError(f"learner {spec.name!r} was given no rows; widen featurize.windows or move --as-of")
+    if odd := spec.target.odd(label):
+        raise UserError(f"learner {spec.name!r}: {odd}")
+    if alike := spec.target.alike(label):
         raise UserError(
-            f"learner {name!r}: the label is constant, all {len(label):,} rows are {int(values[0])}; "
-            "both classes are needed: check featurize.label, or widen featurize.windows"
+            f"learner {spec.name!r}: the label is constant, {alike}: check featurize.label, or widen featurize.windows"
         )

@@ -1,12 +1,10 @@
-"""The naive baseline that every other learner must beat: the base rate for everyone."""
+"""The naive baseline that every other learner must beat: one guess for everyone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
@@ -29,16 +27,16 @@ if TYPE_CHECKING:
 
 
 class Baseline:
-    """Predicts the share of 1 among the rows it was fitted on."""
+    """Predicts the share of 1 or of each class, or the mean (for absolute errors the median), of its rows."""
 
-    declaration: ClassVar[Declaration] = Declaration(safe_format="json")
+    declaration: ClassVar[Declaration] = Declaration(("binary", "multiclass", "regression"), safe_format="json")
 
     def __init__(self, spec: Spec, *, where: str = "") -> None:
         if spec.params:
             raise UserError(f"learner 'baseline' takes no params; found {', '.join(spec.params)} ({where}.params)")
         self.spec = spec
         self.threshold = 0.5
-        self._rate = float("nan")
+        self._naive: Mapping[str, Any] = {}
 
     def fit(
         self,
@@ -49,8 +47,8 @@ class Baseline:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        check_labels(label, self.spec.name)
-        self._rate = float(np.mean(label))
+        check_labels(label, self.spec)
+        self._naive = self.spec.target.naive(label, self.spec.metric)
         return FitReport()
 
     def resume(
@@ -66,23 +64,28 @@ class Baseline:
         raise UserError("a baseline has learned nothing to go on from; set train.warm_start: null")
 
     def predict(self, table: pa.Table) -> Floats:
-        if np.isnan(self._rate):
+        if not self._naive:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
-        return np.full(table.num_rows, self._rate)
+        return self.spec.target.guess(self._naive, table.num_rows)
 
     def save(self, folder: Path) -> None:
-        write_json(folder / DESCRIPTION, describe(self, rate=self._rate))
+        write_json(folder / DESCRIPTION, describe(self, **self._naive))
         write_manifest(folder)
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Baseline:
         learner = cls(described(description))
         learner.threshold = float(description["threshold"])
-        learner._rate = float(description["rate"])
+        learner._naive = {name: description[name] for name in ("rate", "shares", "value") if name in description}
         return learner
 
     def obstacle(self) -> str | None:
         return None
 
     def digest(self) -> str:
-        return digest({"kind": "baseline", "rate": self._rate.hex(), "threshold": self.threshold.hex()})
+        return digest({"kind": "baseline", **_hex(self._naive), "threshold": self.threshold.hex()})
+
+
+def _hex(naive: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every number exact."""
+    return {name: _hex(found) if isinstance(found, Mapping) else found.hex() for name, found in naive.items()}

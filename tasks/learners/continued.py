@@ -1,4 +1,4 @@
-"""Goes on from a fitted scikit-learn classifier with new rows alone: by more trees, or by more passes over them."""
+"""Goes on from a fitted scikit-learn estimator with new rows alone: by more trees, or by more passes over them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MOST_TREES, MOST_PASSES = 100, 20
 
 
 def can_go_on(estimator: Any) -> bool:
-    """Whether a classifier, fitted or not, alone or in a pipeline, can go on from what it has learned."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    """Whether an estimator, fitted or not, alone or in a pipeline, can go on from what it has learned."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    found = _classifier(estimator)
-    return isinstance(found, HistGradientBoostingClassifier) or hasattr(found, "partial_fit")
+    found = _estimator(estimator)
+    return isinstance(found, HistGradientBoostingClassifier | HistGradientBoostingRegressor) or hasattr(found, "partial_fit")
 
 
 def most_steps(model: Any) -> int:
@@ -30,7 +30,7 @@ def most_steps(model: Any) -> int:
     Raises:
         UserError: such a model cannot go on.
     """
-    estimator = _classifier(model)
+    estimator = _estimator(model)
     if _is_histogram_boosting(estimator):
         return MOST_TREES
     if hasattr(estimator, "partial_fit"):
@@ -38,13 +38,13 @@ def most_steps(model: Any) -> int:
     kind = type(estimator).__name__
     raise UserError(
         f"train.warm_start: champion: a {kind} cannot go on from what it has learned; warm starts are for "
-        "HistGradientBoostingClassifier, estimators with partial_fit (such as SGDClassifier) and torch_tabular: "
+        "HistGradientBoosting, estimators with partial_fit (such as SGDClassifier) and torch_tabular: "
         "set train.warm_start: null, or put such a learner in charge first"
     )
 
 
 def stages(
-    model: Any, matrix: Any, label: Any, steps: int, asked: Sequence[Any]
+    model: Any, matrix: Any, label: Any, steps: int, asked: Sequence[Any], verb: str
 ) -> Iterator[tuple[Any, list[NDArray[np.float64]]]]:
     """The model after each of `steps` further steps on new rows, the one given first, which is not changed itself.
 
@@ -52,31 +52,28 @@ def stages(
 
     Args:
         matrix: the new rows as the model's own encoding gives them; those of `asked` likewise.
+        verb: the estimator's method that predicts.
     """
     if _is_histogram_boosting(model):
         grown = _with_more_trees(model, matrix, label, steps)
-        staged = [islice(grown.staged_predict_proba(rows), model.n_iter_ - 1, None) for rows in asked]
+        staged = [islice(getattr(grown, f"staged_{verb}")(rows), model.n_iter_ - 1, None) for rows in asked]
         for count in range(model.n_iter_, grown.n_iter_ + 1):
             shorter = copy.copy(grown)
             shorter._predictors = grown._predictors[:count]
             shorter.max_iter = count
-            yield shorter, [next(each)[:, 1] for each in staged]
+            yield shorter, [next(each) for each in staged]
         return
     now = copy.deepcopy(model)
-    yield now, _predicted(now, asked)
-    rows = now.named_steps["encode"].transform(matrix) if hasattr(now, "named_steps") else matrix
+    yield now, [getattr(now, verb)(rows) for rows in asked]
+    encoded = now.named_steps["encode"].transform(matrix) if hasattr(now, "named_steps") else matrix
     for _ in range(steps):
         now = copy.deepcopy(now)
-        _classifier(now).partial_fit(rows, label)
-        yield now, _predicted(now, asked)
+        _estimator(now).partial_fit(encoded, label)
+        yield now, [getattr(now, verb)(rows) for rows in asked]
 
 
-def _predicted(model: Any, asked: Sequence[Any]) -> list[NDArray[np.float64]]:
-    return [model.predict_proba(rows)[:, 1] for rows in asked]
-
-
-def _classifier(model: Any) -> Any:
-    return model.named_steps["classify"] if hasattr(model, "named_steps") else model
+def _estimator(model: Any) -> Any:
+    return model[-1] if hasattr(model, "named_steps") else model
 
 
 def _is_histogram_boosting(estimator: Any) -> bool:

@@ -11,6 +11,8 @@ from tasks.errors import UserError
 from tasks.learners import OURS
 from tasks.params import file_of, nearest
 
+SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
+
 # Arguments that are decided elsewhere, and where.
 DECIDED = {
     "random_state": "it is train.seed",
@@ -20,20 +22,23 @@ DECIDED = {
 }
 
 
-def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source: str = "") -> Any:
-    """A scikit-learn-compatible classifier, every `random_state` in it set to the seed.
+def build(
+    kind: str, params: Mapping[str, Any], *, seed: int, where: str, task: str = "binary", source: str = ""
+) -> Any:
+    """A scikit-learn-compatible estimator of the task's sort, every `random_state` in it set to the seed.
 
     An argument that is itself an estimator is written as a mapping of its own `kind` and `params`.
 
     Raises:
-        UserError: unknown kind, no classifier, unknown or bad argument, one that is decided elsewhere.
+        UserError: unknown kind, one of another sort, unknown or bad argument, one that is decided elsewhere.
     """
-    estimator = made(kind, params, seed=seed, where=where, source=source)
-    from sklearn.base import is_classifier
+    estimator = made(kind, params, seed=seed, where=where, sort=SORTS[task], source=source)
+    from sklearn.base import is_classifier, is_regressor
 
-    if not is_classifier(estimator):
-        raise UserError(f"learner {kind!r} is no classifier; train.task is 'binary' ({where}.kind)")
-    if not hasattr(estimator, "predict_proba"):
+    if not {"classifier": is_classifier, "regressor": is_regressor}[SORTS[task]](estimator):
+        near = nearest(kind, _sklearn_paths(SORTS[task]))
+        raise UserError(f"learner {kind!r} is no {SORTS[task]}; train.task is {task!r}{near} ({where}.kind)")
+    if SORTS[task] == "classifier" and not hasattr(estimator, "predict_proba"):
         raise UserError(
             f"learner {kind!r} predicts no probabilities (it has no predict_proba); wrap it: kind "
             f"sklearn.calibration.CalibratedClassifierCV with params {{estimator: {{kind: {kind}}}}} ({where}.kind)"
@@ -41,13 +46,15 @@ def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source
     return estimator
 
 
-def made(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source: str = "") -> Any:
+def made(
+    kind: str, params: Mapping[str, Any], *, seed: int, where: str, sort: str = "classifier", source: str = ""
+) -> Any:
     """An object of any class that can be fitted, every `random_state` in it set to the seed.
 
     Raises:
         UserError: unknown kind, unknown or bad argument, one that is decided elsewhere.
     """
-    make = find(kind, where, source)
+    make = find(kind, where, source, sort)
     known = _arguments(make)
     arguments = {}
     for name, value in params.items():
@@ -56,7 +63,8 @@ def made(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source:
         if name in DECIDED and value not in (None, False):
             raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})")
         if isinstance(value, Mapping) and "kind" in value and set(value) <= {"kind", "params"}:
-            value = made(value["kind"], value.get("params", {}), seed=seed, where=f"{where}.params.{name}")
+            within = f"{where}.params.{name}"
+            value = made(value["kind"], value.get("params", {}), seed=seed, where=within, sort=sort)
         arguments[name] = value
     if known is not None and "early_stopping" in known:
         arguments["early_stopping"] = False
@@ -71,11 +79,12 @@ def made(kind: str, params: Mapping[str, Any], *, seed: int, where: str, source:
     return estimator
 
 
-def find(kind: str, where: str, source: str = "") -> Any:
+def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> Any:
     """The class that a kind names: `package.module.Class`, `package.module:Class`, or `file.py:Class`.
 
     Args:
         source: the text of the file, for the last of them.
+        sort: classifier or regressor; of this sort are names that may have been meant.
 
     Raises:
         UserError: there is no such class, or its module cannot be imported; names the nearest.
@@ -90,11 +99,11 @@ def find(kind: str, where: str, source: str = "") -> Any:
     else:
         module = _imported(module_name, kind, where)
     if module is None:
-        raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths()])} ({where}.kind)")
+        raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths(sort)])} ({where}.kind)")
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not (hasattr(found, "fit") or hasattr(found, "get_params")):
         stem = kind[: -len(class_name)]
-        near = nearest(class_name, _estimators(module)).replace("mean '", f"mean '{stem}")
+        near = nearest(class_name, _estimators(module, sort)).replace("mean '", f"mean '{stem}")
         raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
     return found
 
@@ -119,19 +128,20 @@ def _imported(name: str, kind: str, where: str) -> Any:
         ) from error
 
 
-def _estimators(module: Any) -> list[str]:
-    """Names of a module's classifiers and learners, or where it has none, of whatever can be fitted."""
-    from sklearn.base import ClassifierMixin
+def _estimators(module: Any, sort: str) -> list[str]:
+    """Names of a module's estimators of a sort and of its learners, or where it has none, of whatever can be fitted."""
+    from sklearn.base import ClassifierMixin, RegressorMixin
 
+    wanted = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[sort]
     fit = {name: value for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")}
-    chosen = [name for name, value in fit.items() if issubclass(value, ClassifierMixin) or hasattr(value, "load")]
+    chosen = [name for name, value in fit.items() if issubclass(value, wanted) or hasattr(value, "load")]
     return chosen or list(fit)
 
 
-def _sklearn_paths() -> list[str]:
+def _sklearn_paths(sort: str) -> list[str]:
     from sklearn.utils import all_estimators
 
-    return [f"{'.'.join(cls.__module__.split('.')[:2])}.{name}" for name, cls in all_estimators("classifier")]
+    return [f"{'.'.join(cls.__module__.split('.')[:2])}.{name}" for name, cls in all_estimators(sort)]
 
 
 def _arguments(make: Any) -> list[str] | None:

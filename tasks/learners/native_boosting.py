@@ -89,7 +89,7 @@ class NativeBoosting(ABC):
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        check_labels(label, self.spec.name)
+        check_labels(label, self.spec)
         known = Encoding.learn(train, self.spec.coded, self.spec.categorical)
         self._encoding = replace(known, texts=DenseTexts.learn(self.spec, train))
         rows = self._encoding.matrix(train)
@@ -145,7 +145,7 @@ class NativeBoosting(ABC):
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         matrix = self._encoding.matrix(table)
         if not len(matrix):
-            return np.empty((0, len(self.spec.classes)) if self.spec.task == "multiclass" else 0)
+            return np.empty(self.spec.target.shape(0))
         return np.asarray(self._predicted(self._booster, matrix), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
@@ -210,7 +210,7 @@ class NativeBoosting(ABC):
         return dict(self.spec.params)
 
     def _score(self, label: Labels, predicted: Any) -> float:
-        return metrics.METRICS[self.spec.metric](label, predicted)
+        return metrics.score(self.spec.task, self.spec.metric, label, predicted)
 
     @property
     def _higher_is_better(self) -> bool:

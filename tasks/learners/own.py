@@ -190,7 +190,7 @@ class OwnLearner:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        check_labels(label, self.spec.name)
+        check_labels(label, self.spec)
         rows = self._rows(train)
         seen = None if validation is None else (self._rows(validation[0]), validation[1].copy())
         with self._theirs("fit"):
@@ -218,7 +218,7 @@ class OwnLearner:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         rows = self._rows(table)
         if not rows.num_rows:
-            return np.empty((0, len(self.spec.classes)) if self.spec.task == "multiclass" else 0)
+            return np.empty(self.spec.target.shape(0))
         with self._theirs("predict"):
             return np.array(self._inner.predict(rows), dtype=np.float64)
 

@@ -18,12 +18,18 @@ class TableModel:
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
 
-    def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> Floats:
-        """(rows,) probabilities of 1; the frame's columns may come in any order, surplus ones are ignored."""
+    def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> Floats | pd.DataFrame:
+        """(rows,) probabilities of 1 or numbers, or a column of probabilities for each class.
+
+        The frame's columns may come in any order, surplus ones are ignored.
+        """
+        import pandas as pd
         import pyarrow as pa
 
         features = [name for name in self._learner.spec.features if name in frame.columns]
-        return self._learner.predict(pa.Table.from_pandas(frame[features], preserve_index=False))
+        predicted = self._learner.predict(pa.Table.from_pandas(frame[features], preserve_index=False))
+        classes = self._learner.spec.classes
+        return pd.DataFrame(predicted, columns=list(classes)) if classes else predicted
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> TableModel:

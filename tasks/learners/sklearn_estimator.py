@@ -1,4 +1,4 @@
-"""Any scikit-learn-compatible classifier as a learner: plain scikit-learn inside, stored by skops, no class of ours."""
+"""Any scikit-learn-compatible estimator as a learner: plain scikit-learn inside, stored by skops, no class of ours."""
 
 from __future__ import annotations
 
@@ -44,16 +44,27 @@ WEIGHTS = "model.skops"
 PATIENCE = 20  # iterations without a better validation score, after which boosting stops looking
 CURVE_POINTS = 60
 
-SCORING = {
-    "roc_auc": "roc_auc",
-    "average_precision": "average_precision",
-    "log_loss": "neg_log_loss",
-    "brier": "neg_brier_score",
+VERBS = {"binary": "predict_proba", "multiclass": "predict_proba", "regression": "predict"}
+STEPS = {"predict_proba": "classify", "predict": "regress"}
+SCORING: dict[str, dict[str, str]] = {  # scikit-learn's names of what boosting stops by; "loss" for all others
+    "binary": {
+        "roc_auc": "roc_auc",
+        "average_precision": "average_precision",
+        "log_loss": "neg_log_loss",
+        "brier": "neg_brier_score",
+    },
+    "multiclass": {},
+    "regression": {
+        "mae": "neg_mean_absolute_error",
+        "rmse": "neg_root_mean_squared_error",
+        "mape": "neg_mean_absolute_percentage_error",
+        "r2": "r2",
+    },
 }
 
 
 class SklearnEstimator:
-    """One classifier behind the encoding that suits it.
+    """One estimator behind the encoding that suits it.
 
     Estimators that take NaN get category codes and NaN as they are (HistGradientBoosting with the codes declared as
     categories); all others get categories one-hot and numbers with the mean for missing, an indicator, and unit scale.
@@ -62,7 +73,9 @@ class SklearnEstimator:
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
         self.threshold = 0.5
-        self._estimator = build(spec.kind, spec.params, seed=spec.seed, where=where, source=spec.source)
+        self._estimator = build(
+            spec.kind, spec.params, seed=spec.seed, where=where, task=spec.task, source=spec.source
+        )
         self._encoding = Encoding((), {})
         self._model: Any = None
 
@@ -84,7 +97,7 @@ class SklearnEstimator:
     ) -> FitReport:
         from sklearn.base import clone
 
-        check_labels(label, self.spec.name)
+        check_labels(label, self.spec)
         estimator = clone(self._estimator)
         limit = min(getattr(estimator, "max_bins", MAX_CATEGORIES), MAX_CATEGORIES)
         self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
@@ -116,20 +129,21 @@ class SklearnEstimator:
             raise UserError("train.warm_start: champion: learners of texts cannot go on; set train.warm_start: null")
         most = continued.most_steps(before._model)
         steps = most if iterations is None else iterations
-        check_labels(label, self.spec.name)
+        check_labels(label, self.spec)
         progress(f"going on with {self.spec.name}")
         self._encoding = before._encoding
         matrix = self._encoding.matrix(train)
         asked = [self._encoding.matrix(validation[0]), matrix] if validation else []
-        score, curve, best = metrics.METRICS[self.spec.metric], [], -np.inf
+        curve, best = [], -np.inf
+        stages = continued.stages(before._model, matrix, label, steps, asked, VERBS[self.spec.task])
         with one_blas_thread():
-            for step, (model, predicted) in enumerate(continued.stages(before._model, matrix, label, steps, asked)):
+            for step, (model, predicted) in enumerate(stages):
                 progress(f"going on with {self.spec.name}", step, steps)
                 if validation is None:
                     self._model, found = model, step
                     continue
-                p_seen, p_train = predicted
-                curve.append(CurvePoint(step, score(label, p_train), score(validation[1], p_seen)))
+                p_seen, p_train = (self._shaped(each, before._model) for each in predicted)
+                curve.append(CurvePoint(step, self._score(label, p_train), self._score(validation[1], p_seen)))
                 if (gain := metrics.gain(self.spec.metric, curve[-1].validation, curve[0].validation)) > best:
                     self._model, found, best = model, step, gain
         return FitReport(found, tuple(curve))
@@ -173,23 +187,28 @@ class SklearnEstimator:
     ) -> FitReport:
         from sklearn.pipeline import Pipeline
 
-        self._model = estimator if encoder is None else Pipeline([("encode", encoder), ("classify", estimator)])
-        if validation is None or not hasattr(estimator, "staged_predict_proba"):
+        verb = VERBS[self.spec.task]
+        self._model = estimator if encoder is None else Pipeline([("encode", encoder), (STEPS[verb], estimator)])
+        if validation is None or not hasattr(estimator, f"staged_{verb}"):
             estimator.fit(rows, label)
             return FitReport()
-        seen = self._given(self._encoding.matrix(validation[0]), validation[0])
+        seen, seen_label = self._given(self._encoding.matrix(validation[0]), validation[0]), validation[1]
         if encoder is not None:
             seen = encoder.transform(seen)
         if stops_by_itself := "n_iter_no_change" in estimator.get_params() and "scoring" in estimator.get_params():
             original = {name: estimator.get_params()[name] for name in ("scoring", "n_iter_no_change", "tol")}
             estimator.set_params(
-                early_stopping=True, scoring=SCORING[self.spec.metric], n_iter_no_change=PATIENCE, tol=0
+                early_stopping=True,
+                scoring=SCORING[self.spec.task].get(self.spec.metric, "loss"),
+                n_iter_no_change=PATIENCE,
+                tol=0,
             )
-            estimator.fit(rows, label, X_val=seen, y_val=validation[1])
+            known = np.isin(seen_label, label) if self.spec.classes else np.full(len(seen_label), True)
+            estimator.fit(rows, label, X_val=seen[known], y_val=seen_label[known])
             estimator.set_params(early_stopping=False, **original)
         else:
             estimator.fit(rows, label)
-        curve, best = self._iteration_curve(estimator, rows, label, seen, validation[1])
+        curve, best = self._iteration_curve(estimator, rows, label, seen, seen_label)
         estimator.set_params(**{_iterations_argument(estimator): best})
         if stops_by_itself:
             _truncate(estimator, best)
@@ -201,16 +220,15 @@ class SklearnEstimator:
         self, estimator: Any, rows: Any, label: Labels, seen: Any, seen_label: Labels
     ) -> tuple[tuple[CurvePoint, ...], int]:
         """Scores after every few iterations, and the best iteration on validation; of equal ones the first."""
-        metric = self.spec.metric
-        score = metrics.METRICS[metric]
+        metric, staged_predict = self.spec.metric, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
         recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows, and as near in time
-        on_validation = [score(seen_label, self._of_one(p)) for p in estimator.staged_predict_proba(seen)]
+        on_validation = [self._score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
         gains = [metrics.gain(metric, value, on_validation[0]) for value in on_validation]
         best = int(np.argmax(gains)) + 1
         step = max(1, len(on_validation) // CURVE_POINTS)
         wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
-        staged = enumerate(estimator.staged_predict_proba(rows[recent]), start=1)
-        on_training = {n: score(label[recent], self._of_one(p)) for n, p in staged if n in wanted}
+        staged = enumerate(staged_predict(rows[recent]), start=1)
+        on_training = {n: self._score(label[recent], self._shaped(p, estimator)) for n, p in staged if n in wanted}
         return tuple(CurvePoint(n, on_training[n], on_validation[n - 1]) for n in wanted), best
 
     def predict(self, table: pa.Table) -> Floats:
@@ -218,26 +236,44 @@ class SklearnEstimator:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         matrix = self._encoding.matrix(table)
         if not len(matrix):
-            return np.empty(0)
+            return np.empty(self.spec.target.shape(0))
         with one_blas_thread():
             try:
-                found = self._model.predict_proba(self._given(matrix, table))
+                found = getattr(self._model, VERBS[self.spec.task])(self._given(matrix, table))
             except ValueError as error:
                 raise UserError(
                     f"learner {self.spec.name!r} ({self.spec.kind}) could not predict: {_first_line(error)}; "
                     "change its params, or disable it in train.learners"
                 ) from error
-            return np.asarray(self._of_one(found), dtype=np.float64)
+            return self._shaped(found, self._model)
 
-    def _of_one(self, probabilities: Any) -> Any:
-        """The column of 1 out of what `predict_proba` gives."""
-        shape = np.shape(probabilities)
-        if len(shape) != 2 or shape[1] != 2:
-            raise UserError(
-                f"learner {self.spec.name!r} ({self.spec.kind}): predict_proba gave an array of shape {shape}; two "
-                "columns were expected, the probabilities of 0 and of 1: correct it, or disable it in train.learners"
-            )
-        return probabilities[:, 1]
+    def _score(self, label: Labels, predicted: Floats) -> float:
+        return metrics.score(self.spec.task, self.spec.metric, label, predicted)
+
+    def _shaped(self, found: Any, model: Any) -> Floats:
+        """What the estimator gives, as the task has it: a class that it was not fitted to has probability 0."""
+        raw: Floats = np.asarray(found, dtype=np.float64)
+        if VERBS[self.spec.task] == "predict":
+            if raw.ndim != 1:
+                raise self._misshapen("predict", raw, "one number for each row was expected")
+            return raw
+        if not self.spec.classes:
+            if raw.ndim != 2 or raw.shape[1] != 2:
+                expected = "two columns were expected, the probabilities of 0 and of 1"
+                raise self._misshapen("predict_proba", raw, expected)
+            return np.asarray(raw[:, 1])
+        if raw.ndim != 2 or raw.shape[1] != len(model.classes_):
+            expected = f"{len(model.classes_)} columns were expected, a probability for each class"
+            raise self._misshapen("predict_proba", raw, expected)
+        predicted = np.zeros(self.spec.target.shape(len(raw)))
+        predicted[:, model.classes_] = raw
+        return predicted
+
+    def _misshapen(self, verb: str, found: Floats, expected: str) -> UserError:
+        return UserError(
+            f"learner {self.spec.name!r} ({self.spec.kind}): {verb} gave an array of shape {found.shape}; {expected}: "
+            "correct it, or disable it in train.learners"
+        )
 
     def save(self, folder: Path) -> None:
         import sklearn

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -64,10 +65,28 @@ class NetworkParams(BaseModel):
     max_categories: int = Field(10_000, ge=1, description="the rarer ones of a feature count as missing")
 
 
-class TabularNetwork(nn.Module):
-    """(rows, categories) codes and (rows, numbers) to (rows,) logits."""
+@dataclass(frozen=True)
+class Head:
+    """What a network's outputs mean in a task."""
 
-    def __init__(self, cardinalities: list[int], numbers: int, hidden: list[int], dropout: float) -> None:
+    target: torch.dtype
+    loss: Callable[[Tensor, Tensor], Tensor]
+    link: Callable[[Tensor], Tensor]  # from outputs to predictions
+
+
+HEADS: dict[str, Head] = {
+    "binary": Head(torch.float32, nn.functional.binary_cross_entropy_with_logits, torch.sigmoid),
+    "multiclass": Head(torch.int64, nn.functional.cross_entropy, lambda outputs: torch.softmax(outputs, dim=1)),
+    "regression": Head(torch.float32, nn.functional.mse_loss, lambda outputs: outputs),
+}
+
+
+class TabularNetwork(nn.Module):
+    """(rows, categories) codes and (rows, numbers) to (rows,) outputs, or (rows, outputs) where there are several."""
+
+    def __init__(
+        self, cardinalities: list[int], numbers: int, hidden: list[int], dropout: float, outputs: int = 1
+    ) -> None:
         super().__init__()
         widths = [min(50, (count + 1) // 2) for count in cardinalities]
         self.embeddings = nn.ModuleList(
@@ -78,12 +97,12 @@ class TabularNetwork(nn.Module):
         for units in hidden:
             layers += [nn.Linear(width, units), nn.ReLU(), nn.Dropout(dropout)]
             width = units
-        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
+        self.layers = nn.Sequential(*layers, nn.Linear(width, outputs))
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         embedded = [embedding(codes[:, place]) for place, embedding in enumerate(self.embeddings)]
-        logits: Tensor = self.layers(torch.cat([*embedded, numbers], dim=1)).squeeze(1)
-        return logits
+        outputs: Tensor = self.layers(torch.cat([*embedded, numbers], dim=1))
+        return outputs.squeeze(1) if outputs.shape[1] == 1 else outputs
 
 
 class TorchTabular:
@@ -98,6 +117,7 @@ class TorchTabular:
         self._encoding = Encoding((), {})
         self._mean: NDArray[np.float64] = np.empty(0)
         self._std: NDArray[np.float64] = np.empty(0)
+        self._scale = np.array([0.0, 1.0])  # of the label: what the network learns is (label - [0]) / [1]
         self._network: TabularNetwork | None = None
 
     def fit(
@@ -109,12 +129,14 @@ class TorchTabular:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        check_labels(label, self.spec.name)
+        check_labels(label, self.spec)
         limit = self._params.max_categories
         known = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
         self._encoding = replace(known, texts=DenseTexts.learn(self.spec, train))
         matrix = self._encoding.matrix(train)
         self._mean, self._std = _mean_and_std(matrix[:, ~self._encoding.is_categorical])
+        if self.spec.task == "regression":
+            self._scale = np.concatenate(_mean_and_std(label[:, None]))
         rows = self._inputs(matrix)
         seen = None if validation is None else (self._inputs(self._encoding.matrix(validation[0])), validation[1])
         with _deterministic(self.spec.seed):
@@ -134,8 +156,9 @@ class TorchTabular:
         progress: Progress = silent,
     ) -> FitReport:
         assert isinstance(before, TorchTabular)
-        check_labels(label, self.spec.name)
+        check_labels(label, self.spec)
         self._encoding, self._mean, self._std = before._encoding, before._mean, before._std
+        self._scale = before._scale
         rows = self._inputs(self._encoding.matrix(train))
         seen = None if validation is None else (self._inputs(self._encoding.matrix(validation[0])), validation[1])
         with _deterministic(self.spec.seed):
@@ -154,7 +177,7 @@ class TorchTabular:
         iterations: int | None,
         progress: Progress,
     ) -> list[CurvePoint]:
-        """AdamW (Loshchilov and Hutter 2019) on the log loss, over batches in a seeded order.
+        """AdamW (Loshchilov and Hutter 2019) on the log loss or squared error, over batches in a seeded order.
 
         The learning rate falls along half a cosine of `max_epochs`, however many are done: so the first n epochs of
         a refit are those of the search.
@@ -163,7 +186,8 @@ class TorchTabular:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network.to(device)
         codes, numbers = (part.to(device) for part in rows)
-        target = torch.tensor(label, dtype=torch.float32, device=device)
+        head, (centre, scale) = HEADS[self.spec.task], self._scale
+        target = torch.tensor((label - centre) / scale, dtype=head.target, device=device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
         order = torch.Generator().manual_seed(seed)
         curve: list[CurvePoint] = []
@@ -176,8 +200,8 @@ class TorchTabular:
             network.train()
             for batch in torch.randperm(len(target), generator=order).to(device).split(params.batch_rows):  # type: ignore[no-untyped-call]
                 optimizer.zero_grad(set_to_none=True)
-                logits = network(codes[batch], numbers[batch])
-                nn.functional.binary_cross_entropy_with_logits(logits, target[batch]).backward()  # type: ignore[no-untyped-call]
+                outputs = network(codes[batch], numbers[batch])
+                head.loss(outputs, target[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             if validation is not None:
                 curve.append(self._scored(network, epoch + 1, rows, label, validation))
@@ -193,16 +217,21 @@ class TorchTabular:
     def _scored(
         self, network: TabularNetwork, epoch: int, rows: Rows, label: Labels, validation: tuple[Rows, Labels]
     ) -> CurvePoint:
-        score = metrics.METRICS[self.spec.metric]
+        score = partial(metrics.score, self.spec.task, self.spec.metric)
         seen, seen_label = validation
         recent = slice(max(0, len(label) - len(seen_label)), None)  # as many rows, and as near in time
-        training = score(label[recent], _probabilities(network, (rows[0][recent], rows[1][recent])))
-        return CurvePoint(epoch, training, score(seen_label, _probabilities(network, seen)))
+        training = score(label[recent], self._predictions(network, (rows[0][recent], rows[1][recent])))
+        return CurvePoint(epoch, training, score(seen_label, self._predictions(network, seen)))
 
     def predict(self, table: pa.Table) -> Floats:
         if self._network is None:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
-        return _probabilities(self._network, self._inputs(self._encoding.matrix(table)))
+        return self._predictions(self._network, self._inputs(self._encoding.matrix(table)))
+
+    def _predictions(self, network: TabularNetwork, rows: Rows) -> Floats:
+        """Float64, in the label's own units."""
+        centre, scale = self._scale.tolist()
+        return np.asarray(centre + scale * _linked(network, rows, HEADS[self.spec.task].link))
 
     def _inputs(self, matrix: NDArray[np.float64]) -> Rows:
         """Codes from 1 with 0 for missing; numbers of mean 0 and deviation 1, missing ones 0 and marked in a column."""
@@ -217,13 +246,15 @@ class TorchTabular:
         known = self._encoding.categories
         cardinalities = [len(known[name]) + 1 for name in self._encoding.features if name in known]
         numbers = 2 * int((~self._encoding.is_categorical).sum())
-        return TabularNetwork(cardinalities, numbers, self._params.hidden, self._params.dropout)
+        outputs = len(self.spec.classes) or 1
+        return TabularNetwork(cardinalities, numbers, self._params.hidden, self._params.dropout, outputs)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         if self._network is None:
             raise RefitError(f"learner {self.spec.name!r} was asked for its weights before it was fitted")
         weights = {name: tensor.numpy() for name, tensor in self._network.state_dict().items()}
-        return {**weights, "numbers.mean": self._mean, "numbers.std": self._std}
+        scale = {"label.scale": self._scale} if self.spec.task == "regression" else {}
+        return {**weights, "numbers.mean": self._mean, "numbers.std": self._std, **scale}
 
     def save(self, folder: Path) -> None:
         safe.save_arrays(self._arrays(), folder / WEIGHTS)
@@ -241,6 +272,7 @@ class TorchTabular:
         learner._encoding = Encoding(learner.spec.coded, categories, DenseTexts.load(folder, learner.spec))
         arrays = safe.load_arrays(folder / WEIGHTS)
         learner._mean, learner._std = arrays.pop("numbers.mean"), arrays.pop("numbers.std")
+        learner._scale = arrays.pop("label.scale", learner._scale)
         learner._network = learner._new_network()
         learner._network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         learner._network.eval()
@@ -261,13 +293,13 @@ class TorchTabular:
         )
 
 
-def _probabilities(network: TabularNetwork, rows: Rows) -> Floats:
-    """(rows,) float64."""
+def _linked(network: TabularNetwork, rows: Rows, link: Callable[[Tensor], Tensor]) -> Floats:
+    """The outputs for some rows, as predictions of what the network learned."""
     device = next(network.parameters()).device
     network.eval()
     with torch.no_grad():
         parts = [
-            torch.sigmoid(network(codes.to(device), numbers.to(device)).double()).cpu()
+            link(network(codes.to(device), numbers.to(device)).double()).cpu()
             for codes, numbers in zip(rows[0].split(PREDICT_ROWS), rows[1].split(PREDICT_ROWS), strict=True)  # type: ignore[no-untyped-call]
         ]
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float64)

@@ -16,12 +16,14 @@ from tasks.params.data import (
     ColumnType,
     FeaturizeParams,
     IngestParams,
+    LabelParams,
     ProjectParams,
     SourceParams,
     SplitParams,
     ValidateParams,
 )
-from tasks.params.learning import CostParams, EvaluateParams, GateParams, RegisterParams, TrainParams
+from tasks.params.judging import metric_problems, with_metrics
+from tasks.params.learning import CostParams, EvaluateParams, GateParams, RegisterParams, Task, TrainParams
 from tasks.params.section import Section, nearest
 from tasks.params.training import file_of
 from tasks.params.watching import DriftParams, RegistryParams, RetentionParams
@@ -33,10 +35,12 @@ __all__ = [
     "DriftParams",
     "GateParams",
     "IngestParams",
+    "LabelParams",
     "Params",
     "RetentionParams",
     "SourceParams",
     "SplitParams",
+    "Task",
     "ValidateParams",
     "file_of",
     "nearest",
@@ -89,7 +93,9 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
     if not problems:
         try:
             # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
-            return Params.model_validate_json(json.dumps(raw))
+            found = Params.model_validate_json(json.dumps(with_metrics(raw)))
+            if not (problems := list(metric_problems(found.train, found.evaluate.gate))):
+                return found
         except ValidationError as error:
             details = error.errors(include_url=False)
             within = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}

@@ -9,12 +9,13 @@ from pydantic import Field, field_validator
 from tasks.params.section import Section
 from tasks.params.training import CrossValidationParams, LearnerParams, TextParams, ThresholdParams, TuningParams
 
+Task = Literal["binary", "multiclass", "regression"]
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 
 
 class TrainParams(Section):
-    task: Literal["binary"] = "binary"
-    metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
+    task: Task = Field("binary", description="what a label is: 0 or 1, one of several texts, or a number")
+    metric: str = Field("roc_auc", description="what learners are chosen by; default by task: roc_auc, log_loss, mae")
     seed: int = Field(0, ge=0, lt=2**32)
     warm_start: Literal["champion"] | None = Field(
         None,
@@ -44,7 +45,7 @@ class TrainParams(Section):
 
 class GateParams(Section):
     mode: Literal["non_inferiority", "superiority"] = "non_inferiority"
-    metric: Literal["roc_auc", "average_precision", "log_loss", "brier"] = "roc_auc"
+    metric: str = Field("roc_auc", description="what models are compared by; default: train.metric")
     alpha: float = Field(0.05, gt=0, lt=0.5)
     max_loss: float = Field(0.005, ge=0, description="metric units that a successor may lose")
     min_gain: float = Field(0.0, ge=0, description="metric units that a superior model must gain")
@@ -55,12 +56,8 @@ class GateParams(Section):
     slices: dict[SliceKey, Annotated[float, Field(ge=0)]] = Field(
         {}, description="a column, or column=value -> metric units that a successor may lose there"
     )
-    floors: dict[Literal["roc_auc", "average_precision", "accuracy", "f1", "error_reduction"], float] = Field(
-        {}, description="the least that a candidate must reach"
-    )
-    ceilings: dict[
-        Literal["log_loss", "brier", "calibration_error", "latency_ms", "model_mb", "cost_per_1000"], float
-    ] = Field({}, description="the most that a candidate may have")
+    floors: dict[str, float] = Field({}, description="metric -> the least that a candidate must reach")
+    ceilings: dict[str, float] = Field({}, description="metric -> the most that a candidate may have")
 
 
 class EvaluateParams(Section):

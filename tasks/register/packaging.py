@@ -109,6 +109,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         features=features["features"],
         example=golden.slice(0, EXAMPLE_ROWS).select(features["features"]).to_pandas(),
         requirements=provenance.requirements(str(description["kind"])),
+        outputs=description.get("classes", ()),
     )
     _write_parquet(golden, folder / GOLDEN)
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)
@@ -137,7 +138,6 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
         RefitError: `evaluate` predicted other rows than the table's test window holds.
     """
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -150,7 +150,7 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
     count = min(context.params.register_.golden_rows, test.num_rows)
     chosen = np.unique(np.linspace(0, test.num_rows - 1, count).astype(np.int64))
     golden = test.select(features).take(chosen)
-    return golden.append_column(PREDICTION, judged.column("candidate").take(places.take(chosen)).cast(pa.float64()))
+    return golden.append_column(PREDICTION, judged.column("candidate").take(places.take(chosen)))
 
 
 def _backtest(context: Context, candidate: Candidate) -> pa.Table:

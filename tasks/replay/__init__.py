@@ -18,7 +18,7 @@ from tasks.replay import comparing
 from tasks.replay.history import history
 from tasks.replay.life import Life, Parts, World
 from tasks.replay.policies import Policy
-from tasks.replay.scoring import Metric, Scores, Span, no_change, scores_of, spans_of
+from tasks.replay.scoring import Scores, Span, no_change, scores_of, spans_of
 
 __all__ = ["Asked", "bounds_of", "run"]
 
@@ -33,7 +33,7 @@ class Asked:
     end: str
     every: Period
     policies: tuple[Policy, ...]
-    metric: Metric
+    metric: str
     budget: int | None = None  # most retrainings that the best policy may need
     random: int = 0  # schedules at random that each policy is compared with
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from registry.metrics import METRICS
 from tasks.batches import utc_text
 from tasks.evaluate.budgets import in_money
 from tasks.evaluate.judging import tidy, with_interval
 from tasks.params import CostParams
 from tasks.replay.life import Life, Step, World
 from tasks.replay.policies import Policy
-from tasks.replay.scoring import METRICS, Metric, Scores, Span, difference
+from tasks.replay.scoring import Scores, Span, difference
 
 __all__ = ["against_chance", "best_of", "told"]
 
@@ -27,7 +28,7 @@ def told(
     spans: Sequence[Span],
     price: CostParams,
     best: Scores,
-    metric: Metric,
+    metric: str,
     confidence: float,
 ) -> dict[str, Any]:
     """What a policy came to, as `--json` has it."""
@@ -81,14 +82,14 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def best_of(policies: Mapping[str, Mapping[str, Any]], metric: Metric, budget: int | None) -> str | None:
+def best_of(policies: Mapping[str, Mapping[str, Any]], metric: str, budget: int | None) -> str | None:
     """The policy with the best score among those that keep the budget of retrainings; of equal ones the thriftier.
 
     >>> found = {"never": {"score": 0.7, "retrainings": 0}, "always": {"score": 0.8, "retrainings": 8}}
     >>> best_of(found, "roc_auc", None), best_of(found, "roc_auc", 4)
     ('always', 'never')
     """
-    sign = 1 if METRICS[metric] else -1
+    sign = METRICS[metric].sign
     allowed = [
         name
         for name, each in policies.items()
@@ -108,7 +109,7 @@ def schedules(world: World, life: Life, count: int, seed: int) -> list[Life]:
     return [world.live(Policy(f"random {n + 1}", "given", life.policy.drift, steps)) for n, steps in enumerate(drawn)]
 
 
-def against_chance(ours: Scores, others: Sequence[Scores], metric: Metric, confidence: float, seed: int) -> Any:
+def against_chance(ours: Scores, others: Sequence[Scores], metric: str, confidence: float, seed: int) -> Any:
     """A policy beside schedules at random of the same number of trainings; None where there are none to compare with.
 
     The interval of the gain over their median is none where the windows give less than two blocks, which would always
@@ -117,7 +118,7 @@ def against_chance(ours: Scores, others: Sequence[Scores], metric: Metric, confi
     """
     if not others:
         return None
-    sign = 1.0 if METRICS[metric] else -1.0
+    sign = METRICS[metric].sign
     labelled = np.array(ours.labelled, float)
     values = np.array([[math.nan if left is None else left.value for left in each.windows] for each in (ours, *others)])
     known = np.isfinite(values).all(0) & (labelled > 0)

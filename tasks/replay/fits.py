@@ -51,7 +51,7 @@ class Fit:
     learner: str
     model_digest: str
     threshold: float
-    rate: float  # share of 1 among the rows that it learned from
+    naive: Mapping[str, Any]  # the guess for everyone that its rows suggest
     rows: int
     seconds: float
     cpu_seconds: float
@@ -104,7 +104,9 @@ class Fits:
         places = {
             name: np.flatnonzero(known & self._history.between(span.start, span.end)) for name, span in spans.items()
         }
-        train, validation = (checked(name, self._window(places[name])) for name in ("train", "validation"))
+        train, validation = (
+            checked(name, self._window(places[name]), self._history.target) for name in ("train", "validation")
+        )
         start = self._start(champion)
         name = self._name(train, validation, spans, start)
         if name in self._kept:
@@ -128,7 +130,7 @@ class Fits:
         return True
 
     def _window(self, places: Rows) -> Window:
-        return Window(self._history.table.take(places), self._history.label[places].astype(np.int64))
+        return Window(self._history.table.take(places), self._history.labels_at(places))
 
     def _start(self, champion: Fit | None) -> dict[str, Any]:
         """What training starts from, as `warm_start.json` says it."""
@@ -168,7 +170,9 @@ class Fits:
             "learner": trained.best.learner.spec.name,
             "model_digest": trained.learner.digest(),
             "threshold": trained.learner.threshold,
-            "rate": float(np.concatenate([train.label, validation.label]).mean()),
+            "naive": self._history.target.naive(
+                np.concatenate([train.label, validation.label]), self._context.params.train.metric
+            ),
             "rows": trained.rows,
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
@@ -180,7 +184,7 @@ class Fits:
             trained.learner.save(scratch / MODEL)
             write_manifest(scratch / MODEL)
             skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows alone
-            np.save(scratch / UNSEEN, np.stack([skipped + trained.best.unseen, trained.best.predicted]))
+            np.save(scratch / UNSEEN, np.column_stack([skipped + trained.best.unseen, trained.best.predicted]))
             write_json(scratch / TOLD, {**told, "model_mb": megabytes(scratch / MODEL)})
             write_manifest(scratch)
 
@@ -195,14 +199,14 @@ class Fits:
         told = read_json(folder / TOLD)
         start = self._history.first_from(spans["validation"].end)
         learned = np.concatenate([places["train"], places["validation"]])
-        held_back, unseen = np.load(folder / UNSEEN)
+        kept = np.load(folder / UNSEEN)
         return Fit(
             name=name,
             as_of=as_of,
             learner=told["learner"],
             model_digest=told["model_digest"],
             threshold=told["threshold"],
-            rate=told["rate"],
+            naive=told["naive"],
             rows=told["rows"],
             seconds=told["seconds"],
             cpu_seconds=told["cpu_seconds"],
@@ -212,9 +216,9 @@ class Fits:
             test=spans["test"],
             seen_until=spans["validation"].end,
             learned=learned,
-            held_back=learned[held_back.astype(np.int64)],
+            held_back=learned[kept[:, 0].astype(np.int64)],
             tested=places["test"],
-            unseen=unseen,
+            unseen=kept[:, 1:].reshape(self._history.target.shape(len(kept))),
             start=start,
             predicted=self._predicted(folder, start),
             folder=folder,

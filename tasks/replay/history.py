@@ -29,6 +29,7 @@ from tasks.featurize.windows import local_days
 from tasks.ingest.snapshots import label_source, snapshot_of
 from tasks.params import IngestParams, Params, SourceParams
 from tasks.stage_code import code_digest
+from tasks.target import Target, target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,16 +46,21 @@ class History:
     """Rows ordered by event time and key; arrays have the shape (rows,)."""
 
     table: pa.Table  # key, event_time, prediction_time and the features
-    label: Floats  # nan: none, or none known by the end
+    label: Floats  # as metrics take them; nan: none, or none known by the end
     known_at: Times  # when the label could first be known; NaT: never
     event_time: Times
     prediction_time: Times
     days: Times  # the local day of each event
-    features: Mapping[str, Any]  # `key`, names by kind, and the definitions they come of
+    features: Mapping[str, Any]  # `key`, names by kind, and the classes of the label
+    target: Target
     digest: str
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def labels_at(self, rows: Rows) -> NDArray[Any]:
+        """The labels of rows that have one, as learners are fitted to them."""
+        return self.label[rows].astype(self.target.dtype)
 
     def labelled(self, moment: datetime) -> NDArray[np.bool_]:
         """The rows that were predicted, and their label known, by a moment."""
@@ -142,7 +148,7 @@ def _absolute(source: SourceParams, project: Path) -> SourceParams:
 
 def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:
     batches = [(batch["sha256"], batch["excluded"]) for batch in validated["batches"]]
-    label = params.featurize.label.model_dump(mode="json")
+    label = [params.featurize.label.model_dump(mode="json"), params.train.task]
     zone = params.project.timezone
     times = [validated["as_of"], until.isoformat()]
     return artifacts.digest([batches, definitions.dump(), label, zone, times, code_digest("featurize")])
@@ -181,14 +187,16 @@ def _kept(path: Path) -> pa.Table | None:
 
 def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) -> History:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    names = definitions.feature_set.names()
+    names, task = definitions.feature_set.names(), params.train.task
+    target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN_AT)
     }
     return History(
         table=table.drop_columns([LABEL, KNOWN_AT]),
-        label=table[LABEL].cast(pa.float64()).to_numpy(),
+        label=target.known(table[LABEL]),
         known_at=moments[KNOWN_AT],
         event_time=moments["event_time"],
         prediction_time=moments["prediction_time"],
@@ -197,6 +205,8 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
             "key": definitions.feature_set.spine.key,
             "features": names,
             **kinds_of(table, names, params),
+            "classes": target.classes,
         },
+        target=target,
         digest=name,
     )

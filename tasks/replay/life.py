@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from registry.promotion import Decision, Policy, decide
 from tasks import metrics
 from tasks.batches import utc_text
@@ -141,7 +139,7 @@ class World:
         gate, test = params.evaluate.gate, self._test(fit)
         comparand = {**_entry(champion), "anchor": _entry(anchor) if anchor else None, "looks": looks}
         others = {"champion": champion, "anchor": anchor}
-        p = {"candidate": fit.p(fit.tested), "baseline": np.full(test.rows, fit.rate)}
+        p = {"candidate": fit.p(fit.tested), "baseline": test.target.guess(fit.naive, test.rows)}
         p |= {role: _predicted(others[role], fit) for role, _ in opponents(comparand)}
         values = metrics.scores(params.train.task, test.labels, p["candidate"], fit.threshold)
         found = evidence(
@@ -167,9 +165,9 @@ class World:
         key = (fit.name, fit.as_of)
         if key not in self._tests:
             table = self.history.table.take(fit.tested)
-            table = table.append_column("label", [self.history.label[fit.tested].astype(np.int64)])
+            table = table.append_column("label", self.history.target.told(self.history.label[fit.tested]))
             self._tests[key] = holdout(
-                table, self.context.params.project.zone, self.context.params.evaluate.gate.cluster
+                table, self.context.params.project.zone, self.context.params.evaluate.gate.cluster, self.history.target
             )
         return self._tests[key]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from registry.promotion import METRIC_WORDS
+from registry.metrics import METRIC_WORDS
 from tasks import artifacts
 from tasks.pages import look
 from tasks.pages.charts import Plane, roomy, short

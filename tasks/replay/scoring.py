@@ -6,30 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.comparison import (
-    HIGHER_IS_BETTER,
-    Clusters,
-    Estimate,
-    LeftOut,
-    Sample,
-    jackknife,
-    leave_out,
-    leave_out_mean,
-)
-from registry.comparison import Metric as Comparable
+from registry.comparison import Sample, leave_out
+from registry.metrics import METRICS, Task, of_task
+from registry.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
 from tasks.replay.history import Floats, History, Rows, Times, as_numpy
 from tasks.replay.life import Life
 
-__all__ = ["METRICS", "Metric", "Scores", "difference", "no_change", "scores_of"]
+__all__ = ["Scores", "difference", "metrics_of", "no_change", "scores_of"]
 
-Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "accuracy"]
-METRICS: dict[str, bool] = {**HIGHER_IS_BETTER, "accuracy": True}
+
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """The metrics that policies may be compared by."""
+    return tuple(dict.fromkeys((*of_task(task, comparable=True), *(("accuracy",) if task != "regression" else ()))))
 
 
 @dataclass(frozen=True)
@@ -82,12 +75,12 @@ def spans_of(history: History, bounds: Sequence[datetime], zone: ZoneInfo) -> li
     ]
 
 
-def scores_of(history: History, life: Life, spans: Sequence[Span], metric: Metric) -> Scores:
+def scores_of(history: History, life: Life, spans: Sequence[Span], metric: str) -> Scores:
     """The metric of each window, by the labels that had come by the replay's end."""
     p, called = _in_charge(history, life)
     rows, labelled, windows = [], [], []
     for span in spans:
-        scored = span.rows[np.isfinite(p[span.rows])]
+        scored = span.rows[np.isfinite(p[span.rows]).reshape(len(span.rows), -1).all(axis=1)]
         known = scored[~np.isnan(history.label[scored])]
         rows.append(len(scored))
         labelled.append(len(known))
@@ -97,7 +90,7 @@ def scores_of(history: History, life: Life, spans: Sequence[Span], metric: Metri
 
 def _in_charge(history: History, life: Life) -> tuple[Floats, NDArray[np.bool_]]:
     """Each row's prediction by the model that was in charge when it was made, and whether that called it 1."""
-    p, called = np.full(len(history), np.nan), np.zeros(len(history), bool)
+    p, called = np.full(history.target.shape(len(history)), np.nan), np.zeros(len(history), bool)
     ends = [as_numpy(step.as_of) for step in life.steps[1:]] + [np.datetime64("9999-01-01", "us")]
     for step, end in zip(life.steps, ends, strict=True):
         fit = step.in_charge
@@ -106,20 +99,20 @@ def _in_charge(history: History, life: Life) -> tuple[Floats, NDArray[np.bool_]]
         made = (history.prediction_time >= as_numpy(step.as_of)) & (history.prediction_time < end)
         rows = np.flatnonzero(made)
         p[rows] = fit.p(rows)
-        called[rows] = p[rows] >= fit.threshold
+        if history.target.task == "binary":
+            called[rows] = p[rows] >= fit.threshold
     return p, called
 
 
-def _measured(history: History, metric: Metric, rows: Rows, p: Floats, called: NDArray[np.bool_]) -> LeftOut | None:
+def _measured(history: History, metric: str, rows: Rows, p: Floats, called: NDArray[np.bool_]) -> LeftOut | None:
     """A window's metric; None where its rows do not give one."""
     if not len(rows):
         return None
-    labels, clusters = history.label[rows].astype(np.int64), Clusters.of(history.days[rows])
-    if metric == "accuracy":
+    labels, clusters = history.labels_at(rows), Clusters.of(history.days[rows])
+    if METRICS[metric].form(history.target.task).by_threshold:  # of whoever was in charge: accuracy
         found = leave_out_mean((called == (labels == 1)).astype(np.float64), clusters)
     else:
-        comparable: Comparable = metric
-        found = leave_out(comparable, Sample(labels, clusters), p)
+        found = leave_out(metric, Sample(labels, clusters, history.target.task), p)
     if not math.isfinite(found.value):
         return None
     # Without its only day, or its only positive one, a window says nothing: it then keeps its value.
@@ -127,10 +120,10 @@ def _measured(history: History, metric: Metric, rows: Rows, p: Floats, called: N
     return LeftOut(found.value, without, found.clusters)
 
 
-def difference(metric: Metric, ours: Scores, theirs: Scores) -> Estimate:
+def difference(metric: str, ours: Scores, theirs: Scores) -> Estimate:
     """How much better ours is on the same rows, positive is better; its error is clustered by day."""
     a, b = ours.whole, theirs.whole
-    sign = 1.0 if METRICS[metric] else -1.0
+    sign = METRICS[metric].sign
     if len(a.without) != len(b.without):
         return Estimate(sign * (a.value - b.value), math.nan, 0.0)
     return jackknife(LeftOut(sign * (a.value - b.value), sign * (a.without - b.without), a.clusters))

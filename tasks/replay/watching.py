@@ -101,12 +101,12 @@ class Watch:
         policy = drift.policy(performance.Policy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
         places = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
-        tested = Scored(history.days[places], predicted, history.label[places])
+        tested = Scored(history.days[places], predicted, history.label[places], history.target)
         reference = self._once((fit.name, fit.as_of, policy), lambda: performance.backtest(tested, policy))
         for window in spans:
             rows = self._rows(fit, window)
             labels = np.where(known[rows], history.label[rows], np.nan)
-            scored = Scored(history.days[rows], fit.p(rows), labels)
+            scored = Scored(history.days[rows], fit.p(rows), labels, history.target)
             key = (fit.name, fit.as_of, policy, window, int(known[rows].sum()))
             yield self._once(key, partial(performance.judge_window, reference, scored, window, policy))
 
@@ -133,20 +133,15 @@ class Watch:
         history = self._history
         table = history.table.take(fit.learned)
         table = table.append_column("window", pa.repeat("train", table.num_rows))
-        table = table.append_column(LABEL, pa.array(history.label[fit.learned].astype(np.int64)))
+        table = table.append_column(LABEL, history.target.told(history.label[fit.learned]))
         return profile(table, history.features, self._zone)
 
     def _predicted(self, fit: Fit) -> Sketch:
         """Its predictions for rows that it had not seen."""
-        import pyarrow as pa
-
         places = np.concatenate([fit.held_back, fit.tested])
-        columns = {
-            "event_time": self._history.table["event_time"].take(places),
-            "prediction": np.concatenate([fit.unseen, fit.p(fit.tested)]),
-            LABEL: self._history.label[places].astype(np.int64),
-        }
-        return evidence.predictions(pa.table(columns), self._zone)
+        predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
+        event_time = self._history.table["event_time"].take(places)
+        return evidence.predictions(event_time, predicted, self._history.target, self._zone)
 
     def _scored(self, fit: Fit, learned: Sketch, predicted: Sketch) -> Sketch:
         """Features and predictions of all rows that came after."""
@@ -154,7 +149,7 @@ class Watch:
 
         layout = learned.layout
         table = self._history.table.slice(fit.start)
-        table = table.append_column(PREDICTION, pa.array(fit.predicted))
+        table = table.append_column(PREDICTION, self._history.target.called(fit.predicted))
         table = table.append_column("_day", pa.array(self._history.days[fit.start :]))
         with connected() as connection:
             connection.register("rows", table)
@@ -168,7 +163,7 @@ class Watch:
         days = self._history.days
         first, end = np.datetime64(spans[0].first, "D"), np.datetime64(spans[-1].end, "D")
         rows = known & (days >= first) & (days < end)
-        text = np.where(self._history.label[rows] == 1, "1", "0")
+        came = self._history.target.told(self._history.label[rows])
         with connected() as connection:
-            connection.register("rows", pa.table({LABEL: pa.array(text, pa.string()), "_day": days[rows]}))
+            connection.register("rows", pa.table({LABEL: came, "_day": days[rows]}))
             return count(connection, "rows", learned.layout.only([LABEL]), "_day")

@@ -15,11 +15,13 @@ from tasks.batches import Manifest, manifests, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote, sql_time
+from tasks.learners import Learner
 from tasks.params import nearest
 from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import NOW, known_at
+from tasks.target import Floats, as_column, of_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,8 +88,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
             "left_out": given.read - given.refused - scored,
         },
         "logged": {"new": logged, "known": scored - logged},
-        "threshold": champion.learner.threshold,
-        "mean_prediction": float(table[log.PREDICTION].to_numpy().mean()) if scored else None,
+        **_told(champion.learner, of_column(table[log.PREDICTION])),
         "out": str(target),
         "quarantine": str(refused) if refused else None,
         "notes": list(given.notes),
@@ -115,17 +116,18 @@ def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now
     """The features with the prediction and what it was made by, as the log keeps them.
 
     Raises:
-        RefitError: a prediction is no probability.
+        RefitError: a prediction is none of the task.
     """
     import numpy as np
     import pyarrow as pa
 
     rows, version = features.num_rows, champion.version
-    p = champion.learner.predict(features) if rows else np.zeros(0)
-    if wrong := int((~((p >= 0) & (p <= 1))).sum()):
+    target = champion.learner.spec.target
+    predicted = champion.learner.predict(features) if rows else np.zeros(target.shape(0))
+    if problem := target.problem(predicted, rows):
         raise RefitError(
-            f"version {version.version} of {version.model} predicts no probability for {wrong:,} of {rows:,} rows "
-            "(NaN or outside 0 to 1); put another one in charge: refit promote VERSION"
+            f"version {version.version} of {version.model} predicts {problem}; put another one in charge: refit "
+            "promote VERSION"
         )
     constants = {
         log.VERSION: version.version,
@@ -138,7 +140,7 @@ def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now
         log.KEY: features[champion.key].cast(pa.string()),
         log.EVENT_TIME: features["event_time"],
         log.PREDICTION_TIME: features["prediction_time"],
-        log.PREDICTION: pa.array(p),
+        log.PREDICTION: as_column(predicted),
         **{name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in constants.items()},
     }
     return pa.table(columns | {name: features[name] for name in champion.definitions.feature_set.names()})
@@ -219,17 +221,14 @@ def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: 
 def _shown(champion: Champion, table: pa.Table, lines: Mapping[str, int] | None) -> pa.Table:
     """What a user of predictions wants to see; the features are in the log. A file's rows have their line in it."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    p = table[log.PREDICTION]
     return pa.table(
         {
             champion.key: table[log.KEY],
             **({"line": pa.array([lines[key] for key in table[log.KEY].to_pylist()], pa.int64())} if lines else {}),
             "event_time": table[log.EVENT_TIME],
             "prediction_time": table[log.PREDICTION_TIME],
-            "prediction": p,
-            "predicted_label": pc.greater_equal(p, champion.learner.threshold).cast(pa.int64()),
+            **_columns(champion.learner, of_column(table[log.PREDICTION])),
             "model": pa.repeat(champion.version.model, table.num_rows),
             "model_version": table[log.VERSION],
             "snapshot": table[log.SNAPSHOT],
@@ -237,6 +236,35 @@ def _shown(champion: Champion, table: pa.Table, lines: Mapping[str, int] | None)
             "predicted_at": table[log.PREDICTED_AT],
         }
     )
+
+
+def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:
+    """What is predicted: a probability and the label it makes, a class and the probability of each, or a number."""
+    target = learner.spec.target
+    columns: dict[str, Any] = {"prediction": target.called(predicted)}
+    if target.task == "binary":
+        columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
+    return columns | {f"probability_{name}": predicted[:, place] for place, name in enumerate(target.classes)}
+
+
+def _told(learner: Learner, predicted: Floats) -> dict[str, Any]:
+    """What a summary says of predictions; none were made: nothing."""
+    import numpy as np
+
+    target = learner.spec.target
+    if target.classes:
+        names, counts = np.unique(target.called(predicted).to_pylist(), return_counts=True)
+        return {
+            "threshold": None,
+            "mean_prediction": None,
+            "called": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        }
+    threshold = learner.threshold if target.task == "binary" else None
+    return {
+        "threshold": threshold,
+        "mean_prediction": float(predicted.mean()) if len(predicted) else None,
+        "called": None,
+    }
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -34,6 +34,7 @@ from tasks.context import Context, Progress
 from tasks.errors import RefitError, UserError
 from tasks.learners import Floats, Learner, Spec, make, own
 from tasks.params import Params
+from tasks.target import Target, as_column
 from tasks.train import warm
 from tasks.train.folds import FEWEST_ROWS, Development, Window, development
 from tasks.train.trial import Trained, Trial, fitted, told
@@ -55,7 +56,9 @@ def run(context: Context) -> None:
     features = read_json(context.path(FEATURE_SET))
     specs = specs_of(params, features, context.project)
     make_all(specs, params)
-    train, validation = _windows(context, features)
+    if features["task"] != params.train.task:
+        raise RefitError(f"the features were made for task {features['task']!r}; run `refit stage featurize` again")
+    train, validation = _windows(context, features, specs[0].target)
     start = _start(context)
     if start["version"] is None:
         trained = from_scratch(specs, train, validation, context)
@@ -71,11 +74,13 @@ def run(context: Context) -> None:
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
         _write_reference(folder / REFERENCE, train, validation, features["features"])
         write_manifest(folder)
-    both = np.concatenate([train.label, validation.label])
+    target, both = learner.spec.target, np.concatenate([train.label, validation.label])
     write_json(
         context.path(TRAINING),
         {
             "learner": best.learner.spec.name,
+            "task": target.task,
+            "classes": list(target.classes),
             "metric": params.train.metric,
             "seed": params.train.seed,
             "model_digest": learner.digest(),
@@ -83,7 +88,7 @@ def run(context: Context) -> None:
             "seen_until": features["windows"]["validation"]["end"],
             "split": features["split"],
             "inputs": inputs,
-            "baseline": {"rate": float(both.mean())},
+            "baseline": target.naive(both, params.train.metric),
             "rows": {"train": len(train), "validation": len(validation)},
             "refit_rows": trained.rows,
             "started_from": start,
@@ -139,7 +144,8 @@ def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"event_time": validation.rows["event_time"], "prediction": predicted, "label": validation.label}
+    label = validation.rows["label"]
+    columns = {"event_time": validation.rows["event_time"], "prediction": as_column(predicted), "label": label}
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
@@ -209,7 +215,7 @@ def make_all(specs: list[Spec], params: Params) -> None:
         )
 
 
-def labelled_rows(context: Context, features: Mapping[str, Any]) -> Window:
+def labelled_rows(context: Context, features: Mapping[str, Any], target: Target) -> Window:
     """All rows of the feature table, ordered by event time and key whatever the order of the file.
 
     Raises:
@@ -228,34 +234,33 @@ def labelled_rows(context: Context, features: Mapping[str, Any]) -> Window:
     order = pc.sort_indices(table, [("event_time", "ascending"), (features["key"], "ascending")]).to_numpy()
     if (np.diff(order) != 1).any():
         table = table.take(order)
-    return Window(table, table["label"].to_numpy().astype(np.int64))
+    return Window(table, target.labels(table["label"]))
 
 
-def _windows(context: Context, features: dict[str, Any]) -> tuple[Window, Window]:
+def _windows(context: Context, features: dict[str, Any], target: Target) -> tuple[Window, Window]:
     """The training and validation windows. Where folds are cut of both together, the folds are checked instead."""
-    everything = labelled_rows(context, features)
+    everything = labelled_rows(context, features, target)
     windows = [everything.named(name) for name in ("train", "validation")]
     if context.params.train.cross_validation is None:
-        windows = [checked(name, window) for name, window in zip(("train", "validation"), windows, strict=True)]
+        windows = [
+            checked(name, window, target) for name, window in zip(("train", "validation"), windows, strict=True)
+        ]
     return windows[0], windows[1]
 
 
-def checked(name: str, window: Window) -> Window:
+def checked(name: str, window: Window, target: Target) -> Window:
     """The window, once it is clear that something can be learned from it.
 
     Raises:
-        UserError: it has too few rows, or only one class.
+        UserError: it has too few rows, or labels that are all alike.
     """
     advice = "widen featurize.windows, or move --as-of"
     if len(window) < FEWEST_ROWS:
         raise UserError(
             f"the {name} window has {len(window)} rows, {FEWEST_ROWS} are the fewest to learn from; {advice}"
         )
-    if len(np.unique(window.label)) == 1:
-        raise UserError(
-            f"the label is constant in the {name} window: all {len(window):,} rows are {window.label[0]}; "
-            f"both classes are needed: check featurize.label, or {advice}"
-        )
+    if alike := target.alike(window.label):
+        raise UserError(f"the label is constant in the {name} window: {alike}: check featurize.label, or {advice}")
     return window
 
 

@@ -13,6 +13,7 @@ from tasks.learners.calibrated import Calibrated
 from tasks.learners.calibration import Calibration, fit_calibration
 from tasks.params import Params
 from tasks.params.training import ThresholdParams
+from tasks.target import HALF
 from tasks.train.folds import Development
 
 
@@ -38,6 +39,8 @@ def finish_from(
 ) -> tuple[Finish, tuple[Floats, ...]]:
     """The finish, and each fold's predictions through a calibration that was learned without that fold.
 
+    Only probabilities of 1 are calibrated, and only they have a threshold.
+
     With one fold there is no other to learn from: its own predictions go through the calibration that they made, which
     flatters them a little.
 
@@ -45,6 +48,8 @@ def finish_from(
         predicted: for each fold, raw predictions for the rows that it is scored on.
     """
     whole, kind = development.whole.label, params.train.calibration
+    if params.train.task != "binary":
+        return Finish(None, HALF), tuple(predicted)
     unseen, raw = development.unseen, pooled(development, predicted)
     if kind is None:
         return Finish(None, threshold(whole[unseen], raw, params.train.threshold)), tuple(predicted)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tasks.errors import UserError
 from tasks.learners import Labels
 from tasks.params import Params, nearest
+from tasks.target import target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,7 +146,7 @@ def _cut(whole: Window, asked: CrossValidationParams, params: Params, where: str
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # a class or a group too rare for the folds is only warned of
-                found = list(splitter.split(places, whole.label, groups))
+                found = list(splitter.split(places, target_of(params.train.task).strata(whole.label), groups))
         except (ValueError, UserWarning) as error:
             raise UserError(f"params.yaml: {where}: {len(whole):,} rows cannot be cut so: {error}") from None
         for fitted, scored in found:

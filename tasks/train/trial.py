@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks import metrics
 from tasks.context import Progress
-from tasks.errors import RefitError
+from tasks.errors import RefitError, UserError
 from tasks.learners import FitReport, Floats, Learner, Spec, make
 from tasks.params import Params
 from tasks.train.effort import Effort, largest, measured
@@ -90,7 +91,7 @@ def fitted(
         progress(f"fitting {spec.name}{of}")
         fits.append(fit_fold(spec, development, fold, progress))
     finish, predicted = finish_from(development, [fit.predicted for fit in fits], params)
-    task, metric, label = params.train.task, params.train.metric, development.whole.label
+    task, metric, label = spec.task, spec.metric, development.whole.label
     by_fold = tuple(
         metrics.scores(task, label[fold.scored], p, finish.threshold)
         for fold, p in zip(development.folds, predicted, strict=True)
@@ -99,6 +100,7 @@ def fitted(
         metrics.scores(task, recent.label, finish.calibrated(p), finish.threshold)
         for recent, p in (fit.on_training for fit in fits)
     ]
+    require_finite(metric, *(each[metric] for each in (*by_fold, *on_training)))
     learner, seconds = fits[-1].learner, sum(fit.effort.seconds for fit in fits)
     report = replace(fits[-1].report, iterations=_iterations(fits))
     sizes: tuple[SizePoint, ...] = ()
@@ -137,11 +139,11 @@ def _size_curve(
     spec: Spec, report: FitReport, train: Window, validation: Window, progress: Progress
 ) -> list[SizePoint]:
     """Scores of the same learner, with the same iterations, fitted on fewer and fewer recent rows."""
-    score = metrics.METRICS[spec.metric]
+    score = partial(metrics.score, spec.task, spec.metric)
     points = []
     for share in SIZE_SHARES:
         part = train.recent(round(share * len(train)))
-        if len(part) < FEWEST_ROWS or len(np.unique(part.label)) == 1:
+        if len(part) < FEWEST_ROWS or spec.target.alike(part.label):
             continue
         progress(f"learning curve of {spec.name}, {len(part):,} rows")
         learner = make(spec)
@@ -153,15 +155,20 @@ def _size_curve(
 
 
 def predict(learner: Learner, window: Window) -> Floats:
-    """Predictions that are probabilities, or an error that says which learner's are not."""
+    """Predictions such as the task has, or an error that says which learner's are none."""
     predicted = learner.predict(window.rows)
-    wrong = int(np.sum(~((predicted >= 0) & (predicted <= 1))))
-    if predicted.shape != (len(window),) or wrong:
+    if problem := learner.spec.target.problem(predicted, len(window)):
         raise RefitError(
-            f"learner {learner.spec.name!r} predicted {wrong} values of {len(window):,} that are no probability "
-            f"(NaN or outside 0 to 1); change its params, or disable it in train.learners"
+            f"learner {learner.spec.name!r} predicted {problem}; change its params, or disable it in train.learners"
         )
     return predicted
+
+
+def require_finite(metric: str, *scores: float) -> None:
+    """Raise where learners cannot be compared by a metric on these labels."""
+    if not np.isfinite(scores).all():
+        advice = "; a label is 0 there, and shares of it are endless" if metric == "mape" else ""
+        raise UserError(f"train.metric: {metric} is no finite number on these rows{advice}: choose another metric")
 
 
 def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:

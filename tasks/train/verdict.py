@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from registry.metrics import METRICS
 from tasks.metrics import gain
 
 NO_BETTER = 0.02  # share of the perfect gain over the baseline below which nothing was learned
 BY_HEART = 0.35  # share of the training gain lost on validation above which the learner has overfitted
 GROWING = 0.03  # share of the validation gain that the last rows brought, above which more rows would help
-
-PERFECT = {"roc_auc": 1.0, "average_precision": 1.0, "log_loss": 0.0, "brier": 0.0}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def verdict(
         return f"baseline: {numbers}"
     if baseline is None:
         return f"unknown: {numbers}; add a baseline to train.learners to compare with"
-    perfect = gain(metric, PERFECT[metric], baseline)
+    perfect = gain(metric, METRICS[metric].perfect, baseline)
     learned = gain(metric, training, baseline)
     kept = gain(metric, validation, baseline)
     if kept < NO_BETTER * perfect:

@@ -41,10 +41,10 @@ def go_on(
     cut = round((1 - HELD_BACK) * len(new))
     first, last = Window(new.rows.slice(0, cut), new.label[:cut]), new.recent(len(new) - cut)
     for part in (first, last):
-        if len(part) < FEWEST_ROWS or len(np.unique(part.label)) == 1:
+        if len(part) < FEWEST_ROWS or spec.target.alike(part.label):
             raise UserError(
-                f"a warm start from {who} needs {FEWEST_ROWS} new rows of both classes to learn from and as many to "
-                f"check on; {len(new):,} rows are newer than {start['seen_until']}, the newest that it has seen: "
+                f"a warm start from {who} needs {FEWEST_ROWS} new rows with labels that differ to learn from "
+                f"and as many to check on; {len(new):,} rows are newer than {start['seen_until']}, the newest seen: "
                 "wait for more, or set train.warm_start: null"
             )
     tried = make(spec)
@@ -55,7 +55,7 @@ def go_on(
     fold = Fold(np.arange(cut), np.arange(cut, len(new)))
     development = Development(new, (fold,))
     finish, (predicted,) = finish_from(development, [predict(tried, last)], context.params)
-    task = context.params.train.task
+    task = spec.task
     recent = first.recent(len(last))
     on_training = finish.calibrated(predict(tried, recent))
     validation_scores = metrics.scores(task, last.label, predicted, finish.threshold)
@@ -85,6 +85,11 @@ def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:
         raise UserError(
             f"a warm start goes on with {who}, which train.learners does not ask for; they are "
             f"{', '.join(f'{each.name} ({each.kind})' for each in specs)}: add it, or set train.warm_start: null"
+        )
+    if (spec.task, spec.classes) != (before.task, before.classes):
+        was, now = (f"{each.task} {' '.join(each.classes)}".strip() for each in (before, spec))
+        raise UserError(
+            f"a warm start from {who} needs its labels; they were {was} and are {now}: set train.warm_start: null"
         )
     if set(spec.features) != set(before.features):
         differ = sorted(set(spec.features) ^ set(before.features))

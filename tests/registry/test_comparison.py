@@ -10,17 +10,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from registry.comparison import (
-    HIGHER_IS_BETTER,
-    Clusters,
-    Estimate,
-    Metric,
-    Sample,
-    error_reduction,
-    gain,
-    leave_out,
-    single,
-)
+from registry.comparison import Sample, error_reduction, gain, leave_out, single
+from registry.metrics import DEFAULTS, of_task
+from registry.metrics import METRICS as TABLE
+from registry.metrics.clusters import Clusters, Estimate
 
 REFERENCE: dict[str, Callable[..., Any]] = {
     "roc_auc": reference.roc_auc_score,
@@ -28,7 +21,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "log_loss": reference.log_loss,
     "brier": reference.brier_score_loss,
 }
-METRICS: list[Metric] = ["roc_auc", "average_precision", "log_loss", "brier"]
+METRICS: list[str] = ["roc_auc", "average_precision", "log_loss", "brier"]
 
 
 def rows(seed: int, count: int = 400, clusters: int = 9, decimals: int = 2) -> tuple[Sample, np.ndarray, np.ndarray]:
@@ -43,7 +36,7 @@ def rows(seed: int, count: int = 400, clusters: int = 9, decimals: int = 2) -> t
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("seed", range(5))
-def test_every_value_left_out_equals_the_metric_computed_anew_without_that_cluster(metric: Metric, seed: int) -> None:
+def test_every_value_left_out_equals_the_metric_computed_anew_without_that_cluster(metric: str, seed: int) -> None:
     sample, scores, _ = rows(seed)
     left = leave_out(metric, sample, scores)
     assert left.value == pytest.approx(REFERENCE[metric](sample.labels, scores), abs=1e-12)
@@ -53,9 +46,9 @@ def test_every_value_left_out_equals_the_metric_computed_anew_without_that_clust
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_standard_error_is_the_textbook_jackknife_of_the_paired_difference(metric: Metric) -> None:
+def test_the_standard_error_is_the_textbook_jackknife_of_the_paired_difference(metric: str) -> None:
     sample, ours, theirs = rows(7)
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    sign = 1 if TABLE[metric].higher_is_better else -1
     score = REFERENCE[metric]
 
     def difference(kept: np.ndarray) -> float:
@@ -73,13 +66,13 @@ def test_the_standard_error_is_the_textbook_jackknife_of_the_paired_difference(m
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_error_reduction_is_the_share_of_the_opponents_distance_from_perfect_with_its_textbook_jackknife(
-    metric: Metric,
+    metric: str,
 ) -> None:
     sample, ours, theirs = rows(7)
 
     def reduction(kept: np.ndarray) -> float:
         values = [float(REFERENCE[metric](sample.labels[kept], scores[kept])) for scores in (ours, theirs)]
-        mine, other = (1 - value if HIGHER_IS_BETTER[metric] else value for value in values)
+        mine, other = (1 - value if TABLE[metric].higher_is_better else value for value in values)
         return 1 - mine / other
 
     count = sample.clusters.count
@@ -102,20 +95,20 @@ def test_of_a_perfect_opponent_no_error_can_be_taken_away() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_gain_is_positive_when_the_candidate_is_better_whatever_the_metric(metric: Metric) -> None:
+def test_a_gain_is_positive_when_the_candidate_is_better_whatever_the_metric(metric: str) -> None:
     sample, better, worse = rows(3, count=4000)
     assert gain(metric, sample, better, worse).value > 0
     assert gain(metric, sample, worse, better).value == -gain(metric, sample, better, worse).value
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_equal_scores_differ_by_exactly_nothing(metric: Metric) -> None:
+def test_equal_scores_differ_by_exactly_nothing(metric: str) -> None:
     sample, scores, _ = rows(4)
     assert gain(metric, sample, scores, scores) == Estimate(0.0, 0.0, sample.clusters.effective)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_order_of_rows_changes_nothing_but_the_last_bits(metric: Metric) -> None:
+def test_the_order_of_rows_changes_nothing_but_the_last_bits(metric: str) -> None:
     sample, ours, theirs = rows(5)
     order = np.random.default_rng(0).permutation(len(ours))
     shuffled = Sample(sample.labels[order], Clusters(sample.clusters.codes[order], sample.clusters.count))
@@ -124,7 +117,7 @@ def test_the_order_of_rows_changes_nothing_but_the_last_bits(metric: Metric) -> 
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_cannot_be_measured_is_not_finite_and_raises_nothing(metric: Metric) -> None:
+def test_what_cannot_be_measured_is_not_finite_and_raises_nothing(metric: str) -> None:
     sample, scores, _ = rows(6)
     broken = scores.copy()
     broken[3] = np.nan
@@ -154,7 +147,7 @@ def test_missing_keys_are_one_cluster_and_not_thousands() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_rows_as_clusters_agree_with_the_theory_of_independent_rows(metric: Metric) -> None:
+def test_rows_as_clusters_agree_with_the_theory_of_independent_rows(metric: str) -> None:
     random = np.random.default_rng(11)
     truth = random.random(3000)
     sample = Sample((random.random(3000) < truth).astype(np.int64), Clusters.rows(3000))
@@ -167,3 +160,54 @@ def test_rows_as_clusters_agree_with_the_theory_of_independent_rows(metric: Metr
         drawn = random.integers(0, 3000, 3000)
         resampled.append(REFERENCE[metric](sample.labels[drawn], truth[drawn]))
     assert found.standard_error == pytest.approx(np.std(resampled), rel=0.2)
+
+
+def several(task: str, seed: int = 0, count: int = 240) -> tuple[Sample, list[np.ndarray]]:
+    """Rows of a task, in clusters of unequal size, with the predictions of two models."""
+    random = np.random.default_rng(seed)
+    clusters = Clusters.of(np.minimum(random.geometric(0.25, count), 7))
+    if task == "regression":
+        truth = random.normal(1000, 5, count)
+        return Sample(truth, clusters, "regression"), [truth + random.normal(1, s, count) for s in (2, 3)]
+    if task == "multiclass":
+        truth = random.integers(0, 4, count)
+        logits = [2 * np.eye(4)[truth] + random.normal(0, s, (count, 4)) for s in (1, 1.5)]
+        exp = [np.exp(each.round(1)) for each in logits]
+        return Sample(truth, clusters, "multiclass"), [each / each.sum(axis=1, keepdims=True) for each in exp]
+    sample, ours, theirs = rows(seed, count)
+    return sample, [ours, theirs]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"), [(task, name) for task in DEFAULTS for name in of_task(task) if name != "calibration_error"]
+)
+def test_leaving_a_cluster_out_is_computing_the_metric_anew_without_its_rows(task: Any, metric: str) -> None:
+    sample, (ours, _) = several(task)
+    left = leave_out(metric, sample, ours, 0.4)
+    form = TABLE[metric].form(task)
+    assert left.value == pytest.approx(form.value(sample.labels, ours, 0.4), rel=1e-10)
+    for cluster in range(sample.clusters.count):
+        kept = sample.clusters.codes != cluster
+        assert left.without[cluster] == pytest.approx(form.value(sample.labels[kept], ours[kept], 0.4), rel=1e-9)
+
+
+@pytest.mark.parametrize("task", DEFAULTS)
+def test_a_better_model_of_any_task_gains_and_reduces_errors_by_each_of_its_metrics(task: Any) -> None:
+    sample, (better, worse) = several(task, count=2400)
+    for metric in of_task(task, comparable=True):
+        assert gain(metric, sample, better, worse).lower(0.05) > 0, metric
+        assert 0 < error_reduction(metric, sample, better, worse).value < 1, metric
+
+
+def test_a_metric_of_another_task_is_named_with_those_that_would_do() -> None:
+    sample, (ours, theirs) = several("regression")
+    with pytest.raises(ValueError, match="'roc_auc' is not for task 'regression'; its metrics are mae, rmse"):
+        gain("roc_auc", sample, ours, theirs)
+    with pytest.raises(ValueError, match="unknown; known are roc_auc"):
+        gain("auc", sample, ours, theirs)
+
+
+def test_where_a_label_is_zero_a_share_of_it_is_not_measured_and_nothing_is_raised() -> None:
+    sample, (ours, theirs) = several("regression")
+    sample.labels[3] = 0.0
+    assert not gain("mape", sample, ours, theirs).finite

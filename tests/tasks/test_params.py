@@ -144,3 +144,37 @@ def test_a_policy_takes_the_keys_of_its_section_that_it_has_fields_for() -> None
         retrain_on: tuple[str, ...]
 
     assert section.policy(Asked, metric="brier") == Asked("brier", 4, ("input",))
+
+
+def judged(task: str, **gate: Any) -> dict[str, Any]:
+    return GOOD | {"train": GOOD["train"] | {"task": task}, "evaluate": {"gate": gate}}
+
+
+def test_the_metric_follows_from_the_task_and_the_gates_from_that() -> None:
+    for task, metric in {"binary": "roc_auc", "multiclass": "log_loss"}.items():
+        found = parse(judged(task))
+        assert (found.train.metric, found.evaluate.gate.metric) == (metric, metric)
+    raw = judged("regression", max_loss=1.0, min_gain_over_baseline=0.0)
+    assert parse(raw).evaluate.gate.metric == "mae"
+    assert parse(override(raw, {"train.metric": "r2"})).evaluate.gate.metric == "r2"
+
+
+def test_a_metric_of_another_task_or_misspelt_is_told_with_those_that_would_do() -> None:
+    with pytest.raises(UserError, match=r"train.metric: models of task 'binary' are not compared by 'rmse'; they are"):
+        parse(override(judged("binary"), {"train.metric": "rmse"}))
+    with pytest.raises(UserError, match=r"gate.metric: .* compared by 'logloss'; did you mean 'log_loss'"):
+        parse(judged("multiclass", metric="logloss"))
+    with pytest.raises(
+        UserError, match=r"gate.floors.f1: is no metric of task 'multiclass' where higher is better; they"
+    ):
+        parse(judged("multiclass", floors={"f1": 0.5}))
+    with pytest.raises(UserError, match=r"gate.ceilings.accuracy: is no metric of task 'binary' where lower is better"):
+        parse(judged("binary", ceilings={"accuracy": 0.5}))
+
+
+def test_a_margin_in_the_labels_own_units_has_no_default() -> None:
+    with pytest.raises(UserError) as told:
+        parse(judged("regression"))
+    assert "evaluate.gate.max_loss: is missing; mae has the label's units" in str(told.value)
+    assert "evaluate.gate.min_gain_over_baseline: is missing" in str(told.value)
+    assert parse(judged("regression", metric="r2")).evaluate.gate.max_loss == 0.005

@@ -9,18 +9,17 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from registry.comparison import Metric
 from tasks.drift.estimation import expected_metric
 from tasks.drift.inputs import Window
 from tasks.drift.performance import Backtest, PerformanceVerdict, Policy, Scored, backtest, judge_window, skill
 from tasks.drift.performance import whole_windows as cut
 from tasks.learners.calibration import fit_sigmoid
-from tasks.metrics import METRICS
+from tasks.metrics import score
 
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
 POLICY = Policy()
 NEXT = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS + 7))
-ALL: tuple[Metric, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
+ALL: tuple[str, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
 
 
 def scored(first: date, days: int, seed: int, *, signal: float = 1.2, rate: float = -1.5, rows: int = ROWS) -> Scored:
@@ -65,14 +64,16 @@ def test_lost_skill_is_a_breach_with_its_numbers(usual: Backtest) -> None:
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "brier", "average_precision"])
-def test_a_hard_month_is_not_a_stale_model(metric: Metric) -> None:
+def test_a_hard_month_is_not_a_stale_model(metric: str) -> None:
     """Twice as many positives double the loss; the naive guess of that window knows them too."""
     policy = replace(POLICY, metric=metric, min_skill_loss=0.0)
     before = scored(START, DAYS, 1)
     calm = backtest(before, policy)
     harder = scored(NEXT.first, 7, 3, rate=-0.9)
     right = replace(harder, predictions=1 / (1 + np.exp(0.9 - 1.2 * _signal(harder))))  # it knows the rate by a feature
-    worse = METRICS[metric](right.labels, right.predictions) - METRICS[metric](before.labels, before.predictions)
+    worse = score("binary", metric, right.labels, right.predictions) - score(
+        "binary", metric, before.labels, before.predictions
+    )
     assert abs(worse) > 0.03
     assert not judged(calm, right, policy).breached
 
@@ -136,7 +137,7 @@ def test_one_class_only_is_not_judged(usual: Backtest) -> None:
     rows = scored(NEXT.first, 7, 2)
     verdict = judged(usual, replace(rows, labels=np.zeros(len(rows.labels))))
     assert not verdict.judged
-    assert verdict.reasons[0] == "not judged: all 2,100 labels are 0; both classes are needed"
+    assert verdict.reasons[0] == "not judged: all 2,100 rows are 0; both classes are needed"
 
 
 def test_an_empty_window_is_not_judged(usual: Backtest) -> None:
@@ -177,7 +178,7 @@ def test_windows_of_the_backtest_are_whole_and_of_productions_length() -> None:
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_a_constant_prediction_has_no_skill_and_the_truth_has_all(metric: Metric) -> None:
+def test_a_constant_prediction_has_no_skill_and_the_truth_has_all(metric: str) -> None:
     rows = scored(START, 14, 1)
     naive = replace(rows, predictions=np.full(len(rows.labels), rows.labels.mean()))
     assert skill(metric, naive).value == pytest.approx(0, abs=1e-12)
@@ -196,25 +197,25 @@ def test_the_interval_is_clustered_by_day() -> None:
 
 @pytest.mark.parametrize("metric", ALL)
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_expected_metric_is_the_mean_of_simulated_ones(metric: Metric, ties: bool) -> None:
+def test_the_expected_metric_is_the_mean_of_simulated_ones(metric: str, ties: bool) -> None:
     random = np.random.default_rng(7)
     predictions = random.beta(1.5, 4, 1500)
     predictions = np.round(predictions, 1).clip(0.05, 0.95) if ties else predictions
     truth = predictions**1.3
-    drawn = [METRICS[metric](random.random(1500) < truth, predictions) for _ in range(400)]
+    drawn = [score("binary", metric, random.random(1500) < truth, predictions) for _ in range(400)]
     error = np.std(drawn) / 20
     assert expected_metric(metric, predictions, truth) == pytest.approx(np.mean(drawn), abs=4 * error + 3e-4)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
-def test_of_few_and_tied_rows_it_is_the_expected_numerator_over_the_expected_denominator(metric: Metric) -> None:
+def test_of_few_and_tied_rows_it_is_the_expected_numerator_over_the_expected_denominator(metric: str) -> None:
     random = np.random.default_rng(8)
     predictions = np.repeat([0.2, 0.5, 0.8], 4)
     above = below = 0.0
     for _ in range(20_000):
         labels = random.random(12) < predictions
         weight = labels.sum() * ((~labels).sum() if metric == "roc_auc" else 1)
-        above, below = above + (METRICS[metric](labels, predictions) * weight if weight else 0), below + weight
+        above, below = above + (score("binary", metric, labels, predictions) * weight if weight else 0), below + weight
     assert expected_metric(metric, predictions, predictions) == pytest.approx(above / below, abs=0.004)
 
 
@@ -238,7 +239,7 @@ def test_calibration_has_an_answer_for_constant_and_for_separable_predictions(pr
 def test_without_labels_the_metric_is_estimated_and_with_them_the_estimates_error_is_told(usual: Backtest) -> None:
     rows = scored(NEXT.first, 7, 2)
     verdict = judged(usual, replace(rows, labels=np.full(len(rows.labels), math.nan)))
-    assert verdict.estimated == pytest.approx(METRICS["roc_auc"](rows.labels, rows.predictions), abs=0.03)
+    assert verdict.estimated == pytest.approx(score("binary", "roc_auc", rows.labels, rows.predictions), abs=0.03)
     assert verdict.estimate_error is None
     assert not verdict.suspected
     later = judged(usual, rows)

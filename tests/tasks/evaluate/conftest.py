@@ -195,6 +195,8 @@ def made_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / artifacts.FEATURE_SET,
         {
             "key": "id",
+            "task": "binary",
+            "classes": [],
             "definitions": definitions,
             "definitions_digest": artifacts.digest(definitions),
             "features": [*NUMERIC, *CATEGORICAL],
@@ -227,7 +229,7 @@ def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.fixture
 def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """The same without the PNGs, which take most of the stage's time."""
-    monkeypatch.setattr(plots, "FIGURE", {})
+    monkeypatch.setattr(plots, "figures", lambda task: {})
     return drawn
 
 

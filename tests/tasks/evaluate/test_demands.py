@@ -19,6 +19,7 @@ from tasks.errors import UserError
 from tasks.evaluate import budgets, judging, plots
 from tasks.evaluate.evidence import Scored, evidence
 from tasks.params import CostParams, GateParams
+from tasks.target import Binary
 
 Evaluate = Callable[..., dict[str, Any]]
 CARD = artifacts.MODEL_CARD
@@ -45,7 +46,8 @@ def test_each_value_of_a_column_is_judged_against_the_champion_on_its_own_rows(
     table = pq.read_table(challenged.path(artifacts.TABLE), filters=[("window", "=", "test")])
     red = table["colour"].to_numpy() == "red"
     scores = [
-        metrics.roc_auc(rows["label"].to_numpy()[red], rows[w].to_numpy()[red]) for w in ("candidate", "champion")
+        metrics.score("binary", "roc_auc", rows["label"].to_numpy()[red], rows[w].to_numpy()[red])
+        for w in ("candidate", "champion")
     ]
     found = next(each for each in decision["slices"] if each["against"] == "colour=red")
     assert found["estimate"] == pytest.approx(scores[0] - scores[1], abs=1e-9)
@@ -74,7 +76,7 @@ def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **ga
     """What a replay does: evidence from predictions alone, with no file written."""
     table = pq.read_table(context.path(artifacts.TABLE), filters=[("window", "=", "test")])
     params = GateParams(**GATE, **gate)
-    test = judging.holdout(table, context.params.project.zone, params.cluster)
+    test = judging.holdout(table, context.params.project.zone, params.cluster, Binary())
     told = {"model_digest": "new", "seen_until": "2024-02-01T00:00:00+00:00"}
     p = {"candidate": candidate, "champion": champion, "baseline": np.full(test.rows, 0.4)}
     known = evidence(
@@ -141,7 +143,10 @@ def test_the_card_and_the_picture_show_each_slice_against_its_margin(drawn: Eval
         assert f'<th scope="row">{each["against"]}</th>' in page
         assert f"{each['lower']:+.4f}" in page
     assert "and on each slice for a loss of less than the slice&#39;s own margin" in page
-    with_slices, plain = plots.FIGURE["gate"](found), plots.FIGURE["gate"](drawn(evaluate__gate=GATE))
+    with_slices, plain = (
+        plots.figures("binary")["gate"](found),
+        plots.figures("binary")["gate"](drawn(evaluate__gate=GATE)),
+    )
     last = with_slices.axes[-1]
     assert len(with_slices.axes) == len(plain.axes) + 1
     assert last.get_title() == "against the champion on slices: 3 of 3 judged are above their margins"

@@ -48,7 +48,10 @@ def test_a_champion_is_judged_on_the_same_rows(evaluated: Evaluate, small_projec
     assert decision["difference"]["against"] == "champion"
     assert decision["difference"]["version"] == "3"
     rows = pq.read_table(small_project.path("reports/predictions.parquet"))
-    both = [metrics.roc_auc(rows["label"].to_numpy(), rows[name].to_numpy()) for name in ("candidate", "champion")]
+    both = [
+        metrics.score("binary", "roc_auc", rows["label"].to_numpy(), rows[name].to_numpy())
+        for name in ("candidate", "champion")
+    ]
     assert decision["difference"]["estimate"] == pytest.approx(both[0] - both[1], abs=1e-9)
 
 
@@ -180,7 +183,7 @@ def test_a_model_that_predicts_no_probability_is_never_judged(
         return learner
 
     monkeypatch.setattr(learners, "load", broken)
-    with pytest.raises(RefitError, match="the candidate predicts no probability for 1,800 of 1,800"):
+    with pytest.raises(RefitError, match="the candidate predicts 1,800 values of 1,800 that are no probability"):
         evaluated()
 
 

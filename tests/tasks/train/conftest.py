@@ -57,6 +57,8 @@ class SmallProject:
         sha256 = artifacts.sha256(self.folder / artifacts.TABLE)
         described = {
             "key": "id",
+            "task": "binary",
+            "classes": [],
             "features": FEATURES,
             "numeric": FEATURES[:2],
             "categorical": FEATURES[2:],

@@ -28,7 +28,7 @@ def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
     assert unseen.column_names == ["event_time", "prediction", "label"]
     assert unseen.num_rows == training["rows"]["validation"]
     p = learner.predict(project.rows("test"))
-    assert metrics.roc_auc(project.rows("test")["label"].to_numpy(), p) > 0.75
+    assert metrics.score("binary", "roc_auc", project.rows("test")["label"].to_numpy(), p) > 0.75
 
 
 def test_training_tells_what_the_other_stages_read(trained: Any) -> None:

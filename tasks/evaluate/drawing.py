@@ -1,0 +1,75 @@
+"""One style for all pictures and tables of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts import atomic
+
+INK, QUIET, GRID = "#1f2933", "#6b7785", "#e4e8ec"
+COLOURS = {"candidate": "#0f6e84", "champion": "#c8772a", "baseline": "#8a94a0", "anchor": "#7a5ea8"}
+GOOD, BAD = "#2e7d4f", "#b3402f"
+
+STYLE: dict[str, Any] = {
+    "figure.figsize": (6.4, 4.4),
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.9,
+    "legend.frameon": False,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "savefig.facecolor": "white",
+}
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table that `dvc plots` reads."""
+    with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def new_axes(title: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Any, Any]:
+    """A figure with one pair of axes."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=size)
+    axes.set_title(title)
+    return figure, axes
+
+
+def tint(colour: str) -> Any:
+    """A colour map from white to a colour."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("tint", ["white", colour])
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG and forget it."""
+    import matplotlib.pyplot as plt
+
+    try:
+        with atomic(path) as scratch:
+            figure.savefig(scratch, format="png", metadata={"Software": None})  # no version: equal bytes on a rerun
+    finally:
+        plt.close(figure)

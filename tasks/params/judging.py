@@ -1,0 +1,52 @@
+"""Which metrics a task may be judged by, where `train` and `evaluate` have to agree: defaults, and what is at odds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.params.learning import GateParams, TrainParams
+from tasks.params.section import nearest
+
+MARGINS = ("max_loss", "min_gain_over_baseline")
+
+
+def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raw params with the metrics that they leave open: the task's own for training, and the same for the gate."""
+    from registry.metrics import DEFAULTS
+
+    train, evaluate = raw.get("train"), raw.get("evaluate", {})
+    gate = evaluate.get("gate", {}) if isinstance(evaluate, Mapping) else None
+    if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
+        return raw  # an error, which the sections themselves tell
+    task = train.get("task", "binary")
+    train = {"metric": next((name for known, name in DEFAULTS.items() if known == task), "roc_auc"), **train}
+    return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
+
+
+def metric_problems(train: TrainParams, gate: GateParams) -> Iterator[str]:
+    """Metrics that do not judge the task, and margins that are needed in the label's own units."""
+    from registry.metrics import METRICS, limits, of_task
+
+    if train.calibration and train.task != "binary":
+        yield f"train.calibration: probabilities of 1 are calibrated, and train.task is {train.task!r}; set it to null"
+    comparable = of_task(train.task, comparable=True)
+    for place, name in {"train.metric": train.metric, "evaluate.gate.metric": gate.metric}.items():
+        if name not in comparable:
+            why = f"models of task {train.task!r} are not compared by {name!r}"
+            yield f"{place}: {why}{_near(name, comparable)}"
+    for kind, given in (("floors", gate.floors), ("ceilings", gate.ceilings)):
+        known = limits(train.task, higher_is_better=kind == "floors")
+        for name in given:
+            if name not in known:
+                better = "higher" if kind == "floors" else "lower"
+                why = f"no metric of task {train.task!r} where {better} is better"
+                yield f"evaluate.gate.{kind}.{name}: is {why}{_near(name, known)}"
+    if gate.metric in comparable and METRICS[gate.metric].in_label_units:
+        for margin in MARGINS:
+            if margin not in gate.model_fields_set:
+                yield f"evaluate.gate.{margin}: is missing; {gate.metric} has the label's units, so no default fits"
+
+
+def _near(word: str, known: tuple[str, ...]) -> str:
+    return nearest(word, known) or f"; they are {', '.join(known)}"
