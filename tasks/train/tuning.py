@@ -296,7 +296,7 @@ def _try(
     study = optuna.create_study(direction=search.direction, pruner=_pruner(search.tuning))
     study.add_trials(before)
     trial = study.ask()
-    trying, score = replace(spec, params={**spec.params, **params}), metrics.METRICS[spec.metric]
+    trying = replace(spec, params={**spec.params, **params})
     label, values, steps, state, problem = development.whole.label, [], [], "complete", ""
     began = time.monotonic()
     for number, fold in enumerate(development.folds):
@@ -305,7 +305,7 @@ def _try(
         except RefitError as error:
             state, problem = "failed", str(error)
             break
-        values.append(score(label[fold.scored], fit.predicted))
+        values.append(metrics.score(spec.task, spec.metric, label[fold.scored], fit.predicted))
         if not np.isfinite(values[-1]):
             state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
             break

@@ -133,14 +133,16 @@ def test_calibrated_probabilities_come_true_on_rows_that_the_curve_was_not_learn
     params = parse({**RAW, "train": {**RAW["train"], **folds(folds=5), "calibration": kind}})
     raw = skewed(found)
     finish, each = finish_from(found, raw, params)
-    before, after = (metrics.calibration_error(found.whole.label, pooled(found, p)) for p in (raw, each))
+    before, after = (
+        metrics.score("binary", "calibration_error", found.whole.label, pooled(found, p)) for p in (raw, each)
+    )
     assert before > 0.15
     assert after < 0.03
     assert finish.calibration is not None
     for p, calibrated, fold in zip(raw, each, found.folds, strict=True):
         assert calibrated.tolist() != finish.calibrated(p).tolist()  # without this very fold
-        order = metrics.roc_auc(found.whole.label[fold.scored], calibrated)
-        assert order == pytest.approx(metrics.roc_auc(found.whole.label[fold.scored], p), abs=0.01)
+        order = metrics.score("binary", "roc_auc", found.whole.label[fold.scored], calibrated)
+        assert order == pytest.approx(metrics.score("binary", "roc_auc", found.whole.label[fold.scored], p), abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
