@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from registry.metrics import DEFAULTS, Task
+from registry.metrics import DEFAULTS
 from tasks import runfile
 from tasks.errors import UserError
 from tasks.learner_contract import Finding, check
@@ -28,16 +28,16 @@ def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> l
         UserError: there is no such class, file or task, or an argument is unknown.
     """
     if task not in DEFAULTS:
-        raise UserError(f"--task {task}: there is no such task{nearest(task, DEFAULTS)}; {', '.join(DEFAULTS)} are known")
+        tasks = ", ".join(DEFAULTS)
+        raise UserError(f"--task {task}: there is no such task{nearest(task, DEFAULTS)}; {tasks} are known")
     if str(project) not in sys.path:
         sys.path.append(str(project))
     trusted = runfile.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()
     if file_of(kind) or ":" in kind:
         trusted = (*trusted, kind)
     source = own.read_source(project, kind)
-    known = cast(Task, task)
-    metric = DEFAULTS[known]
-    spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, metric, trusted, known, source=source)
+    metric = DEFAULTS[task]
+    spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, metric, trusted, task, source=source)
     return list(check(spec))
 
 

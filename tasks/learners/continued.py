@@ -20,8 +20,8 @@ def can_go_on(estimator: Any) -> bool:
     """Whether an estimator, fitted or not, alone or in a pipeline, can go on from what it has learned."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    found = _estimator(estimator)
-    return isinstance(found, HistGradientBoostingClassifier | HistGradientBoostingRegressor) or hasattr(found, "partial_fit")
+    found, boosting = _estimator(estimator), (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+    return isinstance(found, boosting) or hasattr(found, "partial_fit")
 
 
 def most_steps(model: Any) -> int:

@@ -73,9 +73,7 @@ class SklearnEstimator:
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
         self.threshold = 0.5
-        self._estimator = build(
-            spec.kind, spec.params, seed=spec.seed, where=where, task=spec.task, source=spec.source
-        )
+        self._estimator = build(spec.kind, spec.params, seed=spec.seed, where=where, task=spec.task, source=spec.source)
         self._encoding = Encoding((), {})
         self._model: Any = None
 

@@ -108,7 +108,9 @@ class TabularNetwork(nn.Module):
 class TorchTabular:
     """Learns on CUDA where there is one; predicts on the CPU, so that a prediction is the same on any machine."""
 
-    declaration: ClassVar[Declaration] = Declaration(warm_start=True, safe_format="safetensors")
+    declaration: ClassVar[Declaration] = Declaration(
+        ("binary", "multiclass", "regression"), warm_start=True, safe_format="safetensors"
+    )
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec

@@ -242,9 +242,7 @@ def _windows(context: Context, features: dict[str, Any], target: Target) -> tupl
     everything = labelled_rows(context, features, target)
     windows = [everything.named(name) for name in ("train", "validation")]
     if context.params.train.cross_validation is None:
-        windows = [
-            checked(name, window, target) for name, window in zip(("train", "validation"), windows, strict=True)
-        ]
+        windows = [checked(name, window, target) for name, window in zip(("train", "validation"), windows, strict=True)]
     return windows[0], windows[1]
 
 

@@ -11,7 +11,7 @@ import pytest
 from tasks.errors import UserError
 from tasks.learner_contract.sample import CATEGORICAL, FEATURES
 from tasks.learners import Spec, load, make
-from tasks.metrics import roc_auc
+from tasks.metrics import score
 
 
 def probable(kind: str, **params: Any) -> tuple[str, dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_each_kind_learns_and_comes_back_from_its_files(
     learner = make(Spec(name, kind, FEATURES, CATEGORICAL, params))
     learner.fit(train_rows.table, train_rows.label, validation=(seen_rows.table, seen_rows.label))
     predicted = learner.predict(seen_rows.table)
-    assert roc_auc(seen_rows.label, predicted) > 0.6
+    assert score("binary", "roc_auc", seen_rows.label, predicted) > 0.6
     assert learner.obstacle() is None
     learner.save(tmp_path)
     stored = load(tmp_path)

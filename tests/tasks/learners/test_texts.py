@@ -12,7 +12,7 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.learners import Labels, Spec, load, make
-from tasks.metrics import roc_auc
+from tasks.metrics import score
 from tasks.params.training import TextParams
 
 DEFAULT = TextParams().model_dump()
@@ -55,7 +55,7 @@ def test_words_are_learned_from_and_stored(name: str, tmp_path: Path) -> None:
     learner, again = make(spec), make(spec)
     report = learner.fit(*TRAIN, validation=SEEN)
     predicted = learner.predict(SEEN[0])
-    assert roc_auc(SEEN[1], predicted) > 0.85
+    assert score("binary", "roc_auc", SEEN[1], predicted) > 0.85
     again.fit(*TRAIN, iterations=report.iterations)
     assert again.digest() == learner.digest()
     assert learner.obstacle() is None
@@ -99,7 +99,7 @@ def test_any_vectoriser_by_import_path() -> None:
     )
     learner = make(replace(spec, features=("remark",), categorical=frozenset()))
     learner.fit(*TRAIN)
-    assert roc_auc(SEEN[1], learner.predict(SEEN[0])) > 0.85
+    assert score("binary", "roc_auc", SEEN[1], learner.predict(SEEN[0])) > 0.85
 
 
 @pytest.mark.parametrize(
