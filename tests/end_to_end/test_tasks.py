@@ -1,0 +1,186 @@
+"""Numbers and several classes go through all that a probability does: judged, scored, watched, made again."""
+
+from __future__ import annotations
+
+import csv
+import random
+import shutil
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from driving import drive, states
+
+from flows import inspection, replay, runner
+from flows.new_project import create
+from registry.metrics import METRIC_WORDS, of_task
+from tasks.artifacts import DECISION, EVALUATION, MODEL_CARD, TRAINING, read_json
+
+TASKS = ("regression", "multiclass")
+UNCHANGED = ["unchanged"] * 6
+FIGURES = {
+    "regression": {"predicted_actual", "residuals", "error_by_size"},
+    "multiclass": {"confusion", "classes", "calibration"},
+}
+
+
+def flats(task: str, first: date, end: date, seed: int = 5) -> Iterator[dict[str, Any]]:
+    """Sales in which area, rooms and town decide the price; a day has luck of its own."""
+    chance = random.Random(seed)
+    day, number = first, 0
+    while day < end:
+        luck = chance.gauss(0, 0.3)
+        for _ in range(20):
+            number += 1
+            area, rooms, town = round(chance.uniform(20, 150), 1), chance.randint(1, 6), chance.choice("ABC")
+            worth = 0.03 * area + 0.4 * rooms + {"A": 1, "B": 0, "C": -1}[town]
+            chances = [worth - 4 + luck + chance.gauss(0, 0.8), 0.6 + chance.gauss(0, 0.8), 3.2 - worth]
+            price = {
+                "regression": round(100 + 20 * worth + 10 * luck + chance.gauss(0, 15), 2),
+                "multiclass": ("high", "middle", "low")[chances.index(max(chances))],
+            }
+            yield {
+                "flat": f"{seed}-{number:05d}",
+                "sold": day,
+                "area": area,
+                "rooms": rooms,
+                "town": town,
+                "price": price[task],
+            }
+        day += timedelta(days=1)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A generated project of each task after its first run; not to be changed."""
+    found = {}
+    for task in TASKS:
+        folder = tmp_path_factory.mktemp(task)
+        write(folder / "flats.csv", list(flats(task, date(2024, 1, 1), date(2024, 6, 1))))
+        create(folder / "demo", csv=folder / "flats.csv", time=None, label="price", key=())
+        params = (folder / "demo/params.yaml").read_text()
+        params = params.replace("max_iter: 300", "max_iter: 25").replace(
+            "evaluate:\n", "evaluate:\n  permutation_rows: 200\n  slices: [town]\n"
+        )
+        (folder / "demo/params.yaml").write_text(params)
+        drive(folder / "demo")
+        found[task] = folder / "demo"
+    return found
+
+
+@pytest.fixture
+def copied(done: dict[str, Path], tmp_path: Path, request: pytest.FixtureRequest) -> tuple[str, Path]:
+    """A task, and a copy of its project at home at a path of its own."""
+    from registry import relocation
+    from registry.store import locate
+
+    shutil.copytree(done[request.param], tmp_path / "demo", symlinks=True)
+    relocation.settle(locate(tmp_path / "demo", None))
+    return request.param, tmp_path / "demo"
+
+
+each_task = pytest.mark.parametrize("task", TASKS)
+each_copy = pytest.mark.parametrize("copied", TASKS, indirect=True)
+
+
+@each_task
+def test_init_sees_the_task_and_the_first_model_takes_charge_by_the_metric_of_it(
+    done: dict[str, Path], task: str
+) -> None:
+    training, decision = read_json(done[task] / TRAINING), read_json(done[task] / DECISION)
+    assert training["task"] == task
+    assert training["metric"] == decision["metric"] == {"regression": "mae", "multiclass": "log_loss"}[task]
+    assert decision["promote"] is True, decision["reasons"]
+    assert inspection.in_charge(done[task])["version"] == "1"
+    assert training["classes"] == (["high", "low", "middle"] if task == "multiclass" else [])
+
+
+@each_task
+def test_every_metric_of_the_task_is_measured_with_its_interval_and_only_its_plots_are_drawn(
+    done: dict[str, Path], task: str
+) -> None:
+    evaluation = read_json(done[task] / EVALUATION)
+    ours = evaluation["metrics"]["candidate"]
+    assert set(ours) == set(of_task(task))  # type: ignore[arg-type]
+    for name, found in ours.items():
+        assert found["lower"] <= found["value"] <= found["upper"], name
+    drawn = {path.stem for path in (done[task] / "reports/figures").glob("*.png")}
+    assert FIGURES[task] <= drawn
+    assert not drawn & {"roc", "precision_recall", "scores"}
+    assert {part["by"] for part in evaluation["slices"] if part["enough"]} == {"town"}
+    assert evaluation["candidate"]["threshold"] is None
+
+
+@each_task
+def test_the_model_card_speaks_of_the_task(done: dict[str, Path], task: str) -> None:
+    page = (done[task] / MODEL_CARD).read_text()
+    assert {"regression": "On average it is off by", "multiclass": "of the rows rightly"}[task] in page
+    assert {"regression": "How far off, and where?", "multiclass": "Who is taken for whom"}[task] in page
+    assert "called positive" not in page
+
+
+@each_copy
+def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_learned_from(
+    copied: tuple[str, Path],
+) -> None:
+    task, project = copied
+    assert states(drive(project)) == UNCHANGED
+    later = list(flats(task, date(2024, 6, 1), date(2024, 7, 1), seed=6))
+    for row in later[:3]:
+        row["price"] = "castle" if task == "multiclass" else row["price"]  # a class that nobody has seen
+    write(project / "raw/june.csv", later)
+    write(project / "new.csv", [{name: row[name] for name in row if name != "price"} for row in later[:40]])
+    told = runner.score(project, str(project / "new.csv"), as_of="now", out=None, wait_seconds=0, quiet=True)
+    assert told["rows"]["scored"] == 40
+    scored = pq.read_table(told["out"])
+    if task == "multiclass":
+        p = np.column_stack([scored[f"probability_{name}"] for name in ("high", "low", "middle")])
+        np.testing.assert_allclose(p.sum(axis=1), 1.0)
+        assert scored["prediction"].to_pylist() == [("high", "low", "middle")[place] for place in p.argmax(axis=1)]
+    else:
+        assert abs(np.mean(scored["prediction"]) - np.mean([row["price"] for row in later[:40]])) < 25
+    watched = runner.drift(project, as_of="latest", wait_seconds=0, quiet=True)
+    newest = watched["windows"][-1]
+    assert newest["performance"]["skill"] > 0.2
+    assert newest["performance"]["estimated"] is None
+    assert {"label", "prediction", "area"} <= {each["column"] for each in newest["inputs"]["columns"]}
+    again = drive(project)
+    assert again["decision"]["comparand"]["version"] == "1"
+    assert [each["against"] for each in again["decision"]["compared"]] == ["champion", "baseline"]
+    if task == "multiclass":
+        assert any("'castle' (3 rows)" in note for note in again["decision"]["notes"])
+
+
+@pytest.mark.slow
+@each_copy
+def test_it_is_made_again_bit_by_bit_explained_and_lived_through_again(copied: tuple[str, Path]) -> None:
+    task, project = copied
+    assert all(each.same for each in runner.reproduce(project, "1", wait_seconds=0))
+    words = " ".join(inspection.explained(project, "1"))
+    assert METRIC_WORDS[{"regression": "mae", "multiclass": "log_loss"}[task]] in words
+    told = replay.replay(
+        project,
+        start="2024-04-01",
+        end="2024-06-01",
+        every=None,
+        policies="never,always",
+        metric=None,
+        budget=None,
+        random=0,
+        overrides={},
+        wait_seconds=0,
+        quiet=True,
+    )
+    assert told["policies"]["always"]["retrainings"] == 1
+    assert all(each["score"] is not None for each in told["policies"].values())
