@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FEATURES = ("strength", "colour", "noise", "constant", "empty", "place")
+TEXT = "remark"  # no feature unless a spec asks for it
 CATEGORICAL = frozenset({"colour", "place"})
 TRAIN_ROWS, SEEN_ROWS = 400, 150
 CLASSES = ("high", "low", "middle")  # in the order of their codes
@@ -58,7 +59,9 @@ def sample(task: str, count: int, seed: int) -> Rows:
         "empty": pa.nulls(count, pa.float64()),
         "place": pa.array([f"p{n}" for n in random.integers(0, 40, count)], mask=gaps),
     }
-    table = pa.table(columns)
+    words = np.where(outcome > 0.4, "fine", "poor")
+    remarks = [f"a {word} w{n} w{n % 7}" for word, n in zip(words, random.integers(0, 60, count).tolist(), strict=True)]
+    table = pa.table(columns | {"remark": pa.array(remarks, mask=gaps)})
     if task == "regression":
         return Rows(table, outcome)
     if task == "multiclass":

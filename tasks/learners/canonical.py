@@ -12,8 +12,9 @@ import numpy as np
 
 from tasks.errors import RefitError
 
-# Attributes that say how scikit-learn works and not what comes out; boosting notes the threads that it found.
-INDIFFERENT = frozenset({"_sklearn_version", "n_threads", "n_jobs", "verbose"})
+# Attributes that say how scikit-learn works and not what comes out; boosting notes the threads that it found, and a
+# vectoriser the address of its stop words in memory.
+INDIFFERENT = frozenset({"_sklearn_version", "_stop_words_id", "n_threads", "n_jobs", "verbose"})
 
 
 def digest(value: Any) -> str:

@@ -13,8 +13,9 @@ import pytest
 from registry.metrics import DEFAULTS, Task
 from tasks import metrics
 from tasks.learner_contract import RULES, NotAsked, Rule, Subject, load_afresh
-from tasks.learner_contract.sample import CATEGORICAL, FEATURES
+from tasks.learner_contract.sample import CATEGORICAL, FEATURES, TEXT
 from tasks.learners import Spec, make
+from tasks.params.training import TextParams
 
 ENSEMBLE = "sklearn.ensemble"
 NETWORK = {"hidden": [16], "max_epochs": 12, "batch_rows": 64, "learning_rate": 0.01}
@@ -35,6 +36,9 @@ KINDS: dict[str, tuple[Task, str, dict[str, Any]]] = {
     "lightgbm": ("binary", "lightgbm.LGBMClassifier", {"n_estimators": 30, "subsample": 0.7, "subsample_freq": 1}),
     "xgboost": ("binary", "xgboost.XGBClassifier", {"n_estimators": 30, "max_depth": 3, "subsample": 0.7}),
     "network": ("binary", "torch_tabular", NETWORK),
+    "logistic of words": ("binary", "sklearn.linear_model.LogisticRegression", {}),
+    "boosting of words": ("binary", f"{ENSEMBLE}.HistGradientBoostingClassifier", {"max_iter": 10}),
+    "xgboost of words": ("binary", "xgboost.XGBClassifier", {"n_estimators": 10}),
     "logistic of classes": ("multiclass", "sklearn.linear_model.LogisticRegression", {}),
     "boosting of classes": ("multiclass", f"{ENSEMBLE}.HistGradientBoostingClassifier", {"max_iter": 8}),
     "lightgbm of classes": ("multiclass", "lightgbm.LGBMClassifier", {"n_estimators": 30, "learning_rate": 0.05}),
@@ -53,13 +57,19 @@ ITERATIVE = tuple(
 )
 
 
+def spec_of(name: str) -> Spec:
+    task, kind, params = KINDS[name]
+    spec = Spec("it", kind, FEATURES, CATEGORICAL, params, metric=DEFAULTS[task], task=task)
+    if not name.endswith("of words"):
+        return spec
+    few = TextParams(components=10).model_dump()
+    return replace(spec, features=(*FEATURES, TEXT), text=(TEXT,), vectoriser=few)
+
+
 @pytest.fixture(scope="module")
 def subjects() -> dict[str, Subject]:
     """One learner of each kind under the rules; all are loaded in one fresh process."""
-    found = {
-        name: Subject(Spec("it", kind, FEATURES, CATEGORICAL, params, metric=DEFAULTS[task], task=task))
-        for name, (task, kind, params) in KINDS.items()
-    }
+    found = {name: Subject(spec_of(name)) for name in KINDS}
     load_afresh([*found.values()])
     return found
 
