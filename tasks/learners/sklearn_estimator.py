@@ -82,7 +82,9 @@ class SklearnEstimator:
         from sklearn.base import is_classifier
 
         tasks = ("binary", "multiclass") if is_classifier(self._estimator) else ("regression",)
-        return Declaration(tasks, warm_start=continued.can_go_on(self._estimator), safe_format="skops")
+        return Declaration(
+            tasks, warm_start=not self.spec.text and continued.can_go_on(self._estimator), safe_format="skops"
+        )
 
     def fit(
         self,
