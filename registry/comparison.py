@@ -78,7 +78,7 @@ def leave_out(metric: str, sample: Sample, scores: ArrayLike, threshold: float =
         raise ValueError(f"{len(scores)} scores for {len(sample.labels)} labels")
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is unknown; known are {', '.join(METRICS)}")
-    form = METRICS[metric].form(sample.task)
+    formula = METRICS[metric].formula(sample.task)
     if not len(scores) or not np.isfinite(scores).all():
         return LeftOut(math.nan, np.full(clusters.count, math.nan), clusters.effective)
-    return form.left_out(sample.labels, scores, threshold, clusters)
+    return formula.left_out(sample.labels, scores, threshold, clusters)

@@ -32,7 +32,7 @@ def score(task: Task, metric: str, label: ArrayLike, predicted: ArrayLike, thres
     1.5
     """
     y, p = _checked(label, predicted)
-    return METRICS[metric].form(task).value(y, p, threshold)
+    return METRICS[metric].formula(task).value(y, p, threshold)
 
 
 def scores(task: Task, label: ArrayLike, predicted: ArrayLike, threshold: float = 0.5) -> dict[str, float]:
@@ -42,7 +42,7 @@ def scores(task: Task, label: ArrayLike, predicted: ArrayLike, threshold: float 
         RefitError: no rows, unequal lengths, or a prediction that is not finite.
     """
     y, p = _checked(label, predicted)
-    return {name: METRICS[name].form(task).value(y, p, threshold) for name in of_task(task)}
+    return {name: METRICS[name].formula(task).value(y, p, threshold) for name in of_task(task)}
 
 
 def best_f1_threshold(label: ArrayLike, p: ArrayLike) -> float:

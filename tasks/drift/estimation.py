@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.metrics import TINY
+from registry.metrics.formulas import TINY
 
 __all__ = ["expected_metric"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.comparison import Sample
-from registry.metrics import calibration_bins
 from registry.metrics.clusters import jackknife, leave_out_mean
+from registry.metrics.formulas import calibration_bins
 from tasks.evaluate.judging import tidy, with_interval
 
 Floats = NDArray[np.float64]

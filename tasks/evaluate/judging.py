@@ -77,7 +77,7 @@ def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> di
     task = test.target.task
     return {
         name: with_interval(
-            jackknife(leave_out(name, test.sample, p, threshold)), confidence, *METRICS[name].form(task).span
+            jackknife(leave_out(name, test.sample, p, threshold)), confidence, *METRICS[name].spans[task]
         )
         for name in of_task(task)
     }
@@ -136,7 +136,7 @@ def slices(
                 "gain": None,
             }
             if not problem:
-                span = METRICS[metric].form(test.target.task).span
+                span = METRICS[metric].spans[test.target.task]
                 entry[metric] = with_interval(single(metric, part, ours), confidence, *span)
                 if "champion" in scored:
                     against = gain(metric, part, ours, scored["champion"][rows])

@@ -109,7 +109,7 @@ def _measured(history: History, metric: str, rows: Rows, p: Floats, called: NDAr
     if not len(rows):
         return None
     labels, clusters = history.labels_at(rows), Clusters.of(history.days[rows])
-    if METRICS[metric].form(history.target.task).by_threshold:  # of whoever was in charge: accuracy
+    if history.target.task in METRICS[metric].own:  # of whoever was in charge: accuracy
         found = leave_out_mean((called == (labels == 1)).astype(np.float64), clusters)
     else:
         found = leave_out(metric, Sample(labels, clusters, history.target.task), p)

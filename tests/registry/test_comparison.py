@@ -184,7 +184,7 @@ def several(task: str, seed: int = 0, count: int = 240) -> tuple[Sample, list[np
 def test_leaving_a_cluster_out_is_computing_the_metric_anew_without_its_rows(task: Any, metric: str) -> None:
     sample, (ours, _) = several(task)
     left = leave_out(metric, sample, ours, 0.4)
-    form = TABLE[metric].form(task)
+    form = TABLE[metric].formula(task)
     assert left.value == pytest.approx(form.value(sample.labels, ours, 0.4), rel=1e-10)
     for cluster in range(sample.clusters.count):
         kept = sample.clusters.codes != cluster
