@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check ui docs bench clean
+.PHONY: help setup run examples test test-all check ui docs bench clean
 
 help:  ## these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -21,6 +21,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 run: setup  ## the reference project: six stages, then a summary
 	@$(BIN)/refit run
+
+examples: setup  ## every example in full: on the public files under REFIT_SHARED_DATA, on stand-ins elsewhere
+	@for project in examples/*/; do echo "== $$project"; $(BIN)/refit run --project $$project || exit 1; done
 
 test: setup  ## all tests but the long ones; under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder

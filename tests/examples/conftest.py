@@ -15,10 +15,6 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OUTPUTS = (".dvc", ".dvcignore", ".refit", "data", "models", "reports", "dvc.lock", "run.yaml", "__pycache__")
 
 
-def names() -> list[str]:
-    return sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
-
-
 @pytest.fixture(scope="session")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A fresh copy of an example, without what runs in the repository left in it."""

@@ -18,7 +18,14 @@ from tasks.artifacts import MODEL_CARD
 from tasks.errors import UserError
 from tasks.project_code import load
 
-CHEAP = {"train.learners.boosting.enabled": False, "evaluate.permutation_rows": 0}
+CHEAP = {
+    "train.learners.boosting.enabled": False,
+    "train.cross_validation.folds": 2,
+    "train.tuning.trials": 1,
+    "train.tuning.parallel": 1,
+    "train.calibration": None,
+    "evaluate.permutation_rows": 0,
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,80 @@
+"""Every example runs as it is written: on its stand-in here, and in full where the public files are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from driving import drive
+
+from flows.new_project import IGNORED, pipeline
+from flows.session import session
+from tasks import runfile
+from tasks.artifacts import EVALUATION, TRAINING, read_json
+from tasks.params import STAGES
+from tasks.stages import run_remembered
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
+SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="REFIT_SHARED_DATA names no folder")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_has_the_files_of_a_new_project(name: str) -> None:
+    folder = EXAMPLES / name
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    assert stages == pipeline(("stand_in.py",) if (folder / "stand_in.py").is_file() else ())
+    assert (folder / ".gitignore").read_text() == IGNORED
+    assert (folder / ".dvc/config").is_file(), "it is a DVC repository of its own, apart from the reference project"
+    assert (folder / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "churn"])
+def test_an_example_makes_a_model_of_its_stand_in(
+    name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to its judgement: test_stand_in.py takes `churn` through all six stages, and more than once."""
+    monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
+    project = example(name)
+    with session(project, overrides=smaller(project)) as run:
+        for stage in STAGES[: STAGES.index("register")]:
+            run_remembered(stage, run.context())
+    evaluation = read_json(project / EVALUATION)
+    generated = [n for n, source in runfile.params_of(project).ingest.sources.items() if source.stand_in]
+    assert set(generated) <= set(evaluation["stand_in"])
+    assert evaluation["test"]["rows"] > 0
+
+
+def smaller(project: Path) -> dict[str, Any]:
+    """Settings that leave an example as it is, and take less time."""
+    params = runfile.params_of(project)
+    settings = {"evaluate.permutation_rows": 0, "train.tuning.trials": 1, "train.tuning.parallel": 1}
+    if params.train.cross_validation:
+        settings["train.cross_validation.folds"] = 2
+    for number, learner in enumerate(params.train.learners):
+        for argument in {"max_iter", "n_estimators"} & set(learner.params):
+            settings[f"train.learners.{number}.params.{argument}"] = 20
+    return settings
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "metric", "least"), [("churn", "roc_auc", 0.84), ("fraud", "average_precision", 0.33)]
+)
+def test_an_example_reaches_what_it_says_on_the_public_file(
+    name: str, metric: str, least: float, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFIT_SHARED_DATA", str(SHARED.resolve()))
+    project = example(name)
+    told = drive(project)
+    assert told["stand_in"] == {}
+    assert told["model"]["alias"] == "champion"
+    training = read_json(project / TRAINING)
+    chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
+    assert chosen["validation"][metric] >= least
