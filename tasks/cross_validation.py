@@ -17,7 +17,7 @@ import numpy as np
 from tasks import metrics
 from tasks.artifacts import FEATURE_SET, REPORTS, read_json, write_json
 from tasks.context import Context
-from tasks.learners import Floats, Labels
+from tasks.learners import Floats, Labels, Spec
 from tasks.params import Params
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, Window, cut
@@ -76,9 +76,9 @@ def run(context: Context) -> dict[str, Any]:
     return told
 
 
-def _outer(context: Context, specs: Sequence[Any], whole: Window, fold: Fold) -> Outer:
+def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -> Outer:
     """Train on the fold's rows as the stage would, and predict the others."""
-    inside, outside = whole.at(fold.fitted), whole.at(fold.scored)
+    inside, outside, target = whole.at(fold.fitted), whole.at(fold.scored), specs[0].target
     began = time.monotonic()
     trained = from_scratch(list(specs), *_compared_on(inside, context.params), context, size_curves=False)
     seconds = time.monotonic() - began
@@ -87,7 +87,7 @@ def _outer(context: Context, specs: Sequence[Any], whole: Window, fold: Fold) ->
         params=dict(trained.learner.spec.params),
         threshold=trained.learner.threshold,
         predicted=predict(trained.learner, outside),
-        baseline=np.full(len(outside), float(inside.label.mean())),
+        baseline=target.guess(target.naive(inside.label, context.params.train.metric), len(outside)),
         rows=len(inside),
         seconds=round(seconds, 3),
     )
@@ -105,9 +105,9 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
 def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params: Params) -> dict[str, Any]:
     """Scores of each fold, their mean and standard deviation, and those of all predictions together."""
     scores = [_scores(label[fold.scored], each, params) for fold, each in zip(folds, outer, strict=True)]
+    task = params.train.task
     baselines = [
-        metrics.scores(params.train.task, label[fold.scored], each.baseline, 0.5)
-        for fold, each in zip(folds, outer, strict=True)
+        metrics.scores(task, label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)
     ]
     by_fold = [
         {
@@ -121,13 +121,12 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
         }
         for fold, each, found in zip(folds, outer, scores, strict=True)
     ]
-    called = np.concatenate([each.predicted >= each.threshold for each in outer])
     places = np.concatenate([fold.scored for fold in folds])
     p = np.concatenate([each.predicted for each in outer])
     return {
         "mean": {name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
         "deviation": {name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]},
-        "together": metrics.scores(params.train.task, label[places], p, 0.5) | _calls(label[places], called),
+        "together": metrics.scores(task, label[places], p),
         "baseline": {name: float(np.mean([each[name] for each in baselines])) for name in baselines[0]},
         "folds": by_fold,
     }
@@ -135,11 +134,12 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
 
 def _scores(label: Labels, outer: Outer, params: Params) -> dict[str, float]:
     found = metrics.scores(params.train.task, label, outer.predicted, outer.threshold)
-    return found | _calls(label, outer.predicted >= outer.threshold)
+    return found | (_calls(label, outer) if params.train.task == "binary" else {})
 
 
-def _calls(label: Labels, called: Any) -> dict[str, float]:
-    """What calling these rows 1 comes to; precision is 0 where none is called."""
+def _calls(label: Labels, outer: Outer) -> dict[str, float]:
+    """What calling rows 1 from the threshold on comes to; precision is 0 where none is called."""
+    called = outer.predicted >= outer.threshold
     hit = float(np.sum(called & (label == 1)))
     return {
         "called": float(np.mean(called)),

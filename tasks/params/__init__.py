@@ -71,6 +71,8 @@ class Params(Section):
                 "featurize.split.validation is 0, and nothing else is left to compare learners on: "
                 "give it a share, or set train.cross_validation"
             )
+        if self.train.task != "binary" and self.train.calibration:
+            raise ValueError(f"train.calibration is for task 'binary'; the task is {self.train.task!r}: leave it out")
         return self
 
 
