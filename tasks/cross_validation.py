@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from registry.metrics import METRICS
 from tasks import metrics
 from tasks.artifacts import FEATURE_SET, REPORTS, read_json, write_json
 from tasks.context import Context
@@ -126,7 +127,11 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
     return {
         "mean": {name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
         "deviation": {name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]},
-        "together": metrics.scores(task, label[places], p),
+        "together": {
+            name: value
+            for name, value in metrics.scores(task, label[places], p).items()
+            if task not in METRICS[name].own or name == "calibration_error"  # thresholds differ between folds
+        },
         "baseline": {name: float(np.mean([each[name] for each in baselines])) for name in baselines[0]},
         "folds": by_fold,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from registry.metrics import METRIC_WORDS
 from tasks.evaluate.drawing import BAD, COLOURS, GOOD, GRID, INK, QUIET, STYLE, new_axes, save, write_csv
+from tasks.evaluate.tuning_plot import tuning
 from tasks.evaluate.views import view_of
 
 FIGURES, PLOTS = "figures", "plots"
@@ -208,5 +209,6 @@ def figures(task: str) -> dict[str, Callable[[Report], Any]]:
         "importance_by_view": _importance_by_view,
         "learning_curves": _learning_curves,
         "learning_by_rows": _learning_by_rows,
+        "tuning": tuning,
         "daily": _daily,
     }
