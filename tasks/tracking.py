@@ -207,6 +207,8 @@ def _scores(learner: Mapping[str, Any]) -> list[tuple[str, float, int]]:
         for part in ("validation", "training")
         for name, value in (learner.get(part) or {}).items()
     } | {"fit_seconds": learner.get("seconds"), "iterations": learner.get("iterations")}
+    if seeds := learner.get("seeds"):
+        scores |= {f"seeds_{name}": seeds[name] for name in ("mean", "deviation")}
     return [(name, float(value), 0) for name, value in scores.items() if isinstance(value, int | float)]
 
 

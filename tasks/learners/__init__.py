@@ -67,6 +67,7 @@ class Spec:
     source: str = ""  # of a kind `file.py:Class`: the text of the project's file
     text: tuple[str, ...] = ()  # features that are free text
     vectoriser: Mapping[str, Any] = field(default_factory=dict)  # of them: kind, params, components
+    average: int = 1  # seeds, from `seed` on, whose models are averaged
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -176,6 +177,10 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
     Raises:
         UserError: the kind or an argument is unknown or unusable; names the nearest that would do.
     """
+    if spec.average > 1:
+        from tasks.learners.averaged import Averaged
+
+        return Averaged(spec, where=where)
     if spec.text:
         from tasks.learners import texts
 
@@ -211,6 +216,10 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
 
 def _load(kind: str, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
     """What a folder names is imported only where the user has named it as trusted."""
+    if description.get("average", 1) > 1:
+        from tasks.learners.averaged import Averaged
+
+        return Averaged.load(folder, description, trusted_types)
     if kind in OURS:
         return _ours(kind).load(folder, description, trusted_types)
     from tasks.learners import imports, own
@@ -272,6 +281,7 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
         source=description.get("source", ""),
         text=tuple(description.get("text", ())),
         vectoriser=description.get("vectoriser", {}),
+        average=description.get("average", 1),
     )
 
 

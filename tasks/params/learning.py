@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.params.section import Section
 from tasks.params.training import CrossValidationParams, LearnerParams, TextParams, ThresholdParams, TuningParams
@@ -17,6 +17,8 @@ class TrainParams(Section):
     task: Task = Field("binary", description="what a label is: 0 or 1, one of several texts, or a number")
     metric: str = Field("roc_auc", description="what learners are chosen by; default by task: roc_auc, log_loss, mae")
     seed: int = Field(0, ge=0, lt=2**32)
+    seeds: int = Field(1, ge=1, le=100, description="each learner is fitted with so many, to tell merit from luck")
+    average: bool = Field(False, description="the candidate is the mean of the models of all seeds")
     warm_start: Literal["champion"] | None = Field(
         None,
         description="champion: go on from the model in charge with the rows that are new to it; none: from nothing",
@@ -31,6 +33,16 @@ class TrainParams(Section):
     threshold: ThresholdParams = ThresholdParams()
     text: TextParams = TextParams()
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _several(self) -> TrainParams:
+        if self.average and self.seeds == 1:
+            raise ValueError("average needs several seeds; set seeds to 5, or leave average out")
+        if self.average and self.warm_start:
+            raise ValueError(
+                "an average of several seeds cannot go on from a champion; leave warm_start or average out"
+            )
+        return self
 
     @field_validator("learners")
     @classmethod

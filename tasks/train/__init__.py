@@ -134,7 +134,8 @@ def _tried(spec: Spec, rows: Development, context: Context, *, size_curves: bool
         from tasks.train.tuning import Search, tune
 
         search = Search(space, params.train.tuning, params.train.metric)
-        spec, tuning = tune(spec, search, rows, context.project, context.progress)
+        found, tuning = tune(replace(spec, average=1), search, rows, context.project, context.progress)
+        spec = replace(found, average=spec.average)
     trial = fitted(spec, rows, params, context.progress, size_curves=size_curves)
     return replace(trial, tuning=tuning)
 
@@ -193,6 +194,7 @@ def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list
             classes=tuple(features.get("classes", ())),
             text=tuple(features.get("text", ())),
             vectoriser=(learner.text or params.train.text).model_dump() if features.get("text") else {},
+            average=params.train.seeds if params.train.average and learner.kind != "baseline" else 1,
             source=own.read_source(project, learner.kind, f"params.yaml: train.learners[{place}].kind"),
         )
         for place, learner in enumerate(params.train.learners)

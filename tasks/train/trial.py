@@ -13,6 +13,7 @@ from tasks import metrics
 from tasks.context import Progress
 from tasks.errors import RefitError, UserError
 from tasks.learners import FitReport, Floats, Learner, Spec, make
+from tasks.learners.averaged import members_of
 from tasks.params import Params
 from tasks.train.effort import Effort, largest, measured
 from tasks.train.finishing import Finish, finish_from, pooled
@@ -53,6 +54,7 @@ class Trial:
     peak_memory_mb: float | None  # of its largest fit, above what the process held before
     size_curve: tuple[SizePoint, ...]
     not_chosen: str | None
+    by_seed: tuple[float, ...] = ()  # the validation metric of a fit with each seed, where there are several
     tuning: Tuning | None = None
 
     @property
@@ -106,7 +108,7 @@ def fitted(
     sizes: tuple[SizePoint, ...] = ()
     if size_curves and spec.kind != "baseline":
         train, validation = development.windows(development.folds[-1])
-        smaller = _size_curve(spec, report, train, validation, progress)
+        smaller = _size_curve(replace(spec, average=1), report, train, validation, progress)
         sizes = (*smaller, SizePoint(len(train), on_training[-1][metric], by_fold[-1][metric]))
     return Trial(
         learner=learner,
@@ -122,7 +124,31 @@ def fitted(
         peak_memory_mb=largest([fit.effort for fit in fits]),
         size_curve=sizes,
         not_chosen=learner.obstacle(),
+        by_seed=_by_seed(spec, development, fits, params, progress),
     )
+
+
+def _by_seed(
+    spec: Spec, development: Development, fits: Sequence[FoldFit], params: Params, progress: Progress
+) -> tuple[float, ...]:
+    """How good a fit with each seed is: those averaged, or fits with other seeds besides."""
+    if params.train.seeds == 1 or spec.kind == "baseline":
+        return ()
+    by_seed = []
+    for number in range(params.train.seeds):
+        values = []
+        for fold, fit in zip(development.folds, fits, strict=True):
+            _, scored = development.windows(fold)
+            if spec.average > 1:
+                p = predict(members_of(fit.learner)[number], scored)
+            elif number == 0:
+                p = fit.predicted
+            else:
+                progress(f"fitting {spec.name}, seed {number + 1} of {params.train.seeds}")
+                p = fit_fold(replace(spec, seed=spec.seed + number), development, fold, progress).predicted
+            values.append(metrics.score(spec.task, spec.metric, scored.label, p))
+        by_seed.append(float(np.mean(values)))
+    return tuple(by_seed)
 
 
 def _iterations(fits: Sequence[FoldFit]) -> int | None:
@@ -183,6 +209,7 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
         "validation": trial.validation,
         "threshold": trial.threshold,
         "calibration": None if trial.finish.calibration is None else trial.finish.calibration.described(),
+        "seeds": _spread(trial.by_seed),
         "folds": list(trial.by_fold) if len(trial.by_fold) > 1 else [],
         "iterations": trial.report.iterations,
         "seconds": trial.seconds,
@@ -203,6 +230,12 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
             size_curve=trial.size_curve,
         ),
     }
+
+
+def _spread(by_seed: Sequence[float]) -> dict[str, Any] | None:
+    if not by_seed:
+        return None
+    return {"values": list(by_seed), "mean": float(np.mean(by_seed)), "deviation": float(np.std(by_seed, ddof=1))}
 
 
 def _tuning(tuning: Tuning) -> dict[str, Any]:
