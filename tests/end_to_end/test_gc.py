@@ -33,6 +33,7 @@ def test_with_the_default_params_a_young_project_has_nothing_to_delete(project: 
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.slow
 def test_the_doctor_notices_a_lost_alias_and_a_deleted_version_and_repair_heals_both(project: Path) -> None:
     mlflow = client(locate(project, None))
     mlflow.delete_registered_model_alias("demo", "champion")

@@ -48,6 +48,7 @@ def test_an_experiment_is_compared_and_never_takes_charge(tmp_path: Path) -> Non
     assert (told["model"]["alias"] == "champion") is told["decision"]["promote"]
 
 
+@pytest.mark.slow
 def test_without_dvcs_seam_the_shell_gives_the_same_model_and_the_same_decision(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

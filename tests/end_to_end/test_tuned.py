@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 from driving import drive, states
 
 from flows.cross_validation import cross_validate
+from registry import relocation
+from registry.store import locate
 from tasks import artifacts, learners, train
 from tasks.artifacts import read_json, write_json
 from tasks.context import Context
@@ -41,21 +44,23 @@ TUNED = {
 }
 
 
-@pytest.fixture
-def tuned(project: Path) -> Path:
-    """The generated project, its learners tuned on folds."""
+@pytest.fixture(scope="module")
+def tuned(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated project, its learners tuned on folds, after a run."""
+    project = tmp_path_factory.mktemp("tuned") / "demo"
+    shutil.copytree(finished, project, symlinks=True)
+    relocation.settle(locate(project, None))
     raw = yaml.safe_load((project / "params.yaml").read_text())
     raw["train"] |= TUNED
     raw["evaluate"]["cross_validation"] = FOLDS
     (project / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    assert states(drive(project))[3:] == ["executed"] * 3
     return project
 
 
 def test_a_tuned_model_takes_its_way_through_all_stages_and_shows_every_trial(tuned: Path) -> None:
     from mlflow import MlflowClient
 
-    told = drive(tuned)
-    assert states(told)[3:] == ["executed"] * 3
     assert states(drive(tuned)) == ["unchanged"] * 6
     training = read_json(tuned / artifacts.TRAINING)
     logistic = training["learners"][1]
@@ -76,8 +81,10 @@ def test_a_tuned_model_takes_its_way_through_all_stages_and_shows_every_trial(tu
     }
 
 
-def test_neither_tuning_nor_calibration_nor_threshold_sees_the_test_rows(tuned: Path) -> None:
-    drive(tuned)
+def test_neither_tuning_nor_calibration_nor_threshold_sees_the_test_rows(tuned: Path, tmp_path: Path) -> None:
+    for kept in ("params.yaml", "run.yaml", "data/features", "models", "warm_start.json"):
+        (shutil.copytree if (tuned / kept).is_dir() else shutil.copyfile)(tuned / kept, tmp_path / kept)
+    tuned = tmp_path  # without the finished trials of the study
     before = read_json(tuned / artifacts.TRAINING)["model_digest"]
     table = pq.read_table(tuned / artifacts.TABLE)
     test = table["window"].to_numpy(zero_copy_only=False) == "test"
@@ -93,6 +100,8 @@ def test_neither_tuning_nor_calibration_nor_threshold_sees_the_test_rows(tuned: 
 
 
 def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None:
+    studies = f"sqlite:///{tuned / STORAGE}"
+    before = len(optuna.get_all_study_names(studies))
     told = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
     assert told == read_json(tuned / told["file"])
     assert sum(fold["scored"] for fold in told["folds"]) == told["rows"]
@@ -101,8 +110,7 @@ def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None
     assert told["mean"]["roc_auc"] == pytest.approx(np.mean(aucs))
     assert told["deviation"]["roc_auc"] == pytest.approx(np.std(aucs, ddof=1))
     assert told["mean"]["roc_auc"] > told["baseline"]["roc_auc"] == 0.5
-    studies = optuna.get_all_study_names(f"sqlite:///{tuned / STORAGE}")
-    assert len(studies) == 3  # each outer fold was tuned by itself
+    assert len(optuna.get_all_study_names(studies)) == before + 3  # each outer fold was tuned by itself
     assert told["together"]["calibration_error"] < 0.1
     again = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
     assert again["mean"] == told["mean"]
