@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -24,8 +24,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from registry.comparison import HIGHER_IS_BETTER, Clusters, Estimate, Metric, Sample, gain
-from registry.promotion import Evidence, Opponent, Policy, decide
+from registry.comparison import Sample, gain
+from registry.metrics import METRICS, Task
+from registry.metrics.clusters import Clusters, Estimate
+from registry.promotion import Check, Evidence, Opponent, Policy, decide
 from tasks import metrics
 from tasks.evaluate.evidence import Scored, evidence
 from tasks.evaluate.judging import Holdout
@@ -49,6 +51,7 @@ class Window:
     uneven: bool = False  # days of very different size
     alike: float = 0.6  # a day's own misjudgement by a model, beside that of a row
     cluster: str = "day"
+    task: Task = "binary"
 
     def __str__(self) -> str:
         return f"{self.days} x {self.rows}{' (uneven)' if self.uneven else ''}"
@@ -72,23 +75,49 @@ def draw(random: np.random.Generator, window: Window, *spreads: float | Floats, 
         return wrong
 
     truth = random.normal(size=len(day)) + random.normal(0, 0.6, count)[day]
-    labels = (random.random(len(day)) < 1 / (1 + np.exp(1.2 - 1.3 * truth))).astype(np.int64)
+    labels, predicted = TASKS[window.task](random, truth)
     seen = truth + misjudged(common) if common else truth
-    scores = tuple(1 / (1 + np.exp(-(seen + misjudged(spread)))) for spread in spreads)
+    scores = tuple(predicted(seen + misjudged(spread)) for spread in spreads)
     clusters = Clusters.rows(len(day)) if window.cluster == "row" else Clusters.of(day)
-    return Drawn(Sample(labels, clusters), day, scores)
+    return Drawn(Sample(labels, clusters, window.task), day, scores)
+
+
+def _binary(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
+    labels = (random.random(len(truth)) < 1 / (1 + np.exp(1.2 - 1.3 * truth))).astype(np.int64)
+    return labels, lambda seen: 1 / (1 + np.exp(-seen))
+
+
+def _multiclass(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
+    """Three classes along one line, the middle one between the others."""
+
+    def shares(seen: Floats) -> Floats:
+        raw = np.exp(np.stack([-1.3 * seen, np.full(len(seen), 0.4), 1.3 * seen], axis=1))
+        found: Floats = raw / raw.sum(axis=1, keepdims=True)
+        return found
+
+    labels = (random.random(len(truth))[:, None] > shares(truth).cumsum(axis=1)).sum(axis=1)
+    return np.minimum(labels, 2), shares
+
+
+def _regression(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
+    """Numbers with errors of heavy tails (Student's t, 4 degrees of freedom)."""
+    return 100 + 10 * truth + 8 * random.standard_t(4, len(truth)), lambda seen: 100 + 10 * seen
+
+
+TASKS: dict[Task, Any] = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}
 
 
 @cache
-def true_value(metric: Metric, spread: float, common: float = 0.0) -> float:
+def true_value(metric: str, spread: float, common: float = 0.0, task: Task = "binary") -> float:
     """What a model scores in truth: on 1,200,000 rows, the same ones (in luck, too) for every spread."""
-    drawn = [draw(np.random.default_rng(seed), Window(days=10_000), spread, common=common) for seed in (1, 2)]
-    return float(np.mean([metrics.METRICS[metric](each.sample.labels, each.scores[0]) for each in drawn]))
+    window = Window(days=10_000, task=task)
+    drawn = [draw(np.random.default_rng(seed), window, spread, common=common) for seed in (1, 2)]
+    return float(np.mean([metrics.score(task, metric, each.sample.labels, each.scores[0]) for each in drawn]))
 
 
-def true_loss(metric: Metric, worse: float, better: float, common: float = 0.0) -> float:
-    loss = true_value(metric, better, common) - true_value(metric, worse, common)
-    return loss if HIGHER_IS_BETTER[metric] else -loss
+def true_loss(metric: str, worse: float, better: float, task: Task = "binary") -> float:
+    values = (true_value(metric, spread, task=task) for spread in (better, worse))
+    return metrics.gain(metric, *values)
 
 
 @cache
@@ -115,7 +144,7 @@ def promoted(
         seen_until=NOW,
         test_start=NOW,
         rows=len(sample.labels),
-        positive=int(sample.labels.sum()),
+        labels=Check("labels", True, "they differ"),
         clusters=sample.clusters.effective,
         metrics={policy.metric: 0.7},
         over_baseline=Estimate(0.2, 0.01, 30.0),
@@ -143,8 +172,14 @@ def line(*cells: object) -> None:
 
 def error_rates(runs: int, seed: int) -> None:
     """Equal models under superiority, ones worse by just the margin under non-inferiority: each promotion is wrong."""
-    metrics_: tuple[Metric, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
-    cases: list[tuple[Any, Metric, Window]] = [
+    metrics_ = ("roc_auc", "average_precision", "log_loss", "brier")
+    others: tuple[tuple[Task, str], ...] = (
+        ("regression", "mae"),
+        ("regression", "rmse"),
+        ("multiclass", "log_loss"),
+        ("multiclass", "f1_macro"),
+    )
+    cases: list[tuple[Any, str, Window]] = [
         *(("superiority", metric, Window()) for metric in metrics_),
         *(("non_inferiority", metric, Window()) for metric in metrics_),
         ("superiority", "roc_auc", Window(days=20)),
@@ -155,13 +190,22 @@ def error_rates(runs: int, seed: int) -> None:
         ("superiority", "roc_auc", Window(alike=2.0, cluster="row")),
         ("superiority", "brier", Window(alike=2.0)),
         ("superiority", "brier", Window(alike=2.0, cluster="row")),
+        *((mode, metric, Window(task=task)) for mode in ("superiority", "non_inferiority") for task, metric in others),
     ]
     table(
-        "mode", "metric", "days x rows", "days are", "clusters", "margin", "wrongly promoted", "by the estimate alone"
+        "mode",
+        "task",
+        "metric",
+        "days x rows",
+        "days are",
+        "clusters",
+        "margin",
+        "wrongly promoted",
+        "by the estimate alone",
     )
     for mode, metric, window in cases:
         superior = mode == "superiority"
-        margin = 0.0 if superior else true_loss(metric, WORSE, NOISE)
+        margin = 0.0 if superior else true_loss(metric, WORSE, NOISE, window.task)
         policy = replace(OPEN, mode=mode, metric=metric, max_loss=margin, cluster=window.cluster)
         random, wrong, positive = np.random.default_rng(seed), 0, 0
         for _ in range(runs):
@@ -170,7 +214,17 @@ def error_rates(runs: int, seed: int) -> None:
             positive += found.value > -margin
             wrong += promoted(policy, drawn.sample, found)
         kind = "alike" if window.alike < 1 else "strongly alike"
-        line(mode, metric, window, kind, window.cluster, f"{margin:.4f}", share(wrong, runs), f"{positive / runs:.0%}")
+        line(
+            mode,
+            window.task,
+            METRICS[metric].words,
+            window,
+            kind,
+            window.cluster,
+            f"{margin:.4f}",
+            share(wrong, runs),
+            f"{positive / runs:.0%}",
+        )
 
 
 def power(runs: int, seed: int) -> dict[tuple[str, int], list[tuple[float, float]]]:

@@ -170,7 +170,7 @@ class Multiclass(Target):
         return (rows, len(self.classes))
 
     def wrong(self, predicted: Floats) -> NDArray[np.bool_]:
-        sums = np.abs(predicted.sum(axis=1) - 1) <= 1e-6
+        sums = np.abs(predicted.sum(axis=1) - 1) <= 1e-5  # some libraries give float32
         wrong: NDArray[np.bool_] = ~((predicted >= 0).all(axis=1) & sums)
         return wrong
 

@@ -28,8 +28,6 @@ def metric_problems(train: TrainParams, gate: GateParams) -> Iterator[str]:
     """Metrics that do not judge the task, and margins that are needed in the label's own units."""
     from registry.metrics import METRICS, limits, of_task
 
-    if train.calibration and train.task != "binary":
-        yield f"train.calibration: probabilities of 1 are calibrated, and train.task is {train.task!r}; set it to null"
     comparable = of_task(train.task, comparable=True)
     for place, name in {"train.metric": train.metric, "evaluate.gate.metric": gate.metric}.items():
         if name not in comparable:
