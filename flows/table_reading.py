@@ -77,8 +77,8 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
                     hint = f"{nearest(name, by_name)}; it has {_list(by_name)}"
                     raise UserError(f"--{role} {name}: no such column in {path.name}{hint}")
         found_time = _time(columns, by_name.get(time or ""), path)
-        found_label = _label(columns, by_name.get(label or ""), found_time, path)
         rows = _one(connection, "select count(*) from t")
+        found_label = _label(columns, by_name.get(label or ""), found_time, path, rows)
         found_key = _key(connection, columns, key, found_time, path)
         period, per_period, days = _period(connection, found_time, path)
         task = _task(found_label)
@@ -214,12 +214,13 @@ def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Colu
     return found
 
 
-def _label(columns: tuple[Column, ...], given: Column | None, time: Column, path: Path) -> Column:
+def _label(columns: tuple[Column, ...], given: Column | None, time: Column, path: Path, rows: int) -> Column:
     binary = [column for column in columns if column.values and column is not time]
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
     found = given or _only(choice, "label", path, "column with just two values to predict")
-    if found.distinct < 2 or (not found.values and _task(found) == "multiclass" and found.distinct > MOST_CLASSES):
+    too_many = _task(found) == "multiclass" and found.distinct > min(MOST_CLASSES, rows / 2)
+    if found.distinct < 2 or too_many:
         counts = ", ".join(f"{value!r} {count:,} times" for value, count in found.counts.items())
         has = f"{found.distinct} different value{'s' if found.distinct != 1 else ''}{': ' + counts if counts else ''}"
         right = f"a label has two, such as 0 and 1, up to {MOST_CLASSES} classes, or many numbers"

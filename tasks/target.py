@@ -285,5 +285,6 @@ def of_column(column: pa.ChunkedArray | pa.Array) -> Floats:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_floating(array.type):
         return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64)
-    values = array.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(values, dtype=np.float64).reshape(len(array), -1)
+    values = np.asarray(array.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+    width = array.type.list_size if pa.types.is_fixed_size_list(array.type) else len(values) // max(len(array), 1)
+    return values.reshape(len(array), width)

@@ -24,7 +24,7 @@ from tasks.drift.evidence import Observed, Reference
 from tasks.drift.inputs import InputVerdict, Window
 from tasks.drift.multivariate import Separation
 from tasks.drift.performance import Backtest, PerformanceVerdict
-from tasks.errors import RefitError
+from tasks.errors import RefitError, UserError
 from tasks.ingest.snapshots import LATEST
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import known_at
@@ -50,6 +50,7 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
         RefitError: the champion's files are not those that were registered, or hold no reference.
     """
     champion = in_charge(context)
+    _require_task(champion, context)
     reference = evidence.reference(context, champion)
     known = known_at(context, as_of)
     moment = datetime.fromisoformat(known["as_of"])
@@ -70,6 +71,15 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
     report.write(context, told, decisions(context))
     _log(context, champion, told)
     return told
+
+
+def _require_task(champion: Champion, context: Context) -> None:
+    was, now = champion.learner.spec.task, context.params.train.task
+    if was != now:
+        raise UserError(
+            f"version {champion.version.version} in charge was made for task {was!r}, train.task is {now!r}: its "
+            "predictions cannot be held against such labels; `refit run`, then `refit promote VERSION --why ...`"
+        )
 
 
 def _policies(context: Context) -> tuple[inputs.InputPolicy, performance.Policy, decision.Policy]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,29 @@ def test_the_readmes_command_is_one_that_init_takes(root: Path) -> None:
         line for line in (root / "README.md").read_text().splitlines() if "refit init" in line and "--csv" in line
     )
     assert set(re.findall(r"--[a-z]+", line)) <= {"--csv", "--time", "--label", "--key"}
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "learner"),
+    [
+        (["yes", "no"], "binary", "HistGradientBoostingClassifier"),
+        (["red", "green", "blue"], "multiclass", "HistGradientBoostingClassifier"),
+        ([str(value) for value in range(1, 6)], "multiclass", "HistGradientBoostingClassifier"),
+        ([f"{value / 7:.2f}" for value in range(1, 60)], "regression", "HistGradientBoostingRegressor"),
+    ],
+)
+def test_the_task_is_seen_from_the_labels_values(tmp_path: Path, values: list[str], task: str, learner: str) -> None:
+    rows = [f"{n},{date(2024, 1, 1) + timedelta(days=n % 150)},{n % 9},{values[n % len(values)]}" for n in range(600)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,x,y", *rows]) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="y", key=())
+    params = read_yaml(tmp_path / "p/params.yaml")
+    assert params["train"]["task"] == task
+    assert params["train"]["learners"][-1]["kind"].endswith(learner)
+    assert parse(params).evaluate.gate.max_loss > 0
+
+
+def test_a_label_with_a_different_text_in_nearly_every_row_is_refused(tmp_path: Path) -> None:
+    rows = [f"{n},{date(2024, 1, 1) + timedelta(days=n % 150)},name {n % 300}" for n in range(600)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,y", *rows]) + "\n")
+    with pytest.raises(UserError, match=r"has 300 different values; a label has two, .* 100 classes, or many num"):
+        create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="y", key=())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tasks.drift.performance import Backtest, PerformanceVerdict, Policy, Scored
 from tasks.drift.performance import whole_windows as cut
 from tasks.learners.calibration import fit_sigmoid
 from tasks.metrics import score
+from tasks.target import target_of
 
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
 POLICY = Policy()
@@ -263,3 +265,48 @@ def test_an_estimate_does_not_see_a_change_of_concept(usual: Backtest) -> None:
     assert not blind.suspected
     assert judged(usual, rows).breached
     assert (judged(usual, rows).estimate_error or 0) > 0.3
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_the_skill_of_numbers_and_classes_is_the_share_of_a_refitted_guess_and_its_error_refits_it_too(
+    task: Any,
+) -> None:
+    random = np.random.default_rng(3)
+    days = np.repeat(np.arange("2024-01-01", "2024-01-08", dtype="datetime64[D]"), 40)
+    target = target_of(task, ("a", "b", "c") if task == "multiclass" else ())
+    if task == "regression":
+        labels = random.normal(50, 4, 280)
+        predictions, metric = labels + random.normal(0, 2, 280), "mae"
+    else:
+        labels = random.integers(0, 3, 280).astype(float)
+        raw = np.exp(1.5 * np.eye(3)[labels.astype(int)] + random.normal(0, 0.5, (280, 3)))
+        predictions, metric = raw / raw.sum(axis=1, keepdims=True), "log_loss"
+
+    def by_hand(rows: Any) -> float:
+        known = labels[rows].astype(target.dtype)
+        guess = target.guess(target.naive(known, metric), len(known))
+        return 1 - score(task, metric, known, predictions[rows]) / score(task, metric, known, guess)
+
+    found = skill(metric, Scored(days, predictions, labels, target))
+    without = np.array([by_hand(days != day) for day in np.unique(days)])
+    assert found.value == pytest.approx(by_hand(np.full(280, True)))
+    assert found.standard_error == pytest.approx(np.sqrt(6 / 7 * ((without - found.value) ** 2).sum()))
+    assert 0.3 < found.value < 1
+
+
+def test_numbers_have_no_estimate_without_labels_and_it_is_said() -> None:
+    random = np.random.default_rng(4)
+    days = np.repeat(np.arange("2024-01-01", "2024-03-25", dtype="datetime64[D]"), 30)
+    labels = random.normal(50, 4, len(days))
+    past = Scored(days, labels + random.normal(0, 2, len(days)), labels, target_of("regression"))
+    policy = replace(POLICY, metric="mae", min_labelled_rows=50)
+    reference = backtest(past, policy)
+    assert reference.calibration is None
+    waiting = np.where(np.arange(len(days)) % 2, labels, np.nan)
+    window = Window(date(2024, 3, 18), date(2024, 3, 25))
+    verdict = judge_window(reference, replace(past, labels=waiting), window, policy)
+    assert verdict.judged
+    assert verdict.estimated is None
+    assert any("estimated for binary tasks alone" in reason for reason in verdict.reasons)
+    stale = replace(past, predictions=past.predictions + 20)
+    assert judge_window(reference, stale, window, policy).breached
