@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from flows import learner_check
 from flows.cli import app
 from tasks.errors import UserError
+from tasks.learner_contract import Finding
 
 FLAWED = """
 import numpy as np
@@ -48,10 +49,15 @@ def test_broken_rules_are_told_by_sentence_and_status(tmp_path: Path) -> None:
     )
 
 
-def test_a_learner_of_ours_keeps_them_all(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["check-learner", "baseline", "--project", str(tmp_path)])
-    assert done.exit_code == 0
-    assert "baseline: 20 of 20 rules kept" in done.stdout
+def test_people_get_a_line_for_each_rule_and_what_is_left_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Finding("one", "passed", "It does."), Finding("two", "skipped", "it has none")]
+    learner_check.print_findings("mine.py:Mine", found)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "passed one It does. skipped two it has none mine.py:Mine: 1 of 1 rules kept" in told
+    assert "registry.trusted_types: ['mine.py:Mine']" in told
+    learner_check.print_findings("mine.py:Mine", [*found, Finding("three", "failed", "It does not.")])
+    assert "1 of 2 rules kept" in (told := capsys.readouterr().out)
+    assert "trusted_types" not in told
 
 
 def test_what_cannot_be_checked_is_named(tmp_path: Path) -> None:
