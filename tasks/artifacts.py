@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -162,6 +163,19 @@ def sweep(project: Path) -> list[Path]:
         else:
             path.unlink(missing_ok=True)
     return left
+
+
+def defined(value: Any) -> Any:
+    """A JSON-like value with null for each number that is not finite: a metric may be undefined for some labels.
+
+    >>> defined({"mape": float("nan"), "folds": [0.5, float("inf")]})
+    {'mape': None, 'folds': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: defined(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [defined(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, value: Any) -> None:

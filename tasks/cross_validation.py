@@ -16,7 +16,7 @@ import numpy as np
 
 from registry.metrics import METRICS
 from tasks import metrics
-from tasks.artifacts import FEATURE_SET, REPORTS, read_json, write_json
+from tasks.artifacts import FEATURE_SET, REPORTS, defined, read_json, write_json
 from tasks.context import Context
 from tasks.learners import Floats, Labels, Spec
 from tasks.params import Params
@@ -61,18 +61,20 @@ def run(context: Context) -> dict[str, Any]:
     for number, fold in enumerate(folds, start=1):
         context.progress(f"outer fold {number} of {len(folds)}", number - 1, len(folds))
         outer.append(_outer(context, specs, whole, fold))
-    told = {
-        "model": params.project.name,
-        "as_of": features["as_of"],
-        "snapshot": features["snapshot"],
-        "stand_in": features.get("stand_in", []),
-        "rows": len(whole),
-        "metric": params.train.metric,
-        "asked": params.evaluate.cross_validation.model_dump(mode="json"),
-        **judged(whole.label, folds, outer, params),
-        "seconds": round(time.monotonic() - began, 3),
-        "file": TOLD.as_posix(),
-    }
+    told: dict[str, Any] = defined(
+        {
+            "model": params.project.name,
+            "as_of": features["as_of"],
+            "snapshot": features["snapshot"],
+            "stand_in": features.get("stand_in", []),
+            "rows": len(whole),
+            "metric": params.train.metric,
+            "asked": params.evaluate.cross_validation.model_dump(mode="json"),
+            **judged(whole.label, folds, outer, params),
+            "seconds": round(time.monotonic() - began, 3),
+            "file": TOLD.as_posix(),
+        }
+    )
     write_json(context.path(TOLD), told)
     return told
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import metrics
+from tasks.artifacts import defined
 from tasks.context import Progress
 from tasks.errors import RefitError, UserError
 from tasks.learners import FitReport, Floats, Learner, Spec, make
@@ -205,12 +206,12 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
         "name": spec.name,
         "kind": spec.kind,
         "params": spec.params,
-        "training": trial.training,
-        "validation": trial.validation,
+        "training": defined(trial.training),
+        "validation": defined(trial.validation),
         "threshold": trial.threshold,
         "calibration": None if trial.finish.calibration is None else trial.finish.calibration.described(),
         "seeds": _spread(trial.by_seed),
-        "folds": list(trial.by_fold) if len(trial.by_fold) > 1 else [],
+        "folds": defined(trial.by_fold) if len(trial.by_fold) > 1 else [],
         "iterations": trial.report.iterations,
         "seconds": trial.seconds,
         "rows_per_second": trial.rows_per_second,
