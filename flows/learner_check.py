@@ -29,7 +29,7 @@ def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> l
     """
     if task not in DEFAULTS:
         tasks = ", ".join(DEFAULTS)
-        raise UserError(f"--task {task}: there is no such task{nearest(task, DEFAULTS)}; {tasks} are known")
+        raise UserError(f"--task {task}: there is no such task, {tasks} are known{nearest(task, DEFAULTS)}")
     if str(project) not in sys.path:
         sys.path.append(str(project))
     trusted = runfile.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()

@@ -207,10 +207,16 @@ def make_all(specs: list[Spec], params: Params) -> None:
     place = {learner.name: index for index, learner in enumerate(params.train.learners)}
     problems = []
     for spec in specs:
+        where = f"params.yaml: train.learners[{place[spec.name]}]"
         try:
-            make(spec, where=f"params.yaml: train.learners[{place[spec.name]}]")
+            tasks = make(spec, where=where).declaration.tasks
         except UserError as error:
             problems.append(str(error))
+            continue
+        if spec.task not in tasks:
+            problems.append(
+                f"learner {spec.kind!r} declares {' and '.join(tasks)}; train.task is {spec.task!r} ({where}.kind)"
+            )
     if problems:
         raise UserError(
             problems[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} learners are wrong:", *problems])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.errors import UserError
 from tasks.learners import load
 
 KIND = "my_learner.py:ShareOf"
@@ -38,3 +39,9 @@ def test_the_steps_of_the_docs_lead_to_a_candidate_that_keeps_its_code(project: 
     assert load(project.candidate, trusted_types=(KIND,)).digest() == first["model_digest"]  # by the code of then
     second = project.run(train__learners=own_one, registry={"trusted_types": [KIND]})
     assert (second["inputs"], second["model_digest"]) != (first["inputs"], first["model_digest"])
+
+
+def test_a_learner_for_another_task_is_refused_before_anything_is_fitted(project: Any, learner_file: Path) -> None:
+    learner_file.write_text(learner_file.read_text().replace('tasks=("binary",)', 'tasks=("regression",)'))
+    with pytest.raises(UserError, match=r"declares regression; train.task is 'binary' \(.*train.learners\[0\].kind\)"):
+        project.run(train__learners=[{"name": "shares", "kind": KIND}])
