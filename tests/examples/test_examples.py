@@ -57,9 +57,15 @@ def smaller(project: Path) -> dict[str, Any]:
     if params.train.cross_validation:
         settings["train.cross_validation.folds"] = 2
     for number, learner in enumerate(params.train.learners):
-        for argument in {"max_iter", "n_estimators"} & set(learner.params):
-            settings[f"train.learners.{number}.params.{argument}"] = 20
+        for place, arguments in (("", learner.params), ("estimator.params.", _of_its_estimator(learner.params))):
+            for argument in {"max_iter", "n_estimators"} & set(arguments):
+                settings[f"train.learners.{number}.params.{place}{argument}"] = 20 if argument == "max_iter" else 2
     return settings
+
+
+def _of_its_estimator(params: dict[str, Any]) -> dict[str, Any]:
+    inner = params.get("estimator")
+    return dict(inner.get("params", {})) if isinstance(inner, dict) else {}
 
 
 @needs_data
