@@ -266,7 +266,8 @@ def test_a_split_puts_rows_into_windows_by_chance_and_none_ever_changes_sides(pr
 
 
 def test_a_split_by_a_column_keeps_its_rows_together_and_may_leave_out_validation(project: Project) -> None:
-    context = project({"featurize.split": {"test": 0.3, "validation": 0, "by": "customer", "seed": 4}})
+    split = {"test": 0.3, "validation": 0, "by": "customer", "seed": 4}
+    context = project({"featurize.split": split, "train.cross_validation": {"folds": 3}})
     featurize.run(context)
     customer = {row["id"]: row["customer"] for row in orders()}  # some rows have none: each goes by its own key
     sides = {(customer[row["id"]], row["window"]) for row in table_of(context).to_pylist() if customer[row["id"]]}
