@@ -29,7 +29,8 @@ def metric_problems(train: TrainParams, gate: GateParams) -> Iterator[str]:
     from registry.metrics import METRICS, limits, of_task
 
     comparable = of_task(train.task, comparable=True)
-    for place, name in {"train.metric": train.metric, "evaluate.gate.metric": gate.metric}.items():
+    places = {gate.metric: "evaluate.gate.metric", train.metric: "train.metric"}  # the gate's may follow training's
+    for name, place in places.items():
         if name not in comparable:
             why = f"models of task {train.task!r} are not compared by {name!r}"
             yield f"{place}: {why}{_near(name, comparable)}"
