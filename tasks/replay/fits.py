@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 import zipfile
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ from tasks.artifacts import (
     check_manifest,
     digest,
     read_json,
-    sha256,
     write_json,
     write_manifest,
 )
@@ -33,13 +31,12 @@ from tasks.featurize.windows import Window as Span
 from tasks.featurize.windows import windows
 from tasks.learners import Learner
 from tasks.replay.history import PLACE, Floats, History, Rows
-from tasks.stage_code import SOURCE_ROOT, code_digest
+from tasks.stage_code import code_digest
 from tasks.train import checked, from_scratch, make_all, specs_of, warm
 from tasks.train.folds import Window, content
 from tasks.train.trial import predict
 
 MODEL, TOLD, UNSEEN = "model", "fit.json", "unseen.npy"
-OURS = ("tasks", "flows", "registry", "feature_store", "tests")  # where the repository is the project
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,6 @@ class Fits:
         self._kept: dict[str, Fit] = {}
         self._specs = specs_of(context.params, history.features, context.project)
         make_all(self._specs, context.params)
-        self._code = [code_digest("train"), own_code(context.project)]
         self.trained = 0  # those that were not on disk yet
 
     def at(self, as_of: datetime, champion: Fit | None) -> Fit:
@@ -154,7 +150,7 @@ class Fits:
                 params.featurize.label.delay_hours,  # folds in order of time leave a gap of it
                 params.registry.trusted_types,
                 start.get("model_digest"),
-                self._code,
+                code_digest("train"),
                 [spec.source for spec in self._specs],
             ]
         )
@@ -245,20 +241,3 @@ def _kept_array(path: Path) -> Floats | None:
             return np.asarray(file["arr_0"], dtype=np.float64)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def own_code(project: Path) -> str:
-    """Digest of the project's own modules, where learners come of them: of its Python files, ours excepted."""
-    loaded = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
-    files = sorted({path for path in loaded if _is_own(path, project)})
-    return digest([[path.relative_to(project).as_posix(), sha256(path)] for path in files])
-
-
-def _is_own(path: Path, project: Path) -> bool:
-    """Whether a loaded module is a project's: neither Refit's nor a library's that lies in an environment there."""
-    if not path.is_relative_to(project) or not path.is_file():
-        return False
-    inside = path.relative_to(project).parts
-    library = "site-packages" in inside or any(part.startswith(".") for part in inside)
-    ours = path.is_relative_to(SOURCE_ROOT) and path.relative_to(SOURCE_ROOT).parts[0] in OURS
-    return not library and not ours

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib
 import json
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,23 +109,6 @@ def test_what_was_kept_and_is_damaged_is_made_again(told: tuple[Path, dict[str, 
     again = lived(project, policies="always")
     assert again["trained_now"] == 2
     assert untimed(again["policies"]["always"]["by_window"]) == untimed(first["policies"]["always"]["by_window"])
-
-
-def test_a_changed_learner_of_the_projects_own_is_fitted_again(project: Path) -> None:
-    from tasks.replay.fits import own_code
-
-    module = project / "own_learner_of_a_replay.py"
-    module.write_text("strength = 1\n")
-    sys.path.append(str(project))
-    try:
-        before = own_code(project)
-        importlib.import_module(module.stem)
-        loaded = own_code(project)
-        module.write_text("strength = 2\n")
-        assert len({before, loaded, own_code(project)}) == 3
-    finally:
-        sys.path.remove(str(project))
-        sys.modules.pop(module.stem, None)
 
 
 def test_windows_are_named_by_the_days_of_the_projects_own_time_zone(
