@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_every_module_can_be_imported_first(root: Path) -> None:
     modules = [
         ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")

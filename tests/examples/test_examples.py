@@ -19,6 +19,7 @@ from tasks.params import STAGES
 from tasks.stages import run_remembered
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LONG = ("fraud", "maintenance")
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="REFIT_SHARED_DATA names no folder")
@@ -34,7 +35,10 @@ def test_an_example_has_the_files_of_a_new_project(name: str) -> None:
     assert (folder / "README.md").is_file()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "churn"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES if name != "churn"],
+)
 def test_an_example_makes_a_model_of_its_stand_in(
     name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

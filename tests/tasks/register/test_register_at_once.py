@@ -139,7 +139,7 @@ def checkouts(place: Path, new_project: Callable[[str], Any], empty_registry: Pa
     return made
 
 
-@pytest.mark.parametrize("trials", [3, MANY])
+@pytest.mark.parametrize("trials", [1, MANY])
 def test_of_eight_promotions_judged_against_one_champion_one_is_carried_out_and_seven_say_by_whom_they_were_beaten(
     checkouts: Checkouts, trials: int, request: pytest.FixtureRequest
 ) -> None:
@@ -176,7 +176,7 @@ def test_of_eight_promotions_by_hand_in_eight_checkouts_one_succeeds_and_seven_n
 
 @pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize("trials", [1, MANY])
-@pytest.mark.parametrize("wait", ["0", "60"])
+@pytest.mark.parametrize("wait", ["0", pytest.param("60", marks=pytest.mark.slow)])
 def test_of_eight_promotions_by_hand_in_one_checkout_one_succeeds_and_seven_say_why_not(
     checkouts: Checkouts, trials: int, wait: str
 ) -> None:

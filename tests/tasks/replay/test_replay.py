@@ -121,6 +121,7 @@ def test_windows_are_named_by_the_days_of_the_projects_own_time_zone(
     assert windows[0]["start"] == "2024-07-31T15:00:00Z"
 
 
+@pytest.mark.slow
 def test_months_without_any_label_are_told_and_end_no_replay(project: Path) -> None:
     [path] = (project / "raw").glob("*.csv")
     with path.open() as file:
