@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tasks import metrics
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import UserError
 from tasks.learners import (
     DESCRIPTION,
+    CurvePoint,
     Declaration,
     FitReport,
     Floats,
@@ -54,15 +57,27 @@ class Averaged:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        """Fit every member. Of their best numbers of iterations the middle one is told, of their curves the first."""
+        """Fit every member. All take the middle of their best numbers of iterations; the curve is that one point."""
         reports = []
         for number, member in enumerate(self.members, start=1):
             progress(f"fitting {self.spec.name}, seed {number} of {len(self.members)}")
             fitted = member.fit(train, label, validation=validation, iterations=iterations, progress=progress)
             reports.append(fitted)
         found = sorted(report.iterations for report in reports if report.iterations is not None)
+        middle = found[len(found) // 2] if found else None
+        for member, report in zip(self.members, reports, strict=True):
+            if report.iterations != middle:
+                member.fit(train, label, iterations=middle, progress=progress)
         said = dict.fromkeys(warning for report in reports for warning in report.warnings)
-        return FitReport(found[len(found) // 2] if found else None, reports[0].curve, tuple(said))
+        curve = () if validation is None or middle is None else (self._scored(middle, train, label, validation),)
+        return FitReport(middle, curve, tuple(said))
+
+    def _scored(self, iterations: int, train: pa.Table, label: Labels, seen: tuple[pa.Table, Labels]) -> CurvePoint:
+        """What the mean scores on as many of the newest training rows as on those it had not seen."""
+        recent = slice(max(0, len(label) - len(seen[1])), None)
+        score = partial(metrics.score, self.spec.task, self.spec.metric)
+        on_training = score(label[recent], self.predict(train.slice(recent.start)))
+        return CurvePoint(iterations, on_training, score(seen[1], self.predict(seen[0])))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
         """Raises UserError: an average has no one state to go on from."""

@@ -82,6 +82,7 @@ def test_an_override_is_for_one_run_and_leaves_params_alone(project: Path) -> No
     assert drive(project)["stages"]["train"]["state"] == "restored"
 
 
+@pytest.mark.slow
 def test_dvc_repro_before_and_after_agrees_and_moves_no_alias(project: Path) -> None:
     assert "up to date" in dvc(project, "repro")
     assert "up to date" in dvc(project, "status")
@@ -125,6 +126,7 @@ def test_the_summary_of_a_restored_run_is_as_complete_as_that_of_an_executed_one
         assert first[key] == second[key], key
 
 
+@pytest.mark.slow
 def test_a_forced_run_gives_the_same_model_and_no_second_version(project: Path) -> None:
     before = read_json(project / TRAINING)["model_digest"]
     told = drive(project, force=True)

@@ -19,7 +19,7 @@ from tasks.params import STAGES
 from tasks.stages import run_remembered
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-LONG = ("fraud", "maintenance")
+LONG = ("fraud", "lifetime_value", "maintenance")
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="REFIT_SHARED_DATA names no folder")

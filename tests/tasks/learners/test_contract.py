@@ -44,6 +44,12 @@ KINDS: dict[str, tuple[Task, str, dict[str, Any]]] = {
     "lightgbm of classes": ("multiclass", "lightgbm.LGBMClassifier", {"n_estimators": 30, "learning_rate": 0.05}),
     "xgboost of classes": ("multiclass", "xgboost.XGBClassifier", {"n_estimators": 30, "max_depth": 2}),
     "network of classes": ("multiclass", "torch_tabular", NETWORK),
+    "forest of three seeds": ("binary", f"{ENSEMBLE}.RandomForestClassifier", {"n_estimators": 5}),
+    "boosting of three seeds": (
+        "multiclass",
+        f"{ENSEMBLE}.HistGradientBoostingClassifier",
+        {"max_iter": 8, "max_features": 0.5},
+    ),
     "mean": ("regression", "baseline", {}),
     "ridge": ("regression", "sklearn.linear_model.Ridge", {}),
     "boosting of numbers": ("regression", f"{ENSEMBLE}.HistGradientBoostingRegressor", {"max_iter": 25}),
@@ -60,6 +66,8 @@ ITERATIVE = tuple(
 def spec_of(name: str) -> Spec:
     task, kind, params = KINDS[name]
     spec = Spec("it", kind, FEATURES, CATEGORICAL, params, metric=DEFAULTS[task], task=task)
+    if name.endswith("of three seeds"):
+        return replace(spec, average=3)
     if not name.endswith("of words"):
         return spec
     few = TextParams(components=10).model_dump()
