@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from registry.metrics import METRICS, Task, of_task
+from registry.metrics.ranks import at_or_above
 from tasks.errors import RefitError
 
 Floats = NDArray[np.float64]
@@ -56,11 +57,8 @@ def best_f1_threshold(label: ArrayLike, p: ArrayLike) -> float:
     y, q = _checked(label, p)
     if not y.any():
         return 0.5
-    order = np.argsort(-q, kind="stable")
-    last_of_tie = np.append(np.diff(q[order]) != 0, True)
-    hit = np.cumsum(y[order])[last_of_tie]
-    called = np.arange(1, len(y) + 1)[last_of_tie]
-    return float(q[order][last_of_tie][np.argmax(2 * hit / (called + y.sum()))])
+    levels, hit, called = at_or_above(y, q)
+    return float(levels[np.argmax(2 * hit / (called + y.sum()))])
 
 
 def gain(metric: str, new: float, old: float) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from registry.metrics.clusters import Clusters, Floats, LeftOut
 
 __all__ = [
+    "at_or_above",
     "average_precision",
     "average_precision_without",
     "roc_auc",
@@ -22,6 +23,16 @@ __all__ = [
 Labels = NDArray[Any]
 
 _MOST_GROUPS = 200  # average precision is computed anew without each cluster; beyond this many they are pooled
+
+
+def at_or_above(labels: Labels, p: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct predictions from the highest down, and for each the positives and the rows at or above it.
+
+    >>> at_or_above(np.array([0, 1, 1]), np.array([0.2, 0.2, 0.7]))
+    (array([0.7, 0.2]), array([1, 2]), array([1, 3]))
+    """
+    levels, rank = np.unique(-p, return_inverse=True)
+    return -levels, np.cumsum(np.bincount(rank, labels).astype(np.int64)), np.cumsum(np.bincount(rank))
 
 
 def roc_auc(labels: Labels, p: Floats) -> float:
@@ -51,10 +62,7 @@ def average_precision(labels: Labels, p: Floats) -> float:
     positive = np.sum(labels)
     if not positive:
         return math.nan
-    order = np.argsort(-p, kind="stable")
-    last_of_tie = np.append(np.diff(p[order]) != 0, True)
-    found = np.cumsum(labels[order])[last_of_tie]
-    taken = np.arange(1, len(labels) + 1)[last_of_tie]
+    _, found, taken = at_or_above(labels, p)
     return float(np.sum(np.diff(found, prepend=0.0) / positive * (found / taken)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.metrics.ranks import at_or_above
 from tasks import metrics
 from tasks.evaluate.judging import Holdout, tidy
 
@@ -24,22 +25,16 @@ def roc(labels: NDArray[np.int64], p: Floats) -> list[tuple[float, float]]:
     >>> roc(np.array([0, 1]), np.array([0.2, 0.8]))
     [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
     """
-    hits, called = _cumulative(labels, p)
+    _, hits, called = at_or_above(labels, p)
     misses = called - hits
     return _thinned(np.append(0, misses) / max(misses[-1], 1), np.append(0, hits) / max(hits[-1], 1))
 
 
 def precision_recall(labels: NDArray[np.int64], p: Floats) -> list[tuple[float, float]]:
     """(recall, precision), a step for each distinct prediction, at most about 200 points."""
-    hits, called = _cumulative(labels, p)
+    _, hits, called = at_or_above(labels, p)
     some = hits > 0
     return _thinned(hits[some] / max(hits[-1], 1), hits[some] / called[some])
-
-
-def _cumulative(labels: NDArray[np.int64], p: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positives and rows at or above each distinct prediction, from the highest down."""
-    _, rank = np.unique(-p, return_inverse=True)
-    return np.cumsum(np.bincount(rank, labels).astype(np.int64)), np.cumsum(np.bincount(rank))
 
 
 def _thinned(x: Floats, y: Floats) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from registry.metrics.ranks import at_or_above
 from tasks import metrics
 from tasks.learners import Floats, Labels, Learner
 from tasks.learners.calibrated import Calibrated
@@ -88,14 +89,10 @@ def threshold(label: Labels, p: Floats, asked: ThresholdParams) -> float:
         return asked.value
     if asked.by == "f1":
         return metrics.best_f1_threshold(label, p)
-    order = np.argsort(-p, kind="stable")
-    last_of_tie = np.append(np.diff(p[order]) != 0, True)
-    called = np.arange(1, len(p) + 1)[last_of_tie]
-    levels = p[order][last_of_tie]
+    levels, hit, called = at_or_above(label, p)
     if asked.by == "share":
         within = np.flatnonzero(called <= asked.share * len(p))
         return float(levels[within[-1]]) if len(within) else _above(levels[0])
-    hit = np.cumsum(label[order])[last_of_tie]
     cost = asked.false_positive * (called - hit) + asked.false_negative * (label.sum() - hit)
     best = int(np.argmin(cost))
     nobody = asked.false_negative * label.sum()
