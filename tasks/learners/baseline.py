@@ -15,7 +15,6 @@ from tasks.learners import (
     FitReport,
     Floats,
     Labels,
-    Learner,
     Spec,
     check_labels,
     describe,
@@ -51,16 +50,7 @@ class Baseline:
         self._naive = self.spec.target.naive(label, self.spec.metric)
         return FitReport()
 
-    def resume(
-        self,
-        before: Learner,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-    ) -> FitReport:
+    def resume(self, *args: Any, **named: Any) -> FitReport:
         raise UserError("a baseline has learned nothing to go on from; set train.warm_start: null")
 
     def predict(self, table: pa.Table) -> Floats:

@@ -15,6 +15,7 @@ from tasks.params import nearest
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tasks.learners import Spec
     from tasks.learners.texts import DenseTexts
 
 MAX_CATEGORIES = 255  # what a HistGradientBoosting split can tell apart
@@ -40,6 +41,16 @@ class Encoding:
                 pairs = sorted((-entry["counts"], entry["values"]) for entry in counts if entry["values"] is not None)
                 known[name] = tuple(sorted(value for _, value in pairs[:limit]))
         return cls(features, known)
+
+    @classmethod
+    def stored(cls, spec: Spec, description: Mapping[str, Any], texts: DenseTexts | None = None) -> Encoding:
+        """What a `model.json` says of it."""
+        known = {name: tuple(values) for name, values in description["categories"].items()}
+        return cls(spec.coded, known, texts)
+
+    def described(self) -> dict[str, list[str]]:
+        """The known categories, as `model.json` has them and digests take them."""
+        return {name: list(values) for name, values in self.categories.items()}
 
     def matrix(self, table: pa.Table) -> NDArray[np.float64]:
         """(rows, features) float64, then the columns of the texts.

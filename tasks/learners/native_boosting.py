@@ -23,7 +23,6 @@ from tasks.learners import (
     FitReport,
     Floats,
     Labels,
-    Learner,
     Spec,
     check_labels,
     describe,
@@ -125,16 +124,7 @@ class NativeBoosting(ABC):
             for n in wanted
         )
 
-    def resume(
-        self,
-        before: Learner,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-    ) -> FitReport:
+    def resume(self, *args: Any, **named: Any) -> FitReport:
         raise UserError(
             f"train.warm_start: champion: {self.spec.kind} does not go on from what it has learned here; "
             "set train.warm_start: null, or use HistGradientBoosting"
@@ -151,7 +141,7 @@ class NativeBoosting(ABC):
     def save(self, folder: Path) -> None:
         self._texts.save(folder)
         (folder / self.weights).write_text(self._text(self._booster), encoding="utf-8")
-        categories = {name: list(values) for name, values in self._encoding.categories.items()}
+        categories = self._encoding.described()
         libraries = {self.library: self._library.__version__}
         description = describe(self, categories=categories, weights=self.weights, libraries=libraries)
         write_json(folder / DESCRIPTION, description)
@@ -161,8 +151,7 @@ class NativeBoosting(ABC):
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> NativeBoosting:
         learner = cls(described(description, trusted_types), where=str(folder))
         learner.threshold = float(description["threshold"])
-        categories = {name: tuple(values) for name, values in description["categories"].items()}
-        learner._encoding = Encoding(learner.spec.coded, categories, DenseTexts.load(folder, learner.spec))
+        learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
         learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
         return learner
 
@@ -170,8 +159,8 @@ class NativeBoosting(ABC):
         return self._texts.obstacle(self.spec.trusted_types)
 
     def digest(self) -> str:
-        encoding = {name: list(values) for name, values in self._encoding.categories.items()}
-        parts = {"features": list(self.spec.features), "categories": encoding, "threshold": self.threshold.hex()}
+        categories = self._encoding.described()
+        parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
         return digest({"kind": self.spec.kind, "model": self._decisive(self._booster), **self._texts.digest(), **parts})
 
     @property

@@ -23,7 +23,6 @@ from tasks.learners import (
     FitReport,
     Floats,
     Labels,
-    Learner,
     Spec,
     canonical,
     check_labels,
@@ -198,16 +197,7 @@ class OwnLearner:
         self._fitted = True
         return report if isinstance(report, FitReport) else FitReport()
 
-    def resume(
-        self,
-        before: Learner,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-    ) -> FitReport:
+    def resume(self, *args: Any, **named: Any) -> FitReport:
         raise UserError(
             f"learner {self.spec.name!r} ({self.spec.kind}) cannot go on from what it has learned; "
             "set train.warm_start: null"

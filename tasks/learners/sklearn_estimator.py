@@ -280,7 +280,7 @@ class SklearnEstimator:
 
         safe.save_skops(self._model, folder / WEIGHTS)
         own.keep_code(self.spec, folder)
-        categories = {name: list(values) for name, values in self._encoding.categories.items()}
+        categories = self._encoding.described()
         libraries = {"scikit-learn": sklearn.__version__}
         write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
         write_manifest(folder)
@@ -290,8 +290,7 @@ class SklearnEstimator:
         learner = cls.__new__(cls)  # the params were checked when it was made, and the estimator is in the file
         learner.spec = described(description, trusted_types)
         learner.threshold = float(description["threshold"])
-        categories = {name: tuple(values) for name, values in description["categories"].items()}
-        learner._encoding = Encoding(learner.spec.coded, categories)
+        learner._encoding = Encoding.stored(learner.spec, description)
         learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, own.trusted(learner.spec))
         return learner
 
@@ -306,8 +305,8 @@ class SklearnEstimator:
         return None
 
     def digest(self) -> str:
-        encoding = {name: list(values) for name, values in self._encoding.categories.items()}
-        parts = {"features": list(self.spec.features), "categories": encoding, "threshold": self.threshold.hex()}
+        categories = self._encoding.described()
+        parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
         return digest({"kind": self.spec.kind, "model": canonical.digest(self._model), **parts})
 
 

@@ -261,7 +261,7 @@ class TorchTabular:
     def save(self, folder: Path) -> None:
         safe.save_arrays(self._arrays(), folder / WEIGHTS)
         self._texts.save(folder)
-        categories = {name: list(values) for name, values in self._encoding.categories.items()}
+        categories = self._encoding.described()
         libraries = {"torch": torch.__version__.split("+")[0]}
         write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
         write_manifest(folder)
@@ -270,8 +270,7 @@ class TorchTabular:
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> TorchTabular:
         learner = cls(described(description, trusted_types))
         learner.threshold = float(description["threshold"])
-        categories = {name: tuple(values) for name, values in description["categories"].items()}
-        learner._encoding = Encoding(learner.spec.coded, categories, DenseTexts.load(folder, learner.spec))
+        learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
         arrays = safe.load_arrays(folder / WEIGHTS)
         learner._mean, learner._std = arrays.pop("numbers.mean"), arrays.pop("numbers.std")
         learner._scale = arrays.pop("label.scale", learner._scale)
@@ -288,8 +287,8 @@ class TorchTabular:
         return self._texts.obstacle(self.spec.trusted_types)
 
     def digest(self) -> str:
-        encoding = {name: list(values) for name, values in self._encoding.categories.items()}
-        parts = {"features": list(self.spec.features), "categories": encoding, "threshold": self.threshold.hex()}
+        categories = self._encoding.described()
+        parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
         return digest(
             {"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **self._texts.digest(), **parts}
         )
