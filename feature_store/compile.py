@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from feature_store.definition import Age, Aggregate, Expression, FeatureView, Latest, Lookup, Spine, interval
+from feature_store.definition import Age, Aggregate, Expression, FeatureView, Lag, Latest, Lookup, Spine, interval
 
 
 def quote(name: str) -> str:
@@ -54,7 +54,10 @@ def reach_sql(view: FeatureView, spine: str) -> str:
     """The time up to which rows count no more for any row of the spine; null where they always may."""
     reaches: list[str | None] = []
     for feature in view.features:
-        reaches += feature.windows if isinstance(feature, Aggregate) else [feature.max_age or view.ttl]
+        if isinstance(feature, Lag):
+            reaches.append(None)  # it may have become known long before its event
+        else:
+            reaches += feature.windows if isinstance(feature, Aggregate) else [feature.max_age or view.ttl]
     earliest = [f"min(prediction_time) - {interval(reach)}" for reach in dict.fromkeys(reaches) if reach]
     return f"select {f'least({commas(earliest)})' if all(reaches) else 'null'} from {spine}"
 
@@ -210,6 +213,39 @@ def one_of_peers_sql(view: FeatureView, latest: str) -> str:
 def _fresh(view: FeatureView, feature: Latest | Age, known: str, value: str) -> str:
     max_age = feature.max_age or view.ttl
     return f"case when {known} > prediction_time - {interval(max_age)} then {value} end" if max_age else value
+
+
+def lag_sql(view: FeatureView, time: str, names: Mapping[str, str], spine: str, source: str, as_of: str) -> str:
+    """The lags that look at one time, for each row of the spine that has them.
+
+    Args:
+        time: SQL over the spine's columns.
+        names: column -> SQL of its value.
+    """
+    values = [f"({column}) as y{index}" for index, column in enumerate(names.values())]
+    known = known_sql(view, source, as_of, ["event_time", *values])
+    on = "".join(f"spine.{quote(name)} = known.{quote(name)} and " for name in view.entity)
+    on += f"known.event_time = {time}"
+    columns = commas(f"known.y{index} as {quote(name)}" for index, name in enumerate(names))
+    order = commas(
+        f"known.{column} desc nulls last" for column in ("available_at", *(f"y{i}" for i in range(len(names))))
+    )
+    return (
+        f"select spine._n, {columns} from {spine} as spine join ({known}) as known on {on} "
+        "where known.available_at <= spine.prediction_time "
+        f"qualify row_number() over (partition by spine._n order by {order}) = 1"
+    )
+
+
+def lags(view: FeatureView) -> dict[str, dict[str, str]]:
+    """The columns of a view's lags and the SQL of their values, by the time that they look at."""
+    found: dict[str, dict[str, str]] = {}
+    for feature in view.features:
+        if isinstance(feature, Lag):
+            for name, before in feature.columns().items():
+                time = f"spine.{quote(feature.of)}::timestamp" + (f" - {interval(before)}" if before else "")
+                found.setdefault(time, {})[name] = feature.column
+    return found
 
 
 def assemble_sql(row: str, kept: Sequence[str], places: Mapping[str, str]) -> str:

@@ -21,9 +21,15 @@ Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\"]+$")]
 Duration = Annotated[
     str, Field(pattern=r"^[1-9][0-9]{0,5}[mhdw]$", description="a number of minutes, hours, days or weeks")
 ]
+Span = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9][0-9]{0,5}(m|h|d|w|mo|y)$", description="minutes, hours, days, weeks, calendar months or years"
+    ),
+]
 Function = Literal["count", "sum", "mean", "std", "rate"]
 
-_UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week"}
+_UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
 RESERVED = ("event_time", "prediction_time", "window", "label")
 
 
@@ -97,7 +103,28 @@ class Aggregate(Described):
         return {f"{self.name}_{window}": window for window in self.windows}
 
 
-Feature = Annotated[Latest | Age | Aggregate, Field(discriminator="kind")]
+class Lag(Described):
+    """The value of the row whose event is exactly so long before a time of the row that is predicted, or just then.
+
+    Missing where there is no such row, or it became known only after the prediction: what a moment ahead of the
+    prediction will bring is never seen, unless it is known ahead, such as a holiday. Of several rows of that moment the
+    one that became known last counts; of those known at one instant, the one with the largest values.
+    """
+
+    kind: Literal["lag"] = "lag"
+    name: Name = Field(description="the columns are called <name>_<before>; <name> where nothing is before")
+    column: str = Field(min_length=1, description="SQL over the source's columns")
+    before: tuple[Span, ...] = Field((), description="how long before that time; none: just then")
+    of: Name = Field(
+        "prediction_time", description="a time among the spine's columns, such as the one that is forecast"
+    )
+
+    def columns(self) -> dict[str, str | None]:
+        """Feature name -> how long before."""
+        return {f"{self.name}_{before}": before for before in self.before} or {self.name: None}
+
+
+Feature = Annotated[Latest | Age | Aggregate | Lag, Field(discriminator="kind")]
 
 
 class FeatureView(Definition):
@@ -105,7 +132,7 @@ class FeatureView(Definition):
 
     name: Name
     source: Name
-    entity: tuple[Name, ...] = Field(min_length=1, description="columns by which spine and source meet")
+    entity: tuple[Name, ...] = Field((), description="columns by which spine and source meet; none: every row counts")
     where: str | None = Field(None, description="SQL condition on the source's rows")
     ttl: Duration | None = Field(None, description="`max_age` of the features that state none")
     features: tuple[Feature, ...] = Field(min_length=1)
@@ -175,7 +202,7 @@ class FeatureSet(Definition):
         yield from ((feature.name, feature) for feature in self.spine.features)
         for view in self.views:
             for feature in view.features:
-                names = feature.columns() if isinstance(feature, Aggregate) else [feature.name]
+                names = feature.columns() if isinstance(feature, Aggregate | Lag) else [feature.name]
                 yield from ((name, feature) for name in names)
         yield from ((feature.name, feature) for lookup in self.lookups for feature in lookup.features)
 
@@ -219,10 +246,11 @@ def _rebuild(whole: FeatureSet, keep: Callable[[str], bool]) -> FeatureSet:
         return tuple(feature for feature in features if keep(feature.name))
 
     def trimmed(feature: Any) -> Any:
-        if not isinstance(feature, Aggregate):
+        if not isinstance(feature, Aggregate | Lag) or (isinstance(feature, Lag) and not feature.before):
             return feature if keep(feature.name) else None
-        windows = tuple(window for name, window in feature.columns().items() if keep(name))
-        return feature.model_copy(update={"windows": windows}) if windows else None
+        part = "before" if isinstance(feature, Lag) else "windows"
+        spans = tuple(span for name, span in feature.columns().items() if keep(name))
+        return feature.model_copy(update={part: spans}) if spans else None
 
     views = []
     for view in whole.views:
@@ -242,7 +270,7 @@ def interval(duration: str) -> str:
     >>> interval("7d")
     "interval '7 day'"
     """
-    match = re.fullmatch(r"([0-9]+)([mhdw])", duration)
+    match = re.fullmatch(r"([0-9]+)(mo|[mhdwy])", duration)
     if match is None:
         raise DefinitionError(f"{duration!r} is no duration; write 30m, 12h, 7d or 4w")
     return f"interval '{match[1]} {_UNITS[match[2]]}'"

@@ -62,7 +62,7 @@ def compute(
         places = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
         for view in feature_set.views:
             seen = _within_reach(connection, view, rows, sources[view.source])
-            places |= _view(scratch, view, rows, seen, f"timestamp '{_utc(as_of)}'")
+            places |= _view(scratch, *_of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'")
         for lookup in feature_set.lookups:
             places |= _lookup(scratch, lookup, rows, sources[lookup.source])
         joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
@@ -125,6 +125,14 @@ def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, 
     return f"(select * from {source} where available_at > timestamp '{reach}')"
 
 
+def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView, str, str]:
+    """The view, the spine and the source; where a view has no entity all rows are given the same one."""
+    if view.entity:
+        return view, rows, source
+    same = "select *, 1 as _everyone from"
+    return view.model_copy(update={"entity": ("_everyone",)}), f"({same} {rows})", f"({same} {source})"
+
+
 def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str) -> dict[str, str]:
     """Compute one view; returns the table that each of its features lies in."""
     what, connection = f"view {view.name!r}", scratch.connection
@@ -146,6 +154,9 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
         if _peers(connection, joined, found):
             found = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, found), what)
         places |= dict.fromkeys(latest, found)
+    for number, (time, names) in enumerate(sql.lags(view).items()):
+        query = sql.lag_sql(view, time, names, rows, source, limit)
+        places |= dict.fromkeys(names, scratch.table(f"{view.name}_lag{number}", query, f"{what}, {min(names)}"))
     for feature in view.features:
         if isinstance(feature, Aggregate):
             places |= dict.fromkeys(feature.columns(), joined)

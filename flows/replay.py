@@ -51,7 +51,7 @@ def replay(
     from tasks.replay.history import PLACE
     from tasks.replay.scoring import metrics_of
 
-    _require("--metric", metric, metrics_of(params.train.task))
+    _require("--metric", metric, metrics_of(params.task))
     asked = replaying.Asked(
         start,
         end,

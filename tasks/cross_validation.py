@@ -20,6 +20,7 @@ from tasks.artifacts import FEATURE_SET, REPORTS, defined, read_json, write_json
 from tasks.context import Context
 from tasks.learners import Floats, Labels, Spec
 from tasks.params import Params
+from tasks.target import guess
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, Window, cut
 from tasks.train.trial import predict
@@ -90,7 +91,7 @@ def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -
         params=dict(trained.learner.spec.params),
         threshold=trained.learner.threshold,
         predicted=predict(trained.learner, outside),
-        baseline=target.guess(target.naive(inside.label, context.params.train.metric), len(outside)),
+        baseline=guess(outside.rows, target, target.naive(inside.label, context.params.train.metric)),
         rows=len(inside),
         seconds=round(seconds, 3),
     )
@@ -108,7 +109,7 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
 def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params: Params) -> dict[str, Any]:
     """Scores of each fold, their mean and standard deviation, and those of all predictions together."""
     scores = [_scores(label[fold.scored], each, params) for fold, each in zip(folds, outer, strict=True)]
-    task = params.train.task
+    task = params.task
     baselines = [
         metrics.scores(task, label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)
     ]
@@ -140,8 +141,8 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
 
 
 def _scores(label: Labels, outer: Outer, params: Params) -> dict[str, float]:
-    found = metrics.scores(params.train.task, label, outer.predicted, outer.threshold)
-    return found | (_calls(label, outer) if params.train.task == "binary" else {})
+    found = metrics.scores(params.task, label, outer.predicted, outer.threshold)
+    return found | (_calls(label, outer) if params.task == "binary" else {})
 
 
 def _calls(label: Labels, outer: Outer) -> dict[str, float]:

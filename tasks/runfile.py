@@ -52,7 +52,7 @@ def write(project: Path, run: RunFile) -> None:
     params = check(project, run)
     content = {
         "as_of": run.as_of,
-        "task": params.train.task,  # decides `featurize` too, which depends on nothing else of `train`
+        "task": params.task,  # decides `featurize` too, which depends on nothing else of `train`
         "overrides": sections,
         "code": _code(project, params),
     }

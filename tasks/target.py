@@ -11,11 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.metrics import Task
+from tasks.params.forecasting import SEASONAL_NAIVE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Binary", "Multiclass", "Regression", "Target", "aligned", "as_column", "of_column", "target_of"]
+__all__ = [
+    "Binary",
+    "Multiclass",
+    "Regression",
+    "Target",
+    "aligned",
+    "as_column",
+    "guess",
+    "of_column",
+    "target_of",
+]
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]  # 0 and 1, codes of classes, or numbers
@@ -248,6 +259,15 @@ def target_of(task: Task, classes: Iterable[str] = ()) -> Target:
     if task == "multiclass":
         return Multiclass(tuple(classes))
     return Binary() if task == "binary" else Regression()
+
+
+def guess(table: pa.Table, target: Target, naive: Mapping[str, Any]) -> Floats:
+    """What a model has to beat: one guess for everyone; of forecasts the season before, where it is known."""
+    everyone = target.guess(naive, table.num_rows)
+    if target.task != "regression" or SEASONAL_NAIVE not in table.column_names:
+        return everyone
+    season = table.column(SEASONAL_NAIVE).to_numpy(zero_copy_only=False).astype(np.float64)
+    return np.where(np.isfinite(season), season, everyone)
 
 
 def aligned(predicted: Floats, known: tuple[str, ...], wanted: tuple[str, ...]) -> Floats:

@@ -74,7 +74,7 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
 
 
 def _require_task(champion: Champion, context: Context) -> None:
-    was, now = champion.learner.spec.task, context.params.train.task
+    was, now = champion.learner.spec.task, context.params.task
     if was != now:
         raise UserError(
             f"version {champion.version.version} in charge was made for task {was!r}, train.task is {now!r}: its "

@@ -26,7 +26,7 @@ from tasks.evaluate.views import view_of
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner
 from tasks.params import GateParams
-from tasks.target import HALF, Target, aligned, as_column, target_of
+from tasks.target import HALF, Target, aligned, as_column, guess, target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -166,7 +166,7 @@ def _score(context: Context, given: Given, models: Mapping[str, Model], test: Ho
     """
     p = {
         "candidate": _predictions("the candidate", given.learner, test.table, test.target),
-        "baseline": test.target.guess(given.training["baseline"], test.rows),
+        "baseline": guess(test.table, test.target, given.training["baseline"]),
     }
     thresholds, problems = {"candidate": given.learner.threshold, "baseline": HALF}, {}
     for role, model in models.items():

@@ -12,6 +12,7 @@ from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.forecasts import require_known
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CHOSEN, label_rows
 from tasks.featurize.labels import described as labels_described
@@ -40,6 +41,8 @@ def run(context: Context) -> None:
         labels = label_rows(warehouse, definitions, context.params)
         context.progress("features")
         table = _training_table(warehouse, definitions, context.params)
+        missing = {name: table[name].null_count == table.num_rows for name in definitions.feature_set.names()}
+        require_known(warehouse, definitions.feature_set, missing, definitions.sources)
         as_of = warehouse.as_of
     context.progress("profile")
     generated = sorted({batch["source"] for batch in validated["batches"] if "stand_in" in batch})
@@ -60,7 +63,7 @@ def run(context: Context) -> None:
             "kept": list(context.params.featurize.keep),
             **kinds,
             "windows": _described(table, as_of, context.params),
-            "task": context.params.train.task,
+            "task": context.params.task,
             "classes": _classes(table),
             "split": split.rule if (split := context.params.featurize.split) else None,
             "labels": labels,

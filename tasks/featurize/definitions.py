@@ -16,6 +16,7 @@ from feature_store.errors import DefinitionError
 from tasks import project_code
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
+from tasks.featurize import forecasts
 from tasks.featurize.warehouse import key_column, quote, sources
 from tasks.params import nearest
 
@@ -64,7 +65,13 @@ def resolve(context: Context) -> Definitions:
             f"params.yaml: featurize.label.column {label.column!r} is unknown{nearest(label.column, columns)}; "
             f"source {label.source!r} has {', '.join(columns)}"
         )
-    feature_set = _load(context, section.definitions) if section.definitions else _as_declared(context, declared)
+    forecast = context.params.forecast
+    if section.definitions:
+        feature_set = _load(context, section.definitions)
+    else:
+        feature_set = forecasts.default(context.params, forecast) if forecast else _as_declared(context, declared)
+    if forecast:
+        feature_set = forecasts.completed(feature_set, context.params, forecast, declared)
     for name in feature_set.sources():
         if name not in declared:
             where = section.definitions or "featurize"

@@ -66,15 +66,32 @@ def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, u
 
 def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
     """The rows to predict with their label, and since when it is known."""
-    label, spine_name = params.featurize.label, definitions.feature_set.spine.source
+    spine_name = definitions.feature_set.spine.source
     key = definitions.feature_set.spine.key
     spine = warehouse.relation(spine_name, definitions.sources)
-    labels = warehouse.relation(label.source, sources(params))
-    for name, table in {spine_name: spine, label.source: labels}.items():
-        _require_key(warehouse, name, table, key)
-    value = _value(warehouse, labels, params)
-    known = f"select {quote(key)}, {value} as _label, available_at as _known_at from {labels}"
+    _require_key(warehouse, spine_name, spine, key)
+    known = f"select {quote(key)}, _label, _known_at from {_labels(warehouse, params, key)}"
     return f"(select s.*, _label, _known_at from {spine} s left join ({known}) using ({quote(key)}))"
+
+
+def _labels(warehouse: Warehouse, params: Params, key: str) -> str:
+    """Every label that is known, by the key of the row it belongs to: `_label`, `_known_at` and the row's `event_time`.
+
+    A forecast's label is what its series came to at the time that it is of.
+    """
+    label, declared = params.featurize.label, sources(params)
+    table = warehouse.relation(label.source, declared)
+    if params.forecast is None:
+        _require_key(warehouse, label.source, table, key)
+        value = _value(warehouse, table, params)
+        return f"(select {quote(key)}, {value} as _label, available_at as _known_at, event_time from {table})"
+    meet = [*map(quote, params.forecast.series), "target_time"]
+    _require_key(warehouse, label.source, table, *params.forecast.series, "event_time")
+    value = _value(warehouse, table, params)
+    series = "".join(f", {quote(name)}" for name in params.forecast.series)
+    came = f"select {value} as _label, available_at as _known_at, event_time as target_time{series} from {table}"
+    rows = warehouse.relation(params.forecast_source, declared)
+    return f"(select {quote(key)}, _label, _known_at, event_time from {rows} join ({came}) using ({', '.join(meet)}))"
 
 
 def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime) -> pa.Table:
@@ -86,24 +103,25 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
     Raises:
         UserError: labels that are none of the task, or a key twice: a prediction would meet the label of another row.
     """
-    label = params.featurize.label
-    table = warehouse.relation(label.source, sources(params))
-    _require_key(warehouse, label.source, table, key)
-    value = _value(warehouse, table, params)
     return warehouse.arrow(
-        f"select {quote(key)}::varchar as _key, {value} as label, event_time from {table} "
-        f"where event_time < {sql_time(until)} and {value} is not null"
+        f"select {quote(key)}::varchar as _key, _label as label, event_time from {_labels(warehouse, params, key)} "
+        f"where event_time < {sql_time(until)} and _label is not null"
     )
 
 
 def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
-    """SQL of the name of the window that a row lies in: by its event time, or by a hash where a split is asked for."""
+    """SQL of the name of the window that a row lies in: by its event time, or by a hash where a split is asked for.
+
+    A forecast whose outcome was known only after its window lies in none: who learns from it would know too much.
+    """
     spans, split = windows(warehouse.as_of, params), params.featurize.split
     if split:
         return _split(warehouse, definitions, split, spans)
     cases = []
     for span in spans:
         since = f" and event_time >= {sql_time(span.start)}" if span.start else ""
+        if params.forecast and span.name != "test":
+            since += f" and coalesce(_known_at <= {sql_time(span.end)}, true)"
         cases.append(f"when event_time < {sql_time(span.end)}{since} then '{span.name}'")
     return f"case {' '.join(cases)} end"
 
@@ -131,17 +149,19 @@ def _split(warehouse: Warehouse, definitions: Definitions, split: SplitParams, s
     )
 
 
-def _require_key(warehouse: Warehouse, name: str, table: str, key: str) -> None:
+def _require_key(warehouse: Warehouse, name: str, table: str, *key: str) -> None:
     columns = warehouse.connection.sql(f"select * from {table}").columns
-    if key not in columns:
-        raise UserError(f"source {name!r} has no column {key!r} to name its rows by{nearest(key, columns)}")
+    for column in key:
+        if column not in columns:
+            raise UserError(f"source {name!r} has no column {column!r} to name its rows by{nearest(column, columns)}")
+    values = f"concat_ws(', ', {', '.join(map(quote, key))})"
     twice = warehouse.connection.execute(
-        f"select {quote(key)}::varchar, count(*) from {table} group by 1 having count(*) > 1 order by 1 limit 1"
+        f"select {values}, count(*) from {table} group by 1 having count(*) > 1 order by 1 limit 1"
     ).fetchone()
     if twice:
         raise UserError(
-            f"source {name!r} has {twice[1]} rows with {key} = {twice[0]}, one is right: give a key that names each "
-            "row (params.yaml: ingest.sources), or remove the row that came twice"
+            f"source {name!r} has {twice[1]} rows with {', '.join(key)} = {twice[0]}, one is right: give a key that "
+            "names each row (params.yaml: ingest.sources), or remove the row that came twice"
         )
 
 
@@ -151,7 +171,7 @@ def _value(warehouse: Warehouse, labels: str, params: Params) -> str:
     Raises:
         UserError: a value is none of the task.
     """
-    return _VALUES[params.train.task](warehouse, labels, params.featurize.label)
+    return _VALUES[params.task](warehouse, labels, params.featurize.label)
 
 
 def _binary(warehouse: Warehouse, labels: str, label: LabelParams) -> str:

@@ -27,6 +27,8 @@ DESCRIPTION = "model.json"
 OURS = (
     "baseline",
     "torch_tabular",
+    "relative",
+    "recursive",
     "lightgbm.LGBMClassifier",
     "lightgbm.LGBMRegressor",
     "xgboost.XGBClassifier",
@@ -236,6 +238,14 @@ def _ours(kind: str) -> type[Learner]:
         from tasks.learners.baseline import Baseline
 
         return Baseline
+    if kind == "relative":
+        from tasks.learners.relative import Relative
+
+        return Relative
+    if kind == "recursive":
+        from tasks.learners.recursive import Recursive
+
+        return Recursive
     if kind.startswith("lightgbm."):
         from tasks.learners.lightgbm_boosting import LightGBM
 

@@ -20,13 +20,17 @@ from tasks.learners import (
     describe,
     described,
 )
+from tasks.target import guess
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class Baseline:
-    """Predicts the share of 1 or of each class, or the mean (for absolute errors the median), of its rows."""
+    """Predicts the share of 1 or of each class, or the mean (for absolute errors the median), of its rows.
+
+    Of forecasts it predicts what the series was a season before, where that is known.
+    """
 
     declaration: ClassVar[Declaration] = Declaration(("binary", "multiclass", "regression"), safe_format="json")
 
@@ -56,7 +60,7 @@ class Baseline:
     def predict(self, table: pa.Table) -> Floats:
         if not self._naive:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
-        return self.spec.target.guess(self._naive, table.num_rows)
+        return guess(table, self.spec.target, self._naive)
 
     def save(self, folder: Path) -> None:
         write_json(folder / DESCRIPTION, describe(self, **self._naive))

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tasks.errors import UserError
 from tasks.params.data import (
-    ColumnType,
     FeaturizeParams,
     IngestParams,
     LabelParams,
@@ -22,9 +21,10 @@ from tasks.params.data import (
     SplitParams,
     ValidateParams,
 )
+from tasks.params.forecasting import ForecastParams, with_queries
 from tasks.params.judging import metric_problems, with_metrics
 from tasks.params.learning import CostParams, EvaluateParams, GateParams, RegisterParams, Task, TrainParams
-from tasks.params.section import Section, nearest
+from tasks.params.section import ColumnType, Section, nearest
 from tasks.params.training import file_of
 from tasks.params.watching import DriftParams, RegistryParams, RetentionParams
 
@@ -33,6 +33,7 @@ __all__ = [
     "ColumnType",
     "CostParams",
     "DriftParams",
+    "ForecastParams",
     "GateParams",
     "IngestParams",
     "LabelParams",
@@ -71,9 +72,32 @@ class Params(Section):
                 "featurize.split.validation is 0, and nothing else is left to compare learners on: "
                 "give it a share, or set train.cross_validation"
             )
+        made = [name for name, source in self.ingest.sources.items() if source.forecast]
+        if (self.train.task == "forecast") != (len(made) == 1):
+            raise ValueError(
+                "train.task 'forecast' and one source of kind 'forecasts' belong together; "
+                f"the task is {self.train.task!r}, such sources are {', '.join(made) or 'none'}"
+            )
+        if made and self.featurize.split:
+            raise ValueError("featurize.split: forecasts are judged on what comes later; leave it out")
         if self.train.task != "binary" and self.train.calibration:
             raise ValueError(f"train.calibration is for task 'binary'; the task is {self.train.task!r}: leave it out")
         return self
+
+    @property
+    def task(self) -> Task:
+        """What labels and predictions are: those of a forecast are numbers, as in any regression."""
+        return "regression" if self.train.task == "forecast" else self.train.task
+
+    @property
+    def forecast(self) -> ForecastParams | None:
+        """Which forecasts are made; none: the task is another."""
+        return self.ingest.sources[name].forecast if (name := self.forecast_source) else None
+
+    @property
+    def forecast_source(self) -> str:
+        """The source whose rows are forecasts to make; nothing where the task is another."""
+        return next((name for name, source in self.ingest.sources.items() if source.forecast), "")
 
 
 def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
@@ -95,8 +119,8 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
     if not problems:
         try:
             # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
-            found = Params.model_validate_json(json.dumps(with_metrics(raw)))
-            if not (problems := list(metric_problems(found.train, found.evaluate.gate))):
+            found = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
+            if not (problems := list(metric_problems(found))):
                 return found
         except ValidationError as error:
             details = error.errors(include_url=False)

@@ -7,9 +7,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.params.section import Name, Section, nearest
-
-ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
+from tasks.params.forecasting import MADE, ForecastParams
+from tasks.params.section import ColumnType, Name, Section, nearest
 
 
 class ProjectParams(Section):
@@ -37,7 +36,8 @@ class EventParams(Section):
 
 
 class SourceParams(Section):
-    kind: Literal["files", "package", "database", "query"]
+    kind: Literal["files", "package", "database", "query", "forecasts"]
+    forecast: ForecastParams | None = Field(None, description="kind forecasts: which to make; it becomes a query")
     path: str = Field("", description="file or glob, ${NAME:-default} from the environment; or a package's file")
     package: str | None = Field(None, description="kind package: the installed distribution's module name")
     query: str | None = Field(None, description="kind database: the SELECT to read; kind query: one over other sources")
@@ -80,6 +80,10 @@ class SourceParams(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> SourceParams:
+        if self.kind == "forecasts":
+            raise ValueError(f"kind 'forecasts' needs `forecast`, and makes {', '.join(MADE)} itself: leave them out")
+        if self.forecast and self.kind != "query":
+            raise ValueError("`forecast` is for kind 'forecasts'")
         told = {"file_column": (self.file_column,), "line_column": (self.line_column,)}
         for role, names in {"key": self.key, "required": self.required, **told}.items():
             for column in filter(None, names):

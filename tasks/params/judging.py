@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.params.learning import GateParams, TrainParams
 from tasks.params.section import nearest
+
+if TYPE_CHECKING:
+    from tasks.params import Params
 
 MARGINS = ("max_loss", "min_gain_over_baseline")
 
@@ -19,23 +21,24 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     gate = evaluate.get("gate", {}) if isinstance(evaluate, Mapping) else None
     if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
         return raw  # an error, which the sections themselves tell
-    task = train.get("task", "binary")
+    task = "regression" if (named := train.get("task", "binary")) == "forecast" else named
     train = {"metric": next((name for known, name in DEFAULTS.items() if known == task), "roc_auc"), **train}
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
 
 
-def metric_problems(train: TrainParams, gate: GateParams) -> Iterator[str]:
+def metric_problems(params: Params) -> Iterator[str]:
     """Metrics that do not judge the task, and margins that are needed in the label's own units."""
     from registry.metrics import METRICS, limits, of_task
 
-    comparable = of_task(train.task, comparable=True)
+    train, gate = params.train, params.evaluate.gate
+    comparable = of_task(params.task, comparable=True)
     places = {gate.metric: "evaluate.gate.metric", train.metric: "train.metric"}  # the gate's may follow training's
     for name, place in places.items():
         if name not in comparable:
             why = f"models of task {train.task!r} are not compared by {name!r}"
             yield f"{place}: {why}{_near(name, comparable)}"
     for kind, given in (("floors", gate.floors), ("ceilings", gate.ceilings)):
-        known = limits(train.task, higher_is_better=kind == "floors")
+        known = limits(params.task, higher_is_better=kind == "floors")
         for name in given:
             if name not in known:
                 better = "higher" if kind == "floors" else "lower"

@@ -14,7 +14,9 @@ SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 
 
 class TrainParams(Section):
-    task: Task = Field("binary", description="what a label is: 0 or 1, one of several texts, or a number")
+    task: Task | Literal["forecast"] = Field(
+        "binary", description="what a label is: 0 or 1, one of several texts, a number, or a number yet to come"
+    )
     metric: str = Field("roc_auc", description="what learners are chosen by; default by task: roc_auc, log_loss, mae")
     seed: int = Field(0, ge=0, lt=2**32)
     seeds: int = Field(1, ge=1, le=100, description="each learner is fitted with so many, to tell merit from luck")

@@ -148,7 +148,7 @@ def _absolute(source: SourceParams, project: Path) -> SourceParams:
 
 def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:
     batches = [(batch["sha256"], batch["excluded"]) for batch in validated["batches"]]
-    label = [params.featurize.label.model_dump(mode="json"), params.train.task]
+    label = [params.featurize.label.model_dump(mode="json"), params.task]
     zone = params.project.timezone
     times = [validated["as_of"], until.isoformat()]
     return artifacts.digest([batches, definitions.dump(), label, zone, times, code_digest("featurize")])
@@ -189,7 +189,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names, task = definitions.feature_set.names(), params.train.task
+    names, task = definitions.feature_set.names(), params.task
     target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN_AT)

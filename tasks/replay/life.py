@@ -21,6 +21,7 @@ from tasks.replay import policies
 from tasks.replay.fits import Fit, Fits
 from tasks.replay.history import Floats, History
 from tasks.replay.watching import Watch
+from tasks.target import guess
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,9 @@ class World:
         gate, test = params.evaluate.gate, self._test(fit)
         comparand = {**_entry(champion), "anchor": _entry(anchor) if anchor else None, "looks": looks}
         others = {"champion": champion, "anchor": anchor}
-        p = {"candidate": fit.p(fit.tested), "baseline": test.target.guess(fit.naive, test.rows)}
+        p = {"candidate": fit.p(fit.tested), "baseline": guess(test.table, test.target, fit.naive)}
         p |= {role: _predicted(others[role], fit) for role, _ in opponents(comparand)}
-        values = metrics.scores(params.train.task, test.labels, p["candidate"], fit.threshold)
+        values = metrics.scores(params.task, test.labels, p["candidate"], fit.threshold)
         found = evidence(
             test,
             Scored(p, {}, {}),

@@ -56,7 +56,7 @@ def run(context: Context) -> None:
     features = read_json(context.path(FEATURE_SET))
     specs = specs_of(params, features, context.project)
     make_all(specs, params)
-    if features["task"] != params.train.task:
+    if features["task"] != params.task:
         raise RefitError(f"the features were made for task {features['task']!r}; run `refit stage featurize` again")
     train, validation = _windows(context, features, specs[0].target)
     start = _start(context)
@@ -190,7 +190,7 @@ def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list
             seed=params.train.seed,
             metric=params.train.metric,
             trusted_types=params.registry.trusted_types,
-            task=params.train.task,
+            task=params.task,
             classes=tuple(features.get("classes", ())),
             text=tuple(features.get("text", ())),
             vectoriser=(learner.text or params.train.text).model_dump() if features.get("text") else {},

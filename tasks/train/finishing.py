@@ -49,7 +49,7 @@ def finish_from(
         predicted: for each fold, raw predictions for the rows that it is scored on.
     """
     whole, kind = development.whole.label, params.train.calibration
-    if params.train.task != "binary":
+    if params.task != "binary":
         return Finish(None, HALF), tuple(predicted)
     unseen, raw = development.unseen, pooled(development, predicted)
     if kind is None:

@@ -128,7 +128,8 @@ def _check(what: str, label: Labels, where: str) -> None:
 
 def _cut(whole: Window, asked: CrossValidationParams, params: Params, where: str) -> Iterator[Fold]:
     if asked.kind in ("time", "rolling"):
-        gap_hours = params.featurize.label.delay_hours if asked.gap_hours is None else asked.gap_hours
+        delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
+        gap_hours = max(delay, ahead) if asked.gap_hours is None else asked.gap_hours
         yield from _by_time(whole.rows["event_time"].to_numpy(), asked, _span(gap_hours))
         return
     from sklearn import model_selection as cuts
@@ -146,7 +147,7 @@ def _cut(whole: Window, asked: CrossValidationParams, params: Params, where: str
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # a class or a group too rare for the folds is only warned of
-                found = list(splitter.split(places, target_of(params.train.task).strata(whole.label), groups))
+                found = list(splitter.split(places, target_of(params.task).strata(whole.label), groups))
         except (ValueError, UserWarning) as error:
             raise UserError(f"params.yaml: {where}: {len(whole):,} rows cannot be cut so: {error}") from None
         for fitted, scored in found:

@@ -1,0 +1,111 @@
+"""What every forecast is told besides the project's own features, and the features of a project that defines none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from feature_store.definition import Aggregate, Expression, Feature, FeatureSet, FeatureView, Lag, Source, Spine
+from tasks.errors import UserError
+from tasks.featurize.warehouse import Warehouse, key_column, quote
+from tasks.params import ForecastParams, Params, nearest
+from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE
+
+_RECENT = 3  # newest steps that a default feature set tells of
+_CALENDAR = {
+    "m": ("hour", "isodow"),
+    "h": ("hour", "isodow", "month"),
+    "d": ("isodow", "day", "month"),
+    "w": ("week",),
+    "mo": ("month",),
+    "y": (),
+}
+
+
+def completed(
+    feature_set: FeatureSet, params: Params, forecast: ForecastParams, declared: Mapping[str, Source]
+) -> FeatureSet:
+    """The feature set with the horizon, the columns that tell series apart, and the seasonal naive forecast.
+
+    Raises:
+        UserError: it predicts other rows than forecasts, or the label's source has no such columns.
+    """
+    spine, label = feature_set.spine, params.featurize.label
+    if spine.source != (name := params.forecast_source):
+        raise UserError(
+            f"{params.featurize.definitions}: the spine's source is {spine.source!r}; train.task 'forecast' predicts "
+            f"the rows of {name!r}: Spine(source={name!r}, key={key_column(params.ingest.sources[name])[0]!r})"
+        )
+    for column in forecast.series:
+        if column not in (columns := declared[label.source].columns):
+            raise UserError(
+                f"params.yaml: source {label.source!r} has no column {column!r} to tell its series by"
+                f"{nearest(column, columns)}"
+            )
+    known = set(feature_set.names())
+    row = [
+        Expression(name=HORIZON, sql=HORIZON, description="steps from the forecast to its target", unit="steps"),
+        *(Expression(name=each, sql=quote(each), description="which series") for each in forecast.series),
+    ]
+    naive = Lag(
+        name=SEASONAL_NAIVE,
+        column=quote(label.column),
+        of="season_time",
+        description="the value a season before the target, or as many seasons as make it known",
+        missing="no such step, or not known yet",
+    )
+    view = FeatureView(name="season", source=label.source, entity=tuple(forecast.series), features=(naive,))
+    spine = spine.model_copy(update={"features": (*spine.features, *(each for each in row if each.name not in known))})
+    views = feature_set.views if SEASONAL_NAIVE in known else (*feature_set.views, view)
+    return FeatureSet(spine=spine, views=views, lookups=feature_set.lookups, description=feature_set.description)
+
+
+def default(params: Params, forecast: ForecastParams) -> FeatureSet:
+    """Features of any series: its newest steps, the seasons before, their mean, and the calendar of the target."""
+    label, source = params.featurize.label, params.ingest.sources[params.forecast_source]
+    spine = Spine(source=params.forecast_source, key=key_column(source)[0], features=tuple(_calendar(params, forecast)))
+    features = tuple(_of_series(quote(label.column), forecast))
+    view = FeatureView(name="series", source=label.source, entity=tuple(forecast.series), features=features)
+    return FeatureSet(spine=spine, views=(view,), description="as Refit makes them of any series")
+
+
+def _calendar(params: Params, forecast: ForecastParams) -> Iterator[Expression]:
+    zone, unit = params.project.timezone, forecast.step.lstrip("0123456789")
+    local = "target_time" if zone == "UTC" else f"timezone('{zone}', timezone('UTC', target_time))"
+    for part in _CALENDAR[unit]:
+        yield Expression(name=f"target_{part}", sql=f"{part}({local})", description=f"{part} of the target")
+
+
+def _of_series(column: str, forecast: ForecastParams) -> Iterator[Feature]:
+    recent = tuple(forecast.steps(count) for count in range(1, _RECENT + 1))
+    yield Lag(name="last", column=column, before=recent, description="the newest steps")
+    span = max(forecast.season, _RECENT)
+    if forecast.season > 1:
+        seasons = tuple(forecast.steps(forecast.season * count) for count in (1, 2))
+        yield Lag(name="seasons", column=column, of="season_time", before=seasons, description="the seasons before")
+    if forecast.step[-1] in "mhdw":  # months are of no one length
+        windows = (forecast.steps(span), forecast.steps(4 * span))
+        yield Aggregate(name="mean", function="mean", column=column, windows=windows, description="over seasons")
+
+
+def require_known(
+    warehouse: Warehouse, feature_set: FeatureSet, missing: Mapping[str, bool], declared: Mapping[str, Source]
+) -> None:
+    """A feature that is never known, though what it looks at is there, would look into the future.
+
+    Args:
+        missing: feature -> whether no row that was made has it.
+
+    Raises:
+        UserError: there is one; says what of.
+    """
+    for view in feature_set.views:
+        for feature in view.features:
+            if isinstance(feature, Lag) and all(missing[name] for name in feature.columns()):
+                relation = warehouse.relation(view.source, declared)
+                (rows,) = warehouse.one(f"select count({feature.column}) from {relation}")
+                if rows:
+                    raise UserError(
+                        f"feature {feature.name!r} of view {view.name!r} is known for no row: what {view.source!r} "
+                        f"tells of {feature.of} becomes known only after the prediction, or is of other moments; look "
+                        "farther back (`before`), use Latest, or read a source of what is known ahead, such as holidays"
+                    )

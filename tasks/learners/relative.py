@@ -1,0 +1,79 @@
+"""Learns by how much a number will differ from a level that each row knows, so that growth need not be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tasks.errors import UserError
+from tasks.learners import Floats, Labels
+from tasks.learners.around import Around, matching, numbers, replaced
+from tasks.params import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHANGES = ("ratio", "difference")
+
+
+class Relative(Around):
+    """Fits the label's change from the feature `level`, and says the level so changed.
+
+    A tree cannot predict more than it has seen: where demand has doubled since, it stays behind. Seen relative to a
+    recent mean, a Tuesday of this year is like one of the last. The features in the label's units (`scaled`, shell
+    patterns) become changes from the level as well. `change: ratio` takes differences of log(1 + x), for what is never
+    negative; `difference` takes plain ones. A row without a level is told by the median level of those learned from.
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {"level": None, "scaled": [], "change": "ratio"}
+
+    def _check(self) -> None:
+        level, change = self.asked["level"], self.asked["change"]
+        if level not in self.spec.features:
+            hint = nearest(str(level), self.spec.features)
+            raise UserError(
+                f"learner 'relative' needs `level`, a feature; found {level!r}{hint} ({self._where}.params)"
+            )
+        if change not in CHANGES:
+            raise UserError(
+                f"learner 'relative': change is ratio or difference; found {change!r} ({self._where}.params)"
+            )
+        found = matching(self.asked["scaled"], self.spec.features, f"{self._where}.params.scaled")
+        self._scaled = tuple(name for name in found if name != level)
+
+    def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:
+        level = numbers(train, self.asked["level"])
+        if self.asked["change"] == "ratio" and (label <= -1).any():
+            raise UserError(
+                f"learner {self.spec.name!r}: {int((label <= -1).sum()):,} labels are negative, so there is no ratio; "
+                "set change: difference"
+            )
+        if not np.isfinite(level).any():
+            raise UserError(f"learner {self.spec.name!r}: level {self.asked['level']!r} is missing in every row")
+        return {"usual": float(np.nanmedian(level))}
+
+    def _on_scale(self, values: Floats) -> Floats:
+        """Numbers as changes are taken of them."""
+        return np.log1p(np.maximum(values, 0.0)) if self.asked["change"] == "ratio" else values
+
+    def _level(self, table: pa.Table) -> Floats:
+        level = numbers(table, self.asked["level"])
+        return self._on_scale(np.where(np.isfinite(level), level, self._own["usual"]))
+
+    def _relative(self, table: pa.Table, level: Floats) -> pa.Table:
+        return replaced(table, {name: self._on_scale(numbers(table, name)) - level for name in self._scaled})
+
+    def _learned(self, table: pa.Table, label: Labels) -> tuple[pa.Table, Labels]:
+        level = self._level(table)
+        return self._relative(table, level), self._on_scale(np.asarray(label, dtype=np.float64)) - level
+
+    def predict(self, table: pa.Table) -> Floats:
+        level = self._level(table)
+        return self.absolute(table, self.inner.predict(self._relative(table, level)))
+
+    def absolute(self, table: pa.Table, change: Floats) -> Floats:
+        """(rows,) the numbers that changes from the rows' levels come to."""
+        found = self._level(table) + change
+        return np.asarray(np.expm1(found) if self.asked["change"] == "ratio" else found, dtype=np.float64)
