@@ -23,7 +23,7 @@ def batch_scoring(
 
     Args:
         project: the project's folder.
-        rows: a CSV or Parquet file, a batch such as `2013-11`, or `next 24h`.
+        rows: a CSV or Parquet file, a batch such as `2013-11`, `next 24h`, or of forecasts `newest`.
         as_of: `now`, or the date or time, in the project's zone, up to which things are known.
         out: where to write the predictions; none: `reports/scores/`.
         wait_seconds: how long to wait for another run of the same project to end.

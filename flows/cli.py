@@ -94,7 +94,9 @@ def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
 
 @app.command()
 def score(
-    rows: Annotated[str, typer.Argument(help="a CSV or Parquet file, a batch such as 2013-11, or `next 24h`")],
+    rows: Annotated[
+        str, typer.Argument(help="a CSV or Parquet file, a batch such as 2013-11, `next 24h`, or of forecasts `newest`")
+    ],
     project: Project = HERE,
     as_of: Annotated[str, typer.Option("--as-of", help="`now`, or the date or time up to which things are known")] = (
         "now"

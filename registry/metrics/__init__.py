@@ -75,6 +75,7 @@ METRICS: dict[str, Metric] = {
         Metric("mae", "mean absolute error", False, {"regression": LOSS}, in_label_units=True),
         Metric("rmse", "root mean squared error", False, {"regression": LOSS}, in_label_units=True),
         Metric("mape", "mean absolute error as a share of the label", False, {"regression": LOSS}),
+        Metric("smape", "symmetric error share", False, {"regression": (0.0, 2.0)}),
         Metric("r2", "R²", True, {"regression": (-math.inf, 1.0)}),
         Metric("latency_ms", "latency in ms", False),
         Metric("model_mb", "model size in MB", False),
@@ -93,7 +94,7 @@ def of_task(task: Task, *, comparable: bool = False) -> tuple[str, ...]:
         comparable: only those that models are chosen and compared by.
 
     >>> of_task("regression")
-    ('mae', 'rmse', 'mape', 'r2')
+    ('mae', 'rmse', 'mape', 'smape', 'r2')
     >>> of_task("binary", comparable=True)
     ('roc_auc', 'average_precision', 'log_loss', 'brier')
     """

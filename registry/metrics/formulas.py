@@ -19,7 +19,7 @@ from registry.metrics.clusters import Clusters, Floats, LeftOut, sums_without
 if TYPE_CHECKING:
     from registry.metrics import Task
 
-__all__ = ["FORMULAS", "TINY", "Formula", "calibration_bins"]
+__all__ = ["FORMULAS", "TINY", "Formula", "calibration_bins", "symmetric_error"]
 
 Labels = NDArray[Any]  # 0 and 1, codes of classes (-1: none of them), or numbers
 Columns = Sequence[NDArray[Any]]  # one value for each row
@@ -173,6 +173,12 @@ def _squares(labels: Labels, p: Floats, _: float) -> Columns:
     return (p - labels) ** 2, centred, centred**2, np.ones(len(labels))
 
 
+def symmetric_error(labels: Labels, p: Floats) -> Floats:
+    """(rows,) error as a share of the mean of label and prediction: 0 to 2 (Makridakis 1993); 0 where both are 0."""
+    size = (np.abs(labels) + np.abs(p)) / 2
+    return np.divide(np.abs(labels - p), size, out=np.zeros(len(labels)), where=size > 0)
+
+
 def _r2(sums: Floats) -> Any:
     errors, first, second, rows = sums
     return 1 - errors / (second - first**2 / rows)
@@ -203,6 +209,7 @@ FORMULAS: Mapping[Task, Mapping[str, Formula]] = {
         "mae": _mean(lambda y, p, _: np.abs(p - y)),
         "rmse": OfSums(_squares, lambda sums: np.sqrt(sums[0] / sums[-1])),
         "mape": _mean(lambda y, p, _: np.abs(p - y) / np.abs(y)),
+        "smape": _mean(lambda y, p, _: symmetric_error(y, p)),
         "r2": OfSums(_squares, _r2),
     },
 }

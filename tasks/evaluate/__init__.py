@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,7 @@ def run(context: Context) -> None:
     rows = _test_rows(context, given)
     target = _target(given, models, rows)
     test = judging.holdout(rows, context.params.project.zone, params.gate.cluster, target)
+    test = replace(test, forecast=given.features.get("forecast"))
     context.progress("scoring candidate, champion and baseline")
     scored = _score(context, given, models, test)
     timings = budgets.latency(given.learner, test.table)
@@ -217,9 +218,10 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
     context.progress("metrics, intervals and slices")
     others = [name for name in scored.p if name != "candidate"]
     measured = {n: judging.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
-    task, view = test.target.task, view_of(test.target.task)
+    task = test.target.task
+    view = view_of(told := "forecast" if test.forecast else task)
     evaluation: Report = {
-        "task": task,
+        "task": told,
         "as_of": given.features["as_of"],
         "overrides": dict(runfile.read(context.project).overrides),
         "snapshot": given.features["snapshot"],

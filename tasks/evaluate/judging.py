@@ -38,6 +38,7 @@ class Holdout:
     days: NDArray[np.datetime64]  # the local day of each row
     sample: Sample
     target: Target = field(default_factory=Binary)
+    forecast: Mapping[str, Any] | None = None  # of forecasts: what `features.json` says of them
 
     @property
     def rows(self) -> int:

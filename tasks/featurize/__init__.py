@@ -12,7 +12,7 @@ from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.definitions import Definitions, resolve
-from tasks.featurize.forecasts import require_known
+from tasks.featurize.forecasts import described, require_known
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CHOSEN, label_rows
 from tasks.featurize.labels import described as labels_described
@@ -66,6 +66,7 @@ def run(context: Context) -> None:
             "task": context.params.task,
             "classes": _classes(table),
             "split": split.rule if (split := context.params.featurize.split) else None,
+            **({"forecast": described(asked, table)} if (asked := context.params.forecast) else {}),
             "labels": labels,
             "table": {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": table.num_rows},
             "snapshot": validated["snapshot"],

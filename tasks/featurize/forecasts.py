@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from feature_store.definition import Aggregate, Expression, Feature, FeatureSet, FeatureView, Lag, Source, Spine
 from tasks.errors import UserError
 from tasks.featurize.warehouse import Warehouse, key_column, quote
 from tasks.params import ForecastParams, Params, nearest
 from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _RECENT = 3  # newest steps that a default feature set tells of
 _CALENDAR = {
@@ -109,3 +113,22 @@ def require_known(
                         f"tells of {feature.of} becomes known only after the prediction, or is of other moments; look "
                         "farther back (`before`), use Latest, or read a source of what is known ahead, such as holidays"
                     )
+
+
+def described(forecast: ForecastParams, table: pa.Table) -> dict[str, Any]:
+    """Which forecasts these are, and what the season before erred by in each series on the rows to learn from."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    learned = table.filter(pc.not_equal(table["window"], "test"))
+    errors = pc.abs(pc.subtract(learned["label"], learned[SEASONAL_NAIVE]))
+    names = series_of(learned, tuple(forecast.series))
+    means = pa.table({"series": names, "error": errors}).group_by("series").aggregate([("error", "mean")])
+    scales = dict(zip(means["series"].to_pylist(), means["error_mean"].to_pylist(), strict=True))
+    return {**forecast.model_dump(mode="json"), "series": list(forecast.series), "scales": dict(sorted(scales.items()))}
+
+
+def series_of(table: pa.Table, columns: Sequence[str]) -> list[str]:
+    """The name of each row's series; nothing where there is one alone."""
+    values = [table.column(name).to_pylist() for name in columns]
+    return ["|".join(map(str, row)) for row in zip(*values, strict=True)] if values else [""] * table.num_rows

@@ -60,7 +60,7 @@ class Relative(Around):
 
     def _level(self, table: pa.Table) -> Floats:
         level = numbers(table, self.asked["level"])
-        return self._on_scale(np.where(np.isfinite(level), level, self._own["usual"]))
+        return self._on_scale(np.where(np.isfinite(level), level, self._own.get("usual", np.nan)))
 
     def _relative(self, table: pa.Table, level: Floats) -> pa.Table:
         return replaced(table, {name: self._on_scale(numbers(table, name)) - level for name in self._scaled})

@@ -16,7 +16,7 @@ from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote, sql_time
 from tasks.learners import Learner
-from tasks.params import nearest
+from tasks.params import ForecastParams, nearest
 from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SCORES = artifacts.REPORTS / "scores"
 SUFFIXES = (".parquet", ".csv")
+NEWEST = "newest"
 _UPCOMING = re.compile(r"next[ -]?([1-9][0-9]{0,3})([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -50,7 +51,8 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
 
     Args:
         rows: a CSV or Parquet file in the layout of the source that is predicted, the name of a batch such as
-            `2013-11`, or `next 24h`: what happens within that time after `as_of` and is known by then.
+            `2013-11`, `next 24h`: what happens within that time after `as_of` and is known by then, or `newest`: of
+            each series the forecasts of its newest moment.
         as_of: nothing that became known later is used; each row is predicted at its own prediction time at the latest.
         out: where to write, as Parquet or `.csv`; none: `reports/scores/`.
 
@@ -151,6 +153,8 @@ def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str
     if match := _UPCOMING.fullmatch(rows):
         ahead = timedelta(**{_UNITS[match[2]]: int(match[1])})
         return _upcoming(context, warehouse, champion, ahead, rows)
+    if rows == NEWEST and context.params.forecast:
+        return _newest(warehouse, champion, context.params.forecast)
     path = Path(rows)
     for file in (path, context.path(path)):
         if file.is_file():
@@ -161,7 +165,7 @@ def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str
         names = sorted({batch.name.partition(".")[0] for batch in stored})
         raise UserError(
             f"{rows!r} is no file, and {champion.table} has no such batch{nearest(rows, names)}; give a CSV or Parquet "
-            f"file, a batch ({names[0]} to {names[-1]}), or `next 24h` (1 to 9999 of h, d or w)"
+            f"file, a batch ({names[0]} to {names[-1]}), `next 24h` (1 to 9999 of h, d or w), or of forecasts `newest`"
         )
     return _of_batch(warehouse, champion, parts, known)
 
@@ -207,6 +211,17 @@ def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead:
         )
     name = f"next-{rows.removeprefix('next').strip(' -')}-{start:%Y%m%dT%H%M}"
     return Given(name, relation, count)
+
+
+def _newest(warehouse: Warehouse, champion: Champion, forecast: ForecastParams) -> Given:
+    series = ", ".join(map(quote, forecast.series))
+    table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
+    relation = (
+        f"(select * from {table} qualify event_time = max(event_time) over ({series and f'partition by {series}'}) "
+        f"order by {series and f'{series}, '}horizon)"
+    )
+    (count,) = warehouse.one(f"select count(*) from {relation}")
+    return Given(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", relation, count)
 
 
 def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: datetime) -> str:

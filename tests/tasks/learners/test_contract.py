@@ -56,6 +56,17 @@ KINDS: dict[str, tuple[Task, str, dict[str, Any]]] = {
     "lightgbm of numbers": ("regression", "lightgbm.LGBMRegressor", {"n_estimators": 30}),
     "xgboost of numbers": ("regression", "xgboost.XGBRegressor", {"n_estimators": 30, "max_depth": 3}),
     "network of numbers": ("regression", "torch_tabular", NETWORK),
+    "changes from a level": (
+        "regression",
+        "relative",
+        {
+            "level": "strength",
+            "scaled": ["noise"],
+            "change": "difference",
+            "kind": f"{ENSEMBLE}.HistGradientBoostingRegressor",
+            "params": {"max_iter": 25},
+        },
+    ),
 }
 NAIVE = ("baseline", "mean")
 ITERATIVE = tuple(

@@ -1,0 +1,262 @@
+"""Forecasts of several series through all stages: rows of a moment and a horizon, judged against the season before."""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+import shutil
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from driving import drive, states
+
+from flows import runner
+from flows.new_project import IGNORED, pipeline
+from flows.session import session
+from tasks import memory
+from tasks.artifacts import EVALUATION, FEATURE_SET, TABLE, read_json
+from tasks.errors import UserError
+from tasks.params import STAGES
+from tasks.stages import run_remembered
+
+FIRST, LAST = date(2023, 3, 1), date(2023, 8, 1)
+HORIZONS = [1, 3, 9]
+PARAMS: dict[str, Any] = {
+    "project": {"name": "sales", "timezone": "UTC"},
+    "ingest": {
+        "period": "month",
+        "sources": {
+            "days": {
+                "kind": "files",
+                "path": "raw/*.csv",
+                "columns": {"shop": "text", "day": "date", "sold": "integer", "rain": "number", "holiday": "integer"},
+                "key": ["shop", "day"],
+                "event_time": "day",
+                "events": {
+                    "sales": {
+                        "available_at": "event_time + interval 1 day",
+                        "columns": {"shop": "shop", "sold": "sold"},
+                    },
+                    "weather": {
+                        "available_at": "event_time + interval 1 day",
+                        "columns": {"shop": "shop", "rain": "rain"},
+                    },
+                    "calendar": {
+                        "available_at": "event_time - interval 90 day",
+                        "columns": {"shop": "shop", "holiday": "holiday"},
+                    },
+                },
+            },
+            "forecasts": {
+                "kind": "forecasts",
+                "forecast": {"of": "days", "series": {"shop": "text"}, "step": "1d", "horizons": HORIZONS, "season": 7},
+            },
+        },
+    },
+    "validate": {},
+    "register": {},
+    "registry": {"tracking_uri": None, "trusted_types": []},
+    "cost": {},
+    "featurize": {"label": {"source": "sales", "column": "sold", "delay_hours": 0}},
+    "train": {
+        "task": "forecast",
+        "metric": "mae",
+        "seed": 0,
+        "learners": [
+            {"name": "season", "kind": "baseline"},
+            {
+                "name": "changes",
+                "kind": "relative",
+                "params": {
+                    "level": "mean_7d",
+                    "scaled": ["last_*", "seasons_*", "mean_*", "seasonal_naive"],
+                    "kind": "sklearn.ensemble.HistGradientBoostingRegressor",
+                    "params": {"max_iter": 40, "min_samples_leaf": 10},
+                },
+            },
+        ],
+    },
+    "evaluate": {
+        "permutation_rows": 0,
+        "gate": {"max_loss": 5.0, "min_gain_over_baseline": 0.1, "min_rows": 100, "min_clusters": 10},
+    },
+}
+OWN = """
+from feature_store import Expression, FeatureSet, FeatureView, Lag, Spine
+
+FEATURES = FeatureSet(
+    spine=Spine(source="forecasts", key="row_key"),
+    views=[
+        FeatureView(name="known", source="{source}", entity=["shop"], features=[
+            Lag(name="{column}", column="{column}", of="target_time"),
+        ]),
+    ],
+)
+"""
+
+
+def days(first: date, last: date) -> Iterator[dict[str, Any]]:
+    """Two shops of very different size: weeks repeat, the level grows, rain halves a day, a holiday doubles it."""
+    chance = random.Random(3)
+    day = first
+    while day < last:
+        number = (day - FIRST).days
+        for shop, level in (("north", 40.0), ("south", 400.0)):
+            rain, holiday = float(chance.random() < 0.2), int(day.day == 15)
+            mean = level * (1 + number / 200) * (1.5 if day.weekday() > 4 else 1.0) * (1 + holiday) * (1 - rain / 2)
+            sold = max(0, round(chance.gauss(mean, mean / 20)))
+            yield {"shop": shop, "day": day, "sold": sold, "rain": rain, "holiday": holiday}
+        day += timedelta(days=1)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project before its first run; not to be changed."""
+    folder = tmp_path_factory.mktemp("sales")
+    write(folder / "raw/first.csv", list(days(FIRST, LAST)))
+    (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(())}, sort_keys=False))
+    (folder / "released.json").write_text('{"released": []}\n')
+    (folder / ".gitignore").write_text(IGNORED)
+    memory.initialise(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def done(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after its first run; not to be changed."""
+    folder = tmp_path_factory.mktemp("forecast") / "sales"
+    shutil.copytree(begun, folder)
+    told = drive(folder)
+    assert told["model"]["alias"] == "champion"
+    return folder
+
+
+@pytest.fixture
+def project(begun: Path, tmp_path: Path) -> Path:
+    """One of its own before its first run, to be changed."""
+    return Path(shutil.copytree(begun, tmp_path / "sales"))
+
+
+@pytest.fixture
+def after(done: Path, tmp_path: Path) -> Path:
+    """One of its own after its first run, to be changed."""
+    return Path(shutil.copytree(done, tmp_path / "sales", symlinks=True))
+
+
+def featurized(project: Path, settings: dict[str, Any]) -> None:
+    with session(project, overrides=settings) as run:
+        for stage in STAGES[: STAGES.index("train")]:
+            run_remembered(stage, run.context())
+
+
+def truth() -> dict[tuple[str, datetime], dict[str, Any]]:
+    return {(row["shop"], datetime.combine(row["day"], datetime.min.time())): row for row in days(FIRST, LAST)}
+
+
+def test_a_row_is_a_series_a_moment_and_a_horizon_and_its_label_what_then_came(done: Path) -> None:
+    rows, came = pq.read_table(done / TABLE).to_pylist(), truth()
+    assert {row["horizon"] for row in rows} == set(HORIZONS)
+    for row in rows:
+        assert row["label"] == came[row["shop"], row["event_time"] + timedelta(days=row["horizon"] - 1)]["sold"]
+        back = 7 * math.ceil(row["horizon"] / 7)
+        season = came.get((row["shop"], row["event_time"] + timedelta(days=row["horizon"] - 1 - back)))
+        assert row["seasonal_naive"] == (season["sold"] if season else None)
+        before = came.get((row["shop"], row["event_time"] - timedelta(days=1)))
+        assert row["last_1d"] == (before["sold"] if before else None)
+
+
+def test_nobody_learns_from_what_came_after_its_window(done: Path) -> None:
+    windows = read_json(done / FEATURE_SET)["windows"]
+    table = pq.read_table(done / TABLE)
+    for name in ("train", "validation"):
+        rows = table.filter(pc.equal(table["window"], name)).to_pylist()
+        known = max(row["event_time"] + timedelta(days=row["horizon"]) for row in rows)
+        assert f"{known:%Y-%m-%d}" == windows[name]["end"][:10]
+
+
+def test_errors_are_told_by_horizon_beside_the_season_before(done: Path) -> None:
+    evaluation = read_json(done / EVALUATION)
+    found = evaluation["forecast"]
+    assert [each["horizon"] for each in found["horizons"]] == HORIZONS
+    predictions = pq.read_table(done / "reports/predictions.parquet")
+    table = pq.read_table(done / TABLE)
+    learned = [row for row in table.to_pylist() if row["window"] != "test" and row["seasonal_naive"] is not None]
+    scale = {
+        shop: np.mean([abs(row["label"] - row["seasonal_naive"]) for row in learned if row["shop"] == shop])
+        for shop in ("north", "south")
+    }
+    error = np.abs(predictions["label"].to_numpy() - predictions["candidate"].to_numpy())
+    shops = [key.split("|")[0] for key in predictions["row_key"].to_pylist()]
+    assert found["all"]["mase"] == pytest.approx(
+        np.mean([e / scale[shop] for e, shop in zip(error, shops, strict=True)])
+    )
+    assert found["all"]["mae"]["value"] == pytest.approx(error.mean())
+    assert found["all"]["saved"] > 0.1
+    assert evaluation["metrics"]["baseline"]["mae"]["value"] == pytest.approx(found["all"]["naive_mae"]["value"])
+    assert {"error_by_horizon.png", "residuals.png"} <= {path.name for path in (done / "reports/figures").iterdir()}
+    assert "How far ahead?" in (done / "reports/model_card.html").read_text()
+
+
+def test_growth_is_followed(done: Path) -> None:
+    """In the last month more is sold than before: a tree that says only what it saw would stay below."""
+    rows = pq.read_table(done / "reports/predictions.parquet").to_pylist()
+    for shop in ("north", "south"):
+        shares = [row["candidate"] / row["label"] for row in rows if row["row_key"].startswith(shop)]
+        assert np.median(shares) == pytest.approx(1, abs=0.08)
+
+
+@pytest.mark.parametrize(("source", "column", "refused"), [("weather", "rain", True), ("calendar", "holiday", False)])
+def test_what_the_target_will_bring_is_refused_and_what_is_known_ahead_is_not(
+    project: Path, source: str, column: str, *, refused: bool
+) -> None:
+    (project / "features.py").write_text(OWN.format(source=source, column=column))
+    settings: dict[str, Any] = {
+        "featurize.definitions": "features.py",
+        "train.learners": [{"name": "ridge", "kind": "sklearn.linear_model.Ridge"}],
+    }
+    if refused:
+        with pytest.raises(UserError, match=r"'rain' of view 'known' is known for no row.*only after the prediction"):
+            featurized(project, settings)
+    else:
+        featurized(project, settings)
+        table, came = pq.read_table(project / TABLE).to_pylist(), truth()
+        assert all(
+            row["holiday"] == came[row["shop"], row["event_time"] + timedelta(days=row["horizon"] - 1)]["holiday"]
+            for row in table
+        )
+
+
+def test_the_newest_moment_of_each_series_is_forecast(after: Path) -> None:
+    found = runner.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
+    rows = pq.read_table(found["out"]).to_pylist()
+    assert [row["row_key"] for row in rows] == [
+        f"{shop}|2023-08-01 00:00:00|{horizon}" for shop in ("north", "south") for horizon in HORIZONS
+    ]
+    assert all(row["prediction"] > 0 for row in rows)
+
+
+def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
+    assert states(drive(after)) == ["unchanged"] * 6
+    write(after / "raw/later.csv", list(days(FIRST, date(2023, 9, 1)))[2 * (LAST - FIRST).days :])
+    told = drive(after)
+    assert told["as_of"].startswith("2023-09-01")
+    assert states(told)[0] == "executed"
+    watched = runner.drift(after, as_of="latest", wait_seconds=1)
+    assert watched["verdict"]

@@ -1,0 +1,146 @@
+"""Learners around another one: changes from a level, and forecasts that go on from themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks.errors import UserError
+from tasks.learners import Learner, Spec, load, make
+
+LAGS = ("sold_1h", "sold_2h", "sold_3h")
+RIDGE: dict[str, Any] = {"kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1e-6}}
+
+
+def rows(horizons: tuple[int, ...] = (1, 2, 5), count: int = 300) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    """Short series that begin anywhere, each step of which its last three and the hour of a four-hour day decide."""
+    chance = np.random.default_rng(2)
+    columns: dict[str, list[float]] = {name: [] for name in (*LAGS, "horizon", "hour")}
+    label = []
+    for moment in range(count):
+        series = list(chance.normal(0, 10, 3))
+        for step in range(max(horizons)):
+            series.append(0.5 * series[-1] - 0.4 * series[-2] + 0.2 * series[-3] + 3 * ((moment + step) % 4))
+        for horizon in horizons:
+            for back, name in enumerate(LAGS, start=1):
+                columns[name].append(series[3 - back])
+            columns["horizon"].append(horizon)
+            columns["hour"].append((moment + horizon - 1) % 4)
+            label.append(series[2 + horizon])
+    return pa.table(columns), np.array(label)
+
+
+def spec_of(table: pa.Table, family: str, /, **params: Any) -> Spec:
+    return Spec("it", family, tuple(table.column_names), params=params, metric="mae", task="regression")
+
+
+def tree(**params: Any) -> dict[str, Any]:
+    return {"kind": "sklearn.tree.DecisionTreeRegressor", "params": params}
+
+
+def fitted(spec: Spec, table: pa.Table, label: np.ndarray[Any, Any]) -> Learner:
+    learner = make(spec)
+    learner.fit(table, label)
+    return learner
+
+
+def test_a_recursive_forecast_goes_on_from_its_own_steps() -> None:
+    """What the next step follows from is learned exactly, so that five steps ahead are exact as well."""
+    table, label = rows()
+    spec = spec_of(table, "recursive", lags="sold", cycles={"hour": 4}, **RIDGE)
+    assert fitted(spec, table, label).predict(table) == pytest.approx(label, abs=1e-4)
+    without = fitted(replace(spec, params={"lags": "sold", **RIDGE}), table, label)
+    assert np.abs(without.predict(table) - label).max() > 1, "it sees no more than lags and cycles"
+
+
+def test_a_row_is_forecast_by_itself_whatever_lies_beside_it() -> None:
+    table, label = rows()
+    learner = fitted(spec_of(table, "recursive", lags="sold", cycles={"hour": 4}, **RIDGE), table, label)
+    whole = learner.predict(table)
+    backwards = table.take(np.arange(table.num_rows)[::-1])
+    assert learner.predict(backwards)[::-1] == pytest.approx(whole)
+    assert learner.predict(table.slice(17, 1))[0] == pytest.approx(whole[17])
+
+
+def test_it_is_fitted_to_the_next_step_alone() -> None:
+    table, label = rows()
+    far = table["horizon"].to_numpy() > 1
+    spoilt = np.where(far, 1e6, label)
+    spec = spec_of(table, "recursive", lags="sold", cycles={"hour": 4}, **RIDGE)
+    assert fitted(spec, table, spoilt).digest() == fitted(spec, table, label).digest()
+    with pytest.raises(UserError, match="put 1 among the horizons"):
+        fitted(spec, table.filter(far), label[far])
+
+
+def growing(start: float, count: int = 200) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    chance = np.random.default_rng(4)
+    level = start * np.linspace(1, 2, count)
+    weekday = chance.integers(0, 7, count)
+    table = pa.table({"mean": level, "last": level * 1.1, "weekday": weekday.astype(float)})
+    return table, level * (1 + (weekday > 4))
+
+
+def test_changes_from_a_level_hold_far_above_all_levels_that_were_seen() -> None:
+    table, label = growing(100)
+    later, came = growing(1000)
+    spec = spec_of(table, "relative", level="mean", scaled=["last"], **tree(max_depth=4))
+    assert fitted(spec, table, label).predict(later) == pytest.approx(came, rel=0.02)
+    plain = fitted(replace(spec, kind=tree()["kind"], params={"max_depth": 4}), table, label)
+    assert plain.predict(later).max() <= label.max()
+
+
+def test_a_difference_is_for_numbers_below_zero() -> None:
+    table, label = growing(100)
+    below = pa.table({**{name: table[name] for name in table.column_names}, "mean": table["mean"].to_numpy() - 500})
+    spec = spec_of(below, "relative", level="mean", **RIDGE)
+    with pytest.raises(UserError, match=r"labels are negative.*set change: difference"):
+        fitted(spec, below, label - 500)
+    learner = fitted(replace(spec, params={**spec.params, "change": "difference"}), below, label - 500)
+    assert np.isfinite(learner.predict(below)).all()
+
+
+def test_a_row_without_a_level_is_told_by_the_usual_one() -> None:
+    table, label = growing(100)
+    learner = fitted(spec_of(table, "relative", level="mean", scaled=["last"], **tree(max_depth=4)), table, label)
+    usual = float(np.median(table["mean"].to_numpy()))
+    without = table.slice(0, 1).set_column(0, "mean", pa.array([None], pa.float64()))
+    given = table.slice(0, 1).set_column(0, "mean", pa.array([usual]))
+    assert learner.predict(without) == pytest.approx(learner.predict(given), rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["relative", "recursive"])
+def test_what_is_stored_is_what_was_fitted(kind: str, tmp_path: Path) -> None:
+    table, label = rows() if kind == "recursive" else growing(100)
+    own = {"lags": "sold", "cycles": {"hour": 4}} if kind == "recursive" else {"level": "mean", "scaled": ["last"]}
+    learner = fitted(spec_of(table, kind, **own, **RIDGE), table, label)
+    learner.save(tmp_path)
+    again = load(tmp_path)
+    assert again.digest() == learner.digest()
+    assert (again.predict(table) == learner.predict(table)).all()
+    assert again.obstacle() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("relative", RIDGE, "needs .*`level`"),
+        ("relative", {"level": "sold_1", **RIDGE}, "did you mean 'sold_1h'"),
+        ("relative", {"level": "sold_1h", "scaled": ["sald_*"], **RIDGE}, "'sald_\\*' matches no feature"),
+        ("relative", {"level": "sold_1h", "change": "percent", **RIDGE}, "change is ratio or difference"),
+        ("relative", {"level": "sold_1h"}, "needs `kind`"),
+        ("relative", {"level": "sold_1h", "kind": "sklearn.linear_model.Rigde"}, "Rigde' is unknown"),
+        ("recursive", {"lags": "slod", **RIDGE}, "did you mean 'sold'"),
+        ("recursive", {"lags": "sold", "cycles": {"our": 4}, **RIDGE}, "did you mean 'hour'"),
+        ("recursive", {"lags": "sold", "cycle": {}, **RIDGE}, "takes no 'cycle'; did you mean 'cycles'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_helps(kind: str, params: dict[str, Any], said: str) -> None:
+    table, _ = rows()
+    with pytest.raises(UserError, match=said) as caught:
+        make(spec_of(table, kind, **params))
+    assert "\n" not in str(caught.value)
