@@ -64,10 +64,11 @@ def with_queries(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _expanded(raw: Any) -> Any:
-    if not isinstance(raw, Mapping) or raw.get("kind") != "forecasts" or set(MADE) & set(raw):
+    if not isinstance(raw, Mapping) or raw.get("kind") != "forecasts":
         return raw
-    if not isinstance(asked := raw.get("forecast"), Mapping):
-        return raw
+    asked = raw.get("forecast")
+    if not isinstance(asked, Mapping) or set(MADE) & set(raw):  # of kind `forecasts` still, which is told as an error
+        return {**raw, "columns": {"forecast_time": "timestamp"}, "key": ["forecast_time"]}
     series = asked["series"] if isinstance(asked.get("series"), Mapping) else {}
     times = {"forecast_time": "timestamp", "horizon": "integer", "target_time": "timestamp", "season_time": "timestamp"}
     made = {"columns": {**series, **times}, "key": [*series, "forecast_time", "horizon"], "event_time": "forecast_time"}

@@ -178,3 +178,49 @@ def test_a_margin_in_the_labels_own_units_has_no_default() -> None:
     assert "evaluate.gate.max_loss: is missing; mae has the label's units" in str(told.value)
     assert "evaluate.gate.min_gain_over_baseline: is missing" in str(told.value)
     assert parse(judged("regression", metric="r2")).evaluate.gate.max_loss == 0.005
+
+
+FORECAST = {"of": "rows", "series": {"shop": "text"}, "step": "2h", "horizons": [1, 5], "season": 3}
+
+
+def forecasts(**changes: Any) -> dict[str, Any]:
+    return {
+        "ingest.sources.ahead": {"kind": "forecasts", "forecast": FORECAST} | changes,
+        "train": {"task": "forecast", "learners": GOOD["train"]["learners"]},
+        "evaluate.gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.0},
+    }
+
+
+def test_forecasts_are_a_query_that_the_params_make() -> None:
+    params = parse(override(copy.deepcopy(GOOD), forecasts()))
+    source = params.ingest.sources["ahead"]
+    assert (source.kind, source.key) == ("query", ("shop", "forecast_time", "horizon"))
+    assert (params.task, params.forecast_source, params.train.metric) == ("regression", "ahead", "mae")
+    assert params.forecast is not None
+    assert (params.forecast.lead_hours, params.forecast.steps(3)) == (10.0, "6h")
+    assert parse(params.model_dump(mode="json", by_alias=True)) == params, "what is dumped can be read again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"forecast": FORECAST | {"step": "2 hours"}}, "forecast.step: string should match pattern"),
+        ({"forecast": FORECAST | {"horizons": [5, 1]}}, "horizons must ascend; write [1, 5]"),
+        ({"forecast": FORECAST | {"horizon": [1]}}, "forecast.horizon: unknown key; did you mean 'horizons'?"),
+        ({"forecast": FORECAST | {"season": 0}}, "forecast.season"),
+        ({"forecast": FORECAST | {"series": ["shop"]}}, "forecast.series"),
+        ({"forecast": None}, "kind 'forecasts' needs `forecast`"),
+        ({"query": "select 1"}, "makes query, columns, key, event_time itself: leave them out"),
+    ],
+)
+def test_forecasts_that_cannot_be_made_are_told_in_one_line(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(override(copy.deepcopy(GOOD), forecasts(**changes)))
+    assert said in str(caught.value)
+
+
+def test_the_task_forecast_and_its_source_belong_together() -> None:
+    assert "'forecast' and one source of kind 'forecasts' belong together" in refusal(
+        train__task="forecast", evaluate__gate={"max_loss": 1.0, "min_gain_over_baseline": 0.0}
+    )
+    assert "such sources are ahead" in refusal(ingest__sources__ahead={"kind": "forecasts", "forecast": FORECAST})
