@@ -269,10 +269,15 @@ def _around(found: type) -> type[Learner]:
 
 def describe(learner: Learner, **more: Any) -> dict[str, Any]:
     """What `model.json` says of any learner; families add what is theirs."""
-    spec = dataclasses.asdict(learner.spec)
-    del spec["trusted_types"], spec["source"]
-    spec["categorical"] = [name for name in learner.spec.features if name in learner.spec.categorical]
-    return {"format": FORMAT, **spec, "threshold": learner.threshold, **more}
+    return {"format": FORMAT, **spec_told(learner.spec), "threshold": learner.threshold, **more}
+
+
+def spec_told(spec: Spec) -> dict[str, Any]:
+    """A spec as JSON has it, without the text of its file and the types that the user trusts."""
+    told = dataclasses.asdict(spec)
+    del told["trusted_types"], told["source"]
+    told["categorical"] = [name for name in spec.features if name in spec.categorical]
+    return told
 
 
 def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = ()) -> Spec:

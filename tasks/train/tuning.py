@@ -24,8 +24,9 @@ from tasks import metrics
 from tasks.artifacts import digest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
-from tasks.learners import Spec
+from tasks.learners import Spec, spec_told
 from tasks.params.training import SearchParams, TuningParams
+from tasks.stage_code import code_digest
 from tasks.train.folds import Development, content
 from tasks.train.trial import fit_fold
 
@@ -132,15 +133,9 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
     """All that decides the study, so that only its own trials are ever taken up again."""
     return digest(
         {
-            "spec": [
-                spec.kind,
-                spec.params,
-                spec.features,
-                sorted(spec.categorical),
-                spec.seed,
-                spec.metric,
-                spec.task,
-            ],
+            "spec": spec_told(spec),
+            "source": spec.source,
+            "code": code_digest("train"),
             "space": {name: space.model_dump(mode="json") for name, space in search.space.items()},
             "tuning": search.tuning.model_dump(mode="json"),
             "rows": content(development.whole.rows),

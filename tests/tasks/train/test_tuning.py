@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,23 @@ def test_other_rows_take_up_no_trial_of_an_old_study(tmp_path: Path) -> None:
     first = tune(spec(), search(trials=2), rows(), tmp_path)[1]
     other = tune(spec(), search(trials=2), rows(380), tmp_path)[1]
     assert tried(first) != tried(other)
+
+
+def test_a_learner_whose_file_changed_takes_up_no_trial_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, fitted = tuning._try, itertools.count()
+
+    def counted(*args: Any) -> Any:
+        next(fitted)
+        return real(*args)
+
+    monkeypatch.setattr(tuning, "_try", counted)
+    code = "from sklearn.tree import DecisionTreeClassifier as Own\n"
+    for source in (code, code, code + "# edited\n"):
+        own = replace(spec("own.py:Own"), source=source)
+        tune(own, search({"max_depth": SearchParams(low=1, high=4)}, trials=2), rows(100, folds=2), tmp_path)
+    assert next(fitted) == 2 + 2
 
 
 def test_the_arguments_of_the_params_are_tried_first(tmp_path: Path) -> None:
