@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -97,6 +97,16 @@ class FitReport:
     iterations: int | None = None
     curve: tuple[CurvePoint, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def middle_iterations(reports: Sequence[FitReport]) -> int | None:
+    """As many as half of the fits wanted at least; None where none counts any.
+
+    >>> middle_iterations([FitReport(40), FitReport(10), FitReport(25)])
+    25
+    """
+    found = sorted(report.iterations for report in reports if report.iterations is not None)
+    return found[len(found) // 2] if found else None
 
 
 class Learner(Protocol):

@@ -27,6 +27,7 @@ from tasks.learners import (
     described,
     load,
     make,
+    middle_iterations,
 )
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class Averaged:
             progress(f"fitting {self.spec.name}, seed {number} of {len(self.members)}")
             fitted = member.fit(train, label, validation=validation, iterations=iterations, progress=progress)
             reports.append(fitted)
-        found = sorted(report.iterations for report in reports if report.iterations is not None)
-        middle = found[len(found) // 2] if found else None
+        middle = middle_iterations(reports)
         for member, report in zip(self.members, reports, strict=True):
             if report.iterations != middle:
                 member.fit(train, label, iterations=middle, progress=progress)

@@ -13,7 +13,7 @@ from tasks import metrics
 from tasks.artifacts import defined
 from tasks.context import Progress
 from tasks.errors import RefitError, UserError
-from tasks.learners import FitReport, Floats, Learner, Spec, make
+from tasks.learners import FitReport, Floats, Learner, Spec, make, middle_iterations
 from tasks.learners.averaged import members_of
 from tasks.params import Params
 from tasks.train.effort import Effort, largest, measured
@@ -53,8 +53,8 @@ class Trial:
     seconds: float
     rows_per_second: float
     peak_memory_mb: float | None  # of its largest fit, above what the process held before
-    size_curve: tuple[SizePoint, ...]
     not_chosen: str | None
+    size_curve: tuple[SizePoint, ...] = ()
     by_seed: tuple[float, ...] = ()  # the validation metric of a fit with each seed, where there are several
     tuning: Tuning | None = None
 
@@ -74,12 +74,15 @@ class Trained:
     unseen: Window
 
 
-def fit_fold(spec: Spec, development: Development, fold: Fold, progress: Progress) -> FoldFit:
-    """Fit a learner on one fold's rows and predict those that it is scored on."""
+def fit_fold(
+    spec: Spec, development: Development, fold: Fold, progress: Progress, *, before: Learner | None = None
+) -> FoldFit:
+    """Fit a learner on one fold's rows, or go on from `before` with them, and predict those that it is scored on."""
     train, validation = development.windows(fold)
     learner = make(spec)
+    step = learner.fit if before is None else partial(learner.resume, before)
     with measured() as effort:
-        report = learner.fit(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
+        report = step(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
     recent = train.recent(len(validation))  # as many rows as are scored, and as near to them in time
     return FoldFit(learner, report, predict(learner, validation), (recent, predict(learner, recent)), effort)
 
@@ -93,28 +96,32 @@ def fitted(
         of = f", fold {number} of {len(development.folds)}" if len(development.folds) > 1 else ""
         progress(f"fitting {spec.name}{of}")
         fits.append(fit_fold(spec, development, fold, progress))
+    trial = scored(fits, development, params)
+    metric = spec.metric
+    require_finite(metric, trial.training[metric], *(each[metric] for each in trial.by_fold))
+    sizes: tuple[SizePoint, ...] = ()
+    if size_curves and spec.kind != "baseline":
+        train, validation = development.windows(development.folds[-1])
+        smaller = _size_curve(replace(spec, average=1), trial.report, train, validation, progress)
+        on_training = _on_training(fits[-1], trial.finish)[metric]
+        sizes = (*smaller, SizePoint(len(train), on_training, trial.by_fold[-1][metric]))
+    return replace(trial, size_curve=sizes, by_seed=_by_seed(spec, development, fits, params, progress))
+
+
+def scored(fits: Sequence[FoldFit], development: Development, params: Params) -> Trial:
+    """What the fits of all folds come to, without the curves that need more fits."""
     finish, predicted = finish_from(development, [fit.predicted for fit in fits], params)
-    task, metric, label = spec.task, spec.metric, development.whole.label
+    learner, label = fits[-1].learner, development.whole.label
+    task = learner.spec.task
     by_fold = tuple(
         metrics.scores(task, label[fold.scored], p, finish.threshold)
         for fold, p in zip(development.folds, predicted, strict=True)
     )
-    on_training = [
-        metrics.scores(task, recent.label, finish.calibrated(p), finish.threshold)
-        for recent, p in (fit.on_training for fit in fits)
-    ]
-    require_finite(metric, *(each[metric] for each in (*by_fold, *on_training)))
-    learner, seconds = fits[-1].learner, sum(fit.effort.seconds for fit in fits)
-    report = replace(fits[-1].report, iterations=_iterations(fits))
-    sizes: tuple[SizePoint, ...] = ()
-    if size_curves and spec.kind != "baseline":
-        train, validation = development.windows(development.folds[-1])
-        smaller = _size_curve(replace(spec, average=1), report, train, validation, progress)
-        sizes = (*smaller, SizePoint(len(train), on_training[-1][metric], by_fold[-1][metric]))
+    seconds = sum(fit.effort.seconds for fit in fits)
     return Trial(
         learner=learner,
-        report=report,
-        training=_means(on_training),
+        report=replace(fits[-1].report, iterations=middle_iterations([fit.report for fit in fits])),
+        training=_means([_on_training(fit, finish) for fit in fits]),
         validation=_means(by_fold),
         by_fold=by_fold,
         unseen=development.unseen,
@@ -123,10 +130,13 @@ def fitted(
         seconds=round(seconds, 3),
         rows_per_second=round(sum(len(fold.fitted) for fold in development.folds) / max(seconds, 1e-9)),
         peak_memory_mb=largest([fit.effort for fit in fits]),
-        size_curve=sizes,
         not_chosen=learner.obstacle(),
-        by_seed=_by_seed(spec, development, fits, params, progress),
     )
+
+
+def _on_training(fit: FoldFit, finish: Finish) -> dict[str, float]:
+    recent, predicted = fit.on_training
+    return metrics.scores(fit.learner.spec.task, recent.label, finish.calibrated(predicted), finish.threshold)
 
 
 def _by_seed(
@@ -150,12 +160,6 @@ def _by_seed(
             values.append(metrics.score(spec.task, spec.metric, scored.label, p))
         by_seed.append(float(np.mean(values)))
     return tuple(by_seed)
-
-
-def _iterations(fits: Sequence[FoldFit]) -> int | None:
-    """As many as half of the folds wanted at least; the one number where there is one fold."""
-    found = sorted(fit.report.iterations for fit in fits if fit.report.iterations is not None)
-    return found[len(found) // 2] if found else None
 
 
 def _means(scores: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks import learners, metrics
+from tasks import learners
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.learners import Spec, make
 from tasks.learners.calibrated import without_calibration
-from tasks.train.effort import measured
-from tasks.train.finishing import finish_from
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Window
-from tasks.train.trial import Trained, Trial, predict
+from tasks.train.trial import Trained, fit_fold, scored
 
 HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on
 
@@ -47,36 +45,12 @@ def go_on(
                 f"and as many to check on; {len(new):,} rows are newer than {start['seen_until']}, the newest seen: "
                 "wait for more, or set train.warm_start: null"
             )
-    tried = make(spec)
-    with measured() as effort:
-        report = tried.resume(
-            before, first.rows, first.label, validation=(last.rows, last.label), progress=context.progress
-        )
     fold = Fold(np.arange(cut), np.arange(cut, len(new)))
     development = Development(new, (fold,))
-    finish, (predicted,) = finish_from(development, [predict(tried, last)], context.params)
-    task = spec.task
-    recent = first.recent(len(last))
-    on_training = finish.calibrated(predict(tried, recent))
-    validation_scores = metrics.scores(task, last.label, predicted, finish.threshold)
+    trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
     learner = make(spec)
-    learner.resume(before, new.rows, new.label, iterations=report.iterations, progress=context.progress)
-    trial = Trial(
-        learner=tried,
-        report=report,
-        training=metrics.scores(task, recent.label, on_training, finish.threshold),
-        validation=validation_scores,
-        by_fold=(validation_scores,),
-        unseen=fold.scored,
-        predicted=predicted,
-        finish=finish,
-        seconds=round(effort.seconds, 3),
-        rows_per_second=round(len(first) / max(effort.seconds, 1e-9)),
-        peak_memory_mb=effort.peak_memory_mb,
-        size_curve=(),
-        not_chosen=tried.obstacle(),
-    )
-    return Trained(finish.on(learner), trial, [trial], len(new), last)
+    learner.resume(before, new.rows, new.label, iterations=trial.report.iterations, progress=context.progress)
+    return Trained(trial.finish.on(learner), trial, [trial], len(new), last)
 
 
 def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:
