@@ -56,7 +56,7 @@ def run(context: Context) -> dict[str, Any]:
     specs = specs_of(params, features, context.project)
     make_all(specs, params)
     whole = labelled_rows(context, features, specs[0].target)
-    folds = cut(whole, params.evaluate.cross_validation, params, where="evaluate.cross_validation")
+    folds = cut(whole, params.evaluate.cross_validation, params, specs[0].target, where="evaluate.cross_validation")
     began = time.monotonic()
     outer = []
     for number, fold in enumerate(folds, start=1):

@@ -32,7 +32,7 @@ from tasks.featurize.windows import windows
 from tasks.learners import Learner
 from tasks.replay.history import PLACE, Floats, History, Rows
 from tasks.stage_code import code_digest
-from tasks.train import checked, from_scratch, make_all, specs_of, warm
+from tasks.train import from_scratch, make_all, require_learnable_windows, specs_of, warm
 from tasks.train.folds import Window, content
 from tasks.train.trial import predict
 
@@ -100,9 +100,8 @@ class Fits:
         places = {
             name: np.flatnonzero(known & self._history.between(span.start, span.end)) for name, span in spans.items()
         }
-        train, validation = (
-            checked(name, self._window(places[name]), self._history.target) for name in ("train", "validation")
-        )
+        train, validation = (self._window(places[name]) for name in ("train", "validation"))
+        require_learnable_windows(train, validation, self._history.target)
         start = self._start(champion)
         name = self._name(train, validation, spans, start)
         if name in self._kept:

@@ -36,7 +36,7 @@ from tasks.learners import Floats, Learner, Spec, make, own
 from tasks.params import Params
 from tasks.target import Target, as_column
 from tasks.train import warm
-from tasks.train.folds import FEWEST_ROWS, Development, Window, development
+from tasks.train.folds import Development, Window, development, require_learnable
 from tasks.train.trial import Trained, Trial, fitted, told
 
 REFERENCE_ROWS = 10_000
@@ -118,7 +118,7 @@ def from_scratch(
     Args:
         size_curves: fit smaller shares as well, which shows whether more rows would help; the candidate is the same.
     """
-    rows = development(train, validation, context.params)
+    rows = development(train, validation, context.params, specs[0].target)
     trials = [_tried(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)
     learner = _refit(best, rows, context.progress)
@@ -248,26 +248,18 @@ def labelled_rows(context: Context, features: Mapping[str, Any], target: Target)
 def _windows(context: Context, features: dict[str, Any], target: Target) -> tuple[Window, Window]:
     """The training and validation windows. Where folds are cut of both together, the folds are checked instead."""
     everything = labelled_rows(context, features, target)
-    windows = [everything.named(name) for name in ("train", "validation")]
+    train, validation = everything.named("train"), everything.named("validation")
     if context.params.train.cross_validation is None:
-        windows = [checked(name, window, target) for name, window in zip(("train", "validation"), windows, strict=True)]
-    return windows[0], windows[1]
+        require_learnable_windows(train, validation, target)
+    return train, validation
 
 
-def checked(name: str, window: Window, target: Target) -> Window:
-    """The window, once it is clear that something can be learned from it.
-
-    Raises:
-        UserError: it has too few rows, or labels that are all alike.
-    """
+def require_learnable_windows(train: Window, validation: Window, target: Target) -> None:
+    """Raise UserError where nothing can be learned from one of the two."""
     advice = "widen featurize.windows, or move --as-of"
-    if len(window) < FEWEST_ROWS:
-        raise UserError(
-            f"the {name} window has {len(window)} rows, {FEWEST_ROWS} are the fewest to learn from; {advice}"
-        )
-    if alike := target.alike(window.label):
-        raise UserError(f"the label is constant in the {name} window: {alike}: check featurize.label, or {advice}")
-    return window
+    for name, window in (("train", train), ("validation", validation)):
+        count = f"has {len(window)} rows"
+        require_learnable(f"the {name} window", window.label, target, count=count, advice=advice)
 
 
 def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks.errors import UserError
 from tasks.learners import Labels
 from tasks.params import Params, nearest
-from tasks.target import target_of
+from tasks.target import Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,24 @@ class Development:
         return np.unique(np.concatenate([fold.scored for fold in self.folds]))
 
 
-def development(train: Window, validation: Window, params: Params) -> Development:
+def require_learnable(what: str, label: Labels, target: Target, *, count: str, advice: str) -> None:
+    """Raise where nothing can be learned from rows with these labels.
+
+    Args:
+        what: the name of these rows, for errors.
+        count: how many they are, in words that follow the name.
+        advice: what to do about it.
+
+    Raises:
+        UserError: they are too few, or all alike.
+    """
+    if len(label) < FEWEST_ROWS:
+        raise UserError(f"{what} {count}, {FEWEST_ROWS} are the fewest to learn from; {advice}")
+    if alike := target.alike(label):
+        raise UserError(f"the label is constant in {what}: {alike}: check featurize.label, or {advice}")
+
+
+def development(train: Window, validation: Window, params: Params, target: Target) -> Development:
     """The training and validation rows together, cut by `train.cross_validation` or as the two windows they came as.
 
     Raises:
@@ -99,10 +116,11 @@ def development(train: Window, validation: Window, params: Params) -> Developmen
     if params.train.cross_validation is None:
         scored = np.flatnonzero(order >= len(train))
         return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored),))
-    return Development(whole, cut(whole, params.train.cross_validation, params, where="train.cross_validation"))
+    asked = params.train.cross_validation
+    return Development(whole, cut(whole, asked, params, target, where="train.cross_validation"))
 
 
-def cut(whole: Window, asked: CrossValidationParams, params: Params, *, where: str) -> tuple[Fold, ...]:
+def cut(whole: Window, asked: CrossValidationParams, params: Params, target: Target, *, where: str) -> tuple[Fold, ...]:
     """Folds of rows that are in order of time.
 
     Args:
@@ -111,22 +129,16 @@ def cut(whole: Window, asked: CrossValidationParams, params: Params, *, where: s
     Raises:
         UserError: these rows cannot be cut so.
     """
-    folds = tuple(_cut(whole, asked, params, where))
+    folds = tuple(_cut(whole, asked, params, target, where))
+    advice = f"ask for fewer folds (params.yaml: {where})"
     for number, fold in enumerate(folds, start=1):
         for what, places in (("fitted", fold.fitted), ("scored", fold.scored)):
-            _check(f"the {what} rows of fold {number} of {len(folds)}", whole.label[places], where)
+            rows = f"the {what} rows of fold {number} of {len(folds)}"
+            require_learnable(rows, whole.label[places], target, count=f"are {len(places)}", advice=advice)
     return folds
 
 
-def _check(what: str, label: Labels, where: str) -> None:
-    advice = f"ask for fewer folds (params.yaml: {where})"
-    if len(label) < FEWEST_ROWS:
-        raise UserError(f"{what} are {len(label)}, {FEWEST_ROWS} are the fewest to learn from; {advice}")
-    if len(np.unique(label)) == 1:
-        raise UserError(f"the label is constant in {what}: all {len(label):,} are {label[0]}; {advice}")
-
-
-def _cut(whole: Window, asked: CrossValidationParams, params: Params, where: str) -> Iterator[Fold]:
+def _cut(whole: Window, asked: CrossValidationParams, params: Params, target: Target, where: str) -> Iterator[Fold]:
     if asked.kind in ("time", "rolling"):
         delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
         gap_hours = max(delay, ahead) if asked.gap_hours is None else asked.gap_hours
@@ -147,7 +159,7 @@ def _cut(whole: Window, asked: CrossValidationParams, params: Params, where: str
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # a class or a group too rare for the folds is only warned of
-                found = list(splitter.split(places, target_of(params.task).strata(whole.label), groups))
+                found = list(splitter.split(places, target.strata(whole.label), groups))
         except (ValueError, UserWarning) as error:
             raise UserError(f"params.yaml: {where}: {len(whole):,} rows cannot be cut so: {error}") from None
         for fitted, scored in found:

@@ -13,6 +13,7 @@ from tasks.artifacts import read_json, write_json, write_manifest
 from tasks.errors import RefitError, UserError
 from tasks.learners import Spec, make
 from tasks.params import parse
+from tasks.target import target_of
 from tasks.train.finishing import finish_from, pooled
 from tasks.train.folds import Development, Window, development
 
@@ -34,7 +35,7 @@ def cut(count: int = 300, **train: Any) -> Development:
     rows = pa.table({"event_time": times, "owner": owner, "x": x})
     edge = round(0.8 * count)
     parts = (Window(rows.slice(0, edge), label[:edge]), Window(rows.slice(edge), label[edge:]))
-    return development(*parts, parse({**RAW, "train": {**RAW["train"], **train}}))
+    return development(*parts, parse({**RAW, "train": {**RAW["train"], **train}}), target_of("binary"))
 
 
 def folds(**asked: Any) -> dict[str, Any]:
