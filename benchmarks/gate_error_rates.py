@@ -12,128 +12,30 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from _simulated_pairs import COMMON, Drawn, Window, draw, quality_of, spread_of, true_loss
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from registry.comparison import Sample, gain
 from registry.metrics import METRICS, Task
 from registry.metrics.clusters import Clusters, Estimate
 from registry.promotion import Check, Evidence, Opponent, Policy, decide
-from tasks import metrics
 from tasks.evaluate.evidence import Scored, evidence
 from tasks.evaluate.judging import Holdout
 from tasks.params import GateParams
 
-Floats = NDArray[np.float64]
-
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
-COMMON, OWN = 0.8, 0.5  # what two models of one project misjudge alike, and what each on its own
+OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike
 MARGIN = 0.01  # max_loss of the power curves
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OPEN = Policy(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A test window, and how its rows are put in clusters."""
-
-    days: int = 30
-    rows: int = 60  # a day
-    uneven: bool = False  # days of very different size
-    alike: float = 0.6  # a day's own misjudgement by a model, beside that of a row
-    cluster: str = "day"
-    task: Task = "binary"
-
-    def __str__(self) -> str:
-        return f"{self.days} x {self.rows}{' (uneven)' if self.uneven else ''}"
-
-
-@dataclass(frozen=True)
-class Drawn:
-    sample: Sample
-    days: NDArray[np.int64]
-    scores: tuple[Floats, ...]
-
-
-def draw(random: np.random.Generator, window: Window, *spreads: float | Floats, common: float = 0.0) -> Drawn:
-    """Labels and predictions; models with equal spread (a number, or one for each row) are exchangeable."""
-    count = window.days
-    sizes = random.permutation(np.linspace(0.2, 1.8, count) * window.rows).astype(int) if window.uneven else window.rows
-    day = np.repeat(np.arange(count), sizes)
-
-    def misjudged(spread: float | Floats) -> Floats:
-        wrong: Floats = spread * (random.normal(size=len(day)) + window.alike * random.normal(size=count)[day])
-        return wrong
-
-    truth = random.normal(size=len(day)) + random.normal(0, 0.6, count)[day]
-    labels, predicted = TASKS[window.task](random, truth)
-    seen = truth + misjudged(common) if common else truth
-    scores = tuple(predicted(seen + misjudged(spread)) for spread in spreads)
-    clusters = Clusters.rows(len(day)) if window.cluster == "row" else Clusters.of(day)
-    return Drawn(Sample(labels, clusters, window.task), day, scores)
-
-
-def _binary(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
-    labels = (random.random(len(truth)) < 1 / (1 + np.exp(1.2 - 1.3 * truth))).astype(np.int64)
-    return labels, lambda seen: 1 / (1 + np.exp(-seen))
-
-
-def _multiclass(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
-    """Three classes along one line, the middle one between the others."""
-
-    def shares(seen: Floats) -> Floats:
-        raw = np.exp(np.stack([-1.3 * seen, np.full(len(seen), 0.4), 1.3 * seen], axis=1))
-        found: Floats = raw / raw.sum(axis=1, keepdims=True)
-        return found
-
-    labels = (random.random(len(truth))[:, None] > shares(truth).cumsum(axis=1)).sum(axis=1)
-    return np.minimum(labels, 2), shares
-
-
-def _regression(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
-    """Numbers with errors of heavy tails (Student's t, 4 degrees of freedom)."""
-    return 100 + 10 * truth + 8 * random.standard_t(4, len(truth)), lambda seen: 100 + 10 * seen
-
-
-TASKS: dict[Task, Any] = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}
-
-
-@cache
-def true_value(metric: str, spread: float, common: float = 0.0, task: Task = "binary") -> float:
-    """What a model scores in truth: on 1,200,000 rows, the same ones (in luck, too) for every spread."""
-    window = Window(days=10_000, task=task)
-    drawn = [draw(np.random.default_rng(seed), window, spread, common=common) for seed in (1, 2)]
-    return float(np.mean([metrics.score(task, metric, each.sample.labels, each.scores[0]) for each in drawn]))
-
-
-def true_loss(metric: str, worse: float, better: float, task: Task = "binary") -> float:
-    values = (true_value(metric, spread, task=task) for spread in (better, worse))
-    return metrics.gain(metric, *values)
-
-
-@cache
-def qualities() -> tuple[Any, Any]:
-    """The true ROC AUC of a model with a spread of its own, and the other way round."""
-    spreads = np.linspace(0.0, 2.4, 13)
-    values = np.array([true_value("roc_auc", float(spread), COMMON) for spread in spreads])
-    return PchipInterpolator(spreads, values), PchipInterpolator(values[::-1], spreads[::-1])
-
-
-def quality_of(spread: float) -> float:
-    return float(qualities()[0](spread))
-
-
-def spread_of(quality: float) -> float:
-    return float(qualities()[1](quality))
 
 
 def promoted(

@@ -192,7 +192,9 @@ def _called(target: Target) -> str:
     """SQL of what `Target.called` gives, of the log's predictions."""
     if not target.classes:
         return log.PREDICTION
-    names = ", ".join("'" + name.replace("'", "''") + "'" for name in target.classes)
+    from tasks.ingest.casting import literal
+
+    names = ", ".join(map(literal, target.classes))
     listed = f"{log.PREDICTION}::double[]"
     return f"([{names}])[list_position({listed}, list_max({listed}))]"
 

@@ -68,7 +68,9 @@ def keys(context: Context, version: str) -> pa.Table:
 
 def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:
     """A view of log files, with the local day of each row as `_day`; the connection must be allowed to read them."""
-    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    from tasks.ingest.casting import literal
+
+    listed = ", ".join(literal(str(path)) for path in paths)
     connection.execute(
         f"create or replace view {quote(name)} as select * exclude (day), day::date as _day "
         f"from read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
