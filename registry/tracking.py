@@ -110,6 +110,21 @@ def end_abandoned(store: Store, experiment: str) -> None:
             mlflow.set_terminated(run.info.run_id, "KILLED")
 
 
+def stands(store: Store, run_id: str, part: str) -> bool:
+    """Whether a part of a run was written, whatever it says."""
+    return PART + part in client(store).get_run(run_id).data.tags
+
+
+def metrics_of(store: Store, run_id: str | None) -> dict[str, float]:
+    """The newest value of each metric of a run; none of a run that is not there."""
+    try:
+        return dict(client(store).get_run(run_id).data.metrics) if run_id else {}
+    except Exception as error:
+        if missing(error):
+            return {}
+        raise
+
+
 def log(store: Store, run_id: str, part: str, content: Content) -> None:
     """Write a part of a run, unless just this content stands there already. Cut off, it can be written again."""
     mlflow = client(store)

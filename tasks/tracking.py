@@ -7,10 +7,12 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry import relocation, tracking
+from registry import charge, relocation, tracking
+from registry.metrics import METRICS as KNOWN
 from registry.store import RegistryError, Store, faults, locate
 from registry.tracking import Content
 from tasks import provenance
@@ -28,11 +30,34 @@ from tasks.artifacts import (
     read_json,
     read_snapshot,
 )
+from tasks.budgets import in_money
 from tasks.context import Context
 from tasks.errors import RefitError
 
 if TYPE_CHECKING:
-    from tasks.params import Params
+    from tasks.params import CostParams, Params
+
+REDUCTION = "validation_error_reduction_percent"
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A champion and its score on validation rows that it had not seen: of its own time, not those of a later run."""
+
+    version: str
+    metric: str
+    score: float
+
+    def reduction(self, score: float | None) -> float | None:
+        """Percent of its distance from a perfect score that another score takes away; negative: it adds.
+
+        >>> Opponent("1", "roc_auc", 0.8).reduction(0.85)
+        25.0
+        """
+        missing = abs(KNOWN[self.metric].perfect - self.score)
+        if score is None or not missing:
+            return None
+        return round(100 * (1 - abs(KNOWN[self.metric].perfect - score) / missing), 3)
 
 
 def store_of(project: Path, params: Params) -> Store:
@@ -129,26 +154,60 @@ def _log_training(context: Context, store: Store) -> str:
     candidate = named | {"refit.role": "candidate"}
     run_id = tracking.ensure_run(store, experiment, f"{training['learner']} {training['inputs'][:8]}", candidate)
     tracking.log(store, run_id, "training", _training(context, training))
+    champion, price = _in_charge(context, store, training), context.params.cost
+    chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
+    _log_against(store, run_id, champion, chosen["validation"])
     for learner in training["learners"]:
         tags = named | {"refit.role": "learner", "refit.learner": learner["name"]}
         nested = tracking.ensure_run(store, experiment, learner["name"], tags, parent=run_id)
-        tracking.log(store, nested, "training", _learner(learner))
+        tracking.log(store, nested, "training", _learner(learner, price))
+        _log_against(store, nested, champion, learner["validation"])
         if learner.get("tuning"):
-            tracking.log_children(store, experiment, nested, "trial", list(_trials(learner["tuning"], named)))
+            trials = list(_trials(learner["tuning"], named, price, champion))
+            tracking.log_children(store, experiment, nested, "trial", trials)
     return run_id
 
 
-def _trials(tuning: Mapping[str, Any], named: Mapping[str, str]) -> Iterator[tuple[str, Content]]:
+def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: Mapping[str, float] | None) -> None:
+    """What a run's validation score takes away of the errors of whoever was in charge when it was first shown."""
+    if champion is None or tracking.stands(store, run_id, "against"):
+        return
+    tags = {"refit.against": f"version {champion.version}"}
+    value = champion.reduction((scores or {}).get(champion.metric))
+    tracking.log(
+        store, run_id, "against", Content(metrics=[(REDUCTION, value, 0)] if value is not None else [], tags=tags)
+    )
+
+
+def _in_charge(context: Context, store: Store, training: Mapping[str, Any]) -> Opponent | None:
+    """Who is in charge, unless it is this candidate, or its run shows no score to compare with."""
+    try:
+        champion = charge.champion(store, context.params.project.name)
+    except RegistryError:
+        return None  # what is wrong with it is told by the stages that need it
+    if champion is None or champion.tags.get("refit.model_digest") == training["model_digest"]:
+        return None
+    score = tracking.metrics_of(store, champion.run_id).get(f"validation_{training['metric']}")
+    return None if score is None else Opponent(champion.version, training["metric"], score)
+
+
+def _trials(
+    tuning: Mapping[str, Any], named: Mapping[str, str], price: CostParams, champion: Opponent | None
+) -> Iterator[tuple[str, Content]]:
     """A name and the content of a run for each trial of a search."""
     for number, trial in enumerate(tuning["trials"]):
         steps = [("score", value, fold) for fold, value in enumerate(trial["steps"])]
         value = [("value", trial["value"], 0)] if trial["value"] is not None else []
+        took = _took(trial["took"], trial["seconds"], price)
+        reduction = None if champion is None else champion.reduction(trial["value"])
+        if reduction is not None:
+            took.append((REDUCTION, reduction, 0))
         told = {"refit.state": trial["state"], "refit.problem": trial["problem"]}
         yield (
             f"trial {number}" + (" (best)" if number == tuning["best"] else ""),
             Content(
                 params=trial["params"],
-                metrics=[*steps, *value, ("seconds", trial["seconds"], 0)],
+                metrics=[*steps, *value, ("seconds", trial["seconds"], 0), *took],
                 tags={**named, **{key: text for key, text in told.items() if text}},
             ),
         )
@@ -168,7 +227,7 @@ def _training(context: Context, training: Mapping[str, Any]) -> Content:
     }
     return Content(
         params=_flat(shown_params(context.params)),
-        metrics=_scores(chosen),
+        metrics=[*_scores(chosen), *_took(chosen, training.get("work_seconds"), context.params.cost)],
         tags={key: value for key, value in tags.items() if value},
         files={context.path(path): "training" for path in (TRAINING, FEATURE_SET) if context.path(path).is_file()},
         dataset={
@@ -182,7 +241,24 @@ def _training(context: Context, training: Mapping[str, Any]) -> Content:
     )
 
 
-def _learner(learner: Mapping[str, Any]) -> Content:
+def _took(took: Mapping[str, Any], work_seconds: float | None, price: CostParams) -> list[tuple[str, float, int]]:
+    """What a training and its predictions took and cost.
+
+    Args:
+        took: as `models/training.json` tells it of a learner or a trial.
+        work_seconds: of the whole training, with every trial of its search.
+    """
+    found = {name: took.get(name) for name in ("rows_per_second", "peak_memory_mb")}
+    for name in ("latency_ms", "latency_1000_ms"):
+        found |= {f"{name}_{part}": took[name][part] for part in ("p50", "p95") if name in took}
+    if (seconds := took.get("cpu_seconds_per_1000")) is not None:
+        found["cost_per_1000"] = in_money(seconds, price)
+    if work_seconds is not None:
+        found["cost_training"] = in_money(work_seconds, price)
+    return [(name, float(value), 0) for name, value in found.items() if value is not None]
+
+
+def _learner(learner: Mapping[str, Any], price: CostParams) -> Content:
     steps = [
         (f"curve_{part}", point[part], point["iteration"])
         for point in learner.get("curve") or ()
@@ -196,7 +272,11 @@ def _learner(learner: Mapping[str, Any]) -> Content:
     tags = {"refit.verdict": learner.get("verdict"), "refit.kind": learner["kind"]}
     return Content(
         params={"kind": learner["kind"], **_flat(learner.get("params") or {})},
-        metrics=[*_scores(learner), *((name, value, step) for name, value, step in steps + sizes if value is not None)],
+        metrics=[
+            *_scores(learner),
+            *_took(learner, work_seconds(learner), price),
+            *((name, value, step) for name, value, step in steps + sizes if value is not None),
+        ],
         tags={key: value for key, value in tags.items() if value},
     )
 
@@ -212,6 +292,12 @@ def _scores(learner: Mapping[str, Any]) -> list[tuple[str, float, int]]:
     return [(name, float(value), 0) for name, value in scores.items() if isinstance(value, int | float)]
 
 
+def work_seconds(learner: Mapping[str, Any]) -> float:
+    """Seconds of a learner's fits in `training.json`, with every trial of its search."""
+    trials = (learner.get("tuning") or {"trials": ()})["trials"]
+    return float((learner.get("seconds") or 0.0) + sum(trial["seconds"] for trial in trials))
+
+
 def _evaluation(context: Context) -> Content:
     metrics = read_json(context.path(METRICS))
     decision = read_json(context.path(DECISION))
@@ -221,6 +307,13 @@ def _evaluation(context: Context) -> Content:
     files |= {context.path(path): "evaluation" for path in (EVALUATION, DECISION) if context.path(path).is_file()}
     if (card := context.path(MODEL_CARD)).is_file():
         files[card] = None
+    shown = [
+        (f"test_{name.removeprefix('test_')}", float(value), 0)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    if (share := metrics.get("error_reduction")) is not None:
+        shown.append(("test_error_reduction_percent", 100 * share, 0))
     tags = {"refit.decision": "promote" if decision["promote"] else "refuse"}
     note = [f"**{tags['refit.decision']}** ({decision['mode']}): {'; '.join(decision['reasons'])}"]
     if (docs := context.path(DATA_DOCS) / "index.html").is_file():
@@ -229,11 +322,7 @@ def _evaluation(context: Context) -> Content:
     if card.is_file():
         note.append("Model card: `model_card.html` among the artifacts")
     return Content(
-        metrics=[
-            (f"test_{name.removeprefix('test_')}", float(value), 0)
-            for name, value in metrics.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        ],
+        metrics=shown,
         tags=tags | {"mlflow.note.content": "\n\n".join(note)},
         files=files,
     )

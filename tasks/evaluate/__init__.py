@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.promotion import Decision, Evidence, Policy, decide
-from tasks import artifacts, comparand, featurize, learners, runfile, tracking
+from tasks import artifacts, budgets, comparand, featurize, learners, runfile, tracking
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.evaluate import budgets, curves, judging, model_card, plots
+from tasks.evaluate import curves, judging, model_card, plots
 from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy, with_interval
@@ -73,8 +73,10 @@ def run(context: Context) -> None:
     test = replace(test, forecast=given.features.get("forecast"))
     context.progress("scoring candidate, champion and baseline")
     scored = _score(context, given, models, test)
-    timings = budgets.latency(given.learner, test.table)
-    timings["cost"] = budgets.cost(given.learner, test.table, context.params.cost, given.training["seconds"])
+    timings = budgets.serving(given.learner, test.table, budgets.THOROUGH)
+    timings["rows_per_second"] = budgets.rows_at_once(given.learner, test.table)
+    taken = timings.pop("cpu_seconds_per_1000"), given.training["work_seconds"]
+    timings["cost"] = budgets.cost(*taken, context.params.cost)
     evaluation = _evaluate(context, given, test, scored)
     known = evidence(
         test,

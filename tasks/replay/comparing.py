@@ -10,7 +10,7 @@ import numpy as np
 
 from registry.metrics import METRICS
 from tasks.batches import utc_text
-from tasks.evaluate.budgets import in_money
+from tasks.budgets import in_money
 from tasks.evaluate.judging import tidy, with_interval
 from tasks.params import CostParams
 from tasks.replay.life import Life, Step, World

@@ -24,9 +24,9 @@ from tasks.artifacts import (
     write_manifest,
 )
 from tasks.batches import utc_text
+from tasks.budgets import THOROUGH, megabytes, serving
 from tasks.context import Context
 from tasks.errors import RefitError
-from tasks.evaluate.budgets import cost, latency, megabytes
 from tasks.featurize.windows import Window as Span
 from tasks.featurize.windows import windows
 from tasks.learners import Learner
@@ -161,6 +161,7 @@ class Fits:
         else:
             trained = warm.go_on(self._context, self._specs, start, train, validation)
         seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
+        takes = serving(trained.learner, validation.rows, THOROUGH)
         told = {
             "learner": trained.best.learner.spec.name,
             "model_digest": trained.learner.digest(),
@@ -171,8 +172,8 @@ class Fits:
             "rows": trained.rows,
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
-            "latency_ms": latency(trained.learner, validation.rows)["latency_ms"]["p50"],
-            "cpu_seconds_per_1000": self._cost(trained.learner, validation),
+            "latency_ms": takes["latency_ms"]["p50"],
+            "cpu_seconds_per_1000": takes["cpu_seconds_per_1000"],
         }
         with atomic_folder(folder) as scratch:
             (scratch / MODEL).mkdir()
@@ -182,11 +183,6 @@ class Fits:
             np.save(scratch / UNSEEN, np.column_stack([skipped + trained.best.unseen, trained.best.predicted]))
             write_json(scratch / TOLD, {**told, "model_mb": megabytes(scratch / MODEL)})
             write_manifest(scratch)
-
-    def _cost(self, learner: Learner, validation: Window) -> float:
-        """CPU seconds of 1,000 predictions."""
-        found: float = cost(learner, validation.rows, self._context.params.cost, 0.0)["cpu_seconds_per_1000"]
-        return found
 
     def _fit(
         self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], places: Mapping[str, Rows]

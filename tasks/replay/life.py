@@ -12,9 +12,9 @@ from typing import Any
 from registry.promotion import Decision, Policy, decide
 from tasks import metrics
 from tasks.batches import utc_text
+from tasks.budgets import in_money
 from tasks.context import Context
 from tasks.errors import UserError
-from tasks.evaluate.budgets import in_money
 from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.judging import Holdout, holdout
 from tasks.replay import policies

@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks import metrics
 from tasks.artifacts import defined
+from tasks.budgets import GLANCE, serving
 from tasks.context import Progress
 from tasks.errors import RefitError, UserError
 from tasks.learners import FitReport, Floats, Learner, Spec, make, middle_iterations
@@ -50,9 +51,7 @@ class Trial:
     unseen: Places  # of the rows that were scored, ascending, each once
     predicted: Floats  # for them, by fits that had not seen them, as the candidate would say it (calibrated)
     finish: Finish
-    seconds: float
-    rows_per_second: float
-    peak_memory_mb: float | None  # of its largest fit, above what the process held before
+    took: dict[str, Any]  # as `took` tells it
     not_chosen: str | None
     size_curve: tuple[SizePoint, ...] = ()
     by_seed: tuple[float, ...] = ()  # the validation metric of a fit with each seed, where there are several
@@ -117,7 +116,6 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
         metrics.scores(task, label[fold.scored], p, finish.threshold)
         for fold, p in zip(development.folds, predicted, strict=True)
     )
-    seconds = sum(fit.effort.seconds for fit in fits)
     return Trial(
         learner=learner,
         report=replace(fits[-1].report, iterations=middle_iterations([fit.report for fit in fits])),
@@ -127,11 +125,22 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
         unseen=development.unseen,
         predicted=pooled(development, predicted),
         finish=finish,
-        seconds=round(seconds, 3),
-        rows_per_second=round(sum(len(fold.fitted) for fold in development.folds) / max(seconds, 1e-9)),
-        peak_memory_mb=largest([fit.effort for fit in fits]),
+        took=took(fits, development),
         not_chosen=learner.obstacle(),
     )
+
+
+def took(fits: Sequence[FoldFit], development: Development) -> dict[str, Any]:
+    """What fits took (their seconds, rows a second, the most memory of one of them above what the process held before),
+    and what predictions of the last of them take."""
+    folds = development.folds[: len(fits)]
+    seconds = sum(fit.effort.seconds for fit in fits)
+    return {
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(sum(len(fold.fitted) for fold in folds) / max(seconds, 1e-9)),
+        "peak_memory_mb": largest([fit.effort for fit in fits]),
+        **serving(fits[-1].learner, development.windows(folds[-1])[1].rows, GLANCE),
+    }
 
 
 def _on_training(fit: FoldFit, finish: Finish) -> dict[str, float]:
@@ -217,9 +226,7 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
         "seeds": _spread(trial.by_seed),
         "folds": defined(trial.by_fold) if len(trial.by_fold) > 1 else [],
         "iterations": trial.report.iterations,
-        "seconds": trial.seconds,
-        "rows_per_second": trial.rows_per_second,
-        "peak_memory_mb": trial.peak_memory_mb,
+        **trial.took,
         "curve": [asdict(point) for point in trial.report.curve],
         "size_curve": [asdict(point) for point in trial.size_curve],
         "warnings": list(trial.report.warnings),
@@ -244,8 +251,9 @@ def _spread(by_seed: Sequence[float]) -> dict[str, Any] | None:
 
 
 def _tuning(tuning: Tuning) -> dict[str, Any]:
-    shown = ("params", "state", "value", "steps", "seconds", "problem")
+    shown = ("params", "state", "value", "steps", "seconds", "problem", "took")
     return {
+        "seconds": tuning.seconds,
         "best": tuning.best,
         "importance": tuning.importance,
         "trials": [{name: getattr(tried, name) for name in shown} for tried in tuning.trials],

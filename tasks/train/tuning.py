@@ -28,7 +28,7 @@ from tasks.learners import Spec, spec_told
 from tasks.params.training import SearchParams, TuningParams
 from tasks.stage_code import code_digest
 from tasks.train.folds import Development, content
-from tasks.train.trial import fit_fold
+from tasks.train.trial import fit_fold, took
 
 if TYPE_CHECKING:
     import optuna
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 STORAGE = Path(".refit/tuning.db")
 _STARTUP = 10  # trials at random before the sampler learns from them; a pruner waits for half as many
 _RANGE_POINTS = 5  # of a range without a step, in a grid
+_KEPT = ("params", "seconds", "problem", "took")  # of a trial, besides what Optuna itself records
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Tried:
     seconds: float = 0.0
     problem: str = ""
     rungs: dict[str, Any] = field(default_factory=dict)  # what a pruner noted
+    took: dict[str, Any] = field(default_factory=dict)  # its fits and predictions, as `trial.took` tells it
 
     @property
     def value(self) -> float | None:
@@ -74,6 +76,12 @@ class Tuning:
     trials: tuple[Tried, ...]
     best: int
     importance: dict[str, float]
+    seconds: float = 0.0  # on the clock; less than those of the trials where some ran at once or were there already
+
+    @property
+    def work_seconds(self) -> float:
+        """Seconds of all trials together, those of an earlier, unfinished search too."""
+        return sum(tried.seconds for tried in self.trials)
 
 
 def tune(
@@ -93,6 +101,7 @@ def tune(
     name = f"{spec.name} {_identity(spec, search, development)[:16]}"
     record = _opened(project, name, search.direction)
     study = optuna.create_study(direction=search.direction)
+    began = time.monotonic()
     known = [_told(trial) for trial in record.get_trials(deepcopy=False)]
     planned = list(_planned(spec, search))
     total = len(planned) if search.tuning.sampler == "grid" else search.tuning.trials
@@ -115,7 +124,8 @@ def tune(
                 _tell(study, trial, tried)
             record.add_trials(study.get_trials(deepcopy=False)[max(start, len(known)) : start + size])
             done += found
-    return _chosen(spec, study, done)
+    best, tuning = _chosen(spec, study, done)
+    return best, replace(tuning, seconds=round(time.monotonic() - began, 3))
 
 
 def _chosen(spec: Spec, study: optuna.Study, done: Sequence[Tried]) -> tuple[Spec, Tuning]:
@@ -292,7 +302,8 @@ def _try(
     study.add_trials(before)
     trial = study.ask()
     trying = replace(spec, params={**spec.params, **params})
-    label, values, steps, state, problem = development.whole.label, [], [], "complete", ""
+    label, fits, values, steps = development.whole.label, [], [], []
+    state, problem = "complete", ""
     began = time.monotonic()
     for number, fold in enumerate(development.folds):
         try:
@@ -300,6 +311,7 @@ def _try(
         except RefitError as error:
             state, problem = "failed", str(error)
             break
+        fits.append(fit)
         values.append(metrics.score(spec.task, spec.metric, label[fold.scored], fit.predicted))
         if not np.isfinite(values[-1]):
             state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
@@ -310,7 +322,8 @@ def _try(
             state = "pruned"
             break
     rungs = {key: value for key, value in study.trials[-1].system_attrs.items() if "rung" in key}
-    return Tried(params, tuple(steps), state, round(time.monotonic() - began, 3), problem, rungs)
+    taken = took(fits, development) if fits else {}
+    return Tried(params, tuple(steps), state, round(time.monotonic() - began, 3), problem, rungs, taken)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, tried: Tried) -> None:
@@ -318,7 +331,8 @@ def _tell(study: optuna.Study, trial: optuna.Trial, tried: Tried) -> None:
 
     for number, value in enumerate(tried.steps):
         trial.report(value, number)
-    trial.set_user_attr("refit", {"params": tried.params, "seconds": tried.seconds, "problem": tried.problem})
+    kept = {name: getattr(tried, name) for name in _KEPT}
+    trial.set_user_attr("refit", kept)
     for key, value in tried.rungs.items():
         study._storage.set_trial_system_attr(trial._trial_id, key, value)  # the one way to hand on a pruner's notes
     state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[tried.state]
@@ -331,7 +345,7 @@ def _told(trial: optuna.trial.FrozenTrial) -> Tried:
     state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
     steps = tuple(trial.intermediate_values[number] for number in sorted(trial.intermediate_values))
     rungs = {key: value for key, value in trial.system_attrs.items() if "rung" in key}
-    return Tried(kept["params"], steps, state, kept["seconds"], kept["problem"], rungs)
+    return Tried(steps=steps, state=state, rungs=rungs, **kept)
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:

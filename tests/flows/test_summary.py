@@ -21,6 +21,7 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     number = r"\d\.\d{4} ± \d\.\d{4}"
     for metric in ("roc_auc", "log_loss", "brier"):
         assert [line for line in lines if re.fullmatch(rf"{metric} +{number} +{number} +{number} *", line)], lines
+    assert any(line.startswith("Asked one row ") and "1,000 rows" in line for line in lines)
     heads = next(line.split() for line in lines if line.startswith("stage "))
     states = next(line.split() for line in lines if line.startswith("ended "))
     assert heads == ["stage", *told["stages"]]

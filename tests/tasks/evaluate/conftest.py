@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, comparand, evaluate, tracking
+from tasks import artifacts, budgets, comparand, evaluate, tracking
 from tasks.context import Context
-from tasks.evaluate import budgets, plots
+from tasks.evaluate import plots
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner, Spec, make
 from tasks.params import override, parse
@@ -112,6 +112,7 @@ class SmallProject:
                 "inputs": artifacts.digest(learner.digest()),
                 "baseline": {"rate": rate},
                 "seconds": 1.5,
+                "work_seconds": 1.5,
                 "refit_rows": 3600,
                 "learners": [
                     {
@@ -122,6 +123,11 @@ class SmallProject:
                         "validation": scores,
                         "iterations": None,
                         "seconds": 0.5,
+                        "rows_per_second": 4_800,
+                        "peak_memory_mb": 1.5,
+                        "latency_ms": {"p50": 0.5, "p95": 0.7, "p99": 0.7, "calls": 20},
+                        "latency_1000_ms": {"p50": 1.0, "p95": 1.5, "p99": 1.5, "calls": 3},
+                        "cpu_seconds_per_1000": 0.001,
                         "curve": curve,
                         "size_curve": [
                             {"rows": 400 * i, "training": 0.8, "validation": 0.7 + i / 50} for i in (1, 2, 3)
@@ -236,7 +242,7 @@ def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def drawn(small_project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the stage, with params changed, and give back `evaluation.json`."""
-    monkeypatch.setattr(budgets, "LATENCY_CALLS", 5)
+    monkeypatch.setattr(budgets, "THOROUGH", budgets.GLANCE)
 
     def run(**changes: Any) -> dict[str, Any]:
         evaluate.run(small_project.with_params(**changes))

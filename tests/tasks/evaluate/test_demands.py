@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry.promotion import Evidence, Policy, decide
-from tasks import artifacts, learners, metrics
+from tasks import artifacts, budgets, learners, metrics
 from tasks.context import Context
 from tasks.errors import UserError
-from tasks.evaluate import budgets, judging, plots
+from tasks.evaluate import judging, plots
 from tasks.evaluate.evidence import Scored, evidence
 from tasks.params import CostParams, GateParams
 from tasks.target import Binary
@@ -205,9 +205,10 @@ def test_a_cost_counts_the_cpu_and_not_the_waiting(small_project: Any, monkeypat
     asked = []
     monkeypatch.setattr(learner, "predict", lambda rows: asked.append(rows.num_rows))
     monkeypatch.setattr(budgets.time, "process_time", lambda: float(next(ticks)))
-    found = budgets.cost(learner, table, CostParams(cpu_hour=3.6), training_seconds=0.0)
-    assert set(asked) == {1000}
-    assert (found["cpu_seconds_per_1000"], found["per_1000"]) == (1.0, 0.001)
+    takes = budgets.serving(learner, table, budgets.GLANCE)
+    assert set(asked) == {1, 1000}
+    assert takes["cpu_seconds_per_1000"] == 1.0
+    assert budgets.cost(1.0, 2.0, CostParams(cpu_hour=3.6))["per_1000"] == 0.001
 
 
 def test_the_size_of_the_model_is_that_of_its_folder_and_has_a_ceiling(evaluated: Evaluate, small_project: Any) -> None:

@@ -6,6 +6,7 @@ import itertools
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import optuna
 import pyarrow as pa
 import pytest
 
+from tasks import train
 from tasks.errors import UserError
 from tasks.learners import Spec
 from tasks.params.training import SearchParams, TuningParams
@@ -106,6 +108,17 @@ def test_other_rows_take_up_no_trial_of_an_old_study(tmp_path: Path) -> None:
     first = tune(spec(), search(trials=2), rows(), tmp_path)[1]
     other = tune(spec(), search(trials=2), rows(380), tmp_path)[1]
     assert tried(first) != tried(other)
+
+
+def test_a_training_counts_every_trial_though_some_ran_at_once_or_before(tmp_path: Path) -> None:
+    asked = search(trials=2)
+    first = tune(spec(), asked, rows(100, folds=2), tmp_path)[1]
+    again = tune(spec(), asked, rows(100, folds=2), tmp_path)[1]
+    assert all(each.took["rows_per_second"] > 0 and each.took["latency_ms"]["p95"] > 0 for each in first.trials)
+    assert [each.took for each in again.trials] == [each.took for each in first.trials]
+    assert again.work_seconds == first.work_seconds == sum(each.seconds for each in first.trials)
+    tried = [SimpleNamespace(tuning=replace(again, seconds=0.0)), SimpleNamespace(tuning=None)]
+    assert train._seconds(tried, 2.0)["work_seconds"] == round(2.0 + first.work_seconds, 3)  # type: ignore[arg-type]
 
 
 def test_a_learner_whose_file_changed_takes_up_no_trial_of_the_old_one(
