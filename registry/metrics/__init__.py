@@ -58,6 +58,7 @@ class Metric:
 
 
 _BINARY: frozenset[Task] = frozenset({"binary"})
+_CLASSES: frozenset[Task] = frozenset({"binary", "multiclass"})
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -71,7 +72,7 @@ METRICS: dict[str, Metric] = {
         Metric("f1_macro", "macro F1", True, {"multiclass": SHARE}),
         Metric("mcc", "Matthews correlation", True, {"binary": CORRELATION, "multiclass": CORRELATION}, _BINARY),
         Metric("roc_auc_ovr", "mean ROC AUC of each class", True, {"multiclass": SHARE}),
-        Metric("calibration_error", "calibration error", False, {"binary": SHARE}, _BINARY),
+        Metric("calibration_error", "calibration error", False, {"binary": SHARE, "multiclass": SHARE}, _CLASSES),
         Metric("mae", "mean absolute error", False, {"regression": LOSS}, in_label_units=True),
         Metric("rmse", "root mean squared error", False, {"regression": LOSS}, in_label_units=True),
         Metric("mape", "mean absolute error as a share of the label", False, {"regression": LOSS}),

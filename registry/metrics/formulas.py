@@ -111,6 +111,18 @@ def _calibration(labels: Labels, p: Floats, _: float) -> Columns:
     return *(np.where(bins == each, gap, 0.0) for each in range(CALIBRATION_BINS)), np.ones(len(labels))
 
 
+def _binned(sums: Floats) -> Any:
+    return np.abs(sums[:-1]).sum(axis=0) / sums[-1]
+
+
+def _class_calibration(labels: Labels, p: Floats, _: float) -> Columns:
+    """How sure a call was, beside whether it was right, in bins of about equal count.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
+    """
+    return _calibration((p.argmax(axis=1) == labels).astype(np.int64), p.max(axis=1), _)
+
+
 def _called(labels: Labels, p: Floats, threshold: float) -> tuple[NDArray[Any], int]:
     """The class that each row is called, and how many classes there are."""
     return (p.argmax(axis=1), p.shape[1]) if p.ndim == 2 else ((p >= threshold).astype(np.int64), 2)
@@ -194,7 +206,7 @@ FORMULAS: Mapping[Task, Mapping[str, Formula]] = {
         "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
         "f1": OfSums(_confusion, _f1),
         "mcc": OfSums(_confusion, _mcc),
-        "calibration_error": OfSums(_calibration, lambda sums: np.abs(sums[:-1]).sum(axis=0) / sums[-1]),
+        "calibration_error": OfSums(_calibration, _binned),
     },
     "multiclass": {
         "log_loss": _mean(_class_log_loss),
@@ -203,6 +215,7 @@ FORMULAS: Mapping[Task, Mapping[str, Formula]] = {
         "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
         "f1_macro": OfSums(_confusion, _f1_macro),
         "mcc": OfSums(_confusion, _mcc),
+        "calibration_error": OfSums(_class_calibration, _binned),
         "roc_auc_ovr": OfRanks(ranks.roc_auc_ovr, ranks.roc_auc_ovr_without),
     },
     "regression": {

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class Calibrated:
     """Predicts what `inner` does, through `calibration`; the order of rows is inner's, but for ties of an isotonic."""
 
-    declaration: ClassVar[Declaration] = Declaration(safe_format="json")  # beside the inner learner's own
+    declaration: ClassVar[Declaration] = Declaration(
+        tasks=("binary", "multiclass"), safe_format="json"
+    )  # beside the inner learner's own
 
     def __init__(self, inner: Learner, calibration: Calibration) -> None:
         self.inner = inner

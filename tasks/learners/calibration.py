@@ -10,20 +10,32 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibration", "Isotonic", "Sigmoid", "calibration_from", "fit_calibration", "fit_sigmoid", "log_odds"]
+__all__ = [
+    "Calibration",
+    "EachClass",
+    "Isotonic",
+    "Sigmoid",
+    "Temperature",
+    "calibration_from",
+    "fit_calibration",
+    "fit_sigmoid",
+    "fit_temperature",
+    "log_odds",
+]
 
 Floats = NDArray[np.float64]
 Kind = Literal["sigmoid", "isotonic"]
 
 _FURTHEST = 1e-6  # a prediction nearer to 0 or 1 says no more than this
 _STEPS, _ENOUGH = 50, 1e-10
+_POWERS = (0.01, 100.0)  # between which a temperature is looked for
 
 
 class Calibration(Protocol):
-    """A never falling curve from predictions to probabilities."""
+    """What turns predictions into probabilities that come true."""
 
     def probabilities(self, predictions: Floats) -> Floats:
-        """(rows,) calibrated probabilities of 1."""
+        """(rows,) calibrated probabilities of 1, or (rows, classes)."""
 
     def described(self) -> dict[str, Any]:
         """All of it, as JSON keeps it."""
@@ -68,18 +80,70 @@ class Isotonic:
         return {"kind": "isotonic", "x": list(self.x), "y": list(self.y)}
 
 
+@dataclass(frozen=True)
+class Temperature:
+    """One power for the probabilities of all classes: below 1 a model is less sure of itself. No call changes."""
+
+    power: float  # one divided by the temperature
+
+    def probabilities(self, predictions: Floats) -> Floats:
+        """(rows, classes) calibrated probabilities.
+
+        >>> Temperature(0.5).probabilities(np.array([[0.8, 0.2]])).round(3).tolist()
+        [[0.667, 0.333]]
+        """
+        scores = self.power * _logs(predictions)
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return _normalised(p)
+
+    def described(self) -> dict[str, Any]:
+        return {"kind": "temperature", "power": self.power}
+
+
+@dataclass(frozen=True)
+class EachClass:
+    """A curve for each class against all others; the rows are made to add up to 1 again."""
+
+    curves: tuple[Isotonic, ...]
+
+    def probabilities(self, predictions: Floats) -> Floats:
+        """(rows, classes) calibrated probabilities."""
+        return _normalised(
+            np.column_stack(
+                [curve.probabilities(predictions[:, place]) for place, curve in enumerate(self.curves)],
+            )
+        )
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "kind": "isotonic by class",
+            "x": [list(curve.x) for curve in self.curves],
+            "y": [list(curve.y) for curve in self.curves],
+        }
+
+
 def fit_calibration(kind: Kind, predictions: Floats, labels: Floats) -> Calibration:
     """Learn how often predictions came true.
 
     Args:
-        predictions: (rows,) of fits that had not seen these rows.
-        labels: (rows,) 0 and 1, both among them.
+        predictions: (rows,) or (rows, classes) of fits that had not seen these rows.
+        labels: (rows,) 0 and 1, both among them; or codes of classes.
     """
+    if predictions.ndim == 1:
+        return fit_sigmoid(predictions, labels) if kind == "sigmoid" else _fit_isotonic(predictions, labels, 0.0)
     if kind == "sigmoid":
-        return fit_sigmoid(predictions, labels)
+        return fit_temperature(predictions, labels.astype(np.int64))
+    rarest = 1 / (len(labels) + 2)  # no class is ever ruled out by the rows of one calibration
+    classes = range(predictions.shape[1])
+    return EachClass(
+        tuple(_fit_isotonic(predictions[:, each], (labels == each).astype(np.float64), rarest) for each in classes)
+    )
+
+
+def _fit_isotonic(predictions: Floats, labels: Floats, least: float) -> Isotonic:
     from sklearn.isotonic import IsotonicRegression
 
-    found = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(predictions, labels)
+    found = IsotonicRegression(y_min=least, y_max=1.0, out_of_bounds="clip").fit(predictions, labels)
     return Isotonic(tuple(map(float, found.X_thresholds_)), tuple(map(float, found.y_thresholds_)))
 
 
@@ -87,6 +151,11 @@ def calibration_from(described: Mapping[str, Any]) -> Calibration:
     """What `described` gave; raises KeyError where it is anything else."""
     if described["kind"] == "sigmoid":
         return Sigmoid(float(described["slope"]), float(described["intercept"]))
+    if described["kind"] == "temperature":
+        return Temperature(float(described["power"]))
+    if described["kind"] == "isotonic by class":
+        curves = zip(described["x"], described["y"], strict=True)
+        return EachClass(tuple(Isotonic(tuple(map(float, x)), tuple(map(float, y))) for x, y in curves))
     if described["kind"] != "isotonic":
         raise KeyError(f"calibration {described['kind']!r}")
     return Isotonic(tuple(map(float, described["x"])), tuple(map(float, described["y"])))
@@ -117,11 +186,35 @@ def fit_sigmoid(predictions: Floats, labels: Floats) -> Sigmoid:
     return Sigmoid(float(line[0]), float(line[1]))
 
 
+def fit_temperature(predictions: Floats, labels: NDArray[np.int64]) -> Temperature:
+    """Fit the power that makes the log loss of unseen rows least (Guo et al. 2017, "On Calibration of Modern Neural
+    Networks", section 4.2). The loss is convex in it, so its slope is halved in on; separable rows end at the largest.
+    """
+    scores = _logs(predictions)
+    of_truth = scores[np.arange(len(labels)), labels].sum()
+    low, high = _POWERS
+    for _ in range(_STEPS):
+        middle = math.sqrt(low * high)
+        expected = (Temperature(middle).probabilities(predictions) * scores).sum()
+        low, high = (middle, high) if expected < of_truth else (low, middle)
+    return Temperature(math.sqrt(low * high))
+
+
 def log_odds(predictions: Floats) -> Floats:
     """Log-odds of probabilities; those nearer to 0 or 1 than a millionth count as that near."""
     p = np.clip(predictions, _FURTHEST, 1 - _FURTHEST)
     odds: Floats = np.log(p) - np.log1p(-p)
     return odds
+
+
+def _logs(p: Floats) -> Floats:
+    logs: Floats = np.log(np.clip(p, _FURTHEST, 1.0))
+    return logs
+
+
+def _normalised(p: Floats) -> Floats:
+    shares: Floats = p / p.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _sigmoid(x: Floats) -> Floats:

@@ -80,8 +80,11 @@ class Params(Section):
             )
         if made and self.featurize.split:
             raise ValueError("featurize.split: forecasts are judged on what comes later; leave it out")
-        if self.train.task != "binary" and self.train.calibration:
-            raise ValueError(f"train.calibration is for task 'binary'; the task is {self.train.task!r}: leave it out")
+        if self.task == "regression" and self.train.calibration:
+            raise ValueError(
+                "train.calibration is for tasks 'binary' and 'multiclass'; "
+                f"the task is {self.train.task!r}: leave it out"
+            )
         return self
 
     @property

@@ -30,7 +30,9 @@ class TrainParams(Section):
     )
     tuning: TuningParams = TuningParams()
     calibration: Literal["sigmoid", "isotonic"] | None = Field(
-        None, description="makes probabilities come true, learned from rows that the fit had not seen"
+        None,
+        description="makes probabilities come true, learned from rows that the fit had not seen; of several classes "
+        "sigmoid is one temperature, isotonic a curve for each class",
     )
     threshold: ThresholdParams = ThresholdParams()
     text: TextParams = TextParams()

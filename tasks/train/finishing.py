@@ -26,7 +26,7 @@ class Finish:
     threshold: float
 
     def calibrated(self, predictions: Floats) -> Floats:
-        """(rows,) predictions as the candidate says them."""
+        """(rows,) or (rows, classes) predictions as the candidate says them."""
         return predictions if self.calibration is None else self.calibration.probabilities(predictions)
 
     def on(self, learner: Learner) -> Learner:
@@ -40,7 +40,7 @@ def finish_from(
 ) -> tuple[Finish, tuple[Floats, ...]]:
     """The finish, and each fold's predictions through a calibration that was learned without that fold.
 
-    Only probabilities of 1 are calibrated, and only they have a threshold.
+    Only probabilities are calibrated, and only those of 1 have a threshold.
 
     With one fold there is no other to learn from: its own predictions go through the calibration that they made, which
     flatters them a little.
@@ -49,21 +49,23 @@ def finish_from(
         predicted: for each fold, raw predictions for the rows that it is scored on.
     """
     whole, kind = development.whole.label, params.train.calibration
-    if params.task != "binary":
-        return Finish(None, HALF), tuple(predicted)
     unseen, raw = development.unseen, pooled(development, predicted)
     if kind is None:
-        return Finish(None, threshold(whole[unseen], raw, params.train.threshold)), tuple(predicted)
+        return Finish(None, _cut(whole[unseen], raw, params)), tuple(predicted)
     calibration = fit_calibration(kind, raw, whole[unseen].astype(np.float64))
     each = []
     for fold, p in zip(development.folds, predicted, strict=True):
         others = ~np.isin(unseen, fold.scored)
         labels = whole[unseen[others]]
-        known = len(labels) and 0 < labels.sum() < len(labels)
+        known = len(np.unique(labels)) > 1
         curve = fit_calibration(kind, raw[others], labels.astype(np.float64)) if known else calibration
         each.append(curve.probabilities(p))
     honest = pooled(development, each)
-    return Finish(calibration, threshold(whole[unseen], honest, params.train.threshold)), tuple(each)
+    return Finish(calibration, _cut(whole[unseen], honest, params)), tuple(each)
+
+
+def _cut(label: Labels, p: Floats, params: Params) -> float:
+    return threshold(label, p, params.train.threshold) if params.train.task == "binary" else HALF
 
 
 def pooled(development: Development, predicted: Sequence[Floats]) -> Floats:

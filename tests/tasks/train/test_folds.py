@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,49 @@ def test_calibrated_probabilities_come_true_on_rows_that_the_curve_was_not_learn
         assert calibrated.tolist() != finish.calibrated(p).tolist()  # without this very fold
         order = metrics.score("binary", "roc_auc", found.whole.label[fold.scored], calibrated)
         assert order == pytest.approx(metrics.score("binary", "roc_auc", found.whole.label[fold.scored], p), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
+def test_classes_that_a_learner_is_too_sure_of_come_true_once_calibrated(kind: str, tmp_path: Any) -> None:
+    random = np.random.default_rng(5)
+    x = random.normal(size=(3000, 3))
+    shares = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    label = (random.random(3000)[:, None] > shares.cumsum(axis=1)).sum(axis=1)
+    time = np.datetime64("2024-01-01", "us") + np.arange(3000).astype("timedelta64[m]")
+    rows = pa.table({"event_time": time} | {f"x{place}": x[:, place] for place in range(3)})
+    train = {**RAW["train"], "task": "multiclass", "metric": "log_loss", **folds(folds=5), "calibration": kind}
+    params = parse({**RAW, "train": train})
+    whole = Window(rows, label)
+    found = development(whole.recent(3000), whole.at(np.arange(0)), params, target_of("multiclass", ("a", "b", "c")))
+    sure = shares**4 / (shares**4).sum(axis=1, keepdims=True)
+    raw = [sure[fold.scored] for fold in found.folds]
+    finish, each = finish_from(found, raw, params)
+    before, after = (
+        {name: metrics.score("multiclass", name, label, pooled(found, p)) for name in ("calibration_error", "log_loss")}
+        for p in (raw, each)
+    )
+    assert before["calibration_error"] > 0.2
+    assert after["calibration_error"] < 0.03
+    assert after["log_loss"] < before["log_loss"] - 0.3
+    assert not np.array_equal(each[0], finish.calibrated(raw[0]))  # without this very fold
+    assert not target_of("multiclass", ("a", "b", "c")).problem(finish.calibrated(sure), 3000)
+    if kind == "sigmoid":
+        assert finish.calibrated(sure).argmax(axis=1).tolist() == sure.argmax(axis=1).tolist()
+    spec = Spec("tree", "sklearn.tree.DecisionTreeClassifier", ("x0",), task="multiclass", classes=("a", "b", "c"))
+    inner = make(replace(spec, params={"max_depth": 3}))
+    inner.fit(rows, label)
+    learner = finish.on(inner)
+    (tmp_path / "m").mkdir()
+    learner.save(tmp_path / "m")
+    again = learners.load(tmp_path / "m")
+    assert again.digest() == learner.digest() != inner.digest()
+    assert again.predict(rows).tolist() == finish.calibrated(inner.predict(rows)).tolist()
+
+
+def test_numbers_are_not_calibrated() -> None:
+    train = {**RAW["train"], "task": "regression", "metric": "mae", "calibration": "sigmoid"}
+    with pytest.raises(UserError, match=r"train\.calibration is for tasks 'binary' and 'multiclass'"):
+        parse({**RAW, "train": train})
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
