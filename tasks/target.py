@@ -240,7 +240,7 @@ class Regression(Target):
 
     def naive(self, labels: Labels, metric: str) -> dict[str, Any]:
         """The mean, which squared errors favour; the median for absolute ones."""
-        middle = np.median if metric in ("mae", "mape") else np.mean
+        middle = np.median if metric in ("mae", "mape", "pinball") else np.mean
         return {"value": float(middle(labels))}
 
     def guess(self, naive: Mapping[str, Any], rows: int) -> Floats:

@@ -77,6 +77,7 @@ METRICS: dict[str, Metric] = {
         Metric("rmse", "root mean squared error", False, {"regression": LOSS}, in_label_units=True),
         Metric("mape", "mean absolute error as a share of the label", False, {"regression": LOSS}),
         Metric("smape", "symmetric error share", False, {"regression": (0.0, 2.0)}),
+        Metric("pinball", "pinball loss of the median", False, {"regression": LOSS}, in_label_units=True),
         Metric("r2", "R²", True, {"regression": (-math.inf, 1.0)}),
         Metric("latency_ms", "latency in ms", False),
         Metric("model_mb", "model size in MB", False),
@@ -95,7 +96,7 @@ def of_task(task: Task, *, comparable: bool = False) -> tuple[str, ...]:
         comparable: only those that models are chosen and compared by.
 
     >>> of_task("regression")
-    ('mae', 'rmse', 'mape', 'smape', 'r2')
+    ('mae', 'rmse', 'mape', 'smape', 'pinball', 'r2')
     >>> of_task("binary", comparable=True)
     ('roc_auc', 'average_precision', 'log_loss', 'brier')
     """

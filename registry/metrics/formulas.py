@@ -19,7 +19,7 @@ from registry.metrics.clusters import Clusters, Floats, LeftOut, sums_without
 if TYPE_CHECKING:
     from registry.metrics import Task
 
-__all__ = ["FORMULAS", "TINY", "Formula", "calibration_bins", "symmetric_error"]
+__all__ = ["FORMULAS", "TINY", "Formula", "calibration_bins", "pinball", "symmetric_error"]
 
 Labels = NDArray[Any]  # 0 and 1, codes of classes (-1: none of them), or numbers
 Columns = Sequence[NDArray[Any]]  # one value for each row
@@ -191,6 +191,11 @@ def symmetric_error(labels: Labels, p: Floats) -> Floats:
     return np.divide(np.abs(labels - p), size, out=np.zeros(len(labels)), where=size > 0)
 
 
+def pinball(labels: Labels, p: Floats, level: float) -> Floats:
+    """The loss that a level's quantile makes least (Koenker and Bassett 1978); half the error of the median."""
+    return np.maximum(level * (labels - p), (level - 1) * (labels - p))
+
+
 def _r2(sums: Floats) -> Any:
     errors, first, second, rows = sums
     return 1 - errors / (second - first**2 / rows)
@@ -223,6 +228,7 @@ FORMULAS: Mapping[Task, Mapping[str, Formula]] = {
         "rmse": OfSums(_squares, lambda sums: np.sqrt(sums[0] / sums[-1])),
         "mape": _mean(lambda y, p, _: np.abs(p - y) / np.abs(y)),
         "smape": _mean(lambda y, p, _: symmetric_error(y, p)),
+        "pinball": _mean(pinball),  # of numbers nothing is called 1: the threshold is the level
         "r2": OfSums(_squares, _r2),
     },
 }

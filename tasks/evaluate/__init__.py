@@ -18,7 +18,7 @@ from tasks import artifacts, budgets, comparand, featurize, learners, runfile, t
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.evaluate import curves, judging, model_card, plots
+from tasks.evaluate import curves, intervals, judging, model_card, plots
 from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy, with_interval
@@ -183,7 +183,7 @@ def _score(context: Context, given: Given, models: Mapping[str, Model], test: Ho
             continue
         p[role] = _predictions(model.name, model.learner, table, test.target)
         thresholds[role] = model.learner.threshold
-    return Scored(p, thresholds, problems)
+    return Scored(p, thresholds, problems, intervals.bands(given.learner, test))
 
 
 def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[str, Any]) -> pa.Table:
@@ -326,6 +326,7 @@ def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
     metric = evaluation["metric"]
     flat[f"{metric}_lower"] = evaluation["metrics"]["candidate"][metric]["lower"]
     flat[f"{metric}_upper"] = evaluation["metrics"]["candidate"][metric]["upper"]
+    flat |= intervals.flat(evaluation)
     for other, found in evaluation["gains"].items():
         flat[f"gain_over_{other}"] = found[metric]["value"]
     if reduction := evaluation["error_reduction"]:

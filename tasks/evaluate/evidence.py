@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from registry.metrics.clusters import Estimate
 from registry.promotion import Check, Evidence, Opponent, Slice
 from tasks.evaluate.judging import Holdout, parts, too_small
 from tasks.params import GateParams, nearest
+
+if TYPE_CHECKING:
+    from tasks.evaluate.intervals import Bands
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +33,7 @@ class Scored:
     p: Mapping[str, Floats]
     thresholds: Mapping[str, float]
     problems: Mapping[str, str]  # why champion or anchor could not be scored on these rows
+    bands: Bands | None = None  # the candidate's intervals; none: it has none
 
 
 def opponents(comparand: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -214,6 +214,7 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
         RefitError: a file differs from the manifest, or holds a type that is not trusted.
     """
     from tasks.learners.calibrated import with_calibration
+    from tasks.learners.ranged import with_intervals
 
     check_manifest(folder)
     description = read_json(folder / DESCRIPTION)
@@ -221,7 +222,8 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
         kind = str(description["kind"])
         if description["format"] != FORMAT:
             raise RefitError(f"{folder} has format {description['format']}, this code reads {FORMAT}; train again")
-        return with_calibration(_load(kind, folder, description, trusted_types), description)
+        learner = with_calibration(_load(kind, folder, description, trusted_types), description)
+        return with_intervals(learner, folder, description, trusted_types)
     except (KeyError, TypeError) as error:
         raise RefitError(f"{folder / DESCRIPTION} is no description of a learner ({error!r}); train again") from None
 

@@ -63,14 +63,16 @@ class Calibrated:
         return self.inner.obstacle()
 
     def digest(self) -> str:
-        curve = {key: _exact(value) for key, value in self.calibration.described().items()}
-        return digest({"inner": self.inner.digest(), "calibration": curve})
+        return digest({"inner": self.inner.digest(), "calibration": exact(self.calibration.described())})
 
 
-def _exact(value: Any) -> Any:
+def exact(value: Any) -> Any:
+    """The same with every number to the last bit."""
+    if isinstance(value, Mapping):
+        return {key: exact(each) for key, each in value.items()}
     if isinstance(value, float):
         return value.hex()
-    return [_exact(each) for each in value] if isinstance(value, list) else value
+    return [exact(each) for each in value] if isinstance(value, list) else value
 
 
 def with_calibration(learner: Learner, description: Mapping[str, Any]) -> Learner:
@@ -78,8 +80,3 @@ def with_calibration(learner: Learner, description: Mapping[str, Any]) -> Learne
     if not (found := description.get("calibration")):
         return learner
     return Calibrated(learner, calibration_from(found))
-
-
-def without_calibration(learner: Learner) -> Learner:
-    """The learner that was fitted."""
-    return learner.inner if isinstance(learner, Calibrated) else learner

@@ -85,6 +85,10 @@ class Params(Section):
                 "train.calibration is for tasks 'binary' and 'multiclass'; "
                 f"the task is {self.train.task!r}: leave it out"
             )
+        if self.featurize.split and self.train.intervals and self.train.intervals.adaptive:
+            raise ValueError(
+                "train.intervals.adaptive needs windows of time, featurize.split draws rows by chance: leave one out"
+            )
         return self
 
     @property

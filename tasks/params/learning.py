@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tasks.params.section import Section
-from tasks.params.training import CrossValidationParams, LearnerParams, TextParams, ThresholdParams, TuningParams
+from tasks.params.training import (
+    CrossValidationParams,
+    IntervalParams,
+    LearnerParams,
+    TextParams,
+    ThresholdParams,
+    TuningParams,
+)
 
 Task = Literal["binary", "multiclass", "regression"]
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
@@ -35,6 +42,7 @@ class TrainParams(Section):
         "sigmoid is one temperature, isotonic a curve for each class",
     )
     threshold: ThresholdParams = ThresholdParams()
+    intervals: IntervalParams | None = Field(None, description="of numbers, learned from rows no fit had seen")
     text: TextParams = TextParams()
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
 
@@ -46,6 +54,10 @@ class TrainParams(Section):
             raise ValueError(
                 "an average of several seeds cannot go on from a champion; leave warm_start or average out"
             )
+        if self.intervals and self.task in ("binary", "multiclass"):
+            raise ValueError(f"intervals are for numbers; the task is {self.task!r}: leave them out")
+        if self.intervals and self.intervals.by == "quantiles" and self.warm_start:
+            raise ValueError("intervals by quantiles are fitted from nothing; set by: residuals, or warm_start: null")
         return self
 
     @field_validator("learners")

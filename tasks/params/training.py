@@ -106,6 +106,20 @@ class ThresholdParams(Section):
     value: float = Field(0.5, ge=0, le=1, description="fixed: the threshold itself")
 
 
+class IntervalParams(Section):
+    """What a number may be besides the prediction: an interval that holds a share of the labels."""
+
+    level: float = Field(0.9, gt=0.5, lt=1, description="share of the labels that should lie within")
+    by: Literal["residuals", "quantiles"] = Field(
+        "residuals", description="residuals: as far above as below; quantiles: two more fits, so that width varies"
+    )
+    within: str | None = Field(
+        None, description="a feature or column of featurize.keep: each of its values gets a margin of its own"
+    )
+    adaptive: bool = Field(False, description="the margin follows the labels as they become known")
+    rate: float = Field(0.02, gt=0, lt=1, description="adaptive: by how much one label moves the level")
+
+
 def file_of(kind: str) -> str | None:
     """The project's file that a kind of learner names; none: it names a class by its import path, or one of ours.
 

@@ -65,7 +65,7 @@ def finish_from(
 
 
 def _cut(label: Labels, p: Floats, params: Params) -> float:
-    return threshold(label, p, params.train.threshold) if params.train.task == "binary" else HALF
+    return threshold(label, p, params.train.threshold) if params.task == "binary" else HALF
 
 
 def pooled(development: Development, predicted: Sequence[Floats]) -> Floats:

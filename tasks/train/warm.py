@@ -12,8 +12,9 @@ from tasks import learners
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.learners import Spec, make
-from tasks.learners.calibrated import without_calibration
+from tasks.learners.ranged import fitted_within
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Window
+from tasks.train.ranging import ranged
 from tasks.train.trial import Trained, fit_fold, scored
 
 HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on
@@ -30,7 +31,7 @@ def go_on(
         UserError: its learner is no longer among those asked for, has other features, cannot go on, or too few rows
             are new.
     """
-    before = without_calibration(
+    before = fitted_within(
         learners.load(context.path(start["folder"]), trusted_types=context.params.registry.trusted_types)
     )
     who = f"version {start['version']} ({before.spec.name}, {before.spec.kind})"
@@ -50,7 +51,8 @@ def go_on(
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
     learner = make(spec)
     learner.resume(before, new.rows, new.label, iterations=trial.report.iterations, progress=context.progress)
-    return Trained(trial.finish.on(learner), trial, [trial], len(new), last)
+    ready = ranged(trial.finish.on(learner), trial, development, context.params, context.progress)
+    return Trained(ready, trial, [trial], len(new), last)
 
 
 def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:

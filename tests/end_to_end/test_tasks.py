@@ -18,12 +18,12 @@ from driving import drive, states
 from flows import inspection, replay, runner
 from flows.new_project import create
 from registry.metrics import METRIC_WORDS, of_task
-from tasks.artifacts import DECISION, EVALUATION, MODEL_CARD, TRAINING, read_json
+from tasks.artifacts import DECISION, EVALUATION, METRICS, MODEL_CARD, TRAINING, read_json
 
 TASKS = ("regression", "multiclass")
 UNCHANGED = ["unchanged"] * 6
 FIGURES = {
-    "regression": {"predicted_actual", "residuals", "error_by_size"},
+    "regression": {"predicted_actual", "residuals", "error_by_size", "intervals", "intervals_by_group"},
     "multiclass": {"confusion", "classes", "calibration"},
 }
 
@@ -73,6 +73,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         params = params.replace("max_iter: 300", "max_iter: 25").replace(
             "evaluate:\n", "evaluate:\n  permutation_rows: 200\n  slices: [town]\n"
         )
+        if task == "regression":
+            params = params.replace("train:\n", "train:\n  intervals: {within: town, level: 0.8}\n")
         (folder / "demo/params.yaml").write_text(params)
         drive(folder / "demo")
         found[task] = folder / "demo"
@@ -131,6 +133,19 @@ def test_the_model_card_speaks_of_the_task(done: dict[str, Path], task: str) -> 
     assert {"regression": "On average it is off by", "multiclass": "of the rows rightly"}[task] in page
     assert {"regression": "How far off, and where?", "multiclass": "Who is taken for whom"}[task] in page
     assert "called positive" not in page
+
+
+def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
+    told = read_json(done["regression"] / TRAINING)["intervals"]
+    assert set(told["groups"]) == {"A", "B", "C"}
+    found = read_json(done["regression"] / EVALUATION)["intervals"]
+    assert found["coverage"]["value"] == pytest.approx(0.8, abs=0.06)
+    assert [group["value"] for group in found["groups"]] == ["A", "B", "C"]
+    assert read_json(done["regression"] / METRICS)["interval_coverage"] == found["coverage"]["value"]
+    page = (done["regression"] / MODEL_CARD).read_text()
+    assert "80 % intervals held" in page
+    assert "How sure is it?" in page
+    assert read_json(done["multiclass"] / TRAINING)["intervals"] is None
 
 
 @classes_now

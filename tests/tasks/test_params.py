@@ -224,3 +224,29 @@ def test_the_task_forecast_and_its_source_belong_together() -> None:
         train__task="forecast", evaluate__gate={"max_loss": 1.0, "min_gain_over_baseline": 0.0}
     )
     assert "such sources are ahead" in refusal(ingest__sources__ahead={"kind": "forecasts", "forecast": FORECAST})
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "said"),
+    [
+        ("binary", {}, "train: intervals are for numbers; the task is 'binary': leave them out"),
+        ("multiclass", {}, "train: intervals are for numbers; the task is 'multiclass': leave them out"),
+        (
+            "regression",
+            {"train.warm_start": "champion", "train.intervals.by": "quantiles"},
+            "train: intervals by quant",
+        ),
+        (
+            "regression",
+            {"featurize.split": {}, "train.intervals.adaptive": True},
+            "train.intervals.adaptive needs wind",
+        ),
+        ("regression", {"train.intervals.withn": "x"}, "train.intervals.withn: unknown key; did you mean 'within'"),
+    ],
+)
+def test_intervals_that_cannot_be_are_one_clear_line(task: str, changes: dict[str, Any], said: str) -> None:
+    raw = override(judged(task, max_loss=1.0, min_gain_over_baseline=0.0), {"train.intervals": {"level": 0.8}})
+    with pytest.raises(UserError) as told:
+        parse(override(raw, changes))
+    assert str(told.value).startswith(f"params.yaml: {said}")
+    assert len(str(told.value).splitlines()) == 1

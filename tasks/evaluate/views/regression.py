@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from registry.metrics.clusters import jackknife, leave_out_mean
 from tasks.evaluate import card_charts as charts
+from tasks.evaluate import interval_charts, intervals
 from tasks.evaluate.calibration import calibration
 from tasks.evaluate.drawing import COLOURS, QUIET, new_axes, write_csv
 from tasks.evaluate.evidence import Scored
@@ -31,6 +32,7 @@ def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
         "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in places],
         "residuals": residuals(test.labels - candidate),
         "by_size": by_size(test, candidate, confidence),
+        "intervals": intervals.judged(test, scored, confidence),
     }
 
 
@@ -73,6 +75,7 @@ def tables(folder: Path, evaluation: Report) -> None:
         (b["predicted"], b["observed"]["value"], b["error"]["value"], b["rows"]) for b in evaluation["by_size"]["bins"]
     )
     write_csv(folder / "error_by_size.csv", ("predicted", "actual", "mean_absolute_error", "rows"), rows)
+    intervals.tables(folder, evaluation)
 
 
 def _predicted_actual(evaluation: Report) -> Any:
@@ -122,6 +125,7 @@ def summary(evaluation: Report) -> Iterator[str]:
         yield f"That is {abs(change):.1%} {'less' if change > 0 else 'more'} than one guess for everyone is off by."
     if ours["mape"]["value"] is None:
         yield "Errors as a share of the label are not told, as some labels are 0."
+    yield from intervals.words(evaluation)
 
 
 def words(evaluation: Report) -> str:
@@ -143,10 +147,12 @@ def drawn(evaluation: Report) -> dict[str, Any]:
         "residuals": charts.counts(evaluation["residuals"], "actual less predicted"),
         "by_size": charts.whiskers(bins, "observed", "mean prediction", "mean label", diagonal=True),
         "error": charts.whiskers(bins, "error", "mean prediction", "mean absolute error"),
+        **interval_charts.drawn(evaluation["intervals"]),
     }
 
 
-SECTION = """<section id="errors">
+SECTION = (
+    """<section id="errors">
 <h2>How far off, and where?</h2>
 <p class="lede">{{ words.view }}</p>
 <div class="pair">
@@ -155,12 +161,20 @@ SECTION = """<section id="errors">
 </div>
 </section>
 """
+    + interval_charts.SECTION
+)
 
 VIEW = View(
     measured=measured,
     facts=facts,
     tables=tables,
-    figures={"predicted_actual": _predicted_actual, "residuals": _residuals, "error_by_size": _error_by_size},
+    figures={
+        "predicted_actual": _predicted_actual,
+        "residuals": _residuals,
+        "error_by_size": _error_by_size,
+        "intervals": intervals.stretch_figure,
+        "intervals_by_group": intervals.by_group_figure,
+    },
     tiles=("mae", "rmse", "r2"),
     summary=summary,
     words=words,

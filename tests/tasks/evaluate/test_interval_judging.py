@@ -1,0 +1,98 @@
+"""What an evaluation says of intervals: how many labels they held, how wide they were, and for whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from registry.comparison import Sample
+from registry.metrics.clusters import Clusters
+from tasks import metrics
+from tasks.evaluate import interval_charts, intervals
+from tasks.evaluate.evidence import Scored
+from tasks.evaluate.intervals import Bands
+from tasks.evaluate.judging import Holdout
+from tasks.learners.intervals import Intervals, Margin
+from tasks.target import target_of
+
+MARGIN = Margin(1.645, 500, (1.0, 2.0))
+
+
+def judged(groups: list[str] | None = None, followed: bool = False) -> dict[str, Any]:
+    """An evaluation of 90 % intervals on normal labels; those of group 10 spread twice as much."""
+    random, rows = np.random.default_rng(0), 6000
+    group = np.resize(np.array(groups or [""]), rows)
+    spread = np.where(group == "10", 2.0, 1.0)
+    predicted = random.normal(0, 3, rows)
+    labels = predicted + spread * random.normal(size=rows)
+    times = np.datetime64("2024-01-01", "us") + np.arange(rows).astype("timedelta64[h]")
+    test = Holdout(
+        pa.table({"event_time": times}),
+        labels,
+        times.astype("datetime64[D]"),
+        Sample(labels, Clusters.of(times.astype("datetime64[D]")), "regression"),
+        target_of("regression"),
+    )
+    plain = np.column_stack([predicted - 1.645, predicted + 1.645])
+    wide = np.column_stack([predicted - 1.645 * spread, predicted + 1.645 * spread])
+    known = Intervals(0.9, "residuals", MARGIN, "horizon" if groups else None, {}, 0.02 if followed else None)
+    bands = Bands(known, group, plain, wide if followed else None)
+    return {"intervals": intervals.judged(test, Scored({"candidate": predicted}, {}, {}, bands), 0.95)}
+
+
+def test_coverage_width_and_scores_are_those_of_the_definition() -> None:
+    found = judged()["intervals"]
+    assert found["coverage"]["value"] == pytest.approx(0.9, abs=0.01)
+    assert found["coverage"]["lower"] < found["coverage"]["value"] < found["coverage"]["upper"]
+    assert found["width"]["value"] == pytest.approx(3.29)
+    assert set(found["pinball"]) == {"0.05", "0.95"}
+    assert found["winkler"]["value"] == pytest.approx(2 / 0.1 * sum(found["pinball"].values()))  # an identity
+    assert found["winkler"]["value"] == pytest.approx(4.13, abs=0.1)  # of a normal label, 2 phi(1.645) / 0.05
+    assert (found["groups"], found["plain"]) == ([], None)
+
+
+def test_each_group_is_told_in_order_and_one_that_is_not_held_by_name() -> None:
+    evaluation = judged(["2", "1", "10"])
+    groups = {each["value"]: each["coverage"]["value"] for each in evaluation["intervals"]["groups"]}
+    assert list(groups) == ["1", "2", "10"]
+    assert groups["10"] < 0.65 < 0.88 < groups["1"]
+    sentences = list(intervals.words(evaluation))
+    assert sentences[-1] == "By horizon, 1 of 3 held less than that by more than their interval: 10."
+    assert sentences[0].startswith("90 % intervals held 79.")
+    assert "of 6,000 labels (between 7" in sentences[0]
+    assert sentences[0].endswith("mean width 3.29.")
+
+
+def test_what_following_the_labels_is_worth_is_told_beside_intervals_that_do_not() -> None:
+    evaluation = judged(["1", "10"], followed=True)
+    found = evaluation["intervals"]
+    assert found["plain"]["coverage"]["value"] < 0.77
+    assert found["coverage"]["value"] == pytest.approx(0.9, abs=0.015)
+    assert any("as they were in training they would have held 7" in each for each in intervals.words(evaluation))
+
+
+def test_pictures_and_tables_show_groups_and_the_newest_rows(tmp_path: Path) -> None:
+    evaluation = judged(["1", "10"])
+    assert len(evaluation["intervals"]["stretch"]) == intervals.STRETCH
+    intervals.tables(tmp_path, evaluation)
+    lines = (tmp_path / "intervals.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["group", "all", "1", "10"]
+    assert set(interval_charts.drawn(evaluation["intervals"])) == {"stretch", "coverage", "width"}
+    figures = [intervals.stretch_figure(evaluation), intervals.by_group_figure(evaluation)]
+    assert all(figure is not None for figure in figures)
+    assert intervals.by_group_figure(judged()) is None
+    nothing: dict[str, Any] = {"intervals": None}
+    assert intervals.stretch_figure(nothing) is None
+    assert [*intervals.words(nothing), *intervals.flat(nothing)] == []
+
+
+def test_the_loss_of_a_quantile_is_least_for_it_and_of_the_median_half_the_absolute_error() -> None:
+    labels = np.random.default_rng(0).normal(size=20_000)
+    at = {level: metrics.score("regression", "pinball", labels, np.full(20_000, 1.2816), level) for level in (0.8, 0.9)}
+    for other in (1.0, 1.5):
+        assert metrics.score("regression", "pinball", labels, np.full(20_000, other), 0.9) > at[0.9]
+    assert metrics.score("regression", "pinball", [1.0, 2.0], [2.0, 4.0]) == 0.75
