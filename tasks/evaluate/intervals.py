@@ -16,7 +16,7 @@ from registry.metrics.formulas import pinball
 from tasks.evaluate.drawing import COLOURS, QUIET, new_axes, write_csv
 from tasks.evaluate.judging import Holdout, tidy, with_interval
 from tasks.learners import Floats, Learner
-from tasks.learners.intervals import Intervals, Texts, score, widened
+from tasks.learners.intervals import Intervals, Texts, ends_of, score, widened
 from tasks.learners.ranged import Ranged
 
 if TYPE_CHECKING:
@@ -75,15 +75,6 @@ def judged(test: Holdout, scored: Scored, confidence: float) -> Report | None:
         "groups": list(_by_group(found, tell)),
         "stretch": _stretch(test, scored.p["candidate"], found),
     }
-
-
-def ends_of(level: float) -> tuple[float, float]:
-    """The quantiles between which a share of the labels lies.
-
-    >>> ends_of(0.5)
-    (0.25, 0.75)
-    """
-    return (1 - level) / 2, (1 + level) / 2
 
 
 def winkler(band: Floats, labels: Floats, level: float) -> Floats:

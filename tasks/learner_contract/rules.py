@@ -278,7 +278,8 @@ def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
     metric = subject.spec.metric
     if any(metrics.gain(metric, point.validation, at_best[0]) > 0 for point in report.curve):
         raise Broken(f"its curve has a better {metric} than {at_best[0]:g}, that of the iterations it calls best")
-    found = metrics.score(subject.spec.task, metric, subject.seen.label, search.predict(subject.seen.table))
+    predicted = search.predict(subject.seen.table)
+    found = metrics.score(subject.spec.task, metric, subject.seen.label, predicted, subject.spec.level)
     if not np.isclose(found, at_best[0], rtol=1e-4):  # some libraries score in single precision
         raise Broken(f"its curve says {at_best[0]:g} at its best iteration; its predictions score {found:g}")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks.artifacts import check_manifest, read_json
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
-from tasks.target import Target, target_of
+from tasks.target import HALF, Target, target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,11 +70,17 @@ class Spec:
     text: tuple[str, ...] = ()  # features that are free text
     vectoriser: Mapping[str, Any] = field(default_factory=dict)  # of them: kind, params, components
     average: int = 1  # seeds, from `seed` on, whose models are averaged
+    quantile: float | None = None  # of a number: predict this quantile (`tasks.learners.quantiles`); none: its mean
 
     @property
     def coded(self) -> tuple[str, ...]:
         """The features that are numbers or categories."""
         return tuple(name for name in self.features if name not in self.text)
+
+    @property
+    def level(self) -> float:
+        """What a metric takes beside labels and predictions: the quantile that is predicted, else a half."""
+        return HALF if self.quantile is None else self.quantile
 
     @property
     def target(self) -> Target:
@@ -309,6 +315,7 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
         text=tuple(description.get("text", ())),
         vectoriser=description.get("vectoriser", {}),
         average=description.get("average", 1),
+        quantile=description.get("quantile"),
     )
 
 

@@ -75,7 +75,7 @@ class Averaged:
     def _scored(self, iterations: int, train: pa.Table, label: Labels, seen: tuple[pa.Table, Labels]) -> CurvePoint:
         """What the mean scores on as many of the newest training rows as on those it had not seen."""
         recent = slice(max(0, len(label) - len(seen[1])), None)
-        score = partial(metrics.score, self.spec.task, self.spec.metric)
+        score = partial(metrics.score, self.spec.task, self.spec.metric, threshold=self.spec.level)
         on_training = score(label[recent], self.predict(train.slice(recent.start)))
         return CurvePoint(iterations, on_training, score(seen[1], self.predict(seen[0])))
 

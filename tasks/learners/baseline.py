@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
@@ -52,6 +54,8 @@ class Baseline:
     ) -> FitReport:
         check_labels(label, self.spec)
         self._naive = self.spec.target.naive(label, self.spec.metric)
+        if self.spec.quantile is not None:
+            self._naive = {"value": float(np.quantile(label, self.spec.quantile))}
         return FitReport()
 
     def resume(self, *args: Any, **named: Any) -> FitReport:

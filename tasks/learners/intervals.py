@@ -125,6 +125,15 @@ def learned(band: Floats, labels: Floats, groups: Texts, asked: IntervalParams) 
     )
 
 
+def ends_of(level: float) -> tuple[float, float]:
+    """The quantiles between which a share of the labels lies.
+
+    >>> ends_of(0.5)
+    (0.25, 0.75)
+    """
+    return (1 - level) / 2, (1 + level) / 2
+
+
 def score(band: Floats, labels: Floats) -> Floats:
     """(rows,) how far a label lies outside its band; within it, how far from the nearer end, below 0.
 

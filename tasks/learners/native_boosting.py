@@ -199,7 +199,7 @@ class NativeBoosting(ABC):
         return dict(self.spec.params)
 
     def _score(self, label: Labels, predicted: Any) -> float:
-        return metrics.score(self.spec.task, self.spec.metric, label, predicted)
+        return metrics.score(self.spec.task, self.spec.metric, label, predicted, self.spec.level)
 
     @property
     def _higher_is_better(self) -> bool:

@@ -200,7 +200,7 @@ class SklearnEstimator:
             original = {name: estimator.get_params()[name] for name in ("scoring", "n_iter_no_change", "tol")}
             estimator.set_params(
                 early_stopping=True,
-                scoring=SCORING[self.spec.task].get(self.spec.metric, "loss"),
+                scoring="loss" if self.spec.quantile else SCORING[self.spec.task].get(self.spec.metric, "loss"),
                 n_iter_no_change=PATIENCE,
                 tol=0,
             )
@@ -249,7 +249,7 @@ class SklearnEstimator:
             return self._shaped(found, self._model)
 
     def _score(self, label: Labels, predicted: Floats) -> float:
-        return metrics.score(self.spec.task, self.spec.metric, label, predicted)
+        return metrics.score(self.spec.task, self.spec.metric, label, predicted, self.spec.level)
 
     def _shaped(self, found: Any, model: Any) -> Floats:
         """What the estimator gives, as the task has it: a class that it was not fitted to has probability 0."""

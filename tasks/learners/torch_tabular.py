@@ -179,7 +179,7 @@ class TorchTabular:
         iterations: int | None,
         progress: Progress,
     ) -> list[CurvePoint]:
-        """AdamW (Loshchilov and Hutter 2019) on the log loss or squared error, over batches in a seeded order.
+        """AdamW (Loshchilov and Hutter 2019) on the loss of the task or quantile, over batches in a seeded order.
 
         The learning rate falls along half a cosine of `max_epochs`, however many are done: so the first n epochs of
         a refit are those of the search.
@@ -189,6 +189,7 @@ class TorchTabular:
         network.to(device)
         codes, numbers = (part.to(device) for part in rows)
         head, (centre, scale) = HEADS[self.spec.task], self._scale
+        loss = head.loss if self.spec.quantile is None else partial(_pinball, level=self.spec.quantile)
         target = torch.tensor((label - centre) / scale, dtype=head.target, device=device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
         order = torch.Generator().manual_seed(seed)
@@ -203,7 +204,7 @@ class TorchTabular:
             for batch in torch.randperm(len(target), generator=order).to(device).split(params.batch_rows):  # type: ignore[no-untyped-call]
                 optimizer.zero_grad(set_to_none=True)
                 outputs = network(codes[batch], numbers[batch])
-                head.loss(outputs, target[batch]).backward()  # type: ignore[no-untyped-call]
+                loss(outputs, target[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             if validation is not None:
                 curve.append(self._scored(network, epoch + 1, rows, label, validation))
@@ -219,7 +220,7 @@ class TorchTabular:
     def _scored(
         self, network: TabularNetwork, epoch: int, rows: Rows, label: Labels, validation: tuple[Rows, Labels]
     ) -> CurvePoint:
-        score = partial(metrics.score, self.spec.task, self.spec.metric)
+        score = partial(metrics.score, self.spec.task, self.spec.metric, threshold=self.spec.level)
         seen, seen_label = validation
         recent = slice(max(0, len(label) - len(seen_label)), None)  # as many rows, and as near in time
         training = score(label[recent], self._predictions(network, (rows[0][recent], rows[1][recent])))
@@ -292,6 +293,12 @@ class TorchTabular:
         return digest(
             {"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **self._texts.digest(), **parts}
         )
+
+
+def _pinball(outputs: Tensor, target: Tensor, level: float) -> Tensor:
+    """The loss that a level's quantile makes least (Koenker and Bassett 1978)."""
+    left = target - outputs
+    return torch.maximum(level * left, (level - 1) * left).mean()
 
 
 def _linked(network: TabularNetwork, rows: Rows, link: Callable[[Tensor], Tensor]) -> Floats:

@@ -21,7 +21,11 @@ class XGBoost(NativeBoosting):
     weights: ClassVar[str] = "trees.json"
 
     def _known(self) -> set[str]:
-        return {*self._library.XGBClassifier().get_params()} - {*DECIDED, "importance_type", "verbosity"}
+        return {*self._library.XGBClassifier().get_params(), "quantile_alpha"} - {
+            *DECIDED,
+            "importance_type",
+            "verbosity",
+        }
 
     def _error(self) -> type[Exception]:
         error: type[Exception] = self._library.core.XGBoostError

@@ -33,6 +33,7 @@ from tasks.artifacts import (
 from tasks.context import Context, Progress
 from tasks.errors import RefitError, UserError
 from tasks.learners import Floats, Learner, Spec, make, own
+from tasks.learners.quantiles import quantile_of
 from tasks.params import Params
 from tasks.target import Target, as_column
 from tasks.train import warm
@@ -220,6 +221,8 @@ def make_all(specs: list[Spec], params: Params) -> None:
         where = f"params.yaml: train.learners[{place[spec.name]}]"
         try:
             tasks = make(spec, where=where).declaration.tasks
+            if params.train.intervals and params.train.intervals.by == "quantiles":
+                make(quantile_of(spec, params.train.intervals.level, where=where), where=where)
         except UserError as error:
             problems.append(str(error))
             continue

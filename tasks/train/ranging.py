@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tasks.context import Progress
-from tasks.learners import Learner
-from tasks.learners.intervals import groups_in, learned
+from tasks.learners import Floats, Learner, Spec, make, middle_iterations
+from tasks.learners.intervals import ends_of, groups_in, learned
+from tasks.learners.quantiles import quantile_of
 from tasks.learners.ranged import Ranged
 from tasks.params import Params
+from tasks.train.finishing import pooled
 from tasks.train.folds import Development
-
-if TYPE_CHECKING:
-    from tasks.train.trial import Trial
+from tasks.train.trial import Trial, fit_fold
 
 
 def ranged(learner: Learner, best: Trial, rows: Development, params: Params, progress: Progress) -> Learner:
@@ -32,8 +32,26 @@ def ranged(learner: Learner, best: Trial, rows: Development, params: Params, pro
         return learner
     unseen = rows.whole.at(best.unseen)
     groups = groups_in(unseen.rows, asked.within)
-    band = np.column_stack([best.predicted, best.predicted])
-    return Ranged(learner, learned(band, unseen.label, groups, asked))
+    if asked.by == "residuals":
+        band = np.column_stack([best.predicted, best.predicted])
+        return Ranged(learner, learned(band, unseen.label, groups, asked))
+    low, high = (_end(best.learner.spec, level, rows, progress) for level in ends_of(asked.level))
+    band = np.column_stack([low[1], high[1]])
+    return Ranged(learner, learned(band, unseen.label, groups, asked), (low[0], high[0]))
+
+
+def _end(spec: Spec, level: float, rows: Development, progress: Progress) -> tuple[Learner, Floats]:
+    """The learner asked for a quantile and fitted on all rows, and what fits said of rows that they had not seen."""
+    asked = quantile_of(spec, level)
+    fits = []
+    for number, fold in enumerate(rows.folds, start=1):
+        progress(f"fitting {spec.name}, quantile {level:.4g}, fold {number} of {len(rows.folds)}")
+        fits.append(fit_fold(asked, rows, fold, progress))
+    end = make(asked)
+    end.fit(
+        rows.whole.rows, rows.whole.label, iterations=middle_iterations([fit.report for fit in fits]), progress=progress
+    )
+    return end, pooled(rows, [fit.predicted for fit in fits])
 
 
 def told_of(learner: Learner) -> dict[str, Any] | None:

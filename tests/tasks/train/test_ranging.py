@@ -1,0 +1,139 @@
+"""Intervals of a candidate: learned on rows that no fit had seen, by residuals or by fits of two quantiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks import learners
+from tasks.context import silent
+from tasks.errors import UserError
+from tasks.learners import Spec, make
+from tasks.learners.ranged import Ranged
+from tasks.params import override, parse
+from tasks.train import make_all
+from tasks.train.folds import Window, development
+from tasks.train.ranging import ranged
+from tasks.train.trial import fitted
+
+ENSEMBLE = "sklearn.ensemble"
+KINDS = {
+    "boosting": (f"{ENSEMBLE}.HistGradientBoostingRegressor", {"max_iter": 40, "min_samples_leaf": 30}),
+    "older boosting": (f"{ENSEMBLE}.GradientBoostingRegressor", {"n_estimators": 40, "min_samples_leaf": 30}),
+    "linear": ("sklearn.linear_model.QuantileRegressor", {"alpha": 0.0}),
+    "lightgbm": ("lightgbm.LGBMRegressor", {"n_estimators": 40, "num_threads": 1}),
+    "xgboost": ("xgboost.XGBRegressor", {"n_estimators": 40, "max_depth": 3, "n_jobs": 1}),
+    "network": ("torch_tabular", {"hidden": [32], "max_epochs": 40, "batch_rows": 128, "learning_rate": 0.02}),
+    "baseline": ("baseline", {}),
+}
+
+
+def rows(count: int, seed: int = 0) -> tuple[pa.Table, np.ndarray]:
+    """Labels that spread the more the larger x is: a third of a unit at 0, four at the end."""
+    random = np.random.default_rng(seed)
+    x = np.sort(random.uniform(0, 4, count))[random.permutation(count)]
+    times = np.datetime64("2024-01-01", "us") + np.arange(count).astype("timedelta64[m]")
+    site = np.array(["a", "b"])[random.integers(0, 2, count)]
+    table = pa.table({"event_time": times, "x": x, "noise": random.normal(size=count), "site": site})
+    return table, 3 * x + random.normal(size=count) * (0.3 + x)
+
+
+def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int = 1, **train: Any) -> Ranged:
+    table, labels = rows(count)
+    raw: dict[str, Any] = {
+        "project": {"name": "demo"},
+        "ingest": {"sources": {"s": {"kind": "files", "path": "s.csv", "columns": {"id": "integer"}, "key": ["id"]}}},
+        "featurize": {"label": {"source": "s", "column": "y"}},
+        "train": {"task": "regression", "learners": [{"name": "it", "kind": kind}], **train},
+        "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.0}},
+    }
+    asked = parse(raw)
+    edge = count * 2 // 3
+    found = development(Window(table.slice(0, edge), labels[:edge]), Window(table.slice(edge), labels[edge:]), asked)
+    spec = Spec("it", kind, ("x", "noise"), params=params, metric="mae", task="regression", average=average)
+    trial = fitted(spec, found, asked, silent, size_curves=False)
+    learner = make(spec)
+    learner.fit(found.whole.rows, found.whole.label, iterations=trial.report.iterations)
+    ready = ranged(learner, trial, found, asked, silent)
+    assert isinstance(ready, Ranged)
+    return ready
+
+
+def held(learner: Ranged, where: slice = slice(None)) -> tuple[float, float]:
+    """The share of new labels within, and the mean width."""
+    table, labels = rows(6000, seed=9)
+    order = np.argsort(table["x"].to_numpy())[where]
+    band = learner.interval(table.take(order))
+    return float(np.mean((band[:, 0] <= labels[order]) & (labels[order] <= band[:, 1]))), float(np.diff(band).mean())
+
+
+LONG = ("boosting", "network")
+LIGHT = KINDS["lightgbm"]
+NARROW, WIDE = slice(0, 1500), slice(4500, 6000)
+
+
+def test_the_margin_is_learned_from_rows_that_no_fit_had_seen() -> None:
+    """A tree that knows every row by heart misses none of them, and would promise intervals without width."""
+    learner = candidate("sklearn.tree.DecisionTreeRegressor", {}, intervals={})
+    table, labels = rows(2000)
+    assert np.abs(learner.predict(table) - labels).max() < 1e-9
+    assert held(learner)[0] == pytest.approx(0.9, abs=0.03)
+    by_folds = candidate(
+        "sklearn.tree.DecisionTreeRegressor", {}, intervals={}, cross_validation={"kind": "kfold", "folds": 4}
+    )
+    assert (learner.intervals.common.rows, by_folds.intervals.common.rows) == (667, 2000)
+    assert held(by_folds)[0] == pytest.approx(0.9, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(each, marks=[pytest.mark.slow] * (each in LONG)) for each in KINDS])
+def test_every_learner_that_can_be_asked_for_quantiles_is_wide_where_labels_spread(kind: str, tmp_path: Path) -> None:
+    learner = candidate(*KINDS[kind], intervals={"by": "quantiles"})
+    share, width = held(learner)
+    assert share == pytest.approx(0.9, abs=0.03)
+    if kind != "baseline":
+        assert held(learner, WIDE)[1] > 2 * held(learner, NARROW)[1]
+        assert min(held(learner, WIDE)[0], held(learner, NARROW)[0]) > 0.8
+    learner.save(tmp_path)
+    again = learners.load(tmp_path)
+    assert isinstance(again, Ranged)
+    assert (again.digest(), held(again)) == (learner.digest(), (share, width))
+
+
+def test_quantiles_hold_everywhere_what_residuals_hold_on_the_whole() -> None:
+    plain, varied = (candidate(*LIGHT, intervals={"by": by}) for by in ("residuals", "quantiles"))
+    assert held(plain, NARROW)[0] > 0.97 > 0.85 > held(plain, WIDE)[0]
+    assert held(varied)[1] < held(plain)[1]
+    assert varied.predict(rows(50)[0]).tolist() == plain.predict(rows(50)[0]).tolist()
+
+
+def test_an_average_of_seeds_has_ends_that_are_averages(tmp_path: Path) -> None:
+    learner = candidate(LIGHT[0], {**LIGHT[1], "feature_fraction": 0.5}, average=2, intervals={"by": "quantiles"})
+    assert learner.ends is not None
+    assert [end.spec.average for end in learner.ends] == [2, 2]
+    assert held(learner)[0] == pytest.approx(0.9, abs=0.03)
+    learner.save(tmp_path)
+    assert learners.load(tmp_path).digest() == learner.digest()
+
+
+def test_a_learner_that_cannot_be_asked_for_a_quantile_is_told_with_those_that_can() -> None:
+    raw = {"train.intervals": {"by": "quantiles"}, "train.learners": [{"name": "it", "kind": "sklearn.svm.SVR"}]}
+    spec = Spec("it", "sklearn.svm.SVR", ("x",), task="regression", metric="mae")
+    params = parse(
+        override(
+            {
+                "project": {"name": "demo"},
+                "ingest": {"sources": {"s": {"kind": "files", "path": "s", "columns": {"i": "text"}, "key": ["i"]}}},
+                "featurize": {"label": {"source": "s", "column": "y"}},
+                "train": {"task": "regression"},
+                "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.0}},
+            },
+            raw,
+        )
+    )
+    said = r"learner 'sklearn.svm.SVR' cannot be asked for a quantile; HistGradientBoostingRegressor, .*torch_tabular"
+    with pytest.raises(UserError, match=rf"{said} can: .* set train.intervals.by: residuals \(.*learners\[0\].kind\)$"):
+        make_all([spec], params)
