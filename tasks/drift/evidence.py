@@ -128,7 +128,7 @@ def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Target, 
 
 
 def labels(context: Context, champion: Champion, known: dict[str, Any]) -> pa.Table:
-    """The labels that have come: `_key`, `label` and `event_time`.
+    """The labels that have come: `_key`, `label`, `event_time` and `known_at`.
 
     A label counts once `label.delay_hours` have passed for every row alike: late outcomes are known later, and whoever
     took those that are there would select.
@@ -159,7 +159,7 @@ def observe(
     if not files:
         return None
     with connected() as connection:
-        connection.register("labels", labels.drop_columns(["event_time"]))
+        connection.register("labels", labels.select(["_key", "label"]))
         scored = log.relation(connection, files, "scored")
         connection.execute(
             f"create temp view rows as select s.*, l.label from {scored} s left join labels l using (_key)"

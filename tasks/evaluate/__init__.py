@@ -183,7 +183,8 @@ def _score(context: Context, given: Given, models: Mapping[str, Model], test: Ho
             continue
         p[role] = _predictions(model.name, model.learner, table, test.target)
         thresholds[role] = model.learner.threshold
-    return Scored(p, thresholds, problems, intervals.bands(given.learner, test))
+    bands = intervals.bands(context, given.learner, test, given.features["key"])
+    return Scored(p, thresholds, problems, bands)
 
 
 def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[str, Any]) -> pa.Table:

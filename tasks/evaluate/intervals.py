@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,14 @@ from numpy.typing import NDArray
 
 from registry.metrics.clusters import jackknife, leave_out_mean
 from registry.metrics.formulas import pinball
+from tasks.artifacts import VALIDATED, read_json
+from tasks.context import Context
 from tasks.evaluate.drawing import COLOURS, QUIET, new_axes, write_csv
 from tasks.evaluate.judging import Holdout, tidy, with_interval
+from tasks.featurize.labels import known_labels
+from tasks.featurize.warehouse import open_warehouse
 from tasks.learners import Floats, Learner
+from tasks.learners.adaptive import followed
 from tasks.learners.intervals import Intervals, Texts, ends_of, score, widened
 from tasks.learners.ranged import Ranged
 
@@ -45,12 +51,35 @@ class Bands:
         return self.plain if self.followed is None else self.followed
 
 
-def bands(learner: Learner, test: Holdout) -> Bands | None:
-    """The learner's intervals for the test rows; none: it has none."""
+def bands(context: Context, learner: Learner, test: Holdout, key: str) -> Bands | None:
+    """The learner's intervals for the test rows; none: it has none.
+
+    Args:
+        key: the column that names a row.
+    """
     if not isinstance(learner, Ranged):
         return None
-    band, groups = learner.band(test.table), learner.groups(test.table)
-    return Bands(learner.intervals, groups, widened(band, learner.intervals.margins(groups)))
+    told, band, groups = learner.intervals, learner.band(test.table), learner.groups(test.table)
+    plain = widened(band, told.margins(groups))
+    if told.rate is None:
+        return Bands(told, groups, plain)
+    predicted_at = test.table.column("prediction_time").to_numpy()
+    known_at = _known_at(context, test, key)
+    margins = followed(told, band, groups, test.labels, predicted_at=predicted_at, known_at=known_at)
+    return Bands(told, groups, plain, widened(band, margins))
+
+
+def _known_at(context: Context, test: Holdout, key: str) -> NDArray[np.datetime64]:
+    """(rows,) since when the label of each test row is known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with open_warehouse(context.project, read_json(context.path(VALIDATED)), context.params) as warehouse:
+        found = known_labels(warehouse, context.params, key, datetime.max.replace(tzinfo=UTC))
+    keys = test.table.column(key).cast(pa.string())
+    places = pc.index_in(keys, value_set=found["_key"].combine_chunks())
+    times: NDArray[np.datetime64] = found["known_at"].take(places.combine_chunks()).to_numpy()
+    return times
 
 
 def judged(test: Holdout, scored: Scored, confidence: float) -> Report | None:
@@ -238,5 +267,6 @@ def stretch_figure(evaluation: Report) -> Any:
     ticks = np.unique(np.linspace(0, len(rows) - 1, 6).astype(np.int64))
     axes.set_xticks(ticks, [rows[place]["time"].replace("T", "\n") for place in ticks])
     axes.set(ylabel="label")
+    axes.margins(y=0.15)  # room for the legend
     axes.legend(loc="upper left", ncols=3)
     return figure

@@ -95,17 +95,19 @@ def _labels(warehouse: Warehouse, params: Params, key: str) -> str:
 
 
 def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime) -> pa.Table:
-    """The labels of rows whose event time lies before `until`, as known by the warehouse's as_of: `_key`, `label` and
-    `event_time`.
+    """The labels of rows whose event time lies before `until`, as known by the warehouse's as_of: `_key`, `label`,
+    `event_time` and `known_at`, since when it counts: it is there, and the label's delay has passed for all rows alike.
 
     Rows whose outcome is known and is no label are left out, as they are in training.
 
     Raises:
         UserError: labels that are none of the task, or a key twice: a prediction would meet the label of another row.
     """
+    delay = round(params.featurize.label.delay_hours * 3_600_000_000)
+    counts = f"greatest(_known_at, event_time + to_microseconds({delay}))"
     return warehouse.arrow(
-        f"select {quote(key)}::varchar as _key, _label as label, event_time from {_labels(warehouse, params, key)} "
-        f"where event_time < {sql_time(until)} and _label is not null"
+        f"select {quote(key)}::varchar as _key, _label as label, event_time, {counts} as known_at "
+        f"from {_labels(warehouse, params, key)} where event_time < {sql_time(until)} and _label is not null"
     )
 
 

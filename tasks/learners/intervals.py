@@ -153,9 +153,14 @@ def ranked(scores: Floats, level: float) -> float:
     >>> ranked(np.arange(1.0, 20.0), 0.9)
     18.0
     """
-    rank = math.ceil((len(scores) + 1) * level - 1e-9)
-    place = min(max(rank, 1), len(scores)) - 1
+    place = place_of(len(scores), level)
     return float(np.partition(scores, place)[place])
+
+
+def place_of(count: int, level: float) -> int:
+    """The place of that rank among so many scores in order; the last where there are too few."""
+    rank = math.ceil((count + 1) * level - 1e-9)
+    return min(max(rank, 1), count) - 1
 
 
 def widened(band: Floats, margins: Floats) -> Floats:

@@ -74,7 +74,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "evaluate:\n", "evaluate:\n  permutation_rows: 200\n  slices: [town]\n"
         )
         if task == "regression":
-            params = params.replace("train:\n", "train:\n  intervals: {within: town, level: 0.8}\n")
+            params = params.replace("train:\n", "train:\n  intervals: {within: town, level: 0.8, adaptive: true}\n")
         (folder / "demo/params.yaml").write_text(params)
         drive(folder / "demo")
         found[task] = folder / "demo"
@@ -141,6 +141,8 @@ def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
     found = read_json(done["regression"] / EVALUATION)["intervals"]
     assert found["coverage"]["value"] == pytest.approx(0.8, abs=0.06)
     assert [group["value"] for group in found["groups"]] == ["A", "B", "C"]
+    assert found["plain"]["coverage"]["value"] == pytest.approx(0.8, abs=0.06)
+    assert found["plain"]["width"]["value"] != found["width"]["value"]  # some labels were known while it was judged
     assert read_json(done["regression"] / METRICS)["interval_coverage"] == found["coverage"]["value"]
     page = (done["regression"] / MODEL_CARD).read_text()
     assert "80 % intervals held" in page

@@ -25,7 +25,9 @@ import pytest
 from tasks import artifacts, featurize
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
+from tasks.featurize.labels import known_labels
 from tasks.featurize.profile import read_profile
+from tasks.featurize.warehouse import open_warehouse
 from tasks.params import override, parse
 
 RAW: dict[str, Any] = {
@@ -286,6 +288,19 @@ def test_labels_are_counted_as_known_pending_and_none(project: Project) -> None:
     assert counts == {"known": len(seen) - len(pending) - len(none), "pending": len(pending), "none": len(none)}
     assert pending
     assert none
+
+
+@pytest.mark.parametrize(("delay_hours", "days"), [(0.5, 10), (240, 10), (288, 12)])
+def test_a_label_counts_once_it_is_there_and_the_delay_of_all_rows_has_passed(
+    project: Project, delay_hours: float, days: int
+) -> None:
+    context = project({"featurize.label.delay_hours": delay_hours})
+    validated = artifacts.read_json(context.path(artifacts.VALIDATED))
+    with open_warehouse(context.project, validated, context.params) as warehouse:
+        found = known_labels(warehouse, context.params, "id", datetime.max.replace(tzinfo=UTC))
+    assert found.num_rows > 500
+    waited = {known - at for known, at in zip(*(found[n].to_pylist() for n in ("known_at", "event_time")), strict=True)}
+    assert waited == {timedelta(days=days)}
 
 
 def test_refused_rows_are_neither_predicted_nor_learned_from(project: Project) -> None:
