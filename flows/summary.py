@@ -112,6 +112,8 @@ def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         _predicted(told),
         ("predictions", told["out"]),
     ]
+    if (found := told["intervals"]) and found["mean_width"] is not None:
+        lines.insert(-1, ("intervals", f"{100 * found['level']:.4g} %, mean width {found['mean_width']:.4g}"))
     if told["threshold"] is not None:
         lines.insert(-1, ("threshold", f"{told['threshold']:.4f}: from there on `predicted_label` is 1"))
     lines += [("quarantine", told["quarantine"])] if told["quarantine"] else []

@@ -57,7 +57,7 @@ def followed(
             mine[came].learn(missed_by[came], bool(missed_by[came] > margins[came]), level, intervals.rate)
         margins[row] = mine[row].margin()
         if not never[row]:
-            heappush(waiting, (max(known[row], now[row]), row))
+            heappush(waiting, (max(known[row], now[row] + 1), row))  # rows of one moment are predicted together
     return margins
 
 

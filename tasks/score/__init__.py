@@ -21,6 +21,7 @@ from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import NOW, known_at
+from tasks.score.ranges import Ranges, ranges
 from tasks.target import Floats, as_column, of_column
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         given = _given(context, warehouse, champion, rows, known)
         context.progress("features")
         features = featurize.features_of(warehouse, champion.definitions, given.relation, context.params)
+        found = ranges(context, warehouse, champion, features, given.relation)
     context.progress(f"scoring {features.num_rows:,} rows")
     table = predicted(champion, features, known, context.now())
     target = out or context.path(SCORES / f"{given.name}-v{champion.version.version}.parquet")
     logged = log.append(context, champion.version.version, table)
-    _write(target, _shown(champion, table, given.lines))
+    _write(target, _shown(champion, table, given.lines, found))
     refused = _write_refusals(target, given)
     scored = table.num_rows
     return {
@@ -91,6 +93,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         },
         "logged": {"new": logged, "known": scored - logged},
         **_told(champion.learner, of_column(table[log.PREDICTION])),
+        "intervals": found.told() if found else None,
         "out": str(target),
         "quarantine": str(refused) if refused else None,
         "notes": list(given.notes),
@@ -233,7 +236,7 @@ def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: 
     )
 
 
-def _shown(champion: Champion, table: pa.Table, lines: Mapping[str, int] | None) -> pa.Table:
+def _shown(champion: Champion, table: pa.Table, lines: Mapping[str, int] | None, found: Ranges | None) -> pa.Table:
     """What a user of predictions wants to see; the features are in the log. A file's rows have their line in it."""
     import pyarrow as pa
 
@@ -244,6 +247,7 @@ def _shown(champion: Champion, table: pa.Table, lines: Mapping[str, int] | None)
             "event_time": table[log.EVENT_TIME],
             "prediction_time": table[log.PREDICTION_TIME],
             **_columns(champion.learner, of_column(table[log.PREDICTION])),
+            **(found.columns() if found else {}),
             "model": pa.repeat(champion.version.model, table.num_rows),
             "model_version": table[log.VERSION],
             "snapshot": table[log.SNAPSHOT],

@@ -49,6 +49,7 @@ def flats(task: str, first: date, end: date, seed: int = 5) -> Iterator[dict[str
                 "area": area,
                 "rooms": rooms,
                 "town": town,
+                "agent": "KLM"[number % 3],
                 "price": price[task],
             }
         day += timedelta(days=1)
@@ -74,7 +75,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "evaluate:\n", "evaluate:\n  permutation_rows: 200\n  slices: [town]\n"
         )
         if task == "regression":
-            params = params.replace("train:\n", "train:\n  intervals: {within: town, level: 0.8, adaptive: true}\n")
+            params = params.replace("train:\n", "train:\n  intervals: {within: agent, level: 0.8, adaptive: true}\n")
+            params = params.replace("featurize:\n", "featurize:\n  exclude: [agent]\n  keep: [agent]\n")
         (folder / "demo/params.yaml").write_text(params)
         drive(folder / "demo")
         found[task] = folder / "demo"
@@ -137,10 +139,10 @@ def test_the_model_card_speaks_of_the_task(done: dict[str, Path], task: str) -> 
 
 def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
     told = read_json(done["regression"] / TRAINING)["intervals"]
-    assert set(told["groups"]) == {"A", "B", "C"}
+    assert set(told["groups"]) == {"K", "L", "M"}
     found = read_json(done["regression"] / EVALUATION)["intervals"]
     assert found["coverage"]["value"] == pytest.approx(0.8, abs=0.06)
-    assert [group["value"] for group in found["groups"]] == ["A", "B", "C"]
+    assert [group["value"] for group in found["groups"]] == ["K", "L", "M"]
     assert found["plain"]["coverage"]["value"] == pytest.approx(0.8, abs=0.06)
     assert found["plain"]["width"]["value"] != found["width"]["value"]  # some labels were known while it was judged
     assert read_json(done["regression"] / METRICS)["interval_coverage"] == found["coverage"]["value"]
@@ -148,6 +150,26 @@ def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
     assert "80 % intervals held" in page
     assert "How sure is it?" in page
     assert read_json(done["multiclass"] / TRAINING)["intervals"] is None
+
+
+@pytest.mark.parametrize("copied", ["regression"], indirect=True)
+def test_scores_have_intervals_that_follow_the_labels_known_by_then(copied: tuple[str, Path]) -> None:
+    """In June prices jump; who scores before that is known hears of nothing, who scores later of wide intervals."""
+    _, project = copied
+    june = list(flats("regression", date(2024, 6, 1), date(2024, 7, 1), seed=6))
+    odd = [row | {"price": row["price"] + (-1) ** place * 500} for place, row in enumerate(june)]
+    write(project / "raw/june.csv", odd)
+    write(project / "new.csv", [{name: row[name] for name in row if name != "price"} for row in june[-20:]])
+    widths = []
+    for as_of in ("2024-05-31T12:00", "2024-06-25"):
+        told = runner.score(project, str(project / "new.csv"), as_of=as_of, out=None, wait_seconds=0, quiet=True)
+        found = pq.read_table(told["out"])
+        low, prediction, high = (found[name].to_numpy() for name in ("low", "prediction", "high"))
+        assert (low < prediction).all()
+        assert (prediction < high).all()
+        widths.append(float((high - low).mean()))
+        assert told["intervals"] == {"level": 0.8, "mean_width": pytest.approx(widths[-1])}
+    assert widths[0] < 60 < 900 < widths[1]
 
 
 @classes_now

@@ -88,6 +88,15 @@ def test_rows_and_labels_may_come_in_any_order_and_unknown_labels_teach_nothing(
     assert never[0] == told.common.value
 
 
+def test_rows_predicted_at_one_moment_learn_nothing_from_each_other() -> None:
+    band, labels = series(900, drift=1.0)
+    told, days = taught(band, labels), START + np.arange(400) // 20 * 24 * HOUR
+    rows = {"band": band[500:], "groups": np.full(400, ""), "labels": labels[500:], "predicted_at": days}
+    found = followed(told, **rows, known_at=days).reshape(20, 20)  # known as soon as they happen
+    assert (found == found[:, :1]).all()
+    assert len(np.unique(found)) > 5
+
+
 def test_each_group_follows_its_own_labels() -> None:
     band, labels = series(6000, drift=0.0)
     groups = np.resize(np.array(["near", "far"]), 6000)
