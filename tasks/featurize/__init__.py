@@ -134,7 +134,7 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
 
     key = definitions.feature_set.spine.key
     features = features_of(warehouse, definitions, CHOSEN, params)
-    kept = _kept(warehouse, definitions, params)
+    kept = kept_columns(warehouse, definitions, params)
     known = warehouse.arrow(f"select {', '.join(map(quote, [key, *kept]))}, _window, _label from {CHOSEN}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
@@ -143,7 +143,7 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 
-def _kept(warehouse: Warehouse, definitions: Definitions, params: Params) -> list[str]:
+def kept_columns(warehouse: Warehouse, definitions: Definitions, params: Params) -> list[str]:
     """The columns of `featurize.keep`.
 
     Raises:

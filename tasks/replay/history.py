@@ -45,7 +45,7 @@ Rows = NDArray[np.int64]
 class History:
     """Rows ordered by event time and key; arrays have the shape (rows,)."""
 
-    table: pa.Table  # key, event_time, prediction_time and the features
+    table: pa.Table  # key, event_time, prediction_time, the features and `featurize.keep`
     label: Floats  # as metrics take them; nan: none, or none known by the end
     known_at: Times  # when the label could first be known; NaT: never
     event_time: Times
@@ -148,7 +148,7 @@ def _absolute(source: SourceParams, project: Path) -> SourceParams:
 
 def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:
     batches = [(batch["sha256"], batch["excluded"]) for batch in validated["batches"]]
-    label = [params.featurize.label.model_dump(mode="json"), params.task]
+    label = [params.featurize.label.model_dump(mode="json"), params.task, *params.featurize.keep]
     zone = params.project.timezone
     times = [validated["as_of"], until.isoformat()]
     return artifacts.digest([batches, definitions.dump(), label, zone, times, code_digest("featurize")])
@@ -159,12 +159,15 @@ def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitio
         rows_until(warehouse, definitions, own.params, until)
         features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)
         key = definitions.feature_set.spine.key
-        known = warehouse.arrow(f"select {quote(key)}, {LABEL}, {KNOWN_AT} from {CHOSEN}")
+        along = [LABEL, KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]
+        known = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     if not features.num_rows:
         raise UserError(f"no row to predict lies before {until:%Y-%m-%d}; give a later --to")
-    return features.append_column(LABEL, known[LABEL]).append_column(KNOWN_AT, known[KNOWN_AT])
+    for name in along:
+        features = features.append_column(name, known[name])
+    return features
 
 
 def _write(path: Path, table: pa.Table) -> None:
