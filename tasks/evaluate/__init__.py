@@ -350,5 +350,7 @@ def _write_predictions(path: Path, given: Given, test: Holdout, scored: Scored) 
         "baseline": as_column(scored.p["baseline"]),
         "champion": pa.nulls(test.rows, pa.float64()) if champion is None else as_column(champion),
     }
+    if scored.bands:
+        columns |= {"low": scored.bands.said[:, 0], "high": scored.bands.said[:, 1]}
     with artifacts.atomic(path) as scratch:
         pq.write_table(pa.table(columns), scratch, compression="zstd")

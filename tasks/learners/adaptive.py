@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from tasks.learners import Floats
 from tasks.learners.intervals import KEPT_SCORES, Intervals, Margin, Texts, place_of, score
 
+# What all labels that are awaited may move the level by. Each row was given a margin that none of them had moved yet:
+# from 1.57 (half of pi) on, such late corrections overshoot more each time, and intervals swing instead of holding.
+LOOP_GAIN = 0.33
+
 Times = NDArray[np.datetime64]
 
 
@@ -52,11 +56,16 @@ def followed(
     never = np.isnat(known_at) | np.isnan(labels)
     waiting: list[tuple[int, int]] = []
     for row in np.argsort(now, kind="stable").tolist():
+        came = []
         while waiting and waiting[0][0] <= now[row]:
-            _, came = heappop(waiting)
-            mine[came].learn(missed_by[came], bool(missed_by[came] > margins[came]), level, intervals.rate)
+            came.append(heappop(waiting)[1])
+        for each in came:
+            mine[each].learn(missed_by[each], bool(missed_by[each] > margins[each]), level, intervals.rate)
+        for each in came:
+            mine[each].awaited -= 1
         margins[row] = mine[row].margin()
         if not never[row]:
+            mine[row].awaited += 1
             heappush(waiting, (max(known[row], now[row] + 1), row))  # rows of one moment are predicted together
     return margins
 
@@ -68,6 +77,7 @@ class _State:
         self._asked = level  # 1 - alpha_t
         self._recent: deque[Any] = deque(margin.scores)
         self._ordered = sorted(margin.scores)
+        self.awaited = 0  # labels of rows that were given a margin and have not taught it yet
 
     def margin(self) -> float:
         """Where more is asked for than any score gives, the largest: the paper's interval has no end there."""
@@ -75,7 +85,8 @@ class _State:
 
     def learn(self, found: float, missed: bool, level: float, rate: float) -> None:
         """Take in a label that became known: what was asked moves, and the oldest score gives way."""
-        self._asked = min(max(self._asked + rate * (missed - (1 - level)), 0.0), 1.0)
+        step = min(rate, LOOP_GAIN / max(self.awaited, 1))
+        self._asked = min(max(self._asked + step * (missed - (1 - level)), 0.0), 1.0)
         self._recent.append(found)
         insort(self._ordered, found)
         if len(self._recent) > KEPT_SCORES:

@@ -146,6 +146,9 @@ def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
     assert found["plain"]["coverage"]["value"] == pytest.approx(0.8, abs=0.06)
     assert found["plain"]["width"]["value"] != found["width"]["value"]  # some labels were known while it was judged
     assert read_json(done["regression"] / METRICS)["interval_coverage"] == found["coverage"]["value"]
+    rows = pq.read_table(done["regression"] / "reports/predictions.parquet")
+    low, label, high = (rows[name].to_numpy() for name in ("low", "label", "high"))
+    assert np.mean((low <= label) & (label <= high)) == pytest.approx(found["coverage"]["value"])
     page = (done["regression"] / MODEL_CARD).read_text()
     assert "80 % intervals held" in page
     assert "How sure is it?" in page
