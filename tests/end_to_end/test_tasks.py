@@ -18,7 +18,11 @@ from driving import drive, states
 from flows import inspection, replay, runner
 from flows.new_project import create
 from registry.metrics import METRIC_WORDS, of_task
-from tasks.artifacts import DECISION, EVALUATION, METRICS, MODEL_CARD, TRAINING, read_json
+from tasks import learners
+from tasks.artifacts import CANDIDATE, DECISION, EVALUATION, METRICS, MODEL_CARD, TABLE, TRAINING, read_json
+from tasks.learners.adaptive import followed
+from tasks.learners.intervals import widened
+from tasks.learners.ranged import Ranged
 
 TASKS = ("regression", "multiclass")
 UNCHANGED = ["unchanged"] * 6
@@ -153,6 +157,20 @@ def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
     assert "80 % intervals held" in page
     assert "How sure is it?" in page
     assert read_json(done["multiclass"] / TRAINING)["intervals"] is None
+
+
+def test_intervals_are_judged_with_the_labels_that_were_known_at_each_prediction(done: dict[str, Path]) -> None:
+    learner = learners.load(done["regression"] / CANDIDATE)
+    assert isinstance(learner, Ranged)
+    table = pq.read_table(done["regression"] / TABLE, filters=[("window", "=", "test")])
+    judged = pq.read_table(done["regression"] / "reports/predictions.parquet")
+    assert table["event_time"].equals(judged["event_time"])
+    band, groups, labels = learner.band(table), learner.groups(table), table["label"].to_numpy()
+    at = table["prediction_time"].to_numpy()
+    for late, same in ((0, True), (72, False)):  # the delay of this project's labels is 0
+        known_at = table["event_time"].to_numpy() + np.timedelta64(late, "h")
+        margins = followed(learner.intervals, band, groups, labels, predicted_at=at, known_at=known_at)
+        assert np.allclose(widened(band, margins)[:, 1], judged["high"].to_numpy()) is same
 
 
 @pytest.mark.parametrize("copied", ["regression"], indirect=True)
