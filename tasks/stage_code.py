@@ -32,6 +32,7 @@ FAMILIES = (
     "feature_store",
     "registry/metrics",
     "registry",
+    "tasks/explaining",
     "tasks/learners",
     "tasks/pages",
     *(f"tasks/{stage}" for stage in STAGES),

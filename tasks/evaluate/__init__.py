@@ -20,6 +20,7 @@ from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.evaluate import curves, intervals, judging, model_card, plots
 from tasks.evaluate.evidence import Scored, evidence, opponents
+from tasks.evaluate.explained import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy, with_interval
 from tasks.evaluate.views import view_of
@@ -271,6 +272,10 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         seed=context.params.train.seed,
         confidence=confidence,
         progress=context.progress,
+    )
+    context.progress("how predictions follow features")
+    evaluation["explained"] = explained(
+        given.learner, test, evaluation["importance"]["features"], params.explain, context.params.train.seed
     )
     return evaluation
 

@@ -142,6 +142,18 @@ rows. Features that tell the same hide each other, so whole views are shuffled, 
 <td class="quiet">{{ feature.description }}</td></tr>
 {% endfor %}</tbody></table></div></details>{% endif %}
 {% else %}<p class="lede">Not measured: evaluate.permutation_rows is 0.</p>{% endif %}
+{% if explained.partial %}
+<h3>How its predictions follow them</h3>
+<p class="lede">The {{ explained.predicted }} of {{ explained.rows | count }} test rows, were all of them to have one
+value of a feature and keep their others; one scale for all. Where features go together, some of these rows do not
+exist.</p>
+{% if explained.classes %}<p>{% for kind, name in explained.classes %}{{ swatch(kind, name) }}{% endfor %}
+{% if explained.more_classes %} <span class="quiet">and {{ explained.more_classes }} less likely ones, not
+drawn</span>{% endif %}</p>{% endif %}
+<div class="pair">
+{% for feature in explained.partial %}<figure><h3>{{ feature.name }}</h3>{{ feature.chart }}</figure>
+{% endfor %}</div>
+{% endif %}
 </section>
 
 <section id="learners">

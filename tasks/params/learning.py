@@ -88,10 +88,16 @@ class GateParams(Section):
     ceilings: dict[str, float] = Field({}, description="metric -> the most that a candidate may have")
 
 
+class ExplainParams(Section):
+    rows: int = Field(300, ge=0, le=10_000, description="test rows that predictions are explained on; 0: not at all")
+    features: int = Field(6, ge=1, le=30, description="the most important ones, of which is drawn how they matter")
+
+
 class EvaluateParams(Section):
     slices: tuple[str, ...] = ()
     confidence: float = Field(0.95, gt=0.5, lt=1)
     permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
+    explain: ExplainParams = ExplainParams()
     cross_validation: CrossValidationParams = Field(
         CrossValidationParams(), description="outer folds of `refit cross-validate`; no run uses them"
     )
