@@ -10,7 +10,7 @@ from registry.metrics import METRIC_WORDS, METRICS
 from tasks.artifacts import MODEL_CARD, atomic
 from tasks.context import Context
 from tasks.evaluate import card_charts as charts
-from tasks.evaluate import card_explained
+from tasks.evaluate import card_explanation
 from tasks.evaluate.model_card_page import page
 from tasks.evaluate.views import view_of
 from tasks.evaluate.wording import words_of
@@ -66,7 +66,7 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         slice_count=sum(part["enough"] for group in slices for part in group["parts"]),
         slice_misses=round((1 - evaluation["confidence"]) * sum(p["enough"] for g in slices for p in g["parts"]), 1),
         importance=_importance(evaluation["importance"], _descriptions(features)),
-        explained=card_explained.shown(evaluation),
+        explained=card_explanation.shown(evaluation),
         learners=evaluation["learners"],
         learning=list(_learning(evaluation["learners"])),
         learning_metric=training["metric"],

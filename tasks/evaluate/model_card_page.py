@@ -142,6 +142,22 @@ rows. Features that tell the same hide each other, so whole views are shuffled, 
 <td class="quiet">{{ feature.description }}</td></tr>
 {% endfor %}</tbody></table></div></details>{% endif %}
 {% else %}<p class="lede">Not measured: evaluate.permutation_rows is 0.</p>{% endif %}
+{% if explained.shap %}
+<h3>What they add to single predictions</h3>
+<p class="lede">SHAP values of {{ explained.shap.rows | count }} test rows, computed {{ explained.shap.how }}: what each
+feature adds to a prediction, in {{ explained.shap.unit }}. {% if explained.shap.scale %}A dot is a row:
+{{ swatch("candidate", "the feature is low there") }}{{ swatch("baseline", "in the middle") }}
+{{ swatch("champion", "high") }}{{ swatch("quiet", "a category or a gap") }}{% else %}Mean sizes, over rows and
+classes.{% endif %}</p>
+<div class="scroll"><table>
+<thead><tr><th>feature</th><th class="n">mean size</th><th></th></tr></thead><tbody>
+{% for feature in explained.shap.largest %}<tr><th scope="row">{{ feature.name }}</th>
+<td class="n">{{ "%.3g" | format(feature.value) }}</td>
+<td class="{{ 'swarm' if explained.shap.scale else 'chart' }}">{{ feature.chart }}</td></tr>
+{% endfor %}
+{% if explained.shap.scale %}<tr><th></th><td></td><td class="swarm">{{ explained.shap.scale }}</td></tr>{% endif %}
+</tbody></table></div>
+{% endif %}
 {% if explained.partial %}
 <h3>How its predictions follow them</h3>
 <p class="lede">The {{ explained.predicted }} of {{ explained.rows | count }} test rows, were all of them to have one

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.metrics import METRIC_WORDS
-from tasks.evaluate import explained_plots
+from tasks.evaluate import explanation_plots
 from tasks.evaluate.drawing import BAD, COLOURS, GOOD, GRID, INK, QUIET, STYLE, new_axes, save, write_csv
 from tasks.evaluate.tuning_plot import tuning
 from tasks.evaluate.views import view_of
@@ -59,7 +59,7 @@ def write_tables(folder: Path, evaluation: Report) -> None:
     models = list(evaluation["metrics"])
     rows = ((d["day"], model, d[model], d["rows"]) for d in evaluation["daily"] for model in models)
     write_csv(folder / "daily.csv", ("day", "model", "score", "rows"), rows)
-    explained_plots.tables(folder, evaluation)
+    explanation_plots.tables(folder, evaluation)
 
 
 def _importance(evaluation: Report) -> Any:
@@ -209,7 +209,8 @@ def figures(task: str) -> dict[str, Callable[[Report], Any]]:
         **view_of(task).figures,
         "importance": _importance,
         "importance_by_view": _importance_by_view,
-        "partial_dependence": explained_plots.partial,
+        "shap": explanation_plots.shap,
+        "partial_dependence": explanation_plots.partial,
         "learning_curves": _learning_curves,
         "learning_by_rows": _learning_by_rows,
         "tuning": tuning,

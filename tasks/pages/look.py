@@ -62,7 +62,8 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 td small { color: var(--quiet); white-space: nowrap; }
 table.stacked small { display: block; }
 td.chart { width: 14rem; min-width: 9rem; padding-top: .5rem; }
-td.chart svg { display: block; }
+td.chart svg, td.swarm svg { display: block; }
+td.swarm { width: 30rem; min-width: 18rem; padding-block: .15rem; }
 tr.chosen > * { background: var(--faint); } tr.group th { padding-top: 1.1rem; border-bottom-color: var(--quiet); }
 ul.checks { list-style: none; padding: 0; margin: .8rem 0 0; }
 ul.checks li { padding: .22rem 0 .22rem 1.6rem; position: relative; }
@@ -92,6 +93,9 @@ svg text { fill: var(--quiet); font-size: 11px; } svg text.label { fill: var(--i
 .dot.baseline, .dot.training { fill: var(--baseline); } .dot.anchor { fill: var(--anchor); }
 .bar.candidate { opacity: .8; } .whisker { stroke: var(--candidate); stroke-width: 2.5; opacity: .45; }
 .whisker.thin { stroke: var(--ink); stroke-width: 1; opacity: .8; }
+path.swarm { fill: none; stroke-width: 3.4; stroke-linecap: round; stroke: var(--quiet); opacity: .8; }
+path.swarm.low { stroke: var(--candidate); } path.swarm.middle { stroke: var(--baseline); opacity: .45; }
+path.swarm.high { stroke: var(--champion); }
 .area.negative { fill: var(--baseline); opacity: .45; } .area.positive { fill: var(--candidate); opacity: .5; }
 .bar.good { fill: var(--good); opacity: .3; } .bar.bad { fill: var(--bad); opacity: .3; }
 .dot.good { fill: var(--good); } .dot.bad { fill: var(--bad); }

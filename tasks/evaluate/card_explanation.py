@@ -6,12 +6,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tasks.evaluate.explained import drawn_classes, lines_of, span_of
-from tasks.evaluate.explained_plots import ORDER, PREDICTED, short_name
+from tasks.evaluate.card_charts import bar
+from tasks.evaluate.explanation import drawn_classes, lines_of, span_of, unit_of
+from tasks.evaluate.explanation_plots import ORDER, PREDICTED, short_name, stacked, swarm_span
 from tasks.pages.charts import Plane, number, short, ticks
 
 Report = dict[str, Any]
 ROW = 19  # height of a category's line
+MOST_BARS = 12
+HOW = {
+    "trees": "exactly, from its trees",
+    "boosting library": "exactly, by its own library",
+    "linear": "exactly, from its coefficients",
+    "sampling": "by sampled orders of its features",
+}
 
 
 def shown(evaluation: Report) -> Report:
@@ -22,6 +30,7 @@ def shown(evaluation: Report) -> Report:
     names = [explained["classes"][place] for place in drawn_classes(explained)]
     return {
         "rows": explained["rows"],
+        "shap": _shap(explained["shap"]) if explained["shap"] else None,
         "predicted": PREDICTED[evaluation["task"]],
         "classes": list(zip(ORDER, names, strict=False)),
         "more_classes": len(explained["classes"]) - len(names),
@@ -30,6 +39,54 @@ def shown(evaluation: Report) -> Report:
             for feature in features
         ],
     }
+
+
+def _shap(found: Report) -> Report:
+    """The largest features: a swarm of their single contributions, or a bar of their mean size where there is none."""
+    most = max((each["value"] for each in found["features"]), default=0.0)
+    swarms = {each["name"]: _swarm(each, swarm_span(found)) for each in found["points"]}
+    largest = found["features"][: len(swarms) or MOST_BARS]
+    return {
+        "rows": found["rows"],
+        "unit": unit_of(found),
+        "how": HOW[found["method"]],
+        "scale": _scale(swarm_span(found)) if swarms else None,
+        "largest": [
+            {**each, "chart": swarms.get(each["name"]) or bar({**each, "lower": None}, 0.0, max(most, 1e-12))}
+            for each in largest
+        ],
+    }
+
+
+def _swarm_plane(span: tuple[float, float], height: float) -> Plane:
+    return Plane(span, (-0.5, 0.5), width=460, height=height, left=6, right=6, top=4, bottom=4)
+
+
+def _scale(span: tuple[float, float]) -> Markup:
+    """The numbers below the swarms."""
+    plane = _swarm_plane(span, 16)
+    marks = (
+        Markup('<text class="tick mid" x="{}" y="11">{}</text>').format(
+            short(plane.x(tick)), "0" if not tick else f"{tick:+.4g}"
+        )
+        for tick in ticks(*span)
+    )
+    return plane.svg("scale", *marks)
+
+
+def _swarm(each: Report, span: tuple[float, float]) -> Markup:
+    """A dot for each row; a path of many dots takes a fifth of what as many circles would."""
+    plane = _swarm_plane(span, 34)
+    parts = [Markup('<path class="zero" d="M{} 0v34"/>').format(short(plane.x(0)))]
+    heights = stacked(each["values"], *span)
+    groups: dict[str, list[str]] = {"none": [], "middle": [], "low": [], "high": []}
+    for value, level, height in zip(each["values"], each["levels"], heights, strict=True):
+        kind = "none" if level is None else "low" if level < 1 / 3 else "high" if level > 2 / 3 else "middle"
+        groups[kind].append(f"M{short(plane.x(value))} {short(plane.y(height))}h0")
+    for kind, dots in groups.items():
+        if dots:
+            parts.append(Markup('<path class="swarm {}" d="{}"/>').format(kind, "".join(dots)))
+    return plane.svg(f"what {each['name']} adds to each prediction", *parts)
 
 
 def _partial(feature: Report, lines: list[tuple[str, list[float]]], span: tuple[float, float]) -> Markup:

@@ -1,0 +1,113 @@
+"""What a model's predictions follow, measured on a sample of the test rows; and what its pictures show of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.evaluate.judging import Holdout, tidy
+from tasks.explaining import Contributions, contributions
+from tasks.explaining.partial import partial_dependence
+from tasks.learners import Learner
+from tasks.pages.charts import roomy
+from tasks.params.learning import ExplainParams
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Report = dict[str, Any]
+MOST_CLASSES = 4  # in a picture
+UNITS = {
+    "probability": "probability",
+    "number": "units of the label",
+    "log-odds": "log-odds",
+    "log": "log of the prediction",
+}
+
+
+def explained(
+    learner: Learner, test: Holdout, importance: Sequence[Report], params: ExplainParams, seed: int
+) -> Report:
+    """What each feature adds to predictions (Shapley values), and how these follow the features that matter most.
+
+    Args:
+        importance: features by the loss when they are shuffled, the largest first; empty: none was measured.
+    """
+    count = min(params.rows, test.rows)
+    if not count:
+        return {"rows": 0, "classes": [], "shap": None, "partial_dependence": []}
+    chosen = np.sort(np.random.default_rng(seed).choice(test.rows, count, replace=False))
+    rows = test.table.select(learner.spec.features).take(chosen)
+    shap = _shap(contributions(learner, rows, rows, seed=seed), learner, rows, params.features)
+    order = [entry["name"] for entry in importance or shap["features"]]
+    return {
+        "rows": count,
+        "classes": list(learner.spec.classes),
+        "shap": shap,
+        "partial_dependence": partial_dependence(learner, rows, order[: params.features]),
+    }
+
+
+def _shap(found: Contributions, learner: Learner, rows: pa.Table, most: int) -> Report:
+    """Mean sizes of all features, and the single values of the largest ones where there is one output to draw."""
+    sizes = found.mean_size()
+    order = np.argsort(-sizes, kind="stable")
+    drawn = order[:most] if found.values.shape[2] == 1 else order[:0]
+    return {
+        "unit": found.unit,
+        "method": found.method,
+        "calibrated": found.calibrated,
+        "rows": len(found.places),
+        "base": np.round(found.base, 10).tolist(),
+        "features": [{"name": found.features[place], "value": tidy(sizes[place])} for place in order],
+        "points": [
+            {
+                "name": found.features[place],
+                "values": np.round(found.values[:, place, 0], 6).tolist(),
+                "levels": _levels(learner, rows.take(found.places), found.features[place]),
+            }
+            for place in drawn
+        ],
+    }
+
+
+def _levels(learner: Learner, rows: pa.Table, name: str) -> list[float | None]:
+    """For each row how high its number is among all, from 0 to 1; None for a category, a text or a gap."""
+    import pyarrow as pa
+
+    if name in learner.spec.categorical or name in learner.spec.text:
+        return [None] * rows.num_rows
+    numbers = rows.column(name).cast(pa.float64(), safe=False).to_numpy()
+    known = np.sort(numbers[np.isfinite(numbers)])
+    below, upto = np.searchsorted(known, numbers, "left"), np.searchsorted(known, numbers, "right")
+    levels = (below + upto) / (2 * max(len(known), 1))
+    return [round(float(level), 3) if np.isfinite(n) else None for level, n in zip(levels, numbers, strict=True)]
+
+
+def drawn_classes(explained: Report) -> list[int]:
+    """Places of the classes that pictures show: the likeliest ones. No task but multiclass has any."""
+    if not explained["classes"] or not explained["partial_dependence"]:
+        return []
+    likely = np.mean([np.mean(each["mean"], axis=0) for each in explained["partial_dependence"]], axis=0)
+    return [int(place) for place in np.argsort(-likely, kind="stable")[:MOST_CLASSES]]
+
+
+def lines_of(explained: Report, feature: Report) -> list[tuple[str, list[float]]]:
+    """What a feature's picture shows: one line without a name, or one for each of the classes shown."""
+    shown = drawn_classes(explained)
+    if not shown:
+        return [("", feature["mean"])]
+    return [(explained["classes"][place], [mean[place] for mean in feature["mean"]]) for place in shown]
+
+
+def span_of(explained: Report) -> tuple[float, float]:
+    """The axis that all these pictures share, so that a steep feature looks steep beside a flat one."""
+    found = [lines_of(explained, feature) for feature in explained["partial_dependence"]]
+    return roomy([value for lines in found for _, line in lines for value in line])
+
+
+def unit_of(shap: Report) -> str:
+    """In which unit contributions add up, in words."""
+    return UNITS[shap["unit"]] + (" before calibration" if shap["calibrated"] else "")
