@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,13 +39,33 @@ def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fal
 
 @app.command()
 def explain(
-    version: Annotated[str, typer.Argument(help="model version")], project: Project = HERE, debug: Debug = False
+    version: Annotated[str | None, typer.Argument(help="model version: why it is, or is not, in charge")] = None,
+    row: Annotated[
+        str | None, typer.Option("--row", help="key of a row, or a CSV or Parquet file: why it is predicted so")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="with --row: a picture of the first row, .png")] = None,
+    project: Project = HERE,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
-    """In words: why a version is, or is not, in charge."""
-    from flows import inspection
+    """Why a version is, or is not, in charge; or, with --row, which features pushed a prediction up and down."""
+    if (version is None) == (row is None):
+        raise UserError("name a version, or give --row KEY (or FILE.csv) of what the model in charge predicts")
+    if row is None:
+        from flows import inspection
 
-    for sentence in inspection.explained(project_at(project), version):
-        typer.echo(sentence)
+        sentences = inspection.explained(project_at(project), str(version))
+        if as_json:
+            print_json({"version": version, "why": sentences})
+        else:
+            typer.echo("\n".join(sentences))
+        return
+    from flows import explaining
+
+    told = explaining.explain_row(project_at(project), row, out=out, wait_seconds=wait, quiet=as_json)
+    if as_json:
+        print_json(told)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.evaluate.judging import Holdout, tidy
-from tasks.explaining import Contributions, contributions
+from tasks.explaining import Contributions, contributions, in_words
 from tasks.explaining.partial import partial_dependence
 from tasks.learners import Learner
 from tasks.pages.charts import roomy
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 MOST_CLASSES = 4  # in a picture
-UNITS = {
-    "probability": "probability",
-    "number": "units of the label",
-    "log-odds": "log-odds",
-    "log": "log of the prediction",
-}
 
 
 def explained(
@@ -110,4 +104,4 @@ def span_of(explained: Report) -> tuple[float, float]:
 
 def unit_of(shap: Report) -> str:
     """In which unit contributions add up, in words."""
-    return UNITS[shap["unit"]] + (" before calibration" if shap["calibrated"] else "")
+    return in_words(shap["unit"], calibrated=shap["calibrated"])

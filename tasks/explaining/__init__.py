@@ -16,12 +16,18 @@ from tasks.learners.calibrated import without_calibration
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Contributions", "Unit", "contributions"]
+__all__ = ["Contributions", "Unit", "contributions", "in_words"]
 
 Floats = NDArray[np.float64]
 Unit = Literal["probability", "number", "log-odds", "log"]
 Method = Literal["trees", "boosting library", "linear", "sampling"]
 
+UNITS: dict[Unit, str] = {
+    "probability": "probability",
+    "number": "units of the label",
+    "log-odds": "log-odds",
+    "log": "log of the prediction",
+}
 SECONDS = 1.5  # about what an explanation of many rows may take
 
 
@@ -78,6 +84,15 @@ def contributions(
                 return found
             return replace(found, calibrated=True)
     return sampling.explain(learner, rows, background, seed=seed, seconds=seconds)
+
+
+def in_words(unit: Unit, *, calibrated: bool) -> str:
+    """In which unit contributions add up.
+
+    >>> in_words("log-odds", calibrated=True)
+    'log-odds before calibration'
+    """
+    return UNITS[unit] + (" before calibration" if calibrated else "")
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str
     path = Path(rows)
     for file in (path, context.path(path)):
         if file.is_file():
-            return _of_file(context, warehouse, champion, file)
+            return of_file(context, warehouse, champion, file)
     stored = manifests(context.project, champion.table)
     parts = [batch for batch in stored if batch.name.partition(".")[0] == rows]
     if not parts:
@@ -173,7 +173,8 @@ def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str
     return _of_batch(warehouse, champion, parts, known)
 
 
-def _of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Path) -> Given:
+def of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Path) -> Given:
+    """The rows of a file that can be scored, and why the others cannot."""
     from tasks.score.arrivals import arrivals
 
     context.progress(f"reading {file.name}")

@@ -63,7 +63,7 @@ def keys(context: Context, version: str) -> pa.Table:
 
     found = files(context.project, version, date.min, date.max)
     nothing = pa.table({KEY: pa.array([], pa.string())})
-    return pa.concat_tables([nothing, *(_keys_in(path) for path in found)])
+    return pa.concat_tables([nothing, *(keys_in(path) for path in found)])
 
 
 def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:
@@ -78,7 +78,7 @@ def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -
     return quote(name)
 
 
-def _keys_in(path: Path) -> pa.Table:
+def keys_in(path: Path) -> pa.Table:
     """The keys in one file of the log.
 
     Raises:
