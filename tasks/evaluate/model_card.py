@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from registry.metrics import METRIC_WORDS, METRICS
 from tasks.artifacts import MODEL_CARD, atomic
 from tasks.context import Context
 from tasks.evaluate import card_charts as charts
-from tasks.evaluate import card_explanation
+from tasks.evaluate import card_explanation, card_learners
 from tasks.evaluate.model_card_page import page
 from tasks.evaluate.views import view_of
 from tasks.evaluate.wording import words_of
@@ -67,8 +67,10 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         slice_misses=round((1 - evaluation["confidence"]) * sum(p["enough"] for g in slices for p in g["parts"]), 1),
         importance=_importance(evaluation["importance"], _descriptions(features)),
         explained=card_explanation.shown(evaluation),
-        learners=evaluation["learners"],
-        learning=list(_learning(evaluation["learners"])),
+        learners=(tried := card_learners.tried(evaluation["learners"], training["metric"])),
+        fold_count=max((each["by_fold"]["count"] for each in tried if each["by_fold"]), default=0),
+        searches=list(card_learners.searches(evaluation["learners"], training["metric"])),
+        learning=list(card_learners.learning(evaluation["learners"])),
         learning_metric=training["metric"],
         learning_word=METRIC_WORDS[training["metric"]],
         refit_rows=training["refit_rows"],
@@ -174,17 +176,6 @@ def _descriptions(features: Mapping[str, Any]) -> dict[str, str]:
         name: feature.description + (f" ({feature.unit})" if feature.unit else "")
         for name, feature in described.items()
     }
-
-
-def _learning(learners: Sequence[Report]) -> Iterator[Report]:
-    for learner in learners:
-        if len(learner["curve"]) > 1:
-            chart = charts.learning(learner["curve"], "iteration", "iterations", learner["iterations"])
-            yield {"title": f"{learner['name']}: as it learns", "chart": chart}
-    for learner in learners:
-        if len(learner["size_curve"]) > 1:
-            chart = charts.learning(learner["size_curve"], "rows", "training rows")
-            yield {"title": f"{learner['name']}: with more rows", "chart": chart}
 
 
 def _identity(evaluation: Report, training: Mapping[str, Any], features: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -174,16 +174,19 @@ drawn</span>{% endif %}</p>{% endif %}
 
 <section id="learners">
 <h2>Learners tried</h2>
-<p class="lede">Chosen by {{ learning_word }} on the validation window, then fitted anew on training and validation rows
-together ({{ refit_rows | count }}). None has seen the test window. Seconds and rows are those of its fits;
-MB is the most memory of one of them; 95 % of predictions take no more milliseconds than told.</p>
+<p class="lede">Chosen by {{ learning_word }}
+{%- if fold_count %}, the mean of {{ fold_count }} folds{% else %} on the validation window{% endif %}, then fitted anew
+on training and validation rows together ({{ refit_rows | count }}). None has seen the test window. Seconds and rows are
+those of its fits; MB is the most memory of one of them; 95 % of predictions take no more milliseconds than told.</p>
 <div class="scroll"><table>
-<thead><tr><th>learner</th><th class="n">validation</th><th class="n">training</th><th class="n">iterations</th>
-<th class="n">seconds</th><th class="n">rows/s</th><th class="n">MB</th><th class="n">ms a row</th>
-<th class="n">ms a thousand</th><th>verdict</th></tr></thead><tbody>
+<thead><tr><th>learner</th><th class="n">validation</th>{% if fold_count %}<th>each fold</th>{% endif %}
+<th class="n">training</th><th class="n">iterations</th><th class="n">seconds</th><th class="n">rows/s</th>
+<th class="n">MB</th><th class="n">ms a row</th><th class="n">ms a thousand</th><th>verdict</th></tr></thead><tbody>
 {% for learner in learners %}<tr{% if learner.name == candidate.learner %} class="chosen"{% endif %}>
 <th scope="row">{{ learner.name }}</th>
-<td class="n">{{ learner.validation[learning_metric] | fixed }}</td>
+<td class="n">{{ learner.validation[learning_metric] | fixed }}
+{%- if learner.by_fold %} <small>± {{ learner.by_fold.deviation | fixed }}</small>{% endif %}</td>
+{% if fold_count %}<td class="chart">{% if learner.by_fold %}{{ learner.by_fold.chart }}{% endif %}</td>{% endif %}
 <td class="n">{{ learner.training[learning_metric] | fixed }}</td>
 <td class="n">{{ learner.iterations if learner.iterations is not none else "" }}</td>
 <td class="n">{{ learner.seconds | fixed(1) }}</td>
@@ -194,6 +197,24 @@ MB is the most memory of one of them; 95 % of predictions take no more milliseco
 <td class="quiet">{{ learner.verdict }}{% if learner.not_chosen %}; not chosen: {{ learner.not_chosen }}{% endif %}
 </td></tr>
 {% endfor %}</tbody></table></div>
+{% if fold_count %}<p class="quiet">± is the standard deviation over the folds, the line their mean.</p>{% endif %}
+{% for search in searches %}
+<h3>{{ search.name }}: {{ search.trials }} trials</h3>
+<div class="pair">
+<div>
+<p>{{ search.states | capitalize }}, in {{ search.seconds | fixed(0) }} s of computing. The best is trial
+{{ search.best }} with {{ search.value | fixed }}:</p>
+<table><thead><tr><th>argument</th><th class="n">best</th><th>what mattered</th></tr></thead><tbody>
+{% for argument in search.arguments %}<tr><th scope="row">{{ argument.name }}</th>
+<td class="n">{{ argument.value }}</td>
+<td class="chart">{% if argument.share is none %}<span class="quiet">not told</span>{% else %}{{ argument.chart }}
+{% endif %}</td></tr>
+{% endfor %}</tbody></table>
+</div>
+<figure>{{ search.chart }}<figcaption>{{ learning_word }} of {{ swatch("baseline", "each trial") }}
+{{ swatch("candidate", "the best so far") }}</figcaption></figure>
+</div>
+{% endfor %}
 <div class="pair">
 {% for curve in learning %}<figure><h3>{{ curve.title }}</h3>{{ curve.chart }}</figure>{% endfor %}
 </div>

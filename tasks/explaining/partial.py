@@ -79,7 +79,7 @@ def _spread(numbers: NDArray[np.float64]) -> Places:
     dense = dense[np.unique(numbers[dense], return_index=True)[1]]
     if 2 * len(dense) > MOST_POINTS:
         return dense
-    return distinct[np.round(np.linspace(0, len(distinct) - 1, MOST_POINTS)).astype(np.int64)]
+    return distinct[np.round(np.linspace(0, ENDS[1], MOST_POINTS) * (len(distinct) - 1)).astype(np.int64)]
 
 
 def _told(learner: Learner, rows: pa.Table, name: str, grid: Places, means: NDArray[np.float64]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ path.swarm.low { stroke: var(--candidate); } path.swarm.middle { stroke: var(--b
 path.swarm.high { stroke: var(--champion); }
 .area.negative { fill: var(--baseline); opacity: .45; } .area.positive { fill: var(--candidate); opacity: .5; }
 .bar.good { fill: var(--good); opacity: .3; } .bar.bad { fill: var(--bad); opacity: .3; }
+.dot.fold { fill: var(--candidate); opacity: .45; } .stop { stroke: var(--ink); }
 .dot.good { fill: var(--good); } .dot.bad { fill: var(--bad); }
 .stop { stroke-width: 2.5; } .stop.good { stroke: var(--good); } .stop.bad { stroke: var(--bad); }
 .margin { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 5 3; } .forbidden { fill: var(--bad); opacity: .07; }

@@ -1,0 +1,61 @@
+"""What the model card tells of folds and of searches for arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tasks import artifacts
+from tasks.evaluate import card_learners
+
+Evaluate = Callable[..., dict[str, Any]]
+
+TRIALS = [
+    {"params": {"C": 1.0, "penalty": "l2"}, "state": "complete", "value": 0.70, "seconds": 1.0},
+    {"params": {"C": 0.123456, "penalty": "l1"}, "state": "complete", "value": 0.78, "seconds": 1.5},
+    {"params": {"C": 9.0, "penalty": "l1"}, "state": "pruned", "value": None, "seconds": 0.5},
+]
+
+
+def told_of(small_project: Any) -> None:
+    """Let the candidate's training tell of folds and of a search."""
+    path = small_project.path(artifacts.TRAINING)
+    training = artifacts.read_json(path)
+    (learner,) = training["learners"]
+    learner["folds"] = [{"roc_auc": score, "log_loss": 0.5} for score in (0.70, 0.75, 0.80)]
+    learner["tuning"] = {"best": 1, "importance": {"C": 0.25, "penalty": 0.75}, "trials": TRIALS}
+    artifacts.write_json(path, training)
+
+
+def test_the_card_tells_scores_by_fold_and_how_a_search_went(evaluated: Evaluate, small_project: Any) -> None:
+    told_of(small_project)
+    evaluated()
+    page = small_project.path(artifacts.MODEL_CARD).read_text()
+    assert "the mean of 3 folds" in page
+    assert "± 0.0500" in page
+    assert page.count('class="dot fold"') == 3
+    assert "logistic: 3 trials" in page
+    words = " ".join(page.split())
+    assert "2 finished, 1 given up after some folds, in 3 s of computing" in words
+    assert "The best is trial 1 with 0.7800" in words
+    shown = re.findall(r'<tr><th scope="row">(C|penalty)</th>\s*<td class="n">([^<]*)</td>', page)
+    assert shown == [("penalty", "l1"), ("C", "0.1235")]
+
+
+def test_a_card_without_folds_or_a_search_has_no_word_of_them(evaluated: Evaluate, small_project: Any) -> None:
+    evaluated()
+    page = small_project.path(artifacts.MODEL_CARD).read_text()
+    assert "on the validation window" in page
+    assert "trials</h3>" not in page
+    assert "each fold" not in page
+
+
+def test_the_best_so_far_only_ever_gets_better() -> None:
+    learner = {"name": "one", "tuning": {"best": 0, "importance": {}, "trials": TRIALS}}
+    for metric, levels in (("roc_auc", 2), ("log_loss", 1)):
+        chart = next(card_learners.searches([learner], metric))["chart"]
+        (line,) = re.findall(r'class="line candidate" d="M([^"]*)"', chart)
+        heights = [float(point.split()[1]) for point in line.split("L")]
+        assert len(set(heights)) == levels, metric
+        assert heights == sorted(heights, reverse=True)  # y grows downwards
