@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.screen import shown_on
@@ -41,11 +42,11 @@ def print_reasons(told: Report, console: Console) -> None:
     """Every row: the base, its largest features, and what they make together."""
     how = "estimated by sampling" if told["method"] == "sampling" else "exact"
     for row in told["rows"]:
-        predicted = f"{row['class']!r}, probability" if row["class"] else "probability"
+        predicted = f"{escape(repr(row['class']))}, probability" if row["class"] else "probability"
         predicted = "" if row["task"] == "regression" else f"{predicted} "
         console.print(
-            f"[bold]{row['key']}[/]: {predicted}[bold]{row['prediction']:.4g}[/] by {told['model']} version "
-            f"{told['version']} ({told['source']})",
+            f"[bold]{escape(row['key'])}[/]: {predicted}[bold]{row['prediction']:.4g}[/] by {told['model']} version "
+            f"{told['version']} ({escape(told['source'])})",
             highlight=False,
         )
         console.print(f"What features add (SHAP values, {how}), in {told['in_words']}:", highlight=False, style="dim")
@@ -70,7 +71,9 @@ def _table(row: Report) -> Table:
     for each in shown:
         bar = "█" * round(WIDTH * abs(each["adds"]) / most)
         colour = "yellow" if each["adds"] >= 0 else "cyan"
-        table.add_row(each["name"], value_in_words(each["value"]), f"{each['adds']:+.3g}", f"[{colour}]{bar}[/]")
+        table.add_row(
+            escape(each["name"]), escape(value_in_words(each["value"])), f"{each['adds']:+.3g}", f"[{colour}]{bar}[/]"
+        )
     if rest:
         table.add_row(f"{len(rest)} other features", "", f"{sum(each['adds'] for each in rest):+.3g}", "")
     table.add_row("[bold]together[/]", "", f"[bold]{row['total']:.3g}[/]", _meant(row["total"], row))

@@ -20,6 +20,7 @@ STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
+    "text.parse_math": False,  # a price in a category is no formula
     "axes.edgecolor": QUIET,
     "axes.labelcolor": INK,
     "axes.titlesize": 11.5,

@@ -166,7 +166,7 @@ exist.</p>
 {% if explained.classes %}<p>{% for kind, name in explained.classes %}{{ swatch(kind, name) }}{% endfor %}
 {% if explained.more_classes %} <span class="quiet">and {{ explained.more_classes }} less likely ones, not
 drawn</span>{% endif %}</p>{% endif %}
-<div class="pair">
+<div class="many">
 {% for feature in explained.partial %}<figure><h3>{{ feature.name }}</h3>{{ feature.chart }}</figure>
 {% endfor %}</div>
 {% endif %}

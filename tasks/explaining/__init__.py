@@ -115,7 +115,10 @@ def _of_members(
     members = learner.members if isinstance(learner, Averaged) else [learner]
     told = []
     for member in members:
-        found = explain(member, rows, background, seconds / len(members))
+        try:
+            found = explain(member, rows, background, seconds / len(members))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return None  # an estimator of somebody else that only looks like one that this way can read
         if found is None or (unit := _unit(found, member, rows)) is None:
             return None
         told.append(Contributions(member.spec.features, found.values, found.base, unit, found.method, found.places))

@@ -50,7 +50,8 @@ a { color: var(--candidate); text-decoration-thickness: 1px; text-underline-offs
 .tile b { display: block; font-size: 1.55rem; font-weight: 650; line-height: 1.25; letter-spacing: -.02em; }
 .tile span { display: block; font-size: .84rem; color: var(--quiet); line-height: 1.4; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1.2rem; }
-.pair > * { min-width: 0; }
+.many { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .2rem 1.2rem; }
+.pair > *, .many > * { min-width: 0; }
 figure { margin: 1rem 0 0; min-width: 0; }
 figcaption { font-size: .87rem; margin-top: .3rem; max-width: 46rem; }
 .scroll { overflow-x: auto; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,10 +85,15 @@ def _told(champion: Champion, row: pa.Table, predicted: Any, found: Contribution
         "base": float(found.base[output]),
         "total": float(found.base[output] + values.sum()),
         "features": [
-            {"name": name, "value": row[name][0].as_py(), "adds": float(values[place])}
+            {"name": name, "value": _known(row[name][0].as_py()), "adds": float(values[place])}
             for place, name in ((place, found.features[place]) for place in order)
         ],
     }
+
+
+def _known(value: Any) -> Any:
+    """A feature's value; none where it is no finite number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _logged(context: Context, champion: Champion, key: str) -> pa.Table | None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from matplotlib import rc_context
+
 from tasks import artifacts
+from tasks.evaluate import explanation_plots
+from tasks.evaluate.card_explanation import shown
+from tasks.evaluate.drawing import STYLE
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -37,3 +44,18 @@ def test_no_rows_to_explain_leave_everything_else_as_it_is(evaluated: Evaluate, 
     for part in ("decision", "metrics", "importance", "slices"):
         assert silent[part] == told[part], part
     assert "How its predictions follow them" not in small_project.path(artifacts.MODEL_CARD).read_text()
+
+
+@pytest.mark.parametrize("classes", [[], ["a", "b", "c", "d", "e"]])
+def test_categories_are_drawn_as_they_are_spelt_and_of_many_classes_the_likeliest(classes: list[str]) -> None:
+    shares = [0.5, 0.1, 0.2, 0.15, 0.05]
+    mean: list[Any] = [shares, shares] if classes else [0.2, 0.3]
+    feature = {"name": "price", "kind": "category", "values": ["$5_{", "<b>$"], "shares": [0.6, 0.4], "mean": mean}
+    explained = {"rows": 9, "classes": classes, "shap": None, "partial_dependence": [feature]}
+    evaluation = {"task": "multiclass" if classes else "binary", "explained": explained}
+    with rc_context(STYLE):
+        explanation_plots.partial(evaluation).savefig(io.BytesIO(), format="png")
+    told = shown(evaluation)
+    assert [name for _, name in told["classes"]] == [classes[place] for place in (0, 2, 3, 1)[: len(classes)]]
+    assert told["more_classes"] == (1 if classes else 0)
+    assert "&lt;b&gt;$" in told["partial"][0]["chart"]

@@ -145,9 +145,13 @@ def test_an_explanation_that_does_not_add_up_is_not_given(
         found = true(*given)
         return found and replace(found, values=found.values * 1.01)
 
+    def puzzled(*given: Any) -> Any:
+        raise ValueError("operands could not be broadcast together")
+
     assert contributions(learner, rows, rows).method == "linear"
-    monkeypatch.setattr(linear, "explain", misread)
-    assert contributions(learner, rows, rows).method == "sampling"
+    for instead in (misread, puzzled):
+        monkeypatch.setattr(linear, "explain", instead)
+        assert contributions(learner, rows, rows).method == "sampling"
 
 
 def test_an_average_is_explained_by_its_members_where_it_is_the_mean_of_what_they_add_up_to(
