@@ -69,7 +69,7 @@ def _scale(span: tuple[float, float]) -> Markup:
         Markup('<text class="tick mid" x="{}" y="11">{}</text>').format(
             short(plane.x(tick)), "0" if not tick else f"{tick:+.4g}"
         )
-        for tick in ticks(*span)
+        for tick in ticks(*span, wanted=9)
     )
     return plane.svg("scale", *marks)
 
