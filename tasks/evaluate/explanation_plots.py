@@ -17,7 +17,12 @@ Report = dict[str, Any]
 COLUMNS = 3
 MOST_BARS = 20
 ORDER = ("candidate", "champion", "anchor", "baseline")  # whose colours the classes have
-PREDICTED = {"binary": "mean probability", "multiclass": "mean probability", "regression": "mean prediction"}
+PREDICTED = {
+    "binary": "mean probability",
+    "multiclass": "mean probability",
+    "regression": "mean prediction",
+    "forecast": "mean forecast",
+}
 
 
 def tables(folder: Path, evaluation: Report) -> None:

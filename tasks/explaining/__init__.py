@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tasks.learners import Learner
 from tasks.learners.averaged import Averaged
-from tasks.learners.calibrated import without_calibration
+from tasks.learners.calibrated import Calibrated
+from tasks.learners.ranged import fitted_within
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,13 +77,11 @@ def contributions(
     """
     from tasks.explaining import boosting, linear, sampling, trees
 
-    inner = without_calibration(learner)
+    inner = fitted_within(learner)
     explainers: tuple[Explainer, ...] = (trees.explain, boosting.explain, linear.explain)
     for explain in explainers:
         if (found := _of_members(explain, inner, rows, background, seconds)) is not None:
-            if inner is learner:
-                return found
-            return replace(found, calibrated=True)
+            return replace(found, calibrated=isinstance(learner, Calibrated))
     return sampling.explain(learner, rows, background, seed=seed, seconds=seconds)
 
 

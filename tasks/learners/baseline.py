@@ -64,6 +64,8 @@ class Baseline:
     def predict(self, table: pa.Table) -> Floats:
         if not self._naive:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        if self.spec.quantile is not None:
+            return self.spec.target.guess(self._naive, table.num_rows)
         return guess(table, self.spec.target, self._naive)
 
     def save(self, folder: Path) -> None:

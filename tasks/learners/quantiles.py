@@ -32,12 +32,16 @@ def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.le
     asked = replace(spec, quantile=level, metric="pinball")
     if spec.kind in BY_SPEC:
         return asked
+    if spec.kind == "relative" and "kind" in spec.params:  # quantiles of changes are changes to quantiles
+        inner = replace(spec, kind=str(spec.params["kind"]), params=spec.params.get("params", {}))
+        found = quantile_of(inner, level, where=f"{where}.params")
+        return replace(asked, params={**spec.params, "params": found.params})
     path = spec.kind.replace(":", ".").split(".")
     if (path[0], path[-1]) not in ARGUMENTS or spec.source:
         known = ", ".join([*(name for _, name in ARGUMENTS), *BY_SPEC])
         raise UserError(
-            f"learner {spec.kind!r} cannot be asked for a quantile; {known} can: enable those alone, or set "
-            f"train.intervals.by: residuals ({where}.kind)"
+            f"learner {spec.kind!r} cannot be asked for a quantile; {known} can, and 'relative' around one: enable "
+            f"those alone, or set train.intervals.by: residuals ({where}.kind)"
         )
     argument, others = ARGUMENTS[path[0], path[-1]]
     return replace(asked, params={**spec.params, **others, argument: level})

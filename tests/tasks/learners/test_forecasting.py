@@ -12,6 +12,7 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.learners import Learner, Spec, load, make
+from tasks.learners.quantiles import quantile_of
 
 LAGS = ("sold_1h", "sold_2h", "sold_3h")
 RIDGE: dict[str, Any] = {"kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1e-6}}
@@ -92,6 +93,18 @@ def test_changes_from_a_level_hold_far_above_all_levels_that_were_seen() -> None
     assert fitted(spec, table, label).predict(later) == pytest.approx(came, rel=0.02)
     plain = fitted(replace(spec, kind=tree()["kind"], params={"max_depth": 4}), table, label)
     assert plain.predict(later).max() <= label.max()
+
+
+def test_a_quantile_of_changes_is_asked_of_the_inner_learner() -> None:
+    table, label = growing(100)
+    chance = np.random.default_rng(5)
+    noisy = label * chance.uniform(0.5, 1.5, len(label))
+    inner = {"kind": "sklearn.ensemble.GradientBoostingRegressor", "params": {"n_estimators": 40, "max_depth": 2}}
+    spec = spec_of(table, "relative", level="mean", scaled=["last"], **inner)
+    shares = [np.mean(noisy <= fitted(quantile_of(spec, at), table, noisy).predict(table)) for at in (0.1, 0.9)]
+    assert shares == pytest.approx([0.1, 0.9], abs=0.05)
+    with pytest.raises(UserError, match="cannot be asked for a quantile"):
+        quantile_of(spec_of(table, "relative", level="mean", **RIDGE), 0.1)
 
 
 def test_a_difference_is_for_numbers_below_zero() -> None:

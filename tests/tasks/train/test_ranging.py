@@ -15,6 +15,7 @@ from tasks.errors import UserError
 from tasks.learners import Spec, make
 from tasks.learners.ranged import Ranged
 from tasks.params import override, parse
+from tasks.target import Regression
 from tasks.train import make_all
 from tasks.train.folds import Window, development
 from tasks.train.ranging import ranged
@@ -53,7 +54,8 @@ def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int
     }
     asked = parse(raw)
     edge = count * 2 // 3
-    found = development(Window(table.slice(0, edge), labels[:edge]), Window(table.slice(edge), labels[edge:]), asked)
+    windows = Window(table.slice(0, edge), labels[:edge]), Window(table.slice(edge), labels[edge:])
+    found = development(*windows, asked, Regression())
     spec = Spec("it", kind, ("x", "noise"), params=params, metric="mae", task="regression", average=average)
     trial = fitted(spec, found, asked, silent, size_curves=False)
     learner = make(spec)
@@ -135,5 +137,5 @@ def test_a_learner_that_cannot_be_asked_for_a_quantile_is_told_with_those_that_c
         )
     )
     said = r"learner 'sklearn.svm.SVR' cannot be asked for a quantile; HistGradientBoostingRegressor, .*torch_tabular"
-    with pytest.raises(UserError, match=rf"{said} can: .* set train.intervals.by: residuals \(.*learners\[0\].kind\)$"):
+    with pytest.raises(UserError, match=rf"{said} can, .* set train.intervals.by: residuals \(.*learners\[0\].kind\)$"):
         make_all([spec], params)
