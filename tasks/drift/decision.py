@@ -49,6 +49,7 @@ class Evidence:
     performance: tuple[PerformanceVerdict, ...] = ()
     multivariate: Separation | None = None  # of the newest window from the reference; none: not measured
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
+    watched: bool = True  # false: no window was looked at, as the policy asks for nothing of them
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
         yield _multivariate(evidence.multivariate)
     yield from _silence(evidence)
     yield from _schedule(evidence, policy)
-    if not measured and not filled:
+    if evidence.watched and not measured and not filled:
         yield _Finding("performance", "ok", "nothing to judge yet: no window holds rows that the model has scored")
 
 
@@ -174,9 +175,11 @@ def _silence(evidence: Evidence) -> Iterator[_Finding]:
 
 def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
     every, age = policy.retrain_every_days, _days(evidence.as_of - evidence.trained_as_of)
-    if "schedule" in policy.retrain_on and every is not None and age >= every:
+    if "schedule" in policy.retrain_on and every is not None and (age >= every or not evidence.watched):
         due = f"the newest version was trained {age:.1f} days ago, a new one is due every {every:g}"
-        yield _Finding("schedule", "retrain", f"schedule: {due}")
+        yield _Finding("schedule", "retrain" if age >= every else "ok", f"schedule: {due}")
+    elif not evidence.watched:
+        yield _Finding("schedule", "ok", "schedule: drift.retrain_every_days is null, so none is ever due")
 
 
 def _blocks(evidence: Evidence, policy: Policy) -> Iterator[str]:

@@ -106,7 +106,11 @@ def schedules(world: World, life: Life, count: int, seed: int) -> list[Life]:
         return []  # it never trained again, or always did: there is no other schedule of as many
     random = np.random.default_rng(seed)
     drawn = [frozenset(map(int, random.choice(later, len(places) - 1, replace=False))) for _ in range(count)]
-    return [world.live(Policy(f"random {n + 1}", "given", life.policy.drift, steps)) for n, steps in enumerate(drawn)]
+    lives = []
+    for place, steps in enumerate(drawn):
+        world.context.progress(f"{count} random schedules beside {life.policy.name}", place, count)
+        lives.append(world.live(Policy(f"random {place + 1}", "given", life.policy.drift, steps), shown=False))
+    return lives
 
 
 def against_chance(ours: Scores, others: Sequence[Scores], metric: str, confidence: float, seed: int) -> Any:

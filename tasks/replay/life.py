@@ -14,7 +14,7 @@ from tasks import metrics
 from tasks.batches import utc_text
 from tasks.budgets import in_money
 from tasks.context import Context
-from tasks.errors import UserError
+from tasks.errors import RefitError, UserError
 from tasks.evaluate.evidence import Scored, evidence, opponents
 from tasks.evaluate.judging import Holdout, holdout
 from tasks.replay import policies
@@ -79,13 +79,24 @@ class World:
         self._gate: dict[tuple[Any, ...], Decision] = {}
         self._tests: dict[tuple[str, datetime], Holdout] = {}
 
-    def live(self, policy: policies.Policy) -> Life:
-        """Live through all moments under a policy."""
+    def live(self, policy: policies.Policy, *, shown: bool = True) -> Life:
+        """Live through all moments under a policy.
+
+        Args:
+            shown: tell of each moment.
+
+        Raises:
+            RefitError: something failed; the message names the moment.
+        """
         life = Life(policy)
         for place, as_of in enumerate(self.moments):
-            local = as_of.astimezone(self.context.params.project.zone)
-            self.context.progress(f"{policy.name}: {local:%Y-%m-%d}", place, len(self.moments))
-            life.steps.append(self._step(life, place, as_of))
+            moment = f"{policy.name}: {as_of.astimezone(self.context.params.project.zone):%Y-%m-%d}"
+            if shown:
+                self.context.progress(moment, place, len(self.moments))
+            try:
+                life.steps.append(self._step(life, place, as_of))
+            except RefitError as error:
+                raise type(error)(f"{moment}: {error}") from error
         return life
 
     def _step(self, life: Life, place: int, as_of: datetime) -> Step:

@@ -67,6 +67,7 @@ class Watch:
             inputs=tuple(self._moved(champion, as_of, known, spans, drift)) if "input" in causes else (),
             performance=tuple(self._skills(champion, known, spans, drift)) if "performance" in causes else (),
             retrained=tuple(retrained),
+            watched=bool({"input", "performance"} & set(causes)),
         )
 
     def _spans(self, champion: Fit, as_of: datetime, drift: DriftParams) -> list[Window]:

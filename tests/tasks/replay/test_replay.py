@@ -16,10 +16,10 @@ from driving import later_months
 from flows.replay import replay
 from tasks import runfile
 from tasks.context import Context
-from tasks.errors import UserError
+from tasks.errors import RefitError, UserError
 from tasks.params import DriftParams
 from tasks.replay import Asked, bounds_of, policies
-from tasks.replay.comparing import against_chance, best_of
+from tasks.replay.comparing import against_chance, best_of, schedules
 from tasks.replay.history import as_numpy, history
 from tasks.replay.life import Parts, World
 from tasks.replay.policies import Policy
@@ -86,6 +86,41 @@ def test_the_result_tells_each_policy_window_by_window(told: tuple[Path, dict[st
     page = (project / ".refit/replay/report.html").read_text()
     assert all(name in page for name in names)
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_step_of_a_schedule_says_when_the_next_training_is_due(
+    told: tuple[Path, dict[str, Any], dict[str, str]],
+) -> None:
+    _, found, _ = told
+    steps = found["policies"]["schedule:retrain_every_days=45"]["steps"][1:]
+    assert [step["reasons"][0] for step in steps if not step["asked"]] == [
+        "schedule: the newest version was trained 30.0 days ago, a new one is due every 45",
+        "schedule: the newest version was trained 31.0 days ago, a new one is due every 45",
+    ]
+
+
+def test_random_schedules_are_told_of_in_one_line_and_a_fault_with_its_moment(
+    told: tuple[Path, dict[str, Any], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, _, _ = told
+    said: list[str] = []
+    context = Context(project, runfile.params_of(project), progress=lambda what, *_: said.append(what))
+    days = [datetime(2024, month, 1, tzinfo=UTC) for month in (6, 7, 8, 9)]
+    end = datetime(2024, 10, 1, tzinfo=UTC)
+    world = World(context, history(context, end, end), days, Parts())
+    drift = context.params.drift
+    life = world.live(Policy("mine", "given", drift, frozenset({2})))
+    said.clear()
+    assert len(schedules(world, life, 5, seed=0)) == 5
+    assert {what for what in said if "random" in what} == {"5 random schedules beside mine"}
+    assert not any(what.startswith("mine: ") for what in said)
+
+    def broken(*_: Any) -> Any:
+        raise RefitError("learner 'logistic' predicted 3 values that are no probability")
+
+    monkeypatch.setattr(world.fits, "at", broken)
+    with pytest.raises(RefitError, match=r"always: 2024-06-01: learner 'logistic' predicted 3 values"):
+        world.live(Policy("always", "always", drift))
 
 
 def test_a_second_replay_with_another_threshold_trains_nothing(
