@@ -106,7 +106,8 @@ def jackknife(left: LeftOut) -> Estimate:
     count = len(left.without)
     if count < 2:
         return Estimate(left.value, math.nan, left.clusters)
-    variance = (count - 1) / count * float(((left.without - left.value) ** 2).sum())
+    with np.errstate(invalid="ignore"):  # an endless value, such as mape where a label is 0, has no error
+        variance = (count - 1) / count * float(((left.without - left.value) ** 2).sum())
     return Estimate(left.value, math.sqrt(variance), left.clusters)
 
 

@@ -13,7 +13,7 @@ from sklearn import metrics as reference
 from registry.comparison import Sample, error_reduction, gain, leave_out, single
 from registry.metrics import DEFAULTS, of_task
 from registry.metrics import METRICS as TABLE
-from registry.metrics.clusters import Clusters, Estimate
+from registry.metrics.clusters import Clusters, Estimate, LeftOut, jackknife
 
 REFERENCE: dict[str, Callable[..., Any]] = {
     "roc_auc": reference.roc_auc_score,
@@ -211,3 +211,9 @@ def test_where_a_label_is_zero_a_share_of_it_is_not_measured_and_nothing_is_rais
     sample, (ours, theirs) = several("regression")
     sample.labels[3] = 0.0
     assert not gain("mape", sample, ours, theirs).finite
+
+
+def test_an_endless_value_has_no_standard_error_and_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    found = jackknife(LeftOut(np.inf, np.full(3, np.inf), 3.0))
+    assert np.isnan(found.standard_error)
+    assert not recwarn.list
