@@ -65,4 +65,7 @@ def show(told: Mapping[str, Any], console: Console) -> None:
     console.print(
         f"[bold]Chosen[/] {', '.join(f'{name} in {count}' for name, count in chosen.most_common())} of {folds}"
     )
+    if held := [fold["intervals"] for fold in told["folds"] if fold["intervals"]]:
+        coverage, width = (sum(each[name] for each in held) / len(held) for name in ("coverage", "width"))
+        console.print(f"[bold]Intervals[/] held {coverage:.1%} of the labels; mean width {width:.4g}", highlight=False)
     console.print(f"[bold]Took[/] {told['seconds']:.1f} s; {told['file']}", highlight=False, soft_wrap=True)

@@ -18,7 +18,8 @@ from registry.metrics import METRICS
 from tasks import metrics
 from tasks.artifacts import FEATURE_SET, REPORTS, defined, read_json, write_json
 from tasks.context import Context
-from tasks.learners import Floats, Labels, Spec
+from tasks.learners import Floats, Labels, Learner, Spec
+from tasks.learners.ranged import Ranged
 from tasks.params import Params
 from tasks.target import guess
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
@@ -40,6 +41,7 @@ class Outer:
     threshold: float
     predicted: Floats
     baseline: Floats
+    held: dict[str, float] | None  # how many labels its intervals held, and their mean width; none: it has none
     rows: int
     seconds: float
 
@@ -92,9 +94,18 @@ def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -
         threshold=trained.learner.threshold,
         predicted=predict(trained.learner, outside),
         baseline=guess(outside.rows, target, target.naive(inside.label, context.params.train.metric)),
+        held=_held(trained.learner, outside),
         rows=len(inside),
         seconds=round(seconds, 3),
     )
+
+
+def _held(learner: Learner, outside: Window) -> dict[str, float] | None:
+    if not isinstance(learner, Ranged):
+        return None
+    band = learner.interval(outside.rows)
+    within = (band[:, 0] <= outside.label) & (outside.label <= band[:, 1])
+    return {"coverage": float(within.mean()), "width": float(np.diff(band).mean())}
 
 
 def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
@@ -121,6 +132,7 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
             "scored": len(fold.scored),
             "threshold": each.threshold,
             "scores": found,
+            "intervals": each.held,
             "seconds": each.seconds,
         }
         for fold, each, found in zip(folds, outer, scores, strict=True)

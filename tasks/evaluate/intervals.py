@@ -183,7 +183,7 @@ def flat(evaluation: Report) -> Iterator[tuple[str, float | None]]:
 
 def words(evaluation: Report) -> Iterator[str]:
     """Sentences for the model card."""
-    found = evaluation["intervals"]
+    found = evaluation.get("intervals")
     if not found:
         return
     held, span = found["coverage"], ""
@@ -216,7 +216,7 @@ def _misses(coverage: Mapping[str, float | None], level: float) -> bool:
 
 def tables(folder: Path, evaluation: Report) -> None:
     """CSV for `dvc plots`."""
-    if not (found := evaluation["intervals"]):
+    if not (found := evaluation.get("intervals")):
         return
     parts = [{"value": "all", "rows": found["rows"], **found}, *found["groups"]]
     rows = ((p["value"], p["rows"], *(p[name]["value"] for name in ("coverage", "width", "winkler"))) for p in parts)
@@ -225,7 +225,7 @@ def tables(folder: Path, evaluation: Report) -> None:
 
 def by_group_figure(evaluation: Report) -> Any:
     """Coverage and width of each group."""
-    found = evaluation["intervals"]
+    found = evaluation.get("intervals")
     if not found or not found["groups"]:
         return None
     import matplotlib.pyplot as plt
@@ -250,7 +250,7 @@ def by_group_figure(evaluation: Report) -> Any:
 
 def stretch_figure(evaluation: Report) -> Any:
     """The newest test rows: interval, prediction, and what came."""
-    found = evaluation["intervals"]
+    found = evaluation.get("intervals")
     if not found:
         return None
     rows: Sequence[Report] = found["stretch"]

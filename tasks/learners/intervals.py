@@ -109,13 +109,8 @@ def learned(band: Floats, labels: Floats, groups: Texts, asked: IntervalParams) 
     Raises:
         UserError: there are too few rows for the level.
     """
-    scores = score(band, labels)
-    if (needed := math.ceil(asked.level / (1 - asked.level) - 1e-9)) > len(scores):
-        raise UserError(
-            f"train.intervals.level {asked.level:g} needs {needed:,} rows that no fit has seen, there are "
-            f"{len(scores):,}; take a lower level, or a longer validation window"
-        )
-    own = {}
+    scores, own = score(band, labels), {}
+    needed = require_rows(len(scores), asked.level)
     for name in np.unique(groups) if asked.within else ():
         of_group = scores[groups == name]
         if len(of_group) >= max(FEWEST_OF_A_GROUP, needed):
@@ -123,6 +118,20 @@ def learned(band: Floats, labels: Floats, groups: Texts, asked: IntervalParams) 
     return Intervals(
         asked.level, asked.by, _margin(scores, asked), asked.within, own, asked.rate if asked.adaptive else None
     )
+
+
+def require_rows(count: int, level: float) -> int:
+    """The fewest rows whose scores have a rank for the level.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if (needed := math.ceil(level / (1 - level) - 1e-9)) > count:
+        raise UserError(
+            f"train.intervals.level {level:g} needs {needed:,} rows that no fit has seen, there are {count:,}; take a "
+            "lower level, or a longer validation window"
+        )
+    return needed
 
 
 def ends_of(level: float) -> tuple[float, float]:

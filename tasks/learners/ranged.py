@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,12 +24,14 @@ ENDS = ("low", "high")  # folders of the two quantiles' learners
 class Ranged:
     """Predicts what `inner` does; `interval` says how far from it the label may come."""
 
-    declaration: ClassVar[Declaration] = Declaration(safe_format="json")  # beside the inner learner's own
-
     def __init__(self, inner: Learner, intervals: Intervals, ends: tuple[Learner, Learner] | None = None) -> None:
         self.inner = inner
         self.intervals = intervals
         self.ends = ends  # fitted to the two quantiles; none: the band is the prediction
+
+    @property
+    def declaration(self) -> Declaration:
+        return replace(self.inner.declaration, warm_start=False)
 
     @property
     def threshold(self) -> float:

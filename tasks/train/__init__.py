@@ -36,9 +36,8 @@ from tasks.learners import Floats, Learner, Spec, make, own
 from tasks.learners.quantiles import quantile_of
 from tasks.params import Params
 from tasks.target import Target, as_column
-from tasks.train import warm
+from tasks.train import ranging, warm
 from tasks.train.folds import Development, Window, development, require_learnable
-from tasks.train.ranging import ranged, told_of
 from tasks.train.trial import Trained, Trial, fitted, told
 
 REFERENCE_ROWS = 10_000
@@ -87,7 +86,7 @@ def run(context: Context) -> None:
             "seed": params.train.seed,
             "model_digest": learner.digest(),
             "threshold": learner.threshold,
-            "intervals": told_of(learner),
+            "intervals": ranging.told_of(learner),
             "seen_until": features["windows"]["validation"]["end"],
             "split": features["split"],
             "inputs": inputs,
@@ -129,10 +128,11 @@ def from_scratch(
         size_curves: fit smaller shares as well, which shows whether more rows would help; the candidate is the same.
     """
     rows = development(train, validation, context.params, specs[0].target)
+    ranging.check(rows, context.params)
     trials = [_tried(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)
     fitted_anew = _refit(best, rows, context.progress)
-    learner = ranged(fitted_anew, best, rows, context.params, context.progress)
+    learner = ranging.ranged(fitted_anew, best, rows, context.params, context.progress)
     return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
 
 

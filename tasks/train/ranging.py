@@ -8,13 +8,24 @@ import numpy as np
 
 from tasks.context import Progress
 from tasks.learners import Floats, Learner, Spec, make, middle_iterations
-from tasks.learners.intervals import ends_of, groups_in, learned
+from tasks.learners.intervals import ends_of, groups_in, learned, require_rows
 from tasks.learners.quantiles import quantile_of
 from tasks.learners.ranged import Ranged
 from tasks.params import Params
 from tasks.train.finishing import pooled
 from tasks.train.folds import Development
 from tasks.train.trial import Trial, fit_fold
+
+
+def check(rows: Development, params: Params) -> None:
+    """Find before anything is fitted what would stop the intervals afterwards.
+
+    Raises:
+        UserError: there are too few rows that no fit will see for the level, or no column to tell margins apart by.
+    """
+    if asked := params.train.intervals:
+        groups_in(rows.whole.rows.slice(0, 0), asked.within)
+        require_rows(len(rows.unseen), asked.level)
 
 
 def ranged(learner: Learner, best: Trial, rows: Development, params: Params, progress: Progress) -> Learner:
@@ -25,7 +36,7 @@ def ranged(learner: Learner, best: Trial, rows: Development, params: Params, pro
         best: its trial, with predictions of the rows that its fits had not seen.
 
     Raises:
-        UserError: there are too few such rows for the level, or no column to tell margins apart by.
+        UserError: see `check`.
     """
     asked = params.train.intervals
     if asked is None:

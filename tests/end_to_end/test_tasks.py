@@ -16,6 +16,7 @@ import pytest
 from driving import drive, states
 
 from flows import inspection, replay, runner
+from flows.cross_validation import cross_validate
 from flows.new_project import create
 from registry.metrics import METRIC_WORDS, of_task
 from tasks import learners
@@ -223,6 +224,15 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
     assert [each["against"] for each in again["decision"]["compared"]] == ["champion", "baseline"]
     if task == "multiclass":
         assert any("'castle' (3 rows)" in note for note in again["decision"]["notes"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copied", ["regression"], indirect=True)
+def test_a_cross_validation_tells_what_intervals_hold(copied: tuple[str, Path]) -> None:
+    told = cross_validate(copied[1], as_of="latest", overrides={}, wait_seconds=0, quiet=True)
+    held = [fold["intervals"] for fold in told["folds"]]
+    assert np.mean([each["coverage"] for each in held]) == pytest.approx(0.8, abs=0.03)
+    assert all(20 < each["width"] < 70 for each in held)
 
 
 @pytest.mark.slow

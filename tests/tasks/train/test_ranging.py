@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from tasks import learners
-from tasks.context import silent
+from tasks.context import Context, silent
 from tasks.errors import UserError
 from tasks.learners import Spec, make
 from tasks.learners.ranged import Ranged
-from tasks.params import override, parse
+from tasks.params import Params, parse
 from tasks.target import Regression
-from tasks.train import make_all
+from tasks.train import from_scratch, make_all
 from tasks.train.folds import Window, development
 from tasks.train.ranging import ranged
 from tasks.train.trial import fitted
@@ -43,8 +43,7 @@ def rows(count: int, seed: int = 0) -> tuple[pa.Table, np.ndarray]:
     return table, 3 * x + random.normal(size=count) * (0.3 + x)
 
 
-def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int = 1, **train: Any) -> Ranged:
-    table, labels = rows(count)
+def params_of(kind: str, **train: Any) -> Params:
     raw: dict[str, Any] = {
         "project": {"name": "demo"},
         "ingest": {"sources": {"s": {"kind": "files", "path": "s.csv", "columns": {"id": "integer"}, "key": ["id"]}}},
@@ -52,7 +51,11 @@ def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int
         "train": {"task": "regression", "learners": [{"name": "it", "kind": kind}], **train},
         "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.0}},
     }
-    asked = parse(raw)
+    return parse(raw)
+
+
+def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int = 1, **train: Any) -> Ranged:
+    (table, labels), asked = rows(count), params_of(kind, **train)
     edge = count * 2 // 3
     windows = Window(table.slice(0, edge), labels[:edge]), Window(table.slice(edge), labels[edge:])
     found = development(*windows, asked, Regression())
@@ -122,20 +125,29 @@ def test_an_average_of_seeds_has_ends_that_are_averages(tmp_path: Path) -> None:
 
 
 def test_a_learner_that_cannot_be_asked_for_a_quantile_is_told_with_those_that_can() -> None:
-    raw = {"train.intervals": {"by": "quantiles"}, "train.learners": [{"name": "it", "kind": "sklearn.svm.SVR"}]}
     spec = Spec("it", "sklearn.svm.SVR", ("x",), task="regression", metric="mae")
-    params = parse(
-        override(
-            {
-                "project": {"name": "demo"},
-                "ingest": {"sources": {"s": {"kind": "files", "path": "s", "columns": {"i": "text"}, "key": ["i"]}}},
-                "featurize": {"label": {"source": "s", "column": "y"}},
-                "train": {"task": "regression"},
-                "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.0}},
-            },
-            raw,
-        )
-    )
+    params = params_of("sklearn.svm.SVR", intervals={"by": "quantiles"})
     said = r"learner 'sklearn.svm.SVR' cannot be asked for a quantile; HistGradientBoostingRegressor, .*torch_tabular"
     with pytest.raises(UserError, match=rf"{said} can, .* set train.intervals.by: residuals \(.*learners\[0\].kind\)$"):
         make_all([spec], params)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"within": "sight"}, "train.intervals.within: no column 'sight'; did you mean 'site'?"),
+        ({"level": 0.999}, "train.intervals.level 0.999 needs 999 rows that no fit has seen, there are 667; take"),
+    ],
+)
+def test_what_would_stop_the_intervals_is_told_before_anything_is_fitted(
+    asked: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, labels = rows(2000)
+    monkeypatch.setattr("tasks.train.fitted", lambda *_, **__: pytest.fail("a fit began"))
+    context = Context(Path(), params_of("baseline", intervals=asked))
+    spec = Spec("it", "baseline", ("x",), task="regression", metric="mae")
+    with pytest.raises(UserError) as told:
+        from_scratch(
+            [spec], Window(table.slice(0, 1333), labels[:1333]), Window(table.slice(1333), labels[1333:]), context
+        )
+    assert said in str(told.value)
