@@ -87,7 +87,6 @@ def judged(test: Holdout, scored: Scored, confidence: float) -> Report | None:
     found = scored.bands
     if found is None:
         return None
-    low, high = ends_of(found.intervals.level)
     tell = _teller(test, found.intervals.level, confidence)
     return {
         "level": found.intervals.level,
@@ -96,10 +95,6 @@ def judged(test: Holdout, scored: Scored, confidence: float) -> Report | None:
         "rate": found.intervals.rate,
         "rows": test.rows,
         **tell(found.said, np.arange(test.rows)),
-        "pinball": {
-            f"{level:.4g}": tidy(pinball(test.labels, found.said[:, place], level).mean())
-            for place, level in enumerate((low, high))
-        },
         "plain": None if found.followed is None else tell(found.plain, np.arange(test.rows)),
         "groups": list(_by_group(found, tell)),
         "stretch": _stretch(test, scored.p["candidate"], found),
@@ -129,10 +124,12 @@ def _teller(test: Holdout, level: float, confidence: float) -> Callable[[Floats,
             "width": (band[:, 1] - band[:, 0], math.inf),
             "winkler": (winkler(band, labels, level), math.inf),
         }
-        return {
+        told: Report = {
             name: with_interval(jackknife(leave_out_mean(values, clusters)), confidence, 0.0, most)
             for name, (values, most) in parts.items()
         }
+        losses = {f"{q:.4g}": pinball(labels, band[:, end], q) for end, q in enumerate(ends_of(level))}
+        return told | {"pinball": {q: tidy(loss.mean()) for q, loss in losses.items()}}
 
     return tell
 

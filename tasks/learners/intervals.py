@@ -194,10 +194,15 @@ def groups_in(table: pa.Table, within: str | None) -> Texts:
             "that are no features"
         )
     column = table[within].combine_chunks().dictionary_encode()
-    names = [str(value) for value in column.dictionary.to_pylist()]
+    names = [_name(value) for value in column.dictionary.to_pylist()]
     codes = column.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
     found: Texts = np.array([*names, str(None)])[codes]
     return found
+
+
+def _name(value: Any) -> str:
+    """A value as text: whole numbers alike, whether a table holds them as integers or not."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _margin(scores: Floats, asked: IntervalParams) -> Margin:

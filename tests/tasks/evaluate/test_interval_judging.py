@@ -60,6 +60,8 @@ def test_each_group_is_told_in_order_and_one_that_is_not_held_by_name() -> None:
     groups = {each["value"]: each["coverage"]["value"] for each in evaluation["intervals"]["groups"]}
     assert list(groups) == ["1", "2", "10"]
     assert groups["10"] < 0.65 < 0.88 < groups["1"]
+    for each in evaluation["intervals"]["groups"]:
+        assert each["winkler"]["value"] == pytest.approx(20 * sum(each["pinball"].values()))
     sentences = list(intervals.words(evaluation))
     assert sentences[-1] == "By horizon, 1 of 3 held less than that by more than their interval: 10."
     assert sentences[0].startswith("90 % intervals held 79.")

@@ -70,7 +70,6 @@ KINDS: dict[str, tuple[Task, str, dict[str, Any]]] = {
             "params": {"max_iter": 25},
         },
     ),
-    "older_boosting of a quantile": ("regression", f"{ENSEMBLE}.GradientBoostingRegressor", {"n_estimators": 20}),
     "xgboost of a quantile": ("regression", "xgboost.XGBRegressor", {"n_estimators": 20, "max_depth": 3}),
     "network of a quantile": ("regression", "torch_tabular", NETWORK),
     "ridge with intervals": ("regression", "sklearn.linear_model.Ridge", {}),

@@ -78,8 +78,10 @@ def test_too_few_rows_for_a_level_are_one_clear_line() -> None:
 
 
 def test_a_grouping_takes_any_kind_of_column_and_names_one_that_is_not_there() -> None:
-    table = pa.table({"horizon": pa.chunked_array([[1, None], [7]]), "empty": pa.nulls(3)})
-    assert groups_in(table, "horizon").tolist() == ["1", "None", "7"]
+    horizon = pa.chunked_array([[1, None], [7]])
+    table = pa.table({"horizon": horizon, "number": horizon.cast("float64"), "half": [0.5, 1, 2], "empty": pa.nulls(3)})
+    assert groups_in(table, "horizon").tolist() == groups_in(table, "number").tolist() == ["1", "None", "7"]
+    assert groups_in(table, "half").tolist() == ["0.5", "1", "2"]
     assert groups_in(table, "empty").tolist() == ["None"] * 3
     with pytest.raises(UserError, match=r"train.intervals.within: no column 'horizont'; did you mean 'horizon'\?"):
         groups_in(table, "horizont")
