@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tasks.learners import Spec, make
 from tasks.learners.ranged import Ranged
 from tasks.params import Params, parse
 from tasks.target import Regression
-from tasks.train import from_scratch, make_all
+from tasks.train import from_scratch, make_all, warm
 from tasks.train.folds import Window, development
 from tasks.train.ranging import ranged
 from tasks.train.trial import fitted
@@ -148,7 +149,21 @@ def test_what_would_stop_the_intervals_is_told_before_anything_is_fitted(
     context = Context(Path(), params_of("baseline", intervals=asked))
     spec = Spec("it", "baseline", ("x",), task="regression", metric="mae")
     with pytest.raises(UserError) as told:
-        from_scratch(
-            [spec], Window(table.slice(0, 1333), labels[:1333]), Window(table.slice(1333), labels[1333:]), context
-        )
+        from_scratch([spec], *windows, context)
     assert said in str(told.value)
+
+
+def test_a_warm_start_goes_on_from_a_learner_with_intervals_and_learns_new_ones(tmp_path: Path) -> None:
+    kind, params = "sklearn.linear_model.SGDRegressor", {"max_iter": 20, "tol": None}
+    before = candidate(kind, params, intervals={})
+    (tmp_path / "before").mkdir()
+    before.save(tmp_path / "before")
+    table, labels = rows(3000)
+    seen_until = table["event_time"][2000].as_py().replace(tzinfo=UTC).isoformat()
+    start = {"version": "1", "folder": "before", "seen_until": seen_until}
+    context = Context(tmp_path, params_of(kind, intervals={}, warm_start="champion"))
+    windows = Window(table.slice(0, 2500), labels[:2500]), Window(table.slice(2500), labels[2500:])
+    trained = warm.go_on(context, [before.spec], start, *windows)
+    assert isinstance(trained.learner, Ranged)
+    assert trained.learner.intervals.common.rows == 200, "the newest fifth of the new rows"
+    assert held(trained.learner)[0] == pytest.approx(0.9, abs=0.04)
