@@ -23,8 +23,9 @@ class Relative(Around):
 
     A tree cannot predict more than it has seen: where demand has doubled since, it stays behind. Seen relative to a
     recent mean, a Tuesday of this year is like one of the last. The features in the label's units (`scaled`, shell
-    patterns) become changes from the level as well. `change: ratio` takes differences of log(1 + x), for what is never
-    negative; `difference` takes plain ones. A row without a level is told by the median level of those learned from.
+    patterns) become changes from the level as well; if the level itself is among them, nothing tells how high it was,
+    which holds best where it will be higher than ever. `change: ratio` takes differences of log(1 + x), of numbers that
+    are never negative; `difference` takes plain ones. A row without a level is told by the median of the levels seen.
     """
 
     arguments: ClassVar[Mapping[str, Any]] = {"level": None, "scaled": [], "change": "ratio"}
@@ -40,8 +41,7 @@ class Relative(Around):
             raise UserError(
                 f"learner 'relative': change is ratio or difference; found {change!r} ({self._where}.params)"
             )
-        found = matching(self.asked["scaled"], self.spec.features, f"{self._where}.params.scaled")
-        self._scaled = tuple(name for name in found if name != level)
+        self._scaled = matching(self.asked["scaled"], self.spec.features, f"{self._where}.params.scaled")
 
     def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:
         level = numbers(train, self.asked["level"])
