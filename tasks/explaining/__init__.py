@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.learners import Learner
 from tasks.learners.averaged import Averaged
 from tasks.learners.calibrated import Calibrated
-from tasks.learners.ranged import fitted_within
+from tasks.learners.finished import fitted_within
 
 if TYPE_CHECKING:
     import pyarrow as pa

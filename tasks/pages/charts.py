@@ -21,7 +21,7 @@ class Plane:
     y_range: tuple[float, float]
     width: float = 360
     height: float = 270
-    left: float = 44
+    left: float = 52  # room for 10,000 beside the label
     right: float = 12
     top: float = 10
     bottom: float = 38

@@ -12,7 +12,7 @@ from tasks import learners
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.learners import Spec, make
-from tasks.learners.ranged import fitted_within
+from tasks.learners.finished import fitted_within
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Window
 from tasks.train.ranging import ranged
 from tasks.train.trial import Trained, fit_fold, scored
