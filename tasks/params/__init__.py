@@ -80,6 +80,12 @@ class Params(Section):
             )
         if made and self.featurize.split:
             raise ValueError("featurize.split: forecasts are judged on what comes later; leave it out")
+        for place, folds in {"train": self.train.cross_validation, "evaluate": self.evaluate.cross_validation}.items():
+            if made and folds and folds.kind not in ("time", "rolling"):
+                raise ValueError(
+                    f"{place}.cross_validation.kind {folds.kind!r} lets forecasts learn from what came later; "
+                    "use time or rolling"
+                )
         if self.task == "regression" and self.train.calibration:
             raise ValueError(
                 "train.calibration is for tasks 'binary' and 'multiclass'; "

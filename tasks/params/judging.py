@@ -14,7 +14,7 @@ MARGINS = ("max_loss", "min_gain_over_baseline")
 
 
 def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Raw params with the metrics that they leave open: the task's own for training, and the same for the gate."""
+    """Raw params with what they leave to the task: its metric for training, the same for the gate, and outer folds."""
     from registry.metrics import DEFAULTS
 
     train, evaluate = raw.get("train"), raw.get("evaluate", {})
@@ -23,6 +23,9 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
         return raw  # an error, which the sections themselves tell
     task = "regression" if (named := train.get("task", "binary")) == "forecast" else named
     train = {"metric": next((name for known, name in DEFAULTS.items() if known == task), "roc_auc"), **train}
+    outer = evaluate.get("cross_validation", {})
+    if named == "forecast" and isinstance(outer, Mapping):
+        evaluate = {**evaluate, "cross_validation": {"kind": "time", **outer}}
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
 
 

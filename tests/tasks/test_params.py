@@ -219,6 +219,14 @@ def test_forecasts_that_cannot_be_made_are_told_in_one_line(changes: dict[str, A
     assert said in str(caught.value)
 
 
+def test_forecasts_are_never_learned_from_what_came_later() -> None:
+    raw = override(copy.deepcopy(GOOD), forecasts())
+    assert parse(raw).evaluate.cross_validation.kind == "time"
+    for place in ("train", "evaluate"):
+        with pytest.raises(UserError, match=rf"{place}.cross_validation.kind 'kfold' lets forecasts learn"):
+            parse(override(raw, {f"{place}.cross_validation": {"kind": "kfold"}}))
+
+
 def test_the_task_forecast_and_its_source_belong_together() -> None:
     assert "'forecast' and one source of kind 'forecasts' belong together" in refusal(
         train__task="forecast", evaluate__gate={"max_loss": 1.0, "min_gain_over_baseline": 0.0}
