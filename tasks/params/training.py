@@ -140,17 +140,45 @@ class TextParams(Section):
     components: int = Field(100, ge=2, description="numbers that a text becomes for learners that take no sparse rows")
 
 
+def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments, and those within them by names with dots.
+
+    >>> flat({"estimator": {"params": {"C": 2}}})["estimator.params.C"]
+    2
+    """
+    found = dict(params)
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": each for inner, each in flat(value).items()}
+    return found
+
+
+def placed(params: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with others in place of some; a name with dots is of an argument within an argument.
+
+    >>> placed({"kind": "Ridge", "params": {"alpha": 1}}, {"params.alpha": 2})
+    {'kind': 'Ridge', 'params': {'alpha': 2}}
+    """
+    result = dict(params)
+    for name, value in found.items():
+        outer, _, inner = name.partition(".")
+        result[outer] = placed(result.get(outer) or {}, {inner: value}) if inner else value
+    return result
+
+
 class LearnerParams(Section):
     name: Name
     kind: str = Field(description="one of ours, an estimator's import path, or `file.py:Class` of the project")
     params: dict[str, Any] = Field({}, description="the estimator's arguments")
-    search: dict[str, SearchParams] = Field({}, description="arguments to tune, by name; see train.tuning")
+    search: dict[str, SearchParams] = Field(
+        {}, description="arguments to tune, by name, with dots within others; see train.tuning"
+    )
     text: TextParams | None = Field(None, description="as `train.text`, for this learner")
     enabled: bool = True
 
     @model_validator(mode="after")
     def _in_order(self) -> LearnerParams:
-        known = set(self.params)
+        known = set(flat(self.params))
         for name, space in self.search.items():
             for other in space.when:
                 if other not in known:

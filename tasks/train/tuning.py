@@ -25,7 +25,7 @@ from tasks.artifacts import digest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
 from tasks.learners import Spec, spec_told
-from tasks.params.training import SearchParams, TuningParams
+from tasks.params.training import SearchParams, TuningParams, flat, placed
 from tasks.stage_code import code_digest
 from tasks.train.folds import Development, content
 from tasks.train.trial import fit_fold, took
@@ -113,7 +113,7 @@ def tune(
             for place in range(start, min(start + size, len(planned))):
                 study.enqueue_trial(planned[place])
             asked = [study.ask() for _ in range(size)]
-            wanted = [_suggested(trial, search.space, spec.params) for trial in asked]
+            wanted = [_suggested(trial, search.space, flat(spec.params)) for trial in asked]
             progress(f"tuning {spec.name}", start, total)
             before = study.get_trials(deepcopy=False)[:start]
             if len(known) >= start + size:
@@ -136,7 +136,7 @@ def _chosen(spec: Spec, study: optuna.Study, done: Sequence[Tried]) -> tuple[Spe
             "correct its params or its search"
         )
     best = study.best_trial.number
-    return replace(spec, params={**spec.params, **done[best].params}), Tuning(tuple(done), best, _importance(study))
+    return replace(spec, params=placed(spec.params, done[best].params)), Tuning(tuple(done), best, _importance(study))
 
 
 def _identity(spec: Spec, search: Search, development: Development) -> str:
@@ -199,18 +199,19 @@ def _pruner(tuning: TuningParams) -> optuna.pruners.BasePruner:
 
 def _planned(spec: Spec, search: Search) -> Iterator[dict[str, Any]]:
     """The arguments that are tried before the sampler is asked: all points of a grid, or those of the params."""
+    known = flat(spec.params)
     if search.tuning.sampler == "grid":
         seen: set[str] = set()
         for values in itertools.product(*(_points(space) for space in search.space.values())):
             point: dict[str, Any] = {}
             for (name, space), value in zip(search.space.items(), values, strict=True):
-                if space.asked({**spec.params, **point}):
+                if space.asked({**known, **point}):
                     point[name] = value
             if repr(point) not in seen:
                 seen.add(repr(point))
                 yield point
         return
-    given = {name: spec.params[name] for name in search.space if name in spec.params}
+    given = {name: known[name] for name in search.space if name in known}
     if given and all(_within(search.space[name], value) for name, value in given.items()):
         yield given
 
@@ -301,7 +302,7 @@ def _try(
     study = optuna.create_study(direction=search.direction, pruner=_pruner(search.tuning))
     study.add_trials(before)
     trial = study.ask()
-    trying = replace(spec, params={**spec.params, **params})
+    trying = replace(spec, params=placed(spec.params, params))
     label, fits, values, steps = development.whole.label, [], [], []
     state, problem = "complete", ""
     began = time.monotonic()

@@ -188,3 +188,17 @@ def test_the_study_can_be_opened_with_optuna_itself(undisturbed: tuple[Spec, Tun
     assert [each.value for each in study.trials if each.state.name == "COMPLETE"] == [
         each.value for each in found.trials if each.state == "complete"
     ]
+
+
+def test_an_argument_within_an_argument_is_tuned_by_a_name_with_dots(tmp_path: Path) -> None:
+    inner = {"kind": TREE, "params": {"max_depth": 3}}
+    given = spec("sklearn.ensemble.BaggingClassifier", n_estimators=2, estimator=inner)
+    space = {
+        "estimator.params.max_depth": SearchParams(choices=(1, 3)),
+        "estimator.params.min_samples_leaf": SearchParams(choices=(1, 20), when={"estimator.params.max_depth": 3}),
+    }
+    best, found = tune(given, search(space, trials=9, sampler="grid", pruner="none"), rows(folds=2), tmp_path)
+    depth = "estimator.params.max_depth"
+    assert [each.params[depth] for each in found.trials] == [1, 3, 3]
+    assert best.params["estimator"]["params"]["max_depth"] == found.trials[found.best].params[depth]
+    assert given.params["estimator"]["params"] == {"max_depth": 3}, "nothing of the params was changed"
