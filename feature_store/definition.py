@@ -30,7 +30,7 @@ Span = Annotated[
 Function = Literal["count", "sum", "mean", "std", "rate"]
 
 _UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
-RESERVED = ("event_time", "prediction_time", "window", "label")
+RESERVED = ("event_time", "prediction_time", "window", "label", "label_known_at")
 
 
 class Definition(BaseModel):

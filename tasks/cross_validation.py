@@ -114,7 +114,8 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
         drawn = inside.rows["window"].to_numpy() == "validation"
         return inside.at(np.flatnonzero(~drawn)), inside.at(np.flatnonzero(drawn))
     edge = len(inside) - round(HELD_BACK * len(inside))
-    return inside.at(np.arange(edge)), inside.at(np.arange(edge, len(inside)))
+    known = inside.known_by(inside.rows["event_time"].to_numpy()[edge])
+    return inside.at(np.flatnonzero(known[:edge])), inside.at(np.arange(edge, len(inside)))
 
 
 def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params: Params) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
 from tasks.featurize.windows import NAMES, period_start, windows
 from tasks.params import Params, nearest
+from tasks.params.forecasting import KNOWN_AT
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RESERVED = ("event_time", "prediction_time", "window", "label")  # columns of the table beside key and features
+RESERVED = ("event_time", "prediction_time", "window", "label", KNOWN_AT)  # columns beside key and features
 
 
 def run(context: Context) -> None:
@@ -135,11 +136,13 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
     key = definitions.feature_set.spine.key
     features = features_of(warehouse, definitions, CHOSEN, params)
     kept = kept_columns(warehouse, definitions, params)
-    known = warehouse.arrow(f"select {', '.join(map(quote, [key, *kept]))}, _window, _label from {CHOSEN}")
+    wanted = ", ".join(map(quote, [key, *kept]))
+    known = warehouse.arrow(f"select {wanted}, _window, _label, _known_at from {CHOSEN}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     columns = {name: features[name] for name in (key, "event_time", "prediction_time")}
     columns |= {"window": known["_window"], "label": known["_label"]} | {name: known[name] for name in kept}
+    columns |= {KNOWN_AT: known["_known_at"]} if params.forecast else {}
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 

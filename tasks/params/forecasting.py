@@ -13,6 +13,7 @@ from feature_store.definition import interval
 from tasks.params.section import ColumnType, Name, Section
 
 HORIZON = "horizon"  # the feature, and the column of the rows to predict
+KNOWN_AT = "label_known_at"  # the column of the feature table that folds in time are cut by
 SEASONAL_NAIVE = "seasonal_naive"  # the feature: what the series was a season before the target
 MADE = ("query", "columns", "key", "event_time")  # what is not written by hand
 _STEP = re.compile(r"([1-9][0-9]{0,3})(mo|[mhdwy])")

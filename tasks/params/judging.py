@@ -14,7 +14,9 @@ MARGINS = ("max_loss", "min_gain_over_baseline")
 
 
 def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Raw params with what they leave to the task: its metric for training, the same for the gate, and outer folds."""
+    """Raw params with what they leave open: the task's own metric for training, and the same for the gate; and folds of
+    forecasts in order of time.
+    """
     from registry.metrics import DEFAULTS
 
     train, evaluate = raw.get("train"), raw.get("evaluate", {})
@@ -22,11 +24,16 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
         return raw  # an error, which the sections themselves tell
     task = "regression" if (named := train.get("task", "binary")) == "forecast" else named
+    if named == "forecast":
+        train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
     train = {"metric": next((name for known, name in DEFAULTS.items() if known == task), "roc_auc"), **train}
-    outer = evaluate.get("cross_validation", {})
-    if named == "forecast" and isinstance(outer, Mapping):
-        evaluate = {**evaluate, "cross_validation": {"kind": "time", **outer}}
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
+
+
+def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A raw section whose folds, where it asks for some of no kind, are cut in order of time."""
+    folds = section.get("cross_validation")
+    return {**section, "cross_validation": {"kind": "time", **folds}} if isinstance(folds, Mapping) else section
 
 
 def metric_problems(params: Params) -> Iterator[str]:

@@ -35,6 +35,7 @@ from tasks.errors import RefitError, UserError
 from tasks.learners import Floats, Learner, Spec, make, own
 from tasks.learners.quantiles import quantile_of
 from tasks.params import Params
+from tasks.params.forecasting import KNOWN_AT
 from tasks.target import Target, as_column
 from tasks.train import ranging, warm
 from tasks.train.folds import Development, Window, development, require_learnable
@@ -248,6 +249,7 @@ def labelled_rows(context: Context, features: Mapping[str, Any], target: Target)
 
     path = FileRef(TABLE.as_posix(), **features["table"]).resolve(context.project)
     wanted = ["event_time", features["key"], "window", "label", *features["kept"], *features["features"]]
+    wanted += [KNOWN_AT] if "forecast" in features else []
     try:
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:

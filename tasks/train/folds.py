@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tasks.errors import UserError
 from tasks.learners import Labels
 from tasks.params import Params, nearest
+from tasks.params.forecasting import KNOWN_AT
 from tasks.target import Target
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class Window:
 
         places = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy())
         return Window(self.rows.take(places), self.label[places])
+
+    def known_by(self, moment: np.datetime64) -> NDArray[np.bool_]:
+        """(rows,) whether the label was known by then; of anything but forecasts the label's delay says so alone."""
+        if KNOWN_AT not in self.rows.column_names:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.asarray(self.rows[KNOWN_AT].to_numpy() <= moment)
 
     def at(self, places: Places) -> Window:
         """The rows at these places."""
@@ -142,7 +149,7 @@ def _cut(whole: Window, asked: CrossValidationParams, params: Params, target: Ta
     if asked.kind in ("time", "rolling"):
         delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
         gap_hours = max(delay, ahead) if asked.gap_hours is None else asked.gap_hours
-        yield from _by_time(whole.rows["event_time"].to_numpy(), asked, _span(gap_hours))
+        yield from _by_time(whole, asked, _span(gap_hours))
         return
     from sklearn import model_selection as cuts
 
@@ -176,17 +183,18 @@ def _groups(whole: Window, column: str, where: str) -> NDArray[np.str_]:
     return np.array([str(value) for value in whole.rows[column].to_pylist()])
 
 
-def _by_time(times: NDArray[Any], asked: CrossValidationParams, gap: Any) -> Iterator[Fold]:
+def _by_time(whole: Window, asked: CrossValidationParams, gap: Any) -> Iterator[Fold]:
     """Equal numbers of rows are scored one after another, each by a fit of rows that are earlier by the gap.
 
-    Rows of one moment stay together. The first part is only fitted.
+    Rows of one moment stay together. The first part is only fitted. Of forecasts those are fitted whose outcome was
+    known by then, however late it was told.
     """
-    n = len(times)
+    times, n = whole.rows["event_time"].to_numpy(), len(whole)
     edges = [times[min(n - 1, round(n * part / (asked.folds + 1)))] for part in range(1, asked.folds + 1)]
     for number, edge in enumerate(edges):
         end = edges[number + 1] if number + 1 < len(edges) else None
         scored = (times >= edge) & ((times < end) if end is not None else True)
-        fitted = times < edge - gap
+        fitted = (times < edge - gap) & whole.known_by(edge)
         if asked.training_days is not None:
             fitted &= times >= edge - gap - _span(asked.training_days * 24)
         yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored))

@@ -188,6 +188,7 @@ def test_nobody_learns_from_what_came_after_its_window(done: Path) -> None:
     for name in ("train", "validation"):
         rows = table.filter(pc.equal(table["window"], name)).to_pylist()
         known = max(row["event_time"] + timedelta(days=row["horizon"]) for row in rows)
+        assert known == max(row["label_known_at"] for row in rows)
         assert f"{known:%Y-%m-%d}" == windows[name]["end"][:10]
 
 

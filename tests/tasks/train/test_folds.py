@@ -85,6 +85,43 @@ def test_folds_in_time_fit_only_what_was_known_before_the_rows_that_they_score()
     assert cut(**folds(kind="time", gap_hours=0)).folds[0].fitted.max() > found.folds[0].fitted.max() - 60
 
 
+FORECASTS: dict[str, Any] = {
+    **RAW,
+    "ingest": {
+        "sources": {
+            "s": {**RAW["ingest"]["sources"]["s"], "columns": {"id": "integer", "day": "date"}, "event_time": "day"},
+            "ahead": {"kind": "forecasts", "forecast": {"of": "s", "step": "1d", "horizons": [1, 3]}},
+        }
+    },
+    "featurize": {"label": {"source": "s", "column": "id", "delay_hours": 0}},
+    "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 1.0}},
+}
+
+
+def forecasts(told_late: np.timedelta64, **train: Any) -> Development:
+    """A row for each of 120 days and both horizons, whose outcome is told so long after its step."""
+    times, ahead = np.repeat(np.datetime64("2024-01-01", "us") + 24 * HOUR * np.arange(120), 2), np.tile([1, 3], 120)
+    known = times + ahead * 24 * HOUR + told_late
+    rows = Window(pa.table({"event_time": times, "horizon": ahead, "label_known_at": known}), np.arange(240.0))
+    params = parse({**FORECASTS, "train": {**RAW["train"], "task": "forecast", "metric": "mae", **train}})
+    return development(rows.at(np.arange(200)), rows.at(np.arange(200, 240)), params, target_of("regression"))
+
+
+@pytest.mark.parametrize("late", [0, 10])
+def test_folds_of_forecasts_fit_only_outcomes_that_were_told_before_the_rows_that_they_score(late: int) -> None:
+    found = forecasts(late * 24 * HOUR, **folds(kind="time", folds=3))
+    times, known = (found.whole.rows[name].to_numpy() for name in ("event_time", "label_known_at"))
+    for fold in found.folds:
+        assert known[fold.fitted].max() <= times[fold.scored].min()
+        assert known[fold.fitted].max() >= times[fold.scored].min() - 2 * 24 * HOUR  # and no fewer than that
+
+
+def test_folds_of_forecasts_are_in_time_where_no_kind_is_asked() -> None:
+    params = parse({**FORECASTS, "train": {**RAW["train"], "task": "forecast", "metric": "mae", **folds(folds=4)}})
+    assert params.train.cross_validation is not None
+    assert params.train.cross_validation.kind == params.evaluate.cross_validation.kind == "time"
+
+
 def test_a_rolling_origin_fits_a_span_of_fixed_length() -> None:
     found = cut(**folds(kind="rolling", folds=3, training_days=20))
     times = found.whole.rows["event_time"].to_numpy()
