@@ -83,6 +83,8 @@ def resolve(context: Context) -> Definitions:
         feature_set = feature_set.without(section.exclude)
     except DefinitionError as error:
         raise UserError(f"params.yaml: featurize.exclude: {error}") from None
+    if forecast:
+        forecasts.require_told(feature_set, forecast)
     return Definitions(feature_set, {name: declared[name] for name in feature_set.sources()})
 
 

@@ -63,6 +63,20 @@ def completed(
     return FeatureSet(spine=spine, views=views, lookups=feature_set.lookups, description=feature_set.description)
 
 
+def require_told(feature_set: FeatureSet, forecast: ForecastParams) -> None:
+    """What forecasts are told apart and judged by stays among the features.
+
+    Raises:
+        UserError: it was excluded.
+    """
+    names = feature_set.names()
+    if gone := [name for name in (HORIZON, SEASONAL_NAIVE, *forecast.series) if name not in names]:
+        raise UserError(
+            f"params.yaml: featurize.exclude: forecasts are judged by {', '.join(gone)}; narrow the pattern, or leave "
+            "it out"
+        )
+
+
 def default(params: Params, forecast: ForecastParams) -> FeatureSet:
     """Features of any series: its newest steps, the seasons before, their mean, and the calendar of the target."""
     label, source = params.featurize.label, params.ingest.sources[params.forecast_source]

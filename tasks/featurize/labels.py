@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import UserError
 from tasks.featurize.warehouse import Warehouse, quote, sources, sql_time
 from tasks.featurize.windows import Window, earliest_as_of, windows
-from tasks.params import LabelParams, Params, SplitParams, nearest
+from tasks.params import ForecastParams, LabelParams, Params, SplitParams, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -261,7 +261,7 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
         if not rows:
             raise UserError(
                 f"no row with a label lies in the {span}: check that label {params.featurize.label.column!r} has "
-                "values there, or set other lengths (params.yaml: featurize.windows)"
+                f"values there{_apart(params.forecast)}, or set other lengths (params.yaml: featurize.windows)"
             )
         if distinct == 1:
             raise UserError(
@@ -269,6 +269,14 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
                 "there is nothing to tell apart; check the label's column, or take longer windows (params.yaml: "
                 "featurize.windows)"
             )
+
+
+def _apart(forecast: ForecastParams | None) -> str:
+    """What else a forecast without an outcome may come from."""
+    if forecast is None:
+        return ""
+    (first, *_), step = forecast.horizons, forecast.step
+    return f", that the rows of {forecast.of!r} are {step} apart, and that {first} steps ahead still lie in the window"
 
 
 def _require_foresight(warehouse: Warehouse, definitions: Definitions, label_source: str) -> None:

@@ -261,3 +261,13 @@ def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     assert states(told)[0] == "executed"
     watched = runner.drift(after, as_of="latest", wait_seconds=1)
     assert watched["verdict"]
+
+
+def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:
+    with pytest.raises(UserError, match=r"featurize\.exclude: forecasts are judged by seasonal_naive, shop"):
+        featurized(project, {"featurize.exclude": ["s*"]})
+
+
+def test_a_step_that_is_not_the_rows_own_is_told_of(project: Path) -> None:
+    with pytest.raises(UserError, match="that the rows of 'days' are 1h apart, and that 1 steps ahead still lie in"):
+        featurized(project, {"ingest.sources.forecasts.forecast.step": "1h"})
