@@ -12,10 +12,11 @@ import yaml
 
 from tasks.artifacts import RUN, atomic, digest, sha256
 from tasks.errors import UserError
-from tasks.params import STAGES, Params, file_of, override, parse
+from tasks.params import STAGES, Params, default_of, file_of, override, parse
 from tasks.stage_code import code_digest
 from tasks.yaml_files import read_yaml
 
+_ABSENT = object()
 SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention")
 
 
@@ -92,7 +93,24 @@ def params_of(project: Path) -> Params:
 
 def check(project: Path, run: RunFile) -> Params:
     """The params that `run` would work with, without writing anything."""
-    return parse(override(read_yaml(project / "params.yaml"), run.overrides))
+    raw = read_yaml(project / "params.yaml")
+    return parse(override(raw, run.overrides), also=list(_not_written(project, raw)))
+
+
+def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
+    """Params that dvc.yaml depends on, so that DVC wants them written even where their default is meant."""
+    path = project / "dvc.yaml"
+    stages = (read_yaml(path).get("stages") or {}).values() if path.is_file() else ()
+    names = {str(name) for stage in stages for name in stage.get("params") or () if isinstance(name, str)}
+    for name in sorted(names):
+        section, _, key = name.partition(".")
+        if any(other.startswith(f"{name}.") for other in names) and section not in raw:
+            continue  # what is missing inside it says so for both
+        found: Any = raw
+        for part in name.split("."):
+            found = found.get(part, _ABSENT) if isinstance(found, Mapping) else _ABSENT
+        if found is _ABSENT and (default := default_of(section, key)) is not None:
+            yield f"{name}: is missing, and dvc.yaml depends on it; write `{key or section}: {default}`"
 
 
 def _code(project: Path, params: Params) -> dict[str, str]:

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -43,6 +43,7 @@ __all__ = [
     "SplitParams",
     "Task",
     "ValidateParams",
+    "default_of",
     "file_of",
     "nearest",
     "override",
@@ -113,8 +114,28 @@ class Params(Section):
         return next((name for name, source in self.ingest.sources.items() if source.forecast), "")
 
 
-def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
+def default_of(section: str, key: str = "") -> str | None:
+    """The default of a section, or of a key in it, as it is written; None where there is none.
+
+    >>> default_of("validate"), default_of("train", "seed"), default_of("train")
+    ('{}', '0', None)
+    """
+    fields = {field.alias or name: field for name, field in Params.model_fields.items()}
+    field = fields.get(section)
+    if field is None:
+        return None
+    if not key:
+        return None if field.is_required() else "{}"
+    kind = field.annotation
+    inner = kind.model_fields.get(key) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return None if inner is None or inner.is_required() else json.dumps(inner.get_default(call_default_factory=True))
+
+
+def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[str] = ()) -> Params:
     """Check a whole params mapping.
+
+    Args:
+        also: problems that were found elsewhere, to be told with those found here.
 
     Raises:
         UserError: one line for each problem, all of them at once.
@@ -133,13 +154,14 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml") -> Params:
         try:
             # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
             found = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
-            if not (problems := list(metric_problems(found))):
+            if not (problems := list(metric_problems(found))) and not also:
                 return found
         except ValidationError as error:
             details = error.errors(include_url=False)
             within = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
             # A list whose items failed is also reported as too short; the items say it better.
             problems = [_in_words(dict(detail)) for detail in details if detail["loc"] not in within]
+    problems += also
     if len(problems) == 1:
         raise UserError(f"{name}: {problems[0]}")
     raise UserError("\n  ".join([f"{name} has {len(problems)} problems:", *problems]))

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tasks import runfile
 from tasks.errors import UserError
 from tasks.params import override, parse
 from tasks.yaml_files import read_yaml
@@ -258,3 +260,19 @@ def test_intervals_that_cannot_be_are_one_clear_line(task: str, changes: dict[st
         parse(override(raw, changes))
     assert str(told.value).startswith(f"params.yaml: {said}")
     assert len(str(told.value).splitlines()) == 1
+
+
+def test_what_dvc_wants_written_is_told_at_once_with_its_default(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(GOOD | {"registry": {}}), encoding="utf-8")
+    stages = {"one": {"params": ["project", "validate", {"run.yaml": ["as_of"]}]}, "two": {"params": ["train.seed"]}}
+    stages["three"] = {"params": ["registry.trusted_types", "registry", "cost"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        runfile.check(tmp_path, runfile.RunFile())
+    assert str(caught.value).splitlines() == [
+        "params.yaml has 4 problems:",
+        "  cost: is missing, and dvc.yaml depends on it; write `cost: {}`",
+        "  registry.trusted_types: is missing, and dvc.yaml depends on it; write `trusted_types: []`",
+        "  train.seed: is missing, and dvc.yaml depends on it; write `seed: 0`",
+        "  validate: is missing, and dvc.yaml depends on it; write `validate: {}`",
+    ]
