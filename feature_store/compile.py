@@ -215,26 +215,36 @@ def _fresh(view: FeatureView, feature: Latest | Age, known: str, value: str) -> 
     return f"case when {known} > prediction_time - {interval(max_age)} then {value} end" if max_age else value
 
 
-def lag_sql(view: FeatureView, time: str, names: Mapping[str, str], spine: str, source: str, as_of: str) -> str:
+def revised_sql(view: FeatureView, source: str, as_of: str) -> str:
+    """Whether the source tells of one moment of an entity more than once."""
+    known = known_sql(view, source, as_of, ["event_time"])
+    moment = commas([*map(quote, view.entity), "event_time"])
+    return f"select exists (select 1 from ({known}) group by {moment} having count(*) > 1)"
+
+
+def lag_sql(
+    view: FeatureView, time: str, names: Mapping[str, str], spine: str, source: str, as_of: str, *, revised: bool
+) -> str:
     """The lags that look at one time, for each row of the spine that has them.
 
     Args:
         time: SQL over the spine's columns.
         names: column -> SQL of its value.
+        revised: a moment may be told of more than once.
     """
     values = [f"({column}) as y{index}" for index, column in enumerate(names.values())]
     known = known_sql(view, source, as_of, ["event_time", *values])
     on = "".join(f"spine.{quote(name)} = known.{quote(name)} and " for name in view.entity)
     on += f"known.event_time = {time}"
     columns = commas(f"known.y{index} as {quote(name)}" for index, name in enumerate(names))
-    order = commas(
-        f"known.{column} desc nulls last" for column in ("available_at", *(f"y{i}" for i in range(len(names))))
-    )
-    return (
+    found = (
         f"select spine._n, {columns} from {spine} as spine join ({known}) as known on {on} "
-        "where known.available_at <= spine.prediction_time "
-        f"qualify row_number() over (partition by spine._n order by {order}) = 1"
+        "where known.available_at <= spine.prediction_time"
     )
+    if not revised:
+        return found
+    order = commas(f"known.{each} desc nulls last" for each in ("available_at", *(f"y{i}" for i in range(len(names)))))
+    return f"{found} qualify row_number() over (partition by spine._n order by {order}) = 1"
 
 
 def lags(view: FeatureView) -> dict[str, dict[str, str]]:

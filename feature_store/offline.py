@@ -154,8 +154,10 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
         if _peers(connection, joined, found):
             found = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, found), what)
         places |= dict.fromkeys(latest, found)
-    for number, (time, names) in enumerate(sql.lags(view).items()):
-        query = sql.lag_sql(view, time, names, rows, source, limit)
+    lags = sql.lags(view)
+    revised = bool(lags) and connection.execute(sql.revised_sql(view, source, limit)).fetchall() == [(True,)]
+    for number, (time, names) in enumerate(lags.items()):
+        query = sql.lag_sql(view, time, names, rows, source, limit, revised=revised)
         places |= dict.fromkeys(names, scratch.table(f"{view.name}_lag{number}", query, f"{what}, {min(names)}"))
     for feature in view.features:
         if isinstance(feature, Aggregate):
