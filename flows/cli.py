@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -320,6 +321,7 @@ def main() -> None:
         if debug:
             raise
         message, status = str(error), error.exit_status
+        _let_go(error)
     except KeyboardInterrupt:
         message, status = "interrupted; what was finished is kept, `refit run` goes on from there", 130
     except Exception as error:
@@ -327,8 +329,18 @@ def main() -> None:
             raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         message, status = f"{what} (a fault of Refit; --debug shows where)", 1
+        _let_go(error)
     gc.collect()  # what the error's frames held must not outlive its library, which would complain on standard error
     _fail(message, status)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error came through: Prefect keeps the error, and with it what they hold."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _quiet_prefect(debug: bool) -> None:

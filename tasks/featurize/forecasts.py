@@ -83,7 +83,9 @@ def default(params: Params, forecast: ForecastParams) -> FeatureSet:
     spine = Spine(source=params.forecast_source, key=key_column(source)[0], features=tuple(_calendar(params, forecast)))
     features = tuple(_of_series(quote(label.column), forecast))
     view = FeatureView(name="series", source=label.source, entity=tuple(forecast.series), features=features)
-    return FeatureSet(spine=spine, views=(view,), description="as Refit makes them of any series")
+    return FeatureSet(
+        spine=spine, views=(view,), description="Forecasts by the features that Refit makes of any series."
+    )
 
 
 def _calendar(params: Params, forecast: ForecastParams) -> Iterator[Expression]:

@@ -73,11 +73,12 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         context.progress("features")
         features = featurize.features_of(warehouse, champion.definitions, given.relation, context.params)
         found = ranges(context, warehouse, champion, features, given.relation)
+        asked = _forecast_of(context, warehouse, champion, given.relation, features[champion.key])
     context.progress(f"scoring {features.num_rows:,} rows")
     table = predicted(champion, features, known, context.now())
     target = out or context.path(SCORES / f"{given.name}-v{champion.version.version}.parquet")
     logged = log.append(context, champion.version.version, table)
-    _write(target, _shown(champion, table, given.lines, found))
+    _write(target, _shown(champion, table, given.lines, found, asked))
     refused = _write_refusals(target, given)
     scored = table.num_rows
     return {
@@ -237,13 +238,35 @@ def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: 
     )
 
 
-def _shown(champion: Champion, table: pa.Table, lines: Mapping[str, int] | None, found: Ranges | None) -> pa.Table:
+def _forecast_of(
+    context: Context, warehouse: Warehouse, champion: Champion, relation: str, keys: pa.ChunkedArray
+) -> dict[str, pa.ChunkedArray]:
+    """What each forecast is of, in the order of `keys`: its series, its horizon and its target; else nothing."""
+    forecast, spine = context.params.forecast, champion.definitions.feature_set.spine
+    if forecast is None or spine.source != context.params.forecast_source:
+        return {}
+    columns = (*forecast.series, "horizon", "target_time")
+    named = ", ".join(map(quote, (champion.key, *columns)))
+    found = warehouse.connection.sql(f"select {named} from {relation}").to_arrow_table()
+    places = {key: place for place, key in enumerate(found[champion.key].to_pylist())}
+    found = found.take([places[key] for key in keys.to_pylist()])
+    return {name: found[name] for name in columns}
+
+
+def _shown(
+    champion: Champion,
+    table: pa.Table,
+    lines: Mapping[str, int] | None,
+    found: Ranges | None,
+    asked: Mapping[str, pa.ChunkedArray],
+) -> pa.Table:
     """What a user of predictions wants to see; the features are in the log. A file's rows have their line in it."""
     import pyarrow as pa
 
     return pa.table(
         {
             champion.key: table[log.KEY],
+            **asked,
             **({"line": pa.array([lines[key] for key in table[log.KEY].to_pylist()], pa.int64())} if lines else {}),
             "event_time": table[log.EVENT_TIME],
             "prediction_time": table[log.PREDICTION_TIME],

@@ -251,6 +251,8 @@ def test_the_newest_moment_of_each_series_is_forecast(after: Path) -> None:
         f"{shop}|2023-08-01 00:00:00|{horizon}" for shop in ("north", "south") for horizon in HORIZONS
     ]
     assert all(row["prediction"] > 0 for row in rows)
+    told = [f"{row['shop']}|{row['target_time'] - timedelta(days=row['horizon'] - 1)}|{row['horizon']}" for row in rows]
+    assert told == [row["row_key"] for row in rows], "each line says what it is a forecast of"
 
 
 def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
+from flows import cli
 from tasks import lock
+from tasks.errors import UserError
 
 
 def refit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -109,8 +112,6 @@ def test_promoting_a_version_that_is_not_there_names_those_that_are(project: Pat
 def test_an_as_of_that_is_no_time_is_refused_before_anything_is_written(project: Path) -> None:
     from driving import drive
 
-    from tasks.errors import UserError
-
     before = (project / "run.yaml").read_text()
     with pytest.raises(UserError, match="'yesterday' is no time"):
         drive(project, as_of="yesterday")
@@ -163,3 +164,22 @@ def test_releases_that_are_none_are_refused_at_once(project: Path) -> None:
     (project / "released.json").write_text("[]")
     for command in ("run", "status"):
         assert_one_line(refit(command, cwd=project), 2, "released.json holds no list of releases", "restore it")
+
+
+def test_a_reported_error_keeps_nothing_alive_that_its_frames_held() -> None:
+    class Held: ...
+
+    kept: list[weakref.ref[Held]] = []
+
+    def failing() -> None:
+        held = Held()
+        kept.append(weakref.ref(held))
+        raise UserError("no")
+
+    try:
+        failing()
+    except UserError as error:
+        wrapped = ValueError("wrapped")  # what Prefect keeps
+        wrapped.__cause__, error.__context__ = error, wrapped  # such knots come out of DVC
+    cli._let_go(wrapped)
+    assert kept[0]() is None
