@@ -210,7 +210,10 @@ def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Colu
     dated = [column for column in columns if column.type in ("timestamp", "date")]
     found = given or _only(dated, "time", path, "column of dates or times")
     if found not in dated:
-        raise UserError(f"--time {found.name}: its values do not cast to dates or times such as 2024-05-31")
+        raise UserError(
+            f"--time {found.name}: its values do not cast to dates or times such as 2024-05-31; write them so, or name "
+            "another column (in params.yaml a column of text is read by event_time: strptime(month, '%Y-%m'))"
+        )
     return found
 
 

@@ -273,8 +273,8 @@ def _verdict(name: str, each: Compared, against: str, problem: str, policy: Poli
     return Check(
         name,
         each.passed,
-        f"{each.estimate:+.4f} {word} against {against}, at least {each.lower:+.4f} with {1 - policy.alpha:.0%} "
-        f"confidence; more than {each.must_exceed:+.4f} {'was' if each.passed else 'is'} needed",
+        f"{each.estimate:+z.4f} {word} against {against}, at least {each.lower:+z.4f} with {1 - policy.alpha:.0%} "
+        f"confidence; more than {each.must_exceed:+z.4f} {'was' if each.passed else 'is'} needed",
     )
 
 
@@ -309,7 +309,7 @@ def _closest(slices: tuple[Compared, ...]) -> Iterator[str]:
     if known:
         _, each = min(known, key=lambda pair: pair[0])
         kept = f"all {len(known)} slices keep their margins; the closest is" if len(known) > 1 else "the slice"
-        yield f"{kept} {each.against}: at least {each.lower:+.4f}, more than {each.must_exceed:+.4f} was needed"
+        yield f"{kept} {each.against}: at least {each.lower:+z.4f}, more than {each.must_exceed:+z.4f} was needed"
 
 
 def _why(each: Compared, evidence: Evidence) -> str:

@@ -31,7 +31,7 @@ def gain_line(each: Mapping[str, Any]) -> Markup:
         Markup('<path class="zero" d="M{} 22V{}"/>').format(short(plane.x(0)), short(floor)),
         Markup('<path class="margin" d="M{} 18V{}"/>').format(short(at), short(floor)),
         Markup('<text class="tick {}" x="{}" y="12">has to exceed {}</text>').format(
-            "end" if at > plane.width / 2 else "start", short(at), f"{margin:+.4f}"
+            "end" if at > plane.width / 2 else "start", short(at), f"{margin:+z.4f}"
         ),
         Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="10" rx="5"/>').format(
             kind, short(plane.x(lower)), middle - 5, short(max(plane.x(upper) - plane.x(lower), 1))

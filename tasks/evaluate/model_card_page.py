@@ -13,8 +13,8 @@ MACROS = """
 {%- endmacro -%}
 {%- macro signed(found) -%}
 {% if not found or found.value is none %}<span class="quiet">not defined</span>
-{%- else %}{{ "%+.4f" | format(found.value) }}
-{%- if found.lower is not none %} <small>{{ "%+.4f" | format(found.lower) }} to {{ "%+.4f" | format(found.upper) }}
+{%- else %}{{ "{:+z.4f}".format(found.value) }}
+{%- if found.lower is not none %} <small>{{ "{:+z.4f}".format(found.lower) }} to {{ "{:+z.4f}".format(found.upper) }}
 </small>{% endif %}{% endif %}
 {%- endmacro -%}
 """
@@ -69,9 +69,9 @@ from {{ days[0] }} to {{ days[-1] }}; data as of {{ as_of | moment }}</p>
 <thead><tr><th>slice</th><th class="n">gain</th><th class="n">at least</th><th class="n">has to exceed</th>
 <th></th></tr></thead><tbody>
 {% for each in gated %}<tr><th scope="row">{{ each.against }}</th>
-<td class="n">{{ "%+.4f" | format(each.estimate) }}</td>
-<td class="n {{ 'good' if each.passed else 'bad' }}-text">{{ "%+.4f" | format(each.lower) }}</td>
-<td class="n">{{ "%+.4f" | format(each.must_exceed) }}</td><td class="chart">{{ each.chart }}</td></tr>
+<td class="n">{{ "{:+z.4f}".format(each.estimate) }}</td>
+<td class="n {{ 'good' if each.passed else 'bad' }}-text">{{ "{:+z.4f}".format(each.lower) }}</td>
+<td class="n">{{ "{:+z.4f}".format(each.must_exceed) }}</td><td class="chart">{{ each.chart }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% endif %}
 <ul class="checks">

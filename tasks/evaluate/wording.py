@@ -55,8 +55,8 @@ def _against(each: Report, metric: str) -> str:
     if each["upper"] < 0:
         return f"It is worse than the champion by {-each['estimate']:.4f} {metric}."
     return (
-        f"No difference to the champion in {metric} is shown: it lies between {each['lower']:+.4f} and "
-        f"{each['upper']:+.4f}."
+        f"No difference to the champion in {metric} is shown: it lies between {each['lower']:+z.4f} and "
+        f"{each['upper']:+z.4f}."
     )
 
 

@@ -103,6 +103,11 @@ def test_whoever_beats_the_champion_but_not_the_baseline_is_refused() -> None:
     refused(decide(evidence(champion=champion(0.02), over_baseline=Estimate(0.0, 0.01, 30.0)), POLICY), "baseline")
 
 
+def test_no_difference_is_not_told_as_a_loss() -> None:
+    told = decide(evidence(over_baseline=Estimate(-1e-9, 1e-12, 30.0)), POLICY)
+    assert "-0.0000" not in " ".join(told.reasons)
+
+
 @pytest.mark.parametrize("gain", [Estimate(math.nan, 0.01, 30), Estimate(0.1, math.nan, 30), Estimate(0.1, 0.01, 1.0)])
 def test_a_gain_that_is_not_finite_is_refused(gain: Estimate) -> None:
     refused(decide(evidence(champion=champion(gain=gain)), POLICY), "champion", "could not be measured")
