@@ -22,7 +22,7 @@ from tasks.params.data import (
     ValidateParams,
 )
 from tasks.params.forecasting import ForecastParams, with_queries
-from tasks.params.judging import fold_problems, metric_problems, with_metrics
+from tasks.params.judging import metric_problems, with_metrics
 from tasks.params.learning import CostParams, EvaluateParams, GateParams, RegisterParams, Task, TrainParams
 from tasks.params.section import ColumnType, Section, nearest
 from tasks.params.training import file_of
@@ -154,7 +154,7 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[s
         try:
             # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
             found = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
-            if not (problems := [*metric_problems(found), *fold_problems(found)]) and not also:
+            if not (problems := list(metric_problems(found))) and not also:
                 return found
         except ValidationError as error:
             details = error.errors(include_url=False)

@@ -27,25 +27,7 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     if named == "forecast":
         train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
     train = {"metric": next((name for known, name in DEFAULTS.items() if known == task), "roc_auc"), **train}
-    evaluate = {**evaluate, "gate": {"metric": train["metric"], **gate}}
-    if named == "forecast":  # shuffled folds would learn from what comes after
-        train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
-    return {**raw, "train": train, "evaluate": evaluate}
-
-
-def _in_time(section: Mapping[str, Any]) -> dict[str, Any]:
-    folds = section.get("cross_validation")
-    return {**section, **({"cross_validation": {"kind": "time", **folds}} if isinstance(folds, Mapping) else {})}
-
-
-def fold_problems(params: Params) -> Iterator[str]:
-    """Folds in which forecasts would be judged by models that know what came later."""
-    for name, folds in (("train", params.train.cross_validation), ("evaluate", params.evaluate.cross_validation)):
-        if params.forecast and folds and folds.kind not in ("time", "rolling"):
-            yield (
-                f"{name}.cross_validation.kind: {folds.kind!r} lets a forecast learn from what came later; "
-                "task 'forecast' takes time or rolling"
-            )
+    return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
 
 
 def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:

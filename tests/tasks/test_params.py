@@ -276,21 +276,3 @@ def test_what_dvc_wants_written_is_told_at_once_with_its_default(tmp_path: Path)
         "  train.seed: is missing, and dvc.yaml depends on it; write `seed: 0`",
         "  validate: is missing, and dvc.yaml depends on it; write `validate: {}`",
     ]
-
-
-def test_forecasts_are_never_cross_validated_on_shuffled_folds() -> None:
-    raw = copy.deepcopy(GOOD)
-    raw["ingest"]["sources"]["ahead"] = {
-        "kind": "forecasts",
-        "forecast": {"of": "rows", "step": "1d", "horizons": [1], "season": 7},
-    }
-    raw["ingest"]["sources"]["rows"]["event_time"] = "id::timestamp"
-    raw["train"] |= {"task": "forecast", "cross_validation": {"folds": 3}}
-    raw["evaluate"] = {"gate": {"max_loss": 1, "min_gain_over_baseline": 1}}
-    found = parse(raw)
-    assert found.train.cross_validation
-    assert found.train.cross_validation.kind == "time"
-    assert found.evaluate.cross_validation.kind == "time"
-    raw["evaluate"]["cross_validation"] = {"kind": "stratified"}
-    with pytest.raises(UserError, match=r"evaluate.cross_validation.kind: 'stratified' lets a forecast learn"):
-        parse(raw)
