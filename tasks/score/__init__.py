@@ -21,6 +21,7 @@ from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import NOW, known_at
+from tasks.score.missing import newly_missing
 from tasks.score.ranges import Ranges, ranges
 from tasks.target import Floats, as_column, of_column
 
@@ -97,7 +98,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         "intervals": found.told() if found else None,
         "out": str(target),
         "quarantine": str(refused) if refused else None,
-        "notes": list(given.notes),
+        "notes": [*given.notes, *newly_missing(champion, features)],
         "seconds": round(time.monotonic() - started, 3),
     }
 

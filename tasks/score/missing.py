@@ -1,0 +1,38 @@
+"""Features that training knew and scoring does not: a model would be asked something that it has never answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tasks.artifacts import REFERENCE
+from tasks.score.champion import Champion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOSTLY = 0.5  # share of the rows learned from that a feature was there in
+NAMED = 5
+
+
+def newly_missing(champion: Champion, features: pa.Table) -> Iterator[str]:
+    """A note that names the features which no row to score has, and most rows had that the model learned from."""
+    import pyarrow.parquet as pq
+
+    rows, names = features.num_rows, champion.definitions.feature_set.names()
+    gone = [name for name in names if rows and features[name].null_count == rows]
+    path = champion.folder / REFERENCE
+    if not gone or not path.is_file():
+        return
+    learned = pq.read_table(path)
+    found = [
+        name
+        for name in gone
+        if name in learned.column_names and learned[name].null_count < (1 - MOSTLY) * learned.num_rows
+    ]
+    if found:
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        yield (
+            f"missing in every row, though most rows of training had them: {', '.join(found[:NAMED])}{more}; their "
+            "source tells nothing of these rows yet: give it what is known ahead (docs/forecasting.md), or exclude them"
+        )

@@ -1,0 +1,43 @@
+"""Scoring says which features it misses that training had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from feature_store import Expression, FeatureSet, Spine
+from tasks.artifacts import REFERENCE
+from tasks.featurize.definitions import Definitions
+from tasks.score.champion import Champion
+from tasks.score.missing import newly_missing
+
+NUMBER = pa.float64()
+NOBODY: Any = None  # who is in charge has no say here
+
+
+@pytest.fixture
+def champion(tmp_path: Path) -> Champion:
+    """It learned from rows that had a and b, c in one of four, and d never."""
+    learned = {"a": [1.0, 2, 3, 4], "b": [1.0, None, 3, 4], "c": [1.0, None, None, None], "d": [None] * 4}
+    pq.write_table(pa.table({name: pa.array(each, NUMBER) for name, each in learned.items()}), tmp_path / REFERENCE)
+    features = tuple(Expression(name=name, sql=name) for name in "abcd")
+    definitions = Definitions(FeatureSet(spine=Spine(source="rows", key="id", features=features)), {})
+    return Champion(NOBODY, tmp_path, NOBODY, definitions)
+
+
+def to_score(**columns: list[float | None]) -> pa.Table:
+    return pa.table({name: pa.array(columns.get(name, [None, None]), NUMBER) for name in "abcd"})
+
+
+def test_a_feature_that_is_gone_is_named(champion: Champion) -> None:
+    [note] = newly_missing(champion, to_score(a=[1.0, 2.0]))
+    assert note.startswith("missing in every row, though most rows of training had them: b; ")
+
+
+def test_what_was_rare_before_or_is_there_in_some_rows_is_not(champion: Champion) -> None:
+    assert list(newly_missing(champion, to_score(a=[1.0, None], b=[None, 2.0]))) == []
+    assert list(newly_missing(champion, to_score().slice(0, 0))) == []
