@@ -66,6 +66,12 @@ class Recursive(Around):
         return tuple(name for name in self.spec.features if name in wanted)
 
     def _learned(self, table: pa.Table, label: Labels) -> tuple[pa.Table, Labels]:
+        for name, length in self.asked["cycles"].items():
+            if ((found := numbers(table, name)) < 0).any() or (found >= length).any():
+                raise UserError(
+                    f"learner {self.spec.name!r}: cycle {name!r} counts from 0 to {length - 1}, and the feature is "
+                    f"from {np.nanmin(found):g} to {np.nanmax(found):g} ({self._where}.params.cycles)"
+                )
         first = numbers(table, HORIZON) == 1
         if not first.any() and table.num_rows:
             raise UserError(

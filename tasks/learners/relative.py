@@ -45,9 +45,9 @@ class Relative(Around):
 
     def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:
         level = numbers(train, self.asked["level"])
-        if self.asked["change"] == "ratio" and (label <= -1).any():
+        if self.asked["change"] == "ratio" and (label < 0).any():
             raise UserError(
-                f"learner {self.spec.name!r}: {int((label <= -1).sum()):,} labels are negative, so there is no ratio; "
+                f"learner {self.spec.name!r}: {int((label < 0).sum()):,} labels are negative, so there is no ratio; "
                 "set change: difference"
             )
         if not np.isfinite(level).any():

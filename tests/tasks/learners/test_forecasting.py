@@ -157,3 +157,18 @@ def test_a_mistake_is_one_line_that_helps(kind: str, params: dict[str, Any], sai
     with pytest.raises(UserError, match=said) as caught:
         make(spec_of(table, kind, **params))
     assert "\n" not in str(caught.value)
+
+
+def test_a_cycle_that_does_not_count_from_nought_is_refused() -> None:
+    table, label = rows()
+    from_one = table.set_column(table.column_names.index("hour"), "hour", pa.array(table["hour"].to_numpy() + 1))
+    with pytest.raises(UserError, match=r"cycle 'hour' counts from 0 to 3, and the feature is from 1 to 4"):
+        fitted(spec_of(from_one, "recursive", lags="sold", cycles={"hour": 4}, **RIDGE), from_one, label)
+
+
+def test_a_label_a_little_below_zero_has_no_ratio_either() -> None:
+    table, label = growing(100)
+    with pytest.raises(UserError, match="1 labels are negative"):
+        fitted(
+            spec_of(table, "relative", level="mean", **RIDGE), table, np.where(np.arange(len(label)) == 3, -0.5, label)
+        )
