@@ -17,6 +17,8 @@ from tasks.params.forecasting import HORIZON
 if TYPE_CHECKING:
     import pyarrow as pa
 
+UNITS = ("m", "h", "d", "w", "mo", "y")  # of a lag, the shortest first
+
 
 class Recursive(Around):
     """Fits the step that comes next to the newest steps, and goes on from its own forecasts to the horizon.
@@ -46,13 +48,14 @@ class Recursive(Around):
 
     def _newest(self, name: str) -> tuple[str, ...]:
         """The lags from the newest step back, up to the first that is not there."""
-        found = {
-            int(m[1]): m[0] for each in self.spec.features if (m := re.fullmatch(rf"{re.escape(name)}_(\d+)\D+", each))
-        }
+        lag = re.compile(rf"{re.escape(name)}_(\d+)(mo|[mhdwy])")
+        matches = [m for each in self.spec.features if (m := lag.fullmatch(each))]
+        unit = min((m[2] for m in matches), key=UNITS.index, default="")  # sold_1d is no lag of one step beside sold_1h
+        found = {int(m[1]): m[0] for m in matches if m[2] == unit}
         step = min(found, default=0)
         lags: list[str] = []
-        while step and (lag := found.get(step * (len(lags) + 1))):
-            lags.append(lag)
+        while step and (next_one := found.get(step * (len(lags) + 1))):
+            lags.append(next_one)
         if not lags:
             hint = nearest(name, {each.rpartition("_")[0] for each in self.spec.features})
             raise UserError(

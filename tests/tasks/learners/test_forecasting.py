@@ -172,3 +172,10 @@ def test_a_label_a_little_below_zero_has_no_ratio_either() -> None:
         fitted(
             spec_of(table, "relative", level="mean", **RIDGE), table, np.where(np.arange(len(label)) == 3, -0.5, label)
         )
+
+
+def test_a_lag_of_a_day_is_not_taken_for_one_of_an_hour() -> None:
+    table, label = rows()
+    more = table.append_column("sold_1d", pa.array(np.full(table.num_rows, 1e3)))
+    learner = fitted(spec_of(more, "recursive", lags="sold", cycles={"hour": 4}, **RIDGE), more, label)
+    assert learner.predict(more) == pytest.approx(label, abs=1e-4)
