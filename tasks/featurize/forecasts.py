@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -147,4 +148,4 @@ def described(forecast: ForecastParams, table: pa.Table) -> dict[str, Any]:
 def series_of(table: pa.Table, columns: Sequence[str]) -> list[str]:
     """The name of each row's series; nothing where there is one alone."""
     values = [table.column(name).to_pylist() for name in columns]
-    return ["|".join(map(str, row)) for row in zip(*values, strict=True)] if values else [""] * table.num_rows
+    return [json.dumps(row, default=str) for row in zip(*values, strict=True)] if values else [""] * table.num_rows

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tasks.errors import UserError
-from tasks.learners import Floats, Labels
+from tasks.learners import Floats, Labels, Spec
 from tasks.learners.around import Around, numbers, replaced
-from tasks.params import nearest
+from tasks.params import ForecastParams, nearest
 from tasks.params.forecasting import HORIZON
 
 if TYPE_CHECKING:
@@ -98,3 +98,17 @@ class Recursive(Around):
         lags = {name: newest[:, place] for place, name in enumerate(self._lags)}
         cycles = {name: (numbers(table, name) - left) % length for name, length in self.asked["cycles"].items()}
         return replaced(table, lags | cycles)
+
+
+def unfit(spec: Spec, forecast: ForecastParams | None) -> str:
+    """Why a recursive learner does not fit the forecasts that are made; nothing where it does."""
+    if forecast is None:
+        return "learner 'recursive' is for train.task 'forecast'"
+    if (first := f"{spec.params.get('lags')}_{forecast.step}") not in spec.features:
+        return (
+            f"learner 'recursive' goes on step by step ({forecast.step}), and there is no feature {first!r}"
+            f"{nearest(first, spec.features)}; `lags` is the name of Lag features from one step before on"
+        )
+    if forecast.horizons[0] != 1:
+        return "learner 'recursive' is fitted to forecasts of the next step; put 1 among the horizons"
+    return ""

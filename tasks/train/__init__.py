@@ -32,7 +32,7 @@ from tasks.artifacts import (
 )
 from tasks.context import Context, Progress
 from tasks.errors import RefitError, UserError
-from tasks.learners import Floats, Learner, Spec, make, own
+from tasks.learners import Floats, Learner, Spec, make, own, recursive
 from tasks.learners.quantiles import quantile_of
 from tasks.params import Params
 from tasks.params.forecasting import KNOWN_AT
@@ -227,6 +227,8 @@ def make_all(specs: list[Spec], params: Params) -> None:
         except UserError as error:
             problems.append(str(error))
             continue
+        if spec.kind == "recursive" and (why := recursive.unfit(spec, params.forecast)):
+            problems.append(f"{why} ({where}.params)")
         if spec.task not in tasks:
             problems.append(
                 f"learner {spec.kind!r} declares {' and '.join(tasks)}; train.task is {spec.task!r} ({where}.kind)"

@@ -13,6 +13,8 @@ import pytest
 from tasks.errors import UserError
 from tasks.learners import Learner, Spec, load, make
 from tasks.learners.quantiles import quantile_of
+from tasks.learners.recursive import unfit
+from tasks.params import ForecastParams
 
 LAGS = ("sold_1h", "sold_2h", "sold_3h")
 RIDGE: dict[str, Any] = {"kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1e-6}}
@@ -179,3 +181,18 @@ def test_a_lag_of_a_day_is_not_taken_for_one_of_an_hour() -> None:
     more = table.append_column("sold_1d", pa.array(np.full(table.num_rows, 1e3)))
     learner = fitted(spec_of(more, "recursive", lags="sold", cycles={"hour": 4}, **RIDGE), more, label)
     assert learner.predict(more) == pytest.approx(label, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "horizons", "said"),
+    [
+        ("1h", [1, 2], ""),
+        ("2h", [1, 2], "there is no feature 'sold_2h'"),
+        ("1h", [2, 5], "put 1 among the horizons"),
+    ],
+)
+def test_a_recursive_learner_goes_by_the_steps_of_the_forecasts(step: str, horizons: list[int], said: str) -> None:
+    table, _ = rows()
+    spec = spec_of(table.drop_columns(["sold_2h"]), "recursive", lags="sold", **RIDGE)
+    found = unfit(spec, ForecastParams(of="rows", step=step, horizons=tuple(horizons)))
+    assert found.count(said) == 1 if said else not found
