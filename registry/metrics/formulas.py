@@ -186,7 +186,11 @@ def _squares(labels: Labels, p: Floats, _: float) -> Columns:
 
 
 def symmetric_error(labels: Labels, p: Floats) -> Floats:
-    """(rows,) error as a share of the mean of label and prediction: 0 to 2 (Makridakis 1993); 0 where both are 0."""
+    """(rows,) error as a share of the mean of label and prediction: 0 to 2 (Makridakis 1993); 0 where both are 0.
+
+    >>> symmetric_error(np.array([0.0, 1.0, 0.0]), np.array([0.0, 3.0, 5.0])).tolist()
+    [0.0, 1.0, 2.0]
+    """
     size = (np.abs(labels) + np.abs(p)) / 2
     return np.divide(np.abs(labels - p), size, out=np.zeros(len(labels)), where=size > 0)
 
