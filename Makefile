@@ -25,11 +25,12 @@ run: setup  ## the reference project: six stages, then a summary
 examples: setup  ## every example in full: on the public files under REFIT_SHARED_DATA, on stand-ins elsewhere
 	@for project in examples/*/; do echo "== $$project"; $(BIN)/refit run --project $$project || exit 1; done
 
+# Each worker has a core: a library's own threads would only wait for each other.
 test: setup  ## all tests but the long ones; under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: setup  ## the long ones too
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## format, lint, types, import contracts
 	$(BIN)/ruff format .

@@ -110,6 +110,7 @@ def test_the_researchers_commands_work(project: Path, command: tuple[str, ...]) 
     assert dvc(project, *command)
 
 
+@pytest.mark.slow
 def test_an_earlier_as_of_hides_later_batches_and_their_rows_are_pending(project: Path) -> None:
     told = drive(project, as_of="2024-09-01")
     assert told["as_of"].startswith("2024-09-01")
@@ -164,6 +165,7 @@ def test_a_new_batch_costs_only_itself(project: Path) -> None:
     assert told["as_of"].startswith("2024-12-01")
 
 
+@pytest.mark.slow
 def test_rows_of_a_month_under_way_train_nothing_until_it_is_over(project: Path) -> None:
     header = (project / "raw/subscriptions.csv").read_text().splitlines()[0]
     rows = [

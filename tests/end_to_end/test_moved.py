@@ -21,6 +21,7 @@ def show(project: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_copy_works_with_its_own_artifacts_and_leaves_the_original_byte_for_byte(
     finished: Path, tmp_path: Path
 ) -> None:

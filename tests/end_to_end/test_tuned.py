@@ -111,6 +111,7 @@ def test_neither_tuning_nor_calibration_nor_threshold_sees_the_test_rows(tuned: 
     assert read_json(tuned / artifacts.TRAINING)["model_digest"] == before
 
 
+@pytest.mark.slow
 def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None:
     studies = f"sqlite:///{tuned / STORAGE}"
     before = len(optuna.get_all_study_names(studies))

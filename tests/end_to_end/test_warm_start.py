@@ -17,6 +17,7 @@ BOOSTING = {
 }
 
 
+@pytest.mark.slow
 def test_champion_goes_on_with_the_rows_that_it_has_not_seen(project: Path) -> None:
     for name in ("mlflow.db", "ledger.db"):  # nobody is in charge yet
         (project / ".refit" / name).unlink()

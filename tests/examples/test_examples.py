@@ -22,7 +22,7 @@ from tasks.params import STAGES
 from tasks.stages import run_remembered
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-LONG = ("demand", "fraud", "lifetime_value", "maintenance")
+LONG = ("demand", "fraud", "iris", "lifetime_value", "maintenance", "sentiment")
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
 REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, that examples/README.md leaves room for
@@ -69,7 +69,12 @@ def test_an_example_makes_a_model_of_its_stand_in(
 def smaller(project: Path) -> dict[str, Any]:
     """Settings that leave an example as it is, and take less time."""
     params = runfile.params_of(project)
-    settings = {"evaluate.permutation_rows": 0, "train.tuning.trials": 1, "train.tuning.parallel": 1}
+    settings = {
+        "evaluate.permutation_rows": 0,
+        "evaluate.explain.rows": 0,
+        "train.tuning.trials": 1,
+        "train.tuning.parallel": 1,
+    }
     if params.train.cross_validation:
         settings["train.cross_validation.folds"] = 2
     for number, learner in enumerate(params.train.learners):

@@ -25,6 +25,7 @@ CHEAP = {
     "train.tuning.parallel": 1,
     "train.calibration": None,
     "evaluate.permutation_rows": 0,
+    "evaluate.explain.rows": 0,
 }
 
 

@@ -29,6 +29,7 @@ def table(path: Path, rows: int = 1500) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_csv_with_awkward_names_runs_from_an_empty_folder(tmp_path: Path) -> None:
     create(tmp_path / "churn", csv=table(tmp_path / "customers.csv"), time="Signed up", label="Has Left", key=())
     told = drive(tmp_path / "churn")

@@ -175,7 +175,10 @@ def test_what_does_not_predict_its_golden_rows_does_not_come_back(bereft: Any, m
     assert bereft.told[-1] == ("promote", "1", "2")
 
 
-@pytest.mark.parametrize("name", ["create_model_version", "begin", "set_registered_model_alias", "finish"])
+LATER = [pytest.param(name, marks=pytest.mark.slow) for name in ("begin", "set_registered_model_alias")]
+
+
+@pytest.mark.parametrize("name", ["create_model_version", *LATER, "finish"])
 @pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_killed_anywhere_and_called_again_there_is_one_version_and_one_line(project: Any, name: str, when: str) -> None:
     from mlflow import MlflowClient

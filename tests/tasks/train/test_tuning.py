@@ -72,7 +72,7 @@ def test_it_finds_better_arguments_than_those_it_was_given(undisturbed: tuple[Sp
     assert sum(found.importance.values()) == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize("pruner", ["median", "halving"])
+@pytest.mark.parametrize("pruner", ["median", pytest.param("halving", marks=pytest.mark.slow)])
 def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
