@@ -15,6 +15,8 @@ from registry import versions
 from registry.store import client, locate
 from tasks import kept
 
+pytestmark = pytest.mark.slow  # a project with a past takes long to make
+
 COLUMN = "train.learners.logistic.params.C"
 
 

@@ -95,6 +95,7 @@ def test_dvc_repro_before_and_after_agrees_and_moves_no_alias(project: Path) -> 
     assert told["decision"]["promote"] is (told["model"]["alias"] == "champion")
 
 
+@pytest.mark.slow
 def test_a_bare_repro_judges_against_whoever_is_in_charge_now(project: Path) -> None:
     dvc(project, "repro", "--force", "--single-item", "evaluate")
     (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("seed: 0", "seed: 5"))

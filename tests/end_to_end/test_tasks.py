@@ -194,6 +194,7 @@ def test_scores_have_intervals_that_follow_the_labels_known_by_then(copied: tupl
     assert widths[0] < 60 < 900 < widths[1]
 
 
+@pytest.mark.slow
 @classes_now
 def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_learned_from(
     copied: tuple[str, Path],

@@ -161,6 +161,7 @@ def test_of_eight_promotions_judged_against_one_champion_one_is_carried_out_and_
             assert receipt["outcome"]["reasons"] == (["better than the baseline"] if won else [beaten])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize("trials", [1, MANY])
 def test_of_eight_promotions_by_hand_in_eight_checkouts_one_succeeds_and_seven_name_the_one_in_charge(
