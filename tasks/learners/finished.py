@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Finished:
+class Finished(ABC):
     """Predicts what `inner` does, and is stored in its folder."""
 
     has: ClassVar[str]  # what it adds to a learner: `is calibrated`
@@ -44,9 +45,13 @@ class Finished:
     def predict(self, table: pa.Table) -> Floats:
         return self.inner.predict(table)
 
+    @abstractmethod
     def added(self) -> dict[str, Any]:
         """What `model.json` says of it besides the inner learner."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Of the inner learner and what was added."""
 
     def save(self, folder: Path) -> None:
         self.inner.save(folder)

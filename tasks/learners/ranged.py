@@ -43,8 +43,8 @@ class Ranged(Finished):
 
     def band(self, table: pa.Table) -> Floats:
         """(rows, 2) what the margins widen."""
-        low, high = (end.predict(table) for end in self.ends or (self.inner, self.inner))
-        return np.column_stack([low, high])
+        ends = [end.predict(table) for end in self.ends or (self.inner,)]
+        return np.column_stack([ends[0], ends[-1]])
 
     def groups(self, table: pa.Table) -> np.ndarray[Any, np.dtype[np.str_]]:
         """(rows,) which margin each row has."""

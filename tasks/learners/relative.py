@@ -71,9 +71,5 @@ class Relative(Around):
 
     def predict(self, table: pa.Table) -> Floats:
         level = self._level(table)
-        return self.absolute(table, self.inner.predict(self._relative(table, level)))
-
-    def absolute(self, table: pa.Table, change: Floats) -> Floats:
-        """(rows,) the numbers that changes from the rows' levels come to."""
-        found = self._level(table) + change
+        found = level + self.inner.predict(self._relative(table, level))
         return np.asarray(np.expm1(found) if self.asked["change"] == "ratio" else found, dtype=np.float64)
