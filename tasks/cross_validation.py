@@ -19,6 +19,7 @@ from tasks import metrics
 from tasks.artifacts import FEATURE_SET, REPORTS, defined, read_json, write_json
 from tasks.context import Context
 from tasks.learners import Floats, Labels, Learner, Spec
+from tasks.learners.intervals import score
 from tasks.learners.ranged import Ranged
 from tasks.params import Params
 from tasks.target import guess
@@ -104,8 +105,7 @@ def _held(learner: Learner, outside: Window) -> dict[str, float] | None:
     if not isinstance(learner, Ranged):
         return None
     band = learner.interval(outside.rows)
-    within = (band[:, 0] <= outside.label) & (outside.label <= band[:, 1])
-    return {"coverage": float(within.mean()), "width": float(np.diff(band).mean())}
+    return {"coverage": float((score(band, outside.label) <= 0).mean()), "width": float(np.diff(band).mean())}
 
 
 def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from feature_store.definition import RESERVED
 from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from tasks import artifacts
@@ -25,8 +26,6 @@ from tasks.params.forecasting import KNOWN_AT
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RESERVED = ("event_time", "prediction_time", "window", "label", KNOWN_AT)  # columns beside key and features
-
 
 def run(context: Context) -> None:
     """Write the training table, what it is made of, and what each feature looked like on each day.
@@ -42,8 +41,7 @@ def run(context: Context) -> None:
         labels = label_rows(warehouse, definitions, context.params)
         context.progress("features")
         table = _training_table(warehouse, definitions, context.params)
-        missing = {name: table[name].null_count == table.num_rows for name in definitions.feature_set.names()}
-        require_known(warehouse, definitions.feature_set, missing, definitions.sources)
+        require_known(warehouse, definitions.feature_set, table, definitions.sources)
         as_of = warehouse.as_of
     context.progress("profile")
     generated = sorted({batch["source"] for batch in validated["batches"] if "stand_in" in batch})

@@ -109,19 +109,19 @@ def _of_series(column: str, forecast: ForecastParams) -> Iterator[Feature]:
 
 
 def require_known(
-    warehouse: Warehouse, feature_set: FeatureSet, missing: Mapping[str, bool], declared: Mapping[str, Source]
+    warehouse: Warehouse, feature_set: FeatureSet, table: pa.Table, declared: Mapping[str, Source]
 ) -> None:
     """A feature that is never known, though what it looks at is there, would look into the future.
 
     Args:
-        missing: feature -> whether no row that was made has it.
+        table: the rows that were made, with their features.
 
     Raises:
         UserError: there is one; says what of.
     """
     for view in feature_set.views:
         for feature in view.features:
-            if isinstance(feature, Lag) and all(missing[name] for name in feature.columns()):
+            if isinstance(feature, Lag) and all(table[name].null_count == table.num_rows for name in feature.columns()):
                 relation = warehouse.relation(view.source, declared)
                 (rows,) = warehouse.one(f"select count({feature.column}) from {relation}")
                 if rows:

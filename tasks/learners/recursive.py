@@ -12,12 +12,10 @@ from tasks.errors import UserError
 from tasks.learners import Floats, Labels, Spec
 from tasks.learners.around import Around, numbers, replaced
 from tasks.params import ForecastParams, nearest
-from tasks.params.forecasting import HORIZON
+from tasks.params.forecasting import HORIZON, HOURS
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-UNITS = ("m", "h", "d", "w", "mo", "y")  # of a lag, the shortest first
 
 
 class Recursive(Around):
@@ -50,7 +48,9 @@ class Recursive(Around):
         """The lags from the newest step back, up to the first that is not there."""
         lag = re.compile(rf"{re.escape(name)}_(\d+)(mo|[mhdwy])")
         matches = [m for each in self.spec.features if (m := lag.fullmatch(each))]
-        unit = min((m[2] for m in matches), key=UNITS.index, default="")  # sold_1d is no lag of one step beside sold_1h
+        unit = min(
+            (m[2] for m in matches), key=HOURS.__getitem__, default=""
+        )  # sold_1d is no lag of one step beside sold_1h
         found = {int(m[1]): m[0] for m in matches if m[2] == unit}
         step = min(found, default=0)
         lags: list[str] = []

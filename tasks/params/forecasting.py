@@ -17,7 +17,7 @@ KNOWN_AT = "label_known_at"  # the column of the feature table that folds in tim
 SEASONAL_NAIVE = "seasonal_naive"  # the feature: what the series was a season before the target
 MADE = ("query", "columns", "key", "event_time")  # what is not written by hand
 _STEP = re.compile(r"([1-9][0-9]{0,3})(mo|[mhdwy])")
-_HOURS = {"m": 1 / 60, "h": 1, "d": 24, "w": 7 * 24, "mo": 31 * 24, "y": 366 * 24}
+HOURS = {"m": 1 / 60, "h": 1, "d": 24, "w": 7 * 24, "mo": 31 * 24, "y": 366 * 24}
 
 
 class ForecastParams(Section):
@@ -45,7 +45,7 @@ class ForecastParams(Section):
     def lead_hours(self) -> float:
         """Hours from a forecast until the last of its outcomes; months and years count as long ones."""
         number, unit = _parts(self.step)
-        return number * _HOURS[unit] * self.horizons[-1]
+        return number * HOURS[unit] * self.horizons[-1]
 
 
 def _parts(step: str) -> tuple[int, str]:
