@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ ROOT = Path(tasks.__file__).resolve().parent.parent
 
 # Set before Prefect is imported anywhere: nobody's profile, server or database is touched by a test.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="refit-prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
 for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "REFIT_LOCK_TOKEN", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)

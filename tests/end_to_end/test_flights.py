@@ -36,15 +36,13 @@ def reached(project: Path, as_of: str) -> float:
     return float(told["metrics"]["roc_auc"])
 
 
-def test_october_is_predicted_as_well_as_by_hand_and_again_is_unchanged(flights: Path) -> None:
-    as_of, by_hand, most = NOVEMBER
-    assert by_hand - 0.005 <= reached(flights, as_of) <= by_hand + most
-    assert states(drive(flights, as_of=as_of, overrides=BOOSTING_ALONE)) == ["unchanged"] * 6
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("as_of", "by_hand", "most"), [AUGUST, JANUARY])
-def test_july_and_december_are_predicted_as_well_as_by_hand(
+@pytest.mark.parametrize(
+    ("as_of", "by_hand", "most"),
+    [AUGUST, pytest.param(*NOVEMBER, marks=pytest.mark.slow), pytest.param(*JANUARY, marks=pytest.mark.slow)],
+    ids=["july", "october", "december"],
+)
+def test_a_month_is_predicted_as_well_as_by_hand_and_again_is_unchanged(
     flights: Path, as_of: str, by_hand: float, most: float
 ) -> None:
     assert by_hand - 0.005 <= reached(flights, as_of) <= by_hand + most
+    assert states(drive(flights, as_of=as_of, overrides=BOOSTING_ALONE)) == ["unchanged"] * 6

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -161,6 +164,23 @@ def test_more_threads_for_linear_algebra_change_no_bit() -> None:
             learner.fit(table, label)
         digests.add(learner.digest())
     assert len(digests) == 1
+
+
+def test_a_library_that_is_loaded_later_has_one_thread_too() -> None:
+    code = """
+from threadpoolctl import threadpool_info
+from tasks.learners.blas import one_blas_thread
+import numpy
+with one_blas_thread():
+    pass
+before = len(threadpool_info())
+import scipy.linalg
+with one_blas_thread():
+    print(len(threadpool_info()) - before, {each["num_threads"] for each in threadpool_info()})
+"""
+    threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    told = subprocess.run([sys.executable, "-c", code], env={**os.environ, **threads}, capture_output=True, text=True)
+    assert told.stdout == "1 {1}\n", told.stderr
 
 
 @pytest.mark.parametrize("kind", ITERATIVE)
