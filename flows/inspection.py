@@ -18,6 +18,7 @@ from rich.table import Table
 from flows.screen import LineScreen
 from flows.session import check, prepare
 from flows.standing import recorded
+from flows.summary import calls_in_words, cost_in_words
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
 from tasks.context import Context
@@ -180,6 +181,7 @@ def print_in_charge(found: dict[str, Any]) -> None:
         else "not recorded",
         "why": "; ".join(found["why"]),
         "test metrics": score,
+        **_taken(found["kpis"]),
         "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}"
         if found["snapshot"]
         else "not recorded: Refit did not register it",
@@ -194,6 +196,16 @@ def print_in_charge(found: dict[str, Any]) -> None:
     for what, value in told.items():
         table.add_row(what, str(value))
     Console().print(table, highlight=False)
+
+
+def _taken(kpis: dict[str, Any]) -> dict[str, str]:
+    """What predictions and the training take and cost."""
+    if not kpis:
+        return {}
+    cost = {"training": kpis["cost_training"], "per_1000": kpis["cost_per_1000"], "currency": kpis["currency"]}
+    calls = ("latency_ms", "latency_1000_ms")
+    latencies = {name: {part: kpis[f"{name}_{part}"] for part in ("p50", "p95")} for name in calls}
+    return {"cost": cost_in_words(cost), "predictions": calls_in_words(latencies)}
 
 
 def print_quarantined(rows: list[dict[str, Any]]) -> None:

@@ -67,11 +67,19 @@ def summarise(run: Session) -> dict[str, Any]:
         "cost": evaluation["timings"]["cost"],
         "timings": {name: evaluation["timings"][name] for name in ("latency_ms", "latency_1000_ms", "rows_per_second")},
         "error_reduction": evaluation["error_reduction"],
+        "intervals": _intervals(evaluation),
         "decision": read_json(project / DECISION),
         "model": {"name": receipt["model"], "version": receipt["version"], "alias": receipt["alias"]},
         "report": str(MODEL_CARD),
         "seconds": round(time.monotonic() - run.started, 3),
     }
+
+
+def _intervals(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """What the test rows say of the prediction intervals; none: the model gives none."""
+    if not (found := evaluation.get("intervals")):
+        return None
+    return {"level": found["level"], **{name: found[name] for name in ("coverage", "width", "winkler")}}
 
 
 def publish(run: Session) -> dict[str, Any]:
@@ -179,10 +187,12 @@ def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("labels", labels),
         ("features", f"{told['features']} · labelled rows: {windows}"),
         ("learners", " · ".join(_learner(tried, told) for tried in told["learners"])),
-        ("cost", _cost(told["cost"])),
-        ("predictions", _predictions(told["timings"])),
+        ("cost", cost_in_words(told["cost"])),
+        ("predictions", calls_in_words(told["timings"])),
+        *([("intervals", _held(told["intervals"]))] if told["intervals"] else []),
         *([("against the champion", _reduced(told))] if told["error_reduction"] else []),
         ("decision", ("promote: " if decision["promote"] else "keep: ") + "; ".join(decision["reasons"])),
+        *(("note", note) for note in decision["notes"]),
         ("model", f"{model['name']} version {model['version']}, alias {model['alias']}"),
         ("stages", " · ".join(f"{name} {s['state']} {s['seconds']:.1f} s" for name, s in told["stages"].items())),
         ("report", told["report"]),
@@ -194,11 +204,13 @@ def _learner(tried: dict[str, Any], told: dict[str, Any]) -> str:
     return f"{tried['name']} {score}" + (" (chosen)" if tried["name"] == told["chosen"] else "")
 
 
-def _cost(cost: dict[str, Any]) -> str:
+def cost_in_words(cost: dict[str, Any]) -> str:
+    """What a training and 1,000 predictions cost."""
     return f"training {money(cost['training'])} {cost['currency']} · 1,000 predictions {money(cost['per_1000'])}"
 
 
-def _predictions(timings: dict[str, Any]) -> str:
+def calls_in_words(timings: dict[str, Any]) -> str:
+    """What calls with one row and with a thousand take."""
     one, many = timings["latency_ms"], timings["latency_1000_ms"]
     return (
         f"one row {one['p50']:.1f} ms (95 % within {one['p95']:.1f}) · 1,000 rows {many['p50']:.1f} ms "
@@ -206,10 +218,30 @@ def _predictions(timings: dict[str, Any]) -> str:
     )
 
 
+def _held(intervals: dict[str, Any]) -> str:
+    """What intervals promised, held, and how wide they are for it."""
+    return (
+        f"{100 * intervals['level']:.4g} % intervals held {_percent(intervals['coverage'])} of the labels; "
+        f"mean width {intervals['width']['value']:.4g}"
+    )
+
+
+def _percent(found: dict[str, Any]) -> str:
+    """A share with the farther end of its interval, in per cent.
+
+    >>> _percent({"value": 0.893, "lower": 0.883, "upper": 0.902})
+    '89.3 ± 1.0 %'
+    """
+    if found["lower"] is None:
+        return f"{100 * found['value']:.1f} %"
+    reach = max(found["value"] - found["lower"], found["upper"] - found["value"])
+    return f"{100 * found['value']:.1f} ± {100 * reach:.1f} %"
+
+
 def _reduced(told: dict[str, Any]) -> str:
     """What the test rows say of the champion's errors."""
     share = told["error_reduction"]["value"]
-    return "–" if share is None else f"{share:+.1%} of its errors in {told['decision']['metric']} taken away"
+    return "–" if share is None else f"{share:+.1%} of the champion's errors in {told['decision']['metric']} taken away"
 
 
 def print_summary(told: dict[str, Any], console: Console) -> None:
@@ -231,6 +263,8 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
         highlight=False,
     )
     console.print(_scores(told))
+    if told["intervals"]:
+        console.print(_held(told["intervals"]), highlight=False)
     console.print()
     decision, model = told["decision"], told["model"]
     verdict = f"[green]{model['name']} version {model['version']} is in charge[/]"
@@ -242,10 +276,12 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
     reasons = Table.grid(padding=(0, 1))
     for reason in decision["reasons"]:
         reasons.add_row(" •", reason)
+    for note in decision["notes"]:
+        reasons.add_row(" •", note, style="dim")
     console.print(reasons, highlight=False)
     console.print(f"[bold]Model[/] {verdict}")
-    console.print(f"[bold]Cost[/]  {_cost(told['cost'])}", highlight=False)
-    console.print(f"[bold]Asked[/] {_predictions(told['timings'])}", highlight=False)
+    console.print(f"[bold]Cost[/]  {cost_in_words(told['cost'])}", highlight=False)
+    console.print(f"[bold]Asked[/] {calls_in_words(told['timings'])}", highlight=False)
     if told["error_reduction"]:
         console.print(f"[bold]Errors[/] {_reduced(told)}", highlight=False)
     console.print()

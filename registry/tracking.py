@@ -115,14 +115,15 @@ def stands(store: Store, run_id: str, part: str) -> bool:
     return PART + part in client(store).get_run(run_id).data.tags
 
 
-def metrics_of(store: Store, run_id: str | None) -> dict[str, float]:
-    """The newest value of each metric of a run; none of a run that is not there."""
+def numbers_of(store: Store, run_id: str | None) -> tuple[dict[str, float], dict[str, str]]:
+    """The newest value of each metric of a run, and its params; none of a run that is not there."""
     try:
-        return dict(client(store).get_run(run_id).data.metrics) if run_id else {}
+        data = client(store).get_run(run_id).data if run_id else None
     except Exception as error:
         if missing(error):
-            return {}
+            return {}, {}
         raise
+    return (dict(data.metrics), dict(data.params)) if data else ({}, {})
 
 
 def log(store: Store, run_id: str, part: str, content: Content) -> None:

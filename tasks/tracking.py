@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from tasks.params import CostParams, Params
 
 REDUCTION = "validation_error_reduction_percent"
+CLOCKED = [f"{name}_{part}" for name in ("latency_ms", "latency_1000_ms") for part in ("p50", "p95")]
+KPIS = ("rows_per_second", *CLOCKED, "cost_training", "cost_per_1000")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,17 @@ def log_training(context: Context, *, required: bool = False) -> str | None:
     with _best_effort(context, required), opened(context) as store:
         return _log_training(context, store)
     return None
+
+
+def kpis(store: Store, run_id: str | None) -> dict[str, Any]:
+    """What a run says that its model's predictions and its training take and cost; empty: it does not tell all of it.
+
+    `docs/training.md` explains the names; `currency` is that of the run's own params.
+    """
+    metrics, params = tracking.numbers_of(store, run_id)
+    if not metrics.keys() >= {*KPIS}:
+        return {}
+    return {**{name: metrics[name] for name in KPIS}, "currency": params["cost.currency"]}
 
 
 def log_evaluation(context: Context, *, required: bool = False) -> str | None:
@@ -187,7 +200,8 @@ def _in_charge(context: Context, store: Store, training: Mapping[str, Any]) -> O
         return None  # what is wrong with it is told by the stages that need it
     if champion is None or champion.tags.get("refit.model_digest") == training["model_digest"]:
         return None
-    score = tracking.metrics_of(store, champion.run_id).get(f"validation_{training['metric']}")
+    metrics, _ = tracking.numbers_of(store, champion.run_id)
+    score = metrics.get(f"validation_{training['metric']}")
     return None if score is None else Opponent(champion.version, training["metric"], score)
 
 

@@ -87,7 +87,7 @@ def run(context: Context) -> None:
         test_start=datetime.fromisoformat(given.features["windows"]["test"]["start"]),
         comparand=given.comparand,
         gate=params.gate,
-        remarks=list(_unknown(given, test)),
+        remarks=list(_remarks(given, test)),
     )
     decision = decide(known, Policy(**params.gate.model_dump()))
     if reduction := known.error_reduction:
@@ -152,8 +152,10 @@ def _target(given: Given, models: Mapping[str, Model], rows: pa.Table) -> Target
     return target_of(ours.task, sorted({*ours.classes, *known, *rows.column("label").unique().to_pylist()}))
 
 
-def _unknown(given: Given, test: Holdout) -> Iterator[str]:
-    """Classes of test rows that the candidate has never seen: it can only be wrong about them."""
+def _remarks(given: Given, test: Holdout) -> Iterator[str]:
+    """What a reader should know of the candidate: it is naive itself, or has never seen a class of the test rows."""
+    if given.learner.spec.kind == "baseline":
+        yield "no learner did better on validation than the naive baseline: the candidate is the baseline itself"
     known = given.learner.spec.classes
     rows = {
         name: int((test.labels == code).sum()) for code, name in enumerate(test.target.classes) if name not in known

@@ -178,6 +178,7 @@ def in_charge(context: Context) -> dict[str, Any]:
             "git_commit": champion.tags.get("refit.git_commit"),
             "decision": versions.read_tag(champion, "refit.decision"),
             "run_id": champion.run_id,
+            "kpis": tracking.kpis(store, champion.run_id),
             "since": told.at if told else None,
             "why": list(told.reasons) if told else [_untold(line, ledger.url.removeprefix("sqlite:///"))],
             "action": told.action if told else None,

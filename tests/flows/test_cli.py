@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import weakref
@@ -81,6 +82,8 @@ def test_a_held_project_says_who_holds_it(project: Path) -> None:
 def test_show_and_status_answer_a_machine_on_the_last_line(project: Path) -> None:
     shown = json.loads(refit("show", "--json", cwd=project).stdout.splitlines()[-1])
     assert (shown["model"], shown["version"]) == ("demo", "1")
+    assert shown["kpis"]["currency"] == "USD"
+    assert min(value for name, value in shown["kpis"].items() if name != "currency") > 0
     assert json.loads(refit("status", "--json", cwd=project).stdout.splitlines()[-1]) == {"stale": {}}
 
 
@@ -140,6 +143,8 @@ def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project:
     shown = refit("show", cwd=project).stdout
     assert "not recorded" in shown
     assert "None" not in shown
+    assert re.search(r"^cost +training \S+ USD · 1,000 predictions", shown, re.M)
+    assert re.search(r"^predictions +one row \S+ ms", shown, re.M)
     assert "tells of no promotion: it was lost" in " ".join(shown.split())
     found = refit("doctor", "--json", cwd=project)
     assert found.returncode == 0

@@ -15,6 +15,8 @@ from flows.summary import _scores, print_summary
 def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column(project: Path) -> None:
     told = drive(project)
     told["evaluation"]["champion"] = told["evaluation"]["candidate"]
+    coverage = {"value": 0.893, "lower": 0.883, "upper": 0.902}
+    told["intervals"] = {"level": 0.9, "coverage": coverage, "width": {"value": 214.6}}
     console = Console(file=io.StringIO(), width=80)
     print_summary(told, console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -22,6 +24,8 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     for metric in ("roc_auc", "log_loss", "brier"):
         assert [line for line in lines if re.fullmatch(rf"{metric} +{number} +{number} +{number} *", line)], lines
     assert any(line.startswith("Asked one row ") and "1,000 rows" in line for line in lines)
+    assert any("nobody is in charge yet" in line for line in lines), "what a reader should know is told too"
+    assert "90 % intervals held 89.3 ± 1.0 % of the labels; mean width 214.6" in lines
     heads = next(line.split() for line in lines if line.startswith("stage "))
     states = next(line.split() for line in lines if line.startswith("ended "))
     assert heads == ["stage", *told["stages"]]

@@ -14,6 +14,7 @@ import pytest
 
 from tasks import artifacts, comparand, evaluate, featurize, learners, metrics
 from tasks.errors import RefitError, UserError
+from tasks.learners import Spec, make
 
 Evaluate = Callable[..., dict[str, Any]]
 CARD, FIGURES = artifacts.MODEL_CARD, artifacts.REPORTS / "figures"
@@ -36,6 +37,17 @@ def test_metrics_are_those_of_the_stored_predictions(evaluated: Evaluate, small_
         assert shown["lower"] <= value <= shown["upper"]
     assert rows["baseline"].unique().to_pylist() == [pytest.approx(0.4, abs=0.1)]
     assert rows["champion"].null_count == len(rows) == found["test"]["rows"]
+
+
+def test_a_candidate_that_is_the_baseline_itself_is_refused_and_said_to_be_so(
+    evaluated: Evaluate, small_project: Any
+) -> None:
+    naive = make(Spec("base_rate", "baseline", features=("noise",)))
+    naive.fit(pa.table({"noise": [0.0, 1.0]}), np.array([0, 1]))
+    small_project.store(naive, 0.5)
+    decision = evaluated()["decision"]
+    assert not decision["promote"]
+    assert "the candidate is the baseline itself" in decision["notes"][0]
 
 
 def test_a_champion_is_judged_on_the_same_rows(evaluated: Evaluate, small_project: Any) -> None:
