@@ -233,14 +233,19 @@ def init(
         Path | None, typer.Option("--csv", help="your own table; without it, a small example is made")
     ] = None,
     time: Annotated[str | None, typer.Option("--time", help="its column that tells when a row happened")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="its column to predict: 0/1, yes/no, true/false")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="its column to predict")] = None,
     key: Annotated[list[str] | None, typer.Option("--key", help="columns that name a row; repeatable")] = None,
+    horizons: Annotated[
+        str | None,
+        typer.Option("--horizons", help="forecast: steps ahead, as 1,7,28; --key then names what tells series apart"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Make a new project that runs at once."""
     from flows import new_project
 
-    new_project.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()))
+    ahead = new_project.steps_ahead(horizons) if horizons else ()
+    new_project.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead)
 
 
 @app.command()

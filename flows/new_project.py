@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,31 @@ import typer
 import yaml
 
 from flows.deployments import PREFECT_YAML, prefect_yaml
+from flows.new_params import FEW_DAYS, is_feature, params_of
 from flows.session import prepare
-from flows.table_reading import NULLS, Column, TableReading, read_table
-from registry.metrics import DEFAULTS
+from flows.table_reading import Column, TableReading, read_table
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
 from tasks.params import STAGES, parse
 
-LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}}
-LINEAR: Mapping[str, Any] = {
-    "binary": LOGISTIC,
-    "multiclass": LOGISTIC,
-    "regression": {"name": "ridge", "kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}},
-}
-SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
 
 
-def create(folder: Path, *, csv: Path | None, time: str | None, label: str | None, key: tuple[str, ...]) -> None:
+def create(
+    folder: Path,
+    *,
+    csv: Path | None,
+    time: str | None,
+    label: str | None,
+    key: tuple[str, ...],
+    horizons: tuple[int, ...] = (),
+) -> None:
     """Make a project in `folder`; nothing is written before the table is understood.
+
+    Args:
+        horizons: the steps ahead to forecast the label; `key` then names the columns that tell series apart.
 
     Raises:
         UserError: the folder holds a project already, or the table leaves a role open.
@@ -42,7 +46,7 @@ def create(folder: Path, *, csv: Path | None, time: str | None, label: str | Non
     if (folder / "params.yaml").exists():
         raise UserError(f"{folder} holds a project already (params.yaml); name another folder, or edit that file")
     if csv is not None:
-        reading, table = read_table(csv, key=key, time=time, label=label), csv.name
+        reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons), csv.name
     else:
         table = EXAMPLE
     try:
@@ -57,7 +61,7 @@ def create(folder: Path, *, csv: Path | None, time: str | None, label: str | Non
     if csv is None:
         reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
     name = _project_name(folder)
-    params = _params(name, reading)
+    params = params_of(name, reading)
     parse(params)
     _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
     _write(folder / "dvc.yaml", _DVC_HEAD + yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110))
@@ -67,6 +71,21 @@ def create(folder: Path, *, csv: Path | None, time: str | None, label: str | Non
     memory.initialise(folder)
     prepare(folder)
     _tell(folder, table, reading)
+
+
+def steps_ahead(horizons: str) -> tuple[int, ...]:
+    """Horizons as they are typed.
+
+    Raises:
+        UserError: they are no numbers of steps.
+
+    >>> steps_ahead("7, 1,28")
+    (1, 7, 28)
+    """
+    parts = [part.strip() for part in horizons.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UserError(f"--horizons {horizons}: numbers of steps ahead were expected, such as 1,7,28")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 _CANDIDATE = ("models/candidate", "models/training.json")
@@ -118,120 +137,6 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
     return stages
 
 
-def _params(name: str, reading: TableReading) -> dict[str, Any]:
-    columns = {column.alias: _feature(column) for column in reading.columns if _is_feature(column, reading)}
-    columns[reading.label.alias] = _label(reading)
-    few = reading.days_per_period < 20
-    test_rows = reading.rows_per_period
-    weekly = test_rows * 7 // 30 if reading.period == "month" else test_rows
-    return {
-        "project": {"name": name, "timezone": "UTC"},
-        "ingest": {
-            "period": reading.period,
-            "sources": {
-                "table": {
-                    "kind": "files",
-                    "path": "raw/*.csv",
-                    "delimiter": reading.delimiter,
-                    "nulls": list(NULLS),
-                    "columns": {column.name: column.type for column in reading.columns},
-                    "required": list(dict.fromkeys([*reading.key, reading.time.name])),
-                    "key": list(reading.key),
-                    "event_time": reading.time.sql,
-                    "events": {"cases": {"available_at": "event_time", "columns": columns}},
-                }
-            },
-        },
-        "validate": {"suites": _suites(reading)},
-        "featurize": {
-            "definitions": None,
-            "label": {"source": "cases", "column": reading.label.alias, "delay_hours": 0},
-            "windows": {"test": 1, "validation": 1, "training": None},
-        },
-        "train": {
-            "task": reading.task,
-            "metric": DEFAULTS[reading.task],
-            "seed": 0,
-            "learners": [
-                {"name": "base_rate", "kind": "baseline"},
-                LINEAR[reading.task],
-                {
-                    "name": "boosting",
-                    "kind": f"sklearn.ensemble.HistGradientBoosting{SORTS[reading.task].capitalize()}",
-                    "params": {"learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20},
-                },
-            ],
-        },
-        "evaluate": {
-            "gate": {
-                "mode": "non_inferiority",
-                "max_loss": _margin(reading, 0.01),
-                "min_gain_over_baseline": _margin(reading, 0.02),
-                "min_rows": max(50, min(2000, test_rows // 2)),
-                "cluster": "row" if few else "day",
-            }
-        },
-        "register": {"golden_rows": 50},
-        "drift": {
-            "window": "week" if reading.period == "month" else reading.period,
-            "min_labelled_rows": max(30, min(500, weekly // 2)),
-        },
-        "registry": {"tracking_uri": None, "trusted_types": []},
-        "cost": {"cpu_hour": 0.05, "currency": "USD"},
-    }
-
-
-def _label(reading: TableReading) -> str:
-    """SQL of the label in `cases`: 0 and 1, or the column as it is."""
-    if reading.task != "binary":
-        return reading.label.sql
-    positive = reading.positive.replace("'", "''")
-    return f"({reading.label.sql}::varchar = '{_cast_text(reading, positive)}')::integer"
-
-
-def _suites(reading: TableReading) -> dict[str, Any]:
-    """What a label has to be, where there are just two values; others may meet new ones."""
-    if reading.task != "binary":
-        return {}
-    known = {"column": reading.label.name, "value_set": _label_values(reading)}
-    return {"table": [{"expect_column_values_to_be_in_set": known}]}
-
-
-def _margin(reading: TableReading, share: float) -> float:
-    """A share of what the best guess for everyone is off by, for errors in the label's units."""
-    return float(f"{share * reading.spread:.2g}") if reading.task == "regression" else share
-
-
-def _is_feature(column: Column, reading: TableReading) -> bool:
-    """Not the roles; nor a text that is another for nearly every row, such as a name or an address."""
-    names_rows = column.type == "text" and column.distinct > reading.rows / 2
-    return column not in (reading.label, reading.time) and column.name not in reading.key and not names_rows
-
-
-def _feature(column: Column) -> str:
-    return f"epoch({column.sql}) / 86400" if column.type in ("date", "timestamp") else column.sql
-
-
-def _cast_text(reading: TableReading, positive: str) -> str:
-    """The positive label as DuckDB prints it once it is cast to the column's type."""
-    if reading.label.type == "boolean":
-        return "true"
-    if reading.label.type in ("integer", "number"):
-        number = float(positive)
-        return str(int(number)) if reading.label.type == "integer" else str(number)
-    return positive
-
-
-def _label_values(reading: TableReading) -> list[Any]:
-    if reading.label.type == "boolean":
-        return [False, True]
-    if reading.label.type == "integer":
-        return [int(value) for value in reading.label.values]
-    if reading.label.type == "number":
-        return [float(value) for value in reading.label.values]
-    return list(reading.label.values)
-
-
 def _project_name(folder: Path) -> str:
     letters = "".join(mark if mark.isalnum() and mark.isascii() else "_" for mark in folder.resolve().name.lower())
     return letters.strip("_") if letters.strip("_")[:1].isalpha() else f"p_{letters.strip('_')}".rstrip("_")
@@ -250,15 +155,22 @@ _COMMENTS: Mapping[str, str] = {
 }
 
 
+_OF_SERIES: Mapping[str, str] = {
+    **_COMMENTS,
+    "featurize": "What is learned from: each series' own past and the calendar. More: docs/forecasting.md.",
+    "train": "What is tried: learners of the change from a level. They must beat the season before.",
+}
+
+
 def _commented(params: dict[str, Any], reading: TableReading, *, generated: bool) -> str:
     parts = ["# What this project learns, and what it takes for one of its models to take charge.\n"]
     if generated:
         parts.append("# The table in raw/ is GENERATED, to have something that runs; no score on it means anything.\n")
     for section, content in params.items():
-        if section in _COMMENTS:
-            parts.append(f"\n# {_COMMENTS[section]}\n")
+        if comment := (_OF_SERIES if reading.series else _COMMENTS).get(section):
+            parts.append(f"\n# {comment}\n")
         parts.append(yaml.safe_dump({section: content}, sort_keys=False, width=110, allow_unicode=True))
-    if reading.days_per_period < 20:
+    if reading.days_per_period < FEW_DAYS and reading.time and not reading.series:
         parts.append(
             "# `cluster: row`: the test window has fewer than 20 days, so rows are taken as independent.\n"
             "# Name a column to cluster by if rows belong together (a customer, a machine).\n"
@@ -270,8 +182,8 @@ def _readme(name: str, table: str, reading: TableReading, *, generated: bool) ->
     origin = "a generated table, only there to have something that runs" if generated else f"`raw/{table}`"
     return f"""# {name}
 
-Predicts `{reading.label.name}` ({_kind(reading)}) from {origin}:
-{reading.rows:,} rows, in batches of a {reading.period} of `{reading.time.name}`.
+Predicts `{reading.label.name}` ({_kind(reading)}) from {origin}.
+Rows: {_rows(reading, f"raw/{table}")}.
 
     refit run        # six stages, then a summary; again: unchanged
     refit show       # who is in charge, and why
@@ -292,6 +204,21 @@ def _kind(reading: TableReading) -> str:
     return told[reading.task]
 
 
+def _rows(reading: TableReading, place: str) -> str:
+    """How many rows there are, and how they lie in time."""
+    if series := reading.series:
+        ahead = ", ".join(map(str, series.horizons))
+        season = f", a season of {series.season}" if series.season > 1 else ""
+        return f"{reading.rows:,} of {place}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
+    if reading.time is None:
+        return f"{reading.rows:,} of {place}, without a time: a fifth is drawn to judge models on"
+    return f"{reading.rows:,} of {place}, by {reading.period} of `{reading.time.name}`"
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(column.name for column in columns)
+
+
 def _write(path: Path, text: str) -> None:
     with atomic(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
@@ -299,19 +226,35 @@ def _write(path: Path, text: str) -> None:
 
 def _tell(folder: Path, table: str, reading: TableReading) -> None:
     typer.echo(f"{folder}: a project that predicts `{reading.label.name}` ({_kind(reading)})")
-    typer.echo(f"  rows    {reading.rows:,} of raw/{table}, by {reading.period} of `{reading.time.name}`")
-    typer.echo(f"  key     {', '.join(reading.key)}")
-    roles = {reading.label.name, reading.time.name, *reading.key}
-    if unused := [c.name for c in reading.columns if c.name not in roles and not _is_feature(c, reading)]:
-        typer.echo(
-            f"  left    {', '.join(unused)}: a different text in nearly every row; to learn from its words, add it to"
-        )
-        typer.echo("          the columns of `cases` in params.yaml, and to featurize.text")
-    for column in (c for c in reading.columns if c.percent):
-        number = f"try_cast(replace({column.sql}, '%', '') as double)"
-        typer.echo(f"  text    {column.name}: its % signs make it text; as a column of `cases`, {number} is the number")
-    typer.echo("  known   each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml")
+    for what, told in _found(table, reading):
+        typer.echo(f"  {what:<7} {told}")
     typer.echo(f"  next    cd {shlex.quote(str(folder))} && refit run")
+
+
+def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
+    """What was understood of the table, and what was left out, line by line."""
+    yield "rows", _rows(reading, f"raw/{table}")
+    yield "key", ", ".join(reading.key) or "the line of each row"
+    others = [
+        column
+        for column in reading.columns
+        if column not in (reading.label, reading.time) and column.name not in reading.key
+    ]
+    if reading.series:
+        if others:
+            yield "left", f"{_names(others)}: docs/forecasting.md tells how to say since when it is known"
+        yield "known", "each row at the end of its step; if it comes later, `available_at` in params.yaml says so"
+        return
+    if unused := [column for column in others if not is_feature(column, reading)]:
+        yield "left", f"{_names(unused)}: a different text in nearly every row; to learn from its words, add it to"
+        yield "", "the columns of `cases` in params.yaml, and to featurize.text"
+    if text := [column for column in others if column.is_read]:
+        yield "read", f"{_names(text)}: its words are learned from (featurize.text)"
+    for column in (column for column in others if column.percent):
+        number = f"try_cast(replace({column.sql}, '%', '') as double)"
+        yield "text", f"{column.name}: its % signs make it text; as a column of `cases`, {number} is the number"
+    if reading.time:
+        yield "known", "each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml"
 
 
 def _subscriptions() -> Iterator[str]:

@@ -6,10 +6,11 @@ import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from flows.series_reading import Series, quote, read_series
 from tasks.errors import UserError
 from tasks.ingest import csv_files
 from tasks.ingest.csv_files import CsvFile
@@ -21,6 +22,10 @@ RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
 NULLS = ("", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
+SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
+TEST_SHARE = 0.2  # of a table without a time
+_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m")
+FORMATS = tuple(f"{day}{time}" for day in _DATES for time in ("", " %H:%M", " %H:%M:%S"))
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,26 @@ class Column:
     values: tuple[str, ...]  # the two texts that nearly all rows have, where there are two such
     counts: Mapping[str, int]  # the most frequent texts, where there are few
     percent: bool = False  # numbers with a % sign, which cast to no number
+    words: float = 0.0  # of a text, on average
+    format: str | None = None  # of texts that are times, as strptime takes it
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a text is something to read: many different ones, of some words each."""
+        return self.type == "text" and self.words >= SENTENCE and self.distinct > MOST_CLASSES
+
+    @property
+    def moment(self) -> str | None:
+        """SQL of the time that a cast value is; none: it is none."""
+        if self.format:
+            return f"strptime({self.sql}, '{self.format}')"
+        return self.sql if self.type in ("date", "timestamp") else None
+
+    @property
+    def read_moment(self) -> str:
+        """SQL of the same in the table as it was read, all of text."""
+        quoted = quote(self.name)
+        return f"try_strptime({quoted}, '{self.format}')" if self.format else f"try_cast({quoted} as timestamp)"
 
 
 @dataclass(frozen=True)
@@ -44,8 +69,8 @@ class TableReading:
     columns: tuple[Column, ...]
     delimiter: str
     rows: int
-    key: tuple[str, ...]
-    time: Column
+    key: tuple[str, ...]  # empty: a row is named by its line alone
+    time: Column | None  # none: the table has no time
     label: Column
     task: Task
     positive: str  # of a binary label, the text that is 1
@@ -53,10 +78,17 @@ class TableReading:
     period: str
     rows_per_period: int
     days_per_period: int
+    dated: date  # of a table without a time, the day that dates the whole of it: when the file was last changed
+    series: Series | None = None  # where the label's next steps are asked for
 
 
-def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str | None) -> TableReading:
+def read_table(
+    path: Path, *, key: tuple[str, ...], time: str | None, label: str | None, horizons: tuple[int, ...] = ()
+) -> TableReading:
     """Look at a CSV file as a whole.
+
+    Args:
+        horizons: the steps ahead to forecast; `key` then names what tells series apart.
 
     Raises:
         UserError: it cannot be read, or a role fits no column, or several; the message lists them.
@@ -64,12 +96,9 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
     import duckdb
 
     delimiter = _delimiter(path)
-    names = _readable(path, delimiter)
     with duckdb.connect() as connection:
         _load(connection, path, delimiter)
         columns = tuple(_columns(connection))
-        if (found := [column.name for column in columns]) != names:
-            raise UserError(f"{path.name}: its header has the columns {_list(names)}; its rows have {_list(found)}")
         by_name = {column.name: column for column in columns}
         for role, wanted in (("key", key), ("time", (time,) if time else ()), ("label", (label,) if label else ())):
             for name in wanted:
@@ -79,9 +108,24 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
         found_time = _time(columns, by_name.get(time or ""), path)
         rows = _one(connection, "select count(*) from t")
         found_label = _label(columns, by_name.get(label or ""), found_time, path, rows)
-        found_key = _key(connection, columns, key, found_time, path)
-        period, per_period, days = _period(connection, found_time, path)
-        task = _task(found_label)
+        series = None
+        if horizons:
+            if found_time is None:
+                raise UserError(f"{path.name} has no column of dates or times; a forecast needs one: --time COLUMN")
+            if awkward := [name for name in key if not re.fullmatch("[a-z][a-z0-9_]*", name.lower())]:
+                raise UserError(
+                    f"--key {awkward[0]}: series are told apart by columns of plain names; call it "
+                    f"{by_name[awkward[0]].alias} in the header of {path.name}"
+                )
+            series = read_series(
+                connection, path.name, key, found_time.read_moment, _number(found_label, path), horizons
+            )
+            found_key = (*key, found_time.name)
+        else:
+            names = tuple(column for column in columns if column is not found_label and not column.is_read)
+            found_key = _key(connection, names, key, found_time, path)
+        period, per_period, days = _period(connection, found_time, path, rows)
+        task = "regression" if horizons else _task(found_label)
         spread = _spread(connection, found_label) if task == "regression" else 0.0
     return TableReading(
         columns=columns,
@@ -96,15 +140,17 @@ def read_table(path: Path, *, key: tuple[str, ...], time: str | None, label: str
         period=period,
         rows_per_period=per_period,
         days_per_period=days,
+        dated=min(date.fromtimestamp(path.stat().st_mtime), date.today() - timedelta(days=1)),  # noqa: DTZ011, DTZ012
+        series=series,
     )
 
 
-def _readable(path: Path, delimiter: str) -> list[str]:
-    """The columns of a table that ingestion would take, read once to its end.
+def _load(connection: Any, path: Path, delimiter: str) -> None:
+    """The rows that ingestion would take, as a table `t` of texts.
 
     Raises:
         UserError: as from ingestion, for a quote that is never closed for instance; a column without a name, or there
-            twice.
+            twice; no rows.
     """
     file = CsvFile(path, path.name, delimiter)
     names = csv_files.header(file)
@@ -114,25 +160,15 @@ def _readable(path: Path, delimiter: str) -> list[str]:
     if twice := [name for name in names if lower.count(name.lower()) > 1]:
         listed = _list(map(repr, twice))
         raise UserError(f"{path.name}: a column is there twice ({listed}; case does not count); rename or remove one")
-    for _ in csv_files.read(file, names[:1], lambda _: None):
-        pass
-    return names
-
-
-def _load(connection: Any, path: Path, delimiter: str) -> None:
-    import duckdb
-
-    nulls = ", ".join("'" + text + "'" for text in NULLS)
-    # As lenient as ingestion, which sets broken lines aside one by one.
-    lenient = "strict_mode=false, ignore_errors=true, null_padding=true, quote='\"', auto_detect=true"
-    reader = f"read_csv(?, delim=?, header=true, all_varchar=true, nullstr=[{nulls}], {lenient})"
-    try:
-        connection.execute(f"create table t as select * from {reader}", [str(path), delimiter])
-    except duckdb.Error as error:
-        reason = " ".join(str(error).splitlines()[0].split())
-        raise UserError(f"{path} cannot be read as CSV: {reason}") from None
+    nulls = _list("'" + text + "'" for text in NULLS)
+    texts = _list(f"case when {quote(name)} not in ({nulls}) then {quote(name)} end as {quote(name)}" for name in names)
+    connection.execute(f"create table t ({_list(f'{quote(name)} varchar' for name in names)})")
+    for batch in csv_files.read(file, names, lambda _: None):
+        connection.register("batch", batch)
+        connection.execute(f"insert into t select {texts} from batch where _fault is null")
+        connection.unregister("batch")
     if not _one(connection, "select count(*) from t"):
-        raise UserError(f"{path} has no rows below its header; a table with a time, a label and a key is needed")
+        raise UserError(f"{path} has no rows below its header; a table with a label is needed")
 
 
 def _delimiter(path: Path) -> str:
@@ -158,7 +194,7 @@ def _columns(connection: Any) -> Iterable[Column]:
     for name, *_ in connection.execute("describe t").fetchall():
         alias = _alias(name, taken)
         taken.add(alias)
-        quoted = _quote(name)
+        quoted = quote(name)
         sql = name if re.fullmatch("[a-z][a-z0-9_]*", name) and name not in keywords else quoted
         distinct = _one(connection, f"select count(distinct {quoted}) from t")
         query = f"select {quoted}, count(*) from t where {quoted} is not null group by 1 order by 2 desc, 1 limit 3"
@@ -167,7 +203,26 @@ def _columns(connection: Any) -> Iterable[Column]:
         binary = sum(counts[value] for value in two) >= 0.99 * sum(counts.values()) if len(two) == 2 else False
         kind = _type(connection, quoted)
         percent = kind == "text" and _mostly(connection, quoted, _PERCENT.format(column=quoted))
-        yield Column(name, alias, sql, kind, distinct, two if binary else (), counts, percent)
+        words = _words(connection, quoted) if kind == "text" else 0.0
+        written = None if kind in ("date", "timestamp") else _format(connection, quoted)
+        yield Column(name, alias, sql, kind, distinct, two if binary else (), counts, percent, words, written)
+
+
+def _words(connection: Any, column: str) -> float:
+    count = f"avg(length(regexp_replace(trim({column}), '\\S+', '', 'g')) + 1)"
+    [(found,)] = connection.execute(f"select {count} from (select {column} from t limit 10000)").fetchall()
+    return float(found or 0.0)
+
+
+def _format(connection: Any, column: str) -> str | None:
+    """How texts write times, where only one way fits: 31/12/2013 says what comes first, a table up to the 12th not."""
+    short = f"regexp_full_match({column}, '[0-9/. :-]{{7,19}}')"
+    if not _mostly(connection, column, short):
+        return None
+    fits = [form for form in FORMATS if _mostly(connection, column, f"try_strptime({column}, '{form}') is not null")]
+    years = "between timestamp '1900-01-01' and timestamp '2100-01-01'"
+    fits = [form for form in fits if _mostly(connection, column, f"try_strptime({column}, '{form}') {years}")]
+    return fits[0] if len(fits) == 1 else None
 
 
 def _alias(name: str, taken: set[str]) -> str:
@@ -206,8 +261,10 @@ def _only(found: list[Column], role: str, path: Path, what: str) -> Column:
     raise UserError(f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}")
 
 
-def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Column:
-    dated = [column for column in columns if column.type in ("timestamp", "date")]
+def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Column | None:
+    dated = [column for column in columns if column.moment]
+    if not dated and not given:
+        return None
     found = given or _only(dated, "time", path, "column of dates or times")
     if found not in dated:
         raise UserError(
@@ -217,7 +274,7 @@ def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Colu
     return found
 
 
-def _label(columns: tuple[Column, ...], given: Column | None, time: Column, path: Path, rows: int) -> Column:
+def _label(columns: tuple[Column, ...], given: Column | None, time: Column | None, path: Path, rows: int) -> Column:
     binary = [column for column in columns if column.values and column is not time]
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
@@ -231,6 +288,13 @@ def _label(columns: tuple[Column, ...], given: Column | None, time: Column, path
     return found
 
 
+def _number(label: Column, path: Path) -> str:
+    """SQL of the label's number."""
+    if label.type not in ("integer", "number"):
+        raise UserError(f"--label {label.name}: forecasts are of numbers, and it is {label.type} in {path.name}")
+    return f"try_cast({quote(label.name)} as double)"
+
+
 def _task(label: Column) -> Task:
     """What a label asks for: two values, many numbers, or a few values of any kind."""
     if label.values:
@@ -239,13 +303,13 @@ def _task(label: Column) -> Task:
 
 
 def _spread(connection: Any, label: Column) -> float:
-    value = f"try_cast({_quote(label.name)} as double)"
+    value = f"try_cast({quote(label.name)} as double)"
     [(found,)] = connection.execute(f"select avg(abs({value} - (select median({value}) from t))) from t").fetchall()
     return float(found or 0.0)
 
 
 def _key(
-    connection: Any, columns: tuple[Column, ...], given: tuple[str, ...], time: Column, path: Path
+    connection: Any, columns: tuple[Column, ...], given: tuple[str, ...], time: Column | None, path: Path
 ) -> tuple[str, ...]:
     rows = _one(connection, "select count(*) from t")
     if given:
@@ -257,6 +321,8 @@ def _key(
     unique = [column for column in columns if column.distinct == rows and column.type in ("integer", "text")]
     for column in [*(c for c in ids if c in unique), *unique]:
         return (column.name,)
+    if time is None:
+        return ()
     for column in ids:
         if _distinct(connection, (column.name, time.name)) == rows:
             return (column.name, time.name)
@@ -264,11 +330,14 @@ def _key(
 
 
 def _distinct(connection: Any, names: tuple[str, ...]) -> int:
-    return _one(connection, f"select count(*) from (select distinct {', '.join(map(_quote, names))} from t)")
+    return _one(connection, f"select count(*) from (select distinct {', '.join(map(quote, names))} from t)")
 
 
-def _period(connection: Any, time: Column, path: Path) -> tuple[str, int, int]:
-    cast = f"try_cast({_quote(time.name)} as timestamp)"
+def _period(connection: Any, time: Column | None, path: Path, rows: int) -> tuple[str, int, int]:
+    """The length of batches, and how many rows and days one has; of a table without a time, the rows to test on."""
+    if time is None:
+        return "day", int(rows * TEST_SHARE), 1
+    cast = time.read_moment
     first, last = connection.execute(f"select min({cast}), max({cast}) from t").fetchone()
     if last > datetime.now():  # noqa: DTZ005 - the file's times carry no zone
         raise UserError(
@@ -295,10 +364,6 @@ def _positive(label: Column) -> str:
 
 def _one(connection: Any, query: str) -> int:
     return int(connection.execute(query).fetchone()[0])
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _list(names: Iterable[str]) -> str:

@@ -81,7 +81,7 @@ def _query(asked: Mapping[str, Any], series: list[str]) -> str:
     step = interval(str(asked["step"])) if _STEP.fullmatch(str(asked.get("step"))) else "null"
     horizons, season = asked.get("horizons"), asked.get("season", 1)
     ahead = ", ".join(map(str, horizons if isinstance(horizons, list) else ()))
-    names = "".join(f"{quote(name)}, " for name in series)
+    names = "".join(f"{quote(name)} as {quote(name)}, " for name in series)  # the file may write them in capitals
     back = f"(horizon + {season} - 1) // {season} * {season}"
     return f"""
 select *, target_time - {back} * {step} as season_time

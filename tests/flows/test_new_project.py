@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driving import drive, states
 
 from flows.new_project import create
+from flows.table_reading import read_table
 from tasks.errors import UserError
 from tasks.params import parse
 from tasks.yaml_files import read_yaml
@@ -52,7 +54,7 @@ def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "roles", "words"),
     [
-        ("a,b\n1,2\n", {}, "has no column of dates or times"),
+        ("a,b\n1,2\n", {}, "has no column with just two values to predict"),
         ("", {}, "is empty"),
         ("id,day,late\n", {}, "a header and no rows"),
         ('id,day,late\n1,"2024-01-01,0\n2,2024-06-02,1\n', {}, "t.csv line 2: a quote opened here is not closed"),
@@ -109,7 +111,7 @@ def test_the_readmes_command_is_one_that_init_takes(root: Path) -> None:
     line = next(
         line for line in (root / "README.md").read_text().splitlines() if "refit init" in line and "--csv" in line
     )
-    assert set(re.findall(r"--[a-z]+", line)) <= {"--csv", "--time", "--label", "--key"}
+    assert set(re.findall(r"--[a-z]+", line)) <= {"--csv", "--time", "--label", "--key", "--horizons"}
 
 
 @pytest.mark.parametrize(
@@ -136,3 +138,102 @@ def test_a_label_with_a_different_text_in_nearly_every_row_is_refused(tmp_path: 
     (tmp_path / "t.csv").write_text("\n".join(["id,at,y", *rows]) + "\n")
     with pytest.raises(UserError, match=r"has 300 different values; a label has two, .* 100 classes, or many num"):
         create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="y", key=())
+
+
+REVIEWS = 'It was {0} from the first\nminute, ""{0}"" to its end {1}'
+
+
+def test_a_table_without_a_time_or_a_key_is_judged_on_rows_drawn_from_it_and_its_texts_are_read(tmp_path: Path) -> None:
+    rows = [f'"{REVIEWS.format(("great", "awful")[n % 2], n)}",{("pos", "neg")[n % 2]}' for n in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(["review,sentiment", *rows]) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="sentiment", key=())
+    told = drive(tmp_path / "p")
+    assert told["rows"] == {"read": 300, "accepted": 300, "quarantined": 0, "pending": 0}
+    assert told["metrics"]["roc_auc"] == 1
+    assert told["model"]["alias"] == "champion"
+    params = parse(read_yaml(tmp_path / "p/params.yaml"))
+    assert params.featurize.text == ("review",)
+    assert params.ingest.sources["table"].key == ("file", "line")
+
+
+def sales(first: date, steps: list[timedelta]) -> list[str]:
+    """Two stores; each step sells more than the one before, and every seventh twice as much."""
+    lines = ["Store,Day,Sold"]
+    for store, level in (("north", 40), ("south", 400)):
+        day = first
+        for number, step in enumerate(steps):
+            lines.append(f"{store},{day},{level + number * level // 100 + level * (number % 7 == 3)}")
+            day += step
+    return lines
+
+
+def test_the_next_steps_of_series_are_forecast_by_one_command(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(sales(date(2024, 1, 1), [timedelta(1)] * 244)) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="Sold", key=("Store",), horizons=(1, 7))
+    told = drive(tmp_path / "p")
+    assert told["model"]["alias"] == "champion"
+    assert told["metrics"]["mae"] < 0.7 * told["evaluation"]["baseline"]["mae"]["value"]
+    assert told["intervals"]["level"] == 0.9
+    forecast = parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["forecasts"].forecast
+    assert forecast is not None
+    assert (forecast.step, forecast.season, list(forecast.series)) == ("1d", 7, ["store"])
+
+
+@pytest.mark.parametrize(
+    ("text", "roles", "words"),
+    [
+        (sales(date(2024, 1, 1), [timedelta(1)] * 30), {}, "30 rows have the time of another row of their series"),
+        (sales(date(2024, 1, 1), [timedelta(1)] * 30), {"key": ("Store",), "horizons": (1, 20)}, "need 60 at least"),
+        (["Day,Sold", "2024-01-01,a", "2024-01-02,b"], {"label": "Sold"}, "forecasts are of numbers"),
+        (["x,Sold", "1,2", "2,3"], {"label": "Sold"}, "a forecast needs one: --time COLUMN"),
+        (
+            ["The store,Day,Sold", "n,2024-01-01,1", "n,2024-01-02,2"],
+            {"key": ("The store",)},
+            "call it the_store in the header",
+        ),
+    ],
+)
+def test_what_series_leave_open_is_said(tmp_path: Path, text: list[str], roles: dict[str, Any], words: str) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(text) + "\n")
+    given: dict[str, Any] = {"time": None, "label": "Sold", "key": (), "horizons": (1,)} | roles
+    with pytest.raises(UserError, match=re.escape(words)):
+        create(tmp_path / "p", csv=tmp_path / "t.csv", **given)
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("{0:%d/%m/%Y}", "strptime(met, '%d/%m/%Y')"),
+        ("{0.month}/{0.day}/{0:%Y} 8:26", "strptime(met, '%m/%d/%Y %H:%M')"),
+        ("{0:%d.%m.%Y} 08:26:01", "strptime(met, '%d.%m.%Y %H:%M:%S')"),
+    ],
+)
+def test_a_time_is_read_as_it_is_written_where_only_one_way_fits(tmp_path: Path, written: str, read: str) -> None:
+    rows = [f"{n},{written.format(date(2024, 1, 1) + timedelta(days=n % 150))},{n % 9},{n % 2}" for n in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,met,x,y", *rows]) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time="met", label="y", key=())
+    assert parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"].event_time == read
+
+
+def test_a_time_of_which_days_and_months_cannot_be_told_apart_is_left_open(tmp_path: Path) -> None:
+    rows = [f"{n},{n % 12 + 1:02d}/{n % 11 + 1:02d}/2024,{n % 2}" for n in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,y", *rows]) + "\n")
+    with pytest.raises(UserError, match="--time at: its values do not cast to dates or times"):
+        create(tmp_path / "p", csv=tmp_path / "t.csv", time="at", label="y", key=())
+
+
+@pytest.mark.parametrize(
+    ("days", "step"),
+    [
+        ([31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] * 3, "1mo"),
+        ([7] * 40, "1w"),
+        ([14] * 40, "2w"),
+        ([1] * 60, "1d"),
+    ],
+)
+def test_the_step_of_series_is_seen_from_their_rows(tmp_path: Path, days: list[int], step: str) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(sales(date(2020, 1, 1), [timedelta(n) for n in days])) + "\n")
+    found = read_table(tmp_path / "t.csv", key=("Store",), time=None, label="Sold", horizons=(1,))
+    assert found.series is not None
+    assert found.series.step == step

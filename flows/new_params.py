@@ -1,0 +1,250 @@
+"""The params of a new project, by what its table seems to hold: rows in time, rows without one, or series."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flows.series_reading import Series
+from flows.table_reading import NULLS, TEST_SHARE, Column, TableReading
+from registry.metrics import DEFAULTS
+
+LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}}
+LINEAR: Mapping[str, Any] = {
+    "binary": LOGISTIC,
+    "multiclass": LOGISTIC,
+    "regression": {"name": "ridge", "kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}},
+}
+FEW_DAYS = 20  # of a test window below which days are too few to be compared by
+MANY = 6  # seasons of a history from which on learners are compared on several: one may be unlike the others
+LEAST_MOMENTS = 24  # of forecasts to be judged by
+_SECONDS = {"day": 86_400, "week": 7 * 86_400, "month": 2_629_746}
+_INTERVALS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
+_COMPLETE = {"w": 168, "mo": 744, "y": 8784}  # hours by which the newest row may lie before a period's end
+SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
+
+
+def params_of(name: str, reading: TableReading) -> dict[str, Any]:
+    """The params, as `params.yaml` has them."""
+    kind = _of_series(reading, reading.series) if reading.series else _of_rows(reading)
+    return {
+        "project": {"name": name, "timezone": "UTC"},
+        "ingest": {"period": reading.period, **kind["ingest"]},
+        "validate": {"suites": _suites(reading)},
+        "featurize": kind["featurize"],
+        "train": kind["train"],
+        "evaluate": kind["evaluate"],
+        "register": {"golden_rows": 50},
+        **({"drift": kind["drift"]} if "drift" in kind else {}),
+        "registry": {"tracking_uri": None, "trusted_types": []},
+        "cost": {"cpu_hour": 0.05, "currency": "USD"},
+    }
+
+
+def _of_rows(reading: TableReading) -> dict[str, Any]:
+    """Of rows that each have a label: what the columns say of it, judged on what comes later, or on drawn rows."""
+    used = [column for column in reading.columns if is_feature(column, reading)]
+    columns = {column.alias: _feature(column) for column in used}
+    columns[reading.label.alias] = _label(reading)
+    text = [column.alias for column in used if column.is_read]
+    featurize: dict[str, Any] = {
+        "definitions": None,
+        "label": {"source": "cases", "column": reading.label.alias, "delay_hours": 0},
+        **({"text": text} if text else {}),
+    }
+    train = {"task": reading.task, "metric": DEFAULTS[reading.task], "seed": 0, "learners": _learners(reading)}
+    rows = reading.rows_per_period
+    gate = {
+        "mode": "non_inferiority",
+        "max_loss": _margin(reading, 0.01),
+        "min_gain_over_baseline": _margin(reading, 0.02),
+        "min_rows": max(50, min(2000, rows // 2)) if reading.time else min(50, rows // 2),
+        "cluster": "row" if reading.days_per_period < FEW_DAYS else "day",
+    }
+    cases = {"cases": {"available_at": "event_time", "columns": columns}}
+    found = {
+        "ingest": {"sources": {"table": _source(reading, cases)}},
+        "featurize": featurize,
+        "train": train,
+        "evaluate": {"gate": gate},
+    }
+    if reading.time is None:
+        folds = {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": 5}
+        featurize["split"] = {"test": TEST_SHARE, "validation": 0, "seed": 0}
+        train["cross_validation"] = folds
+        found["evaluate"]["cross_validation"] = folds
+        return found
+    featurize["windows"] = {"test": 1, "validation": 1, "training": None}
+    weekly = rows * 7 // 30 if reading.period == "month" else rows
+    return {**found, "drift": _drift(reading, weekly // 2)}
+
+
+def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
+    """Of series whose next steps are asked for: changes from a level by their own past and the calendar."""
+    assert reading.time
+    by_name = {column.name: column for column in reading.columns}
+    apart = {name.lower(): by_name[name] for name in series.columns}
+    value = reading.label.alias
+    columns = {**{alias: column.sql for alias, column in apart.items()}, value: reading.label.sql}
+    count, unit = series.step.rstrip("mhdwoy"), series.step.lstrip("0123456789")
+    known = f"event_time + interval {count} {_INTERVALS[unit]}"
+    source = _source(reading, {"steps": {"available_at": known, "columns": columns}})
+    if series.inexact:
+        source["event_time"] = f"date_trunc('{_INTERVALS[unit]}', {source['event_time']})"
+    forecast = {
+        "of": "table",
+        **({"series": {alias: column.type for alias, column in apart.items()}} if apart else {}),
+        "step": series.step,
+        "horizons": list(series.horizons),
+        "season": series.season,
+    }
+    test = max(1, math.ceil(max(0.15 * series.length, LEAST_MOMENTS) * series.step_seconds / _SECONDS[reading.period]))
+    rows = int(series.count * len(series.horizons) * test * _SECONDS[reading.period] / series.step_seconds)
+    error = max(series.naive_error, 0.01 * reading.spread)
+    return {
+        "ingest": {
+            **({"complete_within_hours": _COMPLETE[unit]} if unit in _COMPLETE else {}),
+            "sources": {"table": source, "forecasts": {"kind": "forecasts", "forecast": forecast}},
+        },
+        "featurize": {
+            "label": {"source": "steps", "column": value, "delay_hours": 0},
+            "windows": {"test": test, "validation": math.ceil(test / 2), "training": None},
+        },
+        "train": {
+            "task": "forecast",
+            "metric": "mae",
+            "seed": 0,
+            **({"cross_validation": {"kind": "time", "folds": 3}} if series.length >= MANY * series.season else {}),
+            "intervals": {"level": 0.9, "within": "horizon"},
+            "learners": _forecasters(series, unit),
+        },
+        "evaluate": {
+            "gate": {
+                "mode": "non_inferiority",
+                "max_loss": float(f"{0.02 * error:.2g}"),
+                "min_gain_over_baseline": float(f"{0.01 * error:.2g}"),
+                "min_rows": max(20, min(1000, rows // 2)),
+                "cluster": "day",
+            }
+        },
+    }
+
+
+def _forecasters(series: Series, unit: str) -> list[dict[str, Any]]:
+    """The season before, and learners of the change from a level: a tree cannot say more than it has seen."""
+    means = unit in "mhdw"
+    span = max(series.season, 3) * int(series.step.removesuffix(unit))
+    level = f"mean_{span}{unit}" if means else "seasonal_naive"
+    scaled = ["last_*", *(["seasons_*"] if series.season > 1 else []), *(["mean_*"] if means else []), "seasonal_naive"]
+    change = {"change": "difference"} if series.negative else {}
+    around = {"level": level, "scaled": scaled, **change}
+    boosting = {"loss": "absolute_error", "learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20}
+    return [
+        {"name": "season_before", "kind": "baseline"},
+        {"name": "linear", "kind": "relative", "params": {**around, "kind": "sklearn.linear_model.Ridge"}},
+        {
+            "name": "boosting",
+            "kind": "relative",
+            "params": {
+                **around,
+                "scaled": list(scaled),  # a list of its own: YAML would refer to the one above
+                "kind": "sklearn.ensemble.HistGradientBoostingRegressor",
+                "params": boosting,
+            },
+        },
+    ]
+
+
+def _source(reading: TableReading, events: dict[str, Any]) -> dict[str, Any]:
+    """The table as it lies in `raw/`. Without a key a row is named by its line; without a time, one day dates all."""
+    columns = {column.name: column.type for column in reading.columns}
+    key = list(reading.key)
+    placed: dict[str, Any] = {}
+    if not key:
+        lower = {name.lower() for name in columns}
+        key = [name if name not in lower else f"table_{name}" for name in ("file", "line")]
+        columns |= {key[0]: "text", key[1]: "integer"}
+        placed = {"file_column": key[0], "line_column": key[1]}
+    time = reading.time
+    required = [*reading.key, *([time.name] if time else [])]
+    return {
+        "kind": "files",
+        "path": "raw/*.csv",
+        "delimiter": reading.delimiter,
+        "nulls": list(NULLS),
+        "columns": columns,
+        **placed,
+        **({"required": list(dict.fromkeys(required))} if required else {}),
+        "key": key,
+        "event_time": time.moment if time else f"timestamp '{reading.dated}'",
+        "events": events,
+    }
+
+
+def _learners(reading: TableReading) -> list[dict[str, Any]]:
+    return [
+        {"name": "base_rate", "kind": "baseline"},
+        LINEAR[reading.task],
+        {
+            "name": "boosting",
+            "kind": f"sklearn.ensemble.HistGradientBoosting{SORTS[reading.task].capitalize()}",
+            "params": {"learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20},
+        },
+    ]
+
+
+def _drift(reading: TableReading, rows: int) -> dict[str, Any]:
+    window = "week" if reading.period == "month" else reading.period
+    return {"window": window, "min_labelled_rows": max(30, min(500, rows))}
+
+
+def _label(reading: TableReading) -> str:
+    """SQL of the label in `cases`: 0 and 1, or the column as it is."""
+    if reading.task != "binary":
+        return reading.label.sql
+    positive = reading.positive.replace("'", "''")
+    return f"({reading.label.sql}::varchar = '{_cast_text(reading, positive)}')::integer"
+
+
+def _suites(reading: TableReading) -> dict[str, Any]:
+    """What a label has to be, where there are just two values; others may meet new ones."""
+    if reading.task != "binary":
+        return {}
+    known = {"column": reading.label.name, "value_set": _label_values(reading)}
+    return {"table": [{"expect_column_values_to_be_in_set": known}]}
+
+
+def _margin(reading: TableReading, share: float) -> float:
+    """A share of what the best guess for everyone is off by, for errors in the label's units."""
+    return float(f"{share * reading.spread:.2g}") if reading.task == "regression" else share
+
+
+def is_feature(column: Column, reading: TableReading) -> bool:
+    """Not the roles; nor a text that is another for nearly every row and nothing to read, such as a name."""
+    named = column.type == "text" and column.distinct > reading.rows / 2 and not column.is_read
+    return column not in (reading.label, reading.time) and column.name not in reading.key and not named
+
+
+def _feature(column: Column) -> str:
+    return f"epoch({column.moment}) / 86400" if column.moment else column.sql
+
+
+def _cast_text(reading: TableReading, positive: str) -> str:
+    """The positive label as DuckDB prints it once it is cast to the column's type."""
+    if reading.label.type == "boolean":
+        return "true"
+    if reading.label.type in ("integer", "number"):
+        number = float(positive)
+        return str(int(number)) if reading.label.type == "integer" else str(number)
+    return positive
+
+
+def _label_values(reading: TableReading) -> list[Any]:
+    if reading.label.type == "boolean":
+        return [False, True]
+    if reading.label.type == "integer":
+        return [int(value) for value in reading.label.values]
+    if reading.label.type == "number":
+        return [float(value) for value in reading.label.values]
+    return list(reading.label.values)

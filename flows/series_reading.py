@@ -1,0 +1,126 @@
+"""What a table of series seems to hold: how long a step is, after how many it repeats itself, how much there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.errors import UserError
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+UNITS = ((7 * DAY, "w"), (DAY, "d"), (HOUR, "h"), (MINUTE, "m"))
+MONTH, YEAR = (28 * DAY, 31 * DAY), (365 * DAY, 366 * DAY)
+LEAST = 3  # seasons that a history needs for one to be learned from
+
+
+@dataclass(frozen=True)
+class Series:
+    """Series of one step, side by side in a table."""
+
+    columns: tuple[str, ...]  # that tell them apart
+    count: int
+    step: str  # as params write it
+    step_seconds: int
+    length: int  # steps from the first to the last row of all
+    season: int  # steps
+    horizons: tuple[int, ...]
+    naive_error: float  # mean absolute error of the value a season before
+    negative: bool  # whether a value is
+    inexact: bool  # months and years that are dated by another day than their first
+
+
+def read_series(
+    connection: Any, name: str, columns: tuple[str, ...], moment: str, value: str, horizons: tuple[int, ...]
+) -> Series:
+    """Look at the table `t` as series.
+
+    Args:
+        name: of the file, in messages.
+        columns: that tell series apart.
+        moment: SQL of a row's time.
+        value: SQL of what is forecast.
+
+    Raises:
+        UserError: two rows have one moment of a series, steps have no length of whole minutes, or they are too few.
+    """
+    apart = "".join(f", {quote(column)}" for column in columns)
+    connection.execute(
+        f"create or replace table s as select {moment} as began, {value} as value, "
+        f"hash(0{apart}) as series from t where {moment} is not null"
+    )
+    rows, moments, count = connection.execute(
+        "select count(*), count(distinct (series, began)), count(distinct series) from s"
+    ).fetchone()
+    if rows > moments:
+        told = f"--key {' --key '.join(columns)}" if columns else "no --key"
+        raise UserError(
+            f"{name}: {rows - moments:,} rows have the time of another row of their series ({told}); name the columns "
+            "that tell series apart, such as --key store --key product"
+        )
+    steps = "select epoch(began - lag(began) over (partition by series order by began)) as step from s"
+    (found,) = connection.execute(f"select mode(step) from ({steps})").fetchone()
+    if not found:
+        raise UserError(f"{name}: each series has a single row; a forecast needs a history")
+    step, seconds = _step(int(found), name)
+    (span,) = connection.execute("select epoch(max(began) - min(began)) from s").fetchone()
+    length = int(span // seconds) + 1
+    if length < LEAST * (most := max(horizons)) or length < 20:
+        least = max(20, LEAST * most)
+        raise UserError(f"{name}: its rows span {length} steps of {step}; {most} steps ahead need {least} at least")
+    season = _season(seconds, length)
+    since = f"value - lag(value, {season}) over (partition by series order by began)"
+    (error,) = connection.execute(f"select avg(abs(d)) from (select {since} as d from s)").fetchone()
+    aligned, lowest = connection.execute(
+        "select bool_and(began = date_trunc('month', began)), min(value) from s"
+    ).fetchone()
+    inexact = seconds >= MONTH[0] and step[-1] in "oy" and not aligned
+    return Series(
+        columns=columns,
+        count=count,
+        step=step,
+        step_seconds=seconds,
+        length=length,
+        season=season,
+        horizons=horizons,
+        naive_error=float(error or 0.0),
+        negative=(lowest or 0) < 0,
+        inexact=inexact,
+    )
+
+
+def quote(name: str) -> str:
+    """A column's name as SQL takes it, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _step(seconds: int, name: str) -> tuple[str, int]:
+    """A step as params write it, and how long it is.
+
+    >>> _step(900, "t.csv"), _step(86_400, "t.csv"), _step(31 * 86_400, "t.csv"), _step(14 * 86_400, "t.csv")
+    (('15m', 900), ('1d', 86400), ('1mo', 2629746), ('2w', 1209600))
+    """
+    month = 2_629_746  # seconds of a mean one
+    if YEAR[0] <= seconds <= YEAR[1]:
+        return "1y", 12 * month
+    for count in (1, 2, 3, 4, 6):
+        if count * MONTH[0] <= seconds <= count * MONTH[1] and round(seconds / month) == count and seconds % (7 * DAY):
+            return f"{count}mo", count * month
+    for length, unit in UNITS:
+        if seconds % length == 0:
+            return f"{seconds // length}{unit}", seconds
+    raise UserError(f"{name}: most rows of a series are {seconds} seconds apart; steps are of whole minutes")
+
+
+def _season(seconds: int, length: int) -> int:
+    """Steps of a week, a day or a year, whichever is the first that fits and that the history holds a few of.
+
+    >>> _season(HOUR, 10_000), _season(HOUR, 300), _season(2_629_746, 144), _season(7 * DAY, 143)
+    (168, 24, 12, 52)
+    """
+    week = 7 * DAY
+    spans = (week, DAY) if seconds < DAY else (week,) if seconds < week else (365 * DAY,)
+    for span in spans:
+        steps = round(span / seconds)
+        if steps > 1 and length >= LEAST * steps - steps // 2:
+            return steps
+    return 1
