@@ -21,7 +21,7 @@ LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "def
 RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
-NULLS = ("", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
+NULLS = ("", " ", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
 SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
 TEST_SHARE = 0.2  # of a table without a time
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m")
@@ -156,6 +156,8 @@ def _load(connection: Any, path: Path, delimiter: str) -> None:
     names = csv_files.header(file)
     if unnamed := [number for number, name in enumerate(names, start=1) if not name.strip()]:
         raise UserError(f"{path.name}: column {unnamed[0]} of its header has no name; give it one")
+    if numbers := [name for name in names if re.fullmatch(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*", name, re.IGNORECASE)]:
+        raise UserError(f"{path.name}: its first line holds numbers ({numbers[0]}) and no names; add a header line")
     lower = [name.lower() for name in names]
     if twice := [name for name in names if lower.count(name.lower()) > 1]:
         listed = _list(map(repr, twice))
