@@ -71,6 +71,7 @@ def initialise(project: Path) -> None:
     if not _root(project):
         from dvc.repo import Repo
 
+        _quiet()
         git = _in_git(project)
         Repo.init(str(project), no_scm=not git, subdir=git).close()
         lines = [
@@ -189,7 +190,7 @@ def _repository(project: Path) -> Iterator[Any]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # only holds once dvc is imported
+    _quiet()
     try:
         repo = Repo(str(project), _wait_for_lock=True)
     except DvcException as error:
@@ -300,3 +301,8 @@ def _runs(pid: int, command: str) -> bool:
         return command.split(" ", 1)[-1] in " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:
         return False
+
+
+def _quiet() -> None:
+    """Only errors of DVC's: what a stage does is told by Refit. Holds once dvc is imported, and not before."""
+    logging.getLogger("dvc").setLevel(logging.ERROR)

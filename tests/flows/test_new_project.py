@@ -98,7 +98,9 @@ def test_the_line_to_type_next_works_in_a_folder_whose_name_needs_quotes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     create(tmp_path / "my project", csv=None, time=None, label=None, key=())
-    assert f"cd '{tmp_path}/my project' && refit run" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"cd '{tmp_path}/my project' && refit run" in said.out
+    assert "DVC" not in said.out + said.err, "what it says of itself is not what a user should do next"
 
 
 def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished: Path) -> None:
