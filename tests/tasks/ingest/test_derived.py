@@ -42,6 +42,21 @@ def test_the_query_is_asked_again_where_what_it_reads_has_grown(project: Any) ->
     assert kinds(project) == [("a", 3), ("b", 5), ("c", 7)]
 
 
+def test_late_rows_that_a_source_still_takes_reach_what_is_made_of_it(project: Any) -> None:
+    """As of the steps of a month: the last one's end lies in the next month, though more of this one is to come."""
+    day_later = "select id as kind, event_time + interval 1 day as last, cost from trips"
+    project.others["kinds"] |= {
+        "query": day_later,
+        "columns": {"kind": "integer", "last": "timestamp", "cost": "number"},
+    }
+    project.period = "month"
+    project.put("trips.csv", "id,at,kind,cost\n1,2013-01-01,a,1\n2,2013-01-31,b,5\n")
+    project.ingest()
+    project.put("late.csv", "id,at,kind,cost\n3,2013-01-30,a,2\n")
+    project.ingest()
+    assert kinds(project) == [(1, 1), (3, 2), (2, 5)]
+
+
 def test_a_row_that_came_out_otherwise_is_told_like_any_change(project: Any) -> None:
     project.ingest()
     project.others["kinds"]["query"] = project.others["kinds"]["query"].replace("sum(", "2 * sum(")
