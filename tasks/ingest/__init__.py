@@ -184,6 +184,7 @@ class _Reading:
         with casting.connect(str(spill)) as connection:
             caster = casting.Caster(connection, self.source, self.where, self.context.now())
             self._cast(caster, changed)
+            read_again = utc_text(caster.next_future())
             names = {number: file.name for number, file in enumerate(self.files)}
             cutter = cutting.Cutter(
                 connection,
@@ -196,7 +197,7 @@ class _Reading:
             )
             touched = self._touched(cutter.place(), changed)
             self.context.progress(f"{self.name}: writing batches", 0, len(touched))
-            return cutter.write_new(touched), utc_text(caster.next_future())
+            return cutter.write_new(touched), read_again
 
     def _cast(self, caster: Any, files: Sequence[SourceFile]) -> None:
         numbers = {file.name: number for number, file in enumerate(self.files)}

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import BATCHES, sha256, write_json
 from tasks.batches import FILE_STRIDE, Manifest, manifests, together, utc_moment, utc_text, write_parquet
 from tasks.errors import UserError
-from tasks.ingest.casting import literal, quoted
+from tasks.ingest.casting import FUTURE, literal, quoted
 from tasks.ingest.growth import FRESH, Growth, compare, fault_text, row_text
 from tasks.ingest.periods import Period, periods_on
 from tasks.params import Params
@@ -19,6 +19,7 @@ from tasks.params import Params
 if TYPE_CHECKING:
     import duckdb
 
+_WAITS = f"coalesce(list_contains(list_transform(_faults, lambda f: f.reason), {literal(FUTURE)}), false)"
 _GROUP = 122_880  # rows; DuckDB's own group, so that readers need not cut again
 
 
@@ -67,6 +68,7 @@ class Cutter:
         Raises:
             UserError: a file has no row at all, or none with an event time.
         """
+        self._leave_future()
         self._check_something_left()
         run = self.connection.execute
         if self.source.event_time is None:
@@ -75,8 +77,8 @@ class Cutter:
         days = run("select distinct _event_time::date from cast_rows where _event_time is not null").fetchall()
         self.periods = periods_on([day for (day,) in days], self.kind, self.zone)
         run("create or replace table periods (_start timestamp, _period integer)")
-        starts = [(period.start.replace(tzinfo=None), index) for index, period in enumerate(self.periods)]
-        self.connection.executemany("insert into periods values (?, ?)", starts)
+        starts = [period.start.replace(tzinfo=None) for period in self.periods]
+        run("insert into periods select unnest($starts), unnest(range(len($starts)))", {"starts": starts})
         run(
             "create or replace view joined as select c.*, p._period "
             "from cast_rows c asof left join periods p on c._event_time >= p._start"
@@ -164,6 +166,8 @@ class Cutter:
             return None
         part = max(parts[-1].part, 1) + 1
         (fresh,) = self._measure(FRESH)
+        if self._one(f"select bool_and({_WAITS}) from {FRESH}"):
+            return None
         return self._write(FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
 
     def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, growth: Growth) -> str:
@@ -174,6 +178,16 @@ class Cutter:
             f"{stored[:16]}, now {cut.rows:,} rows with digest {cut.content[:16]} ({growth.in_words()}){kept}; "
             f"put the source back or, if the change is meant, delete {BATCHES / self.name}/{period}* and run again"
         )
+
+    def _leave_future(self) -> None:
+        """Files that hold nothing but rows of the future are read again once the first one's time has come."""
+        waiting = f"(select _file from cast_rows group by _file having bool_and({_WAITS}))"
+        if self.stored or self._one(f"select count(*) from cast_rows where _file not in {waiting}"):
+            self.connection.execute(f"delete from cast_rows where _file in {waiting}")
+
+    def _one(self, query: str) -> Any:
+        (value,) = self.connection.execute(query).fetchone() or (None,)
+        return value
 
     def _check_something_left(self) -> None:
         usable = "_raw is null" if self.source.event_time is None else "_event_time is null"

@@ -100,7 +100,8 @@ def remembered(context: Context, plan: Plan) -> Record | None:
 def failure(plan: Plan, record: Record, released: set[int]) -> str | None:
     """Why the whole batch fails, in one line; none where it passes.
 
-    A row-by-row expectation is forgiven where enough of its bad rows were released by a person.
+    A row-by-row expectation is forgiven where enough of its bad rows were released by a person. Rows of the future are
+    not bad: they wait for their time.
     """
     for verdict in record["verdicts"]:
         if verdict["success"]:
@@ -110,9 +111,10 @@ def failure(plan: Plan, record: Record, released: set[int]) -> str | None:
             if still_bad <= (1 - verdict["mostly"]) * verdict["evaluated"] + ROUNDING:
                 continue
         return _in_words(plan, verdict)
-    bad = len(set(record["refused"]) - released) + plan.entry["uncast"]
-    if bad > plan.max_share * plan.entry["read"] + ROUNDING:
-        share = f"{bad:,} of {plan.entry['read']:,} rows ({bad / plan.entry['read']:.1%})"
+    waiting = record.get("waiting", 0)
+    bad, read = len(set(record["refused"]) - released) + plan.entry["uncast"] - waiting, plan.entry["read"] - waiting
+    if bad > plan.max_share * read + ROUNDING:
+        share = f"{bad:,} of {read:,} rows ({bad / read:.1%})"
         often = max(record["reasons"].items(), key=lambda reason: (reason[1], reason[0]))
         return (
             f"{plan.name} fails: {share} are quarantined, at most {plan.max_share:.1%} may be; most often for "

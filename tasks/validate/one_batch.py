@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import artifacts, quarantine
 from tasks.artifacts import FileRef
 from tasks.context import Context
+from tasks.ingest.casting import FUTURE
 from tasks.quarantine import UNCAST, Refusal
 from tasks.validate import frames
 from tasks.validate.asked import Check
@@ -60,6 +61,7 @@ def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) ->
         "verdicts": [_kept(verdict, index) for index, verdict in verdicts.items()],
         "refused": sorted({refusal.row for refusal in refusals}),
         "uncast": len({refusal.row for refusal in uncast}),
+        "waiting": len({refusal.row for refusal in uncast if refusal.reason == FUTURE}),
         "reasons": dict(reasons),
         "quarantine": reference and {"path": plan.quarantine_path.as_posix(), "sha256": reference},
     }

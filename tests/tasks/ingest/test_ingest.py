@@ -318,6 +318,21 @@ def test_a_row_from_the_future_is_taken_once_its_time_has_come(project: Any, mon
     assert project.stored() == ["2013-01", "2013-02.1"]
 
 
+def test_rows_from_the_future_that_come_alone_wait_where_they_are(project: Any, month: Month) -> None:
+    """Neither a file of their own nor a part that held nothing else would be a batch that anybody could validate."""
+    project.put("a.csv", month(1, range(1, 11)))
+    project.now = datetime(2013, 1, 11, tzinfo=UTC)
+    project.as_of("2013-01-11")
+    project.ingest()
+    project.put("a.csv", month(1, range(1, 11)) + "201,2013-01-12T12:00:00Z,a,1\n")
+    project.put("b.csv", "id,at,kind,cost\n202,2013-01-13T12:00:00Z,a,1\n")
+    project.ingest()
+    assert project.stored() == ["2013-01.1"]
+    project.now += timedelta(days=3)
+    project.ingest()
+    assert [row["id"] for row in project.batch("2013-01.2")] == [201, 202]
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [

@@ -112,6 +112,12 @@ def test_without_mostly_the_permitted_share_of_bad_rows_decides(shop, sales):
         shop.run(strict)
 
 
+def test_rows_of_the_future_are_set_aside_and_fail_no_batch(shop, sales, fault):
+    early = [fault(row, "event_time", "2313-01-09 00:00:00") | {"reason": "lies in the future"} for row in (300, 301)]
+    shop.add("2024-01", sales(2), faults=early)
+    assert shop.run(AMOUNT)["rows"]["quarantined"] == 2
+
+
 def test_more_bad_rows_than_permitted_fail_the_batch_even_if_each_check_lets_them_pass(shop, sales, fault):
     rows = sales(100, at={**{n: {"amount": -1.0} for n in range(4)}, **{n: {"items": -1} for n in range(10, 14)}})
     shop.add("2024-01", rows, faults=[fault(300)])
