@@ -13,7 +13,7 @@ from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.definitions import Definitions, resolve
-from tasks.featurize.forecasts import described, require_known
+from tasks.featurize.forecasts import described, require_known, require_season
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CHOSEN, label_rows
 from tasks.featurize.labels import described as labels_described
@@ -41,6 +41,7 @@ def run(context: Context) -> None:
         labels = label_rows(warehouse, definitions, context.params)
         context.progress("features")
         table = _training_table(warehouse, definitions, context.params)
+        require_season(warehouse, context.params, table)
         require_known(warehouse, definitions.feature_set, table, definitions.sources)
         as_of = warehouse.as_of
     context.progress("profile")

@@ -6,9 +6,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from feature_store.definition import Aggregate, Expression, Feature, FeatureSet, FeatureView, Lag, Source, Spine
+from feature_store.definition import (
+    Aggregate,
+    Expression,
+    Feature,
+    FeatureSet,
+    FeatureView,
+    Lag,
+    Source,
+    Spine,
+    interval,
+)
 from tasks.errors import UserError
-from tasks.featurize.warehouse import Warehouse, key_column, quote
+from tasks.featurize.warehouse import Warehouse, key_column, quote, sources
 from tasks.params import ForecastParams, Params, nearest
 from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE
 
@@ -106,6 +116,31 @@ def _of_series(column: str, forecast: ForecastParams) -> Iterator[Feature]:
     if forecast.step[-1] in "mhdw":  # months are of no one length
         windows = (forecast.steps(span), forecast.steps(4 * span))
         yield Aggregate(name="mean", function="mean", column=column, windows=windows, description="over seasons")
+
+
+def require_season(warehouse: Warehouse, params: Params, table: pa.Table) -> None:
+    """A season fits into the history, or nothing would be known of any season before.
+
+    Args:
+        table: the rows that were made, with their features.
+
+    Raises:
+        UserError: it is longer.
+    """
+    forecast, label = params.forecast, params.featurize.label
+    if forecast is None or table[SEASONAL_NAIVE].null_count < table.num_rows:
+        return
+    relation = warehouse.relation(label.source, sources(params))
+    first, last, steps, longer = warehouse.one(
+        "select min(event_time), max(event_time), count(distinct event_time), "
+        f"max(event_time) - {interval(forecast.steps(forecast.season))} < min(event_time) from {relation}"
+    )
+    if longer:
+        raise UserError(
+            f"a season of {forecast.season:,} steps of {forecast.step} is longer than the history: {label.source!r} "
+            f"has {steps:,} steps, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} (UTC); set a shorter one, or 1 "
+            f"where nothing repeats itself (params.yaml: ingest.sources.{params.forecast_source}.forecast.season)"
+        )
 
 
 def require_known(

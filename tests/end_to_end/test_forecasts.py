@@ -273,3 +273,11 @@ def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:
 def test_a_step_that_is_not_the_rows_own_is_told_of(project: Path) -> None:
     with pytest.raises(UserError, match="that the rows of 'days' are 1h apart, and that 1 steps ahead still lie in"):
         featurized(project, {"ingest.sources.forecasts.forecast.step": "1h"})
+
+
+def test_a_season_longer_than_the_history_is_told_with_both(project: Path) -> None:
+    words = (
+        r"season of 160 steps of 1d is longer than the history: 'sales' has 153 steps, 2023-03-01 00:00 to 2023-07-31"
+    )
+    with pytest.raises(UserError, match=words):
+        featurized(project, {"ingest.sources.forecasts.forecast.season": 160})
