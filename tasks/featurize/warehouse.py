@@ -43,6 +43,7 @@ def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
     if not source.events:
         columns = {column: quote(column) for column in source.columns}
         columns |= {} if key in columns or source.event_time is None else {key: key_sql}
+        columns |= {"season_time": source.forecast.season_time} if source.forecast else {}
         available_at = source.available_at
         return {table: Source(table=table, event_time=source.event_time, available_at=available_at, columns=columns)}
     return {

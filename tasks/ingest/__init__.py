@@ -64,7 +64,10 @@ def declaration(context: Context, name: str) -> str:
     """Digest of all that decides how a source's rows are read and cut."""
     source = context.params.ingest.sources[name]
     decisive = source.model_dump(include={"columns", "required", "nulls", "event_time"})
-    return digest([decisive, list(source.columns), context.params.ingest.period, context.params.project.timezone])
+    asked = [source.query] if source.forecast else []
+    return digest(
+        [decisive, list(source.columns), context.params.ingest.period, context.params.project.timezone, *asked]
+    )
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,9 @@ class _Reading:
 
     @property
     def _is_outdated(self) -> bool:
-        """Whether what is stored are generated rows, and those of today are real, or generated otherwise."""
-        return any(batch.stand_in != self.stand_in for batch in self.stored)
+        """Whether what is stored was generated, and today's rows are real, or generated or asked for otherwise."""
+        asked = self.declaration if self.source.forecast else None
+        return any(batch.stand_in != self.stand_in or asked not in (None, batch.declaration) for batch in self.stored)
 
     def changed(self) -> list[SourceFile]:
         """The files to read: all where nothing is known of them, or where only all of them make the table."""

@@ -42,6 +42,15 @@ class ForecastParams(Section):
         return f"{count * number}{unit}"
 
     @property
+    def season_time(self) -> str:
+        """SQL of the newest start that lies whole seasons before the target and has passed; each model keeps its own.
+
+        >>> ForecastParams(of="days", step="1d", horizons=(1, 9), season=7).season_time
+        "target_time - (horizon + 6) // 7 * 7 * interval '1 day'"
+        """
+        return f"target_time - (horizon + {self.season - 1}) // {self.season} * {self.season} * {interval(self.step)}"
+
+    @property
     def lead_hours(self) -> float:
         """Hours from a forecast until the last of its outcomes; months and years count as long ones."""
         number, unit = _parts(self.step)
@@ -71,22 +80,18 @@ def _expanded(raw: Any) -> Any:
     if not isinstance(asked, Mapping) or set(MADE) & set(raw):  # of kind `forecasts` still, which is told as an error
         return {**raw, "columns": {"forecast_time": "timestamp"}, "key": ["forecast_time"]}
     series = asked["series"] if isinstance(asked.get("series"), Mapping) else {}
-    times = {"forecast_time": "timestamp", "horizon": "integer", "target_time": "timestamp", "season_time": "timestamp"}
+    times = {"forecast_time": "timestamp", "horizon": "integer", "target_time": "timestamp"}
     made = {"columns": {**series, **times}, "key": [*series, "forecast_time", "horizon"], "event_time": "forecast_time"}
     return {**raw, **made, "kind": "query", "query": _query(asked, list(series))}
 
 
 def _query(asked: Mapping[str, Any], series: list[str]) -> str:
-    """A row for each end of a step and horizon; `season_time` is the newest like the target's that has passed."""
+    """A row for each end of a step and horizon."""
     step = interval(str(asked["step"])) if _STEP.fullmatch(str(asked.get("step"))) else "null"
-    horizons, season = asked.get("horizons"), asked.get("season", 1)
+    horizons = asked.get("horizons")
     ahead = ", ".join(map(str, horizons if isinstance(horizons, list) else ()))
     names = "".join(f"{quote(name)} as {quote(name)}, " for name in series)  # the file may write them in capitals
-    back = f"(horizon + {season} - 1) // {season} * {season}"
     return f"""
-select *, target_time - {back} * {step} as season_time
-from (
-  select *, forecast_time + (horizon - 1) * {step} as target_time
-  from (select distinct {names}event_time + {step} as forecast_time from {quote(str(asked.get("of")))}),
-    (select unnest([{ahead}]) as horizon)
-)"""
+select *, forecast_time + (horizon - 1) * {step} as target_time
+from (select distinct {names}event_time + {step} as forecast_time from {quote(str(asked.get("of")))}),
+  (select unnest([{ahead}]) as horizon)"""

@@ -24,6 +24,7 @@ from flows.session import session
 from tasks import memory
 from tasks.artifacts import EVALUATION, FEATURE_SET, TABLE, read_json
 from tasks.errors import UserError
+from tasks.featurize import rows_for
 from tasks.params import STAGES
 from tasks.stages import run_remembered
 
@@ -273,6 +274,21 @@ def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:
 def test_a_step_that_is_not_the_rows_own_is_told_of(project: Path) -> None:
     with pytest.raises(UserError, match="that the rows of 'days' are 1h apart, and that 1 steps ahead still lie in"):
         featurized(project, {"ingest.sources.forecasts.forecast.step": "1h"})
+
+
+def test_a_model_keeps_its_season_where_other_forecasts_are_asked_for(after: Path) -> None:
+    """Whatever the rows of today are made by, the champion is judged and asked by what it learned."""
+    settings = {
+        f"ingest.sources.forecasts.forecast.{name}": value for name, value in (("season", 10), ("horizons", [1]))
+    }
+    then = {row["row_key"]: row["seasonal_naive"] for row in pq.read_table(after / TABLE).to_pylist()}
+    own = read_json(after / FEATURE_SET)["definitions"]
+    featurized(after, settings)
+    assert {row["horizon"] for row in pq.read_table(after / TABLE).to_pylist()} == {1}
+    with session(after, overrides=settings) as run:
+        now = rows_for(run.context(), own, "test").to_pylist()
+    assert now
+    assert all(row["seasonal_naive"] == then[row["row_key"]] for row in now)
 
 
 def test_a_season_longer_than_the_history_is_told_with_both(project: Path) -> None:
