@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import NOW, known_at
-from tasks.score.missing import newly_missing
+from tasks.score.missing import NAMED, newly_missing
 from tasks.score.ranges import Ranges, ranges
 from tasks.target import Floats, as_column, of_column
 
@@ -227,7 +227,23 @@ def _newest(warehouse: Warehouse, champion: Champion, forecast: ForecastParams) 
         f"order by {series and f'{series}, '}horizon)"
     )
     (count,) = warehouse.one(f"select count(*) from {relation}")
-    return Given(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", relation, count)
+    notes = tuple(_ended(warehouse, series, relation)) if series else ()
+    return Given(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", relation, count, notes=notes)
+
+
+def _ended(warehouse: Warehouse, series: str, relation: str) -> Iterator[str]:
+    """A note that names the series whose newest moment is older than that of others: a shop that closed, or is late."""
+    found = warehouse.connection.execute(
+        f"select concat_ws(', ', {series}), event_time, max(event_time) over () as newest from "
+        f"(select distinct {series}, event_time from {relation}) qualify event_time < newest order by event_time, 1"
+    ).fetchall()
+    if found:
+        named = "; ".join(f"{name} ({end:%Y-%m-%d %H:%M})" for name, end, _ in found[:NAMED])
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        yield (
+            f"these series end before {found[0][2]:%Y-%m-%d %H:%M} (UTC), to which others reach, and are forecast from "
+            f"there: {named}{more}"
+        )
 
 
 def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: datetime) -> str:

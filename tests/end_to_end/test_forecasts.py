@@ -256,6 +256,15 @@ def test_the_newest_moment_of_each_series_is_forecast(after: Path) -> None:
     assert told == [row["row_key"] for row in rows], "each line says what it is a forecast of"
 
 
+def test_a_series_that_ends_before_the_others_is_told_of(after: Path) -> None:
+    write(after / "raw/later.csv", [row for row in days(LAST, date(2023, 8, 2)) if row["shop"] == "north"])
+    found = runner.score(after, "newest", as_of="2023-08-02T06:00", out=None, wait_seconds=1)
+    (note,) = found["notes"]
+    assert "end before 2023-08-02 00:00" in note
+    assert note.endswith("from there: south (2023-08-01 00:00)")
+    assert found["rows"]["scored"] == 2 * len(HORIZONS)
+
+
 def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     assert states(drive(after)) == ["unchanged"] * 6
     write(after / "raw/later.csv", list(days(FIRST, date(2023, 9, 1)))[2 * (LAST - FIRST).days :])
