@@ -12,10 +12,10 @@ from feature_store.offline import compute
 from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
+from tasks.featurize import forecasts
 from tasks.featurize.definitions import Definitions, resolve
-from tasks.featurize.forecasts import described, require_known, require_season
 from tasks.featurize.kinds import advice, kinds_of
-from tasks.featurize.labels import CHOSEN, label_rows
+from tasks.featurize.labels import CANDIDATES, CHOSEN, label_rows
 from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
@@ -39,10 +39,12 @@ def run(context: Context) -> None:
     with open_warehouse(context.project, validated, context.params) as warehouse:
         context.progress("labels")
         labels = label_rows(warehouse, definitions, context.params)
+        for each in forecasts.advice(warehouse, context.params, CANDIDATES):
+            context.progress(each)
         context.progress("features")
         table = _training_table(warehouse, definitions, context.params)
-        require_season(warehouse, context.params, table)
-        require_known(warehouse, definitions.feature_set, table, definitions.sources)
+        forecasts.require_season(warehouse, context.params, table)
+        forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
         as_of = warehouse.as_of
     context.progress("profile")
     generated = sorted({batch["source"] for batch in validated["batches"] if "stand_in" in batch})
@@ -66,7 +68,7 @@ def run(context: Context) -> None:
             "task": context.params.task,
             "classes": _classes(table),
             "split": split.rule if (split := context.params.featurize.split) else None,
-            **({"forecast": described(asked, table)} if (asked := context.params.forecast) else {}),
+            **({"forecast": forecasts.described(asked, table)} if (asked := context.params.forecast) else {}),
             "labels": labels,
             "table": {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": table.num_rows},
             "snapshot": validated["snapshot"],

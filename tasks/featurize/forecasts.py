@@ -25,6 +25,7 @@ from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_NAMED = 5  # series that a line names
 _RECENT = 3  # newest steps that a default feature set tells of
 _CALENDAR = {
     "m": ("hour", "isodow"),
@@ -116,6 +117,29 @@ def _of_series(column: str, forecast: ForecastParams) -> Iterator[Feature]:
     if forecast.step[-1] in "mhdw":  # months are of no one length
         windows = (forecast.steps(span), forecast.steps(4 * span))
         yield Aggregate(name="mean", function="mean", column=column, windows=windows, description="over seasons")
+
+
+def advice(warehouse: Warehouse, params: Params, candidates: str) -> Iterator[str]:
+    """A line that names the series most of whose outcomes are missing though later ones are known: steps out of step.
+
+    Args:
+        candidates: a relation of the rows to predict, with `_known_at`, since when their outcome is known.
+    """
+    if (forecast := params.forecast) is None:
+        return
+    name = f"concat_ws(', ', {', '.join(map(quote, forecast.series))})" if forecast.series else "'all'"
+    found = warehouse.connection.execute(
+        f"select {name} as name, count(*) - count(_known_at) as gone, count(*) from {candidates} where target_time <= "
+        f"(select max(target_time) from {candidates} where _known_at is not null) group by 1 "
+        "having count(_known_at) < count(*) / 2 order by gone desc, name"
+    ).fetchall()
+    if found:
+        more = f" and {len(found) - _NAMED} more series" if len(found) > _NAMED else ""
+        named = ", ".join(f"{series} ({gone:,} of {rows:,})" for series, gone, rows in found[:_NAMED])
+        yield (
+            f"forecasts without an outcome, as {forecast.of!r} has no row of just then: {named}{more}; nothing is "
+            f"learned of them: its rows must lie {forecast.step} apart (docs/forecasting.md)"
+        )
 
 
 def require_season(warehouse: Warehouse, params: Params, table: pa.Table) -> None:

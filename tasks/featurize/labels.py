@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.featurize.definitions import Definitions
 
 MOST_CLASSES = 200
+CANDIDATES = "candidates"  # all rows that lie in a window, with `_label` and `_known_at` where they are known
 CHOSEN = "chosen"  # the spine's columns, `_window` and `_label`; ordered by event_time, then key
 
 
@@ -35,17 +36,17 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     spine = warehouse.relation(spine_name, definitions.sources)
     rows = _with_labels(warehouse, definitions, params)
     warehouse.connection.execute(
-        f"create temp table candidates as select *, {_window(warehouse, definitions, params)} as _window from {rows} "
+        f"create temp table {CANDIDATES} as select *, {_window(warehouse, definitions, params)} as _window from {rows} "
         "where _window is not null"
     )
     warehouse.connection.execute(
-        f"create temp table {CHOSEN} as select * from candidates where _label is not null order by event_time, "
+        f"create temp table {CHOSEN} as select * from {CANDIDATES} where _label is not null order by event_time, "
         f"{quote(key)}"
     )
     _require_rows(warehouse, spine, spine_name, params)
     _require_foresight(warehouse, definitions, params.featurize.label.source)
     counted, pending, none = warehouse.one(
-        "select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from candidates"
+        f"select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from {CANDIDATES}"
     )
     return {"known": counted, "pending": pending, "none": none}
 

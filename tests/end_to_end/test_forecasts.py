@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,19 @@ def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:
 def test_a_step_that_is_not_the_rows_own_is_told_of(project: Path) -> None:
     with pytest.raises(UserError, match="that the rows of 'days' are 1h apart, and that 1 steps ahead still lie in"):
         featurized(project, {"ingest.sources.forecasts.forecast.step": "1h"})
+
+
+def test_a_series_whose_steps_are_others_is_told_of(project: Path) -> None:
+    odd = [row | {"shop": "odd"} for row in days(FIRST, LAST) if row["shop"] == "north" and row["day"].day % 2]
+    write(project / "raw/odd.csv", odd)
+    said: list[str] = []
+    with session(project) as run:
+        context = replace(run.context(), progress=lambda what, *_: said.append(what))
+        for stage in STAGES[: STAGES.index("train")]:
+            run_remembered(stage, context)
+    told = next(each for each in said if "without an outcome" in each)
+    assert "'days' has no row of just then: odd (" in told
+    assert "north" not in told
 
 
 def test_a_model_keeps_its_season_where_other_forecasts_are_asked_for(after: Path) -> None:
