@@ -14,6 +14,7 @@ from tasks.errors import RefitError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FUTURE = "lies in the future"  # why a row that did not cast waits for its time
 FILE_STRIDE = 1_000_000_000  # `_row` is the line, plus this for each earlier file of the same batch
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from tasks.batches import FUTURE
 from tasks.errors import UserError
 from tasks.params import ColumnType, SourceParams
 
@@ -34,7 +35,6 @@ _CASTS: dict[ColumnType, str] = {
     "boolean": "try_cast({0} as boolean)",
 }
 _RESERVED = re.compile(r"_row|_event_time|_file|_line|_fault|_faults|_found|_text|_raw|_period|_start|_t\d+")
-FUTURE = "lies in the future"
 _BEGINNING = "timestamp '0001-01-02'"  # Python knows no earlier time, and calendars need a day to spare
 _LINE_FAULT = "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end"
 _FAULTS = 'struct("column" varchar, "value" varchar, reason varchar)[]'

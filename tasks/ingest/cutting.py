@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import BATCHES, sha256, write_json
-from tasks.batches import FILE_STRIDE, Manifest, manifests, together, utc_moment, utc_text, write_parquet
+from tasks.batches import FILE_STRIDE, FUTURE, Manifest, manifests, together, utc_moment, utc_text, write_parquet
 from tasks.errors import UserError
-from tasks.ingest.casting import FUTURE, literal, quoted
+from tasks.ingest.casting import literal, quoted
 from tasks.ingest.growth import FRESH, Growth, compare, fault_text, row_text
 from tasks.ingest.periods import Period, periods_on
 from tasks.params import Params
