@@ -9,6 +9,7 @@ from typing import Any
 from flows.series_reading import Series
 from flows.table_reading import NULLS, TEST_SHARE, Column, TableReading
 from registry.metrics import DEFAULTS
+from tasks.train.folds import FEWEST_ROWS
 
 LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}}
 LINEAR: Mapping[str, Any] = {
@@ -70,7 +71,9 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         "evaluate": {"gate": gate},
     }
     if reading.time is None:
-        folds = {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": 5}
+        scored = 0.9 * (1 - TEST_SHARE) * reading.rows  # rows are drawn one by one, so a few less may be left
+        count = max(2, min(5, int(scored / FEWEST_ROWS)))
+        folds = {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": count}
         featurize["split"] = {"test": TEST_SHARE, "validation": 0, "seed": 0}
         train["cross_validation"] = folds
         found["evaluate"]["cross_validation"] = folds
@@ -86,7 +89,7 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
     by_name = {column.name: column for column in reading.columns}
     apart = {name.lower(): by_name[name] for name in series.columns}
     value = reading.label.alias
-    columns = {**{alias: column.sql for alias, column in apart.items()}, value: reading.label.sql}
+    columns = {**{alias: column.sql for alias, column in apart.items()}, value: reading.label.value}
     count, unit = series.step.rstrip("mhdwoy"), series.step.lstrip("0123456789")
     known = f"event_time + interval {count} {_INTERVALS[unit]}"
     source = _source(reading, {"steps": {"available_at": known, "columns": columns}})
@@ -202,7 +205,7 @@ def _drift(reading: TableReading, rows: int) -> dict[str, Any]:
 def _label(reading: TableReading) -> str:
     """SQL of the label in `cases`: 0 and 1, or the column as it is."""
     if reading.task != "binary":
-        return reading.label.sql
+        return reading.label.value
     positive = reading.positive.replace("'", "''")
     return f"({reading.label.sql}::varchar = '{_cast_text(reading, positive)}')::integer"
 
@@ -222,12 +225,12 @@ def _margin(reading: TableReading, share: float) -> float:
 
 def is_feature(column: Column, reading: TableReading) -> bool:
     """Not the roles; nor a text that is another for nearly every row and nothing to read, such as a name."""
-    named = column.type == "text" and column.distinct > reading.rows / 2 and not column.is_read
+    named = column.is_text and column.distinct > reading.rows / 2 and not column.is_read
     return column not in (reading.label, reading.time) and column.name not in reading.key and not named
 
 
 def _feature(column: Column) -> str:
-    return f"epoch({column.moment}) / 86400" if column.moment else column.sql
+    return f"epoch({column.moment}) / 86400" if column.moment else column.value
 
 
 def _cast_text(reading: TableReading, positive: str) -> str:

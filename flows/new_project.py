@@ -198,7 +198,7 @@ Rows: {_rows(reading, f"raw/{table}")}.
 
 def _kind(reading: TableReading) -> str:
     """What is predicted of the label, for people."""
-    amounts = "; train.task: regression if they are amounts" if reading.label.type in ("integer", "number") else ""
+    amounts = "; train.task: regression if they are amounts" if reading.label.is_number else ""
     classes = f"one of {reading.label.distinct} classes{amounts}"
     told = {"binary": f"1 = {reading.positive!r}", "multiclass": classes, "regression": "a number"}
     return told[reading.task]
@@ -234,6 +234,8 @@ def _tell(folder: Path, table: str, reading: TableReading) -> None:
 def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
     """What was understood of the table, and what was left out, line by line."""
     yield "rows", _rows(reading, f"raw/{table}")
+    if comma := [column for column in reading.columns if column.comma]:
+        yield "numbers", f"{_names(comma)}: written with a decimal comma"
     yield "key", ", ".join(reading.key) or "the line of each row"
     others = [
         column

@@ -52,11 +52,7 @@ def read_series(
         "select count(*), count(distinct (series, began)), count(distinct series) from s"
     ).fetchone()
     if rows > moments:
-        told = f"--key {' --key '.join(columns)}" if columns else "no --key"
-        raise UserError(
-            f"{name}: {rows - moments:,} rows have the time of another row of their series ({told}); name the columns "
-            "that tell series apart, such as --key store --key product"
-        )
+        raise UserError(_shared(connection, name, columns, rows - moments, rows))
     steps = "select epoch(began - lag(began) over (partition by series order by began)) as step from s"
     (found,) = connection.execute(f"select mode(step) from ({steps})").fetchone()
     if not found:
@@ -85,6 +81,20 @@ def read_series(
         naive_error=float(error or 0.0),
         negative=(lowest or 0) < 0,
         inexact=inexact,
+    )
+
+
+def _shared(connection: Any, name: str, columns: tuple[str, ...], shared: int, rows: int) -> str:
+    """What rows of one moment in a series may be: several series, or where few are, twins or clocks set back."""
+    told = f"--key {' --key '.join(columns)}" if columns else "no --key"
+    found = f"{name}: {shared:,} of {rows:,} rows have the time of another row of their series ({told})"
+    if shared > rows / 100:
+        return f"{found}; name the columns that tell series apart, such as --key store --key product"
+    query = "select min(began) from (select began from s group by series, began having count(*) > 1)"
+    (first,) = connection.execute(query).fetchone()
+    return (
+        f"{found}, first {first}; remove one of each two, or where clocks were set back then, write times in UTC "
+        "or with their offset, such as 2024-10-27T02:00+01:00"
     )
 
 

@@ -21,11 +21,12 @@ LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "def
 RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
+_COMMA = "regexp_full_match(trim({column}), '[+-]?([0-9]{{1,3}}([.][0-9]{{3}})+|[0-9]+)(,[0-9]+)?')"
 NULLS = ("", " ", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
 SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
-TEST_SHARE = 0.2  # of a table without a time
+TEST_SHARE, LEAST_ROWS = 0.2, 60  # of a table without a time
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m")
-FORMATS = tuple(f"{day}{time}" for day in _DATES for time in ("", " %H:%M", " %H:%M:%S"))
+FORMATS = (*(f"{day}{time}" for day in _DATES for time in ("", " %H:%M", " %H:%M:%S")), "%Y-%m-%d %H:%M:%S %z")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Column:
     values: tuple[str, ...]  # the two texts that nearly all rows have, where there are two such
     counts: Mapping[str, int]  # the most frequent texts, where there are few
     percent: bool = False  # numbers with a % sign, which cast to no number
+    comma: bool = False  # numbers such as 1.234,56, which do neither
     words: float = 0.0  # of a text, on average
     format: str | None = None  # of texts that are times, as strptime takes it
 
@@ -49,17 +51,34 @@ class Column:
         return self.type == "text" and self.words >= SENTENCE and self.distinct > MOST_CLASSES
 
     @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers, however they are written."""
+        return self.comma or self.type in ("integer", "number")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are texts that write no numbers."""
+        return self.type == "text" and not self.comma
+
+    @property
+    def value(self) -> str:
+        """SQL of a value: of a text with a decimal comma, the number that it writes."""
+        return f"try_cast(replace(replace({self.sql}, '.', ''), ',', '.') as double)" if self.comma else self.sql
+
+    @property
     def moment(self) -> str | None:
         """SQL of the time that a cast value is; none: it is none."""
         if self.format:
-            return f"strptime({self.sql}, '{self.format}')"
+            return f"strptime({self.sql}, '{self.format}'){_utc(self.format)}"
         return self.sql if self.type in ("date", "timestamp") else None
 
     @property
     def read_moment(self) -> str:
         """SQL of the same in the table as it was read, all of text."""
         quoted = quote(self.name)
-        return f"try_strptime({quoted}, '{self.format}')" if self.format else f"try_cast({quoted} as timestamp)"
+        if self.format:
+            return f"try_strptime({quoted}, '{self.format}'){_utc(self.format)}"
+        return f"try_cast({quoted} as timestamptz)::timestamp"  # a bare cast to timestamp drops an offset
 
 
 @dataclass(frozen=True)
@@ -97,8 +116,9 @@ def read_table(
 
     delimiter = _delimiter(path)
     with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
         _load(connection, path, delimiter)
-        columns = tuple(_columns(connection))
+        columns = tuple(_columns(connection, delimiter, time))
         by_name = {column.name: column for column in columns}
         for role, wanted in (("key", key), ("time", (time,) if time else ()), ("label", (label,) if label else ())):
             for name in wanted:
@@ -190,7 +210,7 @@ def _delimiter(path: Path) -> str:
     return max(",;\t|", key=lambda mark: len(next(csv.reader([head], delimiter=mark))))
 
 
-def _columns(connection: Any) -> Iterable[Column]:
+def _columns(connection: Any, delimiter: str, time: str | None) -> Iterable[Column]:
     taken: set[str] = set()
     keywords = {word for (word,) in connection.execute("select keyword_name from duckdb_keywords()").fetchall()}
     for name, *_ in connection.execute("describe t").fetchall():
@@ -205,9 +225,15 @@ def _columns(connection: Any) -> Iterable[Column]:
         binary = sum(counts[value] for value in two) >= 0.99 * sum(counts.values()) if len(two) == 2 else False
         kind = _type(connection, quoted)
         percent = kind == "text" and _mostly(connection, quoted, _PERCENT.format(column=quoted))
+        comma = kind == "text" and delimiter != "," and _mostly(connection, quoted, _COMMA.format(column=quoted))
         words = _words(connection, quoted) if kind == "text" else 0.0
-        written = None if kind in ("date", "timestamp") else _format(connection, quoted)
-        yield Column(name, alias, sql, kind, distinct, two if binary else (), counts, percent, words, written)
+        written = None if kind in ("date", "timestamp") else _format(connection, quoted, years=name == time)
+        kind = "text" if written else kind  # 20240131 is read as a time, not as a number
+        yield Column(name, alias, sql, kind, distinct, two if binary else (), counts, percent, comma, words, written)
+
+
+def _utc(form: str) -> str:
+    return "::timestamp" if form.endswith("%z") else ""
 
 
 def _words(connection: Any, column: str) -> float:
@@ -216,14 +242,18 @@ def _words(connection: Any, column: str) -> float:
     return float(found or 0.0)
 
 
-def _format(connection: Any, column: str) -> str | None:
+def _format(connection: Any, column: str, *, years: bool) -> str | None:
     """How texts write times, where only one way fits: 31/12/2013 says what comes first, a table up to the 12th not."""
-    short = f"regexp_full_match({column}, '[0-9/. :-]{{7,19}}')"
+    if years and _mostly(connection, column, f"regexp_full_match({column}, '1[0-9]{{3}}|20[0-9]{{2}}')"):
+        return "%Y"  # a number like any other, unless it is said to be the time
+    short = f"regexp_full_match({column}, '[0-9/. :+-]{{7,25}}')"
     if not _mostly(connection, column, short):
         return None
     fits = [form for form in FORMATS if _mostly(connection, column, f"try_strptime({column}, '{form}') is not null")]
-    years = "between timestamp '1900-01-01' and timestamp '2100-01-01'"
-    fits = [form for form in fits if _mostly(connection, column, f"try_strptime({column}, '{form}') {years}")]
+    recent = "between timestamp '1900-01-01' and timestamp '2100-01-01'"
+    fits = [
+        form for form in fits if _mostly(connection, column, f"try_strptime({column}, '{form}'){_utc(form)} {recent}")
+    ]
     return fits[0] if len(fits) == 1 else None
 
 
@@ -241,7 +271,7 @@ def _type(connection: Any, column: str) -> str:
         "integer": f"regexp_full_match(trim({column}), '[+-]?[0-9]+') and try_cast({column} as bigint) is not null",
         "number": f"try_cast({column} as double) is not null",
         "date": f"length(trim({column})) <= 10 and try_cast({column} as date) is not null",
-        "timestamp": f"try_cast({column} as timestamp) is not null",
+        "timestamp": f"try_cast({column} as timestamptz) is not null",
         "boolean": f"try_cast({column} as boolean) is not null",
     }
     return next((kind for kind, fits in kinds.items() if _mostly(connection, column, fits)), "text")
@@ -254,11 +284,11 @@ def _mostly(connection: Any, column: str, fits: str) -> bool:
     return bool(filled) and _one(connection, fitting) >= 0.99 * filled
 
 
-def _only(found: list[Column], role: str, path: Path, what: str) -> Column:
+def _only(found: list[Column], role: str, path: Path, what: str, wanted: str = "one") -> Column:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UserError(f"{path.name} has no {what}; name one with --{role} COLUMN")
+        raise UserError(f"{path.name} has no {what}; name {wanted} with --{role} COLUMN")
     several = _list(column.name for column in found)
     raise UserError(f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}")
 
@@ -280,7 +310,7 @@ def _label(columns: tuple[Column, ...], given: Column | None, time: Column | Non
     binary = [column for column in columns if column.values and column is not time]
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
-    found = given or _only(choice, "label", path, "column with just two values to predict")
+    found = given or _only(choice, "label", path, "column with just two values to predict", "the one to predict")
     too_many = _task(found) == "multiclass" and found.distinct > min(MOST_CLASSES, rows / 2)
     if found.distinct < 2 or too_many:
         counts = ", ".join(f"{value!r} {count:,} times" for value, count in found.counts.items())
@@ -292,20 +322,20 @@ def _label(columns: tuple[Column, ...], given: Column | None, time: Column | Non
 
 def _number(label: Column, path: Path) -> str:
     """SQL of the label's number."""
-    if label.type not in ("integer", "number"):
+    if not label.is_number:
         raise UserError(f"--label {label.name}: forecasts are of numbers, and it is {label.type} in {path.name}")
-    return f"try_cast({quote(label.name)} as double)"
+    return f"try_cast({label.value} as double)"
 
 
 def _task(label: Column) -> Task:
     """What a label asks for: two values, many numbers, or a few values of any kind."""
     if label.values:
         return "binary"
-    return "regression" if label.type in ("integer", "number") and label.distinct > FEW_NUMBERS else "multiclass"
+    return "regression" if label.is_number and label.distinct > FEW_NUMBERS else "multiclass"
 
 
 def _spread(connection: Any, label: Column) -> float:
-    value = f"try_cast({quote(label.name)} as double)"
+    value = f"try_cast({label.value} as double)"
     [(found,)] = connection.execute(f"select avg(abs({value} - (select median({value}) from t))) from t").fetchall()
     return float(found or 0.0)
 
@@ -320,15 +350,11 @@ def _key(
             raise UserError(f"--key {names}: {missing} rows share a key with another; add a column with another --key")
         return given
     ids = [column for column in columns if column.alias.endswith("id") or column.alias in ("key", "number")]
-    unique = [column for column in columns if column.distinct == rows and column.type in ("integer", "text")]
+    unique = [column for column in columns if column.distinct == rows and (column.is_text or column.type == "integer")]
     for column in [*(c for c in ids if c in unique), *unique]:
         return (column.name,)
-    if time is None:
-        return ()
-    for column in ids:
-        if _distinct(connection, (column.name, time.name)) == rows:
-            return (column.name, time.name)
-    raise UserError(f"no column of {path.name} names each row; give the ones that do together: --key A --key B")
+    together = [(column.name, time.name) for column in ids] if time else []
+    return next((names for names in together if _distinct(connection, names) == rows), ())
 
 
 def _distinct(connection: Any, names: tuple[str, ...]) -> int:
@@ -337,6 +363,8 @@ def _distinct(connection: Any, names: tuple[str, ...]) -> int:
 
 def _period(connection: Any, time: Column | None, path: Path, rows: int) -> tuple[str, int, int]:
     """The length of batches, and how many rows and days one has; of a table without a time, the rows to test on."""
+    if time is None and rows < LEAST_ROWS:
+        raise UserError(f"{path.name} has {rows} rows; to learn from some and judge on others, {LEAST_ROWS} are needed")
     if time is None:
         return "day", int(rows * TEST_SHARE), 1
     cast = time.read_moment

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from driving import drive, states
 
+from flows.new_params import params_of
 from flows.new_project import create
 from flows.table_reading import read_table
 from tasks.errors import UserError
@@ -185,8 +186,17 @@ def test_the_next_steps_of_series_are_forecast_by_one_command(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "roles", "words"),
     [
-        (sales(date(2024, 1, 1), [timedelta(1)] * 30), {}, "30 rows have the time of another row of their series"),
+        (
+            sales(date(2024, 1, 1), [timedelta(1)] * 30),
+            {},
+            "30 of 60 rows have the time of another row of their series",
+        ),
         (sales(date(2024, 1, 1), [timedelta(1)] * 30), {"key": ("Store",), "horizons": (1, 20)}, "need 60 at least"),
+        (
+            ["Day,Sold", *(f"2024-10-27 {n // 6:02d}:{n % 6}0,{n}" for n in (*range(18), *range(17, 144)))],
+            {},
+            "first 2024-10-27 02:50:00; remove one of each two, or where clocks were set back then",
+        ),
         (["Day,Sold", "2024-01-01,a", "2024-01-02,b"], {"label": "Sold"}, "forecasts are of numbers"),
         (["x,Sold", "1,2", "2,3"], {"label": "Sold"}, "a forecast needs one: --time COLUMN"),
         (
@@ -210,13 +220,16 @@ def test_what_series_leave_open_is_said(tmp_path: Path, text: list[str], roles: 
         ("{0:%d/%m/%Y}", "strptime(met, '%d/%m/%Y')"),
         ("{0.month}/{0.day}/{0:%Y} 8:26", "strptime(met, '%m/%d/%Y %H:%M')"),
         ("{0:%d.%m.%Y} 08:26:01", "strptime(met, '%d.%m.%Y %H:%M:%S')"),
+        ("{0:%Y-%m-%d} 20:16:04 -0800", "strptime(met, '%Y-%m-%d %H:%M:%S %z')::timestamp"),
+        ("{0:%Y%m%d}", "strptime(met, '%Y%m%d')"),
     ],
 )
 def test_a_time_is_read_as_it_is_written_where_only_one_way_fits(tmp_path: Path, written: str, read: str) -> None:
     rows = [f"{n},{written.format(date(2024, 1, 1) + timedelta(days=n % 150))},{n % 9},{n % 2}" for n in range(300)]
     (tmp_path / "t.csv").write_text("\n".join(["id,met,x,y", *rows]) + "\n")
     create(tmp_path / "p", csv=tmp_path / "t.csv", time="met", label="y", key=())
-    assert parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"].event_time == read
+    source = parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"]
+    assert (source.event_time, source.columns["met"]) == (read, "text")
 
 
 def test_a_time_of_which_days_and_months_cannot_be_told_apart_is_left_open(tmp_path: Path) -> None:
@@ -240,3 +253,45 @@ def test_the_step_of_series_is_seen_from_their_rows(tmp_path: Path, days: list[i
     found = read_table(tmp_path / "t.csv", key=("Store",), time=None, label="Sold", horizons=(1,))
     assert found.series is not None
     assert found.series.step == step
+
+
+def test_years_are_a_time_where_they_are_said_to_be_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["Year,y", *(f"{1900 + n},{n * 37 % 101}" for n in range(90))]) + "\n")
+    found = read_table(tmp_path / "t.csv", key=(), time="Year", label="y", horizons=(1,))
+    assert found.series is not None
+    assert found.time is not None
+    assert (found.series.step, found.time.moment) == ("1y", "strptime(\"Year\", '%Y')")
+
+
+def test_times_with_an_offset_are_told_apart_where_clocks_are_set_back(tmp_path: Path) -> None:
+    hours = [f"2024-10-{26 + n // 24}T{n % 24:02d}:00:00+02:00" for n in range(27)]
+    hours += [f"2024-10-{27 + n // 24}T{n % 24:02d}:00:00+01:00" for n in range(2, 99)]
+    (tmp_path / "t.csv").write_text("\n".join(["at,y", *(f"{hour},{n}" for n, hour in enumerate(hours))]) + "\n")
+    found = read_table(tmp_path / "t.csv", key=(), time=None, label="y", horizons=(1,))
+    assert found.series is not None
+    assert (found.series.step, found.series.length) == ("1h", len(hours))
+
+
+def test_numbers_with_a_decimal_comma_are_numbers(tmp_path: Path) -> None:
+    rows = [f"{n},{n % 7},{n % 3}5;{n * 1000 % 7919 / 10:.1f}".replace(".", ",") for n in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["Größe;y", *(row.split(",", 1)[1] for row in rows)]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
+    assert params.train.task == "regression"
+    number = "try_cast(replace(replace({}, '.', ''), ',', '.') as double)"
+    columns = params.ingest.sources["table"].events["cases"].columns
+    assert columns == {"gr_e": number.format('"Größe"'), "y": number.format("y")}
+
+
+def test_rows_that_no_column_names_are_named_by_their_line_and_folds_hold_enough_of_few(tmp_path: Path) -> None:
+    rows = [f"{n // 2},2024-{n % 5 + 1:02d}-01,{n % 3},{n % 2}" for n in range(120)]
+    (tmp_path / "t.csv").write_text("\n".join(["invoice,day,x,y", *rows, *rows]) + "\n")
+    assert read_table(tmp_path / "t.csv", key=(), time=None, label="y").key == ()
+    for count, folds in ((60, 2), (120, 4)):
+        (tmp_path / "t.csv").write_text("\n".join(["x,y", *(f"{n % 3},{n % 2}" for n in range(count))]) + "\n")
+        found = read_table(tmp_path / "t.csv", key=(), time=None, label="y")
+        asked = parse(params_of("p", found)).train.cross_validation
+        assert asked is not None
+        assert asked.folds == folds
+    (tmp_path / "t.csv").write_text("x,y\n" + "1,0\n2,1\n" * 20)
+    with pytest.raises(UserError, match="has 40 rows; to learn from some and judge on others, 60 are needed"):
+        read_table(tmp_path / "t.csv", key=(), time=None, label="y")
