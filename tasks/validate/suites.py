@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from tasks import artifacts, quarantine
 from tasks.errors import RefitError
-from tasks.params import Params, SourceParams, ValidateParams
+from tasks.params import Params, SourceParams
 from tasks.validate.asked import Check, asked, check_declared
 
 EVENT_TIME = "_event_time"
@@ -107,7 +108,7 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
     suite = asked(params, entry["source"])
     place = f"ingest.sources.{entry['source']}"
     some, doubt = _some_value(source, entry, suite, params.featurize.label.column)
-    band, caution = _row_count(params.validate_, entry, earlier)
+    band, caution = _row_count(params, entry, earlier)
     always = [
         Check(ROW_COUNT, {"min_value": 1}, advice="leave the empty batch out"),
         Check(
@@ -179,14 +180,23 @@ def _some_value(
 
 
 def _row_count(
-    params: ValidateParams, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]
+    params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]
 ) -> tuple[list[Check], list[str]]:
-    """A batch about as large as those just before it."""
+    """A batch about as large as those just before it, less the first, where rows begin in the midst of its period."""
+    bounds = params.validate_.rows_band
     if is_part(entry["name"]):
         return [], ["row count not compared with earlier batches: this is a part of a period"]
-    recent = [other["rows"] for other in earlier if not is_part(other["name"])][-params.rows_band.recent :]
+    late = timedelta(hours=params.ingest.complete_within_hours)
+    whole = earlier[1:] if earlier and _begun(earlier[0]) > late else earlier
+    recent = [other["rows"] for other in whole if not is_part(other["name"])][-bounds.recent :]
     if not recent:
         return [], [f"row count not compared with earlier batches: this is the first whole one of {entry['source']}"]
     mean = sum(recent) / len(recent)
-    band = {"min_value": math.floor(params.rows_band.low * mean), "max_value": math.ceil(params.rows_band.high * mean)}
+    band = {"min_value": math.floor(bounds.low * mean), "max_value": math.ceil(bounds.high * mean)}
     return [Check(ROW_COUNT, band, advice="widen validate.rows_band in params.yaml")], []
+
+
+def _begun(entry: Mapping[str, Any]) -> timedelta:
+    """How far into its period a batch's first row lies; of an empty one, nowhere."""
+    first = entry["first"] or entry["start"]
+    return datetime.fromisoformat(first) - datetime.fromisoformat(entry["start"]) if first else timedelta(0)

@@ -171,6 +171,16 @@ def test_a_batch_far_smaller_or_larger_than_those_before_it_fails(shop, sales):
     assert shop.run(rows_band__high=3)["rows"]["accepted"] == 501
 
 
+def test_a_first_batch_whose_rows_begin_late_in_its_period_is_no_measure_of_the_next(shop, sales):
+    shop.add("2024-01", sales(4, 1), first="2024-01-30T22:00:00Z")
+    shop.add("2024-02", sales(100, 2))
+    shop.add("2024-03", sales(100, 3))
+    assert shop.run()["rows"]["accepted"] == 204
+    shop.add("2024-04", sales(49, 4))
+    with pytest.raises(UserError, match="sales 2024-04 fails expect_table_row_count_to_be_between: found 49"):
+        shop.run()
+
+
 def test_the_band_moves_with_the_recent_batches(shop, sales):
     for month, rows in enumerate((100, 150, 200, 250, 290), start=1):
         shop.add(f"2024-0{month}", sales(rows, month))
