@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.series_reading import Series
-from flows.table_reading import NULLS, TEST_SHARE, Column, TableReading
+from flows.table_reading import NULLS, Column, TableReading, test_share
 from registry.metrics import DEFAULTS
 from tasks.train.folds import FEWEST_ROWS
 
@@ -18,6 +18,7 @@ LINEAR: Mapping[str, Any] = {
     "regression": {"name": "ridge", "kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}},
 }
 FEW_DAYS = 20  # of a test window below which days are too few to be compared by
+TEST_ROWS = 100  # that a test window of rows in time has at least, where the table is long enough
 MANY = 6  # seasons of a history from which on learners are compared on several: one may be unlike the others
 LEAST_MOMENTS = 24  # of forecasts to be judged by
 _SECONDS = {"day": 86_400, "week": 7 * 86_400, "month": 2_629_746}
@@ -55,13 +56,14 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         **({"text": text} if text else {}),
     }
     train = {"task": reading.task, "metric": DEFAULTS[reading.task], "seed": 0, "learners": _learners(reading)}
-    rows = reading.rows_per_period
+    test = _periods(reading)
+    rows = test * reading.rows_per_period
     gate = {
         "mode": "non_inferiority",
         "max_loss": _margin(reading, 0.01),
         "min_gain_over_baseline": _margin(reading, 0.02),
-        "min_rows": max(50, min(2000, rows // 2)) if reading.time else min(50, rows // 2),
-        "cluster": "row" if reading.days_per_period < FEW_DAYS else "day",
+        "min_rows": max(20, min(2000, rows // 2)) if reading.time else min(50, rows // 2),
+        "cluster": "row" if test * reading.days_per_period < FEW_DAYS else "day",
     }
     cases = {"cases": {"available_at": "event_time", "columns": columns}}
     found = {
@@ -71,16 +73,25 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         "evaluate": {"gate": gate},
     }
     if reading.time is None:
-        scored = 0.9 * (1 - TEST_SHARE) * reading.rows  # rows are drawn one by one, so a few less may be left
+        share = test_share(reading.rows)
+        scored = 0.9 * (1 - share) * reading.rows  # rows are drawn one by one, so a few less may be left
         count = max(2, min(5, int(scored / FEWEST_ROWS)))
         folds = {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": count}
-        featurize["split"] = {"test": TEST_SHARE, "validation": 0, "seed": 0}
+        featurize["split"] = {"test": share, "validation": 0, "seed": 0}
         train["cross_validation"] = folds
         found["evaluate"]["cross_validation"] = folds
         return found
-    featurize["windows"] = {"test": 1, "validation": 1, "training": None}
-    weekly = rows * 7 // 30 if reading.period == "month" else rows
+    featurize["windows"] = {"test": test, "validation": test, "training": None}
+    weekly = reading.rows_per_period * 7 // 30 if reading.period == "month" else reading.rows_per_period
     return {**found, "drift": _drift(reading, weekly // 2)}
+
+
+def _periods(reading: TableReading) -> int:
+    """How many of the last periods a test needs to have rows enough, at most a quarter of all."""
+    if reading.time is None:
+        return 1
+    rows = max(1, reading.rows_per_period)
+    return max(1, min(math.ceil(TEST_ROWS / rows), reading.rows // rows // 4))
 
 
 def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
@@ -102,7 +113,11 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
         "horizons": list(series.horizons),
         "season": series.season,
     }
-    test = max(1, math.ceil(max(0.15 * series.length, LEAST_MOMENTS) * series.step_seconds / _SECONDS[reading.period]))
+    span = series.length * series.step_seconds
+    day = _SECONDS["day"]  # shorter steps share its luck, so that days count
+    least = max(LEAST_MOMENTS * series.step_seconds, min(LEAST_MOMENTS * day, 0.4 * span))
+    test = max(1, math.ceil(max(0.15 * span, least) / _SECONDS[reading.period]))
+    clusters = test * _SECONDS[reading.period] / max(day, series.step_seconds)
     rows = int(series.count * len(series.horizons) * test * _SECONDS[reading.period] / series.step_seconds)
     error = max(series.naive_error, 0.01 * reading.spread)
     return {
@@ -128,7 +143,7 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
                 "max_loss": float(f"{0.02 * error:.2g}"),
                 "min_gain_over_baseline": float(f"{0.01 * error:.2g}"),
                 "min_rows": max(20, min(1000, rows // 2)),
-                "cluster": "day",
+                "cluster": "row" if clusters < FEW_DAYS else "day",
             }
         },
     }

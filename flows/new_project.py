@@ -14,9 +14,9 @@ import typer
 import yaml
 
 from flows.deployments import PREFECT_YAML, prefect_yaml
-from flows.new_params import FEW_DAYS, is_feature, params_of
+from flows.new_params import is_feature, params_of
 from flows.session import prepare
-from flows.table_reading import Column, TableReading, read_table
+from flows.table_reading import Column, TableReading, read_table, test_share
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
@@ -170,7 +170,7 @@ def _commented(params: dict[str, Any], reading: TableReading, *, generated: bool
         if comment := (_OF_SERIES if reading.series else _COMMENTS).get(section):
             parts.append(f"\n# {comment}\n")
         parts.append(yaml.safe_dump({section: content}, sort_keys=False, width=110, allow_unicode=True))
-    if reading.days_per_period < FEW_DAYS and reading.time and not reading.series:
+    if reading.time and params["evaluate"]["gate"]["cluster"] == "row":
         parts.append(
             "# `cluster: row`: the test window has fewer than 20 days, so rows are taken as independent.\n"
             "# Name a column to cluster by if rows belong together (a customer, a machine).\n"
@@ -211,7 +211,9 @@ def _rows(reading: TableReading, place: str) -> str:
         season = f", a season of {series.season}" if series.season > 1 else ""
         return f"{reading.rows:,} of {place}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
     if reading.time is None:
-        return f"{reading.rows:,} of {place}, without a time: a fifth is drawn to judge models on"
+        return (
+            f"{reading.rows:,} of {place}, without a time: {test_share(reading.rows):.0%} are drawn to judge models on"
+        )
     return f"{reading.rows:,} of {place}, by {reading.period} of `{reading.time.name}`"
 
 

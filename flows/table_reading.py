@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -24,7 +25,7 @@ _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
 _COMMA = "regexp_full_match(trim({column}), '[+-]?([0-9]{{1,3}}([.][0-9]{{3}})+|[0-9]+)(,[0-9]+)?')"
 NULLS = ("", " ", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
 SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
-TEST_SHARE, LEAST_ROWS = 0.2, 60  # of a table without a time
+LEAST_ROWS = 80  # of a table without a time
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m")
 FORMATS = (*(f"{day}{time}" for day in _DATES for time in ("", " %H:%M", " %H:%M:%S")), "%Y-%m-%d %H:%M:%S %z")
 
@@ -258,8 +259,13 @@ def _format(connection: Any, column: str, *, years: bool) -> str | None:
 
 
 def _alias(name: str, taken: set[str]) -> str:
-    """A plain name for a column: lower case with underscores, unlike the others and those that the table needs."""
-    plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
+    """A plain name for a column: lower case with underscores, unlike the others and those that the table needs.
+
+    >>> _alias("Größe (cm)", set()), _alias("Âge du Client", set()), _alias("UnitPrice", {"unit_price"})
+    ('grosse_cm', 'age_du_client', 'unit_price_2')
+    """
+    bare = unicodedata.normalize("NFKD", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).casefold())
+    plain = re.sub("[^a-z0-9]+", "_", re.sub("[\u0300-\u036f]", "", bare)).strip("_")
     plain = plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_")
     candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 4)))
     return next(alias for alias in candidates if alias not in taken | RESERVED)
@@ -361,12 +367,21 @@ def _distinct(connection: Any, names: tuple[str, ...]) -> int:
     return _one(connection, f"select count(*) from (select distinct {', '.join(map(quote, names))} from t)")
 
 
+def test_share(rows: int) -> float:
+    """The part of a table without a time that models are judged on: a fifth, or more of few, as a gate needs 20 rows.
+
+    >>> test_share(5000), test_share(80)
+    (0.2, 0.33)
+    """
+    return max(0.2, round(26 / rows, 2))
+
+
 def _period(connection: Any, time: Column | None, path: Path, rows: int) -> tuple[str, int, int]:
     """The length of batches, and how many rows and days one has; of a table without a time, the rows to test on."""
     if time is None and rows < LEAST_ROWS:
         raise UserError(f"{path.name} has {rows} rows; to learn from some and judge on others, {LEAST_ROWS} are needed")
     if time is None:
-        return "day", int(rows * TEST_SHARE), 1
+        return "day", int(rows * test_share(rows)), 1
     cast = time.read_moment
     first, last = connection.execute(f"select min({cast}), max({cast}) from t").fetchone()
     if last > datetime.now():  # noqa: DTZ005 - the file's times carry no zone

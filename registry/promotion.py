@@ -198,7 +198,7 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
 def _clusters(evidence: Evidence, policy: Policy) -> Check:
     kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
     enough = evidence.clusters >= policy.min_clusters
-    advice = "" if enough else "; a longer test window (featurize.windows.test) has more"
+    advice = "" if enough else "; a longer test window has more (featurize.windows.test, or featurize.split.test)"
     return Check("clusters", enough, f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}{advice}")
 
 

@@ -116,10 +116,13 @@ def _of_sources(context: Context, champion: Champion, key: str) -> pa.Table:
         escaped = key.replace("'", "''")
         relation = f"(select * from {table} where {quote(champion.key)}::varchar = '{escaped}')"
         features = featurize.features_of(warehouse, champion.definitions, relation, context.params)
+        newest = f"select {quote(champion.key)}::varchar from {table} order by event_time desc, 1 limit 1"
+        keys = [] if features.num_rows else warehouse.connection.execute(newest).fetchall()
     if not features.num_rows:
+        example = f", such as '{keys[0][0]}'" if keys else ""
         raise UserError(
             f"--row {key}: no row of {champion.definitions.feature_set.spine.source!r} has this {champion.key}, and it "
-            "names no file; give a key that `refit score` told of, or a CSV file"
+            f"names no file; give a {champion.key} that a row has{example}, one of a scored file, or a CSV file"
         )
     return features
 

@@ -279,19 +279,33 @@ def test_numbers_with_a_decimal_comma_are_numbers(tmp_path: Path) -> None:
     assert params.train.task == "regression"
     number = "try_cast(replace(replace({}, '.', ''), ',', '.') as double)"
     columns = params.ingest.sources["table"].events["cases"].columns
-    assert columns == {"gr_e": number.format('"Größe"'), "y": number.format("y")}
+    assert columns == {"grosse": number.format('"Größe"'), "y": number.format("y")}
 
 
 def test_rows_that_no_column_names_are_named_by_their_line_and_folds_hold_enough_of_few(tmp_path: Path) -> None:
     rows = [f"{n // 2},2024-{n % 5 + 1:02d}-01,{n % 3},{n % 2}" for n in range(120)]
     (tmp_path / "t.csv").write_text("\n".join(["invoice,day,x,y", *rows, *rows]) + "\n")
     assert read_table(tmp_path / "t.csv", key=(), time=None, label="y").key == ()
-    for count, folds in ((60, 2), (120, 4)):
+    for count, folds in ((80, 2), (120, 4)):
         (tmp_path / "t.csv").write_text("\n".join(["x,y", *(f"{n % 3},{n % 2}" for n in range(count))]) + "\n")
         found = read_table(tmp_path / "t.csv", key=(), time=None, label="y")
         asked = parse(params_of("p", found)).train.cross_validation
         assert asked is not None
         assert asked.folds == folds
     (tmp_path / "t.csv").write_text("x,y\n" + "1,0\n2,1\n" * 20)
-    with pytest.raises(UserError, match="has 40 rows; to learn from some and judge on others, 60 are needed"):
+    with pytest.raises(UserError, match="has 40 rows; to learn from some and judge on others, 80 are needed"):
         read_table(tmp_path / "t.csv", key=(), time=None, label="y")
+
+
+def test_a_test_window_has_rows_and_days_enough_for_the_gate_to_judge_by(tmp_path: Path) -> None:
+    daily = [f"{n},{date(2024, 1, 1) + timedelta(n)},{n % 9},{n % 2}" for n in range(400)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,day,x,y", *daily]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
+    assert params.featurize.windows is not None
+    assert params.featurize.windows.test == 3, "months, of 30 rows each"
+    assert params.evaluate.gate.min_rows == 46
+    hourly = [f"2024-{1 + n // 672:02d}-{1 + n // 24 % 28:02d} {n % 24:02d}:00,{n * 37 % 101}" for n in range(672 * 3)]
+    (tmp_path / "t.csv").write_text("\n".join(["at,y", *hourly]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y", horizons=(1,))))
+    assert params.featurize.windows is not None
+    assert (params.ingest.period, params.featurize.windows.test, params.evaluate.gate.cluster) == ("week", 4, "day")
