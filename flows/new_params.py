@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from flows.period_reading import judged_share
 from flows.series_reading import Series
-from flows.table_reading import NULLS, Column, TableReading, test_share
+from flows.table_reading import NULLS, Column, TableReading
 from registry.metrics import DEFAULTS
 from tasks.train.folds import FEWEST_ROWS
 
@@ -19,6 +20,7 @@ LINEAR: Mapping[str, Any] = {
 }
 FEW_DAYS = 20  # of a test window below which days are too few to be compared by
 TEST_ROWS = 100  # that a test window of rows in time has at least, where the table is long enough
+RARE = 10  # of the rarer of two labels that it is to have
 MANY = 6  # seasons of a history from which on learners are compared on several: one may be unlike the others
 LEAST_MOMENTS = 24  # of forecasts to be judged by
 _SECONDS = {"day": 86_400, "week": 7 * 86_400, "month": 2_629_746}
@@ -32,8 +34,8 @@ def params_of(name: str, reading: TableReading) -> dict[str, Any]:
     kind = _of_series(reading, reading.series) if reading.series else _of_rows(reading)
     return {
         "project": {"name": name, "timezone": "UTC"},
-        "ingest": {"period": reading.period, **kind["ingest"]},
-        "validate": {"suites": _suites(reading)},
+        "ingest": {"period": reading.period, **_complete(reading), **kind["ingest"]},
+        "validate": {**_rows_band(reading), "suites": _suites(reading)},
         "featurize": kind["featurize"],
         "train": kind["train"],
         "evaluate": kind["evaluate"],
@@ -73,7 +75,7 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         "evaluate": {"gate": gate},
     }
     if reading.time is None:
-        share = test_share(reading.rows)
+        share = judged_share(reading.rows)
         scored = 0.9 * (1 - share) * reading.rows  # rows are drawn one by one, so a few less may be left
         count = max(2, min(5, int(scored / FEWEST_ROWS)))
         folds = {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": count}
@@ -87,11 +89,15 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
 
 
 def _periods(reading: TableReading) -> int:
-    """How many of the last periods a test needs to have rows enough, at most a quarter of all."""
+    """How many of the last periods a test needs to have rows enough, and rare labels, at most a quarter of all."""
     if reading.time is None:
         return 1
     rows = max(1, reading.rows_per_period)
-    return max(1, min(math.ceil(TEST_ROWS / rows), reading.rows // rows // 4))
+    rarer = (
+        min(reading.label.counts[value] for value in reading.label.values) if reading.task == "binary" else reading.rows
+    )
+    needed = max(TEST_ROWS, RARE * reading.rows / rarer)
+    return max(1, min(math.ceil(needed / rows), reading.rows // rows // 4))
 
 
 def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
@@ -223,6 +229,18 @@ def _label(reading: TableReading) -> str:
         return reading.label.value
     positive = reading.positive.replace("'", "''")
     return f"({reading.label.sql}::varchar = '{_cast_text(reading, positive)}')::integer"
+
+
+def _complete(reading: TableReading) -> dict[str, Any]:
+    """A day is not over with its first row, as it would be by the 24 hours that longer periods go by."""
+    return {"complete_within_hours": 6} if reading.period == "day" and reading.time else {}
+
+
+def _rows_band(reading: TableReading) -> dict[str, Any]:
+    """A band that the table's own periods keep to with room to spare, where the default's is too narrow."""
+    least, most = reading.band
+    low, high = round(min(0.5, 0.7 * least), 3), round(max(2.0, 1.4 * most), 1)
+    return {} if (low, high) == (0.5, 2.0) else {"rows_band": {"low": max(low, 0.001), "high": high}}
 
 
 def _suites(reading: TableReading) -> dict[str, Any]:

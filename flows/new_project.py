@@ -15,8 +15,9 @@ import yaml
 
 from flows.deployments import PREFECT_YAML, prefect_yaml
 from flows.new_params import is_feature, params_of
+from flows.period_reading import judged_share
 from flows.session import prepare
-from flows.table_reading import Column, TableReading, read_table, test_share
+from flows.table_reading import Column, TableReading, read_table
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
@@ -211,9 +212,7 @@ def _rows(reading: TableReading, place: str) -> str:
         season = f", a season of {series.season}" if series.season > 1 else ""
         return f"{reading.rows:,} of {place}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
     if reading.time is None:
-        return (
-            f"{reading.rows:,} of {place}, without a time: {test_share(reading.rows):.0%} are drawn to judge models on"
-        )
+        return f"{reading.rows:,} of {place}, without a time: {judged_share(reading.rows):.0%} are drawn to judge models on"
     return f"{reading.rows:,} of {place}, by {reading.period} of `{reading.time.name}`"
 
 
@@ -238,7 +237,7 @@ def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
     yield "rows", _rows(reading, f"raw/{table}")
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
-    yield "key", ", ".join(reading.key) or "the line of each row"
+    yield "key", ", ".join(reading.key) or "the line of each row: one that comes again in another file counts twice"
     others = [
         column
         for column in reading.columns

@@ -7,10 +7,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from flows.period_reading import read_band, read_period
 from flows.series_reading import Series, quote, read_series
 from tasks.errors import UserError
 from tasks.ingest import csv_files
@@ -25,7 +26,6 @@ _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
 _COMMA = "regexp_full_match(trim({column}), '[+-]?([0-9]{{1,3}}([.][0-9]{{3}})+|[0-9]+)(,[0-9]+)?')"
 NULLS = ("", " ", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
 SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
-LEAST_ROWS = 80  # of a table without a time
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m")
 FORMATS = (*(f"{day}{time}" for day in _DATES for time in ("", " %H:%M", " %H:%M:%S")), "%Y-%m-%d %H:%M:%S %z")
 
@@ -98,6 +98,7 @@ class TableReading:
     period: str
     rows_per_period: int
     days_per_period: int
+    band: tuple[float, float]  # the least and most rows of a period, as shares of the mean of those before it
     dated: date  # of a table without a time, the day that dates the whole of it: when the file was last changed
     series: Series | None = None  # where the label's next steps are asked for
 
@@ -145,7 +146,11 @@ def read_table(
         else:
             names = tuple(column for column in columns if column is not found_label and not column.is_read)
             found_key = _key(connection, names, key, found_time, path)
-        period, per_period, days = _period(connection, found_time, path, rows)
+        moment = found_time.read_moment if found_time else None
+        period, per_period, days = read_period(
+            connection, found_time.name if found_time else "", moment, path.name, rows
+        )
+        band = read_band(connection, moment, period)
         task = "regression" if horizons else _task(found_label)
         spread = _spread(connection, found_label) if task == "regression" else 0.0
     return TableReading(
@@ -161,6 +166,7 @@ def read_table(
         period=period,
         rows_per_period=per_period,
         days_per_period=days,
+        band=band,
         dated=min(date.fromtimestamp(path.stat().st_mtime), date.today() - timedelta(days=1)),  # noqa: DTZ011, DTZ012
         series=series,
     )
@@ -365,38 +371,6 @@ def _key(
 
 def _distinct(connection: Any, names: tuple[str, ...]) -> int:
     return _one(connection, f"select count(*) from (select distinct {', '.join(map(quote, names))} from t)")
-
-
-def test_share(rows: int) -> float:
-    """The part of a table without a time that models are judged on: a fifth, or more of few, as a gate needs 20 rows.
-
-    >>> test_share(5000), test_share(80)
-    (0.2, 0.33)
-    """
-    return max(0.2, round(26 / rows, 2))
-
-
-def _period(connection: Any, time: Column | None, path: Path, rows: int) -> tuple[str, int, int]:
-    """The length of batches, and how many rows and days one has; of a table without a time, the rows to test on."""
-    if time is None and rows < LEAST_ROWS:
-        raise UserError(f"{path.name} has {rows} rows; to learn from some and judge on others, {LEAST_ROWS} are needed")
-    if time is None:
-        return "day", int(rows * test_share(rows)), 1
-    cast = time.read_moment
-    first, last = connection.execute(f"select min({cast}), max({cast}) from t").fetchone()
-    if last > datetime.now():  # noqa: DTZ005 - the file's times carry no zone
-        raise UserError(
-            f"--time {time.name}: the newest value, {last}, lies in the future; rows are dated by what has happened"
-        )
-    for period, days in (("month", 120), ("week", 28), ("day", 4)):
-        if (last - first).days >= days:
-            counts = f"count(*) as n, count(distinct {cast}::date) as d from t group by date_trunc('{period}', {cast})"
-            query = f"select median(n)::bigint, median(d)::bigint from (select {counts})"
-            per_period, distinct_days = connection.execute(query).fetchone()
-            return period, per_period, distinct_days
-    raise UserError(
-        f"{path.name} spans {(last - first).days} days; train, validation and test windows need 4 days at least"
-    )
 
 
 def _positive(label: Column) -> str:
