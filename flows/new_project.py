@@ -212,7 +212,8 @@ def _rows(reading: TableReading, place: str) -> str:
         season = f", a season of {series.season}" if series.season > 1 else ""
         return f"{reading.rows:,} of {place}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
     if reading.time is None:
-        return f"{reading.rows:,} of {place}, without a time: {judged_share(reading.rows):.0%} are drawn to judge models on"
+        drawn = f"{judged_share(reading.rows):.0%}"
+        return f"{reading.rows:,} of {place}, without a time: {drawn} are drawn to judge models on"
     return f"{reading.rows:,} of {place}, by {reading.period} of `{reading.time.name}`"
 
 
