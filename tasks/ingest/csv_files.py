@@ -132,7 +132,7 @@ def _check_text(file: CsvFile, block: bytes, lines: int, offset: int) -> None:
         line = lines + block.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{file.name} line {line} is not UTF-8 (byte 0x{block[error.start]:02x} at {offset + error.start}); "
-            "save the file as UTF-8, or name its `encoding`"
+            "save the file as UTF-8 (iconv -f latin1 -t utf-8), or name its `encoding`"
         ) from None
 
 
