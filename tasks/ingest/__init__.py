@@ -98,6 +98,7 @@ class _Reading:
         self._check_not_lost()
         self.seen = {file.name: _look(file, self.memory.get("files", {}).get(file.name)) for file in self.files}
         self._check_digest()
+        self._check_told_apart()
 
     def _check_not_lost(self) -> None:
         if self.stand_in and not self.is_derived and any(batch.stand_in is None for batch in self.stored):
@@ -113,6 +114,20 @@ class _Reading:
                 f"{file.name} has sha256 {found}, {self.where}.sha256 is {self.source.sha256}; "
                 "fetch the right file, or correct params.yaml if this one is meant"
             )
+
+    def _check_told_apart(self) -> None:
+        """Rows that are named by their file would count twice under another name, to learn from and to be judged by."""
+        if self.source.file_column not in self.source.key:
+            return
+        remembered = self.memory.get("files", {}) if self.stored else {}
+        names = {known["sha256"]: name for name, known in remembered.items()}
+        for file in self.files:
+            other = names.setdefault(self.seen[file.name].sha256, file.name)
+            if Path(other).name != Path(file.name).name:
+                raise UserError(
+                    f"{file.name} holds what {other} held: rows are named by their file and line ({self.where}.key) "
+                    "and would count twice; take one of them away, or give a renamed file its old name back"
+                )
 
     @property
     def _identity(self) -> dict[str, Any]:

@@ -102,6 +102,22 @@ def test_rows_of_several_files_tell_their_file_and_their_line(project: Any) -> N
     ]
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_file_that_came_before_under_another_name_would_count_twice_and_is_refused(
+    project: Any, *, renamed: bool
+) -> None:
+    columns = {"cost": "number", "file": "text", "line": "integer"}
+    project.source |= {"path": "raw/*.csv", "columns": columns, "key": ["file", "line"]}
+    project.source |= {"file_column": "file", "line_column": "line"}
+    project.put("one.csv", "cost\n0.5\n0.7\n")
+    assert taken(project, "file", "line") == [("one.csv", 2), ("one.csv", 3)]
+    project.put("two.csv", "cost\n0.5\n0.7\n")
+    if renamed:
+        (project.path / "raw/one.csv").unlink()
+    with pytest.raises(UserError, match=r"two.csv holds what .*one.csv held: .* would count twice"):
+        project.ingest()
+
+
 def test_lines_are_counted_from_the_top_of_the_file(project: Any) -> None:
     project.put("table.txt", "two rows\n1,a,0.5\n2\n")
     project.source |= {"header": False, "skip_lines": 1}
