@@ -6,10 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from feature_store.definition import interval
 from flows.period_reading import judged_share
-from flows.series_reading import Series
+from flows.series_reading import DAY, MEAN_MONTH, WEEK, Series
 from flows.table_reading import NULLS, Column, TableReading
 from registry.metrics import DEFAULTS
+from tasks.featurize.forecasts import scales
+from tasks.params import ForecastParams
+from tasks.params.forecasting import HOURS
 from tasks.train.folds import FEWEST_ROWS
 
 LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}}
@@ -23,9 +27,8 @@ TEST_ROWS = 100  # that a test window of rows in time has at least, where the ta
 RARE = 10  # of the rarer of two labels that it is to have
 MANY = 6  # seasons of a history from which on learners are compared on several: one may be unlike the others
 LEAST_MOMENTS = 24  # of forecasts to be judged by
-_SECONDS = {"day": 86_400, "week": 7 * 86_400, "month": 2_629_746}
-_INTERVALS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
-_COMPLETE = {"w": 168, "mo": 744, "y": 8784}  # hours by which the newest row may lie before a period's end
+LONG = ("w", "mo", "y")  # steps of which the newest row may lie so long before a period's end
+_SECONDS = {"day": DAY, "week": WEEK, "month": MEAN_MONTH}
 SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 
 
@@ -107,11 +110,11 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
     apart = {name.lower(): by_name[name] for name in series.columns}
     value = reading.label.alias
     columns = {**{alias: column.sql for alias, column in apart.items()}, value: reading.label.value}
-    count, unit = series.step.rstrip("mhdwoy"), series.step.lstrip("0123456789")
-    known = f"event_time + interval {count} {_INTERVALS[unit]}"
+    unit = series.step.lstrip("0123456789")
+    known = f"event_time + {interval(series.step)}"
     source = _source(reading, {"steps": {"available_at": known, "columns": columns}})
     if series.inexact:
-        source["event_time"] = f"date_trunc('{_INTERVALS[unit]}', {source['event_time']})"
+        source["event_time"] = f"date_trunc('{'year' if unit == 'y' else 'month'}', {source['event_time']})"
     forecast = {
         "of": "table",
         **({"series": {alias: column.type for alias, column in apart.items()}} if apart else {}),
@@ -120,15 +123,15 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
         "season": series.season,
     }
     span = series.length * series.step_seconds
-    day = _SECONDS["day"]  # shorter steps share its luck, so that days count
-    least = max(LEAST_MOMENTS * series.step_seconds, min(LEAST_MOMENTS * day, 0.4 * span))
+    # Shorter steps share a day's luck, so that days count.
+    least = max(LEAST_MOMENTS * series.step_seconds, min(LEAST_MOMENTS * DAY, 0.4 * span))
     test = max(1, math.ceil(max(0.15 * span, least) / _SECONDS[reading.period]))
-    clusters = test * _SECONDS[reading.period] / max(day, series.step_seconds)
+    clusters = test * _SECONDS[reading.period] / max(DAY, series.step_seconds)
     rows = int(series.count * len(series.horizons) * test * _SECONDS[reading.period] / series.step_seconds)
     error = max(series.naive_error, 0.01 * reading.spread)
     return {
         "ingest": {
-            **({"complete_within_hours": _COMPLETE[unit]} if unit in _COMPLETE else {}),
+            **({"complete_within_hours": HOURS[unit]} if unit in LONG else {}),
             "sources": {"table": source, "forecasts": {"kind": "forecasts", "forecast": forecast}},
         },
         "featurize": {
@@ -141,7 +144,7 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
             "seed": 0,
             **({"cross_validation": {"kind": "time", "folds": 3}} if series.length >= MANY * series.season else {}),
             "intervals": {"level": 0.9, "within": "horizon"},
-            "learners": _forecasters(series, unit),
+            "learners": _forecasters(series),
         },
         "evaluate": {
             "gate": {
@@ -155,12 +158,10 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
     }
 
 
-def _forecasters(series: Series, unit: str) -> list[dict[str, Any]]:
+def _forecasters(series: Series) -> list[dict[str, Any]]:
     """The season before, and learners of the change from a level: a tree cannot say more than it has seen."""
-    means = unit in "mhdw"
-    span = max(series.season, 3) * int(series.step.removesuffix(unit))
-    level = f"mean_{span}{unit}" if means else "seasonal_naive"
-    scaled = ["last_*", *(["seasons_*"] if series.season > 1 else []), *(["mean_*"] if means else []), "seasonal_naive"]
+    asked = ForecastParams(of="table", step=series.step, horizons=series.horizons, season=series.season)
+    level, scaled = scales(asked)
     change = {"change": "difference"} if series.negative else {}
     around = {"level": level, "scaled": scaled, **change}
     boosting = {"loss": "absolute_error", "learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20}

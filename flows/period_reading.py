@@ -46,9 +46,8 @@ def read_band(connection: Any, moment: str | None, period: str) -> tuple[float, 
     if moment is None:
         return 1.0, 1.0
     counts = f"select date_trunc('{period}', {moment}) as began, count(*) as n from t group by 1"
-    inner = (
-        f"select * from ({counts}) qualify row_number() over (order by began) > 1 and lead(n) over (order by began) > 0"
-    )
+    at_an_end = "lag(n) over (order by began) is null or lead(n) over (order by began) is null"
+    inner = f"select * from ({counts}) qualify not ({at_an_end})"
     share = f"select n / avg(n) over (order by began rows between 3 preceding and 1 preceding) as share from ({inner})"
     least, most = connection.execute(f"select min(share), max(share) from ({share})").fetchone()
     return float(least or 1.0), float(most or 1.0)

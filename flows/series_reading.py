@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from feature_store.compile import quote
 from tasks.errors import UserError
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400
-UNITS = ((7 * DAY, "w"), (DAY, "d"), (HOUR, "h"), (MINUTE, "m"))
+MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 7 * 86_400
+MEAN_MONTH = 2_629_746
+UNITS = ((WEEK, "w"), (DAY, "d"), (HOUR, "h"), (MINUTE, "m"))
 MONTH, YEAR = (28 * DAY, 31 * DAY), (365 * DAY, 366 * DAY)
 LEAST = 3  # seasons that a history needs for one to be learned from
 
@@ -98,23 +100,18 @@ def _shared(connection: Any, name: str, columns: tuple[str, ...], shared: int, r
     )
 
 
-def quote(name: str) -> str:
-    """A column's name as SQL takes it, whatever it holds."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _step(seconds: int, name: str) -> tuple[str, int]:
     """A step as params write it, and how long it is.
 
     >>> _step(900, "t.csv"), _step(86_400, "t.csv"), _step(31 * 86_400, "t.csv"), _step(14 * 86_400, "t.csv")
     (('15m', 900), ('1d', 86400), ('1mo', 2629746), ('2w', 1209600))
     """
-    month = 2_629_746  # seconds of a mean one
     if YEAR[0] <= seconds <= YEAR[1]:
-        return "1y", 12 * month
+        return "1y", 12 * MEAN_MONTH
     for count in (1, 2, 3, 4, 6):
-        if count * MONTH[0] <= seconds <= count * MONTH[1] and round(seconds / month) == count and seconds % (7 * DAY):
-            return f"{count}mo", count * month
+        alike = count * MONTH[0] <= seconds <= count * MONTH[1] and round(seconds / MEAN_MONTH) == count
+        if alike and seconds % WEEK:
+            return f"{count}mo", count * MEAN_MONTH
     for length, unit in UNITS:
         if seconds % length == 0:
             return f"{seconds // length}{unit}", seconds
@@ -124,11 +121,10 @@ def _step(seconds: int, name: str) -> tuple[str, int]:
 def _season(seconds: int, length: int) -> int:
     """Steps of a week, a day or a year, whichever is the first that fits and that the history holds a few of.
 
-    >>> _season(HOUR, 10_000), _season(HOUR, 300), _season(2_629_746, 144), _season(7 * DAY, 143)
+    >>> _season(HOUR, 10_000), _season(HOUR, 300), _season(MEAN_MONTH, 144), _season(WEEK, 143)
     (168, 24, 12, 52)
     """
-    week = 7 * DAY
-    spans = (week, DAY) if seconds < DAY else (week,) if seconds < week else (365 * DAY,)
+    spans = (WEEK, DAY) if seconds < DAY else (WEEK,) if seconds < WEEK else (365 * DAY,)
     for span in spans:
         steps = round(span / seconds)
         if steps > 1 and length >= LEAST * steps - steps // 2:

@@ -221,21 +221,9 @@ def calls_in_words(timings: dict[str, Any]) -> str:
 def _held(intervals: dict[str, Any]) -> str:
     """What intervals promised, held, and how wide they are for it."""
     return (
-        f"{100 * intervals['level']:.4g} % intervals held {_percent(intervals['coverage'])} of the labels; "
+        f"{100 * intervals['level']:.4g} % intervals held {_interval(intervals['coverage'], 100, 1)} % of the labels; "
         f"mean width {intervals['width']['value']:.4g}"
     )
-
-
-def _percent(found: dict[str, Any]) -> str:
-    """A share with the farther end of its interval, in per cent.
-
-    >>> _percent({"value": 0.893, "lower": 0.883, "upper": 0.902})
-    '89.3 ± 1.0 %'
-    """
-    if found["lower"] is None:
-        return f"{100 * found['value']:.1f} %"
-    reach = max(found["value"] - found["lower"], found["upper"] - found["value"])
-    return f"{100 * found['value']:.1f} ± {100 * reach:.1f} %"
 
 
 def _reduced(told: dict[str, Any]) -> str:
@@ -323,14 +311,19 @@ def _scores(told: dict[str, Any]) -> Table:
     return table
 
 
-def _interval(found: dict[str, float] | None) -> str:
-    """A value with the farther end of its interval: one that the metric's range cuts off is not even."""
+def _interval(found: dict[str, float] | None, scale: float = 1, digits: int = 4) -> str:
+    """A value with the farther end of its interval: one that the metric's range cuts off is not even.
+
+    >>> _interval({"value": 0.893, "lower": 0.883, "upper": 0.902}, 100, 1)
+    '89.3 ± 1.0'
+    """
     if not found or found.get("value") is None:
         return "–"
+    value = f"{scale * found['value']:.{digits}f}"
     if found.get("lower") is None:
-        return f"{found['value']:.4f}"
+        return value
     reach = max(found["value"] - found["lower"], found["upper"] - found["value"])
-    return f"{found['value']:.4f} ± {reach:.4f}"
+    return f"{value} ± {scale * reach:.{digits}f}"
 
 
 def _stages(told: dict[str, Any]) -> Table:

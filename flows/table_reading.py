@@ -11,8 +11,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from feature_store.compile import quote
 from flows.period_reading import read_band, read_period
-from flows.series_reading import Series, quote, read_series
+from flows.series_reading import Series, read_series
 from tasks.errors import UserError
 from tasks.ingest import csv_files
 from tasks.ingest.csv_files import CsvFile
@@ -65,6 +66,11 @@ class Column:
     def value(self) -> str:
         """SQL of a value: of a text with a decimal comma, the number that it writes."""
         return f"try_cast(replace(replace({self.sql}, '.', ''), ',', '.') as double)" if self.comma else self.sql
+
+    @property
+    def number(self) -> str:
+        """SQL of a value as a number, in the table as it was read as well; null where it is none."""
+        return f"try_cast({self.value} as double)"
 
     @property
     def moment(self) -> str | None:
@@ -256,10 +262,11 @@ def _format(connection: Any, column: str, *, years: bool) -> str | None:
     short = f"regexp_full_match({column}, '[0-9/. :+-]{{7,25}}')"
     if not _mostly(connection, column, short):
         return None
-    fits = [form for form in FORMATS if _mostly(connection, column, f"try_strptime({column}, '{form}') is not null")]
     recent = "between timestamp '1900-01-01' and timestamp '2100-01-01'"
     fits = [
-        form for form in fits if _mostly(connection, column, f"try_strptime({column}, '{form}'){_utc(form)} {recent}")
+        form
+        for form in FORMATS
+        if _mostly(connection, column, f"try_strptime({column}, '{form}'){_utc(form)} {recent}")
     ]
     return fits[0] if len(fits) == 1 else None
 
@@ -336,7 +343,7 @@ def _number(label: Column, path: Path) -> str:
     """SQL of the label's number."""
     if not label.is_number:
         raise UserError(f"--label {label.name}: forecasts are of numbers, and it is {label.type} in {path.name}")
-    return f"try_cast({label.value} as double)"
+    return label.number
 
 
 def _task(label: Column) -> Task:
@@ -347,8 +354,8 @@ def _task(label: Column) -> Task:
 
 
 def _spread(connection: Any, label: Column) -> float:
-    value = f"try_cast({label.value} as double)"
-    [(found,)] = connection.execute(f"select avg(abs({value} - (select median({value}) from t))) from t").fetchall()
+    off = f"{label.number} - (select median({label.number}) from t)"
+    [(found,)] = connection.execute(f"select avg(abs({off})) from t").fetchall()
     return float(found or 0.0)
 
 

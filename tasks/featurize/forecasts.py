@@ -100,6 +100,20 @@ def default(params: Params, forecast: ForecastParams) -> FeatureSet:
     )
 
 
+def scales(forecast: ForecastParams) -> tuple[str, list[str]]:
+    """Of the default features, a level to take changes from, and the patterns of all that are in the label's units.
+
+    >>> scales(ForecastParams(of="days", step="1d", horizons=(1,), season=7))
+    ('mean_7d', ['last_*', 'seasons_*', 'mean_*', 'seasonal_naive'])
+    >>> scales(ForecastParams(of="months", step="1mo", horizons=(1,)))
+    ('seasonal_naive', ['last_*', 'seasonal_naive'])
+    """
+    made = list(_of_series("value", forecast))
+    means = [each for each in made if isinstance(each, Aggregate)]
+    level = next(iter(means[0].columns())) if means else SEASONAL_NAIVE
+    return level, [*(f"{each.name}_*" for each in made), SEASONAL_NAIVE]
+
+
 def _calendar(params: Params, forecast: ForecastParams) -> Iterator[Expression]:
     zone, unit = params.project.timezone, forecast.step.lstrip("0123456789")
     local = "target_time" if zone == "UTC" else f"timezone('{zone}', timezone('UTC', target_time))"

@@ -48,9 +48,8 @@ class Recursive(Around):
         """The lags from the newest step back, up to the first that is not there."""
         lag = re.compile(rf"{re.escape(name)}_(\d+)(mo|[mhdwy])")
         matches = [m for each in self.spec.features if (m := lag.fullmatch(each))]
-        unit = min(
-            (m[2] for m in matches), key=HOURS.__getitem__, default=""
-        )  # sold_1d is no lag of one step beside sold_1h
+        # Of the shortest unit: sold_1d is no lag of one step beside sold_1h.
+        unit = min((m[2] for m in matches), key=HOURS.__getitem__, default="")
         found = {int(m[1]): m[0] for m in matches if m[2] == unit}
         step = min(found, default=0)
         lags: list[str] = []
