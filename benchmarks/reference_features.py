@@ -22,9 +22,10 @@ from typing import Any
 
 import duckdb
 
+from feature_store.compile import quote
 from feature_store.offline import compute, configure
 from feature_store.views.flights import FEATURES
-from tasks.featurize.warehouse import Warehouse, quote, sources
+from tasks.featurize.warehouse import Warehouse, sources
 from tasks.params import parse, read_yaml
 
 AS_OF = datetime(2014, 6, 1, tzinfo=UTC)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from feature_store.compile import quote
 from feature_store.definition import RESERVED
 from feature_store.errors import DefinitionError
 from feature_store.offline import compute
@@ -18,7 +19,7 @@ from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, label_rows
 from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
-from tasks.featurize.warehouse import Warehouse, open_warehouse, quote
+from tasks.featurize.warehouse import Warehouse, open_warehouse
 from tasks.featurize.windows import NAMES, period_start, windows
 from tasks.params import Params, nearest
 from tasks.params.forecasting import KNOWN_AT

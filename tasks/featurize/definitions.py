@@ -11,13 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from feature_store.compile import quote
 from feature_store.definition import Expression, FeatureSet, Source, Spine
 from feature_store.errors import DefinitionError
 from tasks import project_code
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize import forecasts
-from tasks.featurize.warehouse import key_column, quote, sources
+from tasks.featurize.warehouse import key_column, sources
 from tasks.params import nearest
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from feature_store.compile import quote
 from feature_store.definition import (
     Aggregate,
     Expression,
@@ -18,7 +19,7 @@ from feature_store.definition import (
     interval,
 )
 from tasks.errors import UserError
-from tasks.featurize.warehouse import Warehouse, key_column, quote, sources
+from tasks.featurize.warehouse import Warehouse, key_column, sources
 from tasks.params import ForecastParams, Params, nearest
 from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from feature_store.compile import quote
 from tasks.errors import UserError
-from tasks.featurize.warehouse import Warehouse, quote, sources, sql_time
+from tasks.featurize.warehouse import Warehouse, sources, sql_time
 from tasks.featurize.windows import Window, earliest_as_of, windows
 from tasks.params import ForecastParams, LabelParams, Params, SplitParams, nearest
 

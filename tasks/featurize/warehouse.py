@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_store.compile import quote
 from feature_store.definition import Source
 from feature_store.errors import DefinitionError
 from feature_store.expressions import require_row_level
@@ -63,11 +64,6 @@ def key_column(source: SourceParams) -> tuple[str, str]:
     if len(source.key) == 1:
         return source.key[0], quote(source.key[0])
     return "row_key", f"concat_ws('|', {', '.join(map(quote, source.key))})"
-
-
-def quote(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def sql_time(moment: datetime) -> str:

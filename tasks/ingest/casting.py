@@ -53,7 +53,7 @@ def connect(temp: str) -> duckdb.DuckDBPyConnection:
 
 
 def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
+    """A name as an SQL identifier; without `feature_store`, whose code is none that decides what ingest makes."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.compile import quote
 from tasks import artifacts, featurize, ingest, validate
 from tasks.batches import Manifest, utc_moment
 from tasks.context import Context
@@ -24,7 +25,7 @@ from tasks.errors import UserError
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.kinds import kinds_of
 from tasks.featurize.labels import CHOSEN, rows_until
-from tasks.featurize.warehouse import open_warehouse, quote
+from tasks.featurize.warehouse import open_warehouse
 from tasks.featurize.windows import local_days
 from tasks.ingest.snapshots import label_source, snapshot_of
 from tasks.params import IngestParams, Params, SourceParams

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_store.compile import quote
 from tasks import artifacts, featurize, quarantine
 from tasks.batches import Manifest, manifests, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.featurize.warehouse import Warehouse, open_warehouse, quote, sql_time
+from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
 from tasks.learners import Learner
 from tasks.params import ForecastParams, nearest
 from tasks.quarantine import Refusal

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from feature_store.compile import quote
 from tasks.artifacts import atomic, digest
 from tasks.context import Context
 from tasks.errors import RefitError
-from tasks.featurize.warehouse import quote
 from tasks.featurize.windows import local_days
 
 if TYPE_CHECKING:

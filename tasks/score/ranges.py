@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feature_store.compile import quote
 from tasks import featurize
 from tasks.context import Context
 from tasks.featurize.labels import known_labels
-from tasks.featurize.warehouse import Warehouse, quote, sql_time
+from tasks.featurize.warehouse import Warehouse, sql_time
 from tasks.learners import Floats
 from tasks.learners.adaptive import followed
 from tasks.learners.intervals import widened

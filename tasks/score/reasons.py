@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feature_store.compile import quote
 from tasks import featurize
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.explaining import Contributions, contributions, in_words
-from tasks.featurize.warehouse import open_warehouse, quote
+from tasks.featurize.warehouse import open_warehouse
 from tasks.score import log, of_file
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import NOW, known_at

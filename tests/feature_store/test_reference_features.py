@@ -14,9 +14,10 @@ import duckdb
 import pytest
 
 from feature_store import FeatureSet, FeatureView, Latest
+from feature_store.compile import quote
 from feature_store.offline import compute, configure
 from feature_store.views.flights import FEATURES
-from tasks.featurize.warehouse import Warehouse, quote, sources
+from tasks.featurize.warehouse import Warehouse, sources
 from tasks.params import parse
 from tasks.yaml_files import read_yaml
 
