@@ -238,6 +238,9 @@ def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
     yield "rows", _rows(reading, f"raw/{table}")
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
+    if codes := [column for column in reading.columns if column.code]:
+        yield "codes", f"{_names(codes)}: text, since a number would lose leading zeros or digits; to learn from one as"
+        yield "", "an amount, say `number` for it in params.yaml"
     yield "key", ", ".join(reading.key) or "the line of each row: one that comes again in another file counts twice"
     others = [
         column

@@ -6,7 +6,7 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tasks.params import Task, nearest
 POSITIVE = ("1", "true", "yes", "y", "t", "churned", "late", "fraud", "default", "positive", "bad")
 LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "default", "outcome", "converted", "failed")
 RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
+EXACT = 2**53  # the largest integer up to which a double holds each one
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
 _COMMA = "regexp_full_match(trim({column}), '[+-]?([0-9]{{1,3}}([.][0-9]{{3}})+|[0-9]+)(,[0-9]+)?')"
@@ -46,6 +47,7 @@ class Column:
     comma: bool = False  # numbers such as 1.234,56, which do neither
     words: float = 0.0  # of a text, on average
     format: str | None = None  # of texts that are times, as strptime takes it
+    code: bool = False  # digits that a number would not hold as they are written
 
     @property
     def is_read(self) -> bool:
@@ -152,6 +154,7 @@ def read_table(
         else:
             names = tuple(column for column in columns if column is not found_label and not column.is_read)
             found_key = _key(connection, names, key, found_time, path)
+        columns = tuple(_named(connection, column, found_key) for column in columns)
         moment = found_time.read_moment if found_time else None
         period, per_period, days = read_period(
             connection, found_time.name if found_time else "", moment, path.name, rows
@@ -236,13 +239,15 @@ def _columns(connection: Any, delimiter: str, time: str | None) -> Iterable[Colu
         counts = dict(connection.execute(query).fetchall()) if distinct <= 20 else {}
         two = tuple(sorted(list(counts)[:2]))
         binary = sum(counts[value] for value in two) >= 0.99 * sum(counts.values()) if len(two) == 2 else False
-        kind = _type(connection, quoted)
+        code = _is_code(connection, quoted)
+        kind = "text" if code else _type(connection, quoted)
         percent = kind == "text" and _mostly(connection, quoted, _PERCENT.format(column=quoted))
         comma = kind == "text" and delimiter != "," and _mostly(connection, quoted, _COMMA.format(column=quoted))
         words = _words(connection, quoted) if kind == "text" else 0.0
         written = None if kind in ("date", "timestamp") else _format(connection, quoted, years=name == time)
         kind = "text" if written else kind  # 20240131 is read as a time, not as a number
-        yield Column(name, alias, sql, kind, distinct, two if binary else (), counts, percent, comma, words, written)
+        values = two if binary else ()
+        yield Column(name, alias, sql, kind, distinct, values, counts, percent, comma, words, written, code)
 
 
 def _utc(form: str) -> str:
@@ -284,13 +289,34 @@ def _alias(name: str, taken: set[str]) -> str:
     return next(alias for alias in candidates if alias not in taken | RESERVED)
 
 
+def _is_code(connection: Any, column: str) -> bool:
+    """Whether digits name something, as in zips, accounts, phones and hashes: as numbers, some would be others.
+
+    One value suffices, where all are digits: with a leading zero (00501, 0101.21), more than a double holds exactly, an
+    exponent as nobody writes an amount (12E4), or a + before seven digits or more.
+    """
+    plain = f"regexp_full_match(trim({column}), '[+-]?[0-9]+([.][0-9]*)?([eE][0-9]+)?')"
+    codes = (
+        f"regexp_full_match(trim({column}), '[+-]?0[0-9]+([.][0-9]*)?')",
+        f"regexp_full_match(trim({column}), '[0-9]+[eE][0-9]+')",
+        f"regexp_full_match(trim({column}), '[+][0-9]{{7,}}')",
+        f"regexp_full_match(trim({column}), '[+-]?[0-9]{{16,}}') "
+        f"and coalesce(abs(try_cast({column} as hugeint)) > {EXACT}, true)",
+    )
+    if not _one(connection, f"select count(*) from t where {' or '.join(f'({code})' for code in codes)}"):
+        return False
+    return _mostly(connection, column, plain)
+
+
 def _type(connection: Any, column: str) -> str:
     """What at least 99 % of the filled values are; DuckDB would cast 9.89 to the integer 10, so texts are looked at."""
     kinds = {
         "integer": f"regexp_full_match(trim({column}), '[+-]?[0-9]+') and try_cast({column} as bigint) is not null",
-        "number": f"try_cast({column} as double) is not null",
-        "date": f"length(trim({column})) <= 10 and try_cast({column} as date) is not null",
-        "timestamp": f"try_cast({column} as timestamptz) is not null",
+        # 1_000 is an identifier, and a column of nothing but `inf` is no measure.
+        "number": f"try_cast({column} as double) is not null and not contains({column}, '_') "
+        f"and exists (select 1 from t where isfinite(try_cast({column} as double)))",
+        "date": f"length(trim({column})) <= 10 and isfinite(try_cast({column} as date))",
+        "timestamp": f"isfinite(try_cast({column} as timestamptz))",
         "boolean": f"try_cast({column} as boolean) is not null",
     }
     return next((kind for kind, fits in kinds.items() if _mostly(connection, column, fits)), "text")
@@ -374,6 +400,15 @@ def _key(
         return (column.name,)
     together = [(column.name, time.name) for column in ids] if time else []
     return next((names for names in together if _distinct(connection, names) == rows), ())
+
+
+def _named(connection: Any, column: Column, key: tuple[str, ...]) -> Column:
+    """A column that names rows stays text where numbers would give two names as one (+5 and 5, 1.10 and 1.1)."""
+    if column.name not in key or column.type not in ("integer", "number"):
+        return column
+    cast = f"try_cast({quote(column.name)} as {'bigint' if column.type == 'integer' else 'double'})"
+    apart = column.type == "integer" and _one(connection, f"select count(distinct {cast}) from t") == column.distinct
+    return column if apart else replace(column, type="text")
 
 
 def _distinct(connection: Any, names: tuple[str, ...]) -> int:

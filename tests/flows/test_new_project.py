@@ -42,6 +42,50 @@ def test_a_csv_with_awkward_names_runs_from_an_empty_folder(tmp_path: Path) -> N
     assert states(drive(tmp_path / "churn")) == ["unchanged"] * 6
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["00501", "10001", "94105"], "text"),
+        (["0101.21", "0102.21", "1905.90"], "text"),
+        (["12E4", "1E5", "1200"], "text"),
+        (["+4915112345678", "+4917098765432"], "text"),
+        (["9007199254740993", "9007199254740992", "7"], "text"),
+        (["12345678901234567890", "12345678901234567891"], "text"),
+        (["-9223372036854775808", "9223372036854775807"], "text"),
+        (["18446744073709551615", "1"], "text"),
+        (["1_000", "2_000"], "text"),
+        (["0x1F", "0x2F"], "text"),
+        (["\uff11\uff12", "\uff13"], "text"),
+        (["inf", "Infinity"], "text"),
+        (["0", "10", "+5", "-7", "9007199254740992"], "integer"),
+        (["0.5", "10", "-0.25", "1e-05", "1.5e+20"], "number"),
+        (["0", "00.5", "2024-01-05"] * 10 + ["7"] * 1000, "text"),
+    ],
+)
+def test_digits_that_a_number_would_not_hold_as_written_are_text(tmp_path: Path, values: list[str], kind: str) -> None:
+    rows = [f"{n},2024-01-{n % 28 + 1:02d},{values[n % len(values)]},{n % 2}" for n in range(2 * len(values) + 30)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["id,day,code,late", *rows]) + "\n", encoding="utf-8")
+    reading = read_table(path, key=("id",), time=None, label="late")
+    assert {column.name: column.type for column in reading.columns}["code"] == kind
+
+
+def test_rows_whose_names_are_one_number_are_named_by_text(tmp_path: Path) -> None:
+    rows = [f"{n}.{zero},2024-01-{n % 28 + 1:02d},{n % 2}" for n in range(40) for zero in ("1", "10")]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["version,day,late", *rows]) + "\n")
+    reading = read_table(path, key=("version",), time=None, label="late")
+    assert reading.columns[0].type == "text"
+
+
+def test_init_says_which_digits_it_took_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{n:06d},2024-0{n // 28 + 1}-{n % 28 + 1:02d},{n % 7},{n % 2}" for n in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(["account,day,x,late", *rows]) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="late", key=())
+    assert parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"].columns["account"] == "text"
+    assert "codes   account: text" in capsys.readouterr().out
+
+
 def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
     create(tmp_path / "demo", csv=table(tmp_path / "t.csv"), time=None, label=None, key=())
     params = parse(read_yaml(tmp_path / "demo/params.yaml"))
