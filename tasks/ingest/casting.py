@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,8 @@ _CASTS: dict[ColumnType, str] = {
 _RESERVED = re.compile(r"_row|_event_time|_file|_line|_fault|_faults|_found|_text|_raw|_period|_start|_t\d+")
 _BEGINNING = "timestamp '0001-01-02'"  # Python knows no earlier time, and calendars need a day to spare
 _LINE_FAULT = "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end"
-_FAULTS = 'struct("column" varchar, "value" varchar, reason varchar)[]'
+_FAULT = 'struct("column" varchar, "value" varchar, reason varchar)'
+_AT_A_TIME = 32  # columns in one statement: the time to plan it grows with the square of them
 
 
 def connect(temp: str) -> duckdb.DuckDBPyConnection:
@@ -78,10 +79,10 @@ class Caster:
         columns = ", ".join(f"{quoted(name)} {SQL_TYPES[kind]}" for name, kind in source.columns.items())
         connection.execute(
             f"create or replace table cast_rows (_file integer, _line bigint, {columns}, "
-            f"_event_time timestamp, _faults {_FAULTS}, _raw varchar)"
+            f"_event_time timestamp, _faults {_FAULT}[], _raw varchar)"
         )
         self._check_event_time(where)
-        self._select = self._statement(now)
+        self._clock = f"timestamp {literal(now.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' '))}"
 
     @property
     def _event_time(self) -> str:
@@ -114,54 +115,122 @@ class Caster:
                 "correct it in params.yaml"
             )
 
-    def _statement(self, now: datetime) -> str:
-        """The INSERT that casts `arrived`: from texts (`_t0`, `_t1`, ...) to typed columns, event time, and faults."""
-        numbers = range(len(self.source.columns))
-        texts = ", ".join(self._text(name, number) for number, name in enumerate(self.source.columns))
-        casts = ", ".join(
-            f"{_CASTS[kind].format(f'_t{number}')} as {quoted(name)}"
-            for number, (name, kind) in enumerate(self.source.columns.items())
-        )
-        event_time, known_time, time_faults = "null", "null", []
-        if self.source.event_time is not None:
-            event_time = f"try(({self._event_time})::timestamp)"
-            clock = f"timestamp {literal(now.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' '))}"
-            known_time = f"case when _event_time between {_BEGINNING} and {clock} then _event_time end"
-            time_faults = _time_faults(clock)
-        names = ", ".join(quoted(name) for name in self.source.columns)
-        raw = ", ".join(f"{literal(name)}: _t{number}" for number, name in enumerate(self.source.columns))
-        faults = ", ".join([_LINE_FAULT, *self._column_faults(), *time_faults])
-        return (
-            f"insert into cast_rows select $file, _line, {names}, {known_time}, "
-            f"case when len(_found) > 0 then _found end, "
-            f"case when len(_found) > 0 and _fault is null then to_json({{{raw}}})::varchar end "
-            f"from (select *, list_filter([{faults}], lambda f: f is not null)::{_FAULTS} as _found "
-            f"from (select *, {event_time} as _event_time "
-            f"from (select _line, _fault, _text, {', '.join(f'_t{number}' for number in numbers)}, {casts} "
-            f"from (select _line, _fault, _text, {texts} from arrived))))"
-        )
-
-    def _text(self, name: str, number: int) -> str:
-        text = f"{quoted(name)}::varchar"
-        nulls = ", ".join(literal(null) for null in self.source.nulls)
-        return f"{f'case when {text} not in ({nulls}) then {text} end' if nulls else text} as _t{number}"
-
-    def _column_faults(self) -> Iterator[str]:
-        for number, (name, kind) in enumerate(self.source.columns.items()):
-            text = f"_t{number}"
-            if kind != "text":
-                yield _fault(f"{text} is not null and {quoted(name)} is null", name, text, f"is no {kind}")
-            if name in self.source.required:
-                yield _fault(f"_fault is null and {text} is null", name, "null", "is required and missing")
-
     def add(self, file: int, batch: pa.RecordBatch) -> int:
         """Cast the rows of a batch out of file number `file`; returns how many there are."""
         import pyarrow as pa
 
-        self.connection.register("arrived", pa.Table.from_batches([batch]))
-        self.connection.execute(self._select, {"file": file})
-        self.connection.unregister("arrived")
+        rows = pa.table({"_line": batch["_line"], "_fault": batch["_fault"], "_text": batch["_text"]})
+        texts, values = self._texts_and_values(batch)
+        times = self._times(rows, values)
+        faults = self._faults(rows, texts, values, times)
+        filled = {"_file": pa.repeat(pa.scalar(file, pa.int32()), batch.num_rows), "_line": batch["_line"], **values}
+        self._see("casted", pa.table({**filled, "_event_time": times["_known"], **faults}))
+        self.connection.execute("insert into cast_rows select * from casted")
+        self._forget("casted")
         return int(batch.num_rows)
+
+    def _see(self, name: str, table: pa.Table) -> None:
+        self.connection.register(name, table)
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            self.connection.unregister(name)
+
+    def _texts_and_values(self, batch: pa.RecordBatch) -> tuple[list[pa.ChunkedArray], dict[str, pa.ChunkedArray]]:
+        """Each column as a text, null where it means missing, and cast; some columns at a time."""
+        import pyarrow as pa
+
+        texts: list[pa.ChunkedArray] = []
+        values: dict[str, pa.ChunkedArray] = {}
+        columns = list(self.source.columns.items())
+        for first in range(0, len(columns), _AT_A_TIME):
+            some = columns[first : first + _AT_A_TIME]
+            self._see("arrived", pa.Table.from_batches([batch.select([name for name, _ in some])]))
+            texted = ", ".join(f"{self._text(name)} as _t{number}" for number, (name, _) in enumerate(some))
+            casts = ", ".join(
+                f"_t{number}, {_CASTS[kind].format(f'_t{number}')} as _v{number}"
+                for number, (_, kind) in enumerate(some)
+            )
+            found = self.connection.sql(f"select {casts} from (select {texted} from arrived)").to_arrow_table()
+            self._forget("arrived")
+            for number, (name, _) in enumerate(some):
+                texts.append(found[f"_t{number}"])
+                values[name] = found[f"_v{number}"]
+        return texts, values
+
+    def _times(self, rows: pa.Table, values: Mapping[str, pa.ChunkedArray]) -> pa.Table:
+        """`_event_time` of each row as it is written, and `_known`: null where no row may have such a time."""
+        import pyarrow as pa
+
+        moment = "null::timestamp" if self.source.event_time is None else f"try(({self._event_time})::timestamp)"
+        known = f"case when _event_time between {_BEGINNING} and {self._clock} then _event_time end as _known"
+        self._see("casted", pa.table({"_line": rows["_line"], **values}))
+        query = f"select _event_time, {known} from (select {moment} as _event_time from casted)"
+        found = self.connection.sql(query).to_arrow_table()
+        self._forget("casted")
+        return found
+
+    def _faults(
+        self,
+        rows: pa.Table,
+        texts: Sequence[pa.ChunkedArray],
+        values: Mapping[str, pa.ChunkedArray],
+        times: pa.Table,
+    ) -> dict[str, pa.ChunkedArray | pa.Array]:
+        """`_faults` of each row in the order of the columns, and `_raw`, the texts of a row that has some."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        numbers = pa.array(range(len(rows)), pa.int64())
+        self.connection.execute(f"create or replace temp table faults (_n bigint, _place integer, _fault {_FAULT})")
+        if rows["_fault"].null_count < len(rows):
+            self._note(0, _LINE_FAULT, {"_n": numbers, "_fault": rows["_fault"], "_text": rows["_text"]})
+        for place, (text, (name, value)) in enumerate(zip(texts, values.items(), strict=True), start=1):
+            seen = {"_n": numbers, "_fault": rows["_fault"], "_t": text, "_v": value}
+            if text.null_count < value.null_count:
+                reason = f"is no {self.source.columns[name]}"
+                self._note(2 * place, _fault("_t is not null and _v is null", name, "_t", reason), seen)
+            if text.null_count and name in self.source.required:
+                missing = _fault("_fault is null and _t is null", name, "null", "is required and missing")
+                self._note(2 * place + 1, missing, seen)
+        if self.source.event_time is not None and times["_known"].null_count:
+            seen = {"_n": numbers, "_fault": rows["_fault"], "_event_time": times["_event_time"]}
+            for place, fault in enumerate(_time_faults(self._clock), start=2 * len(texts) + 2):
+                self._note(place, fault, seen)
+        query = f"select _n, list(_fault order by _place)::{_FAULT}[] as _faults from faults group by _n order by _n"
+        found = self.connection.sql(query).to_arrow_table()
+        bad = pc.index_in(numbers, found["_n"])
+        raw = self._raw(texts, found["_n"], rows["_fault"])
+        return {"_faults": found["_faults"].take(bad), "_raw": raw.take(bad)}
+
+    def _note(self, place: int, fault: str, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> None:
+        """Keep the faults that an expression finds in some columns; `place` is theirs among those of a row."""
+        import pyarrow as pa
+
+        self._see("seen", pa.table(columns))
+        self.connection.execute(
+            f"insert into faults select _n, {place}, f from (select _n, {fault} as f from seen) where f is not null"
+        )
+        self._forget("seen")
+
+    def _raw(self, texts: Sequence[pa.ChunkedArray], numbers: pa.Array, faults: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The texts of some rows as JSON; null where a line is no row."""
+        import pyarrow as pa
+
+        if not len(numbers):
+            return pa.chunked_array([pa.array([], pa.string())])
+        columns = {f"_t{number}": text.take(numbers) for number, text in enumerate(texts)}
+        self._see("bad", pa.table({"_fault": faults.take(numbers), **columns}))
+        raw = ", ".join(f"{literal(name)}: _t{number}" for number, name in enumerate(self.source.columns))
+        query = f"select case when _fault is null then to_json({{{raw}}})::varchar end as _raw from bad"
+        found = self.connection.sql(query).to_arrow_table()["_raw"]
+        self._forget("bad")
+        return found
+
+    def _text(self, name: str) -> str:
+        text = f"{quoted(name)}::varchar"
+        nulls = ", ".join(literal(null) for null in self.source.nulls)
+        return f"case when {text} not in ({nulls}) then {text} end" if nulls else text
 
     def next_future(self) -> datetime | None:
         """The earliest event time that lies in the future yet."""
