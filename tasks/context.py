@@ -36,6 +36,12 @@ class Context:
     trigger: str = "manual"
     flow_run: str | None = None
     now: Callable[[], datetime] = field(default=utc_now)
+    declared_in: Path | None = None  # the folder that the paths of sources are relative to; none: the project
+
+    @property
+    def sources_root(self) -> Path:
+        """Where the files of sources and the scripts of stand-ins are looked for; batches go into `project`."""
+        return self.declared_in or self.project
 
     def path(self, relative: Path | str) -> Path:
         """A path of the project."""

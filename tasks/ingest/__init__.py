@@ -92,7 +92,9 @@ class _Reading:
         self.memory = _remembered(context.project).get(name, {})
         self.is_derived = self.source.kind == "query"
         self.files = (
-            [derived.file(context, name)] if self.is_derived else sources.find(context.project, self.source, self.where)
+            [derived.file(context, name)]
+            if self.is_derived
+            else sources.find(context.sources_root, self.source, self.where, generated_in=context.project)
         )
         self.stand_in = self.files[0].stand_in
         self._check_not_lost()
@@ -102,9 +104,10 @@ class _Reading:
 
     def _check_not_lost(self) -> None:
         if self.stand_in and not self.is_derived and any(batch.stand_in is None for batch in self.stored):
+            absence = sources.absence(self.context.sources_root, self.source, self.where)
             raise UserError(
-                f"{sources.absence(self.context.project, self.source, self.where)}; its rows were taken before, and no "
-                f"stand-in goes among them: put it back, or delete {BATCHES / self.name} to go on with generated rows"
+                f"{absence}; its rows were taken before, and no stand-in goes among them: "
+                f"put it back, or delete {BATCHES / self.name} to go on with generated rows"
             )
 
     def _check_digest(self) -> None:

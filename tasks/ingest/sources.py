@@ -33,10 +33,11 @@ class SourceFile:
     stand_in: str | None = None  # of a generated one: the digest of the script that wrote it
 
 
-def find(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
+def find(project: Path, source: SourceParams, where: str, *, generated_in: Path | None = None) -> list[SourceFile]:
     """The files of a source, ordered by name; `where` is the source's place in params, for messages.
 
-    Where none is there, those that the project's own script generates in their place, if it declares one.
+    Where none is there, those that the project's own script generates in their place, if it declares one; they are
+    written into `generated_in`, or else into the project.
 
     Raises:
         UserError: nothing there, or several files where one `sha256` is declared.
@@ -48,7 +49,7 @@ def find(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
             raise UserError(absence(project, source, where))
         from tasks.ingest import stand_ins
 
-        files = stand_ins.files(project, source, where)
+        files = stand_ins.files(project, source, where, generated_in or project)
     if source.sha256 and len(files) != 1:
         raise UserError(f"{where}.sha256 names one file, {source.path} matches {len(files)}; drop sha256 or the glob")
     return files

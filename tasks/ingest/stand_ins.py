@@ -13,8 +13,9 @@ from tasks.params import SourceParams
 FOLDER = STATE / "stand_ins"
 
 
-def files(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
-    """The files that the project's script writes under the names of those that are missing; written once.
+def files(project: Path, source: SourceParams, where: str, generated_in: Path) -> list[SourceFile]:
+    """The files that the project's script writes under the names of those that are missing; written once, into the
+    state folder of `generated_in`.
 
     Raises:
         UserError: there is no such script, it fails, or it writes no file of that name.
@@ -22,7 +23,7 @@ def files(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
     script = str(source.stand_in)
     pattern = Path(source.path).name
     digest = sha256(project / script)[:16] if (project / script).is_file() else ""
-    folder = project / FOLDER / digest
+    folder = generated_in / FOLDER / digest
     if not digest or not folder.is_dir():
         _write(project, script, folder, f"{where}.stand_in")
     found = sorted(folder.glob(pattern))

@@ -6,7 +6,6 @@ later does not change them. Everything else is cut by the moment that is lived i
 
 from __future__ import annotations
 
-import glob
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from tasks.featurize.labels import CHOSEN, rows_until
 from tasks.featurize.warehouse import open_warehouse
 from tasks.featurize.windows import local_days
 from tasks.ingest.snapshots import label_source, snapshot_of
-from tasks.params import IngestParams, Params, SourceParams
+from tasks.params import Params
 from tasks.stage_code import code_digest
 from tasks.target import Target, target_of
 
@@ -134,17 +133,7 @@ def _own_place(context: Context) -> Context:
     (place / artifacts.RELEASED).unlink(missing_ok=True)
     if context.path(artifacts.RELEASED).is_file():
         shutil.copyfile(context.path(artifacts.RELEASED), place / artifacts.RELEASED)
-    sources = {name: _absolute(source, context.project) for name, source in context.params.ingest.sources.items()}
-    ingested: IngestParams = context.params.ingest.model_copy(update={"sources": sources})
-    return replace(context, project=place, params=context.params.model_copy(update={"ingest": ingested}))
-
-
-def _absolute(source: SourceParams, project: Path) -> SourceParams:
-    if source.kind == "package":
-        return source
-    plain = (project / source.path).exists()
-    root = str(project) if plain else glob.escape(str(project))
-    return source.model_copy(update={"path": str(Path(root) / source.path)})
+    return replace(context, project=place, declared_in=context.sources_root)
 
 
 def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ import yaml
 from driving import drive
 
 from flows.new_project import IGNORED, pipeline
+from flows.replay import replay
 from flows.session import session
 from registry.metrics import METRICS
 from tasks import runfile
 from tasks.artifacts import EVALUATION, REPORTS, TRAINING, read_json
+from tasks.context import Context
+from tasks.errors import UserError
 from tasks.params import STAGES
+from tasks.replay import Asked, bounds_of
+from tasks.replay.history import PLACE, history
 from tasks.stages import run_remembered
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -34,6 +40,7 @@ REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, th
     "maintenance": {"test rmse": 13.5},
     "sentiment": {"validation accuracy": 0.8},
 }
+NEVER = datetime(2030, 1, 1, tzinfo=UTC)  # later than every row
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="REFIT_SHARED_DATA names no folder")
 
 
@@ -122,3 +129,54 @@ def figures(project: Path) -> dict[str, float]:
         off = (abs(each["coverage"]["value"] - ranged["level"]) for each in (ranged, *ranged["groups"]))
         found["test coverage"] = max(off)
     return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("fraud", "maintenance", "sentiment") else pytest.mark.slow)
+        for name in NAMES
+    ],
+)
+def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
+    name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most paths hold a variable, and most scripts of stand-ins lie in the project, not where a replay writes."""
+    monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
+    project = example(name)
+    files = {path for path in project.rglob("*") if path.is_file()}
+    past = history(Context(project, runfile.params_of(project)), NEVER, NEVER)
+    assert np.isfinite(past.label).sum() > 100
+    written = {path for path in project.rglob("*") if path.is_file()} - files
+    assert written
+    assert all(path.is_relative_to(project / PLACE) for path in written if "__pycache__" not in path.parts)
+
+
+@pytest.mark.parametrize("name", ["churn", "fraud", "iris", "lifetime_value", "sentiment"])
+def test_a_replay_of_an_example_without_windows_of_time_is_refused_in_a_line(name: str) -> None:
+    params = runfile.params_of(EXAMPLES / name)
+    with pytest.raises(UserError, match=r"featurize\.split draws them by chance"):
+        bounds_of(Asked("2008-01-01", "2009-01-01", "month", (), "mae"), params, NEVER)
+
+
+@pytest.mark.slow
+def test_an_example_of_forecasts_is_replayed_on_its_stand_in(
+    example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
+    project = example("demand")
+    last = history(Context(project, runfile.params_of(project)), NEVER, NEVER).days[-1].astype(object)
+    told = replay(
+        project,
+        start=f"{last - timedelta(days=60)}",
+        end=f"{last}",
+        every="month",
+        policies="never,always",
+        metric=None,
+        budget=None,
+        random=0,
+        overrides={**smaller(project), "evaluate.gate.min_gain_over_baseline": 0.0},
+        wait_seconds=0,
+        quiet=True,
+    )
+    assert all(each["score"] > 0 for each in told["policies"].values())
