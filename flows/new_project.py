@@ -22,6 +22,7 @@ from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
 from tasks.params import STAGES, parse
+from tasks.stage_code import SECTIONS
 
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
@@ -102,14 +103,6 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
         "evaluate": ["data/validated.json", "data/features", *_CANDIDATE, "comparand.json"],
         "register": [*_CANDIDATE, "reports/decision.json", "reports/evaluation.json"],
     }
-    sections = {
-        "ingest": ("project", "ingest", "featurize.label"),
-        "validate": ("project", "validate", "ingest"),
-        "featurize": ("project", "featurize", "ingest"),
-        "train": ("train", "featurize.label", "registry.trusted_types"),
-        "evaluate": ("project", "evaluate", "train.seed", "registry", "cost"),
-        "register": ("project", "register", "registry"),
-    }
     outs: dict[str, list[Any]] = {
         "ingest": [{"data/batches": {"persist": True}}, "data/snapshot.json"],
         "validate": [
@@ -126,12 +119,12 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
     }
     stages: dict[str, Any] = {}
     for stage in STAGES:
-        own = dict.fromkeys(f"overrides.{section.partition('.')[0]}" for section in sections[stage])
+        own = dict.fromkeys(f"overrides.{section.partition('.')[0]}" for section in SECTIONS[stage])
         run = [*{"ingest": ["as_of"], "featurize": ["task"]}.get(stage, []), f"code.{stage}", *own]
         stages[stage] = {
             "cmd": f"refit stage {stage}",
             "deps": deps[stage],
-            "params": [*sections[stage], {"run.yaml": run}],
+            "params": [*SECTIONS[stage], {"run.yaml": run}],
             "outs": outs[stage],
         }
     stages["evaluate"] |= {"metrics": ["reports/metrics.json"], "plots": ["reports/plots"]}

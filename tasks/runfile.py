@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,8 @@ import yaml
 
 from tasks.artifacts import RUN, atomic, digest, sha256
 from tasks.errors import UserError
-from tasks.params import STAGES, Params, default_of, file_of, override, parse
-from tasks.stage_code import code_digest
+from tasks.params import STAGES, Params, default_of, override, parse
+from tasks.stage_code import code_digest, defaults_digest, own_code
 from tasks.yaml_files import read_yaml
 
 _ABSENT = object()
@@ -56,6 +56,7 @@ def write(project: Path, run: RunFile) -> None:
         "task": params.task,  # decides `featurize` too, which depends on nothing else of `train`
         "overrides": sections,
         "code": _code(project, params),
+        "defaults": {stage: defaults_digest(stage) for stage in STAGES},
     }
     text = "# Written by each run; not versioned. `dvc repro` does again what it says.\n" + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True
@@ -115,12 +116,23 @@ def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
 
 def _code(project: Path, params: Params) -> dict[str, str]:
     """Digest of what each stage executes: Refit's own files, and the project's features and learners."""
-    files = {
+    names = {
         "featurize": [params.featurize.definitions or ""],
-        "train": [file_of(learner.kind) or "" for learner in params.train.learners if learner.enabled],
+        "train": list(_kinds(params.train.model_dump(include={"learners", "text"}))),
     }
     digests = {stage: code_digest(stage) for stage in STAGES}
-    for stage, names in files.items():
-        if own := [name for name in names if name.endswith(".py") and (project / name).is_file()]:
-            digests[stage] = digest([digests[stage], *(sha256(project / name) for name in own)])[:16]
+    for stage, meant in names.items():
+        if own := own_code(project, meant):
+            digests[stage] = digest([digests[stage], *(sha256(path) for path in own)])[:16]
     return digests
+
+
+def _kinds(value: Any) -> Iterator[str]:
+    """Every `kind` in some params: those of learners, and of what lies within their arguments."""
+    if isinstance(value, Mapping):
+        if isinstance(kind := value.get("kind"), str) and value.get("enabled", True):
+            yield kind
+        value = value.values() if value.get("enabled", True) else ()
+    if not isinstance(value, str):
+        for each in value if isinstance(value, Iterable) else ():
+            yield from _kinds(each)

@@ -44,6 +44,7 @@ __all__ = [
     "Task",
     "ValidateParams",
     "default_of",
+    "defaults",
     "file_of",
     "nearest",
     "override",
@@ -129,6 +130,32 @@ def default_of(section: str, key: str = "") -> str | None:
     kind = field.annotation
     inner = kind.model_fields.get(key) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
     return None if inner is None or inner.is_required() else json.dumps(inner.get_default(call_default_factory=True))
+
+
+def defaults(section: str) -> dict[str, Any]:
+    """Every default of a section, or of a key in it, with those of the sections within, by their class.
+
+    >>> defaults("validate")["RowsBand"]
+    {'low': 0.5, 'high': 2.0, 'recent': 3}
+    >>> defaults("train.seed"), defaults("featurize.label")
+    ({'TrainParams': {'seed': 0}}, {'LabelParams': {'delay_hours': 48}})
+    """
+    *parents, last = section.split(".")
+    kind: Any = Params
+    for name in [*parents, last]:
+        outer = kind
+        field = next(field for known, field in outer.model_fields.items() if (field.alias or known) == name)
+        kind = field.annotation
+    if isinstance(kind, type) and issubclass(kind, Section):
+        schema = kind.model_json_schema()
+    else:
+        stated = {} if field.is_required() else {"default": field.get_default(call_default_factory=True)}
+        kind, schema = outer, {"properties": {last: stated}}
+    parts = {kind.__name__: schema, **schema.get("$defs", {})}
+    return {
+        name: {key: each["default"] for key, each in part.get("properties", {}).items() if "default" in each}
+        for name, part in parts.items()
+    }
 
 
 def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[str] = ()) -> Params:

@@ -93,7 +93,7 @@ def test_a_new_project_has_the_pipeline_of_the_reference_project_with_a_digest_f
         *made_sections, made_run = made[stage]["params"]
         *sections, run = reference[stage]["params"]
         assert made_sections == sections
-        assert set(made_run["run.yaml"]) == {*run["run.yaml"], f"code.{stage}"}
+        assert set(made_run["run.yaml"]) == {*run["run.yaml"], f"code.{stage}"} - {f"defaults.{stage}"}
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"]])
