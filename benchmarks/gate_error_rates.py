@@ -293,15 +293,15 @@ def _parts(runs: int, seed: int, picture: Path | None) -> Iterator[tuple[str, fl
     began = time.perf_counter()
     error_rates(runs, seed)
     yield "error rates", time.perf_counter() - began
-    points = power(runs // 8, seed)
+    points = power(max(runs // 8, 1), seed)
     yield "power", time.perf_counter() - began
     if picture:
         plot(picture, points)
     retrainings(max(runs // 20, 2), seed)
     yield "retrainings", time.perf_counter() - began
-    slices(runs // 2, seed)
+    slices(max(runs // 2, 1), seed)
     yield "slices", time.perf_counter() - began
-    tiny(runs // 10, seed)
+    tiny(max(runs // 10, 1), seed)
     yield "tiny tests", time.perf_counter() - began
 
 

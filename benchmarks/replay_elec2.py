@@ -1,6 +1,6 @@
 """Replays two and a half years of electricity prices by week: does the drift trigger earn its trainings?
 
-    python benchmarks/replay_elec2.py [--data FILE] [--random 20] [--folder DIR]
+    python benchmarks/replay_elec2.py [--data FILE] [--random 20] [--until DAY] [--folder DIR]
 
 ELEC2 (Harries 1999; 45,312 half-hours of the New South Wales market, 1996-05-07 to 1998-12-05) is not part of this
 repository: FILE is its CSV with the columns period, nswprice, nswdemand, vicprice, vicdemand, transfer and class, and
@@ -20,6 +20,7 @@ import sys
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -66,7 +67,7 @@ EVENTS = {
 }
 POLICIES = "never,schedule,drift,performance,performance:breached=1:alpha=0.2,always"
 FIRST, STEP = datetime.fromisoformat("1996-05-07T00:00"), timedelta(minutes=30)
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "ingest": {"period": "week"},
     "featurize": {"windows": {"test": 3, "validation": 5, "training": 26}},
     "evaluate": {
@@ -99,7 +100,7 @@ def main() -> None:
         if not (project / "params.yaml").is_file():
             make_project(project, Path(arguments.data), Path(scratch))
         refit = [sys.executable, "-m", "flows", "replay", "--project", str(project), "--json", "--every", "week"]
-        span = ["--from", "1996-11-11", "--to", "1998-11-30", "--metric", "accuracy"]
+        span = ["--from", "1996-11-11", "--to", arguments.until, "--metric", "accuracy"]
         wanted = ["--policies", POLICIES, "--random", str(arguments.random)]
         done = subprocess.run([*refit, *span, *wanted], stdout=subprocess.PIPE, check=True, text=True)
     report(json.loads(done.stdout.splitlines()[-1]))
@@ -110,6 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=shared / "elec2" / "elec.csv")
     parser.add_argument("--random", type=int, default=20)
+    parser.add_argument("--until", default="1998-11-30", help="the last Monday")
     parser.add_argument("--folder", help="keep the project there, so that a second replay trains nothing")
     return parser.parse_args()
 
@@ -140,7 +142,7 @@ def make_project(project: Path, data: Path, scratch: Path) -> None:
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def report(told: dict) -> None:
+def report(told: dict[str, Any]) -> None:
     policies = told["policies"]
     most = policies["always"]["trainings"]
     print("| policy | accuracy | trainings | of `always` | promoted | over random schedules of as many (95 %) |")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from tasks import runfile
 from tasks.artifacts import EVALUATION, REPORTS, TRAINING, read_json
 from tasks.context import Context
 from tasks.errors import UserError
+from tasks.featurize.definitions import resolve
 from tasks.params import STAGES
 from tasks.replay import Asked, bounds_of
 from tasks.replay.history import PLACE, history
@@ -67,10 +70,28 @@ def test_an_example_makes_a_model_of_its_stand_in(
     with session(project, overrides=smaller(project)) as run:
         for stage in STAGES[: STAGES.index("register")]:
             run_remembered(stage, run.context())
+    for script in project.glob("compare.py"):
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "│ model " in done.stdout
     evaluation = read_json(project / EVALUATION)
     generated = [n for n, source in runfile.params_of(project).ingest.sources.items() if source.stand_in]
     assert set(generated) <= set(evaluation["stand_in"])
     assert evaluation["test"]["rows"] > 0
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_an_example_reads_its_stand_in_and_its_features(
+    name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quick part of the one above, where learning takes long."""
+    monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
+    project = example(name)
+    sources = runfile.params_of(project).ingest.sources
+    near = {f"ingest.sources.{source}.forecast.horizons": [1] for source, each in sources.items() if each.forecast}
+    with session(project, overrides=near) as run:
+        run_remembered("ingest", run.context())
+        assert resolve(run.context()).feature_set.names()
 
 
 def smaller(project: Path) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""Every benchmark starts and prints its table, small: a script that nothing runs breaks when a name moves."""
+
+from __future__ import annotations
+
+import csv
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SMALL = {  # the arguments, and what the table then shows
+    "drift": ("--rows 20000 --rounds 1", "20,000 against 20,000 rows"),
+    "drift_error_rates": ("--streams 1", "| sign of a coefficient, inputs unchanged |"),
+    "gate_error_rates": ("--runs 2", "| 10 days (20 are needed) | 0 of 1"),
+    "orchestration": ("--rounds 1", "| unchanged, embedded; six empty tasks |"),
+    "point_in_time_join": ("--labels 1000 --events 5000 --rounds 1", "1,000 labels x 5,000 events"),
+    "reference_features": ("--days 8 --rounds 1", "features of the year's flights"),
+    "replay_elec2": ("--data {prices} --until 1996-12-02 --random 1", "| always |"),
+}
+LONG = ("drift_error_rates", "gate_error_rates", "orchestration", "replay_elec2")
+
+
+def prints(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / f"{name}.py", *arguments],
+        cwd=BENCHMARKS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_prices(path: Path) -> None:
+    """Half-hours from May to early December, in the layout of the public file."""
+    chance = random.Random(0)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer", "class"])
+        for place in range(10_100):
+            price = round(chance.random(), 6)
+            writer.writerow([place % 48, price, *(0.5 for _ in range(4)), "UP" if price > chance.random() else "DOWN"])
+
+
+def test_every_benchmark_runs_in_the_tests() -> None:
+    assert set(SMALL) == {path.stem for path in BENCHMARKS.glob("[a-z]*.py")}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in SMALL])
+def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
+    arguments, line = SMALL[name]
+    if "{prices}" in arguments:
+        write_prices(tmp_path / "prices.csv")
+    assert line in prints(name, *arguments.format(prices=tmp_path / "prices.csv").split())
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_benchmark_starts(name: str) -> None:
+    assert "usage:" in prints(name, "--help")
