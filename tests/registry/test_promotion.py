@@ -120,8 +120,9 @@ def test_a_candidate_without_a_finite_metric_is_never_promoted(value: float) -> 
     refused(decide(evidence(metrics={}), POLICY), "ROC AUC", "not a number")
 
 
-def test_too_few_rows_are_refused() -> None:
+def test_too_few_rows_are_refused_and_just_enough_are_not() -> None:
     refused(decide(evidence(rows=1_999), POLICY), "1,999 test rows", "2,000")
+    assert decide(evidence(rows=2_000), POLICY).promote
 
 
 def test_labels_that_are_all_alike_are_refused() -> None:
@@ -130,6 +131,9 @@ def test_labels_that_are_all_alike_are_refused() -> None:
 
 def test_too_few_clusters_are_refused_and_what_would_help_is_said() -> None:
     refused(decide(evidence(clusters=19.5), POLICY), "19.5 clusters by day", "needs 20", "featurize.windows.test")
+    enough = decide(evidence(clusters=20.0), POLICY)
+    assert enough.promote
+    assert "20.0 clusters by day (counted by size), the gate needs 20" in [check.sentence for check in enough.checks]
 
 
 def test_rows_taken_as_independent_are_said_so() -> None:

@@ -199,6 +199,11 @@ def test_a_classifier_that_tells_then_from_now_more_than_is_usual_warns_at_most(
     assert says(unsure, "uncalibrated: 2 windows of the reference are too few")
 
 
+@pytest.mark.parametrize(("p", "verdict"), [(0.009, "warn"), (0.01, "ok"), (0.03, "ok")])
+def test_a_classifier_warns_only_below_one_chance_in_a_hundred(p: float, verdict: str) -> None:
+    assert decided(inputs=inputs(""), multivariate=Separation(0.71, (0.55, 0.57), p)).verdict == verdict
+
+
 @pytest.mark.parametrize(("age", "verdict"), [(29.9, "ok"), (30, "retrain")])
 def test_the_schedule_retrains_when_it_is_due(age: float, verdict: str) -> None:
     decision = decided(trained_as_of=NOW - timedelta(days=age), performance=performance(False))

@@ -174,6 +174,46 @@ def test_rows_that_did_not_cast_come_in_parts_too(project: Any, month: Month) ->
     assert [fault[::3] for fault in project.uncast("2013-01.2")] == [(11, "9,2013-01-09,a"), (12, "more")]
 
 
+def test_a_period_of_which_only_a_quarantined_row_changed_is_taken_once_more(project: Any, month: Month) -> None:
+    project.as_of("2013-02-01")
+    first = month(1, range(1, 8)) + "8,2013-01-08,a,much\n"
+    project.put("a.csv", first)
+    project.ingest()
+    project.put("a.csv", first.replace("much", "more"))
+    snapshot = project.ingest()
+    assert [(b["read"], b["rows"], b["uncast"]) for b in snapshot["batches"]] == [(8, 7, 1), (1, 0, 1)]
+    assert [fault[3] for fault in project.uncast("2013-01.2")] == ["more"]
+    assert project.ingest() == snapshot
+
+
+def test_a_closed_period_of_which_only_a_quarantined_row_changed_is_an_error(project: Any, month: Month) -> None:
+    text = month(1) + "8,2013-01-08,a,much\n" + month(2, header=False)
+    project.put("a.csv", text)
+    project.ingest()
+    project.put("a.csv", text.replace("much", "more"))
+    assert "0 changed, 1 new, 0 missing" in project.fails(UserError)
+
+
+def test_a_static_table_of_which_only_a_quarantined_row_changed_is_taken_once_more(project: Any, month: Month) -> None:
+    project.put("a.csv", month(1, range(1, 32)))
+    project.others["prices"] = {**project.source, "event_time": None, "path": "prices.csv"}
+    first = "id,at,kind,cost\n1,2013-01-01,a,1\n2,2013-01-02,b,much\n"
+    for text in (first, first.replace("much", "more"), first.replace("much", "more")):
+        (project.path / "prices.csv").write_text(text)
+        project.ingest()
+    assert project.stored("prices") == ["v1", "v2"]
+    assert [fault[3] for fault in project.uncast("v2", "prices")] == ["more"]
+
+
+def test_a_row_lost_at_a_files_first_moment_is_an_error(project: Any, month: Month) -> None:
+    """The file still reaches back to that moment: another row of it is there."""
+    twin = "9,2013-01-01T12:00:00Z,b,2\n"
+    project.put("a.csv", month(1, range(1, 32)) + twin)
+    project.ingest()
+    project.put("a.csv", month(1, range(1, 32)))
+    assert "0 changed, 0 new, 1 missing" in project.fails(UserError)
+
+
 def test_another_declaration_of_the_same_source_is_an_error(project: Any, month: Month) -> None:
     project.put("a.csv", month(1, range(1, 32)))
     project.ingest()

@@ -69,6 +69,48 @@ def test_repeats_cut_anew_and_draws_are_of_the_share_asked_for() -> None:
     assert [len(fold.scored) for fold in drawn] == [60] * 20
 
 
+@pytest.mark.parametrize("asked", [{"kind": "kfold"}, {"kind": "stratified"}, {"kind": "group", "group": "owner"}])
+def test_folds_are_drawn_by_the_seed_and_by_nothing_else(asked: dict[str, Any]) -> None:
+    def scored(seed: int) -> list[list[int]]:
+        return [fold.scored.tolist() for fold in cut(seed=seed, **folds(folds=3, **asked)).folds]
+
+    assert scored(1) == scored(1)
+    assert scored(1) != scored(2)
+
+
+def test_repeats_are_those_of_the_seeds_that_follow() -> None:
+    repeated = cut(seed=4, **folds(kind="kfold", folds=3, repeats=2)).folds
+    following = cut(seed=5, **folds(kind="kfold", folds=3)).folds
+    assert [fold.scored.tolist() for fold in repeated[3:]] == [fold.scored.tolist() for fold in following]
+
+
+@pytest.mark.parametrize("kind", ["time", "rolling"])
+@pytest.mark.parametrize("count", [300, 301, 307])
+def test_every_row_from_the_first_edge_on_is_scored_by_one_fold(kind: str, count: int) -> None:
+    """Rows at an edge too; and each fold but the first part holds as many rows as the others, nearly."""
+    training = {"training_days": 30} if kind == "rolling" else {}
+    found = cut(count, **folds(kind=kind, folds=4, gap_hours=0, **training))
+    scored = np.concatenate([fold.scored for fold in found.folds])
+    assert scored.tolist() == list(range(scored[0], count))
+    assert max(len(fold.scored) for fold in found.folds) - min(len(fold.scored) for fold in found.folds) <= 4
+    times = found.whole.rows["event_time"].to_numpy()
+    for fold in found.folds:
+        before = times < times[fold.scored[0]]
+        if kind == "rolling":
+            before &= times >= times[fold.scored[0]] - 30 * 24 * HOUR
+        assert fold.fitted.tolist() == np.flatnonzero(before).tolist(), "all that may be fitted is"
+
+
+def test_rows_that_are_just_as_old_as_the_gap_are_not_fitted_and_those_just_within_the_span_are() -> None:
+    times = np.datetime64("2024-01-01", "us") + 24 * HOUR * np.arange(200)
+    rows = Window(pa.table({"event_time": times}), np.arange(200) % 2)
+    asked = folds(kind="rolling", folds=3, gap_hours=48, training_days=30)
+    params = parse({**RAW, "train": {**RAW["train"], **asked}})
+    found = development(rows.at(np.arange(160)), rows.at(np.arange(160, 200)), params, target_of("binary"))
+    assert [(fold.fitted[0], fold.fitted[-1]) for fold in found.folds] == [(18, 47), (68, 97), (118, 147)]
+    assert [(fold.scored[0], fold.scored[-1]) for fold in found.folds] == [(50, 99), (100, 149), (150, 199)]
+
+
 def test_rows_of_one_group_stay_in_one_fold() -> None:
     found = cut(**folds(kind="group", group="owner", folds=4))
     owner = found.whole.rows["owner"].to_numpy()
