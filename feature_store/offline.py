@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from feature_store import compile as sql
 from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Latest, Lookup
 from feature_store.errors import DefinitionError
+from feature_store.exact import require_exact, require_same_values
 from feature_store.expressions import require_row_level
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def compute(
         for lookup in feature_set.lookups:
             places |= _lookup(scratch, lookup, rows, sources[lookup.source])
         joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
+        for table, names in _values(feature_set, places).items():
+            require_exact(connection, table, {f"feature {name!r}": sql.quote(name) for name in names})
         types = dict(zip(feature_set.names(), connection.sql(joined).types[len(kept) :], strict=True))
         cells = [*map(sql.quote, kept[1:]), *(_cell(name, str(kind)) for name, kind in types.items())]
         query = f"select {sql.commas(cells)} from ({joined}) order by _n"
@@ -145,6 +148,9 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
             f"{what}: source {view.source!r} has no {min(missing)}; a view reads events, a lookup a static table"
         )
     _check(connection, inner, source)
+    summed = [each for each in view.features if isinstance(each, Aggregate) and each.function in ("sum", "mean", "std")]
+    require_exact(connection, source, {f"{what}: {each.name}": str(each.column) for each in summed})
+    require_same_values(connection, what, rows, source, view.entity)
     kinds = connection.sql(f"select {sql.commas(map(sql.quote, view.entity))} from {rows}").types
     numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
     joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered), what)
@@ -191,6 +197,7 @@ def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[st
             f"{what}: {lookup.source} has {twice[-1]} rows for {', '.join(lookup.key)} = "
             f"{', '.join(map(str, twice[:-1]))}; a static table has one row for each key"
         )
+    require_same_values(scratch.connection, what, rows, table, lookup.key)
     _check(
         scratch.connection,
         {feature.name: feature.sql for feature in lookup.features},
@@ -206,6 +213,15 @@ def _check(connection: DuckDBPyConnection, expressions: Mapping[str, str], relat
         require_row_level(connection, name, expression)
         with _explained(name):
             connection.sql(f"select ({expression}) from {relations}")
+
+
+def _values(feature_set: FeatureSet, places: Mapping[str, str]) -> dict[str, list[str]]:
+    """The features that are a row's own values, by the table they lie in; sums were checked before they were made."""
+    found: dict[str, list[str]] = {}
+    for name, feature in feature_set.described().items():
+        if not isinstance(feature, Aggregate | Age):
+            found.setdefault(places[name], []).append(name)
+    return found
 
 
 def _cell(name: str, kind: str) -> str:

@@ -68,9 +68,17 @@ class Clusters:
 
     @classmethod
     def of(cls, keys: ArrayLike) -> Clusters:
-        """Clusters from any key; missing ones (None, NaN, NaT) make one cluster together."""
-        values, codes = np.unique(np.asarray(keys).astype(str), return_inverse=True)
-        return cls(codes.astype(np.int64), len(values))
+        """Clusters from any key; missing ones (None, NaN, NaT, NA) make one cluster together, unlike any text.
+
+        >>> Clusters.of(["a", None, "None", float("nan"), "a"]).codes
+        array([1, 2, 0, 2, 1])
+        """
+        values = np.asarray(keys) if isinstance(keys, np.ndarray) else _array(keys)
+        missing = _missing(values)
+        names, codes = np.unique(values[~missing].astype(str), return_inverse=True)
+        placed = np.full(len(values), len(names), dtype=np.int64)
+        placed[~missing] = codes
+        return cls(placed, len(names) + bool(missing.any()))
 
     @classmethod
     def rows(cls, count: int) -> Clusters:
@@ -90,6 +98,24 @@ class Clusters:
     def pooled(self, most: int) -> Clusters:
         """The same with clusters put together, so that there are at most `most`."""
         return self if self.count <= most else Clusters(self.codes % most, most)
+
+
+def _array(keys: ArrayLike) -> NDArray[Any]:
+    """Keys as they are: beside a text numpy would make the text 'None' of a None, and 'nan' of a NaN."""
+    found = np.asarray(keys)
+    return np.asarray(keys, dtype=object) if found.dtype.kind in "US" else found
+
+
+def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """(rows,) whether a key is None, or is not equal to itself, as NaN, NaT and NA are not."""
+    if values.dtype != object:
+        return np.asarray(values != values, dtype=np.bool_)
+    return np.array([value is None or not _is_itself(value) for value in values], dtype=np.bool_)
+
+
+def _is_itself(value: Any) -> bool:
+    same = value == value
+    return isinstance(same, bool | np.bool_) and bool(same)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ Labels = NDArray[Any]
 Facts = Callable[[Labels, Floats], dict[str, Any]]
 
 FEWEST_ROWS, MOST_VALUES, BANDS = 200, 12, 4
+MISSING = "missing"  # the name of the rows without a value
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,12 @@ def parts(
         hint = nearest(column, table.column_names)
         raise UserError(f"params.yaml: {asked_by}: the features have no column {column!r}{hint}")
     kind = table.schema.field(column).type
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+    if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and _are_doubles(table.column(column))):
         yield from _bands(np.asarray(table.column(column).cast(pa.float64()).to_numpy()))
         return
-    values = np.array(["missing" if value is None else str(value) for value in table.column(column).to_pylist()])
+    texts = [None if value is None else str(value) for value in table.column(column).to_pylist()]
+    missing = "no value" if MISSING in texts else MISSING  # a text may say `missing` itself
+    values = np.array([missing if text is None else text for text in texts])
     names, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     largest = names[np.argsort(-counts, kind="stable")]
     shown = largest if most is None or len(largest) <= most + 1 else largest[:most]
@@ -183,6 +186,14 @@ def parts(
         yield str(name), rows_of[name]
     if len(shown) < len(largest):
         yield f"{len(largest) - len(shown)} others", np.flatnonzero(~np.isin(values, shown))
+
+
+def _are_doubles(column: pa.ChunkedArray) -> bool:
+    """Whether integers are small enough to be told apart as doubles; larger ones are names."""
+    import pyarrow.compute as pc
+
+    bounds = pc.min_max(column).as_py().values()
+    return all(bound is None or abs(bound) <= 2**53 for bound in bounds)
 
 
 def _bands(values: Floats) -> Iterator[tuple[str, NDArray[np.int64]]]:
@@ -199,7 +210,7 @@ def _bands(values: Floats) -> Iterator[tuple[str, NDArray[np.int64]]]:
             if len(rows):
                 yield _band(edges[max(band - 1, 0) : band], edges[band : band + 1]), rows
     if len(known) < len(values):
-        yield "missing", np.flatnonzero(~np.isfinite(values))
+        yield MISSING, np.flatnonzero(~np.isfinite(values))
 
 
 def _band(low: Floats, high: Floats) -> str:
@@ -210,8 +221,8 @@ def _band(low: Floats, high: Floats) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "missing" or text.replace(".", "", 1).isdecimal()
+    return text == MISSING or text.replace(".", "", 1).isdecimal()
 
 
 def _as_number(text: str) -> float:
-    return math.inf if text == "missing" else float(text)
+    return math.inf if text == MISSING else float(text)

@@ -205,10 +205,14 @@ def _class(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
 def _number(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
     text = f"nullif(trim({quote(label.column)}::varchar), '')"
     value = f"try_cast({text} as double)"
-    if odd := _odd(warehouse, labels, text, f"not coalesce(isfinite({value}), false)"):
+    same = f"coalesce(try_cast({text} as hugeint) = try_cast({value} as hugeint), false)"
+    lost = f"regexp_full_match({text}, '[+-]?[0-9]{{16,}}') and not {same}"
+    wrong = f"case when coalesce(isfinite({value}), false) then {lost} else true end"
+    if odd := _odd(warehouse, labels, text, wrong):
         raise UserError(
-            f"label {label.source}.{label.column} holds {odd}; a regression task needs finite numbers: correct them, "
-            "cast the column where it is cut (params.yaml: ingest.sources), or set train.task: multiclass for texts"
+            f"label {label.source}.{label.column} holds {odd}; a regression task needs finite numbers that a double "
+            "holds (whole ones up to 2^53): correct them, cast the column where it is cut (params.yaml: "
+            "ingest.sources), or set train.task: multiclass for texts"
         )
     return value
 

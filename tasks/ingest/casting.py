@@ -24,10 +24,21 @@ SQL_TYPES: dict[ColumnType, str] = {
     "date": "DATE",
     "boolean": "BOOLEAN",
 }
+# Whole numbers of 16 digits and more are many to one double: 2^53 + 1 would be 2^53, and an account another one.
+_DIGITS = "rtrim(ltrim(regexp_replace(split_part(lower({0}), 'e', 1), '[^0-9]', '', 'g'), '0'), '0')"
+_IS_WHOLE = "regexp_full_match({0}, '\\s*[+-]?[0-9]+([.]0*)?\\s*') or abs(try_cast({0} as double)) < 1e15"
+_IS_HELD = (
+    "not regexp_full_match({0}, '\\s*[+-]?0*[1-9][0-9]{{15,}}([.][0-9]*)?\\s*') "
+    "or (not contains({0}, '.') and try_cast({0} as hugeint) = try_cast(try_cast({0} as double) as hugeint)) "
+    f"or {_DIGITS} = {_DIGITS.format('try_cast({0} as double)::varchar')}"
+)
+_SHORT = "case when length({{0}}) < 16 then true else {} end"  # few texts are longer, and a case looks at them alone
 # DuckDB's own casts round '2.7' to 3, take 'inf', drop the offset of '10:00+02:00' and the time of a date.
 _CASTS: dict[ColumnType, str] = {
-    "integer": "case when try_cast({0} as double) = try_cast({0} as bigint) then try_cast({0} as bigint) end",
-    "number": "case when isfinite(try_cast({0} as double)) then try_cast({0} as double) end",
+    "integer": "case when try_cast({0} as double) = try_cast({0} as bigint) "
+    f"and {_SHORT.format(_IS_WHOLE)} then try_cast({{0}} as bigint) end",
+    "number": f"case when isfinite(try_cast({{0}} as double)) and {_SHORT.format(_IS_HELD)} "
+    "then try_cast({0} as double) end",
     "text": "{0}",
     "timestamp": "case when isfinite(try_cast({0} as timestamptz)) then try_cast({0} as timestamptz)::timestamp end",
     "date": "case when isfinite(try_cast({0} as date)) and try_cast({0} as timestamp) = try_cast({0} as date)"
@@ -36,6 +47,7 @@ _CASTS: dict[ColumnType, str] = {
 }
 _RESERVED = re.compile(r"_row|_event_time|_file|_line|_fault|_faults|_found|_text|_raw|_period|_start|_t\d+")
 _BEGINNING = "timestamp '0001-01-02'"  # Python knows no earlier time, and calendars need a day to spare
+TOO_LONG = "has more digits than a number holds (2^53); declare the column text"
 _LINE_FAULT = "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end"
 _FAULT = 'struct("column" varchar, "value" varchar, reason varchar)'
 _AT_A_TIME = 32  # columns in one statement: the time to plan it grows with the square of them
@@ -188,8 +200,11 @@ class Caster:
         for place, (text, (name, value)) in enumerate(zip(texts, values.items(), strict=True), start=1):
             seen = {"_n": numbers, "_fault": rows["_fault"], "_t": text, "_v": value}
             if text.null_count < value.null_count:
-                reason = f"is no {self.source.columns[name]}"
-                self._note(2 * place, _fault("_t is not null and _v is null", name, "_t", reason), seen)
+                kind = self.source.columns[name]
+                finite = "coalesce(isfinite(try_cast(_t as double)), false)" if kind == "number" else "false"
+                uncast = f"_t is not null and _v is null and {finite}"
+                self._note(2 * place, _fault(f"{uncast} = false", name, "_t", f"is no {kind}"), seen)
+                self._note(2 * place, _fault(uncast, name, "_t", TOO_LONG), seen)
             if text.null_count and name in self.source.required:
                 missing = _fault("_fault is null and _t is null", name, "null", "is required and missing")
                 self._note(2 * place + 1, missing, seen)

@@ -110,7 +110,7 @@ def numbers(table: pa.Table, name: str) -> Any:
     """A feature as doubles.
 
     Raises:
-        UserError: it is missing from the rows, or of another type.
+        UserError: it is missing from the rows, of another type, or holds integers beyond 2^53.
     """
     import pyarrow as pa
 
@@ -118,4 +118,10 @@ def numbers(table: pa.Table, name: str) -> Any:
     kinds = pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null
     if not any(is_number(column.type) for is_number in kinds):
         raise UserError(f"feature {name!r} holds {column.type}, a number was expected; cast it to double")
-    return column.cast(pa.float64(), safe=False)
+    try:
+        return column.cast(pa.float64(), safe=pa.types.is_integer(column.type))
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"feature {name!r} holds integers that no double does, so that several would be one ({error}); give them "
+            "as strings to a model that takes them for categories, or make them smaller"
+        ) from None

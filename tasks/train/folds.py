@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.metrics.clusters import Clusters
 from tasks.errors import UserError
 from tasks.learners import Labels
 from tasks.params import Params, nearest
@@ -173,14 +174,15 @@ def _cut(whole: Window, asked: CrossValidationParams, params: Params, target: Ta
             yield Fold(np.sort(fitted), np.sort(scored))
 
 
-def _groups(whole: Window, column: str, where: str) -> NDArray[np.str_]:
+def _groups(whole: Window, column: str, where: str) -> Places:
+    """(rows,) codes of the groups; rows without one make one together."""
     if column not in whole.rows.column_names:
         near = nearest(column, whole.rows.column_names)
         raise UserError(
             f"params.yaml: {where}.group: no column {column!r}{near}; featurize.keep carries columns "
             "along that are no features"
         )
-    return np.array([str(value) for value in whole.rows[column].to_pylist()])
+    return Clusters.of(np.asarray(whole.rows[column].to_pylist(), dtype=object)).codes
 
 
 def _by_time(whole: Window, asked: CrossValidationParams, gap: Any) -> Iterator[Fold]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks import artifacts, quarantine
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.quarantine import Release
+from tasks.quarantine import UNCAST, Release
 from tasks.validate import data_docs
 from tasks.validate.suites import Plan, plans
 
@@ -57,8 +58,19 @@ def _judged(context: Context, snapshot: Mapping[str, Any]) -> tuple[list[dict[st
         released = quarantine.released_rows(releases, plan.entry)
         _check_releases(context, plan, record, released)
         judged.append(accounted(plan, record, released, _notes(plan, record, releases)))
-        failures.append(failure(plan, record, released))
+        failures.append(failure(context, plan, record, released))
     return judged, failures
+
+
+def _casts_in_words(context: Context, plan: Plan, record: Record) -> str:
+    """What most of the rows that could not be cast failed by, with an example."""
+    refusals = [each for each in quarantine.read(context.path(record["quarantine"]["path"])) if each.check == UNCAST]
+    faults = Counter((refusal.column, refusal.reason) for refusal in refusals)
+    (column, reason), rows = max(faults.items(), key=lambda fault: (fault[1], str(fault[0])))
+    value = next(refusal.value for refusal in refusals if (refusal.column, refusal.reason) == (column, reason))
+    beyond = reason == "is no integer" and str(value).strip().lstrip("+-").isdecimal()
+    hint = ": an integer lies between -2^63 and 2^63-1; declare the column text" if beyond else ""
+    return f"in {rows:,} of them `{column}` {reason}, such as {value!r}{hint}"
 
 
 def _validated(
@@ -97,12 +109,18 @@ def remembered(context: Context, plan: Plan) -> Record | None:
     return record if found == (refused and refused["sha256"]) else None
 
 
-def failure(plan: Plan, record: Record, released: set[int]) -> str | None:
+def failure(context: Context, plan: Plan, record: Record, released: set[int]) -> str | None:
     """Why the whole batch fails, in one line; none where it passes.
 
     A row-by-row expectation is forgiven where enough of its bad rows were released by a person. Rows of the future are
     not bad: they wait for their time.
     """
+    if record["uncast"] and not plan.entry["rows"] and not record.get("waiting", 0):
+        return (
+            f"{plan.name} fails: none of its {plan.entry['read']:,} rows could be cast; "
+            f"{_casts_in_words(context, plan, record)}; correct the source, or ingest.sources."
+            f"{plan.entry['source']}.columns in params.yaml, and run again (they are in {record['quarantine']['path']})"
+        )
     for verdict in record["verdicts"]:
         if verdict["success"]:
             continue
@@ -116,10 +134,12 @@ def failure(plan: Plan, record: Record, released: set[int]) -> str | None:
     if bad > plan.max_share * read + ROUNDING:
         share = f"{bad:,} of {read:,} rows ({bad / read:.1%})"
         often = max(record["reasons"].items(), key=lambda reason: (reason[1], reason[0]))
+        casts = f": {_casts_in_words(context, plan, record)}" if often[0] == UNCAST else ""
         return (
             f"{plan.name} fails: {share} are quarantined, at most {plan.max_share:.1%} may be; most often for "
-            f"{often[0]} ({often[1]:,} rows, listed in {record['quarantine']['path']}); correct the source, release "
-            "rows that are right (refit quarantine release), or raise validate.max_quarantined_share in params.yaml"
+            f"{often[0]} ({often[1]:,} rows, listed in {record['quarantine']['path']}){casts}; correct the source, "
+            "release rows that are right (refit quarantine release), or raise validate.max_quarantined_share in "
+            "params.yaml"
         )
     return None
 
