@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from feature_store.compile import quote
+from flows.code_reading import is_code, merges
+from flows.column_names import alias
 from flows.period_reading import read_band, read_period
 from flows.series_reading import Series, read_series
 from tasks.errors import UserError
@@ -21,8 +22,6 @@ from tasks.params import Task, nearest
 
 POSITIVE = ("1", "true", "yes", "y", "t", "churned", "late", "fraud", "default", "positive", "bad")
 LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "default", "outcome", "converted", "failed")
-RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
-EXACT = 2**53  # the largest integer up to which a double holds each one
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 _PERCENT = "regexp_full_match(trim({column}), '[+-]?[0-9]*[.]?[0-9]+ ?%')"
 _COMMA = "regexp_full_match(trim({column}), '[+-]?([0-9]{{1,3}}([.][0-9]{{3}})+|[0-9]+)(,[0-9]+)?')"
@@ -154,7 +153,12 @@ def read_table(
         else:
             names = tuple(column for column in columns if column is not found_label and not column.is_read)
             found_key = _key(connection, names, key, found_time, path)
-        columns = tuple(_named(connection, column, found_key) for column in columns)
+        columns = tuple(
+            replace(column, type="text")
+            if column.name in found_key and merges(connection, quote(column.name), column.type)
+            else column
+            for column in columns
+        )
         moment = found_time.read_moment if found_time else None
         period, per_period, days = read_period(
             connection, found_time.name if found_time else "", moment, path.name, rows
@@ -230,8 +234,8 @@ def _columns(connection: Any, delimiter: str, time: str | None) -> Iterable[Colu
     taken: set[str] = set()
     keywords = {word for (word,) in connection.execute("select keyword_name from duckdb_keywords()").fetchall()}
     for name, *_ in connection.execute("describe t").fetchall():
-        alias = _alias(name, taken)
-        taken.add(alias)
+        plain = alias(name, taken)
+        taken.add(plain)
         quoted = quote(name)
         sql = name if re.fullmatch("[a-z][a-z0-9_]*", name) and name not in keywords else quoted
         distinct = _one(connection, f"select count(distinct {quoted}) from t")
@@ -239,7 +243,7 @@ def _columns(connection: Any, delimiter: str, time: str | None) -> Iterable[Colu
         counts = dict(connection.execute(query).fetchall()) if distinct <= 20 else {}
         two = tuple(sorted(list(counts)[:2]))
         binary = sum(counts[value] for value in two) >= 0.99 * sum(counts.values()) if len(two) == 2 else False
-        code = _is_code(connection, quoted)
+        code = is_code(connection, quoted)
         kind = "text" if code else _type(connection, quoted)
         percent = kind == "text" and _mostly(connection, quoted, _PERCENT.format(column=quoted))
         comma = kind == "text" and delimiter != "," and _mostly(connection, quoted, _COMMA.format(column=quoted))
@@ -247,7 +251,7 @@ def _columns(connection: Any, delimiter: str, time: str | None) -> Iterable[Colu
         written = None if kind in ("date", "timestamp") else _format(connection, quoted, years=name == time)
         kind = "text" if written else kind  # 20240131 is read as a time, not as a number
         values = two if binary else ()
-        yield Column(name, alias, sql, kind, distinct, values, counts, percent, comma, words, written, code)
+        yield Column(name, plain, sql, kind, distinct, values, counts, percent, comma, words, written, code)
 
 
 def _utc(form: str) -> str:
@@ -274,38 +278,6 @@ def _format(connection: Any, column: str, *, years: bool) -> str | None:
         if _mostly(connection, column, f"try_strptime({column}, '{form}'){_utc(form)} {recent}")
     ]
     return fits[0] if len(fits) == 1 else None
-
-
-def _alias(name: str, taken: set[str]) -> str:
-    """A plain name for a column: lower case with underscores, unlike the others and those that the table needs.
-
-    >>> _alias("Größe (cm)", set()), _alias("Âge du Client", set()), _alias("UnitPrice", {"unit_price"})
-    ('grosse_cm', 'age_du_client', 'unit_price_2')
-    """
-    bare = unicodedata.normalize("NFKD", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).casefold())
-    plain = re.sub("[^a-z0-9]+", "_", re.sub("[\u0300-\u036f]", "", bare)).strip("_")
-    plain = plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_")
-    candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 4)))
-    return next(alias for alias in candidates if alias not in taken | RESERVED)
-
-
-def _is_code(connection: Any, column: str) -> bool:
-    """Whether digits name something, as in zips, accounts, phones and hashes: as numbers, some would be others.
-
-    One value suffices, where all are digits: with a leading zero (00501, 0101.21), more than a double holds exactly, an
-    exponent as nobody writes an amount (12E4), or a + before seven digits or more.
-    """
-    plain = f"regexp_full_match(trim({column}), '[+-]?[0-9]+([.][0-9]*)?([eE][0-9]+)?')"
-    codes = (
-        f"regexp_full_match(trim({column}), '[+-]?0[0-9]+([.][0-9]*)?')",
-        f"regexp_full_match(trim({column}), '[0-9]+[eE][0-9]+')",
-        f"regexp_full_match(trim({column}), '[+][0-9]{{7,}}')",
-        f"regexp_full_match(trim({column}), '[+-]?[0-9]{{16,}}') "
-        f"and coalesce(abs(try_cast({column} as hugeint)) > {EXACT}, true)",
-    )
-    if not _one(connection, f"select count(*) from t where {' or '.join(f'({code})' for code in codes)}"):
-        return False
-    return _mostly(connection, column, plain)
 
 
 def _type(connection: Any, column: str) -> str:
@@ -400,15 +372,6 @@ def _key(
         return (column.name,)
     together = [(column.name, time.name) for column in ids] if time else []
     return next((names for names in together if _distinct(connection, names) == rows), ())
-
-
-def _named(connection: Any, column: Column, key: tuple[str, ...]) -> Column:
-    """A column that names rows stays text where numbers would give two names as one (+5 and 5, 1.10 and 1.1)."""
-    if column.name not in key or column.type not in ("integer", "number"):
-        return column
-    cast = f"try_cast({quote(column.name)} as {'bigint' if column.type == 'integer' else 'double'})"
-    apart = column.type == "integer" and _one(connection, f"select count(distinct {cast}) from t") == column.distinct
-    return column if apart else replace(column, type="text")
 
 
 def _distinct(connection: Any, names: tuple[str, ...]) -> int:
