@@ -114,7 +114,9 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
         drawn = inside.rows["window"].to_numpy() == "validation"
         return inside.at(np.flatnonzero(~drawn)), inside.at(np.flatnonzero(drawn))
     edge = len(inside) - round(HELD_BACK * len(inside))
-    known = inside.known_by(inside.rows["event_time"].to_numpy()[edge])
+    times = inside.rows["event_time"].to_numpy()
+    delay = np.timedelta64(round(params.featurize.label.delay_hours * 3_600_000_000), "us")
+    known = inside.known_by(times[edge]) & (times < times[edge] - delay if delay else True)
     return inside.at(np.flatnonzero(known[:edge])), inside.at(np.arange(edge, len(inside)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
@@ -16,7 +16,7 @@ from tasks.errors import RefitError, UserError
 from tasks.featurize import forecasts
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.kinds import advice, kinds_of
-from tasks.featurize.labels import CANDIDATES, CHOSEN, label_rows
+from tasks.featurize.labels import CANDIDATES, CHOSEN, label_rows, late_rows
 from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse
@@ -39,7 +39,7 @@ def run(context: Context) -> None:
     definitions = resolve(context)
     with open_warehouse(context.project, validated, context.params) as warehouse:
         context.progress("labels")
-        labels = label_rows(warehouse, definitions, context.params)
+        labels, late = label_rows(warehouse, definitions, context.params), late_rows(warehouse)
         for each in forecasts.advice(warehouse, context.params, CANDIDATES):
             context.progress(each)
         context.progress("features")
@@ -65,7 +65,7 @@ def run(context: Context) -> None:
             "features": names,
             "kept": list(context.params.featurize.keep),
             **kinds,
-            "windows": _described(table, as_of, context.params),
+            "windows": _described(table, as_of, context.params, late),
             "task": context.params.task,
             "classes": _classes(table),
             "split": split.rule if (split := context.params.featurize.split) else None,
@@ -201,19 +201,24 @@ def _write_table(context: Context, table: pa.Table) -> None:
         pq.write_table(table, scratch, compression="zstd", compression_level=1)
 
 
-def _described(table: pa.Table, as_of: datetime, params: Params) -> dict[str, Any]:
-    """Bounds, rows and labels of each window; where training begins is the start of the first row's period."""
+def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[str, int]) -> dict[str, Any]:
+    """Bounds, rows and labels of each window; where training begins is the start of the first row's period.
+
+    `late` counts rows within the bounds that were left out, as their label came too late for the next window.
+    """
     import pyarrow.compute as pc
 
     first: datetime = pc.min(table["event_time"]).as_py().replace(tzinfo=UTC)
-    described = {}
+    described, delay = {}, timedelta(hours=params.featurize.label.delay_hours)
     for window in windows(as_of, params):
         labels = table["label"].filter(pc.equal(table["window"], window.name))
         start = window.start or period_start(first, params.ingest.period, params.project.zone)
         described[window.name] = {
             "start": _text(start),
             "end": _text(window.end),
+            **({"until": _text(until)} if (until := window.until(delay)) < window.end else {}),
             "rows": len(labels),
+            **({"late": late[window.name]} if late.get(window.name) else {}),
             **labels_described(labels),
         }
     return described

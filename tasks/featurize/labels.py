@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 200
 CANDIDATES = "candidates"  # all rows that lie in a window, with `_label` and `_known_at` where they are known
+LATE = "late"  # behind a window's name: the row is not learned from, as its label came too late for the next window
 CHOSEN = "chosen"  # the spine's columns, `_window` and `_label`; ordered by event_time, then key
 
 
@@ -41,8 +42,8 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         "where _window is not null"
     )
     warehouse.connection.execute(
-        f"create temp table {CHOSEN} as select * from {CANDIDATES} where _label is not null order by event_time, "
-        f"{quote(key)}"
+        f"create temp table {CHOSEN} as select * from {CANDIDATES} where _label is not null "
+        f"and not _window like '% {LATE}' order by event_time, {quote(key)}"
     )
     _require_rows(warehouse, spine, spine_name, params)
     _require_foresight(warehouse, definitions, params.featurize.label.source)
@@ -50,6 +51,16 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         f"select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from {CANDIDATES}"
     )
     return {"known": counted, "pending": pending, "none": none}
+
+
+def late_rows(warehouse: Warehouse) -> dict[str, int]:
+    """How many rows with a label each window lost, as that could not be relied on when the next window opened."""
+    return dict(
+        warehouse.connection.execute(
+            f"select split_part(_window, ' ', 1), count(_label) from {CANDIDATES} "
+            f"where _window like '% {LATE}' group by 1"
+        ).fetchall()
+    )
 
 
 def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, until: datetime) -> None:
@@ -116,17 +127,22 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
 def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
     """SQL of the name of the window that a row lies in: by its event time, or by a hash where a split is asked for.
 
-    A forecast whose outcome was known only after its window lies in none: who learns from it would know too much.
+    A row of training or validation is `late`, and lies in none, where the label's delay had not passed for all rows of
+    its time when the next window opened, or its own label became known only afterwards: a model that learned from it
+    would know too much on that window, and of the newest rows those known early are no fair sample.
     """
     spans, split = windows(warehouse.as_of, params), params.featurize.split
     if split:
         return _split(warehouse, definitions, split, spans)
     cases = []
     for span in spans:
-        since = f" and event_time >= {sql_time(span.start)}" if span.start else ""
-        if params.forecast and span.name != "test":
-            since += f" and coalesce(_known_at <= {sql_time(span.end)}, true)"
-        cases.append(f"when event_time < {sql_time(span.end)}{since} then '{span.name}'")
+        inside = f"event_time < {sql_time(span.end)}"
+        inside += f" and event_time >= {sql_time(span.start)}" if span.start else ""
+        if span.opens:
+            until = span.until(timedelta(hours=params.featurize.label.delay_hours))
+            late = f"(event_time >= {sql_time(until)} or _known_at > {sql_time(span.opens)})"
+            cases.append(f"when {inside} and {late} then '{span.name} {LATE}'")
+        cases.append(f"when {inside} then '{span.name}'")
     return f"case {' '.join(cases)} end"
 
 

@@ -1,4 +1,6 @@
-"""Which rows train, validate and test: whole periods of local time, counted back from the newest known label."""
+"""Which rows train, validate and test: whole periods of local time, counted back from the newest known label, and of
+each window the rows whose labels were known when the next one opened.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,18 @@ NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Window:
-    """Event times from `start` (none: since ever) up to, not including, `end`."""
+    """Event times from `start` (none: since ever) up to, not including, `end`; where another window opens afterwards,
+    those before `until` whose label was known by then.
+    """
 
     name: str
     start: datetime | None
     end: datetime
+    opens: datetime | None = None  # the next window; none: this is the last one
+
+    def until(self, delay: timedelta) -> datetime:
+        """The end of the rows whose label is due, a delay after the event, when the next window opens."""
+        return self.end if self.opens is None else min(self.end, self.opens - delay)
 
 
 def period_start(moment: datetime, period: Period, zone: ZoneInfo) -> datetime:
@@ -67,26 +76,43 @@ def shift(start: datetime, periods: int, period: Period) -> datetime:
 def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
     """Training, validation and test window: the test ends with the last whole period before as_of less the delay.
 
+    A window ends where the next one opens; where the label's delay would take more than half of its last period, whole
+    periods lie between.
+
     With `featurize.split` all three cover the same time, and chance says which of them a row is in.
     """
     period, zone, lengths = params.ingest.period, params.project.zone, params.featurize.windows
-    end = period_start(as_of - timedelta(hours=params.featurize.label.delay_hours), period, zone)
+    delay = timedelta(hours=params.featurize.label.delay_hours)
+    end = period_start(as_of - delay, period, zone)
     if params.featurize.split:
         start = None if lengths.training is None else shift(end, -lengths.training, period).astimezone(UTC)
         return tuple(Window(name, start, end.astimezone(UTC)) for name in NAMES)  # type: ignore[return-value]
     test = shift(end, -lengths.test, period)
-    validation = shift(test, -lengths.validation, period)
-    training = None if lengths.training is None else shift(validation, -lengths.training, period)
-    return (
-        Window("train", training and training.astimezone(UTC), validation.astimezone(UTC)),
-        Window("validation", validation.astimezone(UTC), test.astimezone(UTC)),
-        Window("test", test.astimezone(UTC), end.astimezone(UTC)),
-    )
+    validation = _before("validation", test, lengths.validation, delay, params)
+    assert validation.start is not None
+    training = _before("train", validation.start.astimezone(zone), lengths.training, delay, params)
+    return training, validation, Window("test", test.astimezone(UTC), end.astimezone(UTC))
+
+
+def _before(name: str, opening: datetime, periods: int | None, delay: timedelta, params: Params) -> Window:
+    """The window most of whose labels are due when the next one opens; of `None` periods: since ever."""
+    period, zone = params.ingest.period, params.project.zone
+    opens = opening.astimezone(UTC)
+    due = opens - delay
+    begin = period_start(due, period, zone)
+    after = shift(begin, 1, period)
+    whole = begin if due - begin.astimezone(UTC) <= after.astimezone(UTC) - due else after
+    start = None if periods is None else shift(whole, -periods, period).astimezone(UTC)
+    return Window(name, start, whole.astimezone(UTC), opens)
 
 
 def earliest_as_of(first: datetime, params: Params) -> datetime:
-    """The earliest as_of whose training window holds the period of `first`."""
+    """The earliest as_of whose training window holds rows of the period of `first`, from `first` on."""
     period, lengths = params.ingest.period, params.featurize.windows
-    begin = period_start(first, period, params.project.zone)
-    end = shift(begin, 1 + (0 if params.featurize.split else lengths.validation + lengths.test), period)
-    return (end.astimezone(UTC) + timedelta(hours=params.featurize.label.delay_hours)).astimezone(params.project.zone)
+    end = shift(period_start(first, period, params.project.zone), 1, period)
+    if not params.featurize.split:
+        end = shift(end, lengths.validation + lengths.test, period)
+    delay = timedelta(hours=params.featurize.label.delay_hours)
+    while windows(end.astimezone(UTC) + delay, params)[0].until(delay) <= first:
+        end = shift(end, 1, period)
+    return (end.astimezone(UTC) + delay).astimezone(params.project.zone)

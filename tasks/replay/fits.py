@@ -7,7 +7,7 @@ import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class Fits:
         self._home = context.path(PLACE / "fits")
         self._predictions = context.path(PLACE / "predicted")
         self._kept: dict[str, Fit] = {}
+        self._delay = timedelta(hours=context.params.featurize.label.delay_hours)
         self._specs = specs_of(context.params, history.features, context.project)
         make_all(self._specs, context.params)
         self.trained = 0  # those that were not on disk yet
@@ -96,9 +97,11 @@ class Fits:
             RefitError: a learner predicts what is no probability.
         """
         spans = {span.name: span for span in windows(as_of, self._context.params)}
-        known = self._history.labelled(as_of)
         places = {
-            name: np.flatnonzero(known & self._history.between(span.start, span.end)) for name, span in spans.items()
+            name: np.flatnonzero(
+                self._history.labelled(span.opens or as_of) & self._history.between(span.start, span.until(self._delay))
+            )
+            for name, span in spans.items()
         }
         train, validation = (self._window(places[name]) for name in ("train", "validation"))
         require_learnable_windows(train, validation, self._history.target)
@@ -205,7 +208,7 @@ class Fits:
             cpu_seconds_per_1000=told["cpu_seconds_per_1000"],
             model_mb=told["model_mb"],
             test=spans["test"],
-            seen_until=spans["validation"].end,
+            seen_until=spans["validation"].until(self._delay),
             learned=learned,
             held_back=learned[kept[:, 0].astype(np.int64)],
             tested=places["test"],

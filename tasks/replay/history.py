@@ -28,6 +28,7 @@ from tasks.featurize.warehouse import open_warehouse
 from tasks.featurize.windows import local_days
 from tasks.ingest.snapshots import label_source, snapshot_of
 from tasks.params import Params
+from tasks.params.forecasting import KNOWN_AT as COLUMN
 from tasks.stage_code import code_digest
 from tasks.target import Target, target_of
 
@@ -45,7 +46,9 @@ Rows = NDArray[np.int64]
 class History:
     """Rows ordered by event time and key; arrays have the shape (rows,)."""
 
-    table: pa.Table  # key, event_time, prediction_time, the features and `featurize.keep`
+    table: (
+        pa.Table
+    )  # key, event_time, prediction_time, the features and `featurize.keep`; of forecasts `label_known_at`
     label: Floats  # as metrics take them; nan: none, or none known by the end
     known_at: Times  # when the label could first be known; NaT: never
     event_time: Times
@@ -183,6 +186,8 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     import pyarrow.compute as pc
 
     names, task = definitions.feature_set.names(), params.task
+    if params.forecast:  # folds are cut by it
+        table = table.append_column(COLUMN, table[KNOWN_AT])
     target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN_AT)

@@ -88,7 +88,7 @@ def run(context: Context) -> None:
             "model_digest": learner.digest(),
             "threshold": learner.threshold,
             "intervals": ranging.told_of(learner),
-            "seen_until": features["windows"]["validation"]["end"],
+            "seen_until": seen_until(features["windows"]["validation"]),
             "split": features["split"],
             "inputs": inputs,
             "baseline": target.naive(both, params.train.metric),
@@ -100,6 +100,11 @@ def run(context: Context) -> None:
         },
     )
     log_training(context)
+
+
+def seen_until(window: Mapping[str, str]) -> str:
+    """The end of the rows of a window that were learned from: of the newest, labels were not due yet."""
+    return window.get("until", window["end"])
 
 
 def _seconds(trials: list[Trial], elapsed: float) -> dict[str, float]:

@@ -28,6 +28,8 @@ from tasks.errors import RefitError, UserError
 from tasks.featurize.labels import known_labels
 from tasks.featurize.profile import read_profile
 from tasks.featurize.warehouse import open_warehouse
+from tasks.featurize.windows import earliest_as_of
+from tasks.featurize.windows import windows as windows_at
 from tasks.params import override, parse
 
 RAW: dict[str, Any] = {
@@ -241,6 +243,43 @@ def test_windows_are_whole_local_months_before_the_newest_known_label(project: P
     for name, span in windows.items():
         labels = table_of(context).filter(pc.equal(table_of(context)["window"], name))["label"]
         assert (span["rows"], span["positive"]) == (len(labels), pc.sum(labels).as_py())
+
+
+@pytest.mark.parametrize("delay_hours", [0, 0.5, 48, 239, 240, 360, 720])
+def test_no_row_is_learned_from_whose_label_came_after_the_next_window_opened(
+    project: Project, delay_hours: float
+) -> None:
+    """Compared with every order: what whoever stood where a window opens could rely on, of all rows of a time alike."""
+    context = project({"featurize.label.delay_hours": delay_hours})
+    featurize.run(context)
+    windows, chosen = described(context)["windows"], table_of(context).to_pylist()
+    as_of = described(context)["as_of"]
+    opens = {"train": windows["validation"]["start"], "validation": windows["test"]["start"], "test": as_of}
+    for name, span in windows.items():
+        start, end = (datetime.fromisoformat(span[bound][:-1]) for bound in ("start", "end"))
+        inside = [row for row in orders() if row["returned"] is not None and start <= row["ordered"] < end]
+        by = datetime.fromisoformat(opens[name][:-1])
+        wait = timedelta(hours=max(delay_hours, 240))
+        known = [row["id"] for row in inside if row["ordered"] + wait <= by]
+        assert [row["id"] for row in chosen if row["window"] == name] == known
+        assert span.get("late", 0) == (len(inside) - len(known) if name != "test" else 0)
+        assert len(known) > 0.45 * len(inside), "a long delay moves the window, and does not empty it"
+        if name != "test":
+            assert span.get("until", span["end"]) <= f"{by - timedelta(hours=delay_hours):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_the_earliest_as_of_leaves_rows_to_learn_from_whatever_the_delay() -> None:
+    zone = ZoneInfo("America/New_York")
+    first = datetime(2013, 1, 1, 6, tzinfo=UTC)
+    for period in ("day", "week", "month"):
+        for hours in (0, 1, 48, 84, 400, 720, 1500):
+            changed = {"ingest.period": period, "featurize.label.delay_hours": hours, "project.timezone": str(zone)}
+            params = parse(override(RAW, changed))
+            delay = timedelta(hours=hours)
+            train, validation, test = windows_at(earliest_as_of(first, params), params)
+            assert first < train.until(delay) <= train.end <= train.opens == validation.start
+            assert validation.start < validation.until(delay) <= validation.end <= validation.opens == test.start
+            assert train.until(delay) <= train.opens - delay
 
 
 def test_training_can_be_limited_to_some_months_and_test_be_longer(project: Project) -> None:
