@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,9 @@ class Manifest:
     uncast_size: int | None
     declaration: str
     stand_in: str | None = None  # digest of the script that generated its rows
+    repeats: int = 0  # rows read with it that equal one of the source's rows, which counts once
+    waited: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    # by batch: spans of the rows that lay in the future when that one was written, and are rows of this one
 
     @property
     def path(self) -> Path:
@@ -91,8 +94,9 @@ def manifests(project: Path, source: str) -> list[Manifest]:
     for path in (project / BATCHES / source).glob("*.json"):
         raw: dict[str, Any] = read_json(path)
         try:
-            found.append(Manifest(**{**raw, "files": tuple(raw["files"])}))
-        except (KeyError, TypeError):
+            waited = {batch: tuple((a, b) for a, b in spans) for batch, spans in raw.get("waited", {}).items()}
+            found.append(Manifest(**{**raw, "files": tuple(raw["files"]), "waited": waited}))
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise RefitError(f"{path} is no manifest of this version; delete {path.parent} to read again") from None
     return sorted(found, key=lambda manifest: (manifest.start or "", manifest.part))
 

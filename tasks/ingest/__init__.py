@@ -219,7 +219,10 @@ class _Reading:
             )
             touched = self._touched(cutter.place(), changed)
             self.context.progress(f"{self.name}: writing batches", 0, len(touched))
-            return cutter.write_new(touched), read_again
+            written = cutter.write_new(touched)
+            if repeats := sum(cutter.repeats.values()):
+                self.context.progress(f"{self.name}: rows that equal another one, each counted once: {repeats:,}")
+            return written, read_again
 
     def _cast(self, caster: Any, files: Sequence[SourceFile]) -> None:
         numbers = {file.name: number for number, file in enumerate(self.files)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.artifacts import BATCHES, sha256, write_json
 from tasks.batches import FILE_STRIDE, FUTURE, Manifest, manifests, together, utc_moment, utc_text, write_parquet
 from tasks.errors import UserError
+from tasks.ingest import repeats, waiting
 from tasks.ingest.casting import literal, quoted
 from tasks.ingest.growth import FRESH, Growth, compare, fault_text, row_text
 from tasks.ingest.periods import Period, periods_on
@@ -61,6 +62,7 @@ class Cutter:
         self.stand_in = stand_in
         self.stored = manifests(project, name)
         self.periods: list[Period] = []
+        self.repeats: dict[int, int] = {}  # by period: rows read now that equal another, and count once
 
     def place(self) -> list[str]:
         """Make the table `placed`, the cast rows with the number of their period; returns the starts of the periods.
@@ -73,6 +75,7 @@ class Cutter:
         run = self.connection.execute
         if self.source.event_time is None:
             run("create or replace table placed as select *, 0 as _period from cast_rows order by _file, _line")
+            self._drop_repeats()
             return []
         days = run("select distinct _event_time::date from cast_rows where _event_time is not null").fetchall()
         self.periods = periods_on([day for (day,) in days], self.kind, self.zone)
@@ -93,8 +96,13 @@ class Cutter:
                 "below as (partition by _file order by _line rows between current row and unbounded following)"
             )
         run(f"create or replace table placed as {known} order by _period, _file, _line")
+        self._drop_repeats()
+        repeats.check(self.connection, self.source.key, self.files, f"ingest.sources.{self.name}")
         found = run("select distinct _period from placed order by _period").fetchall()
         return [str(utc_text(self.periods[index].start)) for (index,) in found]
+
+    def _drop_repeats(self) -> None:
+        self.repeats = repeats.drop(self.connection, list(self.source.columns), self.source.key)
 
     def write_new(self, starts: Collection[str]) -> list[Manifest]:
         """Write what is new in the periods that start at `starts`, or in the static table; returns the new batches.
@@ -103,6 +111,7 @@ class Cutter:
             UserError: what was taken before is not what the source says now.
         """
         cuts = self._measure("placed")
+        waiting.load(self.connection, self.project, self.stored)
         if self.source.event_time is None:
             return self._static(cuts[0])
         newest = [self.periods[cut.index].start for cut in cuts] + [utc_moment(m.start) for m in self.stored if m.start]
@@ -166,6 +175,7 @@ class Cutter:
             return None
         part = max(parts[-1].part, 1) + 1
         (fresh,) = self._measure(FRESH)
+        self.repeats[cut.index] = self.repeats.get(cut.index, 0) + growth.repeated
         if self._one(f"select bool_and({_WAITS}) from {FRESH}"):
             return None
         return self._write(FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
@@ -229,11 +239,12 @@ class Cutter:
     def _write(self, here: str, cut: Cut, period: Period | None, name: str, part: int, *, closed: bool) -> Manifest:
         """Write the rows of the relation `here` as one batch: its manifest comes last and makes it count."""
         numbers = [n for (n,) in self.connection.execute(f"select distinct _file from {here} order by 1").fetchall()]
-        numbered = f"(list_position({numbers}, _file) - 1) * {FILE_STRIDE} + _line as _row"
+        numbered = f"(list_position({numbers}, _file)::bigint - 1) * {FILE_STRIDE} + _line as _row"
         path = BATCHES / self.name / f"{name}.parquet"
         uncast, uncast_path = cut.read - cut.rows, path.with_suffix(".uncast.parquet")
         if uncast:
             self._write_rows(self._uncast_query(here, numbered), uncast_path)
+        waited = waiting.take(self.connection, here) if period else {}
         columns = ", ".join(quoted(column) for column in self.source.columns)
         self._write_rows(
             f"select {columns}, {numbered}, _event_time from {here} where _faults is null order by _file, _line", path
@@ -260,6 +271,8 @@ class Cutter:
             uncast_size=(self.project / uncast_path).stat().st_size if uncast else None,
             declaration=self.declaration,
             stand_in=self.stand_in,
+            repeats=self.repeats.get(cut.index, 0),
+            waited=waited,
         )
         write_json(self.project / path.with_suffix(".json"), manifest)
         return manifest

@@ -25,6 +25,7 @@ class Growth:
     changed: int  # new by content, under a key that was taken before
     missing: int  # taken before, and no longer where they were
     first_changed: str | None
+    repeated: int = 0  # taken before out of a file that was not read now
 
     @property
     def contradicts(self) -> bool:
@@ -33,6 +34,15 @@ class Growth:
     def in_words(self) -> str:
         at = f", first {self.first_changed}" if self.first_changed else ""
         return f"{self.changed:,} changed, {self.new - self.changed:,} new, {self.missing:,} missing{at}"
+
+
+# What did not cast, or has no key, names no row: each copy is one of its own.
+_COPY = "case when named then 1 else row_number() over (partition by named, good, content order by {}) end as copy"
+
+
+def has_key(key: Sequence[str]) -> str:
+    """SQL that is true where a row has a value for each column of its key."""
+    return f"({' and '.join(f'{quoted(column)} is not null' for column in key)})"
 
 
 def row_text(columns: Sequence[str]) -> str:
@@ -65,13 +75,14 @@ def compare(
     columns = [name for name in parts[0].rows_table(project).column_names if name != "_row"]
     _load(connection, project, parts, columns, key)
     run(
-        f"create or replace table now_rows as select _file, _line, _faults is null as good, "
+        f"create or replace table now_rows as select *, {_COPY.format('_file, _line')} from (select _file, _line, "
+        f"_faults is null as good, _faults is null and {has_key(key)} as named, "
         f"md5_number(case when _faults is null then {row_text(columns)} else {fault_text()} end) as content, "
-        f"md5_number({row_text(key)}) as key, _event_time from {here}"
+        f"md5_number({row_text(key)}) as key, _event_time from {here})"
     )
     run(
         "create or replace table fresh as "
-        "select _file, _line, good, key from now_rows anti join then_rows using (good, content)"
+        "select _file, _line, good, key from now_rows anti join then_rows using (good, content, copy)"
     )
     run(f"create or replace table {FRESH} as select h.* from {here} h semi join fresh using (_file, _line)")
     known = "(select * from fresh f where good and key in (select key from then_rows where good))"
@@ -83,7 +94,11 @@ def compare(
         "select count(*) from then_rows t join reaches r on t.file = r.file and t._event_time >= r.since "
         "where good and content not in (select content from now_rows where good)"
     ).fetchone()
-    return Growth(new, changed, missing, f"{files[first[0]]} line {first[1]}" if first else None)
+    (repeated,) = run(
+        "select count(*) from now_rows where good and content in "
+        "(select content from then_rows where good and file not in (select file from reaches))"
+    ).fetchone()
+    return Growth(new, changed, missing, f"{files[first[0]]} line {first[1]}" if first else None, repeated)
 
 
 def _columns(reaches: Mapping[str, datetime]) -> dict[str, list[object]]:
@@ -98,14 +113,14 @@ def _load(
     key: Sequence[str],
 ) -> None:
     connection.execute(
-        "create or replace table then_rows (good boolean, content uhugeint, key uhugeint, _event_time timestamp, "
-        "file varchar)"
+        "create or replace table all_then_rows (good boolean, named boolean, content uhugeint, key uhugeint, "
+        "_event_time timestamp, file varchar)"
     )
     for part in parts:
         connection.register("part", part.rows_table(project))
         connection.execute(
-            f"insert into then_rows select true, md5_number({row_text(columns)}), md5_number({row_text(key)}), "
-            f"_event_time, list_extract($files, _row // {FILE_STRIDE} + 1) from part",
+            f"insert into all_then_rows select true, {has_key(key)}, md5_number({row_text(columns)}), "
+            f"md5_number({row_text(key)}), _event_time, list_extract($files, _row // {FILE_STRIDE} + 1) from part",
             {"files": list(part.files)},
         )
         connection.unregister("part")
@@ -113,8 +128,9 @@ def _load(
             continue
         connection.register("part", uncast)
         connection.execute(
-            f"insert into then_rows select false, md5_number({fault_text()}), null, null, null from (select _row, "
-            "list({'column': \"column\", 'value': \"value\", 'reason': reason}) as _faults, any_value(\"row\") as _raw "
-            "from part group by _row)"
+            f"insert into all_then_rows select false, false, md5_number({fault_text()}), null, null, null "
+            "from (select _row, list({'column': \"column\", 'value': \"value\", 'reason': reason}) as _faults, "
+            'any_value("row") as _raw from part group by _row)'
         )
         connection.unregister("part")
+    connection.execute(f"create or replace table then_rows as select *, {_COPY.format('file')} from all_then_rows")

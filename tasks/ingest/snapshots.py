@@ -10,10 +10,11 @@ from typing import Any
 from tasks.artifacts import snapshot_digest
 from tasks.batches import Manifest, utc_moment, utc_text
 from tasks.errors import UserError
+from tasks.ingest import waiting
 from tasks.params import Params, nearest
 
 LATEST = "latest"
-_HIDDEN = {"part", "closed", "content", "uncast_content", "size", "uncast_size", "declaration"}
+_HIDDEN = {"part", "closed", "content", "uncast_content", "size", "uncast_size", "declaration", "waited"}
 
 
 def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
         UserError: `as_of` is no time, or nothing is known before it.
     """
     moment = resolve_as_of(as_of, params, stored)
-    seen: list[Manifest] = []
+    seen: list[dict[str, Any]] = []
     pending: dict[str, int] = {}
     for name, batches in stored.items():
         if params.ingest.sources[name].event_time is None:
@@ -31,24 +32,31 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
         else:
             visible = [batch for batch in batches if batch.start and utc_moment(batch.start) < moment]
             hidden = [batch for batch in batches if batch not in visible]
-        seen += visible
-        pending[name] = sum(batch.read for batch in hidden)
+        taken = waiting.arrivals(batches)
+        seen += [_entry(batch, taken.get(batch.name, ())) for batch in visible]
+        pending[name] = sum(batch.read - waiting.count(taken.get(batch.name, ())) for batch in hidden)
     snapshot: dict[str, Any] = {
         "as_of": utc_text(moment),
-        "batches": [_entry(batch) for batch in seen],
+        "batches": seen,
         "pending": pending,
     }
-    if generated := {batch.source for batch in seen if batch.stand_in}:
+    if generated := {entry["source"] for entry in seen if "stand_in" in entry}:
         published = {name: params.ingest.sources[name].published for name in sorted(generated)}
         snapshot["stand_in"] = {name: where for name, where in published.items() if where}
     return {**snapshot, "digest": snapshot_digest(snapshot)}
 
 
-def _entry(batch: Manifest) -> dict[str, Any]:
+def _entry(batch: Manifest, taken: waiting.Ranges) -> dict[str, Any]:
+    """What the snapshot says of a batch; rows that waited in it and were taken into a later one count there."""
     uncast = batch.uncast_path.as_posix() if batch.uncast_path else None
     entry = {name: value for name, value in asdict(batch).items() if name not in _HIDDEN}
     if entry["stand_in"] is None:
         del entry["stand_in"]
+    if not batch.repeats:
+        del entry["repeats"]
+    if taken:
+        number = waiting.count(taken)
+        entry |= {"read": batch.read - number, "uncast": batch.uncast - number, "taken": [list(span) for span in taken]}
     return {**entry, "files": list(batch.files), "path": batch.path.as_posix(), "uncast_path": uncast}
 
 

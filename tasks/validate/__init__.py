@@ -200,6 +200,8 @@ def _notes(plan: Plan, record: Record, releases: Sequence[Release]) -> list[str]
         if back
         else []
     )
+    if repeated := plan.entry.get("repeats", 0):
+        notes.append(f"rows that equal another one, each counted once: {repeated:,}")
     notes += [
         f"a release of {release.when} is for other content of this batch and has no effect"
         for release in releases

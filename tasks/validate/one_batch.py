@@ -133,10 +133,12 @@ def _uncast(project: Path, plan: Plan) -> list[Refusal]:
     entry = plan.entry
     if entry["uncast_path"] is None:
         return []
+    taken = entry.get("taken", [])  # rows that waited for their time, and are rows of a later batch since
     path = FileRef(entry["uncast_path"], entry["uncast_sha256"], entry["uncast"]).resolve(project)
     return [
         Refusal(line[ROW], line["file"], line["column"], line["value"], line["reason"], line.get("row"), UNCAST)
         for line in pq.ParquetFile(path).read().to_pylist()
+        if not any(first <= line[ROW] <= last for first, last in taken)
     ]
 
 

@@ -64,6 +64,7 @@ class Plan:
         """Digest of everything that the result depends on."""
         return artifacts.digest(
             {
+                **({"taken": self.entry["taken"]} if "taken" in self.entry else {}),
                 "code": [CODE_VERSION, metadata.version("great-expectations")],
                 "batch": [self.entry["sha256"], self.entry["uncast_sha256"]],
                 "checks": [[check.name, check.arguments, check.where] for check in self.checks],

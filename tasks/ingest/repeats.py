@@ -1,0 +1,79 @@
+"""Rows that come twice: equal ones count once, and no two files may say different things of one key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tasks.errors import UserError
+from tasks.ingest.casting import quoted
+from tasks.ingest.growth import fault_text, has_key, row_text
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ROWS = "repeated_rows"
+
+
+def drop(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], key: Sequence[str]) -> dict[int, int]:
+    """Remove from `placed` every row that equals an earlier one of its period; returns how many, by period.
+
+    What did not cast, or has no key, names no row: there the n-th copy in one file is the n-th copy in another, so
+    that exports may overlap, while a file with the same bad line twice has two bad lines.
+    """
+    run = connection.execute
+    values = ", ".join(map(quoted, [*columns, "_event_time"]))
+    run(
+        "create or replace temp table repeated_hashes as select _period, hash(" + values + ") as hashed "
+        "from placed group by all having count(*) > 1"
+    )
+    if not _one(connection, "select count(*) from repeated_hashes"):
+        return {}
+    content = f"case when _faults is null then {row_text([*columns, '_event_time'])} else {fault_text()} end"
+    run(
+        f"create or replace temp table {_ROWS} as with texts as ("
+        f"select _period, _file, _line, _faults is null and {has_key(key)} as named, "
+        f"_faults is null as good, md5_number({content}) as content "
+        f"from placed semi join repeated_hashes h on placed._period is not distinct from h._period "
+        f"and hash({values}) = h.hashed), copies as ("
+        "select *, case when named then 1 else row_number() over "
+        "(partition by _period, good, content, _file order by _line) end as copy from texts) "
+        "select _period, _file, _line from copies qualify row_number() over "
+        "(partition by _period, named, good, content, copy order by _file, _line) > 1"
+    )
+    found = run(f"select _period, count(*) from {_ROWS} group by _period").fetchall()
+    if found:
+        run(f"delete from placed where (_file, _line) in (select (_file, _line) from {_ROWS})")
+    return dict(found)
+
+
+def check(connection: duckdb.DuckDBPyConnection, key: Sequence[str], files: Mapping[int, str], where: str) -> None:
+    """See that no two files hold different rows of one period under one key, equal rows being dropped already.
+
+    Read one after the other, the second would be refused as a change; read together, no row may win by chance.
+
+    Raises:
+        UserError: two do, with the first such key.
+    """
+    if len(files) < 2:
+        return
+    columns = ", ".join(map(quoted, key))
+    pairs = (
+        f"select min(_file), arg_min(_line, _file), max(_file), arg_max(_line, _file), {columns} from placed "
+        f"where _faults is null and {has_key(key)} group by _period, {columns} having min(_file) < max(_file)"
+    )
+    first = connection.execute(f"{pairs} order by all limit 1").fetchone()
+    if first is None:
+        return
+    number = _one(connection, f"select count(*) from ({pairs})")
+    file, line, file_2, line_2, *value = first
+    shown = ", ".join(f"{column} {text}" for column, text in zip(key, value, strict=True))
+    raise UserError(
+        f"{files[file_2]} line {line_2} and {files[file]} line {line} differ and have one key ({shown}), as have "
+        f"{number:,} in all: which is right is not known; take one of the files away, correct it, or change {where}.key"
+    )
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    (value,) = connection.execute(query).fetchone() or (0,)
+    return int(value)
