@@ -301,3 +301,12 @@ def test_the_manifest_is_written_last(project: Any, month: Month, monkeypatch: p
     )
     project.ingest()
     assert seen == [["2013-01.parquet"]]
+
+
+def test_a_period_may_come_in_many_files(project: Any) -> None:
+    project.zone = "UTC"
+    for day in range(1, 32):
+        project.put(f"{day:02d}.csv", f"id,at,kind,cost\n{day},2013-01-{day:02d},a,1\n")
+    (batch,) = project.ingest()["batches"]
+    assert (batch["rows"], len(batch["files"])) == (31, 31)
+    assert [row["_row"] for row in project.batch("2013-01")] == [day * 1_000_000_000 + 2 for day in range(31)]
