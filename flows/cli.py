@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from flows import cli_registry
 from flows.cli_options import (
@@ -24,9 +26,9 @@ from flows.cli_options import (
     Why,
     assignments,
     json_object,
-    print_json,
     project_at,
 )
+from flows.terminal import print_json, say
 from tasks.errors import RefitError, UserError
 from tasks.params import STAGES
 
@@ -90,7 +92,7 @@ def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
         return
     for name in STAGES:
         reasons = found.get(name, [])
-        typer.echo(f"{name:<10} {'up to date' if not reasons else '; '.join(reasons)}")
+        say(f"{name:<10} {'up to date' if not reasons else '; '.join(reasons)}")
 
 
 @app.command()
@@ -313,30 +315,44 @@ def quarantine_release(
         raise UserError("a release needs a reason: --why TEXT")
     if bool(rows) == all_:
         raise UserError("name the row numbers to release, or give --all")
-    typer.echo(runner.release(project_at(project), source, batch, None if all_ else tuple(rows or ()), why))
+    say(runner.release(project_at(project), source, batch, None if all_ else tuple(rows or ()), why))
 
 
 def main() -> None:
     """The console script: errors in one line on standard error, exit status 2 for the user's mistakes, 1 for faults."""
     debug = "--debug" in sys.argv[1:]
     _quiet_prefect(debug)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is no fault
     try:
-        app(prog_name="refit")
+        sys.exit(app(prog_name="refit", standalone_mode=False))
     except RefitError as error:
         if debug:
             raise
-        message, status = str(error), error.exit_status
+        message, status = error.lines, error.exit_status
         _let_go(error)
-    except KeyboardInterrupt:
-        message, status = "interrupted; what was finished is kept, `refit run` goes on from there", 130
+    except TyperException as error:
+        message, status = _misused(error), error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        message, status = ("interrupted; what was finished is kept, `refit run` goes on from there",), 130
     except Exception as error:
         if debug:
             raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        message, status = f"{what} (a fault of Refit; --debug shows where)", 1
+        message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
         _let_go(error)
     gc.collect()  # what the error's frames held must not outlive its library, which would complain on standard error
-    _fail(message, status)
+    for place, each in enumerate(message):
+        say(f"  {each}" if place else f"error: {each}", stderr=True)
+    sys.exit(status)
+
+
+def _misused(error: TyperException) -> tuple[str, ...]:
+    """What is wrong with a command line, and which command says how it is used; nothing where help was printed."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "refit"
+    return (f"{said}; see `{command} --help`",) if (said := error.format_message().rstrip(".")) else ()
 
 
 def _let_go(error: BaseException | None) -> None:
@@ -353,9 +369,3 @@ def _quiet_prefect(debug: bool) -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine needs its time
-
-
-def _fail(message: str, status: int) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    sys.stderr.flush()
-    sys.exit(status)

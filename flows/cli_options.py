@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,14 +62,8 @@ def json_object(option: str, text: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{option} {text}: {error}; expected JSON such as '{{\"max_depth\": 3}}'") from None
     if not isinstance(found, dict):
         raise UserError(f"{option} {text}: expected a JSON object such as '{{\"max_depth\": 3}}'")
     return found
-
-
-def print_json(value: Any) -> None:
-    """One JSON object as the last line of standard output."""
-    sys.stdout.write(json.dumps(value, sort_keys=False, allow_nan=False, default=str) + "\n")
-    sys.stdout.flush()

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_options import HERE, AsJson, Debug, Project, Wait, Why, print_json, project_at
+from flows.cli_options import HERE, AsJson, Debug, Project, Wait, Why, project_at
+from flows.terminal import print_json, say
 from tasks.errors import UserError
 
 app = typer.Typer()
@@ -59,7 +60,8 @@ def explain(
         if as_json:
             print_json({"version": version, "why": sentences})
         else:
-            typer.echo("\n".join(sentences))
+            for sentence in sentences:
+                say(sentence)
         return
     from flows import explaining
 
@@ -99,7 +101,7 @@ def promote(
     """Put a version in charge through the gate's checks; `--why` overrules the gate, on the record."""
     from flows import runner
 
-    typer.echo(runner.promote(project_at(project), version, why=why, wait_seconds=wait))
+    say(runner.promote(project_at(project), version, why=why, wait_seconds=wait))
 
 
 @app.command()
@@ -115,7 +117,7 @@ def rollback(
     """Put an earlier version back in charge, once its stored model has proved to be what it was."""
     from flows import runner
 
-    typer.echo(runner.rollback(project_at(project), to, why=why, wait_seconds=wait))
+    say(runner.rollback(project_at(project), to, why=why, wait_seconds=wait))
 
 
 @app.command()
@@ -134,7 +136,7 @@ def reproduce(
         print_json({"version": version, "reproduced": found[-1].same, "compared": [vars(each) for each in found]})
     else:
         for each in found:
-            typer.echo(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
+            say(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
     if not found[-1].same:
         raise typer.Exit(1)
 
@@ -144,7 +146,7 @@ def repair(project: Project = HERE, wait: Wait = 0, debug: Debug = False) -> Non
     """Put the champion that the ledger names back, where its alias or its version was deleted in MLflow."""
     from flows import runner
 
-    typer.echo(runner.repair(project_at(project), wait_seconds=wait))
+    say(runner.repair(project_at(project), wait_seconds=wait))
 
 
 @app.command()

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from flows.screen import shown_on
 from flows.session import session
+from flows.terminal import Terminal, line
 from registry.metrics import METRIC_WORDS
 from tasks.params import STAGES
 
@@ -31,7 +31,7 @@ def cross_validate(
     from tasks.stages import run_remembered
 
     with (
-        shown_on(Console(stderr=True)),
+        shown_on(Terminal(stderr=True)),
         session(project, as_of=as_of, overrides=overrides, reason="cross-validation", wait_seconds=wait_seconds) as run,
     ):
         for stage in BEFORE:
@@ -40,17 +40,20 @@ def cross_validate(
         told = cross_validation.run(run.context())
         tracking.log_cross_validation(run.context(), told)
     if not quiet:
-        show(told, Console())
+        show(told, Terminal())
     return told
 
 
-def show(told: Mapping[str, Any], console: Console) -> None:
+def show(told: Mapping[str, Any], console: Terminal) -> None:
     """Each score with its mean and spread over the folds, and which learners were chosen."""
     asked = told["asked"]
     folds = len(told["folds"])
-    console.print(f"\n{told['model']}: {told['rows']:,} rows, {folds} outer folds ({asked['kind']})", style="bold")
+    console.print()
+    console.print(f"{told['model']}: {told['rows']:,} rows, {folds} outer folds ({asked['kind']})", style="bold")
     if told["stand_in"]:
-        console.print(f"[bold]GENERATED stand-in for {', '.join(told['stand_in'])}: no score here means anything[/]")
+        console.print(
+            f"GENERATED stand-in for {', '.join(told['stand_in'])}: no score here means anything", style="bold"
+        )
     table = Table("", box=None, pad_edge=False)
     for name in ("mean", "± between folds", "all together", "baseline"):
         table.add_column(name, justify="right")
@@ -60,12 +63,15 @@ def show(told: Mapping[str, Any], console: Console) -> None:
         table.add_row(
             METRIC_WORDS.get(name, name), *("" if value is None else f"{value:.4f}" for value in row), style=style
         )
-    console.print(table, highlight=False)
+    console.print(table)
     chosen = Counter(fold["learner"] for fold in told["folds"])
     console.print(
-        f"[bold]Chosen[/] {', '.join(f'{name} in {count}' for name, count in chosen.most_common())} of {folds}"
+        line(
+            ("Chosen", "bold"),
+            f" {', '.join(f'{name} in {count}' for name, count in chosen.most_common())} of {folds}",
+        )
     )
     if held := [fold["intervals"] for fold in told["folds"] if fold["intervals"]]:
         coverage, width = (sum(each[name] for each in held) / len(held) for name in ("coverage", "width"))
-        console.print(f"[bold]Intervals[/] held {coverage:.1%} of the labels; mean width {width:.4g}", highlight=False)
-    console.print(f"[bold]Took[/] {told['seconds']:.1f} s; {told['file']}", highlight=False, soft_wrap=True)
+        console.print(line(("Intervals", "bold"), f" held {coverage:.1%} of the labels; mean width {width:.4g}"))
+    console.print(line(("Took", "bold"), f" {told['seconds']:.1f} s; {told['file']}"), soft_wrap=True)

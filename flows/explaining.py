@@ -6,12 +6,11 @@ from math import exp
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flows.screen import shown_on
 from flows.session import watching
+from flows.terminal import Terminal, line
 from tasks.errors import UserError
 
 WIDTH = 24  # of the longest bar
@@ -26,7 +25,7 @@ def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: floa
 
     if out and out.suffix != ".png":
         raise UserError(f"--out {out}: the picture is written as .png; give it such a name")
-    shown = shown_on(Console(stderr=True), stages=False)
+    shown = shown_on(Terminal(stderr=True), stages=False)
     with shown, watching(project, trigger="refit explain", wait_seconds=wait_seconds) as context:
         told = reasons.run(context, row)
     if out:
@@ -34,23 +33,26 @@ def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: floa
 
         draw(told, out)
     if not quiet:
-        print_reasons(told, Console())
+        print_reasons(told, Terminal())
     return told
 
 
-def print_reasons(told: Report, console: Console) -> None:
+def print_reasons(told: Report, console: Terminal) -> None:
     """Every row: the base, its largest features, and what they make together."""
     how = "estimated by sampling" if told["method"] == "sampling" else "exact"
     for row in told["rows"]:
-        predicted = f"{escape(repr(row['class']))}, probability" if row["class"] else "probability"
+        predicted = f"{row['class']!r}, probability" if row["class"] else "probability"
         predicted = "" if row["task"] == "regression" else f"{predicted} "
         console.print(
-            f"[bold]{escape(row['key'])}[/]: {predicted}[bold]{row['prediction']:.4g}[/] by {told['model']} version "
-            f"{told['version']} ({escape(told['source'])})",
-            highlight=False,
+            line(
+                (row["key"], "bold"),
+                f": {predicted}",
+                (f"{row['prediction']:.4g}", "bold"),
+                f" by {told['model']} version {told['version']} ({told['source']})",
+            )
         )
-        console.print(f"What features add (SHAP values, {how}), in {told['in_words']}:", highlight=False, style="dim")
-        console.print(_table(row), highlight=False)
+        console.print(f"What features add (SHAP values, {how}), in {told['in_words']}:", style="dim")
+        console.print(_table(row))
     if told["not_shown"]:
         console.print(
             f"{told['not_shown']:,} more rows are not explained; name one by its key, or give a smaller file."
@@ -71,12 +73,10 @@ def _table(row: Report) -> Table:
     for each in shown:
         bar = "█" * round(WIDTH * abs(each["adds"]) / most)
         colour = "yellow" if each["adds"] >= 0 else "cyan"
-        table.add_row(
-            escape(each["name"]), escape(value_in_words(each["value"])), f"{each['adds']:+.3g}", f"[{colour}]{bar}[/]"
-        )
+        table.add_row(each["name"], value_in_words(each["value"]), f"{each['adds']:+.3g}", line((bar, colour)))
     if rest:
         table.add_row(f"{len(rest)} other features", "", f"{sum(each['adds'] for each in rest):+.3g}", "")
-    table.add_row("[bold]together[/]", "", f"[bold]{row['total']:.3g}[/]", _meant(row["total"], row))
+    table.add_row(line(("together", "bold")), "", line((f"{row['total']:.3g}", "bold")), _meant(row["total"], row))
     return table
 
 

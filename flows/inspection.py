@@ -11,7 +11,6 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from flows.screen import LineScreen
 from flows.session import check, prepare
 from flows.standing import recorded
 from flows.summary import calls_in_words, cost_in_words
+from flows.terminal import Terminal, line
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
 from tasks.context import Context
@@ -39,7 +39,7 @@ class Finding:
 
 def context_of(project: Path) -> Context:
     """A context that may look, and move nothing; what it has to say goes to standard error."""
-    return Context(project=project, params=runfile.params_of(project), progress=LineScreen(Console(stderr=True)))
+    return Context(project=project, params=runfile.params_of(project), progress=LineScreen(Terminal(stderr=True)))
 
 
 def status(project: Path) -> dict[str, list[str]]:
@@ -90,26 +90,21 @@ def lineage_of(project: Path, version: str | None, data: str | None) -> dict[str
 
 def print_lineage(found: dict[str, Any]) -> None:
     """`refit lineage` for people."""
-    console = Console()
+    console = Terminal()
     for each in found.get("versions", ()):
-        console.print(
-            f"version {each['version']} ({each['created']}) from {', '.join(each['batches'])}", highlight=False
-        )
+        console.print(f"version {each['version']} ({each['created']}) from {', '.join(each['batches'])}")
     for what, value in found.items():
         if what not in ("versions", "batches") and value is not None:
-            console.print(f"[bold]{what.replace('_', ' '):<13}[/] {value}", highlight=False)
+            console.print(line((f"{what.replace('_', ' '):<13}", "bold"), f" {value}"))
     for batch in found.get("batches", ()):
         files = ", ".join(batch["files"])
-        console.print(
-            f"[bold]{'batch':<13}[/] {batch['source']} {batch['name']}, {batch['rows']:,} rows of {files}, "
-            f"sha256 {batch['sha256'][:12]}",
-            highlight=False,
-        )
+        what = f" {batch['source']} {batch['name']}, {batch['rows']:,} rows of {files}, sha256 {batch['sha256'][:12]}"
+        console.print(line((f"{'batch':<13}", "bold"), what))
 
 
 def print_history(entries: list[dict[str, Any]]) -> None:
     """`refit history` for people: the newest last, where the eye is."""
-    console = Console()
+    console = Terminal()
     if not entries:
         console.print("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
         return
@@ -118,31 +113,31 @@ def print_history(entries: list[dict[str, Any]]) -> None:
         if entry["from_version"] not in (None, entry["to_version"]):
             moved += f" {'against' if entry['action'] == 'refuse' else 'for'} version {entry['from_version']}"
         style = "yellow" if entry["action"] == "refuse" else "green"
-        console.print(f"[bold]{entry['at']}[/]  [{style}]{entry['action']:<9}[/] {moved}", highlight=False)
-        console.print(f"    by {entry['who']}, trigger: {entry['trigger']}", highlight=False, style="dim")
+        console.print(line((entry["at"], "bold"), "  ", (f"{entry['action']:<9}", style), f" {moved}"))
+        console.print(f"    by {entry['who']}, trigger: {entry['trigger']}", style="dim")
         for reason in entry["reasons"]:
-            console.print(Padding(f"• {reason}", (0, 0, 0, 4)), highlight=False)
+            console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
 
 
 def print_collected(found: dict[str, Any]) -> None:
     """`refit gc` for people."""
-    console = Console()
+    console = Terminal()
     staying = ", ".join(f"{number} ({why})" for number, why in found["versions_kept"].items())
     table = Table("kind", "what", "size", "why", box=None, pad_edge=False)
     for item in found["items"]:
         table.add_row(item["kind"], item["what"], size_in_words(item["bytes"]), item["why"])
     if found["items"]:
-        console.print(table, highlight=False)
+        console.print(table)
     for note in found["left_alone"]:
-        console.print(note, highlight=False)
+        console.print(note)
     if staying:
-        console.print(f"Versions that stay: {staying}", highlight=False)
+        console.print(f"Versions that stay: {staying}")
     count = len(found["items"])
     total = f"{count} thing{'' if count == 1 else 's'}, {size_in_words(found['bytes'])}"
     if found["deleted"] or not found["items"]:
-        console.print(f"Deleted: {total}." if found["items"] else "There is nothing to delete.", highlight=False)
+        console.print(f"Deleted: {total}." if found["items"] else "There is nothing to delete.")
     else:
-        console.print(f"{total} may go; refit gc --delete deletes them.", highlight=False)
+        console.print(f"{total} may go; refit gc --delete deletes them.")
 
 
 def size_in_words(count: float) -> str:
@@ -195,7 +190,7 @@ def print_in_charge(found: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for what, value in told.items():
         table.add_row(what, str(value))
-    Console().print(table, highlight=False)
+    Terminal().print(table)
 
 
 def _taken(kpis: dict[str, Any]) -> dict[str, str]:
@@ -210,7 +205,7 @@ def _taken(kpis: dict[str, Any]) -> dict[str, str]:
 
 def print_quarantined(rows: list[dict[str, Any]]) -> None:
     """`refit quarantine list` for people."""
-    console = Console()
+    console = Terminal()
     if not rows:
         console.print("The quarantine is empty: no row was refused.")
         return
@@ -225,10 +220,11 @@ def print_quarantined(rows: list[dict[str, Any]]) -> None:
 
 def print_findings(findings: list[Finding]) -> None:
     """`refit doctor` for people."""
-    console = Console()
-    mark = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
+    console = Terminal()
+    style = {"ok": "green", "warning": "yellow", "error": "red"}
     for finding in findings:
-        console.print(f"{mark[finding.level]} {finding.what}" + (f" → {finding.advice}" if finding.advice else ""))
+        advice = f" → {finding.advice}" if finding.advice else ""
+        console.print(line((f"{finding.level:<7}", style[finding.level]), f" {finding.what}{advice}"))
 
 
 def doctor(project: Path) -> list[Finding]:
@@ -304,7 +300,7 @@ def _project(project: Path) -> Iterator[Finding]:
     try:
         params = runfile.params_of(project)
     except RefitError as error:
-        yield Finding("error", str(error))
+        yield Finding("error", error.sentence)
         return
     yield Finding("ok", f"params.yaml: project {params.project.name}, {len(params.train.learners)} learners")
     owner = lock.holder(project)
@@ -326,13 +322,13 @@ def _project(project: Path) -> Iterator[Finding]:
         held = f"version {version}, its stored files are those registered" if version else "nobody yet"
         yield Finding("ok", f"in charge of {params.project.name}: {held}")
     except RefitError as error:
-        yield Finding("error", f"the champion cannot be trusted: {error}")
+        yield Finding("error", f"the champion cannot be trusted: {error.sentence}")
         return
     try:
         if version and (told := in_charge(project))["since"] is None:
             yield Finding("warning", "; ".join(told["why"]), "restore the file if there is a copy of it")
     except RefitError as error:
-        yield Finding("error", str(error))
+        yield Finding("error", error.sentence)
 
 
 def _standing(project: Path) -> Iterator[Finding]:

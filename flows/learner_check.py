@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from flows.terminal import Terminal, line
 from registry.metrics import DEFAULTS
 from tasks import runfile
 from tasks.errors import UserError
@@ -43,13 +43,13 @@ def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> l
 
 def print_findings(kind: str, findings: Sequence[Finding]) -> None:
     """A line for each rule, and what is left to do."""
-    console = Console()
+    console = Terminal()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for each in findings:
-        table.add_row(f"[{STYLE[each.outcome]}]{each.outcome}[/]", f"[bold]{each.rule}[/]", each.said)
+        table.add_row(line((each.outcome, STYLE[each.outcome])), line((each.rule, "bold")), each.said)
     console.print(table)
     broken = sum(each.outcome == "failed" for each in findings)
     asked = sum(each.outcome != "skipped" for each in findings)
-    console.print(f"{kind}: {asked - broken} of {asked} rules kept", highlight=False)
+    console.print(f"{kind}: {asked - broken} of {asked} rules kept")
     if file_of(kind) and not broken:
-        console.print(f"It may be the candidate once you trust it: registry.trusted_types: [{kind!r}]", highlight=False)
+        console.print(f"It may be the candidate once you trust it: registry.trusted_types: [{kind!r}]")

@@ -10,7 +10,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
 
 from flows.deployments import PREFECT_YAML, prefect_yaml
@@ -18,6 +17,7 @@ from flows.new_params import is_feature, params_of
 from flows.period_reading import judged_share
 from flows.session import prepare
 from flows.table_reading import Column, TableReading, read_table
+from flows.terminal import say
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
@@ -220,10 +220,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _tell(folder: Path, table: str, reading: TableReading) -> None:
-    typer.echo(f"{folder}: a project that predicts `{reading.label.name}` ({_kind(reading)})")
+    say(f"{folder}: a project that predicts `{reading.label.name}` ({_kind(reading)})")
     for what, told in _found(table, reading):
-        typer.echo(f"  {what:<7} {told}")
-    typer.echo(f"  next    cd {shlex.quote(str(folder))} && refit run")
+        say(f"  {what:<7} {told}")
+    say(f"  next    cd {shlex.quote(str(folder))} && refit run")
 
 
 def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from flows.screen import screen, shown_on
+from flows.terminal import Terminal, line
 from registry.metrics import METRIC_WORDS
 from tasks import lock, runfile
 from tasks.context import Context
@@ -64,13 +64,13 @@ def replay(
     if str(project) not in sys.path:
         sys.path.append(str(project))  # learners may lie in the project
     with (
-        shown_on(Console(stderr=True), stages=False),
+        shown_on(Terminal(stderr=True), stages=False),
         lock.project_lock(project / PLACE, trigger="refit replay", wait_seconds=wait_seconds),
     ):
         told = replaying.run(Context(project=project, params=params, progress=screen()), asked)
         told["report"] = str(report.write(project / PLACE, told))
     if not quiet:
-        show(told, Console())
+        show(told, Terminal())
     return told
 
 
@@ -79,10 +79,11 @@ def _require(option: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"{option} {value}{nearest(value, known)}; it is one of {', '.join(known)}")
 
 
-def show(told: Mapping[str, Any], console: Console) -> None:
+def show(told: Mapping[str, Any], console: Terminal) -> None:
     """The policies side by side, their windows, and which of them did best."""
     metric = METRIC_WORDS[told["metric"]]
-    console.print(f"\n{told['model']}, {told['from']} to {told['to']}, every {told['every']}", style="bold")
+    console.print()
+    console.print(f"{told['model']}, {told['from']} to {told['to']}, every {told['every']}", style="bold")
     table = Table(Column("policy", overflow="fold"), box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in (metric, "behind", "±", "retrained", "promoted", "refused", "train s", told["currency"]):
         table.add_column(name, justify="right")
@@ -91,29 +92,28 @@ def show(told: Mapping[str, Any], console: Console) -> None:
         counts = (str(each[what]) for what in ("retrainings", "promotions", "refusals"))
         spent = (f"{each['train_seconds']:.0f}", f"{each['train_cost']:.2g}")
         table.add_row(_lines(name), _number(each["score"]), *_behind(each), *counts, *spent, style=style)
-    console.print(table, highlight=False)
-    console.print(
-        "behind: the best policy's lead on the same rows, ± half its interval", style="italic", highlight=False
-    )
+    console.print(table)
+    console.print("behind: the best policy's lead on the same rows, ± half its interval", style="italic")
     _windows(told, console)
     for name, each in told["policies"].items():
         if chance := each.get("random"):
             gain = chance["gain"]
             console.print(
                 f"{name}: {gain['value']:+.4f} over the median of {chance['schedules']} random schedules of as many "
-                f"trainings ({_between(gain)})",
-                highlight=False,
+                f"trainings ({_between(gain)})"
             )
     if told["no_change"] is not None:
-        console.print(f"saying what the last known label was: accuracy {told['no_change']:.4f}", highlight=False)
+        console.print(f"saying what the last known label was: accuracy {told['no_change']:.4f}")
     within = "" if told["budget"] is None else f" with at most {told['budget']} retrainings"
-    console.print(f"[bold]Best{within}:[/] {told['best'] or f'none, {_why_none(told)}'}", highlight=False)
+    console.print(line((f"Best{within}:", "bold"), f" {told['best'] or f'none, {_why_none(told)}'}"))
     took = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in told["parts"].items())
-    console.print(f"[bold]Took[/] {told['seconds']:.1f} s: {took}; {told['trained_now']} models trained anew")
-    console.print(f"[bold]Report[/] {escape(told['report'])}", highlight=False, soft_wrap=True)
+    console.print(
+        line(("Took", "bold"), f" {told['seconds']:.1f} s: {took}; {told['trained_now']} models trained anew")
+    )
+    console.print(line(("Report", "bold"), f" {told['report']}"), soft_wrap=True)
 
 
-def _windows(told: Mapping[str, Any], console: Console) -> None:
+def _windows(told: Mapping[str, Any], console: Terminal) -> None:
     """A row for each window, a column for each policy; a star where a new model took charge."""
     policies = told["policies"]
     windows = next(iter(policies.values()))["by_window"]
@@ -126,18 +126,18 @@ def _windows(told: Mapping[str, Any], console: Console) -> None:
         found = [each["by_window"][place] for each in policies.values()]
         table.add_row(window["day"], *(f"{_number(each['score'])}{_mark(each)}" for each in found))
     console.print()
-    console.print(table, highlight=False)
+    console.print(table)
     console.print(
         "* a new model took charge, - one was trained and refused, – no score: nobody was in charge, or labels are "
         "missing or all alike",
         style="italic",
-        highlight=False,
     )
 
 
-def _lines(policy: str) -> str:
+def _lines(policy: str) -> RenderableType:
     """A policy's name with each of its settings on a line of its own."""
-    return policy.replace(":", "\n:")
+    first, *settings = policy.split(":")
+    return Group(first, *(f":{each}" for each in settings))
 
 
 def _between(gain: Mapping[str, float | None]) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from rich.console import Console
 
 from flows.screen import LineScreen, shown_on
 from flows.session import Session, check, prepare, watching
+from flows.terminal import Terminal
 from tasks import lock, runfile
 from tasks.context import Context
 from tasks.stages import stage_function
@@ -41,7 +41,7 @@ def run(
     check(project, runfile.RunFile(as_of=as_of, overrides=dict(overrides)))
     from flows.continuous_training import continuous_training
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with shown_on(console):
         told = continuous_training(
             project=str(project), as_of=as_of, overrides=dict(overrides), force=force, wait_seconds=wait_seconds
@@ -50,7 +50,7 @@ def run(
     if not quiet:
         from flows.summary import print_summary
 
-        print_summary(told, Console())
+        print_summary(told, Terminal())
     return told
 
 
@@ -66,7 +66,7 @@ def run_one_stage(project: Path, stage: str) -> None:
     function = stage_function(stage)
     with lock.project_lock(project) as owner:
         prepare(project)
-        context = Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+        context = Session(project=project, owner=owner, screen=LineScreen(Terminal(stderr=True))).context()
         if stage == "evaluate":
             from tasks import comparand
 
@@ -78,7 +78,7 @@ def run_one_stage(project: Path, stage: str) -> None:
 def _held(project: Path, trigger: str, wait_seconds: float, *, may_promote: bool) -> Iterator[Context]:
     """Hold the project for one command of the registry's, told of in plain lines."""
     with lock.project_lock(project, may_promote=may_promote, trigger=trigger, wait_seconds=wait_seconds) as owner:
-        yield Session(project=project, owner=owner, screen=LineScreen(Console(stderr=True))).context()
+        yield Session(project=project, owner=owner, screen=LineScreen(Terminal(stderr=True))).context()
 
 
 def promote(project: Path, version: str, *, why: str | None, wait_seconds: float) -> str:
@@ -128,11 +128,11 @@ def score(
     from flows.summary import print_lines, score_rows
     from tasks.score import run as score_now
 
-    shown = shown_on(Console(stderr=True), stages=False)
+    shown = shown_on(Terminal(stderr=True), stages=False)
     with shown, watching(project, trigger="refit score", wait_seconds=wait_seconds) as context:
         told = score_now(context, rows, as_of=as_of, out=out)
     if not quiet:
-        print_lines(score_rows(told), Console())
+        print_lines(score_rows(told), Terminal())
     return told
 
 
@@ -141,11 +141,11 @@ def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False
     from flows.summary import drift_rows, print_lines
     from tasks.drift import watch
 
-    shown = shown_on(Console(stderr=True), stages=False)
+    shown = shown_on(Terminal(stderr=True), stages=False)
     with shown, watching(project, trigger="refit drift", wait_seconds=wait_seconds) as context:
         told = watch.run(context, as_of=as_of)
     if not quiet:
-        print_lines(drift_rows(told), Console())
+        print_lines(drift_rows(told), Terminal())
     return told
 
 

@@ -8,10 +8,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import RenderableType
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
+from flows.terminal import Terminal, line
 from tasks.params import STAGES
+from tasks.plain_text import one_line
 
 STATE_STYLE = {"executed": "green", "restored": "cyan", "unchanged": "dim", "failed": "bold red"}
 
@@ -34,23 +45,31 @@ class LogScreen:
         self._last = ""
 
     def end(self, stage: str, outcome: str, seconds: float) -> None:
-        self._logger.info("%s: %s in %.1f s", stage, outcome, seconds)
+        self._logger.info("%s: %s in %.1f s", stage, one_line(outcome), seconds)
 
     def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
         if what != self._last:
-            self._logger.info("%s", what)
+            self._logger.info("%s", one_line(what))
             self._last = what
 
 
 class LineScreen(LogScreen):
     """Plain lines on standard error, where there is no terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         logger = logging.Logger("refit.screen", logging.INFO)
         handler = logging.StreamHandler(console.file)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         super().__init__(logger)
+
+
+class StateColumn(ProgressColumn):
+    """How each stage stands, in its colour."""
+
+    def render(self, task: Task) -> RenderableType:
+        state = str(task.fields["state"])
+        return line((f"{state:<10}", STATE_STYLE.get(state, "bold")))
 
 
 class LiveScreen:
@@ -66,19 +85,18 @@ class LiveScreen:
     def begin(self, stage: str) -> None:
         self._current = self._lines[stage]
         self._progress.start_task(self._current)
-        self._progress.update(self._current, state="[bold]running", total=None)
+        self._progress.update(self._current, state="running", total=None)
 
     def end(self, stage: str, outcome: str, seconds: float) -> None:
-        style = STATE_STYLE.get(outcome, "")
-        self._progress.update(self._lines[stage], completed=1, total=1, state=f"[{style}]{outcome}", what="")
+        self._progress.update(self._lines[stage], completed=1, total=1, state=outcome, what="")
         self._progress.stop_task(self._lines[stage])
         self._current = None
 
     def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
         if self._current is None:
-            self._progress.console.print(f"[dim]{what}")
+            self._progress.console.print(what, style="dim")
         else:
-            self._progress.update(self._current, what=what, completed=done if total else 0, total=total)
+            self._progress.update(self._current, what=one_line(what), completed=done if total else 0, total=total)
 
 
 SCREEN: ContextVar[Screen | None] = ContextVar("SCREEN", default=None)
@@ -99,7 +117,7 @@ def screen() -> Screen:
 
 
 @contextmanager
-def shown_on(console: Console, *, stages: bool = True) -> Iterator[None]:
+def shown_on(console: Terminal, *, stages: bool = True) -> Iterator[None]:
     """Show every run of this block on `console`: its stages live on a terminal, plain lines elsewhere."""
     if not (stages and console.is_terminal):
         token = SCREEN.set(LineScreen(console))
@@ -110,11 +128,11 @@ def shown_on(console: Console, *, stages: bool = True) -> Iterator[None]:
         return
     columns = (
         SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description:<10}"),
-        TextColumn("{task.fields[state]:<10}"),
+        TextColumn("{task.description:<10}", markup=False),
+        StateColumn(),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[what]}"),
+        TextColumn("{task.fields[what]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
         token = SCREEN.set(LiveScreen(progress))

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import typer
-
 from flows.inspection import context_of
 from flows.processes import LOOPBACK, Started, end, free_port, start, wait_until_it_answers
 from flows.standing import MLFLOW, PREFECT, address
+from flows.terminal import say
 from tasks.artifacts import STATE
 from tasks.tracking import opened
 
@@ -44,8 +43,8 @@ def serve_uis(project: Path) -> None:
             started.append(start_server(project, name, free_port(first), STATE / f"{name}-server.log"))
         for server in started:
             wait_until_it_answers(server)
-            typer.echo(shown(server))
-        typer.echo(f"Ready in {time.monotonic() - began:.0f} s. Ctrl-C ends both.")
+            say(shown(server))
+        say(f"Ready in {time.monotonic() - began:.0f} s. Ctrl-C ends both.")
         until_interrupted(lambda: None)
     finally:
         for server in started:
@@ -91,4 +90,4 @@ def until_interrupted(look: Callable[[], None]) -> None:
             look()
             time.sleep(1)
     except KeyboardInterrupt:
-        typer.echo("ended")
+        say("ended")

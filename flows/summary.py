@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from flows.screen import STATE_STYLE
 from flows.session import Session
+from flows.terminal import Terminal, line
 from tasks.artifacts import (
     DECISION,
     EVALUATION,
@@ -162,14 +162,14 @@ def drift_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     return [*lines, ("report", told["report"])]
 
 
-def print_lines(lines: list[tuple[str, str]], console: Console) -> None:
+def print_lines(lines: list[tuple[str, str]], console: Terminal) -> None:
     """Names and values, one below another."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for what, value in lines:
         table.add_row(what, value)
-    console.print(table, highlight=False)
+    console.print(table)
 
 
 def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
@@ -232,7 +232,7 @@ def _reduced(told: dict[str, Any]) -> str:
     return "–" if share is None else f"{share:+.1%} of the champion's errors in {told['decision']['metric']} taken away"
 
 
-def print_summary(told: dict[str, Any], console: Console) -> None:
+def print_summary(told: dict[str, Any], console: Terminal) -> None:
     """The summary for people: what was read, what was tried, who is in charge, what to type next."""
     console.print()
     head = Table(show_header=False, box=None, pad_edge=False)
@@ -248,37 +248,35 @@ def print_summary(told: dict[str, Any], console: Console) -> None:
     console.print(
         f"test window {test['start'][:10]} to {test['end'][:10]}, {test['rows']:,} rows; ± is the 95 % interval",
         style="italic",
-        highlight=False,
     )
     console.print(_scores(told))
     if told["intervals"]:
-        console.print(_held(told["intervals"]), highlight=False)
+        console.print(_held(told["intervals"]))
     console.print()
     decision, model = told["decision"], told["model"]
-    verdict = f"[green]{model['name']} version {model['version']} is in charge[/]"
+    verdict = (f"{model['name']} version {model['version']} is in charge", "green")
     if model["alias"] != "champion":
-        verdict = (
-            f"[yellow]{model['name']} version {model['version']} is registered as {model['alias']}, not in charge[/]"
-        )
-    console.print(f"[bold]Gate[/] ({decision['mode']}): {'promote' if decision['promote'] else 'do not promote'}")
+        words = f"{model['name']} version {model['version']} is registered as {model['alias']}, not in charge"
+        verdict = (words, "yellow")
+    decided = "promote" if decision["promote"] else "do not promote"
+    console.print(line(("Gate", "bold"), f" ({decision['mode']}): {decided}"))
     reasons = Table.grid(padding=(0, 1))
     for reason in decision["reasons"]:
         reasons.add_row(" •", reason)
     for note in decision["notes"]:
         reasons.add_row(" •", note, style="dim")
-    console.print(reasons, highlight=False)
-    console.print(f"[bold]Model[/] {verdict}")
-    console.print(f"[bold]Cost[/]  {cost_in_words(told['cost'])}", highlight=False)
-    console.print(f"[bold]Asked[/] {calls_in_words(told['timings'])}", highlight=False)
+    console.print(reasons)
+    console.print(line(("Model", "bold"), " ", verdict))
+    console.print(line(("Cost", "bold"), f"  {cost_in_words(told['cost'])}"))
+    console.print(line(("Asked", "bold"), f" {calls_in_words(told['timings'])}"))
     if told["error_reduction"]:
-        console.print(f"[bold]Errors[/] {_reduced(told)}", highlight=False)
+        console.print(line(("Errors", "bold"), f" {_reduced(told)}"))
     console.print()
     console.print(_stages(told))
     console.print()
-    console.print(f"[bold]Report[/] {told['report']}")
-    console.print(
-        f"[bold]Next[/] refit show · make ui · refit run --set train.seed=1    ({told['seconds']:.1f} s in all)"
-    )
+    console.print(line(("Report", "bold"), f" {told['report']}"))
+    steps = f" refit show · make ui · refit run --set train.seed=1    ({told['seconds']:.1f} s in all)"
+    console.print(line(("Next", "bold"), steps))
 
 
 def _learners(told: dict[str, Any]) -> Table:
@@ -330,6 +328,6 @@ def _stages(told: dict[str, Any]) -> Table:
     """A column for each stage: as a sentence they would fill more than one line of a narrow screen."""
     ended = told["stages"]
     table = Table("stage", *ended, box=None, pad_edge=False)
-    table.add_row("ended", *(f"[{STATE_STYLE.get(one['state'], '')}]{one['state']}[/]" for one in ended.values()))
+    table.add_row("ended", *(line((one["state"], STATE_STYLE.get(one["state"], ""))) for one in ended.values()))
     table.add_row("seconds", *(f"{one['seconds']:.1f}" for one in ended.values()))
     return table

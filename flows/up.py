@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import typer
-
 from flows import deployments
 from flows.processes import LOOPBACK, Started, end, free_port, is_free, start, wait_until_it_answers
 from flows.servers import ENVIRONMENT, FIRST_PORT, end_as_on_ctrl_c, shown, start_server, until_interrupted
 from flows.standing import MLFLOW, PREFECT, UP, WORKER, api, record, recorded, running
+from flows.terminal import say
 from tasks.artifacts import SNAPSHOT, STATE, read_json
 from tasks.errors import UserError
 
@@ -57,9 +56,9 @@ def down(project: Path) -> None:
         ended = [name for name in order if name in known and end(known[name])]
         record(project, {})
     for name in ended:
-        typer.echo(f"ended {name} (pid {known[name].pid})")
+        say(f"ended {name} (pid {known[name].pid})")
     if not ended:
-        typer.echo(f"nothing of {project} is up")
+        say(f"nothing of {project} is up")
 
 
 def _bring_up(project: Path, asked: Mapping[str, int | None], now: dict[str, Started]) -> None:
@@ -117,13 +116,14 @@ def _raise_if_down(project: Path) -> None:
 
 def _tell(project: Path, now: Mapping[str, Started], standing: Mapping[str, Started], seconds: float) -> None:
     for name in (PREFECT, MLFLOW):
-        typer.echo(f"{shown(now[name])}{'   (was up)' if name in standing else ''}")
+        say(f"{shown(now[name])}{'   (was up)' if name in standing else ''}")
     worker = now[WORKER]
-    typer.echo(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in standing else ''}")
-    typer.echo(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s\n")
-    typer.echo(f"  export PREFECT_API_URL={api(now[PREFECT])}   # for `prefect ...`; `refit ...` finds it by itself")
-    typer.echo(f"  prefect deployment run 'continuous-training/scheduled'{_as_of(project)}")
-    typer.echo("  refit down   # ends all of this; so does Ctrl-C where `up` waits")
+    say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in standing else ''}")
+    say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
+    say()
+    say(f"  export PREFECT_API_URL={api(now[PREFECT])}   # for `prefect ...`; `refit ...` finds it by itself")
+    say(f"  prefect deployment run 'continuous-training/scheduled'{_as_of(project)}")
+    say("  refit down   # ends all of this; so does Ctrl-C where `up` waits")
 
 
 def _as_of(project: Path) -> str:

@@ -197,8 +197,10 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RefitError(f"{path} does not exist yet; `refit run` makes it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested without end, a number of 5,000 digits
         raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+    except OSError as error:
+        raise RefitError(f"{path} cannot be read ({error.strerror}); it has to be a file that you may read") from None
 
 
 def snapshot_digest(snapshot: Mapping[str, Any]) -> str:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-import yaml
 
 from tasks.artifacts import STATE
 from tasks.errors import RefitError, UserError
+from tasks.yaml_files import parse_yaml, read_yaml
 
 _WITHOUT_GIT = "    no_scm = true"
 _SEAM = "cmd_run"  # the one private name of DVC that Refit leans on, in dvc.stage.run
@@ -59,7 +59,10 @@ def run_stage(project: Path, stage: str, function: Callable[[], None], *, force:
 def stale(project: Path) -> dict[str, list[str]]:
     """The stages that would run now, each with its reasons in words."""
     with _repository(project) as repo:
-        status = repo.status(targets=["dvc.yaml"])
+        try:
+            status = repo.status(targets=["dvc.yaml"])
+        except Exception as error:
+            raise RefitError(f"DVC cannot say what is stale: {_one_line(error)}") from error
     return {
         address.rpartition(":")[2]: [reason for entry in entries for reason in _in_words(entry)]
         for address, entries in status.items()
@@ -146,7 +149,7 @@ class Cache:
             raise RefitError(f"what DVC's cache is needed for cannot be told: {_one_line(error)}") from error
         used = {str(each.value) for objects in found.values() for each in objects if each.value}
         for lock in locks:
-            used |= self._named(yaml.safe_load(lock) or {})
+            used |= self._named(parse_yaml(lock, "dvc.lock") or {})
         objects = [path for path in self._objects.glob("??/*") if path.parent.name + path.name not in used]
         runs = [path for path in Path(self._repo.stage_cache.cache_dir).glob("??/*/*") if not self._runs(path) <= used]
         return [*objects, *runs]
@@ -168,8 +171,8 @@ class Cache:
     def _runs(self, path: Path) -> set[str]:
         """The outputs that an entry of the run-cache brings back."""
         try:
-            return {str(out["md5"]) for out in yaml.safe_load(path.read_text(encoding="utf-8"))["outs"]}
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+            return {str(out["md5"]) for out in read_yaml(path)["outs"]}
+        except (UserError, KeyError, TypeError):
             return {"torn"}
 
 
@@ -191,9 +194,11 @@ def _repository(project: Path) -> Iterator[Any]:
     from dvc.repo import Repo
 
     _quiet()
+    for folder in {project, _root(project) or project}:
+        _check_text(folder / ".dvcignore")
     try:
         repo = Repo(str(project), _wait_for_lock=True)
-    except DvcException as error:
+    except (DvcException, OSError, ValueError) as error:
         raise RefitError(f"DVC cannot open {project}: {_one_line(error)}") from error
     try:
         with chdir(project):  # DVC finds dvc.yaml and reports paths from where it stands
@@ -269,6 +274,19 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def _check_text(path: Path) -> None:
+    """DVC reads such a file as UTF-8, and says nothing of which one it is where it cannot."""
+    try:
+        path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except UnicodeDecodeError as error:
+        line = path.read_bytes().count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} line {line} is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); it has to be a file that you may read") from None
+
+
 def _in_words(entry: Any) -> Iterator[str]:
     if isinstance(entry, str):
         yield entry
@@ -281,9 +299,10 @@ def _in_words(entry: Any) -> Iterator[str]:
 
 def _is_yaml_mapping(path: Path) -> bool:
     try:
-        return isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-    except (yaml.YAMLError, UnicodeDecodeError):
+        read_yaml(path)
+    except UserError:
         return False
+    return True
 
 
 def _rwlock_is_sound(path: Path) -> bool:

@@ -34,11 +34,10 @@ def read(project: Path) -> RunFile:
     if not path.is_file():
         return RunFile()
     raw = read_yaml(path)
-    overrides = {
-        f"{section}.{key}": value
-        for section, values in (raw.get("overrides") or {}).items()
-        for key, value in (values or {}).items()
-    }
+    sections = raw.get("overrides") or {}
+    if not isinstance(sections, Mapping) or not all(isinstance(each or {}, Mapping) for each in sections.values()):
+        raise UserError(f"{path.name}: overrides holds no mapping of sections; delete the file, a run writes it")
+    overrides = {f"{section}.{key}": value for section, each in sections.items() for key, value in (each or {}).items()}
     return RunFile(as_of=str(raw.get("as_of", "latest")), overrides=overrides)
 
 
@@ -101,7 +100,7 @@ def check(project: Path, run: RunFile) -> Params:
 def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
     """Params that dvc.yaml depends on, so that DVC wants them written even where their default is meant."""
     path = project / "dvc.yaml"
-    stages = (read_yaml(path).get("stages") or {}).values() if path.is_file() else ()
+    stages = _stages(path) if path.exists() else ()
     names = {str(name) for stage in stages for name in stage.get("params") or () if isinstance(name, str)}
     for name in sorted(names):
         section, _, key = name.partition(".")
@@ -112,6 +111,25 @@ def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
             found = found.get(part, _ABSENT) if isinstance(found, Mapping) else _ABSENT
         if found is _ABSENT and (default := default_of(section, key)) is not None:
             yield f"{name}: is missing, and dvc.yaml depends on it; write `{key or section}: {default}`"
+
+
+def _stages(path: Path) -> list[Mapping[str, Any]]:
+    """The stages that dvc.yaml names.
+
+    Raises:
+        UserError: it has none, or they are not what DVC takes.
+    """
+    stages = read_yaml(path).get("stages")
+    if not isinstance(stages, Mapping):
+        raise UserError(f"{path.name}: stages holds {type(stages).__name__}, a mapping of stages was expected")
+    for name, stage in stages.items():
+        if not isinstance(stage, Mapping):
+            raise UserError(f"{path.name}: stages.{name} holds {type(stage).__name__}, a mapping was expected")
+        for key in ("deps", "params", "outs"):
+            if not isinstance(stage.get(key, []), list):
+                kind = type(stage[key]).__name__
+                raise UserError(f"{path.name}: stages.{name}.{key} holds {kind}, a list was expected")
+    return list(stages.values())
 
 
 def _code(project: Path, params: Params) -> dict[str, str]:

@@ -191,7 +191,7 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[s
     problems += also
     if len(problems) == 1:
         raise UserError(f"{name}: {problems[0]}")
-    raise UserError("\n  ".join([f"{name} has {len(problems)} problems:", *problems]))
+    raise UserError(f"{name} has {len(problems)} problems:", *problems)
 
 
 def _not_finite(value: Any, path: str = "") -> Iterator[str]:

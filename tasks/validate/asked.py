@@ -92,7 +92,7 @@ def raise_problems(problems: Sequence[str]) -> None:
     if len(problems) == 1:
         raise UserError(f"params.yaml: {problems[0]}")
     if problems:
-        raise UserError("\n  ".join([f"params.yaml has {len(problems)} problems:", *problems]))
+        raise UserError(f"params.yaml has {len(problems)} problems:", *problems)
 
 
 def _misfits(check: Check, kinds: Mapping[str, ColumnType]) -> Iterator[str]:

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from driving import drive
-from rich.console import Console
 
 from flows.summary import _scores, print_summary
+from flows.terminal import Terminal
 
 
 def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column(project: Path) -> None:
@@ -17,7 +17,7 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     told["evaluation"]["champion"] = told["evaluation"]["candidate"]
     coverage = {"value": 0.893, "lower": 0.883, "upper": 0.902}
     told["intervals"] = {"level": 0.9, "coverage": coverage, "width": {"value": 214.6}}
-    console = Console(file=io.StringIO(), width=80)
+    console = Terminal(file=io.StringIO(), width=80)
     print_summary(told, console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     number = r"\d\.\d{4} ± \d\.\d{4}"
@@ -37,6 +37,6 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
 
 def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side() -> None:
     told = {"evaluation": {"candidate": {"roc_auc": {"value": 0.99, "lower": 0.95, "upper": 1.0}}}}
-    console = Console(file=io.StringIO(), width=80)
+    console = Terminal(file=io.StringIO(), width=80)
     console.print(_scores(told))
     assert "0.9900 ± 0.0400" in console.file.getvalue()  # type: ignore[attr-defined]

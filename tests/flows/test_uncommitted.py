@@ -67,10 +67,9 @@ def test_a_run_that_asks_for_committed_code_is_refused_before_anything_changes(c
 
 
 def test_outside_of_git_it_runs_and_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.console import Console
-
     from flows.screen import shown_on
+    from flows.terminal import Terminal
 
-    with shown_on(Console(stderr=True)), session(project, allow_uncommitted=False):
+    with shown_on(Terminal(stderr=True)), session(project, allow_uncommitted=False):
         pass
     assert "is not in git" in capsys.readouterr().err

@@ -366,14 +366,13 @@ def test_chance_gives_no_interval_of_windows_too_few_to_be_drawn_unlike() -> Non
 def test_the_screen_tells_apart_policies_that_differ_in_their_last_setting(
     told: tuple[Path, dict[str, Any], dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rich.console import Console
-
     from flows.replay import show
+    from flows.terminal import Terminal
 
     _, found, _ = told
     never = found["policies"]["never"]
     names = [f"performance:retrain_every_days=60:alpha=0.{n}" for n in (1, 2)]
-    show(found | {"policies": dict.fromkeys(names, never), "best": None, "report": "/a [b]/c"}, Console(width=80))
+    show(found | {"policies": dict.fromkeys(names, never), "best": None, "report": "/a [b]/c"}, Terminal(width=80))
     shown = capsys.readouterr().out
     assert shown.count("alpha=0.1") == shown.count("alpha=0.2") == 2
     assert "no policy keeps the budget" in shown

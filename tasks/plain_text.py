@@ -1,0 +1,42 @@
+"""A text from outside as people may safely see it: on one line, with nothing in it that a terminal or a log obeys."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+# Format and control characters, line ends, halves of surrogate pairs: what a terminal obeys or does not show.
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Letters and marks that Unicode calls ignorable, and that are shown as nothing.
+_UNSEEN = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0)
+_TAGS = range(0xE0000, 0xE1000)  # letters that only machines read, assigned or not
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ASCII = re.compile(r"[ -~]*\Z")
+
+
+def one_line(text: object) -> str:
+    r"""A text with every control, format and line-breaking character shown as its escape.
+
+    Square brackets, backslashes and everything else that can be seen stay as they are, so doing it twice changes
+    nothing. Bytes of a file name that are not UTF-8 are shown as bytes.
+
+    >>> print(one_line("red \x1b[31m, a new\nline, right to left \u202e, a file \udcff.csv, [/x]"))
+    red \x1b[31m, a new\nline, right to left \u202e, a file \xff.csv, [/x]
+    """
+    text = str(text)
+    if _ASCII.match(text):
+        return text
+    return "".join(_shown(character) for character in text)
+
+
+@lru_cache(maxsize=4096)
+def _shown(character: str) -> str:
+    code = ord(character)
+    if unicodedata.category(character) not in _OBEYED and code not in _UNSEEN and code not in _TAGS:
+        return character
+    if character in _SHORT:
+        return _SHORT[character]
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
