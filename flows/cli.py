@@ -28,7 +28,7 @@ from flows.cli_options import (
     json_object,
     project_at,
 )
-from flows.terminal import print_json, say
+from flows.terminal import guard_logs, print_json, say
 from tasks.errors import RefitError, UserError
 from tasks.params import STAGES
 
@@ -321,6 +321,7 @@ def quarantine_release(
 def main() -> None:
     """The console script: errors in one line on standard error, exit status 2 for the user's mistakes, 1 for faults."""
     debug = "--debug" in sys.argv[1:]
+    guard_logs()
     _quiet_prefect(debug)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

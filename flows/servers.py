@@ -56,7 +56,10 @@ def start_server(project: Path, name: str, port: int, log: Path, **environment: 
     command = [sys.executable, "-m", name, "server"]
     if name == MLFLOW:
         with opened(context_of(project)) as store:
-            command += ["--backend-store-uri", store.uri, "--workers", "1"]
+            command += ["--workers", "1"]
+            environment["MLFLOW_BACKEND_STORE_URI"] = (
+                store.uri
+            )  # every user of the machine sees what a command is given
     else:
         command += ["start"]
         own = [f"http://{host}:{port}" for host in (LOOPBACK, "localhost")]

@@ -12,6 +12,7 @@ from typing import Any
 
 from flows import answered
 from flows.screen import Screen, screen
+from flows.terminal import guard_logs
 from tasks import lock, memory, provenance, runfile
 from tasks.artifacts import RELEASED, sweep, write_json
 from tasks.context import Context, utc_now
@@ -114,6 +115,7 @@ def session(
         RefitError: another run holds the project.
         Answered: a retraining for `window` has ended before; nothing was changed.
     """
+    guard_logs()
     root = Path(project).resolve()
     shown = screen()
     wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
@@ -146,6 +148,7 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
         UserError: the params do not stand.
         RefitError: another run holds the project.
     """
+    guard_logs()
     root = Path(project).resolve()
     shown = screen()
     runfile.params_of(root)

@@ -7,7 +7,9 @@ holds that. A plain `str` is always somebody's text, on one line. What is ours t
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import traceback
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -15,9 +17,10 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from registry.secrets import redacted
 from tasks.plain_text import one_line
 
-__all__ = ["Terminal", "line", "print_json", "say"]
+__all__ = ["Terminal", "guard_logs", "line", "print_json", "say"]
 
 
 class Terminal(Console):
@@ -58,7 +61,32 @@ def say(text: object = "", *, stderr: bool = False) -> None:
     stream.flush()
 
 
+def guard_logs() -> None:
+    """From now on no log of this process, of whatever library, repeats a secret or a control character.
+
+    Prefect logs an error with what it came from: a driver's own error names the URI that it was given.
+    """
+    make = logging.getLogRecordFactory()
+    if getattr(make, "guarded", False):
+        return
+
+    def guarded(*args: Any, **keywords: Any) -> logging.LogRecord:
+        record = make(*args, **keywords)
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # the logging library says by itself that its arguments do not fit
+            return record
+        if (plain := _lines(message)) != message:
+            record.msg, record.args = plain, ()
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = _lines("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+        return record
+
+    guarded.guarded = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(guarded)
+
+
 def print_json(value: Any) -> None:
     """One JSON object as the last line of standard output; JSON escapes what is no ASCII by itself."""
-    sys.stdout.write(json.dumps(value, sort_keys=False, allow_nan=False, default=str) + "\n")
+    sys.stdout.write(redacted(json.dumps(value, sort_keys=False, allow_nan=False, default=str)) + "\n")
     sys.stdout.flush()

@@ -27,7 +27,7 @@ def champion(store: Store, model: str) -> Version | None:
         gone = versions.version(store, model, last.to_version) is None
         raise RegistryError(
             f"version {last.to_version} of {model} is in charge by the ledger (since {last.at}), but the registry at "
-            f"{store.uri} has no champion: its {'version' if gone else 'alias'} was deleted; `refit repair` "
+            f"{store.shown} has no champion: its {'version' if gone else 'alias'} was deleted; `refit repair` "
             f"{'registers it again' if gone else 'puts it back'}, "
             f'`refit promote VERSION --why "..."` puts another in charge; or move '
             f"{ledger.url.removeprefix('sqlite:///')} away to start anew"

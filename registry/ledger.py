@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from registry.secrets import redacted
 from registry.store import RegistryError, Store
 
 if TYPE_CHECKING:
@@ -203,9 +204,9 @@ class Ledger:
             raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> RegistryError:
-        first = str(error).splitlines()[0]
+        first = redacted(str(error).splitlines()[0])
         if (file := self._file) is None:
-            return RegistryError(f"the ledger at {self.url} failed: {first}; check that it is reachable")
+            return RegistryError(f"the ledger at {redacted(self.url)} failed: {first}; check that it is reachable")
         return RegistryError(
             f"the ledger {file} cannot be used: {first}; restore the file, or move it away: a new one is begun, and "
             "who is in charge stays as it is"

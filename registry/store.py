@@ -6,10 +6,12 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from registry.secrets import expanded, redacted
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -22,8 +24,13 @@ class RegistryError(Exception):
 class Store:
     """One MLflow tracking store and registry, and the folder in which its lock and its ledger lie."""
 
-    uri: str
+    uri: str = field(repr=False)  # with the password that the environment gives
     home: Path
+
+    @property
+    def shown(self) -> str:
+        """`uri` as it may be printed and stored."""
+        return redacted(self.uri)
 
     @property
     def database(self) -> Path | None:
@@ -53,9 +60,20 @@ def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.envir
     '/p/shared'
     >>> locate(Path("/p"), "sqlite:///m.db", environ={"MLFLOW_TRACKING_URI": "http://mlflow:5000"}).uri
     'http://mlflow:5000'
+    >>> locate(Path("/p"), "postgresql://refit:${PW}@db/m", environ={"PW": "hunter2"}).shown
+    'postgresql://refit:***@db/m'
+
+    Raises:
+        RegistryError: the URI names no file, or a variable that is not set.
     """
     state = project.absolute() / ".refit"
-    chosen = environ.get(URI_VARIABLE) or uri or f"sqlite:///{state / 'mlflow.db'}"
+    try:
+        chosen = environ.get(URI_VARIABLE) or expanded(uri or "", environ) or f"sqlite:///{state / 'mlflow.db'}"
+    except LookupError as error:
+        name = error.args[0]
+        raise RegistryError(
+            f"registry.tracking_uri needs the variable {name}, which is not set; export {name}"
+        ) from None
     if (file := _sqlite_file(chosen)) is None:
         return Store(chosen, state)
     path = project.absolute() / file
@@ -100,11 +118,11 @@ def faults(store: Store) -> Iterator[None]:
     except Exception as error:
         if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3")):
             raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        first = redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
         advice = (
             "see that the file is whole and nobody else holds it" if store.database else "check that it is reachable"
         )
-        raise RegistryError(f"the registry at {store.uri} failed: {first}; {advice}") from error
+        raise RegistryError(f"the registry at {store.shown} failed: {first}; {advice}") from error
 
 
 def missing(error: Exception) -> bool:
@@ -119,5 +137,7 @@ def _sqlite_file(uri: str) -> Path | None:
         return None
     path = uri.partition(":///")[2].partition("?")[0]
     if not path:
-        raise RegistryError(f"tracking URI {uri!r} names no file; sqlite:///PATH was expected (registry.tracking_uri)")
+        raise RegistryError(
+            f"tracking URI {redacted(uri)!r} names no file; sqlite:///PATH was expected (registry.tracking_uri)"
+        )
     return Path(path)

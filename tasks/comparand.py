@@ -104,7 +104,7 @@ def fetch_model(context: Context, version: str) -> Path:
     with tracking.opened(context) as store:
         of = versions.version(store, model, version)
         if of is None:
-            raise RefitError(f"{model} has no version {version} in the registry at {store.uri}")
+            raise RefitError(f"{model} has no version {version} in the registry at {store.shown}")
         manifest, digest = required_tag(of, "refit.manifest"), required_tag(of, "refit.model_digest")
         copy = kept.place(context, version, digest)
         if copy.is_dir():

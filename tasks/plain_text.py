@@ -6,6 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from registry.secrets import redacted
+
 # Format and control characters, line ends, halves of surrogate pairs: what a terminal obeys or does not show.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Letters and marks that Unicode calls ignorable, and that are shown as nothing.
@@ -16,7 +18,7 @@ _ASCII = re.compile(r"[ -~]*\Z")
 
 
 def one_line(text: object) -> str:
-    r"""A text with every control, format and line-breaking character shown as its escape.
+    r"""A text without its secrets, and with every control, format and line-breaking character shown as its escape.
 
     Square brackets, backslashes and everything else that can be seen stay as they are, so doing it twice changes
     nothing. Bytes of a file name that are not UTF-8 are shown as bytes.
@@ -24,7 +26,7 @@ def one_line(text: object) -> str:
     >>> print(one_line("red \x1b[31m, a new\nline, right to left \u202e, a file \udcff.csv, [/x]"))
     red \x1b[31m, a new\nline, right to left \u202e, a file \xff.csv, [/x]
     """
-    text = str(text)
+    text = redacted(str(text))
     if _ASCII.match(text):
         return text
     return "".join(_shown(character) for character in text)

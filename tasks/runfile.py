@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from registry.secrets import holds_literal
 from tasks.artifacts import RUN, atomic, digest, sha256
 from tasks.errors import UserError
 from tasks.params import STAGES, Params, default_of, override, parse
@@ -17,6 +18,7 @@ from tasks.stage_code import code_digest, defaults_digest, own_code
 from tasks.yaml_files import read_yaml
 
 _ABSENT = object()
+ADDRESSES = (".tracking_uri", ".path", ".published")
 SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention")
 
 
@@ -94,7 +96,20 @@ def params_of(project: Path) -> Params:
 def check(project: Path, run: RunFile) -> Params:
     """The params that `run` would work with, without writing anything."""
     raw = read_yaml(project / "params.yaml")
-    return parse(override(raw, run.overrides), also=list(_not_written(project, raw)))
+    wanted = override(raw, run.overrides)
+    return parse(wanted, also=[*_not_written(project, raw), *_secrets(wanted)])
+
+
+def _secrets(value: Any, path: str = "") -> Iterator[str]:
+    """Params that hold a password or a token: the file is committed, and a copy of it goes with every model."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secrets(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _secrets(inner, f"{path}[{index}]")
+    elif isinstance(value, str) and holds_literal(value, address=path.endswith(ADDRESSES)):
+        yield f"{path}: holds a password or a token; write ${{NAME}} in its place and set NAME in the environment"
 
 
 def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:

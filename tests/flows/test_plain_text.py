@@ -7,13 +7,12 @@ import io
 import json
 import logging
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
+from commands import commands, refit
 
 from flows import cli
 from flows.screen import LiveScreen, LogScreen, shown_on
@@ -36,15 +35,6 @@ def assert_plain(printed: str) -> None:
     odd = {character for character in printed if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")}
     assert odd <= {"\n"}, printed
     assert not any(each.startswith("forged") for each in printed.splitlines()), printed
-
-
-def commands(app: typer.Typer, *parents: str) -> Iterator[tuple[str, ...]]:
-    """The name of each command of an app, of those within it too."""
-    for each in app.registered_commands:
-        yield (*parents, each.name or each.callback.__name__.replace("_", "-"))  # type: ignore[union-attr]
-    for group in app.registered_groups:
-        assert group.typer_instance is not None
-        yield from commands(group.typer_instance, *parents, *([group.name] if isinstance(group.name, str) else []))
 
 
 # How each command is walked: with hostile texts in its arguments, on a project that is full of them.
@@ -102,15 +92,6 @@ def hostile(project: Path) -> Path:
     refusal = quarantine.Refusal(1, HOSTILE, HOSTILE, HOSTILE, HOSTILE, json.dumps({HOSTILE: HOSTILE}), HOSTILE)
     quarantine.write(project / quarantine.path_of(entry["source"], entry["name"]), [refusal])
     return project.rename(project.with_name("de[mo] [bold]\x1b[31m\u202e"))
-
-
-def refit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit status of a command, and all that it printed."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", ["refit", *arguments])
-        cli.main()
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out + printed.err
 
 
 def test_no_command_obeys_a_text(
