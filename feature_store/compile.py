@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from feature_store import clocks
 from feature_store.definition import Age, Aggregate, Expression, FeatureView, Lag, Latest, Lookup, Spine, interval
 
 
@@ -29,12 +30,26 @@ def commas(parts: Iterable[str]) -> str:
 
 
 def spine_sql(spine: Spine, relation: str) -> str:
-    """The spine's rows numbered in their order (`_n`), with prediction time and the columns that views meet by."""
+    """The spine's rows numbered in their order (`_n`), with prediction time, the columns that views meet by, and the
+    time zone (`_zone`) whose days are counted, where there is one.
+    """
     entities = "".join(f", ({sql}) as {quote(name)}" for name, sql in spine.entities.items())
+    entities += f", ({spine.calendar}) as _zone" if spine.calendar else ""
     return (
         f"select *{entities} from (select row_number() over () as _n, *, ({spine.prediction_time}) as prediction_time "
         f"from (select * from {relation}))"
     )
+
+
+def _ago(time: str, duration: str, zone: str | None, *, exact: bool = False) -> str:
+    """SQL of a time less a duration: in days, weeks, months and years of a zone's calendar, where there is one.
+
+    Args:
+        exact: missing where there is no such day; else the moment at which it would have been.
+    """
+    if zone is None or duration.endswith(("m", "h")):
+        return f"{time} - {interval(duration)}"
+    return (clocks.met if exact else clocks.moved)(time, f"- {interval(duration)}", zone)
 
 
 def row_sql(features: Sequence[Expression], spine: str, kept: Sequence[str]) -> str:
@@ -50,15 +65,19 @@ def lookup_sql(lookup: Lookup, spine: str, table: str) -> str:
     return f"select spine._n, {columns} from {spine} as spine left join {table} as {quote(lookup.name)} on {on}"
 
 
-def reach_sql(view: FeatureView, spine: str) -> str:
-    """The time up to which rows count no more for any row of the spine; null where they always may."""
+def reach_sql(view: FeatureView, spine: str, zone: str | None = None) -> str:
+    """The time up to which rows count no more for any row of the spine; null where they always may.
+
+    A calendar's days may begin up to a day earlier than as many times 24 hours.
+    """
     reaches: list[str | None] = []
     for feature in view.features:
         if isinstance(feature, Lag):
             reaches.append(None)  # it may have become known long before its event
         else:
             reaches += feature.windows if isinstance(feature, Aggregate) else [feature.max_age or view.ttl]
-    earliest = [f"min(prediction_time) - {interval(reach)}" for reach in dict.fromkeys(reaches) if reach]
+    first = "min(prediction_time)" if zone is None else "min(prediction_time) - interval '2 day'"
+    earliest = [f"{first} - {interval(reach)}" for reach in dict.fromkeys(reaches) if reach]
     return f"select {f'least({commas(earliest)})' if all(reaches) else 'null'} from {spine}"
 
 
@@ -117,15 +136,16 @@ def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]
     return f"select {kept} from {source} where {' and '.join(conditions)}"
 
 
-def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered: bool) -> str:
+def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered: bool, zone: str | None = None) -> str:
     """Every aggregate and age of the spine's rows that have the entity; `_known` of the newest row, for `latest_sql`.
 
-    With `numbered`, entities meet by a number given to each that the spine holds: texts are slow to sort.
+    With `numbered`, entities meet by a number given to each that the spine holds: texts are slow to sort. With a
+    `zone`, SQL over the spine, windows of days and weeks are those of its calendar.
     """
     keys = ["_entity"] if numbered else [quote(name) for name in view.entity]
     windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
     joins = [_asof(keys, "now", "spine.prediction_time")]
-    joins += [_asof(keys, f"before_{window}", f"spine.prediction_time - {interval(window)}") for window in windows]
+    joins += [_asof(keys, f"before_{window}", _ago("spine.prediction_time", window, zone)) for window in windows]
     columns, needed = ["spine._n"], terms(view)
     if any(isinstance(feature, Latest) for feature in view.features):
         columns += [f"spine.{quote(name)}" for name in view.entity]
@@ -138,15 +158,18 @@ def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered
         elif isinstance(feature, Age):
             hours = "epoch(spine.prediction_time - now.available_at) / 3600"
             columns.append(f"{_fresh(view, feature, 'now.available_at', hours)} as {quote(feature.name)}")
-    tables = _tables(view, spine, source, as_of, keys, numbered=numbered)
+    tables = _tables(view, spine, source, as_of, keys, numbered=numbered, zone=zone)
     return f"with {tables} select {commas(columns)} from predicted as spine {' '.join(joins)}"
 
 
-def _tables(view: FeatureView, spine: str, source: str, as_of: str, keys: Sequence[str], *, numbered: bool) -> str:
+def _tables(
+    view: FeatureView, spine: str, source: str, as_of: str, keys: Sequence[str], *, numbered: bool, zone: str | None
+) -> str:
     """What a view joins: the rows `predicted`, and the running `totals` of the rows known."""
     needed, entity = terms(view), commas(map(quote, view.entity))
     someone = " and ".join(f"{quote(name)} is not null" for name in view.entity)
-    predicted = f"select _n, {entity}, prediction_time from {spine} where {someone}"
+    calendar = ", _zone" if zone else ""
+    predicted = f"select _n, {entity}, prediction_time{calendar} from {spine} where {someone}"
     known = known_sql(view, source, as_of, (f"{term.value} as {term.x}" for term in needed.values()))
     tables = {}
     if numbered:
@@ -247,13 +270,14 @@ def lag_sql(
     return f"{found} qualify row_number() over (partition by spine._n order by {order}) = 1"
 
 
-def lags(view: FeatureView) -> dict[str, dict[str, str]]:
+def lags(view: FeatureView, zone: str | None = None) -> dict[str, dict[str, str]]:
     """The columns of a view's lags and the SQL of their values, by the time that they look at."""
     found: dict[str, dict[str, str]] = {}
     for feature in view.features:
         if isinstance(feature, Lag):
             for name, before in feature.columns().items():
-                time = f"spine.{quote(feature.of)}::timestamp" + (f" - {interval(before)}" if before else "")
+                time = f"spine.{quote(feature.of)}::timestamp"
+                time = _ago(time, before, zone, exact=True) if before else time
                 found.setdefault(time, {})[name] = feature.column
     return found
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from feature_store.errors import DefinitionError
 
@@ -159,6 +159,14 @@ class Spine(Definition):
     prediction_time: str = Field("event_time", description="SQL over event_time")
     entities: dict[Name, str] = Field({}, description="columns for views to meet by, besides the source's: name -> SQL")
     features: tuple[Expression, ...] = ()
+    calendar: str | None = Field(
+        None, description="SQL of a time zone: windows and lags in days and longer are its calendar's; none: UTC's"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: Callable[[Spine], dict[str, Any]]) -> dict[str, Any]:
+        """Without a calendar as it was before there was one: models that are stored keep their digest."""
+        return {name: value for name, value in written(self).items() if name != "calendar" or value is not None}
 
 
 class Source(Definition):

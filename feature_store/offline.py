@@ -62,8 +62,9 @@ def compute(
         row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, kept), "the spine's features")
         places = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
         for view in feature_set.views:
-            seen = _within_reach(connection, view, rows, sources[view.source])
-            places |= _view(scratch, *_of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'")
+            zone = "spine._zone" if feature_set.spine.calendar else None
+            seen = _within_reach(connection, view, rows, sources[view.source], zone)
+            places |= _view(scratch, *_of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'", zone)
         for lookup in feature_set.lookups:
             places |= _lookup(scratch, lookup, rows, sources[lookup.source])
         joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
@@ -105,7 +106,7 @@ def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
     spine, connection = feature_set.spine, scratch.connection
     with _explained("the spine"):
         columns = connection.sql(f"select * from {relation}").columns
-    if taken := sorted({"_n", "prediction_time", *spine.entities} & set(columns)):
+    if taken := sorted({"_n", "_zone", "prediction_time", *spine.entities} & set(columns)):
         raise DefinitionError(f"source {spine.source!r} has a column {taken[0]!r} already; rename it, or the entity")
     wanted = {spine.key: "the spine's key"}
     wanted |= {name: f"view {view.name!r}" for view in feature_set.views for name in view.entity}
@@ -115,14 +116,16 @@ def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
             raise DefinitionError(
                 f"{what}: source {spine.source!r} has no column {name!r}; it has {', '.join(columns)}"
             )
-    for name, expression in {"prediction_time": spine.prediction_time, **spine.entities}.items():
+    stated = {"prediction_time": spine.prediction_time, **spine.entities}
+    stated |= {"calendar": spine.calendar} if spine.calendar else {}
+    for name, expression in stated.items():
         require_row_level(connection, f"the spine's {name}", expression)
     return scratch.table("spine", sql.spine_sql(spine, relation), "the spine")
 
 
-def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, source: str) -> str:
+def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, source: str, zone: str | None) -> str:
     """The source's rows that can still count at the earliest prediction: to score a day, a year need not be summed."""
-    (reach,) = connection.execute(sql.reach_sql(view, rows)).fetchone() or (None,)
+    (reach,) = connection.execute(sql.reach_sql(view, rows, zone)).fetchone() or (None,)
     if reach is None or "available_at" not in connection.sql(f"select * from {source}").columns:
         return source
     return f"(select * from {source} where available_at > timestamp '{reach}')"
@@ -136,7 +139,7 @@ def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView,
     return view.model_copy(update={"entity": ("_everyone",)}), f"({same} {rows})", f"({same} {source})"
 
 
-def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str) -> dict[str, str]:
+def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None) -> dict[str, str]:
     """Compute one view; returns the table that each of its features lies in."""
     what, connection = f"view {view.name!r}", scratch.connection
     inner = {
@@ -153,14 +156,14 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     require_same_values(connection, what, rows, source, view.entity)
     kinds = connection.sql(f"select {sql.commas(map(sql.quote, view.entity))} from {rows}").types
     numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
-    joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered), what)
+    joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone), what)
     places: dict[str, str] = {}
     if latest := [feature.name for feature in view.features if isinstance(feature, Latest)]:
         found = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
         if _peers(connection, joined, found):
             found = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, found), what)
         places |= dict.fromkeys(latest, found)
-    lags = sql.lags(view)
+    lags = sql.lags(view, zone)
     revised = bool(lags) and connection.execute(sql.revised_sql(view, source, limit)).fetchall() == [(True,)]
     for number, (time, names) in enumerate(lags.items()):
         query = sql.lag_sql(view, time, names, rows, source, limit, revised=revised)

@@ -21,7 +21,7 @@ from feature_store.definition import (
 from tasks.errors import UserError
 from tasks.featurize.warehouse import Warehouse, key_column, sources
 from tasks.params import ForecastParams, Params, nearest
-from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE
+from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE, ZONE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,6 +72,8 @@ def completed(
     )
     view = FeatureView(name="season", source=label.source, entity=tuple(forecast.series), features=(naive,))
     spine = spine.model_copy(update={"features": (*spine.features, *(each for each in row if each.name not in known))})
+    if spine.calendar is None and ZONE in declared[name].columns:
+        spine = spine.model_copy(update={"calendar": ZONE})
     views = feature_set.views if SEASONAL_NAIVE in known else (*feature_set.views, view)
     return FeatureSet(spine=spine, views=views, lookups=feature_set.lookups, description=feature_set.description)
 
@@ -94,7 +96,7 @@ def default(params: Params, forecast: ForecastParams) -> FeatureSet:
     """Features of any series: its newest steps, the seasons before, their mean, and the calendar of the target."""
     label, source = params.featurize.label, params.ingest.sources[params.forecast_source]
     spine = Spine(source=params.forecast_source, key=key_column(source)[0], features=tuple(_calendar(params, forecast)))
-    features = tuple(_of_series(quote(label.column), forecast))
+    features = tuple(_of_series(quote(label.column), forecast, local=ZONE in source.columns))
     view = FeatureView(name="series", source=label.source, entity=tuple(forecast.series), features=features)
     return FeatureSet(
         spine=spine, views=(view,), description="Forecasts by the features that Refit makes of any series."
@@ -122,12 +124,13 @@ def _calendar(params: Params, forecast: ForecastParams) -> Iterator[Expression]:
         yield Expression(name=f"target_{part}", sql=f"{part}({local})", description=f"{part} of the target")
 
 
-def _of_series(column: str, forecast: ForecastParams) -> Iterator[Feature]:
+def _of_series(column: str, forecast: ForecastParams, *, local: bool = False) -> Iterator[Feature]:
     recent = tuple(forecast.steps(count) for count in range(1, _RECENT + 1))
     yield Lag(name="last", column=column, before=recent, description="the newest steps")
     span = max(forecast.season, _RECENT)
     if forecast.season > 1:
-        seasons = tuple(forecast.steps(forecast.season * count) for count in (1, 2))
+        ago = forecast.seasons if local else lambda count: forecast.steps(forecast.season * count)
+        seasons = tuple(map(ago, (1, 2)))
         yield Lag(name="seasons", column=column, of="season_time", before=seasons, description="the seasons before")
     if forecast.step[-1] in "mhdw":  # months are of no one length
         windows = (forecast.steps(span), forecast.steps(4 * span))

@@ -16,6 +16,7 @@ from feature_store.offline import configure
 from tasks import artifacts
 from tasks.errors import RefitError, UserError
 from tasks.params import Params, SourceParams, nearest
+from tasks.params.forecasting import ZONE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +45,8 @@ def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
     if not source.events:
         columns = {column: quote(column) for column in source.columns}
         columns |= {} if key in columns or source.event_time is None else {key: key_sql}
-        columns |= {"season_time": source.forecast.season_time} if source.forecast else {}
+        if source.forecast:
+            columns |= {"season_time": source.forecast.season_time(local=ZONE in source.columns)}
         available_at = source.available_at
         return {table: Source(table=table, event_time=source.event_time, available_at=available_at, columns=columns)}
     return {
