@@ -29,7 +29,7 @@ from flows.cli_options import (
     project_at,
 )
 from flows.terminal import guard_logs, print_json, say
-from tasks.errors import RefitError, UserError
+from tasks.errors import RefitError, UserError, machine_fault
 from tasks.params import STAGES
 
 app = typer.Typer(
@@ -342,6 +342,8 @@ def main() -> None:
             raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
+        if fault := machine_fault(error):
+            message = (f"{fault}; what was finished is kept: mend that, then run again",)
         _let_go(error)
     gc.collect()  # what the error's frames held must not outlive its library, which would complain on standard error
     for place, each in enumerate(message):

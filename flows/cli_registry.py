@@ -20,6 +20,7 @@ def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False)
     from flows import inspection
 
     found = inspection.in_charge(project_at(project))
+    inspection.warn_of_broken_ledger(project_at(project))
     if as_json:
         print_json(found)
     else:
@@ -32,8 +33,9 @@ def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fal
     from flows import inspection
 
     found = inspection.history(project_at(project))
+    broken = inspection.warn_of_broken_ledger(project_at(project))
     if as_json:
-        print_json({"history": found})
+        print_json({"history": found, "broken": broken})
     else:
         inspection.print_history(found)
 
@@ -142,11 +144,23 @@ def reproduce(
 
 
 @app.command()
-def repair(project: Project = HERE, wait: Wait = 0, debug: Debug = False) -> None:
+def repair(
+    project: Project = HERE,
+    accept_ledger: Annotated[
+        bool, typer.Option("--accept-ledger", help="go on with a broken ledger as it stands; needs --why")
+    ] = False,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
     """Put the champion that the ledger names back, where its alias or its version was deleted in MLflow."""
     from flows import runner
 
-    say(runner.repair(project_at(project), wait_seconds=wait))
+    if accept_ledger and not why:
+        raise UserError("to accept a broken ledger needs a reason, which it keeps: --why TEXT")
+    if why and not accept_ledger:
+        raise UserError("--why belongs to --accept-ledger: a repair alone needs no reason")
+    say(runner.repair(project_at(project), accept_ledger=why if accept_ledger else None, wait_seconds=wait))
 
 
 @app.command()

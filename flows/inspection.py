@@ -73,6 +73,16 @@ def history(project: Path) -> list[dict[str, Any]]:
     return [asdict(entry) for entry in register.history(context_of(project))]
 
 
+def warn_of_broken_ledger(project: Path) -> str | None:
+    """Say on standard error that the ledger is not as it was written; returns what is wrong with it."""
+    from tasks import register
+
+    place, chain = register.ledger_state(context_of(project))
+    if chain.problem:
+        sys.stderr.write(f"warning: the ledger {place} is broken: {chain.problem}\n")
+    return chain.problem
+
+
 def explained(project: Path, version: str) -> list[str]:
     """Why a version is, or is not, in charge."""
     from tasks.register import lineage
@@ -315,6 +325,7 @@ def _project(project: Path) -> Iterator[Finding]:
     if not (project / STATE).is_dir():
         yield Finding("ok", "nothing has run here yet", "refit run")
         return
+    yield from _ledger(project)
     from tasks.comparand import check_champion
 
     try:
@@ -329,6 +340,26 @@ def _project(project: Path) -> Iterator[Finding]:
             yield Finding("warning", "; ".join(told["why"]), "restore the file if there is a copy of it")
     except RefitError as error:
         yield Finding("error", error.sentence)
+
+
+def _ledger(project: Path) -> Iterator[Finding]:
+    from tasks import register
+
+    try:
+        place, chain = register.ledger_state(context_of(project))
+    except RefitError as error:
+        yield Finding("error", str(error))
+        return
+    if chain.problem:
+        advice = (
+            'restore the file from a copy, or `refit repair --accept-ledger --why "..."` goes on with what is there'
+        )
+        yield Finding("error", f"the ledger {place} is broken: {chain.problem}", advice)
+    elif chain.unchained:
+        lines = f"{chain.unchained} lines of an older Refit, which no digest covers yet"
+        yield Finding("warning", f"the ledger has {lines}", "the next `refit run` takes them over")
+    elif chain.lines:
+        yield Finding("ok", f"the ledger is as it was written: {chain.lines} lines, chained by digests")
 
 
 def _standing(project: Path) -> Iterator[Finding]:

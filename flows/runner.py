@@ -97,12 +97,12 @@ def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: fl
         return register.rollback(context, to, why)
 
 
-def repair(project: Path, *, wait_seconds: float) -> str:
+def repair(project: Path, *, accept_ledger: str | None, wait_seconds: float) -> str:
     """`refit repair`: what was done, in words."""
     from tasks import register
 
     with _held(project, "refit repair", wait_seconds, may_promote=True) as context:
-        return register.repair(context)
+        return register.repair(context, accept_ledger=accept_ledger)
 
 
 def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Compared]:

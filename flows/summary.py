@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.screen import STATE_STYLE
 from flows.session import Session
 from flows.terminal import Terminal, line
+from registry.urls import folder_url
 from tasks.artifacts import (
     DECISION,
     EVALUATION,
@@ -142,7 +143,7 @@ def publish_drift(told: dict[str, Any], project: Path) -> dict[str, Any]:
     from prefect.artifacts import create_link_artifact
 
     _publish_table("refit-drift", drift_rows(told), f"{told['model']}: {told['verdict']}")
-    link = (project / told["report"]).resolve().as_uri()
+    link = folder_url((project / told["report"]).resolve())
     create_link_artifact(key="refit-drift-report", link=link, description=f"{told['model']}: {told['verdict']}")
     return told
 

@@ -15,6 +15,7 @@ from flows.processes import LOOPBACK, Started, end, free_port, is_free, start, w
 from flows.servers import ENVIRONMENT, FIRST_PORT, end_as_on_ctrl_c, shown, start_server, until_interrupted
 from flows.standing import MLFLOW, PREFECT, UP, WORKER, api, record, recorded, running
 from flows.terminal import say
+from registry.urls import sqlite_url
 from tasks.artifacts import SNAPSHOT, STATE, read_json
 from tasks.errors import UserError
 
@@ -105,7 +106,7 @@ def _start_worker(project: Path, url: str) -> Started:
 
 def _own_database(project: Path) -> dict[str, str]:
     """Each project's server has its own: deployments of two projects have the same names."""
-    return {"PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{project / STATE / 'prefect.db'}"}
+    return {"PREFECT_API_DATABASE_CONNECTION_URL": sqlite_url(project / STATE / "prefect.db", "aiosqlite")}
 
 
 def _raise_if_down(project: Path) -> None:

@@ -5,32 +5,33 @@ from __future__ import annotations
 from dataclasses import replace
 
 from registry import versions
+from registry.chain import Chain
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock
-from registry.store import RegistryError, Store
+from registry.store import RegistryError, Store, missing
 from registry.versions import Version
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+HEAD = "refit.ledger"  # tag of the model: the ledger's head after the last line about it
 
 
 def champion(store: Store, model: str) -> Version | None:
     """The version in charge, or None where there never was one.
 
     Raises:
-        RegistryError: the ledger knows of a champion that the registry has lost, or the alias leads nowhere.
+        RegistryError: the ledger knows of a champion that the registry has lost, or cannot say whether there was one
+            as it is not as it was written; or the alias leads nowhere.
     """
     number = versions.registered(store, model).aliases.get(CHAMPION)
     if number is None:
-        ledger = Ledger.beside(store)
-        if (last := ledger.last_move(model)) is None:
+        if (last := whole_ledger(store, model).last_move(model)) is None:
             return None
         gone = versions.version(store, model, last.to_version) is None
         raise RegistryError(
             f"version {last.to_version} of {model} is in charge by the ledger (since {last.at}), but the registry at "
             f"{store.shown} has no champion: its {'version' if gone else 'alias'} was deleted; `refit repair` "
             f"{'registers it again' if gone else 'puts it back'}, "
-            f'`refit promote VERSION --why "..."` puts another in charge; or move '
-            f"{ledger.url.removeprefix('sqlite:///')} away to start anew"
+            f'`refit promote VERSION --why "..."` puts another in charge'
         )
     if (found := versions.version(store, model, number)) is None:
         raise RegistryError(
@@ -49,25 +50,56 @@ def lost(store: Store, model: str) -> Entry | None:
     return last if last and CHAMPION not in versions.registered(store, model).aliases else None
 
 
+def examine_ledger(store: Store, model: str) -> Chain:
+    """Whether the ledger is as it was written, by its own digests and by the head that the registry notes of it.
+
+    With a server the ledger lies in the checkout, of which there may be several: the server notes the head of none.
+    """
+    noted = versions.registered(store, model).tags.get(HEAD) if store.database else None
+    return Ledger.beside(store).examine(noted)
+
+
+def whole_ledger(store: Store, model: str) -> Ledger:
+    """The ledger, once every line of it is as it was written.
+
+    Raises:
+        RegistryError: naming the first line that is not.
+    """
+    ledger = Ledger.beside(store)
+    if problem := examine_ledger(store, model).problem:
+        raise ledger.broken(problem)
+    return ledger
+
+
+def record(store: Store, entry: Entry) -> None:
+    """Write a line that moves no alias: a refusal, or `accept`, which takes over all lines before it as they stand."""
+    with registry_lock(store):
+        ledger = Ledger.beside(store) if entry.action == "accept" else whole_ledger(store, entry.model)
+        _note(store, entry.model, ledger.accept(entry) if entry.action == "accept" else ledger.append(entry))
+
+
 def take_charge(store: Store, entry: Entry) -> None:
     """Put `entry.to_version` in charge and write the line that says so: once, however often it is cut off and redone.
 
     The move is first noted as pending, then the aliases are set, then the line replaces the note in one transaction.
     `finish_pending` completes a move that was cut off, so a line stands in the ledger if and only if the move was made.
     """
-    ledger = Ledger.beside(store)
     with registry_lock(store):
+        ledger = whole_ledger(store, entry.model)
         ledger.begin(entry)
         _move(store, entry)
-        ledger.finish(entry)
+        _note(store, entry.model, ledger.finish(entry))
 
 
 def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
     """Complete the move that a killed process left half-done; returns its line, None where there was none.
 
     A move is given up, and the line says so, where someone else's version took charge since, or its own was deleted.
+
+    Raises:
+        RegistryError: the ledger is not as it was written; nothing was moved.
     """
-    ledger = Ledger.beside(store)
+    ledger = whole_ledger(store, model)
     if ledger.pending(model) is None:
         return None
     with registry_lock(store):
@@ -80,8 +112,19 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
             entry = _given_up(entry, f"version {now} took charge before the move was finished", at)
         else:
             _move(store, entry)
-        ledger.finish(entry)
+        _note(store, model, ledger.finish(entry))
         return entry
+
+
+def _note(store: Store, model: str, head: str | None) -> None:
+    """Note the ledger's head in the registry, so that lines removed from its end are missed."""
+    if head is None or not store.database:
+        return
+    try:
+        versions.set_model_tag(store, model, HEAD, head)
+    except Exception as error:
+        if not missing(error):  # a model whose every version is gone has no tags either
+            raise
 
 
 def _move(store: Store, entry: Entry) -> None:

@@ -6,12 +6,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from registry.locking import registry_lock
 from registry.store import Store, client
+from registry.urls import local_path
 from registry.versions import Version
 
 MARK = "refit.to_be_deleted"  # tag of a run: its version is gone, or going, and its artifacts are to follow
@@ -67,7 +66,7 @@ def dispose_of_run(store: Store, run: Run) -> None:
         for run_id in (*run.nested, run.run_id):
             uri = mlflow.get_run(run_id).info.artifact_uri
             get_artifact_repository(uri, tracking_uri=store.uri).delete_artifacts()
-            if (folder := _local(uri)) and folder.parent.is_dir():
+            if (folder := local_path(uri)) and folder.parent.is_dir():
                 shutil.rmtree(folder.parent)  # the run's own folder, which held the artifacts
             mlflow.delete_run(run_id)
 
@@ -85,12 +84,7 @@ def _run(mlflow: Any, run: Any, nested: list[Any]) -> Run:
 
 def _size(mlflow: Any, run: Any, folder: str = "") -> int:
     """Bytes of a run's artifacts."""
-    if local := _local(run.info.artifact_uri):
+    if local := local_path(run.info.artifact_uri):
         return sum(path.stat().st_size for path in local.rglob("*") if path.is_file())
     entries = mlflow.list_artifacts(run.info.run_id, folder or None)
     return sum(_size(mlflow, run, each.path) if each.is_dir else each.file_size or 0 for each in entries)
-
-
-def _local(uri: str) -> Path | None:
-    parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None

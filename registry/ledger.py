@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
+from registry import chain
+from registry.chain import Chain
 from registry.secrets import redacted
+from registry.sqlite_files import Fault, fault, readable, select_read_only, unusable
 from registry.store import RegistryError, Store
+from registry.urls import sqlite_path, sqlite_url
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData
 
-Action = Literal["promote", "refuse", "overrule", "rollback", "restore"]
+Action = Literal["promote", "refuse", "overrule", "rollback", "restore", "accept"]
 MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback", "restore")
 _MOVED = f"action in {MOVES}"
+_LINES = "select * from ledger order by id"
+ACCEPTING = '`refit repair --accept-ledger --why "..."` goes on with what is there, on the record'
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,12 @@ class Ledger:
     @classmethod
     def beside(cls, store: Store) -> Ledger:
         """The ledger of a store: an SQLite file in its home."""
-        return cls(f"sqlite:///{store.home / 'ledger.db'}")
+        return cls(sqlite_url(store.home / "ledger.db"))
+
+    @property
+    def place(self) -> str:
+        """Where it lies, as people read it."""
+        return str(self._file or redacted(self.url))
 
     def entries(self, model: str) -> list[Entry]:
         """Every line of `model`, oldest first."""
@@ -102,39 +112,88 @@ class Ledger:
         return _entry(rows[0]) if rows else None
 
     def pending(self, model: str) -> Entry | None:
-        """The move that was begun and not finished: its writer was killed, or is at work."""
-        rows = self._select("select entry from pending where model = :model", model=model)
-        return _parse(json.loads(rows[0]["entry"])) if rows else None
+        """The move that was begun and not finished: its writer was killed, or is at work.
 
-    def append(self, entry: Entry) -> None:
-        """Write a line, unless one with its key stands there already."""
+        Raises:
+            RegistryError: the note was changed since it was written.
+        """
+        rows = self._select("select entry from pending where model = :model", model=model)
+        if not rows:
+            return None
+        try:
+            note = json.loads(rows[0]["entry"])
+            digest = note.pop("digest", None)
+            entry = _parse(note)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self.broken("the note of the move that was cut off is torn") from None
+        by_older_refit = digest is None and self.examine().head is None
+        if digest != _note_digest(entry) and not by_older_refit:
+            raise self.broken("the note of the move that was cut off was changed since it was written")
+        return entry
+
+    def examine(self, noted: str | None = None) -> Chain:
+        """Whether every line is as it was written; `noted` is the head that the registry keeps, if it does."""
+        return chain.examine(self._select(_LINES), noted)
+
+    def broken(self, problem: str) -> RegistryError:
+        """The error that refuses to move anything on a ledger that is not as it was written."""
+        return RegistryError(
+            f"the ledger {self.place} is broken: {problem}; no alias moves on its word: restore the file from a copy, "
+            f"or {ACCEPTING}"
+        )
+
+    def append(self, entry: Entry) -> str | None:
+        """Write a line, unless one with its key stands there already. Returns the head of the chain.
+
+        Raises:
+            RegistryError: a line before it is not as it was written; nothing was added.
+        """
         with self._writing() as connection:
-            self._insert(connection, entry)
+            return self._insert(connection, entry)
+
+    def accept(self, entry: Entry) -> str | None:
+        """Write a line `accept`, which takes over all lines before it as they stand; a move under way is forgotten."""
+        return self.finish(entry)
 
     def begin(self, entry: Entry) -> None:
         """Say that a move starts, so that whoever finds it cut off can finish it."""
         pending = self._tables.tables["pending"]
         with self._writing() as connection:
+            note = json.dumps(asdict(entry) | {"digest": _note_digest(entry)})
             connection.execute(pending.delete().where(pending.c.model == entry.model))
-            connection.execute(pending.insert().values(model=entry.model, entry=json.dumps(asdict(entry))))
+            connection.execute(pending.insert().values(model=entry.model, entry=note))
 
-    def finish(self, entry: Entry) -> None:
-        """Write the line of a move that was begun and is done, and forget that it was under way: both or neither."""
+    def finish(self, entry: Entry) -> str | None:
+        """Write the line of a move that was begun and is done, and forget that it was under way: both or neither.
+
+        Returns the head of the chain.
+        """
         with self._writing() as connection:
-            self._insert(connection, entry)
+            head = self._insert(connection, entry)
             self._forget(connection, entry.model)
+            return head
 
     def _forget(self, connection: Connection, model: str) -> None:
         pending = self._tables.tables["pending"]
         connection.execute(pending.delete().where(pending.c.model == model))
 
-    def _insert(self, connection: Connection, entry: Entry) -> None:
-        from sqlalchemy import select
+    def _insert(self, connection: Connection, entry: Entry) -> str | None:
+        rows = self._lines(connection)
+        found = chain.examine(rows)
+        if entry.action != chain.ACCEPT and found.problem:
+            raise self.broken(found.problem)
+        if any(row["key"] == entry.key for row in rows):
+            return found.head
+        values = asdict(entry) | {"reasons": json.dumps(entry.reasons), "digests": json.dumps(dict(entry.digests))}
+        line = {"id": rows[-1]["id"] + 1 if rows else 1, **values}
+        digest = chain.next_digest(rows, line)
+        connection.execute(self._tables.tables["ledger"].insert().values(line | {"digest": digest}))
+        return f"{line['id']}:{digest}"
 
-        ledger = self._tables.tables["ledger"]
-        if connection.execute(select(ledger.c.id).where(ledger.c.key == entry.key)).first() is None:
-            values = asdict(entry) | {"reasons": json.dumps(entry.reasons), "digests": json.dumps(dict(entry.digests))}
-            connection.execute(ledger.insert().values(values))
+    def _lines(self, connection: Connection) -> Sequence[Mapping[str, Any]]:
+        from sqlalchemy import text
+
+        return [dict(row) for row in connection.execute(text(_LINES)).mappings()]
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -142,18 +201,25 @@ class Ledger:
 
         try:
             with self._engine.begin() as connection:
+                if self._file:  # what is read within decides what is written
+                    connection.exec_driver_sql("begin immediate")
                 yield connection
         except SQLAlchemyError as error:
             raise self._unusable(error) from error
 
     @cached_property
     def _engine(self) -> Engine:
-        from sqlalchemy import create_engine
+        from sqlalchemy import create_engine, event, inspect
 
         if file := self._file:
             file.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(self.url)
+        if file:
+            event.listen(engine, "connect", lambda connection, _: setattr(connection, "text_factory", readable))
         self._tables.create_all(engine)
+        if "digest" not in {column["name"] for column in inspect(engine).get_columns("ledger")}:  # an older ledger
+            with engine.begin() as connection:
+                connection.exec_driver_sql("alter table ledger add column digest text")
         return engine
 
     @cached_property
@@ -167,7 +233,7 @@ class Ledger:
             Column("id", Integer, primary_key=True),
             Column("key", Text, nullable=False, unique=True),
             *(Column(name, Text, nullable=False) for name in ("at", "who", "trigger", "action", "model", "to_version")),
-            *(Column(name, Text, nullable=True) for name in ("from_version", "anchor")),
+            *(Column(name, Text, nullable=True) for name in ("from_version", "anchor", "digest")),
             *(Column(name, Text, nullable=False) for name in ("reasons", "digests")),
         )
         Table("pending", metadata, Column("model", Text, primary_key=True), Column("entry", Text, nullable=False))
@@ -181,10 +247,12 @@ class Ledger:
 
     @property
     def _file(self) -> Path | None:
-        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:///") else None
+        return sqlite_path(self.url)
 
     def _select(self, sql: str, **values: str) -> list[dict[str, Any]]:
         if (file := self._file) is not None:
+            if seen := unusable(file):
+                raise self._refusing(seen)
             if not file.is_file():
                 return []
             try:
@@ -204,33 +272,28 @@ class Ledger:
             raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> RegistryError:
-        first = redacted(str(error).splitlines()[0])
         if (file := self._file) is None:
+            first = redacted(str(error).splitlines()[0])
             return RegistryError(f"the ledger at {redacted(self.url)} failed: {first}; check that it is reachable")
-        return RegistryError(
-            f"the ledger {file} cannot be used: {first}; restore the file, or move it away: a new one is begun, and "
-            "who is in charge stays as it is"
-        )
+        return self._refusing(fault(file, error))
 
-
-def select_read_only(file: Path, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of one SELECT on an SQLite file that is not written to, not even to roll back a journal.
-
-    Raises:
-        sqlite3.OperationalError: the file needs a writer first, or has other tables.
-    """
-    connection = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=30)
-    try:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(sql, values)]
-    finally:
-        connection.close()
+    def _refusing(self, seen: Fault) -> RegistryError:
+        instead = f"; where there is none, move the file away, and {ACCEPTING}" if seen.damaged else ""
+        return RegistryError(f"the ledger {self.place} cannot be used: {seen}{instead}")
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     values = {name: row[name] for name in Entry.__dataclass_fields__}
-    return _parse(values | {"reasons": json.loads(row["reasons"]), "digests": json.loads(row["digests"])})
+    try:
+        return _parse(values | {"reasons": json.loads(row["reasons"]), "digests": json.loads(row["digests"])})
+    except (ValueError, TypeError):  # damaged, as the chain says; people may still read it
+        return Entry(**{**values, "reasons": (str(row["reasons"]),), "digests": {}})
 
 
 def _parse(values: Mapping[str, Any]) -> Entry:
     return Entry(**{**values, "reasons": tuple(values["reasons"])})
+
+
+def _note_digest(entry: Entry) -> str:
+    """The digest of the note of a move that is under way."""
+    return chain.line_digest(asdict(entry), "pending")

@@ -11,11 +11,12 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
-from registry.ledger import select_read_only
 from registry.locking import registry_lock
+from registry.sqlite_files import select_read_only
 from registry.store import Store
+from registry.urls import folder_url, local_path
 
 _FOLDERS = "select name, artifact_location from experiments"
 _COLUMNS = "select t.name, c.name from sqlite_master t, pragma_table_info(t.name) c"
@@ -53,7 +54,7 @@ def settle(store: Store) -> str | None:
         connection.execute("commit")
     if not old:
         return None
-    made = ", ".join(unquote(urlsplit(folder).path) for folder in old)
+    made = ", ".join(str(local_path(folder)) for folder in old)
     told = (
         f"the records of {runs} run{'' if runs == 1 else 's'} led to {made}, and lead to {store.artifacts} from now on"
     )
@@ -98,4 +99,4 @@ def _rewrite(connection: sqlite3.Connection, old: str, new: str, columns: set[tu
 
 def _own(store: Store) -> str:
     assert store.artifacts is not None
-    return store.artifacts.as_uri()
+    return folder_url(store.artifacts)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from registry.secrets import expanded, redacted
+from registry.sqlite_files import fault, unusable
+from registry.urls import sqlite_path, sqlite_url
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -68,7 +70,7 @@ def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.envir
     """
     state = project.absolute() / ".refit"
     try:
-        chosen = environ.get(URI_VARIABLE) or expanded(uri or "", environ) or f"sqlite:///{state / 'mlflow.db'}"
+        chosen = environ.get(URI_VARIABLE) or expanded(uri or "", environ) or sqlite_url(state / "mlflow.db")
     except LookupError as error:
         name = error.args[0]
         raise RegistryError(
@@ -77,7 +79,7 @@ def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.envir
     if (file := _sqlite_file(chosen)) is None:
         return Store(chosen, state)
     path = project.absolute() / file
-    return Store(f"sqlite:///{path}", path.parent)
+    return Store(sqlite_url(path), path.parent)
 
 
 def client(store: Store) -> Any:
@@ -88,6 +90,8 @@ def client(store: Store) -> Any:
     """
     from registry.locking import registry_lock
 
+    if store.database and (seen := unusable(store.database)):  # MLflow would try for two minutes to open it
+        raise RegistryError(f"the registry at {store.shown} failed: {seen}")
     if store.exists:
         return _client(store.uri)
     with registry_lock(store):  # two first runs would both create the tables
@@ -119,10 +123,8 @@ def faults(store: Store) -> Iterator[None]:
         if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3")):
             raise
         first = redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-        advice = (
-            "see that the file is whole and nobody else holds it" if store.database else "check that it is reachable"
-        )
-        raise RegistryError(f"the registry at {store.shown} failed: {first}; {advice}") from error
+        said = fault(store.database, error) if store.database else f"{first}; check that it is reachable"
+        raise RegistryError(f"the registry at {store.shown} failed: {said}") from error
 
 
 def missing(error: Exception) -> bool:
@@ -133,11 +135,7 @@ def missing(error: Exception) -> bool:
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    if not uri.startswith("sqlite:"):
-        return None
-    path = uri.partition(":///")[2].partition("?")[0]
-    if not path:
-        raise RegistryError(
-            f"tracking URI {redacted(uri)!r} names no file; sqlite:///PATH was expected (registry.tracking_uri)"
-        )
-    return Path(path)
+    try:
+        return sqlite_path(uri)
+    except ValueError as error:
+        raise RegistryError(f"tracking URI {redacted(str(error))} (registry.tracking_uri)") from None

@@ -15,6 +15,7 @@ from typing import Any
 
 from registry.locking import registry_lock
 from registry.store import Store, client, missing
+from registry.urls import folder_url
 
 PART = "refit.logged."  # tag prefix: which parts of a run are complete, and of what content
 
@@ -39,7 +40,7 @@ def ensure_experiment(store: Store, name: str) -> str:
             if found.lifecycle_stage == "deleted":
                 mlflow.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
-        location = (store.artifacts / name).absolute().as_uri() if store.artifacts else None
+        location = folder_url(store.artifacts / name) if store.artifacts else None
         return str(mlflow.create_experiment(name, artifact_location=location))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from registry import charge, versions
-from registry.ledger import MOVES
+from registry.ledger import MOVES, Entry
 from registry.store import Store
 from registry.versions import Version
 from tasks import kept, runfile, tracking
 from tasks.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest, read_json, write_json
-from tasks.context import Context
+from tasks.context import Context, person
 from tasks.errors import RefitError
 from tasks.verify import MODEL, check_stored
 
@@ -160,11 +161,41 @@ def required_tag(of: Version, key: str) -> str:
 
 
 def finish(context: Context, store: Store) -> None:
-    """Finish the promotion that a killed process left half-done, and say so."""
+    """Finish the promotion that a killed process left half-done, and say so; chain a ledger of an older Refit.
+
+    Raises:
+        RegistryError: the ledger is not as it was written.
+    """
     now = context.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     if entry := charge.finish_pending(store, context.params.project.name, at=now):
         done = "finished" if entry.action in MOVES else "gave up"
         context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
+    if older := charge.examine_ledger(store, context.params.project.name).unchained:
+        why = (
+            f"taken over with {older} line{'s' if older > 1 else ''} of an older Refit; from here on digests chain them"
+        )
+        accept_ledger(context, store, why)
+        context.progress(f"the ledger is {why}")
+
+
+def accept_ledger(context: Context, store: Store, why: str) -> None:
+    """Take the ledger's lines over as they stand: one line that covers them all says who did so and why."""
+    model = context.params.project.name
+    in_charge = versions.registered(store, model).aliases.get(charge.CHAMPION)
+    charge.record(
+        store,
+        Entry(
+            key=f"{model}:accept:{secrets.token_hex(8)}",
+            at=context.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            who=person(),
+            trigger=context.trigger,
+            action="accept",
+            model=model,
+            from_version=in_charge,
+            to_version=in_charge or "0",
+            reasons=(why,),
+        ),
+    )
 
 
 def is_candidate(context: Context, champion: Version) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,3 +48,12 @@ class Context:
     def path(self, relative: Path | str) -> Path:
         """A path of the project."""
         return self.project / relative
+
+
+def person() -> str:
+    """Who runs this, and on which machine, as the ledger keeps it."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        name = "unknown"
+    return f"{name}@{socket.gethostname()}"

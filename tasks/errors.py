@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+
 from tasks.plain_text import one_line
 
 
@@ -38,3 +42,48 @@ class UserError(RefitError):
     """What the user gave cannot be used; nothing was changed."""
 
     exit_status = 2
+
+
+_MACHINE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "this user's share of the disk is used up",
+    errno.EFBIG: "a file may not become as large as it has to be",
+    errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk failed",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "there is not enough memory",
+}
+_SQLITE = {"database or disk is full": errno.ENOSPC, "disk I/O error": errno.EIO}
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """What a passing fault of the machine made an error of, in words; None where the error is about something else.
+
+    Libraries turn an `OSError` into errors of their own, some with its text alone.
+
+    >>> machine_fault(OSError(errno.ENOSPC, "No space left on device", "/p/data/x.parquet"))
+    'the disk is full (/p/data/x.parquet)'
+    >>> machine_fault(ValueError("5 is not a date")) is None
+    True
+    """
+    for each in _chain(error):
+        if isinstance(each, MemoryError):
+            return _MACHINE[errno.ENOMEM]
+        if isinstance(each, OSError) and each.errno in _MACHINE:
+            return _MACHINE[each.errno] + (f" ({each.filename})" if each.filename else "")
+    said = " ".join(str(each) for each in _chain(error))
+    numbers = (number for number in _MACHINE if os.strerror(number) in said)
+    if (number := next(numbers, next((code for text, code in _SQLITE.items() if text in said), None))) is not None:
+        return _MACHINE[number]
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from, whether or not it was raised `from` it."""
+    seen: set[int] = set()
+    inner: BaseException | None = error
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        yield inner
+        inner = inner.__cause__ or inner.__context__

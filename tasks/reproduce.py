@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from registry import versions
+from registry.urls import sqlite_url
 from tasks import artifacts, comparand, provenance, tracking
 from tasks.artifacts import read_json, sha256
 from tasks.context import Context
@@ -157,7 +158,7 @@ def _run(stage: str, project: Path, tree: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH", "")]))
     # A run that nobody can see: MLflow's records of it go with the folder.
-    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{project / artifacts.STATE / 'mlflow.db'}"
+    environment["MLFLOW_TRACKING_URI"] = sqlite_url(project / artifacts.STATE / "mlflow.db")
     command = [sys.executable, "-P", "-m", "flows", "stage", stage, "--project", str(project)]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -15,6 +15,7 @@ from registry import charge, relocation, tracking
 from registry.metrics import METRICS as KNOWN
 from registry.store import RegistryError, Store, faults, locate
 from registry.tracking import Content
+from registry.urls import folder_url
 from tasks import provenance
 from tasks.artifacts import (
     DATA_DOCS,
@@ -331,8 +332,8 @@ def _evaluation(context: Context) -> Content:
     tags = {"refit.decision": "promote" if decision["promote"] else "refuse"}
     note = [f"**{tags['refit.decision']}** ({decision['mode']}): {'; '.join(decision['reasons'])}"]
     if (docs := context.path(DATA_DOCS) / "index.html").is_file():
-        tags["refit.data_docs"] = docs.as_uri()
-        note.append(f"Data Docs: {docs.as_uri()}")
+        tags["refit.data_docs"] = folder_url(docs)
+        note.append(f"Data Docs: {folder_url(docs)}")
     if card.is_file():
         note.append("Model card: `model_card.html` among the artifacts")
     return Content(

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.artifacts import check_manifest, sha256
-from tasks.errors import RefitError
+from tasks.errors import RefitError, machine_fault
 
 MODEL = Path("data/candidate")  # where MLflow's pyfunc puts the candidate's folder
 GOLDEN = "golden.parquet"
 BACKTEST = "backtest.parquet"
 PREDICTION = "_prediction"
 TIMEOUT_SECONDS = 600
+NOT_CHECKED = 75  # exit status of the process where the machine failed, of which the model knows nothing
 PICKLES = {".bin", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
@@ -77,6 +78,7 @@ def in_fresh_process(
 
     Raises:
         RefitError: the check failed, with its own words; or the process died.
+        OSError: the machine failed, and the model was not checked.
     """
     command = [sys.executable, "-P", "-m", "tasks.verify", str(folder)]
     command += ["--manifest", manifest, "--tolerance", repr(tolerance), "--project", str(project)]
@@ -94,8 +96,10 @@ def in_fresh_process(
         )
     except subprocess.TimeoutExpired:
         raise RefitError(f"loading {folder} took more than {TIMEOUT_SECONDS} s") from None
+    said = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
+    if done.returncode == NOT_CHECKED:
+        raise OSError(said[-1])
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
         raise RefitError(said[-1])
     return float(json.loads(done.stdout.splitlines()[-1])["largest_difference"])
 
@@ -114,9 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_stored(given.folder, given.manifest)
         largest = check_golden(given.folder, given.tolerance, tuple(given.trusted))
-    except RefitError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_status
+    except Exception as error:
+        fault = machine_fault(error)
+        if fault is None and not isinstance(error, RefitError):
+            raise
+        sys.stderr.write(f"{fault or error}\n")
+        return NOT_CHECKED if fault else 1
     sys.stdout.write(json.dumps({"largest_difference": largest}) + "\n")
     return 0
 

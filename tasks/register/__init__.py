@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from registry import charge, versions
+from registry.chain import Chain
 from registry.charge import CHALLENGER, CHAMPION
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock
-from registry.store import Store
+from registry.store import RegistryError, Store
 from registry.versions import Version
 from tasks import comparand, tracking
 from tasks.artifacts import DECISION, RECEIPT, read_json, write_json
@@ -123,10 +124,13 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
         return roll_back(context, store, found, why)
 
 
-def repair(context: Context) -> str:
+def repair(context: Context, *, accept_ledger: str | None = None) -> str:
     """Put the champion that the ledger names back, if the registry has lost it. Returns it in words.
 
     A lost alias is set again; a version that was deleted is registered again, from its local copy.
+
+    Args:
+        accept_ledger: why a ledger that is not as it was written is taken over as it stands.
 
     Raises:
         UserError: its version is gone, and too little of it is kept.
@@ -134,6 +138,8 @@ def repair(context: Context) -> str:
     """
     model = context.params.project.name
     with tracking.opened(context) as store, registry_lock(store):
+        if accept_ledger is not None:
+            return _accepted(context, store, accept_ledger)
         comparand.finish(context, store)
         if (line := charge.lost(store, model)) is None:
             return f"{model}: the registry has the champion that it should have; nothing to repair"
@@ -142,6 +148,26 @@ def repair(context: Context) -> str:
         check_again(context, store, found)
         versions.set_alias(store, model, CHAMPION, found.version)
         return f"{model} version {found.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"
+
+
+def _accepted(context: Context, store: Store, why: str) -> str:
+    """Take a broken ledger over as it stands. Returns it in words."""
+    found = charge.examine_ledger(store, context.params.project.name)
+    try:
+        Ledger.beside(store).pending(context.params.project.name)
+        problem = found.problem
+    except RegistryError as error:
+        problem = str(error)
+    if problem is None:
+        raise UserError(f"the ledger {Ledger.beside(store).place} is whole: there is nothing to accept")
+    comparand.accept_ledger(context, store, f"{why}; what was wrong: {problem}")
+    return f"the ledger goes on with its {found.lines} lines as they stand; a line says so, and why"
+
+
+def ledger_state(context: Context) -> tuple[str, Chain]:
+    """Where the ledger lies, and whether it is as it was written."""
+    with tracking.opened(context) as store:
+        return Ledger.beside(store).place, charge.examine_ledger(store, context.params.project.name)
 
 
 def history(context: Context) -> list[Entry]:
@@ -180,7 +206,7 @@ def in_charge(context: Context) -> dict[str, Any]:
             "run_id": champion.run_id,
             "kpis": tracking.kpis(store, champion.run_id),
             "since": told.at if told else None,
-            "why": list(told.reasons) if told else [_untold(line, ledger.url.removeprefix("sqlite:///"))],
+            "why": list(told.reasons) if told else [_untold(line, ledger.place)],
             "action": told.action if told else None,
             "trigger": told.trigger if told else None,
             "previous": aliases.get(charge.PREVIOUS),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,8 +16,8 @@ from registry.versions import Version
 from tasks import kept, verify
 from tasks.artifacts import digest
 from tasks.comparand import downloaded, is_stand_in, required_tag
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
+from tasks.context import Context, person
+from tasks.errors import RefitError, UserError, machine_fault
 
 RESTORED = "refit.restored_from"  # tag: the number that the same model had before it was deleted in MLflow
 NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`"
@@ -52,7 +50,7 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
     entry = entry_of(context, version, "promote", key, decision["reasons"], before)
     if obstacles:
         entry = _refusal(entry, obstacles)
-        ledger.append(entry)
+        charge.record(store, entry)
     else:
         _verify(context, store, version, entry)
         context.progress(f"version {version.version} takes charge")
@@ -73,7 +71,7 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     reasons = [*([why] if why else []), *(obstacles or decision["reasons"])]
     entry = entry_of(context, version, "overrule" if obstacles else "promote", key, reasons, before)
     if obstacles and not why:
-        Ledger.beside(store).append(_refusal(entry, obstacles))
+        charge.record(store, _refusal(entry, obstacles))
         raise UserError(
             f"version {version.version} of {model} may not take charge: {'; '.join(obstacles)}; "
             '--why "REASON" overrules, and the ledger keeps the reason'
@@ -178,14 +176,22 @@ def check_again(context: Context, store: Store, version: Version) -> None:
 
 
 def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
-    """Check the stored model once more; a failure is told to the ledger."""
+    """Check the stored model once more; a model that fails is refused in the ledger.
+
+    A disk that is full, or fails, says nothing of the model: no line is written for it.
+    """
     try:
         check_again(context, store, version)
     except Exception as error:
+        if fault := machine_fault(error):
+            raise RefitError(
+                f"version {version.version} of {version.model} could not be checked: {fault}; nothing was decided, and "
+                "no alias moved: mend that, then run again"
+            ) from error
         said = re.sub(r"\S*/\.copy-[^/]*/", "", str(error))  # a scratch folder's name tells nobody anything
         why = f"the stored model did not pass its check: {said}"
         key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's own line: repaired, it may be tried again
-        Ledger.beside(store).append(replace(_refusal(entry, [why]), key=key))
+        charge.record(store, replace(_refusal(entry, [why]), key=key))
         raise RefitError(f"version {version.version} of {version.model} does not take charge: {why}") from error
 
 
@@ -198,7 +204,7 @@ def entry_of(
     return Entry(
         key=key,
         at=context.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        who=f"{getpass.getuser()}@{socket.gethostname()}",
+        who=person(),
         trigger=context.trigger,
         action=action,
         model=version.model,

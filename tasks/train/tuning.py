@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -157,11 +158,14 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
 
 def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]) -> optuna.Study:
     import optuna
+    from sqlalchemy import QueuePool
 
     path = project / STORAGE
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        # Opened by its path: a URL would need escapes, and Optuna fills in what stands in braces.
+        opening = {"creator": partial(sqlite3.connect, path, check_same_thread=False), "poolclass": QueuePool}
+        storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=opening)
         return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
     except Exception as error:  # whatever the database driver raises for a torn file or a full disk
         first = str(error).strip().splitlines()[0]

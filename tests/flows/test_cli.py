@@ -147,8 +147,10 @@ def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project:
     assert re.search(r"^predictions +one row \S+ ms", shown, re.M)
     assert "tells of no promotion: it was lost" in " ".join(shown.split())
     found = refit("doctor", "--json", cwd=project)
-    assert found.returncode == 0
+    assert found.returncode == 1  # the registry knows how many lines it had
     assert "it was lost" in found.stdout
+    assert "the registry knows of line 1, but the ledger has none" in found.stdout
+    assert "the registry knows of line 1" in refit("show", cwd=project).stderr
 
     (project / ".refit/ledger.db").write_bytes(b"this is no database" * 100)
     assert_one_line(refit("show", cwd=project), 1, ".refit/ledger.db cannot be used", "not a database")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from flows.inspection import print_in_charge
 from registry.store import client
-from tasks import register
+from tasks import register, verify
 from tasks.errors import RefitError, UserError
 
 pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it
@@ -108,3 +111,56 @@ def test_version_whose_files_were_touched_does_not_come_back(project: Any) -> No
         register.rollback(project.context)
     assert project.aliases["champion"] == "2"
     assert register.history(project.context)[-1].action == "refuse"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EIO, "Input/output error"),
+        MemoryError(),
+        ValueError("The following failures occurred: OSError(28, 'No space left on device')"),
+    ],
+    ids=["full disk", "failing disk", "no memory", "a library's words for a full disk"],
+)
+def test_a_fault_of_the_machine_is_no_verdict_on_a_model(
+    project: Any, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    project.registered(0)
+    project.judged(1)
+    before = project.ledger
+
+    def fails(*_: Any, **__: Any) -> float:
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verify, "in_fresh_process", fails)
+        with pytest.raises(RefitError, match=r"version 2 of toy could not be checked: .*; nothing was decided"):
+            register.run(project.context)
+        with pytest.raises(RefitError, match="could not be checked"):
+            register.promote(project.context, "2")
+    assert project.ledger == before
+    register.run(project.context)
+    assert project.aliases["champion"] == "2"
+
+
+def test_a_broken_ledger_lets_nobody_take_charge_until_a_person_accepts_it_and_says_why(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    with closing(sqlite3.connect(project.folder / ".refit/ledger.db")) as connection, connection:
+        connection.executescript("drop trigger ledger_no_update; update ledger set who = 'eve' where id = 1")
+    for move in (register.rollback, register.repair, register.run):
+        with pytest.raises(RefitError, match=r"ledger\.db is broken: line 1 .*--accept-ledger"):
+            move(project.context)
+    with pytest.raises(RefitError, match="is broken: line 1 "):
+        register.promote(project.context, "1", why="it must")
+    assert project.aliases["champion"] == "2"
+    assert register.in_charge(project.context)["since"] == "2014-01-01T00:00:00Z"
+    assert "goes on with its 2 lines" in register.repair(project.context, accept_ledger="the disk failed")
+    register.rollback(project.context)
+    assert project.aliases["champion"] == "1"
+    accepted = project.ledger[2]
+    assert (accepted.action, accepted.to_version) == ("accept", "2")
+    assert accepted.reasons[0].startswith("the disk failed; what was wrong: line 1 (promote of version 1, ")
+    with pytest.raises(UserError, match="is whole: there is nothing to accept"):
+        register.repair(project.context, accept_ledger="again")

@@ -1,0 +1,76 @@
+"""Every URL of a file: made from a path here, and turned back into a path here, whatever the path is called.
+
+A folder may be called `50% off?`, `a#b` or `Übung 1`. Written into a URL as they are, such names end the path early or
+mean another file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+
+def sqlite_url(path: Path, driver: str = "pysqlite") -> str:
+    """SQLAlchemy's URL of an SQLite file, also for MLflow, Optuna and Prefect (`driver="aiosqlite"`).
+
+    A path that needs escapes names its driver: MLflow makes the folder of a `sqlite:///` URL, and takes the escapes for
+    a part of its name.
+
+    >>> sqlite_url(Path("/p/.refit/mlflow.db"))
+    'sqlite:////p/.refit/mlflow.db'
+    >>> sqlite_url(Path("/50% off?/m.db"))
+    'sqlite+pysqlite:////50%25%20off%3F/m.db'
+    """
+    escaped = quote(str(path.absolute()))
+    scheme = "sqlite" if escaped == str(path.absolute()) and driver == "pysqlite" else f"sqlite+{driver}"
+    return f"{scheme}:///{escaped}"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that an SQLite URL names, relative as it may be; None where it is no SQLite URL.
+
+    >>> sqlite_path("sqlite+pysqlite:////50%25%20off%3F/m.db")
+    PosixPath('/50% off?/m.db')
+    >>> sqlite_path("http://mlflow:5000") is None
+    True
+
+    Raises:
+        ValueError: it names no file, or has a part after a question mark.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme.partition("+")[0] != "sqlite":
+        return None
+    slashes, _, escaped = rest.partition("///")
+    if slashes or not escaped or escaped == ":memory:":
+        raise ValueError(f"{url!r} names no file; sqlite:///PATH was expected")
+    if "?" in escaped:
+        raise ValueError(f"{url!r} has a part after `?`; sqlite:///PATH was expected, with %3F for a `?` in the path")
+    return Path(unquote(escaped))
+
+
+def read_only_url(path: Path) -> str:
+    """What `sqlite3.connect(..., uri=True)` takes to open a file for reading only."""
+    return f"file:{quote(str(path.absolute()))}?mode=ro"
+
+
+def folder_url(path: Path) -> str:
+    """The `file:` URL of a folder or file, as MLflow keeps it for artifacts.
+
+    >>> folder_url(Path("/50% off?/mlartifacts"))
+    'file:///50%25%20off%3F/mlartifacts'
+    """
+    return path.absolute().as_uri()
+
+
+def local_path(url: str) -> Path | None:
+    """The path behind a `file:` URL, or a plain path; None where it lies elsewhere.
+
+    >>> local_path("file:///50%25%20off%3F/mlartifacts")
+    PosixPath('/50% off?/mlartifacts')
+    >>> local_path("s3://bucket/x") is None
+    True
+    """
+    if "://" not in url and not url.startswith("file:"):
+        return Path(url)
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
