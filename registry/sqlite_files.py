@@ -59,7 +59,7 @@ def unusable(file: Path) -> Fault | None:
         with file.open("rb") as opened:
             header = opened.read(100)
             size = os.fstat(opened.fileno()).st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return Fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -24,12 +25,25 @@ _SEAM = "cmd_run"  # the one private name of DVC that Refit leans on, in dvc.sta
 Outcome = Literal["executed", "restored", "unchanged"]
 
 
-def run_stage(project: Path, stage: str, function: Callable[[], None], *, force: bool = False) -> Outcome:
+def run_stage(
+    project: Path,
+    stage: str,
+    function: Callable[[], None],
+    *,
+    force: bool = False,
+    say: Callable[[str], object] = lambda _: None,
+) -> Outcome:
     """Run a stage through DVC's own machinery, calling `function` in this process where DVC would start a shell.
 
     Everything else stays DVC's: the check for changes, the clean-up of outputs, the run-cache, the lock file. Where DVC
     has no such seam any more, it runs the stage's command in a subprocess, with the same result; a restored stage is
     then called executed too, since nobody can tell.
+
+    What the run-cache brings back is compared with the digests it is stored under, which DVC itself does not do: an
+    object that is damaged is dropped, and the stage runs.
+
+    Args:
+        say: is given a line about such an object.
 
     Raises:
         RefitError: what the stage raised; an input that changed while the stage ran; DVC's own refusal.
@@ -44,7 +58,12 @@ def run_stage(project: Path, stage: str, function: Callable[[], None], *, force:
         if changed := sorted(name for name in before if before[name] != after.get(name)):
             raise RefitError(f"{changed[0]} changed while stage {stage} ran; its result is not kept: run again")
 
-    with _repository(project) as repo, _seam(in_process) as in_this_process, _own_commands_first():
+    with (
+        _repository(project) as repo,
+        _seam(in_process) as in_this_process,
+        _own_commands_first(),
+        _verified(repo, say),
+    ):
         try:
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
@@ -221,6 +240,64 @@ def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
         yield True
     finally:
         setattr(seam, _SEAM, original)
+
+
+@contextmanager
+def _verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
+    """While the run-cache restores a stage, hash each object that DVC would trust for its name and file mode alone."""
+    from dvc.utils.serialize import EncodingError
+
+    stage_cache, objects = repo.stage_cache, repo.cache.local
+    restore, get, check = stage_cache.restore, objects.get, objects.check
+    damaged: list[str] = []
+
+    def verify(oid: str) -> None:
+        path = Path(objects.oid_to_path(oid))
+        if not path.is_file() or _md5(path) == oid.partition(".")[0]:
+            return
+        path.unlink()
+        damaged.append(oid)
+        raise FileNotFoundError(path)
+
+    def verified_get(oid: str) -> Any:
+        if oid.endswith(".dir"):
+            verify(oid)
+        return get(oid)
+
+    def verified_check(oid: str, *arguments: Any, **options: Any) -> Any:
+        verify(oid)
+        return check(oid, *arguments, **options)
+
+    def verified_restore(stage: Any, *arguments: Any, **options: Any) -> Any:
+        objects.get, objects.check = verified_get, verified_check
+        try:
+            return restore(stage, *arguments, **options)
+        except EncodingError as error:  # DVC drops an entry that is no YAML, not one that is no text
+            entry = Path(error.path).resolve()
+            if not entry.is_relative_to(Path(stage_cache.cache_dir).resolve()):
+                raise
+            entry.unlink()
+            say(f"{stage.addressing}: an entry of DVC's run-cache is damaged: dropped")
+            return restore(stage, *arguments, **options)
+        finally:
+            del objects.get, objects.check
+            if damaged:
+                say(
+                    f"{stage.addressing}: its earlier result in DVC's cache is damaged (object {damaged[0][:12]}): "
+                    "dropped; the stage runs again"
+                )
+                damaged.clear()
+
+    stage_cache.restore = verified_restore
+    try:
+        yield
+    finally:
+        del stage_cache.restore
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @contextmanager

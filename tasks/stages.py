@@ -36,7 +36,7 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> memo
     def function() -> None:
         stage_function(stage)(context)
 
-    outcome = memory.run_stage(context.project, stage, function, force=force)
+    outcome = memory.run_stage(context.project, stage, function, force=force, say=context.progress)
     if outcome == "unchanged" and (reason := unseen_by_dvc(stage, context)):
         context.progress(f"{stage}: {reason}")
         outcome = memory.run_stage(context.project, stage, function, force=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,3 +233,115 @@ class TestCache:
         with memory.cache(project) as cache:
             assert cache is not None
             assert cache.shared
+
+
+FOLDERS = """
+stages:
+  train:
+    cmd: exit 1
+    params: [params.yaml: [train.seed]]
+    outs: [model.txt, candidate]
+"""
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _rename_within(path: Path) -> None:
+    path.write_text(path.read_text().replace("a.txt", "c.txt"))  # still a valid list of a folder's files
+
+
+CONTENTS = {"model.txt": "model", "candidate/a.txt": "a", "candidate/sub/b.txt": "b"}
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "flipped": _flip,
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "another name within": _rename_within,
+    "other text": lambda path: path.write_text("damaged"),
+}
+
+
+SHOWN = [("flipped", "candidate/a.txt", False), ("empty", "candidate", False), ("cut short", "model.txt", True)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "which", "removed"),
+    [
+        pytest.param(
+            *each, marks=[] if each in [*SHOWN, ("another name within", "candidate", False)] else pytest.mark.slow
+        )
+        for each in itertools.product(DAMAGES, [*CONTENTS, "candidate"], [False, True])
+    ],
+)
+def test_a_damaged_object_of_the_cache_is_dropped_and_computed_again(
+    project: Path, damage: str, which: str, removed: bool
+) -> None:
+    (project / "dvc.yaml").write_text(FOLDERS)
+    said: list[str] = []
+
+    def train() -> None:
+        seed = (project / "params.yaml").read_text()
+        for name, text in CONTENTS.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(text + seed)
+
+    def run() -> str:
+        return memory.run_stage(project, "train", train, say=said.append)
+
+    def seeded(number: int) -> None:
+        (project / "params.yaml").write_text(f"train: {{seed: {number}}}\n")
+
+    def whole() -> bool:
+        seed = (project / "params.yaml").read_text()
+        found = {str(path.relative_to(project)) for path in (project / "candidate").rglob("*") if path.is_file()}
+        right = all((project / name).read_text() == text + seed for name, text in CONTENTS.items())
+        return right and found == set(CONTENTS) - {"model.txt"}
+
+    assert run() == "executed"
+    if not removed:
+        seeded(1)
+        assert run() == "executed"
+        seeded(0)
+    objects = [path for path in (project / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
+    text = CONTENTS.get(which, "") + "train: {seed: 0}\n"
+    bad = next(
+        path
+        for path in objects
+        if (path.name.endswith(".dir") if which == "candidate" else path.read_text() == text)
+        and (which != "candidate" or removed or _is_of_seed_zero(project, path))
+    )
+    mode = bad.stat().st_mode
+    bad.chmod(0o644)
+    DAMAGES[damage](bad)
+    bad.chmod(mode)
+    if removed:
+        shutil.rmtree(project / "candidate")
+        (project / "model.txt").unlink()
+    expected = "restored" if damage == "another name within" and which != "candidate" else "executed"
+    assert run() == expected
+    assert whole()
+    assert len(said) == (expected == "executed")
+    assert all("damaged" in line and "dropped; the stage runs again" in line for line in said)
+    assert run() == "unchanged"
+    shutil.rmtree(project / "candidate")
+    assert run() == "restored"
+    assert whole()
+
+
+def _is_of_seed_zero(project: Path, folder: Path) -> bool:
+    wanted = hashlib.md5(f"{CONTENTS['candidate/a.txt']}train: {{seed: 0}}\n".encode()).hexdigest()
+    return wanted in folder.read_text()
+
+
+def test_a_torn_entry_of_the_run_cache_is_passed_over(project: Path) -> None:
+    calls: list[str] = []
+    both(project, calls)
+    for entry in (project / ".dvc/cache/runs").rglob("*"):
+        if entry.is_file():
+            entry.write_bytes(b"\xff\x00torn")
+    (project / "dvc.lock").unlink()
+    (project / "model.txt").unlink()
+    assert both(project, calls)[1] == "executed"
