@@ -248,7 +248,7 @@ def _verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
     from dvc.utils.serialize import EncodingError
 
     stage_cache, objects = repo.stage_cache, repo.cache.local
-    restore, get, check = stage_cache.restore, objects.get, objects.check
+    restore, get, check, load = stage_cache.restore, objects.get, objects.check, stage_cache._load_cache
     damaged: list[str] = []
 
     def verify(oid: str) -> None:
@@ -272,13 +272,6 @@ def _verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
         objects.get, objects.check = verified_get, verified_check
         try:
             return restore(stage, *arguments, **options)
-        except EncodingError as error:  # DVC drops an entry that is no YAML, not one that is no text
-            entry = Path(error.path).resolve()
-            if not entry.is_relative_to(Path(stage_cache.cache_dir).resolve()):
-                raise
-            entry.unlink()
-            say(f"{stage.addressing}: an entry of DVC's run-cache is damaged: dropped")
-            return restore(stage, *arguments, **options)
         finally:
             del objects.get, objects.check
             if damaged:
@@ -288,11 +281,21 @@ def _verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
                 )
                 damaged.clear()
 
-    stage_cache.restore = verified_restore
+    def load_if_sound(key: str, value: str | None) -> Any:
+        if value is None:  # the folder of an entry that was dropped
+            return None
+        try:
+            return load(key, value)
+        except EncodingError as error:  # DVC drops an entry that is no YAML, not one that is no text
+            Path(error.path).unlink()
+            say("an entry of DVC's run-cache is damaged: dropped")
+            return None
+
+    stage_cache.restore, stage_cache._load_cache = verified_restore, load_if_sound
     try:
         yield
     finally:
-        del stage_cache.restore
+        del stage_cache.restore, stage_cache._load_cache
 
 
 def _md5(path: Path) -> str:

@@ -336,12 +336,16 @@ def _is_of_seed_zero(project: Path, folder: Path) -> bool:
     return wanted in folder.read_text()
 
 
-def test_a_torn_entry_of_the_run_cache_is_passed_over(project: Path) -> None:
+@pytest.mark.parametrize("torn", [b"\xff\x00torn", b"- [", b"", b"{}"], ids=["no text", "no YAML", "empty", "no entry"])
+def test_a_torn_entry_of_the_run_cache_is_passed_over(project: Path, torn: bytes) -> None:
     calls: list[str] = []
     both(project, calls)
     for entry in (project / ".dvc/cache/runs").rglob("*"):
         if entry.is_file():
-            entry.write_bytes(b"\xff\x00torn")
+            entry.write_bytes(torn)
     (project / "dvc.lock").unlink()
     (project / "model.txt").unlink()
     assert both(project, calls)[1] == "executed"
+    (project / "dvc.lock").unlink()
+    (project / "model.txt").unlink()
+    assert both(project, calls)[1] == "restored"
