@@ -216,7 +216,6 @@ def save_pyfunc(
     *,
     run_id: str,
     loader: str,
-    numeric: list[str],
     features: list[str],
     example: Any,
     requirements: list[str],
@@ -230,8 +229,11 @@ def save_pyfunc(
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
 
-    inputs = [ColSpec("double" if name in numeric else "string", name, required=False) for name in features]
+    # MLflow would refuse an int64, which pandas reads from a CSV, for a double: the model's own loader converts what can
+    # be converted exactly and refuses the rest.
+    inputs = [ColSpec(AnyType(), name, required=False) for name in features]
     mlflow.pyfunc.save_model(
         str(folder),
         loader_module=loader,

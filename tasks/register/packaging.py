@@ -105,7 +105,6 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         candidate.folder,
         run_id=run_id,
         loader=LOADER,
-        numeric=features["numeric"],
         features=features["features"],
         example=golden.slice(0, EXAMPLE_ROWS).select(features["features"]).to_pandas(),
         requirements=provenance.requirements(str(description["kind"])),

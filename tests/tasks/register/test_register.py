@@ -185,6 +185,9 @@ def test_plain_mlflow_loads_the_version_and_predicts_the_golden_rows(
     assert np.abs(predicted - golden.column(verify.PREDICTION).to_numpy()).max() < 1e-9
     assert model.metadata.signature.inputs.input_names() == ["distance", "carrier"]
     assert model.input_example is not None
+    frame = golden.select(["distance"]).to_pandas().fillna(0).astype("int64").assign(carrier="A", surplus=True)
+    assert list(model.predict(frame)) == list(model.predict(frame.astype({"distance": "float64"})))
+    assert list(model.predict(frame.astype({"distance": "Int64"}))) == list(model.predict(frame))
     assert not list((project.folder / ".refit").rglob("*.pkl"))
     register.promote(project.context, project.registered(1)["version"])  # loading left nothing that fails the check
 
