@@ -231,8 +231,8 @@ def save_pyfunc(
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
-    # MLflow would refuse an int64, which pandas reads from a CSV, for a double: the model's own loader converts what can
-    # be converted exactly and refuses the rest.
+    # MLflow refuses an int64, which pandas reads from a CSV, for a double; the loader of ours converts what can be
+    # converted exactly and refuses the rest.
     inputs = [ColSpec(AnyType(), name, required=False) for name in features]
     mlflow.pyfunc.save_model(
         str(folder),
