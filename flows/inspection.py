@@ -18,7 +18,7 @@ from flows.screen import LineScreen
 from flows.session import check, prepare
 from flows.standing import recorded
 from flows.summary import calls_in_words, cost_in_words
-from flows.terminal import Terminal, line
+from flows.terminal import Terminal, line, say
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
 from tasks.context import Context
@@ -79,7 +79,7 @@ def warn_of_broken_ledger(project: Path) -> str | None:
 
     place, chain = register.ledger_state(context_of(project))
     if chain.problem:
-        sys.stderr.write(f"warning: the ledger {place} is broken: {chain.problem}\n")
+        say(f"warning: the ledger {place} is broken: {chain.problem}", stderr=True)
     return chain.problem
 
 
