@@ -288,7 +288,7 @@ def test_a_definition_that_does_not_fit_the_sources_is_refused(
 
 def test_nothing_is_left_behind_but_the_result(store: Any) -> None:
     store.features(EVERYTHING)
-    with pytest.raises(DefinitionError):
+    with pytest.raises(DefinitionError, match="nothing"):
         store.features(view(Latest(name="last", column="nothing")))
     left = store.connection.execute("select table_name from duckdb_tables() where temporary").fetchall()
     assert len(left) == 1

@@ -33,7 +33,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_scratch(tmp_path: Path)
 
 
 def test_a_value_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "metrics.json", {"auc": float("nan")})
     assert not (tmp_path / "metrics.json").exists()
 

@@ -37,7 +37,7 @@ def pages(shop, sales):
     shop.add("2024-01", sales(100, at={3: {"note": "<script>alert(1)</script>"}}))
     shop.add("2024-02", sales(100, 2, at={n: {"amount": None} for n in range(50)}))
     amount = {"expect_column_values_to_not_be_null": {"column": "amount"}}
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="2024-02 fails expect_column_values_to_not_be_null"):
         shop.run(NOTE, amount, {"expect_column_mean_to_be_between": {"column": "items", "min_value": 1}})
     folder = shop.project / artifacts.DATA_DOCS
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.html")}
