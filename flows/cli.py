@@ -239,15 +239,28 @@ def init(
     key: Annotated[list[str] | None, typer.Option("--key", help="columns that name a row; repeatable")] = None,
     horizons: Annotated[
         str | None,
-        typer.Option("--horizons", help="forecast: steps ahead, as 1,7,28; --key then names what tells series apart"),
+        typer.Option(
+            "--horizons", help="forecast: steps ahead, as 1,7,28 or 1-48; --key then names what tells series apart"
+        ),
     ] = None,
+    time_format: Annotated[
+        list[str] | None, typer.Option("--time-format", help="how the time is written, as '%d/%m/%Y'; repeatable")
+    ] = None,
+    positive: Annotated[str | None, typer.Option("--positive", help="the value of two to look for")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="its column that says train, validation or test")] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option("--missing", help="a text that means a missing value; repeatable")
+    ] = None,
+    encoding: Annotated[str, typer.Option("--encoding", help="of the file, such as cp1252 or utf-16")] = "utf-8",
     debug: Debug = False,
 ) -> None:
     """Make a new project that runs at once."""
     from flows import new_project
+    from flows.table_reading import Hints
 
     ahead = new_project.steps_ahead(horizons) if horizons else ()
-    new_project.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead)
+    hints = Hints(encoding, tuple(time_format or ()), positive, split, tuple(missing or ()))
+    new_project.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints)
 
 
 @app.command()

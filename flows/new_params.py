@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from feature_store.definition import interval
+from flows.column_reading import Column
 from flows.period_reading import judged_share
 from flows.series_reading import DAY, MEAN_MONTH, WEEK, Series
-from flows.table_reading import NULLS, Column, TableReading
+from flows.table_reading import TableReading
 from registry.metrics import DEFAULTS
 from tasks.featurize.forecasts import scales
 from tasks.params import ForecastParams
 from tasks.params.forecasting import HOURS
 from tasks.train.folds import FEWEST_ROWS
+from tasks.validate.suites import SOME_VALUE
 
 LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}}
 LINEAR: Mapping[str, Any] = {
@@ -54,6 +56,9 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
     used = [column for column in reading.columns if is_feature(column, reading)]
     columns = {column.alias: _feature(column) for column in used}
     columns[reading.label.alias] = _label(reading)
+    split = reading.split
+    if split:
+        columns[split.column.alias] = split.sql
     text = [column.alias for column in used if column.is_read]
     featurize: dict[str, Any] = {
         "definitions": None,
@@ -62,13 +67,14 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
     }
     train = {"task": reading.task, "metric": DEFAULTS[reading.task], "seed": 0, "learners": _learners(reading)}
     test = _periods(reading)
-    rows = test * reading.rows_per_period
+    judged = split.rows["test"] if split else test * reading.rows_per_period
+    days = 1 if split else test * reading.days_per_period
     gate = {
         "mode": "non_inferiority",
         "max_loss": _margin(reading, 0.01),
         "min_gain_over_baseline": _margin(reading, 0.02),
-        "min_rows": max(20, min(2000, rows // 2)) if reading.time else min(50, rows // 2),
-        "cluster": "row" if test * reading.days_per_period < FEW_DAYS else "day",
+        "min_rows": max(20, min(2000, judged // 2)) if reading.time else min(50, judged // 2),
+        "cluster": "row" if days < FEW_DAYS else "day",
     }
     cases = {"cases": {"available_at": "event_time", "columns": columns}}
     found = {
@@ -77,18 +83,28 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         "train": train,
         "evaluate": {"gate": gate},
     }
+    if split:
+        featurize["split"] = {"column": split.column.alias, "validation": 0.2 if split.rows["validation"] else 0}
+        featurize["exclude"] = [split.column.alias]
+        if not split.rows["validation"]:
+            train["cross_validation"] = _folds(reading, split.rows["train"])
+        return found
     if reading.time is None:
         share = judged_share(reading.rows)
-        scored = 0.9 * (1 - share) * reading.rows  # rows are drawn one by one, so a few less may be left
-        count = max(2, min(5, int(scored / FEWEST_ROWS)))
-        folds = {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": count}
+        folds = _folds(reading, (1 - share) * reading.rows)
         featurize["split"] = {"test": share, "validation": 0, "seed": 0}
         train["cross_validation"] = folds
         found["evaluate"]["cross_validation"] = folds
         return found
-    featurize["windows"] = {"test": test, "validation": test, "training": None}
+    featurize["windows"] = {"test": test, "validation": math.ceil(test / 2), "training": None}
     weekly = reading.rows_per_period * 7 // 30 if reading.period == "month" else reading.rows_per_period
     return {**found, "drift": _drift(reading, weekly // 2)}
+
+
+def _folds(reading: TableReading, rows: float) -> dict[str, Any]:
+    """As many folds as leave rows enough to each; rows are drawn one by one, so a few less may be left."""
+    count = max(2, min(5, int(0.9 * rows / FEWEST_ROWS)))
+    return {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": count}
 
 
 def _periods(reading: TableReading) -> int:
@@ -195,9 +211,11 @@ def _source(reading: TableReading, events: dict[str, Any]) -> dict[str, Any]:
     required = [*reading.key, *([time.name] if time else [])]
     return {
         "kind": "files",
-        "path": "raw/*.csv",
-        "delimiter": reading.delimiter,
-        "nulls": list(NULLS),
+        "path": f"raw/*{''.join(reading.file.path.suffixes[-2:])}",
+        "delimiter": reading.file.delimiter,
+        **({"encoding": reading.file.encoding} if reading.file.encoding != "utf-8" else {}),
+        **({"skip_lines": reading.file.skip_lines} if reading.file.skip_lines else {}),
+        "nulls": list(reading.nulls),
         "columns": columns,
         **placed,
         **({"required": list(dict.fromkeys(required))} if required else {}),
@@ -245,11 +263,14 @@ def _rows_band(reading: TableReading) -> dict[str, Any]:
 
 
 def _suites(reading: TableReading) -> dict[str, Any]:
-    """What a label has to be, where there are just two values; others may meet new ones."""
-    if reading.task != "binary":
-        return {}
-    known = {"column": reading.label.name, "value_set": _label_values(reading)}
-    return {"table": [{"expect_column_values_to_be_in_set": known}]}
+    """What a label has to be, where there are just two values (others may meet new ones), and what may be empty."""
+    needed = {*reading.key, *([reading.time.name] if reading.time else [])}
+    sparse = [name for name in reading.sparse if name not in needed]
+    checks: list[dict[str, Any]] = [{SOME_VALUE: {"column": name, "min_value": 0}} for name in sparse]
+    if reading.task == "binary":
+        known = {"column": reading.label.name, "value_set": _label_values(reading)}
+        checks.insert(0, {"expect_column_values_to_be_in_set": known})
+    return {"table": checks} if checks else {}
 
 
 def _margin(reading: TableReading, share: float) -> float:
@@ -258,19 +279,24 @@ def _margin(reading: TableReading, share: float) -> float:
 
 
 def is_feature(column: Column, reading: TableReading) -> bool:
-    """Not the roles; nor a text that is another for nearly every row and nothing to read, such as a name."""
+    """Not the roles, nor what is empty, nor a text that is another in nearly every row and nothing to read: a name."""
     named = column.is_text and column.distinct > reading.rows / 2 and not column.is_read
-    return column not in (reading.label, reading.time) and column.name not in reading.key and not named
+    roles = {reading.label.name, *reading.key}
+    roles |= {column.name for column in (reading.time, reading.split and reading.split.column) if column}
+    return bool(column.filled) and column.name not in roles and not named
 
 
 def _feature(column: Column) -> str:
-    return f"epoch({column.moment}) / 86400" if column.moment else column.value
+    """SQL of a feature in `cases`; times become days, which of a column under its own name is done where it is used."""
+    if column.moment and (column.formats or column.alias != column.name):
+        return f"epoch({column.moment}) / 86400"
+    return column.value
 
 
 def _cast_text(reading: TableReading, positive: str) -> str:
     """The positive label as DuckDB prints it once it is cast to the column's type."""
     if reading.label.type == "boolean":
-        return "true"
+        return str(positive.strip().lower() in ("true", "t", "yes", "y", "1")).lower()
     if reading.label.type in ("integer", "number"):
         number = float(positive)
         return str(int(number)) if reading.label.type == "integer" else str(number)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import random
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from flows.column_reading import Column
 from flows.deployments import PREFECT_YAML, prefect_yaml
+from flows.first_look import look
 from flows.new_params import is_feature, params_of
 from flows.period_reading import judged_share
 from flows.session import prepare
-from flows.table_reading import Column, TableReading, read_table
+from flows.table_reading import Hints, TableReading, read_table
 from flows.terminal import say
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
-from tasks.params import STAGES, parse
+from tasks.params import STAGES
 from tasks.stage_code import SECTIONS
 
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
@@ -36,58 +40,91 @@ def create(
     label: str | None,
     key: tuple[str, ...],
     horizons: tuple[int, ...] = (),
+    hints: Hints = Hints(),  # noqa: B008 - frozen
 ) -> None:
-    """Make a project in `folder`; nothing is written before the table is understood.
+    """Make a project in `folder` of which a first run goes through; where it would not, nothing is left of it.
 
     Args:
         horizons: the steps ahead to forecast the label; `key` then names the columns that tell series apart.
 
     Raises:
-        UserError: the folder holds a project already, or the table leaves a role open.
+        UserError: the folder holds a project already, the table leaves a role open, or a first run would refuse it.
     """
     if (folder / "params.yaml").exists():
         raise UserError(f"{folder} holds a project already (params.yaml); name another folder, or edit that file")
     if csv is not None:
-        reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons), csv.name
+        reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons, hints=hints), csv.name
     else:
         table = EXAMPLE
+    with _all_or_nothing(folder):
+        with atomic(folder / "raw" / table) as scratch:
+            if csv is not None:
+                shutil.copyfile(csv, scratch)
+            else:
+                scratch.write_text("\n".join(_subscriptions()) + "\n")
+        if csv is None:
+            reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
+        name = _project_name(folder)
+        params, _ = look(folder, params_of(name, reading), table)
+        _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
+        stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
+        _write(folder / "dvc.yaml", _DVC_HEAD + stages)
+        _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
+        _write(folder / ".gitignore", IGNORED)
+        _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
+        memory.initialise(folder)
+        prepare(folder)
+    _tell(folder, table, reading)
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """Make `folder`, and take away again what was put into it where the block fails.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    before = {entry.relative_to(folder) for entry in folder.rglob("*")} if folder.is_dir() else None
     try:
         (folder / "raw").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make {folder}: {error.strerror}; name a folder that you may write to") from None
-    with atomic(folder / "raw" / table) as scratch:
-        if csv is not None:
-            shutil.copyfile(csv, scratch)
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            shutil.rmtree(folder, ignore_errors=True)
         else:
-            scratch.write_text("\n".join(_subscriptions()) + "\n")
-    if csv is None:
-        reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
-    name = _project_name(folder)
-    params = params_of(name, reading)
-    parse(params)
-    _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
-    _write(folder / "dvc.yaml", _DVC_HEAD + yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110))
-    _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
-    _write(folder / ".gitignore", IGNORED)
-    _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
-    memory.initialise(folder)
-    prepare(folder)
-    _tell(folder, table, reading)
+            for entry in sorted(folder.rglob("*"), reverse=True):  # what lies in a folder before the folder
+                if entry.relative_to(folder) not in before:
+                    entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        raise
+
+
+_MOST_STEPS = 1000
 
 
 def steps_ahead(horizons: str) -> tuple[int, ...]:
-    """Horizons as they are typed.
+    """Horizons as they are typed: numbers of steps, ranges, and every so many of a range.
 
     Raises:
         UserError: they are no numbers of steps.
 
-    >>> steps_ahead("7, 1,28")
-    (1, 7, 28)
+    >>> steps_ahead("7, 1,28"), steps_ahead("1-4,7"), steps_ahead("6-24:6")
+    ((1, 7, 28), (1, 2, 3, 4, 7), (6, 12, 18, 24))
     """
-    parts = [part.strip() for part in horizons.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f"--horizons {horizons}: numbers of steps ahead were expected, such as 1,7,28")
-    return tuple(sorted({int(part) for part in parts}))
+    found: set[int] = set()
+    for part in horizons.split(","):
+        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6})(?::(\d{1,6}))?)?", part.strip(), re.ASCII)
+        first, last, every = (int(each) if each else None for each in match.groups()) if match else (None, None, None)
+        steps = range(first, (last or first) + 1, every or 1) if first and every != 0 else range(0)
+        if not steps or len(found | set(steps)) > _MOST_STEPS:
+            raise UserError(
+                f"--horizons {horizons}: numbers of steps ahead were expected, such as 1,7,28, a range such as 1-48, "
+                f"or 1-48:6 for every 6th of it, {_MOST_STEPS} at most"
+            )
+        found |= set(steps)
+    return tuple(sorted(found))
 
 
 _CANDIDATE = ("models/candidate", "models/training.json")

@@ -27,6 +27,8 @@ from tasks.params.forecasting import KNOWN_AT
 if TYPE_CHECKING:
     import pyarrow as pa
 
+REHEARSED = 20_000  # rows
+
 
 def run(context: Context) -> None:
     """Write the training table, what it is made of, and what each feature looked like on each day.
@@ -77,6 +79,25 @@ def run(context: Context) -> None:
             **({"stand_in": generated} if generated else {}),
         },
     )
+
+
+def rehearse(context: Context) -> pa.Table:
+    """Some rows of the training table, spread over all of it, once it is shown that it can be made; nothing is written.
+
+    Raises:
+        UserError: as `run`, but for features that fail in other rows.
+        RefitError: a batch that is gone or changed.
+    """
+    validated = artifacts.read_json(context.path(artifacts.VALIDATED))
+    definitions = resolve(context)
+    with open_warehouse(context.project, validated, context.params) as warehouse:
+        label_rows(warehouse, definitions, context.params)
+        [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
+        every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
+        warehouse.connection.execute(f"create temp table rehearsed as {every}")
+        table = _training_table(warehouse, definitions, context.params, "rehearsed")
+    kinds_of(table, definitions.feature_set.names(), context.params)
+    return table
 
 
 def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> pa.Table:
@@ -132,14 +153,14 @@ def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.Chunked
     return "named"
 
 
-def _training_table(warehouse: Warehouse, definitions: Definitions, params: Params) -> pa.Table:
+def _training_table(warehouse: Warehouse, definitions: Definitions, params: Params, rows: str = CHOSEN) -> pa.Table:
     import pyarrow as pa
 
     key = definitions.feature_set.spine.key
-    features = features_of(warehouse, definitions, CHOSEN, params)
+    features = features_of(warehouse, definitions, rows, params)
     kept = kept_columns(warehouse, definitions, params)
     wanted = ", ".join(map(quote, [key, *kept]))
-    known = warehouse.arrow(f"select {wanted}, _window, _label, _known_at from {CHOSEN}")
+    known = warehouse.arrow(f"select {wanted}, _window, _label, _known_at from {rows}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     columns = {name: features[name] for name in (key, "event_time", "prediction_time")}

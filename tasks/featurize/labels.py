@@ -147,24 +147,31 @@ def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> s
 
 
 def _split(warehouse: Warehouse, definitions: Definitions, split: SplitParams, spans: tuple[Window, ...]) -> str:
-    """SQL of a window by chance. It hangs on the row's key (or group) and the seed alone: a row never changes sides.
+    """SQL of a window by chance, or by a column that says it.
+
+    Chance hangs on the row's key (or group) and the seed alone: a row never changes sides.
 
     Raises:
         UserError: there is no such column to split by.
     """
     spine = definitions.feature_set.spine
-    by = split.by or spine.key
+    by = split.column or split.by or spine.key
     columns = warehouse.connection.sql(f"select * from {warehouse.relation(spine.source, definitions.sources)}").columns
     if by not in columns:
         raise UserError(
-            f"params.yaml: featurize.split.by: source {spine.source!r} has no column {by!r}{nearest(by, columns)}"
+            f"params.yaml: featurize.split.{'column' if split.column else 'by'}: source {spine.source!r} has no column "
+            f"{by!r}{nearest(by, columns)}"
         )
     text = f"concat('{split.seed}:', coalesce({quote(by)}::varchar, {quote(spine.key)}::varchar))"
     chance = f"(md5_number_lower({text})::double / 18446744073709551616.0)"
     whole = spans[0]  # all three cover the same time
     early = f" or event_time < {sql_time(whole.start)}" if whole.start else ""
+    outside = f"case when event_time >= {sql_time(whole.end)}{early} then null"
+    if split.column:
+        named = " ".join(f"when {quote(by)} = '{window.name}' then '{window.name}'" for window in spans)
+        return f"{outside} {named} end"
     return (
-        f"case when event_time >= {sql_time(whole.end)}{early} then null when {chance} < {split.test} then 'test' "
+        f"{outside} when {chance} < {split.test} then 'test' "
         f"when {chance} < {split.test + split.validation} then 'validation' else 'train' end"
     )
 

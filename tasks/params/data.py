@@ -142,10 +142,17 @@ class SplitParams(Section):
     test: float = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
     validation: float = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
     by: str | None = Field(None, description="column whose equal values stay together; none: each row by its key")
+    column: str | None = Field(
+        None, description="column that says itself train, validation or test, in place of chance; else a row is in none"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _something_left(self) -> SplitParams:
+        if self.column and self.by:
+            raise ValueError(
+                f"column {self.column!r} says where each row is, by {self.by!r} leaves it to chance: drop one"
+            )
         if self.test + self.validation >= 1:
             raise ValueError(f"test and validation take {self.test + self.validation:g} of the rows; none are left")
         return self
@@ -153,6 +160,8 @@ class SplitParams(Section):
     @property
     def rule(self) -> str:
         """What decides whether a row may be learned from: two models with one rule have not seen each other's test."""
+        if self.column:
+            return f"as column {self.column} says"
         return f"{self.test:g} of {self.by or 'the rows'}, seed {self.seed}"
 
 

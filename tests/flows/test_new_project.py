@@ -174,8 +174,7 @@ def test_the_readmes_command_is_one_that_init_takes(root: Path) -> None:
 def test_the_task_is_seen_from_the_labels_values(tmp_path: Path, values: list[str], task: str, learner: str) -> None:
     rows = [f"{n},{date(2024, 1, 1) + timedelta(days=n % 150)},{n % 9},{values[n % len(values)]}" for n in range(600)]
     (tmp_path / "t.csv").write_text("\n".join(["id,at,x,y", *rows]) + "\n")
-    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="y", key=())
-    params = read_yaml(tmp_path / "p/params.yaml")
+    params = params_of("p", read_table(tmp_path / "t.csv", time=None, label="y", key=()))
     assert params["train"]["task"] == task
     assert params["train"]["learners"][-1]["kind"].endswith(learner)
     assert parse(params).evaluate.gate.max_loss > 0
@@ -271,15 +270,17 @@ def test_what_series_leave_open_is_said(tmp_path: Path, text: list[str], roles: 
 def test_a_time_is_read_as_it_is_written_where_only_one_way_fits(tmp_path: Path, written: str, read: str) -> None:
     rows = [f"{n},{written.format(date(2024, 1, 1) + timedelta(days=n % 150))},{n % 9},{n % 2}" for n in range(300)]
     (tmp_path / "t.csv").write_text("\n".join(["id,met,x,y", *rows]) + "\n")
-    create(tmp_path / "p", csv=tmp_path / "t.csv", time="met", label="y", key=())
-    source = parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"]
+    found = read_table(tmp_path / "t.csv", time="met", label="y", key=())
+    source = parse(params_of("p", found)).ingest.sources["table"]
     assert (source.event_time, source.columns["met"]) == (read, "text")
 
 
 def test_a_time_of_which_days_and_months_cannot_be_told_apart_is_left_open(tmp_path: Path) -> None:
     rows = [f"{n},{n % 12 + 1:02d}/{n % 11 + 1:02d}/2024,{n % 2}" for n in range(300)]
     (tmp_path / "t.csv").write_text("\n".join(["id,at,y", *rows]) + "\n")
-    with pytest.raises(UserError, match="--time at: its values do not cast to dates or times"):
+    with pytest.raises(
+        UserError, match=r"it may be written %d/%m/%Y or %m/%d/%Y, .* say which: --time-format '%d/%m/%Y'"
+    ):
         create(tmp_path / "p", csv=tmp_path / "t.csv", time="at", label="y", key=())
 
 
