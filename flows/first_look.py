@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import UserError
+from tasks.featurize.giveaways import Giveaway
 from tasks.params import Params, parse
 
-if TYPE_CHECKING:
-    import pyarrow as pa
 
-
-def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, Any], pa.Table]:
-    """Take the rows in, validate and label them; returns params that fit them, and some rows as a model would see them.
+def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, Any], list[Giveaway]]:
+    """Take the rows in, validate and label them; returns params that fit them, and what gives labels away.
 
     Batches of few rows may hold more bad ones than validation lets by, where the table as a whole does not.
     What was taken in stays, so that the first run need not do it again.

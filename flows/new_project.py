@@ -6,7 +6,7 @@ import random
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,11 +20,12 @@ from flows.first_look import look
 from flows.new_params import is_feature, params_of
 from flows.period_reading import judged_share
 from flows.session import prepare
-from flows.table_reading import Hints, TableReading, read_table
+from flows.table_reading import NULLS, Hints, TableReading, read_table
 from flows.terminal import say
 from tasks import memory
 from tasks.artifacts import atomic
 from tasks.errors import UserError
+from tasks.featurize.giveaways import COUNTS, Giveaway
 from tasks.params import STAGES
 from tasks.stage_code import SECTIONS
 
@@ -65,7 +66,7 @@ def create(
         if csv is None:
             reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
         name = _project_name(folder)
-        params, _ = look(folder, params_of(name, reading), table)
+        params, given_away = look(folder, params_of(name, reading), table)
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
         stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
         _write(folder / "dvc.yaml", _DVC_HEAD + stages)
@@ -74,7 +75,7 @@ def create(
         _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
         memory.initialise(folder)
         prepare(folder)
-    _tell(folder, table, reading)
+    _tell(folder, table, reading, given_away)
 
 
 @contextmanager
@@ -256,9 +257,9 @@ def _write(path: Path, text: str) -> None:
         scratch.write_text(text, encoding="utf-8")
 
 
-def _tell(folder: Path, table: str, reading: TableReading) -> None:
+def _tell(folder: Path, table: str, reading: TableReading, given_away: Sequence[Giveaway]) -> None:
     say(f"{folder}: a project that predicts `{reading.label.name}` ({_kind(reading)})")
-    for what, told in _found(table, reading):
+    for what, told in (*_found(table, reading), *_warnings(reading, given_away)):
         say(f"  {what:<7} {told}")
     say(f"  next    cd {shlex.quote(str(folder))} && refit run")
 
@@ -271,6 +272,10 @@ def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
     if codes := [column for column in reading.columns if column.code]:
         yield "codes", f"{_names(codes)}: text, since a number would lose leading zeros or digits; to learn from one as"
         yield "", "an amount, say `number` for it in params.yaml"
+    yield from _missing(reading)
+    if reading.split:
+        counts = ", ".join(f"{count:,} {window}" for window, count in reading.split.rows.items() if count)
+        yield "split", f"{reading.split.column.name}: {counts}"
     yield "key", ", ".join(reading.key) or "the line of each row: one that comes again in another file counts twice"
     others = [
         column
@@ -292,6 +297,37 @@ def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
         yield "text", f"{column.name}: its % signs make it text; as a column of `cases`, {number} is the number"
     if reading.time:
         yield "known", "each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml"
+
+
+def _missing(reading: TableReading) -> Iterator[tuple[str, str]]:
+    """Which texts are read as missing beyond the usual ones, and which could be."""
+    taken = [text for text in reading.nulls if text not in NULLS]
+    if taken:
+        where = [column for column in reading.columns if set(column.marks) & set(taken)]
+        yield "missing", f"{', '.join(map(repr, taken))} in {_names(where) or 'no column alone'}: read as missing"
+    marks = dict.fromkeys(mark for column in reading.columns for mark in column.marks if mark not in taken)
+    for mark in marks:
+        where = [column for column in reading.columns if mark in column.marks]
+        option = f"--missing {shlex.quote(mark)}"
+        yield "missing", f"{mark!r} in {_names(where)}: a category as it stands; {option} reads it as missing"
+
+
+def _warnings(reading: TableReading, given_away: Sequence[Giveaway]) -> Iterator[tuple[str, str]]:
+    """What looks as if it will not be there when a prediction is asked for, and times that are read as texts."""
+    for column in reading.columns:
+        if column.writing and is_feature(column, reading):
+            yield "time?", f"{column.name} {column.writing.explained()}"
+    counters = [column.alias for column in reading.columns if column.counter and is_feature(column, reading)]
+    found = [*given_away, *reading.giveaways]
+    known = {name for giveaway in found for name in giveaway.features}
+    found += [Giveaway((name,), COUNTS) for name in counters if name not in known and not reading.series]
+    for giveaway in found:
+        yield "leak?", str(giveaway)
+    if found and reading.series:
+        yield "", "known only together with the label: say of none of them that it is known ahead"
+    elif found:
+        names = dict.fromkeys(name for giveaway in found for name in giveaway.features)
+        yield "", f"known only with the label or after it? Leave it out: featurize.exclude: [{', '.join(names)}]"
 
 
 def _subscriptions() -> Iterator[str]:

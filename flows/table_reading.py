@@ -19,6 +19,7 @@ from flows.period_reading import empty_at_times, read_band, read_period
 from flows.series_reading import Series, read_series
 from flows.split_reading import GivenSplit, read_split
 from tasks.errors import UserError
+from tasks.featurize.giveaways import COUNTS, Giveaway, giveaways
 from tasks.ingest import csv_files
 from tasks.ingest.csv_files import CsvFile
 from tasks.params import Task, nearest
@@ -63,6 +64,7 @@ class TableReading:
     sparse: tuple[str, ...] = ()  # columns without any value in some period, or in all of them
     split: GivenSplit | None = None  # where a column says which rows to learn from
     series: Series | None = None  # where the label's next steps are asked for
+    giveaways: tuple[Giveaway, ...] = ()  # columns that say the label of a forecast's own moment
 
 
 def read_table(
@@ -85,7 +87,7 @@ def read_table(
     import duckdb
 
     file = _file(path, hints.encoding)
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"threads": 1}) as connection:  # each column is little work
         connection.execute("set TimeZone = 'UTC'")
         table = _load(file)
         by_name = {column.name: column for column in named_columns(connection, table.column_names)}
@@ -140,6 +142,7 @@ def read_table(
             sparse=empty_at_times(connection, table, moment, period),
             split=split,
             series=series,
+            giveaways=_of_the_moment(connection, columns, found_label) if series else (),
         )
 
 
@@ -347,6 +350,18 @@ def _series(
     if not label.is_number:
         raise UserError(f"--label {label.name}: forecasts are of numbers, and it is {label.type} in {path.name}")
     return read_series(connection, path.name, key, time.read_moment, label.number, horizons), (*key, time.name)
+
+
+def _of_the_moment(connection: Any, columns: Sequence[Column], label: Column) -> tuple[Giveaway, ...]:
+    """The numbers beside a forecast's label that say it: known only with it, they are nothing to forecast from."""
+    numbers = {f"_{place}": each for place, each in enumerate(columns) if each.is_number and each is not label}
+    values = ", ".join(f"{each.number} as {alias}" for alias, each in numbers.items())
+    if not values:
+        return ()
+    rows = connection.sql(f"select {label.number} as label, {values} from t").to_arrow_table()
+    found = giveaways(rows, {"numeric": list(numbers), "categorical": []})
+    named = (replace(each, features=tuple(numbers[name].name for name in each.features)) for each in found)
+    return tuple(each for each in named if each.reason != COUNTS)
 
 
 def _key(

@@ -123,7 +123,11 @@ intervals about {{ slice_misses }} will miss the truth by chance alone.</p>
 <<section>>
 <section id="features" class="long">
 <h2>What it leans on</h2>
-{% if importance.rows %}
+{% if words.giveaways %}<div class="verdict bad"><strong>Features that may give the label away</strong>
+{% for sentence in words.giveaways %}<p>{{ sentence }}</p>
+{% endfor %}<p>If one of them is known only with the label, or after it, the numbers of this page will not come true:
+leave it out (featurize.exclude).</p></div>
+{% endif %}{% if importance.rows %}
 <p class="lede">{{ metric_word }} lost on {{ importance.rows | count }} test rows when the values are shuffled between
 rows. Features that tell the same hide each other, so whole views are shuffled, too.</p>
 <div class="scroll"><table>

@@ -8,6 +8,7 @@ from typing import Any
 from registry.metrics import METRIC_WORDS
 from tasks.evaluate.views import view_of
 from tasks.featurize.definitions import Definitions
+from tasks.featurize.giveaways import Giveaway
 from tasks.pages.look import money
 
 Report = dict[str, Any]
@@ -25,6 +26,7 @@ def words_of(evaluation: Report, features: Report) -> dict[str, Any]:
         "view": view_of(evaluation["task"]).words(evaluation),
         "labels": labels(features["labels"]),
         "assumptions": list(assumptions(evaluation)),
+        "giveaways": [str(Giveaway.load(each)) for each in features.get("giveaways", ())],
     }
 
 
@@ -117,7 +119,8 @@ def assumptions(evaluation: Report) -> Iterator[str]:
     else:
         yield f"Rows of one {test['cluster']} may be alike; rows of two are taken as independent of each other."
     if rule := evaluation["candidate"]["split"]:
-        yield f"The test rows were kept apart by chance ({rule}): the intervals tell of rows like these, not of later."
+        how = "as a column says" if rule.startswith("as column") else "by chance"
+        yield f"The test rows were kept apart {how} ({rule}): the intervals tell of rows like these, not of later."
     else:
         yield "The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come."
         yield (

@@ -15,6 +15,7 @@ from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize import forecasts
 from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.giveaways import Giveaway, giveaways
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, label_rows, late_rows
 from tasks.featurize.labels import described as labels_described
@@ -55,6 +56,9 @@ def run(context: Context) -> None:
     kinds = kinds_of(table, names, context.params)
     for each in advice(table, kinds["categorical"]):
         context.progress(each)
+    given_away = [] if context.params.forecast else giveaways(table, kinds)
+    for giveaway in given_away:
+        context.progress(f"may give the label away: {giveaway}")
     found = profile(table, kinds, context.params.project.zone)
     write_profile(found, context.path(artifacts.FEATURES))
     _write_table(context, table)
@@ -77,12 +81,15 @@ def run(context: Context) -> None:
             "snapshot": validated["snapshot"],
             "as_of": validated["as_of"],
             **({"stand_in": generated} if generated else {}),
+            **({"giveaways": [giveaway.dump() for giveaway in given_away]} if given_away else {}),
         },
     )
 
 
-def rehearse(context: Context) -> pa.Table:
-    """Some rows of the training table, spread over all of it, once it is shown that it can be made; nothing is written.
+def rehearse(context: Context) -> list[Giveaway]:
+    """See that the training table can be made, on some rows of all of it; returns what seems to give their label away.
+
+    Nothing is written.
 
     Raises:
         UserError: as `run`, but for features that fail in other rows.
@@ -96,8 +103,8 @@ def rehearse(context: Context) -> pa.Table:
         every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
         table = _training_table(warehouse, definitions, context.params, "rehearsed")
-    kinds_of(table, definitions.feature_set.names(), context.params)
-    return table
+    kinds = kinds_of(table, definitions.feature_set.names(), context.params)
+    return [] if context.params.forecast else giveaways(table, kinds)
 
 
 def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> pa.Table:
