@@ -6,12 +6,14 @@ from typing import Any
 
 from prefect import flow
 
+from flows.admission import own_file, own_project, refused_in_one_line
 from flows.session import watching
 from flows.summary import publish_scores
 from tasks.prefect_tasks import score
 
 
 @flow(name="batch-scoring", persist_result=False, validate_parameters=True)
+@refused_in_one_line
 def batch_scoring(
     project: str = ".",
     rows: str = "next 24h",
@@ -28,5 +30,7 @@ def batch_scoring(
         out: where to write the predictions; none: `reports/scores/`.
         wait_seconds: how long to wait for another run of the same project to end.
     """
-    with watching(project, trigger="batch scoring", wait_seconds=wait_seconds) as context:
-        return publish_scores(score(context, rows, as_of, out))
+    with watching(own_project(project), trigger="batch scoring", wait_seconds=wait_seconds) as context:
+        return publish_scores(
+            score(context, own_file(context.project, "rows", rows), as_of, own_file(context.project, "out", out))
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -29,8 +30,11 @@ from flows.cli_options import (
     project_at,
 )
 from flows.terminal import guard_logs, print_json, say
-from tasks.errors import RefitError, UserError, machine_fault
+from tasks.errors import RefitError, Terminated, UserError, machine_fault
 from tasks.params import STAGES
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+_KEPT = "what was finished is kept, the same command goes on from there"
 
 app = typer.Typer(
     name="refit",
@@ -335,12 +339,16 @@ def main() -> None:
     """The console script: errors in one line on standard error, exit status 2 for the user's mistakes, 1 for faults."""
     debug = "--debug" in sys.argv[1:]
     guard_logs()
+    signal.signal(signal.SIGTERM, _end)
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no child may take a project's `calendar.py` for Python's own
     _quiet_prefect(debug)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is no fault
     try:
-        sys.exit(app(prog_name="refit", standalone_mode=False))
+        if (status := app(prog_name="refit", standalone_mode=False)) != INTERRUPTED:
+            sys.exit(status)
+        message: tuple[str, ...] = (f"interrupted; {_KEPT}",)
     except RefitError as error:
         if debug:
             raise
@@ -348,8 +356,10 @@ def main() -> None:
         _let_go(error)
     except TyperException as error:
         message, status = _misused(error), error.exit_code
+    except Terminated:
+        message, status = (f"ended by SIGTERM; {_KEPT}",), 143
     except (KeyboardInterrupt, typer.Abort):
-        message, status = ("interrupted; what was finished is kept, `refit run` goes on from there",), 130
+        message, status = (f"interrupted; {_KEPT}",), INTERRUPTED
     except Exception as error:
         if debug:
             raise
@@ -369,6 +379,11 @@ def _misused(error: TyperException) -> tuple[str, ...]:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "refit"
     return (f"{said}; see `{command} --help`",) if (said := error.format_message().rstrip(".")) else ()
+
+
+def _end(*_: object) -> None:
+    """Let a request to end take along what was started, as Ctrl-C does."""
+    raise Terminated
 
 
 def _let_go(error: BaseException | None) -> None:

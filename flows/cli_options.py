@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tasks.errors import UserError
+from tasks.privacy import tighten
 from tasks.yaml_files import read_value
 
 Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
@@ -35,6 +36,7 @@ def project_at(folder: Path) -> Path:
         )
     from flows.standing import use_own_server
 
+    tighten(folder)
     use_own_server(folder.resolve())
     return folder.resolve()
 

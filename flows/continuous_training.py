@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow, runtime
 
+from flows.admission import of_one_drift, own_project, own_settings, refused_in_one_line
 from flows.answered import ends_if_answered
 from flows.session import session
 from flows.summary import publish
@@ -13,6 +14,7 @@ from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, va
 
 
 @flow(name="continuous-training", persist_result=False, validate_parameters=True)
+@refused_in_one_line
 @ends_if_answered
 def continuous_training(
     project: str = ".",
@@ -21,6 +23,7 @@ def continuous_training(
     reason: str = "manual",
     window: dict[str, str] | None = None,
     columns: list[str] | None = None,
+    emitted: str | None = None,
     force: bool = False,
     allow_uncommitted: bool = True,
     wait_seconds: float = 0,
@@ -28,22 +31,23 @@ def continuous_training(
     """Ingest, validate, featurize, train, evaluate, register: each stage only if something it depends on changed.
 
     Args:
-        project: the project's folder.
+        project: the project's folder; of a deployed run, the one that the deployment was made for.
         as_of: `latest`, or the date or time at which this run pretends to happen, in the project's time zone.
-        overrides: `section.key` -> value, for this run only.
+        overrides: `section.key` -> value, for this run only; a deployed run takes numbers, true and false.
         reason: what started the run; it goes into the ledger.
         window: `first` and `end` of the data that drifted, ISO 8601. Where a retraining for it, or for a newer one,
             has ended, this run ends at once and changes nothing.
         columns: those that drifted; they go into the ledger.
+        emitted: when the event was emitted that started the run, ISO 8601.
         force: run every stage, changed or not.
         allow_uncommitted: whether code that is not committed may be used; deployments say no.
         wait_seconds: how long to wait for another run of the same project to end.
     """
     with session(
-        project,
+        own_project(project),
         as_of=as_of,
-        overrides=overrides,
-        reason=reason,
+        overrides=own_settings(overrides),
+        reason=of_one_drift(reason, window, columns, emitted),
         window=window,
         columns=columns,
         force=force,

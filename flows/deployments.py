@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.processes import python
 from tasks.errors import RefitError, UserError
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ deployments:
         expect: [drift.detected]
         threshold: 1
         parameters:  # an expression alone keeps its type: a mapping, a list, a text
-          project: "{{ event.payload.project }}"
           as_of: "{{ event.payload.as_of }}"
           reason: "{{ event.payload.reason }}"
           window: "{{ event.payload.window }}"
           columns: "{{ event.payload.columns }}"
+          emitted: "{{ event.occurred | string }}"
     parameters: {project: ".", reason: drift, allow_uncommitted: false, wait_seconds: 3600}
     concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
     work_pool: {name: refit}
@@ -66,7 +67,6 @@ deployments:
         expect: [prefect.flow-run.Crashed]
         threshold: 1
         parameters:
-          project: "{{ flow_run.parameters.project | default('.') }}"
           as_of: "{{ flow_run.parameters.as_of | default('latest') }}"
           overrides: "{{ flow_run.parameters.overrides | default(none) }}"
           reason: "{{ flow_run.parameters.reason | default('a crashed run') }}"
@@ -110,17 +110,23 @@ def require(project: Path) -> None:
         raise UserError(f"{project} has no {PREFECT_YAML}; `refit init DIR` writes one into a new project: copy that")
 
 
-def provide(api: str) -> None:
-    """Make the work pool of processes, and the automation that finds dead runs, unless they are there."""
-    from prefect import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def provide(project: Path, environment: Mapping[str, str]) -> None:
+    """Make the work pool of processes, and the automation that finds dead runs, and keep both as they must be.
 
-    wanted = _dead_runs()
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    Args:
+        environment: Prefect's settings that name the server and let this process in.
+    """
+    from prefect import get_client, settings
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    wanted, template = _dead_runs(), job_template(project)
+    updates = {getattr(settings, name): value for name, value in environment.items()}
+    with settings.temporary_settings(updates), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=_job_template()))
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+        if client.read_work_pool(POOL).base_job_template != template:
+            client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
         found = client.read_automations_by_name(wanted.name)
         if not found:
             client.create_automation(wanted)
@@ -128,16 +134,16 @@ def provide(api: str) -> None:
             client.update_automation(found[0].id, wanted)  # only then: it forgets which runs it is waiting for
 
 
-def deploy(project: Path, api: str, *, log: Path) -> None:
+def deploy(project: Path, environment: Mapping[str, str], *, log: Path) -> None:
     """Deploy everything in the project's `prefect.yaml`; what is deployed already is brought up to date.
 
     Raises:
         RefitError: Prefect refused it; the message names the log.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        python("prefect", "--no-prompt", "deploy", "--all"),
         cwd=project,
-        env={**os.environ, "PREFECT_API_URL": api},
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -148,13 +154,20 @@ def deploy(project: Path, api: str, *, log: Path) -> None:
         raise RefitError(f"prefect could not deploy {project / PREFECT_YAML}; it says why in {log}")
 
 
-def _job_template() -> dict[str, Any]:
-    """Prefect's own for processes, but with the command given: to find it, a run would start one more Python (2 s)."""
-    from prefect.workers.process import ProcessWorker
+def job_template(project: Path) -> dict[str, Any]:
+    """How a run of the pool is started: one command in one folder, and no variable through which to say another.
 
-    template: dict[str, Any] = ProcessWorker.get_default_base_job_template()
-    template["variables"]["properties"]["command"]["default"] = f"{shlex.quote(sys.executable)} -m prefect.engine"
-    return template
+    A variable of Prefect's own template may be given with every request for a run: command, environment, folder.
+    There is no `env` either, not even an empty one: Prefect would fill it from a request.
+    """
+    return {
+        "job_configuration": {
+            "command": shlex.join(python("flows.deployed_run")),
+            "working_dir": str(project),
+            "stream_output": True,
+        },
+        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+    }
 
 
 def _dead_runs() -> AutomationCore:

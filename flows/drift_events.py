@@ -34,7 +34,14 @@ def payload_of(told: dict[str, Any], project: Path) -> dict[str, Any]:
         "model": told["model"],
         "version": told["version"],
         "reason": f"drift: {', '.join(told['causes'])}",
-        "window": told["window"],
+        "window": _seen(told),
         "columns": told["columns"],
         "as_of": told["as_of"],
     }
+
+
+def _seen(told: dict[str, Any]) -> dict[str, str] | None:
+    """The newest window that has rows: a schedule may ask for a retraining after windows without any."""
+    with_rows = [window for window in told["windows"] if window["performance"]["rows"]]
+    newest = with_rows[-1] if with_rows else told["window"]
+    return newest and {edge: newest[edge] for edge in ("first", "end")}

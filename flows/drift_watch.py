@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.admission import own_project, refused_in_one_line
 from flows.drift_events import announce
 from flows.session import watching
 from flows.summary import publish_drift
@@ -13,6 +14,7 @@ from tasks.prefect_tasks import drift
 
 
 @flow(name="drift-watch", persist_result=False, validate_parameters=True)
+@refused_in_one_line
 def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float = 0) -> dict[str, Any]:
     """Judge inputs and performance of the champion; emit `drift.detected` where it should be retrained.
 
@@ -21,5 +23,5 @@ def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float =
         as_of: `latest` (now, or where the data ends), `now`, or a date or time in the project's zone.
         wait_seconds: how long to wait for another run of the same project to end.
     """
-    with watching(project, trigger="drift watch", wait_seconds=wait_seconds) as context:
+    with watching(own_project(project), trigger="drift watch", wait_seconds=wait_seconds) as context:
         return announce(publish_drift(drift(context, as_of), context.project), context.project)

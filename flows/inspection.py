@@ -14,6 +14,7 @@ from typing import Any, Literal
 from rich.padding import Padding
 from rich.table import Table
 
+from flows import answered
 from flows.screen import LineScreen
 from flows.session import check, prepare
 from flows.standing import recorded
@@ -21,7 +22,7 @@ from flows.summary import calls_in_words, cost_in_words
 from flows.terminal import Terminal, line, say
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
-from tasks.context import Context
+from tasks.context import Context, utc_now
 from tasks.errors import RefitError
 from tasks.params import STAGES
 from tasks.stage_code import SOURCE_ROOT
@@ -325,6 +326,8 @@ def _project(project: Path) -> Iterator[Finding]:
     if not (project / STATE).is_dir():
         yield Finding("ok", "nothing has run here yet", "refit run")
         return
+    if reason := answered.impossible(project, params, utc_now()):
+        yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
     yield from _ledger(project)
     from tasks.comparand import check_champion
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import secrets
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,10 +16,11 @@ from pathlib import Path
 
 import psutil
 
+from flows.guard import IDENTITY, proof
 from tasks.errors import RefitError
 
 LOOPBACK = "127.0.0.1"
-_MARK = "REFIT_STARTED"  # an environment variable that all descendants inherit, orphans and other sessions included
+MARK = "REFIT_STARTED"  # an environment variable that all descendants inherit, orphans and other sessions included
 _CLOCK_STEP = 2.0  # seconds by which a start time may seem to move when the machine's clock is set
 
 
@@ -30,6 +34,7 @@ class Started:
     mark: str
     log: str
     port: int | None = None
+    guarded: bool = False  # what an earlier version of Refit started answers to anybody
 
     def found(self) -> psutil.Process | None:
         """The process itself, if it still lives."""
@@ -40,13 +45,27 @@ class Started:
         except psutil.NoSuchProcess:
             return None
 
-    def answers(self) -> bool:
-        """Whether it lives, and something listens on its port."""
+    def answers(self, *, timeout_seconds: float = 5) -> bool:
+        """Whether it lives, and is what answers on its port: no other process knows its mark."""
         if self.found() is None:
             return False
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return self.port is None or probe.connect_ex((LOOPBACK, self.port)) == 0
+        if self.port is None:
+            return True
+        challenge = secrets.token_hex(16)
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=timeout_seconds)
+        try:
+            connection.request("GET", f"{IDENTITY}?challenge={challenge}")
+            answer = connection.getresponse().read(1000).decode("latin-1")
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+        return secrets.compare_digest(answer.encode(), proof(self.mark, challenge).encode())
+
+
+def python(*module: str) -> list[str]:
+    """A command for a module of this environment, never of the working directory: it may hold a `calendar.py`."""
+    return [sys.executable, "-P", "-m", *module]
 
 
 def start(
@@ -56,26 +75,39 @@ def start(
     folder: Path,
     log: Path,
     environment: Mapping[str, str],
-    port: int | None = None,
+    listening: socket.socket | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> Started:
-    """Start a process in a session of its own, so that Ctrl-C reaches only the one who started it."""
+    """Start a process in a session of its own, so that Ctrl-C reaches only the one who started it.
+
+    Args:
+        listening: the socket of a server, which inherits it: its number is the last word of `command`.
+        stdin: what the process reads; by default nothing.
+    """
     mark = secrets.token_hex(16)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(log, "ab", opener=_private) as output:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+            [*command, *([str(listening.fileno())] if listening else [])],
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**environment, _MARK: mark},
+            env={**environment, MARK: mark},
             cwd=folder,
             start_new_session=True,
+            pass_fds=[listening.fileno()] if listening else [],
         )
-    return Started(name, process.pid, psutil.Process(process.pid).create_time(), mark, str(log), port)
+    port = int(listening.getsockname()[1]) if listening else None
+    since = psutil.Process(process.pid).create_time()
+    return Started(name, process.pid, since, mark, str(log), port, guarded=listening is not None)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def wait_until_it_answers(started: Started, *, seconds: float = 120) -> None:
-    """Wait until something listens on the process's port.
+    """Wait until the process answers on its port.
 
     Raises:
         RefitError: it ended first, or took too long; the message names its log.
@@ -84,7 +116,7 @@ def wait_until_it_answers(started: Started, *, seconds: float = 120) -> None:
     while time.monotonic() < deadline:
         if started.found() is None:
             raise RefitError(f"{started.name} ended before it answered; its log says why: {started.log}")
-        if started.answers():
+        if started.answers(timeout_seconds=2):
             return
         time.sleep(0.2)
     raise RefitError(f"{started.name} did not answer within {seconds:.0f} s; see {started.log}")
@@ -105,33 +137,30 @@ def end(started: Started, *, grace_seconds: float = 20) -> bool:
     return bool(family)
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could take a port of this machine's loopback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
+def listen(port: int) -> socket.socket | None:
+    """Take a port of this machine's loopback; None if another process has it."""
+    try:
+        return socket.create_server((LOOPBACK, port), backlog=100)
+    except OSError:
+        return None
 
 
-def free_port(wanted: int) -> int:
-    """The first port from `wanted` on that nobody holds.
+def listen_from(wanted: int) -> socket.socket:
+    """Take the first port from `wanted` on that nobody else has.
 
     Raises:
         RefitError: twenty ports in a row are in use.
     """
-    ports = range(wanted, wanted + 20)
-    if (free := next(filter(is_free, ports), None)) is None:
+    ports = range(wanted, min(wanted + 20, 65536))
+    if (taken := next(filter(None, map(listen, ports)), None)) is None:
         raise RefitError(f"ports {ports[0]} to {ports[-1]} on {LOOPBACK} are all in use; end a server you do not need")
-    return free
+    return taken
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # gone by now, or not ours to look at
-            if process.environ().get(_MARK) == mark:
+            if process.environ().get(MARK) == mark:
                 yield process
 
 

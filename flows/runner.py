@@ -39,10 +39,12 @@ def run(
         UserError: the settings do not stand; Prefect, which takes seconds to start, was not even imported.
     """
     check(project, runfile.RunFile(as_of=as_of, overrides=dict(overrides)))
-    from flows.continuous_training import continuous_training
+    from flows.servers import server_for_runs
 
     console = Terminal(stderr=True)
-    with shown_on(console):
+    with shown_on(console), server_for_runs(project):
+        from flows.continuous_training import continuous_training
+
         told = continuous_training(
             project=str(project), as_of=as_of, overrides=dict(overrides), force=force, wait_seconds=wait_seconds
         )

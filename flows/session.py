@@ -71,7 +71,7 @@ def check(project: Path, wanted: runfile.RunFile) -> Params:
 
     params = runfile.check(project, wanted)
     if wanted.as_of != LATEST:
-        moment_of(wanted.as_of, params)
+        answered.require_past(project, params, moment_of(wanted.as_of, params), now=utc_now())
     quarantine.releases(project)
     return params
 
@@ -129,15 +129,17 @@ def session(
         ) as owner,
         runfile.kept_if_refused(root),
     ):
+        for mended in answered.mend(root, params, utc_now()):
+            shown(mended)
         if window is not None:
-            answered.refuse_if_answered(root, params.project.name, window)
+            answered.refuse_if_answered(root, params, window, now=utc_now())
         prepare(root, wanted)
         sweep(root)
         for mended in memory.mend(root):
             shown(mended)
         yield Session(project=root, owner=owner, screen=shown, force=force)
         if window is not None:
-            answered.note(root, params.project.name, window, flow_run=flow_run, now=utc_now())
+            answered.note(root, params, window, flow_run=flow_run, now=utc_now())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from flows.credentials import auth_string
 from flows.processes import LOOPBACK, Started
 from tasks.artifacts import STATE, read_json, write_json
 from tasks.errors import RefitError
@@ -64,8 +65,15 @@ def api(server: Started) -> str:
     return f"{address(server)}/api"
 
 
+def client_environment(project: Path, server: Started) -> dict[str, str]:
+    """What a process needs to be let in by the project's Prefect server."""
+    return {"PREFECT_API_URL": api(server), "PREFECT_API_AUTH_STRING": auth_string(project)}
+
+
 def use_own_server(project: Path) -> None:
     """Let this process's flow runs show in the project's own Prefect server, if that is up and no other was chosen."""
     server = recorded(project).get(PREFECT)
-    if "PREFECT_API_URL" not in os.environ and server and server.answers():
-        os.environ["PREFECT_API_URL"] = api(server)
+    if server is None or not server.guarded or os.environ.get("PREFECT_API_URL") not in (None, api(server)):
+        return
+    if server.answers():
+        os.environ.update(client_environment(project, server))

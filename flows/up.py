@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
+import shlex
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from flows import deployments
-from flows.processes import LOOPBACK, Started, end, free_port, is_free, start, wait_until_it_answers
-from flows.servers import ENVIRONMENT, FIRST_PORT, end_as_on_ctrl_c, shown, start_server, until_interrupted
-from flows.standing import MLFLOW, PREFECT, UP, WORKER, api, record, recorded, running
+from flows import credentials, deployments
+from flows.processes import LOOPBACK, Started, end, listen, listen_from, python, start, wait_until_it_answers
+from flows.servers import ENVIRONMENT, FIRST_PORT, shown, start_server, tell_of_the_secret, until_interrupted
+from flows.standing import MLFLOW, PREFECT, UP, WORKER, api, client_environment, record, recorded, running
 from flows.terminal import say
 from registry.urls import sqlite_url
 from tasks.artifacts import SNAPSHOT, STATE, read_json
 from tasks.errors import UserError
+from tasks.privacy import tighten
 
 _WORKER_ENVIRONMENT = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # 10 s by default: a long wait after an event
 
@@ -32,18 +34,20 @@ def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: in
         RefitError: something ended before it answered; what this call had started is ended.
     """
     began = time.monotonic()
-    end_as_on_ctrl_c()
+    is_new = not credentials.is_made(project)
     with _one_at_a_time(project):
         standing = running(project)
         now = dict(standing)
         try:
             _bring_up(project, {PREFECT: prefect_port, MLFLOW: mlflow_port}, now)
+            tighten(project)
         except BaseException:
             for name in now.keys() - standing.keys():
                 end(now[name])
             record(project, standing)
             raise
     _tell(project, now, standing, time.monotonic() - began)
+    tell_of_the_secret(project, is_new=is_new)
     if not detach and not standing:
         until_interrupted(lambda: _raise_if_down(project))
         down(project)
@@ -65,42 +69,52 @@ def down(project: Path) -> None:
 def _bring_up(project: Path, asked: Mapping[str, int | None], now: dict[str, Started]) -> None:
     """Add to `now`, and to the record, what is missing; each as soon as it is started, so that it can be ended."""
     deployments.require(project)
-    earlier = recorded(project)
+    earlier, missing = recorded(project), dict[str, socket.socket]()
     for name in (earlier.keys() & asked.keys()) - now.keys():
         end(earlier[name])  # it died, and may have left children that hold its port
-    ports = {name: _port(name, port, now.get(name), earlier.get(name)) for name, port in asked.items()}
-    for name, port in ports.items():
-        if name not in now:
-            now[name] = start_server(project, name, port, STATE / f"{name}.log", **_own_database(project))
+    for name in [name for name in now if name in asked and not now[name].guarded]:
+        end(now.pop(name))  # an earlier version of Refit started it: it answers to anybody
+    with ExitStack() as taken:
+        for name, port in asked.items():
+            if (listening := _port(name, port, now.get(name), earlier.get(name))) is not None:
+                missing[name] = taken.enter_context(listening)
+        for name, listening in missing.items():
+            log = STATE / f"{name}.log"
+            now[name] = start_server(project, name, listening, log, environment=_own_database(project))
             record(project, now)
     wait_until_it_answers(now[PREFECT])
-    url = api(now[PREFECT])
-    deployments.provide(url)
-    if WORKER in now and ports[PREFECT] != earlier[PREFECT].port:
+    environment = client_environment(project, now[PREFECT])
+    deployments.provide(project, environment)
+    if WORKER in now and (PREFECT not in earlier or _moved(earlier[PREFECT], now[PREFECT])):
         end(now.pop(WORKER))  # it would look for work where nobody answers any more
     if WORKER not in now:
-        now[WORKER] = _start_worker(project, url)
+        now[WORKER] = _start_worker(project, environment)
         record(project, now)
-    deployments.deploy(project, url, log=project / STATE / "deploy.log")
+    deployments.deploy(project, environment, log=project / STATE / "deploy.log")
     wait_until_it_answers(now[MLFLOW])
 
 
-def _port(name: str, asked: int | None, standing: Started | None, earlier: Started | None) -> int:
-    """The port of a server: where it stands, else the one asked for, else the first free one from its last on."""
+def _moved(before: Started, now: Started) -> bool:
+    """Whether what a worker knows of its server no longer holds: where it is, or that it asks for a secret."""
+    return (before.port, before.guarded) != (now.port, now.guarded)
+
+
+def _port(name: str, asked: int | None, standing: Started | None, earlier: Started | None) -> socket.socket | None:
+    """A server's port, taken: the one asked for, else the first free one from its last on; None where it is up."""
     if standing and standing.port:
         if asked not in (None, standing.port):
             raise UserError(f"{name} is up on port {standing.port}, not on {asked}; `refit down` first")
-        return standing.port
-    if asked is not None:
-        if not is_free(asked):
-            raise UserError(f"port {asked} is in use on {LOOPBACK}; name another with --{name}-port, or leave it out")
-        return asked
-    return free_port((earlier and earlier.port) or FIRST_PORT[name])
+        return None
+    if asked is None:
+        return listen_from((earlier and earlier.port) or FIRST_PORT[name])
+    if (taken := listen(asked)) is None:
+        raise UserError(f"port {asked} is in use on {LOOPBACK}; name another with --{name}-port, or leave it out")
+    return taken
 
 
-def _start_worker(project: Path, url: str) -> Started:
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", deployments.POOL, "--type", "process"]
-    environment = {**os.environ, **ENVIRONMENT, **_WORKER_ENVIRONMENT, "PREFECT_API_URL": url}
+def _start_worker(project: Path, environment: Mapping[str, str]) -> Started:
+    command = python("prefect", "worker", "start", "--pool", deployments.POOL, "--type", "process")
+    environment = {**os.environ, **ENVIRONMENT, **_WORKER_ENVIRONMENT, **environment}
     return start(WORKER, command, folder=project, log=project / STATE / "worker.log", environment=environment)
 
 
@@ -122,7 +136,10 @@ def _tell(project: Path, now: Mapping[str, Started], standing: Mapping[str, Star
     say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in standing else ''}")
     say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
     say()
-    say(f"  export PREFECT_API_URL={api(now[PREFECT])}   # for `prefect ...`; `refit ...` finds it by itself")
+    secret = shlex.quote(str(project / credentials.AUTH))
+    say("For `prefect ...` in another shell (`refit ...` finds all of it by itself):")
+    say(f"  export PREFECT_API_URL={api(now[PREFECT])}")
+    say(f"  export PREFECT_API_AUTH_STRING=$(cat {secret})")
     say(f"  prefect deployment run 'continuous-training/scheduled'{_as_of(project)}")
     say("  refit down   # ends all of this; so does Ctrl-C where `up` waits")
 
@@ -137,7 +154,7 @@ def _as_of(project: Path) -> str:
 def _one_at_a_time(project: Path) -> Iterator[None]:
     """Two terminals that bring the same project up or down at once do so one after the other."""
     path = project / STATE / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

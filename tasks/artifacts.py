@@ -41,6 +41,7 @@ DECISION = REPORTS / "decision.json"
 MODEL_CARD = REPORTS / "model_card.html"
 DATA_DOCS = REPORTS / "data_docs"
 STATE = Path(".refit")
+PREDICTIONS = Path("data/predictions")
 RUN = Path("run.yaml")
 
 
@@ -107,10 +108,15 @@ def atomic(path: Path) -> Iterator[Path]:
         yield scratch
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
-        scratch.chmod(0o644)
+        scratch.chmod(0o600 if _is_private(path) else 0o644)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _is_private(path: Path) -> bool:
+    whole = f"{path.absolute().as_posix()}/"
+    return any(f"/{folder.as_posix()}/" in whole for folder in (STATE, PREDICTIONS))
 
 
 @contextmanager
@@ -137,7 +143,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
-        scratch.chmod(0o755)
+        scratch.chmod(0o700 if _is_private(path) else 0o755)
         if path.exists():  # a folder cannot replace one that holds files: for a moment there is none
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
             path.replace(old)

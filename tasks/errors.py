@@ -87,3 +87,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(inner))
         yield inner
         inner = inner.__cause__ or inner.__context__
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM): no failure, and nothing to catch but in order to end what was started."""

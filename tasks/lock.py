@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tasks.artifacts import STATE
 from tasks.errors import RefitError
+from tasks.privacy import tighten
 
 TOKEN_VARIABLE = "REFIT_LOCK_TOKEN"
 
@@ -57,8 +58,8 @@ def project_lock(
         return
     path = project / STATE / "lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {project}") from None
     try:
@@ -76,9 +77,11 @@ def project_lock(
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
         os.environ[TOKEN_VARIABLE] = owner.token
+        tighten(project)
         try:
             yield owner
         finally:
+            tighten(project)
             os.environ.pop(TOKEN_VARIABLE, None)
             os.ftruncate(descriptor, 0)
     finally:

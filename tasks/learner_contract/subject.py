@@ -76,7 +76,7 @@ def load_afresh(subjects: Sequence[Subject]) -> None:
             (folder / "trusted.json").write_text(json.dumps(subject.spec.trusted_types))
         places = os.pathsep.join(filter(None, sys.path))
         environment = {**os.environ, "PYTHONPATH": places, "PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu"}
-        command = [sys.executable, "-m", "tasks.learner_contract", scratch]
+        command = [sys.executable, "-P", "-m", "tasks.learner_contract", scratch]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from feature_store.compile import quote
-from tasks.artifacts import atomic, digest
+from tasks.artifacts import PREDICTIONS, atomic, digest
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.featurize.windows import local_days
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-LOG = Path("data/predictions")
+LOG = PREDICTIONS
 # Columns besides the features; the underscore keeps them apart.
 KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION = "_key", "_event_time", "_prediction_time", "_prediction"
 VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT = "_version", "_model_digest", "_snapshot", "_as_of", "_predicted_at"

@@ -6,12 +6,15 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,9 +22,13 @@ from typing import Any
 
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
-from flows.processes import LOOPBACK, free_port
-from flows.standing import PREFECT, UP, WORKER, address, api, recorded, running
+from flows.credentials import AUTH, auth_string
+from flows.processes import LOOPBACK, Started, listen_from
+from flows.standing import MLFLOW, PREFECT, UP, WORKER, address, api, client_environment, recorded, running
 
 WINDOW = {"first": "2024-10-01T00:00:00Z", "end": "2024-11-01T00:00:00Z"}
 DRIFT = {"project": ".", "as_of": "latest", "reason": "performance fell", "window": WINDOW, "columns": ["logins"]}
@@ -48,8 +55,8 @@ EventsWorker.drain_all()
 def run(*command: str, project: Path, given: str = "") -> subprocess.CompletedProcess[str]:
     known = recorded(project)
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_LEVEL"}
-    if PREFECT in known and command[:2] != ("-m", "flows"):
-        environment["PREFECT_API_URL"] = api(known[PREFECT])
+    if PREFECT in known and "flows" not in command:
+        environment |= client_environment(project, known[PREFECT])
     return subprocess.run(
         [sys.executable, *command],
         cwd=project,
@@ -62,14 +69,19 @@ def run(*command: str, project: Path, given: str = "") -> subprocess.CompletedPr
 
 
 def refit(*arguments: str, project: Path) -> str:
-    done = run("-m", "flows", *arguments, project=project)
+    done = run("-P", "-m", "flows", *arguments, project=project)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+def free_port(wanted: int) -> str:
+    with listen_from(wanted) as listening:
+        return str(listening.getsockname()[1])
+
+
 def bring_up(project: Path) -> str:
     start = random.randrange(21000, 29000, 40)  # tests run beside each other, and beside a developer's own servers
-    ports = ("--prefect-port", str(free_port(start)), "--mlflow-port", str(free_port(start + 20)))
+    ports = ("--prefect-port", free_port(start), "--mlflow-port", free_port(start + 20))
     return refit("up", "--detach", *ports, project=project)
 
 
@@ -80,12 +92,23 @@ def start_run(project: Path, **parameters: Any) -> None:
 
 
 def flow_runs(project: Path) -> list[Any]:
-    from prefect import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    """The runs that somebody or an event has started, oldest first."""
+    return [found for found in _all_runs(project) if not found.auto_scheduled]
 
-    url = api(recorded(project)[PREFECT])
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+
+def _all_runs(project: Path) -> list[Any]:
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    known = client_environment(project, recorded(project)[PREFECT])
+    settings = {setting: known[setting.name] for setting in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         return sorted(client.read_flow_runs(limit=200), key=lambda found: found.created)
+
+
+def scheduled(project: Path) -> list[Any]:
+    """The runs that the server has made for the time to come."""
+    return [found for found in _all_runs(project) if found.auto_scheduled]
 
 
 def until(project: Path, wanted: Callable[[list[Any]], bool], *, seconds: float = 120) -> list[Any]:
@@ -116,6 +139,48 @@ def started_by(project: Path) -> list[psutil.Process]:
     return found
 
 
+def asked(server: Started, path: str, **headers: str) -> tuple[int, bytes]:
+    """The status and the text of a server's answer."""
+    request = urllib.request.Request(address(server) + path, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read()
+
+
+def opened(server: Started, path: str, **headers: str) -> str | None:
+    """What a server says first on a websocket to somebody who does not know the secret; None if it says nothing."""
+    origin = headers.pop("Origin", None)
+    url = f"ws://{LOOPBACK}:{server.port}{path}"
+    try:
+        with connect(url, origin=Origin(origin) if origin else None, subprotocols=[Subprotocol("prefect")]) as socket:
+            socket.send(json.dumps({"type": "auth", "token": "a guess"}))
+            return str(socket.recv(timeout=30))
+    except (InvalidStatus, ConnectionClosed):
+        return None
+
+
+def nobody_else_gets_in(project: Path, secret: str) -> None:
+    """Web pages, other names, other users: both servers refuse them."""
+    prefect, mlflow = recorded(project)[PREFECT], recorded(project)[MLFLOW]
+    known = {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"}
+    for server, path in (
+        (prefect, "/api/csrf-token?client=x"),
+        (mlflow, "/api/2.0/mlflow/experiments/get?experiment_id=0"),
+    ):
+        assert asked(server, path, **known)[0] == 200
+        assert asked(server, path)[0] == 401
+        assert asked(server, path, Authorization="Basic cmVmaXQ6Z3Vlc3M=")[0] == 401
+        assert asked(server, path, **known, Host=f"evil.example:{server.port}")[0] == 403
+        for origin in ("http://evil.example", f"http://evil.example:{server.port}", "null"):
+            assert asked(server, path, **known, Origin=origin)[0] == 403
+    assert json.loads(asked(prefect, "/ui-settings")[1])["auth"] == "BASIC", "its pages ask for the secret"
+    for path in ("/api/events/in", "/api/events/out", "/api/logs/out"):
+        assert opened(prefect, path) is None
+        assert opened(prefect, path, Origin="http://evil.example") is None
+
+
 @pytest.fixture
 def alone(project: Path) -> Iterator[Path]:
     """A finished project that is down again after the test, whatever happened."""
@@ -124,15 +189,18 @@ def alone(project: Path) -> Iterator[Path]:
 
 
 def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
+    for name in ("calendar", "types", "random", "socket", "json", "uvicorn", "prefect", "mlflow", "flows"):
+        (alone / f"{name}.py").write_text("raise SystemExit('a module of the project stands in for another')")
     told = bring_up(alone)
     assert "prefect deployment run 'continuous-training/scheduled' --param as_of=2024-11-01" in told
     assert f"export PREFECT_API_URL={api(recorded(alone)[PREFECT])}" in told
 
-    server = recorded(alone)[PREFECT]
-    page = urllib.request.Request(f"{address(server)}/ui-settings", headers={"Origin": "http://elsewhere.example"})
-    with urllib.request.urlopen(page, timeout=30) as answer:
-        assert answer.headers["Access-Control-Allow-Origin"] is None, "no web page from elsewhere may ask it"
-        assert json.load(answer)["api_url"] == api(server)
+    secret = auth_string(alone)
+    assert told.count(secret) == 1, "shown once, for the browser"
+    assert f"export PREFECT_API_AUTH_STRING=$(cat {alone / AUTH})" in told
+    for process in started_by(alone):
+        assert secret.partition(":")[2] not in " ".join(process.cmdline()), "not where `ps` shows it"
+    nobody_else_gets_in(alone, secret)
 
     start_run(alone, as_of="2024-11-01")
     (one,) = until(alone, ended(1))
@@ -142,6 +210,7 @@ def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
     before = running(alone)
     again = refit("up", "--detach", project=alone)
     assert again.count("(was up)") == 3
+    assert secret not in again
     assert running(alone) == before
 
     left = started_by(alone)
@@ -292,7 +361,7 @@ def test_an_up_that_fails_half_way_ends_what_it_started(alone: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_of_an_up_that_waits(alone: Path) -> None:
-    command = [sys.executable, "-u", "-m", "flows", "up", "--prefect-port", str(free_port(29100))]
+    command = [sys.executable, "-u", "-m", "flows", "up", "--prefect-port", free_port(29100)]
     with subprocess.Popen(command, cwd=alone, stdout=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout
         for line in waiting.stdout:
@@ -303,6 +372,69 @@ def test_ctrl_c_ends_all_of_an_up_that_waits(alone: Path) -> None:
         waiting.send_signal(signal.SIGINT)
         assert waiting.wait(timeout=60) == 0
     assert [process for process in left if lives(process)] == []
+
+
+@pytest.mark.slow
+def test_two_projects_started_at_once_have_servers_of_their_own(alone: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(alone, other, symlinks=True)
+    (other / "prefect.yaml").write_text((other / "prefect.yaml").read_text().replace("demo", "other"))
+    command = [sys.executable, "-P", "-m", "flows", "up", "--detach"]
+    started = [subprocess.Popen(command, cwd=each, stdout=subprocess.PIPE, text=True) for each in (alone, other)]
+    try:
+        said = [process.communicate(timeout=240)[0] for process in started]
+        assert [process.returncode for process in started] == [0, 0]
+        ports = {running(each)[name].port for each in (alone, other) for name in (PREFECT, MLFLOW)}
+        assert len(ports) == 4
+        for each, text in zip((alone, other), said, strict=True):
+            assert f"export PREFECT_API_URL={api(recorded(each)[PREFECT])}" in text
+            assert all(recorded(each)[name].answers() for name in (PREFECT, MLFLOW, WORKER))
+        start_run(other)
+        assert [one.state.name for one in until(other, ended(1))] == ["Completed"]
+        assert flow_runs(alone) == []
+    finally:
+        refit("down", project=other)
+
+
+@pytest.mark.slow
+def test_schedules_come_about(alone: Path) -> None:
+    bring_up(alone)
+    deadline = time.monotonic() + 60
+    while len(names := {one.deployment_id for one in scheduled(alone)}) < 3:
+        assert time.monotonic() < deadline, names
+        time.sleep(1)
+
+
+FORGED = [
+    DRIFT | {"window": WINDOW | {"end": "9999-12-31T00:00:00Z"}},
+    DRIFT | {"window": {"first": "1999-01-01", "end": "1999-02-01"}},
+    DRIFT | {"reason": "x" * 100_000},
+    DRIFT | {"as_of": "9999-01-01"},
+    DRIFT | {"window": [1, 2]},
+    DRIFT | {"window": {"first": {"a": 1}, "end": [[[]]]}},
+    DRIFT | {"window": {"first": "2024-10-01", "end": float("nan")}},
+    DRIFT | {"columns": [1, {"a": 2}]},
+    DRIFT | {"reason": ["a"]},
+    DRIFT | {"as_of": [1]},
+    {},
+]
+
+
+@pytest.mark.slow
+def test_forged_events_end_as_refused_or_start_nothing_and_the_next_true_one_is_answered(alone: Path) -> None:
+    bring_up(alone)
+    for count, forged in enumerate(FORGED[:4], 1):
+        run("-c", EMIT, project=alone, given=json.dumps([forged, [0.0]]))
+        assert until(alone, ended(count))[-1].state.name == "Refused"
+    for forged in FORGED[4:]:
+        run("-c", EMIT, project=alone, given=json.dumps([forged, [0.0]]))
+    run("-c", EMIT, project=alone, given=json.dumps([DRIFT, [3600.0 * 24 * 30]]))
+    assert until(alone, ended(5))[-1].state.name == "Refused"
+    run("-c", EMIT, project=alone, given=json.dumps([DRIFT | {"project": "/"}, [0.0]]))
+    found = until(alone, ended(6))
+    assert [one.state.name for one in found] == ["Refused"] * 5 + ["Completed"]
+    assert all("\n" not in one.state.message for one in found[:5])
+    assert len(found) == 6
 
 
 def _kill(pid: int) -> None:

@@ -87,3 +87,58 @@ def test_the_flow_ends_as_answered_with_what_answered_it(project: Path) -> None:
     told = continuous_training(project=str(project), window=window(3), columns=["logins"])
     assert told["answered"]["window"] == window(20)
     assert told["window"] == window(3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"first": "2024-10-01", "end": "9999-12-31"}, "it lies in the future"),
+        ({"first": "9999-12-01T00:00:00Z", "end": "9999-12-31T23:59:59-23:59"}, "is no time"),
+        ({"first": "1999-10-01", "end": "1999-11-01"}, "it lies outside of the data: rows are of 2024-01-01 to"),
+        ({"first": "2025-06-01", "end": "2025-06-08"}, "it lies outside of the data"),
+        ({"first": "2024-10-01", "end": "2025-10-01"}, "it lies outside of the data"),
+        ({"first": "2024-10-08", "end": "2024-10-01"}, "it ends before it begins"),
+    ],
+)
+def test_a_window_that_no_data_can_have_shown_is_refused_and_later_drift_is_answered(
+    project: Path, wrong: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason) as error, session(project, window=wrong):
+        pass
+    assert "\n" not in str(error.value)
+    assert not (project / answered.ANSWERED).exists()
+    assert retrain(project, 20)
+
+
+def test_a_window_is_held_against_the_data_once_more_when_it_is_kept(project: Path) -> None:
+    batches, hidden = project / "data/batches", project / "hidden"
+    batches.rename(hidden)  # as in a fresh checkout
+    with (
+        pytest.raises(UserError, match="outside of the data"),
+        session(project, window={"first": "1999-10-01", "end": "1999-11-01"}),
+    ):
+        hidden.rename(batches)  # the run reads them
+    assert not (project / answered.ANSWERED).exists()
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T00:00:00Z", "2026-01-01", "no time"])
+def test_an_impossible_answer_that_was_kept_is_shown_by_doctor_and_forgotten_by_the_next_run(
+    project: Path, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import inspection
+    from tasks.artifacts import write_json
+
+    kept = {"window": {"first": "2024-10-01", "end": end}, "flow_run": None, "at": "2024-11-01T00:00:00+00:00"}
+    write_json(project / answered.ANSWERED, {"demo": kept, "another": kept})
+    (finding,) = [finding for finding in inspection.doctor(project) if "answered.json" in finding.what]
+    assert (finding.level, finding.advice) == ("warning", "`refit run` forgets it")
+    assert retrain(project, 20)
+    assert not [finding for finding in inspection.doctor(project) if "answered.json" in finding.what]
+    assert not retrain(project, 20), "and this one is kept"
+
+
+def test_a_run_as_of_a_time_to_come_is_refused(project: Path) -> None:
+    before = (project / "run.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"as_of 9999-01-01 lies in the future: it is .*newest row is of 2024-10-31"):
+        drive(project, as_of="9999-01-01")
+    assert (project / "run.yaml").read_bytes() == before

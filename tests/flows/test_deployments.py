@@ -48,15 +48,16 @@ def test_a_project_without_prefect_yaml_is_told_where_one_comes_from(tmp_path: P
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_an_automation_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_automation_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.client.orchestration import SyncPrefectClient, get_client
     from prefect.settings import PREFECT_API_URL
 
     def forget(*_: Any) -> None:
         raise AssertionError("an update forgets which runs it is waiting for")
 
-    deployments.provide(PREFECT_API_URL.value())
+    environment = {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    deployments.provide(tmp_path, environment)
     monkeypatch.setattr(SyncPrefectClient, "update_automation", forget)
-    deployments.provide(PREFECT_API_URL.value())
+    deployments.provide(tmp_path, environment)
     with get_client(sync_client=True) as client:
         assert len(client.read_automations_by_name("refit: a run without a heartbeat has crashed")) == 1

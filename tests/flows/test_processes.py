@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.processes import LOOPBACK, Started, end, free_port, is_free, start, wait_until_it_answers
+from flows.processes import LOOPBACK, Started, end, listen, listen_from, start, wait_until_it_answers
 from tasks.errors import RefitError
 
 # Starts a child in a session of its own, as a worker starts a flow run, says its pid, and waits.
@@ -70,18 +70,55 @@ def test_a_pid_that_belongs_to_another_process_by_now_is_left_alone(parent: tupl
 def test_a_taken_port_is_passed_over() -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         taken = server.getsockname()[1]
-        assert not is_free(taken)
-        assert free_port(taken) > taken
+        assert listen(taken) is None
+        with listen_from(taken) as other:
+            assert other.getsockname()[1] > taken
+            assert listen(other.getsockname()[1]) is None, "taken from now on, before any server answers on it"
 
 
 def test_a_server_that_ends_before_it_answers_is_told_with_its_log(tmp_path: Path) -> None:
-    started = start(
-        "prefect",
-        [sys.executable, "-c", "raise SystemExit(3)"],
-        folder=tmp_path,
-        log=tmp_path / "prefect.log",
-        environment=os.environ,
-        port=free_port(46000),
-    )
+    with listen_from(46000) as listening:
+        started = start(
+            "prefect",
+            [sys.executable, "-c", "raise SystemExit(3)"],
+            folder=tmp_path,
+            log=tmp_path / "prefect.log",
+            environment=os.environ,
+            listening=listening,
+        )
     with pytest.raises(RefitError, match=r"prefect ended before it answered.*prefect\.log"):
         wait_until_it_answers(started, seconds=30)
+
+
+# Answers whatever is asked of it on the socket that it inherits: somebody else's server.
+STRANGER = """
+import http.server, socket, sys
+listening = socket.socket(fileno=int(sys.argv[1]))
+class Yes(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"yes, it is me")
+server = http.server.HTTPServer(listening.getsockname(), Yes, bind_and_activate=False)
+server.socket = listening
+server.serve_forever()
+"""
+
+
+def test_a_server_that_answers_but_cannot_prove_that_it_was_started_is_not_taken_for_ours(tmp_path: Path) -> None:
+    with listen_from(46100) as listening:
+        stranger = start(
+            "stranger",
+            [sys.executable, "-c", STRANGER],
+            folder=tmp_path,
+            log=tmp_path / "log",
+            environment=os.environ,
+            listening=listening,
+        )
+    try:
+        assert stranger.found()
+        with pytest.raises(RefitError, match="did not answer within 2 s"):
+            wait_until_it_answers(stranger, seconds=2)
+        assert not stranger.answers()
+    finally:
+        end(stranger)

@@ -1,0 +1,160 @@
+"""What a deployed run may be asked for: its own project, numbers for settings, drift that its own data can show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+from flows.screen import screen
+from tasks.errors import UserError
+
+MOST_CHARACTERS = 1_000  # of a reason or a column's name
+MOST_COLUMNS = 10_000
+OLDEST_EVENT = timedelta(days=7)
+CLOCK_STEP = timedelta(minutes=5)  # by which two machines' clocks may differ
+P = ParamSpec("P")
+FilePath = TypeVar("FilePath", bound=str | None)
+
+
+def own_project(project: str) -> Path:
+    """The folder that a flow works in: of a deployed run, the one that the deployment was made for.
+
+    Raises:
+        UserError: the run is deployed, and its parameters name another folder.
+    """
+    folder = Path(project).resolve()
+    if (parameters := _deployed_with()) is None:
+        return folder
+    made_for = Path(str(parameters.get("project", "."))).resolve()
+    if folder != made_for:
+        raise UserError(
+            f"project {_shortened(project)} is not the one that this deployment was made for; it works on {made_for} "
+            "only: leave the parameter out, or deploy the other project's own prefect.yaml"
+        )
+    return folder
+
+
+def own_file(project: Path, parameter: str, path: FilePath) -> FilePath:
+    """A file that a deployed run reads or writes: one of the project's.
+
+    Raises:
+        UserError: the run is deployed, and the file lies elsewhere.
+    """
+    if path is not None and _deployed_with() is not None and not (project / path).resolve().is_relative_to(project):
+        raise UserError(
+            f"{parameter} {_shortened(path)} lies outside of {project}; a deployed run stays in its project"
+        )
+    return path
+
+
+def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The settings that a deployed run may be given with its start: numbers and yes or no.
+
+    A text could name a file, a module or a server, and so other data or code than those of `params.yaml`.
+
+    Raises:
+        UserError: the run is deployed, and a setting is something else.
+    """
+    if _deployed_with() is not None:
+        for name, value in (overrides or {}).items():
+            if value is not None and not isinstance(value, bool | int | float):
+                raise UserError(
+                    f"overrides: {_shortened(name)} is {_shortened(value)}; a deployed run takes numbers, true and "
+                    "false: change params.yaml for anything else"
+                )
+    return overrides
+
+
+def of_one_drift(
+    reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None, emitted: str | None
+) -> str:
+    """`reason`, once an event's fields have their types and sizes, and the event its time.
+
+    >>> of_one_drift("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["carrier"], None)
+    'drift'
+    >>> of_one_drift("drift", {"end": ["2013-10-08"]}, None, None)
+    Traceback (most recent call last):
+    ...
+    tasks.errors.UserError: window {"end": ["2013-10-08"]} is not as expected: `first` and `end`, ISO 8601
+
+    Raises:
+        UserError: one of them is not as it must be.
+    """
+    if not isinstance(reason, str) or len(reason) > MOST_CHARACTERS:
+        raise _unexpected("reason", reason, f"a text of at most {MOST_CHARACTERS:,} characters")
+    if window is not None and not (
+        isinstance(window, Mapping) and window.keys() <= {"first", "end"} and _are_texts(window.values(), most=100)
+    ):
+        raise _unexpected("window", window, "`first` and `end`, ISO 8601")
+    if columns is not None and (
+        not isinstance(columns, list | tuple) or len(columns) > MOST_COLUMNS or not _are_texts(columns)
+    ):
+        raise _unexpected("columns", columns, f"at most {MOST_COLUMNS:,} names of columns")
+    if emitted is not None:
+        _check_age(emitted, datetime.now(UTC))
+    return reason
+
+
+def refused_in_one_line(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+    """Let a deployed run that was asked for something wrong end as `Refused`, with the line that says why."""
+
+    @wraps(flow)
+    def guarded(*arguments: P.args, **settings: P.kwargs) -> dict[str, Any]:
+        try:
+            return flow(*arguments, **settings)
+        except UserError as error:
+            if _deployed_with() is None:
+                raise
+            from prefect.states import Failed
+
+            screen()(f"refused: {error}")
+            return cast(dict[str, Any], Failed(name="Refused", message=str(error)))
+
+    return guarded
+
+
+def _deployed_with() -> Mapping[str, Any] | None:
+    """The parameters of this run's deployment; None if a person or a test has called the flow."""
+    from prefect import runtime
+
+    return (runtime.deployment.parameters or {}) if runtime.deployment.id else None
+
+
+def _check_age(emitted: str, now: datetime) -> None:
+    """See that an event is neither old nor of a time to come.
+
+    >>> _check_age("2013-10-01T00:00:00Z", datetime(2013, 10, 9, tzinfo=UTC))
+    Traceback (most recent call last):
+    ...
+    tasks.errors.UserError: the event is of 2013-10-01T00:00:00+00:00, over 7 days ago; it is not acted upon
+    """
+    try:
+        moment = datetime.fromisoformat(emitted)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        age = now - moment
+    except (TypeError, ValueError, OverflowError):
+        raise _unexpected("emitted", emitted, "the event's own time, ISO 8601") from None
+    if age > OLDEST_EVENT:
+        raise UserError(
+            f"the event is of {moment.isoformat()}, over {OLDEST_EVENT.days} days ago; it is not acted upon"
+        )
+    if age < -CLOCK_STEP:
+        raise UserError(f"the event is of {moment.isoformat()}, which is yet to come; see that the clocks are right")
+
+
+def _are_texts(values: Any, most: int = MOST_CHARACTERS) -> bool:
+    return all(isinstance(value, str) and len(value) <= most for value in values)
+
+
+def _unexpected(name: str, value: Any, right: str) -> UserError:
+    return UserError(f"{name} {_shortened(value)} is not as expected: {right}")
+
+
+def _shortened(value: Any, most: int = 120) -> str:
+    """A value from outside in one line of bearable length."""
+    text = json.dumps(value, default=str, ensure_ascii=True)[: most + 1]
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,0 +1,80 @@
+"""`python -P -m flows.deployed_run`: what the worker starts for each flow run, in its project's folder.
+
+A server holds what anybody who is let in has written there. This process runs only what the project's own
+`prefect.yaml` deploys, so that no request can name other code, another folder or a shell step.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from flows.deployments import PREFECT_YAML
+from tasks.yaml_files import read_yaml
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.responses import DeploymentResponse
+
+_SET_FOLDER = "prefect.deployments.steps.set_working_directory"
+
+
+def refusal(deployment: DeploymentResponse | None, project: Path, declared: Mapping[str, Any]) -> str | None:
+    """Why a run of a deployment may not start; None if it is one that `prefect.yaml` declares.
+
+    Args:
+        deployment: as the server knows it; None for a run that belongs to none.
+        declared: what `prefect.yaml` says.
+    """
+    if deployment is None:
+        return "it belongs to no deployment"
+    entries = [entry for entry in declared.get("deployments") or () if entry.get("name") == deployment.name]
+    entries = [entry for entry in entries if entry.get("entrypoint") == deployment.entrypoint]
+    if not entries:
+        return f"deployment {deployment.name} would run {deployment.entrypoint}, which {PREFECT_YAML} does not declare"
+    (entry, *_), steps = entries, deployment.pull_steps or []
+    if steps not in (declared.get("pull"), entry.get("pull")) and not all(_stays_in(project, step) for step in steps):
+        return f"deployment {deployment.name} has steps that {PREFECT_YAML} does not declare"
+    if deployment.path not in (None, "", ".", str(project)):
+        return f"deployment {deployment.name} would take its code from {deployment.path}"
+    if _project_of(deployment.parameters) != _project_of(entry.get("parameters") or {}):
+        return f"deployment {deployment.name} is for another project than {PREFECT_YAML} says"
+    return None
+
+
+def _stays_in(project: Path, step: Mapping[str, Any]) -> bool:
+    (name, arguments), *others = step.items()
+    folder = (arguments or {}).get("directory")
+    return not others and name == _SET_FOLDER and isinstance(folder, str) and Path(folder).resolve() == project
+
+
+def _project_of(parameters: Mapping[str, Any]) -> Any:
+    return parameters.get("project", ".")
+
+
+def main() -> None:
+    """Refuse the flow run that `PREFECT__FLOW_RUN_ID` names, or hand it to Prefect's engine."""
+    from prefect import get_client
+    from prefect.states import Failed
+
+    project = Path.cwd().resolve()
+    flow_run_id = UUID(os.environ["PREFECT__FLOW_RUN_ID"])
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(flow_run_id)
+        deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
+        reason = refusal(deployment, project, read_yaml(project / PREFECT_YAML))
+        if reason:
+            message = f"refused: {reason}; this worker runs what {project / PREFECT_YAML} deploys, after `refit up`"
+            client.set_flow_run_state(flow_run_id, Failed(name="Refused", message=message), force=True)
+            sys.stderr.write(f"{message}\n")
+            return
+    sys.argv = ["prefect.engine"]
+    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

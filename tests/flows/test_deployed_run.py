@@ -1,0 +1,91 @@
+"""A run that a worker starts is one of its project's prefect.yaml; no request names other code, folders or steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import deployments
+from flows.deployed_run import refusal
+
+DECLARED = yaml.safe_load(deployments.prefect_yaml("demo", "UTC"))
+
+
+def stored(project: Path, **changed: Any) -> Any:
+    """The deployment `scheduled` as a server knows it."""
+    step = {"prefect.deployments.steps.set_working_directory": {"directory": str(project)}}
+    known = {
+        "name": "scheduled",
+        "entrypoint": "flows.continuous_training:continuous_training",
+        "path": None,
+        "pull_steps": [step],
+        "parameters": {"project": "."},
+    }
+    return SimpleNamespace(**known | changed)
+
+
+def test_a_deployment_as_prefect_yaml_declares_it_may_run(tmp_path: Path) -> None:
+    assert refusal(stored(tmp_path), tmp_path, DECLARED) is None
+    assert refusal(stored(tmp_path, pull_steps=None), tmp_path, DECLARED) is None
+    own = [{"prefect.deployments.steps.git_clone": {"repository": "https://example.org/r.git"}}]
+    assert refusal(stored(tmp_path, pull_steps=own), tmp_path, DECLARED | {"pull": own}) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"entrypoint": "os:system"},
+        {"entrypoint": "flows.drift_watch:drift_watch"},
+        {"entrypoint": "evil.py:flow"},
+        {"entrypoint": None},
+        {"name": "evil"},
+        {"path": "/tmp"},
+        {"pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "true"}}]},
+        {"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": "/tmp"}}]},
+        {"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": ["/tmp"]}}]},
+        {"pull_steps": [{"prefect.deployments.steps.set_working_directory": None}]},
+        {"parameters": {"project": "/tmp"}},
+    ],
+    ids=str,
+)
+def test_a_deployment_that_was_changed_on_the_server_may_not(tmp_path: Path, changed: dict[str, Any]) -> None:
+    assert refusal(stored(tmp_path, **changed), tmp_path, DECLARED)
+
+
+def test_a_run_of_no_deployment_may_not(tmp_path: Path) -> None:
+    assert refusal(None, tmp_path, DECLARED) == "it belongs to no deployment"
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    "variables",
+    [{"command": "true"}, {"env": {"PYTHONPATH": "/tmp"}}, {"env.PYTHONPATH": "/tmp"}, {"working_dir": "/tmp"}],
+    ids=str,
+)
+def test_no_request_for_a_run_may_say_its_command_environment_or_folder(
+    tmp_path: Path, variables: dict[str, Any]
+) -> None:
+    import asyncio
+
+    from prefect import flow, get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_API_URL
+    from prefect.workers.process import ProcessJobConfiguration
+
+    deployments.provide(tmp_path, {"PREFECT_API_URL": PREFECT_API_URL.value()})
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(
+            client.create_flow(flow(lambda: None, name="harmless")), name="harmless", work_pool_name=deployments.POOL
+        )
+        with pytest.raises(PrefectHTTPStatusError, match="Additional properties are not allowed"):
+            client.create_flow_run_from_deployment(made, job_variables=variables)
+        template = client.read_work_pool(deployments.POOL).base_job_template
+    started = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, variables))
+    assert started.command == template["job_configuration"]["command"]
+    assert (str(started.working_dir), started.env) == (str(tmp_path), {}), (
+        "where a server lets it through, it is ignored"
+    )
