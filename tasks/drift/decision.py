@@ -66,9 +66,9 @@ class Decision:
 class _Finding:
     """One thing seen, and the verdict that it alone would lead to."""
 
-    cause: Cause
     asks: Verdict
     sentence: str
+    cause: Cause | None = None  # what is to be retrained for, where this asks for a retraining
 
 
 def decide(evidence: Evidence, policy: Policy) -> Decision:
@@ -83,7 +83,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     'warn'
     """
     findings = sorted(_findings(evidence, policy), key=lambda finding: _ORDER.index(finding.asks))
-    causes = tuple(finding.cause for finding in findings if finding.asks == "retrain")
+    causes = tuple(finding.cause for finding in findings if finding.cause)
     blocked = tuple(_blocks(evidence, policy)) if causes else ()
     reasons = (*(f"held back: {sentence}" for sentence in blocked), *(finding.sentence for finding in findings))
     if causes and not blocked:
@@ -106,7 +106,7 @@ def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
     yield from _silence(evidence)
     yield from _schedule(evidence, policy)
     if evidence.watched and not measured and not filled:
-        yield _Finding("performance", "ok", "nothing to judge yet: no window holds rows that the model has scored")
+        yield _Finding("ok", "nothing to judge yet: no window holds rows that the model has scored")
 
 
 def _performance(judged: Sequence[PerformanceVerdict], policy: Policy) -> _Finding:
@@ -114,15 +114,15 @@ def _performance(judged: Sequence[PerformanceVerdict], policy: Policy) -> _Findi
     newest, breached = judged[-1], sum(each.breached for each in judged)
     shown = f"{_dates(newest.window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
     if not breached:
-        return _Finding("performance", "ok", f"performance: {shown}")
+        return _Finding("ok", f"performance: {shown}")
     counted = f"performance: {_of(breached, len(judged))} breached, {policy.breached} ask for a retraining"
     if not newest.breached:
-        return _Finding("performance", "ok", f"{counted} if the newest is among them, and it is not; {shown}")
+        return _Finding("ok", f"{counted} if the newest is among them, and it is not; {shown}")
     if breached < policy.breached:
-        return _Finding("performance", "ok", f"{counted}; {shown}")
+        return _Finding("ok", f"{counted}; {shown}")
     if "performance" in policy.retrain_on:
-        return _Finding("performance", "retrain", f"{counted}; {shown}")
-    return _Finding("performance", "warn", f"{counted} only if retrain_on lists performance; {shown}")
+        return _Finding("retrain", f"{counted}; {shown}", "performance")
+    return _Finding("warn", f"{counted} only if retrain_on lists performance; {shown}")
 
 
 def _unlabelled(newest: PerformanceVerdict) -> Iterator[_Finding]:
@@ -130,7 +130,7 @@ def _unlabelled(newest: PerformanceVerdict) -> Iterator[_Finding]:
     if newest.judged:
         return
     shown = f"performance: {_dates(newest.window)}: {'; '.join(newest.reasons)}"
-    yield _Finding("performance", "warn" if newest.suspected else "ok", shown)
+    yield _Finding("warn" if newest.suspected else "ok", shown)
 
 
 def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
@@ -143,43 +143,43 @@ def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
     lasting = {column: count for column, count in times.items() if count >= policy.breached}
     shown = f"input: {_dates(newest.window)}: {newest.reasons[0]}"
     if not times:
-        return _Finding("input", "ok", shown)
+        return _Finding("ok", shown)
     enough = f"in {policy.breached} or more of the newest {len(filled)} windows"
     if not lasting:
-        return _Finding("input", "ok", f"{shown}; none of them {enough}")
+        return _Finding("ok", f"{shown}; none of them {enough}")
     shown = f"{shown}; {enough}: {_columns(lasting)}"
     if not all(verdict.calibrated for verdict in filled):
-        return _Finding("input", "warn", f"{shown}; uncalibrated, so it may be chance")
+        return _Finding("warn", f"{shown}; uncalibrated, so it may be chance")
     if "input" not in policy.retrain_on:
-        return _Finding("input", "warn", f"{shown}; retrain_on does not list input")
-    return _Finding("input", "retrain", shown)
+        return _Finding("warn", f"{shown}; retrain_on does not list input")
+    return _Finding("retrain", shown, "input")
 
 
 def _multivariate(found: Separation) -> _Finding:
     """A classifier finds any difference, so it warns at most, and only where it finds more than usual."""
     shown = f"input: a classifier tells the newest window's rows from the reference's with ROC AUC {found.auc:.3f}"
     if found.p is None:
-        return _Finding(
-            "input", "ok", f"{shown}; uncalibrated: {len(found.usual)} windows of the reference are too few"
-        )
+        return _Finding("ok", f"{shown}; uncalibrated: {len(found.usual)} windows of the reference are too few")
     usual = f"{sum(found.usual) / len(found.usual):.3f} is usual between windows of the reference (p {found.p:.3f})"
-    return _Finding("input", "warn" if found.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
+    return _Finding("warn" if found.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
 
 
 def _silence(evidence: Evidence) -> Iterator[_Finding]:
     """A window without rows: either nothing happened, or nobody is told any more."""
     if evidence.inputs and not evidence.inputs[-1].rows:
         newest = evidence.inputs[-1].window
-        yield _Finding("input", "warn", f"input: {_dates(newest)}: no row came; does the source still deliver?")
+        yield _Finding("warn", f"input: {_dates(newest)}: no row came; does the source still deliver?")
 
 
 def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
     every, age = policy.retrain_every_days, _days(evidence.as_of - evidence.trained_as_of)
     if "schedule" in policy.retrain_on and every is not None and (age >= every or not evidence.watched):
         due = f"the newest version was trained {age:.1f} days ago, a new one is due every {every:g}"
-        yield _Finding("schedule", "retrain" if age >= every else "ok", f"schedule: {due}")
+        yield (
+            _Finding("retrain", f"schedule: {due}", "schedule") if age >= every else _Finding("ok", f"schedule: {due}")
+        )
     elif not evidence.watched:
-        yield _Finding("schedule", "ok", "schedule: drift.retrain_every_days is null, so none is ever due")
+        yield _Finding("ok", "schedule: drift.retrain_every_days is null, so none is ever due")
 
 
 def _blocks(evidence: Evidence, policy: Policy) -> Iterator[str]:
