@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from tasks.errors import UserError
 from tasks.ingest import text_streams
+from tasks.ingest.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +23,7 @@ WHITESPACE = "whitespace"  # a delimiter: runs of spaces and tabs, those at the 
 
 _ROWS = 50_000
 _LONGEST = 1 << 30  # characters of one field; the csv module's own 131,072 would refuse what the fast reader takes
+_LARGE = 1 << 25  # characters of the rows that are given out together
 _BOM = b"\xef\xbb\xbf"
 
 CheckHeader = Callable[[Sequence[str]], None]
@@ -39,6 +41,7 @@ class CsvFile:
     quoting: bool = True
     encoding: str = "utf-8"
     member: str | None = None
+    limits: Limits = DEFAULT
 
     @property
     def mark(self) -> str:
@@ -56,7 +59,7 @@ class CsvFile:
         Raises:
             UserError: a broken archive, or a zip of which it is not clear what to read.
         """
-        with text_streams.unpacked(self.path, self.name, self.member) as raw:
+        with text_streams.unpacked(self.path, self.name, self.member, self.limits) as raw:
             recode = codecs.lookup(self.encoding).name not in ("utf-8", "utf-8-sig")
             stream = text_streams.as_utf8(raw, self.encoding, self.name) if recode else raw
             if self.delimiter == WHITESPACE:
@@ -210,7 +213,7 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
     faults: list[str | None] = []
     texts: list[str | None] = []
     rows: list[tuple[str | None, ...]] = []
-    found = 0
+    found = size = 0
     with file.open() as stream, closing(_records(file, stream)) as records:
         if file.names is None:
             next(records)
@@ -231,8 +234,10 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
             faults.append(fault)
             texts.append(text.rstrip("\r\n") if fault else None)
             rows.append(missing if fault or fields is None else tuple([fields[place] for place in places]))
-            if len(rows) == _ROWS:
+            size += len(text)
+            if len(rows) == _ROWS or size > _LARGE:
                 yield batch()
+                size = 0
                 for column in (lines, faults, texts, rows):
                     column.clear()
         if rows:
@@ -253,10 +258,15 @@ def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
         UserError: a quote that is not closed on its line and leaves no readable record.
     """
     seen: list[str] = []
+    size = 0
 
     def noted(lines: Iterator[str]) -> Iterator[str]:
+        nonlocal size
         for line in lines:
+            size = size + len(line) if seen else len(line)
             seen.append(line)
+            start = file.skip_lines + reader.line_num - len(seen) + 2
+            file.limits.check_line(file.name, size, f"line {start}: what a quote opened here holds")
             yield line
 
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))

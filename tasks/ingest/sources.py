@@ -7,13 +7,14 @@ import glob
 import importlib.util
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
-from tasks.ingest import csv_files
+from tasks.ingest import csv_files, folders, limits, parquet_files
 from tasks.params import SourceParams, nearest
 
 if TYPE_CHECKING:
@@ -59,13 +60,17 @@ def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile
     pattern = _expanded(source.path)
     plain = project / pattern
     if plain.is_file():
+        folders.check_one(project, pattern, f"{where}.path")
         return [SourceFile(plain, _as_declared(pattern, source.path))]
     if plain.is_dir():
         raise UserError(
             f"{source.path} is a folder; name its files by a pattern such as {source.path}/*.csv ({where}.path)"
         )
-    matches = glob.glob(pattern, root_dir=project, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
-    found = sorted({name: project / name for name in matches if (project / name).is_file()}.items())
+    if not glob.has_magic(pattern):
+        if plain.exists() or plain.is_symlink():
+            folders.check_file(plain, pattern, plain.parent, f"{where}.path")
+        return []
+    found = folders.matches(project, pattern, f"{where}.path")
     return [SourceFile(path, _as_declared(name, source.path)) for name, path in found]
 
 
@@ -133,12 +138,12 @@ def _read_file(file: SourceFile, source: SourceParams, where: str) -> Iterator[p
 
         return databases.read(file, source, where, check_header)
     if is_parquet(file, source):
-        return _read_parquet(file, list(source.columns), check_header)
+        return _read_parquet(file, list(source.columns), check_header, limits.of(source, where))
     if source.delimiter in '"\r\n\0' or not source.delimiter.isascii():
         raise UserError(
             f"{where}.delimiter: {source.delimiter!r} cannot separate columns; use a character such as , or ;"
         )
-    return csv_files.read(_csv_file(file, source), list(source.columns), check_header)
+    return csv_files.read(_csv_file(file, source, where), list(source.columns), check_header)
 
 
 def _in_file(source: SourceParams) -> SourceParams:
@@ -160,7 +165,7 @@ def _with_told(file: SourceFile, source: SourceParams, batches: Iterator[pa.Reco
         yield told
 
 
-def _csv_file(file: SourceFile, source: SourceParams) -> csv_files.CsvFile:
+def _csv_file(file: SourceFile, source: SourceParams, where: str) -> csv_files.CsvFile:
     """A file in the layout that its source declares."""
     return csv_files.CsvFile(
         file.path,
@@ -171,6 +176,7 @@ def _csv_file(file: SourceFile, source: SourceParams) -> csv_files.CsvFile:
         quoting=source.quoting,
         encoding=source.encoding,
         member=source.member,
+        limits=limits.of(source, where),
     )
 
 
@@ -180,15 +186,10 @@ def column_names(file: SourceFile, source: SourceParams) -> list[str]:
     Raises:
         UserError: it cannot be read as CSV or Parquet.
     """
-    import pyarrow as pa
-    import pyarrow.parquet
-
+    where = "ingest.sources"
     if not is_parquet(file, source):
-        return [*csv_files.header(_csv_file(file, _in_file(source))), *source.told]
-    try:
-        return [*pyarrow.parquet.read_schema(file.path).names, *source.told]
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file.name} is not readable Parquet ({error}); fetch the file again") from None
+        return [*csv_files.header(_csv_file(file, _in_file(source), where)), *source.told]
+    return [*parquet_files.names(file.path, file.name, limits.of(source, where)), *source.told]
 
 
 def is_parquet(file: SourceFile, source: SourceParams) -> bool:
@@ -209,10 +210,11 @@ def check_columns(found: Sequence[str], source: SourceParams, name: str, where: 
     """
     declared = list(source.columns)
     problems = []
-    if twice := sorted({column for column in found if found.count(column) > 1}):
+    if twice := sorted(column for column, number in Counter(found).items() if number > 1):
         problems.append(f"column {_listed(twice)} is there twice")
     surprising = [column for column in dict.fromkeys(found) if column not in source.columns]
-    missing = [column for column in declared if column not in found]
+    present = set(found)
+    missing = [column for column in declared if column not in present]
     if missing:
         problems.append(f"column {_listed(missing, surprising)} is missing")
     if surprising:
@@ -227,7 +229,7 @@ def check_columns(found: Sequence[str], source: SourceParams, name: str, where: 
 
 def _listed(columns: Sequence[str], near: Sequence[str] = ()) -> str:
     def one(column: str) -> str:
-        match = difflib.get_close_matches(column, near, n=1, cutoff=0.6)
+        match = difflib.get_close_matches(column[:100], near[:1000], n=1, cutoff=0.6)
         return f"{column!r} (near {match[0]!r})" if match else repr(column)
 
     more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
@@ -235,24 +237,12 @@ def _listed(columns: Sequence[str], near: Sequence[str] = ()) -> str:
 
 
 def _read_parquet(
-    file: SourceFile, columns: list[str], check_header: Callable[[Sequence[str]], None]
+    file: SourceFile, columns: list[str], check_header: Callable[[Sequence[str]], None], limit: limits.Limits
 ) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-    import pyarrow.parquet
-
     line = 1
-    try:
-        with pyarrow.parquet.ParquetFile(file.path, page_checksum_verification=True) as parquet:
-            check_header(parquet.schema_arrow.names)
-            for batch in parquet.iter_batches(ROWS, columns=columns):
-                batch.validate(full=True)
-                yield numbered(batch.select(columns), line)
-                line += batch.num_rows
-    except (pa.ArrowException, OSError, MemoryError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{file.name} is not readable Parquet, truncated or damaged ({first}); fetch the file again"
-        ) from None
+    for batch in parquet_files.read(file.path, file.name, columns, check_header, limit):
+        yield numbered(batch, line)
+        line += batch.num_rows
     if line == 1:
         raise UserError(f"{file.name} has no rows; at least one row was expected")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,34 +16,112 @@ from pathlib import Path
 from typing import IO, cast
 
 from tasks.errors import UserError
+from tasks.ingest.limits import Limits
 
 BLOCK = 1 << 23
+_PIECE = 1 << 20
+# zipfile unpacks all of what it reads of these at once: 4 kB may become 80 MB
+_GREEDY = (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_GREEDY_PIECE = 1 << 12
+_OTHER_KINDS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"Rar!": "RAR",
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "empty zip",
+    b"ARROW1": "Arrow",
+    b"Obj\x01": "Avro",
+    b"ORC": "ORC",
+    b"%PDF": "PDF",
+    b"\xd0\xcf\x11\xe0": "old Excel",
+    b"SQLite format 3": "SQLite",
+}
+# What the libraries that unpack raise for damaged input, by what was tried; bzip2 says OSError and ValueError.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError, ValueError, RuntimeError,
+    IndexError, struct.error,
+)  # fmt: skip
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f-\xff]")
 _TOKEN = re.compile(rb'"(?:[^"]|"")*"(?=\s|$)|\S+')
 
 
 @contextmanager
-def unpacked(path: Path, name: str, member: str | None) -> Iterator[IO[bytes]]:
+def unpacked(path: Path, name: str, member: str | None, limits: Limits) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed; `member` names the one that is meant in a zip of several.
 
     Raises:
-        UserError: a broken archive, or a zip of which it is not clear what to read.
+        UserError: a broken archive, a zip of which it is not clear what to read, an archive of a kind that is not read;
+            on reading, more than the limits allow.
     """
     try:
         with path.open("rb") as raw:
+            packed = path.stat().st_size
             magic = raw.read(4)
             raw.seek(0)
             if magic == b"PK\x03\x04":
-                with zipfile.ZipFile(raw) as archive, archive.open(_member(archive, name, member)) as opened:
-                    yield opened
+                opened, piece = _open_member(raw, name, member)
+                with opened:
+                    yield _stream(_within(opened, name, limits, packed, piece))
             elif member is not None:
                 raise UserError(f"{name} is no zip, of which {member!r} could be read; drop `member`")
             elif magic[:2] == b"\x1f\x8b":
                 with gzip.open(raw) as unzipped:
-                    yield cast(IO[bytes], unzipped)
+                    yield _stream(_within(cast(IO[bytes], unzipped), name, limits, packed, _PIECE))
             else:
-                yield raw
-    except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, NotImplementedError) as error:
-        raise UserError(f"{name} cannot be unpacked ({error}); fetch the file again") from None
+                yield _stream(_within(raw, name, limits, None, _PIECE))
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror or error}); give this user access to it") from None
+
+
+def _open_member(raw: IO[bytes], name: str, member: str | None) -> tuple[IO[bytes], int]:
+    """The member that is meant, and how many bytes of it to read at once."""
+    try:
+        archive = zipfile.ZipFile(raw)
+        info = _member(archive, name, member)
+        return archive.open(info), _GREEDY_PIECE if info.compress_type in _GREEDY else _PIECE
+    except _DAMAGED as error:
+        raise _damage(name, error) from None
+
+
+def _damage(name: str, error: Exception) -> UserError:
+    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return UserError(f"{name} cannot be unpacked ({said}); fetch the file again")
+
+
+def _within(stream: IO[bytes], name: str, limits: Limits, packed: int | None, piece: int) -> Iterator[bytes]:
+    """The same bytes, as long as lines and their sum stay within the limits; `packed` is the size that grew."""
+    lines, length, total = 1, 0, 0
+    while block := _read(stream, piece, name):
+        if not total:
+            _check_kind(block, name)
+        total += len(block)
+        if packed is not None:
+            limits.check_unpacked(name, packed, total)
+        ends = [end for mark in (b"\n", b"\r") if (end := block.find(mark)) >= 0]
+        limits.check_line(name, length + min(ends, default=len(block)), f"line {lines}")
+        last = max(block.rfind(b"\n"), block.rfind(b"\r"))
+        length = len(block) - last - 1 if last >= 0 else length + len(block)
+        lines += block.count(b"\n")
+        yield block
+
+
+def _read(stream: IO[bytes], size: int, name: str) -> bytes:
+    try:
+        return stream.read(size)
+    except _DAMAGED as error:
+        raise _damage(name, error) from None
+
+
+def _check_kind(block: bytes, name: str) -> None:
+    for magic, kind in _OTHER_KINDS.items():
+        if block.startswith(magic) and (not magic.isascii() or _BINARY.search(block[:4096])):
+            raise UserError(
+                f"{name} is {kind} data where text was expected; unpack or convert it to CSV or Parquet first"
+            )
 
 
 def _member(archive: zipfile.ZipFile, name: str, wanted: str | None) -> zipfile.ZipInfo:
@@ -66,6 +146,8 @@ def whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
     rest = b""
     while block := stream.read(BLOCK):
         whole, newline, rest = (rest + block).rpartition(b"\n")
+        if not newline and len(rest) > BLOCK:
+            whole, newline, rest = rest.rpartition(b"\r")
         if newline:
             yield whole + newline
     if rest:
@@ -88,14 +170,19 @@ def _recoded(stream: IO[bytes], encoding: str, name: str) -> Iterator[bytes]:
         block = stream.read(BLOCK)
         try:
             text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            if not isinstance(error, UnicodeDecodeError):
+                raise UserError(f"{name} is not {encoding} ({error}); correct `encoding`") from None
             line = lines + error.object[: error.start].decode(encoding, errors="replace").count("\n")
             raise UserError(
                 f"{name} line {line} is not {encoding} (byte 0x{error.object[error.start]:02x}); correct `encoding`"
             ) from None
         lines += text.count("\n")
         if text:
-            yield text.encode()
+            try:
+                yield text.encode()
+            except UnicodeEncodeError:
+                raise UserError(f"{name} holds half a character pair in {encoding}; correct `encoding`") from None
         if not block:
             return
 
