@@ -23,6 +23,11 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "REFIT_LOCK_TOKEN", "PYTH
     os.environ.pop(name, None)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names bytes and whole texts by their argument: what is made at import may differ from worker to worker."""
+    return argname if isinstance(val, bytes) or (isinstance(val, str) and "\n" in val) else None
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A real Prefect server with a database of its own, for flows called in this process."""
