@@ -27,10 +27,11 @@ from flows.cli_options import (
     Why,
     assignments,
     json_object,
+    misused,
     project_at,
 )
 from flows.terminal import guard_logs, print_json, say
-from tasks.errors import RefitError, Terminated, UserError, machine_fault
+from tasks.errors import RefitError, Terminated, UserError, machine_fault, refused_by_the_system
 from tasks.params import STAGES
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -355,7 +356,7 @@ def main() -> None:
         message, status = error.lines, error.exit_status
         _let_go(error)
     except TyperException as error:
-        message, status = _misused(error), error.exit_code
+        message, status = misused(error), error.exit_code
     except Terminated:
         message, status = (f"ended by SIGTERM; {_KEPT}",), 143
     except (KeyboardInterrupt, typer.Abort):
@@ -367,18 +368,13 @@ def main() -> None:
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
         if fault := machine_fault(error):
             message = (f"{fault}; what was finished is kept: mend that, then run again",)
+        elif isinstance(error, OSError) and (refusal := refused_by_the_system(error)):
+            message = (refusal,)
         _let_go(error)
     gc.collect()  # what the error's frames held must not outlive its library, which would complain on standard error
     for place, each in enumerate(message):
         say(f"  {each}" if place else f"error: {each}", stderr=True)
     sys.exit(status)
-
-
-def _misused(error: TyperException) -> tuple[str, ...]:
-    """What is wrong with a command line, and which command says how it is used; nothing where help was printed."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "refit"
-    return (f"{said}; see `{command} --help`",) if (said := error.format_message().rstrip(".")) else ()
 
 
 def _end(*_: object) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from tasks.errors import UserError
 from tasks.privacy import tighten
@@ -69,3 +70,10 @@ def json_object(option: str, text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{option} {text}: expected a JSON object such as '{{\"max_depth\": 3}}'")
     return found
+
+
+def misused(error: TyperException) -> tuple[str, ...]:
+    """What is wrong with a command line, and which command says how it is used; nothing where help was printed."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "refit"
+    return (f"{said}; see `{command} --help`",) if (said := error.format_message().rstrip(".")) else ()

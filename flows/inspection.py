@@ -23,7 +23,7 @@ from flows.terminal import Terminal, line, say
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
 from tasks.context import Context, utc_now
-from tasks.errors import RefitError
+from tasks.errors import RefitError, refused_by_the_system
 from tasks.params import STAGES
 from tasks.stage_code import SOURCE_ROOT
 from tasks.stages import unseen_by_dvc
@@ -47,7 +47,8 @@ def status(project: Path) -> dict[str, list[str]]:
     """The stages that `refit run` would run now, each with its reasons."""
     would_run = replace(context_of(project), may_promote=True)  # params first: their errors say it better than DVC's
     check(project, runfile.read(project))
-    prepare(project)
+    if os.access(project, os.W_OK):
+        prepare(project)
     found = memory.stale(project)
     for stage in STAGES:
         if stage not in found and (reason := unseen_by_dvc(stage, would_run)):
@@ -191,7 +192,7 @@ def print_in_charge(found: dict[str, Any]) -> None:
         "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}"
         if found["snapshot"]
         else "not recorded: Refit did not register it",
-        "code": f"git commit {found['git_commit'] or 'none: not a git repository'}",
+        "code": f"git commit {found['git_commit'] or 'none: the project was not in git, or had no commit yet'}",
         "previous": found["previous"] or "none",
         "anchor": f"version {found['anchor']}",
         "MLflow run": found["run_id"],
@@ -240,7 +241,16 @@ def print_findings(findings: list[Finding]) -> None:
 
 def doctor(project: Path) -> list[Finding]:
     """Everything that a person would check by hand before asking for help."""
-    return [*_python(), *_libraries(), *_shadowing(), *_project(project), *_standing(project)]
+    parts = (_python(), _libraries(), _shadowing(), _project(project), _standing(project))
+    return [finding for part in parts for finding in _readable(part)]
+
+
+def _readable(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Findings up to the first file that the system does not let us see."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield Finding("error", refused_by_the_system(error) or str(error))
 
 
 def _python() -> Iterator[Finding]:
@@ -323,6 +333,7 @@ def _project(project: Path) -> Iterator[Finding]:
     yield Finding("ok" if free > 2e9 else "warning", f"{free / 1e9:.1f} GB of disk free")
     if not os.access(project, os.W_OK):
         yield Finding("error", f"{project} is read-only for this user", "give write access")
+        return
     if not (project / STATE).is_dir():
         yield Finding("ok", "nothing has run here yet", "refit run")
         return

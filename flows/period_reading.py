@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.errors import UserError
+from tasks.shares import share_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +37,7 @@ def read_period(
     if moment is None and rows < LEAST_ROWS and not split:
         raise UserError(f"{name} has {rows} rows; to learn from some and judge on others, {LEAST_ROWS} are needed")
     if moment is None:
-        return "day", int(rows * judged_share(rows)), 1
+        return "day", math.floor(share_of(judged_share(rows), rows)), 1
     [(first, last)] = connection.execute(f"select min({moment}), max({moment}) from t").fetchall()
     if last > datetime.now():  # noqa: DTZ005 - the file's times carry no zone
         raise UserError(

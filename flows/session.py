@@ -120,6 +120,7 @@ def session(
     shown = screen()
     wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
     params = check(root, wanted)
+    provenance.repository(root)  # git that fails is better known now than once a model was trained
     if not allow_uncommitted:
         _refuse_uncommitted(root, shown)
     trigger = _in_words(reason, window, columns)

@@ -26,6 +26,7 @@ from tasks.artifacts import (
 from tasks.budgets import in_money
 from tasks.pages.look import money
 from tasks.params import STAGES
+from tasks.plain_text import as_markdown, one_line
 from tasks.tracking import work_seconds
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
@@ -91,8 +92,8 @@ def publish(run: Session) -> dict[str, Any]:
     _publish_table("refit-summary", as_rows(told), f"{told['model']['name']}: what this run did")
     create_markdown_artifact(
         key="refit-mlflow",
-        markdown=f"MLflow run `{told['mlflow_run_id']}` · model `{told['model']['name']}` "
-        f"version {told['model']['version']} ({told['model']['alias']}) · report `{run.project / MODEL_CARD}`",
+        markdown=f"MLflow run `{told['mlflow_run_id']}` · model `{told['model']['name']}` version "
+        f"{told['model']['version']} ({told['model']['alias']}) · report {as_markdown(run.project / MODEL_CARD)}",
     )
     return told
 
@@ -100,8 +101,8 @@ def publish(run: Session) -> dict[str, Any]:
 def _publish_table(key: str, lines: list[tuple[str, str]], description: str) -> None:
     from prefect.artifacts import create_table_artifact
 
-    table = [{"what": what, "value": value} for what, value in lines]
-    create_table_artifact(key=key, table=table, description=description)
+    table = [{"what": one_line(what), "value": one_line(value)} for what, value in lines]
+    create_table_artifact(key=key, table=table, description=as_markdown(description))
 
 
 def publish_scores(told: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +145,8 @@ def publish_drift(told: dict[str, Any], project: Path) -> dict[str, Any]:
 
     _publish_table("refit-drift", drift_rows(told), f"{told['model']}: {told['verdict']}")
     link = folder_url((project / told["report"]).resolve())
-    create_link_artifact(key="refit-drift-report", link=link, description=f"{told['model']}: {told['verdict']}")
+    words = as_markdown(f"{told['model']}: {told['verdict']}")
+    create_link_artifact(key="refit-drift-report", link=link, description=words)
     return told
 
 

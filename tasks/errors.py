@@ -57,6 +57,29 @@ _MACHINE = {
 _SQLITE = {"database or disk is full": errno.ENOSPC, "disk I/O error": errno.EIO}
 
 
+_RIGHTS = "give this user the right to read and write it"
+_REFUSED = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EISDIR: "it has to be a file",
+    errno.ENOTDIR: "what lies above it has to be a folder",
+    errno.ELOOP: "a link leads to itself; remove it",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def refused_by_the_system(error: OSError) -> str | None:
+    """What the system does not allow, or a fault of the machine, in words; None where the error is about another thing.
+
+    >>> refused_by_the_system(PermissionError(errno.EACCES, "Permission denied", "raw"))
+    'raw: Permission denied; give this user the right to read and write it'
+    """
+    if error.errno not in _REFUSED:
+        return machine_fault(error)
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file of the project"
+    return f"{where}: {error.strerror}; {_REFUSED[error.errno]}"
+
+
 def machine_fault(error: BaseException) -> str | None:
     """What a passing fault of the machine made an error of, in words; None where the error is about something else.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
@@ -15,9 +14,10 @@ from typing import Any, Literal
 
 import psutil
 
+from tasks import provenance
 from tasks.artifacts import STATE
 from tasks.cached_objects import verified
-from tasks.errors import RefitError, UserError
+from tasks.errors import RefitError, UserError, refused_by_the_system
 from tasks.yaml_files import parse_yaml, read_yaml
 
 _WITHOUT_GIT = "    no_scm = true"
@@ -81,7 +81,8 @@ def stale(project: Path) -> dict[str, list[str]]:
         try:
             status = repo.status(targets=["dvc.yaml"])
         except Exception as error:
-            raise RefitError(f"DVC cannot say what is stale: {_one_line(error)}") from error
+            refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
+            raise RefitError(f"DVC cannot say what is stale: {refusal or _one_line(error)}") from error
     return {
         address.rpartition(":")[2]: [reason for entry in entries for reason in _in_words(entry)]
         for address, entries in status.items()
@@ -216,7 +217,9 @@ def _repository(project: Path) -> Iterator[Any]:
     for folder in {project, _root(project) or project}:
         _check_text(folder / ".dvcignore")
     try:
-        repo = Repo(str(project), _wait_for_lock=True)
+        # A project that was copied out of its repository has a configuration that asks for git.
+        config = None if _in_git(project) else {"core": {"no_scm": True}}
+        repo = Repo(str(project), config=config, _wait_for_lock=True)
     except (DvcException, OSError, ValueError) as error:
         raise RefitError(f"DVC cannot open {project}: {_one_line(error)}") from error
     try:
@@ -254,8 +257,7 @@ def _own_commands_first() -> Iterator[None]:
 
 
 def _in_git(project: Path) -> bool:
-    command = ["git", "-C", str(project), "rev-parse", "--is-inside-work-tree"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return provenance.repository(project) is not None
 
 
 def _root(project: Path) -> Path | None:

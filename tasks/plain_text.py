@@ -32,6 +32,18 @@ def one_line(text: object) -> str:
     return "".join(_shown(character) for character in text)
 
 
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>&|~$#])")
+
+
+def as_markdown(text: object) -> str:
+    r"""A text as Markdown that shows it as it is: no link, no picture that is fetched from elsewhere, no HTML.
+
+    >>> print(as_markdown("![x](http://e.example/p.png) <b>"))
+    !\[x\](http://e.example/p.png) \<b\>
+    """
+    return _MARKDOWN.sub(r"\\\1", one_line(text))
+
+
 @lru_cache(maxsize=4096)
 def _shown(character: str) -> str:
     code = ord(character)

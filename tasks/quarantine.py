@@ -95,6 +95,10 @@ def releases(project: Path) -> list[Release]:
     if not path.is_file():
         return []
     try:
+        path.open("rb").close()
+    except PermissionError:
+        raise UserError(f"{path} cannot be read; give this user the right to") from None
+    try:
         records = artifacts.read_json(path)["released"]
         return [Release(**{**record, "rows": tuple(map(int, record["rows"]))}) for record in records]
     except (RefitError, KeyError, TypeError, ValueError, AttributeError):

@@ -66,7 +66,7 @@ def reproduce(context: Context, number: str) -> list[Compared]:
                     "cannot be made again by itself"
                 )
             commit = found.tags.get("refit.git_commit")
-            context.progress("the code of then" if commit else "not in git: the code as it is now")
+            context.progress("the code of then" if commit else "no commit was recorded: the code as it is now")
             project = _code(context, commit, kept, scratch / "tree")
             _settings(context, found.tags["refit.as_of"], kept, project)
             context.progress("the data of then")
@@ -112,7 +112,7 @@ def _code(context: Context, commit: str | None, kept: Path, tree: Path) -> Path:
 
 def _git(folder: Path, *arguments: str) -> bytes:
     # Without a ceiling, `git apply` in a folder within a repository would look for its files from that one's top.
-    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    environment = {**provenance.git_environment(), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
     done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]

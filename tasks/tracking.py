@@ -34,6 +34,7 @@ from tasks.artifacts import (
 from tasks.budgets import in_money
 from tasks.context import Context
 from tasks.errors import RefitError
+from tasks.plain_text import as_markdown
 
 if TYPE_CHECKING:
     from tasks.params import CostParams, Params
@@ -330,7 +331,7 @@ def _evaluation(context: Context) -> Content:
     if (share := metrics.get("error_reduction")) is not None:
         shown.append(("test_error_reduction_percent", 100 * share, 0))
     tags = {"refit.decision": "promote" if decision["promote"] else "refuse"}
-    note = [f"**{tags['refit.decision']}** ({decision['mode']}): {'; '.join(decision['reasons'])}"]
+    note = [f"**{tags['refit.decision']}** ({decision['mode']}): {as_markdown('; '.join(decision['reasons']))}"]
     if (docs := context.path(DATA_DOCS) / "index.html").is_file():
         tags["refit.data_docs"] = folder_url(docs)
         note.append(f"Data Docs: {folder_url(docs)}")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts import atomic
+from tasks.csv_cells import escaped
+from tasks.plain_text import one_line
 
 INK, QUIET, GRID = "#1f2933", "#6b7785", "#e4e8ec"
 COLOURS = {"candidate": "#0f6e84", "champion": "#c8772a", "baseline": "#8a94a0", "anchor": "#7a5ea8"}
@@ -46,7 +48,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([escaped(one_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
 def new_axes(title: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from tasks.csv_cells import WRITTEN_BY_REFIT, restored_columns
 from tasks.errors import UserError
 from tasks.ingest import text_streams
 from tasks.ingest.limits import DEFAULT, Limits
@@ -81,6 +82,13 @@ def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> It
     plain = _scan(file)
     names = header(file)
     check_header(names)
+    rows = _rows(file, names, columns, plain=plain)
+    if tuple(names[-len(WRITTEN_BY_REFIT) :]) == WRITTEN_BY_REFIT:
+        rows = (restored_columns(batch, columns) for batch in rows)
+    yield from rows
+
+
+def _rows(file: CsvFile, names: Sequence[str], columns: Sequence[str], *, plain: bool) -> Iterator[pa.RecordBatch]:
     done = 0
     if plain:
         import pyarrow as pa

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
-from tasks import artifacts, featurize, quarantine
+from tasks import artifacts, csv_cells, featurize, quarantine
 from tasks.batches import Manifest, manifests, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
@@ -335,7 +335,7 @@ def _write(path: Path, table: pa.Table) -> None:
 
     with artifacts.atomic(path) as scratch:
         if path.suffix == ".csv":
-            pyarrow.csv.write_csv(table, scratch)
+            pyarrow.csv.write_csv(csv_cells.escaped_columns(table), scratch)
         else:
             pyarrow.parquet.write_table(table, scratch, compression="zstd", write_page_checksum=True)
 

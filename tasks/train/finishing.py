@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from tasks.learners.calibrated import Calibrated
 from tasks.learners.calibration import Calibration, fit_calibration
 from tasks.params import Params
 from tasks.params.training import ThresholdParams
+from tasks.shares import share_of
 from tasks.target import HALF
 from tasks.train.folds import Development
 
@@ -86,6 +88,9 @@ def threshold(label: Labels, p: Floats, asked: ThresholdParams) -> float:
     (0.6, 0.6)
     >>> threshold(label, p, ThresholdParams(by="share", share=0.25))
     0.8
+    >>> rows = np.arange(100) / 100
+    >>> int((rows >= threshold(rows > 0.5, rows, ThresholdParams(by="share", share=0.29))).sum())
+    29
     """
     if asked.by == "fixed":
         return asked.value
@@ -93,7 +98,7 @@ def threshold(label: Labels, p: Floats, asked: ThresholdParams) -> float:
         return metrics.best_f1_threshold(label, p)
     levels, hit, called = at_or_above(label, p)
     if asked.by == "share":
-        within = np.flatnonzero(called <= asked.share * len(p))
+        within = np.flatnonzero(called <= math.floor(share_of(asked.share, len(p))))
         return float(levels[within[-1]]) if len(within) else _above(levels[0])
     cost = asked.false_positive * (called - hit) + asked.false_negative * (label.sum() - hit)
     best = int(np.argmin(cost))

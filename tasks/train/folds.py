@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from tasks.errors import UserError
 from tasks.learners import Labels
 from tasks.params import Params, nearest
 from tasks.params.forecasting import KNOWN_AT
+from tasks.shares import share_of
 from tasks.target import Target
 
 if TYPE_CHECKING:
@@ -160,7 +162,8 @@ def _cut(whole: Window, asked: CrossValidationParams, params: Params, target: Ta
         seed = params.train.seed + repeat
         splitter: Any
         if asked.kind == "shuffle":
-            splitter = cuts.StratifiedShuffleSplit(asked.folds, test_size=asked.share, random_state=seed)
+            size = math.ceil(share_of(asked.share, len(whole)))
+            splitter = cuts.StratifiedShuffleSplit(asked.folds, test_size=size, random_state=seed)
         else:
             kinds = {"kfold": cuts.KFold, "stratified": cuts.StratifiedKFold, "group": cuts.StratifiedGroupKFold}
             splitter = kinds[asked.kind](asked.folds, shuffle=True, random_state=seed)

@@ -15,6 +15,7 @@ from typing import Any
 from tasks import artifacts, quarantine
 from tasks.errors import RefitError
 from tasks.params import Params, SourceParams
+from tasks.shares import share_of
 from tasks.validate.asked import Check, asked, check_declared
 
 EVENT_TIME = "_event_time"
@@ -193,7 +194,10 @@ def _row_count(
     if not recent:
         return [], [f"row count not compared with earlier batches: this is the first whole one of {entry['source']}"]
     mean = sum(recent) / len(recent)
-    band = {"min_value": math.floor(bounds.low * mean), "max_value": math.ceil(bounds.high * mean)}
+    band = {
+        "min_value": math.floor(share_of(bounds.low, mean)),
+        "max_value": math.ceil(share_of(bounds.high, mean)),
+    }
     return [Check(ROW_COUNT, band, advice="widen validate.rows_band in params.yaml")], []
 
 
