@@ -211,6 +211,51 @@ def test_the_schedule_retrains_when_it_is_due(age: float, verdict: str) -> None:
     assert decision.causes == (("schedule",) if verdict == "retrain" else ())
 
 
+def test_what_was_not_watched_is_said_with_the_schedule_alone() -> None:
+    young = decided(watched=False, trained_as_of=NOW - timedelta(days=29))
+    due = "schedule: the newest version was trained {} days ago, a new one is due every 30"
+    assert young == Decision("ok", (due.format("29.0"),))
+    assert decided(watched=False, trained_as_of=NOW - timedelta(days=30)).reasons == (due.format("30.0"),)
+    never = decided(replace(POLICY, retrain_every_days=None), watched=False)
+    assert never == Decision("ok", ("schedule: drift.retrain_every_days is null, so none is ever due",))
+    unlisted = decided(replace(POLICY, retrain_on=("performance",)), watched=False, trained_as_of=NOW)
+    assert unlisted.verdict == "ok"
+
+
+def test_a_window_without_rows_and_one_without_labels_are_told_in_a_sentence_each() -> None:
+    decision = decided(
+        inputs=inputs("", names=""),
+        performance=performance(False, labelled=0, skill=None, suspected=True, reasons=("not judged", "lower")),
+    )
+    assert decision == Decision(
+        "warn",
+        (
+            "performance: 2013-11-25 to 2013-12-01: not judged; lower",
+            "input: 2013-11-25 to 2013-12-01: no row came; does the source still deliver?",
+            "nothing to judge yet: no window holds rows that the model has scored",
+        ),
+    )
+
+
+def test_a_cause_comes_first_and_what_warns_before_what_is_well() -> None:
+    decision = decided(inputs=inputs("a", "a"), performance=performance(False), trained_as_of=NOW - timedelta(days=30))
+    assert decision == Decision(
+        "retrain",
+        (
+            "schedule: the newest version was trained 30.0 days ago, a new one is due every 30",
+            "input: 2013-11-25 to 2013-12-01: 1 of 3 columns moved; in 2 or more of the newest 2 windows: a (2); "
+            "retrain_on does not list input",
+            "performance: 2013-11-25 to 2013-12-01: skill not below 0.180",
+        ),
+        ("schedule",),
+    )
+
+
+def test_columns_that_drifted_most_often_are_named_first() -> None:
+    decision = decided(inputs=inputs("b", "ab", "ab"))
+    assert says(decision, "in 2 or more of the newest 3 windows: b (3), a (2); retrain_on")
+
+
 def test_no_schedule_is_ever_due_that_is_not_asked_for() -> None:
     old = NOW - timedelta(days=900)
     assert decided(replace(POLICY, retrain_every_days=None), trained_as_of=old).verdict == "ok"

@@ -155,7 +155,9 @@ def test_folds_of_forecasts_fit_only_outcomes_that_were_told_before_the_rows_tha
     times, known = (found.whole.rows[name].to_numpy() for name in ("event_time", "label_known_at"))
     for fold in found.folds:
         assert known[fold.fitted].max() <= times[fold.scored].min()
-        assert known[fold.fitted].max() >= times[fold.scored].min() - 2 * 24 * HOUR  # and no fewer than that
+        assert late == 0 or known[fold.fitted].max() == times[fold.scored].min(), "what is told just then is known"
+        earlier = (times < times[fold.scored].min() - 3 * 24 * HOUR) & (known <= times[fold.scored].min())
+        assert fold.fitted.tolist() == np.flatnonzero(earlier).tolist(), "the gap is the longest horizon; no fewer"
 
 
 def test_folds_of_forecasts_are_in_time_where_no_kind_is_asked() -> None:
