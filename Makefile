@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run examples test test-all check ui docs bench clean
+.PHONY: help setup run examples test test-all mutation check ui docs bench clean
 
 help:  ## these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -31,6 +31,10 @@ test: setup  ## all tests but the long ones; under 10 minutes on 2 cores
 
 test-all: setup  ## the long ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+mutation: setup  ## hours: breaks the pure core line by line and lists what no test noticed; tests/README.md
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut results
 
 check: setup  ## format, lint, types, import contracts
 	$(BIN)/ruff format .

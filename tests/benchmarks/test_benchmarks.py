@@ -47,7 +47,7 @@ def write_prices(path: Path) -> None:
 
 
 def test_every_benchmark_runs_in_the_tests() -> None:
-    assert set(SMALL) == {path.stem for path in BENCHMARKS.glob("[a-z]*.py")}
+    assert set(SMALL) == {path.stem for path in BENCHMARKS.glob("[a-z]*.py")}, "name a small run of each in SMALL"
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in SMALL])
