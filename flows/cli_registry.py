@@ -144,6 +144,39 @@ def reproduce(
 
 
 @app.command()
+def export(
+    to: Annotated[Path, typer.Option("--to", help="the new folder")],
+    version: Annotated[str | None, typer.Argument(help="model version; default: the champion")] = None,
+    project: Project = HERE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a version's files to a folder, once they are shown to be those registered; `refit.load` reads it."""
+    from flows import inspection
+    from tasks import export as exporting
+
+    done = exporting.export(inspection.context_of(project_at(project)), version, to)
+    if as_json:
+        print_json(vars(done))
+        return
+    say(f"version {done.version} of {done.model} is in {done.folder}, as it was registered")
+    say(f"manifest {done.manifest}" + (f", signature {done.signature}" if done.signature else ""))
+
+
+@app.command()
+def sign(
+    version: Annotated[str | None, typer.Argument(help="model version; default: the champion")] = None,
+    project: Project = HERE,
+    debug: Debug = False,
+) -> None:
+    """Sign a version that was registered before `registry.signing` was set."""
+    from flows import inspection
+    from tasks import export as exporting
+
+    say(exporting.sign(inspection.context_of(project_at(project)), version))
+
+
+@app.command()
 def repair(
     project: Project = HERE,
     accept_ledger: Annotated[

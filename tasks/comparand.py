@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from registry import charge, versions
-from registry.ledger import MOVES, Entry
+from registry import charge, signing, versions
+from registry.ledger import MOVES, Entry, Ledger
 from registry.store import Store
 from registry.versions import Version
 from tasks import kept, runfile, tracking
@@ -106,17 +106,16 @@ def fetch_model(context: Context, version: str) -> Path:
         of = versions.version(store, model, version)
         if of is None:
             raise RefitError(f"{model} has no version {version} in the registry at {store.shown}")
-        manifest, digest = required_tag(of, "refit.manifest"), required_tag(of, "refit.model_digest")
-        copy = kept.place(context, version, digest)
+        copy = kept.place(context, version, required_tag(of, "refit.model_digest"))
         if copy.is_dir():
             try:
-                check_stored(copy, manifest)
+                check_trusted(context, store, of, copy)
                 kept.note(context, of)
                 return copy / MODEL
-            except RefitError:
-                shutil.rmtree(copy)
+            except RefitError as error:
+                context.progress(f"the local copy of version {version} is damaged and is fetched again: {error}")
         with downloaded(context, store, of) as folder:
-            check_stored(folder, manifest)
+            check_trusted(context, store, of, folder)
             return kept.keep(context, of, folder) / MODEL
 
 
@@ -133,10 +132,42 @@ def check_champion(context: Context) -> str | None:
         if of is None:
             return None
         with downloaded(context, store, of) as folder:
-            check_stored(folder, required_tag(of, "refit.manifest"))
+            check_trusted(context, store, of, folder)
             if not kept.place(context, of.version, required_tag(of, "refit.model_digest")).is_dir():
                 kept.keep(context, of, folder)
     return str(of.version)
+
+
+def check_trusted(context: Context, store: Store, of: Version, folder: Path) -> None:
+    """Check that a stored folder is the version that was registered, before anything in it is loaded.
+
+    Every file against the manifest, the manifest against the registry and against the ledger, where it has a line about
+    the version; and the signature, where `registry.signing` asks for one.
+
+    Raises:
+        RefitError: naming the file that differs, or who disagrees.
+        RegistryError: it is not signed as it has to be.
+    """
+    manifest = required_tag(of, "refit.manifest")
+    check_stored(folder, manifest)
+    for line in Ledger.beside(store).entries(of.model):
+        recorded = line.digests.get("manifest")
+        if line.to_version == of.version and recorded is not None and recorded != manifest:
+            raise RefitError(
+                f"version {of.version} of {of.model} is not the one that was judged: the ledger recorded manifest "
+                f"{recorded[:12]} ({line.action}, {line.at}), the registry has {manifest[:12]}; restore the registry "
+                "from a copy"
+            )
+    if signer := signer_of(context):
+        signing.verify(folder, of.tags.get(signing.TAG), signer, f"version {of.version} of {of.model}")
+
+
+def signer_of(context: Context) -> signing.Signer | None:
+    """Who signs the project's versions; None where they need no signature."""
+    asked = context.params.registry.signing
+    if asked is None:
+        return None
+    return signing.Signer(context.path(asked.public_key) if asked.public_key else None, asked.identity, asked.issuer)
 
 
 @contextmanager

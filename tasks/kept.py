@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from registry.versions import Version
 from tasks.artifacts import STATE, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError
+from tasks.verify import check_stored
 
 MODELS = STATE / "models"
 RECORDS = STATE / "versions"
@@ -24,13 +25,22 @@ def place(context: Context, version: str, model_digest: str) -> Path:
 
 
 def keep(context: Context, of: Version, folder: Path) -> Path:
-    """Make the checked `folder` the local copy of a version, and note what the registry says of it; where it lies."""
-    kept = place(context, of.version, of.tags["refit.model_digest"])
+    """Make the checked `folder` the local copy of a version, and note what the registry says of it; where it lies.
+
+    A whole copy stays as it is, so that no kill can lose it; only a damaged one is replaced.
+    """
+    copy = place(context, of.version, of.tags["refit.model_digest"])
     note(context, of)
-    if kept.is_dir():
-        shutil.rmtree(kept)
-    folder.rename(kept)
-    return kept
+    if copy.is_dir():
+        try:
+            check_stored(copy, of.tags["refit.manifest"])
+        except RefitError:
+            with tempfile.TemporaryDirectory(prefix=".copy-", dir=copy.parent) as scratch:
+                copy.rename(Path(scratch) / "damaged")
+                folder.rename(copy)
+        return copy
+    folder.rename(copy)
+    return copy
 
 
 def note(context: Context, of: Version) -> None:

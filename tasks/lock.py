@@ -7,10 +7,11 @@ import json
 import os
 import secrets
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from tasks.errors import RefitError
 from tasks.privacy import tighten
 
 TOKEN_VARIABLE = "REFIT_LOCK_TOKEN"
+_FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def project_lock(
         raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {project}") from None
     try:
         _acquire(descriptor, path, time.monotonic() + wait_seconds)
+        with suppress(OSError):  # some file systems have no such locks: then `is_held` says so
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
         owner = Owner(
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -105,15 +109,23 @@ def holder(project: Path) -> Owner | None:
 
 
 def is_held(project: Path) -> bool:
-    """Whether a living process holds the project's lock."""
+    """Whether a living process holds the project's lock; looks without taking it, which would refuse a run that starts.
+
+    `flock` can only be tried. So its holder has a record lock on the same file too, which goes with it and which the
+    kernel tells of.
+    """
     try:
         with (project / STATE / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
+            found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+            return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
+    except OSError as error:
+        raise RefitError(f"whether {project} is in use cannot be seen: {error.strerror} ({STATE / 'lock'})") from None
+
+
+def _whole_file(kind: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _acquire(descriptor: int, path: Path, deadline: float) -> None:

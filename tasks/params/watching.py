@@ -62,10 +62,28 @@ class DriftParams(Section):
         return kind(**self.model_dump(include=set(signature(kind).parameters)), **others)
 
 
+class SigningParams(Section):
+    """Who signs versions. The private key is no param: `REFIT_SIGNING_KEY` in the environment names its file."""
+
+    public_key: str | None = Field(None, description="PEM file, from the project's folder")
+    identity: str | None = Field(None, description="keyless, instead of a key: the e-mail or workflow that signs")
+    issuer: str | None = Field(None, description="keyless: who vouches for it, such as https://accounts.google.com")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SigningParams:
+        keyless = self.identity is not None, self.issuer is not None
+        if (self.public_key is None) != all(keyless) or (self.public_key is not None and any(keyless)):
+            raise ValueError("registry.signing needs public_key, or identity and issuer, and not both")
+        return self
+
+
 class RegistryParams(Section):
     tracking_uri: str | None = Field(None, description="none: SQLite in the project's .refit folder")
     trusted_types: tuple[str, ...] = Field(
         (), description="types that a stored scikit-learn model may hold besides ours"
+    )
+    signing: SigningParams | None = Field(
+        None, description="sign each version, and score, promote, export and load only what is signed"
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from registry import signing
 from registry.versions import save_pyfunc
 from tasks import provenance, tracking
 from tasks.artifacts import (
@@ -32,7 +33,7 @@ from tasks.artifacts import (
     write_json,
     write_manifest,
 )
-from tasks.comparand import STAND_IN, TEST_TAG
+from tasks.comparand import STAND_IN, TEST_TAG, signer_of
 from tasks.comparand import TAG as COMPARAND_TAG
 from tasks.context import Context
 from tasks.errors import RefitError
@@ -114,11 +115,13 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)
     recorded = _write_provenance(context, candidate.training.get("started_from"), folder / "provenance")
     write_manifest(folder)
+    signer = signer_of(context)
     snapshot = read_snapshot(context.project)
     tags = {
         **candidate.identity,
         **candidate.judgement,
         "refit.manifest": sha256(folder / "manifest.json"),
+        **({signing.TAG: signing.sign(folder, signer)} if signer else {}),
         "refit.learner": candidate.training["learner"],
         "refit.seen_until": candidate.training["seen_until"],
         "refit.snapshot": snapshot["digest"],

@@ -15,7 +15,7 @@ from registry.store import Store
 from registry.versions import Version
 from tasks import kept, verify
 from tasks.artifacts import digest
-from tasks.comparand import downloaded, is_stand_in, required_tag
+from tasks.comparand import check_trusted, downloaded, is_stand_in, required_tag
 from tasks.context import Context, person
 from tasks.errors import RefitError, UserError, machine_fault
 
@@ -165,6 +165,7 @@ def check_again(context: Context, store: Store, version: Version) -> None:
     """
     context.progress("checking the stored model in a fresh process")
     with downloaded(context, store, version) as folder:
+        check_trusted(context, store, version, folder)
         verify.in_fresh_process(
             folder,
             manifest=required_tag(version, "refit.manifest"),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,32 @@ def test_the_token_is_gone_after_the_run(tmp_path: Path) -> None:
         assert lock.TOKEN_VARIABLE in os.environ
     assert lock.TOKEN_VARIABLE not in os.environ
     assert lock.holder(tmp_path) is None
+
+
+def test_who_looks_whether_a_project_is_in_use_refuses_no_run_that_starts(tmp_path: Path) -> None:
+    (tmp_path / ".refit").mkdir()
+    (tmp_path / ".refit/lock").touch()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            lock.is_held(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(300):
+            with lock.project_lock(tmp_path):
+                assert lock.is_held(tmp_path)
+    finally:
+        done.set()
+        for looker in lookers:
+            looker.join()
+    assert not lock.is_held(tmp_path)
+
+
+def test_a_lock_that_cannot_be_seen_is_an_error_and_not_a_free_project(tmp_path: Path) -> None:
+    (tmp_path / ".refit/lock").mkdir(parents=True)
+    with pytest.raises(RefitError, match="is in use cannot be seen: Is a directory"):
+        lock.is_held(tmp_path)

@@ -63,6 +63,11 @@ class Project:
     def ledger(self) -> list[Entry]:
         return Ledger.beside(self.store).entries("toy")
 
+    def version(self, number: str) -> versions.Version:
+        found = versions.version(self.store, "toy", number)
+        assert found is not None
+        return found
+
     @property
     def told(self) -> list[tuple[str, str | None, str]]:
         return [(entry.action, entry.from_version, entry.to_version) for entry in self.ledger]

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from registry.store import client
-from tasks import artifacts, comparand, kept, learners
+from registry import versions
+from registry.store import RegistryError, client
+from tasks import artifacts, comparand, kept, learners, verify
 from tasks.artifacts import read_json, write_json
 from tasks.errors import RefitError
 
@@ -150,3 +152,27 @@ def test_a_fresh_clone_gets_a_file_that_says_nobody(project: Any) -> None:
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
     comparand.ensure(project.folder)
     assert comparand.check(project.context)["version"] is None
+
+
+def test_a_whole_local_copy_is_never_removed_and_a_damaged_one_only_once_a_whole_one_is_here(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.registered()
+    copy = comparand.fetch_model(project.context, "1").parents[1]
+    was = copy.stat().st_ino
+    with comparand.downloaded(project.context, project.store, project.version("1")) as folder:
+        assert kept.keep(project.context, project.version("1"), folder) == copy
+    assert copy.stat().st_ino == was
+    (copy / "golden.parquet").write_bytes(b"damaged")
+
+    def unreachable(*_: Any) -> Path:
+        raise RegistryError("the artifact store does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(versions, "download", unreachable)
+        with pytest.raises(RefitError, match="does not answer"):
+            comparand.fetch_model(project.context, "1")
+    assert copy.is_dir()
+    comparand.fetch_model(project.context, "1")
+    verify.check_stored(copy, project.version("1").tags["refit.manifest"])
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
