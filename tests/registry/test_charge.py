@@ -136,3 +136,12 @@ def test_an_alias_that_leads_nowhere_is_an_error(store: Store) -> None:
         database.execute("delete from model_versions where name = 'toy' and version = 1")
     with pytest.raises(RegistryError, match="the alias champion of toy leads to version 1, which does not exist"):
         charge.champion(store, "toy")
+
+
+def test_a_refusal_is_a_line_that_moves_no_alias(store: Store) -> None:
+    charge.take_charge(store, FIRST)
+    charge.record(store, replace(SECOND, action="refuse"))
+    assert standing(store) == ("1", None, "1")
+    assert moves(store) == [("promote", None, "1"), ("refuse", "1", "2")]
+    assert charge.finish_pending(store, "toy", at=NOW) is None
+    assert charge.lost(store, "toy") is None

@@ -16,7 +16,7 @@ from tasks.learners import Spec, make
 from tasks.params import parse
 from tasks.target import target_of
 from tasks.train.finishing import finish_from, pooled
-from tasks.train.folds import Development, Window, development
+from tasks.train.folds import Development, Fold, Window, content, development
 
 RAW: dict[str, Any] = {
     "project": {"name": "demo"},
@@ -293,3 +293,37 @@ def test_a_calibrated_learner_is_stored_and_loaded_as_it_is(kind: str, tmp_path:
     write_manifest(tmp_path / "m")
     with pytest.raises(RefitError, match="is no description of a learner"):
         learners.load(tmp_path / "m")
+
+
+def test_rows_are_taken_by_place_by_name_and_from_the_end() -> None:
+    rows = pa.table({"window": ["train", "test", "train", "test", "train"], "x": [0, 1, 2, 3, 4]})
+    window = Window(rows, np.arange(5) * 10)
+
+    def taken(some: Window) -> tuple[list[int], list[int]]:
+        return some.rows["x"].to_pylist(), some.label.tolist()
+
+    assert taken(window.named("test")) == ([1, 3], [10, 30])
+    assert taken(window.named("nothing")) == ([], [])
+    assert taken(window.at(np.array([1, 2, 3]))) == ([1, 2, 3], [10, 20, 30])
+    assert taken(window.at(np.array([0, 2, 3]))) == ([0, 2, 3], [0, 20, 30])
+    assert taken(window.at(np.array([4]))) == ([4], [40])
+    assert taken(window.recent(2)) == ([3, 4], [30, 40])
+    assert taken(window.recent(9)) == taken(window)
+
+
+def test_a_fold_gives_the_rows_to_fit_and_those_to_score_and_the_unseen_are_all_that_were_scored() -> None:
+    whole = Window(pa.table({"x": [0, 1, 2, 3, 4, 5]}), np.arange(6))
+    first, second = Fold(np.array([0, 1]), np.array([2, 4])), Fold(np.array([0, 1, 2]), np.array([4, 5]))
+    found = Development(whole, (first, second))
+    fitted, scored = found.windows(first)
+    assert (fitted.label.tolist(), scored.label.tolist()) == ([0, 1], [2, 4])
+    assert found.unseen.tolist() == [2, 4, 5]
+
+
+def test_the_digest_of_a_table_is_of_its_values_whatever_its_chunks() -> None:
+    table = pa.table({"x": [1, 2, 3], "y": ["a", "b", None]})
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    assert content(table) == content(chunked)
+    assert len(content(table)) == 64
+    others = [table.slice(1), table.rename_columns(["x", "z"]), table.set_column(0, "x", pa.array([1, 2, 4]))]
+    assert len({content(each) for each in (table, *others)}) == 4
