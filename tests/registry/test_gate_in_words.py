@@ -227,6 +227,13 @@ def test_an_anchor_counts_only_for_non_inferiority_and_slices_only_where_the_pol
     assert sum(check.name == "unseen" for check in decision.checks) == 2
 
 
+def test_of_two_slices_the_closest_is_shown_with_their_number() -> None:
+    two = (*EVIDENCE.slices, Slice("origin", "origin=JFK", Estimate(-0.002, 0.004, 25.0)))
+    assert decide(replace(EVIDENCE, slices=two), POLICY).reasons[-1] == (
+        "all 2 slices keep their margins; the closest is origin=JFK: at least -0.0088, more than -0.0200 was needed"
+    )
+
+
 def test_values_of_a_column_that_are_too_small_are_named_up_to_five() -> None:
     small = [Slice("origin", f"origin={name}", Estimate(math.nan, math.nan, 0.0), "small") for name in "abcde"]
     (note,) = decide(replace(EVIDENCE, slices=(*EVIDENCE.slices, *small), looks=0, remarks=()), POLICY).notes

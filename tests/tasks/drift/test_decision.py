@@ -292,6 +292,25 @@ def test_what_blocks_is_told_together_and_blocks_a_schedule_too() -> None:
     assert (decision.verdict, len(decision.blocked)) == ("warn", 2)
 
 
+def test_where_nothing_asks_for_a_retraining_nothing_holds_one_back() -> None:
+    decision = decided(performance=performance(False), new_labelled=3, retrained=(NOW,))
+    assert (decision.verdict, decision.blocked) == ("ok", ())
+    assert decision.reasons == ("performance: 2013-11-25 to 2013-12-01: skill not below 0.180",)
+
+
+def test_of_an_uncalibrated_window_two_sentences_are_shown_and_of_another_one() -> None:
+    three = ("one", "two", "three")
+    for threshold, shown in ((0.18, "one"), (None, "one; two")):
+        decision = decided(performance=performance(False, threshold=threshold, reasons=three))
+        assert decision.reasons == (f"performance: 2013-11-25 to 2013-12-01: {shown}",)
+
+
+def test_inputs_that_retrain_say_which_columns_moved_how_often() -> None:
+    decision = decided(replace(POLICY, retrain_on=("input",)), inputs=inputs("a", "", "a"))
+    shown = "2013-11-25 to 2013-12-01: 1 of 3 columns moved; in 2 or more of the newest 3 windows: a (2)"
+    assert decision == Decision("retrain", (f"input: {shown}",), ("input",))
+
+
 def test_decisions_later_than_as_of_are_not_known_yet() -> None:
     later = (NOW + timedelta(days=1),) * 9
     assert decided(performance=performance(True, True), retrained=later).verdict == "retrain"
