@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from registry.secrets import redacted
 from tasks.errors import UserError
 from tasks.privacy import tighten
 from tasks.yaml_files import read_value
@@ -19,7 +20,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks and the li
 AsOf = Annotated[str, typer.Option("--as-of", help="date or time of the run, in the project's zone; or `latest`")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, for this run only; repeatable")]
 Wait = Annotated[float, typer.Option("--wait", help="seconds to wait for another run of this project to end")]
-Why = Annotated[str | None, typer.Option("--why", help="the reason, kept in the ledger")]
+Why = Annotated[
+    str | None,
+    typer.Option("--why", help="the reason, kept in the ledger", callback=lambda text: text and redacted(text)),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="default: the first free one")]
 
 HERE = Path()

@@ -286,6 +286,8 @@ def _own(error: Exception) -> RefitError | None:
 def _fault(error: Exception, stage: str) -> RefitError:
     """A fault that nobody foresaw, of the stage or of DVC, in one line."""
     *_, last = causes(error)
+    if isinstance(last, FileNotFoundError) and last.filename:
+        return RefitError(f"stage {stage}: {last.filename} does not exist; restore it, or take it out of dvc.yaml")
     if type(last).__module__.startswith("dvc"):
         return RefitError(f"stage {stage}: DVC says: {_one_line(last)}")
     return RefitError(f"stage {stage} failed: {type(last).__name__}: {_one_line(last)}")

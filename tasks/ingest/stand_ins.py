@@ -42,6 +42,6 @@ def _write(project: Path, script: str, folder: Path, where: str) -> None:
             write(scratch)
     except RefitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = (str(error).splitlines() or [""])[0]
         raise UserError(f"{script} failed: {type(error).__name__}: {said}; correct it ({where})") from None

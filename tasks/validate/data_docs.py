@@ -52,7 +52,7 @@ class Pages:
                 item.result = {key: _escaped(value) for key, value in item.result.items()}
             sections += self._renderer.render(result).sections[1:]  # less GX's overview, ours says more
         rendered = [
-            self._view.render({"section": section.to_json_dict(), "section_loop": {"index": index}})
+            self._view.render({"section": _plain_headings(section.to_json_dict()), "section_loop": {"index": index}})
             for index, section in enumerate(sections)
         ]
         items = [item for result in results for item in result.results]
@@ -65,6 +65,17 @@ class Pages:
             f"<details><summary>{len(settled)} were settled by the number of nulls</summary><ul>{listed}</ul></details>"
         )
         return FRAME.substitute(title=html.escape(name), body=overview + "\n".join(rendered))
+
+
+def _plain_headings(section: dict[str, Any]) -> dict[str, Any]:
+    """A section whose headings, which are names of columns, are text: GX escapes all but these."""
+    for block in section["content_blocks"]:
+        if block["content_block_type"] == "header":
+            words = block["header"]["string_template"]
+            words["template"] = html.escape(
+                words["template"].replace("$$", "$")
+            )  # GX doubles it, and then does not fill
+    return section
 
 
 def _escaped(value: Any) -> Any:

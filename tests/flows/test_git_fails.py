@@ -169,3 +169,10 @@ def test_show_does_not_deny_a_repository_without_commits(project: Path, capsys: 
     git(project, "init", "--quiet")
     print_in_charge(in_charge(project))
     assert "or had no commit yet" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_project_that_was_copied_out_of_its_repository_runs(project: Path) -> None:
+    config = project / ".dvc/config"
+    config.write_text(config.read_text().replace("    no_scm = true\n", ""))
+    assert "no_scm" not in config.read_text()
+    assert memory.stale(project) == {}

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from commands import commands, refit
 
 from flows import cli
+from flows.cli_options import Why
 from flows.terminal import guard_logs
 from registry.secrets import holds_literal, redacted
 from registry.store import Store, faults, locate
@@ -113,6 +115,18 @@ def test_no_log_repeats_a_secret_not_even_in_a_traceback(caplog: pytest.LogCaptu
     assert CANARY not in caplog.text
     assert "\x1b" not in caplog.text
     assert "u:***@db" in caplog.text
+
+
+def test_a_reason_is_recorded_without_the_password_that_it_repeats() -> None:
+    app, reasons = typer.Typer(), []
+
+    @app.command()
+    def note(why: Why = None) -> None:
+        reasons.append(why)
+
+    app(["--why", f"moved to postgresql://u:{CANARY}@h/d"], standalone_mode=False)
+    app([], standalone_mode=False)
+    assert reasons == ["moved to postgresql://u:***@h/d", None]
 
 
 # Nobody listens there, and nothing waits for it.
