@@ -93,11 +93,6 @@ def client(store: Store) -> Any:
     if store.database and (seen := unusable(store.database)):  # MLflow would try for two minutes to open it
         raise RegistryError(f"the registry at {store.shown} failed: {seen}")
     if store.exists:
-        try:
-            if store.database:
-                store.database.open("rb").close()
-        except PermissionError:  # MLflow would try for two minutes
-            raise RegistryError(f"{store.database} cannot be read; give this user the right to") from None
         return _client(store.uri)
     with registry_lock(store):  # two first runs would both create the tables
         return _client(store.uri)
