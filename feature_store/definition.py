@@ -206,21 +206,25 @@ class FeatureSet(Definition):
         yield from self.views
         yield from self.lookups
 
-    def _columns(self) -> Iterator[tuple[str, Described]]:
-        yield from ((feature.name, feature) for feature in self.spine.features)
-        for view in self.views:
-            for feature in view.features:
+    def _columns(self) -> Iterator[tuple[str, Described, str | None]]:
+        """The name of each column, its definition, and the view or lookup that it comes from."""
+        yield from ((feature.name, feature, None) for feature in self.spine.features)
+        for part in self._parts():
+            for feature in part.features:
                 names = feature.columns() if isinstance(feature, Aggregate | Lag) else [feature.name]
-                yield from ((name, feature) for name in names)
-        yield from ((feature.name, feature) for lookup in self.lookups for feature in lookup.features)
+                yield from ((name, feature, part.name) for name in names)
 
     def names(self) -> list[str]:
         """Every feature, in column order: of the row itself, then views, then lookups, as they are listed."""
-        return [name for name, _ in self._columns()]
+        return [name for name, _, _ in self._columns()]
+
+    def origins(self) -> dict[str, str]:
+        """Feature name -> the view or lookup that it comes from; those of the row itself have none."""
+        return {name: origin for name, _, origin in self._columns() if origin}
 
     def described(self) -> dict[str, Described]:
         """Feature name -> its definition, in column order."""
-        return dict(self._columns())
+        return {name: feature for name, feature, _ in self._columns()}
 
     def sources(self) -> list[str]:
         """The sources it reads, each once, the spine's first."""

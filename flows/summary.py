@@ -24,6 +24,7 @@ from tasks.artifacts import (
     read_snapshot,
 )
 from tasks.budgets import in_money
+from tasks.drift.report_words import verdict_word
 from tasks.pages.look import money
 from tasks.params import STAGES
 from tasks.plain_text import as_markdown, one_line
@@ -143,9 +144,9 @@ def publish_drift(told: dict[str, Any], project: Path) -> dict[str, Any]:
     """A drift decision, also shown in Prefect's UI as a table with a link to its report."""
     from prefect.artifacts import create_link_artifact
 
-    _publish_table("refit-drift", drift_rows(told), f"{told['model']}: {told['verdict']}")
+    _publish_table("refit-drift", drift_rows(told), f"{told['model']}: {verdict_word(told)}")
     link = folder_url((project / told["report"]).resolve())
-    words = as_markdown(f"{told['model']}: {told['verdict']}")
+    words = as_markdown(f"{told['model']}: {verdict_word(told)}")
     create_link_artifact(key="refit-drift-report", link=link, description=words)
     return told
 
@@ -157,7 +158,7 @@ def drift_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("model", f"{told['model']} version {told['version']}, trained as of {told['trained_as_of']}"),
         ("as of", told["as_of"]),
         ("window", f"{window['first']} up to {window['end']}" if window else "none is over yet"),
-        ("verdict", told["verdict"]),
+        ("verdict", verdict_word(told)),
         *(("", reason) for reason in told["reasons"]),
     ]
     if told["columns"]:

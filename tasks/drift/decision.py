@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks.drift.inputs import InputVerdict, Window
+from tasks.drift.inputs import DEFAULTS, InputVerdict, Window
 from tasks.drift.multivariate import Separation
 from tasks.drift.performance import PerformanceVerdict
 
@@ -29,13 +29,13 @@ _SHOWN = 5  # columns named in one sentence
 class Policy:
     """What the project takes for a reason to train again (`drift` in the params)."""
 
-    windows: int = 3
-    breached: int = 2  # of the newest `windows`, the newest among them
-    retrain_on: tuple[Cause, ...] = ("performance", "schedule")
-    retrain_every_days: float | None = 30
-    cooldown_days: float = 7
-    min_new_labelled_rows: int = 500
-    monthly_budget: int = 4
+    windows: int = DEFAULTS.windows
+    breached: int = DEFAULTS.breached  # of the newest `windows`, the newest among them
+    retrain_on: tuple[Cause, ...] = DEFAULTS.retrain_on
+    retrain_every_days: float | None = DEFAULTS.retrain_every_days
+    cooldown_days: float = DEFAULTS.cooldown_days
+    min_new_labelled_rows: int = DEFAULTS.min_new_labelled_rows
+    monthly_budget: int = DEFAULTS.monthly_budget
 
 
 @dataclass(frozen=True)

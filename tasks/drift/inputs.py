@@ -10,17 +10,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from feature_store.sketches import Sketch
 from tasks.drift.effects import Effect, Statistic, measure
+from tasks.params import DriftParams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DEFAULTS",
     "WORDS",
     "Calibration",
     "ColumnDrift",
@@ -33,6 +35,7 @@ __all__ = [
     "nothing_in",
 ]
 
+DEFAULTS = DriftParams()  # what a policy asks for that states nothing else
 FEWEST_DAYS = 28  # of reference that a window of the reference is compared with
 WORDS: dict[str, str] = {
     "psi": "PSI",
@@ -55,6 +58,10 @@ class Window:
         return (self.end - self.first).days
 
 
+def _min_effect() -> Mapping[Statistic, float]:
+    return {name: getattr(DEFAULTS.min_effect, name) for name in get_args(Statistic)}
+
+
 @dataclass(frozen=True)
 class InputPolicy:
     """What counts as drift of the inputs: as rare as this in the reference, and not smaller than that.
@@ -63,17 +70,9 @@ class InputPolicy:
     reference's std; Jensen-Shannon distance from 0 to 1.
     """
 
-    false_discovery: float = 0.05
-    min_effect: Mapping[Statistic, float] = field(
-        default_factory=lambda: {
-            "psi": 0.1,
-            "wasserstein": 0.1,
-            "jensen_shannon": 0.1,
-            "unseen": 0.02,
-            "missing": 0.02,
-        }
-    )
-    min_reference_windows: int = 8
+    false_discovery: float = DEFAULTS.false_discovery
+    min_effect: Mapping[Statistic, float] = field(default_factory=_min_effect)
+    min_reference_windows: int = DEFAULTS.min_reference_windows
 
 
 @dataclass(frozen=True)

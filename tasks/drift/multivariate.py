@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.params import DriftParams
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -43,7 +45,7 @@ def separate(
     days: NDArray[np.datetime64],
     window_days: int,
     *,
-    rows: int = 2000,
+    rows: int = DriftParams().multivariate_rows,
     seed: int = 0,
 ) -> Separation | None:
     """How well a small boosted-tree classifier tells the current rows from those of the reference.

@@ -21,28 +21,30 @@ from registry.comparison import Sample, leave_out
 from registry.metrics import METRICS
 from registry.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
 from tasks.drift.estimation import expected_metric
-from tasks.drift.inputs import Window
+from tasks.drift.inputs import DEFAULTS, Window
 from tasks.learners.calibration import Sigmoid, fit_sigmoid
 from tasks.metrics import score
+from tasks.params.learning import EvaluateParams
 from tasks.target import Binary, Target
 
 __all__ = ["Backtest", "PerformanceVerdict", "Policy", "Scored", "backtest", "judge_window", "skill", "whole_windows"]
 
 Floats = NDArray[np.float64]
 Length = Literal["day", "week", "month"]
+EVALUATION = EvaluateParams()
 
 
 @dataclass(frozen=True)
 class Policy:
     """When a window's skill counts as lost (`drift` in the params)."""
 
-    metric: str = "roc_auc"
-    confidence: float = 0.95  # of the interval that is shown
-    window: Length = "week"
-    alpha: float = 0.05
-    min_skill_loss: float = 0.02
-    min_reference_windows: int = 8
-    min_labelled_rows: int = 500
+    metric: str = EVALUATION.gate.metric
+    confidence: float = EVALUATION.confidence  # of the interval that is shown
+    window: Length = DEFAULTS.window
+    alpha: float = DEFAULTS.alpha
+    min_skill_loss: float = DEFAULTS.min_skill_loss
+    min_reference_windows: int = DEFAULTS.min_reference_windows
+    min_labelled_rows: int = DEFAULTS.min_labelled_rows
 
 
 @dataclass(frozen=True)

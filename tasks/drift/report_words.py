@@ -21,7 +21,7 @@ def verdict(told: Told) -> str:
         return f"{version.capitalize()} should be trained again, but that is held back."
     if told["verdict"] == "warn":
         return f"Look at {version}: something is odd, though nothing asks for a retraining."
-    if not told["windows"]:
+    if not anything_judged(told):
         return "Nothing to judge yet."
     if newest_judged(told) is None:
         return f"Nothing is amiss with {version}, as far as can be told without labels."
@@ -48,6 +48,16 @@ def reasons(told: Told) -> list[tuple[str, str]]:
     """Each reason and the kind of mark before it."""
     held = [f"held back: {sentence}" for sentence in told["blocked"]]
     return [("bad" if sentence in held else "note", sentence) for sentence in told["reasons"]]
+
+
+def anything_judged(told: Told) -> bool:
+    """Whether any window held rows whose columns could be compared, or labels that skill could be measured by."""
+    return any(window["inputs"]["columns"] or window["performance"]["skill"] is not None for window in told["windows"])
+
+
+def verdict_word(told: Told) -> str:
+    """The verdict for the screen: what was never looked at is not called ok."""
+    return "nothing judged yet" if told["verdict"] == "ok" and not anything_judged(told) else str(told["verdict"])
 
 
 def newest_judged(told: Told) -> Told | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feature_store.definition import Aggregate, FeatureSet
+from feature_store.definition import FeatureSet
 from registry.comparison import gain
 from tasks.context import Progress, silent
 from tasks.evaluate.judging import Holdout, with_interval
@@ -88,14 +88,7 @@ def _by_loss(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def groups_of(feature_set: FeatureSet, features: Sequence[str]) -> dict[str, list[str]]:
     """Features by the view, or the static table, that they come from; those of the row itself together."""
-    origin: dict[str, str] = {}
-    for view in feature_set.views:
-        for feature in view.features:
-            names = feature.columns() if isinstance(feature, Aggregate) else [feature.name]
-            origin |= dict.fromkeys(names, view.name)
-    for lookup in feature_set.lookups:
-        origin |= {feature.name: lookup.name for feature in lookup.features}
-    groups: dict[str, list[str]] = {}
+    origin, groups = feature_set.origins(), dict[str, list[str]]()
     for name in features:
         groups.setdefault(origin.get(name, ITSELF), []).append(name)
     return groups

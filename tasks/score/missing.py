@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tasks.artifacts import REFERENCE
+from tasks.artifacts import FEATURE_SET, REFERENCE, read_json
+from tasks.params.forecasting import HORIZON
 from tasks.score.champion import Champion
 
 if TYPE_CHECKING:
@@ -35,4 +36,21 @@ def newly_missing(champion: Champion, features: pa.Table) -> Iterator[str]:
         yield (
             f"missing in every row, though most rows of training had them: {', '.join(found[:NAMED])}{more}; their "
             "source tells nothing of these rows yet: give it what is known ahead (docs/forecasting.md), or exclude them"
+        )
+
+
+def new_horizons(champion: Champion, features: pa.Table) -> Iterator[str]:
+    """A note that names the horizons which the model is asked for and never learned: it answers as for the nearest."""
+    import pyarrow.compute as pc
+
+    made_for = read_json(champion.folder / FEATURE_SET.name).get("forecast")
+    if made_for is None or HORIZON not in features.column_names:
+        return
+    asked = {int(each) for each in pc.unique(features[HORIZON]).to_pylist() if each is not None}
+    if new := sorted(asked - set(made_for["horizons"])):
+        steps = ", ".join(map(str, new[:NAMED])) + (f" and {len(new) - NAMED} more" if len(new) > NAMED else "")
+        yield (
+            f"version {champion.version.version} never learned to forecast {steps} steps ahead, only "
+            f"{', '.join(map(str, made_for['horizons']))}: these rows are guesses; `refit run` trains one for the "
+            "horizons that params.yaml asks for"
         )

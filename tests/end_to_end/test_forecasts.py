@@ -266,6 +266,16 @@ def test_a_series_that_ends_before_the_others_is_told_of(after: Path) -> None:
     assert found["rows"]["scored"] == 2 * len(HORIZONS)
 
 
+def test_a_champion_that_is_asked_for_horizons_it_never_learned_says_so(after: Path) -> None:
+    params = yaml.safe_load((after / "params.yaml").read_text())
+    params["ingest"]["sources"]["forecasts"]["forecast"]["horizons"] = [1, 5, 20]
+    (after / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    found = runner.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
+    (note,) = [each for each in found["notes"] if "never learned" in each]
+    assert "forecast 5, 20 steps ahead, only 1, 3, 9" in note
+    assert found["rows"]["scored"] == 2 * 3
+
+
 def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     assert states(drive(after)) == ["unchanged"] * 6
     write(after / "raw/later.csv", list(days(FIRST, date(2023, 9, 1)))[2 * (LAST - FIRST).days :])

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from feature_store import Aggregate, DefinitionError, FeatureSet, FeatureView, Lag, Spine
+from feature_store import Aggregate, DefinitionError, Expression, FeatureSet, FeatureView, Lag, Spine
+from tasks.evaluate.importance import groups_of
 
 HOUR = 60
 
@@ -122,3 +123,16 @@ def test_a_time_that_the_spine_has_not_is_an_error_with_its_name(store: Any) -> 
     store.spine([{"key": 1, "who": "a", "event_time": store.at(0)}])
     with pytest.raises(DefinitionError, match="view 'view', value"):
         store.features(lags(Lag(name="value", column="value", of="tomorrow")))
+
+
+def test_every_column_of_a_view_says_which_view_it_comes_from() -> None:
+    """Importance shuffles a view's columns together: lags count with their view, not with the row itself."""
+    features = lags(
+        Lag(name="value", column="value", before=("1h", "3h")),
+        Lag(name="then", column="value", of="ahead"),
+        Aggregate(name="count", function="count", windows=("1d", "7d")),
+    )
+    spine = features.spine.model_copy(update={"features": (Expression(name="hour", sql="hour(event_time)"),)})
+    features = features.model_copy(update={"spine": spine})
+    assert features.origins() == dict.fromkeys(("value_1h", "value_3h", "then", "count_1d", "count_7d"), "view")
+    assert groups_of(features, features.names()) == {"the row itself": ["hour"], "view": list(features.origins())}

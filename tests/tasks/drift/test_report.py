@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks.drift import report, report_charts
+from flows.summary import drift_rows
+from tasks.drift import report, report_charts, report_words
 
 FIRST = date(2024, 3, 4)
 HOSTILE = "<script>alert('x')</script>"
@@ -143,6 +144,16 @@ CASES = {
     "no backtest": (decision("ok", skill=None) | {"backtest": []}, "as far as can be told without labels"),
     "one window": (decision("ok", windows=1), "Version 7 still fits."),
 }
+
+
+def test_what_was_never_looked_at_is_not_called_ok() -> None:
+    empty = decision("ok", skill=None)
+    empty["windows"] = [{**each, "inputs": {**each["inputs"], "columns": []}} for each in empty["windows"]]
+    for told in (decision("ok", windows=0), empty):
+        assert ("verdict", "nothing judged yet") in drift_rows(told)
+        assert report_words.verdict(told) == "Nothing to judge yet."
+    for told in (decision("ok"), decision("ok", skill=None), decision("warn", windows=0)):
+        assert ("verdict", told["verdict"]) in drift_rows(told)
 
 
 @pytest.mark.parametrize("case", CASES)
