@@ -340,7 +340,7 @@ def main() -> None:
     """The console script: errors in one line on standard error, exit status 2 for the user's mistakes, 1 for faults."""
     debug = "--debug" in sys.argv[1:]
     guard_logs()
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, Terminated.on_signal)
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # no child may take a project's `calendar.py` for Python's own
     _quiet_prefect(debug)
     for stream in (sys.stdout, sys.stderr):
@@ -375,11 +375,6 @@ def main() -> None:
     for place, each in enumerate(message):
         say(f"  {each}" if place else f"error: {each}", stderr=True)
     sys.exit(status)
-
-
-def _end(*_: object) -> None:
-    """Let a request to end take along what was started, as Ctrl-C does."""
-    raise Terminated
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -69,7 +69,7 @@ def _prefect(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
         # SQLAlchemy 2.1 refuses the `state` that Prefect 3.8 gives along with scheduled runs: none would ever be made.
         runs.__dict__["state"].bulk_dml_setter = _leave_out
 
-    from flows.dead_tasks import watch
+    from flows.dead_runs import watch
 
     return create_app(final=True), watch
 

@@ -73,7 +73,9 @@ def client_environment(project: Path, server: Started) -> dict[str, str]:
 def use_own_server(project: Path) -> None:
     """Let this process's flow runs show in the project's own Prefect server, if that is up and no other was chosen."""
     server = recorded(project).get(PREFECT)
-    if server is None or not server.guarded or os.environ.get("PREFECT_API_URL") not in (None, api(server)):
+    if server is None or not server.guarded:
+        return
+    if os.environ.get("PREFECT_API_URL") not in (None, api(server), api(server).replace(LOOPBACK, "localhost")):
         return
     if server.answers():
         os.environ.update(client_environment(project, server))

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from registry.store import Store
+from registry.urls import folder_url
 
 
 def web_app(store: Store) -> Any:
@@ -27,7 +28,7 @@ def web_app(store: Store) -> Any:
         constants.BACKEND_STORE_URI_ENV_VAR: store.uri,
         constants.REGISTRY_STORE_URI_ENV_VAR: store.uri,
         constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
-        constants.ARTIFACTS_DESTINATION_ENV_VAR: artifacts.as_uri(),
+        constants.ARTIFACTS_DESTINATION_ENV_VAR: folder_url(artifacts),
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
     }
     handlers.initialize_backend_stores(store.uri, store.uri, "mlflow-artifacts:/")

@@ -114,3 +114,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 class Terminated(BaseException):
     """The process was asked to end (SIGTERM): no failure, and nothing to catch but in order to end what was started."""
+
+    @staticmethod
+    def on_signal(*_: object) -> None:
+        """A handler of signals that lets a request to end take along what was started, as Ctrl-C does."""
+        raise Terminated
