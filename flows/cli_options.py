@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,7 @@ def project_at(folder: Path) -> Path:
     from flows.standing import use_own_server
 
     tighten(folder)
+    atexit.register(tighten, folder.resolve())  # what the command makes is private too
     use_own_server(folder.resolve())
     return folder.resolve()
 

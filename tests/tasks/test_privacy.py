@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from driving import drive
 
 from tasks import privacy
@@ -36,6 +37,16 @@ def test_every_command_tightens_an_old_project(project: Path) -> None:
     (project / STATE / "mlflow.db").chmod(0o666)
     done = subprocess.run(
         [sys.executable, "-m", "flows", "quarantine", "list"], cwd=project, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert open_to_others(project) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["score 2024-10", "drift", "replay --from 2024-08-01 --to 2024-10-01", "run"])
+def test_what_a_command_makes_is_private(project: Path, command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *command.split()], cwd=project, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert open_to_others(project) == []
