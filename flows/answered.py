@@ -115,7 +115,11 @@ def note(project: Path, params: Params, window: Mapping[str, str], *, flow_run: 
 
 
 def impossible(project: Path, params: Params, now: datetime) -> str | None:
-    """Why the answer that is kept for the project's model cannot be one: no later drift would ever be answered."""
+    """Why the answer that is kept for the project's model cannot be one: no later drift would ever be answered.
+
+    Raises:
+        RefitError: what is kept cannot be read.
+    """
     answer = _answers(project).get(params.project.name)
     if answer is None:
         return None
@@ -127,8 +131,15 @@ def impossible(project: Path, params: Params, now: datetime) -> str | None:
 
 
 def mend(project: Path, params: Params, now: datetime) -> list[str]:
-    """Forget an answer that cannot be one, and say so. The caller holds the project's lock."""
-    if (reason := impossible(project, params, now)) is None:
+    """Forget an answer that cannot be one, and say so. The caller holds the project's lock.
+
+    What cannot be read stays as it is: only a run that answers drift needs it, and is refused.
+    """
+    try:
+        reason = impossible(project, params, now)
+    except RefitError:
+        return []
+    if reason is None:
         return []
     write_json(
         project / ANSWERED, {name: kept for name, kept in _answers(project).items() if name != params.project.name}

@@ -10,6 +10,8 @@ import os
 import runpy
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -67,11 +69,13 @@ def main() -> None:
         flow_run = client.read_flow_run(flow_run_id)
         deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
         reason = refusal(deployment, project, read_yaml(project / PREFECT_YAML))
-        if reason:
+        if reason or deployment is None:
             message = f"refused: {reason}; this worker runs what {project / PREFECT_YAML} deploys, after `refit up`"
             client.set_flow_run_state(flow_run_id, Failed(name="Refused", message=message), force=True)
             sys.stderr.write(f"{message}\n")
             return
+    with suppress(ImportError):  # now: Prefect puts the working directory first while it imports a flow
+        import_module(str(deployment.entrypoint).partition(":")[0])
     sys.argv = ["prefect.engine"]
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 

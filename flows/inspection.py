@@ -24,7 +24,7 @@ from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
 from tasks.context import Context, utc_now
 from tasks.errors import RefitError, refused_by_the_system
-from tasks.params import STAGES
+from tasks.params import STAGES, Params
 from tasks.stage_code import SOURCE_ROOT
 from tasks.stages import unseen_by_dvc
 
@@ -337,8 +337,7 @@ def _project(project: Path) -> Iterator[Finding]:
     if not (project / STATE).is_dir():
         yield Finding("ok", "nothing has run here yet", "refit run")
         return
-    if reason := answered.impossible(project, params, utc_now()):
-        yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
+    yield from _answers(project, params)
     yield from _ledger(project)
     from tasks.comparand import check_champion
 
@@ -374,6 +373,15 @@ def _ledger(project: Path) -> Iterator[Finding]:
         yield Finding("warning", f"the ledger has {lines}", "the next `refit run` takes them over")
     elif chain.lines:
         yield Finding("ok", f"the ledger is as it was written: {chain.lines} lines, chained by digests")
+
+
+def _answers(project: Path, params: Params) -> Iterator[Finding]:
+    """Whether what is kept of answered drift lets later drift be answered."""
+    try:
+        if reason := answered.impossible(project, params, utc_now()):
+            yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
+    except RefitError as error:
+        yield Finding("error", str(error))
 
 
 def _standing(project: Path) -> Iterator[Finding]:

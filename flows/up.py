@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from flows import credentials, deployments
-from flows.processes import LOOPBACK, Started, end, listen, listen_from, python, start, wait_until_it_answers
+from flows.processes import LOOPBACK, Started, end, listen, listen_from, start, wait_until_it_answers
 from flows.servers import ENVIRONMENT, FIRST_PORT, shown, start_server, tell_of_the_secret, until_interrupted
 from flows.standing import MLFLOW, PREFECT, UP, WORKER, api, client_environment, record, recorded, running
 from flows.terminal import say
@@ -113,7 +113,7 @@ def _port(name: str, asked: int | None, standing: Started | None, earlier: Start
 
 
 def _start_worker(project: Path, environment: Mapping[str, str]) -> Started:
-    command = python("prefect", "worker", "start", "--pool", deployments.POOL, "--type", "process")
+    command = deployments.prefect("worker", "start", "--pool", deployments.POOL, "--type", "process")
     environment = {**os.environ, **ENVIRONMENT, **_WORKER_ENVIRONMENT, **environment}
     return start(WORKER, command, folder=project, log=project / STATE / "worker.log", environment=environment)
 

@@ -58,7 +58,7 @@ def run(*command: str, project: Path, given: str = "") -> subprocess.CompletedPr
     if PREFECT in known and "flows" not in command:
         environment |= client_environment(project, known[PREFECT])
     return subprocess.run(
-        [sys.executable, *command],
+        [sys.executable, "-P", *command],
         cwd=project,
         env=environment,
         input=given,
@@ -69,7 +69,7 @@ def run(*command: str, project: Path, given: str = "") -> subprocess.CompletedPr
 
 
 def refit(*arguments: str, project: Path) -> str:
-    done = run("-P", "-m", "flows", *arguments, project=project)
+    done = run("-m", "flows", *arguments, project=project)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -10,7 +10,7 @@ from driving import drive, states
 
 from flows import answered
 from flows.session import session
-from tasks.errors import UserError
+from tasks.errors import RefitError, UserError
 
 
 def window(day: int) -> dict[str, str]:
@@ -142,3 +142,17 @@ def test_a_run_as_of_a_time_to_come_is_refused(project: Path) -> None:
     with pytest.raises(UserError, match=r"as_of 9999-01-01 lies in the future: it is .*newest row is of 2024-10-31"):
         drive(project, as_of="9999-01-01")
     assert (project / "run.yaml").read_bytes() == before
+
+
+def test_answers_that_cannot_be_read_stop_only_the_run_that_answers_drift(project: Path) -> None:
+    from flows import inspection
+
+    (project / answered.ANSWERED).write_text('["not", "ours"]')
+    assert [f.level for f in inspection.doctor(project) if "answered.json" in f.what] == ["error"]
+    with session(project):
+        pass
+    with (
+        pytest.raises(RefitError, match="is not what a retraining writes; delete it"),
+        session(project, window=window(20)),
+    ):
+        pass
