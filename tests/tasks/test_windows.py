@@ -141,3 +141,9 @@ def test_the_earliest_as_of_is_the_first_whose_training_window_holds_the_first_r
     earliest = earliest_as_of(first, how)
     assert windows(earliest, how)[0].until(due) > first
     assert windows(earliest - timedelta(seconds=1), how)[0].until(due) <= first
+
+
+def test_a_first_row_whose_label_is_due_only_when_validation_opens_is_not_learned_from() -> None:
+    how = params("month", 48, "America/New_York", windows={"test": 1, "validation": 1, "training": None})
+    first = utc(2024, 3, 30, 4)  # just the label's delay before April
+    assert windows(earliest_as_of(first, how), how)[0].until(timedelta(hours=48)) > first
