@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from flows.credentials import auth_string
 from flows.processes import LOOPBACK, Started
@@ -28,12 +31,12 @@ def recorded(project: Path) -> dict[str, Started]:
     if not path.is_file():
         return {}
     try:
-        found = [Started(**entry) for entry in read_json(path)]
-    except TypeError:
+        found = TypeAdapter(list[Started]).validate_json(json.dumps(read_json(path)), strict=True)
+        return {started.name: started for started in found if _is_of(project, started)}
+    except (TypeError, ValueError, OSError):
         raise RefitError(
             f"{path} does not say what `refit up` started; delete it, and end by hand what still runs of {project}"
         ) from None
-    return {started.name: started for started in found if _is_of(project, started)}
 
 
 def running(project: Path) -> dict[str, Started]:

@@ -221,7 +221,11 @@ def read_snapshot(project: Path) -> dict[str, Any]:
         RefitError: it is missing or torn, with what to do.
     """
     found: dict[str, Any] = read_json(project / SNAPSHOT)
-    if not isinstance(found, dict) or not found or found.get("digest") != snapshot_digest(found):
+    try:
+        sound = isinstance(found, dict) and bool(found) and found.get("digest") == snapshot_digest(found)
+    except ValueError:  # a number that JSON has not, which nobody could have taken a digest of
+        sound = False
+    if not sound:
         raise RefitError(f"{project / SNAPSHOT} is torn, or was changed by hand; `refit run` writes it anew")
     return found
 
@@ -241,6 +245,8 @@ def check_manifest(folder: Path) -> Mapping[str, str]:
         RefitError: naming the first file that differs.
     """
     manifest: dict[str, str] = read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict):
+        raise RefitError(f"{folder / 'manifest.json'} holds no names and digests; restore the folder")
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
     if surplus := sorted(found - set(manifest)):
         raise RefitError(f"{folder / surplus[0]} is not in its manifest; refusing to read the folder")

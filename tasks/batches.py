@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from tasks.artifacts import BATCHES, FileRef, atomic, read_json
 from tasks.errors import RefitError
@@ -92,13 +96,36 @@ def manifests(project: Path, source: str) -> list[Manifest]:
     """
     found = []
     for path in (project / BATCHES / source).glob("*.json"):
-        raw: dict[str, Any] = read_json(path)
+        raw = read_json(path)
         try:
-            waited = {batch: tuple((a, b) for a, b in spans) for batch, spans in raw.get("waited", {}).items()}
-            found.append(Manifest(**{**raw, "files": tuple(raw["files"]), "waited": waited}))
-        except (AttributeError, KeyError, TypeError, ValueError):
+            found.append(_manifest(raw, path))
+        except (TypeError, ValueError):
             raise RefitError(f"{path} is no manifest of this version; delete {path.parent} to read again") from None
     return sorted(found, key=lambda manifest: (manifest.start or "", manifest.part))
+
+
+def _manifest(raw: Any, path: Path) -> Manifest:
+    """The manifest in a file, once its fields are shown to be what they should.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
+    found = _reader().validate_json(json.dumps(raw), strict=True)
+    if raw.keys() - vars(found).keys() or (found.source, found.name) != (path.parent.name, path.stem):
+        raise ValueError("another file's, or of a later version")
+    for moment in filter(None, (found.start, found.end, found.first, found.last)):
+        if utc_moment(moment).tzinfo is None:
+            raise ValueError("a time without a zone")
+    if not found.static and not (found.start and found.end):
+        raise ValueError("no period")
+    for content in (found.content, found.uncast_content):
+        int(content, 16)
+    return found
+
+
+@cache
+def _reader() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
 def forget(project: Path, source: str) -> None:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
@@ -62,14 +64,21 @@ def write(path: Path, refusals: Sequence[Refusal]) -> None:
 
 
 def read(path: Path) -> list[Refusal]:
-    """A batch's refusals, as written."""
+    """A batch's refusals, as written.
+
+    Raises:
+        RefitError: the file is damaged.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.ParquetFile(path).read()
-    except (OSError, ValueError) as error:
-        raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit run` again") from None
-    return [Refusal(*values) for values in zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)]
+        columns = [table[name].to_pylist() for name in COLUMNS]
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RefitError(f"{path} cannot be read ({said}); delete it and run `refit run` again") from None
+    return [Refusal(*values) for values in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -100,8 +109,8 @@ def releases(project: Path) -> list[Release]:
         raise UserError(f"{path} cannot be read; give this user the right to") from None
     try:
         records = artifacts.read_json(path)["released"]
-        return [Release(**{**record, "rows": tuple(map(int, record["rows"]))}) for record in records]
-    except (RefitError, KeyError, TypeError, ValueError, AttributeError):
+        return TypeAdapter(list[Release]).validate_json(json.dumps(records), strict=True)
+    except (RefitError, KeyError, TypeError, ValueError):
         raise UserError(
             f'{artifacts.RELEASED} holds no list of releases; restore it, or start again with {{"released": []}}'
         ) from None

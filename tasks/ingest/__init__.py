@@ -256,7 +256,20 @@ def _remembered(project: Path) -> dict[str, Any]:
         found = read_json(project / REMEMBERED)
     except RefitError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return {name: entry for name, entry in found.items() if _is_sound(entry)} if isinstance(found, dict) else {}
+
+
+def _is_sound(entry: Any) -> bool:
+    """Whether what is remembered of a source has the form in which it was written."""
+    try:
+        files, read_again = entry["files"], entry["read_again"]
+        for seen in files.values():
+            if not isinstance(seen["sha256"], str) or not isinstance(seen["sizes"], list) or len(seen) != 3:
+                return False
+            hash(seen["touched_ns"])
+        return read_again is None or utc_moment(read_again).tzinfo is not None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return False
 
 
 def _look(file: SourceFile, known: Mapping[str, Any] | None) -> _Seen:

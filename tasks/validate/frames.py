@@ -29,13 +29,15 @@ def read(project: Path, entry: Mapping[str, Any]) -> pyarrow.Table:
     Raises:
         RefitError: they are not.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = FileRef(entry["path"], entry["sha256"], entry["rows"]).resolve(project)
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
-    except (OSError, ValueError) as error:
-        raise RefitError(f"{entry['path']} cannot be read ({error}); delete it and run `refit run` again") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RefitError(f"{entry['path']} cannot be read ({said}); delete it and run `refit run` again") from None
     rows = set(table[ROW].to_pylist()) if ROW in table.column_names else set()
     if not len(table) == len(rows) == entry["rows"]:
         found = f"{len(table):,} rows with {len(rows):,} row numbers"
