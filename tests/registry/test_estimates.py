@@ -45,6 +45,11 @@ def test_clusters_count_by_their_sizes() -> None:
     assert Clusters.rows(0).effective == 0.0
 
 
+def test_a_missing_number_among_texts_is_missing_and_no_text() -> None:
+    clusters = Clusters.of(["a", math.nan, "nan", math.nan])
+    assert (clusters.codes.tolist(), clusters.count) == ([0, 2, 1, 2], 3)
+
+
 def test_clusters_are_pooled_only_where_there_are_more_than_asked_for() -> None:
     clusters = Clusters.of(["a", "b", "c", "d", "e"])
     assert clusters.pooled(5) is clusters

@@ -227,6 +227,21 @@ def test_an_anchor_counts_only_for_non_inferiority_and_slices_only_where_the_pol
     assert sum(check.name == "unseen" for check in decision.checks) == 2
 
 
+def test_what_cannot_be_measured_of_a_part_or_has_no_words_of_its_own_is_said_plainly() -> None:
+    unknown = replace(EVIDENCE, slices=(Slice("origin", "origin=EWR", Estimate(math.nan, 0.1, 9.0)),))
+    assert decide(unknown, POLICY).reasons == (
+        "the difference in ROC AUC against the champion (version 3) where origin=EWR could not be measured",
+    )
+    none = replace(EVIDENCE, slices=())
+    assert decide(none, POLICY).reasons == (
+        "the loss where origin could not be measured: no part of it is large enough to be judged",
+    )
+    decision = decide(EVIDENCE, replace(POLICY, floors={"smiles": 1.0}))
+    assert decision.reasons == ("smiles not a number, at least 1.0000 is demanded",)
+    other = decide(replace(EVIDENCE, split="rule A", anchor=None), POLICY)
+    assert [check.name for check in other.checks if not check.passed] == ["unseen"]
+
+
 def test_of_two_slices_the_closest_is_shown_with_their_number() -> None:
     two = (*EVIDENCE.slices, Slice("origin", "origin=JFK", Estimate(-0.002, 0.004, 25.0)))
     assert decide(replace(EVIDENCE, slices=two), POLICY).reasons[-1] == (
