@@ -63,7 +63,8 @@ def unusable(file: Path) -> Fault | None:
         return None
     except OSError as error:
         return Fault(
-            f"it cannot be read ({error.strerror})", "give this user read and write access to it; nothing in it is lost"
+            f"{file.name} cannot be read ({error.strerror})",
+            "give this user read and write access to it; nothing in it is lost",
         )
     if not header:
         return None  # what SQLite makes of a new name

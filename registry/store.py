@@ -13,7 +13,7 @@ from typing import Any
 
 from registry.secrets import expanded, redacted
 from registry.sqlite_files import fault, unusable
-from registry.urls import sqlite_path, sqlite_url
+from registry.urls import folder_url, sqlite_path, sqlite_url
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -92,14 +92,15 @@ def client(store: Store) -> Any:
 
     if store.database and (seen := unusable(store.database)):  # MLflow would try for two minutes to open it
         raise RegistryError(f"the registry at {store.shown} failed: {seen}")
+    root = folder_url(store.artifacts) if store.artifacts else None
     if store.exists:
-        return _client(store.uri)
+        return _client(store.uri, root)
     with registry_lock(store):  # two first runs would both create the tables
-        return _client(store.uri)
+        return _client(store.uri, root)
 
 
 @lru_cache(maxsize=8)
-def _client(uri: str) -> Any:
+def _client(uri: str, root: str | None) -> Any:
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     # Our own progress is shown, and the last line of standard output is `--json`'s.
     os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -107,9 +108,27 @@ def _client(uri: str) -> Any:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    made = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    made.search_experiments(max_results=1)  # opens the store now, inside the caller's lock
+    with _artifact_root(root):
+        made = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        made.search_experiments(max_results=1)  # opens the store now, inside the caller's lock
     return made
+
+
+@contextmanager
+def _artifact_root(url: str | None) -> Iterator[None]:
+    """Give MLflow a place for artifacts while it makes its tables: it would write the working directory into SQL, where
+    a quote is an error."""
+    variable = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+    before = os.environ.get(variable)
+    if url is not None:
+        os.environ[variable] = url
+    try:
+        yield
+    finally:
+        if url is not None and before is None:
+            del os.environ[variable]
+        elif before is not None:
+            os.environ[variable] = before
 
 
 @contextmanager

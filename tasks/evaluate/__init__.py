@@ -124,10 +124,11 @@ def _test_rows(context: Context, given: Given) -> pa.Table:
     import pyarrow.parquet as pq
 
     path = context.path(artifacts.TABLE)
+    if not path.is_file():
+        raise RefitError(f"{path} does not exist yet; `refit stage featurize` makes it")
+    path = artifacts.FileRef(artifacts.TABLE.as_posix(), **given.features["table"]).resolve(context.project)
     try:
-        table = pq.read_table(path, filters=[("window", "=", "test")])
-    except FileNotFoundError:
-        raise RefitError(f"{path} does not exist yet; `refit stage featurize` makes it") from None
+        table = pq.read_table(path, filters=[("window", "=", "test")], page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
     return table.sort_by([("event_time", "ascending"), (given.features["key"], "ascending")])
@@ -321,7 +322,9 @@ def _write(context: Context, given: Given, test: Holdout, scored: Scored, evalua
     _write_predictions(context.path(artifacts.REPORTS / "predictions.parquet"), given, test, scored)
     plots.draw(context.path(artifacts.REPORTS), evaluation)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
-    write_json(context.path(artifacts.EVALUATION), evaluation)
+    written = context.path(artifacts.REPORTS / "predictions.parquet")
+    recorded = {"sha256": artifacts.sha256(written), "rows": test.rows}
+    write_json(context.path(artifacts.EVALUATION), evaluation | {"predictions": recorded})
     model_card.write(context, evaluation, given.features, given.training)
     write_json(context.path(artifacts.DECISION), evaluation["decision"])
 
@@ -360,4 +363,4 @@ def _write_predictions(path: Path, given: Given, test: Holdout, scored: Scored) 
     if scored.bands:
         columns |= {"low": scored.bands.said[:, 0], "high": scored.bands.said[:, 1]}
     with artifacts.atomic(path) as scratch:
-        pq.write_table(pa.table(columns), scratch, compression="zstd")
+        pq.write_table(pa.table(columns), scratch, compression="zstd", write_page_checksum=True)

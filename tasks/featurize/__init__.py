@@ -226,7 +226,7 @@ def _write_table(context: Context, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
     with artifacts.atomic(context.path(artifacts.TABLE)) as scratch:
-        pq.write_table(table, scratch, compression="zstd", compression_level=1)
+        pq.write_table(table, scratch, compression="zstd", compression_level=1, write_page_checksum=True)
 
 
 def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[str, int]) -> dict[str, Any]:

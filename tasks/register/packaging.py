@@ -18,6 +18,8 @@ from tasks import provenance, tracking
 from tasks.artifacts import (
     CANDIDATE,
     DECISION,
+    EVALUATION,
+    FEATURE_SET,
     METRICS,
     REPORTS,
     SNAPSHOT,
@@ -25,6 +27,7 @@ from tasks.artifacts import (
     TRAINING,
     UNSEEN,
     WARM_START,
+    FileRef,
     check_manifest,
     digest,
     read_json,
@@ -143,8 +146,10 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    test = pq.read_table(context.path(TABLE), columns=[key, *features], filters=[("window", "=", "test")])
-    judged = pq.read_table(context.path(PREDICTIONS))
+    recorded = read_json(context.path(CANDIDATE) / FEATURE_SET.name)["table"]
+    table = FileRef(TABLE.as_posix(), **recorded).resolve(context.project)
+    test = pq.read_table(table, columns=[key, *features], filters=[("window", "=", "test")])
+    judged = pq.read_table(_predictions(context))
     keys = judged.column(key if key in judged.column_names else "key").combine_chunks()
     places = pc.index_in(test.column(key).combine_chunks(), value_set=keys)
     if places.null_count or not test.num_rows or len(keys) != test.num_rows:
@@ -162,8 +167,19 @@ def _backtest(context: Context, candidate: Candidate) -> pa.Table:
     import pyarrow.parquet as pq
 
     names = ["event_time", "prediction", "label"]
-    test = pq.read_table(context.path(PREDICTIONS), columns=["event_time", "candidate", "label"]).rename_columns(names)
+    test = pq.read_table(_predictions(context), columns=["event_time", "candidate", "label"]).rename_columns(names)
     return pa.concat_tables([pq.read_table(candidate.folder / UNSEEN), test], promote_options="permissive")
+
+
+def _predictions(context: Context) -> Path:
+    """The predictions that `evaluate` judged.
+
+    Raises:
+        RefitError: the file is gone, or is another one than `evaluate` wrote.
+    """
+    return FileRef(PREDICTIONS.as_posix(), **read_json(context.path(EVALUATION))["predictions"]).resolve(
+        context.project
+    )
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from feature_store.compile import quote
-from tasks.artifacts import PREDICTIONS, atomic, digest
+from tasks.artifacts import PREDICTIONS, atomic, sha256
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.featurize.windows import local_days
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LOG = PREDICTIONS
+SEALED = "sha256-"  # in the name of a file, before the digest of its content
 # Columns besides the features; the underscore keeps them apart.
 KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION = "_key", "_event_time", "_prediction_time", "_prediction"
 VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT = "_version", "_model_digest", "_snapshot", "_as_of", "_predicted_at"
@@ -31,6 +33,7 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
 
     A row keeps its first prediction: what was said then is what is judged. The caller holds the project's lock.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -40,12 +43,32 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
     new = 0
     for day in np.unique(days):
         part = rows.filter(days == day)
-        folder = context.path(LOG) / f"day={day}"
-        name = f"v{version}-{digest(part[KEY].to_pylist())[:16]}.parquet"
-        with atomic(folder / name) as scratch:
-            pq.write_table(part, scratch, compression="zstd", write_page_checksum=True)
+        content = pa.BufferOutputStream()
+        pq.write_table(part, content, compression="zstd", write_page_checksum=True)
+        whole = content.getvalue()
+        name = f"v{version}-{SEALED}{hashlib.sha256(whole).hexdigest()}.parquet"
+        with atomic(context.path(LOG) / f"day={day}" / name) as scratch, scratch.open("wb") as file:
+            file.write(whole)
         new += part.num_rows
     return new
+
+
+def checked(path: Path) -> Path:
+    """A file of the log, once it is shown to hold what was logged: its name is the digest of its content.
+
+    Files of an older Refit have no such name; of them only pages whose own checksum fails are noticed.
+
+    Raises:
+        RefitError: it cannot be read, or was changed.
+    """
+    _, sealed, digest = path.stem.partition(f"-{SEALED}")
+    try:
+        whole = not sealed or sha256(path) == digest
+    except OSError as error:
+        raise _damaged(path, str(error.strerror)) from None
+    if not whole:
+        raise _damaged(path, "its content is not what its name says")
+    return path
 
 
 def files(project: Path, version: str, first: date, end: date) -> list[Path]:
@@ -70,7 +93,7 @@ def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -
     """A view of log files, with the local day of each row as `_day`; the connection must be allowed to read them."""
     from tasks.ingest.casting import literal
 
-    listed = ", ".join(literal(str(path)) for path in paths)
+    listed = ", ".join(literal(str(checked(path))) for path in paths)
     connection.execute(
         f"create or replace view {quote(name)} as select * exclude (day), day::date as _day "
         f"from read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
@@ -88,9 +111,13 @@ def keys_in(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path, columns=[KEY], page_checksum_verification=True)
+        return pq.read_table(checked(path), columns=[KEY], page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise RefitError(
-            f"{path} is damaged or cannot be read ({str(error).splitlines()[0]}); put it back from a copy, or move it "
-            "away: its rows are then scored anew, and what was predicted at first is lost"
-        ) from None
+        raise _damaged(path, str(error).splitlines()[0]) from None
+
+
+def _damaged(path: Path, why: str) -> RefitError:
+    return RefitError(
+        f"{path} is damaged or cannot be read ({why}); put it back from a copy, or move it away: its rows are then "
+        "scored again, and what was predicted at first is lost"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -70,3 +71,17 @@ def test_mlflow_keeps_everything_of_a_project_within_it_whatever_its_folder_is_c
 def test_a_url_that_names_no_file_or_more_than_one_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(RegistryError, match=r"sqlite:///PATH was expected.* \(registry\.tracking_uri\)"):
         locate(tmp_path, uri, {})
+
+
+def test_mlflow_makes_its_tables_whatever_the_working_directory_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from registry.store import client
+
+    folder = tmp_path / """it's "so" called :x %s"""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    found = client(locate(folder, None, {})).search_experiments()
+    assert [each.artifact_location for each in found] == [folder_url(folder / ".refit/mlartifacts/0")]
+    assert "_MLFLOW_SERVER_ARTIFACT_ROOT" not in os.environ
+    assert [path.name for path in folder.iterdir()] == [".refit"]

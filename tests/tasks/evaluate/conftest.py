@@ -58,6 +58,11 @@ FEATURES = {
 }
 
 
+def held(path: Path, table: pa.Table) -> dict[str, Any]:
+    """What `features.json` says of the table."""
+    return {"sha256": artifacts.sha256(path), "rows": table.num_rows}
+
+
 @dataclass(frozen=True)
 class SmallProject:
     """A scratch project with features, a candidate, and nobody in charge until `put_in_charge`."""
@@ -71,6 +76,12 @@ class SmallProject:
     def with_params(self, **changes: Any) -> Context:
         raw = override(PARAMS, {path.replace("__", "."): value for path, value in changes.items()})
         return Context(project=self.context.project, params=parse(raw), progress=self.context.progress)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Another feature table, as `featurize` leaves it."""
+        pq.write_table(table, self.path(artifacts.TABLE))
+        described = read(self.path(artifacts.FEATURE_SET)) | {"table": held(self.path(artifacts.TABLE), table)}
+        artifacts.write_json(self.path(artifacts.FEATURE_SET), described)
 
     def train(self, *features: str, smoothing: float = 1.0) -> Learner:
         """Fit a logistic regression on some of the features and leave it as the candidate."""
@@ -201,6 +212,7 @@ def made_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / artifacts.FEATURE_SET,
         {
             "key": "id",
+            "table": held(folder / artifacts.TABLE, table),
             "task": "binary",
             "classes": [],
             "definitions": definitions,

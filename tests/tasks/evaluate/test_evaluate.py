@@ -203,7 +203,7 @@ def test_a_test_window_with_one_class_is_refused_and_reported_not_crashed(drawn:
     table = pq.read_table(small_project.path(artifacts.TABLE))
     labels = np.where(table["window"].to_numpy() == "test", 0, table["label"].to_numpy())
     place = table.column_names.index("label")
-    pq.write_table(table.set_column(place, "label", pa.array(labels)), small_project.path(artifacts.TABLE))
+    small_project.write_table(table.set_column(place, "label", pa.array(labels)))
     found = drawn()
     reasons = " ".join(found["decision"]["reasons"])
     assert not found["decision"]["promote"]
@@ -214,7 +214,7 @@ def test_a_test_window_with_one_class_is_refused_and_reported_not_crashed(drawn:
 
 def test_an_empty_test_window_is_an_error(evaluated: Evaluate, small_project: Any) -> None:
     table = pq.read_table(small_project.path(artifacts.TABLE), filters=[("window", "!=", "test")])
-    pq.write_table(table, small_project.path(artifacts.TABLE))
+    small_project.write_table(table)
     with pytest.raises(RefitError, match="the test window holds no labelled row"):
         evaluated()
 
@@ -222,7 +222,7 @@ def test_an_empty_test_window_is_an_error(evaluated: Evaluate, small_project: An
 def test_a_torn_table_is_an_error_in_one_line(evaluated: Evaluate, small_project: Any) -> None:
     path = small_project.path(artifacts.TABLE)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(RefitError, match=r"cannot be read .* delete it"):
+    with pytest.raises(RefitError, match=r"table\.parquet has changed: .* delete it"):
         evaluated()
 
 
@@ -231,7 +231,7 @@ def test_one_day_of_tests_gives_no_interval_and_no_promotion(evaluated: Evaluate
     day = table["event_time"].to_numpy().astype("datetime64[D]").astype("datetime64[us]")
     moved = np.where(table["window"].to_numpy() == "test", np.datetime64("2024-03-01", "us"), day)
     place = table.column_names.index("event_time")
-    pq.write_table(table.set_column(place, "event_time", pa.array(moved)), small_project.path(artifacts.TABLE))
+    small_project.write_table(table.set_column(place, "event_time", pa.array(moved)))
     found = evaluated()
     assert found["metrics"]["candidate"]["roc_auc"]["lower"] is None
     assert not found["decision"]["promote"]
@@ -379,7 +379,7 @@ def test_the_model_card_escapes_what_comes_from_data(evaluated: Evaluate, small_
     table = pq.read_table(small_project.path(artifacts.TABLE))
     colours = ["<script>alert(1)</script>" if value == "red" else value for value in table["colour"].to_pylist()]
     place = table.column_names.index("colour")
-    pq.write_table(table.set_column(place, "colour", pa.array(colours)), small_project.path(artifacts.TABLE))
+    small_project.write_table(table.set_column(place, "colour", pa.array(colours)))
     evaluated()
     page = small_project.path(CARD).read_text()
     assert "<script>" not in page
@@ -394,3 +394,12 @@ def test_the_model_card_tells_the_verdict_and_every_check(evaluated: Evaluate, s
     assert "Version 3 stays in charge." in page
     for check in decision["checks"]:
         assert str(check["sentence"]).replace("'", "&#39;") in page
+
+
+def test_a_feature_table_with_a_flipped_bit_is_not_judged_on(evaluated: Evaluate, small_project: Any) -> None:
+    path = small_project.path(artifacts.TABLE)
+    whole = path.read_bytes()
+    for place in range(4, len(whole), len(whole) // 12):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        with pytest.raises(RefitError, match=r"table\.parquet has changed: recorded "):
+            evaluated()

@@ -89,7 +89,9 @@ class Project:
         (self.folder / artifacts.FEATURES).mkdir(parents=True, exist_ok=True)
         pq.write_table(table, self.folder / artifacts.TABLE)
         columns = {"features": FEATURES, "numeric": ["distance"], "categorical": ["carrier"]}
-        write_json(self.folder / artifacts.FEATURE_SET, {"key": "id", **columns, "windows": {"test": WINDOW}})
+        held = {"sha256": artifacts.sha256(self.folder / artifacts.TABLE), "rows": table.num_rows}
+        described = {"key": "id", **columns, "windows": {"test": WINDOW}, "table": held}
+        write_json(self.folder / artifacts.FEATURE_SET, described)
         seen = {"as_of": "2014-01-01T00:00:00Z", "batches": [], "pending": {}}
         write_json(self.folder / artifacts.SNAPSHOT, {**seen, "digest": artifacts.snapshot_digest(seen)})
         self._fit(table.slice(0, 160), seed)
@@ -136,7 +138,9 @@ class Project:
         (reports / "figures" / "roc.png").write_bytes(b"a picture")
         (reports / "model_card.html").write_text("<p>card</p>")
         write_json(self.folder / artifacts.METRICS, {"roc_auc": 0.7})
-        write_json(self.folder / artifacts.EVALUATION, {"metrics": {"candidate": {"roc_auc": {"value": 0.7}}}})
+        predictions = {"sha256": artifacts.sha256(reports / "predictions.parquet"), "rows": 40}
+        told = {"metrics": {"candidate": {"roc_auc": {"value": 0.7}}}, "predictions": predictions}
+        write_json(self.folder / artifacts.EVALUATION, told)
         write_json(
             self.folder / artifacts.DECISION,
             {

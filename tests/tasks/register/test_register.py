@@ -379,3 +379,14 @@ def test_two_projects_with_one_registry_share_its_lock_and_ledger(
     assert theirs.registered(1)["version"] == "2"
     assert ours.told == theirs.told == [("promote", None, "1"), ("promote", "1", "2")]
     assert charge.champion(ours.store, "toy") == versions.version(ours.store, "toy", "2")
+
+
+@pytest.mark.parametrize("name", ["data/features/table.parquet", "reports/predictions.parquet"])
+def test_a_file_that_changed_after_it_was_judged_is_not_packaged(project: Any, name: str) -> None:
+    project.judged()
+    path = project.folder / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300] + bytes([whole[300] ^ 1]) + whole[301:])
+    with pytest.raises(RefitError, match=rf"{name} has changed: recorded "):
+        register.run(project.context)
+    assert versions.version(project.store, "toy", "1") is None

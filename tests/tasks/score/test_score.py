@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -168,3 +169,23 @@ def test_nobody_in_charge_is_said(project: Path) -> None:
         (project / ".refit" / name).unlink()
     with pytest.raises(UserError, match="no version of demo is in charge yet; `refit run`"):
         score.run(context(project), "2024-05")
+
+
+def test_a_log_file_with_any_bit_flipped_is_noticed_by_who_scores_and_by_who_watches(project: Path) -> None:
+    score.run(context(project), "2024-05")
+    path = sorted((project / log.LOG).glob("day=*/v1-*.parquet"))[0]
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 30):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        for read in (log.keys_in, log.checked, lambda path: log.relation(duckdb.connect(), [path], "logged")):
+            with pytest.raises(RefitError, match=rf"{path} is damaged or cannot be read"):
+                read(path)
+    path.write_bytes(whole)
+    assert len(log.keys_in(path)) == pq.read_metadata(path).num_rows
+
+
+def test_a_log_file_of_an_older_refit_is_still_read(project: Path) -> None:
+    first = score.run(context(project), "2024-05")
+    for path in (project / log.LOG).glob("day=*/v1-*.parquet"):
+        path.rename(path.with_name("v1-0123456789abcdef.parquet"))
+    assert score.run(context(project), "2024-05")["logged"] == {"new": 0, "known": first["rows"]["scored"]}
