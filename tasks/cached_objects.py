@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,17 @@ def verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
         yield
     finally:
         del stage_cache.restore, stage_cache._load_cache
+
+
+def remove_half_copies(repo: Any, *, since: float) -> int:
+    """Remove what copies into the cache left that began after `since` and failed, as on a full disk; how many."""
+    removed = 0
+    for path in Path(repo.cache.local.path).rglob("*.tmp"):
+        with suppress(OSError):
+            if path.stat().st_mtime >= since - 1:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def _md5(path: Path) -> str:

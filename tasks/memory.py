@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import psutil
 
 from tasks import provenance
 from tasks.artifacts import STATE
-from tasks.cached_objects import verified
+from tasks.cached_objects import remove_half_copies, verified
 from tasks.errors import RefitError, UserError, refused_by_the_system
 from tasks.yaml_files import parse_yaml, read_yaml
 
@@ -64,12 +65,16 @@ def run_stage(
         _own_commands_first(),
         verified(repo, say),
     ):
+        started = time.time()
         try:
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
             if (own := _own(error)) is not None:
                 raise own from own.__cause__  # what it came from is what decides whether to try again
             raise _fault(error, stage) from error
+        finally:
+            if remove_half_copies(repo, since=started):  # DVC goes on after a copy that failed
+                say(f"{stage}: its result could not be copied into DVC's cache (disk full?); it runs again next time")
     if not ran:
         return "unchanged"
     return "executed" if called or not in_this_process else "restored"

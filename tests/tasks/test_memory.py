@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -349,3 +350,28 @@ def test_a_torn_entry_of_the_run_cache_is_passed_over(project: Path, torn: bytes
     (project / "dvc.lock").unlink()
     (project / "model.txt").unlink()
     assert both(project, calls)[1] == "restored"
+
+
+def test_a_copy_into_the_cache_that_a_full_disk_cuts_off_leaves_nothing_is_said_and_is_made_up_for(
+    project: Path,
+) -> None:
+    (project / "dvc.yaml").write_text(FOLDERS)
+    limits, said = resource.getrlimit(resource.RLIMIT_FSIZE), []
+
+    def train() -> None:
+        (project / "candidate").mkdir()
+        (project / "candidate/a").write_bytes(b"a" * 3_000_000)
+        (project / "model.txt").write_text("model")
+
+    def train_on_a_full_disk() -> None:
+        train()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # what follows is DVC's own
+
+    try:
+        memory.run_stage(project, "train", train_on_a_full_disk, say=said.append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert said == ["train: its result could not be copied into DVC's cache (disk full?); it runs again next time"]
+    assert [path for path in (project / ".dvc").rglob("*.tmp") if path.is_file()] == []
+    assert memory.run_stage(project, "train", train) == "executed"
+    assert memory.run_stage(project, "train", train) == "unchanged"
