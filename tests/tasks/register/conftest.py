@@ -133,14 +133,11 @@ class Project:
         reports = self.folder / artifacts.REPORTS
         reports.mkdir(exist_ok=True)
         judged = test.select(["id", "event_time", "label"]).append_column("candidate", pa.array(predicted))
-        pq.write_table(judged, reports / "predictions.parquet")
+        self.predicted(judged)
         (reports / "figures").mkdir(exist_ok=True)
         (reports / "figures" / "roc.png").write_bytes(b"a picture")
         (reports / "model_card.html").write_text("<p>card</p>")
         write_json(self.folder / artifacts.METRICS, {"roc_auc": 0.7})
-        predictions = {"sha256": artifacts.sha256(reports / "predictions.parquet"), "rows": 40}
-        told = {"metrics": {"candidate": {"roc_auc": {"value": 0.7}}}, "predictions": predictions}
-        write_json(self.folder / artifacts.EVALUATION, told)
         write_json(
             self.folder / artifacts.DECISION,
             {
@@ -152,6 +149,14 @@ class Project:
                 "candidate": read_json(self.folder / artifacts.TRAINING)["model_digest"],
             },
         )
+
+    def predicted(self, judged: pa.Table) -> None:
+        """The predictions as `evaluate` leaves them, with what it records of them."""
+        path = self.folder / artifacts.REPORTS / "predictions.parquet"
+        pq.write_table(judged, path)
+        held = {"sha256": artifacts.sha256(path), "rows": judged.num_rows}
+        metrics = {"candidate": {"roc_auc": {"value": 0.7}}}
+        write_json(self.folder / artifacts.EVALUATION, {"metrics": metrics, "predictions": held})
 
     def judged(self, seed: int = 0, *, promote: bool = True, mode: str = "non_inferiority") -> None:
         """All that comes before `register`, in the order of a run."""

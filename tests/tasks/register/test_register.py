@@ -130,7 +130,7 @@ def test_a_stored_model_that_predicts_otherwise_than_the_gate_saw_does_not_take_
     path = project.folder / artifacts.REPORTS / "predictions.parquet"
     judged = pq.read_table(path)
     shifted = judged.column("candidate").to_numpy() + np.eye(1, judged.num_rows, 5)[0] * 1e-3
-    pq.write_table(judged.set_column(3, "candidate", [shifted]), path)
+    project.predicted(judged.set_column(3, "candidate", [shifted]))
     context = replace(
         project.context,
         params=project.context.params.model_copy(
@@ -146,7 +146,7 @@ def test_a_stored_model_that_predicts_otherwise_than_the_gate_saw_does_not_take_
 def test_predictions_of_other_rows_are_not_made_golden(project: Any) -> None:
     project.judged()
     path = project.folder / artifacts.REPORTS / "predictions.parquet"
-    pq.write_table(pq.read_table(path).slice(1), path)
+    project.predicted(pq.read_table(path).slice(1))
     with pytest.raises(RefitError, match="differ in their keys"):
         register.run(project.context)
 
