@@ -63,6 +63,8 @@ WALKS: dict[tuple[str, ...], list[list[str]]] = {
     ("promote",): [[HOSTILE], ["1", "--why", HOSTILE]],
     ("rollback",): [["--to", HOSTILE, "--why", HOSTILE], ["--why", HOSTILE]],
     ("reproduce",): [[HOSTILE]],
+    ("export",): [[HOSTILE, "--to", "out"], ["1", "--to", "[/out] \x1b[31m\u202e"]],
+    ("sign",): [[HOSTILE]],
     ("repair",): [[]],
     ("gc",): [[]],
     ("quarantine", "release"): [

@@ -147,6 +147,8 @@ def test_no_command_prints_or_stores_the_password_of_the_tracking_uri(
             ("score",): ["2024-10"],
             ("explain",): ["1"],
             ("lineage",): ["1"],
+            ("export",): ["1", "--to", "out"],
+            ("sign",): ["1"],
             ("promote",): ["1", "--why", f"moved to {URI}"],
             ("rollback",): ["--why", f"moved to {URI}"],
             ("reproduce",): ["1"],
