@@ -232,6 +232,10 @@ def test_what_cannot_be_measured_of_a_part_or_has_no_words_of_its_own_is_said_pl
     assert decide(unknown, POLICY).reasons == (
         "the difference in ROC AUC against the champion (version 3) where origin=EWR could not be measured",
     )
+    lost = replace(EVIDENCE, anchor=replace(ANCHOR, gain=Estimate(math.nan, 0.1, 9.0), problem="its files are gone"))
+    assert decide(lost, POLICY).reasons == (
+        "the difference in ROC AUC against the anchor (version 1) could not be measured: its files are gone",
+    )
     none = replace(EVIDENCE, slices=())
     assert decide(none, POLICY).reasons == (
         "the loss where origin could not be measured: no part of it is large enough to be judged",

@@ -178,7 +178,7 @@ def test_a_rolling_origin_fits_a_span_of_fixed_length() -> None:
     [
         (
             {"kind": "group", "group": "ownr"},
-            r"no column 'ownr'; did you mean 'owner'\?; featurize.keep carries columns",
+            r"no column 'ownr'; did you mean 'owner'\?; featurize.keep carries columns along that are no features",
         ),
         ({"kind": "kfold", "folds": 40}, "the scored rows of fold 1 of 40 are 8, 20 are the fewest to learn from"),
         ({"kind": "kfold", "folds": 400}, "300 rows cannot be cut so: "),
