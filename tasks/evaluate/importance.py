@@ -77,7 +77,7 @@ def permutation_importance(
 
 def _shuffled(table: pa.Table, columns: Iterable[str], order: Any) -> pa.Table:
     for name in columns:
-        index = table.column_names.index(name)
+        index = table.schema.get_field_index(name)
         table = table.set_column(index, table.schema.field(index), table.column(index).take(order))
     return table
 

@@ -82,7 +82,7 @@ class Encoding:
 
 
 def _column(table: pa.Table, name: str) -> Any:
-    if name not in table.column_names:
+    if table.schema.get_field_index(name) < 0:  # to list the names for each column would cost their square
         raise UserError(
             f"feature {name!r} is missing from the rows{nearest(name, table.column_names)}; the model needs it"
         )

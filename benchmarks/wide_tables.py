@@ -1,0 +1,63 @@
+"""What a table costs by its number of columns: `refit init` and each stage, in CPU seconds and memory of a process.
+
+python benchmarks/wide_tables.py               # 250, 500 and 1,000 columns of 1,500 rows
+python benchmarks/wide_tables.py --columns 20 40 --rows 300
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+STAGES = ("ingest", "validate", "featurize", "train", "evaluate", "register")
+
+
+def write_table(path: Path, rows: int, columns: int) -> None:
+    """Ten months of noise, of which two columns decide the label."""
+    chance = random.Random(0)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "day", *(f"x{n}" for n in range(columns)), "y"])
+        for n in range(rows):
+            values = [round(chance.gauss(0, 1), 4) for _ in range(columns)]
+            label = int(values[0] + values[1] + chance.gauss(0, 1) > 0)
+            writer.writerow([n, f"2024-{1 + n * 10 // rows:02d}-{1 + n % 28:02d}", *values, label])
+
+
+def measured(*arguments: str) -> tuple[float, float]:
+    """CPU seconds and the most memory in MB of one `refit` command."""
+    process = subprocess.Popen([sys.executable, "-m", "flows", *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"refit {' '.join(arguments)} failed")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--columns", type=int, nargs="+", default=[250, 500, 1000])
+    parser.add_argument("--rows", type=int, default=1500)
+    given = parser.parse_args()
+    first: dict[str, float] = {}
+    print(f"{'columns':>8} {'command':<10} {'CPU s':>7} {'ratio':>6} {'MB':>6}")
+    for columns in given.columns:
+        with tempfile.TemporaryDirectory() as folder:
+            table, project = Path(folder) / "wide.csv", str(Path(folder) / "project")
+            write_table(table, given.rows, columns)
+            roles = ("--csv", str(table), "--time", "day", "--label", "y", "--key", "id")
+            commands: dict[str, tuple[str, ...]] = {"init": ("init", project, *roles)}
+            commands |= {stage: ("stage", stage, "--project", project) for stage in STAGES}
+            for name, arguments in commands.items():
+                seconds, memory = measured(*arguments)
+                ratio = seconds / first.setdefault(name, seconds)
+                print(f"{columns:>8} {name:<10} {seconds:>7.1f} {ratio:>6.1f} {memory:>6.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
