@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.deployments import PREFECT_YAML
+from flows.terminal import say
+from tasks.plain_text import one_line
 from tasks.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -70,9 +72,11 @@ def main() -> None:
         deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
         reason = refusal(deployment, project, read_yaml(project / PREFECT_YAML))
         if reason or deployment is None:
-            message = f"refused: {reason}; this worker runs what {project / PREFECT_YAML} deploys, after `refit up`"
+            message = one_line(
+                f"refused: {reason}; this worker runs what {project / PREFECT_YAML} deploys, after `refit up`"
+            )
             client.set_flow_run_state(flow_run_id, Failed(name="Refused", message=message), force=True)
-            sys.stderr.write(f"{message}\n")
+            say(message, stderr=True)
             return
     with suppress(ImportError):  # now: Prefect puts the working directory first while it imports a flow
         import_module(str(deployment.entrypoint).partition(":")[0])
