@@ -121,7 +121,9 @@ def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
     Raises:
         RefitError: it holds a type that is not trusted, or is no skops file.
     """
+    import struct
     import zipfile
+    import zlib
 
     skops_io = _skops_io()
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -132,7 +134,10 @@ def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
         raise RefitError(
             f"{path} holds types that are not trusted; registry.trusted_types allows more, once you know them: {error}"
         ) from None
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (
+        zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError,
+        KeyError, IndexError, ValueError, TypeError, AttributeError, ImportError,
+    ) as error:  # fmt: skip
         raise RefitError(f"{path} is no skops file ({error}); restore the folder, or train again") from None
 
 

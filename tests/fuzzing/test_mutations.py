@@ -17,18 +17,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from fuzzing.mutations import damaged, damaged_json, with_other_value
+from sklearn.linear_model import LogisticRegression
 
 from flows import answered, standing
 from tasks import artifacts, batches, ingest, quarantine, runfile
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.ingest import sources
+from tasks.learners import safe
 from tasks.params import parse
+from tasks.score.arrivals import arrivals
 
 PARAMS: dict[str, Any] = {
     "project": {"name": "demo"},
@@ -170,7 +174,10 @@ FORMATS = {
     "manifest of a model": Format(
         "model/manifest.json", lambda path: artifacts.check_manifest(path.parent), damaged_json
     ),
-    "csv, all of ingest": Format("raw/a.csv", whole_ingest, share=0.03),
+    "rows to score": Format("raw/a.csv", lambda path: arrivals(context(project_of(path)), "trips", path), share=0.01),
+    "weights in safetensors": Format("model/weights.safetensors", safe.load_arrays),
+    "model in skops": Format("model/model.skops", lambda path: safe.load_skops(path, ()), share=0.05),
+    "csv, all of ingest": Format("raw/a.csv", whole_ingest, share=0.01),
     "manifest, all of ingest": Format("data/batches/trips/2013-01.json", whole_ingest, damaged_json, share=0.05),
 }
 
@@ -193,7 +200,8 @@ def project(tmp_path: Path, root: Path) -> Path:
     refusals = [quarantine.Refusal(row, "a.csv", "id", "x", "is no integer", "{}", "cast") for row in range(9)]
     quarantine.write(tmp_path / "data/quarantine/q.parquet", refusals)
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/weights").write_text("1")
+    safe.save_arrays({"weights": np.ones(5)}, tmp_path / "model/weights.safetensors")
+    safe.save_skops(LogisticRegression().fit([[0], [1]], [0, 1]), tmp_path / "model/model.skops")
     artifacts.write_manifest(tmp_path / "model")
     return tmp_path
 
