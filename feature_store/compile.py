@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from feature_store import clocks
 from feature_store.definition import Age, Aggregate, Expression, FeatureView, Lag, Latest, Lookup, Spine, interval
 
+OWN = "\ue000"  # begins the names of our own columns, beside which a user's may have any; none of those may begin so
+
 
 def quote(name: str) -> str:
     """A name as an SQL identifier.
@@ -25,18 +27,31 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def own(name: str) -> str:
+    """A column of ours as an SQL identifier, unlike any of the user's: `_n` or `y0` may be columns of theirs.
+
+    >>> own("n") == quote(OWN + "n")
+    True
+    """
+    return quote(OWN + name)
+
+
+N, KNOWN, ENTITY, ZONE = own("n"), own("known"), own("entity"), own("zone")
+EVERYONE = OWN + "everyone"
+
+
 def commas(parts: Iterable[str]) -> str:
     return ", ".join(parts)
 
 
 def spine_sql(spine: Spine, relation: str) -> str:
-    """The spine's rows numbered in their order (`_n`), with prediction time, the columns that views meet by, and the
-    time zone (`_zone`) whose days are counted, where there is one.
+    """The spine's rows numbered in their order (`N`), with prediction time, the columns that views meet by, and the
+    time zone (`ZONE`) whose days are counted, where there is one.
     """
     entities = "".join(f", ({sql}) as {quote(name)}" for name, sql in spine.entities.items())
-    entities += f", ({spine.calendar}) as _zone" if spine.calendar else ""
+    entities += f", ({spine.calendar}) as {ZONE}" if spine.calendar else ""
     return (
-        f"select *{entities} from (select row_number() over () as _n, *, ({spine.prediction_time}) as prediction_time "
+        f"select *{entities} from (select row_number() over () as {N}, *, ({spine.prediction_time}) as prediction_time "
         f"from (select * from {relation}))"
     )
 
@@ -54,7 +69,7 @@ def _ago(time: str, duration: str, zone: str | None, *, exact: bool = False) -> 
 
 def row_sql(features: Sequence[Expression], spine: str, kept: Sequence[str]) -> str:
     """The features of the row itself beside the spine's columns to keep."""
-    columns = [*map(quote, kept), *(f"({feature.sql}) as {quote(feature.name)}" for feature in features)]
+    columns = [N, *map(quote, kept), *(f"({feature.sql}) as {quote(feature.name)}" for feature in features)]
     return f"select {commas(columns)} from {spine}"
 
 
@@ -62,7 +77,7 @@ def lookup_sql(lookup: Lookup, spine: str, table: str) -> str:
     """What the static table adds, one row for each row of the spine."""
     on = " and ".join(f"spine.{quote(key)} = {quote(lookup.name)}.{quote(key)}" for key in lookup.key)
     columns = commas(f"({feature.sql}) as {quote(feature.name)}" for feature in lookup.features)
-    return f"select spine._n, {columns} from {spine} as spine left join {table} as {quote(lookup.name)} on {on}"
+    return f"select spine.{N}, {columns} from {spine} as spine left join {table} as {quote(lookup.name)} on {on}"
 
 
 def reach_sql(view: FeatureView, spine: str, zone: str | None = None) -> str:
@@ -91,13 +106,20 @@ class Term:
     sums: bool
     squares: bool
 
+    @property
+    def cell(self) -> str:
+        return own(self.x)
+
+    def total(self, part: str) -> str:
+        return own(f"{self.x}_{part}")
+
     def totals(self) -> list[str]:
         sum_type = "bigint" if self.scale == 0 else "hugeint"  # half the width to sort where values are not scaled
-        columns = [f"count({self.x}) over known as {self.x}_n"]
+        columns = [f"count({self.cell}) over known as {self.total('n')}"]
         if self.sums:
-            columns.append(f"(sum({self.x}) over known)::{sum_type} as {self.x}_s")
+            columns.append(f"(sum({self.cell}) over known)::{sum_type} as {self.total('s')}")
         if self.squares:
-            columns.append(f"sum({self.x}::hugeint * {self.x}) over known as {self.x}_q")
+            columns.append(f"sum({self.cell}::hugeint * {self.cell}) over known as {self.total('q')}")
         return columns
 
 
@@ -137,19 +159,19 @@ def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]
 
 
 def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered: bool, zone: str | None = None) -> str:
-    """Every aggregate and age of the spine's rows that have the entity; `_known` of the newest row, for `latest_sql`.
+    """Every aggregate and age of the spine's rows that have the entity; `KNOWN` of the newest row, for `latest_sql`.
 
     With `numbered`, entities meet by a number given to each that the spine holds: texts are slow to sort. With a
     `zone`, SQL over the spine, windows of days and weeks are those of its calendar.
     """
-    keys = ["_entity"] if numbered else [quote(name) for name in view.entity]
+    keys = [ENTITY] if numbered else [quote(name) for name in view.entity]
     windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
     joins = [_asof(keys, "now", "spine.prediction_time")]
     joins += [_asof(keys, f"before_{window}", _ago("spine.prediction_time", window, zone)) for window in windows]
-    columns, needed = ["spine._n"], terms(view)
+    columns, needed = [f"spine.{N}"], terms(view)
     if any(isinstance(feature, Latest) for feature in view.features):
         columns += [f"spine.{quote(name)}" for name in view.entity]
-        columns += ["spine.prediction_time", "now.available_at as _known"]
+        columns += ["spine.prediction_time", f"now.available_at as {KNOWN}"]
     for feature in view.features:
         if isinstance(feature, Aggregate):
             term = needed[_value(feature)]
@@ -168,13 +190,13 @@ def _tables(
     """What a view joins: the rows `predicted`, and the running `totals` of the rows known."""
     needed, entity = terms(view), commas(map(quote, view.entity))
     someone = " and ".join(f"{quote(name)} is not null" for name in view.entity)
-    calendar = ", _zone" if zone else ""
-    predicted = f"select _n, {entity}, prediction_time{calendar} from {spine} where {someone}"
-    known = known_sql(view, source, as_of, (f"{term.value} as {term.x}" for term in needed.values()))
+    calendar = f", {ZONE}" if zone else ""
+    predicted = f"select {N}, {entity}, prediction_time{calendar} from {spine} where {someone}"
+    known = known_sql(view, source, as_of, (f"{term.value} as {term.cell}" for term in needed.values()))
     tables = {}
     if numbered:
         tables["entities"] = (
-            f"select *, row_number() over () as _entity from (select distinct {entity} from ({predicted}))"
+            f"select *, row_number() over () as {ENTITY} from (select distinct {entity} from ({predicted}))"
         )
         predicted, known = (f"select * from ({rows}) join entities using ({entity})" for rows in (predicted, known))
     if needed:
@@ -196,7 +218,7 @@ def _aggregate(feature: Aggregate, term: Term, window: str) -> str:
     """What was known at the prediction less what was known when the window began."""
 
     def within(part: str) -> str:
-        column = f"{term.x}_{part}"
+        column = term.total(part)
         return f"(coalesce(now.{column}, 0) - coalesce(before_{window}.{column}, 0))"
 
     n, scale = within("n"), term.scale
@@ -213,16 +235,16 @@ def _aggregate(feature: Aggregate, term: Term, window: str) -> str:
 def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
     """The values of the newest known row for each row of the spine; several where some became known together."""
     wanted = [feature for feature in view.features if isinstance(feature, Latest)]
-    values = [f"({feature.column}) as y{index}" for index, feature in enumerate(wanted)]
+    values = [f"({feature.column}) as {own(f'y{index}')}" for index, feature in enumerate(wanted)]
     known = known_sql(view, source, as_of, ["event_time", *values])
     on = " and ".join(f"joined.{quote(name)} = known.{quote(name)}" for name in view.entity)
     columns = [
-        f"{_fresh(view, feature, '_known', f'known.y{index}')} as {quote(feature.name)}"
-        for index, feature in enumerate(wanted)
+        f"{_fresh(view, feature, KNOWN, f'known.{own(place)}')} as {quote(feature.name)}"
+        for place, feature in ((f"y{index}", feature) for index, feature in enumerate(wanted))
     ]
     return (
-        f"select joined._n, known.event_time, {commas(columns)} from {joined} as joined "
-        f"join ({known}) as known on {on} and joined._known = known.available_at"
+        f"select joined.{N}, known.event_time, {commas(columns)} from {joined} as joined "
+        f"join ({known}) as known on {on} and joined.{KNOWN} = known.available_at"
     )
 
 
@@ -230,7 +252,7 @@ def one_of_peers_sql(view: FeatureView, latest: str) -> str:
     """Of rows known at the same instant the one whose event is newest; of those, the one with the largest values."""
     names = [quote(feature.name) for feature in view.features if isinstance(feature, Latest)]
     order = commas(f"{column} desc nulls last" for column in ["event_time", *names])
-    return f"select * from {latest} qualify row_number() over (partition by _n order by {order}) = 1"
+    return f"select * from {latest} qualify row_number() over (partition by {N} order by {order}) = 1"
 
 
 def _fresh(view: FeatureView, feature: Latest | Age, known: str, value: str) -> str:
@@ -255,19 +277,21 @@ def lag_sql(
         names: column -> SQL of its value.
         revised: a moment may be told of more than once.
     """
-    values = [f"({column}) as y{index}" for index, column in enumerate(names.values())]
+    values = [f"({column}) as {own(f'y{index}')}" for index, column in enumerate(names.values())]
     known = known_sql(view, source, as_of, ["event_time", *values])
     on = "".join(f"spine.{quote(name)} = known.{quote(name)} and " for name in view.entity)
     on += f"known.event_time = {time}"
-    columns = commas(f"known.y{index} as {quote(name)}" for index, name in enumerate(names))
+    columns = commas(f"known.{own(f'y{index}')} as {quote(name)}" for index, name in enumerate(names))
     found = (
-        f"select spine._n, {columns} from {spine} as spine join ({known}) as known on {on} "
+        f"select spine.{N}, {columns} from {spine} as spine join ({known}) as known on {on} "
         "where known.available_at <= spine.prediction_time"
     )
     if not revised:
         return found
-    order = commas(f"known.{each} desc nulls last" for each in ("available_at", *(f"y{i}" for i in range(len(names)))))
-    return f"{found} qualify row_number() over (partition by spine._n order by {order}) = 1"
+    order = commas(
+        f"known.{each} desc nulls last" for each in ("available_at", *(own(f"y{i}") for i in range(len(names))))
+    )
+    return f"{found} qualify row_number() over (partition by spine.{N} order by {order}) = 1"
 
 
 def lags(view: FeatureView, zone: str | None = None) -> dict[str, dict[str, str]]:
@@ -285,7 +309,7 @@ def lags(view: FeatureView, zone: str | None = None) -> dict[str, dict[str, str]
 def assemble_sql(row: str, kept: Sequence[str], places: Mapping[str, str]) -> str:
     """Every feature from the table it lies in, beside the kept columns of the row."""
     tables = {table: f"part{index}" for index, table in enumerate(dict.fromkeys([row, *places.values()]))}
-    columns = [f"{tables[row]}.{quote(name)}" for name in kept]
+    columns = [f"{tables[row]}.{each}" for each in (N, *map(quote, kept))]
     columns += [f"{tables[table]}.{quote(name)}" for name, table in places.items()]
-    joins = " ".join(f"left join {table} as {alias} using (_n)" for table, alias in tables.items() if table != row)
+    joins = " ".join(f"left join {table} as {alias} using ({N})" for table, alias in tables.items() if table != row)
     return f"select {commas(columns)} from {row} as {tables[row]} {joins}"

@@ -40,7 +40,7 @@ def require_exact(connection: DuckDBPyConnection, relation: str, columns: Mappin
     if not kinds:
         return
     values = commas(f"min({name}) filter (where {_is_lost(name, kind)})" for name, kind in kinds.items())
-    row = connection.execute(f"select {values} from {query}").fetchone() or ()
+    [row] = connection.execute(f"select {values} from {query}").fetchall()
     titles = dict(zip(names, columns, strict=True))
     for name, value in zip(kinds, row, strict=True):
         if value is not None:
@@ -80,10 +80,10 @@ def require_same_values(
         for (kind, other), relation in ((tuple(pair), left), (tuple(reversed(pair)), right)):
             if kind == other:
                 continue
-            found = connection.execute(
+            [found] = connection.execute(
                 f"select min({quote(column)}::varchar) from {relation} where {_is_another(quote(column), kind, other)}"
-            ).fetchone()
-            if found and found[0] is not None:
+            ).fetchall()
+            if found[0] is not None:
                 raise DefinitionError(
                     f"{what}: {column} is a {kind} on one side and a {other} on the other, where {found[0]!r} would be "
                     "another value; declare both alike (params.yaml: ingest.sources), text where it is a code"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +13,94 @@ from feature_store.errors import DefinitionError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+# DuckDB calls the last two, and age() of one time, the same on each run; they read the clock.
+_CLOCK_FUNCTIONS = ("current_localtime", "current_localtimestamp")
 _CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 
 
-def require_row_level(connection: DuckDBPyConnection, what: str, expression: str) -> None:
+def require_row_level(
+    connection: DuckDBPyConnection, what: str, expression: str, columns: Collection[str] = ()
+) -> None:
     """Refuse an expression that looks at other rows, which may be later ones, or at the clock or at chance.
+
+    Args:
+        columns: those that it may speak of; one may be called `current_date`.
 
     Raises:
         DefinitionError: it is no SQL expression; or it has a window function, an aggregate, a subquery, a star or a
             function that gives another value on another run.
     """
-    row = connection.execute("select json_serialize_sql(?)", [f"select ({expression}) as value"]).fetchone()
-    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True, "error_message": "nothing was parsed"}
+    tree = _parsed(connection, f"select ({expression}) as value")
     if tree["error"]:
         raise DefinitionError(f"{what}: `{expression}` is no SQL expression: {tree['error_message']}")
     node = tree["statements"][0]["node"]
     if len(tree["statements"]) > 1 or len(node.get("select_list", [])) != 1 or node["from_table"]["type"] != "EMPTY":
         raise DefinitionError(f"{what}: `{expression}` is more than one SQL expression")
     for part in _nodes(node["select_list"]):
-        if found := _forbidden(part):
+        if found := _forbidden(part, columns):
             raise DefinitionError(f"{what}: `{expression}` has {found}; it should be of its own row's columns alone")
+
+
+def require_repeatable(connection: DuckDBPyConnection, what: str, query: str, columns: Collection[str] = ()) -> None:
+    """Refuse a query that is more than one SELECT, or gives other rows on another run.
+
+    Args:
+        columns: those that it may speak of; one may be called `current_date`.
+
+    Raises:
+        DefinitionError: it is no SELECT, has a second statement, reads the clock, chance or the state of the database,
+            or draws a sample without a seed.
+    """
+    tree = _parsed(connection, query)
+    if tree["error"]:
+        raise DefinitionError(f"{what}: {' '.join(str(tree['error_message']).split())}; one SELECT was expected")
+    if (count := len(tree["statements"])) != 1:
+        raise DefinitionError(f"{what} has {count} statements; one SELECT was expected")
+    for part in _nodes(tree["statements"][0]["node"]):
+        found = None if part.get("class") in ("SUBQUERY", "STAR", "WINDOW") else _forbidden(part, columns)
+        if found is None and isinstance(part.get("sample"), dict) and not part["sample"].get("repeatable"):
+            found = "a sample without a seed, which differs from run to run; write `repeatable (1)` behind it"
+        if found and "differs" in found:
+            raise DefinitionError(f"{what} has {found}; it should give the same rows whenever it runs")
+
+
+def _parsed(connection: DuckDBPyConnection, query: str) -> dict[str, Any]:
+    """DuckDB's own tree of a query: `statements`, or an `error` with its `error_message`."""
+    [(text,)] = connection.execute("select json_serialize_sql(?)", [query]).fetchall()
+    tree: dict[str, Any] = json.loads(text)
+    return tree
+
+
+def columns_in(connection: DuckDBPyConnection, expression: str) -> set[str]:
+    """The columns that an expression speaks of, in lower case; none where it is no SQL."""
+    tree = _parsed(connection, f"select ({expression})")
+    return _columns_of(tree.get("statements", []))
+
+
+def times_in(connection: DuckDBPyConnection, expression: str, relation: str, ours: Collection[str]) -> Iterator[str]:
+    """The parts of an expression that are times, as SQL over the relation, unless they are made of `ours` alone.
+
+    Args:
+        ours: columns, in lower case.
+    """
+    tree = _parsed(connection, f"select ({expression})")
+    if tree["error"]:
+        return
+    waiting = list(tree["statements"][0]["node"]["select_list"])
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, dict) and "class" in node and _columns_of(node) - set(ours):
+            tree["statements"][0]["node"]["select_list"] = [{**node, "alias": ""}]
+            text = connection.execute("select json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
+            part = str(text).removeprefix("SELECT ")
+            if str(connection.sql(f"select {part} from {relation}").types[0]).startswith(("TIMESTAMP", "DATE")):
+                yield part
+                continue
+        waiting += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+
+
+def _columns_of(tree: Any) -> set[str]:
+    return {str(part["column_names"][-1]).lower() for part in _nodes(tree) if part.get("class") == "COLUMN_REF"}
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -43,7 +112,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(inner)
 
 
-def _forbidden(part: dict[str, Any]) -> str | None:
+def _forbidden(part: dict[str, Any], columns: Collection[str]) -> str | None:
     kind = part.get("class")
     if kind == "SUBQUERY":
         return "a subquery, which sees other rows"
@@ -52,8 +121,13 @@ def _forbidden(part: dict[str, Any]) -> str | None:
     if kind == "WINDOW":
         return f"the window function {part['function_name']}, which sees other rows"
     if kind == "FUNCTION":
-        return _functions().get(str(part["function_name"]).lower())
-    if kind == "COLUMN_REF" and str(part["column_names"][-1]).lower() in _CLOCKS:
+        name = str(part["function_name"]).lower()
+        if name == "age" and len(part.get("arguments", part.get("children", ()))) == 1:
+            return "age() of one time, which differs from run to run"
+        return _functions().get(name)
+    if kind == "COLUMN_REF" and (name := str(part["column_names"][-1]).lower()) in _CLOCKS:
+        if name in {column.lower() for column in columns}:
+            return None
         return f"{part['column_names'][-1]}, which differs from run to run"
     return None
 
@@ -68,6 +142,12 @@ def _functions() -> Mapping[str, str]:
             "select distinct function_name, function_type from duckdb_functions() "
             "where function_type = 'aggregate' or stability <> 'CONSISTENT'"
         ).fetchall()
+        macros = connection.execute(
+            "select function_name, macro_definition from duckdb_functions() where function_type = 'macro'"
+        ).fetchall()
+    rows += [(name, "scalar") for name in _CLOCK_FUNCTIONS]
+    moving = {*_CLOCKS, *(name for name, kind in rows if kind != "aggregate")}
+    rows += [(name, "scalar") for name, body in macros if moving & set(re.findall(r"\w+", body.lower()))]
     return {
         name: f"the aggregate {name}, which sees other rows"
         if kind == "aggregate"

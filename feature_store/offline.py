@@ -57,12 +57,12 @@ def compute(
     scratch = _Scratch(connection)
     try:
         rows = _spine(scratch, feature_set, spine)
-        kept = ["_n", feature_set.spine.key, "event_time", "prediction_time"]
+        kept = [feature_set.spine.key, "event_time", "prediction_time"]
         _check(connection, {feature.name: feature.sql for feature in feature_set.spine.features}, rows)
         row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, kept), "the spine's features")
         places = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
         for view in feature_set.views:
-            zone = "spine._zone" if feature_set.spine.calendar else None
+            zone = f"spine.{sql.ZONE}" if feature_set.spine.calendar else None
             seen = _within_reach(connection, view, rows, sources[view.source], zone)
             places |= _view(scratch, *_of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'", zone)
         for lookup in feature_set.lookups:
@@ -70,9 +70,9 @@ def compute(
         joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
         for table, names in _values(feature_set, places).items():
             require_exact(connection, table, {f"feature {name!r}": sql.quote(name) for name in names})
-        types = dict(zip(feature_set.names(), connection.sql(joined).types[len(kept) :], strict=True))
-        cells = [*map(sql.quote, kept[1:]), *(_cell(name, str(kind)) for name, kind in types.items())]
-        query = f"select {sql.commas(cells)} from ({joined}) order by _n"
+        types = dict(zip(feature_set.names(), connection.sql(joined).types[len(kept) + 1 :], strict=True))
+        cells = [*map(sql.quote, kept), *(_cell(name, str(kind)) for name, kind in types.items())]
+        query = f"select {sql.commas(cells)} from ({joined}) order by {sql.N}"
         result = scratch.table("features", query, "the features", keep=True)
         _require_equal_counts(connection, rows, result)
     finally:
@@ -106,7 +106,7 @@ def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
     spine, connection = feature_set.spine, scratch.connection
     with _explained("the spine"):
         columns = connection.sql(f"select * from {relation}").columns
-    if taken := sorted({"_n", "_zone", "prediction_time", *spine.entities} & set(columns)):
+    if taken := sorted({"prediction_time", *spine.entities} & set(columns)):
         raise DefinitionError(f"source {spine.source!r} has a column {taken[0]!r} already; rename it, or the entity")
     wanted = {spine.key: "the spine's key"}
     wanted |= {name: f"view {view.name!r}" for view in feature_set.views for name in view.entity}
@@ -119,7 +119,7 @@ def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
     stated = {"prediction_time": spine.prediction_time, **spine.entities}
     stated |= {"calendar": spine.calendar} if spine.calendar else {}
     for name, expression in stated.items():
-        require_row_level(connection, f"the spine's {name}", expression)
+        require_row_level(connection, f"the spine's {name}", expression, columns)
     return scratch.table("spine", sql.spine_sql(spine, relation), "the spine")
 
 
@@ -135,8 +135,8 @@ def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView,
     """The view, the spine and the source; where a view has no entity all rows are given the same one."""
     if view.entity:
         return view, rows, source
-    same = "select *, 1 as _everyone from"
-    return view.model_copy(update={"entity": ("_everyone",)}), f"({same} {rows})", f"({same} {source})"
+    same = f"select *, 1 as {sql.quote(sql.EVERYONE)} from"
+    return view.model_copy(update={"entity": (sql.EVERYONE,)}), f"({same} {rows})", f"({same} {source})"
 
 
 def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None) -> dict[str, str]:
@@ -178,7 +178,7 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
 
 def _peers(connection: DuckDBPyConnection, joined: str, latest: str) -> bool:
     """Whether several rows became known at the same instant, so that one has to be chosen."""
-    query = f"select (select count(*) from {latest}) > (select count(_known) from {joined})"
+    query = f"select (select count(*) from {latest}) > (select count({sql.KNOWN}) from {joined})"
     found = connection.execute(query).fetchone()
     return bool(found and found[0])
 
@@ -212,8 +212,10 @@ def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[st
 
 def _check(connection: DuckDBPyConnection, expressions: Mapping[str, str], relations: str) -> None:
     """Each expression by itself, so that an error names the feature it is in."""
+    with _explained("the columns"):
+        columns = connection.sql(f"select * from {relations}").columns
     for name, expression in expressions.items():
-        require_row_level(connection, name, expression)
+        require_row_level(connection, name, expression, columns)
         with _explained(name):
             connection.sql(f"select ({expression}) from {relations}")
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from feature_store.compile import commas, quote
+from feature_store.compile import commas, own, quote
 from feature_store.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -304,8 +304,8 @@ def _sample(connection: DuckDBPyConnection, relation: str, cells: Sequence[str])
     if not cells:
         return []
     [[rows]] = connection.execute(f"select count(*) from {relation}").fetchall()
-    places = f"select row_number() over () as _place, * from {relation}"
-    query = f"select {commas(cells)} from ({places}) where hash(_place) % {max(1, rows // SAMPLE)} = 0"
+    places = f"select row_number() over () as {own('place')}, * from {relation}"
+    query = f"select {commas(cells)} from ({places}) where hash({own('place')}) % {max(1, rows // SAMPLE)} = 0"
     table = connection.sql(query).to_arrow_table()
     return [column.to_numpy() for column in table.columns]
 
@@ -316,8 +316,8 @@ def _names(connection: DuckDBPyConnection, relation: str, categories: Sequence[s
         name: [
             found
             for [found] in connection.execute(
-                f"select {quote(name)}::varchar as name from {relation} where name is not null "
-                f"group by name order by count(*) desc, name limit {KNOWN + 1}"
+                f"select {own('name')} from (select {quote(name)}::varchar as {own('name')} from {relation}) "
+                f"where {own('name')} is not null group by 1 order by count(*) desc, 1 limit {KNOWN + 1}"
             ).fetchall()
         ]
         for name in categories

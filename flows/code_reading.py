@@ -1,4 +1,4 @@
-"""Digits that name something, such as zips, accounts and hashes: as numbers, some would be others."""
+"""Codes and words among texts: digits that name something, such as zips, as numbers would be others."""
 
 from __future__ import annotations
 

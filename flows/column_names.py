@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
-RESERVED = {"event_time", "prediction_time", "window", "label", "available_at"}
+from feature_store.compile import quote
+from tasks.params.section import free
+
+# What the sources and tables that features lie in have themselves.
+RESERVED = {"event_time", "prediction_time", "window", "label", "available_at", "label_known_at", "row_key"}
+RESERVED |= {"forecast_time", "horizon", "target_time", "season_time", "seasonal_naive"}
 
 
 def alias(name: str, taken: set[str]) -> str:
@@ -19,3 +25,8 @@ def alias(name: str, taken: set[str]) -> str:
     plain = plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_")
     candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 4)))
     return next(each for each in candidates if each not in taken | RESERVED)
+
+
+def in_sql(name: str, sql: str, others: Iterable[str]) -> str:
+    """What the SQL of params calls a column that is not the time, of which a row's own `event_time` is made there."""
+    return quote(free(f"{name}_", others)) if name.lower() == "event_time" else sql

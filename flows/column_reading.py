@@ -114,7 +114,7 @@ def named_columns(connection: Any, names: Sequence[str]) -> Iterator[Column]:
     keywords = {word for (word,) in connection.execute("select keyword_name from duckdb_keywords()").fetchall()}
     taken: set[str] = set()
     for name in names:
-        plain_name = alias(name, taken)
+        plain_name = alias(name, taken | {other.lower() for other in names if other != name})
         taken.add(plain_name)
         plain = re.fullmatch("[a-z][a-z0-9_]*", name) and name not in keywords
         yield Column(name, plain_name, name if plain else quote(name))

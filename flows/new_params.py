@@ -15,6 +15,7 @@ from registry.metrics import DEFAULTS
 from tasks.featurize.forecasts import scales
 from tasks.params import ForecastParams
 from tasks.params.forecasting import HOURS
+from tasks.params.section import free
 from tasks.train.folds import FEWEST_ROWS
 from tasks.validate.suites import SOME_VALUE
 
@@ -204,7 +205,7 @@ def _source(reading: TableReading, events: dict[str, Any]) -> dict[str, Any]:
     placed: dict[str, Any] = {}
     if not key:
         lower = {name.lower() for name in columns}
-        key = [name if name not in lower else f"table_{name}" for name in ("file", "line")]
+        key = [name if name not in lower else free(f"table_{name}", lower) for name in ("file", "line")]
         columns |= {key[0]: "text", key[1]: "integer"}
         placed = {"file_column": key[0], "line_column": key[1]}
     time = reading.time

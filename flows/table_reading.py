@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
 from flows.code_reading import merges
+from flows.column_names import in_sql
 from flows.column_reading import Column, named_columns, read_column
 from flows.label_reading import find_label, only, positive_of, spread_of, task_of
 from flows.period_reading import empty_at_times, read_band, read_period
 from flows.series_reading import Series, read_series
 from flows.split_reading import GivenSplit, read_split
+from tasks.batches import FAULT, LINE
 from tasks.errors import UserError
 from tasks.featurize.giveaways import COUNTS, Giveaway, giveaways
 from tasks.ingest import csv_files
@@ -123,6 +125,13 @@ def read_table(
         task = "regression" if horizons else task_of(found_label)
         if hints.positive is not None and task != "binary":
             raise UserError(f"--positive {hints.positive}: {found_label.name} has not just two values; leave it out")
+        others = [column.name for column in columns]
+        columns = tuple(
+            column if column is found_time else replace(column, sql=in_sql(column.name, column.sql, others))
+            for column in columns
+        )
+        giving = _of_the_moment(connection, columns, found_label) if series else ()
+        found_label = next(column for column in columns if column.name == found_label.name)
         return TableReading(
             columns=columns,
             file=file,
@@ -142,7 +151,7 @@ def read_table(
             sparse=empty_at_times(connection, table, moment, period),
             split=split,
             series=series,
-            giveaways=_of_the_moment(connection, columns, found_label) if series else (),
+            giveaways=giving,
         )
 
 
@@ -258,11 +267,11 @@ def _load(file: CsvFile) -> pa.Table:
         raise UserError(f"{file.name}: a column is there twice ({listed}; case does not count); rename or remove one")
     batches, faulty, fault = [], 0, ""
     for batch in csv_files.read(file, names, lambda _: None):
-        good = pc.is_null(batch["_fault"])
-        if batch["_fault"].null_count < len(batch):
-            faulty += len(batch) - batch["_fault"].null_count
+        good = pc.is_null(batch[FAULT])
+        if batch[FAULT].null_count < len(batch):
+            faulty += len(batch) - batch[FAULT].null_count
             place = pc.index(good, pa.scalar(False)).as_py()
-            fault = fault or f"line {batch['_line'][place]}: {batch['_fault'][place]}"
+            fault = fault or f"line {batch[LINE][place]}: {batch[FAULT][place]}"
         batches.append(batch.filter(good).select(names))
     table = pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in names]))
     if not len(table):

@@ -14,11 +14,15 @@ from pydantic import TypeAdapter
 
 from tasks.artifacts import BATCHES, FileRef, atomic, read_json
 from tasks.errors import RefitError
+from tasks.params.section import OWN, free
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tasks.params import SourceParams
+
 FUTURE = "lies in the future"  # why a row that did not cast waits for its time
+LINE, FAULT, TEXT = f"{OWN}line", f"{OWN}fault", f"{OWN}text"  # beside the columns of rows as they are read
 FILE_STRIDE = 1_000_000_000  # `_row` is the line, plus this for each earlier file of the same batch
 
 
@@ -86,6 +90,26 @@ class Manifest:
             return None
         path = FileRef(self.uncast_path.as_posix(), self.uncast_sha256, self.uncast).resolve(project)
         return pyarrow.parquet.read_table(path)
+
+
+def row_column(columns: Iterable[str]) -> str:
+    """The stored column that holds a row's number: `_row`, unless the source has such a column itself."""
+    return free("_row", columns)
+
+
+def time_column(columns: Iterable[str]) -> str:
+    """The stored column that holds a row's event time: `_event_time`, unless the source has such a column itself."""
+    return free("_event_time", columns)
+
+
+def for_sql(table: pa.Table, source: SourceParams) -> pa.Table:
+    """Stored rows under the names that SQL over a source knows: `event_time` is the row's own."""
+    time = time_column(source.columns)
+    if source.event_time is None:
+        return table.drop_columns([time])
+    names = {name: source.inside(name) for name in source.columns} | {time: "event_time"}
+    table = table.select([name for name in table.column_names if names.get(name, name) is not None])
+    return table.rename_columns([str(names.get(name, name)) for name in table.column_names])
 
 
 def manifests(project: Path, source: str) -> list[Manifest]:

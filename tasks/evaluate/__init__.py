@@ -27,6 +27,7 @@ from tasks.evaluate.views import view_of
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner
 from tasks.params import GateParams
+from tasks.params.section import free
 from tasks.target import HALF, Target, aligned, as_column, guess, target_of
 
 if TYPE_CHECKING:
@@ -319,7 +320,7 @@ def _write(context: Context, given: Given, test: Holdout, scored: Scored, evalua
     """Everything under `reports/`; the decision last, so that it never stands beside another run's numbers."""
     context.progress("plots and report")
     context.path(artifacts.DECISION).unlink(missing_ok=True)
-    _write_predictions(context.path(artifacts.REPORTS / "predictions.parquet"), given, test, scored)
+    _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
     plots.draw(context.path(artifacts.REPORTS), evaluation)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
     written = context.path(artifacts.REPORTS / "predictions.parquet")
@@ -353,7 +354,7 @@ def _write_predictions(path: Path, given: Given, test: Holdout, scored: Scored) 
 
     champion = scored.p.get("champion")
     columns = {
-        given.features["key"]: test.table.column(given.features["key"]),
+        free(given.features["key"], artifacts.JUDGED): test.table.column(given.features["key"]),
         "event_time": test.table.column("event_time"),
         "label": test.table.column("label"),
         "candidate": as_column(aligned(scored.p["candidate"], test.target.classes, given.learner.spec.classes)),

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import quote
+from feature_store.compile import OWN, quote
 from feature_store.definition import RESERVED
 from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.featurize import forecasts
+from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.giveaways import Giveaway, giveaways
 from tasks.featurize.kinds import advice, kinds_of
-from tasks.featurize.labels import CANDIDATES, CHOSEN, label_rows, late_rows
+from tasks.featurize.labels import CANDIDATES, CHOSEN, KNOWN, LABEL, WINDOW, label_rows, late_rows
 from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse
@@ -43,7 +43,9 @@ def run(context: Context) -> None:
     with open_warehouse(context.project, validated, context.params) as warehouse:
         context.progress("labels")
         labels, late = label_rows(warehouse, definitions, context.params), late_rows(warehouse)
-        for each in forecasts.advice(warehouse, context.params, CANDIDATES):
+        for each in forecasts.advice(warehouse, context.params, CANDIDATES, quote(KNOWN)):
+            context.progress(each)
+        for each in foresight.advice(warehouse, definitions):
             context.progress(each)
         context.progress("features")
         table = _training_table(warehouse, definitions, context.params)
@@ -151,11 +153,11 @@ def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.Chunked
     """A table of the spine's rows with these keys, in their order."""
     import pyarrow as pa
 
-    spine, key = definitions.feature_set.spine, quote(definitions.feature_set.spine.key)
+    spine, key, place = definitions.feature_set.spine, quote(definitions.feature_set.spine.key), f"{OWN}place"
     rows = warehouse.relation(spine.source, definitions.sources)
-    warehouse.connection.register("wanted", pa.table({spine.key: keys, "_place": pa.array(range(len(keys)))}))
+    warehouse.connection.register("wanted", pa.table({spine.key: keys, place: pa.array(range(len(keys)))}))
     warehouse.connection.execute(
-        f"create temp table named as select s.* from wanted w join {rows} s using ({key}) order by _place"
+        f"create temp table named as select s.* from wanted w join {rows} s using ({key}) order by {quote(place)}"
     )
     return "named"
 
@@ -166,13 +168,13 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
     key = definitions.feature_set.spine.key
     features = features_of(warehouse, definitions, rows, params)
     kept = kept_columns(warehouse, definitions, params)
-    wanted = ", ".join(map(quote, [key, *kept]))
-    known = warehouse.arrow(f"select {wanted}, _window, _label, _known_at from {rows}")
+    wanted = ", ".join(map(quote, [key, *kept, WINDOW, LABEL, KNOWN]))
+    known = warehouse.arrow(f"select {wanted} from {rows}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     columns = {name: features[name] for name in (key, "event_time", "prediction_time")}
-    columns |= {"window": known["_window"], "label": known["_label"]} | {name: known[name] for name in kept}
-    columns |= {KNOWN_AT: known["_known_at"]} if params.forecast else {}
+    columns |= {"window": known[WINDOW], "label": known[LABEL]} | {name: known[name] for name in kept}
+    columns |= {KNOWN_AT: known[KNOWN]} if params.forecast else {}
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 

@@ -5,21 +5,36 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from feature_store.compile import quote
-from feature_store.definition import Expression, FeatureSet, Source, Spine
+from feature_store.definition import RESERVED, Expression, FeatureSet, Source, Spine
 from feature_store.errors import DefinitionError
 from tasks import project_code
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize import forecasts
-from tasks.featurize.warehouse import key_column, sources
+from tasks.featurize.warehouse import cut_name, key_column, kinds_of_columns, sources
 from tasks.params import nearest
+from tasks.params.section import free
+
+LOGGED = (
+    "_key",
+    "_event_time",
+    "_prediction_time",
+    "_prediction",
+    "_version",
+    "_model_digest",
+    "_snapshot",
+    "_as_of",
+    "_predicted_at",
+    "_day",
+)  # what the prediction log has beside features
+TAKEN = (*RESERVED, *LOGGED)
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,11 @@ def resolve(context: Context) -> Definitions:
         feature_set = feature_set.without(section.exclude)
     except DefinitionError as error:
         raise UserError(f"params.yaml: featurize.exclude: {error}") from None
+    if taken := [name for name in feature_set.names() if name in LOGGED]:
+        raise UserError(
+            f"{section.definitions or 'featurize'}: no feature may be called {', '.join(taken)}: the log of "
+            "predictions has such a column; give it another name"
+        )
     if forecast:
         forecasts.require_told(feature_set, forecast)
     return Definitions(feature_set, {name: declared[name] for name in feature_set.sources()})
@@ -124,20 +144,33 @@ def _as_declared(context: Context, declared: Mapping[str, Source]) -> FeatureSet
         )
     words = set(re.findall(r"\w+", f"{source.event_time} {source.available_at}"))
     key, _ = key_column(raw)
-    features = []
+    kinds = kinds_of_columns(raw, source)
+    own_times = {name for name in source.columns if name.lower() in ("event_time", "available_at")}
+    left_out = {key, label.column, *own_times, *(cut_name(raw, name) for name in raw.key)}
+    features: list[Expression] = []
     for column in source.columns:
-        kind = raw.columns.get(column, "number")
-        timed = kind in ("timestamp", "date")
-        if column in (*raw.key, key, label.column) or (timed and column in words):
+        timed = kinds[column].startswith(("TIMESTAMP", "DATE"))
+        if column in left_out or (timed and column in words):
             continue
         sql = f"epoch({quote(column)}) / 86400" if timed else quote(column)
-        features.append(Expression(name=column, sql=sql, description="as declared", missing="missing in the source"))
+        name = _feature_name(column, [*source.columns, *(feature.name for feature in features)])
+        if name != column:
+            context.progress(f"column {column!r} is a feature called {name!r}: no feature may have its name")
+        features.append(Expression(name=name, sql=sql, description="as declared", missing="missing in the source"))
     if not features:
         raise UserError(
             f"params.yaml: source {label.source!r} has no columns besides key, label and times; declare what to learn "
             "from"
         )
     return FeatureSet(spine=Spine(source=label.source, key=key, features=tuple(features)))
+
+
+def _feature_name(column: str, others: Sequence[str]) -> str:
+    """A column's name as a feature: with an underscore where a table that features lie in has such a column itself."""
+    plain = re.sub(r'[\x00-\x1f"]', "_", column)
+    if plain == column and column.lower() not in TAKEN:
+        return column
+    return free(f"{plain}_" if plain.lower() in TAKEN else plain, [*others, *TAKEN])
 
 
 def _first_line(error: Exception) -> str:

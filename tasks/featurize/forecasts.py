@@ -137,19 +137,20 @@ def _of_series(column: str, forecast: ForecastParams, *, local: bool = False) ->
         yield Aggregate(name="mean", function="mean", column=column, windows=windows, description="over seasons")
 
 
-def advice(warehouse: Warehouse, params: Params, candidates: str) -> Iterator[str]:
+def advice(warehouse: Warehouse, params: Params, candidates: str, known: str) -> Iterator[str]:
     """A line that names the series most of whose outcomes are missing though later ones are known: steps out of step.
 
     Args:
-        candidates: a relation of the rows to predict, with `_known_at`, since when their outcome is known.
+        candidates: a relation of the rows to predict.
+        known: its column, as SQL, that says since when their outcome is known.
     """
     if (forecast := params.forecast) is None:
         return
     name = f"concat_ws(', ', {', '.join(map(quote, forecast.series))})" if forecast.series else "'all'"
     found = warehouse.connection.execute(
-        f"select {name} as name, count(*) - count(_known_at) as gone, count(*) from {candidates} where target_time <= "
-        f"(select max(target_time) from {candidates} where _known_at is not null) group by 1 "
-        "having count(_known_at) < count(*) / 2 order by gone desc, name"
+        f"select {name}, count(*) - count({known}), count(*) from {candidates} where target_time <= "
+        f"(select max(target_time) from {candidates} where {known} is not null) group by 1 "
+        f"having count({known}) < count(*) / 2 order by 2 desc, 1"
     ).fetchall()
     if found:
         more = f" and {len(found) - _NAMED} more series" if len(found) > _NAMED else ""

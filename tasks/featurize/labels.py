@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import quote
+from feature_store.compile import OWN, quote
 from tasks.errors import UserError
 from tasks.featurize.warehouse import Warehouse, sources, sql_time
 from tasks.featurize.windows import Window, earliest_as_of, windows
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from tasks.featurize.definitions import Definitions
 
 MOST_CLASSES = 200
-CANDIDATES = "candidates"  # all rows that lie in a window, with `_label` and `_known_at` where they are known
+LABEL, KNOWN, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # beside the spine's columns
+CANDIDATES = "candidates"  # all rows that lie in a window, with LABEL and KNOWN where they are known
 LATE = "late"  # behind a window's name: the row is not learned from, as its label came too late for the next window
-CHOSEN = "chosen"  # the spine's columns, `_window` and `_label`; ordered by event_time, then key
+CHOSEN = "chosen"  # the spine's columns, WINDOW and LABEL; ordered by event_time, then key
+_LABEL, _KNOWN, _WINDOW, _PREDICTED = map(quote, (LABEL, KNOWN, WINDOW, f"{OWN}predicted"))
 
 
 def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -> dict[str, int]:
@@ -38,17 +40,17 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     spine = warehouse.relation(spine_name, definitions.sources)
     rows = _with_labels(warehouse, definitions, params)
     warehouse.connection.execute(
-        f"create temp table {CANDIDATES} as select *, {_window(warehouse, definitions, params)} as _window from {rows} "
-        "where _window is not null"
+        f"create temp table {CANDIDATES} as select *, {_window(warehouse, definitions, params)} as {_WINDOW} "
+        f"from {rows} where {_WINDOW} is not null"
     )
     warehouse.connection.execute(
-        f"create temp table {CHOSEN} as select * from {CANDIDATES} where _label is not null "
-        f"and not _window like '% {LATE}' order by event_time, {quote(key)}"
+        f"create temp table {CHOSEN} as select * from {CANDIDATES} where {_LABEL} is not null "
+        f"and not {_WINDOW} like '% {LATE}' order by event_time, {quote(key)}"
     )
     _require_rows(warehouse, spine, spine_name, params)
     _require_foresight(warehouse, definitions, params.featurize.label.source)
     counted, pending, none = warehouse.one(
-        f"select count(_label), count(*) - count(_known_at), count(_known_at) - count(_label) from {CANDIDATES}"
+        f"select count({_LABEL}), count(*) - count({_KNOWN}), count({_KNOWN}) - count({_LABEL}) from {CANDIDATES}"
     )
     return {"known": counted, "pending": pending, "none": none}
 
@@ -57,14 +59,14 @@ def late_rows(warehouse: Warehouse) -> dict[str, int]:
     """How many rows with a label each window lost, as that could not be relied on when the next window opened."""
     return dict(
         warehouse.connection.execute(
-            f"select split_part(_window, ' ', 1), count(_label) from {CANDIDATES} "
-            f"where _window like '% {LATE}' group by 1"
+            f"select split_part({_WINDOW}, ' ', 1), count({_LABEL}) from {CANDIDATES} "
+            f"where {_WINDOW} like '% {LATE}' group by 1"
         ).fetchall()
     )
 
 
 def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, until: datetime) -> None:
-    """Make the table `chosen` of every row to predict before `until`, with `_label` and `_known_at` where known.
+    """Make the table `chosen` of every row to predict before `until`, with LABEL and KNOWN where known.
 
     Raises:
         UserError: labels that are none of the task; a key twice; a row known only after its prediction, a label before.
@@ -83,12 +85,12 @@ def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params)
     key = definitions.feature_set.spine.key
     spine = warehouse.relation(spine_name, definitions.sources)
     _require_key(warehouse, spine_name, spine, key)
-    known = f"select {quote(key)}, _label, _known_at from {_labels(warehouse, params, key)}"
-    return f"(select s.*, _label, _known_at from {spine} s left join ({known}) using ({quote(key)}))"
+    known = f"select {quote(key)}, {_LABEL}, {_KNOWN} from {_labels(warehouse, params, key)}"
+    return f"(select s.*, {_LABEL}, {_KNOWN} from {spine} s left join ({known}) using ({quote(key)}))"
 
 
 def _labels(warehouse: Warehouse, params: Params, key: str) -> str:
-    """Every label that is known, by the key of the row it belongs to: `_label`, `_known_at` and the row's `event_time`.
+    """Every label that is known, by the key of the row it belongs to: LABEL, KNOWN and the row's `event_time`.
 
     A forecast's label is what its series came to at the time that it is of.
     """
@@ -97,14 +99,14 @@ def _labels(warehouse: Warehouse, params: Params, key: str) -> str:
     if params.forecast is None:
         _require_key(warehouse, label.source, table, key)
         value = _value(warehouse, table, params)
-        return f"(select {quote(key)}, {value} as _label, available_at as _known_at, event_time from {table})"
+        return f"(select {quote(key)}, {value} as {_LABEL}, available_at as {_KNOWN}, event_time from {table})"
     meet = [*map(quote, params.forecast.series), "target_time"]
     _require_key(warehouse, label.source, table, *params.forecast.series, "event_time")
     value = _value(warehouse, table, params)
     series = "".join(f", {quote(name)}" for name in params.forecast.series)
-    came = f"select {value} as _label, available_at as _known_at, event_time as target_time{series} from {table}"
+    came = f"select {value} as {_LABEL}, available_at as {_KNOWN}, event_time as target_time{series} from {table}"
     rows = warehouse.relation(params.forecast_source, declared)
-    return f"(select {quote(key)}, _label, _known_at, event_time from {rows} join ({came}) using ({', '.join(meet)}))"
+    return f"(select {quote(key)}, {_LABEL}, {_KNOWN}, event_time from {rows} join ({came}) using ({', '.join(meet)}))"
 
 
 def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime) -> pa.Table:
@@ -117,10 +119,10 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
         UserError: labels that are none of the task, or a key twice: a prediction would meet the label of another row.
     """
     delay = round(params.featurize.label.delay_hours * 3_600_000_000)
-    counts = f"greatest(_known_at, event_time + to_microseconds({delay}))"
+    counts = f"greatest({_KNOWN}, event_time + to_microseconds({delay}))"
     return warehouse.arrow(
-        f"select {quote(key)}::varchar as _key, _label as label, event_time, {counts} as known_at "
-        f"from {_labels(warehouse, params, key)} where event_time < {sql_time(until)} and _label is not null"
+        f"select {quote(key)}::varchar as _key, {_LABEL} as label, event_time, {counts} as known_at "
+        f"from {_labels(warehouse, params, key)} where event_time < {sql_time(until)} and {_LABEL} is not null"
     )
 
 
@@ -140,7 +142,7 @@ def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> s
         inside += f" and event_time >= {sql_time(span.start)}" if span.start else ""
         if span.opens:
             until = span.until(timedelta(hours=params.featurize.label.delay_hours))
-            late = f"(event_time >= {sql_time(until)} or _known_at > {sql_time(span.opens)})"
+            late = f"(event_time >= {sql_time(until)} or {_KNOWN} > {sql_time(span.opens)})"
             cases.append(f"when {inside} and {late} then '{span.name} {LATE}'")
         cases.append(f"when {inside} then '{span.name}'")
     return f"case {' '.join(cases)} end"
@@ -269,7 +271,7 @@ def described(labels: pa.ChunkedArray) -> dict[str, Any]:
 def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -> None:
     """Every window has rows whose labels differ, or the run cannot go on: say from which as_of it could."""
     counted = warehouse.connection.execute(
-        f"select _window, count(*), count(distinct _label), min(_label) from {CHOSEN} group by 1"
+        f"select {_WINDOW}, count(*), count(distinct {_LABEL}), min({_LABEL}) from {CHOSEN} group by 1"
     ).fetchall()
     found = {window: rest for window, *rest in counted}
     first = warehouse.one(f"select min(event_time) from {spine}")[0]
@@ -312,8 +314,8 @@ def _require_foresight(warehouse: Warehouse, definitions: Definitions, label_sou
     """A row is known by its prediction, and its label is not, wherever features are made of the source of labels."""
     spine = definitions.feature_set.spine
     late, known = warehouse.one(
-        f"select count(*) filter (available_at > predicted), count(*) filter (_known_at <= predicted) "
-        f"from (select *, ({spine.prediction_time}) as predicted from {CHOSEN})"
+        f"select count(*) filter (available_at > {_PREDICTED}), count(*) filter ({_KNOWN} <= {_PREDICTED}) "
+        f"from (select *, ({spine.prediction_time}) as {_PREDICTED} from {CHOSEN})"
     )
     if late:
         raise UserError(

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
-from feature_store.definition import Source
+from feature_store.definition import RESERVED, Source
 from feature_store.errors import DefinitionError
 from feature_store.expressions import require_row_level
 from feature_store.offline import configure
 from tasks import artifacts
+from tasks.batches import row_column, time_column
 from tasks.errors import RefitError, UserError
 from tasks.params import Params, SourceParams, nearest
+from tasks.params.data import mentions
 from tasks.params.forecasting import ZONE
+from tasks.params.section import SQL_TYPES, free
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +46,7 @@ def sources(params: Params) -> dict[str, Source]:
 def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
     key, key_sql = key_column(source)
     if not source.events:
-        columns = {column: quote(column) for column in source.columns}
+        columns = {cut_name(source, name): quote(source.inside(name) or name) for name in source.columns}
         columns |= {} if key in columns or source.event_time is None else {key: key_sql}
         if source.forecast:
             columns |= {"season_time": source.forecast.season_time(local=ZONE in source.columns)}
@@ -63,9 +66,39 @@ def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
 
 def key_column(source: SourceParams) -> tuple[str, str]:
     """Name and SQL of the one column that names a row; every event source has it."""
-    if len(source.key) == 1:
-        return source.key[0], quote(source.key[0])
-    return "row_key", f"concat_ws('|', {', '.join(map(quote, source.key))})"
+    cells = [quote(source.inside(name) or name) for name in source.key]
+    if len(cells) == 1:
+        return cut_name(source, source.key[0], key=True), cells[0]
+    return free("row_key", source.columns), f"concat_ws('|', {', '.join(cells)})"
+
+
+def cut_name(source: SourceParams, column: str, *, key: bool = False) -> str:
+    """What a raw column is called among those of its source: by its name, unless that is one of ours there.
+
+    Our times stand for the columns that they are made of. What names a row lies beside the label and its window too.
+    """
+    times = f"{source.event_time} {source.available_at or ''}"
+    if column.lower() in ("event_time", "available_at") and (source.event_time is None or mentions(times, column)):
+        return column.lower()
+    taken = {"event_time", "available_at", "prediction_time", *(RESERVED if key else ())}
+    return free(f"{column}_", source.columns) if column.lower() in taken else column
+
+
+def kinds_of_columns(raw: SourceParams, source: Source) -> dict[str, str]:
+    """The SQL type of each column of a source, by the declared types of the raw ones; nothing of SQL that fits none."""
+    import duckdb
+
+    known = {raw.inside(name): SQL_TYPES[kind] for name, kind in raw.columns.items()} | {"event_time": "TIMESTAMP"}
+    cells = ", ".join(f"{quote(name)} {kind}" for name, kind in known.items() if name is not None)
+    found = {}
+    with duckdb.connect() as connection:
+        connection.execute(f"create table raw ({cells})")
+        for column, expression in source.columns.items():
+            try:
+                found[column] = str(connection.sql(f"select ({expression}) from raw").types[0])
+            except duckdb.Error:  # said in full where the source is made
+                found[column] = ""
+    return found
 
 
 def sql_time(moment: datetime) -> str:
@@ -136,10 +169,11 @@ class Warehouse:
                 "available_at": f"({source.available_at or 'event_time'})::timestamp",
             }
         try:
+            raw = self.connection.sql(f"select * from {quote(source.table)}").columns
             for column, expression in expressions.items():
-                require_row_level(self.connection, column, expression)
+                require_row_level(self.connection, column, expression, raw)
             if source.where:
-                require_row_level(self.connection, "where", source.where)
+                require_row_level(self.connection, "where", source.where, raw)
             columns = ", ".join(f"({expression}) as {quote(column)}" for column, expression in expressions.items())
             rows = f"select {columns} from {quote(source.table)}" + (f" where ({source.where})" if source.where else "")
             known = f" where available_at <= {sql_time(self.as_of)}" if cut and source.event_time is not None else ""
@@ -163,8 +197,9 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
     for batch in validated["batches"]:
         path = artifacts.FileRef(batch["path"], batch["sha256"], batch["rows"]).resolve(project)
         rows = f"select * from read_parquet('{_escaped(path)}')"
-        if batch["excluded"]:
-            rows += f" where _row not in (select unnest([{', '.join(map(str, map(int, batch['excluded'])))}]))"
+        if batch["excluded"] and batch["source"] in params.ingest.sources:
+            number = quote(row_column(params.ingest.sources[batch["source"]].columns))
+            rows += f" where {number} not in (select unnest([{', '.join(map(str, map(int, batch['excluded'])))}]))"
         by_source.setdefault(batch["source"], []).append(rows)
     as_of = datetime.fromisoformat(validated["as_of"])
     with duckdb.connect() as connection:
@@ -186,14 +221,17 @@ def _escaped(path: Path) -> str:
 
 
 def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params) -> None:
-    """The raw table: its batches one after another, with `event_time` in place of the ingested `_event_time`."""
+    """The raw table: its batches one after another, under the names that SQL over the source knows."""
     if source not in params.ingest.sources:
         raise RefitError(
             f"data/validated.json lists a source {source!r} that params.yaml has not; run `refit run` again"
         )
-    rows = " union all by name ".join(parts)
-    names = connection.sql(f"select * from ({rows})").columns
-    dropped = ", ".join(quote(name) for name in names if name in ("_event_time", "event_time", "_row"))
-    connection.execute(
-        f"create view {quote(source)} as select * exclude ({dropped}), _event_time as event_time from ({rows})"
-    )
+    rows, declared = " union all by name ".join(parts), params.ingest.sources[source]
+    time, number = time_column(declared.columns), row_column(declared.columns)
+    cells = []
+    for name in connection.sql(f"select * from ({rows})").columns:
+        if name == time:
+            cells += [f"{quote(name)} as event_time"] if declared.event_time is not None else []
+        elif name != number and (inside := declared.inside(name)) is not None:
+            cells.append(f"{quote(name)} as {quote(inside)}")
+    connection.execute(f"create view {quote(source)} as select {', '.join(cells)} from ({rows})")

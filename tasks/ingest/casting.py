@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from tasks.batches import FUTURE
+from tasks.batches import FAULT, FUTURE, LINE, TEXT
 from tasks.errors import UserError
 from tasks.params import ColumnType, SourceParams
+from tasks.params.section import OWN, SQL_TYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SQL_TYPES: dict[ColumnType, str] = {
-    "integer": "BIGINT",
-    "number": "DOUBLE",
-    "text": "VARCHAR",
-    "timestamp": "TIMESTAMP",
-    "date": "DATE",
-    "boolean": "BOOLEAN",
-}
 # Whole numbers of 16 digits and more are many to one double: 2^53 + 1 would be 2^53, and an account another one.
 _DIGITS = "rtrim(ltrim(regexp_replace(split_part(lower({0}), 'e', 1), '[^0-9]', '', 'g'), '0'), '0')"
 _IS_WHOLE = "regexp_full_match({0}, '\\s*[+-]?[0-9]+([.]0*)?\\s*') or abs(try_cast({0} as double)) < 1e15"
@@ -45,7 +37,6 @@ _CASTS: dict[ColumnType, str] = {
     " then try_cast({0} as date) end",
     "boolean": "try_cast({0} as boolean)",
 }
-_RESERVED = re.compile(r"_row|_event_time|_file|_line|_fault|_faults|_found|_text|_raw|_period|_start|_t\d+")
 _BEGINNING = "timestamp '0001-01-02'"  # Python knows no earlier time, and calendars need a day to spare
 TOO_LONG = "has more digits than a number holds (2^53); declare the column text"
 _LINE_FAULT = "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end"
@@ -75,8 +66,14 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def cells(source: SourceParams) -> dict[str, str]:
+    """The declared columns as tables of ours call them, whatever their own names: `c0`, `c1`, ..."""
+    return {name: f"c{place}" for place, name in enumerate(source.columns)}
+
+
 class Caster:
-    """Fills the table `cast_rows`: `_file`, `_line`, the declared columns, `_event_time`, `_faults` and `_raw`.
+    """Fills the table `cast_rows`: `_file`, `_line`, the declared columns as `cells` calls them, `_event_time`,
+    `_faults` and `_raw`.
 
     `_faults` is null for a row that casts whole.
 
@@ -88,7 +85,7 @@ class Caster:
         self.connection = connection
         self.source = source
         self._check_names(where)
-        columns = ", ".join(f"{quoted(name)} {SQL_TYPES[kind]}" for name, kind in source.columns.items())
+        columns = ", ".join(f"{cell} {SQL_TYPES[source.columns[name]]}" for name, cell in cells(source).items())
         connection.execute(
             f"create or replace table cast_rows (_file integer, _line bigint, {columns}, "
             f"_event_time timestamp, _faults {_FAULT}[], _raw varchar)"
@@ -109,13 +106,16 @@ class Caster:
             raise UserError(
                 f"{where}.columns: {', '.join(twice)} differ in case only, which SQL does not see; rename one"
             )
-        if reserved := [name for name in names if _RESERVED.fullmatch(name.lower())]:
-            raise UserError(f"{where}.columns: {', '.join(reserved)} is a name that batches use themselves; rename it")
+        if wrong := [name for name in names if not name or OWN in name or "\0" in name]:
+            raise UserError(
+                f"{where}.columns: {wrong[0]!r} is no name for a column: one character at least was expected, and "
+                "neither NUL nor U+E000; rename it"
+            )
 
     def _check_event_time(self, where: str) -> None:
         if self.source.event_time is None:
             return
-        names = ", ".join(quoted(name) for name in self.source.columns)
+        names = ", ".join(f"{cell} as {quoted(name)}" for name, cell in cells(self.source).items())
         query = f"select try({self._event_time}) as time from (select {names} from cast_rows)"
         try:
             found = self.connection.execute(f"describe {query}").fetchall()[0][1]
@@ -131,11 +131,12 @@ class Caster:
         """Cast the rows of a batch out of file number `file`; returns how many there are."""
         import pyarrow as pa
 
-        rows = pa.table({"_line": batch["_line"], "_fault": batch["_fault"], "_text": batch["_text"]})
+        rows = pa.table({"_line": batch[LINE], "_fault": batch[FAULT], "_text": batch[TEXT]})
         texts, values = self._texts_and_values(batch)
-        times = self._times(rows, values)
+        times = self._times(values)
         faults = self._faults(rows, texts, values, times)
-        filled = {"_file": pa.repeat(pa.scalar(file, pa.int32()), batch.num_rows), "_line": batch["_line"], **values}
+        filled = {"_file": pa.repeat(pa.scalar(file, pa.int32()), batch.num_rows), "_line": batch[LINE]}
+        filled |= {cell: values[name] for name, cell in cells(self.source).items()}
         self._see("casted", pa.table({**filled, "_event_time": times["_known"], **faults}))
         self.connection.execute("insert into cast_rows select * from casted")
         self._forget("casted")
@@ -173,13 +174,13 @@ class Caster:
             some = max(1, _CELLS // max(1, batch.num_rows)) if given in ("string", "int64", "double") else 1
             yield from ((kind, names[first : first + some]) for first in range(0, len(names), some))
 
-    def _times(self, rows: pa.Table, values: Mapping[str, pa.ChunkedArray]) -> pa.Table:
+    def _times(self, values: Mapping[str, pa.ChunkedArray]) -> pa.Table:
         """`_event_time` of each row as it is written, and `_known`: null where no row may have such a time."""
         import pyarrow as pa
 
         moment = "null::timestamp" if self.source.event_time is None else f"try(({self._event_time})::timestamp)"
         known = f"case when _event_time between {_BEGINNING} and {self._clock} then _event_time end as _known"
-        self._see("casted", pa.table({"_line": rows["_line"], **values}))
+        self._see("casted", pa.table(dict(values)))
         query = f"select _event_time, {known} from (select {moment} as _event_time from casted)"
         found = self.connection.sql(query).to_arrow_table()
         self._forget("casted")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from tasks.batches import FAULT, LINE, TEXT
 from tasks.csv_cells import WRITTEN_BY_REFIT, restored_columns
 from tasks.errors import UserError
 from tasks.ingest import text_streams
@@ -73,7 +74,7 @@ class CsvFile:
 def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
     """The rows of a CSV file as record batches of text.
 
-    Columns: `_line` (where the row starts), `_fault` (why a line is no row, else null), `_text` (that line), then
+    Columns: LINE (where the row starts), FAULT (why a line is no row, else null), TEXT (that line), then
     `columns`. Blank lines are no rows.
 
     Raises:
@@ -200,9 +201,7 @@ def _read_plain(file: CsvFile, columns: Sequence[str]) -> Iterator[pa.RecordBatc
             if batch.num_rows:
                 nothing = pa.nulls(batch.num_rows, pa.string())
                 lines = pa.array(range(line, line + batch.num_rows), pa.int64())
-                yield pa.record_batch(
-                    [lines, nothing, nothing, *batch.columns], names=["_line", "_fault", "_text", *columns]
-                )
+                yield pa.record_batch([lines, nothing, nothing, *batch.columns], names=[LINE, FAULT, TEXT, *columns])
                 line += batch.num_rows
 
 
@@ -214,7 +213,7 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
         values = zip(*rows, strict=True)
         return pa.record_batch(
             [*arrays, *(pa.array(value, pa.string()) for value in values)],
-            names=["_line", "_fault", "_text", *columns],
+            names=[LINE, FAULT, TEXT, *columns],
         )
 
     lines: list[int] = []

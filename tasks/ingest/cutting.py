@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import BATCHES, sha256, write_json
-from tasks.batches import FILE_STRIDE, FUTURE, Manifest, manifests, together, utc_moment, utc_text, write_parquet
+from tasks.batches import (
+    FILE_STRIDE,
+    FUTURE,
+    Manifest,
+    manifests,
+    row_column,
+    time_column,
+    together,
+    utc_moment,
+    utc_text,
+    write_parquet,
+)
 from tasks.errors import UserError
 from tasks.ingest import repeats, waiting
-from tasks.ingest.casting import literal, quoted
+from tasks.ingest.casting import cells, literal, quoted
 from tasks.ingest.growth import FRESH, Growth, compare, fault_text, row_text
 from tasks.ingest.periods import Period, periods_on
 from tasks.params import Params
@@ -97,12 +108,12 @@ class Cutter:
             )
         run(f"create or replace table placed as {known} order by _period, _file, _line")
         self._drop_repeats()
-        repeats.check(self.connection, self.source.key, self.files, f"ingest.sources.{self.name}")
+        repeats.check(self.connection, self._key(), self.files, f"ingest.sources.{self.name}")
         found = run("select distinct _period from placed order by _period").fetchall()
         return [str(utc_text(self.periods[index].start)) for (index,) in found]
 
     def _drop_repeats(self) -> None:
-        self.repeats = repeats.drop(self.connection, list(self.source.columns), self.source.key)
+        self.repeats = repeats.drop(self.connection, list(cells(self.source).values()), list(self._key()))
 
     def write_new(self, starts: Collection[str]) -> list[Manifest]:
         """Write what is new in the periods that start at `starts`, or in the static table; returns the new batches.
@@ -137,7 +148,7 @@ class Cutter:
         lasts = [(utc_moment(part.last), file) for part in parts if part.last for file in part.files]
         if any(file in reaches and reaches[file] <= last for last, file in lasts):
             nothing = "(from placed where false)"
-            growth = compare(self.connection, self.project, nothing, parts, self.source.key, self.files, reaches)
+            growth = compare(self.connection, self.project, nothing, parts, self.source, self.files, reaches)
             if growth.contradicts:
                 name = parts[0].name.partition(".")[0]
                 raise UserError(self._changed(name, parts, Cut(0, 0, 0, None, None, together([]), ""), growth))
@@ -167,7 +178,7 @@ class Cutter:
         stored = together(part.content for part in parts), together(part.uncast_content for part in parts)
         if (cut.content, cut.uncast_content) == stored:
             return None
-        growth = compare(self.connection, self.project, here, parts, self.source.key, self.files, reaches)
+        growth = compare(self.connection, self.project, here, parts, self.source, self.files, reaches)
         may_grow = not parts[-1].closed or self.source.kind == "query"  # what a query reads has been let grow already
         if growth.contradicts or (growth.new and not may_grow):
             raise UserError(self._changed(period.name, parts, cut, growth))
@@ -195,6 +206,11 @@ class Cutter:
         if self.stored or self._one(f"select count(*) from cast_rows where _file not in {waiting}"):
             self.connection.execute(f"delete from cast_rows where _file in {waiting}")
 
+    def _key(self) -> dict[str, str]:
+        """The key's columns as `placed` calls them, and by their own names."""
+        called = cells(self.source)
+        return {called[name]: name for name in self.source.key}
+
     def _one(self, query: str) -> Any:
         (value,) = self.connection.execute(query).fetchone() or (None,)
         return value
@@ -217,7 +233,7 @@ class Cutter:
 
     def _measure(self, relation: str) -> list[Cut]:
         """Count and digest the rows of `relation`, by period."""
-        row, fault = row_text([*self.source.columns, "_event_time"]), fault_text()
+        row, fault = row_text([*cells(self.source).values(), "_event_time"]), fault_text()
         good, bad = "filter (where _faults is null)", "filter (where _faults is not null)"
         found = self.connection.execute(
             f"select _period, count(*) {good}, count(*), min(_event_time), max(_event_time), "
@@ -239,15 +255,18 @@ class Cutter:
     def _write(self, here: str, cut: Cut, period: Period | None, name: str, part: int, *, closed: bool) -> Manifest:
         """Write the rows of the relation `here` as one batch: its manifest comes last and makes it count."""
         numbers = [n for (n,) in self.connection.execute(f"select distinct _file from {here} order by 1").fetchall()]
-        numbered = f"(list_position({numbers}, _file)::bigint - 1) * {FILE_STRIDE} + _line as _row"
+        number = f"(list_position({numbers}, _file)::bigint - 1) * {FILE_STRIDE} + _line"
         path = BATCHES / self.name / f"{name}.parquet"
         uncast, uncast_path = cut.read - cut.rows, path.with_suffix(".uncast.parquet")
         if uncast:
-            self._write_rows(self._uncast_query(here, numbered), uncast_path)
+            self._write_rows(self._uncast_query(here, f"{number} as _row"), uncast_path)
         waited = waiting.take(self.connection, here) if period else {}
-        columns = ", ".join(quoted(column) for column in self.source.columns)
+        columns = ", ".join(f"{cell} as {quoted(name)}" for name, cell in cells(self.source).items())
+        row, time = quoted(row_column(self.source.columns)), quoted(time_column(self.source.columns))
         self._write_rows(
-            f"select {columns}, {numbered}, _event_time from {here} where _faults is null order by _file, _line", path
+            f"select {columns}, {number} as {row}, _event_time as {time} from {here} where _faults is null "
+            "order by _file, _line",
+            path,
         )
         manifest = Manifest(
             source=self.name,

@@ -13,6 +13,7 @@ import duckdb
 from tasks.errors import UserError
 from tasks.ingest.sources import ROWS, SourceFile, numbered
 from tasks.params import SourceParams
+from tasks.params.queries import check_query, guard_sqlite
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +33,7 @@ def read(file: SourceFile, source: SourceParams, where: str, check_header: Check
         rows = _sqlite if stream.read(16) == _SQLITE else _duckdb
     line = 1
     try:
-        for batch in rows(file.path, query, list(source.columns), check_header):
+        for batch in rows(file.path, query, source, where, check_header):
             yield numbered(batch, line)
             line += batch.num_rows
     except (sqlite3.Error, sqlite3.Warning, duckdb.Error) as error:
@@ -42,11 +43,16 @@ def read(file: SourceFile, source: SourceParams, where: str, check_header: Check
         raise UserError(f"{file.name}: the query gives no rows; at least one was expected ({where}.query)")
 
 
-def _sqlite(path: Path, query: str, columns: list[str], check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
+def _sqlite(
+    path: Path, query: str, source: SourceParams, where: str, check_header: CheckHeader
+) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
+
+    columns = list(source.columns)
 
     connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
     try:
+        guard_sqlite(connection, query, f"{where}.query")
         cursor = connection.execute(query)
         if cursor.description is None:
             raise sqlite3.ProgrammingError("the query gives no table; a SELECT was expected")
@@ -68,10 +74,15 @@ def _text(value: Any) -> str | None:
     return value.hex() if isinstance(value, bytes) else repr(value)
 
 
-def _duckdb(path: Path, query: str, columns: list[str], check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
+def _duckdb(
+    path: Path, query: str, source: SourceParams, where: str, check_header: CheckHeader
+) -> Iterator[pa.RecordBatch]:
+    columns = list(source.columns)
     with duckdb.connect(str(path), read_only=True, config={"threads": 1}) as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set enable_external_access = false")
+        known = connection.execute("select column_name from duckdb_columns() where not internal").fetchall()
+        check_query(connection, query, f"{where}.query", {name for (name,) in known})
         relation = connection.sql(query)
         if relation is None:
             raise duckdb.ProgrammingError("the query gives no table; a SELECT was expected")

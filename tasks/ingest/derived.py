@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from tasks import batches
 from tasks.artifacts import STATE, digest
-from tasks.batches import Manifest, write_parquet
+from tasks.batches import Manifest, for_sql, write_parquet
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.ingest.sources import ROWS, SourceFile
 from tasks.params import Params, SourceParams, nearest
+from tasks.params.queries import check_query
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,8 +67,10 @@ def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manife
     query = str(source.query).strip().rstrip(";")
     failed = ""
     with casting.connect(str(context.path(STATE) / "spill")) as connection:
+        columns = {name for other in inputs for name in context.params.ingest.sources[other].columns}
+        check_query(connection, query, where, columns)
         for other, parts in inputs.items():
-            connection.register(other, _table(context, parts))
+            connection.register(other, _table(context, context.params.ingest.sources[other], parts))
         try:
             reader = connection.sql(f"select * from (\n{query}\n) order by {key}").to_arrow_reader(ROWS)
             write_parquet(path, reader)
@@ -80,11 +83,8 @@ def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manife
             old.unlink()
 
 
-def _table(context: Context, parts: Sequence[Manifest]) -> pa.Table:
+def _table(context: Context, source: SourceParams, parts: Sequence[Manifest]) -> pa.Table:
     """All rows of a source, with their event time where they have one."""
     import pyarrow as pa
 
-    table = pa.concat_tables([part.rows_table(context.project) for part in parts])
-    if parts[0].static:
-        return table.drop_columns(["_event_time"])
-    return table.rename_columns(["event_time" if name == "_event_time" else name for name in table.column_names])
+    return for_sql(pa.concat_tables([part.rows_table(context.project) for part in parts]), source)

@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.batches import FILE_STRIDE, Manifest
-from tasks.ingest.casting import quoted
+from tasks.batches import FILE_STRIDE, Manifest, row_column, time_column
+from tasks.ingest.casting import cells, quoted
+from tasks.params import SourceParams
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,7 +62,7 @@ def compare(
     project: Path,
     here: str,
     parts: Sequence[Manifest],
-    key: Sequence[str],
+    source: SourceParams,
     files: Mapping[int, str],
     reaches: Mapping[str, datetime],
 ) -> Growth:
@@ -72,12 +73,16 @@ def compare(
     rows, lose nothing.
     """
     run = connection.execute
-    columns = [name for name in parts[0].rows_table(project).column_names if name != "_row"]
-    _load(connection, project, parts, columns, key)
+    row, time = row_column(source.columns), time_column(source.columns)
+    columns = [name for name in parts[0].rows_table(project).column_names if name != row]
+    _load(connection, project, parts, columns, source)
+    now = {**cells(source), time: "_event_time"}
+    key = [now[name] for name in source.key]
+    good = row_text([now.get(name, name) for name in columns])
     run(
         f"create or replace table now_rows as select *, {_COPY.format('_file, _line')} from (select _file, _line, "
         f"_faults is null as good, _faults is null and {has_key(key)} as named, "
-        f"md5_number(case when _faults is null then {row_text(columns)} else {fault_text()} end) as content, "
+        f"md5_number(case when _faults is null then {good} else {fault_text()} end) as content, "
         f"md5_number({row_text(key)}) as key, _event_time from {here})"
     )
     run(
@@ -110,17 +115,18 @@ def _load(
     project: Path,
     parts: Sequence[Manifest],
     columns: Sequence[str],
-    key: Sequence[str],
+    source: SourceParams,
 ) -> None:
     connection.execute(
         "create or replace table all_then_rows (good boolean, named boolean, content uhugeint, key uhugeint, "
         "_event_time timestamp, file varchar)"
     )
+    row, time = quoted(row_column(source.columns)), quoted(time_column(source.columns))
     for part in parts:
         connection.register("part", part.rows_table(project))
         connection.execute(
-            f"insert into all_then_rows select true, {has_key(key)}, md5_number({row_text(columns)}), "
-            f"md5_number({row_text(key)}), _event_time, list_extract($files, _row // {FILE_STRIDE} + 1) from part",
+            f"insert into all_then_rows select true, {has_key(source.key)}, md5_number({row_text(columns)}), "
+            f"md5_number({row_text(source.key)}), {time}, list_extract($files, {row} // {FILE_STRIDE} + 1) from part",
             {"files": list(part.files)},
         )
         connection.unregister("part")

@@ -47,10 +47,13 @@ def drop(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], key: Seq
     return dict(found)
 
 
-def check(connection: duckdb.DuckDBPyConnection, key: Sequence[str], files: Mapping[int, str], where: str) -> None:
+def check(connection: duckdb.DuckDBPyConnection, key: Mapping[str, str], files: Mapping[int, str], where: str) -> None:
     """See that no two files hold different rows of one period under one key, equal rows being dropped already.
 
     Read one after the other, the second would be refused as a change; read together, no row may win by chance.
+
+    Args:
+        key: its columns in `placed` -> what they are called in the source.
 
     Raises:
         UserError: two do, with the first such key.
@@ -60,14 +63,14 @@ def check(connection: duckdb.DuckDBPyConnection, key: Sequence[str], files: Mapp
     columns = ", ".join(map(quoted, key))
     pairs = (
         f"select min(_file), arg_min(_line, _file), max(_file), arg_max(_line, _file), {columns} from placed "
-        f"where _faults is null and {has_key(key)} group by _period, {columns} having min(_file) < max(_file)"
+        f"where _faults is null and {has_key(list(key))} group by _period, {columns} having min(_file) < max(_file)"
     )
     first = connection.execute(f"{pairs} order by all limit 1").fetchone()
     if first is None:
         return
     number = _one(connection, f"select count(*) from ({pairs})")
     file, line, file_2, line_2, *value = first
-    shown = ", ".join(f"{column} {text}" for column, text in zip(key, value, strict=True))
+    shown = ", ".join(f"{column} {text}" for column, text in zip(key.values(), value, strict=True))
     raise UserError(
         f"{files[file_2]} line {line_2} and {files[file]} line {line} differ and have one key ({shown}), as have "
         f"{number:,} in all: which is right is not known; take one of the files away, correct it, or change {where}.key"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.batches import FAULT, LINE, TEXT
 from tasks.errors import UserError
 from tasks.ingest import csv_files, folders, limits, parquet_files
 from tasks.params import SourceParams, nearest
@@ -118,8 +119,8 @@ def _in_package(source: SourceParams, where: str) -> list[SourceFile]:
 def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.RecordBatch]:
     """The rows of a file, in order, as record batches.
 
-    Columns: `_line` (line or row number), `_fault` and `_text` (a line that is no row, and why), then the declared
-    columns, as text from CSV and of the file's own types elsewhere.
+    Columns: LINE (line or row number), FAULT and TEXT (why a line is no row, and that line), then the declared columns,
+    as text from CSV and of the file's own types elsewhere.
 
     Raises:
         UserError: the file cannot be read as what it is declared to be, or its columns are not the declared ones.
@@ -161,7 +162,7 @@ def _with_told(file: SourceFile, source: SourceParams, batches: Iterator[pa.Reco
         if source.file_column:
             told = told.append_column(source.file_column, pa.array([file.path.name] * batch.num_rows, pa.string()))
         if source.line_column:
-            told = told.append_column(source.line_column, batch["_line"].cast(pa.string()))
+            told = told.append_column(source.line_column, batch[LINE].cast(pa.string()))
         yield told
 
 
@@ -248,11 +249,9 @@ def _read_parquet(
 
 
 def numbered(batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
-    """`batch` behind the columns `_line`, `_fault` and `_text`, its rows numbered from `line`."""
+    """`batch` behind the columns LINE, FAULT and TEXT, its rows numbered from `line`."""
     import pyarrow as pa
 
     nothing: Any = pa.nulls(batch.num_rows, pa.string())
     lines = pa.array(range(line, line + batch.num_rows), pa.int64())
-    return pa.record_batch(
-        [lines, nothing, nothing, *batch.columns], names=["_line", "_fault", "_text", *batch.schema.names]
-    )
+    return pa.record_batch([lines, nothing, nothing, *batch.columns], names=[LINE, FAULT, TEXT, *batch.schema.names])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
 from tasks.params.forecasting import MADE, ForecastParams
-from tasks.params.section import ColumnType, Name, Section, nearest
+from tasks.params.section import ColumnType, Name, Section, free, nearest
 
 
 class ProjectParams(Section):
@@ -81,6 +82,17 @@ class SourceParams(Section):
         """The columns that reading fills, whatever the file holds."""
         return tuple(column for column in (self.file_column, self.line_column) if column)
 
+    def inside(self, column: str) -> str | None:
+        """What SQL over the source calls a column: by its name, unless that is `event_time`, as a row's time is called.
+
+        None where the column is what the time is made of, so that the time stands for it; else it gets an underscore.
+        """
+        if column.lower() != "event_time" or self.event_time is None:
+            return column
+        if self.event_time == column if self.event_time in self.columns else mentions(self.event_time, column):
+            return None
+        return free(f"{column}_", self.columns)
+
     @model_validator(mode="after")
     def _consistent(self) -> SourceParams:
         if self.kind == "forecasts":
@@ -103,6 +115,16 @@ class SourceParams(Section):
         if self.event_time is None and (self.events or self.available_at):
             raise ValueError("a static source (no event_time) has neither events nor available_at")
         return self
+
+
+def mentions(sql: str, column: str) -> bool:
+    """Whether an expression speaks of a column.
+
+    >>> mentions('"Event_Time" - interval 1 hour', "event_time"), mentions('"my event_time" || t', "event_time")
+    (True, False)
+    """
+    names = re.findall(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|(\w+)""", sql)
+    return column.lower() in {(quoted or bare).replace('""', '"').lower() for quoted, bare in names}
 
 
 class IngestParams(Section):

@@ -18,6 +18,7 @@ KNOWN_AT = "label_known_at"  # the column of the feature table that folds in tim
 SEASONAL_NAIVE = "seasonal_naive"  # the feature: what the series was a season before the target
 ZONE = "step_zone"  # the column of the rows to predict that names the time zone of their calendar, if not UTC
 MADE = ("query", "columns", "key", "event_time")  # what is not written by hand
+_OURS = ("forecast_time", "horizon", "target_time", "season_time", "event_time", "available_at", "prediction_time")
 _STEP = re.compile(r"([1-9][0-9]{0,3})(mo|[mhdwy])")
 HOURS = {"m": 1 / 60, "h": 1, "d": 24, "w": 7 * 24, "mo": 31 * 24, "y": 366 * 24}
 
@@ -30,6 +31,13 @@ class ForecastParams(Section):
     step: str = Field(pattern=f"^{_STEP.pattern}$", description="15m, 1h, 1d, 1w, 1mo, 1y")
     horizons: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, description="steps ahead")
     season: int = Field(1, ge=1, le=100_000, description="steps after which it tends to repeat itself; 1: it does not")
+
+    @field_validator("series")
+    @classmethod
+    def _unlike_ours(cls, value: dict[str, ColumnType]) -> dict[str, ColumnType]:
+        if taken := sorted(set(value) & set(_OURS)):
+            raise ValueError(f"forecasts have a column {taken[0]!r} themselves; cut the series' column by another name")
+        return value
 
     @field_validator("horizons")
     @classmethod

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from feature_store.compile import OWN
+
+__all__ = ["OWN", "SQL_TYPES", "ColumnType", "Name", "Section", "free", "nearest"]
+
 ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
+SQL_TYPES: dict[ColumnType, str] = {
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "text": "VARCHAR",
+    "timestamp": "TIMESTAMP",
+    "date": "DATE",
+    "boolean": "BOOLEAN",
+}
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -15,6 +28,18 @@ class Section(BaseModel):
     """A part of the params file: frozen, and closed to keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def free(name: str, columns: Iterable[str]) -> str:
+    """A name of ours that no column has, in any case: where the user's has it, ours steps aside.
+
+    >>> free("_row", ["id"]), free("_row", ["_Row", "_row_"])
+    ('_row', '_row__')
+    """
+    taken = {column.lower() for column in columns}
+    while name.lower() in taken:
+        name += "_"
+    return name
 
 
 def nearest(word: str, known: Any) -> str:

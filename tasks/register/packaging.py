@@ -20,8 +20,9 @@ from tasks.artifacts import (
     DECISION,
     EVALUATION,
     FEATURE_SET,
+    JUDGED,
+    JUDGED_ROWS,
     METRICS,
-    REPORTS,
     SNAPSHOT,
     TABLE,
     TRAINING,
@@ -40,13 +41,13 @@ from tasks.comparand import STAND_IN, TEST_TAG, signer_of
 from tasks.comparand import TAG as COMPARAND_TAG
 from tasks.context import Context
 from tasks.errors import RefitError
+from tasks.params.section import free
 from tasks.verify import BACKTEST, GOLDEN, PREDICTION
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LOADER = "tasks.learners.pyfunc"
-PREDICTIONS = REPORTS / "predictions.parquet"
 EXAMPLE_ROWS = 5
 
 
@@ -150,10 +151,11 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
     table = FileRef(TABLE.as_posix(), **recorded).resolve(context.project)
     test = pq.read_table(table, columns=[key, *features], filters=[("window", "=", "test")])
     judged = pq.read_table(_predictions(context))
-    keys = judged.column(key if key in judged.column_names else "key").combine_chunks()
+    named = free(key, JUDGED)
+    keys = judged.column(named if named in judged.column_names else "key").combine_chunks()
     places = pc.index_in(test.column(key).combine_chunks(), value_set=keys)
     if places.null_count or not test.num_rows or len(keys) != test.num_rows:
-        raise RefitError(f"{PREDICTIONS} and the test rows of {TABLE} differ in their keys; `refit run` evaluates anew")
+        raise RefitError(f"{JUDGED_ROWS} and the test rows of {TABLE} differ in their keys; `refit run` evaluates anew")
     count = min(context.params.register_.golden_rows, test.num_rows)
     chosen = np.unique(np.linspace(0, test.num_rows - 1, count).astype(np.int64))
     golden = test.select(features).take(chosen)
@@ -177,7 +179,7 @@ def _predictions(context: Context) -> Path:
     Raises:
         RefitError: the file is gone, or is another one than `evaluate` wrote.
     """
-    return FileRef(PREDICTIONS.as_posix(), **read_json(context.path(EVALUATION))["predictions"]).resolve(
+    return FileRef(JUDGED_ROWS.as_posix(), **read_json(context.path(EVALUATION))["predictions"]).resolve(
         context.project
     )
 

@@ -23,7 +23,7 @@ from tasks.context import Context
 from tasks.errors import UserError
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.kinds import kinds_of
-from tasks.featurize.labels import CHOSEN, rows_until
+from tasks.featurize.labels import CHOSEN, KNOWN, LABEL, rows_until
 from tasks.featurize.warehouse import open_warehouse
 from tasks.featurize.windows import local_days
 from tasks.ingest.snapshots import label_source, snapshot_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PLACE = artifacts.STATE / "replay"
-LABEL, KNOWN_AT = "_label", "_known_at"
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
 Rows = NDArray[np.int64]
@@ -152,7 +151,7 @@ def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitio
         rows_until(warehouse, definitions, own.params, until)
         features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)
         key = definitions.feature_set.spine.key
-        along = [LABEL, KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]
+        along = [LABEL, KNOWN, *featurize.kept_columns(warehouse, definitions, own.params)]
         known = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
@@ -187,15 +186,15 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
 
     names, task = definitions.feature_set.names(), params.task
     if params.forecast:  # folds are cut by it
-        table = table.append_column(COLUMN, table[KNOWN_AT])
+        table = table.append_column(COLUMN, table[KNOWN])
     target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
-        each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN_AT)
+        each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN)
     }
     return History(
-        table=table.drop_columns([LABEL, KNOWN_AT]),
+        table=table.drop_columns([LABEL, KNOWN]),
         label=target.known(table[LABEL]),
-        known_at=moments[KNOWN_AT],
+        known_at=moments[KNOWN],
         event_time=moments["event_time"],
         prediction_time=moments["prediction_time"],
         days=local_days(table["event_time"], params.project.zone),

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
 from tasks import artifacts, csv_cells, featurize, quarantine
-from tasks.batches import Manifest, manifests, utc_moment, utc_text
+from tasks.batches import Manifest, manifests, row_column, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
 from tasks.learners import Learner
 from tasks.params import ForecastParams, nearest
+from tasks.params.section import free
 from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge
@@ -185,7 +186,9 @@ def of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Pa
     cut = warehouse.given(champion.spine, found.rows)
     relation = f"(select * from {cut} order by event_time, {quote(champion.key)})"
     warehouse.connection.register("arrived", found.rows)
-    named = warehouse.connection.sql(f"select ({champion.spine.columns[champion.key]})::varchar, _row from arrived")
+    number = quote(row_column(context.params.ingest.sources[champion.table].columns))
+    key = champion.spine.columns[champion.key]
+    named = warehouse.connection.sql(f"select ({key})::varchar, {number} from arrived")
     return Given(
         file.stem, relation, found.read, found.refusals, found.refused, found.notes, lines=dict(named.fetchall())
     )
@@ -278,25 +281,26 @@ def _shown(
     found: Ranges | None,
     asked: Mapping[str, pa.ChunkedArray],
 ) -> pa.Table:
-    """What a user of predictions wants to see; the features are in the log. A file's rows have their line in it."""
+    """What a user of predictions wants to see; the features are in the log. A file's rows have their line in it.
+
+    The key and the series go by their own names, with an underscore where a column here is called so.
+    """
     import pyarrow as pa
 
-    return pa.table(
-        {
-            champion.key: table[log.KEY],
-            **asked,
-            **({"line": pa.array([lines[key] for key in table[log.KEY].to_pylist()], pa.int64())} if lines else {}),
-            "event_time": table[log.EVENT_TIME],
-            "prediction_time": table[log.PREDICTION_TIME],
-            **_columns(champion.learner, of_column(table[log.PREDICTION])),
-            **(found.columns() if found else {}),
-            "model": pa.repeat(champion.version.model, table.num_rows),
-            "model_version": table[log.VERSION],
-            "snapshot": table[log.SNAPSHOT],
-            "as_of": table[log.AS_OF],
-            "predicted_at": table[log.PREDICTED_AT],
-        }
-    )
+    columns = {
+        **({"line": pa.array([lines[key] for key in table[log.KEY].to_pylist()], pa.int64())} if lines else {}),
+        "event_time": table[log.EVENT_TIME],
+        "prediction_time": table[log.PREDICTION_TIME],
+        **_columns(champion.learner, of_column(table[log.PREDICTION])),
+        **(found.columns() if found else {}),
+        "model": pa.repeat(champion.version.model, table.num_rows),
+        "model_version": table[log.VERSION],
+        "snapshot": table[log.SNAPSHOT],
+        "as_of": table[log.AS_OF],
+        "predicted_at": table[log.PREDICTED_AT],
+    }
+    named = {free(champion.key, columns): table[log.KEY]} | {free(name, columns): asked[name] for name in asked}
+    return pa.table(named | columns)
 
 
 def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import STATE
+from tasks.batches import for_sql, row_column, time_column
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.ingest import sources
@@ -18,7 +19,7 @@ from tasks.quarantine import UNCAST, Refusal
 from tasks.validate import frames
 from tasks.validate.asked import asked
 from tasks.validate.one_batch import refusals_of
-from tasks.validate.suites import EVENT_TIME, NOT_NULL, ROW, row_checks
+from tasks.validate.suites import NOT_NULL, row_checks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +31,7 @@ _NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # rows to score may lie in the future
 class Arrivals:
     """The rows of a file that can be scored, and why the others cannot."""
 
-    rows: pa.Table  # the raw columns, `_row` and `event_time`
+    rows: pa.Table  # the raw columns and `_row`, as batches have them, and `event_time`
     refusals: tuple[Refusal, ...]
     read: int
     notes: tuple[str, ...]
@@ -56,10 +57,12 @@ def arrivals(context: Context, name: str, path: Path) -> Arrivals:
         raise UserError(f"{path} does not exist; give a CSV or Parquet file in the layout of ingest.sources.{name}")
     declared = context.params.ingest.sources[name].model_copy(update={"kind": "files", "sha256": None})
     source = _as_present(declared, sources.column_names(file, declared), context.params.featurize.label.column)
-    table, uncast, read = _cast(context, name, file, source)
-    refusals = [*uncast, *(_judged(context, name, source, table) if table.num_rows else ())]
+    table, uncast, read = _cast(context, name, file, source, declared)
+    refusals = [*uncast, *(_judged(context, name, source, table, declared) if table.num_rows else ())]
     bad = {refusal.row for refusal in refusals}
-    kept = table.filter(pa.array([row not in bad for row in table[ROW].to_pylist()], pa.bool_()))
+    kept = table.filter(
+        pa.array([row not in bad for row in table[row_column(declared.columns)].to_pylist()], pa.bool_())
+    )
     absent = [column for column in declared.columns if column not in source.columns]
     notes = (f"{file.name} has no column {', '.join(absent)}: taken as missing",) if absent else ()
     return Arrivals(_with_absent(kept, declared, absent), tuple(refusals), read, notes)
@@ -73,16 +76,19 @@ def _as_present(declared: SourceParams, found: list[str], label: str) -> SourceP
     return declared.model_copy(update={"columns": columns, "required": required})
 
 
-def _cast(context: Context, name: str, file: SourceFile, source: SourceParams) -> tuple[pa.Table, list[Refusal], int]:
+def _cast(
+    context: Context, name: str, file: SourceFile, source: SourceParams, declared: SourceParams
+) -> tuple[pa.Table, list[Refusal], int]:
     from tasks.ingest import casting
 
     where = f"ingest.sources.{name}"
     with casting.connect(str(context.path(STATE) / "spill")) as connection:
         caster = casting.Caster(connection, source, where, _NEVER)
         read = sum(caster.add(0, batch) for batch in sources.read(file, source, where))
-        columns = ", ".join(casting.quoted(column) for column in source.columns)
+        columns = ", ".join(f"{cell} as {casting.quoted(name)}" for name, cell in casting.cells(source).items())
+        number, time = (casting.quoted(name(declared.columns)) for name in (row_column, time_column))
         table = connection.sql(
-            f"select _line as {ROW}, {columns}, _event_time as {EVENT_TIME} from cast_rows where _faults is null "
+            f"select _line as {number}, {columns}, _event_time as {time} from cast_rows where _faults is null "
             "order by _line"
         ).to_arrow_table()
         faults = connection.sql(
@@ -95,12 +101,14 @@ def _cast(context: Context, name: str, file: SourceFile, source: SourceParams) -
     return table, refusals, read
 
 
-def _judged(context: Context, name: str, source: SourceParams, table: pa.Table) -> list[Refusal]:
+def _judged(
+    context: Context, name: str, source: SourceParams, table: pa.Table, declared: SourceParams
+) -> list[Refusal]:
     """The rows that the source's suite refuses; what it says of whole columns is for batches, and is not asked here."""
     from tasks.validate.engine import Engine, check_suites
 
     check_suites(context.params)
-    frame = frames.frame_of(table)
+    frame = frames.frame_of(table, declared)
     suite = [check for check in asked(context.params, name) if set(check.columns) <= set(source.columns)]
     checks = [
         check
@@ -108,10 +116,10 @@ def _judged(context: Context, name: str, source: SourceParams, table: pa.Table) 
         if check.name != NOT_NULL or frame[check.columns[0]].isna().any()
     ]
     again = frames.repeats(frame, source)
-    judged = frame.drop(columns=EVENT_TIME, index=[refusal.row for refusal in again])
+    judged = frame.drop(columns=time_column(declared.columns), index=[refusal.row for refusal in again])
     verdicts, _ = Engine().judge(f"rows to score of {name}", judged, checks, mostly=1.0)
     refusals = [*again, *refusals_of(verdicts)]
-    raw = frames.raw_rows(table, {refusal.row for refusal in refusals})
+    raw = frames.raw_rows(table, {refusal.row for refusal in refusals}, declared)
     return [replace(refusal, raw=raw[refusal.row]) for refusal in refusals]
 
 
@@ -129,4 +137,4 @@ def _with_absent(table: pa.Table, declared: SourceParams, absent: list[str]) -> 
     }
     for column in absent:
         table = table.append_column(column, pa.nulls(table.num_rows, types[declared.columns[column]]))
-    return table.rename_columns(["event_time" if name == EVENT_TIME else name for name in table.column_names])
+    return for_sql(table, declared)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feature_store.compile import quote
+from feature_store.compile import OWN, own, quote
 from tasks.artifacts import PREDICTIONS, atomic, sha256
 from tasks.context import Context
 from tasks.errors import RefitError
@@ -25,6 +25,7 @@ SEALED = "sha256-"  # in the name of a file, before the digest of its content
 # Columns besides the features; the underscore keeps them apart.
 KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION = "_key", "_event_time", "_prediction_time", "_prediction"
 VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT = "_version", "_model_digest", "_snapshot", "_as_of", "_predicted_at"
+DAY = "_day"  # of the folder, where the log is read
 META = (KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION, VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT)
 
 
@@ -95,8 +96,9 @@ def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -
 
     listed = ", ".join(literal(str(checked(path))) for path in paths)
     connection.execute(
-        f"create or replace view {quote(name)} as select * exclude (day), day::date as _day "
-        f"from read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false)"
+        f"create or replace view {quote(name)} as select * exclude ({own('file')}), "
+        f"regexp_extract({own('file')}, 'day=([0-9-]+)[^0-9a-z-][^=]*$', 1)::date as {DAY} "
+        f"from read_parquet([{listed}], hive_partitioning = false, filename = {literal(OWN + 'file')})"
     )
     return quote(name)
 

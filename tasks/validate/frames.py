@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import FileRef
-from tasks.batches import FILE_STRIDE
+from tasks.batches import FILE_STRIDE, row_column, time_column
 from tasks.errors import RefitError
 from tasks.params import SourceParams
 from tasks.quarantine import EARLIER, REPEATED, Refusal
-from tasks.validate.suites import EVENT_TIME, ROW, Plan
+from tasks.validate.suites import Plan
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXACT_IN_FLOAT = 2**53
 
 
-def read(project: Path, entry: Mapping[str, Any]) -> pyarrow.Table:
+def read(project: Path, entry: Mapping[str, Any], source: SourceParams) -> pyarrow.Table:
     """The rows of a batch, once they are shown to be the ones that were recorded.
 
     Raises:
@@ -38,14 +38,15 @@ def read(project: Path, entry: Mapping[str, Any]) -> pyarrow.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise RefitError(f"{entry['path']} cannot be read ({said}); delete it and run `refit run` again") from None
-    rows = set(table[ROW].to_pylist()) if ROW in table.column_names else set()
+    number = row_column(source.columns)
+    rows = set(table[number].to_pylist()) if number in table.column_names else set()
     if not len(table) == len(rows) == entry["rows"]:
         found = f"{len(table):,} rows with {len(rows):,} row numbers"
         raise RefitError(f"{entry['path']} holds {found}, {entry['rows']:,} were recorded; delete it and ingest again")
     return table
 
 
-def frame_of(table: pyarrow.Table) -> pandas.DataFrame:
+def frame_of(table: pyarrow.Table, source: SourceParams) -> pandas.DataFrame:
     """The batch in pandas, row numbers as its index, in types for which GX is exact and need not go value by value."""
     import pandas as pd
     import pyarrow as pa
@@ -61,7 +62,7 @@ def frame_of(table: pyarrow.Table) -> pandas.DataFrame:
             columns[name] = column.to_pandas(types_mapper=lambda _: pd.BooleanDtype())
         else:
             columns[name] = column.to_pandas()
-    return pd.DataFrame(columns).set_index(ROW)
+    return pd.DataFrame(columns).set_index(row_column(source.columns))
 
 
 def _times(column: pyarrow.ChunkedArray) -> pandas.Series:
@@ -101,11 +102,11 @@ def repeats(frame: pandas.DataFrame, source: SourceParams) -> list[Refusal]:
 
 def known_keys(project: Path, frame: pandas.DataFrame, plan: Plan) -> list[Refusal]:
     """Rows whose key an earlier batch of the same period has."""
-    key = list(plan.source.key)
+    key, number = list(plan.source.key), row_column(plan.source.columns)
     found: dict[int, Refusal] = {}
     for mate in plan.periodmates:
-        seen = frame_of(read(project, mate).select([*key, ROW])).drop_duplicates()
-        again = frame[key].dropna().reset_index().merge(seen, on=key).set_index(ROW).sort_index()
+        seen = frame_of(read(project, mate, plan.source).select([*key, number]), plan.source).drop_duplicates()
+        again = frame[key].dropna().reset_index().merge(seen, on=key).set_index(number).sort_index()
         reason = f"its key is already in {mate['source']} {mate['name']}"
         found |= {
             row: _twice(row, key, value, reason, EARLIER) for row, value in _keyed(again, key) if row not in found
@@ -133,17 +134,17 @@ def file_of(entry: Mapping[str, Any], row: int) -> str | None:
     return file
 
 
-def raw_rows(table: pyarrow.Table, wanted: set[int]) -> dict[int, str]:
+def raw_rows(table: pyarrow.Table, wanted: set[int], source: SourceParams) -> dict[int, str]:
     """JSON text of raw rows, by row number."""
     if not wanted:
         return {}
-    positions = [index for index, row in enumerate(table[ROW].to_pylist()) if row in wanted]
-    rows = table.take(positions).to_pylist()
-    return {row[ROW]: json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) for row in rows}
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _as_json(value) for name, value in row.items() if name not in (ROW, EVENT_TIME)}
+    number, time = row_column(source.columns), time_column(source.columns)
+    positions = [index for index, row in enumerate(table[number].to_pylist()) if row in wanted]
+    found = {}
+    for row in table.take(positions).to_pylist():
+        plain = {name: _as_json(value) for name, value in row.items() if name not in (number, time)}
+        found[row[number]] = json.dumps(plain, ensure_ascii=False, allow_nan=False)
+    return found
 
 
 def _as_json(value: Any) -> Any:

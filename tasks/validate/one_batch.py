@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import artifacts, quarantine
 from tasks.artifacts import FileRef
-from tasks.batches import FUTURE
+from tasks.batches import FUTURE, time_column
 from tasks.context import Context
 from tasks.quarantine import UNCAST, Refusal
 from tasks.validate import frames
 from tasks.validate.asked import Check
 from tasks.validate.data_docs import Pages
 from tasks.validate.engine import Engine, Verdict, check_suites
-from tasks.validate.suites import EVENT_TIME, NOT_NULL, ROW, SOME_VALUE, Plan
+from tasks.validate.suites import NOT_NULL, SOME_VALUE, Plan
 
 if TYPE_CHECKING:
     import pandas
@@ -42,12 +42,12 @@ def validate(context: Context, plans: Sequence[Plan]) -> dict[str, dict[str, Any
 
 
 def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) -> dict[str, Any]:
-    table = frames.read(context.project, plan.entry)
-    frame = frames.frame_of(table)
+    table = frames.read(context.project, plan.entry, plan.source)
+    frame = frames.frame_of(table, plan.source)
     twice = [*frames.repeats(frame, plan.source), *frames.known_keys(context.project, frame, plan)]
     verdicts, page = _judge(engine, pages, plan, frame.drop(index=list({refusal.row for refusal in twice})))
     refusals = [*twice, *refusals_of(verdicts.values())]
-    raw = frames.raw_rows(table, {refusal.row for refusal in refusals})
+    raw = frames.raw_rows(table, {refusal.row for refusal in refusals}, plan.source)
     refusals = [
         replace(refusal, file=frames.file_of(plan.entry, refusal.row), raw=raw[refusal.row]) for refusal in refusals
     ]
@@ -72,7 +72,8 @@ def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) ->
 def _judge(engine: Engine, pages: Pages, plan: Plan, frame: pandas.DataFrame) -> tuple[dict[int, Verdict], str]:
     """The verdicts by the number of their check, and the batch's page."""
     checks = dict(enumerate(plan.checks))
-    raw = frame.drop(columns=EVENT_TIME)
+    time = time_column(plan.source.columns)
+    raw = frame.drop(columns=time)
     if not len(frame):
         checks = {index: check for index, check in checks.items() if index == 0}  # GX divides by the number of rows
     elif set(raw) != set(plan.source.columns):
@@ -80,11 +81,11 @@ def _judge(engine: Engine, pages: Pages, plan: Plan, frame: pandas.DataFrame) ->
     settled = {index: verdict for index, check in checks.items() if (verdict := _by_nulls(check, frame))}
     verdicts = dict(settled)
     results = []
-    for part, timely in ((raw, False), (frame[[EVENT_TIME]], True)):
+    for part, timely in ((raw, False), (frame[[time]], True)):
         chosen = {
             index: check
             for index, check in checks.items()
-            if index not in settled and (check.columns == (EVENT_TIME,)) == timely
+            if index not in settled and (check.columns == (time,)) == timely
         }
         if chosen:
             found, result = engine.judge(plan.name, part, list(chosen.values()), mostly=round(1 - plan.max_share, 12))
@@ -136,9 +137,9 @@ def _uncast(project: Path, plan: Plan) -> list[Refusal]:
     taken = entry.get("taken", [])  # rows that waited for their time, and are rows of a later batch since
     path = FileRef(entry["uncast_path"], entry["uncast_sha256"], entry["uncast"]).resolve(project)
     return [
-        Refusal(line[ROW], line["file"], line["column"], line["value"], line["reason"], line.get("row"), UNCAST)
+        Refusal(line["_row"], line["file"], line["column"], line["value"], line["reason"], line.get("row"), UNCAST)
         for line in pq.ParquetFile(path).read().to_pylist()
-        if not any(first <= line[ROW] <= last for first, last in taken)
+        if not any(first <= line["_row"] <= last for first, last in taken)
     ]
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks import artifacts, quarantine
+from tasks.batches import time_column
 from tasks.errors import RefitError
 from tasks.params import Params, SourceParams
 from tasks.shares import share_of
 from tasks.validate.asked import Check, asked, check_declared
 
-EVENT_TIME = "_event_time"
-ROW = "_row"
 CODE_VERSION = 1  # part of every remembered result's key: raise it when a check's meaning changes
 FEW_ROWS = 100  # a part with fewer rows may lack every value of a sparse column by chance
 NOT_NULL = "expect_column_values_to_not_be_null"
@@ -119,7 +118,11 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
             advice=f"change {place}.columns in params.yaml",
         ),
         *row_checks(source, place),
-        *(() if entry["static"] else _within_period(entry, f"change {place}.event_time in params.yaml")),
+        *(
+            ()
+            if entry["static"]
+            else _within_period(entry, time_column(source.columns), f"change {place}.event_time in params.yaml")
+        ),
         *some,
         *band,
     ]
@@ -155,11 +158,11 @@ def _present(column: str, advice: str) -> Check:
     return Check(NOT_NULL, {"column": column}, advice=advice)
 
 
-def _within_period(entry: Mapping[str, Any], advice: str) -> Iterator[Check]:
+def _within_period(entry: Mapping[str, Any], time: str, advice: str) -> Iterator[Check]:
     # Text without a zone: GX would cut a datetime to its date, and a zone cannot be compared with stored UTC.
     start, end = (str(entry[bound]).removesuffix("Z") for bound in ("start", "end"))
-    between = {"column": EVENT_TIME, "min_value": start, "max_value": end, "strict_max": True}
-    yield _present(EVENT_TIME, advice)
+    between = {"column": time, "min_value": start, "max_value": end, "strict_max": True}
+    yield _present(time, advice)
     yield Check("expect_column_values_to_be_between", between, advice=advice)
 
 

@@ -231,7 +231,8 @@ def test_an_expression_that_fails_on_some_rows_sets_those_aside(project: Any) ->
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"id": "integer", "at": "timestamp", "_row": "text"}, "_row is a name that batches use themselves"),
+        ({"id": "integer", "at": "timestamp", "": "text"}, "'' is no name for a column"),
+        ({"id": "integer", "at": "timestamp", "\ue000row": "text"}, "is no name for a column"),
         ({"id": "integer", "at": "timestamp", "ID": "text"}, "id, ID differ in case only"),
     ],
 )
@@ -241,7 +242,11 @@ def test_columns_that_could_not_be_stored_are_an_error(project: Any, columns: di
     assert words in project.fails(UserError)
 
 
-@pytest.mark.parametrize("name", ['a "quoted" name', "semi;colon", "sp ace", "ünïcode", "select", "_t0x"])
+ODD_NAMES = ['a "quoted" name', "semi;colon", "sp ace", "ünïcode", "select", "\U0001f600", "x" * 300]
+OUR_NAMES = ["_t0x", "_row", "_Event_Time", "_line", "_fault", "_t0", "c0", "c2", "_faults", "arrived"]
+
+
+@pytest.mark.parametrize("name", [*ODD_NAMES, *OUR_NAMES])
 def test_columns_may_be_named_as_one_likes(project: Any, name: str) -> None:
     header = '"' + name.replace('"', '""') + '"'
     project.put("a.csv", f"id,at,{header}\n1,2013-01-31,a\nx,2013-01-31,b\n")

@@ -26,7 +26,7 @@ def cast(tmp_path: Path, kind: ColumnType, value: Any) -> tuple[Any, str | None]
         caster.add(
             0, numbered(pa.record_batch([value if isinstance(value, pa.Array) else pa.array([value])], ["value"]), 1)
         )
-        [(found, faults)] = connection.execute("select value, _faults from cast_rows").fetchall()
+        [(found, faults)] = connection.execute("select c0, _faults from cast_rows").fetchall()
     return found, faults[0]["reason"] if faults else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
@@ -97,3 +98,47 @@ def test_a_query_has_no_path_and_everything_else_has_one(project: Any) -> None:
         project.context()
     assert "kind 'query' has no `path`" in str(caught.value)
     assert "kind 'files' needs `path`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("select *, random() as r from trips", "random(), which differs from run to run"),
+        ('select * from trips where "at" < now()', "now(), which differs from run to run"),
+        ('select * from trips where "at" < current_timestamp', "current_timestamp, which differs from run to run"),
+        ("select * from trips using sample 10", "a sample without a seed"),
+        ("select 1 from trips) ; drop table trips; select * from (select 1", "one SELECT was expected"),
+        ("select * from trips; select 1", "one SELECT was expected"),
+    ],
+)
+def test_a_query_that_would_give_other_rows_on_another_run_is_refused(project: Any, query: str, words: str) -> None:
+    project.put("trips.csv", "id,at,kind,cost\n1,2013-01-31,a,1\n")
+    project.others["kinds"] = {"kind": "query", "query": query, "columns": {"id": "integer"}, "key": ["id"]}
+    said = project.fails(UserError)
+    assert "ingest.sources.kinds.query" in said
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select id, random() as at from t",
+        "select id, current_timestamp as at from t",
+        "select id, datetime('now') as at from t",
+        "select id, date() as at from t",
+        "select id, strftime('%Y') as at from t",
+        "select id, at from t order by random()",
+    ],
+)
+def test_neither_may_that_of_a_sqlite_database(project: Any, query: str) -> None:
+    path = project.put("t.db", "")
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("create table t (id integer, at text)")
+        database.execute("insert into t values (1, '2013-01-31')")
+    database.close()
+    project.source |= {"kind": "database", "path": "raw/t.db", "query": query, "required": []}
+    project.source["columns"] = {"id": "integer", "at": "timestamp"}
+    assert any(
+        words in project.fails(UserError) for words in ("differs from run to run", "not authorized to use function")
+    )

@@ -1,0 +1,62 @@
+"""Times that lie after the moment of prediction: a model that is told them may be told the future."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from feature_store.compile import quote
+from feature_store.expressions import columns_in, times_in
+from tasks.featurize.warehouse import Warehouse, sql_time
+
+if TYPE_CHECKING:
+    from feature_store.definition import Source
+    from tasks.featurize.definitions import Definitions
+
+NOTABLE = 0.01  # share of the rows that have the time
+OURS = ("event_time", "available_at", "prediction_time", "forecast_time", "target_time", "season_time")
+
+
+def advice(warehouse: Warehouse, definitions: Definitions) -> Iterator[str]:
+    """A line for each feature of the row itself that is made of a time which, in a notable share of the rows, lies
+    after their prediction: planned ahead, such as a due date, it is known; as it came to be, such as a closing, not."""
+    spine = definitions.feature_set.spine
+    source = definitions.sources[spine.source]
+    relation = warehouse.relation(spine.source, definitions.sources)
+    for feature in spine.features:
+        told = _share(warehouse, feature.sql, relation, relation, spine.prediction_time)
+        for column, sql in source.columns.items():
+            if column.lower() in columns_in(warehouse.connection, feature.sql):
+                told = told or _share(warehouse, sql, quote(source.table), _raw(source), spine.prediction_time)
+        if told:
+            part, share = told
+            yield (
+                f"feature {feature.name}: {part} lies after the prediction in {share:.0%} of the rows, and counts as "
+                "known; if it is not known ahead, as a due date is, leave it out (featurize.exclude: "
+                f"[{feature.name}]), or cut an event source that says when it is known (available_at, docs/features.md)"
+            )
+
+
+def _raw(source: Source) -> str:
+    return f"(select * from {quote(source.table)}" + (f" where ({source.where})" if source.where else "") + ")"
+
+
+def _share(warehouse: Warehouse, sql: str, named: str, rows: str, prediction: str) -> tuple[str, float] | None:
+    """The first time in an expression that is later than the prediction in a notable share of the rows, and which."""
+    import duckdb
+
+    try:
+        parts = list(times_in(warehouse.connection, sql, named, OURS))
+    except duckdb.Error:  # an expression that fits no column, which is said in full where features are made
+        return None
+    for part in parts:
+        try:
+            there, later = warehouse.one(
+                f"select count(*), count(*) filter (try(({part})::timestamp) > ({prediction})) from {rows} "
+                f"where try({part}) is not null and event_time <= {sql_time(warehouse.as_of)}"
+            )
+        except duckdb.Error:  # a prediction time of other columns than the raw ones
+            continue
+        if there and later >= NOTABLE * there:
+            return part, later / there
+    return None

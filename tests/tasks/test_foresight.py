@@ -1,0 +1,84 @@
+"""A time that lies after the prediction does not count as known without a word; a second time column runs."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tasks import artifacts, featurize, ingest, validate
+from tasks.context import Context
+from tasks.params import parse
+
+START = datetime(2024, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
+
+
+def said(path: Path, cases: dict[str, str] | None, kinds: dict[str, str], later_hours: float) -> tuple[list[str], Any]:
+    """What featurize says of tickets with a second time, so many hours after they were opened, and the table."""
+    (path / "raw").mkdir(parents=True)
+    with (path / "raw/a.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "opened", "closed", "written", "x", "y"])
+        for n in range(240):
+            opened = START + timedelta(hours=12 * n)
+            closed = opened + timedelta(hours=later_hours)
+            writer.writerow([n, opened, closed, closed.strftime("%d/%m/%Y %H:%M"), n % 5, n % 2])
+    columns = {"id": "integer", "opened": "timestamp", "closed": "timestamp", "written": "text", "x": "number"}
+    source: dict[str, Any] = {
+        "kind": "files", "path": "raw/*.csv", "columns": {**columns, "y": "integer", **kinds}, "key": ["id"],
+        "event_time": "opened",
+    }  # fmt: skip
+    if cases:
+        source["events"] = {"cases": {"available_at": "event_time", "columns": {**cases, "y": "y"}}}
+    params = {
+        "project": {"name": "tickets"},
+        "ingest": {"sources": {"table": source}},
+        "featurize": {"label": {"source": "cases" if cases else "table", "column": "y", "delay_hours": 0}},
+        "train": {"learners": [{"name": "base", "kind": "baseline"}]},
+    }
+    lines: list[str] = []
+    context = Context(
+        path, parse(params), progress=lambda what, *_: lines.append(what), now=lambda: datetime(2024, 6, 1, tzinfo=UTC)
+    )
+    for stage in (ingest, validate, featurize):
+        stage.run(context)
+    return [line for line in lines if "lies after the prediction" in line], pq.read_table(path / artifacts.TABLE)
+
+
+WRITTEN = "epoch(strptime(written, '%d/%m/%Y %H:%M')) / 86400"
+
+
+@pytest.mark.parametrize(
+    ("cases", "part"),
+    [
+        (None, "closed"),
+        ({"closed": "epoch(closed) / 86400"}, "closed"),
+        ({"closed": "closed"}, "closed"),
+        ({"closed": "closed::date"}, "closed"),
+        ({"closed": WRITTEN}, "strptime(written"),
+        ({"closed": "epoch(closed - opened)"}, "closed"),
+        ({"closed": "date_diff('hour', opened, closed)"}, "closed"),
+    ],
+)
+def test_a_time_after_the_prediction_is_named(tmp_path: Path, cases: dict[str, str] | None, part: str) -> None:
+    lines, table = said(tmp_path, cases, {}, later_hours=30)
+    assert len(lines) == 1
+    assert lines[0].startswith("feature closed: ")
+    assert part in lines[0]
+    assert "in 100% of the rows" in lines[0]
+    assert "featurize.exclude: [closed]" in lines[0]
+    assert table["closed"].null_count == 0, "a second time column is a number of days"
+    assert str(table["closed"].type) == "double"
+
+
+@pytest.mark.parametrize("cases", [None, {"closed": "epoch(closed) / 86400"}, {"closed": WRITTEN}])
+def test_a_time_before_the_prediction_needs_no_word(tmp_path: Path, cases: dict[str, str] | None) -> None:
+    assert said(tmp_path, cases, {}, later_hours=-30)[0] == []
+
+
+def test_arithmetic_on_the_rows_own_time_needs_no_word(tmp_path: Path) -> None:
+    assert said(tmp_path, {"due": "epoch(event_time + interval 7 day)"}, {}, later_hours=30)[0] == []
