@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from tasks.artifacts import BATCHES, FileRef, atomic, read_json
 from tasks.errors import RefitError
-from tasks.params.section import OWN, free
+from tasks.params.section import OWN, time_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,16 +90,6 @@ class Manifest:
             return None
         path = FileRef(self.uncast_path.as_posix(), self.uncast_sha256, self.uncast).resolve(project)
         return pyarrow.parquet.read_table(path)
-
-
-def row_column(columns: Iterable[str]) -> str:
-    """The stored column that holds a row's number: `_row`, unless the source has such a column itself."""
-    return free("_row", columns)
-
-
-def time_column(columns: Iterable[str]) -> str:
-    """The stored column that holds a row's event time: `_event_time`, unless the source has such a column itself."""
-    return free("_event_time", columns)
 
 
 def for_sql(table: pa.Table, source: SourceParams) -> pa.Table:

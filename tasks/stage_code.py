@@ -36,6 +36,7 @@ PLUMBING = tuple(
         "params/__init__.py",
         "params/data.py",
         "params/learning.py",
+        "params/queries.py",
         "params/section.py",
         "params/watching.py",
         "runfile.py",

@@ -14,12 +14,11 @@ from feature_store.errors import DefinitionError
 from feature_store.expressions import require_row_level
 from feature_store.offline import configure
 from tasks import artifacts
-from tasks.batches import row_column, time_column
 from tasks.errors import RefitError, UserError
 from tasks.params import Params, SourceParams, nearest
 from tasks.params.data import mentions
 from tasks.params.forecasting import ZONE
-from tasks.params.section import SQL_TYPES, free
+from tasks.params.section import SQL_TYPES, free, row_column, time_column
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,24 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import BATCHES, sha256, write_json
-from tasks.batches import (
-    FILE_STRIDE,
-    FUTURE,
-    Manifest,
-    manifests,
-    row_column,
-    time_column,
-    together,
-    utc_moment,
-    utc_text,
-    write_parquet,
-)
+from tasks.batches import FILE_STRIDE, FUTURE, Manifest, manifests, together, utc_moment, utc_text, write_parquet
 from tasks.errors import UserError
 from tasks.ingest import repeats, waiting
 from tasks.ingest.casting import cells, literal, quoted
 from tasks.ingest.growth import FRESH, Growth, compare, fault_text, row_text
 from tasks.ingest.periods import Period, periods_on
 from tasks.params import Params
+from tasks.params.section import row_column, time_column
 
 if TYPE_CHECKING:
     import duckdb

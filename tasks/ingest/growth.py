@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.batches import FILE_STRIDE, Manifest, row_column, time_column
+from tasks.batches import FILE_STRIDE, Manifest
 from tasks.ingest.casting import cells, quoted
 from tasks.params import SourceParams
+from tasks.params.section import row_column, time_column
 
 if TYPE_CHECKING:
     import duckdb

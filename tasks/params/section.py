@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from feature_store.compile import OWN
 
-__all__ = ["OWN", "SQL_TYPES", "ColumnType", "Name", "Section", "free", "nearest"]
+__all__ = ["OWN", "SQL_TYPES", "ColumnType", "Name", "Section", "free", "nearest", "row_column", "time_column"]
 
 ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
 SQL_TYPES: dict[ColumnType, str] = {
@@ -40,6 +40,16 @@ def free(name: str, columns: Iterable[str]) -> str:
     while name.lower() in taken:
         name += "_"
     return name
+
+
+def row_column(columns: Iterable[str]) -> str:
+    """The stored column that holds a row's number: `_row`, unless the source has such a column itself."""
+    return free("_row", columns)
+
+
+def time_column(columns: Iterable[str]) -> str:
+    """The stored column that holds a row's event time: `_event_time`, unless the source has such a column itself."""
+    return free("_event_time", columns)
 
 
 def nearest(word: str, known: Any) -> str:

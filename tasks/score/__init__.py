@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
 from tasks import artifacts, csv_cells, featurize, quarantine
-from tasks.batches import Manifest, manifests, row_column, utc_moment, utc_text
+from tasks.batches import Manifest, manifests, utc_moment, utc_text
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
 from tasks.learners import Learner
 from tasks.params import ForecastParams, nearest
-from tasks.params.section import free
+from tasks.params.section import free, row_column
 from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import STATE
-from tasks.batches import for_sql, row_column, time_column
+from tasks.batches import for_sql
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.ingest import sources
 from tasks.ingest.sources import SourceFile
 from tasks.params import SourceParams
+from tasks.params.section import row_column, time_column
 from tasks.quarantine import UNCAST, Refusal
 from tasks.validate import frames
 from tasks.validate.asked import asked

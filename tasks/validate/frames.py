@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import FileRef
-from tasks.batches import FILE_STRIDE, row_column, time_column
+from tasks.batches import FILE_STRIDE
 from tasks.errors import RefitError
 from tasks.params import SourceParams
+from tasks.params.section import row_column, time_column
 from tasks.quarantine import EARLIER, REPEATED, Refusal
 from tasks.validate.suites import Plan
 

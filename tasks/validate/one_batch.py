@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import artifacts, quarantine
 from tasks.artifacts import FileRef
-from tasks.batches import FUTURE, time_column
+from tasks.batches import FUTURE
 from tasks.context import Context
+from tasks.params.section import time_column
 from tasks.quarantine import UNCAST, Refusal
 from tasks.validate import frames
 from tasks.validate.asked import Check

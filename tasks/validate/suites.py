@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks import artifacts, quarantine
-from tasks.batches import time_column
 from tasks.errors import RefitError
 from tasks.params import Params, SourceParams
+from tasks.params.section import time_column
 from tasks.shares import share_of
 from tasks.validate.asked import Check, asked, check_declared
 
