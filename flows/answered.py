@@ -55,11 +55,11 @@ class Reach:
         first, end = _moment_of(window, "first"), _moment_of(window, "end")
         if first > end:
             return "it ends before it begins"
-        if end - ONE_DAY > self.now:
+        if end > self.now + ONE_DAY:
             return f"it lies in the future: it is {self.now:%Y-%m-%d}"
         if self.first is None or self.last is None:
             return None
-        if end <= self.first or first - ONE_DAY > self.last or end - ONE_DAY > self.last + LONGEST_WINDOW:
+        if end <= self.first or first > self.last + ONE_DAY or end > self.last + ONE_DAY + LONGEST_WINDOW:
             return f"it lies outside of the data: rows are of {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
         return None
 
@@ -80,10 +80,10 @@ def require_past(project: Path, params: Params, as_of: datetime, *, now: datetim
     Raises:
         UserError: `as_of` is later than the clock and than the data.
     """
-    if as_of - ONE_DAY <= now:
+    if as_of <= now + ONE_DAY:
         return
     last = reach_of(project, params, now).last
-    if last is None or as_of - LONGEST_WINDOW > last:
+    if last is None or as_of > last + LONGEST_WINDOW:
         raise UserError(
             f"as_of {as_of:%Y-%m-%d} lies in the future: it is {now:%Y-%m-%d}, "
             f"and {f'the newest row is of {last:%Y-%m-%d}' if last else 'no row was read yet'}; give an earlier one"

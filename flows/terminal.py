@@ -88,5 +88,15 @@ def guard_logs() -> None:
 
 def print_json(value: Any) -> None:
     """One JSON object as the last line of standard output; JSON escapes what is no ASCII by itself."""
-    sys.stdout.write(redacted(json.dumps(value, sort_keys=False, allow_nan=False, default=str)) + "\n")
+    plain = json.loads(json.dumps(value, allow_nan=False, default=str))
+    sys.stdout.write(json.dumps(_without_secrets(plain)) + "\n")
     sys.stdout.flush()
+
+
+def _without_secrets(value: Any) -> Any:
+    """JSON's values with each text redacted: in the text of them all, a quote that JSON escaped ends a secret early."""
+    if isinstance(value, dict):
+        return {redacted(name): _without_secrets(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(inner) for inner in value]
+    return redacted(value) if isinstance(value, str) else value

@@ -139,14 +139,24 @@ def check_champion(context: Context) -> str | None:
 
 
 def check_trusted(context: Context, store: Store, of: Version, folder: Path) -> None:
-    """Check that a stored folder is the version that was registered, before anything in it is loaded.
-
-    Every file against the manifest, the manifest against the registry and against the ledger, where it has a line about
-    the version; and the signature, where `registry.signing` asks for one.
+    """Check that a stored folder is the version that was registered, before anything in it is loaded, and that it is
+    signed, where `registry.signing` asks for that.
 
     Raises:
         RefitError: naming the file that differs, or who disagrees.
         RegistryError: it is not signed as it has to be.
+    """
+    check_registered(store, of, folder)
+    if signer := signer_of(context):
+        signing.verify(folder, of.tags.get(signing.TAG), signer, f"version {of.version} of {of.model}")
+
+
+def check_registered(store: Store, of: Version, folder: Path) -> None:
+    """Check every file of a stored folder against its manifest, and that against the registry, and against the ledger
+    where it has a line about the version.
+
+    Raises:
+        RefitError: naming the file that differs, or who disagrees.
     """
     manifest = required_tag(of, "refit.manifest")
     check_stored(folder, manifest)
@@ -158,8 +168,6 @@ def check_trusted(context: Context, store: Store, of: Version, folder: Path) -> 
                 f"{recorded[:12]} ({line.action}, {line.at}), the registry has {manifest[:12]}; restore the registry "
                 "from a copy"
             )
-    if signer := signer_of(context):
-        signing.verify(folder, of.tags.get(signing.TAG), signer, f"version {of.version} of {of.model}")
 
 
 def signer_of(context: Context) -> signing.Signer | None:

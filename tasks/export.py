@@ -13,7 +13,7 @@ from registry import charge, signing, versions
 from registry.store import RegistryError, Store
 from registry.versions import Version
 from tasks import artifacts, runfile, tracking
-from tasks.comparand import check_trusted, downloaded, fetch_model, required_tag, signer_of
+from tasks.comparand import check_registered, check_trusted, downloaded, fetch_model, required_tag, signer_of
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.learners import load
@@ -66,7 +66,7 @@ def sign(context: Context, number: str | None) -> str:
     with tracking.opened(context) as store:
         of = _version(context, store, number)
         with downloaded(context, store, of) as folder:
-            check_stored(folder, required_tag(of, "refit.manifest"))
+            check_registered(store, of, folder)
             signature = signing.sign(folder, signer)
             signing.verify(folder, signature, signer, f"version {of.version} of {of.model}")
         versions.set_tags(store, of, {signing.TAG: signature})

@@ -323,8 +323,7 @@ def _write(context: Context, given: Given, test: Holdout, scored: Scored, evalua
     _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
     plots.draw(context.path(artifacts.REPORTS), evaluation)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
-    written = context.path(artifacts.REPORTS / "predictions.parquet")
-    recorded = {"sha256": artifacts.sha256(written), "rows": test.rows}
+    recorded = {"sha256": artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), "rows": test.rows}
     write_json(context.path(artifacts.EVALUATION), evaluation | {"predictions": recorded})
     model_card.write(context, evaluation, given.features, given.training)
     write_json(context.path(artifacts.DECISION), evaluation["decision"])

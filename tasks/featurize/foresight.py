@@ -23,13 +23,15 @@ def advice(warehouse: Warehouse, definitions: Definitions) -> Iterator[str]:
     spine = definitions.feature_set.spine
     source = definitions.sources[spine.source]
     relation = warehouse.relation(spine.source, definitions.sources)
+    declared = {column.lower(): sql for column, sql in source.columns.items()}
     for feature in spine.features:
-        told = _share(warehouse, feature.sql, relation, relation, spine.prediction_time)
-        for column, sql in source.columns.items():
-            if column.lower() in columns_in(warehouse.connection, feature.sql):
-                told = told or _share(warehouse, sql, quote(source.table), _raw(source), spine.prediction_time)
-        if told:
-            part, share = told
+        later = _share(warehouse, feature.sql, relation, relation, spine.prediction_time)
+        if later is None:
+            for name in sorted(columns_in(warehouse.connection, feature.sql) & declared.keys()):
+                sql = declared[name]
+                later = later or _share(warehouse, sql, quote(source.table), _raw(source), spine.prediction_time)
+        if later:
+            part, share = later
             yield (
                 f"feature {feature.name}: {part} lies after the prediction in {share:.0%} of the rows, and counts as "
                 "known; if it is not known ahead, as a due date is, leave it out (featurize.exclude: "

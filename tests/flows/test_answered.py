@@ -94,6 +94,7 @@ def test_the_flow_ends_as_answered_with_what_answered_it(project: Path) -> None:
     [
         ({"first": "2024-10-01", "end": "9999-12-31"}, "it lies in the future"),
         ({"first": "9999-12-01T00:00:00Z", "end": "9999-12-31T23:59:59-23:59"}, "is no time"),
+        ({"first": "0001-01-01", "end": "0001-01-01"}, "it lies outside of the data"),
         ({"first": "1999-10-01", "end": "1999-11-01"}, "it lies outside of the data: rows are of 2024-01-01 to"),
         ({"first": "2025-06-01", "end": "2025-06-08"}, "it lies outside of the data"),
         ({"first": "2024-10-01", "end": "2025-10-01"}, "it lies outside of the data"),

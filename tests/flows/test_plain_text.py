@@ -16,7 +16,7 @@ from commands import commands, refit
 
 from flows import cli
 from flows.screen import LiveScreen, LogScreen, shown_on
-from flows.terminal import Terminal, line
+from flows.terminal import Terminal, line, print_json
 from registry.ledger import Ledger
 from registry.store import locate
 from tasks import quarantine
@@ -164,6 +164,13 @@ def test_only_what_is_obeyed_or_unseen_is_escaped() -> None:
     for code in (*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x61C, 0x200B, 0x2028, 0x2069, 0x3164, 0xFEFF, 0xE0041):
         assert one_line(chr(code)).isascii(), hex(code)
         assert len(one_line(chr(code))) > 1, hex(code)
+
+
+def test_json_stays_json_where_a_secret_is_hidden_beside_a_quote(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"cells": ['password=hunter2"', "postgresql://u:hunter2\\@db"], 'pwd=hunter2"': None})
+    printed = capsys.readouterr().out
+    assert "hunter2" not in printed
+    assert json.loads(printed) == {"cells": ['password=***"', "postgresql://u:***@db"], 'pwd=***"': None}
 
 
 def poisoned(value: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 
 from tasks import artifacts, featurize, ingest, validate
 from tasks.context import Context
+from tasks.featurize import foresight
 from tasks.params import parse
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
@@ -82,3 +83,18 @@ def test_a_time_before_the_prediction_needs_no_word(tmp_path: Path, cases: dict[
 
 def test_arithmetic_on_the_rows_own_time_needs_no_word(tmp_path: Path) -> None:
     assert said(tmp_path, {"due": "epoch(event_time + interval 7 day)"}, {}, later_hours=30)[0] == []
+
+
+def test_each_expression_is_parsed_once_however_many_columns_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    columns_in = foresight.columns_in
+
+    def counted(connection: Any, expression: str) -> set[str]:
+        parsed.append(expression)
+        return columns_in(connection, expression)
+
+    monkeypatch.setattr(foresight, "columns_in", counted)
+    said(tmp_path, {"x": "x", "twice": "2 * x", "thrice": "3 * x"}, {}, later_hours=30)
+    assert len(parsed) == len(set(parsed)) == 3

@@ -148,6 +148,12 @@ def test_a_version_without_a_signature_is_refused_until_it_is_signed(
         use(signed, tmp_path / "out")
 
 
+def test_a_version_that_is_not_the_one_that_was_judged_is_not_signed(signed: Any) -> None:
+    swap_and_cover(signed)
+    with pytest.raises(RefitError, match="is not the one that was judged: the ledger recorded manifest"):
+        export.sign(signed.context, "1")
+
+
 def test_without_the_private_key_nothing_is_registered(signed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REFIT_SIGNING_KEY")
     with pytest.raises(RefitError, match="REFIT_SIGNING_KEY names no private key"):
