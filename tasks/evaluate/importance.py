@@ -13,6 +13,7 @@ from registry.comparison import gain
 from tasks.context import Progress, silent
 from tasks.evaluate.judging import Holdout, with_interval
 from tasks.learners import Floats, Learner
+from tasks.learners.encoding import Original
 from tasks.target import aligned
 
 if TYPE_CHECKING:
@@ -51,8 +52,11 @@ def permutation_importance(
         chosen = np.sort(np.random.default_rng(seed).choice(test.rows, rows, replace=False))
     table, sample = test.table.take(chosen), test.sample.only(chosen)
 
-    def predicted(rows: pa.Table) -> Floats:
-        return aligned(learner.predict(rows), learner.spec.classes, test.target.classes)
+    original = Original(table)
+
+    def predicted(rows: pa.Table, shuffled: Sequence[str] = ()) -> Floats:
+        with original.changed(rows, shuffled):
+            return aligned(learner.predict(rows), learner.spec.classes, test.target.classes)
 
     intact = predicted(table)
     view_of = {feature: group for group, features in groups.items() for feature in features}
@@ -62,7 +66,7 @@ def permutation_importance(
     for done, (name, columns) in enumerate(jobs):
         progress("permutation importance", done, len(jobs))
         order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(chosen))
-        lost = gain(metric, sample, intact, predicted(_shuffled(table, columns, order)))
+        lost = gain(metric, sample, intact, predicted(_shuffled(table, columns, order), columns))
         found.append({"name": name, **with_interval(lost, confidence, -np.inf)})
     features, views = found[: len(learner.spec.features)], found[len(learner.spec.features) :]
     for entry in features:

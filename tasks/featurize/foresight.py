@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from feature_store.compile import quote
-from feature_store.expressions import columns_in, times_in
+from feature_store.expressions import TIMES, column_of, columns_in, times_in
 from tasks.featurize.warehouse import Warehouse, sql_time
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ def advice(warehouse: Warehouse, definitions: Definitions) -> Iterator[str]:
     spine = definitions.feature_set.spine
     source = definitions.sources[spine.source]
     relation = warehouse.relation(spine.source, definitions.sources)
+    raw = quote(source.table)
+    plain = {name: _no_times(warehouse, name) for name in (relation, raw)}
     declared = {column.lower(): sql for column, sql in source.columns.items()}
     for feature in spine.features:
-        later = _share(warehouse, feature.sql, relation, relation, spine.prediction_time)
+        later = _share(warehouse, feature.sql, relation, relation, spine.prediction_time, plain[relation])
         if later is None:
             for name in sorted(columns_in(warehouse.connection, feature.sql) & declared.keys()):
                 sql = declared[name]
-                later = later or _share(warehouse, sql, quote(source.table), _raw(source), spine.prediction_time)
+                later = later or _share(warehouse, sql, raw, _raw(source), spine.prediction_time, plain[raw])
         if later:
             part, share = later
             yield (
@@ -43,10 +45,25 @@ def _raw(source: Source) -> str:
     return f"(select * from {quote(source.table)}" + (f" where ({source.where})" if source.where else "") + ")"
 
 
-def _share(warehouse: Warehouse, sql: str, named: str, rows: str, prediction: str) -> tuple[str, float] | None:
-    """The first time in an expression that is later than the prediction in a notable share of the rows, and which."""
+def _no_times(warehouse: Warehouse, relation: str) -> frozenset[str]:
+    """The columns of a relation that are no times, in lower case."""
+    found = warehouse.connection.sql(f"select * from {relation}")
+    kinds = zip(found.columns, map(str, found.types), strict=True)
+    return frozenset(name.lower() for name, kind in kinds if not kind.startswith(TIMES))
+
+
+def _share(
+    warehouse: Warehouse, sql: str, named: str, rows: str, prediction: str, plain: frozenset[str]
+) -> tuple[str, float] | None:
+    """The first time in an expression that is later than the prediction in a notable share of the rows, and which.
+
+    Args:
+        plain: columns that are no times: an expression that is one of them has no part to look at.
+    """
     import duckdb
 
+    if (column_of(sql) or "").lower() in plain:
+        return None
     try:
         parts = list(times_in(warehouse.connection, sql, named, OURS))
     except duckdb.Error:  # an expression that fits no column, which is said in full where features are made

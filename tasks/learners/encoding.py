@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,25 +62,73 @@ class Encoding:
         Raises:
             UserError: a feature is missing or of another type.
         """
+        original = _original.get()
+        matrix = self._coded(table) if original is None else original.matrix(self, table)
+        return matrix if self.texts is None else np.hstack([matrix, self.texts.matrix(table)])
+
+    def _coded(self, table: pa.Table) -> NDArray[np.float64]:
+        matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float64, order="F")
+        for index, name in enumerate(self.features):
+            matrix[:, index] = self._column(table, name)
+        return matrix
+
+    def _column(self, table: pa.Table, name: str) -> NDArray[np.float64]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float64, order="F")
-        for index, name in enumerate(self.features):
-            if name in self.categories:
-                known = pa.array(self.categories[name], pa.string())
-                column = pc.index_in(texts(table, name), value_set=known).cast(pa.float64())
-            else:
-                column = numbers(table, name)
-            matrix[:, index] = column.to_numpy(zero_copy_only=False)
-        matrix[~np.isfinite(matrix)] = np.nan
-        return matrix if self.texts is None else np.hstack([matrix, self.texts.matrix(table)])
+        if name in self.categories:
+            known = pa.array(self.categories[name], pa.string())
+            column = pc.index_in(texts(table, name), value_set=known).cast(pa.float64())
+        else:
+            column = numbers(table, name)
+        values = column.to_numpy(zero_copy_only=False)
+        return np.where(np.isfinite(values), values, np.nan)
 
     @property
     def is_categorical(self) -> NDArray[np.bool_]:
         """(columns of the matrix,) mask of the categorical ones."""
         mask = [name in self.categories for name in self.features]
         return np.array([*mask, *[False] * (self.texts.width if self.texts else 0)], dtype=bool)
+
+
+class Original:
+    """A table that is predicted again and again with a few columns changed: the others are turned into numbers once.
+
+    Otherwise the importance of n features would take n times n columns.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._matrices: list[tuple[Encoding, NDArray[np.float64]]] = []
+        self._variant: tuple[pa.Table, frozenset[str]] = table, frozenset()
+
+    @contextmanager
+    def changed(self, variant: pa.Table, columns: Iterable[str]) -> Iterator[None]:
+        """Within, an encoding takes from `variant`, the table with other values in `columns`, these columns alone."""
+        self._variant = variant, frozenset(columns)
+        token = _original.set(self)
+        try:
+            yield
+        finally:
+            _original.reset(token)
+
+    def matrix(self, encoding: Encoding, table: pa.Table) -> NDArray[np.float64]:
+        """What the encoding makes of a table: the variant, or any other that a learner made of it."""
+        variant, changed = self._variant
+        if table is not variant:
+            return encoding._coded(table)
+        known = next((matrix for each, matrix in self._matrices if each is encoding), None)
+        if known is None:
+            known = encoding._coded(self._table)
+            self._matrices.append((encoding, known))
+        matrix = known.copy(order="F")  # a learner may write into what it is given
+        for index, name in enumerate(encoding.features):
+            if name in changed:
+                matrix[:, index] = encoding._column(table, name)
+        return matrix
+
+
+_original: ContextVar[Original | None] = ContextVar("original", default=None)
 
 
 def _column(table: pa.Table, name: str) -> Any:

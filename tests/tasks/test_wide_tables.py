@@ -1,0 +1,126 @@
+"""A table of many columns costs what its cells do: work is counted here, no clock is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from feature_store import expressions
+from feature_store.definition import Expression, FeatureSet, Source, Spine
+from tasks.evaluate.importance import permutation_importance
+from tasks.evaluate.judging import Holdout, holdout
+from tasks.featurize import foresight
+from tasks.featurize.definitions import Definitions
+from tasks.featurize.warehouse import Warehouse
+from tasks.learners import Learner, Spec, encoding, make
+from tasks.target import target_of
+
+ROWS = 120
+LOGISTIC, BOOSTING = "sklearn.linear_model.LogisticRegression", "sklearn.ensemble.HistGradientBoostingClassifier"
+Counts = dict[str, int]
+
+
+@contextmanager
+def counted(owner: Any, name: str) -> Iterator[Counts]:
+    """How often a function is called within; it does what it does."""
+    counts, original = {"calls": 0}, getattr(owner, name)
+
+    def call(*args: Any, **named: Any) -> Any:
+        counts["calls"] += 1
+        return original(*args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, call)
+        yield counts
+
+
+def wide(columns: int) -> pa.Table:
+    """Days of rows with gaps and a category, of which the first column decides the label."""
+    chance = np.random.default_rng(0)
+    cells = {f"x{n}": chance.normal(size=ROWS) for n in range(columns)}
+    label = (cells["x0"] > 0).astype(np.int64)
+    cells |= {"x1": np.where(cells["x1"] > 1, np.nan, cells["x1"])}
+    days = [datetime(2024, 1, 1) + timedelta(days=n // 4) for n in range(ROWS)]  # noqa: DTZ001 - stored without a zone
+    colours = chance.choice(["red", "green", "blue"], ROWS)
+    return pa.table({"event_time": days, "label": label, "colour": colours, **cells})
+
+
+def fitted(kind: str, table: pa.Table) -> tuple[Learner, Holdout]:
+    features = tuple(name for name in table.column_names if name not in ("event_time", "label"))
+    params = {"max_iter": 20}
+    learner = make(Spec("one", kind, features, frozenset(["colour"]), params))
+    target = target_of("binary", ())
+    learner.fit(table, target.labels(table["label"]))
+    return learner, holdout(table, ZoneInfo("UTC"), "day", target)
+
+
+def importance(learner: Learner, test: Holdout) -> dict[str, Any]:
+    groups = {"a": list(learner.spec.features[:3]), "b": list(learner.spec.features[3:])}
+    return permutation_importance(learner, test, groups, metric="log_loss", rows=ROWS, seed=0, confidence=0.95)
+
+
+@pytest.mark.parametrize("kind", [LOGISTIC, BOOSTING])
+def test_importance_encodes_a_column_as_often_whether_there_are_ten_or_fifty(kind: str) -> None:
+    for columns in (10, 50):
+        learner, test = fitted(kind, wide(columns))
+        with counted(encoding.Encoding, "_column") as encoded:
+            importance(learner, test)
+        assert encoded["calls"] == 3 * (columns + 1), "once intact, once shuffled alone, once with its view"
+
+
+@pytest.mark.parametrize("kind", [LOGISTIC, BOOSTING])
+def test_importance_is_the_same_as_of_rows_that_are_encoded_each_time(kind: str) -> None:
+    learner, test = fitted(kind, wide(6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding.Original, "matrix", lambda _, encoder, table: encoder._coded(table))
+        expected = importance(learner, test)
+    assert importance(learner, test) == expected
+    assert expected["features"][0]["name"] == "x0"
+    assert expected["features"][0]["value"] > 0
+
+
+def test_only_the_changed_columns_of_the_very_table_are_taken_from_elsewhere() -> None:
+    table = wide(3)
+    encoder = encoding.Encoding.learn(table, ("colour", "x0", "x1"), frozenset(["colour"]))
+    original, other = encoding.Original(table), table.slice(5, 40)
+    expected = encoder.matrix(other)
+    with original.changed(table, ["x0"]):
+        known = encoder.matrix(table)
+        known[:] = 7  # as a learner may
+        assert np.array_equal(encoder.matrix(table), encoder._coded(table), equal_nan=True)
+        assert np.array_equal(encoder.matrix(other), expected, equal_nan=True)
+    assert np.array_equal(encoder.matrix(other), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_looking_for_times_that_lie_ahead_parses_no_column_that_is_none(quoted: bool) -> None:
+    def parsed(columns: int) -> int:
+        names = [f"x{n}" for n in range(columns)]
+        sql = {name: f'"{name}"' if quoted else name for name in names}
+        with duckdb.connect() as connection:
+            cells = ", ".join(f"1.5 as {name}" for name in names)
+            connection.execute(f"create table raw as select {cells}, timestamp '2024-01-01' as event_time")
+            cut = Source(table="raw", event_time="event_time", available_at="event_time", columns=sql)
+            features = tuple(Expression(name=n, sql=sql[n], description="as it is", missing="never") for n in names)
+            spine = Spine(source="cases", key="x0", features=features[1:])
+            definitions = Definitions(FeatureSet(spine=spine), {"cases": cut})
+            warehouse = Warehouse(connection, datetime(2024, 6, 1, tzinfo=UTC), ["raw"])
+            with counted(expressions, "_parsed") as parses:
+                assert list(foresight.advice(warehouse, definitions)) == []
+            return parses["calls"]
+
+    assert parsed(60) == parsed(10)
+
+
+def test_one_name_is_a_column_and_a_keyword_or_more_than_a_name_is_none() -> None:
+    names = {"x1": "x1", '"a b"': "a b", '"a ""b"""': 'a "b"', '"null"': "null"}
+    names |= dict.fromkeys(("null", "x1 + 1", "x1 ", '"a" || "b"', '"a', '"a"."b"', '""', "1"))
+    assert {sql: expressions.column_of(sql) for sql in names} == names
