@@ -27,6 +27,15 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """A text as an SQL literal.
+
+    >>> print(literal("it's"))
+    'it''s'
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
 def own(name: str) -> str:
     """A column of ours as an SQL identifier, unlike any of the user's: `_n` or `y0` may be columns of theirs.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-EXACT = 2**53  # up to here a double holds every integer
+from feature_store.exact import WHOLE
+
 # SQL over texts `v`. One such text makes codes of a column of digits: a leading zero (00501, 0101.21), an exponent as
 # nobody writes an amount (12E4), a + before seven digits or more, or more digits than a double holds exactly.
 CODE = (
     "(regexp_full_match(trim(v), '[+-]?0[0-9]+([.][0-9]*)?|[0-9]+[eE][0-9]+|[+][0-9]{7,}') "
     "or (regexp_full_match(trim(v), '[+-]?[0-9]{16,}') "
-    f"and coalesce(abs(try_cast(v as hugeint)) > {EXACT}, true)))"
+    f"and coalesce(abs(try_cast(v as hugeint)) > {WHOLE}, true)))"
 )
 DIGITS = "regexp_full_match(trim(v), '[+-]?[0-9]+([.][0-9]*)?([eE][0-9]+)?')"
 

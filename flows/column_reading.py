@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import quote
+from feature_store.compile import literal, quote
 from flows.code_reading import CODE, DIGITS
 from flows.column_names import alias
 from flows.time_reading import TIME_LIKE, Writing, moment_sql, read_formats, require_readable
@@ -216,5 +216,5 @@ def _words(connection: Any) -> float:
 
 
 def _marks(connection: Any) -> dict[str, int]:
-    listed = ", ".join("'" + mark.replace("'", "''") + "'" for mark in MARKS)
+    listed = ", ".join(map(literal, MARKS))
     return dict(connection.execute(f"select v, n from d where lower(trim(v)) in ({listed}) order by v").fetchall())

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from feature_store.compile import literal
 from feature_store.definition import interval
 from flows.column_reading import Column
 from flows.period_reading import judged_share
@@ -247,8 +248,7 @@ def _label(reading: TableReading) -> str:
     """SQL of the label in `cases`: 0 and 1, or the column as it is."""
     if reading.task != "binary":
         return reading.label.value
-    positive = reading.positive.replace("'", "''")
-    return f"({reading.label.sql}::varchar = '{_cast_text(reading, positive)}')::integer"
+    return f"({reading.label.sql}::varchar = {literal(_cast_text(reading, reading.positive))})::integer"
 
 
 def _complete(reading: TableReading) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from feature_store.compile import quote
+from feature_store.compile import literal, quote
 from flows.column_reading import Column
 from tasks.errors import UserError
 
@@ -29,12 +29,8 @@ class GivenSplit:
     @property
     def sql(self) -> str:
         """SQL of a row's window."""
-        cases = " ".join(f"when '{_escaped(text)}' then '{window}'" for text, window in self.windows.items())
+        cases = " ".join(f"when {literal(text)} then '{window}'" for text, window in self.windows.items())
         return f"case {self.column.sql}::varchar {cases} end"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def read_split(connection: Any, column: Column) -> GivenSplit:

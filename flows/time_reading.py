@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.errors import UserError
+from feature_store.compile import literal
+from tasks.errors import UserError, first_line
 
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m")
 _OTHER_DATES = ("%Y-%m-%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y")
@@ -62,13 +63,9 @@ def moment_sql(value: str, formats: Sequence[str], *, lenient: bool = False) -> 
     "strptime(at, '%d/%m/%Y')"
     """
     if len(formats) == 1 and not lenient:
-        return f"strptime({value}, {_literal(formats[0])}){_utc(formats[0])}"
-    read = [f"try_strptime({value}, {_literal(form)}){_utc(form)}" for form in formats]
+        return f"strptime({value}, {literal(formats[0])}){_utc(formats[0])}"
+    read = [f"try_strptime({value}, {literal(form)}){_utc(form)}" for form in formats]
     return f"coalesce({', '.join(read)})" if len(read) > 1 else read[0]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _utc(form: str) -> str:
@@ -110,9 +107,7 @@ def require_readable(connection: Any, name: str, filled: int, formats: Sequence[
     try:
         [(count,)] = connection.execute(f"select coalesce(sum(n) filter ({read} {_RECENT}), 0) from d").fetchall()
     except duckdb.Error as error:
-        raise UserError(
-            f"{_option(formats)}: {str(error).splitlines()[0]}; write it such as '%d/%m/%Y %H:%M'"
-        ) from None
+        raise UserError(f"{_option(formats)}: {first_line(error)}; write it such as '%d/%m/%Y %H:%M'") from None
     if count < LEAST_READ * filled:
         odd = ", ".join(map(repr, _some(connection, f"{read} is null")))
         raise UserError(
@@ -124,7 +119,7 @@ def require_readable(connection: Any, name: str, filled: int, formats: Sequence[
 def _rows_read(connection: Any, condition: str) -> dict[str, int]:
     """How many rows each way reads as a time of our age."""
     counts = ", ".join(
-        f"coalesce(sum(n) filter (try_strptime(v, {_literal(form)}){_utc(form)} {_RECENT}), 0)" for form in FORMATS
+        f"coalesce(sum(n) filter (try_strptime(v, {literal(form)}){_utc(form)} {_RECENT}), 0)" for form in FORMATS
     )
     [found] = connection.execute(f"select {counts} from d where {condition}").fetchall()
     return dict(zip(FORMATS, map(int, found), strict=True))

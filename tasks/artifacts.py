@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import RefitError
+from tasks.errors import RefitError, unreadable
 
 BATCHES = Path("data/batches")
 SNAPSHOT = Path("data/snapshot.json")
@@ -208,7 +208,7 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested without end, a number of 5,000 digits
         raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
     except OSError as error:
-        raise RefitError(f"{path} cannot be read ({error.strerror}); it has to be a file that you may read") from None
+        raise RefitError(unreadable(path, error)) from None
 
 
 def snapshot_digest(snapshot: Mapping[str, Any]) -> str:

@@ -44,6 +44,20 @@ class UserError(RefitError):
     exit_status = 2
 
 
+def first_line(error: object) -> str:
+    """What an error of a library says first; its kind, where it says nothing.
+
+    >>> first_line(ValueError("\\n5 is no date\\nat line 3")), first_line(MemoryError())
+    ('5 is no date', 'MemoryError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def unreadable(path: object, error: OSError) -> str:
+    """That a file cannot be read, and why, in words."""
+    return f"{path} cannot be read ({error.strerror}); it has to be a file that you may read"
+
+
 _MACHINE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "this user's share of the disk is used up",

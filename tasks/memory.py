@@ -18,7 +18,7 @@ import psutil
 from tasks import provenance
 from tasks.artifacts import STATE
 from tasks.cached_objects import remove_half_copies, verified
-from tasks.errors import RefitError, UserError, refused_by_the_system
+from tasks.errors import RefitError, UserError, refused_by_the_system, unreadable
 from tasks.yaml_files import parse_yaml, read_yaml
 
 _WITHOUT_GIT = "    no_scm = true"
@@ -312,7 +312,7 @@ def _check_text(path: Path) -> None:
         line = path.read_bytes().count(b"\n", 0, error.start) + 1
         raise UserError(f"{path} line {line} is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); it has to be a file that you may read") from None
+        raise UserError(unreadable(path, error)) from None
 
 
 def _in_words(entry: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from tasks import artifacts
 from tasks.context import Context
-from tasks.errors import RefitError, UserError
+from tasks.errors import RefitError, UserError, first_line
 from tasks.params import nearest
 
 COLUMNS = ("_row", "file", "column", "value", "reason", "row", "check")
@@ -76,8 +76,7 @@ def read(path: Path) -> list[Refusal]:
         table = pq.ParquetFile(path).read()
         columns = [table[name].to_pylist() for name in COLUMNS]
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise RefitError(f"{path} cannot be read ({said}); delete it and run `refit run` again") from None
+        raise RefitError(f"{path} cannot be read ({first_line(error)}); delete it and run `refit run` again") from None
     return [Refusal(*values) for values in zip(*columns, strict=True)]
 
 

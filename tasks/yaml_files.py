@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from tasks.errors import UserError
+from tasks.errors import UserError, unreadable
 
 MOST_BYTES = 4_000_000
 MOST_DEPTH = 60
@@ -124,7 +124,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); it has to be a file that you may read") from None
+        raise UserError(unreadable(path, error)) from None
     value = parse_yaml(text, path.name)
     if not isinstance(value, dict):
         raise UserError(f"{path.name} holds {type(value).__name__}, a mapping of sections was expected")

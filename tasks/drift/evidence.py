@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.compile import literal
 from tasks import artifacts, score
 from tasks.context import Context
 from tasks.drift import inputs
@@ -192,8 +193,6 @@ def _called(target: Target) -> str:
     """SQL of what `Target.called` gives, of the log's predictions."""
     if not target.classes:
         return log.PREDICTION
-    from tasks.ingest.casting import literal
-
     names = ", ".join(map(literal, target.classes))
     listed = f"{log.PREDICTION}::double[]"
     return f"([{names}])[list_position({listed}, list_max({listed}))]"

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.exact import WHOLE
 from registry.comparison import Sample, gain, leave_out, single
 from registry.metrics import METRICS, of_task
 from registry.metrics.clusters import Clusters, Estimate, jackknife
@@ -193,7 +194,7 @@ def _are_doubles(column: pa.ChunkedArray) -> bool:
     import pyarrow.compute as pc
 
     bounds = pc.min_max(column).as_py().values()
-    return all(bound is None or abs(bound) <= 2**53 for bound in bounds)
+    return all(bound is None or abs(bound) <= WHOLE for bound in bounds)
 
 
 def _bands(values: Floats) -> Iterator[tuple[str, NDArray[np.int64]]]:

@@ -12,7 +12,7 @@ from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from tasks import artifacts
 from tasks.context import Context
-from tasks.errors import RefitError, UserError
+from tasks.errors import RefitError, UserError, first_line
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import Definitions, resolve
 from tasks.featurize.giveaways import Giveaway, giveaways
@@ -219,8 +219,9 @@ def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, param
     except DefinitionError as error:
         raise UserError(f"{params.featurize.definitions or 'params.yaml'}: {error}") from None
     except duckdb.OutOfMemoryException as error:
-        what = str(error).splitlines()[0]
-        raise RefitError(f"the features need more memory: {what}; give it more, or leave features out") from None
+        raise RefitError(
+            f"the features need more memory: {first_line(error)}; give it more, or leave features out"
+        ) from None
     return features.to_arrow_table()
 
 

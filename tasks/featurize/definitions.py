@@ -16,7 +16,7 @@ from feature_store.definition import RESERVED, Expression, FeatureSet, Source, S
 from feature_store.errors import DefinitionError
 from tasks import project_code
 from tasks.context import Context
-from tasks.errors import RefitError, UserError
+from tasks.errors import RefitError, UserError, first_line
 from tasks.featurize import forecasts
 from tasks.featurize.warehouse import cut_name, key_column, kinds_of_columns, sources
 from tasks.params import nearest
@@ -57,7 +57,7 @@ class Definitions:
             feature_set = FeatureSet.model_validate_json(json.dumps(stored["feature_set"]))
             cuts = {name: Source.model_validate_json(json.dumps(cut)) for name, cut in stored["sources"].items()}
         except (KeyError, TypeError, ValidationError) as error:
-            raise RefitError(f"stored feature definitions cannot be read: {_first_line(error)}") from None
+            raise RefitError(f"stored feature definitions cannot be read: {_first_complaint(error)}") from None
         return cls(feature_set, cuts)
 
 
@@ -125,7 +125,9 @@ def _load(context: Context, definitions: str) -> FeatureSet:
             "importable module, or a .py file in the project"
         ) from None
     except Exception as error:
-        raise UserError(f"{definitions} cannot be imported: {type(error).__name__}: {_first_line(error)}") from None
+        raise UserError(
+            f"{definitions} cannot be imported: {type(error).__name__}: {_first_complaint(error)}"
+        ) from None
     found = getattr(module, "FEATURES", None)
     if not isinstance(found, FeatureSet):
         what = "no FEATURES" if found is None else f"FEATURES as a {type(found).__name__}"
@@ -173,9 +175,9 @@ def _feature_name(column: str, others: Sequence[str]) -> str:
     return free(f"{plain}_" if plain.lower() in TAKEN else plain, [*others, *TAKEN])
 
 
-def _first_line(error: Exception) -> str:
+def _first_complaint(error: Exception) -> str:
     """What went wrong, on one line; of a failed model its first complaint."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, found {str(first['input'])[:60]!r}"
-    return " ".join((str(error).splitlines() or [type(error).__name__])[:1])
+    return first_line(error)

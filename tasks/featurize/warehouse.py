@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import quote
+from feature_store.compile import literal, quote
 from feature_store.definition import RESERVED, Source
 from feature_store.errors import DefinitionError
 from feature_store.expressions import require_row_level
@@ -195,7 +195,7 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
     by_source: dict[str, list[str]] = {}
     for batch in validated["batches"]:
         path = artifacts.FileRef(batch["path"], batch["sha256"], batch["rows"]).resolve(project)
-        rows = f"select * from read_parquet('{_escaped(path)}')"
+        rows = f"select * from read_parquet({literal(str(path.resolve()))})"
         if batch["excluded"] and batch["source"] in params.ingest.sources:
             number = quote(row_column(params.ingest.sources[batch["source"]].columns))
             rows += f" where {number} not in (select unnest([{', '.join(map(str, map(int, batch['excluded'])))}]))"
@@ -208,15 +208,11 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
         spill = project / artifacts.STATE / "spill"  # for what does not fit in memory; DuckDB empties it
         with suppress(OSError):  # a folder that cannot be written is told of when the table is
             spill.mkdir(parents=True, exist_ok=True)
-        connection.execute(f"set temp_directory = '{_escaped(spill)}'")
-        connection.execute(f"set allowed_directories = ['{_escaped(project)}/']")
+        connection.execute(f"set temp_directory = {literal(str(spill.resolve()))}")
+        connection.execute(f"set allowed_directories = [{literal(f'{project.resolve()}/')}]")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         yield Warehouse(connection, as_of, list(by_source))
-
-
-def _escaped(path: Path) -> str:
-    return str(path.resolve()).replace("'", "''")
 
 
 def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from tasks.batches import FAULT, FUTURE, LINE, TEXT
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.params import ColumnType, SourceParams
 from tasks.params.section import OWN, SQL_TYPES
 
@@ -62,7 +62,7 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as an SQL literal."""
+    """A text as an SQL literal; without `feature_store`, as `quoted`."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -120,7 +120,7 @@ class Caster:
         try:
             found = self.connection.execute(f"describe {query}").fetchall()[0][1]
         except duckdb.Error as error:
-            found = str(error).splitlines()[0]
+            found = first_line(error)
         if not found.startswith("TIMESTAMP") and found != "DATE":
             raise UserError(
                 f"{where}.event_time: {self.source.event_time!r} is no timestamp or date over the columns: {found}; "

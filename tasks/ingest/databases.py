@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.ingest.sources import ROWS, SourceFile, numbered
 from tasks.params import SourceParams
 from tasks.params.queries import check_query, guard_sqlite
@@ -37,8 +37,7 @@ def read(file: SourceFile, source: SourceParams, where: str, check_header: Check
             yield numbered(batch, line)
             line += batch.num_rows
     except (sqlite3.Error, sqlite3.Warning, duckdb.Error) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{file.name}: {first}; correct {where}.query or .path in params.yaml") from None
+        raise UserError(f"{file.name}: {first_line(error)}; correct {where}.query or .path in params.yaml") from None
     if line == 1:
         raise UserError(f"{file.name}: the query gives no rows; at least one was expected ({where}.query)")
 

@@ -11,7 +11,7 @@ from tasks import batches
 from tasks.artifacts import STATE, digest
 from tasks.batches import Manifest, for_sql, write_parquet
 from tasks.context import Context
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.ingest.sources import ROWS, SourceFile
 from tasks.params import Params, SourceParams, nearest
 from tasks.params.queries import check_query
@@ -75,7 +75,7 @@ def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manife
             reader = connection.sql(f"select * from (\n{query}\n) order by {key}").to_arrow_reader(ROWS)
             write_parquet(path, reader)
         except duckdb.Error as error:
-            failed = (str(error).splitlines() or [type(error).__name__])[0]
+            failed = first_line(error)
     if failed:
         raise UserError(f"{where}: {failed}; correct it in params.yaml")
     for old in path.parent.glob("*.parquet"):

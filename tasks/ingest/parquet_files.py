@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.ingest.limits import Limits
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read(
                     yield _plain(batch.slice(start, step).select(list(columns)))
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{name} is not readable Parquet, truncated or damaged ({_first_line(error)}); fetch the file again"
+            f"{name} is not readable Parquet, truncated or damaged ({first_line(error)}); fetch the file again"
         ) from None
 
 
@@ -64,11 +64,7 @@ def names(path: Path, name: str, limits: Limits) -> list[str]:
     try:
         return list(pyarrow.parquet.read_schema(path).names)
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
-        raise UserError(f"{name} is not readable Parquet ({_first_line(error)}); fetch the file again") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(f"{name} is not readable Parquet ({first_line(error)}); fetch the file again") from None
 
 
 def _texts(schema: pa.Schema, columns: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.ingest.limits import Limits
 
 BLOCK = 1 << 23
@@ -88,8 +88,7 @@ def _open_member(raw: IO[bytes], name: str, member: str | None) -> tuple[IO[byte
 
 
 def _damage(name: str, error: Exception) -> UserError:
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return UserError(f"{name} cannot be unpacked ({said}); fetch the file again")
+    return UserError(f"{name} cannot be unpacked ({first_line(error)}); fetch the file again")
 
 
 def _within(stream: IO[bytes], name: str, limits: Limits, packed: int | None, piece: int) -> Iterator[bytes]:

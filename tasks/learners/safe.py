@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import RefitError
+from tasks.errors import RefitError, first_line
 
 # What scikit-learn's own classifiers hold besides the types that skops trusts by itself. Each was looked at: records of
 # arrays and numbers without code. A forged tree could make the compiled predictor read beyond its arrays, which is why
@@ -107,7 +107,7 @@ def untrusted_types(model: Any, trusted_types: Iterable[str]) -> list[str] | str
     try:
         found = skops_io.get_untrusted_types(data=skops_io.dumps(model))
     except Exception as error:  # whatever a foreign type's serialisation raises means that it cannot be stored
-        return str(error).splitlines()[0]
+        return first_line(error)
     return sorted(set(found) - set(TRUSTED_TYPES) - set(trusted_types))
 
 

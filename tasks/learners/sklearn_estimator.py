@@ -14,7 +14,7 @@ import numpy as np
 from tasks import metrics
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
-from tasks.errors import RefitError, UserError
+from tasks.errors import RefitError, UserError, first_line
 from tasks.learners import (
     DESCRIPTION,
     CurvePoint,
@@ -110,7 +110,7 @@ class SklearnEstimator:
                 report = self._fit(estimator, encoder, rows, label, validation)
             except (ValueError, TypeError, MemoryError) as error:
                 raise UserError(
-                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {_first_line(error)}; "
+                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
                     "change its params, or disable it in train.learners"
                 ) from error
         return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(said)))
@@ -243,7 +243,7 @@ class SklearnEstimator:
                 found = getattr(self._model, VERBS[self.spec.task])(self._given(matrix, table))
             except ValueError as error:
                 raise UserError(
-                    f"learner {self.spec.name!r} ({self.spec.kind}) could not predict: {_first_line(error)}; "
+                    f"learner {self.spec.name!r} ({self.spec.kind}) could not predict: {first_line(error)}; "
                     "change its params, or disable it in train.learners"
                 ) from error
             return self._shaped(found, self._model)
@@ -370,8 +370,4 @@ def _warnings_into(said: list[str]) -> Iterator[list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield said
-    said.extend(_first_line(warning.message) for warning in caught)
-
-
-def _first_line(message: object) -> str:
-    return next(iter(str(message).strip().splitlines()), type(message).__name__)
+    said.extend(first_line(warning.message) for warning in caught)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.learners import Spec, canonical, safe
 from tasks.learners.blas import one_blas_thread
 from tasks.learners.encoding import texts
@@ -66,7 +66,7 @@ def _branch(spec: Spec, name: str, values: Any, *, sparse: bool) -> Any:
         width = words.fit_transform(values).shape[1]
     except ValueError as error:
         raise UserError(
-            f"learner {spec.name!r}: text feature {name!r}: {str(error).splitlines()[0]}; change train.text.params, or "
+            f"learner {spec.name!r}: text feature {name!r}: {first_line(error)}; change train.text.params, or "
             "leave it out (featurize.exclude)"
         ) from error
     if width <= most:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feature_store.compile import OWN, own, quote
+from feature_store.compile import OWN, literal, own, quote
 from tasks.artifacts import PREDICTIONS, atomic, sha256
 from tasks.context import Context
-from tasks.errors import RefitError
+from tasks.errors import RefitError, first_line
 from tasks.featurize.windows import local_days
 
 if TYPE_CHECKING:
@@ -92,8 +92,6 @@ def keys(context: Context, version: str) -> pa.Table:
 
 def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:
     """A view of log files, with the local day of each row as `_day`; the connection must be allowed to read them."""
-    from tasks.ingest.casting import literal
-
     listed = ", ".join(literal(str(checked(path))) for path in paths)
     connection.execute(
         f"create or replace view {quote(name)} as select * exclude ({own('file')}), "
@@ -115,7 +113,7 @@ def keys_in(path: Path) -> pa.Table:
     try:
         return pq.read_table(checked(path), columns=[KEY], page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from None
+        raise _damaged(path, first_line(error)) from None
 
 
 def _damaged(path: Path, why: str) -> RefitError:

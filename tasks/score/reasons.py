@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feature_store.compile import quote
+from feature_store.compile import literal, quote
 from tasks import featurize
 from tasks.context import Context
 from tasks.errors import UserError
@@ -114,8 +114,7 @@ def _of_sources(context: Context, champion: Champion, key: str) -> pa.Table:
     known = known_at(context, NOW)
     with open_warehouse(context.project, known, context.params) as warehouse:
         table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
-        escaped = key.replace("'", "''")
-        relation = f"(select * from {table} where {quote(champion.key)}::varchar = '{escaped}')"
+        relation = f"(select * from {table} where {quote(champion.key)}::varchar = {literal(key)})"
         features = featurize.features_of(warehouse, champion.definitions, relation, context.params)
         newest = f"select {quote(champion.key)}::varchar from {table} order by event_time desc, 1 limit 1"
         keys = [] if features.num_rows else warehouse.connection.execute(newest).fetchall()

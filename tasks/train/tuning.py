@@ -24,7 +24,7 @@ import numpy as np
 from tasks import metrics
 from tasks.artifacts import digest
 from tasks.context import Progress, silent
-from tasks.errors import RefitError, UserError
+from tasks.errors import RefitError, UserError, first_line
 from tasks.learners import Spec, spec_told
 from tasks.params.training import SearchParams, TuningParams, flat, placed
 from tasks.stage_code import code_digest
@@ -168,8 +168,9 @@ def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]
         storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=opening)
         return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
     except Exception as error:  # whatever the database driver raises for a torn file or a full disk
-        first = str(error).strip().splitlines()[0]
-        raise RefitError(f"{STORAGE} cannot be opened ({first}); delete it: only finished trials are lost") from None
+        raise RefitError(
+            f"{STORAGE} cannot be opened ({first_line(error)}); delete it: only finished trials are lost"
+        ) from None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import FileRef
 from tasks.batches import FILE_STRIDE
-from tasks.errors import RefitError
+from tasks.errors import RefitError, first_line
 from tasks.params import SourceParams
 from tasks.params.section import row_column, time_column
 from tasks.quarantine import EARLIER, REPEATED, Refusal
@@ -37,8 +37,9 @@ def read(project: Path, entry: Mapping[str, Any], source: SourceParams) -> pyarr
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise RefitError(f"{entry['path']} cannot be read ({said}); delete it and run `refit run` again") from None
+        raise RefitError(
+            f"{entry['path']} cannot be read ({first_line(error)}); delete it and run `refit run` again"
+        ) from None
     number = row_column(source.columns)
     rows = set(table[number].to_pylist()) if number in table.column_names else set()
     if not len(table) == len(rows) == entry["rows"]:
