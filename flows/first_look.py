@@ -18,7 +18,6 @@ def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, A
     """Take the rows in, validate and label them; returns params that fit them, and what gives labels away.
 
     Batches of few rows may hold more bad ones than validation lets by, where the table as a whole does not.
-    What was taken in stays, so that the first run need not do it again.
 
     Raises:
         UserError: a stage refuses the table `table`, in its words.

@@ -6,7 +6,7 @@ import random
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -66,7 +66,9 @@ def create(
         if csv is None:
             reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
         name = _project_name(folder)
+        before = _entries(folder)
         params, given_away = look(folder, params_of(name, reading), table)
+        _take_away(folder, before)  # `raw/` may be changed before the first run, as with any project
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
         stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
         _write(folder / "dvc.yaml", _DVC_HEAD + stages)
@@ -85,7 +87,7 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
     Raises:
         UserError: it cannot be made.
     """
-    before = {entry.relative_to(folder) for entry in folder.rglob("*")} if folder.is_dir() else None
+    before = _entries(folder) if folder.is_dir() else None
     try:
         (folder / "raw").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,10 +98,18 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
         if before is None:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            for entry in sorted(folder.rglob("*"), reverse=True):  # what lies in a folder before the folder
-                if entry.relative_to(folder) not in before:
-                    entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            _take_away(folder, before)
         raise
+
+
+def _entries(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def _take_away(folder: Path, before: Set[Path]) -> None:
+    """Delete what has come into `folder` since."""
+    for entry in sorted(_entries(folder) - before, reverse=True):  # what lies in a folder before the folder
+        entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 _MOST_STEPS = 1000

@@ -43,7 +43,7 @@ def read_period(
         raise UserError(
             f"--time {time}: the newest value, {last}, lies in the future; rows are dated by what has happened"
         )
-    for period, days in (("month", 240), ("week", 56), ("day", 0 if split else 4)):  # some windows in each
+    for period, days in (("month", 150), ("week", 56), ("day", 0 if split else 4)):  # some windows in each
         if (last - first).days >= days:
             counts = (
                 f"count(*) as n, count(distinct {moment}::date) as d from t group by date_trunc('{period}', {moment})"

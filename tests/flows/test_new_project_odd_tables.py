@@ -238,3 +238,13 @@ def test_a_column_says_which_rows_to_learn_from(tmp_path: Path) -> None:
     odd = write(tmp_path, "o", text(with_column(timeless(rows()), "part", lambda n: "ab"[n % 2])))
     with pytest.raises(UserError, match=r"--split part: it holds 'a', 'b'; train, validation \(or dev\) and test"):
         create(tmp_path / "q", csv=odd, time=None, label="y", key=(), hints=Hints(split="part"))
+
+
+def test_files_may_be_changed_between_init_and_the_first_run(tmp_path: Path) -> None:
+    """What init has tried is no batch of the project: it would be held against the files as they are then."""
+    project = tmp_path / "p"
+    create(project, csv=write(tmp_path, "t", text(rows())), time=None, label="y", key=())
+    assert not (project / "data").exists()
+    raw = project / "raw/t.csv"
+    raw.write_text("\n".join(raw.read_text().splitlines()[:-3]) + "\n")
+    assert run_to_features(project) > ROWS / 2
