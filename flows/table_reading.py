@@ -189,8 +189,6 @@ def _file(path: Path, encoding: str) -> CsvFile:
             lines = [_decoded(stream.readline(), file)]
             while lines[-1].startswith("#") and len(lines) <= _MOST_COMMENTS:
                 lines.append(_decoded(stream.readline(), file))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     fields = [_fields(line) for line in lines]

@@ -73,6 +73,8 @@ def unpacked(path: Path, name: str, member: str | None, limits: Limits) -> Itera
                     yield _stream(_within(cast(IO[bytes], unzipped), name, limits, packed, _PIECE))
             else:
                 yield _stream(_within(raw, name, limits, None, _PIECE))
+    except FileNotFoundError:
+        raise UserError(f"{name} does not exist") from None
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror or error}); give this user access to it") from None
 

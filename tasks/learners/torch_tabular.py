@@ -305,7 +305,7 @@ def _linked(network: TabularNetwork, rows: Rows, link: Callable[[Tensor], Tensor
     """The outputs for some rows, as predictions of what the network learned."""
     device = next(network.parameters()).device
     network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         parts = [
             link(network(codes.to(device), numbers.to(device)).double()).cpu()
             for codes, numbers in zip(rows[0].split(PREDICT_ROWS), rows[1].split(PREDICT_ROWS), strict=True)  # type: ignore[no-untyped-call]
@@ -330,11 +330,22 @@ def _mean_and_std(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
 
 
 @contextmanager
+def _one_thread() -> Iterator[None]:
+    """On the CPU, sums of more threads are added up in another order: another machine would make another model."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
     """Seeded, with algorithms that give the same bits each time; the process's own settings come back afterwards."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; without it cuBLAS may vary
     before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _one_thread():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True)
         try:

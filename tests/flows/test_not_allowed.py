@@ -53,7 +53,7 @@ def ordinary_user() -> Iterator[None]:
         ("dvc.yaml", ("status", "doctor"), "dvc.yaml cannot be read (Permission denied)"),
         ("raw", ("stage ingest",), "Permission denied; give this user the right"),
         (".refit", ("show", "history", "status", "doctor"), "Permission denied; give this user the right"),
-        (".refit/mlflow.db", ("show", "doctor"), "mlflow.db failed: it cannot be read (Permission denied)"),
+        (".refit/mlflow.db", ("show", "doctor"), "mlflow.db failed: mlflow.db cannot be read (Permission denied)"),
         ("released.json", ("status", "quarantine list"), "released.json cannot be read; give this user the right to"),
         ("data", ("quarantine list",), "data/snapshot.json cannot be read (Permission denied)"),
         (".dvcignore", ("status",), ".dvcignore cannot be read (Permission denied)"),

@@ -32,6 +32,7 @@ from tasks.errors import RefitError
 from tasks.ingest import sources
 from tasks.learners import safe
 from tasks.params import parse
+from tasks.params.section import OWN
 from tasks.score.arrivals import arrivals
 
 PARAMS: dict[str, Any] = {
@@ -75,7 +76,7 @@ def source(path: Path, **more: Any) -> None:
     """Every row that ingestion would cast."""
     declared = parse(PARAMS).ingest.sources["trips"].model_copy(update=more)
     for batch in sources.read(sources.SourceFile(path, path.name), declared, "ingest.sources.trips"):
-        assert batch.schema.names[:3] == ["_line", "_fault", "_text"]
+        assert batch.schema.names[:3] == [f"{OWN}{name}" for name in ("line", "fault", "text")]
 
 
 def as_utf16(path: Path) -> None:

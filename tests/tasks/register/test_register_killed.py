@@ -112,11 +112,14 @@ def two_candidates(project: Any) -> None:
 
 def state_of(project: Any) -> tuple[Any, ...]:
     store: Store = project.store
+    tags = dict(versions.registered(store, "toy").tags)
+    noted, head = tags.pop("refit.ledger", None), Ledger.beside(store).examine().head
     return (
         {number: versions.version(store, "toy", number) is not None for number in ("1", "2", "3")},
         project.aliases,
         project.told,
-        versions.registered(store, "toy").tags,
+        tags,
+        noted == head,
         Ledger.beside(store).pending("toy"),
     )
 
@@ -126,6 +129,7 @@ EXPECTED = (
     {"challenger": "2", "champion": "2", "previous": "1"},
     [("promote", None, "1"), ("promote", "1", "2")],
     {"refit.anchor": "1"},
+    True,
     None,
 )
 
