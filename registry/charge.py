@@ -101,6 +101,7 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
     """
     ledger = whole_ledger(store, model)
     if ledger.pending(model) is None:
+        _catch_up(store, model, ledger)
         return None
     with registry_lock(store):
         if (entry := ledger.pending(model)) is None:
@@ -114,6 +115,14 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
             _move(store, entry)
         _note(store, model, ledger.finish(entry))
         return entry
+
+
+def _catch_up(store: Store, model: str, ledger: Ledger) -> None:
+    """Note the head that a process killed after its line did not note: cutting off that line would not be missed."""
+    registered = versions.registered(store, model)
+    if registered.aliases and registered.tags.get(HEAD) != ledger.examine().head:
+        with registry_lock(store):
+            _note(store, model, whole_ledger(store, model).examine().head)
 
 
 def _note(store: Store, model: str, head: str | None) -> None:
