@@ -32,7 +32,6 @@ class Guard:
     def __init__(self, app: App, *, port: int, mark: str, credentials: str | None) -> None:
         self._app = app
         self._hosts = {f"{name}:{port}".encode() for name in NAMES}
-        self._origins = {b"http://" + host for host in self._hosts}
         self._mark = mark
         self._credentials = credentials
 
@@ -53,8 +52,8 @@ class Guard:
         """Why a request is refused, whatever it asks for."""
         if _only(scope, b"host") not in self._hosts:
             return "this server answers under its own address only"
-        origins = _all(scope, b"origin")
-        if any(origin not in self._origins for origin in origins):
+        own = b"http://" + (_only(scope, b"host") or b"")  # of its names, the one that the page itself came by
+        if any(origin != own for origin in _all(scope, b"origin")):
             return "this server answers no page of another site"
         sites = _all(scope, b"sec-fetch-site")
         if any(site not in (b"same-origin", b"none") for site in sites) and not _follows_a_link(scope):
