@@ -90,6 +90,19 @@ def require_past(project: Path, params: Params, as_of: datetime, *, now: datetim
         )
 
 
+def require_seen(window: Mapping[str, str], as_of: datetime) -> None:
+    """Refuse an answer by a run that cannot see what it answers, after which no other run would look at it.
+
+    Raises:
+        UserError: the window ends after `as_of`.
+    """
+    if _moment_of(window, "end") - ONE_DAY > as_of:
+        raise UserError(
+            f"window {_shown(dict(window))} is refused: as_of {as_of:%Y-%m-%d} lies before its end, so the run would "
+            "not see it; give a later as_of, or `latest`"
+        )
+
+
 def refuse_if_answered(project: Path, params: Params, window: Mapping[str, str], *, now: datetime) -> None:
     """Let only a window pass that ends later than every window answered so far. The caller holds the project's lock.
 

@@ -120,6 +120,8 @@ def session(
     shown = screen()
     wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
     params = check(root, wanted)
+    if window is not None and as_of != LATEST:
+        answered.require_seen(window, moment_of(as_of, params))
     provenance.repository(root)  # git that fails is better known now than once a model was trained
     if not allow_uncommitted:
         _refuse_uncommitted(root, shown)

@@ -145,6 +145,18 @@ def test_a_run_as_of_a_time_to_come_is_refused(project: Path) -> None:
     assert (project / "run.yaml").read_bytes() == before
 
 
+def test_a_run_as_of_a_time_before_its_window_ends_answers_nothing(project: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"as_of 2024-10-05 lies before its end.*would not see it"),
+        session(project, window=window(20), as_of="2024-10-05"),
+    ):
+        pass
+    assert not (project / answered.ANSWERED).exists()
+    with session(project, window=window(20), as_of="2024-10-20"):
+        pass
+    assert not retrain(project, 20), "and the one that sees it counts"
+
+
 def test_answers_that_cannot_be_read_stop_only_the_run_that_answers_drift(project: Path) -> None:
     from flows import inspection
 
