@@ -27,12 +27,18 @@ class Chain:
     problem: str | None
 
 
-def examine(rows: Sequence[Row], noted: str | None = None) -> Chain:
+def examine(rows: Sequence[Row], noted: Mapping[str, str] | None = None) -> Chain:
     """Follow the chain through all rows of a ledger, oldest first.
 
+    Digests alone can be computed by anybody, so the newest line of a model must be one that was noted elsewhere; and a
+    line `accept` that nothing noted covers accepts nothing.
+
     Args:
-        noted: the head that was noted outside of the ledger. It may be of an earlier line, never of one that is gone.
+        noted: for models, what was noted outside of the ledger: the head after their newest line. While a line is
+            written it is `about_to_follow` of the heads before and after.
     """
+    notes = {model: note.split() for model, note in (noted or {}).items() if note}
+    covered = max((place for heads in notes.values() for place in _places(rows, heads)), default=-1)
     problem: str | None = None
     before: str | None = None
     for place, row in enumerate(rows):
@@ -44,12 +50,28 @@ def examine(rows: Sequence[Row], noted: str | None = None) -> Chain:
         expected = line_digest(row, everything(rows[:place]) if covers_all else str(before))
         if digest != expected:
             problem = problem or _mismatch(row, rows[place - 1] if place else None)
-        elif row["action"] == ACCEPT:
+        elif row["action"] == ACCEPT and (not notes or place <= covered):
             problem = None
         before = digest
-    head = f"{rows[-1]['id']}:{before}" if rows and rows[-1].get("digest") else None
+    head = head_of(rows) if rows and rows[-1].get("digest") else None
     unchained = len(rows) if before is None else 0
-    return Chain(len(rows), unchained, head, problem or (_against_note(rows, noted) if noted else None))
+    for model, heads in notes.items():
+        problem = problem or _against_note(rows, model, heads)
+    return Chain(len(rows), unchained, head, problem)
+
+
+def head_of(rows: Sequence[Row]) -> str:
+    """The last line's number and digest; `0:-` of no lines.
+
+    >>> head_of([]), head_of([{"id": 7, "digest": "3fa9"}]), head_of([{"id": 7, "digest": None}])
+    ('0:-', '7:3fa9', '7:-')
+    """
+    return f"{rows[-1]['id']}:{rows[-1].get('digest') or '-'}" if rows else "0:-"
+
+
+def about_to_follow(head: str, new: str) -> str:
+    """The note of a line while it is written: of a writer that is killed then, either may be the head."""
+    return f"{head} {new}"
 
 
 def next_digest(rows: Sequence[Row], line: Row) -> str:
@@ -84,12 +106,19 @@ def _mismatch(row: Row, before: Row | None) -> str:
     return f"{changed} does not match its digest: it, or what stands before it, was changed"
 
 
-def _against_note(rows: Sequence[Row], noted: str) -> str | None:
-    number, _, digest = noted.partition(":")
+def _against_note(rows: Sequence[Row], model: str, heads: Sequence[str]) -> str | None:
+    places = _places(rows, heads)
+    if places:
+        newer = next((row for row in rows[max(places) + 1 :] if row["model"] == model), None)
+        return None if newer is None else f"the registry does not know of line {newer['id']}: it was added by hand"
+    number = heads[0].partition(":")[0]
     last = rows[-1]["id"] if rows else 0
     if number.isdecimal() and int(number) > last:
         ends = f"the ledger ends with line {last}" if last else "the ledger has none"
         return f"the registry knows of line {number}, but {ends}: lines were removed, or an older copy was put back"
-    if any(str(row["id"]) == number and row.get("digest") == digest for row in rows):
-        return None
     return f"line {number} is another one than the registry noted: the ledger was written again, or replaced"
+
+
+def _places(rows: Sequence[Row], heads: Sequence[str]) -> list[int]:
+    """Where the lines of some heads stand; -1 of the head of no lines."""
+    return [place for place in range(-1, len(rows)) if head_of(rows[: place + 1]) in heads]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from registry import versions
 from registry.chain import Chain
@@ -55,8 +56,20 @@ def examine_ledger(store: Store, model: str) -> Chain:
 
     With a server the ledger lies in the checkout, of which there may be several: the server notes the head of none.
     """
-    noted = versions.registered(store, model).tags.get(HEAD) if store.database else None
-    return Ledger.beside(store).examine(noted)
+    ledger = Ledger.beside(store)
+    if not store.database:
+        return ledger.examine()
+    notes = _notes(store, ledger, model)
+    while True:
+        found = ledger.examine(notes)
+        before, notes = notes, _notes(store, ledger, model)
+        if notes == before:  # else a line was written meanwhile
+            return found
+
+
+def _notes(store: Store, ledger: Ledger, model: str) -> dict[str, str]:
+    tags = {each: versions.registered(store, each).tags for each in {model, *ledger.models()}}
+    return {each: found[HEAD] for each, found in tags.items() if found.get(HEAD)}
 
 
 def whole_ledger(store: Store, model: str) -> Ledger:
@@ -75,7 +88,8 @@ def record(store: Store, entry: Entry) -> None:
     """Write a line that moves no alias: a refusal, or `accept`, which takes over all lines before it as they stand."""
     with registry_lock(store):
         ledger = Ledger.beside(store) if entry.action == "accept" else whole_ledger(store, entry.model)
-        _note(store, entry.model, ledger.accept(entry) if entry.action == "accept" else ledger.append(entry))
+        note = partial(_note, store, entry.model)
+        note(ledger.accept(entry, note) if entry.action == "accept" else ledger.append(entry, note))
 
 
 def take_charge(store: Store, entry: Entry) -> None:
@@ -88,7 +102,8 @@ def take_charge(store: Store, entry: Entry) -> None:
         ledger = whole_ledger(store, entry.model)
         ledger.begin(entry)
         _move(store, entry)
-        _note(store, entry.model, ledger.finish(entry))
+        note = partial(_note, store, entry.model)
+        note(ledger.finish(entry, note))
 
 
 def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
@@ -113,7 +128,8 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
             entry = _given_up(entry, f"version {now} took charge before the move was finished", at)
         else:
             _move(store, entry)
-        _note(store, model, ledger.finish(entry))
+        note = partial(_note, store, model)
+        note(ledger.finish(entry, note))
         return entry
 
 
@@ -126,7 +142,7 @@ def _catch_up(store: Store, model: str, ledger: Ledger) -> None:
 
 
 def _note(store: Store, model: str, head: str | None) -> None:
-    """Note the ledger's head in the registry, so that lines removed from its end are missed."""
+    """Note the ledger's head in the registry, so that lines removed from its end, or added there, are seen."""
     if head is None or not store.database:
         return
     try:

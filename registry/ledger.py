@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -43,6 +43,10 @@ class Entry:
     reasons: tuple[str, ...]
     anchor: str | None = None  # the anchor once this line is written
     digests: Mapping[str, str | None] = field(default_factory=dict)
+
+
+Note = Callable[[str], None]
+_FIELDS = {"id", *Entry.__dataclass_fields__}
 
 
 class Ledger:
@@ -131,8 +135,12 @@ class Ledger:
             raise self.broken("the note of the move that was cut off was changed since it was written")
         return entry
 
-    def examine(self, noted: str | None = None) -> Chain:
-        """Whether every line is as it was written; `noted` is the head that the registry keeps, if it does."""
+    def models(self) -> tuple[str, ...]:
+        """The models that lines are about: projects that share an SQLite file share its ledger."""
+        return tuple(row["model"] for row in self._select("select distinct model from ledger order by model"))
+
+    def examine(self, noted: Mapping[str, str] | None = None) -> Chain:
+        """Whether every line is as it was written; `noted` are the heads that the registry keeps of models."""
         return chain.examine(self._select(_LINES), noted)
 
     def broken(self, problem: str) -> RegistryError:
@@ -142,18 +150,21 @@ class Ledger:
             f"or {ACCEPTING}"
         )
 
-    def append(self, entry: Entry) -> str | None:
+    def append(self, entry: Entry, note: Note | None = None) -> str | None:
         """Write a line, unless one with its key stands there already. Returns the head of the chain.
+
+        Args:
+            note: called with what is to be noted of the line before it counts as written.
 
         Raises:
             RegistryError: a line before it is not as it was written; nothing was added.
         """
         with self._writing() as connection:
-            return self._insert(connection, entry)
+            return self._insert(connection, entry, note)
 
-    def accept(self, entry: Entry) -> str | None:
+    def accept(self, entry: Entry, note: Note | None = None) -> str | None:
         """Write a line `accept`, which takes over all lines before it as they stand; a move under way is forgotten."""
-        return self.finish(entry)
+        return self.finish(entry, note)
 
     def begin(self, entry: Entry) -> None:
         """Say that a move starts, so that whoever finds it cut off can finish it."""
@@ -163,13 +174,13 @@ class Ledger:
             connection.execute(pending.delete().where(pending.c.model == entry.model))
             connection.execute(pending.insert().values(model=entry.model, entry=note))
 
-    def finish(self, entry: Entry) -> str | None:
+    def finish(self, entry: Entry, note: Note | None = None) -> str | None:
         """Write the line of a move that was begun and is done, and forget that it was under way: both or neither.
 
         Returns the head of the chain.
         """
         with self._writing() as connection:
-            head = self._insert(connection, entry)
+            head = self._insert(connection, entry, note)
             self._forget(connection, entry.model)
             return head
 
@@ -177,7 +188,7 @@ class Ledger:
         pending = self._tables.tables["pending"]
         connection.execute(pending.delete().where(pending.c.model == model))
 
-    def _insert(self, connection: Connection, entry: Entry) -> str | None:
+    def _insert(self, connection: Connection, entry: Entry, note: Note | None) -> str | None:
         rows = self._lines(connection)
         found = chain.examine(rows)
         if entry.action != chain.ACCEPT and found.problem:
@@ -188,12 +199,22 @@ class Ledger:
         line = {"id": rows[-1]["id"] + 1 if rows else 1, **values}
         digest = chain.next_digest(rows, line)
         connection.execute(self._tables.tables["ledger"].insert().values(line | {"digest": digest}))
-        return f"{line['id']}:{digest}"
+        head = chain.head_of([line | {"digest": digest}])
+        if note is not None:
+            note(chain.about_to_follow(chain.head_of(rows), head))
+        return head
 
     def _lines(self, connection: Connection) -> Sequence[Mapping[str, Any]]:
         from sqlalchemy import text
 
-        return [dict(row) for row in connection.execute(text(_LINES)).mappings()]
+        return self._with_all_fields([dict(row) for row in connection.execute(text(_LINES)).mappings()])
+
+    def _with_all_fields(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        missing = sorted(_FIELDS - rows[0].keys()) if rows else []
+        if missing:
+            what = f"it is damaged (its lines have no {', '.join(missing)})"
+            raise self._refusing(Fault(what, "restore the file from a copy", damaged=True))
+        return rows
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -256,7 +277,8 @@ class Ledger:
             if not file.is_file():
                 return []
             try:
-                return select_read_only(file, sql, values)
+                rows = select_read_only(file, sql, values)
+                return self._with_all_fields(rows) if sql.startswith("select *") else rows
             except sqlite3.OperationalError as error:
                 if "no such table" in str(error):
                     return []  # its first writer is just making them; two makers would get in each other's way

@@ -40,7 +40,12 @@ def select_read_only(file: Path, sql: str, values: Mapping[str, Any]) -> list[di
     with closing(sqlite3.connect(read_only_url(file), uri=True, timeout=30)) as connection:
         connection.row_factory = sqlite3.Row
         connection.text_factory = readable
-        return [dict(row) for row in connection.execute(sql, values)]
+        try:
+            return [dict(row) for row in connection.execute(sql, values)]
+        except UnicodeDecodeError:  # of SQLite's own words on a schema that is no UTF-8 any more
+            damage = sqlite3.DatabaseError("malformed database schema")
+            damage.sqlite_errorname = "SQLITE_CORRUPT"
+            raise damage from None
 
 
 def readable(text: bytes) -> str:

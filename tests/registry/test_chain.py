@@ -86,6 +86,18 @@ def seal(store: Store, number: int) -> None:
     edit(store, f"update ledger set digest = '{chain.next_digest(rows[:place], rows[place])}' where id = {number}")
 
 
+def add(store: Store, action: str, model: str = "toy") -> None:
+    """Add a line as someone does who knows how its digest is made."""
+    rows = Ledger.beside(store)._select("select * from ledger order by id")
+    number = rows[-1]["id"] + 1
+    edit(
+        store,
+        f"insert into ledger select {number}, 'x', at, 'eve', trigger, '{action}', '{model}', to_version, from_version,"
+        f" anchor, null, reasons, digests from ledger where id = {number - 1}",
+    )
+    seal(store, number)
+
+
 EDITS: dict[str, tuple[Callable[[Store], None], str]] = {
     "a field": (lambda store: edit(store, "update ledger set at = '2015' where id = 3"), "line 3 "),
     "a reason": (lambda store: edit(store, "update ledger set reasons = '[\"x\"]' where id = 1"), "line 1 "),
@@ -129,6 +141,11 @@ EDITS: dict[str, tuple[Callable[[Store], None], str]] = {
         ),
         "line 6 has no digest",
     ),
+    "a line added with a digest that fits": (lambda store: add(store, "promote"), "line 6: it was added by hand"),
+    "a line changed, and accepted with a digest that fits": (
+        lambda store: (edit(store, "update ledger set at = '2015' where id = 3"), add(store, "accept"))[0],
+        "line 3 ",
+    ),
     "the file removed": (lambda store: (store.home / "ledger.db").unlink(), "the ledger has none"),
 }
 
@@ -157,6 +174,43 @@ def test_a_changed_ledger_is_still_read_but_moves_nothing(store: Store, ledger: 
     charge.take_charge(store, promotion)
     assert versions.registered(store, "toy").aliases == {"champion": "2"}
     assert [entry.action for entry in Ledger.beside(store).entries("toy")][-2:] == ["accept", "promote"]
+
+
+def test_a_line_that_another_model_accepts_by_hand_covers_nothing(store: Store, ledger: Ledger) -> None:
+    edit(store, "update ledger set at = '2015' where id = 3")
+    add(store, "accept", model="unheard of")
+    assert "line 3 " in str(charge.examine_ledger(store, "toy").problem)
+
+
+def test_a_line_whose_writer_was_killed_before_or_after_it_counted_breaks_nothing(store: Store, ledger: Ledger) -> None:
+    def killed(note: str) -> None:
+        client(store).set_registered_model_tag("toy", charge.HEAD, note)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ledger.append(replace(LINE, key="6"), killed)
+    assert charge.examine_ledger(store, "toy").problem is None
+    assert len(ledger.entries("toy")) == 5
+    ledger.append(replace(LINE, key="6"), lambda note: client(store).set_registered_model_tag("toy", charge.HEAD, note))
+    assert charge.examine_ledger(store, "toy").problem is None
+    assert len(ledger.entries("toy")) == 6
+    edit(store, "delete from ledger where id in (5, 6)")
+    assert "knows of line 5, but" in str(charge.examine_ledger(store, "toy").problem)
+
+
+def test_a_ledger_whose_table_is_damaged_is_called_so_in_one_line(store: Store, ledger: Ledger) -> None:
+    file = store.home / "ledger.db"
+    whole = file.read_bytes()
+    for name, damage in (
+        (b"digests", b"dig\xe5sts"),
+        (b"who", b"wh\xff"),
+        (b"who", b"whp"),
+        (b"CREATE TABLE", b"CREATE\xf4TABLE"),
+    ):
+        file.write_bytes(whole.replace(name, damage))
+        for read in (ledger.examine, lambda: ledger.entries("toy")):
+            with pytest.raises(RegistryError, match=r"it is damaged \(.*\); restore the file from a copy"):
+                read()
 
 
 def test_what_was_accepted_cannot_be_changed_again_without_being_seen(store: Store, ledger: Ledger) -> None:
