@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from feature_store.compile import literal, quote
 from flows.code_reading import CODE, DIGITS
 from flows.column_names import alias
-from flows.time_reading import TIME_LIKE, Writing, moment_sql, read_formats, require_readable
+from flows.time_reading import EPOCHS, TIME_LIKE, Writing, moment_sql, read_formats, read_numbers, require_readable
+from tasks.ingest.casting import HAS_YEAR
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,8 +37,8 @@ _NUMBERS = {
     "year": "regexp_full_match(v, '1[0-9]{3}|20[0-9]{2}')",
 }
 _TEXTS = {
-    "date": "length(trim(v)) <= 10 and isfinite(try_cast(v as date))",
-    "timestamp": "isfinite(try_cast(v as timestamptz))",
+    "date": f"length(trim(v)) <= 10 and isfinite(try_cast(v as date)) and {HAS_YEAR.format('v')}",
+    "timestamp": f"isfinite(try_cast(v as timestamptz)) and {HAS_YEAR.format('v')}",
     "boolean": "try_cast(v as boolean) is not null",
     "percent": "regexp_full_match(trim(v), '[+-]?[0-9]*[.]?[0-9]+ ?%')",
     "comma": "regexp_full_match(trim(v), '[+-]?([0-9]{1,3}([.][0-9]{3})+|[0-9]+)(,[0-9]+)?')",
@@ -149,13 +150,17 @@ def read_column(
     two = tuple(sorted(list(counts)[:2]))
     binary = len(two) == 2 and sum(counts[value] for value in two) >= 0.99 * sum(counts.values())
     column = replace(column, filled=filled, distinct=distinct, counts=counts, values=two if binary else ())
-    if formats:
-        require_readable(connection, column.name, filled, formats)
-        return replace(column, formats=tuple(formats))
     rows = _rows(connection, _NUMBERS)
     least = 0.99 * filled
-    if is_time and rows["year"] >= least:
+    if formats:
+        require_readable(connection, column.name, filled, formats)
+    elif is_time and rows["year"] >= least:
         return replace(column, formats=("%Y",))
+    elif is_time and rows["number"] >= least:
+        formats = read_numbers(connection, filled)
+    if formats:
+        number = "integer" if rows["integer"] >= least else "number"
+        return replace(column, formats=tuple(formats), type=number if formats[0] in EPOCHS else "text")
     if rows["day"] >= least:  # 20240131 is read as a time, not as a number
         return replace(column, formats=("%Y%m%d",))
     code = bool(rows["code"]) and rows["digits"] >= least

@@ -211,6 +211,8 @@ def _decoded(line: bytes, file: CsvFile) -> str:
     Raises:
         UserError: it is not of the file's encoding; with the one that it may be of.
     """
+    if line.startswith(b"PAR1"):
+        raise UserError(f"{file.name} is Parquet, and --csv takes CSV; write its rows as CSV, at first at least")
     if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{file.name} is UTF-16 text; add --encoding utf-16")
     try:
@@ -260,9 +262,8 @@ def _load(file: CsvFile) -> pa.Table:
     if numbers := [name for name in names if re.fullmatch(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*", name, re.IGNORECASE)]:
         raise UserError(f"{file.name}: its first line holds numbers ({numbers[0]}) and no names; add a header line")
     lower = [name.lower() for name in names]
-    if twice := [name for name in names if lower.count(name.lower()) > 1]:
-        listed = ", ".join(map(repr, twice))
-        raise UserError(f"{file.name}: a column is there twice ({listed}; case does not count); rename or remove one")
+    if twice := ", ".join(repr(name) for name in names if lower.count(name.lower()) > 1):
+        raise UserError(f"{file.name}: a column is there twice ({twice}; case does not count); rename or remove one")
     batches, faulty, fault = [], 0, ""
     for batch in csv_files.read(file, names, lambda _: None):
         good = pc.is_null(batch[FAULT])
@@ -332,7 +333,7 @@ def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Colu
             raise UserError(f"--time {found.name}: it {found.writing.explained()}")
         raise UserError(
             f"--time {found.name}: its values do not cast to dates or times such as 2024-05-31; write them so, say how "
-            "they are written, such as --time-format '%d %B %Y', or name another column"
+            "they are written, such as --time-format '%d %B %Y' or 'seconds since 1970', or name another column"
         )
     return found
 

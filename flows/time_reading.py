@@ -11,13 +11,23 @@ from tasks.errors import UserError, first_line
 
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m")
 _OTHER_DATES = ("%Y-%m-%d", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y")
-_MORE_DATES = ("%b %d, %Y", "%B %d, %Y", "%Y.%m.%d")
+_MORE_DATES = ("%b %d, %Y", "%B %d, %Y", "%Y.%m.%d", "%d-%m-%y")
+_YEAR_FIRST = ("%y-%m-%d", "%y/%m/%d", "%y.%m.%d")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S")
 FORMATS = (
-    *(f"{day}{clock}" for day in (*_DATES, *_OTHER_DATES, *_MORE_DATES) for clock in _CLOCKS),
+    *(f"{day}{clock}" for day in (*_DATES, *_OTHER_DATES, *_MORE_DATES, *_YEAR_FIRST) for clock in _CLOCKS),
     *(f"{day} %I:%M{seconds} %p" for day in ("%m/%d/%Y", "%d/%m/%Y", "%Y-%m-%d") for seconds in ("", ":%S")),
     *("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S %z"),
 )
+_COMPACT = ("%Y%m%d%H%M", "%Y%m%d%H%M%S")
+# Numbers that count from 1970 on, as SQL of the time, and the least and most that are taken for one: 1973 to 2100.
+EPOCHS = {
+    "seconds since 1970": "make_timestamp(({} * 1000000)::bigint)",
+    "milliseconds since 1970": "make_timestamp(({} * 1000)::bigint)",
+    "microseconds since 1970": "make_timestamp({}::bigint)",
+    "nanoseconds since 1970": "make_timestamp_ns({}::bigint)",
+}
+_FIRST, _LAST = 10**8, 4_102_444_800  # seconds; those of a unit are no times in another
 TIME_LIKE = (
     "regexp_full_match(trim(v), '[0-9]{1,4}[-/. ][0-9A-Za-z]{1,9}([-/., ]+[0-9]{2,4}.{0,20})?|"
     "[A-Za-z]{3,9} [0-9]{1,2},? [0-9]{4}.{0,20}|[0-9]{8}( .{4,12})?')"
@@ -61,7 +71,14 @@ def moment_sql(value: str, formats: Sequence[str], *, lenient: bool = False) -> 
 
     >>> moment_sql("at", ["%d/%m/%Y"])
     "strptime(at, '%d/%m/%Y')"
+    >>> moment_sql("at", ["milliseconds since 1970"])
+    'make_timestamp((at * 1000)::bigint)'
     """
+    if formats[0] in EPOCHS:
+        kind = "double" if formats[0] == next(iter(EPOCHS)) else "bigint"
+        count = f"try_cast({value} as {kind})" if lenient else value
+        moment = EPOCHS[formats[0]].format(count)
+        return f"try({moment}::timestamp)" if lenient else moment
     if len(formats) == 1 and not lenient:
         return f"strptime({value}, {literal(formats[0])}){_utc(formats[0])}"
     read = [f"try_strptime({value}, {literal(form)}){_utc(form)}" for form in formats]
@@ -70,6 +87,20 @@ def moment_sql(value: str, formats: Sequence[str], *, lenient: bool = False) -> 
 
 def _utc(form: str) -> str:
     return "::timestamp" if form.endswith("%z") else ""
+
+
+def read_numbers(connection: Any, filled: int) -> tuple[str, ...]:
+    """The way in which the numbers `v` of `d` write times, such as 202401311530 or seconds since 1970; none: no way."""
+    conditions = {
+        form: f"length(v) = {length} and try_strptime(v, '{form}') {_RECENT}"
+        for form, length in zip(_COMPACT, (12, 14), strict=True)
+    }
+    for place, form in enumerate(EPOCHS):
+        first, last = (seconds * 1000**place for seconds in (_FIRST, _LAST))
+        conditions[form] = f"try_cast(v as double) between {first} and {last}"
+    counts = ", ".join(f"coalesce(sum(n) filter ({fits}), 0)" for fits in conditions.values())
+    [found] = connection.execute(f"select {counts} from d").fetchall()
+    return tuple(form for form, count in zip(conditions, found, strict=True) if count >= _NEARLY_ALL * filled)[:1]
 
 
 def read_formats(connection: Any, filled: int) -> tuple[tuple[str, ...], Writing | None]:
@@ -119,10 +150,16 @@ def require_readable(connection: Any, name: str, filled: int, formats: Sequence[
 def _rows_read(connection: Any, condition: str) -> dict[str, int]:
     """How many rows each way reads as a time of our age."""
     counts = ", ".join(
-        f"coalesce(sum(n) filter (try_strptime(v, {literal(form)}){_utc(form)} {_RECENT}), 0)" for form in FORMATS
+        f"coalesce(sum(n) filter (try_strptime(v, {literal(form)}){_utc(form)} {_plausible(form)}), 0)"
+        for form in FORMATS
     )
     [found] = connection.execute(f"select {counts} from d where {condition}").fetchall()
     return dict(zip(FORMATS, map(int, found), strict=True))
+
+
+def _plausible(form: str) -> str:
+    """Where a year of two digits comes first, it is not far ahead: 31.01.24 is a day of 2024, and no other of 2031."""
+    return "between timestamp '1970-01-01' and now()::timestamp + interval 1 year" if form.startswith("%y") else _RECENT
 
 
 def _differ(connection: Any, one: str, other: str) -> bool:

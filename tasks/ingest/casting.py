@@ -25,6 +25,8 @@ _IS_HELD = (
     f"or {_DIGITS} = {_DIGITS.format('try_cast({0} as double)::varchar')}"
 )
 _SHORT = "case when length({{0}}) < 16 then true else {} end"  # few texts are longer, and a case looks at them alone
+# A bare cast takes the day of 31/01/24 for the year 31, and 24-01-31 for a day of the year 24.
+HAS_YEAR = "not regexp_matches({0}, '^\\s*[+-]?[0-9]{{1,3}}[^0-9]')"
 # DuckDB's own casts round '2.7' to 3, take 'inf', drop the offset of '10:00+02:00' and the time of a date.
 _CASTS: dict[ColumnType, str] = {
     "integer": "case when try_cast({0} as double) = try_cast({0} as bigint) "
@@ -32,9 +34,10 @@ _CASTS: dict[ColumnType, str] = {
     "number": f"case when isfinite(try_cast({{0}} as double)) and {_SHORT.format(_IS_HELD)} "
     "then try_cast({0} as double) end",
     "text": "{0}",
-    "timestamp": "case when isfinite(try_cast({0} as timestamptz)) then try_cast({0} as timestamptz)::timestamp end",
-    "date": "case when isfinite(try_cast({0} as date)) and try_cast({0} as timestamp) = try_cast({0} as date)"
-    " then try_cast({0} as date) end",
+    "timestamp": f"case when isfinite(try_cast({{0}} as timestamptz)) and {HAS_YEAR} "
+    "then try_cast({0} as timestamptz)::timestamp end",
+    "date": f"case when isfinite(try_cast({{0}} as date)) and {HAS_YEAR} "
+    "and try_cast({0} as timestamp) = try_cast({0} as date) then try_cast({0} as date) end",
     "boolean": "try_cast({0} as boolean)",
 }
 _BEGINNING = "timestamp '0001-01-02'"  # Python knows no earlier time, and calendars need a day to spare

@@ -91,15 +91,30 @@ def _sizes(column: pa.Array) -> tuple[int, int]:
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with each dictionary decoded, checked to be what its types say."""
+    """The batch with each dictionary decoded, in types that DuckDB reads, checked to be what its types say."""
     import pyarrow as pa
 
     arrays = [
         array.cast(array.type.value_type) if isinstance(array, pa.DictionaryArray) else array for array in batch.columns
     ]
-    plain = pa.record_batch(arrays, names=batch.schema.names)
+    plain = pa.record_batch([_readable(array) for array in arrays], names=batch.schema.names)
     plain.validate(full=True)
     return plain
+
+
+def _readable(array: pa.Array) -> pa.Array:
+    """The same values where DuckDB has no such type: decimals of more than 38 digits as texts, half floats as floats.
+
+    >>> from decimal import Decimal
+    >>> import pyarrow as pa
+    >>> _readable(pa.array([Decimal("-1.50"), None], pa.decimal256(60, 2))).to_pylist()
+    ['-1.50', None]
+    """
+    import pyarrow as pa
+
+    if pa.types.is_decimal256(array.type):
+        return array.cast(pa.string())
+    return array.cast(pa.float32()) if pa.types.is_float16(array.type) else array
 
 
 def check_footer(path: Path, name: str, limits: Limits) -> None:

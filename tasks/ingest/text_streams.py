@@ -135,6 +135,8 @@ def _member(archive: zipfile.ZipFile, name: str, wanted: str | None) -> zipfile.
         if len(found) != 1:
             raise UserError(f"{name} holds {len(found)} files {wanted!r} (`member`); there are {listed}")
         members = found
+    if wanted is None and {"xl/workbook.xml", "content.xml"} & {member.filename for member in members}:
+        raise UserError(f"{name} is a workbook; save the sheet that is meant as CSV")
     if len(members) != 1:
         raise UserError(f"{name} holds {len(members)} files ({listed}); name the one that is meant (`member`)")
     if members[0].flag_bits & 1:

@@ -128,6 +128,7 @@ def test_a_column_of_another_type_is_set_aside_row_by_row(project: Any) -> None:
     ("members", "words"),
     [
         ({"folder/": ""}, "holds 0 files (none)"),
+        ({"[Content_Types].xml": "", "xl/workbook.xml": ""}, "is a workbook; save the sheet that is meant as CSV"),
         (
             {"a.csv": HEADER + ROW, "b.csv": HEADER + ROW},
             "holds 2 files (a.csv, b.csv); name the one that is meant (`member`)",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tasks.ingest import parquet_files
 from tasks.ingest.casting import TOO_LONG, Caster, connect
+from tasks.ingest.limits import Limits
 from tasks.ingest.sources import numbered
 from tasks.params import ColumnType, SourceParams
 
@@ -115,3 +119,23 @@ def test_a_boolean_is_one_of_few_words(tmp_path: Path, text: str, truth: bool | 
 def test_a_date_with_a_time_is_no_date(tmp_path: Path) -> None:
     assert cast(tmp_path, "date", "2019-05-01") == (date(2019, 5, 1), None)
     assert cast(tmp_path, "date", "2019-05-01 10:00") == (None, "is no date")
+
+
+@pytest.mark.parametrize("text", ["31/01/24", "24-01-31", " 01-02-24", "24-01-31 10:00", "1/2/3", "999-01-01"])
+def test_a_year_of_two_digits_is_no_year_of_antiquity(tmp_path: Path, text: str) -> None:
+    assert cast(tmp_path, "timestamp", text) == (None, "is no timestamp")
+    assert cast(tmp_path, "date", text) == (None, "is no date")
+    written = pa.array([datetime(24, 1, 31)], pa.timestamp("us"))  # noqa: DTZ001 - Parquet says its years itself
+    assert cast(tmp_path, "date", written) == (date(24, 1, 31), None)
+
+
+def test_parquet_values_of_types_that_the_engine_does_not_know_are_exact(tmp_path: Path) -> None:
+    number = Decimal(10**45)
+    kinds = {"id": pa.decimal256(60, 0), "price": pa.decimal256(60, 2), "half": pa.float16()}
+    values = {"id": [number, Decimal(10**45 + 1)], "price": [Decimal("-1.50"), None], "half": [1.5, 65504.0]}
+    table = pa.table({name: pa.array(values[name], kind) for name, kind in kinds.items()})
+    pq.write_table(table, tmp_path / "a.parquet")
+    [batch] = parquet_files.read(tmp_path / "a.parquet", "a.parquet", list(kinds), lambda _: None, Limits())
+    assert cast(tmp_path, "text", batch["id"].slice(1, 1)) == (str(10**45 + 1), None)
+    assert cast(tmp_path, "number", batch["price"].slice(0, 1)) == (-1.5, None)
+    assert [cast(tmp_path, "number", batch["half"].slice(n, 1))[0] for n in range(2)] == [1.5, 65504.0]
