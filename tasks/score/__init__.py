@@ -23,7 +23,7 @@ from tasks.quarantine import Refusal
 from tasks.score import log
 from tasks.score.champion import Champion, in_charge
 from tasks.score.known import NOW, known_at
-from tasks.score.missing import NAMED, new_horizons, newly_missing
+from tasks.score.missing import NAMED, lost_zeros, new_horizons, newly_missing
 from tasks.score.ranges import Ranges, ranges
 from tasks.target import Floats, as_column, of_column
 
@@ -100,7 +100,12 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         "intervals": found.told() if found else None,
         "out": str(target),
         "quarantine": str(refused) if refused else None,
-        "notes": [*given.notes, *newly_missing(champion, features), *new_horizons(champion, features)],
+        "notes": [
+            *given.notes,
+            *newly_missing(champion, features),
+            *lost_zeros(champion, features),
+            *new_horizons(champion, features),
+        ],
         "seconds": round(time.monotonic() - started, 3),
     }
 

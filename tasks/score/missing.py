@@ -39,6 +39,28 @@ def newly_missing(champion: Champion, features: pa.Table) -> Iterator[str]:
         )
 
 
+def lost_zeros(champion: Champion, features: pa.Table) -> Iterator[str]:
+    """A note on each feature whose codes have lost leading zeros, as spreadsheets do: 501 is no category, 00501 is."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = champion.folder / REFERENCE
+    if not path.is_file():
+        return
+    learned = pq.read_table(path)
+    for name in champion.definitions.feature_set.names():
+        if name not in learned.column_names or {learned[name].type, features[name].type} != {pa.string()}:
+            continue
+        known = set(learned[name].unique().drop_null().to_pylist())
+        longer = {code.lstrip("0"): code for code in known if code.isdigit() and code.startswith("0")}
+        asked = set(features[name].unique().drop_null().to_pylist()) - known
+        if short := sorted(asked & set(longer)):
+            yield (
+                f"{name} has lost leading zeros: {short[0]!r} was {longer[short[0]]!r} in training, and is taken for a "
+                "category that was never seen; write codes as texts, as the training files have them"
+            )
+
+
 def new_horizons(champion: Champion, features: pa.Table) -> Iterator[str]:
     """A note that names the horizons which the model is asked for and never learned: it answers as for the nearest."""
     import pyarrow.compute as pc

@@ -13,7 +13,7 @@ from feature_store import Expression, FeatureSet, Spine
 from tasks.artifacts import REFERENCE
 from tasks.featurize.definitions import Definitions
 from tasks.score.champion import Champion
-from tasks.score.missing import newly_missing
+from tasks.score.missing import lost_zeros, newly_missing
 
 NUMBER = pa.float64()
 NOBODY: Any = None  # who is in charge has no say here
@@ -41,3 +41,14 @@ def test_a_feature_that_is_gone_is_named(champion: Champion) -> None:
 def test_what_was_rare_before_or_is_there_in_some_rows_is_not(champion: Champion) -> None:
     assert list(newly_missing(champion, to_score(a=[1.0, None], b=[None, 2.0]))) == []
     assert list(newly_missing(champion, to_score().slice(0, 0))) == []
+
+
+def test_codes_that_lost_their_zeros_are_named(champion: Champion) -> None:
+    codes = {"a": ["00501", "10001", "x"], "b": ["7", "07", "1"]}
+    learned = {name: pa.array(codes.get(name, [None] * 3), pa.string()) for name in "abcd"}
+    pq.write_table(pa.table(learned), champion.folder / REFERENCE)
+    lost = pa.table({name: pa.array(["501", "7", "2", None], pa.string()) for name in "abcd"})
+    [note] = lost_zeros(champion, lost)
+    assert note.startswith("a has lost leading zeros: '501' was '00501' in training")
+    assert list(lost_zeros(champion, pa.table(learned))) == []
+    assert list(lost_zeros(champion, to_score(a=[501.0, 7.0]))) == []
