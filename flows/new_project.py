@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from tasks.stage_code import SECTIONS
 
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
+# All that a new project consists of; what else lies in its folder is somebody's own.
+_MADE = ("raw", "params.yaml", "dvc.yaml", PREFECT_YAML, ".gitignore", "README.md", ".dvc", ".dvcignore")
+_MADE += ("run.yaml", "data", "models", "reports", ".refit")
 
 
 def create(
@@ -51,8 +55,9 @@ def create(
     Raises:
         UserError: the folder holds a project already, the table leaves a role open, or a first run would refuse it.
     """
-    if (folder / "params.yaml").exists():
-        raise UserError(f"{folder} holds a project already (params.yaml); name another folder, or edit that file")
+    for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
+        if (folder / name).exists():
+            raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
     if csv is not None:
         reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons, hints=hints), csv.name
     else:
@@ -73,8 +78,9 @@ def create(
         stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
         _write(folder / "dvc.yaml", _DVC_HEAD + stages)
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
-        _write(folder / ".gitignore", IGNORED)
-        _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
+        if not (folder / "README.md").exists():
+            _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
+        _ignore(folder / ".gitignore")
         memory.initialise(folder)
         prepare(folder)
     _tell(folder, table, reading, given_away)
@@ -103,13 +109,23 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
 
 
 def _entries(folder: Path) -> set[Path]:
-    return set(folder.rglob("*"))
+    """What there is in a folder of all that a new project consists of."""
+    tops = [folder / name for name in _MADE]
+    return {entry for top in tops if os.path.lexists(top) for entry in (top, *top.rglob("*"))}
 
 
 def _take_away(folder: Path, before: Set[Path]) -> None:
-    """Delete what has come into `folder` since."""
+    """Delete what has come into `folder` since, of what a new project consists of."""
     for entry in sorted(_entries(folder) - before, reverse=True):  # what lies in a folder before the folder
-        entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        with suppress(OSError):
+            entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _ignore(path: Path) -> None:
+    """Let git pass over what runs make, beside what a folder's `.gitignore` says already."""
+    said = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if new := [line for line in IGNORED.splitlines() if line not in said.splitlines()]:
+        _write(path, "".join(f"{line}\n" for line in [*said.splitlines(), *new]))
 
 
 _MOST_STEPS = 1000

@@ -20,7 +20,7 @@ from tasks.errors import Terminated
 
 FIRST_PORT = {PREFECT: 4200, MLFLOW: 5000}
 FIRST_TEMPORARY_PORT = 8400
-WHILE_STDIN = "--while-stdin"  # a server that ends with whoever holds the other end of its standard input
+WHILE_STDIN = "--while-stdin"  # a server that ends with the process that holds the other end of its standard input
 ENVIRONMENT = {
     "PREFECT_LOGGING_LEVEL": "INFO",  # the console command keeps Prefect silent; what it starts shall speak
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",

@@ -1,6 +1,6 @@
-"""Secrets in texts: told apart, so that nothing that is printed or stored repeats one.
+"""Secrets in texts: recognised, so that nothing that is printed or stored repeats one.
 
-Credentials belong into the environment. `params.yaml` is committed, and a copy of it lies in every model version, so
+Credentials belong in the environment. `params.yaml` is committed, and a copy of it lies in every model version, so
 `${NAME}` stays `${NAME}` there; its value is put in when a connection is made, and goes nowhere else.
 """
 

@@ -1,4 +1,4 @@
-"""MLflow's server as an application, for whoever starts and guards it."""
+"""MLflow's server as an application, for the process that starts and guards it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Signatures of stored models in OpenSSF's format, by a key of one's own or keyless through Sigstore.
 
 A digest shows that a model is the one that registry and ledger name. A signature shows that who may sign made it, also
-to someone whom neither database convinces. The library is `model-signing`, imported only where it is needed.
+to someone who trusts neither database. The library is `model-signing`, imported only where it is needed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sign(folder: Path, signer: Signer, environ: Mapping[str, str] = os.environ) 
 
 
 def verify(folder: Path, signature: str | None, signer: Signer, what: str) -> None:
-    """Check that a folder holds just the files that were signed, by whom signatures are accepted from.
+    """Check that a folder holds just the files that were signed, and that an accepted signer signed them.
 
     Args:
         what: the model, in the words of an error.

@@ -11,7 +11,7 @@ from tasks.errors import UserError, unreadable
 
 MOST_BYTES = 4_000_000
 MOST_DEPTH = 60
-MOST_VALUES = 400_000  # with every alias written out, as whoever walks through them will meet them
+MOST_VALUES = 400_000  # with every alias written out, as any walk through them meets them
 MOST_DIGITS = 60  # of a number
 
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")

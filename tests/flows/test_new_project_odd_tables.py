@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import new_project
 from flows.new_project import create
 from flows.table_reading import Hints
 from tasks import featurize, ingest, validate
@@ -170,6 +171,39 @@ def test_what_was_in_the_folder_stays_where_init_refuses(tmp_path: Path) -> None
     with pytest.raises(UserError, match="would be refused by a first run"):
         create(tmp_path / "p", csv=write(tmp_path, "t", content), time=None, label="y", key=())
     assert [path.name for path in sorted((tmp_path / "p").rglob("*"))] == ["raw", "mine.txt"]
+
+
+def test_what_others_write_into_the_folder_meanwhile_stays_where_init_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p").mkdir()
+
+    def look(folder: Path, *_: object) -> None:
+        (folder / "notes").mkdir()
+        (folder / "notes/mine.txt").write_text("mine")
+        raise UserError("a stage refuses it")
+
+    monkeypatch.setattr(new_project, "look", look)
+    with pytest.raises(UserError, match="a stage refuses it"):
+        create(tmp_path / "p", csv=write(tmp_path, "plain", text(rows())), time="day", label="y", key=("id",))
+    assert [each.name for each in (tmp_path / "p").iterdir()] == ["notes"]
+    assert (tmp_path / "p/notes/mine.txt").read_text() == "mine"
+
+
+def test_a_readme_and_what_git_is_to_pass_over_stay_and_a_pipeline_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path, "plain", text(rows()))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/README.md").write_text("mine")
+    (tmp_path / "p/.gitignore").write_text("*.tmp\n/data/\n")
+    (tmp_path / "p/dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(UserError, match=r"holds a project already \(dvc.yaml\)"):
+        create(tmp_path / "p", csv=source, time="day", label="y", key=("id",))
+    (tmp_path / "p/dvc.yaml").unlink()
+    create(tmp_path / "p", csv=source, time="day", label="y", key=("id",))
+    assert (tmp_path / "p/README.md").read_text() == "mine"
+    ignored = (tmp_path / "p/.gitignore").read_text().splitlines()
+    assert ignored[:2] == ["*.tmp", "/data/"]
+    assert sorted(ignored[1:]) == sorted(new_project.IGNORED.splitlines())
 
 
 def zipped(path: Path, content: str) -> Path:
