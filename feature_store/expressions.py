@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ def require_row_level(
     if len(tree["statements"]) > 1 or len(node.get("select_list", [])) != 1 or node["from_table"]["type"] != "EMPTY":
         raise DefinitionError(f"{what}: `{expression}` is more than one SQL expression")
     for part in _nodes(node["select_list"]):
-        if found := _forbidden(part, columns):
-            raise DefinitionError(f"{what}: `{expression}` has {found}; it should be of its own row's columns alone")
+        if reason := _other_rows(part) or _moving(part, columns):
+            raise DefinitionError(f"{what}: `{expression}` has {reason}; it should be of its own row's columns alone")
 
 
 def require_repeatable(connection: DuckDBPyConnection, what: str, query: str, columns: Collection[str] = ()) -> None:
@@ -61,11 +62,11 @@ def require_repeatable(connection: DuckDBPyConnection, what: str, query: str, co
     if (count := len(tree["statements"])) != 1:
         raise DefinitionError(f"{what} has {count} statements; one SELECT was expected")
     for part in _nodes(tree["statements"][0]["node"]):
-        found = None if part.get("class") in ("SUBQUERY", "STAR", "WINDOW") else _forbidden(part, columns)
-        if found is None and isinstance(part.get("sample"), dict) and not part["sample"].get("repeatable"):
-            found = "a sample without a seed, which differs from run to run; write `repeatable (1)` behind it"
-        if found and "differs" in found:
-            raise DefinitionError(f"{what} has {found}; it should give the same rows whenever it runs")
+        moving = _moving(part, columns)
+        if moving is None and isinstance(part.get("sample"), dict) and not part["sample"].get("repeatable"):
+            moving = "a sample without a seed, which differs from run to run; write `repeatable (1)` behind it"
+        if moving:
+            raise DefinitionError(f"{what} has {moving}; it should give the same rows whenever it runs")
 
 
 def _parsed(connection: DuckDBPyConnection, query: str) -> dict[str, Any]:
@@ -129,7 +130,8 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(inner)
 
 
-def _forbidden(part: dict[str, Any], columns: Collection[str]) -> str | None:
+def _other_rows(part: dict[str, Any]) -> str | None:
+    """What in a part of an expression sees other rows than its own."""
     kind = part.get("class")
     if kind == "SUBQUERY":
         return "a subquery, which sees other rows"
@@ -137,15 +139,22 @@ def _forbidden(part: dict[str, Any], columns: Collection[str]) -> str | None:
         return "a *"
     if kind == "WINDOW":
         return f"the window function {part['function_name']}, which sees other rows"
-    if kind == "FUNCTION":
+    if kind == "FUNCTION" and (name := str(part["function_name"]).lower()) in _functions().aggregates:
+        return f"the aggregate {name}, which sees other rows"
+    return None
+
+
+def _moving(part: dict[str, Any], columns: Collection[str]) -> str | None:
+    """What in a part of an expression gives another value on another run."""
+    if part.get("class") == "FUNCTION":
         name = str(part["function_name"]).lower()
         if name == "age" and len(part.get("arguments", part.get("children", ()))) == 1:
             return "age() of one time, which differs from run to run"
-        return _functions().get(name)
-    if kind == "COLUMN_REF" and (name := str(part["column_names"][-1]).lower()) in _CLOCKS:
-        if name in {column.lower() for column in columns}:
-            return None
-        return f"{part['column_names'][-1]}, which differs from run to run"
+        return f"{name}(), which differs from run to run" if name in _functions().moving else None
+    if part.get("class") == "COLUMN_REF":
+        name = str(part["column_names"][-1])
+        if name.lower() in _CLOCKS - {column.lower() for column in columns}:
+            return f"{name}, which differs from run to run"
     return None
 
 
@@ -159,9 +168,16 @@ def _keywords() -> frozenset[str]:
         )
 
 
+@dataclass(frozen=True)
+class _Functions:
+    """DuckDB's functions that have no place in a definition."""
+
+    aggregates: frozenset[str]
+    moving: frozenset[str]  # which give another value on another run
+
+
 @lru_cache(maxsize=1)
-def _functions() -> Mapping[str, str]:
-    """DuckDB's functions that have no place in a definition, and why."""
+def _functions() -> _Functions:
     import duckdb
 
     with duckdb.connect() as connection:
@@ -172,12 +188,7 @@ def _functions() -> Mapping[str, str]:
         macros = connection.execute(
             "select function_name, macro_definition from duckdb_functions() where function_type = 'macro'"
         ).fetchall()
-    rows += [(name, "scalar") for name in _CLOCK_FUNCTIONS]
-    moving = {*_CLOCKS, *(name for name, kind in rows if kind != "aggregate")}
-    rows += [(name, "scalar") for name, body in macros if moving & set(re.findall(r"\w+", body.lower()))]
-    return {
-        name: f"the aggregate {name}, which sees other rows"
-        if kind == "aggregate"
-        else f"{name}(), which differs from run to run"
-        for name, kind in rows
-    }
+    aggregates = frozenset(name for name, kind in rows if kind == "aggregate")
+    moving = {*_CLOCK_FUNCTIONS, *(name for name, kind in rows if kind != "aggregate")}
+    clocked = {name for name, body in macros if (moving | _CLOCKS) & set(re.findall(r"\w+", body.lower()))}
+    return _Functions(aggregates, frozenset(moving | clocked))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
-FEW = 20  # different values of which each is counted
+FEW = 20  # different values, of which the most frequent are counted
 # Further texts that people write for a missing value, in lower case; NULLS of table_reading are always taken so.
 MARKS = (
     *("?", "??", "-", "--", "---", ".", "..", "*", "n/a", "n.a.", "na", "nan", "#n/a", "#na", "#value!", "#null!"),
@@ -148,7 +148,7 @@ def read_column(
     connection.register("d", pa.table({"v": counted.field("values"), "n": counted.field("counts")}))
     counts = _frequent(connection) if distinct <= FEW else {}
     two = tuple(sorted(list(counts)[:2]))
-    binary = len(two) == 2 and sum(counts[value] for value in two) >= 0.99 * sum(counts.values())
+    binary = len(two) == 2 and sum(counts[value] for value in two) >= 0.99 * filled
     column = replace(column, filled=filled, distinct=distinct, counts=counts, values=two if binary else ())
     rows = _rows(connection, _NUMBERS)
     least = 0.99 * filled

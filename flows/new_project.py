@@ -73,7 +73,8 @@ def create(
         name = _project_name(folder)
         before = _entries(folder)
         params, given_away = look(folder, params_of(name, reading), table)
-        _take_away(folder, before)  # `raw/` may be changed before the first run, as with any project
+        # What the look has made goes: `raw/` may be changed before the first run, as with any project.
+        _take_away(folder, before | set((folder / "raw").rglob("*")))
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
         stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
         _write(folder / "dvc.yaml", _DVC_HEAD + stages)

@@ -175,22 +175,21 @@ def _require_known(
 
 def _file(path: Path, encoding: str) -> CsvFile:
     """The file with the layout that its first lines show."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name one CSV file in it")
     if path.name.startswith("."):
         raise UserError(f"{path} has a name that begins with a point, which patterns of files pass over; rename it")
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        "".encode(encoding)  # `hex` and the like are codecs too, and none of text
+    except (LookupError, UnicodeError):
         raise UserError(f"--encoding {encoding}: unknown; utf-8, cp1252, latin-1 and utf-16 are some") from None
     file = CsvFile(path, path.name, encoding=encoding)
-    try:
-        with file.open() as stream:
-            lines = [_decoded(stream.readline(), file)]
-            while lines[-1].startswith("#") and len(lines) <= _MOST_COMMENTS:
-                lines.append(_decoded(stream.readline(), file))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    with file.open() as stream:
+        lines = [_decoded(stream.readline(), file)]
+        while lines[-1].startswith("#") and len(lines) <= _MOST_COMMENTS:
+            lines.append(_decoded(stream.readline(), file))
     fields = [_fields(line) for line in lines]
     skip = len(lines) - 1 if fields[-1][0] > 1 or fields[0][0] == 1 else 0
     if not lines[skip].strip() and not any(line.strip() for line in lines):

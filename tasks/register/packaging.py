@@ -155,7 +155,9 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
     keys = judged.column(named if named in judged.column_names else "key").combine_chunks()
     places = pc.index_in(test.column(key).combine_chunks(), value_set=keys)
     if places.null_count or not test.num_rows or len(keys) != test.num_rows:
-        raise RefitError(f"{JUDGED_ROWS} and the test rows of {TABLE} differ in their keys; `refit run` evaluates anew")
+        raise RefitError(
+            f"{JUDGED_ROWS} and the test rows of {TABLE} differ in their keys; `refit run` evaluates again"
+        )
     count = min(context.params.register_.golden_rows, test.num_rows)
     chosen = np.unique(np.linspace(0, test.num_rows - 1, count).astype(np.int64))
     golden = test.select(features).take(chosen)
@@ -177,11 +179,12 @@ def _predictions(context: Context) -> Path:
     """The predictions that `evaluate` judged.
 
     Raises:
-        RefitError: the file is gone, or is another one than `evaluate` wrote.
+        RefitError: the file is gone, or is another one than `evaluate` wrote; an older Refit wrote it.
     """
-    return FileRef(JUDGED_ROWS.as_posix(), **read_json(context.path(EVALUATION))["predictions"]).resolve(
-        context.project
-    )
+    recorded = read_json(context.path(EVALUATION)).get("predictions")
+    if recorded is None:
+        raise RefitError(f"{EVALUATION} is of an older Refit, and names no predictions; `refit run` evaluates again")
+    return FileRef(JUDGED_ROWS.as_posix(), **recorded).resolve(context.project)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

@@ -167,6 +167,7 @@ def test_the_readmes_command_is_one_that_init_takes(root: Path) -> None:
     [
         (["yes", "no"], "binary", "HistGradientBoostingClassifier"),
         (["red", "green", "blue"], "multiclass", "HistGradientBoostingClassifier"),
+        ([*["yes", "no"] * 295, *(f"rare {n}" for n in range(10))], "multiclass", "HistGradientBoostingClassifier"),
         ([str(value) for value in range(1, 6)], "multiclass", "HistGradientBoostingClassifier"),
         ([f"{value / 7:.2f}" for value in range(1, 60)], "regression", "HistGradientBoostingRegressor"),
     ],

@@ -230,6 +230,14 @@ def test_a_table_is_read_from_an_archive_or_under_another_name(
     assert run_to_features(tmp_path / "p") > ROWS / 2
 
 
+@pytest.mark.parametrize("encoding", ["no-such", "hex", "rot13", "undefined"])
+def test_what_is_no_encoding_of_text_is_refused(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(UserError, match=f"--encoding {encoding}: unknown; utf-8, cp1252"):
+        create(
+            tmp_path / "p", csv=write(tmp_path, "t", text(rows())), time=None, label="y", key=(), hints=Hints(encoding)
+        )
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_a_table_of_another_encoding_is_refused_with_the_option_that_reads_it(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.csv"
