@@ -33,8 +33,10 @@ from tasks.stage_code import SECTIONS
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
 # All that a new project consists of; what else lies in its folder is somebody's own.
-_MADE = ("raw", "params.yaml", "dvc.yaml", PREFECT_YAML, ".gitignore", "README.md", ".dvc", ".dvcignore")
-_MADE += ("run.yaml", "data", "models", "reports", ".refit")
+_MADE = (
+    *("raw", "params.yaml", "dvc.yaml", str(PREFECT_YAML), ".gitignore", "README.md", ".dvc", ".dvcignore"),
+    *("run.yaml", "data", "models", "reports", ".refit"),
+)
 
 
 def create(
