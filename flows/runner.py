@@ -37,8 +37,11 @@ def run(
 
     Raises:
         UserError: the settings do not stand; Prefect, which takes seconds to start, was not even imported.
+        RefitError: another run holds the project; likewise, unless there are `wait_seconds`.
     """
     check(project, runfile.RunFile(as_of=as_of, overrides=dict(overrides)))
+    if not wait_seconds:
+        lock.require_free(project)
     from flows.servers import server_for_runs
 
     console = Terminal(stderr=True)
@@ -99,7 +102,7 @@ def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: fl
         return register.rollback(context, to, why)
 
 
-def repair(project: Path, *, accept_ledger: str | None, wait_seconds: float) -> str:
+def repair(project: Path, *, wait_seconds: float, accept_ledger: str | None = None) -> str:
     """`refit repair`: what was done, in words."""
     from tasks import register
 

@@ -108,6 +108,16 @@ def holder(project: Path) -> Owner | None:
         return None
 
 
+def require_free(project: Path) -> None:
+    """Say who holds the lock before something slow is started that would need it.
+
+    Raises:
+        RefitError: another process holds it; the message names that process.
+    """
+    if inherited(project) is None and is_held(project):
+        raise _held(project / STATE / "lock")
+
+
 def is_held(project: Path) -> bool:
     """Whether a living process holds the project's lock; looks without taking it, which would refuse a run that starts.
 
@@ -135,9 +145,10 @@ def _acquire(descriptor: int, path: Path, deadline: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                owner = holder(path.parent.parent)
-                raise RefitError(
-                    f"{path} is held by {owner or 'a process that is just starting'}; "
-                    "wait for it to end, or give --wait SECONDS"
-                ) from None
+                raise _held(path) from None
             time.sleep(0.2)
+
+
+def _held(path: Path) -> RefitError:
+    owner = holder(path.parent.parent) or "a process that is just starting"
+    return RefitError(f"{path} is held by {owner}; wait for it to end, or give --wait SECONDS")
