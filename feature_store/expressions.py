@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # DuckDB calls the last two, and age() of one time, the same on each run; they read the clock.
 _CLOCK_FUNCTIONS = ("current_localtime", "current_localtimestamp")
 _CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+AT_ONCE = 100  # expressions in a statement that only asks for their types
 TIMES = ("TIMESTAMP", "DATE")  # how the names of such types begin
 _QUOTED, _WORD = re.compile(r'"((?:[^"\x00]|"")+)"'), re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -93,6 +94,34 @@ def columns_in(connection: DuckDBPyConnection, expression: str) -> set[str]:
         return {name.lower()}
     tree = _parsed(connection, f"select ({expression})")
     return _columns_of(tree.get("statements", []))
+
+
+def types_of(connection: DuckDBPyConnection, expressions: Sequence[str], relation: str) -> list[str | Exception]:
+    """The type of each expression over a relation, or the error that says why it has none.
+
+    Each statement binds all columns of the relation: one for each expression would cost the square of a wide table.
+    """
+    import duckdb
+
+    def kinds(some: Sequence[str]) -> list[str]:
+        listed = ", ".join(f"({expression})" for expression in some)
+        return [str(kind) for kind in connection.sql(f"select {listed} from {relation}").types]
+
+    types: list[str | Exception] = []
+    for start in range(0, len(expressions), AT_ONCE):
+        some = expressions[start : start + AT_ONCE]
+        try:
+            if len(together := kinds(some)) == len(some):
+                types += together
+                continue
+        except duckdb.Error:
+            pass
+        for expression in some:
+            try:
+                types.append(kinds([expression])[0])
+            except duckdb.Error as error:
+                types.append(error)
+    return types
 
 
 def times_in(connection: DuckDBPyConnection, expression: str, relation: str, ours: Collection[str]) -> Iterator[str]:

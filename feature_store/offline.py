@@ -13,7 +13,7 @@ from feature_store import compile as sql
 from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Latest, Lookup
 from feature_store.errors import DefinitionError
 from feature_store.exact import require_exact, require_same_values
-from feature_store.expressions import require_row_level
+from feature_store.expressions import require_row_level, types_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -211,13 +211,15 @@ def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[st
 
 
 def _check(connection: DuckDBPyConnection, expressions: Mapping[str, str], relations: str) -> None:
-    """Each expression by itself, so that an error names the feature it is in."""
+    """Each expression by itself, so that an error names the feature that it is in."""
     with _explained("the columns"):
         columns = connection.sql(f"select * from {relations}").columns
     for name, expression in expressions.items():
         require_row_level(connection, name, expression, columns)
+    for name, kind in zip(expressions, types_of(connection, [*expressions.values()], relations), strict=True):
         with _explained(name):
-            connection.sql(f"select ({expression}) from {relations}")
+            if isinstance(kind, Exception):
+                raise kind
 
 
 def _values(feature_set: FeatureSet, places: Mapping[str, str]) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
 FEW = 20  # different values, of which the most frequent are counted
+PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
 # Further texts that people write for a missing value, in lower case; NULLS of table_reading are always taken so.
 MARKS = (
     *("?", "??", "-", "--", "---", ".", "..", "*", "n/a", "n.a.", "na", "nan", "#n/a", "#na", "#value!", "#null!"),
@@ -145,6 +146,8 @@ def read_column(
     filled, distinct = len(texts) - texts.null_count, len(counted)
     if not filled:
         return column
+    if not (formats or is_time) and distinct > FEW and _are_plain_decimals(counted.field("values")):
+        return replace(column, filled=filled, distinct=distinct, type="number")
     connection.register("d", pa.table({"v": counted.field("values"), "n": counted.field("counts")}))
     counts = _frequent(connection) if distinct <= FEW else {}
     two = tuple(sorted(list(counts)[:2]))
@@ -196,6 +199,13 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
         marks=marked,
         hidden=bool(rest) and max(numbers, rows["timestamp"], rows["comma"]) >= 0.99 * rest,
     )
+
+
+def _are_plain_decimals(values: pa.Array) -> bool:
+    """Whether all are numbers such as -12.5, which a query need not tell from times, codes or whole numbers."""
+    import pyarrow.compute as pc
+
+    return bool(pc.all(pc.match_substring_regex(values, PLAIN_DECIMAL)).as_py())
 
 
 def _frequent(connection: Any) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from feature_store.compile import literal, quote
 from feature_store.definition import RESERVED, Source
 from feature_store.errors import DefinitionError
-from feature_store.expressions import require_row_level
+from feature_store.expressions import require_row_level, types_of
 from feature_store.offline import configure
 from tasks import artifacts
 from tasks.errors import RefitError, UserError
@@ -89,15 +89,11 @@ def kinds_of_columns(raw: SourceParams, source: Source) -> dict[str, str]:
 
     known = {raw.inside(name): SQL_TYPES[kind] for name, kind in raw.columns.items()} | {"event_time": "TIMESTAMP"}
     cells = ", ".join(f"{quote(name)} {kind}" for name, kind in known.items() if name is not None)
-    found = {}
     with duckdb.connect() as connection:
         connection.execute(f"create table raw ({cells})")
-        for column, expression in source.columns.items():
-            try:
-                found[column] = str(connection.sql(f"select ({expression}) from raw").types[0])
-            except duckdb.Error:  # said in full where the source is made
-                found[column] = ""
-    return found
+        types = types_of(connection, [*source.columns.values()], "raw")
+    # What is no SQL of these columns is said in full where the source is made.
+    return {column: kind if isinstance(kind, str) else "" for column, kind in zip(source.columns, types, strict=True)}
 
 
 def sql_time(moment: datetime) -> str:

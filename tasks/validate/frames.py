@@ -53,7 +53,7 @@ def frame_of(table: pyarrow.Table, source: SourceParams) -> pandas.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    columns = {}
+    columns, others = {}, []
     for name in table.column_names:
         column = table[name]
         if pa.types.is_temporal(column.type):
@@ -63,8 +63,10 @@ def frame_of(table: pyarrow.Table, source: SourceParams) -> pandas.DataFrame:
         elif pa.types.is_boolean(column.type):
             columns[name] = column.to_pandas(types_mapper=lambda _: pd.BooleanDtype())
         else:
-            columns[name] = column.to_pandas()
-    return pd.DataFrame(columns).set_index(row_column(source.columns))
+            others.append(name)
+    frame = pd.concat([pd.DataFrame(columns), table.select(others).to_pandas()], axis=1)
+    ordered: pandas.DataFrame = frame[table.column_names].set_index(row_column(source.columns))
+    return ordered
 
 
 def _times(column: pyarrow.ChunkedArray) -> pandas.Series:

@@ -145,7 +145,8 @@ def row_checks(source: SourceParams, place: str) -> list[Check]:
 
 
 def _needed(source: SourceParams) -> list[str]:
-    return [column for column in source.columns if column in {*source.required, *source.key}]
+    needed = {*source.required, *source.key}
+    return [column for column in source.columns if column in needed]
 
 
 def _unique(key: Sequence[str], advice: str) -> Check:
@@ -173,9 +174,10 @@ def _some_value(
     if is_part(entry["name"]) and entry["rows"] < FEW_ROWS:
         return [], [f"columns without any value are not looked for in a part of fewer than {FEW_ROWS} rows"]
     spoken = {label, *(column for check in suite if check.name in ABOUT_NULLS for column in check.columns)}
+    spoken |= {*_needed(source)}
     checks = []
     for column in source.columns:
-        if column not in spoken and column not in _needed(source):
+        if column not in spoken:
             advice = (
                 f"say that it may be empty: add `{SOME_VALUE}: {{column: {column}, min_value: 0}}` "
                 f"to validate.suites.{entry['source']} in params.yaml"

@@ -15,6 +15,7 @@ import pytest
 
 from feature_store import expressions
 from feature_store.definition import Expression, FeatureSet, Source, Spine
+from flows import column_reading
 from tasks.evaluate.importance import permutation_importance
 from tasks.evaluate.judging import Holdout, holdout
 from tasks.featurize import foresight
@@ -124,3 +125,59 @@ def test_one_name_is_a_column_and_a_keyword_or_more_than_a_name_is_none() -> Non
     names = {"x1": "x1", '"a b"': "a b", '"a ""b"""': 'a "b"', '"null"': "null"}
     names |= dict.fromkeys(("null", "x1 + 1", "x1 ", '"a" || "b"', '"a', '"a"."b"', '""', "1"))
     assert {sql: expressions.column_of(sql) for sql in names} == names
+
+
+def test_types_are_asked_for_in_few_statements_and_an_error_stays_with_its_expression() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("create table t as select 1.5::double as x, 'a' as name")
+        good = ["x", "name", "x > 1"] * 100
+        assert expressions.types_of(connection, good, "t") == ["DOUBLE", "VARCHAR", "BOOLEAN"] * 100
+        odd = ["x", "y", "x), (name", "name -- why", "x +", "name"]
+        types = expressions.types_of(connection, odd, "t")
+        assert types[0] == "DOUBLE"
+        assert types[2] == "DOUBLE", "as by itself; what is more than one expression is refused elsewhere"
+        assert types[5] == "VARCHAR"
+        assert all(isinstance(types[place], duckdb.Error) for place in (1, 3, 4))
+        assert "y" in str(types[1])
+
+
+def test_plain_decimals_are_read_as_any_other_texts_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(0)
+    mixed = ["-0.5", "+12.25", "0.00001", "2024.0101", "1234.567", "99999999.5", "0.1234567", "-1.0"]
+    mixed += [f"{value:.4f}" for value in chance.normal(size=40)]
+    near = {"decimal": mixed, "zero": [*mixed, "007.5"], "whole": [*mixed, "12"], "long": [*mixed, "1" * 17 + ".5"]}
+    near |= {"bare": [*mixed, "5."], "power": [*mixed, "1e5"], "space": [*mixed, " 1.5"], "mark": [*mixed, "1_0.5"]}
+
+    def read() -> dict[str, column_reading.Column]:
+        with duckdb.connect() as connection:
+            columns = column_reading.named_columns(connection, list(near))
+            return {
+                column.name: column_reading.read_column(
+                    connection, column, pa.chunked_array([near[column.name]]), delimiter=","
+                )
+                for column in columns
+            }
+
+    with counted(column_reading, "_rows") as queries:
+        found = read()
+    assert queries["calls"] >= len(near) - 1
+    assert found["decimal"].type == "number"
+    monkeypatch.setattr(column_reading, "_are_plain_decimals", lambda _: False)
+    assert read() == found
+
+
+def test_decimals_that_are_said_to_be_the_time_are_read_as_one() -> None:
+    texts = pa.chunked_array([[f"{1_704_067_200 + 3_600 * n}.5" for n in range(40)]])
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        [column] = column_reading.named_columns(connection, ["t"])
+        assert column_reading.read_column(connection, column, texts, delimiter=",").formats == ()
+        assert column_reading.read_column(connection, column, texts, delimiter=",", is_time=True).formats
+
+
+def test_no_query_is_needed_for_a_column_of_plain_decimals() -> None:
+    with duckdb.connect() as connection, counted(column_reading, "_rows") as queries:
+        [column] = column_reading.named_columns(connection, ["x"])
+        texts = pa.chunked_array([[f"{value:.4f}" for value in np.random.default_rng(0).normal(size=40)]])
+        assert column_reading.read_column(connection, column, texts, delimiter=",").type == "number"
+    assert queries["calls"] == 0
