@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 12  # of a number's grid
 MOST_CATEGORIES = 10
+MOST_CELLS = 10_000_000  # of the rows that are predicted in one call: 80 MB each time that a learner copies them
 ENDS = (0.02, 0.98)  # quantiles between which a number's grid lies
 
 Places = NDArray[np.int64]
@@ -24,16 +25,24 @@ def partial_dependence(learner: Learner, rows: pa.Table, features: Sequence[str]
     """The mean prediction of `rows` were they all to have one value of a feature, for several of its values.
 
     Friedman 2001, "Greedy function approximation", section 8.1. All rows at all values of all features are predicted
-    in one call. A text is no value to go through, and a feature with fewer than two values has no way to go: neither
-    is among what comes back.
+    in one call, or in several where there are so many columns that they would fill the memory. A text is no value to go
+    through, and a feature with fewer than two values has no way to go: neither is among what comes back.
 
     Returns:
         For each feature its `name`, `kind` (`number` or `category`), `values`, the `shares` of rows with each category,
         and the `mean` prediction at each value: a number each, or one for each class of the learner's spec.
     """
     grids = {name: grid for name in features if len(grid := _grid(learner, rows, name)) > 1}
-    if not grids:
-        return []
+    most = MOST_CELLS // max(1, rows.num_rows * rows.num_columns)
+    blocks: list[dict[str, Places]] = []
+    for name, grid in grids.items():
+        if not blocks or sum(map(len, blocks[-1].values())) + len(grid) > most:
+            blocks.append({})
+        blocks[-1][name] = grid
+    return [found for block in blocks for found in _of_block(learner, rows, block)]
+
+
+def _of_block(learner: Learner, rows: pa.Table, grids: Mapping[str, Places]) -> list[dict[str, Any]]:
     points, count = sum(map(len, grids.values())), rows.num_rows
     everything = rows.take(np.tile(np.arange(count), points))
     start = 0

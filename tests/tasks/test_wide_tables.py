@@ -18,6 +18,7 @@ from feature_store.definition import Expression, FeatureSet, Source, Spine
 from flows import column_reading
 from tasks.evaluate.importance import permutation_importance
 from tasks.evaluate.judging import Holdout, holdout
+from tasks.explaining import partial
 from tasks.featurize import foresight
 from tasks.featurize.definitions import Definitions
 from tasks.featurize.warehouse import Warehouse
@@ -181,3 +182,16 @@ def test_no_query_is_needed_for_a_column_of_plain_decimals() -> None:
         texts = pa.chunked_array([[f"{value:.4f}" for value in np.random.default_rng(0).normal(size=40)]])
         assert column_reading.read_column(connection, column, texts, delimiter=",").type == "number"
     assert queries["calls"] == 0
+
+
+def test_rows_of_a_wide_table_are_explained_in_blocks_that_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = wide(6)
+    learner, _ = fitted(BOOSTING, table)
+    rows, features = table.select(learner.spec.features), learner.spec.features[:4]
+    with counted(type(learner), "predict") as calls:
+        together = partial.partial_dependence(learner, rows, features)
+    assert calls["calls"] == 1
+    monkeypatch.setattr(partial, "MOST_CELLS", 20 * rows.num_rows * rows.num_columns)
+    with counted(type(learner), "predict") as calls:
+        assert partial.partial_dependence(learner, rows, features) == together
+    assert 1 < calls["calls"] <= len(features)
