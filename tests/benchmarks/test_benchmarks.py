@@ -20,7 +20,7 @@ SMALL = {  # the arguments, and what the table then shows
     "point_in_time_join": ("--labels 1000 --events 5000 --rounds 1", "1,000 labels x 5,000 events"),
     "reference_features": ("--days 8 --rounds 1", "features of the year's flights"),
     "replay_elec2": ("--data {prices} --until 1996-12-02 --random 1", "| always |"),
-    "wide_tables": ("--columns 10 --rows 300", " evaluate "),
+    "wide_tables": ("--stages --columns 10 --rows 300", " evaluate "),
 }
 LONG = ("drift_error_rates", "figures", "gate_error_rates", "orchestration", "replay_elec2", "wide_tables")
 
