@@ -31,7 +31,7 @@ from flows.cli_options import (
     project_at,
 )
 from flows.terminal import guard_logs, print_json, say
-from tasks.errors import RefitError, Terminated, UserError, machine_fault, refused_by_the_system
+from tasks.errors import RefitError, Terminated, UserError, chain, machine_fault, refused_by_the_system
 from tasks.params import STAGES
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -377,13 +377,10 @@ def main() -> None:
     sys.exit(status)
 
 
-def _let_go(error: BaseException | None) -> None:
+def _let_go(error: BaseException) -> None:
     """Empty the frames that an error came through: Prefect keeps the error, and with it what they hold."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+    for each in chain(error):
+        traceback.clear_frames(each.__traceback__)
 
 
 def _quiet_prefect(debug: bool) -> None:

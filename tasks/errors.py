@@ -104,19 +104,19 @@ def machine_fault(error: BaseException) -> str | None:
     >>> machine_fault(ValueError("5 is not a date")) is None
     True
     """
-    for each in _chain(error):
+    for each in chain(error):
         if isinstance(each, MemoryError):
             return _MACHINE[errno.ENOMEM]
         if isinstance(each, OSError) and each.errno in _MACHINE:
             return _MACHINE[each.errno] + (f" ({each.filename})" if each.filename else "")
-    said = " ".join(str(each) for each in _chain(error))
+    said = " ".join(str(each) for each in chain(error))
     numbers = (number for number in _MACHINE if os.strerror(number) in said)
     if (number := next(numbers, next((code for text, code in _SQLITE.items() if text in said), None))) is not None:
         return _MACHINE[number]
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """An error and what it came from, whether or not it was raised `from` it."""
     seen: set[int] = set()
     inner: BaseException | None = error
