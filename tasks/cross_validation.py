@@ -24,7 +24,7 @@ from tasks.learners.ranged import Ranged
 from tasks.params import Params
 from tasks.target import guess
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
-from tasks.train.folds import Fold, Window, cut
+from tasks.train.folds import Fold, Window, cut, newest
 from tasks.train.trial import predict
 
 TOLD = REPORTS / "cross_validation.json"
@@ -113,11 +113,8 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
     if params.featurize.split:
         drawn = inside.rows["window"].to_numpy() == "validation"
         return inside.at(np.flatnonzero(~drawn)), inside.at(np.flatnonzero(drawn))
-    edge = len(inside) - round(HELD_BACK * len(inside))
-    times = inside.rows["event_time"].to_numpy()
-    delay = np.timedelta64(round(params.featurize.label.delay_hours * 3_600_000_000), "us")
-    known = inside.known_by(times[edge]) & (times < times[edge] - delay if delay else True)
-    return inside.at(np.flatnonzero(known[:edge])), inside.at(np.arange(edge, len(inside)))
+    fold = newest(inside, HELD_BACK, params)
+    return inside.at(fold.fitted), inside.at(fold.scored)
 
 
 def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params: Params) -> dict[str, Any]:

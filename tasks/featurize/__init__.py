@@ -174,7 +174,7 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     columns = {name: features[name] for name in (key, "event_time", "prediction_time")}
     columns |= {"window": known[WINDOW], "label": known[LABEL]} | {name: known[name] for name in kept}
-    columns |= {KNOWN_AT: known[KNOWN]} if params.forecast else {}
+    columns[KNOWN_AT] = known[KNOWN]
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 

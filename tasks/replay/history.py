@@ -45,9 +45,7 @@ Rows = NDArray[np.int64]
 class History:
     """Rows ordered by event time and key; arrays have the shape (rows,)."""
 
-    table: (
-        pa.Table
-    )  # key, event_time, prediction_time, the features and `featurize.keep`; of forecasts `label_known_at`
+    table: pa.Table  # key, event_time, prediction_time, the features, `featurize.keep` and `label_known_at`
     label: Floats  # as metrics take them; nan: none, or none known by the end
     known_at: Times  # when the label could first be known; NaT: never
     event_time: Times
@@ -185,8 +183,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     import pyarrow.compute as pc
 
     names, task = definitions.feature_set.names(), params.task
-    if params.forecast:  # folds are cut by it
-        table = table.append_column(COLUMN, table[KNOWN])
+    table = table.append_column(COLUMN, table[KNOWN])  # folds in time are cut by it
     target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN)

@@ -256,8 +256,8 @@ def labelled_rows(context: Context, features: Mapping[str, Any], target: Target)
 
     path = FileRef(TABLE.as_posix(), **features["table"]).resolve(context.project)
     wanted = ["event_time", features["key"], "window", "label", *features["kept"], *features["features"]]
-    wanted += [KNOWN_AT] if "forecast" in features else []
     try:
+        wanted += [KNOWN_AT] if KNOWN_AT in pq.read_schema(path).names else []  # tables of before have none
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None

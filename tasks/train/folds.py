@@ -53,7 +53,7 @@ class Window:
         return Window(self.rows.take(places), self.label[places])
 
     def known_by(self, moment: np.datetime64) -> NDArray[np.bool_]:
-        """(rows,) whether the label was known by then; of anything but forecasts the label's delay says so alone."""
+        """(rows,) whether the label was known by then; where a table of before does not tell, it is taken as known."""
         if KNOWN_AT not in self.rows.column_names:
             return np.ones(len(self), dtype=np.bool_)
         return np.asarray(self.rows[KNOWN_AT].to_numpy() <= moment)
@@ -191,8 +191,8 @@ def _groups(whole: Window, column: str, where: str) -> Places:
 def _by_time(whole: Window, asked: CrossValidationParams, gap: Any) -> Iterator[Fold]:
     """Equal numbers of rows are scored one after another, each by a fit of rows that are earlier by the gap.
 
-    Rows of one moment stay together. The first part is only fitted. Of forecasts those are fitted whose outcome was
-    known by then, however late it was told.
+    Rows of one moment stay together. The first part is only fitted. Of the earlier rows those are fitted whose label
+    was known when the first scored row happened, however late that was.
     """
     times, n = whole.rows["event_time"].to_numpy(), len(whole)
     edges = [times[min(n - 1, round(n * part / (asked.folds + 1)))] for part in range(1, asked.folds + 1)]
@@ -203,6 +203,20 @@ def _by_time(whole: Window, asked: CrossValidationParams, gap: Any) -> Iterator[
         if asked.training_days is not None:
             fitted &= times >= edge - gap - _span(asked.training_days * 24)
         yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored))
+
+
+def newest(whole: Window, share: float, params: Params) -> Fold:
+    """The newest rows, to be scored, and of those before them the ones whose labels could be relied on by then.
+
+    As with windows, the label of a fitted row was known and its delay had passed for all rows of its time.
+    """
+    edge = len(whole) - round(share * len(whole))
+    times = whole.rows["event_time"].to_numpy()
+    if edge in (0, len(whole)):
+        return Fold(np.arange(edge), np.arange(edge, len(whole)))
+    delay = params.featurize.label.delay_hours
+    known = whole.known_by(times[edge]) & (times < times[edge] - _span(delay) if delay else True)
+    return Fold(np.flatnonzero(known[:edge]), np.arange(edge, len(whole)))
 
 
 def _span(hours: float) -> np.timedelta64:

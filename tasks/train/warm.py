@@ -13,7 +13,7 @@ from tasks.context import Context
 from tasks.errors import UserError
 from tasks.learners import Spec, make
 from tasks.learners.finished import fitted_within
-from tasks.train.folds import FEWEST_ROWS, Development, Fold, Window
+from tasks.train.folds import FEWEST_ROWS, Development, Window, newest
 from tasks.train.ranging import ranged
 from tasks.train.trial import Trained, fit_fold, scored
 
@@ -37,8 +37,8 @@ def go_on(
     who = f"version {start['version']} ({before.spec.name}, {before.spec.kind})"
     spec = _same(before.spec, specs, who)
     new = _newer(train, validation, datetime.fromisoformat(start["seen_until"]))
-    cut = round((1 - HELD_BACK) * len(new))
-    first, last = Window(new.rows.slice(0, cut), new.label[:cut]), new.recent(len(new) - cut)
+    fold = newest(new, HELD_BACK, context.params)
+    first, last = new.at(fold.fitted), new.at(fold.scored)
     for part in (first, last):
         if len(part) < FEWEST_ROWS or spec.target.alike(part.label):
             raise UserError(
@@ -46,7 +46,6 @@ def go_on(
                 f"and as many to check on; {len(new):,} rows are newer than {start['seen_until']}, the newest seen: "
                 "wait for more, or set train.warm_start: null"
             )
-    fold = Fold(np.arange(cut), np.arange(cut, len(new)))
     development = Development(new, (fold,))
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
     learner = make(spec)

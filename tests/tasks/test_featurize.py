@@ -213,7 +213,15 @@ def test_the_table_holds_labelled_rows_in_order_of_time_with_their_features(proj
     context = project()
     featurize.run(context)
     table, info = table_of(context), described(context)
-    assert table.column_names == ["id", "event_time", "prediction_time", "window", "label", *info["features"]]
+    assert table.column_names == [
+        "id",
+        "event_time",
+        "prediction_time",
+        "window",
+        "label",
+        "label_known_at",
+        *info["features"],
+    ]
     assert info["features"] == ["price", "shop", "rate_28d", "rate_90d", "last_secret", "age"]
     assert (info["categorical"], info["key"]) == (["shop"], "id")
     assert info["numeric"] == [name for name in info["features"] if name != "shop"]
@@ -224,6 +232,7 @@ def test_the_table_holds_labelled_rows_in_order_of_time_with_their_features(proj
     truth = {row["id"]: row for row in orders()}
     assert all(row["label"] == truth[row["id"]]["returned"] for row in rows)
     assert all(row["event_time"] - row["prediction_time"] == timedelta(minutes=30) for row in rows)
+    assert all(row["label_known_at"] - row["event_time"] == timedelta(days=10) for row in rows), "folds are cut by it"
     assert info["table"] == {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": len(rows)}
 
 

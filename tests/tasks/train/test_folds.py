@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import pytest
 
 from tasks import learners, metrics
 from tasks.artifacts import read_json, write_json, write_manifest
+from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.learners import Spec, make
 from tasks.params import parse
 from tasks.target import target_of
 from tasks.train.finishing import finish_from, pooled
-from tasks.train.folds import Development, Fold, Window, content, development
+from tasks.train.folds import Development, Fold, Window, content, development, newest
+from tasks.train.warm import go_on
 
 RAW: dict[str, Any] = {
     "project": {"name": "demo"},
@@ -125,6 +128,60 @@ def test_folds_in_time_fit_only_what_was_known_before_the_rows_that_they_score()
         assert times[fold.fitted].max() < times[fold.scored].min() - 48 * HOUR  # the label's delay
         assert earlier is None or len(fold.fitted) > len(earlier.fitted)
     assert cut(**folds(kind="time", gap_hours=0)).folds[0].fitted.max() > found.folds[0].fitted.max() - 60
+
+
+def with_late_labels(found: Development) -> Window:
+    """The same rows; every tenth label became known 20 days after its row, the others at once."""
+    times = found.whole.rows["event_time"].to_numpy()
+    known = times + np.where(np.arange(len(times)) % 10 == 0, 20, 0) * 24 * HOUR
+    return Window(found.whole.rows.append_column("label_known_at", pa.array(known)), found.whole.label)
+
+
+@pytest.mark.parametrize("kind", ["time", "rolling"])
+def test_folds_in_time_leave_out_labels_that_became_known_only_after_the_first_row_that_they_score(kind: str) -> None:
+    asked = folds(kind=kind, folds=4, **({"training_days": 40} if kind == "rolling" else {}))
+    plain = cut(600, **asked)
+    whole, params = with_late_labels(plain), parse({**RAW, "train": {**RAW["train"], **asked}})
+    found = development(whole, whole.at(np.arange(0)), params, target_of("binary"))
+    known = whole.rows["label_known_at"].to_numpy()
+    for before, fold in zip(plain.folds, found.folds, strict=True):
+        opens = whole.rows["event_time"].to_numpy()[fold.scored].min()
+        assert fold.scored.tolist() == before.scored.tolist()
+        assert fold.fitted.tolist() == before.fitted[known[before.fitted] <= opens].tolist()
+        assert len(fold.fitted) < len(before.fitted)
+
+
+def test_the_newest_rows_are_compared_on_by_a_fit_of_labels_that_could_be_relied_on_by_then() -> None:
+    whole = with_late_labels(cut(600))
+    fold = newest(whole, 0.2, parse(RAW))
+    times, known = (whole.rows[name].to_numpy() for name in ("event_time", "label_known_at"))
+    assert fold.scored.tolist() == list(range(480, 600))
+    reliable = (times < times[480] - 48 * HOUR) & (known <= times[480])
+    assert fold.fitted.tolist() == np.flatnonzero(reliable).tolist()
+    undated = Window(whole.rows.drop_columns("label_known_at"), whole.label)
+    assert len(newest(undated, 0.2, parse(RAW)).fitted) > len(fold.fitted), "a table of before says it by the delay"
+    assert newest(whole.at(np.arange(0)), 0.2, parse(RAW)).fitted.tolist() == []
+
+
+def test_a_warm_start_says_how_far_to_go_by_rows_whose_labels_the_fit_could_have_known(tmp_path: Path) -> None:
+    whole = with_late_labels(cut(400))
+    params = parse({**RAW, "train": {"learners": [{"name": "line", "kind": "sklearn.linear_model.SGDClassifier"}]}})
+    spec = Spec("line", "sklearn.linear_model.SGDClassifier", ("x",), params={"loss": "log_loss"})
+    champion = make(spec)
+    champion.fit(whole.rows.slice(0, 100), whole.label[:100])
+    (tmp_path / "m").mkdir()
+    champion.save(tmp_path / "m")
+    write_manifest(tmp_path / "m")
+    start = {"version": "1", "folder": "m", "seen_until": str(whole.rows["event_time"][100])}
+
+    def gone_on(rows: Window) -> int:
+        return go_on(Context(tmp_path, params), [spec], start, rows, rows.at(np.arange(0))).rows
+
+    assert gone_on(whole) == 300
+    never = pa.array(np.full(400, np.datetime64("2025-01-01", "us")))
+    unknown = whole.rows.set_column(whole.rows.column_names.index("label_known_at"), "label_known_at", never)
+    with pytest.raises(UserError, match="needs 20 new rows with labels that differ to learn from"):
+        gone_on(Window(unknown, whole.label))
 
 
 FORECASTS: dict[str, Any] = {

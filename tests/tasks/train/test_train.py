@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -135,3 +136,15 @@ def test_progress_tells_of_every_learner_and_of_the_refit(project: Any) -> None:
     for name in ("base_rate", "logistic", "boosting"):
         assert f"fitting {name}" in said
     assert any(note.endswith("on 750 rows") for note in said)
+
+
+def test_folds_in_time_are_cut_by_when_the_table_says_that_each_label_became_known(project: Any) -> None:
+    asked = {
+        "train__cross_validation": {"kind": "time", "folds": 3, "gap_hours": 0},
+        "train__learners": [{"name": "b", "kind": "baseline"}],
+    }
+    project.run(**asked)
+    unknown = pa.array(np.full(project.table.num_rows, np.datetime64("2025-01-01", "us")))
+    project.write(project.table.append_column("label_known_at", unknown))
+    with pytest.raises(UserError, match="the fitted rows of fold 1 of 3 are 0"):
+        project.run(**asked)
