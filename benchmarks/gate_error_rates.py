@@ -27,8 +27,9 @@ from registry.comparison import Sample, gain
 from registry.metrics import METRICS, Task
 from registry.metrics.clusters import Clusters, Estimate
 from registry.promotion import Check, Evidence, Opponent, Policy, decide
-from tasks.evaluate.evidence import Scored, evidence
+from tasks.evaluate.evidence import evidence
 from tasks.evaluate.judging import Holdout
+from tasks.evaluate.scored import Scored
 from tasks.params import GateParams
 
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1

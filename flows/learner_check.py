@@ -15,7 +15,7 @@ from tasks import runfile
 from tasks.errors import UserError
 from tasks.learner_contract import Finding, check
 from tasks.learner_contract.sample import CATEGORICAL, FEATURES
-from tasks.learners import Spec, own
+from tasks.learners import Spec, project_files
 from tasks.params import file_of, nearest
 
 STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
@@ -35,7 +35,7 @@ def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> l
     trusted = runfile.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()
     if file_of(kind) or ":" in kind:
         trusted = (*trusted, kind)
-    source = own.read_source(project, kind)
+    source = project_files.read_source(project, kind)
     metric = DEFAULTS[task]
     spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, metric, trusted, task, source=source)
     return list(check(spec))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from registry.metrics import METRICS, Task
 from registry.metrics.clusters import Clusters, Estimate, LeftOut, jackknife
+from registry.metrics.formulas import formula
 
 __all__ = ["Sample", "error_reduction", "gain", "leave_out", "single"]
 
@@ -78,7 +79,7 @@ def leave_out(metric: str, sample: Sample, scores: ArrayLike, threshold: float =
         raise ValueError(f"{len(scores)} scores for {len(sample.labels)} labels")
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is unknown; known are {', '.join(METRICS)}")
-    formula = METRICS[metric].formula(sample.task)
+    how = formula(metric, sample.task)
     if not len(scores) or not np.isfinite(scores).all():
         return LeftOut(math.nan, np.full(clusters.count, math.nan), clusters.effective)
-    return formula.left_out(sample.labels, scores, threshold, clusters)
+    return how.left_out(sample.labels, scores, threshold, clusters)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from registry.client import client
 from registry.locking import registry_lock
-from registry.store import Store, client
+from registry.store import Store
 from registry.urls import local_path
 from registry.versions import Version
 

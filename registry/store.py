@@ -1,19 +1,16 @@
-"""Where a project's registry lives, and its MLflow client, made only when something must be asked or written."""
+"""Where a project's registry lives, and one line for whatever goes wrong there."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from registry.secrets import expanded, redacted
-from registry.sqlite_files import fault, unusable
-from registry.urls import folder_url, sqlite_path, sqlite_url
+from registry.sqlite_files import fault
+from registry.urls import sqlite_path, sqlite_url
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -80,55 +77,6 @@ def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.envir
         return Store(chosen, state)
     path = project.absolute() / file
     return Store(sqlite_url(path), path.parent)
-
-
-def client(store: Store) -> Any:
-    """The store's MlflowClient; the first call in a process imports mlflow (over a second of work).
-
-    Never `mlflow.set_tracking_uri` nor an active run: both are state of the whole process, and the first one leaks
-    into the environment of every child.
-    """
-    from registry.locking import registry_lock
-
-    if store.database and (seen := unusable(store.database)):  # MLflow would try for two minutes to open it
-        raise RegistryError(f"the registry at {store.shown} failed: {seen}")
-    root = folder_url(store.artifacts) if store.artifacts else None
-    if store.exists:
-        return _client(store.uri, root)
-    with registry_lock(store):  # two first runs would both create the tables
-        return _client(store.uri, root)
-
-
-@lru_cache(maxsize=8)
-def _client(uri: str, root: str | None) -> Any:
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    # Our own progress is shown, and the last line of standard output is `--json`'s.
-    os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-    from mlflow import MlflowClient
-
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    with _artifact_root(root):
-        made = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        made.search_experiments(max_results=1)  # opens the store now, inside the caller's lock
-    return made
-
-
-@contextmanager
-def _artifact_root(url: str | None) -> Iterator[None]:
-    """Give MLflow a place for artifacts while it makes its tables: it would write the working directory into SQL, where
-    a quote is an error."""
-    variable = "_MLFLOW_SERVER_ARTIFACT_ROOT"
-    before = os.environ.get(variable)
-    if url is not None:
-        os.environ[variable] = url
-    try:
-        yield
-    finally:
-        if url is not None and before is None:
-            del os.environ[variable]
-        elif before is not None:
-            os.environ[variable] = before
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from registry.client import client
 from registry.locking import registry_lock
-from registry.store import Store, client, missing
+from registry.store import Store, missing
 from registry.urls import folder_url
 
 PART = "refit.logged."  # tag prefix: which parts of a run are complete, and of what content

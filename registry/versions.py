@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from registry.client import client
 from registry.locking import registry_lock
 from registry.sqlite_files import select_read_only
-from registry.store import RegistryError, Store, client, faults, missing
+from registry.store import RegistryError, Store, faults, missing
 
 ARTIFACT = "model"  # the folder of a run in which its model lies
 ANCHOR = "refit.anchor"

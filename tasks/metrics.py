@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from registry.metrics import METRICS, Task, of_task
+from registry.metrics.formulas import formula
 from registry.metrics.ranks import at_or_above
 from tasks.errors import RefitError
 
@@ -33,7 +34,7 @@ def score(task: Task, metric: str, label: ArrayLike, predicted: ArrayLike, thres
     1.5
     """
     y, p = _checked(label, predicted)
-    return METRICS[metric].formula(task).value(y, p, threshold)
+    return formula(metric, task).value(y, p, threshold)
 
 
 def scores(task: Task, label: ArrayLike, predicted: ArrayLike, threshold: float = 0.5) -> dict[str, float]:
@@ -43,7 +44,7 @@ def scores(task: Task, label: ArrayLike, predicted: ArrayLike, threshold: float 
         RefitError: no rows, unequal lengths, or a prediction that is not finite.
     """
     y, p = _checked(label, predicted)
-    return {name: METRICS[name].formula(task).value(y, p, threshold) for name in of_task(task)}
+    return {name: formula(name, task).value(y, p, threshold) for name in of_task(task)}
 
 
 def best_f1_threshold(label: ArrayLike, p: ArrayLike) -> float:

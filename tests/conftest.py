@@ -40,7 +40,8 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables and nothing in them, to be copied: making the tables takes seconds."""
-    from registry.store import Store, client
+    from registry.client import client
+    from registry.store import Store
 
     folder = tmp_path_factory.mktemp("registry")
     client(Store(f"sqlite:///{folder / 'mlflow.db'}", folder))

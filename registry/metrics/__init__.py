@@ -8,10 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from registry.metrics.formulas import Formula
+from typing import Literal
 
 __all__ = ["DEFAULTS", "METRICS", "METRIC_WORDS", "Metric", "Span", "Task", "limits", "of_task"]
 
@@ -42,19 +39,6 @@ class Metric:
     @property
     def perfect(self) -> float:
         return 1.0 if self.higher_is_better else 0.0
-
-    def formula(self, task: Task) -> Formula:
-        """How it is computed for a task.
-
-        Raises:
-            ValueError: it does not judge that task.
-        """
-        from registry.metrics.formulas import FORMULAS
-
-        if task not in self.spans:
-            known = ", ".join(of_task(task))
-            raise ValueError(f"metric {self.name!r} is not for task {task!r}; its metrics are {known}")
-        return FORMULAS[task][self.name]
 
 
 _BINARY: frozenset[Task] = frozenset({"binary"})

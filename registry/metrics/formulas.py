@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.metrics import ranks
+from registry.metrics import Task, of_task, ranks
 from registry.metrics.clusters import Clusters, Floats, LeftOut, sums_without
 
-if TYPE_CHECKING:
-    from registry.metrics import Task
-
-__all__ = ["FORMULAS", "TINY", "Formula", "calibration_bins", "pinball", "symmetric_error"]
+__all__ = ["TINY", "Formula", "calibration_bins", "formula", "pinball", "symmetric_error"]
 
 Labels = NDArray[Any]  # 0 and 1, codes of classes (-1: none of them), or numbers
 Columns = Sequence[NDArray[Any]]  # one value for each row
@@ -67,6 +64,18 @@ class OfRanks:
 
 
 Formula = OfSums | OfRanks
+
+
+def formula(metric: str, task: Task) -> Formula:
+    """How a metric is computed for a task.
+
+    Raises:
+        ValueError: it does not judge that task.
+    """
+    if metric not in FORMULAS[task]:
+        known = ", ".join(of_task(task))
+        raise ValueError(f"metric {metric!r} is not for task {task!r}; its metrics are {known}")
+    return FORMULAS[task][metric]
 
 
 def calibration_bins(p: Floats) -> NDArray[np.int64]:

@@ -19,10 +19,11 @@ from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.evaluate import curves, intervals, judging, model_card, plots
-from tasks.evaluate.evidence import Scored, evidence, opponents
+from tasks.evaluate.evidence import evidence, opponents
 from tasks.evaluate.explanation import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy, with_interval
+from tasks.evaluate.scored import Scored
 from tasks.evaluate.views import view_of
 from tasks.featurize.definitions import Definitions
 from tasks.learners import Learner

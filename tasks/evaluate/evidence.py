@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +14,13 @@ from registry.comparison import error_reduction, gain
 from registry.metrics.clusters import Estimate
 from registry.promotion import Check, Evidence, Opponent, Slice
 from tasks.evaluate.judging import Holdout, parts, too_small
+from tasks.evaluate.scored import Scored
 from tasks.params import GateParams, nearest
-
-if TYPE_CHECKING:
-    from tasks.evaluate.intervals import Bands
 
 Floats = NDArray[np.float64]
 
 UNKNOWN = Estimate(math.nan, math.nan, 0.0)
 SHOWN_VALUES = 12  # of a column, where a slice names none of them
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Predictions of the models for the same rows, and the threshold from which each calls a row 1 in a binary task."""
-
-    p: Mapping[str, Floats]
-    thresholds: Mapping[str, float]
-    problems: Mapping[str, str]  # why champion or anchor could not be scored on these rows
-    bands: Bands | None = None  # the candidate's intervals; none: it has none
 
 
 def opponents(comparand: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.evaluate.judging import Holdout, tidy
-from tasks.explaining import Contributions, contributions, in_words
+from tasks.explaining import contributions, in_words
 from tasks.explaining.partial import partial_dependence
+from tasks.explaining.shapley import Contributions
 from tasks.learners import Learner
 from tasks.pages.charts import roomy
 from tasks.params.learning import ExplainParams

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,37 +17,22 @@ from tasks.artifacts import VALIDATED, read_json
 from tasks.context import Context
 from tasks.evaluate.drawing import COLOURS, QUIET, new_axes, write_csv
 from tasks.evaluate.judging import Holdout, tidy, with_interval
+from tasks.evaluate.scored import Bands, Scored
 from tasks.featurize.labels import known_labels
 from tasks.featurize.warehouse import open_warehouse
 from tasks.learners import Floats, Learner
 from tasks.learners.adaptive import followed
-from tasks.learners.intervals import Intervals, Texts, ends_of, score, widened
+from tasks.learners.intervals import ends_of, score, widened
 from tasks.learners.ranged import Ranged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tasks.evaluate.evidence import Scored
 
 Report = dict[str, Any]
 
 MOST_GROUPS = 40  # that are told of; the largest
 STRETCH = 120  # newest test rows (of one group) that are drawn
-
-
-@dataclass(frozen=True)
-class Bands:
-    """The candidate's intervals for the test rows."""
-
-    intervals: Intervals
-    groups: Texts
-    plain: Floats  # (rows, 2) as they were learned in training
-    followed: Floats | None = None  # (rows, 2) where margins follow labels: by those known before each prediction
-
-    @property
-    def said(self) -> Floats:
-        """(rows, 2) what a user of the model would have been told."""
-        return self.plain if self.followed is None else self.followed
 
 
 def bands(context: Context, learner: Learner, test: Holdout, key: str) -> Bands | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.explaining import boosting, linear, sampling, trees
+from tasks.explaining.shapley import Contributions, Floats, Found, Unit
 from tasks.learners import Learner
 from tasks.learners.averaged import Averaged
 from tasks.learners.calibrated import Calibrated
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Contributions", "Unit", "contributions", "in_words"]
 
-Floats = NDArray[np.float64]
-Unit = Literal["probability", "number", "log-odds", "log"]
-Method = Literal["trees", "boosting library", "linear", "sampling"]
-
 UNITS: dict[Unit, str] = {
     "probability": "probability",
     "number": "units of the label",
@@ -30,34 +27,6 @@ UNITS: dict[Unit, str] = {
     "log": "log of the prediction",
 }
 SECONDS = 1.5  # about what an explanation of many rows may take
-
-
-@dataclass(frozen=True)
-class Contributions:
-    """Shapley values: what each feature adds to the prediction of each row, beside what is predicted for no row at all.
-
-    `base` and all of a row's `values` add up to its prediction in `unit`: itself, or the log-odds (of several classes:
-    the scores whose softmax are the probabilities) or the log of it.
-    """
-
-    features: tuple[str, ...]
-    values: Floats  # (rows, features, outputs); a multiclass task has an output for each class, others have one
-    base: Floats  # (outputs,)
-    unit: Unit
-    method: Method
-    places: NDArray[np.int64]  # of the rows that were explained, among those given
-    calibrated: bool = False  # what is explained is the prediction before it was calibrated
-
-    @property
-    def total(self) -> Floats:
-        """(rows, outputs) the predictions, in `unit`."""
-        total: Floats = self.base + self.values.sum(axis=1)
-        return total
-
-    def mean_size(self) -> Floats:
-        """(features,) the mean absolute contribution, over rows and outputs."""
-        size: Floats = np.abs(self.values).mean(axis=(0, 2))
-        return size
 
 
 def contributions(
@@ -75,8 +44,6 @@ def contributions(
         seconds: about what it may take. It limits how many of the rows are explained, by counting the work and not by
             the clock: the same rows are explained each time.
     """
-    from tasks.explaining import boosting, linear, sampling, trees
-
     inner = fitted_within(learner)
     explainers: tuple[Explainer, ...] = (trees.explain, boosting.explain, linear.explain)
     for explain in explainers:
@@ -92,16 +59,6 @@ def in_words(unit: Unit, *, calibrated: bool) -> str:
     'log-odds before calibration'
     """
     return UNITS[unit] + (" before calibration" if calibrated else "")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a family's own way gives, in whatever unit the model adds up."""
-
-    values: Floats
-    base: Floats
-    places: NDArray[np.int64]
-    method: Method
 
 
 Explainer = Callable[["Learner", "pa.Table", "pa.Table", float], Found | None]

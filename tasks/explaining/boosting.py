@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.explaining import Found
 from tasks.explaining.encoded import folded, of_matrix
+from tasks.explaining.shapley import Found
 from tasks.learners import Learner
 from tasks.learners.native_boosting import NativeBoosting
 

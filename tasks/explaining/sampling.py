@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.explaining import Contributions, Floats
+from tasks.explaining.shapley import Contributions, Floats
 from tasks.learners import Learner
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.explaining import Found
 from tasks.explaining.encoded import encoded
+from tasks.explaining.shapley import Found
 from tasks.explaining.tree_reading import Floats, Tree, read
 from tasks.learners import Learner
 from tasks.learners.sklearn_estimator import SklearnEstimator

@@ -15,7 +15,7 @@ from tasks.context import Context
 from tasks.errors import RefitError, UserError
 from tasks.ingest import derived, sources
 from tasks.ingest.snapshots import label_source, snapshot_of
-from tasks.ingest.sources import SourceFile
+from tasks.ingest.source_files import SourceFile
 from tasks.params import SourceParams
 from tasks.stage_code import code_digest
 

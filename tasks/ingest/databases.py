@@ -11,7 +11,7 @@ from urllib.parse import quote
 import duckdb
 
 from tasks.errors import UserError, first_line
-from tasks.ingest.sources import ROWS, SourceFile, numbered
+from tasks.ingest.source_files import ROWS, SourceFile, numbered
 from tasks.params import SourceParams
 from tasks.params.queries import check_query, guard_sqlite
 

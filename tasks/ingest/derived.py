@@ -12,7 +12,7 @@ from tasks.artifacts import STATE, digest
 from tasks.batches import Manifest, for_sql, write_parquet
 from tasks.context import Context
 from tasks.errors import UserError, first_line
-from tasks.ingest.sources import ROWS, SourceFile
+from tasks.ingest.source_files import ROWS, SourceFile
 from tasks.params import Params, SourceParams, nearest
 from tasks.params.queries import check_query
 

@@ -9,30 +9,20 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tasks.batches import FAULT, LINE, TEXT
+from tasks.batches import LINE
 from tasks.errors import UserError
-from tasks.ingest import csv_files, folders, limits, parquet_files
+from tasks.ingest import csv_files, folders, limits, parquet_files, stand_ins
+from tasks.ingest.source_files import SourceFile, numbered
 from tasks.params import SourceParams, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = 50_000
 PARQUET_SUFFIXES = (".parquet", ".pq")
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file to read, and the name that messages and batches know it by: never a path that only this machine has."""
-
-    path: Path
-    name: str
-    stand_in: str | None = None  # of a generated one: the digest of the script that wrote it
 
 
 def find(project: Path, source: SourceParams, where: str, *, generated_in: Path | None = None) -> list[SourceFile]:
@@ -49,8 +39,6 @@ def find(project: Path, source: SourceParams, where: str, *, generated_in: Path 
     elif not (files := _on_disk(project, source, where)):
         if source.stand_in is None:
             raise UserError(absence(project, source, where))
-        from tasks.ingest import stand_ins
-
         files = stand_ins.files(project, source, where, generated_in or project)
     if source.sha256 and len(files) != 1:
         raise UserError(f"{where}.sha256 names one file, {source.path} matches {len(files)}; drop sha256 or the glob")
@@ -135,7 +123,7 @@ def _read_file(file: SourceFile, source: SourceParams, where: str) -> Iterator[p
         check_columns(found, source, f"{file.name}", where)
 
     if source.kind == "database":
-        from tasks.ingest import databases
+        from tasks.ingest import databases  # imports duckdb
 
         return databases.read(file, source, where, check_header)
     if is_parquet(file, source):
@@ -246,12 +234,3 @@ def _read_parquet(
         line += batch.num_rows
     if line == 1:
         raise UserError(f"{file.name} has no rows; at least one row was expected")
-
-
-def numbered(batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
-    """`batch` behind the columns LINE, FAULT and TEXT, its rows numbered from `line`."""
-    import pyarrow as pa
-
-    nothing: Any = pa.nulls(batch.num_rows, pa.string())
-    lines = pa.array(range(line, line + batch.num_rows), pa.int64())
-    return pa.record_batch([lines, nothing, nothing, *batch.columns], names=[LINE, FAULT, TEXT, *batch.schema.names])

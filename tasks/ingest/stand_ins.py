@@ -7,7 +7,7 @@ from pathlib import Path
 from tasks import project_code
 from tasks.artifacts import STATE, atomic_folder, sha256
 from tasks.errors import RefitError, UserError
-from tasks.ingest.sources import SourceFile
+from tasks.ingest.source_files import SourceFile
 from tasks.params import SourceParams
 
 FOLDER = STATE / "stand_ins"

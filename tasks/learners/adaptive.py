@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.learners import Floats
+from tasks.learners.contract import Floats
 from tasks.learners.intervals import KEPT_SCORES, Intervals, Margin, Texts, place_of, score
 
 # What all labels that are awaited may move the level by. Each row was given a margin that none of them had moved yet:

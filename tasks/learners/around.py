@@ -14,7 +14,8 @@ import numpy as np
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import UserError
-from tasks.learners import (
+from tasks.learners import load, make
+from tasks.learners.contract import (
     DESCRIPTION,
     Declaration,
     FitReport,
@@ -25,8 +26,6 @@ from tasks.learners import (
     check_labels,
     describe,
     described,
-    load,
-    make,
 )
 from tasks.params import nearest
 

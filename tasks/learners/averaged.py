@@ -14,7 +14,8 @@ from tasks import metrics
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import UserError
-from tasks.learners import (
+from tasks.learners import load, make
+from tasks.learners.contract import (
     DESCRIPTION,
     CurvePoint,
     Declaration,
@@ -25,8 +26,6 @@ from tasks.learners import (
     Spec,
     describe,
     described,
-    load,
-    make,
     middle_iterations,
 )
 

@@ -11,7 +11,7 @@ import numpy as np
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
-from tasks.learners import (
+from tasks.learners.contract import (
     DESCRIPTION,
     Declaration,
     FitReport,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.artifacts import digest
-from tasks.learners import Declaration, Floats, Learner
 from tasks.learners.calibration import Calibration, calibration_from
+from tasks.learners.contract import Declaration, Floats, Learner
 from tasks.learners.finished import Finished, exact
 
 if TYPE_CHECKING:

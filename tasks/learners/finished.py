@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.artifacts import read_json, write_json, write_manifest
 from tasks.errors import UserError
-from tasks.learners import DESCRIPTION, FitReport, Floats, Learner, Spec
+from tasks.learners.contract import DESCRIPTION, FitReport, Floats, Learner, Spec
 
 if TYPE_CHECKING:
     import pyarrow as pa

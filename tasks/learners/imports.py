@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.errors import UserError
-from tasks.learners import OURS
+from tasks.learners import project_files
+from tasks.learners.families import FAMILIES
 from tasks.params import file_of, nearest
 
 SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
@@ -93,13 +94,13 @@ def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> A
     if file_of(kind):
         if not source:
             raise UserError(f"learner {kind!r}: a class from a file is the learner itself, no argument ({where}.kind)")
-        from tasks.learners import own
-
-        module = own.module_of(kind, source, where)
+        module = project_files.module_of(kind, source, where)
     else:
         module = _imported(module_name, kind, where)
     if module is None:
-        raise UserError(f"learner {kind!r} is unknown{nearest(kind, [*OURS, *_sklearn_paths(sort)])} ({where}.kind)")
+        raise UserError(
+            f"learner {kind!r} is unknown{nearest(kind, [*FAMILIES, *_sklearn_paths(sort)])} ({where}.kind)"
+        )
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not (hasattr(found, "fit") or hasattr(found, "get_params")):
         stem = kind[: -len(class_name)]

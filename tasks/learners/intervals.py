@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import UserError
-from tasks.learners import Floats
+from tasks.learners.contract import Floats
 from tasks.params import nearest
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.context import Progress
-from tasks.learners import Labels
+from tasks.learners.contract import Labels
 from tasks.learners.native_boosting import DECIDED, PATIENCE, NativeBoosting
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}

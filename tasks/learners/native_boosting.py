@@ -16,7 +16,7 @@ from tasks import metrics
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
-from tasks.learners import (
+from tasks.learners.contract import (
     DESCRIPTION,
     CurvePoint,
     Declaration,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
-from tasks.learners import Floats, Learner, load
+from tasks.learners import load
+from tasks.learners.contract import Floats, Learner
 
 if TYPE_CHECKING:
     import pandas as pd

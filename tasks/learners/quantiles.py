@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.errors import UserError
-from tasks.learners import Spec
+from tasks.learners.contract import Spec
 
 # By library and class: the argument that takes the level, and what else it takes to be a quantile.
 ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {

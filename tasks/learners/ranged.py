@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tasks.artifacts import digest
-from tasks.learners import Declaration, Floats, Learner, load
+from tasks.learners.contract import Declaration, Floats, Learner
 from tasks.learners.finished import Finished, exact
 from tasks.learners.intervals import Intervals, groups_in, intervals_from, widened
 
@@ -73,13 +73,17 @@ class Ranged(Finished):
 
 
 def with_intervals(
-    learner: Learner, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]
+    learner: Learner, description: Mapping[str, Any], load_ends: Callable[[], tuple[Learner, ...]]
 ) -> Learner:
-    """The learner as its folder has it: with its intervals where there are any."""
+    """The learner as its folder has it: with its intervals where there are any.
+
+    Args:
+        load_ends: the learners of both ends, for intervals between quantiles.
+    """
     if not (found := description.get("intervals")):
         return learner
     intervals = intervals_from(found)
     if intervals.by == "residuals":
         return Ranged(learner, intervals)
-    low, high = (load(folder / name, trusted_types=trusted_types) for name in ENDS)
+    low, high = load_ends()
     return Ranged(learner, intervals, (low, high))

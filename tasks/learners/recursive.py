@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tasks.errors import UserError
-from tasks.learners import Floats, Labels, Spec
 from tasks.learners.around import Around, numbers, replaced
+from tasks.learners.contract import Floats, Labels, Spec
 from tasks.params import ForecastParams, nearest
 from tasks.params.forecasting import HORIZON, HOURS
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tasks.errors import UserError
-from tasks.learners import Floats, Labels
 from tasks.learners.around import Around, matching, numbers, replaced
+from tasks.learners.contract import Floats, Labels
 from tasks.params import nearest
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ from tasks import metrics
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError, first_line
-from tasks.learners import (
+from tasks.learners import canonical, continued, project_files, safe, texts
+from tasks.learners.blas import one_blas_thread
+from tasks.learners.contract import (
     DESCRIPTION,
     CurvePoint,
     Declaration,
@@ -24,16 +26,10 @@ from tasks.learners import (
     Labels,
     Learner,
     Spec,
-    canonical,
     check_labels,
-    continued,
     describe,
     described,
-    own,
-    safe,
-    texts,
 )
-from tasks.learners.blas import one_blas_thread
 from tasks.learners.encoding import MAX_CATEGORIES, Encoding
 from tasks.learners.imports import build
 
@@ -280,7 +276,7 @@ class SklearnEstimator:
         import sklearn
 
         safe.save_skops(self._model, folder / WEIGHTS)
-        own.keep_code(self.spec, folder)
+        project_files.keep_code(self.spec, folder)
         categories = self._encoding.described()
         libraries = {"scikit-learn": sklearn.__version__}
         write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
@@ -292,13 +288,13 @@ class SklearnEstimator:
         learner.spec = described(description, trusted_types)
         learner.threshold = float(description["threshold"])
         learner._encoding = Encoding.stored(learner.spec, description)
-        learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, own.trusted(learner.spec))
+        learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, project_files.trusted(learner.spec))
         return learner
 
     def obstacle(self) -> str | None:
-        if self.spec.source and (why := own.obstacle(self.spec)):
+        if self.spec.source and (why := project_files.obstacle(self.spec)):
             return why
-        found = safe.untrusted_types(self._model, own.trusted(self.spec))
+        found = safe.untrusted_types(self._model, project_files.trusted(self.spec))
         if isinstance(found, str):
             return f"skops cannot store it: {found}"
         if found:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import UserError, first_line
-from tasks.learners import Spec, canonical, safe
+from tasks.learners import canonical, safe
 from tasks.learners.blas import one_blas_thread
-from tasks.learners.encoding import texts
+from tasks.learners.columns import texts
+from tasks.learners.contract import Spec
 
 if TYPE_CHECKING:
     import pyarrow as pa

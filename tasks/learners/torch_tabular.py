@@ -22,7 +22,8 @@ from tasks import metrics
 from tasks.artifacts import digest, write_json, write_manifest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError
-from tasks.learners import (
+from tasks.learners import canonical, safe
+from tasks.learners.contract import (
     DESCRIPTION,
     CurvePoint,
     Declaration,
@@ -31,11 +32,9 @@ from tasks.learners import (
     Labels,
     Learner,
     Spec,
-    canonical,
     check_labels,
     describe,
     described,
-    safe,
 )
 from tasks.learners.encoding import Encoding
 from tasks.learners.texts import DenseTexts

@@ -181,7 +181,7 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[s
         try:
             # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
             found = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
-            if not (problems := list(metric_problems(found))) and not also:
+            if not (problems := list(metric_problems(found.task, found.train, found.evaluate.gate))) and not also:
                 return found
         except ValidationError as error:
             details = error.errors(include_url=False)

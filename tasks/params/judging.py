@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from registry.metrics import DEFAULTS, METRICS, Task, limits, of_task
+from tasks.params.learning import GateParams, TrainParams
 from tasks.params.section import nearest
-
-if TYPE_CHECKING:
-    from tasks.params import Params
 
 MARGINS = ("max_loss", "min_gain_over_baseline")
 
@@ -17,8 +16,6 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """Raw params with what they leave open: the task's own metric for training, and the same for the gate; and folds of
     forecasts in order of time.
     """
-    from registry.metrics import DEFAULTS
-
     train, evaluate = raw.get("train"), raw.get("evaluate", {})
     gate = evaluate.get("gate", {}) if isinstance(evaluate, Mapping) else None
     if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
@@ -36,19 +33,16 @@ def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**section, "cross_validation": {"kind": "time", **folds}} if isinstance(folds, Mapping) else section
 
 
-def metric_problems(params: Params) -> Iterator[str]:
+def metric_problems(task: Task, train: TrainParams, gate: GateParams) -> Iterator[str]:
     """Metrics that do not judge the task, and margins that are needed in the label's own units."""
-    from registry.metrics import METRICS, limits, of_task
-
-    train, gate = params.train, params.evaluate.gate
-    comparable = of_task(params.task, comparable=True)
+    comparable = of_task(task, comparable=True)
     places = {gate.metric: "evaluate.gate.metric", train.metric: "train.metric"}  # the gate's may follow training's
     for name, place in places.items():
         if name not in comparable:
             why = f"models of task {train.task!r} are not compared by {name!r}"
             yield f"{place}: {why}{_near(name, comparable)}"
     for kind, given in (("floors", gate.floors), ("ceilings", gate.ceilings)):
-        known = limits(params.task, higher_is_better=kind == "floors")
+        known = limits(task, higher_is_better=kind == "floors")
         for name in given:
             if name not in known:
                 better = "higher" if kind == "floors" else "lower"

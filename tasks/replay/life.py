@@ -15,8 +15,9 @@ from tasks.batches import utc_text
 from tasks.budgets import in_money
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.evaluate.evidence import Scored, evidence, opponents
+from tasks.evaluate.evidence import evidence, opponents
 from tasks.evaluate.judging import Holdout, holdout
+from tasks.evaluate.scored import Scored
 from tasks.replay import policies
 from tasks.replay.fits import Fit, Fits
 from tasks.replay.history import Floats, History

@@ -13,7 +13,7 @@ from tasks.batches import for_sql
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.ingest import sources
-from tasks.ingest.sources import SourceFile
+from tasks.ingest.source_files import SourceFile
 from tasks.params import SourceParams
 from tasks.params.section import row_column, time_column
 from tasks.quarantine import UNCAST, Refusal

@@ -13,7 +13,8 @@ from feature_store.compile import literal, quote
 from tasks import featurize
 from tasks.context import Context
 from tasks.errors import UserError
-from tasks.explaining import Contributions, contributions, in_words
+from tasks.explaining import contributions, in_words
+from tasks.explaining.shapley import Contributions
 from tasks.featurize.warehouse import open_warehouse
 from tasks.score import log, of_file
 from tasks.score.champion import Champion, in_charge

@@ -32,7 +32,7 @@ from tasks.artifacts import (
 )
 from tasks.context import Context, Progress
 from tasks.errors import RefitError, UserError
-from tasks.learners import Floats, Learner, Spec, make, own, recursive
+from tasks.learners import Floats, Learner, Spec, make, project_files, recursive
 from tasks.learners.quantiles import quantile_of
 from tasks.params import Params
 from tasks.params.forecasting import KNOWN_AT
@@ -212,7 +212,7 @@ def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list
             text=tuple(features.get("text", ())),
             vectoriser=(learner.text or params.train.text).model_dump() if features.get("text") else {},
             average=params.train.seeds if params.train.average and learner.kind != "baseline" else 1,
-            source=own.read_source(project, learner.kind, f"params.yaml: train.learners[{place}].kind"),
+            source=project_files.read_source(project, learner.kind, f"params.yaml: train.learners[{place}].kind"),
         )
         for place, learner in enumerate(params.train.learners)
         if learner.enabled
@@ -297,7 +297,7 @@ def inputs_digest(context: Context, start: dict[str, Any]) -> str:
     """The candidate's name: a digest of everything that decided it."""
     features = read_json(context.path(FEATURE_SET))
     enabled = [learner.kind for learner in context.params.train.learners if learner.enabled]
-    code = {kind: source for kind in enabled if (source := own.read_source(context.project, kind))}
+    code = {kind: source for kind in enabled if (source := project_files.read_source(context.project, kind))}
     return digest(
         {
             **({"code": code} if code else {}),

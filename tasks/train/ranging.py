@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tasks.context import Progress
-from tasks.learners import Floats, Learner, Spec, make, middle_iterations
+from tasks.learners import Floats, Learner, Spec, make
+from tasks.learners.contract import middle_iterations
 from tasks.learners.intervals import ends_of, groups_in, learned, require_rows
 from tasks.learners.quantiles import quantile_of
 from tasks.learners.ranged import Ranged

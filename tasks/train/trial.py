@@ -14,8 +14,9 @@ from tasks.artifacts import defined
 from tasks.budgets import GLANCE, serving
 from tasks.context import Progress
 from tasks.errors import RefitError, UserError
-from tasks.learners import FitReport, Floats, Learner, Spec, make, middle_iterations
+from tasks.learners import FitReport, Floats, Learner, Spec, make
 from tasks.learners.averaged import members_of
+from tasks.learners.contract import middle_iterations
 from tasks.params import Params
 from tasks.train.effort import Effort, largest, measured
 from tasks.train.finishing import Finish, finish_from, pooled
@@ -23,7 +24,7 @@ from tasks.train.folds import FEWEST_ROWS, Development, Fold, Places, Window
 from tasks.train.verdict import SizePoint, verdict
 
 if TYPE_CHECKING:
-    from tasks.train.tuning import Tuning
+    from tasks.train.search_result import Tuning
 
 SIZE_SHARES = (0.1, 0.3)  # of the training window, most recent rows; the whole of it is the main fit
 

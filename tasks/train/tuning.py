@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,10 +25,12 @@ from tasks import metrics
 from tasks.artifacts import digest
 from tasks.context import Progress, silent
 from tasks.errors import RefitError, UserError, first_line
-from tasks.learners import Spec, spec_told
+from tasks.learners import Spec
+from tasks.learners.contract import spec_told
 from tasks.params.training import SearchParams, TuningParams, flat, placed
 from tasks.stage_code import code_digest
 from tasks.train.folds import Development, content
+from tasks.train.search_result import Tried, Tuning
 from tasks.train.trial import fit_fold, took
 
 if TYPE_CHECKING:
@@ -51,38 +53,6 @@ class Search:
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
         return "minimize" if metrics.gain(self.metric, 0.0, 1.0) > 0 else "maximize"
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One trial: arguments, the running mean of the score after each fold, and how it ended."""
-
-    params: dict[str, Any]
-    steps: tuple[float, ...] = ()
-    state: str = "complete"  # pruned: given up after some folds; failed: it could not be fitted
-    seconds: float = 0.0
-    problem: str = ""
-    rungs: dict[str, Any] = field(default_factory=dict)  # what a pruner noted
-    took: dict[str, Any] = field(default_factory=dict)  # its fits and predictions, as `trial.took` tells it
-
-    @property
-    def value(self) -> float | None:
-        return self.steps[-1] if self.steps and self.state == "complete" else None
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """A finished search: its trials in order, the place of the best, and how much each argument mattered."""
-
-    trials: tuple[Tried, ...]
-    best: int
-    importance: dict[str, float]
-    seconds: float = 0.0  # on the clock; less than those of the trials where some ran at once or were there already
-
-    @property
-    def work_seconds(self) -> float:
-        """Seconds of all trials together, those of an earlier, unfinished search too."""
-        return sum(tried.seconds for tried in self.trials)
 
 
 def tune(

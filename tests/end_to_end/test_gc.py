@@ -12,7 +12,8 @@ from driving import drive, states
 
 from flows import inspection, runner
 from registry import versions
-from registry.store import client, locate
+from registry.client import client
+from registry.store import locate
 from tasks import kept
 
 pytestmark = pytest.mark.slow  # a project with a past takes long to make

@@ -12,7 +12,7 @@ from driving import drive
 
 from flows.inspection import context_of, in_charge, print_in_charge
 from flows.summary import as_rows
-from registry.store import client
+from registry.client import client
 from tasks import register, tracking
 from tasks.artifacts import MODEL_CARD
 from tasks.errors import UserError

@@ -30,6 +30,7 @@ from tasks import artifacts, batches, ingest, quarantine, runfile
 from tasks.context import Context
 from tasks.errors import RefitError
 from tasks.ingest import sources
+from tasks.ingest.source_files import SourceFile
 from tasks.learners import safe
 from tasks.params import parse
 from tasks.params.section import OWN
@@ -75,7 +76,7 @@ class Format:
 def source(path: Path, **more: Any) -> None:
     """Every row that ingestion would cast."""
     declared = parse(PARAMS).ingest.sources["trips"].model_copy(update=more)
-    for batch in sources.read(sources.SourceFile(path, path.name), declared, "ingest.sources.trips"):
+    for batch in sources.read(SourceFile(path, path.name), declared, "ingest.sources.trips"):
         assert batch.schema.names[:3] == [f"{OWN}{name}" for name in ("line", "fault", "text")]
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from registry import chain, charge, versions
+from registry.client import client
 from registry.ledger import Entry, Ledger
-from registry.store import RegistryError, Store, client
+from registry.store import RegistryError, Store
 
 LINE = Entry(
     key="1",

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from registry import charge, versions
+from registry.client import client
 from registry.ledger import Entry, Ledger
-from registry.store import RegistryError, Store, client
+from registry.store import RegistryError, Store
 
 NOW = "2024-01-02T00:00:00Z"
 FIRST = Entry("a", "2024-01-01T00:00:00Z", "ann", "run", "promote", "toy", None, "1", ("it is the first",), anchor="1")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from registry import relocation, tracking, versions
-from registry.store import Store, client
+from registry.client import client
+from registry.store import Store
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from registry.client import client
 from registry.ledger import Entry, Ledger
 from registry.sqlite_files import fault, unusable
-from registry.store import RegistryError, Store, client, faults
+from registry.store import RegistryError, Store, faults
 
 LINE = Entry("k", "2014", "ann", "m", "refuse", "toy", None, "1", ("why " * 2000,))
 

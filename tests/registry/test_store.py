@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.store import RegistryError, Store, client, faults, locate
+from registry.client import client
+from registry.store import RegistryError, Store, faults, locate
 
 
 def test_the_environment_wins_over_the_params_and_the_params_over_the_default(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_mlflow_keeps_everything_of_a_project_within_it_whatever_its_folder_is_c
     tmp_path: Path, empty_registry: Path
 ) -> None:
     from registry import tracking, versions
-    from registry.store import client
+    from registry.client import client
 
     home = tmp_path / """50% of? a%20b #1 "Übung": it's;""" / ".refit"
     home.mkdir(parents=True)
@@ -76,7 +76,7 @@ def test_a_url_that_names_no_file_or_more_than_one_is_refused(tmp_path: Path, ur
 def test_mlflow_makes_its_tables_whatever_the_working_directory_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from registry.store import client
+    from registry.client import client
 
     folder = tmp_path / """it's "so" called :x %s"""
     folder.mkdir()

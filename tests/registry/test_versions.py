@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from registry import tracking, versions
-from registry.store import RegistryError, Store, client
+from registry.client import client
+from registry.store import RegistryError, Store
 
 
 @pytest.fixture(scope="module")

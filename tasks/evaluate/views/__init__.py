@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tasks.evaluate.evidence import Scored
     from tasks.evaluate.judging import Holdout
+    from tasks.evaluate.scored import Scored
 
 __all__ = ["Report", "View", "view_of"]
 

@@ -13,8 +13,8 @@ from tasks.evaluate import card_charts as charts
 from tasks.evaluate import curves
 from tasks.evaluate.calibration import calibration
 from tasks.evaluate.drawing import COLOURS, INK, QUIET, new_axes, tint, write_csv
-from tasks.evaluate.evidence import Scored
 from tasks.evaluate.judging import Holdout, tidy
+from tasks.evaluate.scored import Scored
 from tasks.evaluate.views import Report, View
 from tasks.pages.look import count, percent
 

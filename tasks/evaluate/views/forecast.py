@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from registry.metrics.clusters import jackknife, leave_out_mean
 from registry.metrics.formulas import symmetric_error
 from tasks.evaluate.drawing import COLOURS, new_axes, write_csv
-from tasks.evaluate.evidence import Scored
 from tasks.evaluate.judging import Holdout, tidy, with_interval
+from tasks.evaluate.scored import Scored
 from tasks.evaluate.views import Report, regression
 from tasks.featurize.forecasts import series_of
 from tasks.pages.charts import Plane, roomy

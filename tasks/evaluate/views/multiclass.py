@@ -13,8 +13,8 @@ from registry.metrics.clusters import jackknife, leave_out_mean
 from tasks.evaluate import card_charts as charts
 from tasks.evaluate.calibration import calibration
 from tasks.evaluate.drawing import COLOURS, INK, QUIET, new_axes, tint, write_csv
-from tasks.evaluate.evidence import Scored
 from tasks.evaluate.judging import Holdout, tidy, with_interval
+from tasks.evaluate.scored import Scored
 from tasks.evaluate.views import Report, View
 
 Floats = NDArray[np.float64]

@@ -14,8 +14,8 @@ from tasks.evaluate import card_charts as charts
 from tasks.evaluate import interval_charts, intervals
 from tasks.evaluate.calibration import calibration
 from tasks.evaluate.drawing import COLOURS, QUIET, new_axes, write_csv
-from tasks.evaluate.evidence import Scored
 from tasks.evaluate.judging import Holdout, tidy, with_interval
+from tasks.evaluate.scored import Scored
 from tasks.evaluate.views import Report, View
 
 Floats = NDArray[np.float64]

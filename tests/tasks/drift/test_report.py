@@ -221,7 +221,7 @@ def test_a_threshold_of_zero_is_no_drift_by_itself() -> None:
 
 
 def test_a_drift_run_leaves_its_report_beside_its_decision_and_in_mlflow(project: Path) -> None:
-    from registry.store import client
+    from registry.client import client
     from tasks import runfile, tracking
     from tasks.context import Context
     from tasks.drift import watch

@@ -12,7 +12,7 @@ from driving import later_months
 
 from flows.drift_events import payload_of
 from registry import tracking as mlflow_runs
-from registry.store import client
+from registry.client import client
 from tasks import runfile, tracking
 from tasks.artifacts import read_json
 from tasks.context import Context

@@ -17,7 +17,8 @@ from tasks import artifacts, budgets, learners, metrics
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.evaluate import judging, plots
-from tasks.evaluate.evidence import Scored, evidence
+from tasks.evaluate.evidence import evidence
+from tasks.evaluate.scored import Scored
 from tasks.params import CostParams, GateParams
 from tasks.target import Binary
 

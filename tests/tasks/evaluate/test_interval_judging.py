@@ -13,9 +13,8 @@ from registry.comparison import Sample
 from registry.metrics.clusters import Clusters
 from tasks import metrics
 from tasks.evaluate import interval_charts, intervals
-from tasks.evaluate.evidence import Scored
-from tasks.evaluate.intervals import Bands
 from tasks.evaluate.judging import Holdout
+from tasks.evaluate.scored import Bands, Scored
 from tasks.learners.intervals import Intervals, Margin
 from tasks.target import target_of
 

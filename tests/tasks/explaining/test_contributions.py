@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.explaining import Contributions, contributions, linear, sampling
+from tasks.explaining import contributions, linear, sampling
 from tasks.explaining.encoded import encoded
+from tasks.explaining.shapley import Contributions
 from tasks.explaining.tree_reading import Tree, read
 from tasks.learners import Learner
 from tasks.learners.calibrated import Calibrated

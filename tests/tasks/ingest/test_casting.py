@@ -14,7 +14,7 @@ import pytest
 from tasks.ingest import parquet_files
 from tasks.ingest.casting import TOO_LONG, Caster, connect
 from tasks.ingest.limits import Limits
-from tasks.ingest.sources import numbered
+from tasks.ingest.source_files import numbered
 from tasks.params import ColumnType, SourceParams
 
 NOW = datetime(2020, 1, 1, tzinfo=UTC)

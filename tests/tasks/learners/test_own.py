@@ -12,7 +12,7 @@ import yaml
 from tasks import runfile
 from tasks.artifacts import write_manifest
 from tasks.errors import RefitError, UserError
-from tasks.learners import Spec, load, make, own
+from tasks.learners import Spec, load, make, project_files
 
 KIND = "my_learner.py:Shares"
 SOURCE = """
@@ -107,17 +107,17 @@ def test_a_file_that_is_not_there_or_needs_another_is_named(tmp_path: Path) -> N
     (tmp_path / "my_learner.py").write_text("import other")
     (tmp_path / "other.py").write_text("")
     with pytest.raises(UserError, match=r"no file my_learn.py in the project .*; did you mean 'my_learner.py'\?"):
-        own.read_source(tmp_path, "my_learn.py:Shares")
+        project_files.read_source(tmp_path, "my_learn.py:Shares")
     with pytest.raises(UserError, match=r"my_learner.py imports other of the project"):
-        own.read_source(tmp_path, KIND)
+        project_files.read_source(tmp_path, KIND)
     with pytest.raises(UserError, match=r"write it my_learner.py:Shares"):
-        own.read_source(tmp_path, "my_learner.Shares")
+        project_files.read_source(tmp_path, "my_learner.Shares")
     with pytest.raises(UserError, match=r"no file ../my_learner.py"):
-        own.read_source(tmp_path / "inner", "../my_learner.py:Shares")
+        project_files.read_source(tmp_path / "inner", "../my_learner.py:Shares")
     (tmp_path / "my_learner.py").write_text("def :")
     with pytest.raises(UserError, match="line 1: invalid syntax"):
-        own.read_source(tmp_path, KIND)
-    assert own.read_source(tmp_path, "sklearn.svm.SVC") == ""
+        project_files.read_source(tmp_path, KIND)
+    assert project_files.read_source(tmp_path, "sklearn.svm.SVC") == ""
 
 
 def test_a_change_of_the_file_is_a_change_of_what_training_executes(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from registry import versions
-from registry.store import RegistryError, client
+from registry.client import client
+from registry.store import RegistryError
 from tasks import artifacts, comparand, kept, learners, verify
 from tasks.artifacts import read_json, write_json
 from tasks.errors import RefitError

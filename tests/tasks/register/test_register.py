@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry import charge, versions
+from registry.client import client
 from registry.ledger import Ledger
-from registry.store import client
 from tasks import artifacts, comparand, register, verify
 from tasks.artifacts import read_json, write_json
 from tasks.errors import RefitError, UserError

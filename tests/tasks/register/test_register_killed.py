@@ -204,7 +204,7 @@ def test_a_move_cut_off_is_given_up_where_someone_else_took_charge_since(project
         register.run(project.context)
 
     def another() -> None:
-        from registry.store import client
+        from registry.client import client
 
         client(project.store).create_model_version("toy", source="elsewhere")
         client(project.store).set_registered_model_alias("toy", "champion", "3")

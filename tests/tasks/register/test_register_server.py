@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from registry import versions
-from registry.store import client
+from registry.client import client
 from registry.versions import Registered
 from tasks import comparand, learners, register, retention
 from tasks.params import RetentionParams

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry import versions
+from registry.client import client
 from registry.ledger import Ledger
-from registry.store import client
 from tasks import comparand, kept, learners, register
 from tasks.artifacts import read_json, write_json
 from tasks.errors import RefitError, UserError

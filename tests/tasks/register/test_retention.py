@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from registry import relocation, tracking, versions
-from registry.store import client
+from registry.client import client
 from tasks import artifacts, comparand, kept, lock, quarantine, register, retention
 from tasks.artifacts import write_json
 from tasks.context import Context

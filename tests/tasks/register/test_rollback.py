@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.inspection import print_in_charge
-from registry.store import client
+from registry.client import client
 from tasks import register, verify
 from tasks.errors import RefitError, UserError
 
@@ -85,7 +85,7 @@ def test_without_an_earlier_version_there_is_nothing_to_go_back_to(project: Any)
 
 
 def test_an_alias_deleted_in_mlflow_is_put_back_from_the_ledger(project: Any) -> None:
-    from registry.store import client
+    from registry.client import client
 
     project.registered(0)
     assert "nothing to repair" in register.repair(project.context)

@@ -16,7 +16,8 @@ import pytest
 
 import refit
 from registry import signing, versions
-from registry.store import RegistryError, client
+from registry.client import client
+from registry.store import RegistryError
 from tasks import comparand, export, params, register
 from tasks.artifacts import sha256, write_manifest
 from tasks.errors import RefitError, UserError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from registry.store import client
+from registry.client import client
 from tasks import artifacts, tracking
 from tasks.artifacts import read_json, write_json
 from tasks.errors import RefitError

@@ -20,7 +20,8 @@ from tasks.learners import Spec
 from tasks.params.training import SearchParams, TuningParams
 from tasks.train import tuning
 from tasks.train.folds import Development, Fold, Window
-from tasks.train.tuning import Search, Tuning, tune
+from tasks.train.search_result import Tuning
+from tasks.train.tuning import Search, tune
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
 SPACE = {
