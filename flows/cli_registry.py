@@ -152,10 +152,10 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a version's files to a folder, once they are shown to be those registered; `refit.load` reads it."""
-    from flows import inspection
+    from flows import session
     from tasks import export as exporting
 
-    done = exporting.export(inspection.context_of(project_at(project)), version, to)
+    done = exporting.export(session.context_of(project_at(project)), version, to)
     if as_json:
         print_json(vars(done))
         return
@@ -170,10 +170,10 @@ def sign(
     debug: Debug = False,
 ) -> None:
     """Sign a version that was registered before `registry.signing` was set."""
-    from flows import inspection
+    from flows import session
     from tasks import export as exporting
 
-    say(exporting.sign(inspection.context_of(project_at(project)), version))
+    say(exporting.sign(session.context_of(project_at(project)), version))
 
 
 @app.command()

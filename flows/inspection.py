@@ -15,14 +15,13 @@ from rich.padding import Padding
 from rich.table import Table
 
 from flows import answered
-from flows.screen import LineScreen
-from flows.session import check, prepare
+from flows.session import check, context_of, prepare
 from flows.standing import recorded
 from flows.summary import calls_in_words, cost_in_words
 from flows.terminal import Terminal, line, say
 from tasks import lock, memory, runfile
 from tasks.artifacts import STATE
-from tasks.context import Context, utc_now
+from tasks.context import utc_now
 from tasks.errors import RefitError, refused_by_the_system
 from tasks.params import STAGES, Params
 from tasks.stage_code import SOURCE_ROOT
@@ -36,11 +35,6 @@ class Finding:
     level: Literal["ok", "warning", "error"]
     what: str
     advice: str = ""
-
-
-def context_of(project: Path) -> Context:
-    """A context that may look, and move nothing; what it has to say goes to standard error."""
-    return Context(project=project, params=runfile.params_of(project), progress=LineScreen(Terminal(stderr=True)))
 
 
 def status(project: Path) -> dict[str, list[str]]:

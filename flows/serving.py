@@ -76,7 +76,7 @@ def _prefect(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
 
 def _mlflow(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
     """What `mlflow server` serves. It knows no secret of one user's, so the guard asks for it."""
-    from flows.inspection import context_of
+    from flows.session import context_of
     from registry.serving import web_app
     from tasks.tracking import opened
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flows import answered
-from flows.screen import Screen, screen
-from flows.terminal import guard_logs
+from flows.screen import LineScreen, Screen, screen
+from flows.terminal import Terminal, guard_logs
 from tasks import lock, memory, provenance, runfile
 from tasks.artifacts import RELEASED, sweep, write_json
 from tasks.context import Context, utc_now
@@ -186,3 +186,8 @@ def _in_words(reason: str, window: Mapping[str, str] | None, columns: Sequence[s
     if columns:
         words.append(f"columns {', '.join(columns)}")
     return "; ".join(words)
+
+
+def context_of(project: Path) -> Context:
+    """A context that may look, and move nothing; what it has to say goes to standard error."""
+    return Context(project=project, params=runfile.params_of(project), progress=LineScreen(Terminal(stderr=True)))

@@ -18,14 +18,14 @@ from tasks import artifacts, budgets, comparand, featurize, learners, runfile, t
 from tasks.artifacts import digest, read_json, write_json
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.evaluate import curves, intervals, judging, model_card, plots
+from tasks.evaluate import curves, interval_coverage, intervals, judging, model_card, plots
 from tasks.evaluate.evidence import evidence, opponents
 from tasks.evaluate.explanation import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.judging import Holdout, tidy, with_interval
 from tasks.evaluate.scored import Scored
 from tasks.evaluate.views import view_of
-from tasks.featurize.definitions import Definitions
+from tasks.featurize.stored_definitions import Definitions
 from tasks.learners import Learner
 from tasks.params import GateParams
 from tasks.params.section import free
@@ -338,7 +338,7 @@ def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
     metric = evaluation["metric"]
     flat[f"{metric}_lower"] = evaluation["metrics"]["candidate"][metric]["lower"]
     flat[f"{metric}_upper"] = evaluation["metrics"]["candidate"][metric]["upper"]
-    flat |= intervals.flat(evaluation)
+    flat |= interval_coverage.flat(evaluation)
     for other, found in evaluation["gains"].items():
         flat[f"gain_over_{other}"] = found[metric]["value"]
     if reduction := evaluation["error_reduction"]:

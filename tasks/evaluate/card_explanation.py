@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.evaluate.card_charts import bar
-from tasks.evaluate.explanation import drawn_classes, lines_of, span_of, unit_of
+from tasks.evaluate.explanation_lines import drawn_classes, lines_of, span_of, unit_of
 from tasks.evaluate.explanation_plots import ORDER, PREDICTED, short_name, stacked, swarm_span
 from tasks.pages.charts import Plane, number, short, ticks
 

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.evaluate.judging import Holdout, tidy
-from tasks.explaining import contributions, in_words
+from tasks.explaining import contributions
 from tasks.explaining.partial import partial_dependence
 from tasks.explaining.shapley import Contributions
 from tasks.learners import Learner
-from tasks.pages.charts import roomy
 from tasks.params.learning import ExplainParams
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Report = dict[str, Any]
-MOST_CLASSES = 4  # in a picture
 
 
 def explained(
@@ -79,30 +77,3 @@ def _levels(learner: Learner, rows: pa.Table, name: str) -> list[float | None]:
     below, upto = np.searchsorted(known, numbers, "left"), np.searchsorted(known, numbers, "right")
     levels = (below + upto) / (2 * max(len(known), 1))
     return [round(float(level), 3) if np.isfinite(n) else None for level, n in zip(levels, numbers, strict=True)]
-
-
-def drawn_classes(explained: Report) -> list[int]:
-    """Places of the classes that pictures show: the likeliest ones. No task but multiclass has any."""
-    if not explained["classes"] or not explained["partial_dependence"]:
-        return []
-    likely = np.mean([np.mean(each["mean"], axis=0) for each in explained["partial_dependence"]], axis=0)
-    return [int(place) for place in np.argsort(-likely, kind="stable")[:MOST_CLASSES]]
-
-
-def lines_of(explained: Report, feature: Report) -> list[tuple[str, list[float]]]:
-    """What a feature's picture shows: one line without a name, or one for each of the classes shown."""
-    shown = drawn_classes(explained)
-    if not shown:
-        return [("", feature["mean"])]
-    return [(explained["classes"][place], [mean[place] for mean in feature["mean"]]) for place in shown]
-
-
-def span_of(explained: Report) -> tuple[float, float]:
-    """The axis that all these pictures share, so that a steep feature looks steep beside a flat one."""
-    found = [lines_of(explained, feature) for feature in explained["partial_dependence"]]
-    return roomy([value for lines in found for _, line in lines for value in line])
-
-
-def unit_of(shap: Report) -> str:
-    """In which unit contributions add up, in words."""
-    return in_words(shap["unit"], calibrated=shap["calibrated"])

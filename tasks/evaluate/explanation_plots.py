@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.evaluate.drawing import COLOURS, GRID, INK, QUIET, write_csv
-from tasks.evaluate.explanation import lines_of, span_of, unit_of
+from tasks.evaluate.explanation_lines import lines_of, span_of, unit_of
 from tasks.pages.charts import roomy
 
 Report = dict[str, Any]

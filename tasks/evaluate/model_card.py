@@ -14,7 +14,7 @@ from tasks.evaluate import card_explanation, card_learners
 from tasks.evaluate.model_card_page import page
 from tasks.evaluate.views import view_of
 from tasks.evaluate.wording import words_of
-from tasks.featurize.definitions import Definitions
+from tasks.featurize.stored_definitions import Definitions
 from tasks.pages import look
 from tasks.pages.look import count, fixed, money
 

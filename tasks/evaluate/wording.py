@@ -7,8 +7,8 @@ from typing import Any
 
 from registry.metrics import METRIC_WORDS
 from tasks.evaluate.views import view_of
-from tasks.featurize.definitions import Definitions
 from tasks.featurize.giveaways import Giveaway
+from tasks.featurize.stored_definitions import Definitions
 from tasks.pages.look import money
 
 Report = dict[str, Any]

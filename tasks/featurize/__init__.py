@@ -14,12 +14,13 @@ from tasks import artifacts
 from tasks.context import Context
 from tasks.errors import RefitError, UserError, first_line
 from tasks.featurize import forecasts, foresight
-from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.definitions import resolve
 from tasks.featurize.giveaways import Giveaway, giveaways
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, KNOWN, LABEL, WINDOW, label_rows, late_rows
 from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
+from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import Warehouse, open_warehouse
 from tasks.featurize.windows import NAMES, period_start, windows
 from tasks.params import Params, nearest

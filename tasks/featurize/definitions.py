@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from pydantic import ValidationError
 
 from feature_store.compile import quote
 from feature_store.definition import RESERVED, Expression, FeatureSet, Source, Spine
 from feature_store.errors import DefinitionError
 from tasks import project_code
 from tasks.context import Context
-from tasks.errors import RefitError, UserError, first_line
+from tasks.errors import UserError
 from tasks.featurize import forecasts
+from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import cut_name, key_column, kinds_of_columns, sources
 from tasks.params import nearest
-from tasks.params.section import free
+from tasks.params.section import first_complaint, free
 
 LOGGED = (
     "_key",
@@ -35,30 +31,6 @@ LOGGED = (
     "_day",
 )  # what the prediction log has beside features
 TAKEN = (*RESERVED, *LOGGED)
-
-
-@dataclass(frozen=True)
-class Definitions:
-    """A feature set with the sources it reads as they were declared: all it takes to compute the features again."""
-
-    feature_set: FeatureSet
-    sources: Mapping[str, Source]
-
-    def dump(self) -> dict[str, Any]:
-        return {
-            "feature_set": self.feature_set.model_dump(mode="json"),
-            "sources": {name: source.model_dump(mode="json") for name, source in self.sources.items()},
-        }
-
-    @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> Definitions:
-        """Raises RefitError where the stored text is not what `dump` wrote."""
-        try:
-            feature_set = FeatureSet.model_validate_json(json.dumps(stored["feature_set"]))
-            cuts = {name: Source.model_validate_json(json.dumps(cut)) for name, cut in stored["sources"].items()}
-        except (KeyError, TypeError, ValidationError) as error:
-            raise RefitError(f"stored feature definitions cannot be read: {_first_complaint(error)}") from None
-        return cls(feature_set, cuts)
 
 
 def resolve(context: Context) -> Definitions:
@@ -125,9 +97,7 @@ def _load(context: Context, definitions: str) -> FeatureSet:
             "importable module, or a .py file in the project"
         ) from None
     except Exception as error:
-        raise UserError(
-            f"{definitions} cannot be imported: {type(error).__name__}: {_first_complaint(error)}"
-        ) from None
+        raise UserError(f"{definitions} cannot be imported: {type(error).__name__}: {first_complaint(error)}") from None
     found = getattr(module, "FEATURES", None)
     if not isinstance(found, FeatureSet):
         what = "no FEATURES" if found is None else f"FEATURES as a {type(found).__name__}"
@@ -173,11 +143,3 @@ def _feature_name(column: str, others: Sequence[str]) -> str:
     if plain == column and column.lower() not in TAKEN:
         return column
     return free(f"{plain}_" if plain.lower() in TAKEN else plain, [*others, *TAKEN])
-
-
-def _first_complaint(error: Exception) -> str:
-    """What went wrong, on one line; of a failed model its first complaint."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, found {str(first['input'])[:60]!r}"
-    return first_line(error)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
@@ -21,7 +20,7 @@ from feature_store.definition import (
 from tasks.errors import UserError
 from tasks.featurize.warehouse import Warehouse, key_column, sources
 from tasks.params import ForecastParams, Params, nearest
-from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE, ZONE
+from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE, ZONE, series_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -221,9 +220,3 @@ def described(forecast: ForecastParams, table: pa.Table) -> dict[str, Any]:
     means = pa.table({"series": names, "error": errors}).group_by("series").aggregate([("error", "mean")])
     scales = dict(zip(means["series"].to_pylist(), means["error_mean"].to_pylist(), strict=True))
     return {**forecast.model_dump(mode="json"), "series": list(forecast.series), "scales": dict(sorted(scales.items()))}
-
-
-def series_of(table: pa.Table, columns: Sequence[str]) -> list[str]:
-    """The name of each row's series; nothing where there is one alone."""
-    values = [table.column(name).to_pylist() for name in columns]
-    return [json.dumps(row, default=str) for row in zip(*values, strict=True)] if values else [""] * table.num_rows

@@ -15,7 +15,7 @@ from tasks.params import ForecastParams, LabelParams, Params, SplitParams, neare
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tasks.featurize.definitions import Definitions
+    from tasks.featurize.stored_definitions import Definitions
 
 MOST_CLASSES = 200
 LABEL, KNOWN, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # beside the spine's columns

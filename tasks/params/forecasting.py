@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -12,6 +13,9 @@ from feature_store import clocks
 from feature_store.compile import quote
 from feature_store.definition import interval
 from tasks.params.section import ColumnType, Name, Section
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HORIZON = "horizon"  # the feature, and the column of the rows to predict
 KNOWN_AT = "label_known_at"  # the column of the feature table that folds in time are cut by
@@ -149,3 +153,9 @@ def _calendar(of: str, unit: str, zone: str) -> str:
         for time in ("event_time", clocks.local("event_time", f"'{zone}'"))
     )
     return f"case when {' > '.join(alike)} then 'UTC' else '{zone}' end"
+
+
+def series_of(table: pa.Table, columns: Sequence[str]) -> list[str]:
+    """The name of each row's series; nothing where there is one alone."""
+    values = [table.column(name).to_pylist() for name in columns]
+    return [json.dumps(row, default=str) for row in zip(*values, strict=True)] if values else [""] * table.num_rows

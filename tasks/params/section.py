@@ -6,11 +6,23 @@ import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from feature_store.compile import OWN
+from tasks.errors import first_line
 
-__all__ = ["OWN", "SQL_TYPES", "ColumnType", "Name", "Section", "free", "nearest", "row_column", "time_column"]
+__all__ = [
+    "OWN",
+    "SQL_TYPES",
+    "ColumnType",
+    "Name",
+    "Section",
+    "first_complaint",
+    "free",
+    "nearest",
+    "row_column",
+    "time_column",
+]
 
 ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
 SQL_TYPES: dict[ColumnType, str] = {
@@ -56,3 +68,11 @@ def nearest(word: str, known: Any) -> str:
     """`; did you mean X?`, or nothing where no known word is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def first_complaint(error: Exception) -> str:
+    """What went wrong, on one line; of a failed model its first complaint."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, found {str(first['input'])[:60]!r}"
+    return first_line(error)

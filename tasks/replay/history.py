@@ -21,9 +21,10 @@ from tasks import artifacts, featurize, ingest, validate
 from tasks.batches import Manifest, utc_moment
 from tasks.context import Context
 from tasks.errors import UserError
-from tasks.featurize.definitions import Definitions, resolve
+from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import kinds_of
 from tasks.featurize.labels import CHOSEN, KNOWN, LABEL, rows_until
+from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import open_warehouse
 from tasks.featurize.windows import local_days
 from tasks.ingest.snapshots import label_source, snapshot_of

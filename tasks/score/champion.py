@@ -12,7 +12,7 @@ from registry.versions import Version
 from tasks import artifacts, comparand, learners, tracking
 from tasks.context import Context
 from tasks.errors import RefitError, UserError
-from tasks.featurize.definitions import Definitions
+from tasks.featurize.stored_definitions import Definitions
 from tasks.learners import Learner
 
 

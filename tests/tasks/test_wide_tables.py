@@ -20,7 +20,7 @@ from tasks.evaluate.importance import permutation_importance
 from tasks.evaluate.judging import Holdout, holdout
 from tasks.explaining import partial
 from tasks.featurize import foresight
-from tasks.featurize.definitions import Definitions
+from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import Warehouse
 from tasks.learners import Learner, Spec, encoding, make
 from tasks.target import target_of

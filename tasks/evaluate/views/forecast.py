@@ -17,9 +17,8 @@ from tasks.evaluate.drawing import COLOURS, new_axes, write_csv
 from tasks.evaluate.judging import Holdout, tidy, with_interval
 from tasks.evaluate.scored import Scored
 from tasks.evaluate.views import Report, regression
-from tasks.featurize.forecasts import series_of
 from tasks.pages.charts import Plane, roomy
-from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE
+from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE, series_of
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from registry.metrics.clusters import jackknife, leave_out_mean
 from tasks.evaluate import card_charts as charts
-from tasks.evaluate import interval_charts, intervals
+from tasks.evaluate import interval_charts, interval_coverage, interval_plots
 from tasks.evaluate.calibration import calibration
 from tasks.evaluate.drawing import COLOURS, QUIET, new_axes, write_csv
 from tasks.evaluate.judging import Holdout, tidy, with_interval
@@ -32,7 +32,7 @@ def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
         "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in places],
         "residuals": residuals(test.labels - candidate),
         "by_size": by_size(test, candidate, confidence),
-        "intervals": intervals.judged(test, scored, confidence),
+        "intervals": interval_coverage.judged(test, scored, confidence),
     }
 
 
@@ -75,7 +75,7 @@ def tables(folder: Path, evaluation: Report) -> None:
         (b["predicted"], b["observed"]["value"], b["error"]["value"], b["rows"]) for b in evaluation["by_size"]["bins"]
     )
     write_csv(folder / "error_by_size.csv", ("predicted", "actual", "mean_absolute_error", "rows"), rows)
-    intervals.tables(folder, evaluation)
+    interval_plots.tables(folder, evaluation)
 
 
 def _predicted_actual(evaluation: Report) -> Any:
@@ -125,7 +125,7 @@ def summary(evaluation: Report) -> Iterator[str]:
         yield f"That is {abs(change):.1%} {'less' if change > 0 else 'more'} than one guess for everyone is off by."
     if ours["mape"]["value"] is None:
         yield "Errors as a share of the label are not told, as some labels are 0."
-    yield from intervals.words(evaluation)
+    yield from interval_coverage.words(evaluation)
 
 
 def words(evaluation: Report) -> str:
@@ -172,8 +172,8 @@ VIEW = View(
         "predicted_actual": _predicted_actual,
         "residuals": _residuals,
         "error_by_size": _error_by_size,
-        "intervals": intervals.stretch_figure,
-        "intervals_by_group": intervals.by_group_figure,
+        "intervals": interval_plots.stretch_figure,
+        "intervals_by_group": interval_plots.by_group_figure,
     },
     tiles=("mae", "rmse", "r2"),
     summary=summary,

@@ -19,7 +19,7 @@ import pytest
 from tasks import artifacts, budgets, comparand, evaluate, tracking
 from tasks.context import Context
 from tasks.evaluate import plots
-from tasks.featurize.definitions import Definitions
+from tasks.featurize.stored_definitions import Definitions
 from tasks.learners import Learner, Spec, make
 from tasks.params import override, parse
 

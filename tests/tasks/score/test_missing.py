@@ -11,7 +11,7 @@ import pytest
 
 from feature_store import Expression, FeatureSet, Spine
 from tasks.artifacts import REFERENCE
-from tasks.featurize.definitions import Definitions
+from tasks.featurize.stored_definitions import Definitions
 from tasks.score.champion import Champion
 from tasks.score.missing import lost_zeros, newly_missing
 
