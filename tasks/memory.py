@@ -18,7 +18,7 @@ import psutil
 from tasks import provenance
 from tasks.artifacts import STATE
 from tasks.cached_objects import remove_half_copies, verified
-from tasks.errors import RefitError, UserError, refused_by_the_system, unreadable
+from tasks.errors import RefitError, UserError, machine_fault, refused_by_the_system, unreadable
 from tasks.yaml_files import parse_yaml, read_yaml
 
 _WITHOUT_GIT = "    no_scm = true"
@@ -50,11 +50,16 @@ def run_stage(
         RefitError: what the stage raised; an input that changed while the stage ran; DVC's own refusal.
     """
     called: list[bool] = []
+    raised: list[Exception] = []  # by the stage, not by DVC
 
     def in_process(dvc_stage: Any, dry: bool = False, run_env: Any = None) -> None:
         called.append(True)
         before = _inputs(dvc_stage)
-        function()
+        try:
+            function()
+        except Exception as error:
+            raised.append(error)
+            raise
         after = _inputs(dvc_stage)
         if changed := sorted(name for name in before if before[name] != after.get(name)):
             raise RefitError(f"{changed[0]} changed while stage {stage} ran; its result is not kept: run again")
@@ -71,7 +76,7 @@ def run_stage(
         except Exception as error:
             if (own := _own(error)) is not None:
                 raise own from own.__cause__  # what it came from is what decides whether to try again
-            raise _fault(error, stage) from error
+            raise (_fault(error, stage) if raised else _fault_of_dvc(error, stage)) from error
         finally:
             if remove_half_copies(repo, since=started):  # DVC goes on after a copy that failed
                 say(f"{stage}: its result could not be copied into DVC's cache (disk full?); it runs again next time")
@@ -289,13 +294,33 @@ def _own(error: Exception) -> RefitError | None:
 
 
 def _fault(error: Exception, stage: str) -> RefitError:
-    """A fault that nobody foresaw, of the stage or of DVC, in one line."""
+    """A fault of the stage that nobody foresaw, in one line."""
     *_, last = causes(error)
     if isinstance(last, FileNotFoundError) and last.filename:
         return RefitError(f"stage {stage}: {last.filename} does not exist; restore it, or take it out of dvc.yaml")
-    if type(last).__module__.startswith("dvc"):
-        return RefitError(f"stage {stage}: DVC says: {_one_line(last)}")
     return RefitError(f"stage {stage} failed: {type(last).__name__}: {_one_line(last)}")
+
+
+def _fault_of_dvc(error: Exception, stage: str) -> RefitError:
+    """What DVC could not do before or after the stage's own work, in one line.
+
+    It raises whatever its reading of a damaged file comes upon, and says only in some cases which file that is.
+    """
+    *_, last = all_causes = tuple(causes(error))
+    if isinstance(last, FileNotFoundError) and last.filename:
+        return RefitError(f"stage {stage}: {last.filename} does not exist; restore it, or take it out of dvc.yaml")
+    if fault := machine_fault(error):
+        return RefitError(f"stage {stage}: {fault}; what was finished is kept: mend that, then run again")
+    if isinstance(last, OSError) and (refusal := refused_by_the_system(last)):
+        return RefitError(f"stage {stage}: {refusal}")
+    words = [_one_line(each) for each in all_causes if type(each).__module__.startswith("dvc")][-1:]
+    if words and last is all_causes[-1] and type(last).__module__.startswith("dvc"):
+        return RefitError(f"stage {stage}: DVC says: {words[0]}")
+    why = ": ".join([*words, f"{type(last).__name__}: {_one_line(last)}"])
+    return RefitError(
+        f"stage {stage}: DVC cannot go on ({why}); dvc.yaml, dvc.lock or .dvc/config is not as it was written: "
+        "restore it, or delete dvc.lock, which the next run writes again"
+    )
 
 
 def _one_line(error: BaseException) -> str:
