@@ -296,8 +296,8 @@ def _own(error: Exception) -> RefitError | None:
 def _fault(error: Exception, stage: str) -> RefitError:
     """A fault of the stage that nobody foresaw, in one line."""
     *_, last = causes(error)
-    if isinstance(last, FileNotFoundError) and last.filename:
-        return RefitError(f"stage {stage}: {last.filename} does not exist; restore it, or take it out of dvc.yaml")
+    if what := _refusal(error, last):
+        return RefitError(f"stage {stage}: {what}")
     return RefitError(f"stage {stage} failed: {type(last).__name__}: {_one_line(last)}")
 
 
@@ -307,20 +307,25 @@ def _fault_of_dvc(error: Exception, stage: str) -> RefitError:
     It raises whatever its reading of a damaged file comes upon, and says only in some cases which file that is.
     """
     *_, last = all_causes = tuple(causes(error))
-    if isinstance(last, FileNotFoundError) and last.filename:
-        return RefitError(f"stage {stage}: {last.filename} does not exist; restore it, or take it out of dvc.yaml")
-    if fault := machine_fault(error):
-        return RefitError(f"stage {stage}: {fault}; what was finished is kept: mend that, then run again")
-    if isinstance(last, OSError) and (refusal := refused_by_the_system(last)):
-        return RefitError(f"stage {stage}: {refusal}")
-    words = [_one_line(each) for each in all_causes if type(each).__module__.startswith("dvc")][-1:]
-    if words and last is all_causes[-1] and type(last).__module__.startswith("dvc"):
-        return RefitError(f"stage {stage}: DVC says: {words[0]}")
-    why = ": ".join([*words, f"{type(last).__name__}: {_one_line(last)}"])
+    if what := _refusal(error, last):
+        return RefitError(f"stage {stage}: {what}")
+    said = [_one_line(each) for each in all_causes if type(each).__module__.startswith("dvc")]
+    if type(last).__module__.startswith("dvc"):
+        return RefitError(f"stage {stage}: DVC says: {said[-1]}")
+    why = ": ".join([*said[-1:], f"{type(last).__name__}: {_one_line(last)}"])
     return RefitError(
-        f"stage {stage}: DVC cannot go on ({why}); dvc.yaml, dvc.lock or .dvc/config is not as it was written: "
-        "restore it, or delete dvc.lock, which the next run writes again"
+        f"stage {stage}: DVC cannot go on ({why}); is dvc.yaml, dvc.lock or .dvc/config damaged? Restore it; dvc.lock "
+        "may be deleted, the next run writes it again"
     )
+
+
+def _refusal(error: Exception, last: BaseException) -> str | None:
+    """What the system does not allow, in words; None where the error is about something else."""
+    if isinstance(last, FileNotFoundError) and last.filename:
+        return f"{last.filename} does not exist; restore it, or take it out of dvc.yaml"
+    if fault := machine_fault(error):
+        return f"{fault}; what was finished is kept: mend that, then run again"
+    return refused_by_the_system(last) if isinstance(last, OSError) else None
 
 
 def _one_line(error: BaseException) -> str:

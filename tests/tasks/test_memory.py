@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -135,6 +136,38 @@ def test_a_fault_is_told_in_one_line(project: Path) -> None:
         raise ZeroDivisionError("division\nby zero")
 
     with pytest.raises(RefitError, match="stage ingest failed: ZeroDivisionError: division by zero"):
+        memory.run_stage(project, "ingest", function)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("dvc.lock", "stages:", "stagesx:"),
+        ("dvc.lock", "schema: '2.0'", "schema: 5"),
+        ("dvc.yaml", "train:", "train:\n    plots: [1.5]"),
+        ("dvc.yaml", "train:", "train:\n    vars: 7"),
+    ],
+    ids=lambda value: value.split()[-1],
+)
+def test_what_dvc_makes_of_a_damaged_file_is_told_as_damage_and_not_as_the_stages_fault(
+    project: Path, name: str, old: str, new: str
+) -> None:
+    both(project, [])
+    text = (project / name).read_text()
+    assert old in text
+    (project / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(RefitError, match=r"stage \w+: DVC (cannot go on|says: )") as caught:
+        both(project, [])
+    assert "dvc." in str(caught.value)
+    (project / name).write_text(text)
+    both(project, [])
+
+
+def test_a_disk_that_is_full_while_a_stage_runs_is_said_in_words(project: Path) -> None:
+    def function() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "rows.txt")
+
+    with pytest.raises(RefitError, match=r"stage ingest: the disk is full \(rows.txt\); what was finished is kept"):
         memory.run_stage(project, "ingest", function)
 
 
