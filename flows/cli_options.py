@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from registry.secrets import redacted
 from tasks.errors import UserError
-from tasks.privacy import tighten
+from tasks.privacy import close, tighten
 from tasks.yaml_files import read_value
 
 Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
@@ -42,7 +42,7 @@ def project_at(folder: Path) -> Path:
         )
     from flows.standing import use_own_server
 
-    tighten(folder)
+    close(folder)
     atexit.register(tighten, folder.resolve())  # what the command makes is private too
     use_own_server(folder.resolve())
     return folder.resolve()

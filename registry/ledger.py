@@ -95,6 +95,13 @@ class Ledger:
             )
         )
 
+    def newest_number(self, model: str) -> int:
+        """The largest number of a version that a line is about; 0 of no lines.
+
+        A number means one version for good, also where MLflow counts from 1 again as the whole model was deleted.
+        """
+        return max((int(each.to_version) for each in self.entries(model) if each.to_version.isdecimal()), default=0)
+
     def taken_out(self, model: str, version: str) -> Entry | None:
         """The line with which a person put another version in this one's place: a rollback, or an overruling."""
         rows = self._select(

@@ -12,7 +12,7 @@ from typing import Any
 
 from registry import charge, signing, versions
 from registry.ledger import MOVES, Entry, Ledger
-from registry.store import Store
+from registry.store import RegistryError, Store
 from registry.versions import Version
 from tasks import kept, runfile, tracking
 from tasks.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest, read_json, write_json
@@ -131,11 +131,27 @@ def check_champion(context: Context) -> str | None:
         of = charge.champion(store, context.params.project.name)
         if of is None:
             return None
-        with downloaded(context, store, of) as folder:
-            check_trusted(context, store, of, folder)
-            if not kept.place(context, of.version, required_tag(of, "refit.model_digest")).is_dir():
-                kept.keep(context, of, folder)
+        try:
+            with downloaded(context, store, of) as folder:
+                check_trusted(context, store, of, folder)
+                if not kept.place(context, of.version, required_tag(of, "refit.model_digest")).is_dir():
+                    kept.keep(context, of, folder)
+        except (RefitError, RegistryError) as error:
+            raise RefitError(f"{error}; {_what_it_means(context, store, of)}") from error
     return str(of.version)
+
+
+def _what_it_means(context: Context, store: Store, of: Version) -> str:
+    """What goes on, and what to do, where the files that the artifact store has of the champion are not its own."""
+    copy = kept.place(context, of.version, required_tag(of, "refit.model_digest"))
+    try:
+        check_trusted(context, store, of, copy)
+    except (RefitError, RegistryError):
+        return "nothing is scored with it"
+    return (
+        f"`refit score` goes on here with the checked copy in {copy.relative_to(context.project)}; restore the stored "
+        "files, which only MLflow would load, from a copy, or from that one"
+    )
 
 
 def check_trusted(context: Context, store: Store, of: Version, folder: Path) -> None:

@@ -54,7 +54,8 @@ def export(context: Context, number: str | None, to: Path) -> Exported:
                 shutil.copytree(folder, scratch, dirs_exist_ok=True)
         signature = of.tags.get(signing.TAG)
         if signature:
-            beside(to).write_text(signature, encoding="utf-8")
+            with artifacts.atomic(beside(to)) as scratch_file:
+                scratch_file.write_text(signature, encoding="utf-8")
     manifest = required_tag(of, "refit.manifest")
     return Exported(of.model, of.version, str(to), manifest, str(beside(to)) if signature else None)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tasks.artifacts import STATE
 from tasks.errors import RefitError
-from tasks.privacy import tighten
+from tasks.privacy import close, tighten
 
 TOKEN_VARIABLE = "REFIT_LOCK_TOKEN"
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
@@ -81,7 +81,7 @@ def project_lock(
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
         os.environ[TOKEN_VARIABLE] = owner.token
-        tighten(project)
+        close(project)
         try:
             yield owner
         finally:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -214,6 +215,15 @@ def cache(project: Path) -> Iterator[Cache | None]:
         return
     with _repository(project) as repo, repo.lock:
         yield Cache(repo)
+
+
+@lru_cache(maxsize=4)
+def objects_of(project: Path) -> Path | None:
+    """The folder in which DVC's cache keeps the project's objects; None where the project is no DVC repository."""
+    if not _root(project):
+        return None
+    with _repository(project) as repo:
+        return Path(repo.cache.local.path).resolve()
 
 
 @contextmanager

@@ -26,10 +26,21 @@ def one_line(text: object) -> str:
     >>> print(one_line("red \x1b[31m, a new\nline, right to left \u202e, a file \udcff.csv, [/x]"))
     red \x1b[31m, a new\nline, right to left \u202e, a file \xff.csv, [/x]
     """
-    text = redacted(str(text))
-    if _ASCII.match(text):
-        return text
-    return "".join(_shown(character) for character in text)
+    return _escaped(redacted(str(text)))
+
+
+def visible(text: str) -> str:
+    r"""A whole page, or a text on a chart, with the same characters shown as their escapes; its line ends stay.
+
+    >>> print(visible("red \x1b[31m,\nright to left \u202e"))
+    red \x1b[31m,
+    right to left \u202e
+    """
+    return text if _ASCII.match(text) else "\n".join(_escaped(line) for line in text.split("\n"))
+
+
+def _escaped(text: str) -> str:
+    return text if _ASCII.match(text) else "".join(_shown(character) for character in text)
 
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>&|~$#])")

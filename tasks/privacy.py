@@ -11,11 +11,16 @@ from tasks.artifacts import PREDICTIONS, STATE
 OTHERS = 0o077  # what group and others may do
 
 
-def tighten(project: Path) -> None:
-    """Take from group and others whatever they may do in the project's private folders; their own files stay theirs.
-
-    The folder itself comes first: from then on nobody else reaches a file in it, whatever a library makes it with.
+def close(project: Path) -> None:
+    """Take the project's private folders from group and others: from then on they reach no file in it, whatever a
+    library makes it with.
     """
+    for top in (STATE, PREDICTIONS):
+        _close(project / top)
+
+
+def tighten(project: Path) -> None:
+    """Close the project's private folders and every file and folder in them: for the end of what makes files there."""
     for top in (STATE, PREDICTIONS):
         for folder, _, files in os.walk(project / top):
             _close(Path(folder))

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.artifacts import atomic
 from tasks.csv_cells import escaped
-from tasks.plain_text import one_line
+from tasks.plain_text import one_line, visible
 
 INK, QUIET, GRID = "#1f2933", "#6b7785", "#e4e8ec"
 COLOURS = {"candidate": "#0f6e84", "champion": "#c8772a", "baseline": "#8a94a0", "anchor": "#7a5ea8"}
@@ -68,11 +68,28 @@ def tint(colour: str) -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG and forget it."""
+    """Write a figure as PNG and forget it; what no font can show is written on it as an escape."""
     import matplotlib.pyplot as plt
 
     try:
+        _make_visible(figure)
         with atomic(path) as scratch:
             figure.savefig(scratch, format="png", metadata={"Software": None})  # no version: equal bytes on a rerun
     finally:
         plt.close(figure)
+
+
+def _make_visible(figure: Any) -> None:
+    """Every text of a figure without control and format characters: matplotlib's warnings would print them as they are.
+
+    A tick's text is set when it is drawn, by its axis's formatter.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import FuncFormatter
+
+    for text in figure.findobj(Text):
+        text.set_text(visible(text.get_text()))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(formatter := axis.get_major_formatter(), FuncFormatter):
+            label = formatter.func
+            formatter.func = lambda value, place, label=label: visible(label(value, place))

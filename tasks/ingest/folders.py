@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tasks.errors import UserError
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".download", ".swp", "~")
 _FOLDERS_OF_FILES = (".csv", ".parquet", ".pq", ".gz", ".zip", ".txt", ".tsv")
+_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}\Z")  # how DVC's cache names what it keeps, after its md5
 _TABLE_LEVELS = 8  # partitions that a table's files may lie below it
 
 
@@ -34,7 +36,7 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
                     f"{name} is a folder; name its files by a pattern such as {name}/*{path.suffix} ({where})"
                 )
             continue
-        check_file(path, name, base, where)
+        check_file(project, path, name, base, where)
         found.append((name, path))
     for folder in sorted({path.parent for _, path in found}):
         check_no_table(folder, where)
@@ -44,12 +46,12 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
 def check_one(project: Path, name: str, where: str) -> None:
     """See that a file that is named as such may be read, as `matches` does."""
     path = project / name
-    check_file(path, name, path.parent, where)
+    check_file(project, path, name, path.parent, where)
     check_no_table(path.parent, where)
 
 
-def check_file(path: Path, name: str, base: Path, where: str) -> None:
-    """See that a file is a regular one of its folder, and complete."""
+def check_file(project: Path, path: Path, name: str, base: Path, where: str) -> None:
+    """See that a file is a regular one of its folder, or a link of DVC's to one in its cache, and complete."""
     try:
         kind = path.stat().st_mode
     except OSError as error:
@@ -58,7 +60,7 @@ def check_file(path: Path, name: str, base: Path, where: str) -> None:
     if not stat.S_ISREG(kind):
         raise UserError(f"{name} is {_kind(kind)}, and no file that could be read; take it away, or correct {where}")
     real, home = path.resolve(), base.resolve()
-    if not real.is_relative_to(home):
+    if not real.is_relative_to(home) and not _is_cached_by_dvc(project, real):
         raise UserError(
             f"{name} is a link that leaves {base.name or base} ({real}); "
             f"copy the file there, or name its own place in {where}"
@@ -67,6 +69,16 @@ def check_file(path: Path, name: str, base: Path, where: str) -> None:
         raise UserError(
             f"{name} looks like a file that is still written; rename it once it is whole, or narrow {where}"
         )
+
+
+def _is_cached_by_dvc(project: Path, real: Path) -> bool:
+    """Whether a file is an object of the project's own DVC cache, as `cache.type symlink` links to."""
+    if not _OBJECT.search(real.as_posix()):
+        return False
+    from tasks import memory
+
+    objects = memory.objects_of(project)
+    return objects is not None and real.parent.parent == objects
 
 
 def check_no_table(folder: Path, where: str) -> None:

@@ -57,7 +57,7 @@ def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile
         )
     if not glob.has_magic(pattern):
         if plain.exists() or plain.is_symlink():
-            folders.check_file(plain, pattern, plain.parent, f"{where}.path")
+            folders.check_file(project, plain, pattern, plain.parent, f"{where}.path")
         return []
     found = folders.matches(project, pattern, f"{where}.path")
     return [SourceFile(path, _as_declared(name, source.path)) for name, path in found]

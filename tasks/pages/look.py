@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.plain_text import visible
+
 __all__ = ["count", "fixed", "moment", "money", "percent", "render"]
 
 STYLE = """
@@ -133,7 +135,7 @@ MACROS = """
 
 
 def render(page: str, /, *, style: str = "", **values: Any) -> str:
-    """A page's HTML: every value escaped, a value that is missing an error.
+    """A page's HTML: every value escaped, what a browser obeys or does not show made visible, a missing value an error.
 
     Args:
         page: a Jinja template; it knows `style` and the macro `swatch`.
@@ -144,7 +146,7 @@ def render(page: str, /, *, style: str = "", **values: Any) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"fixed": fixed, "count": count, "percent": percent, "moment": moment}
-    return environment.from_string(MACROS + page).render(style=Markup(STYLE + style), **values)
+    return visible(environment.from_string(MACROS + page).render(style=Markup(STYLE + style), **values))
 
 
 def fixed(value: float | None, digits: int = 4) -> str:

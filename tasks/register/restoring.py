@@ -74,7 +74,7 @@ def _registered_again(context: Context, store: Store, lost: Version) -> Version:
         with _stored(context, store, lost, identity) as folder:
             run_id = _run(context, store, lost, identity)
             context.progress("registering the model again")
-            newest = max(int(entry.to_version) for entry in Ledger.beside(store).entries(lost.model))
+            newest = Ledger.beside(store).newest_number(lost.model)
             tags = {**lost.tags, RESTORED: lost.version}
             return versions.create(store, lost.model, run_id=run_id, folder=folder, tags=tags, above=newest)
     judged = {key: lost.tags[key] for key in _JUDGEMENT if key in lost.tags}

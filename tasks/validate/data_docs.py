@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from string import Template
 from typing import Any
 
+from tasks.plain_text import visible
 from tasks.validate.asked import Check
 
 FRAME = Template("""<!DOCTYPE html>
@@ -64,7 +65,7 @@ class Pages:
             f"<p>{hold} of {hold + len(failed)} expectations hold.</p>"
             f"<details><summary>{len(settled)} were settled by the number of nulls</summary><ul>{listed}</ul></details>"
         )
-        return FRAME.substitute(title=html.escape(name), body=overview + "\n".join(rendered))
+        return _framed(name, overview + "\n".join(rendered))
 
 
 def _plain_headings(section: dict[str, Any]) -> dict[str, Any]:
@@ -94,10 +95,15 @@ def index(lines: Sequence[Mapping[str, Any]]) -> str:
     columns = ("source", "batch", "read", "accepted", "quarantined", "checks", "")
     head = "".join(f"<th>{column}</th>" for column in columns)
     body = "".join(_line(line) for line in lines)
-    return FRAME.substitute(
-        title="Data Docs",
-        body=f"<h1>What validation found</h1><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+    return _framed(
+        "Data Docs",
+        f"<h1>What validation found</h1><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
     )
+
+
+def _framed(title: str, body: str) -> str:
+    """A whole page around a body that is HTML already."""
+    return visible(FRAME.substitute(title=html.escape(title), body=body))
 
 
 def _line(line: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from driving import drive
 
 from tasks import privacy
 from tasks.artifacts import PREDICTIONS, STATE, write_json
+from tasks.lock import project_lock
 
 
 def open_to_others(project: Path) -> list[str]:
@@ -30,6 +32,19 @@ def test_a_run_leaves_nothing_in_refit_that_others_may_read(project: Path) -> No
     (project / STATE).chmod(0o755)
     drive(project, overrides={"train.seed": 5})
     assert open_to_others(project) == []
+
+
+def test_refit_is_walked_once_by_a_run_and_closed_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / STATE).mkdir(mode=0o755)
+    walked: list[Path] = []
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda top: walked.append(Path(top)) or walk(top))
+    with project_lock(tmp_path):
+        assert stat.S_IMODE((tmp_path / STATE).stat().st_mode) == 0o700
+        assert walked == []
+    assert walked == [tmp_path / STATE, tmp_path / PREDICTIONS]
 
 
 def test_every_command_tightens_an_old_project(project: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 
+from tasks import memory
 from tasks.errors import UserError
 
 ROW = "id,at,kind,cost\n1,2013-01-31,a,1\n"
@@ -84,6 +87,26 @@ def test_what_is_no_regular_file_of_its_folder_is_refused(
 def test_a_socket_is_refused(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     listening(project, monkeypatch)
     assert "raw/b.csv is a socket" in project.fails(UserError)
+
+
+def test_links_that_dvc_made_into_the_projects_own_cache_are_files(project: Any) -> None:
+    memory.initialise(project.path)
+    (project.path / ".dvc/config.local").write_text("[cache]\n    type = symlink\n")
+    with chdir(project.path), Repo() as repo:
+        repo.add("raw")
+    assert (project.path / "raw/a.csv").is_symlink()
+    (batch,) = project.ingest()["batches"]
+    assert batch["rows"] == 1
+
+
+@pytest.mark.parametrize("place", ["others/files/md5", ".dvc/cache/runs/md5"])
+def test_a_link_into_what_is_not_the_projects_own_cache_is_refused(project: Any, place: str) -> None:
+    memory.initialise(project.path)
+    target = project.path / place / "0a" / ("b" * 30)
+    target.parent.mkdir(parents=True)
+    (outside(project) / "b.csv").rename(target)
+    (project.path / "raw/b.csv").symlink_to(target)
+    assert "raw/b.csv is a link that leaves raw" in project.fails(UserError)
 
 
 def test_a_link_to_a_folder_is_refused_and_never_walked_in_circles(project: Any) -> None:

@@ -76,6 +76,14 @@ def test_the_same_candidate_trained_again_is_the_version_that_it_was(project: An
     assert project.aliases == {"challenger": "1", "champion": "2", "previous": "1"}
 
 
+def test_where_a_whole_model_was_deleted_the_next_one_gets_no_number_that_the_ledger_knows(project: Any) -> None:
+    project.registered(0, promote=False)
+    client(project.store).delete_registered_model("toy")
+    assert project.registered(1)["version"] == "2"
+    assert project.told == [("refuse", None, "1"), ("promote", None, "2")]
+    assert comparand.check_champion(project.context) == "2"
+
+
 def test_a_candidate_judged_against_someone_else_than_the_champion_is_refused(project: Any) -> None:
     project.registered(0)
     project.judged(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -116,6 +117,20 @@ def test_a_swapped_file_is_refused_everywhere(signed: Any, tmp_path: Path) -> No
     refused(signed, tmp_path / "out", r"golden.parquet is missing or differs")
 
 
+def test_doctor_says_that_scoring_goes_on_with_the_copy_that_was_checked_and_only_with_that(project: Any) -> None:
+    project.registered()
+    (stored(project) / "golden.parquet").write_bytes(b"another")
+    assert comparand.fetch_model(project.context, "1").is_dir()
+    goes_on = r"golden.parquet .*; `refit score` goes on here with the checked copy in .refit/models/1-"
+    with pytest.raises(RefitError, match=goes_on):
+        comparand.check_champion(project.context)
+    shutil.rmtree(project.folder / ".refit/models")
+    with pytest.raises(RefitError, match=r"golden.parquet .*; nothing is scored with it"):
+        comparand.check_champion(project.context)
+    with pytest.raises(RefitError, match=r"golden.parquet"):
+        comparand.fetch_model(project.context, "1")
+
+
 def test_a_swapped_model_whose_digests_were_made_to_fit_is_refused_by_the_ledger(project: Any, tmp_path: Path) -> None:
     project.registered()
     swap_and_cover(project)
@@ -184,6 +199,15 @@ def test_an_exported_folder_is_loaded_only_by_its_digest_or_its_signature(signed
         refit.load(tmp_path / "out", public_key=key)
     with pytest.raises(UserError, match="is neither a project nor what `refit export` wrote"):
         refit.load(tmp_path)
+
+
+def test_a_signature_from_before_is_replaced_whole(signed: Any, tmp_path: Path) -> None:
+    (tmp_path / "out.sig").write_text("of an earlier export")
+    os.link(tmp_path / "out.sig", tmp_path / "earlier")
+    done = export.export(signed.context, None, tmp_path / "out")
+    assert (tmp_path / "earlier").read_text() == "of an earlier export"
+    assert done.signature == str(tmp_path / "out.sig")
+    refit.load(tmp_path / "out", public_key=signed.folder / "keys/public.pem")
 
 
 @pytest.mark.parametrize(
