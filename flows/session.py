@@ -163,10 +163,10 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
 
 
 def _refuse_uncommitted(root: Path, shown: Screen) -> None:
-    code = provenance.uncommitted_code(root)
+    code, ignored = provenance.uncommitted_code(root), provenance.untracked(root, runfile.code_files(root))
     if code is None:
         shown(f"{root} is not in git: which code this run uses is not recorded")
-    elif code:
+    elif code := (*code, *(name for name in ignored or () if name not in code)):
         named = ", ".join(code[:5]) + (f" and {len(code) - 5} more" if len(code) > 5 else "")
         raise UserError(
             f"{root} has code that is not committed: {named}; scheduled and triggered runs use committed code only: "

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -117,6 +118,22 @@ def uncommitted_code(project: Path) -> tuple[str, ...] | None:
     inside = Path(project).resolve().relative_to(top)
     outputs = tuple(f"{(inside / folder).as_posix()}/" for folder in (STATE, "data", "models", "reports"))
     return tuple(sorted({name for name in names if _is_code(top / name) and not name.startswith(outputs)}))
+
+
+def untracked(project: Path, files: Iterable[Path]) -> tuple[str, ...] | None:
+    """Those of some files that no commit holds, though git may be told to ignore them; None outside of git.
+
+    A link counts as what it leads to, which may lie outside of the repository.
+
+    Raises:
+        RefitError: the project lies in a repository, and git cannot say.
+    """
+    if (top := repository(project)) is None:
+        return None
+    tracked = {os.fsdecode(name) for name in _git(top, "ls-files", "-z", "--cached").split(b"\0")}
+    real = {path: path.resolve() for path in files}
+    held = {path for path, at in real.items() if at.is_relative_to(top) and at.relative_to(top).as_posix() in tracked}
+    return tuple(sorted(path.relative_to(Path(project)).as_posix() for path in real.keys() - held))
 
 
 def _is_code(path: Path) -> bool:

@@ -149,15 +149,27 @@ def _stages(path: Path) -> list[Mapping[str, Any]]:
 
 def _code(project: Path, params: Params) -> dict[str, str]:
     """Digest of what each stage executes: Refit's own files, and the project's features and learners."""
-    names = {
-        "featurize": [params.featurize.definitions or ""],
-        "train": list(_kinds(params.train.model_dump(include={"learners", "text"}))),
-    }
     digests = {stage: code_digest(stage) for stage in STAGES}
-    for stage, meant in names.items():
+    for stage, meant in _names(params).items():
         if own := own_code(project, meant):
             digests[stage] = digest([digests[stage], *(sha256(path) for path in own)])[:16]
     return digests
+
+
+def code_files(project: Path) -> list[Path]:
+    """The project's own files that decide what a run computes: its settings, and all code that they name."""
+    params = params_of(project)
+    stand_ins = [source.stand_in for source in params.ingest.sources.values() if source.stand_in]
+    own = own_code(project, [*stand_ins, *(name for names in _names(params).values() for name in names)])
+    return [project / "params.yaml", project / "dvc.yaml", *own]
+
+
+def _names(params: Params) -> dict[str, list[str]]:
+    """What stages import of a project: files, modules, classes."""
+    return {
+        "featurize": [params.featurize.definitions or ""],
+        "train": list(_kinds(params.train.model_dump(include={"learners", "text"}))),
+    }
 
 
 def _kinds(value: Any) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,5 +92,8 @@ def _make_visible(figure: Any) -> None:
         text.set_text(visible(text.get_text()))
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         if isinstance(formatter := axis.get_major_formatter(), FuncFormatter):
-            label = formatter.func
-            formatter.func = lambda value, place, label=label: visible(label(value, place))
+            formatter.func = partial(_visible_label, formatter.func)
+
+
+def _visible_label(label: Callable[..., str], value: float, place: int) -> str:
+    return visible(label(value, place))

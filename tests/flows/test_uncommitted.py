@@ -11,6 +11,7 @@ import pytest
 from flows.session import session
 from tasks import provenance
 from tasks.errors import UserError
+from tasks.stage_code import own_code
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -64,6 +65,26 @@ def test_a_run_that_asks_for_committed_code_is_refused_before_anything_changes(c
     assert (committed / "run.yaml").read_bytes() == before
     with session(committed, allow_uncommitted=True):
         pass
+
+
+def test_code_that_git_is_told_to_ignore_or_that_lies_behind_a_link_is_not_committed_code(
+    committed: Path, tmp_path: Path
+) -> None:
+    (committed / ".gitignore").write_text((committed / ".gitignore").read_text() + "\ndvc.yaml\n")
+    git(committed, "rm", "--cached", "--quiet", "dvc.yaml")
+    (committed / "params.yaml").rename(tmp_path / "params.yaml")
+    (committed / "params.yaml").symlink_to(tmp_path / "params.yaml")
+    git(committed, "commit", "--quiet", "--all", "-m", "hidden")
+    assert provenance.uncommitted_code(committed) == ()
+    said = r"not committed: dvc\.yaml, params\.yaml; "
+    with pytest.raises(UserError, match=said), session(committed, allow_uncommitted=False):
+        pass
+
+
+def test_a_learner_in_a_folder_of_outputs_is_not_committed_code(committed: Path) -> None:
+    (committed / "models/mine.py").write_text("class Mine: ...\n")
+    assert provenance.uncommitted_code(committed) == ()
+    assert provenance.untracked(committed, own_code(committed, ["models/mine.py:Mine"])) == ("models/mine.py",)
 
 
 def test_outside_of_git_it_runs_and_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
