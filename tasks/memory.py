@@ -118,7 +118,8 @@ def initialise(project: Path) -> None:
         (project / ".dvc/config").write_text("\n".join(lines) + "\n")
         (project / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     ignored = project / ".dvcignore"
-    if not ignored.is_file() or ".refit" not in ignored.read_text().split():
+    _check_text(ignored)
+    if not ignored.is_file() or ".refit" not in ignored.read_text(encoding="utf-8").split():
         with ignored.open("a") as file:
             file.write(
                 "# Models are kept with the dvc.yaml that made them; DVC is not to take it for a pipeline.\n.refit\n"
@@ -132,8 +133,10 @@ def mend(project: Path) -> list[str]:
     """
     done: list[str] = []
     config = project / ".dvc/config"
-    if config.is_file() and _WITHOUT_GIT in config.read_text() and _in_git(project):
-        config.write_text(config.read_text().replace(_WITHOUT_GIT + "\n", ""))
+    _check_text(config)
+    if config.is_file() and _WITHOUT_GIT in config.read_text(encoding="utf-8") and _in_git(project):
+        text = config.read_text(encoding="utf-8").replace(_WITHOUT_GIT + "\n", "")
+        config.write_text(text, encoding="utf-8")
         done.append("the project is in git by now: DVC may use it")
     lock_file = project / "dvc.lock"
     if lock_file.is_file() and not _is_yaml_mapping(lock_file):

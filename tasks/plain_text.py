@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from registry.secrets import redacted
 
+MISSING = "missing"  # how a value that is not there is called, wherever values are named
 # Format and control characters, line ends, halves of surrogate pairs: what a terminal obeys or does not show.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Letters and marks that Unicode calls ignorable, and that are shown as nothing.

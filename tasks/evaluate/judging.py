@@ -18,6 +18,7 @@ from registry.metrics.clusters import Clusters, Estimate, jackknife
 from tasks.errors import RefitError, UserError
 from tasks.featurize.windows import local_days
 from tasks.params import nearest
+from tasks.plain_text import MISSING
 from tasks.target import Binary, Target
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ Labels = NDArray[Any]
 Facts = Callable[[Labels, Floats], dict[str, Any]]
 
 FEWEST_ROWS, MOST_VALUES, BANDS = 200, 12, 4
-MISSING = "missing"  # the name of the rows without a value
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.plain_text import MISSING
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -122,7 +124,7 @@ def _of_classes(values: pa.ChunkedArray, labels: NDArray[np.int64], classes: Seq
         if rows < FEW or total[most] > len(labels) / 2 or counts[code, most] < COVERED * total[most]:
             continue
         if counts[code, most] >= PURE * rows:
-            shown = "missing" if names[code] is None else _shown(names[code])
+            shown = MISSING if names[code] is None else _shown(names[code])
             return f"where it is {shown}, the label is {classes[most]} in {counts[code, most]:,} of {rows:,} rows"
     return None
 

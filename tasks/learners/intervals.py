@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tasks.errors import UserError
 from tasks.learners.contract import Floats
 from tasks.params import nearest
+from tasks.plain_text import MISSING
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tasks.params.training import IntervalParams
 
 FEWEST_OF_A_GROUP = 50  # rows; a smaller group takes the margin of all
+_MISSING_BEFORE = "None"  # of models stored before `missing` was part of their description
 KEPT_SCORES = 1000  # of a margin: what other levels, and labels to come, are measured by
 
 Texts = NDArray[np.str_]
@@ -52,6 +54,7 @@ class Intervals:
     within: str | None = None
     groups: Mapping[str, Margin] = field(default_factory=dict)
     rate: float | None = None  # by how much one label moves the level; none: the margins stay as they are
+    missing: str = MISSING  # the name of the group of rows without a value
 
     def margins(self, groups: Texts, level: float | None = None) -> Floats:
         """(rows,) margins.
@@ -74,6 +77,7 @@ class Intervals:
             "rate": self.rate,
             "common": _described(self.common),
             "groups": {name: _described(margin) for name, margin in self.groups.items()},
+            **({"missing": self.missing} if self.missing != _MISSING_BEFORE else {}),
         }
 
     def told(self) -> dict[str, Any]:
@@ -96,6 +100,7 @@ def intervals_from(described: Mapping[str, Any]) -> Intervals:
         described["within"],
         groups,
         rate,
+        str(described.get("missing", _MISSING_BEFORE)),
     )
 
 
@@ -179,8 +184,11 @@ def widened(band: Floats, margins: Floats) -> Floats:
     return np.column_stack([np.minimum(low, middle), np.maximum(high, middle)])
 
 
-def groups_in(table: pa.Table, within: str | None) -> Texts:
+def groups_in(table: pa.Table, within: str | None, missing: str = MISSING) -> Texts:
     """(rows,) texts of the column's values; all alike where there is no such grouping.
+
+    Args:
+        missing: the name of rows without a value; a text that says just that is named in quotes.
 
     Raises:
         UserError: the table has no such column.
@@ -194,14 +202,16 @@ def groups_in(table: pa.Table, within: str | None) -> Texts:
             "that are no features"
         )
     column = table[within].combine_chunks().dictionary_encode()
-    names = [_name(value) for value in column.dictionary.to_pylist()]
+    names = [_name(value, missing) for value in column.dictionary.to_pylist()]
     codes = column.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
-    found: Texts = np.array([*names, str(None)])[codes]
+    found: Texts = np.array([*names, missing])[codes]
     return found
 
 
-def _name(value: Any) -> str:
+def _name(value: Any, missing: str) -> str:
     """A value as text: whole numbers alike, whether a table holds them as integers or not."""
+    if missing == MISSING and (value == MISSING or value != value):
+        return repr(value) if value == MISSING else missing
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

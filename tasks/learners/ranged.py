@@ -48,7 +48,7 @@ class Ranged(Finished):
 
     def groups(self, table: pa.Table) -> np.ndarray[Any, np.dtype[np.str_]]:
         """(rows,) which margin each row has."""
-        return groups_in(table, self.intervals.within)
+        return groups_in(table, self.intervals.within, self.intervals.missing)
 
     def added(self) -> dict[str, Any]:
         return {"intervals": self.intervals.described()}

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.evaluate.drawing import COLOURS, INK, QUIET, STYLE, save
 from tasks.evaluate.explanation_plots import short_name
+from tasks.plain_text import MISSING
 
 MOST_FEATURES = 12
 UP, DOWN = COLOURS["champion"], COLOURS["candidate"]
@@ -55,5 +56,5 @@ def value_in_words(value: Any) -> str:
     ('missing', '0.1235', '3', 'red')
     """
     if value is None:
-        return "missing"
+        return MISSING
     return f"{value:.4g}" if isinstance(value, float) else short_name(str(value), 24)

@@ -163,6 +163,15 @@ def test_what_dvc_makes_of_a_damaged_file_is_told_as_damage_and_not_as_the_stage
     both(project, [])
 
 
+@pytest.mark.parametrize(("name", "reader"), [(".dvc/config", memory.mend), (".dvcignore", memory.initialise)])
+def test_a_file_of_dvcs_that_is_not_text_is_named_with_its_line(
+    project: Path, name: str, reader: Callable[[Path], object]
+) -> None:
+    (project / name).write_bytes(b"[core]\n\xff\xfe\n")
+    with pytest.raises(UserError, match=rf"{name} line 2 is not UTF-8 text"):
+        reader(project)
+
+
 def test_a_disk_that_is_full_while_a_stage_runs_is_said_in_words(project: Path) -> None:
     def function() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "rows.txt")

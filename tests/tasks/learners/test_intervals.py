@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tasks import learners
 from tasks.artifacts import read_json, write_json, write_manifest
 from tasks.errors import RefitError, UserError
 from tasks.learners import Spec, make
-from tasks.learners.intervals import KEPT_SCORES, groups_in, learned, ranked, score, widened
+from tasks.learners.intervals import KEPT_SCORES, Margin, groups_in, learned, ranked, score, widened
 from tasks.learners.ranged import Ranged
 from tasks.params.training import IntervalParams
 
@@ -80,9 +81,12 @@ def test_too_few_rows_for_a_level_are_one_clear_line() -> None:
 def test_a_grouping_takes_any_kind_of_column_and_names_one_that_is_not_there() -> None:
     horizon = pa.chunked_array([[1, None], [7]])
     table = pa.table({"horizon": horizon, "number": horizon.cast("float64"), "half": [0.5, 1, 2], "empty": pa.nulls(3)})
-    assert groups_in(table, "horizon").tolist() == groups_in(table, "number").tolist() == ["1", "None", "7"]
+    assert groups_in(table, "horizon").tolist() == groups_in(table, "number").tolist() == ["1", "missing", "7"]
     assert groups_in(table, "half").tolist() == ["0.5", "1", "2"]
-    assert groups_in(table, "empty").tolist() == ["None"] * 3
+    assert groups_in(table, "empty").tolist() == ["missing"] * 3
+    texts = pa.table({"text": ["None", None, "missing"], "number": [1.0, float("nan"), None]})
+    assert groups_in(texts, "text").tolist() == ["None", "missing", "'missing'"], "three groups"
+    assert groups_in(texts, "number").tolist() == ["1", "missing", "missing"]
     with pytest.raises(UserError, match=r"train.intervals.within: no column 'horizont'; did you mean 'horizon'\?"):
         groups_in(table, "horizont")
 
@@ -120,6 +124,21 @@ def test_predictions_stay_what_they_were_and_stored_intervals_are_the_same_again
     assert learner.interval(table.slice(0, 0)).shape == (0, 2)
     with pytest.raises(UserError, match="'it' has intervals; fit a new one"):
         again.fit(table, np.zeros(300))
+
+
+def test_a_model_stored_while_missing_values_were_named_none_keeps_its_intervals_and_its_digest(tmp_path: Path) -> None:
+    learner, (table, _) = fitted(IntervalParams(within="site")), rows(300, seed=1)
+    margin = Margin(77.0, 99, (77.0,))
+    before = replace(learner.intervals, missing="None", groups={**learner.intervals.groups, "None": margin})
+    learner = Ranged(learner.inner, before)
+    learner.save(tmp_path)
+    described = read_json(tmp_path / "model.json")["intervals"]
+    assert set(described) == {"level", "by", "within", "rate", "common", "groups"}, "as it was written then"
+    again = learners.load(tmp_path)
+    assert isinstance(again, Ranged)
+    assert again.digest() == learner.digest()
+    unknown = table.set_column(table.column_names.index("site"), "site", pa.nulls(300, table["site"].type))
+    assert again.interval(unknown)[0, 1] - again.predict(unknown)[0] == pytest.approx(77.0)
 
 
 def test_models_with_other_margins_have_other_digests() -> None:
