@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import tasks  # turns analytics off before any library is imported
 
@@ -21,6 +22,10 @@ atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
 for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "REFIT_LOCK_TOKEN", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
+
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")  # drawn examples are the same on every run, however slow the machine is
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from hypothesis import settings
+
 HERE = {"PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati", "LC_ALL": "C", "HOME": "/here"}
 THERE = {"PYTHONHASHSEED": "2", "TZ": "Etc/GMT+12", "LC_ALL": "C.UTF-8", "HOME": "/there"}  # never the same date
 
@@ -66,3 +68,8 @@ def test_names_that_depend_on_the_process_are_seen(tmp_path: Path) -> None:
     here, there = names(project, tmp_path, "test_it.py")
     for name in made_at_import:
         assert [each for each in here if f"test_{name}[" in each] != [each for each in there if f"test_{name}[" in each]
+
+
+def test_drawn_examples_are_the_same_on_every_run_and_fail_on_no_slow_machine() -> None:
+    drawn = settings()
+    assert (drawn.derandomize, drawn.database, drawn.deadline) == (True, None, None)

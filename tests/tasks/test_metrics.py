@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import metrics
@@ -16,7 +16,6 @@ PAIRS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, ma
 )
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_scores_equal_those_of_scikit_learn_with_ties(pairs: list[tuple[int, int]]) -> None:
     from sklearn import metrics as theirs
@@ -34,7 +33,6 @@ def test_scores_equal_those_of_scikit_learn_with_ties(pairs: list[tuple[int, int
     assert ours["mcc"] == pytest.approx(theirs.matthews_corrcoef(label, p >= 0.5))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 8), st.integers(0, 8)), min_size=3, max_size=40))
 def test_scores_of_several_classes_equal_those_of_scikit_learn(rows: list[tuple[int, int, int]]) -> None:
     from sklearn import metrics as theirs
@@ -53,7 +51,6 @@ def test_scores_of_several_classes_equal_those_of_scikit_learn(rows: list[tuple[
     assert ours["roc_auc_ovr"] == pytest.approx(theirs.roc_auc_score(label, p, multi_class="ovr"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=3, max_size=40))
 def test_scores_of_numbers_equal_those_of_scikit_learn(rows: list[tuple[float, float]]) -> None:
     from sklearn import metrics as theirs
