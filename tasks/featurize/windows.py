@@ -90,7 +90,7 @@ def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
     test = shift(end, -lengths.test, period)
     validation = _before("validation", test, lengths.validation, delay, params)
     assert validation.start is not None
-    training = _before("train", validation.start.astimezone(zone), lengths.training, delay, params)
+    training = _before("train", validation.start, lengths.training, delay, params)
     return training, validation, Window("test", test.astimezone(UTC), end.astimezone(UTC))
 
 

@@ -262,3 +262,12 @@ def test_models_that_share_a_ledger_each_miss_the_lines_that_are_gone(store: Sto
     edit(store, "delete from ledger where id = 6")
     assert charge.examine_ledger(store, "toy").problem is None
     assert "knows of line 6" in str(charge.examine_ledger(store, "other").problem)
+
+
+def test_a_head_that_a_killed_process_did_not_note_is_noted_by_the_next_run(store: Store, ledger: Ledger) -> None:
+    charge.take_charge(store, replace(LINE, key="p", action="promote", to_version="1"))
+    ledger.append(replace(LINE, key="7"), lambda note: client(store).set_registered_model_tag("toy", charge.HEAD, note))
+    assert charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is None
+    assert versions.registered(store, "toy").tags[charge.HEAD] == ledger.examine().head
+    edit(store, "delete from ledger where key = '7'")
+    assert "knows of line 7, but" in str(charge.examine_ledger(store, "toy").problem)

@@ -87,12 +87,30 @@ def test_error_reduction_is_the_share_of_the_opponents_distance_from_perfect_wit
     assert (found.value > 0) == (gain(metric, sample, ours, theirs).value > 0)
 
 
-def test_of_a_perfect_opponent_no_error_can_be_taken_away() -> None:
+def test_of_a_perfect_opponent_no_error_can_be_taken_away(recwarn: pytest.WarningsRecorder) -> None:
     sample, scores, _ = rows(2)
     perfect = sample.labels.astype(float)
     assert not error_reduction("roc_auc", sample, scores, perfect).finite
     assert error_reduction("roc_auc", sample, perfect, scores).value == 1.0
     assert error_reduction("brier", sample, scores, scores) == Estimate(0.0, 0.0, sample.clusters.effective)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_some_of_the_rows_are_a_sample_with_the_clusters_that_they_fall_in(metric: str) -> None:
+    sample, scores, _ = rows(8)
+    chosen = sample.clusters.codes % 3 != 1
+    names = np.array(list("abcdefghi"))[sample.clusters.codes]
+    part = sample.only(chosen)
+    assert part.clusters.count == len(set(names[chosen])) < sample.clusters.count
+    apart = Sample(sample.labels[chosen], Clusters.of(names[chosen]))
+    assert single(metric, part, scores[chosen]) == single(metric, apart, scores[chosen])
+
+
+def test_some_of_the_rows_are_judged_by_the_same_task_and_none_of_them_in_no_cluster() -> None:
+    sample, (ours, theirs) = several("regression")
+    assert gain("mae", sample.only(np.arange(50)), ours[:50], theirs[:50]).finite
+    assert sample.only(np.arange(0)).clusters.count == 0
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -204,8 +222,22 @@ def test_a_metric_of_another_task_is_named_with_those_that_would_do() -> None:
     sample, (ours, theirs) = several("regression")
     with pytest.raises(ValueError, match="'roc_auc' is not for task 'regression'; its metrics are mae, rmse"):
         gain("roc_auc", sample, ours, theirs)
-    with pytest.raises(ValueError, match="unknown; known are roc_auc"):
+    with pytest.raises(ValueError, match="unknown; known are roc_auc, average_precision"):
         gain("auc", sample, ours, theirs)
+
+
+def test_predictions_of_other_rows_than_the_labels_are_refused() -> None:
+    sample, (ours, _) = several("regression")
+    with pytest.raises(ValueError, match="239 scores for 240 labels"):
+        single("mae", sample, ours[1:])
+
+
+def test_predictions_are_judged_in_double_precision_and_at_a_half_where_no_threshold_is_given() -> None:
+    sample, scores, _ = rows(9)
+    for metric in ("brier", "log_loss", "f1"):
+        halves = leave_out(metric, sample, scores.astype(np.float32))
+        whole = leave_out(metric, sample, scores.astype(np.float32).astype(np.float64), 0.5)
+        assert (halves.value, halves.without.tolist()) == (whole.value, whole.without.tolist())
 
 
 def test_where_a_label_is_zero_a_share_of_it_is_not_measured_and_nothing_is_raised() -> None:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -110,15 +111,13 @@ for use in (lambda: ledger.entries("toy"), lambda: ledger.append(line)):
 @pytest.mark.parametrize(
     ("mode", "read", "write"), [(0o444, "done", "read-only for this user"), (0, "cannot be read", "cannot be read")]
 )
-def test_a_file_of_someone_elses_is_never_to_be_moved_away(
-    ledger: Ledger, tmp_path: Path, root: Path, mode: int, read: str, write: str
-) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(0o755)
-    (tmp_path / "ledger.db").chmod(mode)
-    command = [sys.executable, "-P", "-c", _AS_A_STRANGER, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={"PYTHONPATH": str(root)})
+def test_a_file_of_someone_elses_is_never_to_be_moved_away(root: Path, mode: int, read: str, write: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="refit-shared-") as folder:  # pytest shuts its own to other users
+        Path(folder).chmod(0o755)
+        Ledger.beside(Store("http://x", Path(folder))).append(LINE)
+        (Path(folder) / "ledger.db").chmod(mode)
+        command = [sys.executable, "-P", "-c", _AS_A_STRANGER, folder]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={"PYTHONPATH": str(root)})
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr
     assert read in lines[0]

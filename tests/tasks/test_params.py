@@ -156,6 +156,12 @@ def test_the_metric_follows_from_the_task_and_the_gates_from_that() -> None:
     for task, metric in {"binary": "roc_auc", "multiclass": "log_loss"}.items():
         found = parse(judged(task))
         assert (found.train.metric, found.evaluate.gate.metric) == (metric, metric)
+    without = judged("multiclass")
+    for evaluate in ({}, {"cross_validation": {"folds": 3}}):
+        found = parse({**without, "evaluate": evaluate})
+        assert found.evaluate.gate.metric == "log_loss", "where nothing is said of the gate too"
+    del without["evaluate"]
+    assert parse(without).evaluate.gate.metric == "log_loss"
     raw = judged("regression", max_loss=1.0, min_gain_over_baseline=0.0)
     assert parse(raw).evaluate.gate.metric == "mae"
     assert parse(override(raw, {"train.metric": "r2"})).evaluate.gate.metric == "r2"
@@ -166,6 +172,8 @@ def test_a_metric_of_another_task_or_misspelt_is_told_with_those_that_would_do()
         UserError, match=r"train.metric: models of task 'binary' are not compared by 'rmse'; they are roc_auc, "
     ):
         parse(override(judged("binary"), {"train.metric": "rmse"}))
+    with pytest.raises(UserError, match=r"train.metric: models of task 'binary' are not compared by 'accuracy'"):
+        parse(override(judged("binary"), {"train.metric": "accuracy"}))
     with pytest.raises(UserError, match=r"gate.metric: .* compared by 'logloss'; did you mean 'log_loss'"):
         parse(judged("multiclass", metric="logloss"))
     with pytest.raises(

@@ -45,6 +45,13 @@ def test_a_period_begins_at_local_midnight_of_its_day_its_monday_or_its_first() 
         "month": utc(2024, 3, 1, 5),  # before clocks were set forward
     }
     assert period_start(utc(2024, 1, 1), "week", ZoneInfo("UTC")) == utc(2024, 1, 1)
+    assert period_start(moment.replace(microsecond=1), "day", NEW_YORK) == utc(2024, 3, 12, 4)
+
+
+def test_a_day_whose_midnight_comes_twice_begins_at_the_first() -> None:
+    havana = ZoneInfo("America/Havana")  # on 3 November 2024 clocks went back from 1:00 to 0:00
+    for moment in (utc(2024, 11, 3, 4, 30), utc(2024, 11, 3, 5, 30), utc(2024, 11, 3, 20)):
+        assert period_start(moment, "day", havana).astimezone(UTC) == utc(2024, 11, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,7 @@ def test_the_test_ends_with_the_last_period_whose_labels_are_due() -> None:
         (utc(2024, 6, 1), utc(2024, 7, 1)),
         (utc(2024, 7, 1), utc(2024, 9, 1)),
     ]
+    assert all(moment.tzinfo is UTC for span in spans(utc(2024, 9, 3), how) for moment in span if moment)
     assert windows(utc(2024, 9, 2, 23, 59), how)[2].end == utc(2024, 8, 1), "a delay of two days is not over"
     assert windows(utc(2024, 9, 3), params(windows={"test": 1, "validation": 1, "training": None}))[0].start is None
 
@@ -127,6 +135,7 @@ def test_a_split_covers_the_same_time_with_all_three() -> None:
     split = {"test": 0.2, "validation": 0.2}
     how = params(split=split, windows={"test": 1, "validation": 1, "training": 2})
     assert spans(utc(2024, 9, 3), how) == [(utc(2024, 7, 1), utc(2024, 9, 1))] * 3
+    assert all(moment.tzinfo is UTC for span in spans(utc(2024, 9, 3), how) for moment in span if moment)
     ever = params(split=split, windows={"test": 1, "validation": 1, "training": None})
     assert windows(utc(2024, 9, 3), ever) == tuple(
         Window(name, None, utc(2024, 9, 1)) for name in ("train", "validation", "test")
