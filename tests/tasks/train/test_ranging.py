@@ -48,7 +48,7 @@ def params_of(kind: str, **train: Any) -> Params:
     raw: dict[str, Any] = {
         "project": {"name": "demo"},
         "ingest": {"sources": {"s": {"kind": "files", "path": "s.csv", "columns": {"id": "integer"}, "key": ["id"]}}},
-        "featurize": {"label": {"source": "s", "column": "y"}},
+        "featurize": {"label": {"source": "s", "column": "y", "delay_hours": 0}},
         "train": {"task": "regression", "learners": [{"name": "it", "kind": kind}], **train},
         "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.0}},
     }
