@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from registry.locking import registry_lock
 from registry.sqlite_files import unusable
 from registry.store import RegistryError, Store
-from registry.urls import folder_url
+from registry.urls import folder_url, sqlite_url
 
 
 def client(store: Store) -> Any:
@@ -27,22 +30,57 @@ def client(store: Store) -> Any:
     if store.exists:
         return _client(store.uri, root)
     with registry_lock(store):  # two first runs would both create the tables
+        if store.database and root and not store.exists:
+            _create(store.database, root)
         return _client(store.uri, root)
+
+
+def _create(database: Path, root: str) -> None:
+    """Make MLflow's tables in a file that takes the database's name once it is whole.
+
+    MLflow cannot go on from tables of which some are made: a full disk or a kill would have wedged the project.
+    """
+    _prepare()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    _remove_scratch(database)
+    # MLflow keeps the connections of a path: another attempt of this process needs another one.
+    scratch = database.with_name(f"{database.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with _artifact_root(root):
+            SqlAlchemyStore(sqlite_url(scratch), root).engine.dispose()
+        scratch.replace(database)
+    finally:
+        _remove_scratch(database)
+
+
+def _remove_scratch(database: Path) -> None:
+    """Remove what an attempt left, and SQLite's own files beside it; the caller holds the lock."""
+    for path in database.parent.glob(f"{glob.escape(database.name)}.*.partial*"):
+        path.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=8)
 def _client(uri: str, root: str | None) -> Any:
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    # Our own progress is shown, and the last line of standard output is `--json`'s.
-    os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    _prepare()
     from mlflow import MlflowClient
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     with _artifact_root(root):
         made = MlflowClient(tracking_uri=uri, registry_uri=uri)
         made.search_experiments(max_results=1)  # opens the store now, inside the caller's lock
     return made
+
+
+def _prepare() -> None:
+    """Keep MLflow from calling home, from printing, and from logging tracebacks of what `faults` says in one line."""
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    # Our own progress is shown, and the last line of standard output is `--json`'s.
+    os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    import mlflow  # noqa: F401 - sets the levels of its loggers, and must come before ours
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @contextmanager

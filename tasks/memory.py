@@ -394,5 +394,9 @@ def _runs(pid: int, command: str) -> bool:
 
 
 def _quiet() -> None:
-    """Only errors of DVC's: what a stage does is told by Refit. Holds once dvc is imported, and not before."""
-    logging.getLogger("dvc").setLevel(logging.ERROR)
+    """Nothing from DVC: what a stage does, and what DVC raises, is told by Refit.
+
+    Holds once dvc is imported, and not before.
+    """
+    for name in ("dvc", "dvc_data", "dvc_objects"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,21 @@ def test_making_a_client_leaves_the_environment_of_children_alone(empty_registry
     client(Store(f"sqlite:///{empty_registry}", empty_registry.parent))
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_disk_that_fills_up_while_the_tables_are_made_leaves_no_half_made_database(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # less than the tables take
+    try:
+        with pytest.raises(RegistryError, match=r"failed: (reading or writing failed|the disk is full)"), faults(store):
+            client(store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("mlflow.db")] == []
+    assert "Traceback" not in capfd.readouterr().err, "one line is enough"
+    (tmp_path / "mlflow.db.1234abcd.partial").write_bytes(b"what a kill left")
+    assert len(client(store).search_experiments()) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("mlflow.db")] == ["mlflow.db"]
