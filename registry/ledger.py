@@ -135,7 +135,7 @@ class Ledger:
             note = json.loads(rows[0]["entry"])
             digest = note.pop("digest", None)
             entry = _parse(note)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise self.broken("the note of the move that was cut off is torn") from None
         by_older_refit = digest is None and self.examine().head is None
         if digest != _note_digest(entry) and not by_older_refit:
@@ -315,7 +315,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     values = {name: row[name] for name in Entry.__dataclass_fields__}
     try:
         return _parse(values | {"reasons": json.loads(row["reasons"]), "digests": json.loads(row["digests"])})
-    except (ValueError, TypeError):  # damaged, as the chain says; people may still read it
+    except (ValueError, TypeError, RecursionError):  # damaged, as the chain says; people may still read it
         return Entry(**{**values, "reasons": (str(row["reasons"]),), "digests": {}})
 
 

@@ -78,5 +78,5 @@ def _owner(path: Path) -> str:
     try:
         owner = json.loads(path.read_text())
         return f"pid {owner['pid']} on {owner['host']} (`{owner['command']}`, since {owner['since']})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "a process that is just starting"

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -279,6 +280,30 @@ def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read_tag(of: Version, key: str) -> Any:
-    """The JSON value of a version's tag; None where it has none."""
-    return json.loads(of.tags[key]) if key in of.tags else None
+def read_tag(of: Version, key: str) -> dict[str, Any] | None:
+    """The JSON object in a version's tag; None where it has none.
+
+    Raises:
+        RegistryError: the tag is not as Refit wrote it: somebody changed it in MLflow.
+    """
+    return json_object(of, f"the tag {key}", of.tags[key]) if key in of.tags else None
+
+
+def json_object(of: Version, what: str, text: str | bytes) -> dict[str, Any]:
+    """The JSON object in what the registry keeps of a version.
+
+    Raises:
+        RegistryError: it is none, or is nested without end.
+    """
+    with suppress(ValueError, RecursionError):
+        if isinstance(value := json.loads(text), dict):
+            return value
+    raise changed(of, what, "it holds no JSON object")
+
+
+def changed(of: Version, what: str, problem: str) -> RegistryError:
+    """The error that refuses what somebody changed in MLflow."""
+    return RegistryError(
+        f"{what} of version {of.version} of {of.model} is not as Refit wrote it: {problem}; restore the registry from "
+        "a copy, or put another version in charge"
+    )

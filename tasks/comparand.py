@@ -88,8 +88,7 @@ def expected(context: Context) -> dict[str, Any]:
         if champion is None:
             return _nobody(model) | {"looks": looks}
         if is_candidate(context, champion) and TAG in champion.tags:
-            recorded: dict[str, Any] = versions.read_tag(champion, TAG)
-            return recorded
+            return versions.read_tag(champion, TAG) or {}
         found = {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
         generated = is_stand_in(champion), _from_stand_in(context)
         return found if generated[0] == generated[1] else {**found, "stand_in": CHAMPION if generated[0] else CANDIDATE}

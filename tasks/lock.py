@@ -104,7 +104,7 @@ def holder(project: Path) -> Owner | None:
     """Who wrote the lock file last and has not let go of it, as far as the file tells."""
     try:
         return Owner(**json.loads((project / STATE / "lock").read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -382,7 +382,7 @@ def _rwlock_is_sound(path: Path) -> bool:
         content = json.loads(path.read_text(encoding="utf-8"))
         entries = [*content.get("write", {}).values(), *(e for es in content.get("read", {}).values() for e in es)]
         return all(not entry or _runs(entry["pid"], entry["cmd"]) for entry in entries)
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return False
 
 

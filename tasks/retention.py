@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[s
     stay = {number: why for number, why in stay.items() if number in there}
     for number in list(stay):  # what was trained on from another model is made again from that one, and from no other
         told = _provenance(store, there[number], artifacts.WARM_START.name)
-        start = json.loads(told)["version"] if told else None
+        start = versions.json_object(there[number], artifacts.WARM_START.name, told).get("version") if told else None
         if start in there:
             stay.setdefault(start, f"version {number} was trained on from it")
     return dict(sorted(stay.items(), key=lambda entry: int(entry[0])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from registry.versions import Version
 from tasks import tracking
 from tasks.context import Context
 from tasks.errors import UserError
+from tasks.register.promoting import decision_on
 
 SNAPSHOT = "provenance/snapshot.json"
 
@@ -84,7 +84,8 @@ def explain(context: Context, number: str) -> list[str]:
             return [*map(_told, lines), f"It is in the registry no more: {gone(store, model, number)}."]
         found = _version(context, store, number)
         aliases = versions.registered(store, found.model).aliases
-    return [*_made(found), *map(_told, lines), _now(found, aliases, lines)]
+        made = list(_made(found))
+    return [*made, *map(_told, lines), _now(found, aliases, lines)]
 
 
 def gone(store: Store, model: str, number: str) -> str:
@@ -103,8 +104,7 @@ def _version(context: Context, store: Store, number: str) -> Version:
 
 def _snapshot(store: Store, of: Version) -> dict[str, Any] | None:
     content = versions.read_file(store, of, SNAPSHOT)
-    found: dict[str, Any] | None = json.loads(content) if content else None
-    return found
+    return versions.json_object(of, str(SNAPSHOT), content) if content else None
 
 
 def _named(line: Entry) -> tuple[str | None, ...]:
@@ -118,8 +118,8 @@ def _made(of: Version) -> Iterator[str]:
         f"Version {of.version} of {of.model} ({tags.get('refit.learner', 'of an unknown learner')}) was registered at "
         f"{of.created}, made from data before {tags.get('refit.seen_until', 'an unknown time')}."
     )
-    decision = versions.read_tag(of, "refit.decision")
-    if decision:
+    if "refit.decision" in tags:
+        decision = decision_on(of)
         judged = decision["comparand"].get("version")
         against = f"version {judged}" if judged else "the naive baseline, as nobody was in charge"
         verdict = "promote it" if decision["promote"] else "refuse it"

@@ -20,6 +20,7 @@ from tasks.context import Context, person
 from tasks.errors import RefitError, UserError, machine_fault
 
 RESTORED = "refit.restored_from"  # tag: the number that the same model had before it was deleted in MLflow
+_DECISION: Mapping[str, type] = {"promote": bool, "mode": str, "reasons": list, "comparand": dict}
 NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`"
 
 
@@ -117,9 +118,17 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
 
 
 def decision_on(version: Version) -> dict[str, Any]:
-    """The decision that the registry keeps with a version."""
+    """The decision that the registry keeps with a version.
+
+    Raises:
+        RefitError: the version has none.
+        RegistryError: it is not as Refit wrote it.
+    """
     required_tag(version, "refit.decision")
-    decision: dict[str, Any] = versions.read_tag(version, "refit.decision")
+    decision = versions.read_tag(version, "refit.decision") or {}
+    for key, kind in _DECISION.items():
+        if not isinstance(decision.get(key), kind):
+            raise versions.changed(version, "the tag refit.decision", f"{key} is {decision.get(key)!r}")
     return decision
 
 

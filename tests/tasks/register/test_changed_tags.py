@@ -1,0 +1,69 @@
+"""What somebody changed in MLflow by hand is named in one line, and is no fault of Refit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from registry import versions
+from registry.client import client
+from registry.ledger import Ledger
+from registry.store import RegistryError
+from registry.versions import Version
+from tasks import comparand, register
+from tasks.errors import RefitError
+from tasks.register import lineage, promoting
+
+pytestmark = pytest.mark.usefixtures("same_process")
+DEEP = "[" * 100_000
+
+USES: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "show": ("refit.metrics", lambda project: register.in_charge(project.context)),
+    "explain": ("refit.decision", lambda project: lineage.explain(project.context, "1")),
+    "promote": ("refit.decision", lambda project: register.promote(project.context, "1")),
+    "run": ("refit.comparand", lambda project: comparand.expected(project.context)),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_tag_that_holds_something_else_is_named(project: Any, use: str) -> None:
+    project.registered()
+    tag, act = USES[use]
+    if use == "promote":
+        client(project.store).delete_registered_model_alias("toy", "champion")
+    wrong = ["{", "[]", "5", DEEP, *(['{"promote": 1}'] if tag == "refit.decision" else [])]
+    for value in wrong:
+        with closing(sqlite3.connect(project.folder / ".refit/mlflow.db")) as connection, connection:
+            connection.execute("update model_version_tags set value = ? where key = ?", (value, tag))
+        with pytest.raises(RefitError, match=f"the tag {tag} of version 1 of toy is not as Refit wrote it: ") as said:
+            act(project)
+        assert "\n" not in str(said.value)
+
+
+def test_a_decision_may_say_no_more_and_no_less_than_the_gate_writes() -> None:
+    whole = '{"promote": true, "mode": "superiority", "reasons": [], "comparand": {}}'
+    assert promoting.decision_on(Version("toy", "1", None, "", {"refit.decision": whole}))["promote"] is True
+    for part in ('"promote": true, ', '"mode": "superiority", ', '"reasons": [], '):
+        with pytest.raises(RegistryError, match="is not as Refit wrote it"):
+            promoting.decision_on(Version("toy", "1", None, "", {"refit.decision": whole.replace(part, "")}))
+
+
+def test_a_stored_file_that_holds_something_else_is_named() -> None:
+    with pytest.raises(RegistryError, match=r"snapshot.json of version 1 of toy is not as Refit wrote it: "):
+        versions.json_object(Version("toy", "1", None, "", {}), "snapshot.json", DEEP)
+
+
+def test_a_ledger_nested_without_end_can_be_read_and_moves_nothing(project: Any) -> None:
+    project.registered()
+    with closing(sqlite3.connect(project.folder / ".refit/ledger.db")) as connection, connection:
+        connection.execute("drop trigger ledger_no_update")
+        connection.execute("update ledger set reasons = ?, digests = ?", (DEEP, DEEP))
+        connection.execute("insert into pending values ('toy', ?)", (DEEP,))
+    (line,) = project.ledger
+    assert line.reasons == (DEEP,)
+    with pytest.raises(RegistryError, match="the note of the move that was cut off is torn"):
+        Ledger.beside(project.store).pending("toy")
