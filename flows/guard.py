@@ -12,6 +12,11 @@ from flows.credentials import USER, matches
 
 IDENTITY = "/refit/identity"
 NAMES = ("127.0.0.1", "localhost")
+CONTENT_POLICY = b"content-security-policy"
+_POLICY = (
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; connect-src 'self' blob: data: {own}; "
+    "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -25,6 +30,7 @@ class Guard:
     - `Host` must be this server's own, or a page of another name could reach it by changing what its name resolves to.
     - `Origin`, which browsers send along, must be this server's own.
     - `Sec-Fetch-Site`: of other sites, other ports included, only a link that is followed may come in.
+    - Pages run no script and ask no server but this one's: Prefect's `/docs` would load code from a CDN.
     - `credentials`, where given, must be in `Authorization`, for every path.
     - `IDENTITY` proves to the one who started the server, who knows its mark, that it is this one that answers.
     """
@@ -32,6 +38,8 @@ class Guard:
     def __init__(self, app: App, *, port: int, mark: str, credentials: str | None) -> None:
         self._app = app
         self._hosts = {f"{name}:{port}".encode() for name in NAMES}
+        own = " ".join(f"{scheme}://{name}:{port}" for scheme in ("http", "ws") for name in NAMES)
+        self._policy = _POLICY.format(own=own).encode()
         self._mark = mark
         self._credentials = credentials
 
@@ -46,7 +54,17 @@ class Guard:
         elif self._credentials and not matches(_only(scope, b"authorization"), self._credentials):
             await _refuse(scope, receive, send, 401, "the name and the password of this project's servers are needed")
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._held_to_this_server(send))
+
+    def _held_to_this_server(self, send: Send) -> Send:
+        """Tell browsers to load no script from elsewhere and to send nothing there: pages hold the secret."""
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (CONTENT_POLICY, self._policy)]}
+            await send(message)
+
+        return answer
 
     def _refusal(self, scope: Scope) -> str | None:
         """Why a request is refused, whatever it asks for."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +18,20 @@ from tasks.verify import check_stored
 
 MODELS = STATE / "models"
 RECORDS = STATE / "versions"
+_DIGEST = re.compile("[0-9a-f]{12,128}")
 
 
 def place(context: Context, version: str, model_digest: str) -> Path:
-    """Where the local copy of a version is, or would be."""
+    """Where the local copy of a version is, or would be.
+
+    Raises:
+        RefitError: the digest is none: somebody changed it in MLflow.
+    """
+    if not _DIGEST.fullmatch(model_digest):
+        raise RefitError(
+            f"the tag refit.model_digest of version {version} is not as Refit wrote it: {model_digest[:80]!r}; restore "
+            "the registry from a copy, or put another version in charge"
+        )
     return context.path(MODELS) / f"{version}-{model_digest[:12]}"
 
 

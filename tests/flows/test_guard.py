@@ -106,3 +106,24 @@ def test_a_server_proves_who_started_it_and_says_nothing_else() -> None:
     assert ask(*HOST.items(), path=IDENTITY, query="challenge=why", secret=SECRET) == (200, proof("mark", "why"))
     assert proof("mark", "why") != proof("another mark", "why")
     assert ask(("host", "evil.example:4200"), path=IDENTITY, query="challenge=why")[0] == 403
+
+
+def test_pages_load_no_script_from_elsewhere_and_send_nothing_there() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/docs",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost:1")],
+    }
+    asyncio.run(Guard(behind, port=1, mark="mark", credentials=None)(scope, None, send))  # type: ignore[arg-type]
+    policy = dict(sent[0]["headers"])[b"content-security-policy"].decode()
+    parts = {name: values.split() for name, _, values in (part.strip().partition(" ") for part in policy.split(";"))}
+    assert parts["script-src"] == ["'self'", "'unsafe-inline'", "'unsafe-eval'", "blob:", "data:"]
+    ours = {f"{scheme}://{name}:1" for scheme in ("http", "ws") for name in ("127.0.0.1", "localhost")}
+    assert set(parts["connect-src"]) == {"'self'", "blob:", "data:", *ours}

@@ -14,7 +14,7 @@ from registry.client import client
 from registry.ledger import Ledger
 from registry.store import RegistryError
 from registry.versions import Version
-from tasks import comparand, register
+from tasks import comparand, kept, register
 from tasks.errors import RefitError
 from tasks.register import lineage, promoting
 
@@ -50,6 +50,12 @@ def test_a_decision_may_say_no_more_and_no_less_than_the_gate_writes() -> None:
     for part in ('"promote": true, ', '"mode": "superiority", ', '"reasons": [], '):
         with pytest.raises(RegistryError, match="is not as Refit wrote it"):
             promoting.decision_on(Version("toy", "1", None, "", {"refit.decision": whole.replace(part, "")}))
+
+
+@pytest.mark.parametrize("digest", ["../../../out", "", "x" * 64])
+def test_a_digest_that_is_none_names_no_folder(project: Any, digest: str) -> None:
+    with pytest.raises(RefitError, match=r"refit\.model_digest of version 1 is not as Refit wrote it"):
+        kept.place(project.context, "1", digest)
 
 
 def test_a_stored_file_that_holds_something_else_is_named() -> None:
