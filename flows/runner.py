@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import psutil
 from flows.screen import LineScreen, shown_on
 from flows.session import Session, check, prepare, watching
 from flows.terminal import Terminal
-from tasks import lock, runfile
+from tasks import lock, memory, runfile
 from tasks.context import Context
+from tasks.errors import RefitError, first_line, machine_fault
 from tasks.stages import stage_function
 
 if TYPE_CHECKING:
@@ -76,7 +77,25 @@ def run_one_stage(project: Path, stage: str) -> None:
             from tasks import comparand
 
             comparand.refresh(context)
-        function(context)
+        try:
+            function(context)
+        except RefitError:
+            raise
+        except Exception as error:
+            if machine_fault(error) is None and (changed := _changed_inputs(project, stage)):
+                raise RefitError(
+                    f"stage {stage} cannot use {changed}: it is not as it was written ({type(error).__name__}: "
+                    f"{first_line(error)}; --debug shows where); `refit run` makes it again"
+                ) from error
+            raise
+
+
+def _changed_inputs(project: Path, stage: str) -> str:
+    """The inputs of a stage that were changed since DVC noted them, as it says it; empty where it notes none."""
+    with suppress(RefitError):
+        reasons = memory.stale(project).get(stage, [])
+        return ", ".join(each.removeprefix("input ") for each in reasons if each.startswith("input "))
+    return ""
 
 
 @contextmanager

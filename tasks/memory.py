@@ -19,7 +19,8 @@ import psutil
 from tasks import provenance
 from tasks.artifacts import STATE
 from tasks.cached_objects import remove_half_copies, verified
-from tasks.errors import RefitError, UserError, machine_fault, refused_by_the_system, unreadable
+from tasks.errors import RefitError, UserError, refused_by_the_system, unreadable
+from tasks.stage_faults import fault, fault_of_dvc, one_line_of, own_error
 from tasks.yaml_files import parse_yaml, read_yaml
 
 _WITHOUT_GIT = "    no_scm = true"
@@ -75,9 +76,9 @@ def run_stage(
         try:
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
-            if (own := _own(error)) is not None:
+            if (own := own_error(error)) is not None:
                 raise own from own.__cause__  # what it came from is what decides whether to try again
-            raise (_fault(error, stage) if raised else _fault_of_dvc(error, stage)) from error
+            raise (fault(error, stage) if raised else fault_of_dvc(error, stage)) from error
         finally:
             if remove_half_copies(repo, since=started):  # DVC goes on after a copy that failed
                 say(f"{stage}: its result could not be copied into DVC's cache (disk full?); it runs again next time")
@@ -93,7 +94,7 @@ def stale(project: Path) -> dict[str, list[str]]:
             status = repo.status(targets=["dvc.yaml"])
         except Exception as error:
             refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
-            raise RefitError(f"DVC cannot say what is stale: {refusal or _one_line(error)}") from error
+            raise RefitError(f"DVC cannot say what is stale: {refusal or one_line_of(error)}") from error
     return {
         address.rpartition(":")[2]: [reason for entry in entries for reason in _in_words(entry)]
         for address, entries in status.items()
@@ -180,7 +181,7 @@ class Cache:
         try:
             found = self._repo.used_objs(all_commits=history, all_experiments=history, force=True)
         except DvcException as error:
-            raise RefitError(f"what DVC's cache is needed for cannot be told: {_one_line(error)}") from error
+            raise RefitError(f"what DVC's cache is needed for cannot be told: {one_line_of(error)}") from error
         used = {str(each.value) for objects in found.values() for each in objects if each.value}
         for lock in locks:
             used |= self._named(parse_yaml(lock, "dvc.lock") or {})
@@ -244,7 +245,7 @@ def _repository(project: Path) -> Iterator[Any]:
         config = None if _in_git(project) else {"core": {"no_scm": True}}
         repo = Repo(str(project), config=config, _wait_for_lock=True)
     except (DvcException, OSError, ValueError) as error:
-        raise RefitError(f"DVC cannot open {project}: {_one_line(error)}") from error
+        raise RefitError(f"DVC cannot open {project}: {one_line_of(error)}") from error
     try:
         with chdir(project):  # DVC finds dvc.yaml and reports paths from where it stands
             yield repo
@@ -289,60 +290,6 @@ def _root(project: Path) -> Path | None:
 
 def _inputs(dvc_stage: Any) -> dict[str, str]:
     return {str(dep): str(dep.get_hash()) for dep in dvc_stage.deps}
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, what that was raised from, and so on."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__
-
-
-def _own(error: Exception) -> RefitError | None:
-    """The stage's own error out of DVC's wrapping."""
-    return next((cause for cause in causes(error) if isinstance(cause, RefitError)), None)
-
-
-def _fault(error: Exception, stage: str) -> RefitError:
-    """A fault of the stage that nobody foresaw, in one line."""
-    *_, last = causes(error)
-    if what := _refusal(error, last):
-        return RefitError(f"stage {stage}: {what}")
-    return RefitError(f"stage {stage} failed: {type(last).__name__}: {_one_line(last)}")
-
-
-def _fault_of_dvc(error: Exception, stage: str) -> RefitError:
-    """What DVC could not do before or after the stage's own work, in one line.
-
-    It raises whatever its reading of a damaged file comes upon, and says only in some cases which file that is.
-    """
-    *_, last = all_causes = tuple(causes(error))
-    if what := _refusal(error, last):
-        return RefitError(f"stage {stage}: {what}")
-    said = [_one_line(each) for each in all_causes if type(each).__module__.startswith("dvc")]
-    if type(last).__module__.startswith("dvc"):
-        return RefitError(f"stage {stage}: DVC says: {said[-1]}")
-    why = ": ".join([*said[-1:], f"{type(last).__name__}: {_one_line(last)}"])
-    return RefitError(
-        f"stage {stage}: DVC cannot go on ({why}); is dvc.yaml, dvc.lock or .dvc/config damaged? Restore it; dvc.lock "
-        "may be deleted, the next run writes it again"
-    )
-
-
-def _refusal(error: Exception, last: BaseException) -> str | None:
-    """What the system does not allow, in words; None where the error is about something else."""
-    if isinstance(last, FileNotFoundError) and last.filename:
-        return f"{last.filename} does not exist; restore it, or take it out of dvc.yaml"
-    if fault := machine_fault(error):
-        return f"{fault}; what was finished is kept: mend that, then run again"
-    return refused_by_the_system(last) if isinstance(last, OSError) else None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _check_text(path: Path) -> None:

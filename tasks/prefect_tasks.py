@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
-from tasks import memory
+from tasks import memory, stage_faults
 from tasks.context import Context
 from tasks.errors import UserError
 from tasks.stages import run_remembered
@@ -39,7 +39,7 @@ def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
     except (UserError, TimeoutError, KeyboardInterrupt):  # a stage that used up its hours would use them up again
         return False
     except Exception as error:
-        return any(isinstance(cause, OSError) for cause in memory.causes(error))
+        return any(isinstance(cause, OSError) for cause in stage_faults.causes(error))
     return False
 
 

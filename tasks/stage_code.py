@@ -33,6 +33,7 @@ PLUMBING = tuple(
         "artifacts.py",
         "context.py",
         "errors.py",
+        "memory.py",
         "params/__init__.py",
         "params/data.py",
         "params/learning.py",

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import yaml
+
 _FRAGMENTS = (
     b"\0",
     b"\x1b[2J",
@@ -202,3 +204,11 @@ def damaged_json(content: bytes, random: Random) -> bytes:
     if random.random() < 0.3:
         return damaged(content, random)
     return json.dumps(with_other_value(json.loads(content), random)).encode()
+
+
+def damaged_yaml(content: bytes, random: Random) -> bytes:
+    """YAML with a wrong value in one place, or with its bytes damaged."""
+    if random.random() < 0.5:
+        return damaged(content, random)
+    changed = with_other_value(yaml.safe_load(content), random)
+    return yaml.safe_dump(changed, allow_unicode=False).encode(errors="replace")

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from fuzzing.mutations import damaged, damaged_json, with_other_value
+from fuzzing.mutations import damaged, damaged_json, damaged_yaml
 from sklearn.linear_model import LogisticRegression
 
 from flows import answered, standing
@@ -123,13 +123,6 @@ def parquet() -> bytes:
     )
     pq.write_table(table, buffer, write_page_checksum=True)
     return buffer.getvalue()
-
-
-def damaged_yaml(content: bytes, random: Random) -> bytes:
-    if random.random() < 0.5:
-        return damaged(content, random)
-    changed = with_other_value(yaml.safe_load(content), random)
-    return yaml.safe_dump(changed, allow_unicode=False).encode(errors="replace")
 
 
 def params(path: Path) -> None:
