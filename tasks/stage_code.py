@@ -40,6 +40,7 @@ PLUMBING = tuple(
         "params/queries.py",
         "params/section.py",
         "params/watching.py",
+        "plain_text.py",
         "runfile.py",
         "stage_code.py",
         "tracking.py",
