@@ -314,7 +314,10 @@ class Ledger:
 def _entry(row: Mapping[str, Any]) -> Entry:
     values = {name: row[name] for name in Entry.__dataclass_fields__}
     try:
-        return _parse(values | {"reasons": json.loads(row["reasons"]), "digests": json.loads(row["digests"])})
+        reasons, digests = json.loads(row["reasons"]), json.loads(row["digests"])
+        if not isinstance(reasons, list) or not isinstance(digests, dict):
+            raise TypeError
+        return _parse(values | {"reasons": [str(each) for each in reasons], "digests": digests})
     except (ValueError, TypeError, RecursionError):  # damaged, as the chain says; people may still read it
         return Entry(**{**values, "reasons": (str(row["reasons"]),), "digests": {}})
 

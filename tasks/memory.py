@@ -89,6 +89,7 @@ def run_stage(
 
 def stale(project: Path) -> dict[str, list[str]]:
     """The stages that would run now, each with its reasons in words."""
+    _check_lock_file(project)
     with _repository(project) as repo:
         try:
             status = repo.status(targets=["dvc.yaml"])
@@ -217,6 +218,7 @@ def cache(project: Path) -> Iterator[Cache | None]:
     if not _root(project):
         yield None
         return
+    _check_lock_file(project)
     with _repository(project) as repo, repo.lock:
         yield Cache(repo)
 
@@ -313,6 +315,15 @@ def _in_words(entry: Any) -> Iterator[str]:
         for name, state in files.items():
             details = ", ".join(map(str, state)) if isinstance(state, dict) else state
             yield f"{kind.replace('changed deps', 'input').replace('changed outs', 'output')} {name}: {details}"
+
+
+def _check_lock_file(project: Path) -> None:
+    """Refuse a `dvc.lock` that is torn, or nested so deep that DVC's parser ends the process."""
+    try:
+        read_yaml(project / "dvc.lock")
+    except UserError as error:
+        if (project / "dvc.lock").is_file():
+            raise RefitError(f"{error}; `refit run` sets it aside, and brings stages back from the run-cache") from None
 
 
 def _is_yaml_mapping(path: Path) -> bool:

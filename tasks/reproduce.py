@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tasks.lock import TOKEN_VARIABLE
 from tasks.register.lineage import gone
 
 STAGES = ("validate", "featurize", "train")  # the batches are those of then, so nothing is ingested
+_COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
 _LEFT_OUT = ("data", "models", "reports", ".refit", ".git", ".dvc", "*.venv*", "dvc_plots")
 
 
@@ -51,7 +53,8 @@ def reproduce(context: Context, number: str) -> list[Compared]:
 
     Raises:
         UserError: there is no such version, or it keeps too little to be made again.
-        RefitError: its data is gone or changed, its commit is not here, or a stage fails.
+        RefitError: its files are not those registered; its data is gone or changed, its commit is not here, or
+            a stage fails.
     """
     model = context.params.project.name
     with tracking.opened(context) as store:
@@ -59,6 +62,7 @@ def reproduce(context: Context, number: str) -> list[Compared]:
         if found is None:
             raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")
         with comparand.downloaded(context, store, found) as stored, _folder(context) as scratch:
+            comparand.check_trusted(context, store, found, stored)  # its patch and params decide what code is run
             kept = stored / "provenance"
             if not (kept / artifacts.SNAPSHOT.name).is_file():
                 raise UserError(
@@ -66,9 +70,11 @@ def reproduce(context: Context, number: str) -> list[Compared]:
                     "cannot be made again by itself"
                 )
             commit = found.tags.get("refit.git_commit")
+            if commit is not None and not _COMMIT.fullmatch(commit):  # git would take --output=... for an option
+                raise versions.changed(found, "the tag refit.git_commit", f"{commit[:80]!r} names no commit")
             context.progress("the code of then" if commit else "no commit was recorded: the code as it is now")
             project = _code(context, commit, kept, scratch / "tree")
-            _settings(context, found.tags["refit.as_of"], kept, project)
+            _settings(context, comparand.required_tag(found, "refit.as_of"), kept, project)
             context.progress("the data of then")
             _data(context, kept, project)
             started = read_json(stored / "data/candidate/features.json")
@@ -135,6 +141,8 @@ def _data(context: Context, kept: Path, project: Path) -> None:
             if path is None:
                 continue
             source, target = context.path(path), project / path
+            if not target.resolve().is_relative_to(project.resolve()):
+                raise RefitError(f"the version's list of batches names {path}, which lies outside of the project")
             if not source.is_file() or sha256(source) != digest:
                 raise RefitError(f"{path} is gone or changed; `dvc checkout` brings it back from DVC's cache or remote")
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -229,7 +229,7 @@ def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id
         context.progress("storing the model")
         with tempfile.TemporaryDirectory() as scratch:
             tags = build(context, candidate, Path(scratch) / "model", run_id=run_id)
-            newest = Ledger.beside(store).newest_number(model)
+            newest = charge.whole_ledger(store, model).newest_number(model)
             return versions.create(store, model, run_id=run_id, folder=Path(scratch) / "model", tags=tags, above=newest)
     if versions.registered(store, model).aliases.get(CHAMPION) != found.version:
         versions.set_tags(store, found, candidate.judgement)

@@ -16,6 +16,7 @@ from tasks.errors import UserError
 from tasks.register.promoting import decision_on
 
 SNAPSHOT = "provenance/snapshot.json"
+_BATCH: dict[str, type] = {"source": str, "name": str, "sha256": str, "rows": int, "files": list}
 
 
 def lineage(context: Context, number: str) -> dict[str, Any]:
@@ -43,10 +44,7 @@ def lineage(context: Context, number: str) -> dict[str, Any]:
         "constraints": tags.get("refit.constraints"),
         "model_digest": tags.get("refit.model_digest"),
         "manifest": tags.get("refit.manifest"),
-        "batches": [
-            {key: batch[key] for key in ("source", "name", "sha256", "rows", "files")}
-            for batch in (snapshot or {}).get("batches", [])
-        ],
+        "batches": [{key: batch[key] for key in _BATCH} for batch in (snapshot or {}).get("batches", [])],
     }
 
 
@@ -104,7 +102,14 @@ def _version(context: Context, store: Store, number: str) -> Version:
 
 def _snapshot(store: Store, of: Version) -> dict[str, Any] | None:
     content = versions.read_file(store, of, SNAPSHOT)
-    return versions.json_object(of, str(SNAPSHOT), content) if content else None
+    if not content:
+        return None
+    snapshot = versions.json_object(of, str(SNAPSHOT), content)
+    batches = snapshot.get("batches", [])
+    for batch in batches if isinstance(batches, list) else [None]:
+        if not isinstance(batch, dict) or any(not isinstance(batch.get(key), kind) for key, kind in _BATCH.items()):
+            raise versions.changed(of, str(SNAPSHOT), "its list of batches is none")
+    return snapshot
 
 
 def _named(line: Entry) -> tuple[str | None, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,27 @@ def test_data_that_was_touched_and_a_version_that_is_not_there_are_named(project
     batch.write_bytes(batch.read_bytes() + b"x")
     with pytest.raises(RefitError, match=f"{batch.name} is gone or changed; `dvc checkout`"):
         reproduce(project, "1", wait_seconds=0)
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "uncommitted.patch"])
+def test_what_somebody_put_into_the_artifact_store_is_not_run(project: Path, name: str) -> None:
+    (provenance,) = (project / ".refit/mlartifacts").rglob("model/provenance")
+    with (provenance / name).open("a") as file:
+        file.write("# another\n")
+    with pytest.raises(RefitError, match=name):
+        reproduce(project, "1", wait_seconds=0)
+    assert not (project / ".refit/reproduce").exists() or list((project / ".refit/reproduce").iterdir()) == []
+
+
+def test_a_commit_that_is_an_option_of_git_is_refused(project: Path) -> None:
+    with closing(sqlite3.connect(project / ".refit/mlflow.db")) as connection, connection:
+        connection.execute(
+            "insert or replace into model_version_tags (name, version, workspace, key, value)"
+            " values ('demo', 1, 'default', 'refit.git_commit', '--output=written')"
+        )
+    with pytest.raises(RefitError, match=r"the tag refit.git_commit of version 1 of demo is not as Refit wrote it"):
+        reproduce(project, "1", wait_seconds=0)
+    assert not (project / "written").exists()
 
 
 @pytest.mark.slow

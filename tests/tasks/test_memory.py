@@ -199,6 +199,15 @@ def test_a_torn_lock_file_is_set_aside_and_the_stages_come_back(project: Path) -
     assert both(project, calls) == ["restored", "restored"]
 
 
+def test_a_lock_file_nested_without_end_is_named_before_dvc_reads_it(project: Path) -> None:
+    (project / "dvc.lock").write_text("a: " + "[" * 100_000 + "]" * 100_000)  # DVC's parser would end the process
+    said = r"dvc\.lock line 1: nested deeper than 60 levels, the limit; `refit run` sets it aside"
+    with pytest.raises(RefitError, match=said):
+        memory.stale(project)
+    with pytest.raises(RefitError, match=said), memory.cache(project):
+        pass
+
+
 @pytest.mark.parametrize("content", ['{"write": {"', '{"write": {"%s": {"pid": %d, "cmd": "refit run --gone"}}}'])
 def test_a_torn_or_stale_read_write_lock_is_removed(project: Path, content: str) -> None:
     path = project / ".dvc/tmp/rwlock"

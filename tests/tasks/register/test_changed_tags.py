@@ -63,6 +63,16 @@ def test_a_stored_file_that_holds_something_else_is_named() -> None:
         versions.json_object(Version("toy", "1", None, "", {}), "snapshot.json", DEEP)
 
 
+@pytest.mark.parametrize("content", ['{"batches": 5}', '{"batches": [5]}', '{"batches": [{"name": "a"}]}', DEEP])
+def test_a_list_of_batches_that_is_none_is_named(project: Any, content: str) -> None:
+    project.registered()
+    (stored,) = (project.folder / ".refit/mlartifacts").rglob("provenance/snapshot.json")
+    stored.write_text(content)
+    for act in (lambda: lineage.lineage(project.context, "1"), lambda: lineage.made_from(project.context, "abcdef")):
+        with pytest.raises(RefitError, match=r"snapshot.json of version 1 of toy is not as Refit wrote it: "):
+            act()
+
+
 def test_a_ledger_nested_without_end_can_be_read_and_moves_nothing(project: Any) -> None:
     project.registered()
     with closing(sqlite3.connect(project.folder / ".refit/ledger.db")) as connection, connection:
@@ -71,5 +81,8 @@ def test_a_ledger_nested_without_end_can_be_read_and_moves_nothing(project: Any)
         connection.execute("insert into pending values ('toy', ?)", (DEEP,))
     (line,) = project.ledger
     assert line.reasons == (DEEP,)
+    with closing(sqlite3.connect(project.folder / ".refit/ledger.db")) as connection, connection:
+        connection.execute("update ledger set digests = '[1]'")
+    assert comparand.check_champion(project.context) == "1", "what is no digest speaks against nobody; doctor names it"
     with pytest.raises(RegistryError, match="the note of the move that was cut off is torn"):
         Ledger.beside(project.store).pending("toy")
