@@ -351,10 +351,8 @@ def main() -> None:
             sys.exit(status)
         message: tuple[str, ...] = (f"interrupted; {_KEPT}",)
     except RefitError as error:
-        if debug:
-            raise
         message, status = error.lines, error.exit_status
-        _let_go(error)
+        _let_go(error, debug)
     except TyperException as error:
         message, status = misused(error), error.exit_code
     except Terminated:
@@ -362,23 +360,27 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         message, status = (f"interrupted; {_KEPT}",), INTERRUPTED
     except Exception as error:
-        if debug:
-            raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
         if fault := machine_fault(error):
             message = (f"{fault}; what was finished is kept: mend that, then run again",)
         elif isinstance(error, OSError) and (refusal := refused_by_the_system(error)):
             message = (refusal,)
-        _let_go(error)
+        _let_go(error, debug)
     gc.collect()  # what the error's frames held must not outlive its library, which would complain on standard error
     for place, each in enumerate(message):
         say(f"  {each}" if place else f"error: {each}", stderr=True)
     sys.exit(status)
 
 
-def _let_go(error: BaseException) -> None:
-    """Empty the frames that an error came through: Prefect keeps the error, and with it what they hold."""
+def _let_go(error: BaseException, debug: bool) -> None:
+    """Empty the frames that an error came through: Prefect keeps the error, and with it what they hold.
+
+    With `debug` its traceback is printed first, without the secrets that libraries put into their messages.
+    """
+    if debug:
+        for text in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+            say(text, stderr=True)
     for each in chain(error):
         traceback.clear_frames(each.__traceback__)
 

@@ -163,3 +163,27 @@ def test_no_command_prints_or_stores_the_password_of_the_tracking_uri(
     for path in project.rglob("*"):
         if path.is_file():
             assert CANARY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(("kind", "status"), [(UserError, 2), (OSError, 1)])
+def test_debug_shows_where_an_error_came_from_and_no_secret_of_a_librarys(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: type[Exception],
+    status: int,
+) -> None:
+    def fails(*_: object) -> None:
+        try:
+            raise ValueError(f"API request to http://u:{CANARY}@h failed \x1b[31m")
+        except ValueError as error:
+            raise kind("the registry failed") from error
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("flows.inspection.status", fails)
+    found, printed = refit(capsys, "status", "--debug")
+    assert found == status
+    assert r"ValueError: API request to http://u:***@h failed \x1b[31m" in printed
+    assert "in fails" in printed
+    assert CANARY not in printed
+    assert "error: " in printed.splitlines()[-1]
