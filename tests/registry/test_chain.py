@@ -253,6 +253,8 @@ def test_a_note_of_a_move_under_way_that_was_changed_is_not_carried_out(
         connection.execute("update pending set entry = ?", [note])
     with pytest.raises(RegistryError, match="the note of the move that was cut off"):
         charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z")
+    charge.record(store, replace(LINE, key="a", action="accept"))
+    assert charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is None, "who accepts forgets the move"
     assert versions.registered(store, "toy").aliases == {}
 
 
@@ -271,3 +273,23 @@ def test_a_head_that_a_killed_process_did_not_note_is_noted_by_the_next_run(stor
     assert versions.registered(store, "toy").tags[charge.HEAD] == ledger.examine().head
     edit(store, "delete from ledger where key = '7'")
     assert "knows of line 7, but" in str(charge.examine_ledger(store, "toy").problem)
+
+
+@pytest.mark.parametrize("action", ["refuse", "accept", "promote", "a move that was cut off"])
+def test_the_registry_notes_every_line_before_it_counts_and_after(
+    store: Store, ledger: Ledger, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, noted, note = ledger.examine().head, [], versions.set_model_tag
+    monkeypatch.setattr(
+        versions, "set_model_tag", lambda *said: (noted.append((said[1], said[2], said[3])), note(*said))[1]
+    )
+    promotion = replace(LINE, key="6", action="promote")
+    if action == "promote":
+        charge.take_charge(store, promotion)
+    elif action == "a move that was cut off":
+        ledger.begin(promotion)
+        charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z")
+    else:
+        charge.record(store, replace(promotion, action=action))  # type: ignore[arg-type]
+    after = ledger.examine().head
+    assert noted == [("toy", charge.HEAD, f"{before} {after}"), ("toy", charge.HEAD, after)]

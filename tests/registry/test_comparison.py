@@ -141,6 +141,7 @@ def test_what_cannot_be_measured_is_not_finite_and_raises_nothing(metric: str) -
     broken = scores.copy()
     broken[3] = np.nan
     assert not single(metric, sample, broken).finite
+    assert single(metric, sample, broken).clusters == sample.clusters.effective
     alone = Sample(sample.labels, Clusters.of(np.zeros(len(scores))))
     assert not single(metric, alone, scores).finite
     assert math.isnan(single(metric, alone, scores).lower(0.05))
