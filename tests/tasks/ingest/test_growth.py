@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tasks.artifacts import read_json
 from tasks.errors import RefitError, UserError
 from tasks.ingest import cutting
 
@@ -32,6 +33,17 @@ def test_a_growing_period_arrives_in_parts_that_hold_only_what_is_new(project: A
     assert sum(batch["rows"] for batch in snapshot["batches"]) == 31 + 28
     assert snapshot["pending"] == {"trips": 2}
     assert {name: project.files()[name] for name in before} == before
+
+
+def test_stored_digests_are_those_of_every_version_so_that_no_upgrade_calls_a_batch_changed(
+    project: Any, month: Month
+) -> None:
+    project.put("a.csv", month(1, range(1, 3)) + "3,2013-01-03,a,much\n")
+    project.as_of("2013-02-01")
+    project.ingest()
+    batch = read_json(project.path / "data/batches/trips/2013-01.1.json")
+    assert batch["content"] == "60f6cebf05626aab6c7e00d1c62e5942"
+    assert batch["uncast_content"] == "7d5fd14b324687b24ce7a1e726a801c7"
 
 
 def test_parts_may_come_as_files_of_their_own(project: Any, month: Month) -> None:
