@@ -130,8 +130,8 @@ def read_table(
             column if column is found_time else replace(column, sql=in_sql(column.name, column.sql, others))
             for column in columns
         )
-        giving = _of_the_moment(connection, columns, found_label) if series else ()
         found_label = next(column for column in columns if column.name == found_label.name)
+        giving = _of_the_moment(connection, columns, found_label) if series else ()
         return TableReading(
             columns=columns,
             file=file,

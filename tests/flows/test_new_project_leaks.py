@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import zipfile
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_init_warns_of_what_gives_the_label_away_and_says_how_to_leave_it_out(
     said = capsys.readouterr().out
     assert "leak?   heat where it is 1, the label is 1 in" in said
     assert "featurize.exclude: [heat]" in said
+
+
+def test_a_forecast_s_label_does_not_give_itself_away_and_a_copy_of_it_does(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"{date(2024, 1, 1) + timedelta(n)},{n % 7 + n / 10},{2 * (n % 7 + n / 10)}" for n in range(90)]
+    path.write_text("\n".join(["day,sold,doubled", *lines]) + "\n")
+    reading = read_table(path, key=(), time="day", label="sold", horizons=(1,))
+    assert [each.features for each in reading.giveaways] == [("doubled",)]
 
 
 @pytest.mark.skipif(not SHARED, reason="needs REFIT_SHARED_DATA")
