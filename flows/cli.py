@@ -31,7 +31,7 @@ from flows.cli_options import (
     project_at,
 )
 from flows.terminal import guard_logs, print_json, say
-from tasks.errors import RefitError, Terminated, UserError, chain, machine_fault, refused_by_the_system
+from tasks.errors import RefitError, Terminated, UserError, chain, is_interrupted, machine_fault, refused_by_the_system
 from tasks.params import STAGES
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -257,6 +257,9 @@ def init(
         list[str] | None, typer.Option("--missing", help="a text that means a missing value; repeatable")
     ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="of the file, such as cp1252 or utf-16")] = "utf-8",
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="whose days, weeks and months are meant, as Europe/Berlin")
+    ] = "UTC",
     debug: Debug = False,
 ) -> None:
     """Make a new project that runs at once."""
@@ -264,7 +267,7 @@ def init(
     from flows.table_reading import Hints
 
     ahead = new_project.steps_ahead(horizons) if horizons else ()
-    hints = Hints(encoding, tuple(time_format or ()), positive, split, tuple(missing or ()))
+    hints = Hints(encoding, tuple(time_format or ()), positive, split, tuple(missing or ()), timezone)
     new_project.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints)
 
 
@@ -364,6 +367,10 @@ def main() -> None:
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
         if fault := machine_fault(error):
             message = (f"{fault}; what was finished is kept: mend that, then run again",)
+        elif is_interrupted(error) and Terminated.was_asked:
+            message, status = (f"ended by SIGTERM; {_KEPT}",), 143
+        elif is_interrupted(error):
+            message, status = (f"interrupted; {_KEPT}",), INTERRUPTED
         elif isinstance(error, OSError) and (refusal := refused_by_the_system(error)):
             message = (refusal,)
         _let_go(error, debug)

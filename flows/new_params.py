@@ -12,6 +12,7 @@ from flows.column_reading import Column
 from flows.period_reading import judged_share
 from flows.series_reading import DAY, MEAN_MONTH, WEEK, Series
 from flows.table_reading import TableReading
+from flows.zone_reading import local, utc
 from registry.metrics import DEFAULTS
 from tasks.featurize.forecasts import scales
 from tasks.params import ForecastParams
@@ -40,7 +41,7 @@ def params_of(name: str, reading: TableReading) -> dict[str, Any]:
     """The params, as `params.yaml` has them."""
     kind = _of_series(reading, reading.series) if reading.series else _of_rows(reading)
     return {
-        "project": {"name": name, "timezone": "UTC"},
+        "project": {"name": name, "timezone": reading.zone},
         "ingest": {"period": reading.period, **_complete(reading), **kind["ingest"]},
         "validate": {**_rows_band(reading), "suites": _suites(reading)},
         "featurize": kind["featurize"],
@@ -129,10 +130,11 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
     value = reading.label.alias
     columns = {**{alias: column.sql for alias, column in apart.items()}, value: reading.label.value}
     unit = series.step.lstrip("0123456789")
-    known = f"event_time + {interval(series.step)}"
+    known = utc(f"{local('event_time', series.zone)} + {interval(series.step)}", series.zone)
     source = _source(reading, {"steps": {"available_at": known, "columns": columns}})
     if series.inexact:
-        source["event_time"] = f"date_trunc('{'year' if unit == 'y' else 'month'}', {source['event_time']})"
+        began = f"date_trunc('{'year' if unit == 'y' else 'month'}', {local(source['event_time'], series.zone)})"
+        source["event_time"] = utc(began, series.zone)
     forecast = {
         "of": "table",
         **({"series": {alias: column.type for alias, column in apart.items()}} if apart else {}),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from feature_store.compile import quote
+from flows.column_reading import Column
+from flows.zone_reading import local, read_zone
 from tasks.errors import UserError
+from tasks.featurize.giveaways import COUNTS, Giveaway, giveaways
 
 MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 7 * 86_400
 MEAN_MONTH = 2_629_746
@@ -29,10 +33,17 @@ class Series:
     naive_error: float  # mean absolute error of the value a season before
     negative: bool  # whether a value is
     inexact: bool  # months and years that are dated by another day than their first
+    zone: str = "UTC"  # whose days and longer steps they are
 
 
 def read_series(
-    connection: Any, name: str, columns: tuple[str, ...], moment: str, value: str, horizons: tuple[int, ...]
+    connection: Any,
+    name: str,
+    columns: tuple[str, ...],
+    moment: str,
+    value: str,
+    horizons: tuple[int, ...],
+    zone: str = "UTC",
 ) -> Series:
     """Look at the table `t` as series.
 
@@ -41,9 +52,11 @@ def read_series(
         columns: that tell series apart.
         moment: SQL of a row's time.
         value: SQL of what is forecast.
+        zone: whose calendar the steps may keep to.
 
     Raises:
-        UserError: two rows have one moment of a series, steps have no length of whole minutes, or they are too few.
+        UserError: two rows have one moment of a series, steps have no length of whole minutes, they are too few, or
+            days of another zone than was named.
     """
     apart = "".join(f", {quote(column)}" for column in columns)
     connection.execute(
@@ -65,11 +78,12 @@ def read_series(
     if length < LEAST * (most := max(horizons)) or length < 20:
         least = max(20, LEAST * most)
         raise UserError(f"{name}: its rows span {length} steps of {step}; {most} steps ahead need {least} at least")
+    zone = read_zone(connection, name, step, zone)
     season = _season(seconds, length)
     since = f"value - lag(value, {season}) over (partition by series order by began)"
     (error,) = connection.execute(f"select avg(abs(d)) from (select {since} as d from s)").fetchone()
     aligned, lowest = connection.execute(
-        "select bool_and(began = date_trunc('month', began)), min(value) from s"
+        f"select bool_and({local('began', zone)} = date_trunc('month', {local('began', zone)})), min(value) from s"
     ).fetchone()
     inexact = seconds >= MONTH[0] and step[-1] in "oy" and not aligned
     return Series(
@@ -83,7 +97,20 @@ def read_series(
         naive_error=float(error or 0.0),
         negative=(lowest or 0) < 0,
         inexact=inexact,
+        zone=zone,
     )
+
+
+def of_the_moment(connection: Any, columns: Sequence[Column], label: Column) -> tuple[Giveaway, ...]:
+    """The numbers beside a forecast's label that say it: known only with it, they are nothing to forecast from."""
+    numbers = {f"_{place}": each for place, each in enumerate(columns) if each.is_number and each is not label}
+    values = ", ".join(f"{each.number} as {alias}" for alias, each in numbers.items())
+    if not values:
+        return ()
+    rows = connection.sql(f"select {label.number} as label, {values} from t").to_arrow_table()
+    found = giveaways(rows, {"numeric": list(numbers), "categorical": []})
+    named = (replace(each, features=tuple(numbers[name].name for name in each.features)) for each in found)
+    return tuple(each for each in named if each.reason != COUNTS)
 
 
 def _shared(connection: Any, name: str, columns: tuple[str, ...], shared: int, rows: int) -> str:

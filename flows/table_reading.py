@@ -17,11 +17,12 @@ from flows.column_names import in_sql
 from flows.column_reading import Column, named_columns, read_column
 from flows.label_reading import find_label, only, positive_of, spread_of, task_of
 from flows.period_reading import empty_at_times, read_band, read_period
-from flows.series_reading import Series, read_series
+from flows.series_reading import Series, of_the_moment, read_series
 from flows.split_reading import GivenSplit, read_split
+from flows.zone_reading import require_zone
 from tasks.batches import FAULT, LINE
 from tasks.errors import UserError
-from tasks.featurize.giveaways import COUNTS, Giveaway, giveaways
+from tasks.featurize.giveaways import Giveaway
 from tasks.ingest import csv_files
 from tasks.ingest.csv_files import CsvFile
 from tasks.params import Task, nearest
@@ -42,6 +43,7 @@ class Hints:
     positive: str | None = None  # the value of the label that counts as 1
     split: str | None = None  # a column that says which rows to learn from
     missing: tuple[str, ...] = ()  # further texts that mean a missing value
+    zone: str = "UTC"  # whose days, weeks and months are meant
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class TableReading:
     dated: date  # of a table without a time, the day that dates the whole of it: when the file was last changed
     sparse: tuple[str, ...] = ()  # columns without any value in some period, or in all of them
     split: GivenSplit | None = None  # where a column says which rows to learn from
+    zone: str = "UTC"
     series: Series | None = None  # where the label's next steps are asked for
     giveaways: tuple[Giveaway, ...] = ()  # columns that say the label of a forecast's own moment
 
@@ -104,7 +107,7 @@ def read_table(
             raise UserError(f"--key {found_label.name}: it is the label; name what tells rows apart")
         series = None
         if horizons:
-            series, found_key = _series(connection, path, by_name, found_label, found_time, key, horizons)
+            series, found_key = _series(connection, path, by_name, found_label, found_time, key, horizons, hints.zone)
         else:
             names = tuple(column for column in columns if column is not found_label and not column.is_read)
             found_key = _key(connection, names, key, found_time, path)
@@ -131,7 +134,7 @@ def read_table(
             for column in columns
         )
         found_label = next(column for column in columns if column.name == found_label.name)
-        giving = _of_the_moment(connection, columns, found_label) if series else ()
+        giving = of_the_moment(connection, columns, found_label) if series else ()
         return TableReading(
             columns=columns,
             file=file,
@@ -150,6 +153,7 @@ def read_table(
             dated=min(date.fromtimestamp(path.stat().st_mtime), date.today() - timedelta(days=1)),  # noqa: DTZ011, DTZ012
             sparse=empty_at_times(connection, table, moment, period),
             split=split,
+            zone=hints.zone,
             series=series,
             giveaways=giving,
         )
@@ -163,6 +167,7 @@ def _require_known(
     label: str | None,
     hints: Hints,
 ) -> None:
+    require_zone(hints.zone)
     single = {"time": time, "label": label, "split": hints.split}
     roles = [("key", name) for name in key] + [(role, name) for role, name in single.items() if name is not None]
     for role, name in roles:
@@ -345,6 +350,7 @@ def _series(
     time: Column | None,
     key: tuple[str, ...],
     horizons: tuple[int, ...],
+    zone: str,
 ) -> tuple[Series, tuple[str, ...]]:
     """The series of a forecast, and what names their rows."""
     if time is None:
@@ -356,19 +362,8 @@ def _series(
         )
     if not label.is_number:
         raise UserError(f"--label {label.name}: forecasts are of numbers, and it is {label.type} in {path.name}")
-    return read_series(connection, path.name, key, time.read_moment, label.number, horizons), (*key, time.name)
-
-
-def _of_the_moment(connection: Any, columns: Sequence[Column], label: Column) -> tuple[Giveaway, ...]:
-    """The numbers beside a forecast's label that say it: known only with it, they are nothing to forecast from."""
-    numbers = {f"_{place}": each for place, each in enumerate(columns) if each.is_number and each is not label}
-    values = ", ".join(f"{each.number} as {alias}" for alias, each in numbers.items())
-    if not values:
-        return ()
-    rows = connection.sql(f"select {label.number} as label, {values} from t").to_arrow_table()
-    found = giveaways(rows, {"numeric": list(numbers), "categorical": []})
-    named = (replace(each, features=tuple(numbers[name].name for name in each.features)) for each in found)
-    return tuple(each for each in named if each.reason != COUNTS)
+    moment = time.read_moment
+    return read_series(connection, path.name, key, moment, label.number, horizons, zone), (*key, time.name)
 
 
 def _key(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from typing import ClassVar
 
 from tasks.plain_text import one_line
 
@@ -42,6 +43,11 @@ class UserError(RefitError):
     """What the user gave cannot be used; nothing was changed."""
 
     exit_status = 2
+
+
+def is_interrupted(error: BaseException) -> bool:
+    """Whether this is what DuckDB makes of a signal that comes while it works on a query: an error of its own."""
+    return any(isinstance(each, RuntimeError) and str(each) == "Query interrupted" for each in chain(error))
 
 
 def first_line(error: object) -> str:
@@ -129,7 +135,10 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 class Terminated(BaseException):
     """The process was asked to end (SIGTERM): no failure, and nothing to catch but in order to end what was started."""
 
+    was_asked: ClassVar[bool] = False
+
     @staticmethod
     def on_signal(*_: object) -> None:
         """A handler of signals that lets a request to end take along what was started, as Ctrl-C does."""
+        Terminated.was_asked = True
         raise Terminated

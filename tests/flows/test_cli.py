@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from flows import cli
 from tasks import lock
-from tasks.errors import UserError
+from tasks.errors import Terminated, UserError
 
 
 def refit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -35,6 +37,33 @@ def test_the_script_and_the_module_are_the_same_thing(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("refit")
     by_script = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert by_script.stdout == refit("--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "words"),
+    [(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_a_command_that_is_asked_to_end_within_a_query_says_so_and_is_no_fault(
+    sent: signal.Signals, status: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+
+    def query(**_: object) -> int:
+        with suppress(Terminated, KeyboardInterrupt):
+            signal.raise_signal(sent)
+        raise RuntimeError("Query interrupted")  # all that DuckDB leaves of what a signal raised
+
+    monkeypatch.setattr(cli, "app", query)
+    monkeypatch.setattr(Terminated, "was_asked", False)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    assert ended.value.code == status
+    assert capsys.readouterr().err.startswith(f"error: {words}; what was finished is kept")
 
 
 def test_a_folder_without_a_project_is_the_users_mistake(tmp_path: Path) -> None:
