@@ -10,7 +10,7 @@ from feature_store.exact import WHOLE
 # nobody writes an amount (12E4), a + before seven digits or more, or more digits than a double holds exactly.
 CODE = (
     "(regexp_full_match(trim(v), '[+-]?0[0-9]+([.][0-9]*)?|[0-9]+[eE][0-9]+|[+][0-9]{7,}') "
-    "or (regexp_full_match(trim(v), '[+-]?[0-9]{16,}') "
+    "or (regexp_full_match(trim(v), '[+-]?[0-9]{16,}([.][0-9]*)?') "
     f"and coalesce(abs(try_cast(v as hugeint)) > {WHOLE}, true)))"
 )
 DIGITS = "regexp_full_match(trim(v), '[+-]?[0-9]+([.][0-9]*)?([eE][0-9]+)?')"

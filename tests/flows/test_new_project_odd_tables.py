@@ -14,7 +14,7 @@ import pytest
 
 from flows import new_project
 from flows.new_project import create
-from flows.table_reading import Hints
+from flows.table_reading import Hints, read_table
 from tasks import featurize, ingest, validate
 from tasks.artifacts import TABLE
 from tasks.context import Context
@@ -290,3 +290,11 @@ def test_files_may_be_changed_between_init_and_the_first_run(tmp_path: Path) -> 
     raw = project / "raw/t.csv"
     raw.write_text("\n".join(raw.read_text().splitlines()[:-3]) + "\n")
     assert run_to_features(project) > ROWS / 2
+
+
+def test_decimals_with_more_whole_digits_than_a_number_holds_are_codes(tmp_path: Path) -> None:
+    table = with_column(rows(), "z", lambda n: f"9007199254740993.{n % 9}")
+    (tmp_path / "t.csv").write_text(text(table))
+    reading = read_table(tmp_path / "t.csv", key=("id",), time="day", label="y")
+    [found] = [column for column in reading.columns if column.name == "z"]
+    assert (found.type, found.code) == ("text", True)
