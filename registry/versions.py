@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +22,7 @@ from registry.store import RegistryError, Store, faults, missing
 
 ARTIFACT = "model"  # the folder of a run in which its model lies
 ANCHOR = "refit.anchor"
+SPARE_BYTES = 4_000_000  # with less than this left, a copy that failed is a full disk's
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,8 @@ def download(store: Store, of: Version, destination: Path) -> Path:
     """A copy of a version's stored folder, made under `destination`.
 
     Raises:
-        RegistryError: its files are not there; a version may be READY without them.
+        RegistryError: its files are not there; a version may be READY without them. Or the disk is full, which is then
+            the cause: MLflow itself keeps to itself why a copy failed, and a full disk must be no verdict on a model.
     """
     if of.run_id is None:
         raise RegistryError(f"version {of.version} of {of.model} names no run: it was not registered by Refit")
@@ -188,9 +193,12 @@ def download(store: Store, of: Version, destination: Path) -> Path:
     try:
         folder = Path(mlflow.download_artifacts(of.run_id, ARTIFACT, str(destination)))
     except Exception as error:
+        what = f"the files of version {of.version} of {of.model} cannot be"
+        if shutil.disk_usage(destination).free < SPARE_BYTES:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(destination.parent))
+            raise RegistryError(f"{what} copied: the disk is full ({destination.parent}); free some space") from full
         raise RegistryError(
-            f"the files of version {of.version} of {of.model} cannot be read: {str(error).splitlines()[0]}; "
-            "restore the artifact store, or put another version in charge"
+            f"{what} read: {str(error).splitlines()[0]}; restore the artifact store, or put another version in charge"
         ) from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # mlflow leaves it beside a model that it has loaded
     return folder
