@@ -143,7 +143,9 @@ def _files(path: Path) -> list[Path]:
     return sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
+@cache
 def _imports(path: Path) -> list[str]:
+    """The files of Refit that one of its files imports; families are part of several stages, and parsed once."""
     ours = [name for name in _imported(path) if name.split(".")[0] in PACKAGES]
     return [found for name in ours if (found := _module_file(name))]
 
@@ -155,12 +157,22 @@ def _imported(path: Path) -> set[str]:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return names
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
+
+
+def _statements(parent: ast.AST) -> Iterator[ast.stmt]:
+    """Every statement within, at any depth; `ast.walk` would go through all expressions as well."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(parent, block, ())
+        for node in inner if isinstance(inner, list) else ():  # the body of a lambda is no list
+            if isinstance(node, ast.stmt):
+                yield node
+            yield from _statements(node)
 
 
 def _module_file(name: str) -> str | None:

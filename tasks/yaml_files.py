@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -149,6 +151,11 @@ def parse_yaml(text: str, name: str) -> Any:
     Raises:
         UserError: not YAML, a tag, a key given twice, or nested or repeated beyond the limits.
     """
+    return deepcopy(_parsed(text, name))
+
+
+@lru_cache(maxsize=8)  # every stage of a run reads the same files, and a wide table's take a tenth of a second
+def _parsed(text: str, name: str) -> Any:
     loader = _Loader(text, name)
     try:
         return loader.get_single_data()

@@ -20,6 +20,8 @@ def numbers(table: pa.Table, name: str) -> Any:
     import pyarrow as pa
 
     column = _column(table, name)
+    if column.type == pa.float64():
+        return column
     kinds = pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null
     if not any(is_number(column.type) for is_number in kinds):
         raise UserError(f"feature {name!r} holds {column.type}, a number was expected; cast it to double")
@@ -54,4 +56,5 @@ def _column(table: pa.Table, name: str) -> Any:
         raise UserError(
             f"feature {name!r} is missing from the rows{nearest(name, table.column_names)}; the model needs it"
         )
-    return table.column(name).combine_chunks()
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even a single one

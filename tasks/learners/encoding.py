@@ -69,9 +69,11 @@ class Encoding:
         matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float64, order="F")
         for index, name in enumerate(self.features):
             matrix[:, index] = self._column(table, name)
+        matrix[~np.isfinite(matrix)] = np.nan
         return matrix
 
     def _column(self, table: pa.Table, name: str) -> NDArray[np.float64]:
+        """A feature's codes or numbers, infinite ones among them."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -80,8 +82,8 @@ class Encoding:
             column = pc.index_in(texts(table, name), value_set=known).cast(pa.float64())
         else:
             column = numbers(table, name)
-        values = column.to_numpy(zero_copy_only=False)
-        return np.where(np.isfinite(values), values, np.nan)
+        values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+        return values
 
     @property
     def is_categorical(self) -> NDArray[np.bool_]:
@@ -123,7 +125,8 @@ class Original:
         matrix = known.copy(order="F")  # a learner may write into what it is given
         for index, name in enumerate(encoding.features):
             if name in changed:
-                matrix[:, index] = encoding._column(table, name)
+                values = encoding._column(table, name)
+                matrix[:, index] = np.where(np.isfinite(values), values, np.nan)
         return matrix
 
 

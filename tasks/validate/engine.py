@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import RefitError, UserError
@@ -43,6 +44,7 @@ class Verdict:
 def great_expectations() -> Any:
     """The library, imported on first use, silent and with its analytics off."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import_module("scipy.special")  # GX would last; skops looks for its functions in each module that was before it
     import great_expectations as gx
 
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # errors are in exception_info

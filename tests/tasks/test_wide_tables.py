@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +19,7 @@ import pytest
 from feature_store import expressions
 from feature_store.definition import Expression, FeatureSet, Source, Spine
 from flows import column_reading
+from tasks import stage_code, yaml_files
 from tasks.evaluate.importance import permutation_importance
 from tasks.evaluate.judging import Holdout, holdout
 from tasks.explaining import partial
@@ -23,6 +27,8 @@ from tasks.featurize import foresight
 from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import Warehouse
 from tasks.learners import Learner, Spec, encoding, make
+from tasks.learners.columns import numbers
+from tasks.params import STAGES
 from tasks.target import target_of
 
 ROWS = 120
@@ -195,3 +201,49 @@ def test_rows_of_a_wide_table_are_explained_in_blocks_that_fit_in_memory(monkeyp
     with counted(type(learner), "predict") as calls:
         assert partial.partial_dependence(learner, rows, features) == together
     assert 1 < calls["calls"] <= len(features)
+
+
+def test_a_column_of_doubles_is_taken_as_it_is_without_a_copy() -> None:
+    table = pa.table({"x": [1.0, None, 3.0]})
+    taken = numbers(table, "x")
+    assert taken.buffers()[1].address == table.column("x").chunk(0).buffers()[1].address
+
+
+def test_infinite_and_missing_numbers_are_nan_whatever_chunks_they_lie_in() -> None:
+    table = pa.table({"x": pa.chunked_array([[1.0, np.inf], [None, -np.inf, 5.0]]), "n": [1, 2, 3, None, 5]})
+    matrix = encoding.Encoding(("x", "n"), {}).matrix(table)
+    assert np.array_equal(matrix, [[1, 1], [np.nan, 2], [np.nan, 3], [np.nan, np.nan], [5, 5]], equal_nan=True)
+
+
+def test_a_params_file_is_parsed_once_in_a_process_and_each_reader_has_its_own_copy(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("ingest: {columns: {only_here: number}}")
+    with counted(yaml_files._Loader, "get_single_data") as parsed:
+        yaml_files.read_yaml(tmp_path / "params.yaml")["ingest"]["columns"].clear()
+        again = yaml_files.read_yaml(tmp_path / "params.yaml")
+        assert again == {"ingest": {"columns": {"only_here": "number"}}}
+        assert parsed["calls"] == 1
+        (tmp_path / "params.yaml").write_text("ingest: {columns: {other: number}}")
+        assert yaml_files.read_yaml(tmp_path / "params.yaml") == {"ingest": {"columns": {"other": "number"}}}
+
+
+def test_a_file_of_refit_is_parsed_once_for_all_stages() -> None:
+    for each in (stage_code.stage_code, stage_code._imports):
+        each.cache_clear()
+    seen: list[Path] = []
+    original = stage_code._imported
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage_code, "_imported", lambda path: [seen.append(path), original(path)][1])
+        for stage in STAGES:
+            stage_code.stage_code(stage)
+    assert seen
+    assert len(seen) == len(set(seen))
+
+
+def test_the_collector_of_cycles_runs_seldom_while_a_command_imports_its_libraries() -> None:
+    code = (
+        "import gc, sys; from flows import cli; sys.argv = ['refit', '--help']\n"
+        "try: cli.main()\n"
+        "finally: print(gc.get_threshold()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert int(done.stdout.splitlines()[-1]) == 50_000
