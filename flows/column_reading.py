@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
 SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
 FEW = 20  # different values, of which the most frequent are counted
+COMMA = "[+-]?(?:[0-9]{1,3}(?:[.][0-9]{3})+|[0-9]+)(?:,[0-9]+)?"
 PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
 # Further texts that people write for a missing value, in lower case; NULLS of table_reading are always taken so.
 MARKS = (
@@ -42,7 +43,7 @@ _TEXTS = {
     "timestamp": f"isfinite(try_cast(v as timestamptz)) and {HAS_YEAR.format('v')}",
     "boolean": "try_cast(v as boolean) is not null",
     "percent": "regexp_full_match(trim(v), '[+-]?[0-9]*[.]?[0-9]+ ?%')",
-    "comma": "regexp_full_match(trim(v), '[+-]?([0-9]{1,3}([.][0-9]{3})+|[0-9]+)(,[0-9]+)?')",
+    "comma": f"regexp_full_match(trim(v), '{COMMA}')",
     "time_like": TIME_LIKE,
 }
 _WORDS = "sum(n * (length(regexp_replace(trim(v), '\\S+', '', 'g')) + 1)) / sum(n)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from feature_store.compile import literal
 from feature_store.definition import interval
-from flows.column_reading import Column
+from flows.column_reading import COMMA, Column
 from flows.period_reading import judged_share
 from flows.series_reading import DAY, MEAN_MONTH, WEEK, Series
 from flows.table_reading import TableReading
@@ -270,6 +270,11 @@ def _suites(reading: TableReading) -> dict[str, Any]:
     needed = {*reading.key, *([reading.time.name] if reading.time else [])}
     sparse = [name for name in reading.sparse if name not in needed]
     checks: list[dict[str, Any]] = [{SOME_VALUE: {"column": name, "min_value": 0}} for name in sparse]
+    # A number such as 12.5 among those with a decimal comma would be read as 125.
+    commas = [column.name for column in reading.columns if column.comma]
+    checks += [
+        {"expect_column_values_to_match_regex": {"column": name, "regex": rf"^\s*{COMMA}\s*$"}} for name in commas
+    ]
     if reading.task == "binary":
         known = {"column": reading.label.name, "value_set": _label_values(reading)}
         checks.insert(0, {"expect_column_values_to_be_in_set": known})

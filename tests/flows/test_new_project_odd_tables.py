@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from flows import new_project
@@ -298,3 +299,18 @@ def test_decimals_with_more_whole_digits_than_a_number_holds_are_codes(tmp_path:
     reading = read_table(tmp_path / "t.csv", key=("id",), time="day", label="y")
     [found] = [column for column in reading.columns if column.name == "z"]
     assert (found.type, found.code) == ("text", True)
+
+
+def test_a_number_with_a_point_among_decimal_commas_is_put_aside_and_not_read_ten_times_as_large(
+    tmp_path: Path,
+) -> None:
+    table = with_column(rows(), "price", lambda n: "12.5" if n == 70 else f"1.{n:03d},50")
+    (tmp_path / "t.csv").write_text(text(table, mark=";"))
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time="day", label="y", key=("id",))
+    context = Context(tmp_path / "p", parse(read_yaml(tmp_path / "p/params.yaml")))
+    ingest.run(context)
+    validate.run(context)
+    featurize.run(context)
+    features = duckdb.sql(f"select id, price from '{tmp_path / 'p' / TABLE}'").fetchall()
+    assert "r70" not in dict(features)
+    assert dict(features)["r71"] == 1071.5
