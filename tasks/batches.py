@@ -134,6 +134,10 @@ def _manifest(raw: Any, path: Path) -> Manifest:
         raise ValueError("no period")
     for content in (found.content, found.uncast_content):
         int(content, 16)
+    if len({found.uncast > 0, found.uncast_sha256 is not None, found.uncast_size is not None}) > 1:
+        raise ValueError("rows that did not cast, and no file of them, or the other way round")
+    if min(found.rows, found.read, found.uncast, found.size, found.uncast_size or 0, found.repeats) < 0:
+        raise ValueError("less than nothing")
     return found
 
 
