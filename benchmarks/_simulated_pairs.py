@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from registry.comparison import Sample
-from registry.metrics import Task
-from registry.metrics.clusters import Clusters
-from tasks import metrics
+from refit.gate.comparison import Sample
+from refit.metrics import Task
+from refit.metrics import scores as metrics
+from refit.metrics.clusters import Clusters
 
 Floats = NDArray[np.float64]
 

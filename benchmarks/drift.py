@@ -29,7 +29,7 @@ from scipy.stats import wasserstein_distance
 
 from feature_store.offline import configure
 from feature_store.sketches import count, make_layout
-from tasks.drift.effects import measure
+from refit.drift.effect_sizes import measure
 
 NUMBERS = [f"x{number}" for number in range(16)]
 CATEGORIES = [f"c{number}" for number in range(4)]

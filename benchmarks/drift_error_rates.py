@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 
 from feature_store.sketches import Layout, Sketch, count, make_layout
-from tasks.drift import decision, inputs, performance
-from tasks.params import DriftParams
+from refit.config import DriftParams
+from refit.drift import decision, inputs, performance
 
 ROWS, NUMBERS, CATEGORIES, NAMES = 5_000, 16, 4, 8
 DAY_EFFECT, LASTING, SEASON = 0.05, 0.5, 0.1

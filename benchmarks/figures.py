@@ -19,7 +19,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs/figures.json"
 DATES = ("2013-08-03", "2013-11-03", "2014-01-03")
-CODE = ("flows", "tasks", "feature_store", "registry", "params.yaml", "dvc.yaml", "released.json", "constraints.txt")
+CODE = (
+    "flows",
+    "refit",
+    "tasks",
+    "feature_store",
+    "registry",
+    "params.yaml",
+    "dvc.yaml",
+    "released.json",
+    "constraints.txt",
+)
 OWN = (".dvc/config", ".dvc/.gitignore", ".dvcignore")
 
 
@@ -39,7 +49,7 @@ def copied(folder: Path) -> Path:
 def reached(project: Path, as_of: str) -> dict[str, Any]:
     """What the candidate of a run reaches on the test window that a date leaves it."""
     subprocess.run(
-        [sys.executable, "-m", "flows", "run", "--as-of", as_of],
+        [sys.executable, "-m", "refit", "run", "--as-of", as_of],
         cwd=project,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,

@@ -3,8 +3,8 @@
     python benchmarks/gate_error_rates.py [--runs 2000] [--seed 0] [--plot docs/gate_power.png]
 
 Each run draws a test window: days that share luck, misjudged together by each model in its own way.
-`registry.comparison` measures the models, `tasks.evaluate.evidence` gathers and `registry.promotion` decides. Every
-share stands with the 95 % error of the simulation itself.
+`refit.gate.comparison` measures the models, `refit.evaluation.evidence` gathers and `refit.gate.promotion` decides.
+Every share stands with the 95 % error of the simulation itself.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import pyarrow as pa
 from _simulated_pairs import COMMON, Drawn, Window, draw, quality_of, spread_of, true_loss
 from numpy.typing import NDArray
 
-from registry.comparison import Sample, gain
-from registry.metrics import METRICS, Task
-from registry.metrics.clusters import Clusters, Estimate
-from registry.promotion import Check, Evidence, Opponent, Policy, decide
-from tasks.evaluate.evidence import evidence
-from tasks.evaluate.judging import Holdout
-from tasks.evaluate.scored import Scored
-from tasks.params import GateParams
+from refit.config import GateParams
+from refit.evaluation.evidence import evidence
+from refit.evaluation.holdout import Holdout
+from refit.evaluation.scored import Scored
+from refit.gate.comparison import Sample, gain
+from refit.gate.promotion import Check, Evidence, Opponent, Policy, decide
+from refit.metrics import METRICS, Task
+from refit.metrics.clusters import Clusters, Estimate
 
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
 OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike

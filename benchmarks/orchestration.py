@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-REFIT = [sys.executable, "-m", "flows"]
+REFIT = [sys.executable, "-m", "refit"]
 
 EMPTY = """
 from prefect import flow, task
@@ -39,16 +39,17 @@ STAGES_ALONE = """
 import sys
 from pathlib import Path
 from flows.session import prepare
-from tasks import runfile, comparand
-from tasks.context import Context
-from tasks.params import STAGES
+from refit.models import incumbent
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from refit.config import STAGES
 from tasks.stages import stage_function
 project = Path(sys.argv[1])
 prepare(project)
-context = Context(project=project, params=runfile.params_of(project), may_promote=True)
+context = Context(project=project, params=run_file.params_of(project), may_promote=True)
 for stage in STAGES:
     if stage == "evaluate":
-        comparand.refresh(context)
+        incumbent.refresh(context)
     stage_function(stage)(context)
 """
 

@@ -25,9 +25,9 @@ import duckdb
 from feature_store.compile import quote
 from feature_store.offline import compute, configure
 from feature_store.views.flights import FEATURES
+from refit.config import parse
+from refit.files.yaml_files import read_yaml
 from tasks.featurize.warehouse import Warehouse, sources
-from tasks.params import parse
-from tasks.yaml_files import read_yaml
 
 AS_OF = datetime(2014, 6, 1, tzinfo=UTC)
 PROJECT = Path(__file__).resolve().parent.parent

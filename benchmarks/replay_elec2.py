@@ -99,7 +99,7 @@ def main() -> None:
         project = Path(arguments.folder or Path(scratch) / "elec2")
         if not (project / "params.yaml").is_file():
             make_project(project, Path(arguments.data), Path(scratch))
-        refit = [sys.executable, "-m", "flows", "replay", "--project", str(project), "--json", "--every", "week"]
+        refit = [sys.executable, "-m", "refit", "replay", "--project", str(project), "--json", "--every", "week"]
         span = ["--from", "1996-11-11", "--to", arguments.until, "--metric", "accuracy"]
         wanted = ["--policies", POLICIES, "--random", str(arguments.random)]
         done = subprocess.run([*refit, *span, *wanted], stdout=subprocess.PIPE, check=True, text=True)
@@ -127,7 +127,7 @@ def make_project(project: Path, data: Path, scratch: Path) -> None:
             up = {"0": 0, "1": 1, "DOWN": 0, "UP": 1}[row["class"].strip()]
             time = (FIRST + place * STEP).isoformat(sep=" ")
             writer.writerow([place, time, "nsw", place % 48, *(row[column] for column in COLUMNS), up])
-    init = [sys.executable, "-m", "flows", "init", str(project), "--csv", str(table), "--time", "time"]
+    init = [sys.executable, "-m", "refit", "init", str(project), "--csv", str(table), "--time", "time"]
     subprocess.run([*init, "--label", "up", "--key", "half_hour"], check=True, stdout=subprocess.DEVNULL)
     params = yaml.safe_load((project / "params.yaml").read_text())
     for section, values in SETTINGS.items():

@@ -32,7 +32,7 @@ def write_table(path: Path, rows: int, columns: int) -> None:
 
 def measured(*arguments: str) -> tuple[float, float]:
     """CPU seconds and the most memory in MB of one `refit` command."""
-    process = subprocess.Popen([sys.executable, "-m", "flows", *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "refit", *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"refit {' '.join(arguments)} failed")

@@ -1,4 +1,4 @@
-"""The one way a definition can be wrong, kept apart from `tasks.errors` because this package knows nothing above it."""
+"""The one way a definition can be wrong, kept apart from `refit.errors` because this package knows nothing above it."""
 
 from __future__ import annotations
 

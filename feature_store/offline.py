@@ -13,7 +13,7 @@ from feature_store import compile as sql
 from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Latest, Lookup
 from feature_store.errors import DefinitionError
 from feature_store.exact import require_exact, require_same_values
-from feature_store.expressions import require_row_level, types_of
+from feature_store.sql_guard import require_row_level, types_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation

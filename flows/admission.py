@@ -9,8 +9,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flows.screen import screen
-from tasks.errors import UserError
+from flows.progress_display import screen
+from refit.errors import UserError
 
 MOST_CHARACTERS = 1_000  # of a reason or a column's name
 MOST_COLUMNS = 10_000
@@ -79,7 +79,7 @@ def of_one_drift(
     >>> of_one_drift("drift", {"end": ["2013-10-08"]}, None, None)
     Traceback (most recent call last):
     ...
-    tasks.errors.UserError: window {"end": ["2013-10-08"]} is not as expected: `first` and `end`, ISO 8601
+    refit.errors.UserError: window {"end": ["2013-10-08"]} is not as expected: `first` and `end`, ISO 8601
 
     Raises:
         UserError: one of them is not as it must be.
@@ -130,7 +130,7 @@ def _check_age(emitted: str, now: datetime) -> None:
     >>> _check_age("2013-10-01T00:00:00Z", datetime(2013, 10, 9, tzinfo=UTC))
     Traceback (most recent call last):
     ...
-    tasks.errors.UserError: the event is of 2013-10-01T00:00:00+00:00, over 7 days ago; it is not acted upon
+    refit.errors.UserError: the event is of 2013-10-01T00:00:00+00:00, over 7 days ago; it is not acted upon
     """
     try:
         moment = datetime.fromisoformat(emitted)

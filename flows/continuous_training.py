@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow, runtime
 
 from flows.admission import of_one_drift, own_project, own_settings, refused_in_one_line
-from flows.answered import ends_if_answered
+from flows.retrain_dedup import ends_if_answered
 from flows.session import session
 from flows.summary import publish
 from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, validate

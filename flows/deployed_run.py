@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.deployments import PREFECT_YAML
-from flows.terminal import say
-from tasks.plain_text import one_line
-from tasks.yaml_files import read_yaml
+from refit.files.yaml_files import read_yaml
+from refit.plain_text import one_line
+from refit.runtime.terminal import say
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.processes import python
-from tasks.errors import RefitError, UserError
+from flows.services.processes import python
+from refit.errors import RefitError, UserError
 
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore

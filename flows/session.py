@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows import answered
-from flows.screen import LineScreen, Screen, screen
-from flows.terminal import Terminal, guard_logs
-from tasks import lock, memory, provenance, runfile
-from tasks.artifacts import RELEASED, sweep, write_json
-from tasks.context import Context, utc_now
-from tasks.errors import UserError
-from tasks.ingest.snapshots import LATEST, moment_of
-from tasks.params import Params
+from flows import retrain_dedup
+from flows.progress_display import LineScreen, Screen, screen
+from refit.config import Params
+from refit.errors import UserError
+from refit.files.artifacts import RELEASED, sweep, write_json
+from refit.runtime import dvc_runner, lock, provenance, run_file
+from refit.runtime.context import Context, utc_now
+from refit.runtime.terminal import Terminal, guard_logs
+from refit.storage.snapshots import LATEST, moment_of
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Session:
             sys.path.append(str(self.project))  # learners may lie in the project; last, so that they shadow nothing
         return Context(
             project=self.project,
-            params=runfile.params_of(self.project),
+            params=run_file.params_of(self.project),
             progress=self.screen,
             may_promote=self.owner.may_promote,
             trigger=self.owner.trigger,
@@ -55,40 +55,41 @@ class Session:
             self.screen.end(stage, "failed", 0)
             raise
 
-    def ended(self, stage: str, outcome: memory.Outcome, seconds: float) -> None:
+    def ended(self, stage: str, outcome: dvc_runner.Outcome, seconds: float) -> None:
         """Note how a stage ended, for the summary."""
         self.stages[stage] = {"state": outcome, "seconds": round(seconds, 3)}
         self.screen.end(stage, outcome, seconds)
 
 
-def check(project: Path, wanted: runfile.RunFile) -> Params:
+def check(project: Path, wanted: run_file.RunFile) -> Params:
     """The params of a run with these settings, once it is clear that it may start; nothing is written.
 
     Raises:
         UserError: every problem of the params at once, an `as_of` that is no time, or a `released.json` that is none.
     """
-    from tasks import quarantine
+    from refit.storage import quarantine
 
-    params = runfile.check(project, wanted)
+    params = run_file.check(project, wanted)
     if wanted.as_of != LATEST:
-        answered.require_past(project, params, moment_of(wanted.as_of, params), now=utc_now())
+        retrain_dedup.require_past(project, params, moment_of(wanted.as_of, params), now=utc_now())
     quarantine.releases(project)
     return params
 
 
-def prepare(project: Path, wanted: runfile.RunFile | None = None) -> None:
+def prepare(project: Path, wanted: run_file.RunFile | None = None) -> None:
     """Write what DVC must find: `run.yaml` with the code as it is now, `released.json`, `comparand.json`.
 
     Args:
         wanted: the settings of the run; none: those that `run.yaml` has already.
     """
-    from tasks import comparand, warm_start
+    from refit.models import incumbent
+    from tasks.train import warm_start_file
 
-    runfile.write(project, wanted or runfile.read(project))
+    run_file.write(project, wanted or run_file.read(project))
     if not (project / RELEASED).is_file():
         write_json(project / RELEASED, {"released": []})
-    comparand.ensure(project)
-    warm_start.ensure(project)
+    incumbent.ensure(project)
+    warm_start_file.ensure(project)
 
 
 @contextmanager
@@ -118,10 +119,10 @@ def session(
     guard_logs()
     root = Path(project).resolve()
     shown = screen()
-    wanted = runfile.RunFile(as_of=as_of, overrides=dict(overrides or {}))
+    wanted = run_file.RunFile(as_of=as_of, overrides=dict(overrides or {}))
     params = check(root, wanted)
     if window is not None and as_of != LATEST:
-        answered.require_seen(window, moment_of(as_of, params))
+        retrain_dedup.require_seen(window, moment_of(as_of, params))
     provenance.repository(root)  # git that fails is better known now than once a model was trained
     if not allow_uncommitted:
         _refuse_uncommitted(root, shown)
@@ -130,19 +131,19 @@ def session(
         lock.project_lock(
             root, may_promote=True, trigger=trigger, flow_run=flow_run, wait_seconds=wait_seconds
         ) as owner,
-        runfile.kept_if_refused(root),
+        run_file.kept_if_refused(root),
     ):
-        for mended in answered.mend(root, params, utc_now()):
+        for mended in retrain_dedup.mend(root, params, utc_now()):
             shown(mended)
         if window is not None:
-            answered.refuse_if_answered(root, params, window, now=utc_now())
+            retrain_dedup.refuse_if_answered(root, params, window, now=utc_now())
         prepare(root, wanted)
         sweep(root)
-        for mended in memory.mend(root):
+        for mended in dvc_runner.mend(root):
             shown(mended)
         yield Session(project=root, owner=owner, screen=shown, force=force)
         if window is not None:
-            answered.note(root, params, window, flow_run=flow_run, now=utc_now())
+            retrain_dedup.note(root, params, window, flow_run=flow_run, now=utc_now())
 
 
 @contextmanager
@@ -156,14 +157,14 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
     guard_logs()
     root = Path(project).resolve()
     shown = screen()
-    runfile.params_of(root)
+    run_file.params_of(root)
     with lock.project_lock(root, trigger=trigger, wait_seconds=wait_seconds) as owner:
         sweep(root)
         yield Session(project=root, owner=owner, screen=shown).context()
 
 
 def _refuse_uncommitted(root: Path, shown: Screen) -> None:
-    code, ignored = provenance.uncommitted_code(root), provenance.untracked(root, runfile.code_files(root))
+    code, ignored = provenance.uncommitted_code(root), provenance.untracked(root, run_file.code_files(root))
     if code is None:
         shown(f"{root} is not in git: which code this run uses is not recorded")
     elif code := (*code, *(name for name in ignored or () if name not in code)):
@@ -190,4 +191,4 @@ def _in_words(reason: str, window: Mapping[str, str] | None, columns: Sequence[s
 
 def context_of(project: Path) -> Context:
     """A context that may look, and move nothing; what it has to say goes to standard error."""
-    return Context(project=project, params=runfile.params_of(project), progress=LineScreen(Terminal(stderr=True)))
+    return Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))

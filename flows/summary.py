@@ -8,11 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from flows.screen import STATE_STYLE
+from flows.progress_display import STATE_STYLE
 from flows.session import Session
-from flows.terminal import Terminal, line
-from registry.urls import folder_url
-from tasks.artifacts import (
+from refit.config import STAGES
+from refit.files.artifacts import (
     DECISION,
     EVALUATION,
     FEATURE_SET,
@@ -23,12 +22,13 @@ from tasks.artifacts import (
     read_json,
     read_snapshot,
 )
-from tasks.budgets import in_money
-from tasks.drift.report_words import verdict_word
-from tasks.pages.look import money
-from tasks.params import STAGES
-from tasks.plain_text import as_markdown, one_line
-from tasks.tracking import work_seconds
+from refit.learners.prediction_cost import in_money
+from refit.models.run_logging import work_seconds
+from refit.plain_text import as_markdown, one_line
+from refit.reports.drift.report_words import verdict_word
+from refit.reports.html_theme import money
+from refit.runtime.terminal import Terminal, line
+from registry.urls import folder_url
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
 SHOWN_CLASSES = 5

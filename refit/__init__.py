@@ -1,14 +1,31 @@
-"""What other programs import of Refit: a model, loaded once it is shown to be the one that it should be."""
+"""The library that steps and flows stand on, and what other programs import of Refit: `refit.load`.
+
+Importing it sets what libraries read as they load: analytics off, threads that wait calmly.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.learners.pyfunc import TableModel
+    from refit.learners.pyfunc import TableModel
 
 __all__ = ["load"]
+
+for _switch, _off in {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}.items():
+    os.environ[_switch] = _off
+
+# By default OpenMP's threads wait for each other by spinning: beside other work on the same cores a fit of
+# boosted trees then takes four times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def load(
@@ -34,9 +51,9 @@ def load(
         trusted_types: of an exported folder: `registry.trusted_types` of the params.
 
     Raises:
-        tasks.errors.RefitError: a file is missing, was added or differs, or the signature is missing or another's.
+        refit.errors.RefitError: a file is missing, was added or differs, or the signature is missing or another's.
     """
-    from tasks.export import loaded
+    from refit.models.export import loaded
 
     return loaded(
         Path(path),

@@ -13,9 +13,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
-from tasks import memory, stage_faults
-from tasks.context import Context
-from tasks.errors import UserError
+from refit.errors import UserError
+from refit.runtime import dvc_runner, stage_faults
+from refit.runtime.context import Context
 from tasks.stages import run_remembered
 
 HOUR = 3600
@@ -29,7 +29,7 @@ class Run(Protocol):
 
     def context(self) -> Context: ...
     def stage(self, stage: str) -> AbstractContextManager[None]: ...
-    def ended(self, stage: str, outcome: memory.Outcome, seconds: float) -> None: ...
+    def ended(self, stage: str, outcome: dvc_runner.Outcome, seconds: float) -> None: ...
 
 
 def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from tasks import memory
-from tasks.context import Context
-from tasks.errors import UserError
-from tasks.params import STAGES, nearest
+from refit.config import STAGES, nearest
+from refit.errors import UserError
+from refit.runtime import dvc_runner
+from refit.runtime.context import Context
 
 
 def stage_function(stage: str) -> Callable[[Context], None]:
@@ -19,27 +19,27 @@ def stage_function(stage: str) -> Callable[[Context], None]:
     return function
 
 
-def run_remembered(stage: str, context: Context, *, force: bool = False) -> memory.Outcome:
+def run_remembered(stage: str, context: Context, *, force: bool = False) -> dvc_runner.Outcome:
     """Run a stage unless nothing changed since DVC last saw it, in this process.
 
     Who is in charge is written down before `evaluate`; what else DVC cannot see is asked for where nothing changed.
     """
     if stage == "evaluate":
-        from tasks.comparand import refresh
+        from refit.models.incumbent import refresh
 
         refresh(context)
     if stage == "train":
-        from tasks import warm_start
+        from tasks.train import warm_start_file
 
-        warm_start.refresh(context)
+        warm_start_file.refresh(context)
 
     def function() -> None:
         stage_function(stage)(context)
 
-    outcome = memory.run_stage(context.project, stage, function, force=force, say=context.progress)
+    outcome = dvc_runner.run_stage(context.project, stage, function, force=force, say=context.progress)
     if outcome == "unchanged" and (reason := unseen_by_dvc(stage, context)):
         context.progress(f"{stage}: {reason}")
-        outcome = memory.run_stage(context.project, stage, function, force=True)
+        outcome = dvc_runner.run_stage(context.project, stage, function, force=True)
     return outcome
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import typer
 
-from flows import cli
+from refit.cli import main
 
 
 def commands(app: typer.Typer, *parents: str) -> Iterator[tuple[str, ...]]:
@@ -23,6 +23,6 @@ def refit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
     """The exit status of a command, and all that it printed."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr("sys.argv", ["refit", *arguments])
-        cli.main()
+        main.main()
     printed = capsys.readouterr()
     return int(ended.value.code or 0), printed.out + printed.err

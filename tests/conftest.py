@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-import tasks  # turns analytics off before any library is imported
+import refit  # turns analytics off before any library is imported
 
-ROOT = Path(tasks.__file__).resolve().parent.parent
+ROOT = Path(refit.__file__).resolve().parent.parent
 
 # Set before Prefect is imported anywhere: nobody's profile, server or database is touched by a test.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="refit-prefect-")
@@ -64,7 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated project after its first run; not to be changed."""
     from driving import drive
 
-    from flows.new_project import create
+    from refit.new_project.project_folder import create
 
     project = tmp_path_factory.mktemp("finished") / "demo"
     create(project, csv=None, time=None, label=None, key=())

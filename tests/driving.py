@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.session import session
 from flows.summary import summarise
-from tasks.params import STAGES
+from refit.config import STAGES
 from tasks.stages import run_remembered
 
 

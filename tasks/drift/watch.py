@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refit.drift import decision, inputs, multivariate, performance
+from refit.drift.decision import Decision, Evidence
+from refit.drift.distribution_summaries import distributions
+from refit.drift.inputs import InputVerdict, Window
+from refit.drift.multivariate import Separation
+from refit.drift.performance import Backtest, PerformanceVerdict
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.models import run_logging
+from refit.reports.drift import drift_report
+from refit.runtime.context import Context
+from refit.storage.batches import utc_text
+from refit.storage.prediction_log import PREDICTION
+from refit.storage.snapshots import LATEST
 from registry import tracking as mlflow_runs
 from registry import versions
 from registry.tracking import Content
-from tasks import artifacts, tracking
-from tasks.batches import utc_text
-from tasks.context import Context
-from tasks.drift import decision, evidence, inputs, multivariate, performance, report
-from tasks.drift.decision import Decision, Evidence
-from tasks.drift.distributions import distributions
-from tasks.drift.evidence import Observed, Reference
-from tasks.drift.inputs import InputVerdict, Window
-from tasks.drift.multivariate import Separation
-from tasks.drift.performance import Backtest, PerformanceVerdict
-from tasks.errors import RefitError, UserError
-from tasks.ingest.snapshots import LATEST
-from tasks.score.champion import Champion, in_charge
-from tasks.score.known import known_at
-from tasks.score.log import PREDICTION
+from tasks.drift import observations
+from tasks.drift.observations import Observed, Reference
+from tasks.score.champion_model import Champion, in_charge
+from tasks.score.data_as_of import known_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,12 +54,12 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
     """
     champion = in_charge(context)
     _require_task(champion, context)
-    reference = evidence.reference(context, champion)
+    reference = observations.reference(context, champion)
     known = known_at(context, as_of)
     moment = datetime.fromisoformat(known["as_of"])
-    windows = evidence.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
-    labels = evidence.labels(context, champion, known)
-    observed = evidence.observe(context, champion, known, labels, windows, reference) if windows else None
+    windows = observations.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
+    labels = observations.labels(context, champion, known)
+    observed = observations.observe(context, champion, known, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, _policies(context)[1])
     gathered = _gathered(context, champion, reference, backtest, observed, labels, windows, moment)
     told = {
@@ -65,10 +68,10 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
         "policy": _policy(context),
         "backtest": list(_backtest(backtest, _policies(context)[1])),
         "distributions": _distributions(reference, observed, gathered),
-        "report": str(report.REPORT),
+        "report": str(drift_report.REPORT),
     }
     _keep(context, told, moment)
-    report.write(context, told, decisions(context))
+    drift_report.write(context, told, decisions(context))
     _log(context, champion, told)
     return told
 
@@ -109,7 +112,7 @@ def _gathered(
         assert observed is not None
         context.progress("judging windows", place, len(windows))
         judged_inputs.append(
-            evidence.judged_inputs(reference.learned, reference.predicted, observed.sketch, window, of_inputs)
+            observations.judged_inputs(reference.learned, reference.predicted, observed.sketch, window, of_inputs)
         )
         judged_performance.append(performance.judge_window(backtest, observed.scored, window, of_performance))
     if observed is None:
@@ -142,7 +145,7 @@ def _separation(context: Context, reference: Reference, observed: Observed, wind
 
 def _newest_training(context: Context, champion: Champion) -> datetime:
     """`as_of` of the newest registered version, whether or not it took charge."""
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         found = versions.tagged_by_client(store, champion.version.model, {})
     return max(datetime.fromisoformat(each.tags["refit.as_of"]) for each in found if "refit.as_of" in each.tags)
 
@@ -243,7 +246,7 @@ def _distributions(reference: Reference, observed: Observed | None, gathered: Ev
     newest = gathered.inputs[-1]
     current = observed.sketch.between(newest.window.first, newest.window.end)
     worst = [each.column for each in newest.columns[:WORST]]
-    counted = [PREDICTION if name == evidence.SHOWN_PREDICTION else name for name in worst]
+    counted = [PREDICTION if name == observations.SHOWN_PREDICTION else name for name in worst]
     found = distributions(reference.learned.join(reference.predicted), current, counted)
     return [{**each, "column": name} for each, name in zip(found, worst, strict=True)]
 
@@ -265,7 +268,7 @@ def _log(context: Context, champion: Champion, told: dict[str, Any]) -> None:
     metrics = [metric for window in told["windows"] for metric in _metrics(window)]
     tags = {"refit.drift_verdict": told["verdict"], "mlflow.note.content": "\n\n".join(told["reasons"])}
     files = {context.path(told["report"]): "drift"}
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         experiment = mlflow_runs.ensure_experiment(store, model)
         identity = {"refit.drift": version, "refit.role": "drift"}
         run = mlflow_runs.ensure_run(store, experiment, f"drift of version {version}", identity)

@@ -13,23 +13,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.promotion import Decision, Evidence, Policy, decide
-from tasks import artifacts, budgets, comparand, featurize, learners, runfile, tracking
-from tasks.artifacts import digest, read_json, write_json
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
-from tasks.evaluate import curves, interval_coverage, intervals, judging, model_card, plots
-from tasks.evaluate.evidence import evidence, opponents
+from refit import learners
+from refit.config import GateParams
+from refit.config.section import free
+from refit.errors import RefitError, UserError
+from refit.evaluation import curves, holdout, interval_coverage
+from refit.evaluation.evidence import evidence, opponents
+from refit.evaluation.holdout import Holdout, tidy, with_interval
+from refit.evaluation.scored import Scored
+from refit.files import artifacts
+from refit.files.artifacts import digest, read_json, write_json
+from refit.gate.promotion import Decision, Evidence, Policy, decide
+from refit.learners import Learner, prediction_cost
+from refit.models import incumbent as comparand
+from refit.models import run_logging
+from refit.problems.target import HALF, Target, aligned, as_column, guess, target_of
+from refit.reports.model_card import model_card, plots
+from refit.reports.model_card.by_task import view_of
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from refit.storage.stored_definitions import Definitions
+from tasks import featurize
+from tasks.evaluate import candidate_intervals
 from tasks.evaluate.explanation import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
-from tasks.evaluate.judging import Holdout, tidy, with_interval
-from tasks.evaluate.scored import Scored
-from tasks.evaluate.views import view_of
-from tasks.featurize.stored_definitions import Definitions
-from tasks.learners import Learner
-from tasks.params import GateParams
-from tasks.params.section import free
-from tasks.target import HALF, Target, aligned, as_column, guess, target_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,14 +79,14 @@ def run(context: Context) -> None:
     models = _models(context, given)
     rows = _test_rows(context, given)
     target = _target(given, models, rows)
-    test = judging.holdout(rows, context.params.project.zone, params.gate.cluster, target)
+    test = holdout.holdout(rows, context.params.project.zone, params.gate.cluster, target)
     test = replace(test, forecast=given.features.get("forecast"))
     context.progress("scoring candidate, champion and baseline")
     scored = _score(context, given, models, test)
-    timings = budgets.serving(given.learner, test.table, budgets.THOROUGH)
-    timings["rows_per_second"] = budgets.rows_at_once(given.learner, test.table)
+    timings = prediction_cost.serving(given.learner, test.table, prediction_cost.THOROUGH)
+    timings["rows_per_second"] = prediction_cost.rows_at_once(given.learner, test.table)
     taken = timings.pop("cpu_seconds_per_1000"), given.training["work_seconds"]
-    timings["cost"] = budgets.cost(*taken, context.params.cost)
+    timings["cost"] = prediction_cost.cost(*taken, context.params.cost)
     evaluation = _evaluate(context, given, test, scored)
     known = evidence(
         test,
@@ -100,7 +107,7 @@ def run(context: Context) -> None:
     }
     evaluation["timings"] = {**timings, "evaluate_seconds": round(time.perf_counter() - started, 2)}
     _write(context, given, test, scored, evaluation)
-    tracking.log_evaluation(context)
+    run_logging.log_evaluation(context)
 
 
 def _read(context: Context) -> Given:
@@ -189,7 +196,7 @@ def _score(context: Context, given: Given, models: Mapping[str, Model], test: Ho
             continue
         p[role] = _predictions(model.name, model.learner, table, test.target)
         thresholds[role] = model.learner.threshold
-    bands = intervals.bands(context, given.learner, test, given.features["key"])
+    bands = candidate_intervals.bands(context, given.learner, test, given.features["key"])
     return Scored(p, thresholds, problems, bands)
 
 
@@ -226,13 +233,13 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
     metric, confidence, candidate = params.gate.metric, params.confidence, scored.p["candidate"]
     context.progress("metrics, intervals and slices")
     others = [name for name in scored.p if name != "candidate"]
-    measured = {n: judging.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
+    measured = {n: holdout.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
     task = test.target.task
     view = view_of(told := "forecast" if test.forecast else task)
     evaluation: Report = {
         "task": told,
         "as_of": given.features["as_of"],
-        "overrides": dict(runfile.read(context.project).overrides),
+        "overrides": dict(run_file.read(context.project).overrides),
         "snapshot": given.features["snapshot"],
         "stand_in": given.features.get("stand_in", []),
         "candidate": {
@@ -244,7 +251,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
             "split": training["split"],
             "threshold": scored.thresholds["candidate"] if task == "binary" else None,
             "features": len(given.learner.spec.features),
-            "model_mb": budgets.megabytes(context.path(artifacts.CANDIDATE)),
+            "model_mb": prediction_cost.megabytes(context.path(artifacts.CANDIDATE)),
         },
         "comparand": dict(given.comparand),
         "test": {
@@ -261,8 +268,8 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         "confidence": confidence,
         "metrics": measured,
         "error_reduction": None,  # there is one where there is a champion
-        "gains": {n: judging.gains(test, candidate, scored.p[n], confidence) for n in others},
-        "slices": judging.slices(test, params.slices, scored.p, metric, confidence, view.facts),
+        "gains": {n: holdout.gains(test, candidate, scored.p[n], confidence) for n in others},
+        "slices": holdout.slices(test, params.slices, scored.p, metric, confidence, view.facts),
         **view.measured(test, scored, confidence),
         "daily": curves.daily(test, scored.p, metric),
         "learning_metric": training["metric"],

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.evaluate.judging import Holdout, tidy
-from tasks.explaining import contributions
-from tasks.explaining.partial import partial_dependence
-from tasks.explaining.shapley import Contributions
-from tasks.learners import Learner
-from tasks.params.learning import ExplainParams
+from refit.config.learning import ExplainParams
+from refit.evaluation.holdout import Holdout, tidy
+from refit.explanations import contributions
+from refit.explanations.partial import partial_dependence
+from refit.explanations.shapley import Contributions
+from refit.learners import Learner
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_store.definition import FeatureSet
-from registry.comparison import gain
-from tasks.context import Progress, silent
-from tasks.evaluate.judging import Holdout, with_interval
-from tasks.learners import Floats, Learner
-from tasks.learners.encoding import Original
-from tasks.target import aligned
+from refit.evaluation.holdout import Holdout, with_interval
+from refit.gate.comparison import gain
+from refit.learners import Floats, Learner
+from refit.learners.encoding import Original
+from refit.problems.target import aligned
+from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa

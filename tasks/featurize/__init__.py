@@ -10,21 +10,21 @@ from feature_store.compile import OWN, quote
 from feature_store.definition import RESERVED
 from feature_store.errors import DefinitionError
 from feature_store.offline import compute
-from tasks import artifacts
-from tasks.context import Context
-from tasks.errors import RefitError, UserError, first_line
+from refit.config import Params, nearest
+from refit.config.forecasting import KNOWN_AT
+from refit.errors import RefitError, UserError, first_line
+from refit.evaluation.giveaways import Giveaway, giveaways
+from refit.files import artifacts
+from refit.problems.windows import NAMES, period_start, windows
+from refit.runtime.context import Context
+from refit.storage.stored_definitions import Definitions
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
-from tasks.featurize.giveaways import Giveaway, giveaways
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, KNOWN, LABEL, WINDOW, label_rows, late_rows
 from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
-from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import Warehouse, open_warehouse
-from tasks.featurize.windows import NAMES, period_start, windows
-from tasks.params import Params, nearest
-from tasks.params.forecasting import KNOWN_AT
 
 if TYPE_CHECKING:
     import pyarrow as pa

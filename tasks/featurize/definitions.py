@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from feature_store.compile import quote
 from feature_store.definition import RESERVED, Expression, FeatureSet, Source, Spine
 from feature_store.errors import DefinitionError
-from tasks import project_code
-from tasks.context import Context
-from tasks.errors import UserError
+from refit.config import nearest
+from refit.config.section import first_complaint, free
+from refit.errors import UserError
+from refit.runtime import project_code
+from refit.runtime.context import Context
+from refit.storage.stored_definitions import Definitions
 from tasks.featurize import forecasts
-from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import cut_name, key_column, kinds_of_columns, sources
-from tasks.params import nearest
-from tasks.params.section import first_complaint, free
 
 LOGGED = (
     "_key",

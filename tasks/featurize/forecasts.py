@@ -17,10 +17,10 @@ from feature_store.definition import (
     Spine,
     interval,
 )
-from tasks.errors import UserError
+from refit.config import ForecastParams, Params, nearest
+from refit.config.forecasting import HORIZON, SEASONAL_NAIVE, ZONE, series_of
+from refit.errors import UserError
 from tasks.featurize.warehouse import Warehouse, key_column, sources
-from tasks.params import ForecastParams, Params, nearest
-from tasks.params.forecasting import HORIZON, SEASONAL_NAIVE, ZONE, series_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from feature_store.compile import quote
-from feature_store.expressions import TIMES, column_of, columns_in, times_in
+from feature_store.sql_guard import TIMES, column_of, columns_in, times_in
 from tasks.featurize.warehouse import Warehouse, sql_time
 
 if TYPE_CHECKING:
     from feature_store.definition import Source
-    from tasks.featurize.stored_definitions import Definitions
+    from refit.storage.stored_definitions import Definitions
 
 NOTABLE = 0.01  # share of the rows that have the time
 OURS = ("event_time", "available_at", "prediction_time", "forecast_time", "target_time", "season_time")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
-from tasks.params import Params, nearest
+from refit.config import Params, nearest
+from refit.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import OWN, quote
-from tasks.errors import UserError
+from refit.config import ForecastParams, LabelParams, Params, SplitParams, nearest
+from refit.errors import UserError
+from refit.problems.windows import Window, earliest_as_of, windows
 from tasks.featurize.warehouse import Warehouse, sources, sql_time
-from tasks.featurize.windows import Window, earliest_as_of, windows
-from tasks.params import ForecastParams, LabelParams, Params, SplitParams, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tasks.featurize.stored_definitions import Definitions
+    from refit.storage.stored_definitions import Definitions
 
 MOST_CLASSES = 200
 LABEL, KNOWN, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # beside the spine's columns

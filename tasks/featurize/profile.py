@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from feature_store.offline import configure
 from feature_store.sketches import Layout, Sketch, count, local_day, make_layout
-from tasks import artifacts
-from tasks.errors import RefitError
+from refit.errors import RefitError
+from refit.files import artifacts
 
 if TYPE_CHECKING:
     import pyarrow as pa

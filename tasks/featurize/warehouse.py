@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from feature_store.compile import literal, quote
 from feature_store.definition import RESERVED, Source
 from feature_store.errors import DefinitionError
-from feature_store.expressions import require_row_level, types_of
 from feature_store.offline import configure
-from tasks import artifacts
-from tasks.errors import RefitError, UserError
-from tasks.params import Params, SourceParams, nearest
-from tasks.params.data import mentions
-from tasks.params.forecasting import ZONE
-from tasks.params.section import SQL_TYPES, free, row_column, time_column
+from feature_store.sql_guard import require_row_level, types_of
+from refit.config import Params, SourceParams, nearest
+from refit.config.data import mentions
+from refit.config.forecasting import ZONE
+from refit.config.section import SQL_TYPES, free, row_column, time_column
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import batches, runfile
-from tasks.artifacts import BATCHES, SNAPSHOT, STATE, digest, read_json, sha256, write_json
-from tasks.batches import Manifest, utc_moment, utc_text
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
-from tasks.ingest import derived, sources
-from tasks.ingest.snapshots import label_source, snapshot_of
-from tasks.ingest.source_files import SourceFile
-from tasks.params import SourceParams
-from tasks.stage_code import code_digest
+from refit.config import SourceParams
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest, read_json, sha256, write_json
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from refit.runtime.stage_code import code_digest
+from refit.sources import sources
+from refit.sources.source_files import SourceFile
+from refit.storage import batches
+from refit.storage.batches import Manifest, utc_moment, utc_text
+from refit.storage.snapshots import label_source, snapshot_of
+from tasks.ingest import derived
 
 REMEMBERED = STATE / "ingest.json"  # what was read; it saves time, and losing it loses nothing else
 _LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member")
@@ -32,7 +34,7 @@ def run(context: Context) -> None:
         UserError: a source cannot be read as declared, a batch has changed, or `as_of` fits nothing.
     """
     label_source(context.params)
-    as_of = runfile.read(context.project).as_of
+    as_of = run_file.read(context.project).as_of
     write_json(context.path(SNAPSHOT), snapshot_of(as_of, context.params, take_in(context)))
 
 
@@ -200,7 +202,7 @@ class _Reading:
             )
 
     def _read(self, changed: Sequence[SourceFile]) -> tuple[list[Manifest], str | None]:
-        from tasks.ingest import casting, cutting
+        from tasks.ingest import casting, partitioning
 
         spill = self.context.path(STATE) / "spill"
         with casting.connect(str(spill)) as connection:
@@ -208,7 +210,7 @@ class _Reading:
             self._cast(caster, changed)
             read_again = utc_text(caster.next_future())
             names = {number: file.name for number, file in enumerate(self.files)}
-            cutter = cutting.Cutter(
+            cutter = partitioning.Cutter(
                 connection,
                 self.context.project,
                 self.name,

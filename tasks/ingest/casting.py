@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from tasks.batches import FAULT, FUTURE, LINE, TEXT
-from tasks.errors import UserError, first_line
-from tasks.params import ColumnType, SourceParams
-from tasks.params.section import OWN, SQL_TYPES
+from refit.config import ColumnType, SourceParams
+from refit.config.section import OWN, SQL_TYPES
+from refit.errors import UserError, first_line
+from refit.storage.batches import FAULT, FUTURE, LINE, TEXT
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import batches
-from tasks.artifacts import STATE, digest
-from tasks.batches import Manifest, for_sql, write_parquet
-from tasks.context import Context
-from tasks.errors import UserError, first_line
-from tasks.ingest.source_files import ROWS, SourceFile
-from tasks.params import Params, SourceParams, nearest
-from tasks.params.queries import check_query
+from refit.config import Params, SourceParams, nearest
+from refit.config.queries import check_query
+from refit.errors import UserError, first_line
+from refit.files.artifacts import STATE, digest
+from refit.runtime.context import Context
+from refit.sources.source_files import ROWS, SourceFile
+from refit.storage import batches
+from refit.storage.batches import Manifest, for_sql, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa

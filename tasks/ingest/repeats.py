@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
+from refit.errors import UserError
+from tasks.ingest.batch_diff import fault_text, has_key, row_text
 from tasks.ingest.casting import quoted
-from tasks.ingest.growth import fault_text, has_key, row_text
 
 if TYPE_CHECKING:
     import duckdb

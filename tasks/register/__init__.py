@@ -6,17 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from registry import charge, versions
+from refit.errors import UserError
+from refit.files.artifacts import DECISION, RECEIPT, read_json, write_json
+from refit.models import incumbent, run_logging
+from refit.runtime.context import Context
+from registry import champion as charge
+from registry import versions
 from registry.chain import Chain
-from registry.charge import CHALLENGER, CHAMPION
+from registry.champion import CHALLENGER, CHAMPION
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store
 from registry.versions import Version
-from tasks import comparand, tracking
-from tasks.artifacts import DECISION, RECEIPT, read_json, write_json
-from tasks.context import Context
-from tasks.errors import UserError
 from tasks.register.lineage import gone
 from tasks.register.packaging import Candidate, build
 from tasks.register.promoting import carry_out, check_again, decision_key, promote_by_hand, roll_back
@@ -30,11 +31,11 @@ def run(context: Context) -> None:
         RefitError: the files do not belong together, the registry fails, or the stored model does not pass its check.
     """
     candidate = Candidate.read(context)
-    with tracking.opened(context) as store, registry_lock(store):
+    with run_logging.opened(context) as store, registry_lock(store):
         if context.may_promote:
-            comparand.finish(context, store)
+            incumbent.finish(context, store)
         context.progress("logging the run")
-        run_id = tracking.log_evaluation(context, required=True)
+        run_id = run_logging.log_evaluation(context, required=True)
         assert run_id is not None
         version = _ensure_version(context, store, candidate, run_id)
         versions.set_alias(store, version.model, CHALLENGER, version.version)
@@ -65,7 +66,7 @@ def needs_rerun(context: Context) -> str | None:
         return f"{RECEIPT} is missing"
     receipt, decision = read_json(context.path(RECEIPT)), read_json(context.path(DECISION))
     model, number = receipt["model"], receipt["version"]
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         if versions.version(store, model, number) is None:
             return f"version {number} of {model} is no longer in the registry"
         aliases = versions.registered(store, model).aliases
@@ -94,8 +95,8 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
         RefitError: the stored model does not pass its check.
     """
     model = context.params.project.name
-    with tracking.opened(context) as store, registry_lock(store):
-        comparand.finish(context, store)
+    with run_logging.opened(context) as store, registry_lock(store):
+        incumbent.finish(context, store)
         if (found := versions.version(store, model, version)) is None:
             raise UserError(f"{gone(store, model, version)}; `refit show` names the one in charge")
         return promote_by_hand(context, store, found, why)
@@ -112,8 +113,8 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
         RefitError: the stored model does not pass its check; nobody lost charge.
     """
     model = context.params.project.name
-    with tracking.opened(context) as store, registry_lock(store):
-        comparand.finish(context, store)
+    with run_logging.opened(context) as store, registry_lock(store):
+        incumbent.finish(context, store)
         number = versions.registered(store, model).aliases.get(charge.PREVIOUS) if to is None else to
         if number is None:
             raise UserError(
@@ -137,10 +138,10 @@ def repair(context: Context, *, accept_ledger: str | None = None) -> str:
         RefitError: its stored model does not pass its check.
     """
     model = context.params.project.name
-    with tracking.opened(context) as store, registry_lock(store):
+    with run_logging.opened(context) as store, registry_lock(store):
         if accept_ledger is not None:
             return _accepted(context, store, accept_ledger)
-        comparand.finish(context, store)
+        incumbent.finish(context, store)
         if (line := charge.lost(store, model)) is None:
             return f"{model}: the registry has the champion that it should have; nothing to repair"
         if (found := versions.version(store, model, line.to_version)) is None:
@@ -160,19 +161,19 @@ def _accepted(context: Context, store: Store, why: str) -> str:
         problem = str(error)
     if problem is None:
         raise UserError(f"the ledger {Ledger.beside(store).place} is whole: there is nothing to accept")
-    comparand.accept_ledger(context, store, f"{why}; what was wrong: {problem}")
+    incumbent.accept_ledger(context, store, f"{why}; what was wrong: {problem}")
     return f"the ledger goes on with its {found.lines} lines as they stand; a line says so, and why"
 
 
 def ledger_state(context: Context) -> tuple[str, Chain]:
     """Where the ledger lies, and whether it is as it was written."""
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         return Ledger.beside(store).place, charge.examine_ledger(store, context.params.project.name)
 
 
 def history(context: Context) -> list[Entry]:
     """Every promotion, refusal, overruling and rollback of the project's model, oldest first."""
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         return Ledger.beside(store).entries(context.params.project.name)
 
 
@@ -183,7 +184,7 @@ def in_charge(context: Context) -> dict[str, Any]:
         RefitError: nobody is, or the registry has lost the one that the ledger names.
     """
     model = context.params.project.name
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         champion = charge.champion(store, model)
         if champion is None:
             raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
@@ -200,11 +201,11 @@ def in_charge(context: Context) -> dict[str, Any]:
             "snapshot": champion.tags.get("refit.snapshot"),
             "as_of": champion.tags.get("refit.as_of"),
             "seen_until": champion.tags.get("refit.seen_until"),
-            "stand_in": champion.tags.get(comparand.STAND_IN),
+            "stand_in": champion.tags.get(incumbent.STAND_IN),
             "git_commit": champion.tags.get("refit.git_commit"),
             "decision": versions.read_tag(champion, "refit.decision"),
             "run_id": champion.run_id,
-            "kpis": tracking.kpis(store, champion.run_id),
+            "kpis": run_logging.kpis(store, champion.run_id),
             "since": told.at if told else None,
             "why": list(told.reasons) if told else [_untold(line, ledger.place)],
             "action": told.action if told else None,

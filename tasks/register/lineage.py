@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from refit.errors import UserError
+from refit.models import run_logging
+from refit.runtime.context import Context
 from registry import versions
-from registry.charge import CHAMPION, PREVIOUS
+from registry.champion import CHAMPION, PREVIOUS
 from registry.ledger import MOVES, Entry, Ledger
 from registry.store import Store
 from registry.versions import Version
-from tasks import tracking
-from tasks.context import Context
-from tasks.errors import UserError
 from tasks.register.promoting import decision_on
 
 SNAPSHOT = "provenance/snapshot.json"
@@ -25,7 +25,7 @@ def lineage(context: Context, number: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such version.
     """
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         found = _version(context, store, number)
         snapshot = _snapshot(store, found)
     tags = found.tags
@@ -57,7 +57,7 @@ def made_from(context: Context, digest: str) -> list[dict[str, Any]]:
     if len(digest) < 6:
         raise UserError(f"--data {digest}: give at least 6 characters of a batch's or a snapshot's digest")
     model, found = context.params.project.name, []
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         for version in versions.tagged_by_client(store, model, {}):
             snapshot = _snapshot(store, version) or {}
             batches = [batch for batch in snapshot.get("batches", []) if batch["sha256"].startswith(digest)]
@@ -76,7 +76,7 @@ def explain(context: Context, number: str) -> list[str]:
         UserError: there is no such version.
     """
     model = context.params.project.name
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         lines = [line for line in Ledger.beside(store).entries(model) if number in _named(line)]
         if (found := versions.version(store, model, number)) is None and lines:
             return [*map(_told, lines), f"It is in the registry no more: {gone(store, model, number)}."]

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from registry import signing
-from registry.versions import save_pyfunc
-from tasks import provenance, tracking
-from tasks.artifacts import (
+from refit.config.section import free
+from refit.errors import RefitError
+from refit.files.artifacts import (
     CANDIDATE,
     DECISION,
     EVALUATION,
@@ -37,17 +36,19 @@ from tasks.artifacts import (
     write_json,
     write_manifest,
 )
-from tasks.comparand import STAND_IN, TEST_TAG, signer_of
-from tasks.comparand import TAG as COMPARAND_TAG
-from tasks.context import Context
-from tasks.errors import RefitError
-from tasks.params.section import free
-from tasks.verify import BACKTEST, GOLDEN, PREDICTION
+from refit.models import run_logging
+from refit.models.incumbent import STAND_IN, TEST_TAG, signer_of
+from refit.models.incumbent import TAG as COMPARAND_TAG
+from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
+from refit.runtime import provenance
+from refit.runtime.context import Context
+from registry import signing
+from registry.versions import save_pyfunc
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOADER = "tasks.learners.pyfunc"
+LOADER = "refit.learners.pyfunc"
 EXAMPLE_ROWS = 5
 
 
@@ -79,7 +80,7 @@ class Candidate:
     @property
     def identity(self) -> dict[str, str]:
         """The tags that name its run and its version."""
-        return tracking.identity(self.training)
+        return run_logging.identity(self.training)
 
     @cached_property
     def decision_digest(self) -> str:

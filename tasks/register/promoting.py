@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from registry import charge, versions
-from registry.charge import CHAMPION
+from refit.errors import RefitError, UserError, machine_fault
+from refit.files.artifacts import digest
+from refit.models import model_cache, verification
+from refit.models.incumbent import check_trusted, downloaded, is_stand_in, required_tag
+from refit.runtime.context import Context, person
+from registry import champion as charge
+from registry import versions
+from registry.champion import CHAMPION
 from registry.ledger import Action, Entry, Ledger
 from registry.store import Store
 from registry.versions import Version
-from tasks import kept, verify
-from tasks.artifacts import digest
-from tasks.comparand import check_trusted, downloaded, is_stand_in, required_tag
-from tasks.context import Context, person
-from tasks.errors import RefitError, UserError, machine_fault
 
 RESTORED = "refit.restored_from"  # tag: the number that the same model had before it was deleted in MLflow
 _DECISION: Mapping[str, type] = {"promote": bool, "mode": str, "reasons": list, "comparand": dict}
@@ -175,14 +176,14 @@ def check_again(context: Context, store: Store, version: Version) -> None:
     context.progress("checking the stored model in a fresh process")
     with downloaded(context, store, version) as folder:
         check_trusted(context, store, version, folder)
-        verify.in_fresh_process(
+        verification.in_fresh_process(
             folder,
             manifest=required_tag(version, "refit.manifest"),
             tolerance=context.params.register_.golden_tolerance,
             trusted_types=context.params.registry.trusted_types,
             project=context.project,
         )
-        kept.keep(context, version, folder)
+        model_cache.keep(context, version, folder)
 
 
 def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:

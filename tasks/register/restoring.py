@@ -8,18 +8,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from registry import charge, tracking, versions
-from registry.charge import CHALLENGER
+from refit.errors import RefitError, UserError
+from refit.models import model_cache
+from refit.models.incumbent import TAG as COMPARAND_TAG
+from refit.models.incumbent import TEST_TAG, downloaded
+from refit.models.verification import check_stored
+from refit.runtime.context import Context
+from registry import champion, tracking, versions
+from registry.champion import CHALLENGER
 from registry.ledger import Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
-from tasks import kept
-from tasks.comparand import TAG as COMPARAND_TAG
-from tasks.comparand import TEST_TAG, downloaded
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
 from tasks.register.promoting import RESTORED, check_again, entry_of
-from tasks.verify import check_stored
 
 _JUDGEMENT = ("refit.decision", "refit.metrics", COMPARAND_TAG, TEST_TAG)
 _INSTEAD = 'or put another one in charge with `refit promote VERSION --why "..."`'
@@ -42,7 +42,7 @@ def restore(context: Context, store: Store, line: Entry) -> str:
     why = f"version {lost.version} was deleted in MLflow; this is the same model, registered again"
     key = f"{model}:{number}:restore:{secrets.token_hex(8)}"
     entry = entry_of(context, version, "restore", key, [why, *line.reasons], lost.version)
-    charge.take_charge(store, replace(entry, anchor=number if line.anchor == lost.version else line.anchor))
+    champion.take_charge(store, replace(entry, anchor=number if line.anchor == lost.version else line.anchor))
     if CHALLENGER not in versions.registered(store, model).aliases:
         versions.set_alias(store, model, CHALLENGER, number)
     return (
@@ -53,13 +53,13 @@ def restore(context: Context, store: Store, line: Entry) -> str:
 
 def _remembered(context: Context, store: Store, line: Entry) -> Version:
     """The deleted version with its tags, as noted here or as MLflow's tables still have them."""
-    noted = kept.record(context, line.to_version)
+    noted = model_cache.record(context, line.to_version)
     tags = noted.tags if noted else versions.tags_of_deleted(store, line.model, line.to_version)
     recorded = {f"refit.{key}": value for key, value in line.digests.items() if key in ("manifest", "model_digest")}
     if not tags or any(tags.get(key) != value for key, value in recorded.items()):
         raise UserError(
             f"version {line.to_version} of {line.model}, in charge since {line.at}, was deleted in MLflow, and "
-            f"{kept.RECORDS}/{line.to_version}.json, which would tell its tags, is "
+            f"{model_cache.RECORDS}/{line.to_version}.json, which would tell its tags, is "
             f"{'about another model' if tags else 'not there'}: try in the checkout that put it in charge, restore the "
             f"registry from a copy, {_INSTEAD}"
         )
@@ -86,7 +86,7 @@ def _registered_again(context: Context, store: Store, lost: Version) -> Version:
 def _stored(context: Context, store: Store, lost: Version, identity: dict[str, str]) -> Iterator[Path]:
     """The lost version's folder, each file as it was registered: the local copy, else the artifacts of its run."""
     manifest = lost.tags["refit.manifest"]
-    copy = kept.place(context, lost.version, lost.tags["refit.model_digest"])
+    copy = model_cache.place(context, lost.version, lost.tags["refit.model_digest"])
     try:
         check_stored(copy, manifest)
     except RefitError as error:

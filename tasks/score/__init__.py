@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
-from tasks import artifacts, csv_cells, featurize, quarantine
-from tasks.batches import Manifest, manifests, utc_moment, utc_text
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
+from refit.config import ForecastParams, nearest
+from refit.config.section import free, row_column
+from refit.errors import RefitError, UserError
+from refit.files import artifacts, csv_cells
+from refit.learners import Learner
+from refit.problems.target import Floats, as_column, of_column
+from refit.runtime.context import Context
+from refit.storage import prediction_log, quarantine
+from refit.storage.batches import Manifest, manifests, utc_moment, utc_text
+from refit.storage.quarantine import Refusal
+from tasks import featurize
 from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
-from tasks.learners import Learner
-from tasks.params import ForecastParams, nearest
-from tasks.params.section import free, row_column
-from tasks.quarantine import Refusal
-from tasks.score import log
-from tasks.score.champion import Champion, in_charge
-from tasks.score.known import NOW, known_at
+from tasks.score.champion_model import Champion, in_charge
+from tasks.score.data_as_of import NOW, known_at
 from tasks.score.missing import NAMED, lost_zeros, new_horizons, newly_missing
-from tasks.score.ranges import Ranges, ranges
-from tasks.target import Floats, as_column, of_column
+from tasks.score.scored_intervals import Ranges, ranges
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,7 +81,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     context.progress(f"scoring {features.num_rows:,} rows")
     table = predicted(champion, features, known, context.now())
     target = out or context.path(SCORES / f"{given.name}-v{champion.version.version}.parquet")
-    logged = log.append(context, champion.version.version, table)
+    logged = prediction_log.append(context, champion.version.version, table)
     _write(target, _shown(champion, table, given.lines, found, asked))
     refused = _write_refusals(target, given)
     scored = table.num_rows
@@ -96,7 +97,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
             "left_out": given.read - given.refused - scored,
         },
         "logged": {"new": logged, "known": scored - logged},
-        **_told(champion.learner, of_column(table[log.PREDICTION])),
+        **_told(champion.learner, of_column(table[prediction_log.PREDICTION])),
         "intervals": found.told() if found else None,
         "out": str(target),
         "quarantine": str(refused) if refused else None,
@@ -117,13 +118,13 @@ def between(context: Context, champion: Champion, known: dict[str, Any], start: 
     """
     with open_warehouse(context.project, known, context.params) as warehouse:
         relation = _known_rows(warehouse, champion, start, end)
-        warehouse.connection.register("logged", log.keys(context, champion.version.version))
+        warehouse.connection.register("logged", prediction_log.keys(context, champion.version.version))
         relation = f"(select * from {relation} where {quote(champion.key)}::varchar not in (select _key from logged))"
         if not warehouse.one(f"select count(*) from {relation}")[0]:
             return 0
         features = featurize.features_of(warehouse, champion.definitions, relation, context.params)
     table = predicted(champion, features, known, context.now())
-    return log.append(context, champion.version.version, table)
+    return prediction_log.append(context, champion.version.version, table)
 
 
 def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now: datetime) -> pa.Table:
@@ -144,17 +145,17 @@ def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now
             "promote VERSION"
         )
     constants = {
-        log.VERSION: version.version,
-        log.DIGEST: version.tags.get("refit.model_digest"),
-        log.SNAPSHOT: known["snapshot"],
-        log.AS_OF: known["as_of"],
-        log.PREDICTED_AT: utc_text(now.replace(microsecond=0)),
+        prediction_log.VERSION: version.version,
+        prediction_log.DIGEST: version.tags.get("refit.model_digest"),
+        prediction_log.SNAPSHOT: known["snapshot"],
+        prediction_log.AS_OF: known["as_of"],
+        prediction_log.PREDICTED_AT: utc_text(now.replace(microsecond=0)),
     }
     columns = {
-        log.KEY: features[champion.key].cast(pa.string()),
-        log.EVENT_TIME: features["event_time"],
-        log.PREDICTION_TIME: features["prediction_time"],
-        log.PREDICTION: as_column(predicted),
+        prediction_log.KEY: features[champion.key].cast(pa.string()),
+        prediction_log.EVENT_TIME: features["event_time"],
+        prediction_log.PREDICTION_TIME: features["prediction_time"],
+        prediction_log.PREDICTION: as_column(predicted),
         **{name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in constants.items()},
     }
     return pa.table(columns | {name: features[name] for name in champion.definitions.feature_set.names()})
@@ -184,7 +185,7 @@ def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str
 
 def of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Path) -> Given:
     """The rows of a file that can be scored, and why the others cannot."""
-    from tasks.score.arrivals import arrivals
+    from tasks.score.input_rows import arrivals
 
     context.progress(f"reading {file.name}")
     found = arrivals(context, champion.table, file)
@@ -293,18 +294,24 @@ def _shown(
     import pyarrow as pa
 
     columns = {
-        **({"line": pa.array([lines[key] for key in table[log.KEY].to_pylist()], pa.int64())} if lines else {}),
-        "event_time": table[log.EVENT_TIME],
-        "prediction_time": table[log.PREDICTION_TIME],
-        **_columns(champion.learner, of_column(table[log.PREDICTION])),
+        **(
+            {"line": pa.array([lines[key] for key in table[prediction_log.KEY].to_pylist()], pa.int64())}
+            if lines
+            else {}
+        ),
+        "event_time": table[prediction_log.EVENT_TIME],
+        "prediction_time": table[prediction_log.PREDICTION_TIME],
+        **_columns(champion.learner, of_column(table[prediction_log.PREDICTION])),
         **(found.columns() if found else {}),
         "model": pa.repeat(champion.version.model, table.num_rows),
-        "model_version": table[log.VERSION],
-        "snapshot": table[log.SNAPSHOT],
-        "as_of": table[log.AS_OF],
-        "predicted_at": table[log.PREDICTED_AT],
+        "model_version": table[prediction_log.VERSION],
+        "snapshot": table[prediction_log.SNAPSHOT],
+        "as_of": table[prediction_log.AS_OF],
+        "predicted_at": table[prediction_log.PREDICTED_AT],
     }
-    named = {free(champion.key, columns): table[log.KEY]} | {free(name, columns): asked[name] for name in asked}
+    named = {free(champion.key, columns): table[prediction_log.KEY]} | {
+        free(name, columns): asked[name] for name in asked
+    }
     return pa.table(named | columns)
 
 

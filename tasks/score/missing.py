@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tasks.artifacts import FEATURE_SET, REFERENCE, read_json
-from tasks.params.forecasting import HORIZON
-from tasks.score.champion import Champion
+from refit.config.forecasting import HORIZON
+from refit.files.artifacts import FEATURE_SET, REFERENCE, read_json
+from tasks.score.champion_model import Champion
 
 if TYPE_CHECKING:
     import pyarrow as pa

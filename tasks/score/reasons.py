@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_store.compile import literal, quote
+from refit.errors import UserError
+from refit.explanations import contributions, in_words
+from refit.explanations.shapley import Contributions
+from refit.models.verification import GOLDEN, MODEL
+from refit.runtime.context import Context
+from refit.storage import prediction_log
 from tasks import featurize
-from tasks.context import Context
-from tasks.errors import UserError
-from tasks.explaining import contributions, in_words
-from tasks.explaining.shapley import Contributions
 from tasks.featurize.warehouse import open_warehouse
-from tasks.score import log, of_file
-from tasks.score.champion import Champion, in_charge
-from tasks.score.known import NOW, known_at
-from tasks.verify import GOLDEN, MODEL
+from tasks.score import of_file
+from tasks.score.champion_model import Champion, in_charge
+from tasks.score.data_as_of import NOW, known_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,10 +104,10 @@ def _logged(context: Context, champion: Champion, key: str) -> pa.Table | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for path in log.files(context.project, champion.version.version, date.min, date.max):
-        if key in log.keys_in(path)[log.KEY].to_pylist():
-            found = pq.read_table(path, filters=[(log.KEY, "=", key)])
-            return found.append_column(champion.key, pa.array(found[log.KEY].combine_chunks()))
+    for path in prediction_log.files(context.project, champion.version.version, date.min, date.max):
+        if key in prediction_log.keys_in(path)[prediction_log.KEY].to_pylist():
+            found = pq.read_table(path, filters=[(prediction_log.KEY, "=", key)])
+            return found.append_column(champion.key, pa.array(found[prediction_log.KEY].combine_chunks()))
     return None
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks import metrics
-from tasks.artifacts import (
+from refit.config import Params
+from refit.config.forecasting import KNOWN_AT
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import (
     CANDIDATE,
     FEATURE_SET,
     PROFILE,
@@ -30,14 +32,12 @@ from tasks.artifacts import (
     write_json,
     write_manifest,
 )
-from tasks.context import Context, Progress
-from tasks.errors import RefitError, UserError
-from tasks.learners import Floats, Learner, Spec, make, project_files, recursive
-from tasks.learners.quantiles import quantile_of
-from tasks.params import Params
-from tasks.params.forecasting import KNOWN_AT
-from tasks.target import Target, as_column
-from tasks.train import ranging, warm
+from refit.learners import Floats, Learner, Spec, make, project_files, recursive
+from refit.learners.quantiles import quantile_of
+from refit.metrics import scores
+from refit.problems.target import Target, as_column
+from refit.runtime.context import Context, Progress
+from tasks.train import interval_margins, warm
 from tasks.train.folds import Development, Window, development, require_learnable
 from tasks.train.trial import Trained, Trial, fitted, told
 
@@ -51,7 +51,7 @@ def run(context: Context) -> None:
         UserError: a learner or an argument is unknown, the label is constant, or a window has too few rows.
         RefitError: an input is missing or torn, or a learner predicts what is no probability.
     """
-    from tasks.tracking import log_training
+    from refit.models.run_logging import log_training
 
     started = time.monotonic()
     params = context.params
@@ -87,7 +87,7 @@ def run(context: Context) -> None:
             "seed": params.train.seed,
             "model_digest": learner.digest(),
             "threshold": learner.threshold,
-            "intervals": ranging.told_of(learner),
+            "intervals": interval_margins.told_of(learner),
             "seen_until": seen_until(features["windows"]["validation"]),
             "split": features["split"],
             "inputs": inputs,
@@ -134,11 +134,11 @@ def from_scratch(
         size_curves: fit smaller shares as well, which shows whether more rows would help; the candidate is the same.
     """
     rows = development(train, validation, context.params, specs[0].target)
-    ranging.check(rows, context.params)
+    interval_margins.check(rows, context.params)
     trials = [_tried(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)
     fitted_anew = _refit(best, rows, context.progress)
-    learner = ranging.ranged(fitted_anew, best, rows, context.params, context.progress)
+    learner = interval_margins.ranged(fitted_anew, best, rows, context.params, context.progress)
     return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
 
 
@@ -188,7 +188,7 @@ def choose(trials: list[Trial], metric: str) -> Trial:
         reasons = "; ".join(f"{trial.learner.spec.name}: {trial.not_chosen}" for trial in trials)
         raise UserError(f"no learner can be stored without pickle, so there is no candidate: {reasons}")
     by_name = sorted(storable, key=lambda trial: trial.learner.spec.name)
-    return max(by_name, key=lambda trial: metrics.gain(metric, trial.validation[metric], 0.0))
+    return max(by_name, key=lambda trial: scores.gain(metric, trial.validation[metric], 0.0))
 
 
 def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list[Spec]:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.metrics.clusters import Clusters
-from tasks.errors import UserError
-from tasks.learners import Labels
-from tasks.params import Params, nearest
-from tasks.params.forecasting import KNOWN_AT
-from tasks.shares import share_of
-from tasks.target import Target
+from refit.config import Params, nearest
+from refit.config.forecasting import KNOWN_AT
+from refit.config.shares import share_of
+from refit.errors import UserError
+from refit.learners import Labels
+from refit.metrics.clusters import Clusters
+from refit.problems.target import Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tasks.params.training import CrossValidationParams
+    from refit.config.training import CrossValidationParams
 
 FEWEST_ROWS = 20  # in each window and each part of a fold
 

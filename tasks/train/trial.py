@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks import metrics
-from tasks.artifacts import defined
-from tasks.budgets import GLANCE, serving
-from tasks.context import Progress
-from tasks.errors import RefitError, UserError
-from tasks.learners import FitReport, Floats, Learner, Spec, make
-from tasks.learners.averaged import members_of
-from tasks.learners.contract import middle_iterations
-from tasks.params import Params
+from refit.config import Params
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import defined
+from refit.learners import FitReport, Floats, Learner, Spec, make
+from refit.learners.averaged import members_of
+from refit.learners.contract import middle_iterations
+from refit.learners.prediction_cost import GLANCE, serving
+from refit.metrics import scores as metrics
+from refit.runtime.context import Progress
+from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
 from tasks.train.effort import Effort, largest, measured
-from tasks.train.finishing import Finish, finish_from, pooled
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Places, Window
 from tasks.train.verdict import SizePoint, verdict
 

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tasks import metrics
-from tasks.artifacts import digest
-from tasks.context import Progress, silent
-from tasks.errors import RefitError, UserError, first_line
-from tasks.learners import Spec
-from tasks.learners.contract import spec_told
-from tasks.params.training import SearchParams, TuningParams, flat, placed
-from tasks.stage_code import code_digest
+from refit.config.training import SearchParams, TuningParams, flat, placed
+from refit.errors import RefitError, UserError, first_line
+from refit.files.artifacts import digest
+from refit.learners import Spec
+from refit.learners.contract import spec_told
+from refit.metrics import scores
+from refit.runtime.context import Progress, silent
+from refit.runtime.stage_code import code_digest
 from tasks.train.folds import Development, content
 from tasks.train.search_result import Tried, Tuning
 from tasks.train.trial import fit_fold, took
@@ -52,7 +52,7 @@ class Search:
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
-        return "minimize" if metrics.gain(self.metric, 0.0, 1.0) > 0 else "maximize"
+        return "minimize" if scores.gain(self.metric, 0.0, 1.0) > 0 else "maximize"
 
 
 def tune(
@@ -288,7 +288,7 @@ def _try(
             state, problem = "failed", str(error)
             break
         fits.append(fit)
-        values.append(metrics.score(spec.task, spec.metric, label[fold.scored], fit.predicted))
+        values.append(scores.score(spec.task, spec.metric, label[fold.scored], fit.predicted))
         if not np.isfinite(values[-1]):
             state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
             break

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.metrics import METRICS
-from tasks.metrics import gain
+from refit.metrics import METRICS
+from refit.metrics.scores import gain
 
 NO_BETTER = 0.02  # share of the perfect gain over the baseline below which nothing was learned
 BY_HEART = 0.35  # share of the training gain lost on validation above which the learner has overfitted

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks import learners
-from tasks.context import Context
-from tasks.errors import UserError
-from tasks.learners import Spec, make
-from tasks.learners.finished import fitted_within
+from refit import learners
+from refit.errors import UserError
+from refit.learners import Spec, make
+from refit.learners.postprocessed import fitted_within
+from refit.runtime.context import Context
 from tasks.train.folds import FEWEST_ROWS, Development, Window, newest
-from tasks.train.ranging import ranged
+from tasks.train.interval_margins import ranged
 from tasks.train.trial import Trained, fit_fold, scored
 
 HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tasks import artifacts, quarantine
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
-from tasks.quarantine import UNCAST, Release
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.runtime.context import Context
+from refit.storage import quarantine
+from refit.storage.quarantine import UNCAST, Release
 from tasks.validate import data_docs
 from tasks.validate.suites import Plan, plans
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from string import Template
 from typing import Any
 
-from tasks.plain_text import visible
-from tasks.validate.asked import Check
+from refit.plain_text import visible
+from tasks.validate.expectations import Check
 
 FRAME = Template("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

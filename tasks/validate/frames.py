@@ -9,12 +9,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.artifacts import FileRef
-from tasks.batches import FILE_STRIDE
-from tasks.errors import RefitError, first_line
-from tasks.params import SourceParams
-from tasks.params.section import row_column, time_column
-from tasks.quarantine import EARLIER, REPEATED, Refusal
+from refit.config import SourceParams
+from refit.config.section import row_column, time_column
+from refit.errors import RefitError, first_line
+from refit.files.artifacts import FileRef
+from refit.storage.batches import FILE_STRIDE
+from refit.storage.quarantine import EARLIER, REPEATED, Refusal
 from tasks.validate.suites import Plan
 
 if TYPE_CHECKING:

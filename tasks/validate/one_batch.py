@@ -8,16 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import artifacts, quarantine
-from tasks.artifacts import FileRef
-from tasks.batches import FUTURE
-from tasks.context import Context
-from tasks.params.section import time_column
-from tasks.quarantine import UNCAST, Refusal
+from refit.config.section import time_column
+from refit.files import artifacts
+from refit.files.artifacts import FileRef
+from refit.runtime.context import Context
+from refit.storage import quarantine
+from refit.storage.batches import FUTURE
+from refit.storage.quarantine import UNCAST, Refusal
 from tasks.validate import frames
-from tasks.validate.asked import Check
 from tasks.validate.data_docs import Pages
-from tasks.validate.engine import Engine, Verdict, check_suites
+from tasks.validate.expectations import Check
+from tasks.validate.gx_runner import Engine, Verdict, check_suites
 from tasks.validate.suites import NOT_NULL, SOME_VALUE, Plan
 
 if TYPE_CHECKING:

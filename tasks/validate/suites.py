@@ -12,12 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tasks import artifacts, quarantine
-from tasks.errors import RefitError
-from tasks.params import Params, SourceParams
-from tasks.params.section import time_column
-from tasks.shares import share_of
-from tasks.validate.asked import Check, asked, check_declared
+from refit.config import Params, SourceParams
+from refit.config.section import time_column
+from refit.config.shares import share_of
+from refit.errors import RefitError
+from refit.files import artifacts
+from refit.storage import quarantine
+from tasks.validate.expectations import Check, asked, check_declared
 
 CODE_VERSION = 1  # part of every remembered result's key: raise it when a check's meaning changes
 FEW_ROWS = 100  # a part with fewer rows may lack every value of a sparse column by chance

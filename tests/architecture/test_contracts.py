@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.new_project import pipeline
-from tasks.params import STAGES, Params
-from tasks.runfile import SECTIONS
-from tasks.stage_code import stage_code
+from refit.config import STAGES, Params
+from refit.new_project.project_folder import pipeline
+from refit.runtime.run_file import SECTIONS
+from refit.runtime.stage_code import stage_code
 
-PACKAGES = ("flows", "tasks", "feature_store", "registry")
+PACKAGES = ("flows", "refit", "tasks", "feature_store", "registry")
 
 
 def imported(path: Path) -> set[str]:
@@ -45,11 +45,11 @@ def test_the_import_contracts_hold(root: Path) -> None:
 
 
 def test_each_library_is_imported_only_where_it_belongs(root: Path) -> None:
-    assert importers(root, "dvc") == {"tasks/memory.py"}
+    assert importers(root, "dvc") == {"refit/runtime/dvc_runner.py"}
     assert all(name.startswith("registry/") for name in importers(root, "mlflow"))
     assert all(name.startswith("flows/") or name == "tasks/prefect_tasks.py" for name in importers(root, "prefect"))
     assert all(name.startswith("tasks/validate") for name in importers(root, "great_expectations"))
-    assert all(name.startswith("tasks/learners/torch") for name in importers(root, "torch"))
+    assert all(name.startswith("refit/learners/torch") for name in importers(root, "torch"))
 
 
 def test_no_module_can_unpickle(root: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_new_project_has_the_pipeline_of_the_reference_project_with_a_digest_f
 def test_help_imports_none_of_the_heavy_libraries(command: list[str]) -> None:
     script = (
         "import sys; sys.argv = ['refit', *sys.argv[1:]]\n"
-        "from flows.cli import main\n"
+        "from refit.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = 'prefect mlflow dvc great_expectations torch sklearn pandas duckdb pyarrow matplotlib'.split()\n"
@@ -112,7 +112,7 @@ def test_help_imports_none_of_the_heavy_libraries(command: list[str]) -> None:
 
 def test_no_analytics_switch_is_left_on() -> None:
     script = (
-        "import tasks, os; print([os.environ[k] for k in ('DO_NOT_TRACK', 'DVC_NO_ANALYTICS', 'GX_ANALYTICS_ENABLED',"
+        "import refit, os; print([os.environ[k] for k in ('DO_NOT_TRACK', 'DVC_NO_ANALYTICS', 'GX_ANALYTICS_ENABLED',"
         " 'MLFLOW_DISABLE_TELEMETRY', 'PREFECT_SERVER_ANALYTICS_ENABLED')])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Only flows/terminal.py prints: elsewhere a text from data would soon be read as markup, or obeyed as a command."""
+"""Only refit/runtime/terminal.py prints: elsewhere a text from data would soon be read as markup, or obeyed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-TERMINAL = Path("flows/terminal.py")
-CHILDREN = (Path("tasks/verify.py"), Path("tasks/learner_contract/__main__.py"))  # JSON, read by the parent alone
+TERMINAL = Path("refit/runtime/terminal.py")
+CHILDREN = (
+    Path("refit/models/verification.py"),
+    Path("refit/learners/conformance/__main__.py"),
+)  # JSON, read by the parent alone
 NAMES = {"Console", "Text", "markup", "from_markup", "from_ansi", "render_markup", "rprint", "Markdown", "Syntax"}
 CALLS = {"print", "input", "echo", "secho", "confirm", "prompt", "print_exception"}
 STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
@@ -39,7 +42,7 @@ def printing(source: str) -> Iterator[str]:
 
 
 def test_nothing_but_the_terminal_prints_or_makes_markup(root: Path) -> None:
-    for package in ("flows", "tasks", "feature_store", "registry"):
+    for package in ("flows", "refit", "tasks", "feature_store", "registry"):
         for path in sorted((root / package).rglob("*.py")):
             if (inside := path.relative_to(root)) != TERMINAL and inside not in CHILDREN:
                 assert list(printing(path.read_text(encoding="utf-8"))) == [], inside

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from driving import drive
 
-from flows import cli, inspection
-from flows.new_project import create
+from refit.cli import inspection
+from refit.cli import main as cli
+from refit.files.artifacts import STATE
+from refit.new_project.project_folder import create
 from registry import relocation
 from registry.store import locate
-from tasks.artifacts import STATE
 
 SCRAPS = (".tmp", ".partial")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from refit.runtime import lock
 from registry import versions
 from registry.ledger import Ledger
 from registry.store import locate
-from tasks import lock
 
-COMMAND = [sys.executable, "-m", "flows"]
+COMMAND = [sys.executable, "-m", "refit"]
 
 
 def start(project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -16,7 +16,7 @@ import pytest
 
 def start(*arguments: str, project: Path, home: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-    command = [sys.executable, "-P", "-m", "flows", *arguments]
+    command = [sys.executable, "-P", "-m", "refit", *arguments]
     return subprocess.Popen(
         command, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -27,7 +27,7 @@ def servers_of(project: Path) -> list[int]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         try:
-            if "flows.serving" in (process.info["cmdline"] or ()) and process.cwd() == str(project):
+            if "flows.services.server_process" in (process.info["cmdline"] or ()) and process.cwd() == str(project):
                 found.append(process.pid)
         except psutil.Error:
             continue

@@ -15,10 +15,10 @@ import pytest
 from commands import refit
 from driving import drive
 
-from flows.new_project import create
-from tasks import learners
-from tasks.score import log
-from tasks.verify import PREDICTION
+from refit import learners
+from refit.models.verification import PREDICTION
+from refit.new_project.project_folder import create
+from refit.storage import prediction_log
 
 FIRST = 2**53  # it, and the integer after it, are the same double
 ITEMS = [2**60 + n for n in range(4)]  # one double as well; the label hangs on which of them it is
@@ -83,8 +83,8 @@ def test_scores_the_log_and_an_explanation_name_each_row_by_all_its_digits(
     assert [int(row["id"]) for row in scored] == sorted(item_of), "in the order of time, and none twice"
     for row in scored:
         assert (float(row["prediction"]) > 0.5) == item_of[int(row["id"])] % 2
-    logged = pa.concat_tables([log.keys_in(path) for path in ordered.glob("data/predictions/**/*.parquet")])
-    assert sorted(logged[log.KEY].to_pylist()) == sorted(map(str, item_of))
+    logged = pa.concat_tables([prediction_log.keys_in(path) for path in ordered.glob("data/predictions/**/*.parquet")])
+    assert sorted(logged[prediction_log.KEY].to_pylist()) == sorted(map(str, item_of))
     for key in (FIRST + 800, FIRST + 801):
         [row] = told_by("explain", "--row", str(key))["rows"]
         assert row["key"] == str(key)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from driving import drive, states
 
-from tasks import memory
+from refit.runtime import dvc_runner
 
 # Test AUC of a hand-written script with such features; .03 above it would smell of leakage, were it not explained
 # (docs/flights.md: October gains from the day's own departures, which the script did not use).
@@ -20,11 +20,11 @@ BOOSTING_ALONE = {"train.learners.logistic.enabled": False, "evaluate.permutatio
 def flights(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference project's files and the code that its stages depend on, at a path of their own."""
     project = tmp_path_factory.mktemp("reference") / "flights"
-    for folder in ("tasks", "feature_store", "registry"):
+    for folder in ("refit", "tasks", "feature_store", "registry"):
         shutil.copytree(root / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml", "constraints.txt", ".dvcignore"):
         shutil.copy(root / name, project / name)
-    memory.initialise(project)
+    dvc_runner.initialise(project)
     return project
 
 

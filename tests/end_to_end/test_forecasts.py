@@ -19,14 +19,14 @@ import pytest
 import yaml
 from driving import drive, states
 
-from flows import runner
-from flows.new_project import IGNORED, pipeline
 from flows.session import session
-from tasks import memory
-from tasks.artifacts import EVALUATION, FEATURE_SET, TABLE, read_json
-from tasks.errors import UserError
+from refit.cli import running
+from refit.config import STAGES
+from refit.errors import UserError
+from refit.files.artifacts import EVALUATION, FEATURE_SET, TABLE, read_json
+from refit.new_project.project_folder import IGNORED, pipeline
+from refit.runtime import dvc_runner
 from tasks.featurize import rows_for
-from tasks.params import STAGES
 from tasks.stages import run_remembered
 
 FIRST, LAST = date(2023, 3, 1), date(2023, 8, 1)
@@ -136,7 +136,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(())}, sort_keys=False))
     (folder / "released.json").write_text('{"released": []}\n')
     (folder / ".gitignore").write_text(IGNORED)
-    memory.initialise(folder)
+    dvc_runner.initialise(folder)
     return folder
 
 
@@ -247,7 +247,7 @@ def test_what_the_target_will_bring_is_refused_and_what_is_known_ahead_is_not(
 
 
 def test_the_newest_moment_of_each_series_is_forecast(after: Path) -> None:
-    found = runner.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
+    found = running.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
     rows = pq.read_table(found["out"]).to_pylist()
     assert [row["row_key"] for row in rows] == [
         f"{shop}|2023-08-01 00:00:00|{horizon}" for shop in ("north", "south") for horizon in HORIZONS
@@ -259,7 +259,7 @@ def test_the_newest_moment_of_each_series_is_forecast(after: Path) -> None:
 
 def test_a_series_that_ends_before_the_others_is_told_of(after: Path) -> None:
     write(after / "raw/later.csv", [row for row in days(LAST, date(2023, 8, 2)) if row["shop"] == "north"])
-    found = runner.score(after, "newest", as_of="2023-08-02T06:00", out=None, wait_seconds=1)
+    found = running.score(after, "newest", as_of="2023-08-02T06:00", out=None, wait_seconds=1)
     (note,) = found["notes"]
     assert "end before 2023-08-02 00:00" in note
     assert note.endswith("from there: south (2023-08-01 00:00)")
@@ -270,7 +270,7 @@ def test_a_champion_that_is_asked_for_horizons_it_never_learned_says_so(after: P
     params = yaml.safe_load((after / "params.yaml").read_text())
     params["ingest"]["sources"]["forecasts"]["forecast"]["horizons"] = [1, 5, 20]
     (after / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    found = runner.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
+    found = running.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
     (note,) = [each for each in found["notes"] if "never learned" in each]
     assert "forecast 5, 20 steps ahead, only 1, 3, 9" in note
     assert found["rows"]["scored"] == 2 * 3
@@ -282,7 +282,7 @@ def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     told = drive(after)
     assert told["as_of"].startswith("2023-09-01")
     assert states(told)[0] == "executed"
-    watched = runner.drift(after, as_of="latest", wait_seconds=1)
+    watched = running.drift(after, as_of="latest", wait_seconds=1)
     assert watched["verdict"] == "warn"
     assert any("34 of 42 rows are labelled, 500 are needed" in reason for reason in watched["reasons"])
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from driving import drive, states
 
-from flows import inspection, runner
+from refit.cli import inspection, running
+from refit.models import model_cache
 from registry import versions
 from registry.client import client
 from registry.store import locate
-from tasks import kept
 
 pytestmark = pytest.mark.slow  # a project with a past takes long to make
 
@@ -22,7 +22,7 @@ COLUMN = "train.learners.logistic.params.C"
 
 
 def gc(project: Path, *, delete: bool = False) -> dict[str, Any]:
-    return runner.collect(project, delete=delete, wait_seconds=0)
+    return running.collect(project, delete=delete, wait_seconds=0)
 
 
 def errors(project: Path) -> list[str]:
@@ -42,16 +42,16 @@ def test_the_doctor_notices_a_lost_alias_and_a_deleted_version_and_repair_heals_
     mlflow.delete_registered_model_alias("demo", "champion")
     (lost,) = errors(project)
     assert "its alias was deleted; `refit repair` puts it back" in lost
-    runner.repair(project, wait_seconds=0)
+    running.repair(project, wait_seconds=0)
     assert errors(project) == []
     mlflow.delete_model_version("demo", "1")
     (lost,) = errors(project)
     assert "its version was deleted; `refit repair` registers it again" in lost
-    assert runner.repair(project, wait_seconds=0).endswith("in charge again as version 2")
+    assert running.repair(project, wait_seconds=0).endswith("in charge again as version 2")
     assert errors(project) == []
     assert states(drive(project)) == ["unchanged"] * 5 + ["executed"]
     assert states(drive(project)) == ["unchanged"] * 6
-    assert runner.reproduce(project, "2", wait_seconds=0)[-1].same
+    assert running.reproduce(project, "2", wait_seconds=0)[-1].same
 
 
 @pytest.mark.slow
@@ -73,9 +73,9 @@ def test_what_stays_is_shown_put_back_made_again_and_restored_and_the_rest_is_go
     assert states(drive(project, overrides={COLUMN: 0.8, **lenient})) == ["unchanged"] * 6
     shutil.rmtree(project / "data")  # all of it comes back from DVC's cache
     assert states(drive(project, overrides={COLUMN: 0.7, **lenient}))[3] == "restored"
-    told = runner.rollback(project, None, why=None, wait_seconds=0)
+    told = running.rollback(project, None, why=None, wait_seconds=0)
     assert told == "demo version 5 is back in charge in place of version 4"
     for number in ("1", "4", "5"):
-        assert runner.reproduce(project, number, wait_seconds=0)[-1].same
+        assert running.reproduce(project, number, wait_seconds=0)[-1].same
     assert versions.version(locate(project, None), "demo", "3") is None
-    assert not list((project / kept.MODELS).glob("3-*"))
+    assert not list((project / model_cache.MODELS).glob("3-*"))

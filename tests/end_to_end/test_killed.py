@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from driving import drive
 
-from flows import inspection
-from tasks import lock
-from tasks.artifacts import RECEIPT, TRAINING, read_json
-from tasks.params import STAGES
+from refit.cli import inspection
+from refit.config import STAGES
+from refit.files.artifacts import RECEIPT, TRAINING, read_json
+from refit.runtime import lock
 
 # Runs all stages, forcing one, and kills itself there: as a file takes its final name, or once the work is done.
 KILLED = """
 import os, pathlib, signal, sys
 from flows.session import session
 from tasks import stages
-from tasks.params import STAGES
+from refit.config import STAGES
 
 project, target, moment = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from driving import drive, states
 
-from flows import inspection
-from tasks import runfile
-from tasks.artifacts import DECISION, RECEIPT, TRAINING, read_json
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
+from refit.cli import inspection
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import DECISION, RECEIPT, TRAINING, read_json
+from refit.runtime import run_file
+from refit.runtime.context import Context
 
 UNCHANGED = ["unchanged"] * 6
 
@@ -219,7 +219,7 @@ def test_a_look_at_the_project_changes_nothing(project: Path) -> None:
     before = sorted((str(p), p.stat().st_mtime_ns) for p in project.rglob("*") if p.is_file() and ".dvc" not in str(p))
     inspection.status(project)
     inspection.doctor(project)
-    Context(project=project, params=runfile.params_of(project))
+    Context(project=project, params=run_file.params_of(project))
     after = sorted((str(p), p.stat().st_mtime_ns) for p in project.rglob("*") if p.is_file() and ".dvc" not in str(p))
     assert before == after
 

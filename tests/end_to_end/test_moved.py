@@ -17,7 +17,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def show(project: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flows", "show"], cwd=project, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "refit", "show"], cwd=project, capture_output=True, text=True, check=True
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from commands import refit
 from driving import drive
 
-from flows.new_project import create
+from refit.new_project.project_folder import create
 from registry import relocation
 from registry.store import locate
 

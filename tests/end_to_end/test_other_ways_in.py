@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from driving import drive, states
 
-from flows import inspection
-from flows.new_project import create
-from tasks import memory
-from tasks.artifacts import RECEIPT, TRAINING, read_json
+from refit.cli import inspection
+from refit.files.artifacts import RECEIPT, TRAINING, read_json
+from refit.new_project.project_folder import create
+from refit.runtime import dvc_runner
 
 
 def run(project: Path, *command: str) -> str:
@@ -53,7 +53,7 @@ def test_without_dvcs_seam_the_shell_gives_the_same_model_and_the_same_decision(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = read_json(project / TRAINING)
-    monkeypatch.setattr(memory, "_SEAM", "gone_in_a_later_dvc")
+    monkeypatch.setattr(dvc_runner, "_SEAM", "gone_in_a_later_dvc")
     told = drive(project, force=True)
     assert states(told) == ["executed"] * 6
     after = read_json(project / TRAINING)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from driving import drive
 
-from flows.runner import reproduce
-from tasks.errors import RefitError, UserError
+from refit.cli.running import reproduce
+from refit.errors import RefitError, UserError
 
 
 def test_a_version_is_made_again_to_the_digest_whatever_the_project_asks_for_now(project: Path) -> None:

@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from driving import drive, states
 
-from flows import inspection, replay, runner
-from flows.cross_validation import cross_validate
-from flows.new_project import create
-from registry.metrics import METRIC_WORDS, of_task
-from tasks import learners
-from tasks.artifacts import CANDIDATE, DECISION, EVALUATION, METRICS, MODEL_CARD, TABLE, TRAINING, read_json
-from tasks.learners.adaptive import followed
-from tasks.learners.intervals import widened
-from tasks.learners.ranged import Ranged
+from refit import learners
+from refit.cli import inspection, replays, running
+from refit.cli.cross_validate import cross_validate
+from refit.files.artifacts import CANDIDATE, DECISION, EVALUATION, METRICS, MODEL_CARD, TABLE, TRAINING, read_json
+from refit.learners.adaptive import followed
+from refit.learners.intervals import widened
+from refit.learners.prediction_intervals import Ranged
+from refit.metrics import METRIC_WORDS, of_task
+from refit.new_project.project_folder import create
 
 TASKS = ("regression", "multiclass")
 UNCHANGED = ["unchanged"] * 6
@@ -184,7 +184,7 @@ def test_scores_have_intervals_that_follow_the_labels_known_by_then(copied: tupl
     write(project / "new.csv", [{name: row[name] for name in row if name != "price"} for row in june[-20:]])
     widths = []
     for as_of in ("2024-05-31T12:00", "2024-06-25"):
-        told = runner.score(project, str(project / "new.csv"), as_of=as_of, out=None, wait_seconds=0, quiet=True)
+        told = running.score(project, str(project / "new.csv"), as_of=as_of, out=None, wait_seconds=0, quiet=True)
         found = pq.read_table(told["out"])
         low, prediction, high = (found[name].to_numpy() for name in ("low", "prediction", "high"))
         assert (low < prediction).all()
@@ -206,7 +206,7 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
         row["price"] = "castle" if task == "multiclass" else row["price"]  # a class that nobody has seen
     write(project / "raw/june.csv", later)
     write(project / "new.csv", [{name: row[name] for name in row if name != "price"} for row in later[:40]])
-    told = runner.score(project, str(project / "new.csv"), as_of="now", out=None, wait_seconds=0, quiet=True)
+    told = running.score(project, str(project / "new.csv"), as_of="now", out=None, wait_seconds=0, quiet=True)
     assert told["rows"]["scored"] == 40
     scored = pq.read_table(told["out"])
     if task == "multiclass":
@@ -215,7 +215,7 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
         assert scored["prediction"].to_pylist() == [("high", "low", "middle")[place] for place in p.argmax(axis=1)]
     else:
         assert abs(np.mean(scored["prediction"]) - np.mean([row["price"] for row in later[:40]])) < 25
-    watched = runner.drift(project, as_of="latest", wait_seconds=0, quiet=True)
+    watched = running.drift(project, as_of="latest", wait_seconds=0, quiet=True)
     newest = watched["windows"][-1]
     assert newest["performance"]["skill"] > 0.2
     assert newest["performance"]["estimated"] is None
@@ -240,10 +240,10 @@ def test_a_cross_validation_tells_what_intervals_hold(copied: tuple[str, Path]) 
 @each_copy
 def test_it_is_made_again_bit_by_bit_explained_and_lived_through_again(copied: tuple[str, Path]) -> None:
     task, project = copied
-    assert all(each.same for each in runner.reproduce(project, "1", wait_seconds=0))
+    assert all(each.same for each in running.reproduce(project, "1", wait_seconds=0))
     words = " ".join(inspection.explained(project, "1"))
     assert METRIC_WORDS[{"regression": "mae", "multiclass": "log_loss"}[task]] in words
-    told = replay.replay(
+    told = replays.replay(
         project,
         start="2024-04-01",
         end="2024-06-01",

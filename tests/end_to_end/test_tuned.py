@@ -15,14 +15,16 @@ import pytest
 import yaml
 from driving import drive, states
 
-from flows.cross_validation import cross_validate
+from refit import learners
+from refit.cli.cross_validate import cross_validate
+from refit.files import artifacts
+from refit.files.artifacts import read_json, write_json
+from refit.models.run_logging import store_of
+from refit.runtime.context import Context
+from refit.runtime.run_file import params_of
 from registry import relocation
 from registry.store import locate
-from tasks import artifacts, learners, train
-from tasks.artifacts import read_json, write_json
-from tasks.context import Context
-from tasks.runfile import params_of
-from tasks.tracking import store_of
+from tasks import train
 from tasks.train.tuning import STORAGE
 
 FOLDS = {"kind": "stratified", "folds": 3}

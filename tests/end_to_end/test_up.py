@@ -26,9 +26,19 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from flows.credentials import AUTH, auth_string
-from flows.processes import LOOPBACK, Started, listen_from
-from flows.standing import MLFLOW, PREFECT, UP, WORKER, address, api, client_environment, recorded, running
+from flows.services.credentials import AUTH, auth_string
+from flows.services.processes import LOOPBACK, Started, listen_from
+from flows.services.service_state import (
+    MLFLOW,
+    PREFECT,
+    UP,
+    WORKER,
+    address,
+    api,
+    client_environment,
+    recorded,
+    running,
+)
 
 WINDOW = {"first": "2024-10-01T00:00:00Z", "end": "2024-11-01T00:00:00Z"}
 DRIFT = {"project": ".", "as_of": "latest", "reason": "performance fell", "window": WINDOW, "columns": ["logins"]}
@@ -55,7 +65,7 @@ EventsWorker.drain_all()
 def run(*command: str, project: Path, given: str = "") -> subprocess.CompletedProcess[str]:
     known = recorded(project)
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_LEVEL"}
-    if PREFECT in known and "flows" not in command:
+    if PREFECT in known and "refit" not in command:
         environment |= client_environment(project, known[PREFECT])
     return subprocess.run(
         [sys.executable, "-P", *command],
@@ -69,7 +79,7 @@ def run(*command: str, project: Path, given: str = "") -> subprocess.CompletedPr
 
 
 def refit(*arguments: str, project: Path) -> str:
-    done = run("-m", "flows", *arguments, project=project)
+    done = run("-m", "refit", *arguments, project=project)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -189,7 +199,7 @@ def alone(project: Path) -> Iterator[Path]:
 
 
 def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
-    for name in ("calendar", "types", "random", "socket", "json", "uvicorn", "prefect", "mlflow", "flows"):
+    for name in ("calendar", "types", "random", "socket", "json", "uvicorn", "prefect", "mlflow", "flows", "refit"):
         (alone / f"{name}.py").write_text("raise SystemExit('a module of the project stands in for another')")
     told = bring_up(alone)
     assert "prefect deployment run 'continuous-training/scheduled' --param as_of=2024-11-01" in told
@@ -225,7 +235,7 @@ def test_a_port_in_use_is_named_before_anything_starts(project: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
         for option in ("--prefect-port", "--mlflow-port"):
-            done = run("-m", "flows", "up", option, str(port), project=project)
+            done = run("-m", "refit", "up", option, str(port), project=project)
             assert done.returncode == 2
             assert done.stderr.startswith(f"error: port {port} is in use on {LOOPBACK}; name another with {option}")
             assert done.stderr.count("\n") == 1
@@ -350,7 +360,7 @@ def test_down_ends_a_run_under_way_and_after_the_next_up_another_goes_on(alone: 
 def test_an_up_that_fails_half_way_ends_what_it_started(alone: Path) -> None:
     text = (alone / "prefect.yaml").read_text()
     (alone / "prefect.yaml").write_text(text.replace("flows.drift_watch:", "flows.no_such_thing:"))
-    done = run("-m", "flows", "up", "--detach", project=alone)
+    done = run("-m", "refit", "up", "--detach", project=alone)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "deploy.log" in done.stderr
@@ -361,7 +371,7 @@ def test_an_up_that_fails_half_way_ends_what_it_started(alone: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_of_an_up_that_waits(alone: Path) -> None:
-    command = [sys.executable, "-u", "-m", "flows", "up", "--prefect-port", free_port(29100)]
+    command = [sys.executable, "-u", "-m", "refit", "up", "--prefect-port", free_port(29100)]
     with subprocess.Popen(command, cwd=alone, stdout=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout
         for line in waiting.stdout:
@@ -379,7 +389,7 @@ def test_two_projects_started_at_once_have_servers_of_their_own(alone: Path, tmp
     other = tmp_path / "other"
     shutil.copytree(alone, other, symlinks=True)
     (other / "prefect.yaml").write_text((other / "prefect.yaml").read_text().replace("demo", "other"))
-    command = [sys.executable, "-P", "-m", "flows", "up", "--detach"]
+    command = [sys.executable, "-P", "-m", "refit", "up", "--detach"]
     started = [subprocess.Popen(command, cwd=each, stdout=subprocess.PIPE, text=True) for each in (alone, other)]
     try:
         said = [process.communicate(timeout=240)[0] for process in started]

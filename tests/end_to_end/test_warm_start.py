@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from driving import drive, states
 
-from tasks.artifacts import TRAINING, WARM_START, read_json
-from tasks.errors import UserError
+from refit.errors import UserError
+from refit.files.artifacts import TRAINING, WARM_START, read_json
 
 BOOSTING = {
     "name": "boosting",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.session import prepare
-from tasks import memory
+from refit.runtime import dvc_runner
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OUTPUTS = (".dvc", ".dvcignore", ".refit", "data", "models", "reports", "dvc.lock", "run.yaml", "__pycache__")
@@ -22,7 +22,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def copy(name: str) -> Path:
         project = tmp_path_factory.mktemp("example") / name
         shutil.copytree(EXAMPLES / name, project, ignore=shutil.ignore_patterns(*OUTPUTS))
-        memory.initialise(project)
+        dvc_runner.initialise(project)
         prepare(project)
         return project
 

@@ -16,18 +16,18 @@ import pytest
 import yaml
 from driving import drive
 
-from flows.new_project import IGNORED, pipeline
-from flows.replay import replay
 from flows.session import session
-from registry.metrics import METRICS
-from tasks import runfile
-from tasks.artifacts import EVALUATION, REPORTS, TRAINING, read_json
-from tasks.context import Context
-from tasks.errors import UserError
+from refit.cli.replays import replay
+from refit.config import STAGES
+from refit.errors import UserError
+from refit.files.artifacts import EVALUATION, REPORTS, TRAINING, read_json
+from refit.metrics import METRICS
+from refit.new_project.project_folder import IGNORED, pipeline
+from refit.operations.replay import Asked, bounds_of
+from refit.operations.replay.history import PLACE, history
+from refit.runtime import run_file
+from refit.runtime.context import Context
 from tasks.featurize.definitions import resolve
-from tasks.params import STAGES
-from tasks.replay import Asked, bounds_of
-from tasks.replay.history import PLACE, history
 from tasks.stages import run_remembered
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -75,7 +75,7 @@ def test_an_example_makes_a_model_of_its_stand_in(
         assert done.returncode == 0, done.stderr
         assert "│ model " in done.stdout
     evaluation = read_json(project / EVALUATION)
-    generated = [n for n, source in runfile.params_of(project).ingest.sources.items() if source.stand_in]
+    generated = [n for n, source in run_file.params_of(project).ingest.sources.items() if source.stand_in]
     assert set(generated) <= set(evaluation["stand_in"])
     assert evaluation["test"]["rows"] > 0
 
@@ -87,7 +87,7 @@ def test_an_example_reads_its_stand_in_and_its_features(
     """The quick part of the one above; a replay reads the other stand-ins."""
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
     project = example(name)
-    sources = runfile.params_of(project).ingest.sources
+    sources = run_file.params_of(project).ingest.sources
     near = {f"ingest.sources.{source}.forecast.horizons": [1] for source, each in sources.items() if each.forecast}
     with session(project, overrides=near) as run:
         run_remembered("ingest", run.context())
@@ -96,7 +96,7 @@ def test_an_example_reads_its_stand_in_and_its_features(
 
 def smaller(project: Path) -> dict[str, Any]:
     """Settings that leave an example as it is, and take less time."""
-    params = runfile.params_of(project)
+    params = run_file.params_of(project)
     settings = {
         "evaluate.permutation_rows": 0,
         "evaluate.explain.rows": 0,
@@ -166,7 +166,7 @@ def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
     project = example(name)
     files = {path for path in project.rglob("*") if path.is_file()}
-    past = history(Context(project, runfile.params_of(project)), NEVER, NEVER)
+    past = history(Context(project, run_file.params_of(project)), NEVER, NEVER)
     assert np.isfinite(past.label).sum() > 100
     written = {path for path in project.rglob("*") if path.is_file()} - files
     assert written
@@ -175,7 +175,7 @@ def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
 
 @pytest.mark.parametrize("name", ["churn", "fraud", "iris", "lifetime_value", "sentiment"])
 def test_a_replay_of_an_example_without_windows_of_time_is_refused_in_a_line(name: str) -> None:
-    params = runfile.params_of(EXAMPLES / name)
+    params = run_file.params_of(EXAMPLES / name)
     with pytest.raises(UserError, match=r"featurize\.split draws them by chance"):
         bounds_of(Asked("2008-01-01", "2009-01-01", "month", (), "mae"), params, NEVER)
 
@@ -186,7 +186,7 @@ def test_an_example_of_forecasts_is_replayed_on_its_stand_in(
 ) -> None:
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
     project = example("demand")
-    last = history(Context(project, runfile.params_of(project)), NEVER, NEVER).days[-1].astype(object)
+    last = history(Context(project, run_file.params_of(project)), NEVER, NEVER).days[-1].astype(object)
     told = replay(
         project,
         start=f"{last - timedelta(days=60)}",

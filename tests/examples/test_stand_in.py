@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from driving import drive
 
-from flows.inspection import context_of, in_charge, print_in_charge
 from flows.summary import as_rows
+from refit.cli.inspection import context_of, in_charge, print_in_charge
+from refit.errors import UserError
+from refit.files.artifacts import MODEL_CARD
+from refit.models import run_logging
+from refit.runtime.project_code import load
 from registry.client import client
-from tasks import register, tracking
-from tasks.artifacts import MODEL_CARD
-from tasks.errors import UserError
-from tasks.project_code import load
+from tasks import register
 
 CHEAP = {
     "train.learners.boosting.enabled": False,
@@ -59,7 +60,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
     print_in_charge(life["shown"])
     assert "GENERATED stand-in (customers): no figure means anything" in capsys.readouterr().out
     context = context_of(life["project"])
-    with tracking.opened(context) as store:
+    with run_logging.opened(context) as store:
         run = client(store).get_run(told["mlflow_run_id"])
     assert run.data.tags["refit.stand_in"] == "customers"
 

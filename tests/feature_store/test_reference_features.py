@@ -17,9 +17,9 @@ from feature_store import FeatureSet, FeatureView, Latest
 from feature_store.compile import quote
 from feature_store.offline import compute, configure
 from feature_store.views.flights import FEATURES
+from refit.config import parse
+from refit.files.yaml_files import read_yaml
 from tasks.featurize.warehouse import Warehouse, sources
-from tasks.params import parse
-from tasks.yaml_files import read_yaml
 
 AS_OF = datetime(2014, 6, 1, tzinfo=UTC)
 SQL_TYPES = {"integer": "bigint", "number": "double", "text": "varchar", "timestamp": "timestamp"}

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from feature_store import DefinitionError
-from feature_store.expressions import require_repeatable, require_row_level
+from feature_store.sql_guard import require_repeatable, require_row_level
 
 MOVING = [
     "random()", "uuid()", "gen_random_uuid()", "uuidv7()", "now()", "today()", "current_timestamp", "current_date",

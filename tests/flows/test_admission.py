@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from flows import admission
-from tasks.errors import UserError
+from refit.errors import UserError
 
 
 @contextmanager

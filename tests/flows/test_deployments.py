@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from flows import deployments
-from tasks.errors import UserError
-from tasks.yaml_files import read_yaml
+from refit.errors import UserError
+from refit.files.yaml_files import read_yaml
 
 MADE = yaml.safe_load(deployments.prefect_yaml("demo", "Europe/Paris"))["deployments"]
 

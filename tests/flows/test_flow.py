@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from tasks.params import STAGES
+from refit.config import STAGES
 
 BEGAN = time.monotonic()
 
@@ -69,7 +69,7 @@ def test_a_flow_run_shows_its_tasks_its_summary_and_its_mlflow_run(project: Path
 
 def test_a_failed_stage_fails_the_flow_with_its_own_words(project: Path) -> None:
     from flows.continuous_training import continuous_training
-    from tasks.errors import UserError
+    from refit.errors import UserError
 
     (project / "raw/broken.csv").write_text("subscription,renewal\nS1,2024-01-01\n")
     with pytest.raises(UserError, match=r"broken\.csv"):
@@ -85,7 +85,7 @@ def test_the_flow_takes_the_parameters_that_deployments_give_it() -> None:
 
 
 def test_the_seconds_of_a_run_are_those_of_its_whole_process(project: Path) -> None:
-    from flows import runner
+    from refit.cli import running
 
-    told = runner.run(project, as_of="latest", overrides={}, force=False, wait_seconds=0, quiet=True)
+    told = running.run(project, as_of="latest", overrides={}, force=False, wait_seconds=0, quiet=True)
     assert told["seconds"] > time.monotonic() - BEGAN > sum(stage["seconds"] for stage in told["stages"].values())

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from driving import drive, states
 
-from tasks import memory
-from tasks.errors import UserError
+from refit.errors import UserError
+from refit.runtime import dvc_runner
 
 SEE = """
 import sys
 from pathlib import Path
-from flows import runner
+from refit.cli import running
 try:
-    runner.run(Path(sys.argv[1]), as_of=sys.argv[2], overrides={}, force=False, wait_seconds=0)
+    running.run(Path(sys.argv[1]), as_of=sys.argv[2], overrides={}, force=False, wait_seconds=0)
 except Exception as error:
     print(type(error).__name__, "prefect" in sys.modules, error)
 """
@@ -44,7 +44,7 @@ def test_a_run_refused_within_a_stage_leaves_the_settings_as_they_were(
     with pytest.raises(UserError, match=words):
         drive(project, **settings)
     assert (project / "run.yaml").read_bytes() == before
-    assert not any("run.yaml" in reason for reasons in memory.stale(project).values() for reason in reasons)
+    assert not any("run.yaml" in reason for reasons in dvc_runner.stale(project).values() for reason in reasons)
     assert set(states(drive(project))[1:]) <= {"unchanged", "restored"}, "ingest has nothing new to take"
 
 

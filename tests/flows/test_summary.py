@@ -9,7 +9,7 @@ from pathlib import Path
 from driving import drive
 
 from flows.summary import _scores, print_summary
-from flows.terminal import Terminal
+from refit.runtime.terminal import Terminal
 
 
 def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column(project: Path) -> None:

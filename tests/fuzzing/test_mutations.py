@@ -25,16 +25,20 @@ import yaml
 from fuzzing.mutations import damaged, damaged_json, damaged_yaml
 from sklearn.linear_model import LogisticRegression
 
-from flows import answered, standing
-from tasks import artifacts, batches, ingest, quarantine, runfile
-from tasks.context import Context
-from tasks.errors import RefitError
-from tasks.ingest import sources
-from tasks.ingest.source_files import SourceFile
-from tasks.learners import safe
-from tasks.params import parse
-from tasks.params.section import OWN
-from tasks.score.arrivals import arrivals
+from flows import retrain_dedup
+from flows.services import service_state
+from refit.config import parse
+from refit.config.section import OWN
+from refit.errors import RefitError
+from refit.files import artifacts
+from refit.learners import safe
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from refit.sources import sources
+from refit.sources.source_files import SourceFile
+from refit.storage import batches, quarantine
+from tasks import ingest
+from tasks.score.input_rows import arrivals
 
 PARAMS: dict[str, Any] = {
     "project": {"name": "demo"},
@@ -126,7 +130,7 @@ def parquet() -> bytes:
 
 
 def params(path: Path) -> None:
-    runfile.params_of(project_of(path))
+    run_file.params_of(project_of(path))
 
 
 def whole_ingest(path: Path) -> None:
@@ -151,7 +155,7 @@ FORMATS = {
     "csv in bzip2": Format("raw/a.csv", source, packed(bz2.compress)),
     "parquet": Format("raw/a.parquet", source, content=parquet),
     "params.yaml": Format("params.yaml", params, damaged_yaml, share=0.2),
-    "run.yaml": Format("run.yaml", lambda path: runfile.read(path.parent), damaged_yaml, share=0.5),
+    "run.yaml": Format("run.yaml", lambda path: run_file.read(path.parent), damaged_yaml, share=0.5),
     "dvc.yaml": Format("dvc.yaml", params, damaged_yaml, share=0.1),
     "released.json": Format("released.json", lambda path: quarantine.releases(path.parent), damaged_json),
     "manifest": Format(
@@ -162,9 +166,11 @@ FORMATS = {
         ".refit/ingest.json", lambda path: ingest.news(context(project_of(path))), damaged_json, share=0.3
     ),
     "answered drift": Format(
-        ".refit/answered.json", lambda path: answered.impossible(project_of(path), parse(PARAMS), NOW), damaged_json
+        ".refit/answered.json",
+        lambda path: retrain_dedup.impossible(project_of(path), parse(PARAMS), NOW),
+        damaged_json,
     ),
-    "record of up": Format(".refit/up.json", lambda path: standing.recorded(project_of(path)), damaged_json),
+    "record of up": Format(".refit/up.json", lambda path: service_state.recorded(project_of(path)), damaged_json),
     "quarantine": Format("data/quarantine/q.parquet", quarantine.read),
     "manifest of a model": Format(
         "model/manifest.json", lambda path: artifacts.check_manifest(path.parent), damaged_json
@@ -189,7 +195,7 @@ def project(tmp_path: Path, root: Path) -> Path:
     release = quarantine.Release("trips", "2013-01", "0" * 64, (3,), "it is right", "me", "2020-01-01T00:00:00Z")
     artifacts.write_json(tmp_path / "released.json", {"released": [vars(release)]})
     window = {"first": "2013-01-01", "end": "2013-01-08"}
-    answered.note(tmp_path, parse(PARAMS), window, flow_run="x", now=NOW)
+    retrain_dedup.note(tmp_path, parse(PARAMS), window, flow_run="x", now=NOW)
     up = {"name": "mlflow", "pid": 1, "since": 1.0, "mark": "x", "port": 5000, "log": str(tmp_path / ".refit/x.log")}
     artifacts.write_json(tmp_path / ".refit/up.json", [up])
     refusals = [quarantine.Refusal(row, "a.csv", "id", "x", "is no integer", "{}", "cast") for row in range(9)]

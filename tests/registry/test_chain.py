@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import chain, charge, versions
+from registry import chain, champion, versions
 from registry.client import client
 from registry.ledger import Entry, Ledger
 from registry.store import RegistryError, Store
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Stor
     for _ in range(2):
         client(store).create_model_version("toy", source=f"file://{home}")
     for number in range(1, 6):
-        charge.record(store, replace(LINE, key=str(number), to_version=str(number)))
+        champion.record(store, replace(LINE, key=str(number), to_version=str(number)))
     shutil.copy(home / "ledger.db", home / "spare.db")
     return store
 
@@ -59,7 +59,7 @@ def store(made: Store) -> Store:
     (made.home / "ledger.db").unlink(missing_ok=True)
     if "champion" in versions.registered(made, "toy").aliases:
         client(made).delete_registered_model_alias("toy", "champion")
-    client(made).set_registered_model_tag("toy", charge.HEAD, "")
+    client(made).set_registered_model_tag("toy", champion.HEAD, "")
     return made
 
 
@@ -68,7 +68,7 @@ def ledger(store: Store) -> Ledger:
     """Its ledger of five lines, and the head that the registry notes."""
     shutil.copy(store.home / "spare.db", store.home / "ledger.db")
     found = Ledger.beside(store)
-    client(store).set_registered_model_tag("toy", charge.HEAD, str(found.examine().head))
+    client(store).set_registered_model_tag("toy", champion.HEAD, str(found.examine().head))
     return found
 
 
@@ -154,25 +154,25 @@ EDITS: dict[str, tuple[Callable[[Store], None], str]] = {
 @pytest.mark.parametrize("name", EDITS)
 def test_a_changed_ledger_is_still_read_but_moves_nothing(store: Store, ledger: Ledger, name: str) -> None:
     change, expected = EDITS[name]
-    assert charge.examine_ledger(store, "toy").problem is None
+    assert champion.examine_ledger(store, "toy").problem is None
     change(store)
-    assert expected in str(charge.examine_ledger(store, "toy").problem)
+    assert expected in str(champion.examine_ledger(store, "toy").problem)
     Ledger.beside(store).entries("toy")
     promotion = replace(LINE, key="p", action="promote", to_version="2")
     for move in (
-        lambda: charge.take_charge(store, promotion),
-        lambda: charge.record(store, promotion),
-        lambda: charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z"),
-        lambda: charge.champion(store, "toy"),  # nobody is in charge: whether anybody was, such a ledger cannot say
+        lambda: champion.take_charge(store, promotion),
+        lambda: champion.record(store, promotion),
+        lambda: champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z"),
+        lambda: champion.champion(store, "toy"),  # nobody is in charge: whether anybody was, such a ledger cannot say
     ):
         with pytest.raises(RegistryError, match=r"is broken: .*restore the file from a copy, or `refit repair") as said:
             move()
         assert "\n" not in str(said.value)
     assert versions.registered(store, "toy").aliases == {}
 
-    charge.record(store, replace(LINE, key="a", action="accept", reasons=("the disk failed",)))
-    assert charge.examine_ledger(store, "toy").problem is None
-    charge.take_charge(store, promotion)
+    champion.record(store, replace(LINE, key="a", action="accept", reasons=("the disk failed",)))
+    assert champion.examine_ledger(store, "toy").problem is None
+    champion.take_charge(store, promotion)
     assert versions.registered(store, "toy").aliases == {"champion": "2"}
     assert [entry.action for entry in Ledger.beside(store).entries("toy")][-2:] == ["accept", "promote"]
 
@@ -180,23 +180,25 @@ def test_a_changed_ledger_is_still_read_but_moves_nothing(store: Store, ledger: 
 def test_a_line_that_another_model_accepts_by_hand_covers_nothing(store: Store, ledger: Ledger) -> None:
     edit(store, "update ledger set at = '2015' where id = 3")
     add(store, "accept", model="unheard of")
-    assert "line 3 " in str(charge.examine_ledger(store, "toy").problem)
+    assert "line 3 " in str(champion.examine_ledger(store, "toy").problem)
 
 
 def test_a_line_whose_writer_was_killed_before_or_after_it_counted_breaks_nothing(store: Store, ledger: Ledger) -> None:
     def killed(note: str) -> None:
-        client(store).set_registered_model_tag("toy", charge.HEAD, note)
+        client(store).set_registered_model_tag("toy", champion.HEAD, note)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ledger.append(replace(LINE, key="6"), killed)
-    assert charge.examine_ledger(store, "toy").problem is None
+    assert champion.examine_ledger(store, "toy").problem is None
     assert len(ledger.entries("toy")) == 5
-    ledger.append(replace(LINE, key="6"), lambda note: client(store).set_registered_model_tag("toy", charge.HEAD, note))
-    assert charge.examine_ledger(store, "toy").problem is None
+    ledger.append(
+        replace(LINE, key="6"), lambda note: client(store).set_registered_model_tag("toy", champion.HEAD, note)
+    )
+    assert champion.examine_ledger(store, "toy").problem is None
     assert len(ledger.entries("toy")) == 6
     edit(store, "delete from ledger where id in (5, 6)")
-    assert "knows of line 5, but" in str(charge.examine_ledger(store, "toy").problem)
+    assert "knows of line 5, but" in str(champion.examine_ledger(store, "toy").problem)
 
 
 def test_a_ledger_whose_table_is_damaged_is_called_so_in_one_line(store: Store, ledger: Ledger) -> None:
@@ -216,9 +218,9 @@ def test_a_ledger_whose_table_is_damaged_is_called_so_in_one_line(store: Store, 
 
 def test_what_was_accepted_cannot_be_changed_again_without_being_seen(store: Store, ledger: Ledger) -> None:
     edit(store, "update ledger set at = '2015' where id = 3")
-    charge.record(store, replace(LINE, key="a", action="accept"))
+    champion.record(store, replace(LINE, key="a", action="accept"))
     edit(store, "update ledger set at = '2016' where id = 3")
-    assert "line 3 " in str(charge.examine_ledger(store, "toy").problem)
+    assert "line 3 " in str(champion.examine_ledger(store, "toy").problem)
 
 
 def test_a_ledger_of_an_older_refit_is_read_and_its_next_line_covers_all_before_it(store: Store) -> None:
@@ -229,14 +231,14 @@ def test_a_ledger_of_an_older_refit_is_read_and_its_next_line_covers_all_before_
             connection.execute(f"insert into ledger values ({','.join('?' * 12)})", values)
         begun = vars(replace(LINE, key="p", action="promote"))
         connection.execute("insert into pending values ('toy', ?)", [json.dumps(begun, default=dict)])
-    old = charge.examine_ledger(store, "toy")
+    old = champion.examine_ledger(store, "toy")
     assert (old.lines, old.unchained, old.head, old.problem) == (2, 2, None, None)
-    assert charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is not None
+    assert champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is not None
     assert versions.registered(store, "toy").aliases == {"champion": "1"}
-    new = charge.examine_ledger(store, "toy")
+    new = champion.examine_ledger(store, "toy")
     assert (new.lines, new.unchained, new.problem) == (3, 0, None)
     edit(store, "update ledger set who = 'eve' where id = 1")
-    assert "line 3 " in str(charge.examine_ledger(store, "toy").problem)
+    assert "line 3 " in str(champion.examine_ledger(store, "toy").problem)
 
 
 @pytest.mark.parametrize("note", ["{}", "[", '"x"', "edited", "without its digest"])
@@ -252,27 +254,29 @@ def test_a_note_of_a_move_under_way_that_was_changed_is_not_carried_out(
             note = json.dumps({key: value for key, value in json.loads(written).items() if key != "digest"})
         connection.execute("update pending set entry = ?", [note])
     with pytest.raises(RegistryError, match="the note of the move that was cut off"):
-        charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z")
-    charge.record(store, replace(LINE, key="a", action="accept"))
-    assert charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is None, "who accepts forgets the move"
+        champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z")
+    champion.record(store, replace(LINE, key="a", action="accept"))
+    assert champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is None, "who accepts forgets the move"
     assert versions.registered(store, "toy").aliases == {}
 
 
 def test_models_that_share_a_ledger_each_miss_the_lines_that_are_gone(store: Store, ledger: Ledger) -> None:
-    charge.record(store, replace(LINE, key="6", model="other"))
-    assert charge.examine_ledger(store, "toy").problem is None
+    champion.record(store, replace(LINE, key="6", model="other"))
+    assert champion.examine_ledger(store, "toy").problem is None
     edit(store, "delete from ledger where id = 6")
-    assert charge.examine_ledger(store, "toy").problem is None
-    assert "knows of line 6" in str(charge.examine_ledger(store, "other").problem)
+    assert champion.examine_ledger(store, "toy").problem is None
+    assert "knows of line 6" in str(champion.examine_ledger(store, "other").problem)
 
 
 def test_a_head_that_a_killed_process_did_not_note_is_noted_by_the_next_run(store: Store, ledger: Ledger) -> None:
-    charge.take_charge(store, replace(LINE, key="p", action="promote", to_version="1"))
-    ledger.append(replace(LINE, key="7"), lambda note: client(store).set_registered_model_tag("toy", charge.HEAD, note))
-    assert charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is None
-    assert versions.registered(store, "toy").tags[charge.HEAD] == ledger.examine().head
+    champion.take_charge(store, replace(LINE, key="p", action="promote", to_version="1"))
+    ledger.append(
+        replace(LINE, key="7"), lambda note: client(store).set_registered_model_tag("toy", champion.HEAD, note)
+    )
+    assert champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z") is None
+    assert versions.registered(store, "toy").tags[champion.HEAD] == ledger.examine().head
     edit(store, "delete from ledger where key = '7'")
-    assert "knows of line 7, but" in str(charge.examine_ledger(store, "toy").problem)
+    assert "knows of line 7, but" in str(champion.examine_ledger(store, "toy").problem)
 
 
 @pytest.mark.parametrize("action", ["refuse", "accept", "promote", "a move that was cut off"])
@@ -285,11 +289,11 @@ def test_the_registry_notes_every_line_before_it_counts_and_after(
     )
     promotion = replace(LINE, key="6", action="promote")
     if action == "promote":
-        charge.take_charge(store, promotion)
+        champion.take_charge(store, promotion)
     elif action == "a move that was cut off":
         ledger.begin(promotion)
-        charge.finish_pending(store, "toy", at="2014-01-02T00:00:00Z")
+        champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z")
     else:
-        charge.record(store, replace(promotion, action=action))  # type: ignore[arg-type]
+        champion.record(store, replace(promotion, action=action))  # type: ignore[arg-type]
     after = ledger.examine().head
-    assert noted == [("toy", charge.HEAD, f"{before} {after}"), ("toy", charge.HEAD, after)]
+    assert noted == [("toy", champion.HEAD, f"{before} {after}"), ("toy", champion.HEAD, after)]

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from feature_store.offline import compute, configure
+from refit.config import Params, parse
+from refit.config.forecasting import ZONE
 from tasks.featurize import forecasts
 from tasks.featurize.warehouse import sources
-from tasks.params import Params, parse
-from tasks.params.forecasting import ZONE
 
 NEW_YORK, BERLIN, LORD_HOWE = "America/New_York", "Europe/Berlin", "Australia/Lord_Howe"
 KOLKATA, SAMOA, SANTIAGO = "Asia/Kolkata", "Pacific/Apia", "America/Santiago"

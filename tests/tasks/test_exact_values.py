@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, featurize, ingest, validate
-from tasks.context import Context
-from tasks.errors import UserError
-from tasks.learners.encoding import Encoding
-from tasks.params import parse
+from refit.config import parse
+from refit.errors import UserError
+from refit.files import artifacts
+from refit.learners.encoding import Encoding
+from refit.runtime.context import Context
+from tasks import featurize, ingest, validate
 
 BIG = (2**53, 2**53 + 1, 2**63 - 2, 2**63 - 1, -(2**63), -(2**63) + 1)
 START = datetime(2024, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone

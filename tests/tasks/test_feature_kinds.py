@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.errors import UserError
+from refit.config import Params, parse
+from refit.errors import UserError
 from tasks.featurize.kinds import advice, kinds_of
-from tasks.params import Params, parse
 
 TABLE = pa.table(
     {

@@ -22,15 +22,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, featurize
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
+from refit.config import override, parse
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.problems.windows import earliest_as_of
+from refit.problems.windows import windows as windows_at
+from refit.runtime.context import Context
+from tasks import featurize
 from tasks.featurize.labels import known_labels
 from tasks.featurize.profile import read_profile
 from tasks.featurize.warehouse import open_warehouse
-from tasks.featurize.windows import earliest_as_of
-from tasks.featurize.windows import windows as windows_at
-from tasks.params import override, parse
 
 RAW: dict[str, Any] = {
     "project": {"name": "returns", "timezone": "Europe/Berlin"},
@@ -396,8 +397,8 @@ def test_the_same_inputs_give_the_same_bytes_in_another_folder_zone_locale_and_h
     ):
         context = project(name=f"copy{number}")
         code = (
-            "import sys, json; from pathlib import Path; from tasks import featurize; from tasks.context import "
-            "Context; from tasks.params import parse; "
+            "import sys, json; from pathlib import Path; from tasks import featurize; from refit.runtime.context "
+            "import Context; from refit.config import parse; "
             "featurize.run(Context(Path(sys.argv[1]), parse(json.loads(sys.argv[2]))))"
         )
         subprocess.run(

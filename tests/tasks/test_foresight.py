@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, featurize, ingest, validate
-from tasks.context import Context
+from refit.config import parse
+from refit.files import artifacts
+from refit.runtime.context import Context
+from tasks import featurize, ingest, validate
 from tasks.featurize import foresight
-from tasks.params import parse
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
 

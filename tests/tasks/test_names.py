@@ -12,13 +12,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, featurize, ingest, validate
-from tasks.context import Context
-from tasks.errors import UserError
+from refit.config import parse
+from refit.errors import UserError
+from refit.files import artifacts
+from refit.runtime.context import Context
+from refit.storage import prediction_log
+from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import LOGGED
-from tasks.params import parse
-from tasks.score import log
-from tasks.score.arrivals import arrivals
+from tasks.score.input_rows import arrivals
 
 # Every name that a table, query, file or report of ours has beside columns of the user's.
 NAMES = (
@@ -127,4 +128,4 @@ def test_a_key_of_several_columns_is_unlike_a_column_called_row_key(tmp_path: Pa
 
 
 def test_every_column_of_the_prediction_log_is_kept_from_features() -> None:
-    assert {*log.META, log.DAY} == set(LOGGED)
+    assert {*prediction_log.META, prediction_log.DAY} == set(LOGGED)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from refit.errors import RefitError, UserError
+from refit.runtime.context import Context
 from tasks import prefect_tasks, stages
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -16,20 +16,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_store import expressions
+from feature_store import sql_guard
 from feature_store.definition import Expression, FeatureSet, Source, Spine
-from flows import column_reading
-from tasks import stage_code, yaml_files
+from refit.config import STAGES
+from refit.evaluation.holdout import Holdout, holdout
+from refit.explanations import partial
+from refit.files import yaml_files
+from refit.learners import Learner, Spec, encoding, make
+from refit.learners.columns import numbers
+from refit.new_project import column_reading
+from refit.problems.target import target_of
+from refit.runtime import stage_code
+from refit.storage.stored_definitions import Definitions
 from tasks.evaluate.importance import permutation_importance
-from tasks.evaluate.judging import Holdout, holdout
-from tasks.explaining import partial
 from tasks.featurize import foresight
-from tasks.featurize.stored_definitions import Definitions
 from tasks.featurize.warehouse import Warehouse
-from tasks.learners import Learner, Spec, encoding, make
-from tasks.learners.columns import numbers
-from tasks.params import STAGES
-from tasks.target import target_of
 
 ROWS = 120
 LOGISTIC, BOOSTING = "sklearn.linear_model.LogisticRegression", "sklearn.ensemble.HistGradientBoostingClassifier"
@@ -121,7 +122,7 @@ def test_looking_for_times_that_lie_ahead_parses_no_column_that_is_none(quoted: 
             spine = Spine(source="cases", key="x0", features=features[1:])
             definitions = Definitions(FeatureSet(spine=spine), {"cases": cut})
             warehouse = Warehouse(connection, datetime(2024, 6, 1, tzinfo=UTC), ["raw"])
-            with counted(expressions, "_parsed") as parses:
+            with counted(sql_guard, "_parsed") as parses:
                 assert list(foresight.advice(warehouse, definitions)) == []
             return parses["calls"]
 
@@ -131,16 +132,16 @@ def test_looking_for_times_that_lie_ahead_parses_no_column_that_is_none(quoted: 
 def test_one_name_is_a_column_and_a_keyword_or_more_than_a_name_is_none() -> None:
     names = {"x1": "x1", '"a b"': "a b", '"a ""b"""': 'a "b"', '"null"': "null"}
     names |= dict.fromkeys(("null", "x1 + 1", "x1 ", '"a" || "b"', '"a', '"a"."b"', '""', "1"))
-    assert {sql: expressions.column_of(sql) for sql in names} == names
+    assert {sql: sql_guard.column_of(sql) for sql in names} == names
 
 
 def test_types_are_asked_for_in_few_statements_and_an_error_stays_with_its_expression() -> None:
     with duckdb.connect() as connection:
         connection.execute("create table t as select 1.5::double as x, 'a' as name")
         good = ["x", "name", "x > 1"] * 100
-        assert expressions.types_of(connection, good, "t") == ["DOUBLE", "VARCHAR", "BOOLEAN"] * 100
+        assert sql_guard.types_of(connection, good, "t") == ["DOUBLE", "VARCHAR", "BOOLEAN"] * 100
         odd = ["x", "y", "x), (name", "name -- why", "x +", "name"]
-        types = expressions.types_of(connection, odd, "t")
+        types = sql_guard.types_of(connection, odd, "t")
         assert types[0] == "DOUBLE"
         assert types[2] == "DOUBLE", "as by itself; what is more than one expression is refused elsewhere"
         assert types[5] == "VARCHAR"

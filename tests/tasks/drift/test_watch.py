@@ -11,22 +11,23 @@ import pytest
 from driving import later_months
 
 from flows.drift_events import payload_of
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import read_json
+from refit.models import run_logging
+from refit.runtime import run_file
+from refit.runtime.context import Context
 from registry import tracking as mlflow_runs
 from registry.client import client
-from tasks import runfile, tracking
-from tasks.artifacts import read_json
-from tasks.context import Context
 from tasks.drift import watch
-from tasks.errors import RefitError, UserError
 
 
 def context(project: Path) -> Context:
-    return Context(project=project, params=runfile.params_of(project), now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    return Context(project=project, params=run_file.params_of(project), now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def metrics_of(project: Path, version: str) -> dict[str, list[tuple[int, float]]]:
     """The metrics of the run that shows a version's drift: name -> (step, value)."""
-    with tracking.opened(context(project)) as store:
+    with run_logging.opened(context(project)) as store:
         experiment = mlflow_runs.ensure_experiment(store, "demo")
         run = mlflow_runs.find_run(store, experiment, {"refit.drift": version})
         assert run is not None

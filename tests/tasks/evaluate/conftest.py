@@ -16,12 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, budgets, comparand, evaluate, tracking
-from tasks.context import Context
-from tasks.evaluate import plots
-from tasks.featurize.stored_definitions import Definitions
-from tasks.learners import Learner, Spec, make
-from tasks.params import override, parse
+from refit.config import override, parse
+from refit.files import artifacts
+from refit.learners import Learner, Spec, make, prediction_cost
+from refit.models import incumbent, run_logging
+from refit.reports.model_card import plots
+from refit.runtime.context import Context
+from refit.storage.stored_definitions import Definitions
+from tasks import evaluate
 
 DAYS = {"train": 40, "validation": 20, "test": 30}
 ROWS_A_DAY = 60
@@ -238,9 +240,9 @@ def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """The project, with a stand-in for the registry: `charge` says who is in charge, `registered/` holds the models."""
     folder, charge = tmp_path / "project", dict(NOBODY)
     shutil.copytree(made_project, folder)
-    monkeypatch.setattr(comparand, "check", lambda context: charge)
-    monkeypatch.setattr(comparand, "fetch_model", lambda context, version: folder / "registered" / version)
-    monkeypatch.setattr(tracking, "log_evaluation", lambda context, **more: None)
+    monkeypatch.setattr(incumbent, "check", lambda context: charge)
+    monkeypatch.setattr(incumbent, "fetch_model", lambda context, version: folder / "registered" / version)
+    monkeypatch.setattr(run_logging, "log_evaluation", lambda context, **more: None)
     return SmallProject(Context(project=folder, params=parse(PARAMS)), charge)
 
 
@@ -254,7 +256,7 @@ def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def drawn(small_project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the stage, with params changed, and give back `evaluation.json`."""
-    monkeypatch.setattr(budgets, "THOROUGH", budgets.GLANCE)
+    monkeypatch.setattr(prediction_cost, "THOROUGH", prediction_cost.GLANCE)
 
     def run(**changes: Any) -> dict[str, Any]:
         evaluate.run(small_project.with_params(**changes))

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tasks import artifacts
-from tasks.evaluate import card_learners
+from refit.files import artifacts
+from refit.reports.model_card import card_learners
 
 Evaluate = Callable[..., dict[str, Any]]
 

@@ -12,15 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from registry.promotion import Evidence, Policy, decide
-from tasks import artifacts, budgets, learners, metrics
-from tasks.context import Context
-from tasks.errors import UserError
-from tasks.evaluate import judging, plots
-from tasks.evaluate.evidence import evidence
-from tasks.evaluate.scored import Scored
-from tasks.params import CostParams, GateParams
-from tasks.target import Binary
+from refit import learners
+from refit.config import CostParams, GateParams
+from refit.errors import UserError
+from refit.evaluation import holdout
+from refit.evaluation.evidence import evidence
+from refit.evaluation.scored import Scored
+from refit.files import artifacts
+from refit.gate.promotion import Evidence, Policy, decide
+from refit.learners import prediction_cost
+from refit.metrics import scores as metrics
+from refit.problems.target import Binary
+from refit.reports.model_card import plots
+from refit.runtime.context import Context
 
 Evaluate = Callable[..., dict[str, Any]]
 CARD = artifacts.MODEL_CARD
@@ -77,7 +81,7 @@ def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **ga
     """What a replay does: evidence from predictions alone, with no file written."""
     table = pq.read_table(context.path(artifacts.TABLE), filters=[("window", "=", "test")])
     params = GateParams(**GATE, **gate)
-    test = judging.holdout(table, context.params.project.zone, params.cluster, Binary())
+    test = holdout.holdout(table, context.params.project.zone, params.cluster, Binary())
     told = {"model_digest": "new", "seen_until": "2024-02-01T00:00:00+00:00"}
     p = {"candidate": candidate, "champion": champion, "baseline": np.full(test.rows, 0.4)}
     known = evidence(
@@ -129,8 +133,8 @@ def test_numbers_are_cut_in_the_bands_of_the_report(evaluated: Evaluate, challen
 def test_all_values_of_a_column_are_judged_not_only_those_that_the_report_shows() -> None:
     names = [f"v{i:02d}" for i in range(40)]
     table = pa.table({"many": names * 3})
-    assert {name for name, _ in judging.parts(table, "many", asked_by="test")} == set(names)
-    shown = dict(judging.parts(table, "many", asked_by="test", most=12))
+    assert {name for name, _ in holdout.parts(table, "many", asked_by="test")} == set(names)
+    shown = dict(holdout.parts(table, "many", asked_by="test", most=12))
     assert list(shown)[-1] == "28 others"
     assert sorted(np.concatenate(list(shown.values())).tolist()) == list(range(120))
 
@@ -205,11 +209,11 @@ def test_a_cost_counts_the_cpu_and_not_the_waiting(small_project: Any, monkeypat
     ticks = iter(range(100))
     asked = []
     monkeypatch.setattr(learner, "predict", lambda rows: asked.append(rows.num_rows))
-    monkeypatch.setattr(budgets.time, "process_time", lambda: float(next(ticks)))
-    takes = budgets.serving(learner, table, budgets.GLANCE)
+    monkeypatch.setattr(prediction_cost.time, "process_time", lambda: float(next(ticks)))
+    takes = prediction_cost.serving(learner, table, prediction_cost.GLANCE)
     assert set(asked) == {1, 1000}
     assert takes["cpu_seconds_per_1000"] == 1.0
-    assert budgets.cost(1.0, 2.0, CostParams(cpu_hour=3.6))["per_1000"] == 0.001
+    assert prediction_cost.cost(1.0, 2.0, CostParams(cpu_hour=3.6))["per_1000"] == 0.001
 
 
 def test_the_size_of_the_model_is_that_of_its_folder_and_has_a_ceiling(evaluated: Evaluate, small_project: Any) -> None:

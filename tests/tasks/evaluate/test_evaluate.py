@@ -12,9 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, comparand, evaluate, featurize, learners, metrics
-from tasks.errors import RefitError, UserError
-from tasks.learners import Spec, make
+from refit import learners
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.learners import Spec, make
+from refit.metrics import scores as metrics
+from refit.models import incumbent
+from tasks import evaluate, featurize
 
 Evaluate = Callable[..., dict[str, Any]]
 CARD, FIGURES = artifacts.MODEL_CARD, artifacts.REPORTS / "figures"
@@ -163,7 +167,7 @@ def test_a_registry_that_disagrees_with_the_comparand_stops_the_stage(
     def disagree(context: Any) -> None:
         raise RefitError("comparand.json names nobody, the registry version 2")
 
-    monkeypatch.setattr(comparand, "check", disagree)
+    monkeypatch.setattr(incumbent, "check", disagree)
     with pytest.raises(RefitError, match="the registry version 2"):
         evaluated()
     assert not small_project.path(artifacts.DECISION).exists()

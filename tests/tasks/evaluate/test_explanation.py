@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from matplotlib import rc_context
 
-from tasks import artifacts
-from tasks.evaluate import explanation_plots
-from tasks.evaluate.card_explanation import shown
-from tasks.evaluate.drawing import STYLE
+from refit.files import artifacts
+from refit.reports.drawing import STYLE
+from refit.reports.model_card import explanation_plots
+from refit.reports.model_card.card_explanation import shown
 
 Evaluate = Callable[..., dict[str, Any]]
 

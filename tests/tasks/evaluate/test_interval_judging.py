@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from registry.comparison import Sample
-from registry.metrics.clusters import Clusters
-from tasks import metrics
-from tasks.evaluate import interval_charts, interval_coverage, interval_plots
-from tasks.evaluate.judging import Holdout
-from tasks.evaluate.scored import Bands, Scored
-from tasks.learners.intervals import Intervals, Margin
-from tasks.target import target_of
+from refit.evaluation import interval_coverage
+from refit.evaluation.holdout import Holdout
+from refit.evaluation.scored import Bands, Scored
+from refit.gate.comparison import Sample
+from refit.learners.intervals import Intervals, Margin
+from refit.metrics import scores
+from refit.metrics.clusters import Clusters
+from refit.problems.target import target_of
+from refit.reports.model_card import interval_charts, interval_plots
 
 MARGIN = Margin(1.645, 500, (1.0, 2.0))
 
@@ -95,7 +96,7 @@ def test_pictures_and_tables_show_groups_and_the_newest_rows(tmp_path: Path) -> 
 
 def test_the_loss_of_a_quantile_is_least_for_it_and_of_the_median_half_the_absolute_error() -> None:
     labels = np.random.default_rng(0).normal(size=20_000)
-    at = {level: metrics.score("regression", "pinball", labels, np.full(20_000, 1.2816), level) for level in (0.8, 0.9)}
+    at = {level: scores.score("regression", "pinball", labels, np.full(20_000, 1.2816), level) for level in (0.8, 0.9)}
     for other in (1.0, 1.5):
-        assert metrics.score("regression", "pinball", labels, np.full(20_000, other), 0.9) > at[0.9]
-    assert metrics.score("regression", "pinball", [1.0, 2.0], [2.0, 4.0]) == 0.75
+        assert scores.score("regression", "pinball", labels, np.full(20_000, other), 0.9) > at[0.9]
+    assert scores.score("regression", "pinball", [1.0, 2.0], [2.0, 4.0]) == 0.75

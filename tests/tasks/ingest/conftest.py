@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from refit.config import parse
+from refit.errors import RefitError
+from refit.files.artifacts import SNAPSHOT, read_json
+from refit.runtime.context import Context
 from tasks import ingest
-from tasks.artifacts import SNAPSHOT, read_json
-from tasks.context import Context
-from tasks.errors import RefitError
-from tasks.params import parse
 
 NOW = datetime(2020, 1, 1, tzinfo=UTC)
 

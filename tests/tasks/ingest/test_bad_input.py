@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.errors import UserError
-from tasks.ingest import text_streams
+from refit.errors import UserError
+from refit.sources import text_streams
 
 Month = Callable[..., str]
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.errors import UserError
-from tasks.ingest import csv_files, limits, text_streams
-from tasks.ingest.limits import Limits
+from refit.errors import UserError
+from refit.sources import csv_files, limits, text_streams
+from refit.sources.limits import Limits
 
 HEADER = b"id,at,kind,cost\n"
 MB = 1 << 20
@@ -93,7 +93,7 @@ def test_reading_a_bomb_takes_little_memory_and_time_that_grows_with_its_size_al
     """Measured in a process of its own: a hundred times the limit costs no more than the limit."""
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from tasks.errors import UserError; from tasks.ingest.csv_files import CsvFile, read\n"
+        "from refit.errors import UserError; from refit.sources.csv_files import CsvFile, read\n"
         "import pyarrow.csv\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: list(read(CsvFile(Path(sys.argv[1]), 'a'), ['id'], lambda names: None))\n"

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.ingest import parquet_files
+from refit.config import ColumnType, SourceParams
+from refit.sources import parquet_files
+from refit.sources.limits import Limits
+from refit.sources.source_files import numbered
 from tasks.ingest.casting import TOO_LONG, Caster, connect
-from tasks.ingest.limits import Limits
-from tasks.ingest.source_files import numbered
-from tasks.params import ColumnType, SourceParams
 
 NOW = datetime(2020, 1, 1, tzinfo=UTC)
 

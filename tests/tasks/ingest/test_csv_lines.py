@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import UserError
-from tasks.ingest import csv_files, text_streams
-from tasks.ingest.csv_files import CsvFile
+from refit.errors import UserError
+from refit.sources import csv_files, text_streams
+from refit.sources.csv_files import CsvFile
 
 Row = tuple[int, str | None, tuple[str | None, ...]]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from dvc.repo import Repo
 
-from tasks import memory
-from tasks.errors import UserError
+from refit.errors import UserError
+from refit.runtime import dvc_runner
 
 ROW = "id,at,kind,cost\n1,2013-01-31,a,1\n"
 
@@ -90,7 +90,7 @@ def test_a_socket_is_refused(project: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_links_that_dvc_made_into_the_projects_own_cache_are_files(project: Any) -> None:
-    memory.initialise(project.path)
+    dvc_runner.initialise(project.path)
     (project.path / ".dvc/config.local").write_text("[cache]\n    type = symlink\n")
     with chdir(project.path), Repo() as repo:
         repo.add("raw")
@@ -101,7 +101,7 @@ def test_links_that_dvc_made_into_the_projects_own_cache_are_files(project: Any)
 
 @pytest.mark.parametrize("place", ["others/files/md5", ".dvc/cache/runs/md5"])
 def test_a_link_into_what_is_not_the_projects_own_cache_is_refused(project: Any, place: str) -> None:
-    memory.initialise(project.path)
+    dvc_runner.initialise(project.path)
     target = project.path / place / "0a" / ("b" * 30)
     target.parent.mkdir(parents=True)
     (outside(project) / "b.csv").rename(target)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from refit.errors import machine_fault
+from refit.files.artifacts import VALIDATED, read_json
 from tasks import validate
-from tasks.artifacts import VALIDATED, read_json
-from tasks.errors import machine_fault
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from refit.config import override, parse
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest, sha256
+from refit.files.yaml_files import read_yaml
+from refit.runtime.context import Context
 from tasks import ingest
-from tasks.artifacts import digest, sha256
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
-from tasks.params import override, parse
-from tasks.yaml_files import read_yaml
 
 Month = Callable[..., str]
 
@@ -129,7 +129,7 @@ def test_the_same_raw_files_give_the_same_bytes_anywhere(
     (tmp_path / "params.json").write_text(json.dumps(project.source))
     code = (
         "import json, sys; from pathlib import Path; from datetime import datetime, UTC\n"
-        "from tasks import ingest; from tasks.context import Context; from tasks.params import parse\n"
+        "from tasks import ingest; from refit.runtime.context import Context; from refit.config import parse\n"
         "p = {'project': {'name': 'demo', 'timezone': 'America/New_York'},"
         " 'ingest': {'sources': {'trips': json.load(open(sys.argv[2]))}},"
         " 'featurize': {'label': {'source': 'trips', 'column': 'kind'}},"
@@ -265,7 +265,7 @@ def test_an_unchanged_ingest_imports_no_heavy_library(project: Any, month: Month
     project.ingest()
     code = (
         "import sys; from pathlib import Path\n"
-        "from tasks import ingest; from tasks.context import Context; from tasks.params import Params\n"
+        "from tasks import ingest; from refit.runtime.context import Context; from refit.config import Params\n"
         "ingest.run(Context(Path(sys.argv[1]), Params.model_validate_json(sys.stdin.read())))\n"
         "print(sorted({'duckdb', 'pyarrow', 'pandas', 'numpy'} & set(sys.modules)))"
     )

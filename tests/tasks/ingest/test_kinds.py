@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from refit.errors import UserError
 from tasks import ingest
-from tasks.errors import UserError
 
 Month = Callable[..., str]
 

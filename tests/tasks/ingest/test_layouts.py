@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import UserError
+from refit.errors import UserError
 
 ROWS = [(1, "a", 0.5), (2, "b", 1.5)]
 

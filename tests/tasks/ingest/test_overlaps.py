@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refit.errors import UserError
+from refit.files.artifacts import VALIDATED, read_json
 from tasks import validate
-from tasks.artifacts import VALIDATED, read_json
-from tasks.errors import UserError
 
 Month = Callable[..., str]
 HEADER = "id,at,kind,cost\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import UserError
+from refit.errors import UserError
 
 Month = Callable[..., str]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import UserError
-from tasks.ingest import stand_ins
-from tasks.params import SourceParams
+from refit.config import SourceParams
+from refit.errors import UserError
+from refit.sources import synthetic_data
 
 SOURCE = SourceParams(
     kind="files",
@@ -37,6 +37,6 @@ def test_a_script_that_does_not_write_is_named(tmp_path: Path, script: str | Non
     if script is not None:
         (tmp_path / "stand_in.py").write_text(script)
     with pytest.raises(UserError, match=said) as error:
-        stand_ins.files(tmp_path, SOURCE, "ingest.sources.rows", tmp_path)
+        synthetic_data.files(tmp_path, SOURCE, "ingest.sources.rows", tmp_path)
     assert "ingest.sources.rows" in str(error.value)
     assert "\n" not in str(error.value)

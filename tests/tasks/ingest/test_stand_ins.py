@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import UserError
+from refit.errors import UserError
 from tasks.ingest import news
 
 SCRIPT = "def write(folder):\n    (folder / 'table.csv').write_text('id,cost\\n1,{}\\n2,1.5\\n')\n"

@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from refit import config, learners
+from refit.files import artifacts
+from refit.files.artifacts import digest, read_json, write_json
+from refit.models import incumbent, run_logging, verification
+from refit.runtime.context import Context
 from registry import versions
 from registry.ledger import Entry, Ledger
 from registry.store import Store
-from tasks import artifacts, comparand, learners, params, register, tracking, verify
-from tasks.artifacts import digest, read_json, write_json
-from tasks.context import Context
+from tasks import register
 
 FEATURES = ["distance", "carrier"]
 WINDOW = {"start": "2013-12-17T00:00:00Z", "end": "2013-12-21T00:00:00Z"}
@@ -37,7 +40,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.context = Context(
             project=folder,
-            params=params.parse(RAW),
+            config=config.parse(RAW),
             may_promote=True,
             trigger="test",
             now=lambda: datetime(2014, 1, 1, tzinfo=UTC),
@@ -49,7 +52,7 @@ class Project:
 
     @property
     def store(self) -> Store:
-        return tracking.store_of(self.folder, self.context.params)
+        return run_logging.store_of(self.folder, self.context.params)
 
     @property
     def receipt(self) -> dict[str, Any]:
@@ -127,7 +130,7 @@ class Project:
 
     def evaluated(self, *, promote: bool = True, mode: str = "non_inferiority") -> None:
         """`evaluate`: the candidate's predictions, and the decision."""
-        against = comparand.check(self.context)
+        against = incumbent.check(self.context)
         test = pq.read_table(self.folder / artifacts.TABLE).slice(160, 40)
         predicted = learners.load(self.folder / artifacts.CANDIDATE).predict(test)
         reports = self.folder / artifacts.REPORTS
@@ -161,7 +164,7 @@ class Project:
     def judged(self, seed: int = 0, *, promote: bool = True, mode: str = "non_inferiority") -> None:
         """All that comes before `register`, in the order of a run."""
         self.trained(seed)
-        comparand.refresh(self.context)
+        incumbent.refresh(self.context)
         self.evaluated(promote=promote, mode=mode)
 
     def registered(self, seed: int = 0, *, promote: bool = True, mode: str = "non_inferiority") -> dict[str, Any]:
@@ -180,10 +183,10 @@ def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check stored models in this process: what is checked is the same, and seconds are saved."""
 
     def here(folder: Path, *, manifest: str, tolerance: float, trusted_types: tuple[str, ...], project: Path) -> float:
-        verify.check_stored(folder, manifest)
-        return verify.check_golden(folder, tolerance, trusted_types)
+        verification.check_stored(folder, manifest)
+        return verification.check_golden(folder, tolerance, trusted_types)
 
-    monkeypatch.setattr(verify, "in_fresh_process", here)
+    monkeypatch.setattr(verification, "in_fresh_process", here)
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from refit.errors import RefitError
+from refit.models import incumbent, model_cache
 from registry import versions
 from registry.client import client
 from registry.ledger import Ledger
 from registry.store import RegistryError
 from registry.versions import Version
-from tasks import comparand, kept, register
-from tasks.errors import RefitError
+from tasks import register
 from tasks.register import lineage, promoting
 
 pytestmark = pytest.mark.usefixtures("same_process")
@@ -25,7 +26,7 @@ USES: dict[str, tuple[str, Callable[[Any], object]]] = {
     "show": ("refit.metrics", lambda project: register.in_charge(project.context)),
     "explain": ("refit.decision", lambda project: lineage.explain(project.context, "1")),
     "promote": ("refit.decision", lambda project: register.promote(project.context, "1")),
-    "run": ("refit.comparand", lambda project: comparand.expected(project.context)),
+    "run": ("refit.comparand", lambda project: incumbent.expected(project.context)),
 }
 
 
@@ -55,7 +56,7 @@ def test_a_decision_may_say_no_more_and_no_less_than_the_gate_writes() -> None:
 @pytest.mark.parametrize("digest", ["../../../out", "", "x" * 64])
 def test_a_digest_that_is_none_names_no_folder(project: Any, digest: str) -> None:
     with pytest.raises(RefitError, match=r"refit\.model_digest of version 1 is not as Refit wrote it"):
-        kept.place(project.context, "1", digest)
+        model_cache.place(project.context, "1", digest)
 
 
 def test_a_stored_file_that_holds_something_else_is_named() -> None:
@@ -83,6 +84,6 @@ def test_a_ledger_nested_without_end_can_be_read_and_moves_nothing(project: Any)
     assert line.reasons == (DEEP,)
     with closing(sqlite3.connect(project.folder / ".refit/ledger.db")) as connection, connection:
         connection.execute("update ledger set digests = '[1]'")
-    assert comparand.check_champion(project.context) == "1", "what is no digest speaks against nobody; doctor names it"
+    assert incumbent.check_champion(project.context) == "1", "what is no digest speaks against nobody; doctor names it"
     with pytest.raises(RegistryError, match="the note of the move that was cut off is torn"):
         Ledger.beside(project.store).pending("toy")

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tasks import artifacts, register
-from tasks.artifacts import write_json
-from tasks.errors import UserError
+from refit.errors import UserError
+from refit.files import artifacts
+from refit.files.artifacts import write_json
+from tasks import register
 from tasks.register import lineage
 
 pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import provenance
+from refit.runtime import provenance
 
 
 def git(folder: Path, *arguments: str) -> str:

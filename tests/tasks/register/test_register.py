@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from registry import charge, versions
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.files.artifacts import read_json, write_json
+from refit.models import incumbent, verification
+from registry import champion, versions
 from registry.client import client
 from registry.ledger import Ledger
-from tasks import artifacts, comparand, register, verify
-from tasks.artifacts import read_json, write_json
-from tasks.errors import RefitError, UserError
+from tasks import register
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -81,7 +83,7 @@ def test_where_a_whole_model_was_deleted_the_next_one_gets_no_number_that_the_le
     client(project.store).delete_registered_model("toy")
     assert project.registered(1)["version"] == "2"
     assert project.told == [("refuse", None, "1"), ("promote", None, "2")]
-    assert comparand.check_champion(project.context) == "2"
+    assert incumbent.check_champion(project.context) == "2"
 
 
 def test_a_candidate_judged_against_someone_else_than_the_champion_is_refused(project: Any) -> None:
@@ -188,9 +190,9 @@ def test_plain_mlflow_loads_the_version_and_predicts_the_golden_rows(
     project.registered()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", project.store.uri)
     model = mlflow.pyfunc.load_model("models:/toy@champion")
-    golden = pq.read_table(comparand.fetch_model(project.context, "1").parents[1] / verify.GOLDEN)
-    predicted = model.predict(golden.drop_columns([verify.PREDICTION]).to_pandas())
-    assert np.abs(predicted - golden.column(verify.PREDICTION).to_numpy()).max() < 1e-9
+    golden = pq.read_table(incumbent.fetch_model(project.context, "1").parents[1] / verification.GOLDEN)
+    predicted = model.predict(golden.drop_columns([verification.PREDICTION]).to_pandas())
+    assert np.abs(predicted - golden.column(verification.PREDICTION).to_numpy()).max() < 1e-9
     assert model.metadata.signature.inputs.input_names() == ["distance", "carrier"]
     assert model.input_example is not None
     frame = golden.select(["distance"]).to_pandas().fillna(0).astype("int64").assign(carrier="A", surplus=True)
@@ -211,7 +213,7 @@ def test_the_version_keeps_what_is_needed_to_explain_and_to_make_it_again(projec
     assert found.tags["refit.candidate"] == training["inputs"]
     assert found.tags["refit.seen_until"] == training["seen_until"]
     assert json.loads(found.tags["refit.decision"]) == read_json(project.folder / artifacts.DECISION)
-    stored = comparand.fetch_model(project.context, "1").parents[1]
+    stored = incumbent.fetch_model(project.context, "1").parents[1]
     assert (stored / "provenance/dvc.lock").read_text() == "schema: '2.0'\n"
     assert "learners:" in (stored / "provenance/params.yaml").read_text()
     assert "scikit-learn==" in (stored / "requirements.txt").read_text()
@@ -280,7 +282,7 @@ def test_an_alias_that_someone_set_in_mlflow_is_not_moved_back_on_an_old_decisio
     project.registered(0)
     project.registered(1)
     client(project.store).set_registered_model_alias("toy", "champion", "1")
-    assert comparand.refresh(project.context) == read_json(project.folder / artifacts.DECISION)["comparand"]
+    assert incumbent.refresh(project.context) == read_json(project.folder / artifacts.DECISION)["comparand"]
     register.run(project.context)
     assert (project.aliases["champion"], project.receipt["alias"]) == ("1", "challenger")
     assert register.needs_rerun(project.context) is None
@@ -354,7 +356,7 @@ class TestLostChampion:
     def test_a_deleted_champion_is_an_error_and_not_nobody(self, project: Any) -> None:
         project.registered(0)
         client(project.store).delete_model_version("toy", "1")
-        for call in (comparand.refresh, register.in_charge):
+        for call in (incumbent.refresh, register.in_charge):
             with pytest.raises(RefitError, match=r"version 1 of toy is in charge by the ledger.*has no champion"):
                 call(project.context)
 
@@ -372,7 +374,7 @@ class TestLostChampion:
         client(project.store).create_model_version("toy", source="somewhere")
         client(project.store).set_registered_model_alias("toy", "champion", "2")
         with pytest.raises(RefitError, match=r"version 2 of toy has no tag refit\.model_digest"):
-            comparand.refresh(project.context)
+            incumbent.refresh(project.context)
 
 
 def test_two_projects_with_one_registry_share_its_lock_and_ledger(
@@ -386,7 +388,7 @@ def test_two_projects_with_one_registry_share_its_lock_and_ledger(
     theirs.context = replace(theirs.context, params=shared)
     assert theirs.registered(1)["version"] == "2"
     assert ours.told == theirs.told == [("promote", None, "1"), ("promote", "1", "2")]
-    assert charge.champion(ours.store, "toy") == versions.version(ours.store, "toy", "2")
+    assert champion.champion(ours.store, "toy") == versions.version(ours.store, "toy", "2")
 
 
 @pytest.mark.parametrize("name", ["data/features/table.parquet", "reports/predictions.parquet"])

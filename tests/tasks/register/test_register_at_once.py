@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 import yaml
 
+from refit import config
+from refit.errors import RefitError
 from registry import versions
 from registry.ledger import Ledger
-from tasks import params, register
-from tasks.errors import RefitError
+from tasks import register
 
 EIGHT = range(1, 9)
 MANY = pytest.param(50, marks=pytest.mark.slow)
@@ -60,7 +61,7 @@ def _status(function: Callable[[], Any], start: Any, said: Path) -> int:
 
 def refit(*arguments: str) -> None:
     """A command of `refit`, in this process."""
-    from flows.cli import main
+    from refit.cli.main import main
 
     sys.argv = ["refit", *arguments]
     main()
@@ -80,7 +81,7 @@ class Checkouts:
     def __getitem__(self, number: int) -> Any:
         found = self.kind(self.folder / f"checkout{number}")
         raw = found.context.params.model_dump(mode="json", by_alias=True)
-        asked = params.parse(raw | {"registry": {"tracking_uri": self.uri}})
+        asked = config.parse(raw | {"registry": {"tracking_uri": self.uri}})
         object.__setattr__(found.context, "params", asked)
         return found
 
@@ -129,7 +130,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkouts(place: Path, new_project: Callable[[str], Any], empty_registry: Path) -> Checkouts:
     made = Checkouts(place, type(new_project("toy")))
     if not (place / "spare").is_dir():
-        for module in ("mlflow.pyfunc", "skops.io", "sklearn.linear_model", "flows.cli", "flows.runner"):
+        for module in ("mlflow.pyfunc", "skops.io", "sklearn.linear_model", "refit.cli.main", "refit.cli.running"):
             importlib.import_module(module)  # once here, so that no process has to
         (place / "shared").mkdir()
         shutil.copy(empty_registry, place / "shared")

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from refit.models import incumbent
 from registry import versions
 from registry.ledger import Ledger
 from registry.store import Store
-from tasks import comparand, register
+from tasks import register
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -152,7 +153,7 @@ def test_killed_at_a_step_and_run_again_there_is_one_version_one_line_and_the_ri
 
 def rerun(project: Any) -> None:
     """What the next `refit run` does: `evaluate` is unchanged if the comparand is, and DVC knows of no `register`."""
-    comparand.refresh(project.context)
+    incumbent.refresh(project.context)
     register.run(project.context)
 
 

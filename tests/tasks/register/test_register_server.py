@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from refit import learners
+from refit.config import RetentionParams
+from refit.models import incumbent
+from refit.operations import retention
 from registry import versions
 from registry.client import client
 from registry.versions import Registered
-from tasks import comparand, learners, register, retention
-from tasks.params import RetentionParams
+from tasks import register
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_process")]
 
@@ -67,7 +70,7 @@ def test_register_promote_and_fetch_work_on_a_server_and_write_nothing_to_standa
     assert project.aliases == {"challenger": "2", "champion": "2", "previous": "1"}
     assert project.told == [("promote", None, "1"), ("promote", "1", "2")]
     assert register.needs_rerun(project.context) is None
-    assert learners.load(comparand.fetch_model(project.context, "1")).spec.name == "logistic"
+    assert learners.load(incumbent.fetch_model(project.context, "1")).spec.name == "logistic"
     assert versions.version(project.store, "toy", "9") is None
     assert versions.registered(project.store, "none") == Registered()
     assert len(versions.tagged(project.store, "toy", "refit.test", comparand_test_digest(project))) == 2

@@ -11,14 +11,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from refit import learners
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import read_json, write_json
+from refit.models import incumbent, model_cache
+from refit.models.verification import GOLDEN
 from registry import versions
 from registry.client import client
 from registry.ledger import Ledger
-from tasks import comparand, kept, learners, register
-from tasks.artifacts import read_json, write_json
-from tasks.errors import RefitError, UserError
+from tasks import register
 from tasks.register import lineage
-from tasks.verify import GOLDEN
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -33,7 +35,7 @@ def bereft(project: Any) -> Any:
 
 
 def local(project: Any, number: str) -> Path:
-    (found,) = (project.folder / kept.MODELS).glob(f"{number}-*")
+    (found,) = (project.folder / model_cache.MODELS).glob(f"{number}-*")
     return Path(found)
 
 
@@ -45,14 +47,14 @@ def stored(project: Any) -> Path:
 def test_a_version_that_takes_charge_leaves_a_local_copy_and_a_note_of_its_tags(project: Any) -> None:
     project.registered(0)
     found = versions.version(project.store, "toy", "1")
-    assert kept.record(project.context, "1") == found
+    assert model_cache.record(project.context, "1") == found
     assert (local(project, "1") / GOLDEN).is_file()
     project.registered(1, promote=False)
-    assert kept.record(project.context, "2") is None
+    assert model_cache.record(project.context, "2") is None
 
 
 def test_it_comes_back_under_a_new_number_with_its_files_and_all_of_its_tags(bereft: Any) -> None:
-    before = kept.record(bereft.context, "2")
+    before = model_cache.record(bereft.context, "2")
     assert before is not None
     with pytest.raises(RefitError, match="its version was deleted; `refit repair` registers it again"):
         register.in_charge(bereft.context)
@@ -88,7 +90,7 @@ def test_what_asks_about_it_makes_sense_afterwards(bereft: Any) -> None:
 def test_a_rollback_and_the_next_run_go_on_from_it(bereft: Any) -> None:
     register.repair(bereft.context)
     assert "no longer in the registry" in (register.needs_rerun(bereft.context) or "")
-    comparand.refresh(bereft.context)
+    incumbent.refresh(bereft.context)
     register.run(bereft.context)
     assert (bereft.receipt["version"], bereft.receipt["alias"]) == ("3", "champion")
     assert register.needs_rerun(bereft.context) is None
@@ -121,7 +123,7 @@ def test_one_whole_copy_of_its_files_is_enough(bereft: Any, lost: str) -> None:
         client(bereft.store).delete_run(bereft.receipt["run_id"])
         shutil.rmtree(stored(bereft).parents[1])
     register.repair(bereft.context)
-    folder = comparand.fetch_model(bereft.context, "3")
+    folder = incumbent.fetch_model(bereft.context, "3")
     golden = pq.read_table(folder.parents[1] / GOLDEN)
     predicted = learners.load(folder).predict(golden.drop_columns(["_prediction"]))
     assert predicted.tolist() == golden.column("_prediction").to_pylist()
@@ -129,7 +131,7 @@ def test_one_whole_copy_of_its_files_is_enough(bereft: Any, lost: str) -> None:
 
 
 def test_without_the_note_the_tags_that_mlflow_kept_of_the_deleted_version_do(bereft: Any) -> None:
-    shutil.rmtree(bereft.folder / kept.RECORDS)
+    shutil.rmtree(bereft.folder / model_cache.RECORDS)
     register.repair(bereft.context)
     assert bereft.aliases["champion"] == "3"
 
@@ -149,14 +151,14 @@ def test_with_no_whole_copy_it_says_what_is_lost_and_what_can_be_done(bereft: An
     ):
         register.repair(bereft.context)
     client(bereft.store).delete_registered_model("toy")
-    shutil.rmtree(bereft.folder / kept.RECORDS)
+    shutil.rmtree(bereft.folder / model_cache.RECORDS)
     with pytest.raises(UserError, match=r"\.refit/versions/2\.json, which would tell its tags, is not there"):
         register.repair(bereft.context)
     assert bereft.told[-1] == ("promote", "1", "2")
 
 
 def test_a_note_about_another_model_is_not_believed(bereft: Any) -> None:
-    note = bereft.folder / kept.RECORDS / "2.json"
+    note = bereft.folder / model_cache.RECORDS / "2.json"
     told = read_json(note)
     write_json(note, {**told, "tags": {**told["tags"], "refit.manifest": "other"}})
     with pytest.raises(UserError, match="is about another model"):
@@ -164,12 +166,12 @@ def test_a_note_about_another_model_is_not_believed(bereft: Any) -> None:
 
 
 def test_what_does_not_predict_its_golden_rows_does_not_come_back(bereft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks import verify
+    from refit.models import verification
 
     def otherwise(*_: Any, **__: Any) -> float:
         raise RefitError("golden row 5: 0.1 predicted, 0.9 recorded")
 
-    monkeypatch.setattr(verify, "in_fresh_process", otherwise)
+    monkeypatch.setattr(verification, "in_fresh_process", otherwise)
     with pytest.raises(RefitError, match="golden row 5"):
         register.repair(bereft.context)
     assert "champion" not in bereft.aliases

@@ -12,16 +12,20 @@ from typing import Any
 
 import pytest
 
+from refit.config import RetentionParams
+from refit.errors import RefitError
+from refit.files import artifacts
+from refit.files.artifacts import write_json
+from refit.models import incumbent, model_cache
+from refit.operations import retention
+from refit.runtime import lock
+from refit.runtime.context import Context
+from refit.storage import prediction_log, quarantine
 from registry import relocation, tracking, versions
 from registry.client import client
-from tasks import artifacts, comparand, kept, lock, quarantine, register, retention
-from tasks.artifacts import write_json
-from tasks.context import Context
+from tasks import register
 from tasks.drift.watch import DECISIONS
-from tasks.errors import RefitError
-from tasks.params import RetentionParams
 from tasks.register import lineage
-from tasks.score import log
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -78,7 +82,7 @@ def test_the_champion_the_one_before_the_anchor_the_challenger_and_the_newest_al
     assert numbers(seven) == ["1", "3", "4", "6", "7"]
     assert [what for kind, what in named(plan) if kind == "version"] == ["2 (logistic)", "5 (logistic)"]
     for number in numbers(seven):
-        assert comparand.fetch_model(seven.context, number).is_dir()
+        assert incumbent.fetch_model(seven.context, number).is_dir()
 
 
 def test_without_being_told_to_delete_it_deletes_nothing_and_counts_the_bytes(seven: Any) -> None:
@@ -99,7 +103,7 @@ def test_afterwards_nothing_is_left_to_delete_and_what_stays_can_be_shown_explai
     assert "took charge" in lineage.explain(seven.context, "2")[0]
     register.rollback(seven.context)
     assert seven.aliases["champion"] == "3"
-    assert comparand.check_champion(seven.context) == "3"
+    assert incumbent.check_champion(seven.context) == "3"
     mlflow = client(seven.store)
     left = mlflow.search_runs([mlflow.get_experiment_by_name("toy").experiment_id])
     staying = versions.tagged_by_client(seven.store, "toy", {})
@@ -115,7 +119,7 @@ def test_null_keeps_every_version_and_every_run_for_ever(seven: Any) -> None:
 
 def tracking_only(project: Any) -> str:
     """A training that MLflow was told of and that was never registered; its run."""
-    from tasks import tracking as told
+    from refit.models import run_logging as told
 
     run_id = told.log_training(project.context, required=True)
     assert run_id is not None
@@ -172,8 +176,8 @@ def test_with_the_champion_lost_nothing_goes_since_its_repair_may_need_it(seven:
 
 def test_local_copies_go_with_their_versions(seven: Any) -> None:
     retention.collect(asking(seven, versions=1), delete=True)
-    copies = {path.name.partition("-")[0] for path in (seven.folder / kept.MODELS).iterdir()}
-    notes = {path.stem for path in (seven.folder / kept.RECORDS).iterdir()}
+    copies = {path.name.partition("-")[0] for path in (seven.folder / model_cache.MODELS).iterdir()}
+    notes = {path.stem for path in (seven.folder / model_cache.RECORDS).iterdir()}
     assert copies == notes == {"1", "3", "4"}
 
 
@@ -181,8 +185,8 @@ def test_logs_decisions_and_quarantine_go_by_age_and_only_where_asked(project: A
     project.registered(0)
     folder = project.folder
     for day in ("2013-01-01", "2013-11-30", "2013-12-31"):
-        (folder / log.LOG / f"day={day}").mkdir(parents=True)
-        (folder / log.LOG / f"day={day}/v1-x.parquet").write_bytes(b"rows")
+        (folder / prediction_log.LOG / f"day={day}").mkdir(parents=True)
+        (folder / prediction_log.LOG / f"day={day}/v1-x.parquet").write_bytes(b"rows")
     for stem in ("20130101T000000Z", "20131231T000000Z.2"):
         write_json(folder / DECISIONS / f"{stem}.json", {})
     for batch in ("2013-11", "gone"):
@@ -193,8 +197,8 @@ def test_logs_decisions_and_quarantine_go_by_age_and_only_where_asked(project: A
     asked = asking(project, predictions_days=31, decisions_days=90, quarantine_days=30)
     expected = [("predictions", "2013-01-01"), ("decisions", "20130101T000000Z.json"), ("quarantine", "rows gone")]
     assert named(retention.collect(asked, delete=True)) == expected
-    assert not (folder / log.LOG / "day=2013-01-01").exists()
-    assert (folder / log.LOG / "day=2013-11-30/v1-x.parquet").is_file()
+    assert not (folder / prediction_log.LOG / "day=2013-01-01").exists()
+    assert (folder / prediction_log.LOG / "day=2013-11-30/v1-x.parquet").is_file()
     assert named(retention.collect(asked)) == []
 
 
@@ -251,7 +255,7 @@ def test_cut_off_anywhere_it_is_finished_by_the_next_one(project: Any, owner: st
     def again() -> None:
         for number in numbers(project):
             if number in ("1", "3", "4"):
-                comparand.fetch_model(project.context, number)
+                incumbent.fetch_model(project.context, number)
         retention.collect(asked, delete=True)
         assert numbers(project) == ["1", "3", "4"]
         assert named(retention.collect(asked)) == []

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from flows.inspection import print_in_charge
+from refit.cli.inspection import print_in_charge
+from refit.errors import RefitError, UserError
+from refit.models import verification
 from registry.client import client
-from tasks import register, verify
-from tasks.errors import RefitError, UserError
+from tasks import register
 
 pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it
 
@@ -134,7 +135,7 @@ def test_a_fault_of_the_machine_is_no_verdict_on_a_model(
         raise fault
 
     with monkeypatch.context() as patched:
-        patched.setattr(verify, "in_fresh_process", fails)
+        patched.setattr(verification, "in_fresh_process", fails)
         with pytest.raises(RefitError, match=r"version 2 of toy could not be checked: .*; nothing was decided"):
             register.run(project.context)
         with pytest.raises(RefitError, match="could not be checked"):

@@ -16,12 +16,14 @@ import pandas as pd
 import pytest
 
 import refit
+from refit import config
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import sha256, write_manifest
+from refit.models import export, incumbent
 from registry import signing, versions
 from registry.client import client
 from registry.store import RegistryError
-from tasks import comparand, export, params, register
-from tasks.artifacts import sha256, write_manifest
-from tasks.errors import RefitError, UserError
+from tasks import register
 
 pytestmark = pytest.mark.usefixtures("same_process")
 ROWS = pd.DataFrame({"distance": [1, 20, 300], "carrier": ["A", "B", None]})
@@ -55,7 +57,7 @@ def signed(project: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any
 def asking(project: Any, public_key: str) -> None:
     raw = project.context.params.model_dump(mode="json", by_alias=True)
     raw["registry"] = raw["registry"] | {"signing": {"public_key": public_key}}
-    object.__setattr__(project.context, "params", params.parse(raw))
+    object.__setattr__(project.context, "params", config.parse(raw))
 
 
 def stored(project: Any) -> Path:
@@ -80,8 +82,8 @@ def forget_ledger(project: Any) -> None:
 
 
 USES: dict[str, Callable[[Any, Path], object]] = {
-    "score": lambda project, _: comparand.fetch_model(project.context, "1"),
-    "doctor": lambda project, _: comparand.check_champion(project.context),
+    "score": lambda project, _: incumbent.fetch_model(project.context, "1"),
+    "doctor": lambda project, _: incumbent.check_champion(project.context),
     "export": lambda project, to: export.export(project.context, None, to),
     "promote": lambda project, _: register.promoting.check_again(project.context, project.store, project.version("1")),
 }
@@ -99,9 +101,9 @@ def test_a_signed_version_is_used_exported_and_loaded_as_before(signed: Any, tmp
     for use in USES.values():
         use(signed, tmp_path / "out")
     done = json.loads(json.dumps(vars(export.export(signed.context, "1", tmp_path / "again"))))
-    expected = comparand.fetch_model(signed.context, "1")
+    expected = incumbent.fetch_model(signed.context, "1")
     assert sha256(tmp_path / "again/manifest.json") == done["manifest"]
-    from tasks.learners.pyfunc import _load_pyfunc
+    from refit.learners.pyfunc import _load_pyfunc
 
     predicted = _load_pyfunc(str(expected)).predict(ROWS)
     for model in (
@@ -120,15 +122,15 @@ def test_a_swapped_file_is_refused_everywhere(signed: Any, tmp_path: Path) -> No
 def test_doctor_says_that_scoring_goes_on_with_the_copy_that_was_checked_and_only_with_that(project: Any) -> None:
     project.registered()
     (stored(project) / "golden.parquet").write_bytes(b"another")
-    assert comparand.fetch_model(project.context, "1").is_dir()
+    assert incumbent.fetch_model(project.context, "1").is_dir()
     goes_on = r"golden.parquet .*; `refit score` goes on here with the checked copy in .refit/models/1-"
     with pytest.raises(RefitError, match=goes_on):
-        comparand.check_champion(project.context)
+        incumbent.check_champion(project.context)
     shutil.rmtree(project.folder / ".refit/models")
     with pytest.raises(RefitError, match=r"golden.parquet .*; nothing is scored with it"):
-        comparand.check_champion(project.context)
+        incumbent.check_champion(project.context)
     with pytest.raises(RefitError, match=r"golden.parquet"):
-        comparand.fetch_model(project.context, "1")
+        incumbent.fetch_model(project.context, "1")
 
 
 def test_a_swapped_model_whose_digests_were_made_to_fit_is_refused_by_the_ledger(project: Any, tmp_path: Path) -> None:
@@ -222,4 +224,4 @@ def test_a_signature_from_before_is_replaced_whole(signed: Any, tmp_path: Path) 
 def test_who_signs_is_said_in_one_way(project: Any, asked: dict[str, str]) -> None:
     raw = project.context.params.model_dump(mode="json", by_alias=True)
     with pytest.raises(UserError, match=r"registry.signing needs public_key, or identity and issuer, and not both"):
-        params.parse(raw | {"registry": {"signing": asked}})
+        config.parse(raw | {"registry": {"signing": asked}})

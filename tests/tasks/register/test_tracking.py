@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from refit.errors import RefitError
+from refit.files import artifacts
+from refit.files.artifacts import read_json, write_json
+from refit.models import run_logging
 from registry.client import client
-from tasks import artifacts, tracking
-from tasks.artifacts import read_json, write_json
-from tasks.errors import RefitError
 
 
 def runs(project: Any) -> list[Any]:
@@ -23,9 +24,9 @@ def runs(project: Any) -> list[Any]:
 
 def test_a_candidate_has_one_run_with_a_nested_one_for_each_learner_however_often_it_is_logged(project: Any) -> None:
     project.judged()
-    first = tracking.log_training(project.context)
+    first = run_logging.log_training(project.context)
     for _ in range(2):
-        assert tracking.log_evaluation(project.context) == first
+        assert run_logging.log_evaluation(project.context) == first
     parent, child = runs(project)
     assert parent.info.run_id == first
     assert child.data.tags["mlflow.parentRunId"] == first
@@ -47,14 +48,14 @@ def test_a_part_that_was_cut_off_is_written_again_without_a_point_of_a_curve_twi
         patched.setattr(type(client(project.store)), "log_text", cut_off)
         patched.setattr(type(client(project.store)), "set_tag", cut_off)
         with pytest.raises(OSError, match="power"):
-            tracking.log_training(project.context, required=True)
-    parent = tracking.log_training(project.context)
+            run_logging.log_training(project.context, required=True)
+    parent = run_logging.log_training(project.context)
     for _ in range(2):
         (child,) = [run for run in runs(project) if run.info.run_id != parent]
         history = client(project.store).get_metric_history(child.info.run_id, "curve_training")
         assert [point.step for point in history] == [1, 2]
         client(project.store).delete_tag(child.info.run_id, "refit.logged.training")
-        tracking.log_training(project.context)
+        run_logging.log_training(project.context)
 
 
 def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +64,7 @@ def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, mon
     docs = project.folder / artifacts.DATA_DOCS
     docs.mkdir()
     (docs / "index.html").write_text("<p>docs</p>")
-    run_id = tracking.log_evaluation(replace(project.context, flow_run="abc"))
+    run_id = run_logging.log_evaluation(replace(project.context, flow_run="abc"))
     run = client(project.store).get_run(run_id)
     assert run.data.params["train.learners.logistic.kind"] == "sklearn.linear_model.LogisticRegression"
     assert run.data.params["evaluate.gate.max_loss"] == "0.005"
@@ -81,17 +82,17 @@ def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, mon
 
 def test_a_new_evaluation_of_the_same_candidate_shows_its_own_numbers(project: Any) -> None:
     project.judged()
-    run_id = tracking.log_evaluation(project.context)
+    run_id = run_logging.log_evaluation(project.context)
     write_json(project.folder / artifacts.METRICS, {"roc_auc": 0.65})
-    assert tracking.log_evaluation(project.context) == run_id
+    assert run_logging.log_evaluation(project.context) == run_id
     assert client(project.store).get_run(run_id).data.metrics["test_roc_auc"] == 0.65
 
 
 def test_a_run_that_was_lost_is_built_again_from_the_files(project: Any) -> None:
     project.judged()
-    lost = tracking.log_evaluation(project.context)
+    lost = run_logging.log_evaluation(project.context)
     client(project.store).delete_run(lost)
-    built = tracking.log_evaluation(project.context)
+    built = run_logging.log_evaluation(project.context)
     assert built != lost
     assert client(project.store).get_run(built).data.metrics["test_roc_auc"] == 0.7
 
@@ -102,7 +103,7 @@ def test_a_registry_that_fails_is_a_warning_for_a_stage_and_an_error_for_registe
     (project.folder / ".refit").write_text("in the way")
     said: list[str] = []
     context = replace(project.context, progress=lambda what, *_: said.append(what))
-    assert tracking.log_training(context) is None
+    assert run_logging.log_training(context) is None
     assert said[0].startswith("warning: MLflow was not told: ")
     with pytest.raises(RefitError, match=r"cannot write .*registry\.lock"):
-        tracking.log_training(context, required=True)
+        run_logging.log_training(context, required=True)

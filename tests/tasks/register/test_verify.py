@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tasks import comparand, register, verify
-from tasks.artifacts import sha256
-from tasks.errors import RefitError
+from refit.errors import RefitError
+from refit.files.artifacts import sha256
+from refit.models import incumbent, verification
+from tasks import register
 
 
 @pytest.fixture
@@ -20,12 +21,12 @@ def stored(project: Any) -> Path:
     """A model as the registry stores it."""
     project.judged()
     register.run(project.without_leave())
-    return comparand.fetch_model(project.context, "1").parents[1]
+    return incumbent.fetch_model(project.context, "1").parents[1]
 
 
 def check(stored: Path, project: Any, **changed: Any) -> float:
     given = {"manifest": sha256(stored / "manifest.json"), "tolerance": 1e-9, "trusted_types": ()}
-    return verify.in_fresh_process(stored, project=project.folder, **{**given, **changed})
+    return verification.in_fresh_process(stored, project=project.folder, **{**given, **changed})
 
 
 def test_the_stored_model_reproduces_what_the_gate_saw_and_takes_charge(stored: Path, project: Any) -> None:
@@ -55,7 +56,7 @@ def test_a_folder_called_tasks_in_the_project_does_not_shadow_ours(
 
 def test_the_command_says_what_is_wrong_in_one_line_with_status_1(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.verify", str(tmp_path), "--manifest", "0"],
+        [sys.executable, "-m", "refit.models.verification", str(tmp_path), "--manifest", "0"],
         capture_output=True,
         text=True,
         env={**os.environ},

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_store import Expression, FeatureSet, Spine
-from tasks.artifacts import REFERENCE
-from tasks.featurize.stored_definitions import Definitions
-from tasks.score.champion import Champion
+from refit.files.artifacts import REFERENCE
+from refit.storage.stored_definitions import Definitions
+from tasks.score.champion_model import Champion
 from tasks.score.missing import lost_zeros, newly_missing
 
 NUMBER = pa.float64()

@@ -10,18 +10,21 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli_registry import explain
-from flows.explaining import explain_row
-from tasks import runfile, score
-from tasks.context import Context
-from tasks.errors import UserError
+from refit.cli.explain import explain_row
+from refit.cli.registry_commands import explain
+from refit.errors import UserError
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from tasks import score
 from tasks.score import reasons
 
 HEADER = "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins"
 
 
 def context(project: Path) -> Context:
-    return Context(project=project, params=runfile.params_of(project), now=lambda: datetime(2026, 1, 1, 12, tzinfo=UTC))
+    return Context(
+        project=project, params=run_file.params_of(project), now=lambda: datetime(2026, 1, 1, 12, tzinfo=UTC)
+    )
 
 
 def assert_it_adds_up(row: dict[str, Any]) -> None:

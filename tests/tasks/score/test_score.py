@@ -11,16 +11,19 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import memory, quarantine, runfile, score
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
-from tasks.score import log
+from refit.errors import RefitError, UserError
+from refit.runtime import dvc_runner, run_file
+from refit.runtime.context import Context
+from refit.storage import prediction_log, quarantine
+from tasks import score
 
 HEADER = "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins"
 
 
 def context(project: Path) -> Context:
-    return Context(project=project, params=runfile.params_of(project), now=lambda: datetime(2026, 1, 1, 12, tzinfo=UTC))
+    return Context(
+        project=project, params=run_file.params_of(project), now=lambda: datetime(2026, 1, 1, 12, tzinfo=UTC)
+    )
 
 
 def write(path: Path, *rows: str, header: str = HEADER) -> Path:
@@ -46,7 +49,7 @@ def test_row_is_logged_once_for_a_version_and_keeps_its_first_prediction(project
     again = score.run(context(project), "2024-05")
     assert first["logged"] == {"new": first["rows"]["scored"], "known": 0}
     assert again["logged"] == {"new": 0, "known": first["rows"]["scored"]}
-    files = sorted((project / log.LOG).glob("day=*/v1-*.parquet"))
+    files = sorted((project / prediction_log.LOG).glob("day=*/v1-*.parquet"))
     rows = pa.concat_tables([pq.read_table(path) for path in files])
     assert rows.num_rows == len(set(rows["_key"].to_pylist())) == first["rows"]["scored"]
     day = files[0].parent.name.removeprefix("day=")
@@ -56,7 +59,7 @@ def test_row_is_logged_once_for_a_version_and_keeps_its_first_prediction(project
 
 def test_damaged_file_of_the_log_is_named_and_nothing_is_written_over_it(project: Path) -> None:
     score.run(context(project), "2024-05")
-    damaged = sorted((project / log.LOG).glob("day=*/v1-*.parquet"))[0]
+    damaged = sorted((project / prediction_log.LOG).glob("day=*/v1-*.parquet"))[0]
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(RefitError, match=rf"{damaged} is damaged.*; put it back from a copy, or move it away"):
         score.run(context(project), "2024-05")
@@ -109,7 +112,7 @@ def test_label_that_a_file_brings_along_changes_no_prediction(project: Path, tmp
 def test_scoring_leaves_the_pipeline_unchanged(project: Path) -> None:
     settings = (project / "run.yaml").read_bytes()
     score.run(context(project), "2024-05")
-    assert memory.stale(project) == {}
+    assert dvc_runner.stale(project) == {}
     assert (project / "run.yaml").read_bytes() == settings
 
 
@@ -173,19 +176,23 @@ def test_nobody_in_charge_is_said(project: Path) -> None:
 
 def test_a_log_file_with_any_bit_flipped_is_noticed_by_who_scores_and_by_who_watches(project: Path) -> None:
     score.run(context(project), "2024-05")
-    path = sorted((project / log.LOG).glob("day=*/v1-*.parquet"))[0]
+    path = sorted((project / prediction_log.LOG).glob("day=*/v1-*.parquet"))[0]
     whole = path.read_bytes()
     for place in range(0, len(whole), len(whole) // 30):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        for read in (log.keys_in, log.checked, lambda path: log.relation(duckdb.connect(), [path], "logged")):
+        for read in (
+            prediction_log.keys_in,
+            prediction_log.checked,
+            lambda path: prediction_log.relation(duckdb.connect(), [path], "logged"),
+        ):
             with pytest.raises(RefitError, match=rf"{path} is damaged or cannot be read"):
                 read(path)
     path.write_bytes(whole)
-    assert len(log.keys_in(path)) == pq.read_metadata(path).num_rows
+    assert len(prediction_log.keys_in(path)) == pq.read_metadata(path).num_rows
 
 
 def test_a_log_file_of_an_older_refit_is_still_read(project: Path) -> None:
     first = score.run(context(project), "2024-05")
-    for path in (project / log.LOG).glob("day=*/v1-*.parquet"):
+    for path in (project / prediction_log.LOG).glob("day=*/v1-*.parquet"):
         path.rename(path.with_name("v1-0123456789abcdef.parquet"))
     assert score.run(context(project), "2024-05")["logged"] == {"new": 0, "known": first["rows"]["scored"]}

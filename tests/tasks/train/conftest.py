@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, train
-from tasks.context import Context
-from tasks.params import override, parse
+from refit.config import override, parse
+from refit.files import artifacts
+from refit.runtime.context import Context
+from tasks import train
 
 BASE_RATE = {"name": "base_rate", "kind": "baseline"}
 LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression"}
@@ -121,7 +122,7 @@ def small_project(folder: Path) -> SmallProject:
 @pytest.fixture(autouse=True)
 def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """How a training shows in MLflow is tested elsewhere."""
-    monkeypatch.setattr("tasks.tracking.log_training", lambda context: None)
+    monkeypatch.setattr("refit.models.run_logging.log_training", lambda context: None)
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallProject, dic
     """One run of the default learners, only to be looked at."""
     project = small_project(tmp_path_factory.mktemp("trained"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.tracking.log_training", lambda context: None)
+        patch.setattr("refit.models.run_logging.log_training", lambda context: None)
         return project, project.run()
 
 

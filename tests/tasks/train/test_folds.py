@@ -10,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks import learners, metrics
-from tasks.artifacts import read_json, write_json, write_manifest
-from tasks.context import Context
-from tasks.errors import RefitError, UserError
-from tasks.learners import Spec, make
-from tasks.params import parse
-from tasks.target import target_of
-from tasks.train.finishing import finish_from, pooled
+from refit import learners
+from refit.config import parse
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import read_json, write_json, write_manifest
+from refit.learners import Spec, make
+from refit.metrics import scores
+from refit.problems.target import target_of
+from refit.runtime.context import Context
+from tasks.train.calibration_and_threshold import finish_from, pooled
 from tasks.train.folds import Development, Fold, Window, content, development, newest
 from tasks.train.warm import go_on
 
@@ -274,15 +275,15 @@ def test_calibrated_probabilities_come_true_on_rows_that_the_curve_was_not_learn
     raw = skewed(found)
     finish, each = finish_from(found, raw, params)
     before, after = (
-        metrics.score("binary", "calibration_error", found.whole.label, pooled(found, p)) for p in (raw, each)
+        scores.score("binary", "calibration_error", found.whole.label, pooled(found, p)) for p in (raw, each)
     )
     assert before > 0.15
     assert after < 0.03
     assert finish.calibration is not None
     for p, calibrated, fold in zip(raw, each, found.folds, strict=True):
         assert calibrated.tolist() != finish.calibrated(p).tolist()  # without this very fold
-        order = metrics.score("binary", "roc_auc", found.whole.label[fold.scored], calibrated)
-        assert order == pytest.approx(metrics.score("binary", "roc_auc", found.whole.label[fold.scored], p), abs=0.01)
+        order = scores.score("binary", "roc_auc", found.whole.label[fold.scored], calibrated)
+        assert order == pytest.approx(scores.score("binary", "roc_auc", found.whole.label[fold.scored], p), abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
@@ -301,7 +302,7 @@ def test_classes_that_a_learner_is_too_sure_of_come_true_once_calibrated(kind: s
     raw = [sure[fold.scored] for fold in found.folds]
     finish, each = finish_from(found, raw, params)
     before, after = (
-        {name: metrics.score("multiclass", name, label, pooled(found, p)) for name in ("calibration_error", "log_loss")}
+        {name: scores.score("multiclass", name, label, pooled(found, p)) for name in ("calibration_error", "log_loss")}
         for p in (raw, each)
     )
     assert before["calibration_error"] > 0.2

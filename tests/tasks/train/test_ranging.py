@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks import learners
-from tasks.context import Context, silent
-from tasks.errors import UserError
-from tasks.learners import Spec, make
-from tasks.learners.ranged import Ranged
-from tasks.params import Params, parse
-from tasks.target import Regression
+from refit import learners
+from refit.config import Params, parse
+from refit.errors import UserError
+from refit.learners import Spec, make
+from refit.learners.prediction_intervals import Ranged
+from refit.problems.target import Regression
+from refit.runtime.context import Context, silent
 from tasks.train import from_scratch, make_all, warm
 from tasks.train.folds import Window, development
-from tasks.train.ranging import ranged
+from tasks.train.interval_margins import ranged
 from tasks.train.trial import fitted
 
 ENSEMBLE = "sklearn.ensemble"

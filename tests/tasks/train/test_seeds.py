@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, learners
-from tasks.artifacts import read_json
-from tasks.errors import UserError
-from tasks.learners.averaged import members_of
+from refit import learners
+from refit.errors import UserError
+from refit.files import artifacts
+from refit.files.artifacts import read_json
+from refit.learners.averaged import members_of
 
 FOREST = {
     "name": "forest",

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tasks.params.training import ThresholdParams
-from tasks.train.finishing import threshold
+from refit.config.training import ThresholdParams
+from tasks.train.calibration_and_threshold import threshold
 
 
 @pytest.mark.parametrize("rows", [7, 100, 1000, 1234])

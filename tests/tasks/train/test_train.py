@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, metrics
-from tasks.errors import RefitError, UserError
-from tasks.learners import load, make
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.learners import load, make
+from refit.metrics import scores
 
 
 def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
@@ -29,7 +30,7 @@ def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
     assert unseen.column_names == ["event_time", "prediction", "label"]
     assert unseen.num_rows == training["rows"]["validation"]
     p = learner.predict(project.rows("test"))
-    assert metrics.score("binary", "roc_auc", project.rows("test")["label"].to_numpy(), p) > 0.75
+    assert scores.score("binary", "roc_auc", project.rows("test")["label"].to_numpy(), p) > 0.75
 
 
 def test_training_tells_what_the_other_stages_read(trained: Any) -> None:

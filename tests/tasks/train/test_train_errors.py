@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tasks import artifacts
-from tasks.errors import RefitError, UserError
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
 
 
 def test_every_learner_is_checked_before_the_first_is_fitted(project: Any, learners: Any) -> None:

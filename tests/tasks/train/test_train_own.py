@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import UserError
-from tasks.learners import load
+from refit.errors import UserError
+from refit.learners import load
 
 KIND = "my_learner.py:ShareOf"
 

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from tasks import artifacts
-from tasks.learners import load
+from refit.files import artifacts
+from refit.learners import load
 
 
 def test_rows_in_another_order_in_the_file_give_the_same_model(project: Any, trained: Any) -> None:
@@ -41,12 +41,12 @@ def test_the_inputs_name_the_candidate(project: Any, trained: Any) -> None:
 TRAIN = """
 import json, locale, sys
 from pathlib import Path
-import tasks.tracking
+import refit.models.run_logging
 from tasks import train
-from tasks.context import Context
-from tasks.params import parse
+from refit.runtime.context import Context
+from refit.config import parse
 locale.setlocale(locale.LC_ALL, "")
-tasks.tracking.log_training = lambda context: None
+refit.models.run_logging.log_training = lambda context: None
 for project, params in json.loads(sys.argv[1]):
     train.run(Context(project=Path(project), params=parse(params)))
 """
@@ -93,7 +93,7 @@ DIES = """
 import os, signal
 from pathlib import Path
 from tasks import train
-from tasks.learners.sklearn_estimator import SklearnEstimator
+from refit.learners.sklearn_estimator import SklearnEstimator
 def dies_in(owner, name, where=""):
     before = getattr(owner, name)
     def die(self, *arguments):

@@ -14,10 +14,10 @@ import optuna
 import pyarrow as pa
 import pytest
 
+from refit.config.training import SearchParams, TuningParams
+from refit.errors import UserError
+from refit.learners import Spec
 from tasks import train
-from tasks.errors import UserError
-from tasks.learners import Spec
-from tasks.params.training import SearchParams, TuningParams
 from tasks.train import tuning
 from tasks.train.folds import Development, Fold, Window
 from tasks.train.search_result import Tuning

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, quarantine, validate
-from tasks.context import Context
-from tasks.params import override, parse
+from refit.config import override, parse
+from refit.files import artifacts
+from refit.runtime.context import Context
+from refit.storage import quarantine
+from tasks import validate
 
 TYPES = {
     "id": ("text", pa.string()),

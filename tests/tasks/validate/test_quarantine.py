@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import artifacts, quarantine
-from tasks.errors import UserError
+from refit.errors import UserError
+from refit.files import artifacts
+from refit.storage import quarantine
 
 AMOUNT = {"expect_column_values_to_be_between": {"column": "amount", "min_value": 0, "max_value": 100}}
 

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import artifacts, validate
-from tasks.errors import RefitError, UserError
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from tasks import validate
 from tasks.validate import one_batch
 
 BETWEEN: dict[str, Any] = {"column": "amount", "min_value": 0, "max_value": 100}
@@ -324,8 +325,8 @@ def test_one_result_is_remembered_for_each_batch_and_a_rerun_imports_nothing_hea
     shop.add("2024-01", sales(100, at={3: {"amount": -1.0}}))
     first = shop.run(AMOUNT)
     code = (
-        "import sys; from pathlib import Path; from datetime import datetime; from tasks import validate, artifacts\n"
-        "from tasks.context import Context; from tasks.params import parse\n"
+        "import sys; from pathlib import Path; from datetime import datetime; from tasks import validate\n"
+        "from refit.runtime.context import Context; from refit.config import parse\n"
         f"project = Path({str(shop.project)!r})\n"
         f"validate.run(Context(project=project, params=parse({shop.raw(AMOUNT)!r})))\n"
         "heavy = {'pandas', 'great_expectations', 'duckdb', 'pyarrow', 'sklearn'} & set(sys.modules)\n"

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks import artifacts
-from tasks.errors import UserError
+from refit.errors import UserError
+from refit.files import artifacts
 
 NOTE = {"expect_column_values_to_be_in_set": {"column": "note", "value_set": ["paid", "<i>free</i>"]}}
 

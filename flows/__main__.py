@@ -1,5 +1,0 @@
-"""`python -m flows` is `refit`."""
-
-from flows.cli import main
-
-main()

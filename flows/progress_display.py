@@ -1,0 +1,142 @@
+"""What a run shows while it works: six lines on a terminal, plain lines elsewhere, Prefect's log in a worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+from rich.console import RenderableType
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from refit.config import STAGES
+from refit.plain_text import one_line
+from refit.runtime.terminal import Terminal, line
+
+STATE_STYLE = {"executed": "green", "restored": "cyan", "unchanged": "dim", "failed": "bold red"}
+
+
+class Screen(Protocol):
+    """Told of each stage's begin and end, and of its progress between."""
+
+    def begin(self, stage: str) -> None: ...
+    def end(self, stage: str, outcome: str, seconds: float) -> None: ...
+    def __call__(self, what: str, done: float = 0, total: float | None = None) -> None: ...
+
+
+class LogScreen:
+    """Lines in a log: one for each stage's begin and end, and at most one for each new step."""
+
+    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+        self._logger, self._last = logger, ""
+
+    def begin(self, stage: str) -> None:
+        self._last = ""
+
+    def end(self, stage: str, outcome: str, seconds: float) -> None:
+        self._logger.info("%s: %s in %.1f s", stage, one_line(outcome), seconds)
+
+    def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
+        if what != self._last:
+            self._logger.info("%s", one_line(what))
+            self._last = what
+
+
+class LineScreen(LogScreen):
+    """Plain lines on standard error, where there is no terminal."""
+
+    def __init__(self, console: Terminal) -> None:
+        logger = logging.Logger("refit.screen", logging.INFO)
+        handler = logging.StreamHandler(console.file)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        super().__init__(logger)
+
+
+class StateColumn(ProgressColumn):
+    """How each stage stands, in its colour."""
+
+    def render(self, task: Task) -> RenderableType:
+        state = str(task.fields["state"])
+        return line((f"{state:<10}", STATE_STYLE.get(state, "bold")))
+
+
+class LiveScreen:
+    """Six lines on a terminal, with a bar where the work's length is known."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lines: dict[str, TaskID] = {
+            stage: progress.add_task(stage, total=1, start=False, state="", what="") for stage in STAGES
+        }
+        self._current: TaskID | None = None
+
+    def begin(self, stage: str) -> None:
+        self._current = self._lines[stage]
+        self._progress.start_task(self._current)
+        self._progress.update(self._current, state="running", total=None)
+
+    def end(self, stage: str, outcome: str, seconds: float) -> None:
+        self._progress.update(self._lines[stage], completed=1, total=1, state=outcome, what="")
+        self._progress.stop_task(self._lines[stage])
+        self._current = None
+
+    def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
+        if self._current is None:
+            self._progress.console.print(what, style="dim")
+        else:
+            self._progress.update(self._current, what=one_line(what), completed=done if total else 0, total=total)
+
+
+SCREEN: ContextVar[Screen | None] = ContextVar("SCREEN", default=None)
+
+
+def screen() -> Screen:
+    """The screen of this run; without one, Prefect's log of the flow run."""
+    shown = SCREEN.get()
+    if shown is not None:
+        return shown
+    from prefect import get_run_logger
+    from prefect.exceptions import MissingContextError
+
+    try:
+        return LogScreen(get_run_logger())
+    except MissingContextError:
+        return LogScreen(logging.getLogger("refit"))
+
+
+@contextmanager
+def shown_on(console: Terminal, *, stages: bool = True) -> Iterator[None]:
+    """Show every run of this block on `console`: its stages live on a terminal, plain lines elsewhere."""
+    if not (stages and console.is_terminal):
+        token = SCREEN.set(LineScreen(console))
+        try:
+            yield
+        finally:
+            SCREEN.reset(token)
+        return
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description:<10}", markup=False),
+        StateColumn(),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[what]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
+        token = SCREEN.set(LiveScreen(progress))
+        try:
+            yield
+        finally:
+            SCREEN.reset(token)

@@ -1,0 +1,221 @@
+"""Which drift a retraining has answered, so that one event told a hundred times retrains once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, cast
+
+from flows.progress_display import screen
+from refit.config import Params
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import STATE, read_json, write_json
+from refit.storage.batches import manifests, utc_moment
+from refit.storage.snapshots import label_source
+
+ANSWERED = STATE / "answered.json"
+LONGEST_WINDOW = timedelta(days=31)
+ONE_DAY = timedelta(days=1)  # a window's days are of the project's zone, which may be that far from UTC
+P = ParamSpec("P")
+
+
+class Answered(Exception):
+    """A retraining for this window of data, or for a newer one, has ended before."""
+
+    def __init__(self, window: Mapping[str, str], answer: Mapping[str, Any]) -> None:
+        self.told = {"answered": dict(answer), "window": dict(window)}
+        super().__init__(
+            f"nothing to do: drift up to {window['end']} was answered at {answer['at']} "
+            f"by the retraining for drift up to {answer['window']['end']} (flow run {answer['flow_run']})"
+        )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What windows of data are possible: those that have begun, of a time from which there are rows."""
+
+    now: datetime
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def refusal(self, window: Mapping[str, str]) -> str | None:
+        """Why no data can have shown drift in a window; None if they can.
+
+        >>> reach = Reach(*(datetime(2013, month, 1, tzinfo=UTC) for month in (12, 1, 10)))
+        >>> reach.refusal({"first": "2013-10-01", "end": "2013-10-08"})
+        >>> reach.refusal({"first": "2013-10-01", "end": "9999-12-31"})
+        'it lies in the future: it is 2013-12-01'
+        >>> reach.refusal({"first": "2012-10-01", "end": "2012-10-08"})
+        'it lies outside of the data: rows are of 2013-01-01 to 2013-10-01'
+        """
+        first, end = _moment_of(window, "first"), _moment_of(window, "end")
+        if first > end:
+            return "it ends before it begins"
+        if end > self.now + ONE_DAY:
+            return f"it lies in the future: it is {self.now:%Y-%m-%d}"
+        if self.first is None or self.last is None:
+            return None
+        if end <= self.first or first > self.last + ONE_DAY or end > self.last + ONE_DAY + LONGEST_WINDOW:
+            return f"it lies outside of the data: rows are of {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
+        return None
+
+
+def reach_of(project: Path, params: Params, now: datetime) -> Reach:
+    """The possible windows of a project, by the clock and by the rows of its label's source that were ever read."""
+    batches = manifests(project, label_source(params))
+    return Reach(
+        now,
+        min((utc_moment(batch.first) for batch in batches if batch.first), default=None),
+        max((utc_moment(batch.last) for batch in batches if batch.last), default=None),
+    )
+
+
+def require_past(project: Path, params: Params, as_of: datetime, *, now: datetime) -> None:
+    """Refuse a run that is yet to come: every later drift would be taken for older than the newest training.
+
+    Raises:
+        UserError: `as_of` is later than the clock and than the data.
+    """
+    if as_of <= now + ONE_DAY:
+        return
+    last = reach_of(project, params, now).last
+    if last is None or as_of > last + LONGEST_WINDOW:
+        raise UserError(
+            f"as_of {as_of:%Y-%m-%d} lies in the future: it is {now:%Y-%m-%d}, "
+            f"and {f'the newest row is of {last:%Y-%m-%d}' if last else 'no row was read yet'}; give an earlier one"
+        )
+
+
+def require_seen(window: Mapping[str, str], as_of: datetime) -> None:
+    """Refuse an answer by a run that cannot see what it answers, after which no other run would look at it.
+
+    Raises:
+        UserError: the window ends after `as_of`.
+    """
+    if _moment_of(window, "end") - ONE_DAY > as_of:
+        raise UserError(
+            f"window {_shown(dict(window))} is refused: as_of {as_of:%Y-%m-%d} lies before its end, so the run would "
+            "not see it; give a later as_of, or `latest`"
+        )
+
+
+def refuse_if_answered(project: Path, params: Params, window: Mapping[str, str], *, now: datetime) -> None:
+    """Let only a window pass that ends later than every window answered so far. The caller holds the project's lock.
+
+    Raises:
+        Answered: a retraining for this window, or for a newer one, has ended.
+        UserError: `window` does not say where it begins and ends, or no data can have shown drift in it.
+    """
+    _require_possible(project, params, window, now)
+    answer = _answers(project).get(params.project.name)
+    if answer and _moment_of(answer["window"], "end") >= _moment_of(window, "end"):
+        raise Answered(window, answer)
+
+
+def note(project: Path, params: Params, window: Mapping[str, str], *, flow_run: str | None, now: datetime) -> None:
+    """Keep that `window` is answered, whatever the gate said. The caller holds the project's lock.
+
+    Raises:
+        UserError: no data can have shown drift in it, as is known now that they were read.
+    """
+    _require_possible(project, params, window, now)
+    answer = {"window": dict(window), "flow_run": flow_run, "at": now.isoformat(timespec="seconds")}
+    write_json(project / ANSWERED, _answers(project) | {params.project.name: answer})
+
+
+def impossible(project: Path, params: Params, now: datetime) -> str | None:
+    """Why the answer that is kept for the project's model cannot be one: no later drift would ever be answered.
+
+    Raises:
+        RefitError: what is kept cannot be read.
+    """
+    answer = _answers(project).get(params.project.name)
+    if answer is None:
+        return None
+    try:
+        reason = reach_of(project, params, now).refusal(answer["window"])
+    except UserError as error:
+        reason = str(error)
+    return reason and f"{ANSWERED} says that drift up to {_shown(answer['window'].get('end'))} was answered: {reason}"
+
+
+def mend(project: Path, params: Params, now: datetime) -> list[str]:
+    """Forget an answer that cannot be one, and say so. The caller holds the project's lock.
+
+    What cannot be read stays as it is: only a run that answers drift needs it, and is refused.
+    """
+    try:
+        reason = impossible(project, params, now)
+    except RefitError:
+        return []
+    if reason is None:
+        return []
+    write_json(
+        project / ANSWERED, {name: kept for name, kept in _answers(project).items() if name != params.project.name}
+    )
+    return [f"{reason}; forgotten"]
+
+
+def ends_if_answered(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+    """Let a flow end as `Answered`, with what answered it as the result, instead of failing."""
+
+    @wraps(flow)
+    def guarded(*arguments: P.args, **settings: P.kwargs) -> dict[str, Any]:
+        try:
+            return flow(*arguments, **settings)
+        except Answered as known:
+            from prefect.states import Completed
+
+            screen()(str(known))
+            return cast(dict[str, Any], Completed(name="Answered", message=str(known), data=known.told))
+
+    return guarded
+
+
+def _require_possible(project: Path, params: Params, window: Mapping[str, str], now: datetime) -> None:
+    if (reason := reach_of(project, params, now).refusal(window)) is not None:
+        raise UserError(f"window {_shown(dict(window))} is refused: {reason}")
+
+
+def _answers(project: Path) -> dict[str, Any]:
+    path = project / ANSWERED
+    found = read_json(path) if path.is_file() else {}
+    sound = isinstance(found, dict) and all(
+        isinstance(answer, dict)
+        and {"window", "at", "flow_run"} <= answer.keys()
+        and isinstance(answer["window"], dict)
+        for answer in found.values()
+    )
+    if not sound:
+        raise RefitError(
+            f"{path} is not what a retraining writes; delete it: the newest drift may be answered once more"
+        )
+    return dict(found)
+
+
+def _moment_of(window: Mapping[str, str], edge: str) -> datetime:
+    """When a window of data begins or ends.
+
+    >>> _moment_of({"first": "2013-10-01T00:00:00Z", "end": "2013-10-08T00:00:00Z"}, "end").isoformat()
+    '2013-10-08T00:00:00+00:00'
+    >>> _moment_of({"first": "2013-10-01"}, "end")
+    Traceback (most recent call last):
+    ...
+    refit.errors.UserError: window {"first": "2013-10-01"} has no `end`; expected `first` and `end`, ISO 8601
+    """
+    right = "expected `first` and `end`, ISO 8601"
+    if edge not in window:
+        raise UserError(f"window {_shown(dict(window))} has no `{edge}`; {right}")
+    try:
+        moment = datetime.fromisoformat(window[edge])
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"window {edge} {_shown(window[edge])} is no time; {right}") from None
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:200]

@@ -1,0 +1,120 @@
+"""Whom a server on loopback answers: its own pages and those who know the secret, under its own name."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from flows.services.credentials import USER, matches
+
+IDENTITY = "/refit/identity"
+NAMES = ("127.0.0.1", "localhost")
+CONTENT_POLICY = b"content-security-policy"
+_POLICY = (
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; connect-src 'self' blob: data: {own}; "
+    "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """An ASGI application before another one; HTTP and websockets are held to the same rules.
+
+    - `Host` must be this server's own, or a page of another name could reach it by changing what its name resolves to.
+    - `Origin`, which browsers send along, must be this server's own.
+    - `Sec-Fetch-Site`: of other sites, other ports included, only a link that is followed may come in.
+    - Pages run no script and ask no server but this one's: Prefect's `/docs` would load code from a CDN.
+    - `credentials`, where given, must be in `Authorization`, for every path.
+    - `IDENTITY` proves to the one who started the server, who knows its mark, that it is this one that answers.
+    """
+
+    def __init__(self, app: App, *, port: int, mark: str, credentials: str | None) -> None:
+        self._app = app
+        self._hosts = {f"{name}:{port}".encode() for name in NAMES}
+        own = " ".join(f"{scheme}://{name}:{port}" for scheme in ("http", "ws") for name in NAMES)
+        self._policy = _POLICY.format(own=own).encode()
+        self._mark = mark
+        self._credentials = credentials
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+        elif (reason := self._refusal(scope)) is not None:
+            await _refuse(scope, receive, send, 403, reason)
+        elif scope["type"] == "http" and scope["path"] == IDENTITY:
+            challenge = parse_qs(scope["query_string"].decode("latin-1")).get("challenge", [""])[0]
+            await _answer(send, 200, proof(self._mark, challenge))
+        elif self._credentials and not matches(_only(scope, b"authorization"), self._credentials):
+            await _refuse(scope, receive, send, 401, "the name and the password of this project's servers are needed")
+        else:
+            await self._app(scope, receive, self._held_to_this_server(send))
+
+    def _held_to_this_server(self, send: Send) -> Send:
+        """Tell browsers to load no script from elsewhere and to send nothing there: pages hold the secret."""
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (CONTENT_POLICY, self._policy)]}
+            await send(message)
+
+        return answer
+
+    def _refusal(self, scope: Scope) -> str | None:
+        """Why a request is refused, whatever it asks for."""
+        if _only(scope, b"host") not in self._hosts:
+            return "this server answers under its own address only"
+        own = b"http://" + (_only(scope, b"host") or b"")  # of its names, the one that the page itself came by
+        if any(origin != own for origin in _all(scope, b"origin")):
+            return "this server answers no page of another site"
+        sites = _all(scope, b"sec-fetch-site")
+        if any(site not in (b"same-origin", b"none") for site in sites) and not _follows_a_link(scope):
+            return "this server answers no page of another site"
+        return None
+
+
+def proof(mark: str, challenge: str) -> str:
+    """What only a process that was started with `mark` can answer to `challenge`."""
+    return hmac.new(mark.encode(), challenge.encode(), hashlib.sha256).hexdigest()
+
+
+def _follows_a_link(scope: Scope) -> bool:
+    """Whether a browser opens the page for a person to see, in a window of its own."""
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and _only(scope, b"sec-fetch-mode") == b"navigate"
+        and _only(scope, b"sec-fetch-dest") == b"document"
+    )
+
+
+def _all(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for header, value in scope["headers"] if header.lower() == name]
+
+
+def _only(scope: Scope, name: bytes) -> bytes | None:
+    """The header's value; None if there is none or more than one, so that nobody can choose which one counts."""
+    found = _all(scope, name)
+    return found[0] if len(found) == 1 else None
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})  # before it is accepted: HTTP 403
+    else:
+        await _answer(send, status, reason)
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+    if status == 401:
+        headers.append((b"www-authenticate", f'Basic realm="{USER}", charset="UTF-8"'.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})

@@ -1,0 +1,153 @@
+"""The servers of MLflow and Prefect on loopback, and both UIs for as long as a person looks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+from flows.services import credentials
+from flows.services.processes import LOOPBACK, Started, end, listen_from, python, start, wait_until_it_answers
+from flows.services.service_state import MLFLOW, PREFECT, address, api
+from refit.errors import Terminated
+from refit.files.artifacts import STATE
+from refit.runtime.terminal import say
+
+FIRST_PORT = {PREFECT: 4200, MLFLOW: 5000}
+FIRST_TEMPORARY_PORT = 8400
+WHILE_STDIN = "--while-stdin"  # a server that ends with the process that holds the other end of its standard input
+ENVIRONMENT = {
+    "PREFECT_LOGGING_LEVEL": "INFO",  # the console command keeps Prefect silent; what it starts shall speak
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+_TEMPORARY = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "0"}  # no schedules, no pages
+_SHOWS = {
+    PREFECT: ("Prefect", "flow runs, deployments, events"),
+    MLFLOW: ("MLflow", "runs, metrics, models and their aliases"),
+}
+
+
+def serve_uis(project: Path) -> None:
+    """Start both UIs, print their addresses, and end them on Ctrl-C.
+
+    Raises:
+        RefitError: a server ended before it answered; the message names its log.
+    """
+    began, started = time.monotonic(), list[Started]()
+    is_new = not credentials.is_made(project)
+    try:
+        for name, first in FIRST_PORT.items():
+            with listen_from(first) as listening:
+                started.append(start_server(project, name, listening, STATE / f"{name}-server.log"))
+        for server in started:
+            wait_until_it_answers(server)
+            say(shown(server))
+        tell_of_the_secret(project, is_new=is_new)
+        say(f"Ready in {time.monotonic() - began:.0f} s. Ctrl-C ends both.")
+        until_interrupted(lambda: None)
+    finally:
+        for server in started:
+            end(server)
+
+
+def start_server(
+    project: Path,
+    name: str,
+    listening: socket.socket,
+    log: Path,
+    *options: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    stdin: int = subprocess.DEVNULL,
+) -> Started:
+    """Start a server by its name on a port that is taken already; it does not answer yet."""
+    own = [f"http://{host}:{listening.getsockname()[1]}" for host in (LOOPBACK, "localhost")]
+    addresses = {
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(own),  # no web page from elsewhere may ask it
+        "PREFECT_UI_API_URL": f"{own[0]}/api",  # else its pages would ask whatever PREFECT_API_URL says
+    }
+    return start(
+        name,
+        python("flows.services.server_process", name, *options),
+        folder=project,
+        log=project / log,
+        environment={**os.environ, **ENVIRONMENT, **addresses, **environment},
+        listening=listening,
+        stdin=stdin,
+    )
+
+
+@contextmanager
+def server_for_runs(project: Path) -> Iterator[None]:
+    """A Prefect server for the flow runs of this process: the one that was chosen, else one that ends with the process.
+
+    Prefect would start one of its own, which asks nobody for a secret and outlives a process that is ended.
+
+    Raises:
+        RefitError: it ended before it answered.
+    """
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with ExitStack() as stack:
+        secret = credentials.new()  # of this process alone, and gone with it
+        stdin, lifeline = os.pipe()
+        stack.callback(os.close, lifeline)
+        os.write(lifeline, f"{secret}\n".encode())
+        with listen_from(FIRST_TEMPORARY_PORT) as listening:
+            log = STATE / "temporary-server.log"
+            server = start_server(project, PREFECT, listening, log, WHILE_STDIN, environment=_TEMPORARY, stdin=stdin)
+        os.close(stdin)
+        stack.callback(end, server, grace_seconds=5)
+        wait_until_it_answers(server)
+        with temporary_settings({PREFECT_API_URL: api(server), PREFECT_API_AUTH_STRING: secret}):
+            try:
+                yield
+            finally:
+                _say_all()
+
+
+def _say_all() -> None:
+    """Let Prefect send what it still has to say: how the tasks of a crashed run ended, among others."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all()
+    EventsWorker.drain_all()
+
+
+def tell_of_the_secret(project: Path, *, is_new: bool) -> None:
+    """Say what a browser will ask for: in full once, when it was made, and later where it lies."""
+    path = project / credentials.AUTH
+    if is_new:
+        secret = credentials.auth_string(project)
+        name, _, password = secret.partition(":")
+        say(f"The browser asks once. Prefect: {secret}")
+        say(f"                       MLflow:  name {name}, password {password}")
+        say(f"It lies in {path}, and is not shown again.")
+    else:
+        say(f"The browser asks for what lies in {path} (MLflow: for its two halves).")
+
+
+def shown(server: Started) -> str:
+    """A server in one line for people."""
+    name, what = _SHOWS[server.name]
+    return f"{name:<8} {address(server)}   {what}"
+
+
+def until_interrupted(look: Callable[[], None]) -> None:
+    """Look once a second, until Ctrl-C or a request to end."""
+    try:
+        while True:
+            look()
+            time.sleep(1)
+    except (KeyboardInterrupt, Terminated):
+        say("ended")

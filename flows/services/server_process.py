@@ -1,0 +1,101 @@
+"""`python -P -m flows.services.server_process NAME [--while-stdin] FD`: a server of this folder's project, guarded.
+
+The listening socket comes from the process that starts it, so that a port belongs to one server from the first moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from flows.services.credentials import auth_string
+from flows.services.guard import App, Guard
+from flows.services.ports import WHILE_STDIN
+from flows.services.processes import MARK
+from flows.services.service_state import MLFLOW, PREFECT
+
+LARGEST_MESSAGE = 2_000_000  # bytes of one websocket message; Prefect itself takes events of 1.5 MB at most
+
+
+def main(name: str, *options: str, descriptor: int) -> None:
+    """Serve until asked to end."""
+    os.umask(0o077)
+    if WHILE_STDIN in options:
+        secret = sys.stdin.readline().strip()
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    else:
+        secret = auth_string(Path.cwd())
+    listening = socket.socket(fileno=descriptor)
+    listening.set_inheritable(False)
+    port = int(listening.getsockname()[1])
+    app, besides = {PREFECT: _prefect, MLFLOW: _mlflow}[name](secret)
+    guard = Guard(app, port=port, mark=os.environ[MARK], credentials=secret if name == MLFLOW else None)
+    config = uvicorn.Config(
+        guard,
+        log_level=os.environ.get("PREFECT_SERVER_LOGGING_LEVEL", "warning").lower(),
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ws_max_size=LARGEST_MESSAGE,
+    )
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(uvicorn.Server(config), listening, besides))
+
+
+async def _serve(server: uvicorn.Server, listening: socket.socket, besides: Callable[[], Awaitable[None]]) -> None:
+    other = asyncio.ensure_future(besides())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        other.cancel()
+
+
+def _prefect(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
+    """What `prefect server start` serves, with its services, asking for the secret."""
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = secret
+    from prefect.server.api.server import create_app
+    from prefect.server.database.orm_models import FlowRun, TaskRun
+
+    for runs in (FlowRun, TaskRun):
+        # SQLAlchemy 2.1 refuses the `state` that Prefect 3.8 gives along with scheduled runs: none would ever be made.
+        runs.__dict__["state"].bulk_dml_setter = _leave_out
+
+    from flows.dead_runs import watch
+
+    return create_app(final=True), watch
+
+
+def _mlflow(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
+    """What `mlflow server` serves. It knows no secret of one user's, so the guard asks for it."""
+    from flows.session import context_of
+    from refit.models.run_logging import opened
+    from registry.serving import web_app
+
+    with opened(context_of(Path.cwd())) as store:
+        return web_app(store), _nothing
+
+
+def _leave_out(*_: object) -> None:
+    """Take no value for something that is no column, as SQLAlchemy 2.0 does."""
+
+
+async def _nothing() -> None:
+    pass
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:-1], descriptor=int(sys.argv[-1]))

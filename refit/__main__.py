@@ -1,0 +1,5 @@
+"""`python -m flows` is `refit`."""
+
+from refit.cli.main import main
+
+main()

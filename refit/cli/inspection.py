@@ -1,0 +1,389 @@
+"""Commands that only look: what is stale, who is in charge, what is in quarantine, what could get in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.padding import Padding
+from rich.table import Table
+
+from flows import retrain_dedup
+from flows.services.service_state import recorded
+from flows.session import check, context_of, prepare
+from flows.summary import calls_in_words, cost_in_words
+from refit.config import STAGES, Params
+from refit.errors import RefitError, refused_by_the_system
+from refit.files.artifacts import STATE
+from refit.runtime import dvc_runner, lock, run_file
+from refit.runtime.context import utc_now
+from refit.runtime.stage_code import SOURCE_ROOT
+from refit.runtime.terminal import Terminal, line, say
+from tasks.stages import unseen_by_dvc
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the doctor looked at."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    advice: str = ""
+
+
+def status(project: Path) -> dict[str, list[str]]:
+    """The stages that `refit run` would run now, each with its reasons."""
+    would_run = replace(context_of(project), may_promote=True)  # params first: their errors say it better than DVC's
+    check(project, run_file.read(project))
+    if os.access(project, os.W_OK):
+        prepare(project)
+    found = dvc_runner.stale(project)
+    for stage in STAGES:
+        if stage not in found and (reason := unseen_by_dvc(stage, would_run)):
+            found[stage] = [reason]
+    later = False
+    for stage in STAGES:
+        if later and stage not in found:
+            found[stage] = ["may follow from an earlier stage"]
+        later = later or stage in found
+    return found
+
+
+def in_charge(project: Path) -> dict[str, Any]:
+    """The champion, in the form that `refit show --json` prints."""
+    from tasks import register
+
+    return register.in_charge(context_of(project))
+
+
+def history(project: Path) -> list[dict[str, Any]]:
+    """The ledger's lines of the project's model, oldest first."""
+    from tasks import register
+
+    return [asdict(entry) for entry in register.history(context_of(project))]
+
+
+def warn_of_broken_ledger(project: Path) -> str | None:
+    """Say on standard error that the ledger is not as it was written; returns what is wrong with it."""
+    from tasks import register
+
+    place, chain = register.ledger_state(context_of(project))
+    if chain.problem:
+        say(f"warning: the ledger {place} is broken: {chain.problem}", stderr=True)
+    return chain.problem
+
+
+def explained(project: Path, version: str) -> list[str]:
+    """Why a version is, or is not, in charge."""
+    from tasks.register import lineage
+
+    return lineage.explain(context_of(project), version)
+
+
+def lineage_of(project: Path, version: str | None, data: str | None) -> dict[str, Any]:
+    """What a version was made from, or which versions were made from data of a digest."""
+    from tasks.register import lineage
+
+    context = context_of(project)
+    return lineage.lineage(context, version) if version else {"versions": lineage.made_from(context, str(data))}
+
+
+def print_lineage(found: dict[str, Any]) -> None:
+    """`refit lineage` for people."""
+    console = Terminal()
+    for each in found.get("versions", ()):
+        console.print(f"version {each['version']} ({each['created']}) from {', '.join(each['batches'])}")
+    for what, value in found.items():
+        if what not in ("versions", "batches") and value is not None:
+            console.print(line((f"{what.replace('_', ' '):<13}", "bold"), f" {value}"))
+    for batch in found.get("batches", ()):
+        files = ", ".join(batch["files"])
+        what = f" {batch['source']} {batch['name']}, {batch['rows']:,} rows of {files}, sha256 {batch['sha256'][:12]}"
+        console.print(line((f"{'batch':<13}", "bold"), what))
+
+
+def print_history(entries: list[dict[str, Any]]) -> None:
+    """`refit history` for people: the newest last, where the eye is."""
+    console = Terminal()
+    if not entries:
+        console.print("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
+        return
+    for entry in entries:
+        moved = f"version {entry['to_version']}"
+        if entry["from_version"] not in (None, entry["to_version"]):
+            moved += f" {'against' if entry['action'] == 'refuse' else 'for'} version {entry['from_version']}"
+        style = "yellow" if entry["action"] == "refuse" else "green"
+        console.print(line((entry["at"], "bold"), "  ", (f"{entry['action']:<9}", style), f" {moved}"))
+        console.print(f"    by {entry['who']}, trigger: {entry['trigger']}", style="dim")
+        for reason in entry["reasons"]:
+            console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
+
+
+def print_collected(found: dict[str, Any]) -> None:
+    """`refit gc` for people."""
+    console = Terminal()
+    staying = ", ".join(f"{number} ({why})" for number, why in found["versions_kept"].items())
+    table = Table("kind", "what", "size", "why", box=None, pad_edge=False)
+    for item in found["items"]:
+        table.add_row(item["kind"], item["what"], size_in_words(item["bytes"]), item["why"])
+    if found["items"]:
+        console.print(table)
+    for note in found["left_alone"]:
+        console.print(note)
+    if staying:
+        console.print(f"Versions that stay: {staying}")
+    count = len(found["items"])
+    total = f"{count} thing{'' if count == 1 else 's'}, {size_in_words(found['bytes'])}"
+    if found["deleted"] or not found["items"]:
+        console.print(f"Deleted: {total}." if found["items"] else "There is nothing to delete.")
+    else:
+        console.print(f"{total} may go; refit gc --delete deletes them.")
+
+
+def size_in_words(count: float) -> str:
+    """A number of bytes as people read it.
+
+    >>> size_in_words(999), size_in_words(12_345_678)
+    ('999 B', '12.3 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
+
+
+def quarantined(project: Path, *, source: str | None, batch: str | None) -> list[dict[str, Any]]:
+    """The refused rows, each with its reason."""
+    from refit.storage import quarantine
+
+    return list(quarantine.listing(context_of(project), source, batch))
+
+
+def print_in_charge(found: dict[str, Any]) -> None:
+    """`refit show` for people."""
+    metrics = {name: value for name, value in (found["metrics"] or {}).items() if isinstance(value, float)}
+    score = " · ".join(
+        f"{name} {value:.4f}" for name, value in metrics.items() if not name.endswith(("_lower", "_upper"))
+    )
+    told = {
+        "in charge": f"{found['model']} version {found['version']} ({found['learner']})",
+        **(
+            {"data": f"GENERATED stand-in ({found['stand_in']}): no figure means anything"} if found["stand_in"] else {}
+        ),
+        "since": f"{found['since']} ({found['action']}; trigger: {found['trigger']})"
+        if found["since"]
+        else "not recorded",
+        "why": "; ".join(found["why"]),
+        "test metrics": score,
+        **_taken(found["kpis"]),
+        "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}"
+        if found["snapshot"]
+        else "not recorded: Refit did not register it",
+        "code": f"git commit {found['git_commit'] or 'none: the project was not in git, or had no commit yet'}",
+        "previous": found["previous"] or "none",
+        "anchor": f"version {found['anchor']}",
+        "MLflow run": found["run_id"],
+    }
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for what, value in told.items():
+        table.add_row(what, str(value))
+    Terminal().print(table)
+
+
+def _taken(kpis: dict[str, Any]) -> dict[str, str]:
+    """What predictions and the training take and cost."""
+    if not kpis:
+        return {}
+    cost = {"training": kpis["cost_training"], "per_1000": kpis["cost_per_1000"], "currency": kpis["currency"]}
+    calls = ("latency_ms", "latency_1000_ms")
+    latencies = {name: {part: kpis[f"{name}_{part}"] for part in ("p50", "p95")} for name in calls}
+    return {"cost": cost_in_words(cost), "predictions": calls_in_words(latencies)}
+
+
+def print_quarantined(rows: list[dict[str, Any]]) -> None:
+    """`refit quarantine list` for people."""
+    console = Terminal()
+    if not rows:
+        console.print("The quarantine is empty: no row was refused.")
+        return
+    table = Table("source", "batch", "row", "column", "value", "reason", box=None, pad_edge=False)
+    for row in rows[:200]:
+        table.add_row(*(str(row.get(key) or "") for key in ("source", "batch", "row", "column", "value", "reason")))
+    console.print(table)
+    if len(rows) > 200:
+        console.print(f"... and {len(rows) - 200:,} more; --json gives them all")
+    console.print("Let rows back in: refit quarantine release SOURCE BATCH ROW... --why TEXT")
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """`refit doctor` for people."""
+    console = Terminal()
+    style = {"ok": "green", "warning": "yellow", "error": "red"}
+    for finding in findings:
+        advice = f" → {finding.advice}" if finding.advice else ""
+        console.print(line((f"{finding.level:<7}", style[finding.level]), f" {finding.what}{advice}"))
+
+
+def doctor(project: Path) -> list[Finding]:
+    """Everything that a person would check by hand before asking for help."""
+    parts = (_python(), _libraries(), _shadowing(), _project(project), _standing(project))
+    return [finding for part in parts for finding in _readable(part)]
+
+
+def _readable(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Findings up to the first file that the system does not let us see."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield Finding("error", refused_by_the_system(error) or str(error))
+
+
+def _python() -> Iterator[Finding]:
+    version = sys.version.split()[0]
+    fits = sys.version_info[:2] == (3, 11)
+    yield Finding(
+        "ok" if fits else "error", f"Python {version}", "" if fits else "Refit runs on Python 3.11: make setup"
+    )
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        yield Finding(
+            "warning", "PYTHONDONTWRITEBYTECODE is set", "unset it: imports are 2-4 times slower without bytecode"
+        )
+    git = shutil.which("git")
+    yield Finding(
+        "ok" if git else "warning", f"git {'at ' + git if git else 'is missing'}", "" if git else "install git"
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    constraints = SOURCE_ROOT / "constraints.txt"
+    pins = (
+        dict(
+            line.split("==", 1)
+            for line in constraints.read_text().splitlines()
+            if "==" in line and not line.startswith("#")
+        )
+        if constraints.is_file()
+        else {}
+    )
+    different = []
+    for name in sorted(pins):
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if found.split("+")[0] != pins[name]:
+            different.append(f"{name} {found} (pinned {pins[name]})")
+    core = ("prefect", "mlflow", "dvc", "great-expectations", "scikit-learn", "torch", "duckdb")
+    missing = [
+        name for name in core if util.find_spec(name.replace("-", "_").replace("scikit_learn", "sklearn")) is None
+    ]
+    if missing:
+        yield Finding("error", f"missing: {', '.join(missing)}", "make setup")
+    if different:
+        yield Finding("warning", f"not as pinned: {', '.join(different)}", "make setup")
+    if not missing and not different:
+        yield Finding("ok", "libraries as pinned: " + ", ".join(f"{name} {metadata.version(name)}" for name in core))
+
+
+def _shadowing() -> Iterator[Finding]:
+    for package in ("flows", "refit", "tasks", "feature_store", "registry"):
+        spec = util.find_spec(package)
+        where = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if where != SOURCE_ROOT / package:
+            yield Finding(
+                "error",
+                f"package {package!r} comes from {where}",
+                f"expected {SOURCE_ROOT / package}: run in Refit's own environment, without PYTHONPATH",
+            )
+            return
+    yield Finding("ok", f"no package shadows ours in {SOURCE_ROOT}")
+
+
+def _project(project: Path) -> Iterator[Finding]:
+    if not (project / "params.yaml").is_file():
+        yield Finding("warning", f"{project} is no project", "--project DIR names one, `refit init DIR` makes one")
+        return
+    try:
+        params = run_file.params_of(project)
+    except RefitError as error:
+        yield Finding("error", error.sentence)
+        return
+    yield Finding("ok", f"params.yaml: project {params.project.name}, {len(params.train.learners)} learners")
+    owner = lock.holder(project)
+    if owner is None:
+        yield Finding("ok", "no run holds the project")
+    elif lock.is_held(project):
+        yield Finding("warning", f"held by {owner}", "wait for it, or end that process; the lock frees itself")
+    free = shutil.disk_usage(project).free
+    yield Finding("ok" if free > 2e9 else "warning", f"{free / 1e9:.1f} GB of disk free")
+    if not os.access(project, os.W_OK):
+        yield Finding("error", f"{project} is read-only for this user", "give write access")
+        return
+    if not (project / STATE).is_dir():
+        yield Finding("ok", "nothing has run here yet", "refit run")
+        return
+    yield from _answers(project, params)
+    yield from _ledger(project)
+    from refit.models.incumbent import check_champion
+
+    try:
+        version = check_champion(context_of(project))
+        held = f"version {version}, its stored files are those registered" if version else "nobody yet"
+        yield Finding("ok", f"in charge of {params.project.name}: {held}")
+    except RefitError as error:
+        yield Finding("error", f"the champion cannot be trusted: {error.sentence}")
+        return
+    try:
+        if version and (told := in_charge(project))["since"] is None:
+            yield Finding("warning", "; ".join(told["why"]), "restore the file if there is a copy of it")
+    except RefitError as error:
+        yield Finding("error", error.sentence)
+
+
+def _ledger(project: Path) -> Iterator[Finding]:
+    from tasks import register
+
+    try:
+        place, chain = register.ledger_state(context_of(project))
+    except RefitError as error:
+        yield Finding("error", str(error))
+        return
+    if chain.problem:
+        advice = (
+            'restore the file from a copy, or `refit repair --accept-ledger --why "..."` goes on with what is there'
+        )
+        yield Finding("error", f"the ledger {place} is broken: {chain.problem}", advice)
+    elif chain.unchained:
+        lines = f"{chain.unchained} lines of an older Refit, which no digest covers yet"
+        yield Finding("warning", f"the ledger has {lines}", "the next `refit run` takes them over")
+    elif chain.lines:
+        yield Finding("ok", f"the ledger is as it was written: {chain.lines} lines, chained by digests")
+
+
+def _answers(project: Path, params: Params) -> Iterator[Finding]:
+    """Whether what is kept of answered drift lets later drift be answered."""
+    try:
+        if reason := retrain_dedup.impossible(project, params, utc_now()):
+            yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
+    except RefitError as error:
+        yield Finding("error", str(error))
+
+
+def _standing(project: Path) -> Iterator[Finding]:
+    """What `refit up` started: whether it still lives and answers."""
+    for name, process in recorded(project).items():
+        where = f"{name} (pid {process.pid}" + (f", port {process.port})" if process.port else ")")
+        if process.answers():
+            yield Finding("ok", f"up: {where}")
+        else:
+            state = "does not answer" if process.found() else "has ended"
+            yield Finding("warning", f"{where} {state}; its log is {process.log}", "refit up")

@@ -1,0 +1,55 @@
+"""`refit check-learner`: the contract of a learner, tried on any class, rule by rule."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from refit.config import file_of, nearest
+from refit.errors import UserError
+from refit.learners import Spec, project_files
+from refit.learners.conformance import Finding, check
+from refit.learners.conformance.sample import CATEGORICAL, FEATURES
+from refit.metrics import DEFAULTS
+from refit.runtime import run_file
+from refit.runtime.terminal import Terminal, line
+
+STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
+
+
+def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[Finding]:
+    """How each rule fares on a kind as `train.learners` names it; a class that is checked is trusted for this once.
+
+    Raises:
+        UserError: there is no such class, file or task, or an argument is unknown.
+    """
+    if task not in DEFAULTS:
+        tasks = ", ".join(DEFAULTS)
+        raise UserError(f"--task {task}: there is no such task, {tasks} are known{nearest(task, DEFAULTS)}")
+    if str(project) not in sys.path:
+        sys.path.append(str(project))
+    trusted = run_file.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()
+    if file_of(kind) or ":" in kind:
+        trusted = (*trusted, kind)
+    source = project_files.read_source(project, kind)
+    metric = DEFAULTS[task]
+    spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, metric, trusted, task, source=source)
+    return list(check(spec))
+
+
+def print_findings(kind: str, findings: Sequence[Finding]) -> None:
+    """A line for each rule, and what is left to do."""
+    console = Terminal()
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for each in findings:
+        table.add_row(line((each.outcome, STYLE[each.outcome])), line((each.rule, "bold")), each.said)
+    console.print(table)
+    broken = sum(each.outcome == "failed" for each in findings)
+    asked = sum(each.outcome != "skipped" for each in findings)
+    console.print(f"{kind}: {asked - broken} of {asked} rules kept")
+    if file_of(kind) and not broken:
+        console.print(f"It may be the candidate once you trust it: registry.trusted_types: [{kind!r}]")

@@ -1,0 +1,85 @@
+"""What the commands of `refit` share: their options, which project they mean, how they print JSON."""
+
+from __future__ import annotations
+
+import atexit
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from refit.errors import UserError
+from refit.files.permissions import close, tighten
+from refit.files.yaml_files import read_value
+from registry.secrets import redacted
+
+Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line of standard output")]
+Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks and the libraries' own logs")]
+AsOf = Annotated[str, typer.Option("--as-of", help="date or time of the run, in the project's zone; or `latest`")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, for this run only; repeatable")]
+Wait = Annotated[float, typer.Option("--wait", help="seconds to wait for another run of this project to end")]
+Why = Annotated[
+    str | None,
+    typer.Option("--why", help="the reason, kept in the ledger", callback=lambda text: text and redacted(text)),
+]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="default: the first free one")]
+
+HERE = Path()
+
+
+def project_at(folder: Path) -> Path:
+    """The project in a folder, whose servers are used from now on.
+
+    Raises:
+        UserError: it holds none.
+    """
+    if not (folder / "params.yaml").is_file():
+        raise UserError(
+            f"{folder.resolve()} has no params.yaml; `refit init DIR` makes a project, --project DIR names one"
+        )
+    from flows.services.service_state import use_own_server
+
+    close(folder)
+    atexit.register(tighten, folder.resolve())  # what the command makes is private too
+    use_own_server(folder.resolve())
+    return folder.resolve()
+
+
+def assignments(texts: list[str]) -> dict[str, Any]:
+    """`section.key=value` texts as a mapping.
+
+    Raises:
+        UserError: one of them is none.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or "." not in path.strip("."):
+            raise UserError(f"--set {text}: expected section.key=value, e.g. --set train.seed=1")
+        found[path.strip()] = read_value(value)
+    return found
+
+
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """The JSON object that an option was given.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{option} {text}: {error}; expected JSON such as '{{\"max_depth\": 3}}'") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{option} {text}: expected a JSON object such as '{{\"max_depth\": 3}}'")
+    return found
+
+
+def misused(error: TyperException) -> tuple[str, ...]:
+    """What is wrong with a command line, and which command says how it is used; nothing where help was printed."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "refit"
+    return (f"{said}; see `{command} --help`",) if (said := error.format_message().rstrip(".")) else ()

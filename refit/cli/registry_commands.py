@@ -1,0 +1,216 @@
+"""The commands of `refit` that ask or change who is in charge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refit.cli.options import HERE, AsJson, Debug, Project, Wait, Why, project_at
+from refit.errors import UserError
+from refit.runtime.terminal import print_json, say
+
+app = typer.Typer()
+
+
+@app.command()
+def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Who is in charge, since when, why, and its numbers."""
+    from refit.cli import inspection
+
+    found = inspection.in_charge(project_at(project))
+    inspection.warn_of_broken_ledger(project_at(project))
+    if as_json:
+        print_json(found)
+    else:
+        inspection.print_in_charge(found)
+
+
+@app.command()
+def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
+    from refit.cli import inspection
+
+    found = inspection.history(project_at(project))
+    broken = inspection.warn_of_broken_ledger(project_at(project))
+    if as_json:
+        print_json({"history": found, "broken": broken})
+    else:
+        inspection.print_history(found)
+
+
+@app.command()
+def explain(
+    version: Annotated[str | None, typer.Argument(help="model version: why it is, or is not, in charge")] = None,
+    row: Annotated[
+        str | None, typer.Option("--row", help="key of a row, or a CSV or Parquet file: why it is predicted so")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="with --row: a picture of the first row, .png")] = None,
+    project: Project = HERE,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Why a version is, or is not, in charge; or, with --row, which features pushed a prediction up and down."""
+    if (version is None) == (row is None):
+        raise UserError("name a version, or give --row KEY (or FILE.csv) of what the model in charge predicts")
+    if row is None:
+        from refit.cli import inspection
+
+        sentences = inspection.explained(project_at(project), str(version))
+        if as_json:
+            print_json({"version": version, "why": sentences})
+        else:
+            for sentence in sentences:
+                say(sentence)
+        return
+    from refit.cli import explain
+
+    told = explain.explain_row(project_at(project), row, out=out, wait_seconds=wait, quiet=as_json)
+    if as_json:
+        print_json(told)
+
+
+@app.command()
+def lineage(
+    version: Annotated[str | None, typer.Argument(help="model version")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="digest of a batch or a snapshot: what came of it")] = None,
+    project: Project = HERE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What a version was made from; or, with --data, which versions were made from a batch."""
+    from refit.cli import inspection
+
+    if (version is None) == (data is None):
+        raise UserError("name a version, or give --data DIGEST")
+    found = inspection.lineage_of(project_at(project), version, data)
+    if as_json:
+        print_json(found)
+    else:
+        inspection.print_lineage(found)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="model version to put in charge")],
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
+    """Put a version in charge through the gate's checks; `--why` overrules the gate, on the record."""
+    from refit.cli import running
+
+    say(running.promote(project_at(project), version, why=why, wait_seconds=wait))
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str | None, typer.Option("--to", help="version to put back in charge; default: the one before")
+    ] = None,
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
+    """Put an earlier version back in charge, once its stored model has proved to be what it was."""
+    from refit.cli import running
+
+    say(running.rollback(project_at(project), to, why=why, wait_seconds=wait))
+
+
+@app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="model version")],
+    project: Project = HERE,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a version again from its own code, params and data, and compare; status 1 where the model differs."""
+    from refit.cli import running
+
+    found = running.reproduce(project_at(project), version, wait_seconds=wait)
+    if as_json:
+        print_json({"version": version, "reproduced": found[-1].same, "compared": [vars(each) for each in found]})
+    else:
+        for each in found:
+            say(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
+    if not found[-1].same:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Option("--to", help="the new folder")],
+    version: Annotated[str | None, typer.Argument(help="model version; default: the champion")] = None,
+    project: Project = HERE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a version's files to a folder, once they are shown to be those registered; `refit.load` reads it."""
+    from flows import session
+    from refit.models import export as exporting
+
+    done = exporting.export(session.context_of(project_at(project)), version, to)
+    if as_json:
+        print_json(vars(done))
+        return
+    say(f"version {done.version} of {done.model} is in {done.folder}, as it was registered")
+    say(f"manifest {done.manifest}" + (f", signature {done.signature}" if done.signature else ""))
+
+
+@app.command()
+def sign(
+    version: Annotated[str | None, typer.Argument(help="model version; default: the champion")] = None,
+    project: Project = HERE,
+    debug: Debug = False,
+) -> None:
+    """Sign a version that was registered before `registry.signing` was set."""
+    from flows import session
+    from refit.models import export as exporting
+
+    say(exporting.sign(session.context_of(project_at(project)), version))
+
+
+@app.command()
+def repair(
+    project: Project = HERE,
+    accept_ledger: Annotated[
+        bool, typer.Option("--accept-ledger", help="go on with a broken ledger as it stands; needs --why")
+    ] = False,
+    why: Why = None,
+    wait: Wait = 0,
+    debug: Debug = False,
+) -> None:
+    """Put the champion that the ledger names back, where its alias or its version was deleted in MLflow."""
+    from refit.cli import running
+
+    if accept_ledger and not why:
+        raise UserError("to accept a broken ledger needs a reason, which it keeps: --why TEXT")
+    if why and not accept_ledger:
+        raise UserError("--why belongs to --accept-ledger: a repair alone needs no reason")
+    say(running.repair(project_at(project), accept_ledger=why if accept_ledger else None, wait_seconds=wait))
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="delete it; without, it is only listed")] = False,
+    project: Project = HERE,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """What `retention` in params.yaml lets go: old versions, runs, caches, logs. Only a list, unless --delete."""
+    from refit.cli import running
+
+    found = running.collect(project_at(project), delete=delete, wait_seconds=wait)
+    if as_json:
+        print_json(found)
+    else:
+        from refit.cli import inspection
+
+        inspection.print_collected(found)

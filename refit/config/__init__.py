@@ -1,0 +1,273 @@
+"""Every section of `params.yaml`, typed, closed and bounded, because a typo in a threshold must never pass silently."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from refit.config.data import (
+    FeaturizeParams,
+    IngestParams,
+    LabelParams,
+    ProjectParams,
+    SourceParams,
+    SplitParams,
+    ValidateParams,
+)
+from refit.config.forecasting import ForecastParams, with_queries
+from refit.config.learning import CostParams, EvaluateParams, GateParams, RegisterParams, Task, TrainParams
+from refit.config.metric_choice import metric_problems, with_metrics
+from refit.config.monitoring import DriftParams, RegistryParams, RetentionParams
+from refit.config.section import ColumnType, Section, nearest
+from refit.config.training import file_of
+from refit.errors import UserError
+
+__all__ = [
+    "STAGES",
+    "ColumnType",
+    "CostParams",
+    "DriftParams",
+    "ForecastParams",
+    "GateParams",
+    "IngestParams",
+    "LabelParams",
+    "Params",
+    "RetentionParams",
+    "SourceParams",
+    "SplitParams",
+    "Task",
+    "ValidateParams",
+    "default_of",
+    "defaults",
+    "file_of",
+    "nearest",
+    "override",
+    "parse",
+]
+
+STAGES = ("ingest", "validate", "featurize", "train", "evaluate", "register")
+
+
+class Params(Section):
+    project: ProjectParams
+    ingest: IngestParams
+    validate_: ValidateParams = Field(ValidateParams(), alias="validate")
+    featurize: FeaturizeParams
+    train: TrainParams
+    evaluate: EvaluateParams = EvaluateParams()
+    register_: RegisterParams = Field(RegisterParams(), alias="register")
+    registry: RegistryParams = RegistryParams()
+    drift: DriftParams = DriftParams()
+    cost: CostParams = CostParams()
+    retention: RetentionParams = RetentionParams()
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Params:
+        if (split := self.featurize.split) and not split.validation and self.train.cross_validation is None:
+            raise ValueError(
+                "featurize.split.validation is 0, and nothing else is left to compare learners on: "
+                "give it a share, or set train.cross_validation"
+            )
+        made = [name for name, source in self.ingest.sources.items() if source.forecast]
+        if (self.train.task == "forecast") != (len(made) == 1):
+            raise ValueError(
+                "train.task 'forecast' and one source of kind 'forecasts' belong together; "
+                f"the task is {self.train.task!r}, such sources are {', '.join(made) or 'none'}"
+            )
+        if made and self.featurize.split:
+            raise ValueError("featurize.split: forecasts are judged on what comes later; leave it out")
+        for place, folds in {"train": self.train.cross_validation, "evaluate": self.evaluate.cross_validation}.items():
+            if made and folds and folds.kind not in ("time", "rolling"):
+                raise ValueError(
+                    f"{place}.cross_validation.kind {folds.kind!r} lets forecasts learn from what came later; "
+                    "use time or rolling"
+                )
+        if self.task == "regression" and self.train.calibration:
+            raise ValueError(
+                "train.calibration is for tasks 'binary' and 'multiclass'; "
+                f"the task is {self.train.task!r}: leave it out"
+            )
+        if self.featurize.split and self.train.intervals and self.train.intervals.adaptive:
+            raise ValueError(
+                "train.intervals.adaptive needs windows of time, featurize.split draws rows by chance: leave one out"
+            )
+        return self
+
+    @property
+    def task(self) -> Task:
+        """What labels and predictions are: those of a forecast are numbers, as in any regression."""
+        return "regression" if self.train.task == "forecast" else self.train.task
+
+    @property
+    def forecast(self) -> ForecastParams | None:
+        """Which forecasts are made; none: the task is another."""
+        return self.ingest.sources[name].forecast if (name := self.forecast_source) else None
+
+    @property
+    def forecast_source(self) -> str:
+        """The source whose rows are forecasts to make; nothing where the task is another."""
+        return next((name for name, source in self.ingest.sources.items() if source.forecast), "")
+
+
+def default_of(section: str, key: str = "") -> str | None:
+    """The default of a section, or of a key in it, as it is written; None where there is none.
+
+    >>> default_of("validate"), default_of("train", "seed"), default_of("train")
+    ('{}', '0', None)
+    """
+    fields = {field.alias or name: field for name, field in Params.model_fields.items()}
+    field = fields.get(section)
+    if field is None:
+        return None
+    if not key:
+        return None if field.is_required() else "{}"
+    kind = field.annotation
+    inner = kind.model_fields.get(key) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return None if inner is None or inner.is_required() else json.dumps(inner.get_default(call_default_factory=True))
+
+
+def defaults(section: str) -> dict[str, Any]:
+    """Every default of a section, or of a key in it, with those of the sections within, by their class.
+
+    >>> defaults("validate")["RowsBand"]
+    {'low': 0.5, 'high': 2.0, 'recent': 3}
+    >>> defaults("train.seed"), defaults("featurize.label")
+    ({'TrainParams': {'seed': 0}}, {'LabelParams': {'delay_hours': 48}})
+    """
+    *parents, last = section.split(".")
+    kind: Any = Params
+    for name in [*parents, last]:
+        outer = kind
+        field = next(field for known, field in outer.model_fields.items() if (field.alias or known) == name)
+        kind = field.annotation
+    if isinstance(kind, type) and issubclass(kind, Section):
+        schema = kind.model_json_schema()
+    else:
+        stated = {} if field.is_required() else {"default": field.get_default(call_default_factory=True)}
+        kind, schema = outer, {"properties": {last: stated}}
+    parts = {kind.__name__: schema, **schema.get("$defs", {})}
+    return {
+        name: {key: each["default"] for key, each in part.get("properties", {}).items() if "default" in each}
+        for name, part in parts.items()
+    }
+
+
+def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[str] = ()) -> Params:
+    """Check a whole params mapping.
+
+    Args:
+        also: problems that were found elsewhere, to be told with those found here.
+
+    Raises:
+        UserError: one line for each problem, all of them at once.
+
+    >>> parse({"project": {"name": "demo", "timezone": "Europe/Pariss"}})
+    Traceback (most recent call last):
+    ...
+    refit.errors.UserError: params.yaml has 4 problems:
+      project.timezone: time zone 'Europe/Pariss' is unknown; did you mean 'Europe/Paris'?
+      ingest: is missing
+      featurize: is missing
+      train: is missing
+    """
+    problems = list(_not_finite(raw))
+    if not problems:
+        try:
+            # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
+            found = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
+            if not (problems := list(metric_problems(found.task, found.train, found.evaluate.gate))) and not also:
+                return found
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            within = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+            # A list whose items failed is also reported as too short; the items say it better.
+            problems = [_in_words(dict(detail)) for detail in details if detail["loc"] not in within]
+    problems += also
+    if len(problems) == 1:
+        raise UserError(f"{name}: {problems[0]}")
+    raise UserError(f"{name} has {len(problems)} problems:", *problems)
+
+
+def _not_finite(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, f"{path}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{path}: {value} is not a finite number"
+
+
+def _in_words(detail: dict[str, Any]) -> str:
+    location = [part for part in detail["loc"] if part != "[key]"]
+    path = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key{nearest(str(location[-1]), _known_keys(location[:-1]))}"
+    if detail["type"] == "missing":
+        return f"{path}: is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not path:
+        return message
+    if detail["type"] == "value_error" or isinstance(detail["input"], dict | list):
+        return f"{path}: {message}"
+    return f"{path}: {message}; found {detail['input']!r}"
+
+
+def _known_keys(location: list[str | int]) -> list[str]:
+    """The keys that the section at `location` may have."""
+    kind: Any = Params
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+            kind = fields.get(str(part))
+        else:
+            kind = next((a for a in reversed(get_args(kind)) if a is not ...), None)
+        while not isinstance(kind, type) and get_args(kind) and get_origin(kind) not in (dict, tuple):
+            kind = get_args(kind)[0]
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return []
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def override(raw: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """`raw` with `section.key=value` assignments applied; list items go by position or name. No argument is changed.
+
+    Raises:
+        UserError: the path leads through something that is no section, or to a list item that is not there.
+
+    >>> override({"train": {"seed": 0}}, {"train.seed": 3})
+    {'train': {'seed': 3}}
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(raw))
+    for path, value in assignments.items():
+        *parents, last = path.split(".")
+        target: Any = result
+        for parent in parents:
+            if isinstance(target, list):
+                target = target[_position(target, parent, path)]
+            elif isinstance(target, dict):
+                target = target.setdefault(parent, {})
+        if isinstance(target, list):
+            target[_position(target, last, path)] = value
+        elif isinstance(target, dict):
+            target[last] = value
+        else:
+            raise UserError(f"--set {path}: {'.'.join(parents)} holds {target!r}, which has no keys")
+    return result
+
+
+def _position(items: list[Any], wanted: str, path: str) -> int:
+    names = [str(item.get("name", "")) if isinstance(item, dict) else "" for item in items]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdigit() and int(wanted) < len(items):
+        return int(wanted)
+    raise UserError(f"--set {path}: no item {wanted!r}; there are {', '.join(filter(None, names)) or len(items)}")

@@ -1,0 +1,204 @@
+"""What rows there are, which of them count, and what is computed of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from refit.config.forecasting import MADE, ForecastParams
+from refit.config.section import ColumnType, Name, Section, free, nearest
+
+
+class ProjectParams(Section):
+    name: Name = Field(description="the registered model's name")
+    timezone: str = Field("UTC", description="IANA zone in which periods and dates are meant")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"time zone {value!r} is unknown{nearest(value, available_timezones())}")
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+class EventParams(Section):
+    """What one raw row tells, and when: an event source cut out of a raw source by SQL expressions."""
+
+    available_at: str = Field(description="SQL over the raw columns and event_time: when we could first know it")
+    where: str | None = Field(None, description="SQL condition on the raw row")
+    columns: dict[Name, str] = Field(min_length=1, description="column name -> SQL expression over the raw columns")
+
+
+class SourceParams(Section):
+    kind: Literal["files", "package", "database", "query", "forecasts"]
+    forecast: ForecastParams | None = Field(None, description="kind forecasts: which to make; it becomes a query")
+    path: str = Field("", description="file or glob, ${NAME:-default} from the environment; or a package's file")
+    package: str | None = Field(None, description="kind package: the installed distribution's module name")
+    query: str | None = Field(None, description="kind database: the SELECT to read; kind query: one over other sources")
+    published: str | None = Field(None, description="where the file is published, and under which licence")
+    stand_in: str | None = Field(
+        None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
+    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
+    format: Literal["csv", "parquet", "auto"] = "auto"
+    delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
+    header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
+    skip_lines: int = Field(0, ge=0, description="lines above the header, or above the first row without one")
+    quoting: bool = Field(True, description='false: a " is a character like any other')
+    encoding: str = Field("utf-8", description="of the text, by Python's name for it")
+    member: str | None = Field(None, description="the file that is meant inside a zip of several")
+    max_line_mb: float = Field(16, ge=1, le=1024, description="longest line, quoted value, or footer of Parquet")
+    max_unpacked_gb: float = Field(64, gt=0, description="size to which one file may unpack")
+    max_unpacked_ratio: float = Field(200, ge=1, description="times its own size to which one may, beyond 256 MB")
+    nulls: tuple[str, ...] = Field(("", "NA"), description="texts that mean missing")
+    columns: dict[str, ColumnType] = Field(min_length=1)
+    required: tuple[str, ...] = Field((), description="columns that may not be missing")
+    file_column: str | None = Field(None, description="a declared column that takes the name of the row's file")
+    line_column: str | None = Field(None, description="a declared column that takes the row's line, or number")
+    key: tuple[str, ...] = Field(min_length=1, description="columns that name a row")
+    event_time: str | None = Field(None, description="SQL over the raw columns, in UTC; none: a static table")
+    available_at: str | None = Field(None, description="SQL; none: event_time")
+    events: dict[Name, EventParams] = Field({}, description="event sources cut from it; none: the source itself")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            hint = nearest(value.lower(), ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "shift_jis"))
+            raise ValueError(f"encoding {value!r} is unknown{hint or '; utf-16, latin-1 or cp1252 are some'}") from None
+        return value
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The columns that reading fills, whatever the file holds."""
+        return tuple(column for column in (self.file_column, self.line_column) if column)
+
+    def inside(self, column: str) -> str | None:
+        """What SQL over the source calls a column: by its name, unless that is `event_time`, as a row's time is called.
+
+        None where the column is what the time is made of, so that the time stands for it; else it gets an underscore.
+        """
+        if column.lower() != "event_time" or self.event_time is None:
+            return column
+        if self.event_time == column if self.event_time in self.columns else mentions(self.event_time, column):
+            return None
+        return free(f"{column}_", self.columns)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SourceParams:
+        if self.kind == "forecasts":
+            raise ValueError(f"kind 'forecasts' needs `forecast`, and makes {', '.join(MADE)} itself: leave them out")
+        if self.forecast and self.kind != "query":
+            raise ValueError("`forecast` is for kind 'forecasts'")
+        told = {"file_column": (self.file_column,), "line_column": (self.line_column,)}
+        for role, names in {"key": self.key, "required": self.required, **told}.items():
+            for column in filter(None, names):
+                if column not in self.columns:
+                    raise ValueError(f"{role} column {column!r} is not declared{nearest(column, self.columns)}")
+        if self.kind == "package" and not self.package:
+            raise ValueError("kind 'package' needs `package`")
+        if self.kind in ("database", "query") and not self.query:
+            raise ValueError(f"kind {self.kind!r} needs `query`")
+        if (self.kind == "query") == bool(self.path):
+            raise ValueError(f"kind {self.kind!r} {'has no' if self.path else 'needs'} `path`")
+        if self.stand_in and (self.kind != "files" or not self.published):
+            raise ValueError("`stand_in` is for kind 'files', and needs `published`: where to get the real one")
+        if self.event_time is None and (self.events or self.available_at):
+            raise ValueError("a static source (no event_time) has neither events nor available_at")
+        return self
+
+
+def mentions(sql: str, column: str) -> bool:
+    """Whether an expression speaks of a column.
+
+    >>> mentions('"Event_Time" - interval 1 hour', "event_time"), mentions('"my event_time" || t', "event_time")
+    (True, False)
+    """
+    names = re.findall(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|(\w+)""", sql)
+    return column.lower() in {(quoted or bare).replace('""', '"').lower() for quoted, bare in names}
+
+
+class IngestParams(Section):
+    period: Literal["day", "week", "month"] = "month"
+    complete_within_hours: float = Field(24, ge=0, description="a period is complete when rows reach this near its end")
+    sources: dict[Name, SourceParams] = Field(min_length=1)
+
+
+class RowsBand(Section):
+    low: float = Field(0.5, gt=0, le=1, description="share of the recent mean below which a batch fails")
+    high: float = Field(2.0, ge=1, description="multiple of the recent mean above which a batch fails")
+    recent: int = Field(3, ge=1, description="batches that make the mean")
+
+
+class ValidateParams(Section):
+    rows_band: RowsBand = RowsBand()
+    max_quarantined_share: float = Field(0.05, ge=0, le=1, description="more bad rows than this fail the batch")
+    suites: dict[Name, tuple[dict[str, dict[str, Any]], ...]] = Field(
+        {}, description="source -> expectations under Great Expectations' own names"
+    )
+
+
+class LabelParams(Section):
+    source: Name
+    column: str = Field(min_length=1)
+    delay_hours: float = Field(48, ge=0, description="windows end at as_of less this")
+
+
+class WindowParams(Section):
+    """Lengths in periods (`ingest.period`), counted back from the end of the newest whole one."""
+
+    test: int = Field(1, ge=1)
+    validation: int = Field(1, ge=1)
+    training: int | None = Field(None, ge=1, description="none: everything earlier")
+
+
+class SplitParams(Section):
+    """Windows by chance in place of time, for tables whose rows are all of one moment."""
+
+    test: float = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
+    validation: float = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
+    by: str | None = Field(None, description="column whose equal values stay together; none: each row by its key")
+    column: str | None = Field(
+        None, description="column that says itself train, validation or test, in place of chance; else a row is in none"
+    )
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _something_left(self) -> SplitParams:
+        if self.column and self.by:
+            raise ValueError(
+                f"column {self.column!r} says where each row is, by {self.by!r} leaves it to chance: drop one"
+            )
+        if self.test + self.validation >= 1:
+            raise ValueError(f"test and validation take {self.test + self.validation:g} of the rows; none are left")
+        return self
+
+    @property
+    def rule(self) -> str:
+        """What decides whether a row may be learned from: two models with one rule have not seen each other's test."""
+        if self.column:
+            return f"as column {self.column} says"
+        return f"{self.test:g} of {self.by or 'the rows'}, seed {self.seed}"
+
+
+class FeaturizeParams(Section):
+    definitions: str | None = Field(
+        None, description="module, or .py file in the project, that holds FEATURES; none: the columns as they are"
+    )
+    label: LabelParams
+    windows: WindowParams = WindowParams()
+    split: SplitParams | None = Field(None, description="windows by a hash of the row's key; none: by time, as above")
+    exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")
+    text: tuple[str, ...] = Field((), description="features that are free text, to learn from their words")
+    keep: tuple[str, ...] = Field(
+        (), description="columns of the rows to predict that stay beside the features: to group, cluster or slice by"
+    )

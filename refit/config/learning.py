@@ -1,0 +1,116 @@
+"""What is fitted, how it is judged, and what it takes for a model to take charge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from refit.config.section import Section
+from refit.config.training import (
+    CrossValidationParams,
+    IntervalParams,
+    LearnerParams,
+    TextParams,
+    ThresholdParams,
+    TuningParams,
+)
+
+Task = Literal["binary", "multiclass", "regression"]
+SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
+
+
+class TrainParams(Section):
+    task: Task | Literal["forecast"] = Field(
+        "binary", description="what a label is: 0 or 1, one of several texts, a number, or a number yet to come"
+    )
+    metric: str = Field("roc_auc", description="what learners are chosen by; default by task: roc_auc, log_loss, mae")
+    seed: int = Field(0, ge=0, lt=2**32)
+    seeds: int = Field(1, ge=1, le=100, description="each learner is fitted with so many, to tell merit from luck")
+    average: bool = Field(False, description="the candidate is the mean of the models of all seeds")
+    warm_start: Literal["champion"] | None = Field(
+        None,
+        description="champion: go on from the model in charge with the rows that are new to it; none: from nothing",
+    )
+    cross_validation: CrossValidationParams | None = Field(
+        None, description="folds of training and validation rows together; none: the validation window alone"
+    )
+    tuning: TuningParams = TuningParams()
+    calibration: Literal["sigmoid", "isotonic"] | None = Field(
+        None,
+        description="makes probabilities come true, learned from rows that the fit had not seen; of several classes "
+        "sigmoid is one temperature, isotonic a curve for each class",
+    )
+    threshold: ThresholdParams = ThresholdParams()
+    intervals: IntervalParams | None = Field(None, description="of numbers, learned from rows no fit had seen")
+    text: TextParams = TextParams()
+    learners: tuple[LearnerParams, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _several(self) -> TrainParams:
+        if self.average and self.seeds == 1:
+            raise ValueError("average needs several seeds; set seeds to 5, or leave average out")
+        if self.average and self.warm_start:
+            raise ValueError(
+                "an average of several seeds cannot go on from a champion; leave warm_start or average out"
+            )
+        if self.intervals and self.task in ("binary", "multiclass"):
+            raise ValueError(f"intervals are for numbers; the task is {self.task!r}: leave them out")
+        if self.intervals and self.intervals.by == "quantiles" and self.warm_start:
+            raise ValueError("intervals by quantiles are fitted from nothing; set by: residuals, or warm_start: null")
+        return self
+
+    @field_validator("learners")
+    @classmethod
+    def _distinct(cls, value: tuple[LearnerParams, ...]) -> tuple[LearnerParams, ...]:
+        names = [learner.name for learner in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"learner names must differ; twice: {', '.join(twice)}")
+        if not any(learner.enabled for learner in value):
+            raise ValueError("no learner is enabled")
+        return value
+
+
+class GateParams(Section):
+    mode: Literal["non_inferiority", "superiority"] = "non_inferiority"
+    metric: str = Field("roc_auc", description="what models are compared by; default: train.metric")
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    max_loss: float = Field(0.005, ge=0, description="metric units that a successor may lose")
+    min_gain: float = Field(0.0, ge=0, description="metric units that a superior model must gain")
+    min_gain_over_baseline: float = Field(0.01, ge=0)
+    min_rows: int = Field(2000, ge=1)
+    cluster: str = Field("day", description="`day`, a feature's name, or `row` (rows taken as independent)")
+    min_clusters: int = Field(20, ge=2)
+    slices: dict[SliceKey, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="a column, or column=value -> metric units that a successor may lose there"
+    )
+    floors: dict[str, float] = Field({}, description="metric -> the least that a candidate must reach")
+    ceilings: dict[str, float] = Field({}, description="metric -> the most that a candidate may have")
+
+
+class ExplainParams(Section):
+    rows: int = Field(300, ge=0, le=10_000, description="test rows that predictions are explained on; 0: not at all")
+    features: int = Field(6, ge=1, le=30, description="the most important ones, of which is drawn how they matter")
+
+
+class EvaluateParams(Section):
+    slices: tuple[str, ...] = ()
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
+    explain: ExplainParams = ExplainParams()
+    cross_validation: CrossValidationParams = Field(
+        CrossValidationParams(), description="outer folds of `refit cross-validate`; no run uses them"
+    )
+    gate: GateParams = GateParams()
+
+
+class CostParams(Section):
+    """What computing costs, to tell a model's predictions and its training in money."""
+
+    cpu_hour: float = Field(0.05, gt=0, description="price of one CPU for an hour, in `currency`")
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code; a name only, nothing is converted")
+
+
+class RegisterParams(Section):
+    golden_rows: int = Field(50, ge=1, le=10_000)
+    golden_tolerance: float = Field(1e-6, ge=0, description="largest difference of a golden prediction")

@@ -1,0 +1,102 @@
+"""What is watched between two trainings, where models are kept, and for how long."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, model_validator
+
+from refit.config.section import Section
+
+P = TypeVar("P")
+
+
+class MinEffectParams(Section):
+    """The least size of a change that matters; a smaller one is no drift, however sure it is."""
+
+    psi: float = Field(0.1, ge=0, description="population stability index, in nats")
+    wasserstein: float = Field(0.1, ge=0, description="Wasserstein distance, in standard deviations of the reference")
+    jensen_shannon: float = Field(0.05, ge=0, le=1, description="Jensen-Shannon distance of categories, base 2")
+    missing: float = Field(0.02, ge=0, le=1, description="change of the share of missing values")
+    unseen: float = Field(0.02, ge=0, le=1, description="share of categories that the reference never had")
+
+
+class DriftParams(Section):
+    """What is watched between two trainings, and what asks for the next one."""
+
+    window: Literal["day", "week", "month"] = Field("week", description="length of a window; weeks begin on Monday")
+    windows: int = Field(3, ge=1, description="newest windows that are looked at together")
+    breached: int = Field(2, ge=1, description="of these, how many must show a loss or drift, the newest among them")
+    retrain_on: tuple[Literal["performance", "schedule", "input"], ...] = Field(
+        ("performance", "schedule"), description="what may ask for a retraining; anything else warns at most"
+    )
+    retrain_every_days: float | None = Field(30, gt=0, description="`schedule`: age of the newest version; none: never")
+    cooldown_days: float = Field(7, ge=0, description="time that lies between two decisions to retrain")
+    min_new_labelled_rows: int = Field(500, ge=1, description="rows labelled since the newest training")
+    monthly_budget: int = Field(4, ge=1, description="decisions to retrain within 30 days")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="chance that a window counts as worse though nothing changed")
+    min_skill_loss: float = Field(0.02, ge=0, description="skill units; a smaller loss asks for nothing")
+    min_labelled_rows: int = Field(500, ge=1, description="labelled rows that a window needs to be judged")
+    min_reference_windows: int = Field(8, ge=2, description="windows needed to tell a change from chance")
+    false_discovery: float = Field(0.05, gt=0, lt=0.5, description="share of false ones among drifted columns")
+    min_effect: MinEffectParams = MinEffectParams()
+    multivariate_rows: int = Field(
+        2000, ge=0, description="rows of then and of now that a classifier tells apart; 0: not at all"
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> DriftParams:
+        if self.breached > self.windows:
+            raise ValueError(
+                f"breached is {self.breached} of {self.windows} windows; at most {self.windows} is possible"
+            )
+        if 0 < self.multivariate_rows < 30:
+            raise ValueError(
+                f"multivariate_rows is {self.multivariate_rows}; at least 30 tell anything, 0 asks nothing"
+            )
+        return self
+
+    def policy(self, kind: type[P], **others: Any) -> P:
+        """One of drift's policies, from the keys of this section that it has fields for, and `others`."""
+        return kind(**self.model_dump(include=set(signature(kind).parameters)), **others)
+
+
+class SigningParams(Section):
+    """Who signs versions. The private key is no param: `REFIT_SIGNING_KEY` in the environment names its file."""
+
+    public_key: str | None = Field(None, description="PEM file, from the project's folder")
+    identity: str | None = Field(None, description="keyless, instead of a key: the e-mail or workflow that signs")
+    issuer: str | None = Field(None, description="keyless: who vouches for it, such as https://accounts.google.com")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SigningParams:
+        keyless = self.identity is not None, self.issuer is not None
+        if (self.public_key is None) != all(keyless) or (self.public_key is not None and any(keyless)):
+            raise ValueError("registry.signing needs public_key, or identity and issuer, and not both")
+        return self
+
+
+class RegistryParams(Section):
+    tracking_uri: str | None = Field(None, description="none: SQLite in the project's .refit folder")
+    trusted_types: tuple[str, ...] = Field(
+        (), description="types that a stored scikit-learn model may hold besides ours"
+    )
+    signing: SigningParams | None = Field(
+        None, description="sign each version, and score, promote, export and load only what is signed"
+    )
+
+
+class RetentionParams(Section):
+    """What `refit gc` may delete. What is, was or may next be in charge stays all the same; none: for ever."""
+
+    versions: int | None = Field(10, ge=1, description="newest versions kept besides those in charge or lately so")
+    runs_days: float | None = Field(30, ge=1, description="age from which a run that no version came of may go")
+    predictions_days: float | None = Field(None, ge=0, description="days of the prediction log, back from its newest")
+    decisions_days: float | None = Field(
+        None, ge=30, description="decisions on drift, back from the newest; 30 days of them limit retrainings"
+    )
+    quarantine_days: float | None = Field(
+        None, ge=0, description="refused rows of batches that are in the snapshot no more, by age of the file"
+    )
+    cache: bool = Field(True, description="DVC's cache: what no commit, kept version or present stage refers to may go")

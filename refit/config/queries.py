@@ -1,0 +1,53 @@
+"""Queries that make rows: one SELECT each, that gives the same rows whenever it runs."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from feature_store.errors import DefinitionError
+from feature_store.sql_guard import require_repeatable
+from refit.errors import UserError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_DETERMINISTIC = 0x800  # SQLite's flag of a function
+# SQLite's functions of time read the clock where they are asked for now: by name, or given nothing to format.
+_NOW = re.compile(
+    r"'now'|\b(?:date|time|datetime|julianday|unixepoch)\s*\(\s*\)|\bstrftime\s*\(\s*'[^']*'\s*\)", re.IGNORECASE
+)
+
+
+def check_query(connection: DuckDBPyConnection, query: str, where: str, columns: Collection[str]) -> None:
+    """Refuse what would give other rows on another run, or more than one statement.
+
+    Raises:
+        UserError: it does.
+    """
+    try:
+        require_repeatable(connection, where, query, columns)
+    except DefinitionError as error:
+        raise UserError(f"{error} (params.yaml)") from None
+
+
+def guard_sqlite(connection: sqlite3.Connection, query: str, where: str) -> None:
+    """Let a connection run no function that gives another value on another run.
+
+    Raises:
+        UserError: the query asks for the present moment.
+    """
+    if found := _NOW.search(query):
+        raise UserError(
+            f"{where} has {found[0]}, which differs from run to run; it should give the same rows whenever it runs"
+        )
+    rows = connection.execute("select lower(name), type, flags from pragma_function_list").fetchall()
+    moving = {name for name, kind, flags in rows if kind == "s" and not flags & _DETERMINISTIC}
+
+    def allowed(action: int, _: str | None, name: str | None, *__: str | None) -> int:
+        forbidden = action == sqlite3.SQLITE_FUNCTION and str(name).lower() in moving
+        return sqlite3.SQLITE_DENY if forbidden else sqlite3.SQLITE_OK
+
+    connection.set_authorizer(allowed)

@@ -1,0 +1,188 @@
+"""How learners are compared, tuned and made ready to be believed: folds, search spaces, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from refit.config.section import Name, Section, nearest
+
+TextOrNumber = str | int | float | bool | None
+
+
+class CrossValidationParams(Section):
+    """Folds of the rows to learn from: each is scored by a fit that has not seen it."""
+
+    kind: Literal["kfold", "stratified", "shuffle", "group", "time", "rolling"] = Field(
+        "stratified",
+        description="shuffle: stratified draws of `share`; time: fits all that is earlier; rolling: a span of it",
+    )
+    folds: int = Field(5, ge=2)
+    repeats: int = Field(1, ge=1, description="kfold, stratified: cut anew this many times")
+    share: float = Field(0.2, gt=0, lt=1, description="shuffle: share of the rows that each draw scores")
+    group: str | None = Field(None, description="group: column whose equal values stay in one fold")
+    gap_hours: float | None = Field(
+        None, ge=0, description="time, rolling: between the rows fitted and those scored; none: the label's delay"
+    )
+    training_days: float | None = Field(None, gt=0, description="rolling: length of the span that is fitted")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CrossValidationParams:
+        for name, kinds in (
+            ("group", {"group"}),
+            ("training_days", {"rolling"}),
+            ("gap_hours", {"time", "rolling"}),
+        ):
+            if getattr(self, name) is not None and self.kind not in kinds:
+                raise ValueError(f"{name} is for kind {' or '.join(sorted(kinds))}, not {self.kind!r}")
+        if self.kind == "group" and self.group is None:
+            raise ValueError("kind 'group' needs `group`, the column whose equal values stay together")
+        if self.kind == "rolling" and self.training_days is None:
+            raise ValueError("kind 'rolling' needs `training_days`, the length of the span that is fitted")
+        if self.repeats > 1 and self.kind not in ("kfold", "stratified"):
+            raise ValueError(f"repeats is for kind kfold or stratified, not {self.kind!r}")
+        return self
+
+
+class SearchParams(Section):
+    """Where an argument of a learner is looked for: a range, or choices."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = Field(False, description="spread over orders of magnitude")
+    step: int | float | None = Field(None, gt=0, description="distance of neighbouring values")
+    choices: tuple[TextOrNumber | tuple[TextOrNumber, ...], ...] = ()
+    when: dict[str, tuple[TextOrNumber, ...] | TextOrNumber] = Field(
+        {}, description="only where other arguments, named above this one, have these values"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchParams:
+        ranged = self.low is not None and self.high is not None
+        if ranged == bool(self.choices) or (self.low is None) != (self.high is None):
+            raise ValueError("give either `low` and `high`, or `choices`")
+        if self.low is not None and self.high is not None:
+            if self.low >= self.high:
+                raise ValueError(f"low {self.low} is not below high {self.high}")
+            if self.log and (self.low <= 0 or self.step is not None):
+                raise ValueError("a `log` range begins above 0 and has no `step`")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether the range is one of whole numbers."""
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
+
+    def asked(self, so_far: Mapping[str, Any]) -> bool:
+        """Whether this argument is looked for, the others having these values."""
+        return all(
+            so_far.get(name) in (values if isinstance(values, tuple) else (values,))
+            for name, values in self.when.items()
+        )
+
+
+class TuningParams(Section):
+    """The search for arguments, one study for each learner that has a `search`."""
+
+    trials: int = Field(30, ge=1, description="for each learner; a grid takes as many as it has points")
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    pruner: Literal["median", "halving", "none"] = Field(
+        "median", description="gives up trials that are behind after some folds; needs cross_validation"
+    )
+    parallel: int = Field(
+        1, ge=1, description="trials at once, each in a process; decides what is tried, so set it for all machines"
+    )
+
+
+class ThresholdParams(Section):
+    """From which probability on a row is called 1, chosen on rows that the fit had not seen."""
+
+    by: Literal["f1", "cost", "share", "fixed"] = "f1"
+    false_positive: float = Field(1, ge=0, description="cost: of calling a row 1 that is 0")
+    false_negative: float = Field(1, ge=0, description="cost: of calling a row 0 that is 1")
+    share: float = Field(0.05, gt=0, lt=1, description="share: of the rows that can be looked at")
+    value: float = Field(0.5, ge=0, le=1, description="fixed: the threshold itself")
+
+
+class IntervalParams(Section):
+    """What a number may be besides the prediction: an interval that holds a share of the labels."""
+
+    level: float = Field(0.9, gt=0.5, lt=1, description="share of the labels that should lie within")
+    by: Literal["residuals", "quantiles"] = Field(
+        "residuals", description="residuals: as far above as below; quantiles: two more fits, so that width varies"
+    )
+    within: str | None = Field(
+        None, description="a feature or column of featurize.keep: each of its values gets a margin of its own"
+    )
+    adaptive: bool = Field(False, description="the margin follows the labels as they become known")
+    rate: float = Field(0.02, gt=0, lt=1, description="adaptive: by how much one label moves the level")
+
+
+def file_of(kind: str) -> str | None:
+    """The project's file that a kind of learner names; none: it names a class by its import path, or one of ours.
+
+    >>> file_of("my_learner.py:Nearest"), file_of("sklearn.svm.SVC")
+    ('my_learner.py', None)
+    """
+    file, _, name = kind.rpartition(":")
+    return file if file.endswith(".py") and name.isidentifier() else None
+
+
+class TextParams(Section):
+    """How text features become columns."""
+
+    kind: str = Field("sklearn.feature_extraction.text.TfidfVectorizer", description="import path of a vectoriser")
+    params: dict[str, Any] = Field(
+        {"ngram_range": [1, 2], "max_features": 50_000}, description="its arguments; default: words and pairs of words"
+    )
+    components: int = Field(100, ge=2, description="numbers that a text becomes for learners that take no sparse rows")
+
+
+def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments, and those within them by names with dots.
+
+    >>> flat({"estimator": {"params": {"C": 2}}})["estimator.params.C"]
+    2
+    """
+    found = dict(params)
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": each for inner, each in flat(value).items()}
+    return found
+
+
+def placed(params: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with others in place of some; a name with dots is of an argument within an argument.
+
+    >>> placed({"kind": "Ridge", "params": {"alpha": 1}}, {"params.alpha": 2})
+    {'kind': 'Ridge', 'params': {'alpha': 2}}
+    """
+    result = dict(params)
+    for name, value in found.items():
+        outer, _, inner = name.partition(".")
+        result[outer] = placed(result.get(outer) or {}, {inner: value}) if inner else value
+    return result
+
+
+class LearnerParams(Section):
+    name: Name
+    kind: str = Field(description="one of ours, an estimator's import path, or `file.py:Class` of the project")
+    params: dict[str, Any] = Field({}, description="the estimator's arguments")
+    search: dict[str, SearchParams] = Field(
+        {}, description="arguments to tune, by name, with dots within others; see train.tuning"
+    )
+    text: TextParams | None = Field(None, description="as `train.text`, for this learner")
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LearnerParams:
+        known = set(flat(self.params))
+        for name, space in self.search.items():
+            for other in space.when:
+                if other not in known:
+                    hint = nearest(other, known)
+                    raise ValueError(f"search.{name}.when: no argument {other!r} is set or searched above it{hint}")
+            known.add(name)
+        return self

@@ -1,0 +1,216 @@
+"""Decides from evidence alone whether the model in charge is to be trained again; what only looks odd warns, in words.
+
+Nothing here opens a file or reads a clock. A retraining needs a cause that the project listed in `retrain_on`, shown by
+calibrated evidence that lasts; everything else warns at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from refit.drift.inputs import DEFAULTS, InputVerdict, Window
+from refit.drift.multivariate import Separation
+from refit.drift.performance import PerformanceVerdict
+
+__all__ = ["Cause", "Decision", "Evidence", "Policy", "decide"]
+
+Verdict = Literal["ok", "warn", "retrain"]
+Cause = Literal["performance", "schedule", "input"]
+_ORDER: tuple[Verdict, ...] = ("retrain", "warn", "ok")  # reasons that decide come first
+_BUDGET_DAYS = 30
+_IN_ONE_WINDOW = 0.01  # chance of what warns in one window alone: the classifier is asked about the newest only
+_SHOWN = 5  # columns named in one sentence
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the project takes for a reason to train again (`drift` in the params)."""
+
+    windows: int = DEFAULTS.windows
+    breached: int = DEFAULTS.breached  # of the newest `windows`, the newest among them
+    retrain_on: tuple[Cause, ...] = DEFAULTS.retrain_on
+    retrain_every_days: float | None = DEFAULTS.retrain_every_days
+    cooldown_days: float = DEFAULTS.cooldown_days
+    min_new_labelled_rows: int = DEFAULTS.min_new_labelled_rows
+    monthly_budget: int = DEFAULTS.monthly_budget
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the decision may know; verdicts are of one model and ordered from the oldest window to the newest."""
+
+    as_of: datetime
+    trained_as_of: datetime  # `as_of` of the newest registered version
+    new_labelled: int  # rows labelled since then
+    inputs: tuple[InputVerdict, ...] = ()
+    performance: tuple[PerformanceVerdict, ...] = ()
+    multivariate: Separation | None = None  # of the newest window from the reference; none: not measured
+    retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
+    watched: bool = True  # false: no window was looked at, as the policy asks for nothing of them
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict: `causes` are what asked for a retraining, `blocked` why it is held back all the same."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    causes: tuple[Cause, ...] = ()
+    blocked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One thing seen, and the verdict that it alone would lead to."""
+
+    asks: Verdict
+    sentence: str
+    cause: Cause | None = None  # what is to be retrained for, where this asks for a retraining
+
+
+def decide(evidence: Evidence, policy: Policy) -> Decision:
+    """Retrain for a listed cause that nothing blocks; warn of what is odd; otherwise ok, with what was looked at.
+
+    >>> from datetime import UTC
+    >>> monday = datetime(2013, 12, 2, tzinfo=UTC)
+    >>> due = Evidence(as_of=monday, trained_as_of=monday - timedelta(days=31), new_labelled=27_000)
+    >>> decide(due, Policy()).reasons[0]
+    'schedule: the newest version was trained 31.0 days ago, a new one is due every 30'
+    >>> decide(due, Policy(min_new_labelled_rows=50_000)).verdict
+    'warn'
+    """
+    findings = sorted(_findings(evidence, policy), key=lambda finding: _ORDER.index(finding.asks))
+    causes = tuple(finding.cause for finding in findings if finding.cause)
+    blocked = tuple(_blocks(evidence, policy)) if causes else ()
+    reasons = (*(f"held back: {sentence}" for sentence in blocked), *(finding.sentence for finding in findings))
+    if causes and not blocked:
+        return Decision("retrain", reasons, causes)
+    warned = causes or any(finding.asks == "warn" for finding in findings)
+    return Decision("warn" if warned else "ok", reasons, causes, blocked)
+
+
+def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
+    measured = [each for each in evidence.performance if each.judged][-policy.windows :]
+    filled = [each for each in evidence.inputs if each.columns][-policy.windows :]
+    if measured:
+        yield _performance(measured, policy)
+    if evidence.performance:
+        yield from _unlabelled(evidence.performance[-1])
+    if filled:
+        yield _inputs(filled, policy)
+    if evidence.multivariate:
+        yield _multivariate(evidence.multivariate)
+    yield from _silence(evidence)
+    yield from _schedule(evidence, policy)
+    if evidence.watched and not measured and not filled:
+        yield _Finding("ok", "nothing to judge yet: no window holds rows that the model has scored")
+
+
+def _performance(judged: Sequence[PerformanceVerdict], policy: Policy) -> _Finding:
+    """The newest window breached, and enough of the newest ones with it."""
+    newest, breached = judged[-1], sum(each.breached for each in judged)
+    shown = f"{_dates(newest.window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
+    if not breached:
+        return _Finding("ok", f"performance: {shown}")
+    counted = f"performance: {_of(breached, len(judged))} breached, {policy.breached} ask for a retraining"
+    if not newest.breached:
+        return _Finding("ok", f"{counted} if the newest is among them, and it is not; {shown}")
+    if breached < policy.breached:
+        return _Finding("ok", f"{counted}; {shown}")
+    if "performance" in policy.retrain_on:
+        return _Finding("retrain", f"{counted}; {shown}", "performance")
+    return _Finding("warn", f"{counted} only if retrain_on lists performance; {shown}")
+
+
+def _unlabelled(newest: PerformanceVerdict) -> Iterator[_Finding]:
+    """What is known of a window whose labels have not come: an estimate, which warns at most."""
+    if newest.judged:
+        return
+    shown = f"performance: {_dates(newest.window)}: {'; '.join(newest.reasons)}"
+    yield _Finding("warn" if newest.suspected else "ok", shown)
+
+
+def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
+    """A column breached in the newest window, and the same one in enough of the newest ones."""
+    newest = filled[-1]
+    times = {
+        drifted: sum(any(each.column == drifted and each.breached for each in verdict.columns) for verdict in filled)
+        for drifted in (each.column for each in newest.columns if each.breached)
+    }
+    lasting = {column: count for column, count in times.items() if count >= policy.breached}
+    shown = f"input: {_dates(newest.window)}: {newest.reasons[0]}"
+    if not times:
+        return _Finding("ok", shown)
+    enough = f"in {policy.breached} or more of the newest {len(filled)} windows"
+    if not lasting:
+        return _Finding("ok", f"{shown}; none of them {enough}")
+    shown = f"{shown}; {enough}: {_columns(lasting)}"
+    if not all(verdict.calibrated for verdict in filled):
+        return _Finding("warn", f"{shown}; uncalibrated, so it may be chance")
+    if "input" not in policy.retrain_on:
+        return _Finding("warn", f"{shown}; retrain_on does not list input")
+    return _Finding("retrain", shown, "input")
+
+
+def _multivariate(found: Separation) -> _Finding:
+    """A classifier finds any difference, so it warns at most, and only where it finds more than usual."""
+    shown = f"input: a classifier tells the newest window's rows from the reference's with ROC AUC {found.auc:.3f}"
+    if found.p is None:
+        return _Finding("ok", f"{shown}; uncalibrated: {len(found.usual)} windows of the reference are too few")
+    usual = f"{sum(found.usual) / len(found.usual):.3f} is usual between windows of the reference (p {found.p:.3f})"
+    return _Finding("warn" if found.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
+
+
+def _silence(evidence: Evidence) -> Iterator[_Finding]:
+    """A window without rows: either nothing happened, or nobody is told any more."""
+    if evidence.inputs and not evidence.inputs[-1].rows:
+        newest = evidence.inputs[-1].window
+        yield _Finding("warn", f"input: {_dates(newest)}: no row came; does the source still deliver?")
+
+
+def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
+    every, age = policy.retrain_every_days, _days(evidence.as_of - evidence.trained_as_of)
+    if "schedule" in policy.retrain_on and every is not None and (age >= every or not evidence.watched):
+        due = f"the newest version was trained {age:.1f} days ago, a new one is due every {every:g}"
+        yield (
+            _Finding("retrain", f"schedule: {due}", "schedule") if age >= every else _Finding("ok", f"schedule: {due}")
+        )
+    elif not evidence.watched:
+        yield _Finding("ok", "schedule: drift.retrain_every_days is null, so none is ever due")
+
+
+def _blocks(evidence: Evidence, policy: Policy) -> Iterator[str]:
+    """What holds a retraining back, whatever its cause; later decisions than `as_of` are not known yet."""
+    ages = [_days(evidence.as_of - moment) for moment in evidence.retrained if moment <= evidence.as_of]
+    if ages and min(ages) < policy.cooldown_days:
+        yield f"the last retraining was decided {min(ages):.1f} days ago, {policy.cooldown_days:g} lie between two"
+    recent = sum(age < _BUDGET_DAYS for age in ages)
+    if recent >= policy.monthly_budget:
+        yield f"{recent} retrainings were decided within {_BUDGET_DAYS} days, the budget is {policy.monthly_budget}"
+    if evidence.new_labelled < policy.min_new_labelled_rows:
+        yield (
+            f"{evidence.new_labelled:,} rows were labelled since the newest training, "
+            f"{policy.min_new_labelled_rows:,} are needed"
+        )
+
+
+def _columns(times: Mapping[str, int]) -> str:
+    """`dep_hour (3), carrier (2) and 4 others`: those first that drifted most often."""
+    named = [f"{column} ({count})" for column, count in sorted(times.items(), key=lambda each: -each[1])]
+    more = f" and {len(named) - _SHOWN} others" if len(named) > _SHOWN else ""
+    return ", ".join(named[:_SHOWN]) + more
+
+
+def _of(count: int, windows: int) -> str:
+    return f"{count} of the newest {windows} judged windows {'is' if count == 1 else 'are'}"
+
+
+def _dates(window: Window) -> str:
+    return f"{window.first} to {window.end - timedelta(days=1)}"
+
+
+def _days(time: timedelta) -> float:
+    return time / timedelta(days=1)

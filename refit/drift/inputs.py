@@ -1,0 +1,284 @@
+"""Whether a window's columns are further from the reference than windows of the reference itself are from each other.
+
+Nothing here opens a file or reads a clock. With many rows every p-value of a two-sample test is small, and days differ
+from each other without any drift: so effects are held against the effects between windows of the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from feature_store.sketches import Sketch
+from refit.config import DriftParams
+from refit.drift.effect_sizes import Effect, Statistic, measure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "DEFAULTS",
+    "WORDS",
+    "Calibration",
+    "ColumnDrift",
+    "InputPolicy",
+    "InputVerdict",
+    "Window",
+    "calibrate",
+    "judge_window",
+    "moved",
+    "nothing_in",
+]
+
+DEFAULTS = DriftParams()  # what a policy asks for that states nothing else
+FEWEST_DAYS = 28  # of reference that a window of the reference is compared with
+WORDS: dict[str, str] = {
+    "psi": "PSI",
+    "wasserstein": "Wasserstein distance",
+    "jensen_shannon": "Jensen-Shannon distance",
+    "unseen": "share of unseen names",
+    "missing": "change of the missing share",
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Local days from `first` up to, not including, `end`."""
+
+    first: date
+    end: date
+
+    @property
+    def days(self) -> int:
+        return (self.end - self.first).days
+
+
+def _min_effect() -> Mapping[Statistic, float]:
+    return {name: getattr(DEFAULTS.min_effect, name) for name in get_args(Statistic)}
+
+
+@dataclass(frozen=True)
+class InputPolicy:
+    """What counts as drift of the inputs: as rare as this in the reference, and not smaller than that.
+
+    `min_effect`: differences of the shares of missing rows and of unseen names; Wasserstein distance in units of the
+    reference's std; Jensen-Shannon distance from 0 to 1.
+    """
+
+    false_discovery: float = DEFAULTS.false_discovery
+    min_effect: Mapping[Statistic, float] = field(default_factory=_min_effect)
+    min_reference_windows: int = DEFAULTS.min_reference_windows
+
+
+@dataclass(frozen=True)
+class ColumnDrift:
+    """A column's effects, and how large each would have had to be for a breach; `breached` if any is.
+
+    `p` is of the column, before false-discovery control; None without calibration.
+    """
+
+    column: str
+    kind: Literal["number", "text", "category"]
+    effects: Mapping[Statistic, float]
+    thresholds: Mapping[Statistic, float]
+    p: float | None
+    breached: bool
+
+    @property
+    def severity(self) -> float:
+        """The largest effect as a multiple of its threshold; 1 and more where breached."""
+        return max((size / self.thresholds[name] for name, size in self.effects.items()), default=0.0)
+
+
+@dataclass(frozen=True)
+class InputVerdict:
+    """What was found, worst column first; without calibration `thresholds` are the policy's `min_effect` alone."""
+
+    window: Window
+    rows: int
+    calibrated: bool
+    reference_windows: int
+    columns: tuple[ColumnDrift, ...]
+    breached: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Windows of the reference, and the part of the reference that each is compared with.
+
+    `current` and `reference` are counts of shape (windows, layout.width).
+    """
+
+    current: NDArray[np.float64]
+    reference: NDArray[np.float64]
+    lagged: bool
+
+    def __len__(self) -> int:
+        return len(self.current)
+
+
+def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> Calibration:
+    """Windows of `days` days, counted back from the reference's end, each compared as one is in production.
+
+    A window is compared with the reference days that lie at least `lag_days` before it, at least 28 of them, as a
+    model is trained some time before it is used: what changes with the season is then no news. Where that leaves
+    fewer than `fewest` windows, each is compared with all the days outside of it, without a lag (`lagged` is false).
+    Windows without rows are left out.
+    """
+    first, end = reference.days[0], reference.days[-1] + 1
+    starts = end - np.arange(1, (end - first).astype(int) // days + 1) * days
+    inside = (reference.days >= starts[:, None]) & (reference.days < starts[:, None] + days)
+    before = reference.days < starts[:, None] - lag_days
+    held = inside @ reference.rows > 0
+    lagged = held & (before.sum(1) >= FEWEST_DAYS)
+    others, chosen = (before, lagged) if lagged.sum() >= fewest else (~inside, held & (~inside @ reference.rows > 0))
+    counts = reference.counts.astype(float)
+    return Calibration(inside[chosen] @ counts, others[chosen] @ counts, lagged=bool(lagged.sum() >= fewest))
+
+
+def nothing_in(window: Window) -> InputVerdict:
+    """The verdict on a window without a row."""
+    said = f"no row lies in the window from {window.first} to {window.end}: nothing can be said"
+    return InputVerdict(window, 0, False, 0, (), False, (said,))
+
+
+def judge_window(reference: Sketch, current: Sketch, window: Window, policy: InputPolicy) -> InputVerdict:
+    """The columns that moved further than the reference's own windows do, and by an effect that matters.
+
+    An effect's shift d (`Effect.shift`) is held against those of W windows of the reference, d_i. What days share moves
+    a window by s^2 = mean(d_i^2 - noise_i) beyond sampling, and sampling of this window adds its own noise, which is
+    another where it has more rows or fewer. If shifts are normal about 0, then d / sqrt(s^2 + noise) is a Student t
+    of W degrees of freedom without its sign: p = 2 (1 - T_W). This errs on the careful side where a shift has several
+    directions, as then d spreads less about its rms; and on the bold side where windows depend on each other, as then
+    there are fewer than W. Three steps stand against that: of the effects of a column the smallest p counts,
+    times their number; columns are taken together by Benjamini and Hochberg (1995, Journal of the Royal Statistical
+    Society B 57(1)) at `false_discovery`; and an effect breaches only if its shift is that of its `min_effect`, too.
+
+    Columns that only one of the sketches has, or of which either has no row, are not judged.
+
+    Raises:
+        ValueError: a column was counted in different ways.
+    """
+    inside = current.between(window.first, window.end)
+    rows = int(inside.rows.sum())
+    if not rows or not len(reference.days):
+        said = () if not rows else ("no row lies in the reference: nothing can be said",)
+        return replace(nothing_in(window), rows=rows, reasons=said or nothing_in(window).reasons)
+    lag = int((np.datetime64(window.first) - reference.days[-1]).astype(int)) - 1
+    calibration = calibrate(reference, window.days, max(0, lag), fewest=policy.min_reference_windows)
+    calibrated = len(calibration) >= policy.min_reference_windows
+    measured = list(_measured(reference, inside, calibration, policy))
+    rejecting = _rejecting([each.p for each in measured], policy.false_discovery)
+    judged = [_judged(each, p, policy, calibrated=calibrated) for each, p in zip(measured, rejecting, strict=True)]
+    columns = tuple(sorted(judged, key=lambda column: (-column.severity, column.column)))
+    return InputVerdict(
+        window,
+        rows,
+        calibrated,
+        len(calibration),
+        columns,
+        any(column.breached for column in columns),
+        tuple(_reasons(columns, calibration, policy)),
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A column's effects now, and what is usual: the scale of each shift, where enough windows of the reference say."""
+
+    column: str
+    kind: Literal["number", "text", "category"]
+    effects: Mapping[Statistic, Effect]
+    scales: Mapping[Statistic, tuple[float, int]]  # and the number of windows
+
+    @property
+    def p(self) -> float | None:
+        """The smallest p of an effect, times the number of effects; None where none can be tested."""
+        from scipy.special import stdtr
+
+        found = []
+        for name, (scale, windows) in self.scales.items():
+            shift = float(self.effects[name].shift)
+            found.append(2 * float(stdtr(windows, -shift / scale if scale else -np.inf)) if shift else 1.0)
+        return min(1.0, len(found) * min(found)) if found else None
+
+
+def _measured(reference: Sketch, current: Sketch, calibration: Calibration, policy: InputPolicy) -> Iterator[_Measured]:
+    before, now, places = reference.totals(), current.totals(), reference.layout.slices()
+    for name, column in reference.layout.columns.items():
+        if name not in now or not now[name].sum() or not before[name].sum():
+            continue
+        if current.layout.columns[name] != column:
+            raise ValueError(f"column {name!r} was counted in different ways; count rows by the reference's layout")
+        effects = {
+            key: effect for key, effect in measure(column, before[name], now[name]).items() if np.isfinite(effect.size)
+        }
+        place, scales = places[name], {}
+        windows = measure(column, calibration.reference[:, place], calibration.current[:, place])
+        for key, effect in effects.items():
+            there = np.isfinite(windows[key].size)
+            if there.sum() >= policy.min_reference_windows:
+                usual = float(np.mean((windows[key].shift ** 2 - windows[key].noise)[there]))
+                scales[key] = (math.sqrt(max(usual, 0.0) + float(effect.noise)), int(there.sum()))
+        yield _Measured(name, column.kind, effects, scales)
+
+
+def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
+    """For each column the largest p at which Benjamini and Hochberg would reject it, the others' being what they are.
+
+    >>> _rejecting([0.001, 0.02, 0.8, None], 0.06)
+    [0.04, 0.04, 0.06, 0.06]
+    """
+    tested = sorted(each for each in p if each is not None)
+    step = rate / max(len(tested), 1)
+    rejected = max((rank for rank, each in enumerate(tested, start=1) if each <= step * rank), default=0)
+    return [step * (rejected + (each is None or each > step * rejected)) for each in p]
+
+
+def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calibrated: bool) -> ColumnDrift:
+    """A column's effects beside those that would have breached: rejected, and of a size that matters."""
+    from scipy.special import stdtrit
+
+    thresholds: dict[Statistic, float] = {}
+    breached = False
+    for name, effect in measured.effects.items():
+        least = policy.min_effect[name] ** (0.5 if name == "psi" else 1.0)
+        if name in measured.scales:
+            scale, windows = measured.scales[name]
+            least = max(least, -scale * float(stdtrit(windows, rejecting / len(measured.scales) / 2)))
+        thresholds[name] = float(effect.size_at(least))
+        breached |= bool(effect.shift >= least) and (name in measured.scales or not calibrated)
+    sizes = {name: float(effect.size) for name, effect in measured.effects.items()}
+    return ColumnDrift(measured.column, measured.kind, sizes, thresholds, measured.p, breached)
+
+
+def moved(columns: Sequence[ColumnDrift]) -> str:
+    """How many columns moved, and the first of them by name."""
+    found = [column for column in columns if column.breached]
+    return f"{len(found)} of {len(columns)} columns moved" + (f": {'; '.join(map(_told, found[:5]))}" if found else "")
+
+
+def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: InputPolicy) -> Iterator[str]:
+    """What was found, and what it was held against."""
+    yield moved(columns)
+    if len(calibration) < policy.min_reference_windows:
+        yield (
+            f"uncalibrated: the reference holds {len(calibration)} windows of this length, "
+            f"{policy.min_reference_windows} are needed; held against the least effects alone"
+        )
+    elif not calibration.lagged:
+        yield (
+            f"held against {len(calibration)} windows of the reference, each against all of its other days: it is too "
+            "short to leave the lag between training and use"
+        )
+
+
+def _told(column: ColumnDrift) -> str:
+    name = max(column.effects, key=lambda key: column.effects[key] / column.thresholds[key])
+    return f"{column.column} ({WORDS[name]} {column.effects[name]:.3f}, from {column.thresholds[name]:.3f} on)"

@@ -1,0 +1,144 @@
+"""The two ways to fail: the user's mistake (exit status 2) and a fault of the machine or of ours (1)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import ClassVar
+
+from refit.plain_text import one_line
+
+
+class RefitError(Exception):
+    r"""Something failed; the message is one line: what, what was found, what would be right, what to do.
+
+    A message often repeats what a file or a person said, so it is plain text wherever it ends up: in a terminal, in
+    Prefect's log, in a traceback. Several problems are several arguments.
+
+    >>> print(UserError("2 problems:", "a", "b\x1b[2J"))
+    2 problems:
+      a
+      b\x1b[2J
+    """
+
+    exit_status = 1
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was wrong, and then each of the problems, where there are several."""
+        return tuple(one_line(each) for each in self.args)
+
+    def __str__(self) -> str:
+        return "\n  ".join(self.lines)
+
+    @property
+    def sentence(self) -> str:
+        """All of it on one line."""
+        first, *problems = self.lines or ("",)
+        return f"{first} {'; '.join(problems)}" if problems else first
+
+
+class UserError(RefitError):
+    """What the user gave cannot be used; nothing was changed."""
+
+    exit_status = 2
+
+
+def is_interrupted(error: BaseException) -> bool:
+    """Whether this is what DuckDB makes of a signal that comes while it works on a query: an error of its own."""
+    return any(isinstance(each, RuntimeError) and str(each) == "Query interrupted" for each in chain(error))
+
+
+def first_line(error: object) -> str:
+    """What an error of a library says first; its kind, where it says nothing.
+
+    >>> first_line(ValueError("\\n5 is no date\\nat line 3")), first_line(MemoryError())
+    ('5 is no date', 'MemoryError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def unreadable(path: object, error: OSError) -> str:
+    """That a file cannot be read, and why, in words."""
+    return f"{path} cannot be read ({error.strerror}); it has to be a file that you may read"
+
+
+_MACHINE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "this user's share of the disk is used up",
+    errno.EFBIG: "a file may not become as large as it has to be",
+    errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk failed",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "there is not enough memory",
+}
+_SQLITE = {"database or disk is full": errno.ENOSPC, "disk I/O error": errno.EIO}
+
+
+_RIGHTS = "give this user the right to read and write it"
+_REFUSED = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EISDIR: "it has to be a file",
+    errno.ENOTDIR: "what lies above it has to be a folder",
+    errno.ELOOP: "a link leads to itself; remove it",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def refused_by_the_system(error: OSError) -> str | None:
+    """What the system does not allow, or a fault of the machine, in words; None where the error is about another thing.
+
+    >>> refused_by_the_system(PermissionError(errno.EACCES, "Permission denied", "raw"))
+    'raw: Permission denied; give this user the right to read and write it'
+    """
+    if error.errno not in _REFUSED:
+        return machine_fault(error)
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file of the project"
+    return f"{where}: {error.strerror}; {_REFUSED[error.errno]}"
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """What a passing fault of the machine made an error of, in words; None where the error is about something else.
+
+    Libraries turn an `OSError` into errors of their own, some with its text alone.
+
+    >>> machine_fault(OSError(errno.ENOSPC, "No space left on device", "/p/data/x.parquet"))
+    'the disk is full (/p/data/x.parquet)'
+    >>> machine_fault(ValueError("5 is not a date")) is None
+    True
+    """
+    for each in chain(error):
+        if isinstance(each, MemoryError):
+            return _MACHINE[errno.ENOMEM]
+        if isinstance(each, OSError) and each.errno in _MACHINE:
+            return _MACHINE[each.errno] + (f" ({each.filename})" if each.filename else "")
+    said = " ".join(str(each) for each in chain(error))
+    numbers = (number for number in _MACHINE if os.strerror(number) in said)
+    if (number := next(numbers, next((code for text, code in _SQLITE.items() if text in said), None))) is not None:
+        return _MACHINE[number]
+    return None
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from, whether or not it was raised `from` it."""
+    seen: set[int] = set()
+    inner: BaseException | None = error
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        yield inner
+        inner = inner.__cause__ or inner.__context__
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM): no failure, and nothing to catch but in order to end what was started."""
+
+    was_asked: ClassVar[bool] = False
+
+    @staticmethod
+    def on_signal(*_: object) -> None:
+        """A handler of signals that lets a request to end take along what was started, as Ctrl-C does."""
+        Terminated.was_asked = True
+        raise Terminated

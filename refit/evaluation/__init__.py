@@ -1,0 +1,1 @@
+"""What predictions are worth on rows that no model has seen. Pure."""

@@ -1,0 +1,34 @@
+"""Whether predictions can be taken at their word: what was predicted beside what came, in bins of about equal count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.evaluation.holdout import tidy, with_interval
+from refit.gate.comparison import Sample
+from refit.metrics.clusters import jackknife, leave_out_mean
+from refit.metrics.formulas import calibration_bins
+
+Floats = NDArray[np.float64]
+
+
+def calibration(
+    sample: Sample, predicted: Floats, came: NDArray[Any], confidence: float, span: tuple[float, float] = (0.0, 1.0)
+) -> dict[str, Any]:
+    """Mean prediction beside the mean of what came, overall and in bins, with clustered intervals.
+
+    Args:
+        came: (rows,) 0 or 1, or numbers.
+        span: what a mean of them can be at the least and at the most.
+    """
+    bins = []
+    codes = calibration_bins(predicted)
+    for each in np.unique(codes):
+        rows = codes == each
+        observed = jackknife(leave_out_mean(came[rows].astype(np.float64), sample.only(rows).clusters))
+        interval = with_interval(observed, confidence, *span)
+        bins.append({"predicted": tidy(predicted[rows].mean()), "observed": interval, "rows": int(rows.sum())})
+    return {"bins": bins, "predicted": tidy(predicted.mean()), "observed": tidy(came.mean())}

@@ -1,0 +1,125 @@
+"""What the gate may know of a candidate, gathered from predictions: the same for a run and for a replay of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.config import GateParams, nearest
+from refit.evaluation.holdout import Holdout, parts, too_small
+from refit.evaluation.scored import Scored
+from refit.gate.comparison import error_reduction, gain
+from refit.gate.promotion import Check, Evidence, Opponent, Slice
+from refit.metrics.clusters import Estimate
+
+Floats = NDArray[np.float64]
+
+UNKNOWN = Estimate(math.nan, math.nan, 0.0)
+SHOWN_VALUES = 12  # of a column, where a slice names none of them
+
+
+def opponents(comparand: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Role and version of the registered models to score; the anchor only where it is not the champion itself."""
+    champion, anchor = comparand["version"], comparand.get("anchor")
+    if comparand.get("stand_in") == "champion":
+        return []  # made from generated rows: there is nothing to lose against it
+    roles = [("champion", str(champion))] if champion is not None else []
+    if roles and anchor and anchor["version"] != champion:
+        roles.append(("anchor", str(anchor["version"])))
+    return roles
+
+
+def evidence(
+    test: Holdout,
+    scored: Scored,
+    values: Mapping[str, float | None],
+    *,
+    training: Mapping[str, Any],
+    test_start: datetime,
+    comparand: Mapping[str, Any],
+    gate: GateParams,
+    remarks: Sequence[str] = (),
+) -> Evidence:
+    """All that the gate decides by.
+
+    Args:
+        values: the candidate's own metrics; None is what could not be measured.
+        training: `model_digest`, `seen_until` and `split` of the candidate.
+        comparand: what `comparand.json` says.
+        remarks: what a reader of the decision should know of these rows.
+
+    Raises:
+        UserError: a slice names no column.
+    """
+    roles = dict(opponents(comparand))
+    slices = tuple(slice_ for key in gate.slices for slice_ in _slices(key, test, scored, gate))
+    candidate, champion = scored.p["candidate"], scored.p.get("champion")
+
+    def opponent(role: str, told: Mapping[str, Any]) -> Opponent:
+        return Opponent(
+            version=str(told["version"]),
+            digest=str(told["model_digest"]),
+            seen_until=_moment(told.get("seen_until")),
+            split=told.get("split"),
+            gain=gain(gate.metric, test.sample, candidate, scored.p[role]) if role in scored.p else UNKNOWN,
+            problem=scored.problems.get(role, ""),
+        )
+
+    return Evidence(
+        candidate=training["model_digest"],
+        seen_until=_moment(training.get("seen_until")),
+        split=training.get("split"),
+        test_start=test_start,
+        rows=test.rows,
+        labels=Check("labels", *test.target.varied(test.labels)),
+        clusters=test.sample.clusters.effective,
+        metrics={name: math.nan if value is None else value for name, value in values.items()},
+        over_baseline=gain(gate.metric, test.sample, candidate, scored.p["baseline"]),
+        champion=opponent("champion", comparand) if "champion" in roles else None,
+        anchor=opponent("anchor", comparand["anchor"]) if "anchor" in roles else None,
+        remarks=tuple(remarks),
+        looks=int(comparand.get("looks") or 0),
+        stand_in=comparand.get("stand_in"),
+        slices=slices,
+        error_reduction=None if champion is None else error_reduction(gate.metric, test.sample, candidate, champion),
+    )
+
+
+def _slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> Iterator[Slice]:
+    """What a key of `gate.slices` asks about: one value of a column, or all values that have no key of their own.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    whole = key in test.table.column_names
+    column, _, wanted = (key, "", "") if whole else key.partition("=")
+    found = dict(parts(test.table, column, asked_by="evaluate.gate.slices"))
+    if "champion" not in scored.p:
+        return
+    if wanted and wanted not in found:
+        known = nearest(wanted, found) or f"; there are {', '.join(list(found)[:SHOWN_VALUES])}"
+        yield Slice(key, key, UNKNOWN, f"no test row has {column} {wanted!r}{known}")
+        return
+    for value in [wanted] if wanted else found:
+        name = f"{column}={value}"
+        if wanted or name not in gate.slices:
+            yield _judged(key, name, found[value], test, scored, gate)
+
+
+def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:
+    part = test.sample.only(rows)
+    problem, clusters = too_small(part, test.target), part.clusters.effective
+    if not problem and clusters < gate.min_clusters:
+        problem = f"it has {clusters:,.1f} clusters, {gate.min_clusters} are needed"
+    if problem:
+        return Slice(key, name, UNKNOWN, problem)
+    return Slice(key, name, gain(gate.metric, part, scored.p["candidate"][rows], scored.p["champion"][rows]))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

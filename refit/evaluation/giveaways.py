@@ -1,0 +1,192 @@
+"""Features that give the label away: one alone, or two or three that add up to it, predict it nearly perfectly.
+
+Such a feature was mostly written down together with the label, or after it, and will not be there when a prediction is
+asked for; or it counts rows that lie in the label's order. Each column is looked at once, on some rows: the cost is
+linear in cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refit.plain_text import MISSING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+ROWS, SUM_ROWS = 20_000, 2_000  # looked at; for what adds up
+BINS = 64  # of a number
+SKILL = 0.95  # of the errors of the best guess for everyone, the share that one feature alone avoids
+EXPLAINED, EXACT = 0.99, 0.9999  # of a number's variance: by one feature, and by those that add up to it
+PURE, COVERED, FEW = 0.98, 0.1, 20  # a value that goes with one class alone: how purely, of how much, in how many rows
+MOST_VALUES = 50  # of a feature of which each value is looked at
+
+
+COUNTS = "counts the rows: its order may be that of the labels"
+
+
+@dataclass(frozen=True)
+class Giveaway:
+    """Features that say the label, and how."""
+
+    features: tuple[str, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.features)} {self.reason}"
+
+    def dump(self) -> dict[str, Any]:
+        return {"features": list(self.features), "reason": self.reason}
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> Giveaway:
+        return cls(tuple(stored["features"]), stored["reason"])
+
+
+def giveaways(table: pa.Table, kinds: Mapping[str, Sequence[str]]) -> list[Giveaway]:
+    """What gives the column `label` of a training table away.
+
+    Args:
+        kinds: names of features by kind: numeric, categorical.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = table.filter(pc.is_valid(table["label"]))
+    found = [Giveaway((name,), COUNTS) for name in kinds["numeric"] if _counts_rows(table[name])]
+    counted = {name for each in found for name in each.features}
+    every = max(1, -(-len(table) // ROWS))
+    some = table.take(pa.array(np.arange(0, len(table), every)))
+    if len(some) < 2 * FEW:
+        return found
+    label = some["label"]
+    if pa.types.is_floating(label.type):
+        numbers = [name for name in kinds["numeric"] if name not in counted]
+        return [*found, *_of_numbers(some, label.to_numpy(), numbers, kinds["categorical"])]
+    encoded = label.combine_chunks().dictionary_encode()
+    classes, labels = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    for name in (*kinds["numeric"], *kinds["categorical"]):
+        if name not in counted and (reason := _of_classes(some[name], labels, classes)):
+            found.append(Giveaway((name,), reason))
+    return found
+
+
+def _counts_rows(values: pa.ChunkedArray) -> bool:
+    """Whether numbers are integers, another in each row, without a gap to speak of."""
+    if values.null_count or len(values) < FEW:
+        return False
+    numbers = values.to_numpy()
+    if not 0.98 * len(numbers) <= numbers.max() - numbers.min() + 1 <= 1.05 * len(numbers):
+        return False
+    return bool((numbers == np.floor(numbers)).all()) and len(np.unique(numbers)) == len(numbers)
+
+
+def _codes(values: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
+    """A small number for each value, or for each bin of many numbers; and the values, where each has its own."""
+    import pyarrow as pa
+
+    if pa.types.is_string(values.type):
+        encoded = values.combine_chunks().dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        return encoded.indices.fill_null(len(names)).to_numpy().astype(np.int64), [*names, None]
+    numbers = values.to_numpy().astype(float)
+    there = np.isfinite(numbers)
+    distinct = np.unique(numbers[there])
+    if len(distinct) <= MOST_VALUES:
+        codes = np.searchsorted(distinct, numbers)
+        return np.where(there, codes, len(distinct)), [*distinct.tolist(), None]
+    edges = np.unique(np.quantile(numbers[there], np.linspace(0, 1, BINS + 1)[1:-1]))
+    return np.where(there, np.searchsorted(edges, numbers, side="right"), len(edges) + 1), []
+
+
+def _of_classes(values: pa.ChunkedArray, labels: NDArray[np.int64], classes: Sequence[Any]) -> str | None:
+    codes, names = _codes(values)
+    size, learned = int(codes.max()) + 1, np.arange(len(codes)) % 2 == 0
+    counts = np.bincount(codes * len(classes) + labels, minlength=size * len(classes)).reshape(size, len(classes))
+    some = codes[learned] * len(classes) + labels[learned]
+    seen = np.bincount(some, minlength=size * len(classes)).reshape(size, len(classes))
+    usual = seen.sum(axis=0).argmax()
+    guess = np.where(seen.sum(axis=1) > 0, seen.argmax(axis=1), usual)
+    missed = int((labels[~learned] != usual).sum())
+    wrong = int((labels[~learned] != guess[codes[~learned]]).sum())
+    if missed >= FEW // 2 and wrong <= (1 - SKILL) * missed:
+        return f"alone tells {1 - wrong / (~learned).sum():.1%} of the labels right"
+    if not 1 < len(names) <= MOST_VALUES + 1:
+        return None
+    total = counts.sum(axis=0)
+    for code in range(size):
+        rows, most = counts[code].sum(), int(counts[code].argmax())
+        if rows < FEW or total[most] > len(labels) / 2 or counts[code, most] < COVERED * total[most]:
+            continue
+        if counts[code, most] >= PURE * rows:
+            shown = MISSING if names[code] is None else _shown(names[code])
+            return f"where it is {shown}, the label is {classes[most]} in {counts[code, most]:,} of {rows:,} rows"
+    return None
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _of_numbers(
+    table: pa.Table, label: NDArray[np.float64], numbers: Sequence[str], texts: Sequence[str]
+) -> Iterator[Giveaway]:
+    learned = np.arange(len(label)) % 2 == 0
+    spread = float(((label[~learned] - label[learned].mean()) ** 2).sum())
+    if not spread:
+        return
+    alone = set()
+    for name in (*numbers, *texts):
+        codes, _ = _codes(table[name])
+        seen, total = (np.bincount(codes[learned], weights, int(codes.max()) + 1) for weights in (None, label[learned]))
+        mean = np.where(seen > 0, total / np.maximum(seen, 1), label[learned].mean())
+        explained = 1 - float(((label[~learned] - mean[codes[~learned]]) ** 2).sum()) / spread
+        if name in numbers:
+            explained = max(explained, _straight(table[name].to_numpy(), label))
+        if explained >= EXPLAINED:
+            alone.add(name)
+            yield Giveaway((name,), f"alone explains {min(explained, 0.9999):.2%} of the label's variance")
+    rest = [name for name in numbers if name not in alone and not table[name].null_count]
+    some = np.arange(0, len(label), max(1, -(-len(label) // SUM_ROWS)))
+    columns = np.array([table[name].to_numpy()[some] for name in rest], float)
+    if len(rest) > 1 and (sum_of := _parts(columns, label[some])):
+        yield Giveaway(tuple(rest[place] for place in sum_of), "together add up to the label")
+        return
+    positive = [place for place in range(len(rest)) if (columns[place] > 0).all()]
+    if len(positive) > 1 and (label[some] > 0).all():
+        product = _parts(np.log(columns[positive]), np.log(label[some]))
+        if product:
+            yield Giveaway(tuple(rest[positive[place]] for place in product), "multiply or divide to the label")
+
+
+def _straight(values: NDArray[np.float64], label: NDArray[np.float64]) -> float:
+    """Share of the label's variance that a straight line explains."""
+    there = np.isfinite(values)
+    if there.sum() < 0.9 * len(values) or not values[there].std() or not label[there].std():
+        return 0.0
+    return float(np.corrcoef(values[there], label[there])[0, 1] ** 2)
+
+
+def _parts(columns: NDArray[np.float64], label: NDArray[np.float64], most: int = 3) -> list[int]:
+    """Two or three columns whose weighted sum is the label: each the one that what is left of it goes with most."""
+    moved = columns - columns.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(moved, axis=1)
+    usable = length > 0
+    left = label - label.mean()
+    whole = float(left @ left)
+    chosen: list[int] = []
+    while whole and len(chosen) < most:
+        fits = np.where(usable, np.abs(moved @ left) / np.where(usable, length, 1), -1)
+        fits[chosen] = -1
+        chosen.append(int(fits.argmax()))
+        base = moved[chosen].T
+        weights, *_ = np.linalg.lstsq(base, label - label.mean(), rcond=None)
+        left = label - label.mean() - base @ weights
+        if float(left @ left) <= (1 - EXACT) * whole:
+            return sorted(chosen) if len(chosen) > 1 else []
+    return []

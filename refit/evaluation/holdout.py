@@ -1,0 +1,229 @@
+"""Judges predictions on rows that no model has seen; every number has its interval, as one month is one sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.exact import WHOLE
+from refit.config import nearest
+from refit.errors import RefitError, UserError
+from refit.gate.comparison import Sample, gain, leave_out, single
+from refit.metrics import METRICS, of_task
+from refit.metrics.clusters import Clusters, Estimate, jackknife
+from refit.plain_text import MISSING
+from refit.problems.target import Binary, Target
+from refit.problems.windows import local_days
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Floats = NDArray[np.float64]
+Labels = NDArray[Any]
+Facts = Callable[[Labels, Floats], dict[str, Any]]
+
+FEWEST_ROWS, MOST_VALUES, BANDS = 200, 12, 4
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The rows of the test window: what is predicted from, what came true, and which rows belong together."""
+
+    table: pa.Table
+    labels: Labels
+    days: NDArray[np.datetime64]  # the local day of each row
+    sample: Sample
+    target: Target = field(default_factory=Binary)
+    forecast: Mapping[str, Any] | None = None  # of forecasts: what `features.json` says of them
+
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
+
+
+def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Target) -> Holdout:
+    """The test rows of a feature table.
+
+    Args:
+        cluster: `day` (in `zone`), `row`, or a column of the table whose equal values belong together.
+
+    Raises:
+        RefitError: there is no row, or a label is none of the task.
+        UserError: the cluster column does not exist.
+    """
+    if not table.num_rows:
+        raise RefitError("the test window holds no labelled row; move --as-of, or check featurize.label")
+    labels = target.labels(table.column("label"))
+    if odd := target.odd(labels):
+        raise RefitError(f"the test window: {odd}")
+    days = local_days(table.column("event_time"), zone)
+    if cluster == "day":
+        clusters = Clusters.of(days)
+    elif cluster == "row":
+        clusters = Clusters.rows(table.num_rows)
+    elif cluster in table.column_names:
+        clusters = Clusters.of(np.asarray(table.column(cluster).to_pylist(), dtype=object))
+    else:
+        hint = nearest(cluster, table.column_names)
+        raise UserError(f"params.yaml: evaluate.gate.cluster: no column {cluster!r}{hint}; `day` and `row` always work")
+    return Holdout(table, labels, days, Sample(labels, clusters, target.task), target)
+
+
+def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> dict[str, dict[str, float | None]]:
+    """Each metric's value with the two-sided interval that its clusters give; None where it is undefined."""
+    task = test.target.task
+    return {
+        name: with_interval(
+            jackknife(leave_out(name, test.sample, p, threshold)), confidence, *METRICS[name].spans[task]
+        )
+        for name in of_task(task)
+    }
+
+
+def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dict[str, dict[str, float | None]]:
+    """How much better ours are in each comparable metric (positive is better), with two-sided intervals."""
+    return {
+        name: with_interval(gain(name, test.sample, ours, theirs), confidence, -math.inf)
+        for name in of_task(test.target.task, comparable=True)
+    }
+
+
+def with_interval(
+    estimate: Estimate, confidence: float, lowest: float = 0.0, highest: float = math.inf
+) -> dict[str, float | None]:
+    """`value`, `lower`, `upper` as a report writes them: within the metric's range, None for what is not known."""
+    low, high = estimate.interval(confidence)
+    lower, upper = (max(low, lowest), min(high, highest)) if estimate.finite else (low, high)
+    return {"value": tidy(estimate.value), "lower": tidy(lower), "upper": tidy(upper)}
+
+
+def tidy(value: float) -> float | None:
+    """A float for JSON: None if it is not finite, and without the last bits, which differ between machines."""
+    return round(float(value), 10) if math.isfinite(value) else None
+
+
+def slices(
+    test: Holdout, by: Sequence[str], scored: Mapping[str, Floats], metric: str, confidence: float, facts: Facts
+) -> list[dict[str, Any]]:
+    """The candidate, and its gain over the champion where there is one, on parts of the test rows.
+
+    Args:
+        by: columns of the table; a number with many values is cut into bands of about equal count, a category with
+            many is shown by its largest.
+        scored: predictions by model; `candidate` must be there.
+        facts: what else to tell of the labels and predictions of a part.
+
+    Raises:
+        UserError: a column does not exist.
+    """
+    result = []
+    for column in by:
+        for value, rows in parts(test.table, column, asked_by="evaluate.slices", most=MOST_VALUES):
+            part = test.sample.only(rows)
+            problem = too_small(part, test.target)
+            ours = scored["candidate"][rows]
+            entry: dict[str, Any] = {
+                "by": column,
+                "value": value,
+                "rows": len(part.labels),
+                **facts(part.labels, ours),
+                "enough": not problem,
+                "problem": problem,
+                metric: None,
+                "gain": None,
+            }
+            if not problem:
+                span = METRICS[metric].spans[test.target.task]
+                entry[metric] = with_interval(single(metric, part, ours), confidence, *span)
+                if "champion" in scored:
+                    against = gain(metric, part, ours, scored["champion"][rows])
+                    entry["gain"] = with_interval(against, confidence, -math.inf)
+            result.append(entry)
+    return result
+
+
+def too_small(part: Sample, target: Target) -> str:
+    """Why a part of the rows is too small to be judged; nothing where it is not."""
+    if len(part.labels) < FEWEST_ROWS:
+        return f"it has {len(part.labels):,} test rows, {FEWEST_ROWS} are needed"
+    return target.too_few(part.labels)
+
+
+def parts(
+    table: pa.Table, column: str, *, asked_by: str, most: int | None = None
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """The named parts that a column cuts the rows into, none of them empty, together all rows.
+
+    Args:
+        asked_by: the params key that names the column, for the error.
+        most: categories beyond this many, the smallest, make one part together.
+
+    Raises:
+        UserError: the column does not exist.
+    """
+    import pyarrow as pa
+
+    if column not in table.column_names:
+        hint = nearest(column, table.column_names)
+        raise UserError(f"params.yaml: {asked_by}: the features have no column {column!r}{hint}")
+    kind = table.schema.field(column).type
+    if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and _are_doubles(table.column(column))):
+        yield from _bands(np.asarray(table.column(column).cast(pa.float64()).to_numpy()))
+        return
+    texts = [None if value is None else str(value) for value in table.column(column).to_pylist()]
+    missing = "no value" if MISSING in texts else MISSING  # a text may say `missing` itself
+    values = np.array([missing if text is None else text for text in texts])
+    names, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    largest = names[np.argsort(-counts, kind="stable")]
+    shown = largest if most is None or len(largest) <= most + 1 else largest[:most]
+    rows_of = dict(zip(names, np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1]), strict=True))
+    for name in sorted(shown, key=_as_number) if all(map(_is_number, shown)) else shown:
+        yield str(name), rows_of[name]
+    if len(shown) < len(largest):
+        yield f"{len(largest) - len(shown)} others", np.flatnonzero(~np.isin(values, shown))
+
+
+def _are_doubles(column: pa.ChunkedArray) -> bool:
+    """Whether integers are small enough to be told apart as doubles; larger ones are names."""
+    import pyarrow.compute as pc
+
+    bounds = pc.min_max(column).as_py().values()
+    return all(bound is None or abs(bound) <= WHOLE for bound in bounds)
+
+
+def _bands(values: Floats) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    known = values[np.isfinite(values)]
+    distinct = np.unique(known)
+    if len(distinct) <= MOST_VALUES:
+        for value in distinct:
+            yield f"{value:g}", np.flatnonzero(values == value)
+    else:
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, BANDS + 1)[1:-1]))
+        codes = np.searchsorted(edges, values, side="right")
+        for band in range(len(edges) + 1):
+            rows = np.flatnonzero((codes == band) & np.isfinite(values))
+            if len(rows):
+                yield _band(edges[max(band - 1, 0) : band], edges[band : band + 1]), rows
+    if len(known) < len(values):
+        yield MISSING, np.flatnonzero(~np.isfinite(values))
+
+
+def _band(low: Floats, high: Floats) -> str:
+    """The name of the numbers from `low` up to, not including, `high`; an empty end is open."""
+    if not len(low):
+        return f"below {high[0]:.4g}"
+    return f"{low[0]:.4g} to {high[0]:.4g}" if len(high) else f"from {low[0]:.4g}"
+
+
+def _is_number(text: str) -> bool:
+    return text == MISSING or text.replace(".", "", 1).isdecimal()
+
+
+def _as_number(text: str) -> float:
+    return math.inf if text == MISSING else float(text)

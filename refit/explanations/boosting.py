@@ -1,0 +1,33 @@
+"""Shapley values of LightGBM and XGBoost, which give those of their own trees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from refit.explanations.encoded import folded, of_matrix
+from refit.explanations.shapley import Found
+from refit.learners import Learner
+from refit.learners.native_boosting import NativeBoosting
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> Found | None:
+    """Exact, by the rows that the trees were fitted to; None where the learner is neither, or its trees give none."""
+    if not isinstance(learner, NativeBoosting):
+        return None
+    matrix = learner._encoding.matrix(rows)
+    outputs = max(len(learner.spec.classes), 1)
+    try:
+        if learner.library == "lightgbm":
+            raw = learner._booster.predict(matrix, pred_contrib=True)
+        else:
+            raw = learner._booster.predict(learner._data(matrix), pred_contribs=True)  # type: ignore[attr-defined]
+    except learner._error():
+        return None
+    columns = np.asarray(raw, dtype=np.float64).reshape(len(matrix), outputs, -1).transpose(0, 2, 1)
+    values = folded(columns[:, :-1], of_matrix(learner, learner._encoding), len(learner.spec.features))
+    return Found(values, columns[0, -1], np.arange(rows.num_rows), "boosting library")

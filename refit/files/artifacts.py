@@ -1,0 +1,258 @@
+"""Files under names and digests: what stages hand each other, written whole or not at all, read only if unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from refit.errors import RefitError, unreadable
+
+BATCHES = Path("data/batches")
+SNAPSHOT = Path("data/snapshot.json")
+VALIDATED = Path("data/validated.json")
+VALIDATION = Path("data/validation")
+QUARANTINE = Path("data/quarantine")
+RELEASED = Path("released.json")
+FEATURES = Path("data/features")
+TABLE = FEATURES / "table.parquet"
+FEATURE_SET = FEATURES / "features.json"
+PROFILE = FEATURES / "profile.json"
+PROFILE_COUNTS = FEATURES / "profile.parquet"
+CANDIDATE = Path("models/candidate")
+TRAINING = Path("models/training.json")
+UNSEEN = "validation.parquet"  # in the candidate's folder, as is the next
+REFERENCE = "reference.parquet"
+COMPARAND = Path("comparand.json")
+WARM_START = Path("warm_start.json")
+RECEIPT = Path("models/receipt.json")
+REPORTS = Path("reports")
+JUDGED_ROWS = REPORTS / "predictions.parquet"
+JUDGED = ("event_time", "label", "candidate", "baseline", "champion", "low", "high")  # its columns beside the key
+EVALUATION = REPORTS / "evaluation.json"
+METRICS = REPORTS / "metrics.json"
+DECISION = REPORTS / "decision.json"
+MODEL_CARD = REPORTS / "model_card.html"
+DATA_DOCS = REPORTS / "data_docs"
+STATE = Path(".refit")
+PREDICTIONS = Path("data/predictions")
+RUN = Path("run.yaml")
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file by relative path, digest and row count: what crosses a stage boundary in place of a frame."""
+
+    path: str
+    sha256: str
+    rows: int
+
+    def resolve(self, root: Path) -> Path:
+        """The file's path under `root`.
+
+        Raises:
+            RefitError: the file is gone, or its bytes are not those that were recorded.
+        """
+        path = root / self.path
+        if not path.is_file():
+            raise RefitError(f"{self.path} is gone; `dvc checkout` brings it back from DVC's cache")
+        if (found := sha256(path)) != self.sha256:
+            raise RefitError(
+                f"{self.path} has changed: recorded {self.sha256[:12]}, found {found[:12]}; delete it, `dvc checkout`"
+            )
+        return path
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Hex digest of a JSON-like value, whatever the order of its keys.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A scratch path beside `path` that takes its name when the block ends well, and vanishes when it does not.
+
+    Raises:
+        RefitError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise RefitError(
+            f"cannot write {path}: {error.strerror}; give this user write access to {path.parent}"
+        ) from None
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.chmod(0o600 if _is_private(path) else 0o644)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _is_private(path: Path) -> bool:
+    whole = f"{path.absolute().as_posix()}/"
+    return any(f"/{folder.as_posix()}/" in whole for folder in (STATE, PREDICTIONS))
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A scratch folder beside `path` that takes its name, and its place, when the block ends well.
+
+    Scratch folders that a killed run left are removed, so only one process may write `path` at a time.
+
+    Raises:
+        RefitError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            shutil.rmtree(left)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    except OSError as error:
+        raise RefitError(
+            f"cannot write {path}: {error.strerror}; give this user write access to {path.parent}"
+        ) from None
+    try:
+        yield scratch
+        for file in scratch.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        scratch.chmod(0o700 if _is_private(path) else 0o755)
+        if path.exists():  # a folder cannot replace one that holds files: for a moment there is none
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+            path.replace(old)
+            scratch.replace(path)
+            shutil.rmtree(old)
+        else:
+            scratch.replace(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def scraps(project: Path) -> list[Path]:
+    """The scratch files and folders that killed runs left; while the project's lock is held, nobody uses them."""
+    return [path for top in ("data", "models", "reports") for path in (project / top).rglob(".*.partial")]
+
+
+def sweep(project: Path) -> list[Path]:
+    """Remove the scratch files and folders that killed runs left; returns them. The caller holds the project's lock."""
+    left = scraps(project)
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return left
+
+
+def defined(value: Any) -> Any:
+    """A JSON-like value with null for each number that is not finite: a metric may be undefined for some labels.
+
+    >>> defined({"mape": float("nan"), "folds": [0.5, float("inf")]})
+    {'mape': None, 'folds': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: defined(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [defined(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON: sorted keys, UTF-8, no NaN, whole or not at all."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = asdict(value)
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    with atomic(path) as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        RefitError: it is missing or torn, with what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RefitError(f"{path} does not exist yet; `refit run` makes it") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested without end, a number of 5,000 digits
+        raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+    except OSError as error:
+        raise RefitError(unreadable(path, error)) from None
+
+
+def snapshot_digest(snapshot: Mapping[str, Any]) -> str:
+    """What names a snapshot: its time and its batches. Rows that still wait are counted in it and change nothing."""
+    return digest({key: snapshot.get(key) for key in ("as_of", "batches")})
+
+
+def read_snapshot(project: Path) -> dict[str, Any]:
+    """What `ingest` let this run see: `as_of`, `batches`, `pending`, `digest`.
+
+    Raises:
+        RefitError: it is missing or torn, with what to do.
+    """
+    found: dict[str, Any] = read_json(project / SNAPSHOT)
+    try:
+        sound = isinstance(found, dict) and bool(found) and found.get("digest") == snapshot_digest(found)
+    except ValueError:  # a number that JSON has not, which nobody could have taken a digest of
+        sound = False
+    if not sound:
+        raise RefitError(f"{project / SNAPSHOT} is torn, or was changed by hand; `refit run` writes it anew")
+    return found
+
+
+def write_manifest(folder: Path) -> dict[str, str]:
+    """Record the sha256 of every file of `folder` in its `manifest.json`; returns it."""
+    files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    files.pop("manifest.json", None)
+    write_json(folder / "manifest.json", files)
+    return files
+
+
+def check_manifest(folder: Path) -> Mapping[str, str]:
+    """The manifest of `folder`, once every file in it is shown to be the one recorded, and none is missing or added.
+
+    Raises:
+        RefitError: naming the first file that differs.
+    """
+    manifest: dict[str, str] = read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict):
+        raise RefitError(f"{folder / 'manifest.json'} holds no names and digests; restore the folder")
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
+    if surplus := sorted(found - set(manifest)):
+        raise RefitError(f"{folder / surplus[0]} is not in its manifest; refusing to read the folder")
+    for name, recorded in manifest.items():
+        if name not in found or sha256(folder / name) != recorded:
+            raise RefitError(f"{folder / name} is missing or differs from its manifest; restore the folder")
+    return manifest

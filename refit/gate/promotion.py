@@ -1,0 +1,355 @@
+"""The gate: decides from evidence alone whether a candidate takes charge; what cannot be shown is refused, in words.
+
+Nothing here opens a file, reads a clock or knows of MLflow. A model is promoted only if every check passes, and a
+number that is missing or not finite is a failed check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from refit.metrics import METRIC_WORDS
+from refit.metrics.clusters import Estimate
+
+__all__ = ["Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "Slice", "decide"]
+
+Mode = Literal["non_inferiority", "superiority"]
+SHOWN_NAMES = 5  # of the parts that are too small to be judged
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the project demands of a model before it may take charge (`evaluate.gate` in the params)."""
+
+    mode: Mode = "non_inferiority"
+    metric: str = "roc_auc"
+    alpha: float = 0.05
+    max_loss: float = 0.005
+    min_gain: float = 0.0
+    min_gain_over_baseline: float = 0.01
+    min_rows: int = 2000
+    cluster: str = "day"
+    min_clusters: int = 20
+    slices: Mapping[str, float] = field(default_factory=dict)  # a column or column=value -> largest loss there
+    floors: Mapping[str, float] = field(default_factory=dict)
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One demand, whether it was met, and the sentence that says so."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A registered model, compared with the candidate on the same rows; its `gain` is positive where ours is better."""
+
+    version: str
+    digest: str
+    seen_until: datetime | None
+    gain: Estimate
+    split: str | None = None  # the rule that kept its test rows apart; none: by time
+    problem: str = ""  # why there is no gain, where it could not be scored on these rows
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the test rows that `Policy.slices` asks about: the gain over the champion there, or why it has none."""
+
+    key: str  # of the policy: the part's own name, or the column that it is one value of
+    name: str  # column=value
+    gain: Estimate
+    problem: str = ""  # why it cannot be judged
+
+    @property
+    def demanded(self) -> bool:
+        """Whether the policy names this very part: then it has to be judged."""
+        return self.key == self.name
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the gate may know of a candidate: counts, its metrics, and its gains over others on the same rows."""
+
+    candidate: str  # its canonical digest
+    seen_until: datetime | None  # nothing at or after this was used to make the candidate
+    test_start: datetime
+    rows: int
+    labels: Check  # whether the labels of the test rows differ, so that they can tell anything
+    clusters: float  # effective count of the clusters that the gains were computed with
+    metrics: Mapping[str, float]
+    over_baseline: Estimate | None
+    champion: Opponent | None = None
+    anchor: Opponent | None = None
+    looks: int = 0  # how often other candidates were judged on this very test window
+    slices: tuple[Slice, ...] = ()  # against the champion
+    stand_in: Literal["champion", "candidate"] | None = None  # which was made from generated rows, the other from real
+    error_reduction: Estimate | None = None  # share of the champion's errors that the candidate takes away
+    split: str | None = None  # the rule that kept the test rows apart by chance; none: they are later than the others
+    remarks: tuple[str, ...] = ()  # what a reader should know of these rows besides
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A gain with its one-sided bounds, beside what it has to exceed."""
+
+    against: str  # champion, anchor or baseline; of a slice its name, and the gain is over the champion
+    version: str | None
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    must_exceed: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict: `reasons` are what it rests on, `notes` what a reader should know besides."""
+
+    promote: bool
+    mode: Mode
+    metric: str
+    confidence: float
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    checks: tuple[Check, ...]
+    compared: tuple[Compared, ...]
+    slices: tuple[Compared, ...] = ()
+
+    @property
+    def difference(self) -> Compared | None:
+        """What the decision turns on: the gain over the champion, or over the baseline where nobody is in charge."""
+        by_name = {compared.against: compared for compared in self.compared}
+        return by_name.get("champion") or by_name.get("baseline")
+
+
+def decide(evidence: Evidence, policy: Policy) -> Decision:
+    """Promote if every check passes; otherwise refuse, with the sentence of each check that failed.
+
+    >>> from datetime import datetime
+    >>> both = Check("classes", True, "the test window holds 5,400 positive and 21,600 negative rows; both are needed")
+    >>> first = Evidence("c0ffee", datetime(2013, 12, 1), datetime(2013, 12, 1), 27000, both, 31.0,
+    ...                  {"roc_auc": 0.724}, over_baseline=Estimate(0.224, 0.01, 31.0))
+    >>> decide(first, Policy()).promote
+    True
+    >>> decide(first, Policy(min_rows=50_000)).reasons
+    ('27,000 test rows, the gate needs 50,000',)
+    """
+    compared = tuple(_comparisons(evidence, policy))
+    slices = tuple(_slices(evidence, policy))
+    checks = (
+        *_conditions(evidence, policy),
+        *_limits(evidence, policy),
+        *_verdicts(evidence, policy, compared),
+        *_slice_verdicts(evidence, policy, slices),
+    )
+    failed = tuple(check.sentence for check in checks if not check.passed)
+    shown = tuple(check.sentence for check in checks if check.name.startswith(("gain", "floor", "ceiling")))
+    return Decision(
+        promote=not failed,
+        mode=policy.mode,
+        metric=policy.metric,
+        confidence=1 - policy.alpha,
+        reasons=failed or (*shown, *_closest(slices)),
+        notes=tuple(_notes(evidence, policy)),
+        checks=checks,
+        compared=compared,
+        slices=slices,
+    )
+
+
+def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """What must hold before any number means anything."""
+    yield Check(
+        "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
+    )
+    yield evidence.labels
+    if evidence.stand_in == "candidate":
+        sentence = "the candidate was made from a GENERATED stand-in, the one in charge from real data: it stays"
+        yield Check("real", False, sentence)
+    yield _clusters(evidence, policy)
+    yield _unseen("the candidate", evidence.seen_until, evidence.split, evidence)
+    if evidence.champion:
+        yield _unseen_by(evidence.champion, "champion", evidence)
+        yield Check(
+            "different",
+            evidence.champion.digest != evidence.candidate,
+            f"the candidate {'differs from' if evidence.champion.digest != evidence.candidate else 'is identical to'} "
+            f"{_named('champion', evidence.champion)}",
+        )
+    if evidence.anchor and policy.mode == "non_inferiority":
+        yield _unseen_by(evidence.anchor, "anchor", evidence)
+    value = evidence.metrics.get(policy.metric, math.nan)
+    yield Check(
+        "finite",
+        _finite(value),
+        f"the candidate's {METRIC_WORDS[policy.metric]} on the test window is {_number(value)}",
+    )
+
+
+def _clusters(evidence: Evidence, policy: Policy) -> Check:
+    kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
+    enough = evidence.clusters >= policy.min_clusters
+    advice = "" if enough else "; a longer test window has more (featurize.windows.test, or featurize.split.test)"
+    return Check("clusters", enough, f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}{advice}")
+
+
+def _unseen_by(opponent: Opponent, role: str, evidence: Evidence) -> Check:
+    return _unseen(_named(role, opponent), opponent.seen_until, opponent.split, evidence)
+
+
+def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: Evidence) -> Check:
+    """A model has not seen the test rows: it is older than they are, or the very same rule kept them from it."""
+    test_start = evidence.test_start
+    if evidence.split:
+        if split == evidence.split:
+            return Check("unseen", True, f"{who} has not seen the test rows (kept apart by one rule: {split})")
+        rule = f"split by {split}" if split else "not split so"
+        return Check("unseen", False, f"{who} may have seen test rows: it was {rule}, the test is {evidence.split}")
+    if seen_until is None:
+        return Check(
+            "unseen", False, f"it is not recorded until when {who} has seen data, so the test may be no test of it"
+        )
+    passed = seen_until <= test_start
+    verb = "has not seen" if passed else "has already seen"
+    when = f"data up to {seen_until:%Y-%m-%d %H:%M}, test from {test_start:%Y-%m-%d %H:%M}"
+    return Check("unseen", passed, f"{who} {verb} the test window ({when})")
+
+
+def _limits(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """Floors and ceilings: absolute demands on the candidate's own metrics."""
+    for kind, limits in (("floor", policy.floors), ("ceiling", policy.ceilings)):
+        for metric, limit in sorted(limits.items()):
+            if metric == "error_reduction" and not evidence.champion:
+                continue  # a first candidate has nobody's errors to reduce; a note says so
+            value = _measured(evidence, metric)
+            passed = _finite(value) and (value >= limit if kind == "floor" else value <= limit)
+            bound = "at least" if kind == "floor" else "at most"
+            sentence = f"{METRIC_WORDS.get(metric, metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
+            yield Check(f"{kind}: {metric}", passed, sentence)
+
+
+def _measured(evidence: Evidence, metric: str) -> float:
+    if metric == "error_reduction":
+        return evidence.error_reduction.value if evidence.error_reduction else math.nan
+    return evidence.metrics.get(metric, math.nan)
+
+
+def _comparisons(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
+    if evidence.champion:
+        needed = policy.min_gain if policy.mode == "superiority" else -policy.max_loss
+        yield _compare("champion", evidence.champion.version, evidence.champion.gain, needed, policy)
+    if evidence.anchor and policy.mode == "non_inferiority":
+        yield _compare("anchor", evidence.anchor.version, evidence.anchor.gain, -policy.max_loss, policy)
+    unmeasured = Estimate(math.nan, math.nan, 0.0)
+    yield _compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline, policy)
+
+
+def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: Policy) -> Compared:
+    if not gain.finite:
+        return Compared(against, version, None, None, None, needed, False)
+    lower, upper = gain.lower(policy.alpha), gain.upper(policy.alpha)
+    return Compared(against, version, gain.value, lower, upper, needed, lower > needed)
+
+
+def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]) -> Iterator[Check]:
+    for each in compared:
+        who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
+        yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), policy)
+
+
+def _verdict(name: str, each: Compared, against: str, problem: str, policy: Policy) -> Check:
+    word = METRIC_WORDS[policy.metric]
+    if each.estimate is None or each.lower is None:
+        return Check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
+    return Check(
+        name,
+        each.passed,
+        f"{each.estimate:+z.4f} {word} against {against}, at least {each.lower:+z.4f} with {1 - policy.alpha:.0%} "
+        f"confidence; more than {each.must_exceed:+z.4f} {'was' if each.passed else 'is'} needed",
+    )
+
+
+def _slices(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
+    """The parts that are large enough, each at the gate's whole `alpha`.
+
+    All of them have to pass, so promoting a model that loses too much on any one of them takes an error on that very
+    one: an intersection-union test (Berger 1982, Technometrics 24(4)), which no number of parts makes more lenient.
+    """
+    if evidence.champion:
+        for part in evidence.slices:
+            if part.key in policy.slices and not part.problem:
+                yield _compare(part.name, evidence.champion.version, part.gain, -policy.slices[part.key], policy)
+
+
+def _slice_verdicts(evidence: Evidence, policy: Policy, slices: tuple[Compared, ...]) -> Iterator[Check]:
+    if not evidence.champion:
+        return
+    for each in slices:
+        against = f"{_named('champion', evidence.champion)} where {each.against}"
+        yield _verdict(f"slice {each.against}", each, against, "", policy)
+    judged = {part.key for part in evidence.slices if not part.problem}
+    problems = {part.key: part.problem for part in evidence.slices if part.demanded}
+    for key in sorted(set(policy.slices) - judged):
+        why = evidence.champion.problem or problems.get(key, "no part of it is large enough to be judged")
+        yield Check(f"slice {key}", False, f"the loss where {key} could not be measured: {why}")
+
+
+def _closest(slices: tuple[Compared, ...]) -> Iterator[str]:
+    """One sentence for all slices that passed, so that a promotion with many of them stays readable."""
+    known = [(each.lower - each.must_exceed, each) for each in slices if each.lower is not None]
+    if known:
+        _, each = min(known, key=lambda pair: pair[0])
+        kept = f"all {len(known)} slices keep their margins; the closest is" if len(known) > 1 else "the slice"
+        yield f"{kept} {each.against}: at least {each.lower:+z.4f}, more than {each.must_exceed:+z.4f} was needed"
+
+
+def _why(each: Compared, evidence: Evidence) -> str:
+    opponent = {"champion": evidence.champion, "anchor": evidence.anchor}.get(each.against)
+    return f": {opponent.problem}" if opponent and opponent.problem else ""
+
+
+def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
+    yield from evidence.remarks
+    if not evidence.champion:
+        nobody = "nobody is in charge yet"
+        if evidence.stand_in == "champion":
+            nobody = "the one in charge was made from a GENERATED stand-in and counts as nobody"
+        yield f"{nobody}: the candidate had to beat the naive baseline"
+        unasked = [*(["slices"] if policy.slices else []), *({"error_reduction"} & set(policy.floors))]
+        if unasked:
+            yield f"not asked, as they compare with a champion: {' and '.join(unasked)}"
+    for key in policy.slices:
+        if small := [part.name for part in evidence.slices if part.key == key and part.problem and not part.demanded]:
+            others = f" and {len(small) - SHOWN_NAMES} more" if len(small) > SHOWN_NAMES else ""
+            yield f"too small to be judged by evaluate.gate.slices: {', '.join(small[:SHOWN_NAMES])}{others}"
+    if policy.cluster == "row":
+        yield "rows are taken as independent (evaluate.gate.cluster: row); if they are not, the bounds are too narrow"
+    if evidence.looks:
+        times = "once" if evidence.looks == 1 else f"{evidence.looks} times"
+        yield (
+            f"this test window has judged other candidates {times} before: the chance of a wrong promotion among all "
+            f"of them is up to {min(1.0, (evidence.looks + 1) * policy.alpha):.0%}"
+        )
+
+
+def _named(role: str, opponent: Opponent) -> str:
+    return f"the {role} (version {opponent.version})"
+
+
+def _finite(value: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(value: float) -> str:
+    if not _finite(value):
+        return "not a number"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"  # a cost can be very small

@@ -1,0 +1,116 @@
+"""The mean of one learner fitted with several seeds: what one seed happened to like cancels out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from refit.errors import UserError
+from refit.files.artifacts import digest, write_json, write_manifest
+from refit.learners import load, make
+from refit.learners.contract import (
+    DESCRIPTION,
+    CurvePoint,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Learner,
+    Spec,
+    describe,
+    described,
+    middle_iterations,
+)
+from refit.metrics import scores
+from refit.runtime.context import Progress, silent
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import pyarrow as pa
+
+
+class Averaged:
+    """`spec.average` learners of one spec, with the seeds from `spec.seed` on; predicts the mean of theirs."""
+
+    declaration: ClassVar[Declaration] = Declaration(
+        tasks=("binary", "multiclass", "regression"), safe_format="that of its members"
+    )
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        seeds = range(spec.seed, spec.seed + spec.average)
+        self.members = [make(replace(spec, seed=seed, average=1), where=where) for seed in seeds]
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        """Fit every member. All take the middle of their best numbers of iterations; the curve is that one point."""
+        reports = []
+        for number, member in enumerate(self.members, start=1):
+            progress(f"fitting {self.spec.name}, seed {number} of {len(self.members)}")
+            fitted = member.fit(train, label, validation=validation, iterations=iterations, progress=progress)
+            reports.append(fitted)
+        middle = middle_iterations(reports)
+        for member, report in zip(self.members, reports, strict=True):
+            if report.iterations != middle:
+                member.fit(train, label, iterations=middle, progress=progress)
+        said = dict.fromkeys(warning for report in reports for warning in report.warnings)
+        curve = () if validation is None or middle is None else (self._scored(middle, train, label, validation),)
+        return FitReport(middle, curve, tuple(said))
+
+    def _scored(self, iterations: int, train: pa.Table, label: Labels, seen: tuple[pa.Table, Labels]) -> CurvePoint:
+        """What the mean scores on as many of the newest training rows as on those it had not seen."""
+        recent = slice(max(0, len(label) - len(seen[1])), None)
+        score = partial(scores.score, self.spec.task, self.spec.metric, threshold=self.spec.level)
+        on_training = score(label[recent], self.predict(train.slice(recent.start)))
+        return CurvePoint(iterations, on_training, score(seen[1], self.predict(seen[0])))
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        """Raises UserError: an average has no one state to go on from."""
+        raise UserError(
+            f"learner {self.spec.name!r} is the mean of {len(self.members)} seeds, which cannot go on with new rows; "
+            "set train.average: false, or train.warm_start: null"
+        )
+
+    def predict(self, table: pa.Table) -> Floats:
+        return np.asarray(np.mean([member.predict(table) for member in self.members], axis=0), dtype=np.float64)
+
+    def save(self, folder: Path) -> None:
+        for number, member in enumerate(self.members):
+            (folder / f"seed-{number}").mkdir()
+            member.save(folder / f"seed-{number}")
+        write_json(folder / DESCRIPTION, describe(self))
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Averaged:
+        learner = cls.__new__(cls)
+        learner.spec = described(description, trusted_types)
+        learner.threshold = float(description["threshold"])
+        numbers = range(learner.spec.average)
+        learner.members = [load(folder / f"seed-{number}", trusted_types=trusted_types) for number in numbers]
+        return learner
+
+    def obstacle(self) -> str | None:
+        return self.members[0].obstacle()
+
+    def digest(self) -> str:
+        return digest({"mean of": [member.digest() for member in self.members], "threshold": self.threshold.hex()})
+
+
+def members_of(learner: Learner) -> list[Learner]:
+    """The learners that an average is made of; of another learner itself alone."""
+    return learner.members if isinstance(learner, Averaged) else [learner]

@@ -1,0 +1,91 @@
+"""The naive baseline that every other learner must beat: one guess for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest, write_json, write_manifest
+from refit.learners.contract import (
+    DESCRIPTION,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Spec,
+    check_labels,
+    describe,
+    described,
+)
+from refit.problems.target import guess
+from refit.runtime.context import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Baseline:
+    """Predicts the share of 1 or of each class, or the mean (for absolute errors the median), of its rows.
+
+    Of forecasts it predicts what the series was a season before, where that is known.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(("binary", "multiclass", "regression"), safe_format="json")
+
+    def __init__(self, spec: Spec, *, where: str = "") -> None:
+        if spec.params:
+            raise UserError(f"learner 'baseline' takes no params; found {', '.join(spec.params)} ({where}.params)")
+        self.spec = spec
+        self.threshold = 0.5
+        self._naive: Mapping[str, Any] = {}
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        self._naive = self.spec.target.naive(label, self.spec.metric)
+        if self.spec.quantile is not None:
+            self._naive = {"value": float(np.quantile(label, self.spec.quantile))}
+        return FitReport()
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        raise UserError("a baseline has learned nothing to go on from; set train.warm_start: null")
+
+    def predict(self, table: pa.Table) -> Floats:
+        if not self._naive:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        if self.spec.quantile is not None:
+            return self.spec.target.guess(self._naive, table.num_rows)
+        return guess(table, self.spec.target, self._naive)
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / DESCRIPTION, describe(self, **self._naive))
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Baseline:
+        learner = cls(described(description))
+        learner.threshold = float(description["threshold"])
+        learner._naive = {name: description[name] for name in ("rate", "shares", "value") if name in description}
+        return learner
+
+    def obstacle(self) -> str | None:
+        return None
+
+    def digest(self) -> str:
+        return digest({"kind": "baseline", **_hex(self._naive), "threshold": self.threshold.hex()})
+
+
+def _hex(naive: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every number exact."""
+    return {name: _hex(found) if isinstance(found, Mapping) else found.hex() for name, found in naive.items()}

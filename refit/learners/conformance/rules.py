@@ -1,0 +1,358 @@
+"""The rules of the contract, each a function whose docstring is the promise."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refit.errors import RefitError, UserError
+from refit.learners import Floats, Learner, Spec, load, make
+from refit.learners.conformance.sample import FEATURES, Rows
+from refit.learners.conformance.subject import Broken, NotAsked, Subject, bits
+from refit.metrics import scores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One promise, and the function that tries it."""
+
+    name: str
+    promise: str
+    keep: Callable[[Subject], None]
+
+
+RULES: list[Rule] = []
+
+
+def rule(function: Callable[[Subject], None]) -> Callable[[Subject], None]:
+    """A function whose docstring is the promise; it raises `Broken` where that is not kept."""
+    assert function.__doc__ is not None
+    RULES.append(Rule(function.__name__.replace("_", " "), " ".join(function.__doc__.split()), function))
+    return function
+
+
+@rule
+def declares_what_it_can_do(subject: Subject) -> None:
+    """It declares the tasks it is for, this one among them, and the file format that it is stored in."""
+    declared = make(subject.spec).declaration
+    if subject.spec.task not in declared.tasks:
+        raise Broken(f"it declares tasks {', '.join(declared.tasks) or 'none'}, and was asked for {subject.spec.task}")
+    if declared.safe_format is None:
+        raise Broken("it declares no safe_format: it may be compared, and can never be the candidate")
+
+
+@rule
+def predictions_fit_the_task(subject: Subject) -> None:
+    """It predicts, for each row, a probability of 1, one for each class with sum 1, or a finite number."""
+    found, rows = subject.predicted, len(subject.seen)
+    shape = (rows, len(subject.spec.classes)) if subject.spec.task == "multiclass" else (rows,)
+    if not isinstance(found, np.ndarray) or found.dtype != np.float64 or found.shape != shape:
+        raise Broken(f"predict gave {_described(found)}; a float64 array of shape {shape} was expected")
+    if not np.isfinite(found).all():
+        raise Broken(f"{int((~np.isfinite(found)).sum())} predictions are not finite")
+    if subject.spec.task != "regression" and not ((found >= 0) & (found <= 1)).all():
+        raise Broken(f"predictions lie between {found.min():g} and {found.max():g}; probabilities lie in 0 to 1")
+    if subject.spec.task == "multiclass" and not np.allclose(found.sum(axis=1), 1):
+        raise Broken(f"probabilities of a row sum to {found.sum(axis=1).min():g}; 1 was expected")
+
+
+@rule
+def predictions_follow_their_rows(subject: Subject) -> None:
+    """A row's prediction depends neither on the other rows nor on their order, unless it declares `order`."""
+    if subject.fitted.declaration.order:
+        raise NotAsked("it declares that rows come in time order")
+    order = np.random.default_rng(0).permutation(len(subject.seen))
+    among = subject.fitted.predict(subject.seen.table.take(order))
+    if not np.allclose(among, subject.predicted[order], rtol=1e-5):
+        raise Broken("rows in another order were predicted otherwise; declare order, or make each row stand alone")
+    if not np.allclose(subject.fitted.predict(subject.seen.table.slice(7, 1)), subject.predicted[7:8], rtol=1e-5):
+        raise Broken("a row predicted alone has another prediction than among others")
+
+
+@rule
+def the_same_rows_and_seed_give_the_same_model(subject: Subject) -> None:
+    """Fitted again on the same rows in the same order with the same seed, it is bit for bit the same."""
+    again = subject.fit()
+    if not np.array_equal(again.predict(subject.seen.table), subject.predicted):
+        raise Broken("a second fit predicts otherwise; take every random number from spec.seed")
+    if again.digest() != subject.fitted.digest():
+        raise Broken("a second fit predicts the same and has another digest; leave out what decides no prediction")
+
+
+@rule
+def another_process_fits_the_same_model(subject: Subject) -> None:
+    """Fitted in a fresh process with another hash seed and time zone, it is the same."""
+    if subject.afresh["fitted_again"] != subject.fitted.digest():
+        raise Broken("a fresh process fits another model; sort what comes out of sets, and read no clock")
+
+
+@rule
+def other_rows_give_another_digest(subject: Subject) -> None:
+    """Fitted on one row less it has another digest, so that two models are never taken for one."""
+    other = subject.fit(subject.train.slice(1))
+    if other.digest() == subject.fitted.digest():
+        raise Broken("a model fitted on other rows has the same digest; everything that decides predictions is in it")
+
+
+@rule
+def it_has_a_safe_format(subject: Subject) -> None:
+    """It can be stored without pickle, in types that are trusted."""
+    if (why := subject.fitted.obstacle()) is not None:
+        raise Broken(f"it may be compared and never be the candidate: {why}")
+
+
+@rule
+def stored_it_is_the_same_in_a_fresh_process(subject: Subject) -> None:
+    """Loaded in a fresh process that refuses pickles, it gives the same predictions, digest and threshold."""
+    found = subject.afresh
+    if found["predicted"] != bits(subject.predicted):
+        raise Broken("loaded in a fresh process it predicts otherwise; store all that it learned, to the last bit")
+    if found["digest"] != subject.fitted.digest():
+        raise Broken("loaded in a fresh process it has another digest")
+    if found["threshold"] != subject.fitted.threshold:
+        raise Broken(f"threshold {subject.fitted.threshold} came back as {found['threshold']}")
+
+
+@rule
+def what_was_stored_is_read_only_if_unchanged(subject: Subject) -> None:
+    """A stored model with a changed, surplus or missing file is refused."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        subject.fitted.save(folder)
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
+        (surplus := folder / "surplus.txt").write_text("x")
+        _not_loaded(folder, subject.spec, "a surplus file")
+        surplus.unlink()
+        for path in files:
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"x")
+            _not_loaded(folder, subject.spec, f"a changed {path.name}")
+            path.unlink()
+            _not_loaded(folder, subject.spec, f"no {path.name}")
+            path.write_bytes(content)
+
+
+@rule
+def nothing_that_it_was_given_is_changed(subject: Subject) -> None:
+    """Neither rows, nor labels, nor params are changed by fitting and predicting."""
+    train, seen, params = subject.train.copy(), subject.seen.copy(), copy.deepcopy(dict(subject.spec.params))
+    learner = make(subject.spec)
+    learner.fit(train.table, train.label, validation=(seen.table, seen.label))
+    learner.predict(seen.table)
+    for what, kept in (
+        ("rows it learned from", train.table.equals(subject.train.table)),
+        ("labels it learned from", np.array_equal(train.label, subject.train.label)),
+        ("validation rows", seen.table.equals(subject.seen.table)),
+        ("validation labels", np.array_equal(seen.label, subject.seen.label)),
+        ("params", dict(subject.spec.params) == params),
+    ):
+        if not kept:
+            raise Broken(f"the {what} were changed; work on a copy")
+
+
+@rule
+def other_columns_and_their_order_change_nothing(subject: Subject) -> None:
+    """Surplus columns, and columns in another order, change no prediction."""
+    import pyarrow as pa
+
+    table = subject.seen.table
+    other = table.select([*reversed(table.column_names)]).append_column("surplus", pa.array(["x"] * len(table)))
+    if not np.array_equal(subject.fitted.predict(other), subject.predicted):
+        raise Broken("columns in another order were predicted otherwise; take features by name, those of spec.features")
+
+
+@rule
+def an_unseen_category_is_a_missing_one(subject: Subject) -> None:
+    """A category that it has not seen counts as missing, or is refused in words that name the feature."""
+    import pyarrow as pa
+
+    rows = len(subject.seen)
+    unseen = _with(subject.seen.table, "place", pa.array(["Atlantis"] * rows))
+    missing = _with(subject.seen.table, "place", pa.nulls(rows, pa.string()))
+    found = _predicted_or_refused(subject, unseen, "place", "an unseen category")
+    if found is not None and not np.array_equal(found, subject.fitted.predict(missing)):
+        raise Broken("an unseen category is predicted otherwise than a missing one; its code must mean nothing")
+
+
+@rule
+def gaps_are_predicted_or_refused_by_name(subject: Subject) -> None:
+    """A row of nothing but gaps gets a finite prediction, or is refused in words that name a feature."""
+    import pyarrow as pa
+
+    schema = subject.seen.table.schema
+    gaps = pa.table({field.name: pa.nulls(3, field.type) for field in schema}, schema=schema)
+    found = _predicted_or_refused(subject, gaps, FEATURES, "a row of gaps")
+    if found is not None and not np.isfinite(found).all():
+        raise Broken("a row of gaps has no finite prediction; fill gaps as the training rows say, or refuse them")
+
+
+@rule
+def a_missing_column_is_named(subject: Subject) -> None:
+    """Rows without a feature that it needs are refused in words that name the feature."""
+    for name in ("strength", "place"):
+        lacking = subject.seen.table.drop_columns([name])
+        found = _predicted_or_refused(subject, lacking, name, f"rows without {name}")
+        if found is not None and not np.array_equal(found, subject.predicted):
+            raise Broken(f"rows without {name} are predicted, and otherwise; refuse them, naming the feature")
+
+
+@rule
+def a_column_of_another_type_is_named(subject: Subject) -> None:
+    """Texts for a number, or numbers for a category, are refused in words that name the feature."""
+    import pyarrow as pa
+
+    rows = len(subject.seen)
+    for name, wrong in (("strength", pa.array(["1.0"] * rows)), ("place", pa.array([1.0] * rows))):
+        found = _predicted_or_refused(subject, _with(subject.seen.table, name, wrong), name, f"{name} as {wrong.type}")
+        if found is not None and not np.array_equal(found, subject.predicted):
+            raise Broken(f"feature {name} as {wrong.type} is predicted, and otherwise; refuse it, naming the feature")
+
+
+@rule
+def one_class_cannot_be_learned_from(subject: Subject) -> None:
+    """Labels that are all of one class are refused."""
+    if subject.spec.task == "regression":
+        raise NotAsked("a number has no classes")
+    one = Rows(subject.train.table, np.zeros_like(subject.train.label), subject.train.classes)
+    _refused(lambda: subject.fit(one), "labels of one class", ("constant", "class"))
+
+
+@rule
+def one_row_is_learned_from_or_refused(subject: Subject) -> None:
+    """A single row is refused, or for a number learned from."""
+    try:
+        learner = subject.fit(Rows(subject.train.table.slice(0, 1), subject.train.label[:1], subject.train.classes))
+    except UserError as error:
+        _one_line(error, "one row to learn from")
+        return
+    if subject.spec.task != "regression":
+        raise Broken("one row was learned from, though it has one class only")
+    if not np.isfinite(learner.predict(subject.seen.table)).all():
+        raise Broken("fitted on one row it predicts what is not finite; refuse one row, or predict its label")
+
+
+@rule
+def no_rows_cannot_be_learned_from(subject: Subject) -> None:
+    """No rows to learn from are refused; no rows to predict give no predictions."""
+    empty = Rows(subject.train.table.slice(0, 0), subject.train.label[:0], subject.train.classes)
+    _refused(lambda: subject.fit(empty), "no rows to learn from", ("no rows",))
+    found = subject.fitted.predict(subject.seen.table.slice(0, 0))
+    if found.shape != (0, *subject.predicted.shape[1:]):
+        raise Broken(f"no rows to predict gave {_described(found)}; shape {(0, *subject.predicted.shape[1:])} expected")
+
+
+@rule
+def nothing_is_predicted_before_a_fit(subject: Subject) -> None:
+    """Asked to predict before it was fitted, it says so."""
+    try:
+        make(subject.spec).predict(subject.seen.table)
+    except RefitError as error:
+        _one_line(error, "predict before fit")
+        return
+    raise Broken("it predicts without having been fitted; raise RefitError")
+
+
+@rule
+def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
+    """With validation rows it stops at its best score; fitted with just so many iterations it is the same model."""
+    search, direct = make(subject.spec), make(subject.spec)
+    seen = (subject.seen.table, subject.seen.label)
+    report = search.fit(subject.train.table, subject.train.label, validation=seen)
+    if report.iterations is None:
+        raise NotAsked("it has no iterations to find")
+    direct.fit(subject.train.table, subject.train.label, iterations=report.iterations)
+    if direct.digest() != search.digest():
+        raise Broken(f"fitted with the {report.iterations} iterations that it found, it is another model")
+    at_best = [point.validation for point in report.curve if point.iteration == report.iterations]
+    if not at_best:
+        raise Broken(f"its curve has no point at the {report.iterations} iterations that it found best")
+    metric = subject.spec.metric
+    if any(scores.gain(metric, point.validation, at_best[0]) > 0 for point in report.curve):
+        raise Broken(f"its curve has a better {metric} than {at_best[0]:g}, that of the iterations it calls best")
+    predicted = search.predict(subject.seen.table)
+    found = scores.score(subject.spec.task, metric, subject.seen.label, predicted, subject.spec.level)
+    if not np.isclose(found, at_best[0], rtol=1e-4):  # some libraries score in single precision
+        raise Broken(f"its curve says {at_best[0]:g} at its best iteration; its predictions score {found:g}")
+
+
+@rule
+def it_goes_on_where_it_says_so(subject: Subject) -> None:
+    """Where it declares a warm start it goes on from a fitted one, which stays as it was; elsewhere it refuses."""
+    before, digest, new = subject.fitted, subject.fitted.digest(), subject.train.slice(200)
+
+    def resumed() -> Learner:
+        after = make(subject.spec)
+        after.resume(before, new.table, new.label, iterations=2)
+        return after
+
+    if not before.declaration.warm_start:
+        _refused(resumed, "a warm start", ("warm_start", "go on"))
+        return
+    after = resumed()
+    if before.digest() != digest:
+        raise Broken("going on changed the learner that it went on from; work on a copy")
+    if after.digest() == digest:
+        raise Broken("two steps more on other rows changed nothing")
+    if resumed().digest() != after.digest():
+        raise Broken("going on twice from the same learner gave two models")
+
+
+def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, column)
+
+
+def _predicted_or_refused(subject: Subject, table: pa.Table, names: str | Sequence[str], what: str) -> Floats | None:
+    """The predictions; none where they were refused in words that name one of `names`."""
+    try:
+        return subject.fitted.predict(table)
+    except UserError as error:
+        _one_line(error, what)
+        wanted = (names,) if isinstance(names, str) else names
+        if not any(name in str(error) for name in wanted):
+            raise Broken(f"{what} is refused without naming the feature: {error}") from None
+        return None
+    except Exception as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise Broken(f"{what} ends in {found}; raise UserError in words that name the feature") from None
+
+
+def _refused(act: Callable[[], object], what: str, words: Sequence[str]) -> None:
+    try:
+        act()
+    except UserError as error:
+        _one_line(error, what)
+        if not any(word in str(error) for word in words):
+            raise Broken(f"{what} is refused without saying so ({' or '.join(words)}): {error}") from None
+        return
+    except Exception as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise Broken(f"{what} ends in {found}; raise UserError that says what was found") from None
+    raise Broken(f"{what} is accepted; raise UserError that says what was found")
+
+
+def _one_line(error: Exception, what: str) -> None:
+    if len(str(error).splitlines()) != 1:
+        raise Broken(f"{what} is refused in {len(str(error).splitlines())} lines; an error is one line")
+
+
+def _not_loaded(folder: Path, spec: Spec, what: str) -> None:
+    try:
+        load(folder, trusted_types=spec.trusted_types)
+    except RefitError:
+        return
+    raise Broken(f"a stored model with {what} is loaded; every file belongs into the manifest")
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, np.ndarray):
+        return f"an array of {found.dtype}, shape {found.shape}"
+    return f"a {type(found).__name__}"

@@ -1,0 +1,90 @@
+"""A learner under the contract's rules, in this process and in a fresh one that cannot read pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.learners import Floats, Learner, Spec, make
+from refit.learners.conformance.sample import SEEN_ROWS, TRAIN_ROWS, Rows, sample
+
+
+class Broken(Exception):
+    """A rule is broken; the message says in one sentence what was done, and what came of it."""
+
+
+class NotAsked(Exception):
+    """The rule says nothing about this learner; the message says why."""
+
+
+class Subject:
+    """One learner under the rules, with rows to learn from; what several rules need is fitted once."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.train = sample(spec.task, TRAIN_ROWS, seed=1)
+        self.seen = sample(spec.task, SEEN_ROWS, seed=2)
+        self.spec = replace(spec, classes=self.train.classes)
+
+    def fit(self, rows: Rows | None = None, **changes: Any) -> Learner:
+        """A new learner, fitted."""
+        found = self.train if rows is None else rows
+        learner = make(replace(self.spec, **changes))
+        learner.fit(found.table, found.label)
+        return learner
+
+    @cached_property
+    def fitted(self) -> Learner:
+        return self.fit()
+
+    @cached_property
+    def predicted(self) -> Floats:
+        return self.fitted.predict(self.seen.table)
+
+    @cached_property
+    def afresh(self) -> Mapping[str, Any]:
+        """What a fresh process makes of the stored learner."""
+        load_afresh([self])
+        return self.afresh
+
+
+def load_afresh(subjects: Sequence[Subject]) -> None:
+    """Store the learners and let one fresh process, which cannot read pickles, load each and fit it again.
+
+    Raises:
+        Broken: the process failed; with its last words.
+    """
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for place, subject in enumerate(subjects):
+            folder = Path(scratch, f"{place:03d}")
+            (folder / "stored").mkdir(parents=True)
+            subject.fitted.save(folder / "stored")
+            pq.write_table(subject.train.table.append_column("label", [subject.train.label]), folder / "train.parquet")
+            pq.write_table(subject.seen.table, folder / "seen.parquet")
+            (folder / "trusted.json").write_text(json.dumps(subject.spec.trusted_types))
+        places = os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONPATH": places, "PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu"}
+        command = [sys.executable, "-P", "-m", "refit.learners.conformance", scratch]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise Broken(f"a fresh process cannot load it: {last}")
+    for subject, found in zip(subjects, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        subject.__dict__["afresh"] = found  # where `cached_property` keeps it
+
+
+def bits(values: NDArray[np.float64]) -> list[str]:
+    """Numbers as texts that keep every bit."""
+    return [float(value).hex() for value in np.ravel(values)]

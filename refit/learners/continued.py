@@ -1,0 +1,121 @@
+"""Goes on from a fitted scikit-learn estimator with new rows alone: by more trees, or by more passes over them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.errors import UserError
+
+MOST_TREES, MOST_PASSES = 100, 20
+
+
+def can_go_on(estimator: Any) -> bool:
+    """Whether an estimator, fitted or not, alone or in a pipeline, can go on from what it has learned."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    found, boosting = _estimator(estimator), (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+    return isinstance(found, boosting) or hasattr(found, "partial_fit")
+
+
+def most_steps(model: Any) -> int:
+    """How many steps more may be tried.
+
+    Raises:
+        UserError: such a model cannot go on.
+    """
+    estimator = _estimator(model)
+    if _is_histogram_boosting(estimator):
+        return MOST_TREES
+    if hasattr(estimator, "partial_fit"):
+        return MOST_PASSES
+    kind = type(estimator).__name__
+    raise UserError(
+        f"train.warm_start: champion: a {kind} cannot go on from what it has learned; warm starts are for "
+        "HistGradientBoosting, estimators with partial_fit (such as SGDClassifier) and torch_tabular: "
+        "set train.warm_start: null, or put such a learner in charge first"
+    )
+
+
+def stages(
+    model: Any, matrix: Any, label: Any, steps: int, asked: Sequence[Any], verb: str
+) -> Iterator[tuple[Any, list[NDArray[np.float64]]]]:
+    """The model after each of `steps` further steps on new rows, the one given first, which is not changed itself.
+
+    With each comes what it predicts for the rows of `asked`.
+
+    Args:
+        matrix: the new rows as the model's own encoding gives them; those of `asked` likewise.
+        verb: the estimator's method that predicts.
+    """
+    if _is_histogram_boosting(model):
+        grown = _with_more_trees(model, matrix, label, steps)
+        staged = [islice(getattr(grown, f"staged_{verb}")(rows), model.n_iter_ - 1, None) for rows in asked]
+        for count in range(model.n_iter_, grown.n_iter_ + 1):
+            shorter = copy.copy(grown)
+            shorter._predictors = grown._predictors[:count]
+            shorter.max_iter = count
+            yield shorter, [next(each) for each in staged]
+        return
+    now = copy.deepcopy(model)
+    yield now, [getattr(now, verb)(rows) for rows in asked]
+    encoded = now.named_steps["encode"].transform(matrix) if hasattr(now, "named_steps") else matrix
+    for _ in range(steps):
+        now = copy.deepcopy(now)
+        _estimator(now).partial_fit(encoded, label)
+        yield now, [getattr(now, verb)(rows) for rows in asked]
+
+
+def _estimator(model: Any) -> Any:
+    return model[-1] if hasattr(model, "named_steps") else model
+
+
+def _is_histogram_boosting(estimator: Any) -> bool:
+    return hasattr(estimator, "_bin_mapper") and hasattr(estimator, "_predictors")
+
+
+def _with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
+    """The same trees, and as many more that correct them on new rows."""
+    estimator = copy.deepcopy(model)
+    estimator.set_params(warm_start=True, early_stopping=False, max_iter=model.n_iter_ + trees)
+    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
+    with _own_bins(estimator):
+        estimator.fit(matrix, label)
+    estimator.set_params(warm_start=False)
+    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
+    return estimator
+
+
+@contextmanager
+def _own_bins(estimator: Any) -> Iterator[None]:
+    """Let a warm fit use the bins and categories that the estimator's trees were grown with.
+
+    scikit-learn cuts bins anew from the rows of every fit, warm or not, and then reads the old trees by the new bins.
+    """
+    from sklearn.ensemble._hist_gradient_boosting import gradient_boosting as seam
+
+    mapper, original, encoded = estimator._bin_mapper, seam._BinMapper, estimator._preprocess_X
+
+    class Known:
+        """The fitted mapper, whatever it is asked to be fitted to."""
+
+        def fit_transform(self, rows: Any, sample_weight: Any = None) -> Any:
+            return mapper.transform(rows)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(mapper, name)
+
+    seam._BinMapper = lambda **_: Known()
+    estimator._preprocess_X = lambda rows, *, reset: (encoded(rows, reset=False), None)
+    try:
+        yield
+    finally:
+        seam._BinMapper = original
+        del estimator._preprocess_X
+        estimator._bin_mapper = mapper

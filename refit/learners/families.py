@@ -1,0 +1,32 @@
+"""Our own families of learners by kind; each lives in a module that is imported only when it is needed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from refit.learners.contract import Learner
+
+FAMILIES: Mapping[str, str] = {
+    "baseline": "refit.learners.baseline:Baseline",
+    "torch_tabular": "refit.learners.torch_tabular:TorchTabular",
+    "relative": "refit.learners.relative:Relative",
+    "recursive": "refit.learners.recursive:Recursive",
+    "lightgbm.LGBMClassifier": "refit.learners.lightgbm_boosting:LightGBM",
+    "lightgbm.LGBMRegressor": "refit.learners.lightgbm_boosting:LightGBM",
+    "xgboost.XGBClassifier": "refit.learners.xgboost_boosting:XGBoost",
+    "xgboost.XGBRegressor": "refit.learners.xgboost_boosting:XGBoost",
+}
+AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with several seeds
+
+
+def family(kind: str) -> type[Learner]:
+    """The class of one of our kinds, by its entry in `FAMILIES`."""
+    return imported(FAMILIES[kind])
+
+
+def imported(entry: str) -> type[Learner]:
+    """The class that `module:Class` names."""
+    module, _, name = entry.partition(":")
+    found: type[Learner] = getattr(importlib.import_module(module), name)
+    return found

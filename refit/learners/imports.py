@@ -1,0 +1,153 @@
+"""Finds an estimator by its import path and builds it, or says which name or argument was meant."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from refit.config import file_of, nearest
+from refit.errors import UserError
+from refit.learners import project_files
+from refit.learners.families import FAMILIES
+
+SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
+
+# Arguments that are decided elsewhere, and where.
+DECIDED = {
+    "random_state": "it is train.seed",
+    "warm_start": "every fit starts afresh, so that the same inputs give the same model",
+    "categorical_features": "they are the text features of the table",
+    "early_stopping": "the validation window chooses the number of iterations; the library's own split is random",
+}
+
+
+def build(
+    kind: str, params: Mapping[str, Any], *, seed: int, where: str, task: str = "binary", source: str = ""
+) -> Any:
+    """A scikit-learn-compatible estimator of the task's sort, every `random_state` in it set to the seed.
+
+    An argument that is itself an estimator is written as a mapping of its own `kind` and `params`.
+
+    Raises:
+        UserError: unknown kind, one of another sort, unknown or bad argument, one that is decided elsewhere.
+    """
+    estimator = made(kind, params, seed=seed, where=where, sort=SORTS[task], source=source)
+    from sklearn.base import is_classifier, is_regressor
+
+    if not {"classifier": is_classifier, "regressor": is_regressor}[SORTS[task]](estimator):
+        near = nearest(kind, _sklearn_paths(SORTS[task]))
+        raise UserError(f"learner {kind!r} is no {SORTS[task]}; train.task is {task!r}{near} ({where}.kind)")
+    if SORTS[task] == "classifier" and not hasattr(estimator, "predict_proba"):
+        raise UserError(
+            f"learner {kind!r} predicts no probabilities (it has no predict_proba); wrap it: kind "
+            f"sklearn.calibration.CalibratedClassifierCV with params {{estimator: {{kind: {kind}}}}} ({where}.kind)"
+        )
+    return estimator
+
+
+def made(
+    kind: str, params: Mapping[str, Any], *, seed: int, where: str, sort: str = "classifier", source: str = ""
+) -> Any:
+    """An object of any class that can be fitted, every `random_state` in it set to the seed.
+
+    Raises:
+        UserError: unknown kind, unknown or bad argument, one that is decided elsewhere.
+    """
+    make = find(kind, where, source, sort)
+    known = _arguments(make)
+    arguments = {}
+    for name, value in params.items():
+        if known is not None and name not in known:
+            raise UserError(f"learner {kind!r} has no argument {name!r}{nearest(name, known)} ({where}.params.{name})")
+        if name in DECIDED and value not in (None, False):
+            raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})")
+        if isinstance(value, Mapping) and "kind" in value and set(value) <= {"kind", "params"}:
+            within = f"{where}.params.{name}"
+            value = made(value["kind"], value.get("params", {}), seed=seed, where=within, sort=sort)
+        arguments[name] = value
+    if known is not None and "early_stopping" in known:
+        arguments["early_stopping"] = False
+    if known is not None and "random_state" in known:
+        arguments["random_state"] = seed
+    try:
+        estimator = make(**arguments)
+        if hasattr(estimator, "_parameter_constraints"):
+            estimator._validate_params()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"learner {kind!r}: {' '.join(str(error).split())} ({where}.params)") from None
+    return estimator
+
+
+def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> Any:
+    """The class that a kind names: `package.module.Class`, `package.module:Class`, or `file.py:Class`.
+
+    Args:
+        source: the text of the file, for the last of them.
+        sort: classifier or regressor; of this sort are names that may have been meant.
+
+    Raises:
+        UserError: there is no such class, or its module cannot be imported; names the nearest.
+    """
+    module_name, _, class_name = kind.replace(":", ".").rpartition(".")
+    if file_of(kind):
+        if not source:
+            raise UserError(f"learner {kind!r}: a class from a file is the learner itself, no argument ({where}.kind)")
+        module = project_files.module_of(kind, source, where)
+    else:
+        module = _imported(module_name, kind, where)
+    if module is None:
+        raise UserError(
+            f"learner {kind!r} is unknown{nearest(kind, [*FAMILIES, *_sklearn_paths(sort)])} ({where}.kind)"
+        )
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type) or not (hasattr(found, "fit") or hasattr(found, "get_params")):
+        stem = kind[: -len(class_name)]
+        near = nearest(class_name, _estimators(module, sort)).replace("mean '", f"mean '{stem}")
+        raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
+    return found
+
+
+def _imported(name: str, kind: str, where: str) -> Any:
+    """A module by name; none where there is none.
+
+    Raises:
+        UserError: it is there, and fails when it is imported.
+    """
+    if not name or name.startswith("."):
+        return None
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            return None
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"learner {kind!r}: module {name!r} was found and cannot be imported: {why}; correct it, or install what "
+            f"it needs ({where}.kind)"
+        ) from error
+
+
+def _estimators(module: Any, sort: str) -> list[str]:
+    """Names of a module's estimators of a sort and of its learners, or where it has none, of whatever can be fitted."""
+    from sklearn.base import ClassifierMixin, RegressorMixin
+
+    wanted = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[sort]
+    fit = {name: value for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")}
+    chosen = [name for name, value in fit.items() if issubclass(value, wanted) or hasattr(value, "load")]
+    return chosen or list(fit)
+
+
+def _sklearn_paths(sort: str) -> list[str]:
+    from sklearn.utils import all_estimators
+
+    return [f"{'.'.join(cls.__module__.split('.')[:2])}.{name}" for name, cls in all_estimators(sort)]
+
+
+def _arguments(make: Any) -> list[str] | None:
+    """Names that a constructor takes; None where it takes any."""
+    parameters = inspect.signature(make.__init__).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return [name for name in parameters if name != "self"]

@@ -1,0 +1,232 @@
+"""How far from a prediction a number may come: margins that hold a share of labels no fit had seen.
+
+Split conformal prediction (Lei et al. 2018, "Distribution-free predictive inference for regression", JASA 113): where
+rows are exchangeable, an interval holds the label of a new row with the level's probability, whatever the learner is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.config import nearest
+from refit.errors import UserError
+from refit.learners.contract import Floats
+from refit.plain_text import MISSING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from refit.config.training import IntervalParams
+
+FEWEST_OF_A_GROUP = 50  # rows; a smaller group takes the margin of all
+_MISSING_BEFORE = "None"  # of models stored before `missing` was part of their description
+KEPT_SCORES = 1000  # of a margin: what other levels, and labels to come, are measured by
+
+Texts = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """By how much a band is widened at both ends, and the scores that say so."""
+
+    value: float
+    rows: int
+    scores: tuple[float, ...]  # where margins follow labels, the newest last
+
+    def at(self, level: float) -> float:
+        """The margin of another level, by the scores that were kept; the largest of them where they are too few."""
+        return ranked(np.array(self.scores), level)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """The margins of one model: of all rows, and of each value of a column that has rows enough."""
+
+    level: float
+    by: str  # residuals or quantiles: what the band is before it is widened
+    common: Margin
+    within: str | None = None
+    groups: Mapping[str, Margin] = field(default_factory=dict)
+    rate: float | None = None  # by how much one label moves the level; none: the margins stay as they are
+    missing: str = MISSING  # the name of the group of rows without a value
+
+    def margins(self, groups: Texts, level: float | None = None) -> Floats:
+        """(rows,) margins.
+
+        Args:
+            groups: (rows,) values of the column `within`; see `groups_in`.
+        """
+        names, codes = np.unique(groups, return_inverse=True)
+        found = [self.groups.get(str(name), self.common) for name in names]
+        asked = None if level == self.level else level
+        values = [each.value if asked is None else each.at(asked) for each in found]
+        return np.array(values, dtype=np.float64)[codes]
+
+    def described(self) -> dict[str, Any]:
+        """As `model.json` has it."""
+        return {
+            "level": self.level,
+            "by": self.by,
+            "within": self.within,
+            "rate": self.rate,
+            "common": _described(self.common),
+            "groups": {name: _described(margin) for name, margin in self.groups.items()},
+            **({"missing": self.missing} if self.missing != _MISSING_BEFORE else {}),
+        }
+
+    def told(self) -> dict[str, Any]:
+        """The same without the scores."""
+        short = {"value": self.common.value, "rows": self.common.rows}
+        groups = {name: {"value": margin.value, "rows": margin.rows} for name, margin in self.groups.items()}
+        return {**self.described(), "common": short, "groups": groups}
+
+
+def intervals_from(described: Mapping[str, Any]) -> Intervals:
+    """The intervals that `described` told of."""
+    groups = {str(name): _margin_from(margin) for name, margin in described["groups"].items()}
+    rate = None if described["rate"] is None else float(described["rate"])
+    if described["by"] not in ("residuals", "quantiles"):
+        raise KeyError(described["by"])
+    return Intervals(
+        float(described["level"]),
+        described["by"],
+        _margin_from(described["common"]),
+        described["within"],
+        groups,
+        rate,
+        str(described.get("missing", _MISSING_BEFORE)),
+    )
+
+
+def learned(band: Floats, labels: Floats, groups: Texts, asked: IntervalParams) -> Intervals:
+    """The margins that hold `asked.level` of these labels.
+
+    Args:
+        band: (rows, 2) low and high as fits said that had not seen the rows, in order of time.
+        groups: (rows,) values of `asked.within`.
+
+    Raises:
+        UserError: there are too few rows for the level.
+    """
+    scores, own = score(band, labels), {}
+    needed = require_rows(len(scores), asked.level)
+    for name in np.unique(groups) if asked.within else ():
+        of_group = scores[groups == name]
+        if len(of_group) >= max(FEWEST_OF_A_GROUP, needed):
+            own[str(name)] = _margin(of_group, asked)
+    return Intervals(
+        asked.level, asked.by, _margin(scores, asked), asked.within, own, asked.rate if asked.adaptive else None
+    )
+
+
+def require_rows(count: int, level: float) -> int:
+    """The fewest rows whose scores have a rank for the level.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if (needed := math.ceil(level / (1 - level) - 1e-9)) > count:
+        raise UserError(
+            f"train.intervals.level {level:g} needs {needed:,} rows that no fit has seen, there are {count:,}; take a "
+            "lower level, or a longer validation window"
+        )
+    return needed
+
+
+def ends_of(level: float) -> tuple[float, float]:
+    """The quantiles between which a share of the labels lies.
+
+    >>> ends_of(0.5)
+    (0.25, 0.75)
+    """
+    return (1 - level) / 2, (1 + level) / 2
+
+
+def score(band: Floats, labels: Floats) -> Floats:
+    """(rows,) how far a label lies outside its band; within it, how far from the nearer end, below 0.
+
+    Equation 6 of Romano, Patterson and Candès 2019, "Conformalized quantile regression", NeurIPS; for a band without
+    width it is the absolute error.
+
+    >>> score(np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([3.5, 1.0])).tolist()
+    [0.5, 1.0]
+    """
+    outside: Floats = np.maximum(band[:, 0] - labels, labels - band[:, 1])
+    return outside
+
+
+def ranked(scores: Floats, level: float) -> float:
+    """The score at rank ceil((n + 1) level), so that of n + 1 alike rows the last one's is no larger that often.
+
+    >>> ranked(np.arange(1.0, 20.0), 0.9)
+    18.0
+    """
+    place = place_of(len(scores), level)
+    return float(np.partition(scores, place)[place])
+
+
+def place_of(count: int, level: float) -> int:
+    """The place of that rank among so many scores in order; the last where there are too few."""
+    rank = math.ceil((count + 1) * level - 1e-9)
+    return min(max(rank, 1), count) - 1
+
+
+def widened(band: Floats, margins: Floats) -> Floats:
+    """(rows, 2) the band with its margins; ends that would cross meet in the middle."""
+    low, high = band[:, 0] - margins, band[:, 1] + margins
+    middle = (low + high) / 2
+    return np.column_stack([np.minimum(low, middle), np.maximum(high, middle)])
+
+
+def groups_in(table: pa.Table, within: str | None, missing: str = MISSING) -> Texts:
+    """(rows,) texts of the column's values; all alike where there is no such grouping.
+
+    Args:
+        missing: the name of rows without a value; a text that says just that is named in quotes.
+
+    Raises:
+        UserError: the table has no such column.
+    """
+    if within is None:
+        return np.full(table.num_rows, "")
+    if within not in table.column_names:
+        near = nearest(within, table.column_names)
+        raise UserError(
+            f"params.yaml: train.intervals.within: no column {within!r}{near}; featurize.keep carries columns along "
+            "that are no features"
+        )
+    column = table[within].combine_chunks().dictionary_encode()
+    names = [_name(value, missing) for value in column.dictionary.to_pylist()]
+    codes = column.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+    found: Texts = np.array([*names, missing])[codes]
+    return found
+
+
+def _name(value: Any, missing: str) -> str:
+    """A value as text: whole numbers alike, whether a table holds them as integers or not."""
+    if missing == MISSING and (value == MISSING or value != value):
+        return repr(value) if value == MISSING else missing
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _margin(scores: Floats, asked: IntervalParams) -> Margin:
+    """Kept are the newest scores where the margin follows labels, else some spread evenly over all, by size."""
+    count = min(KEPT_SCORES, len(scores))
+    spread = np.linspace(0, len(scores) - 1, count).round().astype(np.int64)
+    kept: Floats = scores[-count:] if asked.adaptive else np.sort(scores)[spread]
+    return Margin(ranked(scores, asked.level), len(scores), tuple(kept.tolist()))
+
+
+def _described(margin: Margin) -> dict[str, Any]:
+    return {"value": margin.value, "rows": margin.rows, "scores": list(margin.scores)}
+
+
+def _margin_from(described: Mapping[str, Any]) -> Margin:
+    scores: Sequence[float] = described["scores"]
+    return Margin(float(described["value"]), int(described["rows"]), tuple(map(float, scores)))

@@ -1,0 +1,89 @@
+"""LightGBM as a learner: native categories and gaps, stored as its own text."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.learners.contract import Labels
+from refit.learners.native_boosting import DECIDED, PATIENCE, NativeBoosting
+from refit.runtime.context import Progress
+
+OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+OURS = {"class_weight"}  # of the scikit-learn side, made into weights here
+
+
+class LightGBM(NativeBoosting):
+    """Gradient boosting of LightGBM (Ke et al. 2017), by the arguments of `LGBMClassifier` or the library's own."""
+
+    library: ClassVar[str] = "lightgbm"
+    weights: ClassVar[str] = "model.txt"
+
+    def _known(self) -> set[str]:
+        aliases = self._library.basic._ConfigAliases._get_all_param_aliases()
+        return {*aliases, *(name for names in aliases.values() for name in names), *OURS} - set(DECIDED)
+
+    def _error(self) -> type[Exception]:
+        error: type[Exception] = self._library.basic.LightGBMError
+        return error
+
+    def _keeps_its_trees(self) -> bool:
+        kinds = [self._arguments.get(name) for name in ("boosting_type", "boosting", "boost")]
+        return not {"dart", "rf", "random_forest"} & {str(kind) for kind in kinds}
+
+    def _train(
+        self, rows: NDArray[np.float64], label: Labels, most: int, seen: tuple[Any, Labels] | None, progress: Progress
+    ) -> tuple[Any, list[float]]:
+        task, scores = self.spec.task, list[float]()
+        params = {
+            "objective": OBJECTIVES[task],
+            **{name: value for name, value in self._arguments.items() if name not in ("n_estimators", *OURS)},
+            **({"num_class": len(self.spec.classes)} if task == "multiclass" else {}),
+            "seed": self.spec.seed,
+            "metric": "None",
+            "verbosity": -1,
+            "deterministic": True,
+            "force_row_wise": True,  # with the line above: the same trees on any number of threads
+        }
+        categories = np.flatnonzero(self._encoding.is_categorical).tolist()
+        data = self._library.Dataset(rows, label, weight=self._weights(label), categorical_feature=categories)
+
+        def judge(predicted: Any, of: Any) -> tuple[str, float, bool]:
+            return "score", self._score(of.get_label().astype(label.dtype), predicted), self._higher_is_better
+
+        def tell(environment: Any) -> None:
+            progress(f"fitting {self.spec.name}", environment.iteration, most)
+            scores.extend(value for _, _, value, _ in environment.evaluation_result_list)
+
+        if seen is None:
+            return self._library.train(params, data, most, callbacks=[tell]), scores
+        valid = self._library.Dataset(seen[0], seen[1], reference=data)
+        callbacks = [tell, self._library.early_stopping(PATIENCE, verbose=False)]
+        return self._library.train(params, data, most, [valid], ["seen"], judge, callbacks=callbacks), scores
+
+    def _weights(self, label: Labels) -> NDArray[np.float64] | None:
+        if (wanted := self._arguments.get("class_weight")) is None:
+            return None
+        from sklearn.utils import compute_sample_weight
+
+        weights: NDArray[np.float64] = compute_sample_weight(wanted, label)
+        return weights
+
+    def _first(self, trained: Any, iterations: int) -> Any:
+        return self._read(trained.model_to_string(num_iteration=iterations))
+
+    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> NDArray[Any]:
+        predicted: NDArray[Any] = booster.predict(rows)
+        return predicted
+
+    def _text(self, booster: Any) -> str:
+        text: str = booster.model_to_string()
+        return text
+
+    def _read(self, text: str) -> Any:
+        return self._library.Booster(model_str=text)
+
+    def _decisive(self, booster: Any) -> str:
+        return self._text(booster).partition("end of trees")[0]  # what follows tells how it was trained

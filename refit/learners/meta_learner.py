@@ -1,0 +1,157 @@
+"""Learners that see rows another way and leave the fitting to an inner one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from refit.config import nearest
+from refit.errors import UserError
+from refit.files.artifacts import digest, write_json, write_manifest
+from refit.learners import load, make
+from refit.learners.contract import (
+    DESCRIPTION,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Learner,
+    Spec,
+    check_labels,
+    describe,
+    described,
+)
+from refit.runtime.context import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INNER = "inner"  # the folder of its files
+
+
+class Around(ABC):
+    """A learner whose params name another one by `kind` and `params`, and its own arguments beside them."""
+
+    declaration: ClassVar[Declaration] = Declaration(("regression",), safe_format="that of the inner learner")
+    arguments: ClassVar[Mapping[str, Any]]  # name -> default
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        known = ("kind", "params", *self.arguments)
+        for name in spec.params:
+            if name not in known:
+                raise UserError(f"learner {spec.kind!r} takes no {name!r}{nearest(name, known)} ({where}.params)")
+        if "kind" not in spec.params:
+            raise UserError(f"learner {spec.kind!r} needs `kind`: the learner that it fits ({where}.params)")
+        self.spec = spec
+        self.threshold = 0.5
+        self.asked = {**self.arguments, **{name: spec.params[name] for name in self.arguments if name in spec.params}}
+        self._where = where
+        self._own: dict[str, float] = {}
+        self._check()
+        self.inner: Learner = make(self._inner_spec(), where=f"{where}.params")
+
+    def _inner_spec(self) -> Spec:
+        """The spec of the inner learner: the features it sees, and its own kind and arguments."""
+        params = self.spec.params
+        spec = replace(self.spec, kind=str(params["kind"]), params=params.get("params", {}), average=1)
+        return replace(spec, features=self._seen())
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise UserError where the arguments do not fit the features."""
+
+    def _seen(self) -> tuple[str, ...]:
+        """The features that the inner learner gets."""
+        return self.spec.features
+
+    @abstractmethod
+    def _learned(self, table: pa.Table, label: Labels) -> tuple[pa.Table, Labels]:
+        """What the inner learner is fitted to."""
+
+    @abstractmethod
+    def predict(self, table: pa.Table) -> Floats: ...
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        self._own = self._prepared(train, label)
+        rows, wanted = self._learned(train, label)
+        seen = None if validation is None else self._learned(*validation)
+        if seen is not None and not len(seen[1]):
+            seen = None
+        return self.inner.fit(rows, wanted, validation=seen, iterations=iterations, progress=progress)
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        raise UserError(f"learner {self.spec.name!r} ({self.spec.kind}) does not go on; set train.warm_start: null")
+
+    def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:
+        """What its own part has to know of the rows, besides the inner learner."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        (folder / INNER).mkdir()
+        self.inner.save(folder / INNER)
+        write_json(folder / DESCRIPTION, describe(self, own=self._own))
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Self:
+        learner = cls(described(description, trusted_types), where=str(folder))
+        learner.threshold = float(description["threshold"])
+        learner._own = {name: float(value) for name, value in description["own"].items()}
+        learner.inner = load(folder / INNER, trusted_types=trusted_types)
+        return learner
+
+    def obstacle(self) -> str | None:
+        return self.inner.obstacle()
+
+    def digest(self) -> str:
+        own = {name: value.hex() for name, value in self._own.items()}
+        return digest({"kind": self.spec.kind, "asked": self.asked, "own": own, "inner": self.inner.digest()})
+
+
+def matching(patterns: Iterable[str], features: Iterable[str], where: str) -> tuple[str, ...]:
+    """The features that one of the shell patterns names, in their order.
+
+    Raises:
+        UserError: a pattern names none.
+    """
+    names = list(features)
+    for pattern in (patterns := tuple(patterns)):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(f"{where}: {pattern!r} matches no feature{nearest(pattern, names)}")
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def numbers(table: pa.Table, name: str) -> Floats:
+    """(rows,) a column of numbers, nan where it is missing.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    if name not in table.column_names:
+        raise UserError(f"feature {name!r} is missing{nearest(name, table.column_names)}")
+    return np.asarray(table.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def replaced(table: pa.Table, columns: Mapping[str, Floats]) -> pa.Table:
+    """The table with other values in some columns; nan is missing."""
+    import pyarrow as pa
+
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, pa.float64(), from_pandas=True))
+    return table

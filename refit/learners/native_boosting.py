@@ -1,0 +1,254 @@
+"""What LightGBM and XGBoost share as learners: codes and gaps as they are, iterations found on validation rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.config import nearest
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest, write_json, write_manifest
+from refit.learners.contract import (
+    DESCRIPTION,
+    CurvePoint,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Spec,
+    check_labels,
+    describe,
+    described,
+)
+from refit.learners.encoding import Encoding
+from refit.learners.texts import DenseTexts
+from refit.metrics import scores as metrics
+from refit.runtime.context import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PATIENCE = 20  # iterations without a better validation score, after which it stops looking
+CURVE_POINTS = 30
+ITERATIONS = 100  # where params do not say
+
+# Arguments that are decided elsewhere, and where.
+DECIDED = {
+    "random_state": "it is train.seed",
+    "seed": "it is train.seed",
+    "early_stopping_rounds": "the validation window chooses the number of iterations",
+    "early_stopping_round": "the validation window chooses the number of iterations",
+    "eval_metric": "it is train.metric",
+    "metric": "it is train.metric",
+    "callbacks": "params hold texts and numbers alone",
+    "enable_categorical": "the text features of the table are categories",
+    "categorical_feature": "the text features of the table are categories",
+    "feature_types": "the text features of the table are categories",
+    "missing": "a gap in the table is missing",
+    "num_class": "the classes are those of the label",
+}
+
+
+class NativeBoosting(ABC):
+    """Trees of a boosting library, trained by its own interface and stored in its own format.
+
+    With validation rows it stops `PATIENCE` iterations after the best score and keeps the trees up to there, bit for
+    bit the model with so many iterations. Kinds that drop or average trees (dart, rf) are fitted whole.
+    """
+
+    library: ClassVar[str]
+    weights: ClassVar[str]  # the file
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._library = _imported(self.library, spec.kind, where)
+        self._arguments = self._checked(where)
+        self._encoding = Encoding((), {})
+        self._booster: Any = None
+
+    @property
+    def declaration(self) -> Declaration:
+        tasks = ("regression",) if self.spec.kind.endswith("Regressor") else ("binary", "multiclass")
+        return Declaration(tasks, safe_format=self.weights)
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        known = Encoding.learn(train, self.spec.coded, self.spec.categorical)
+        self._encoding = replace(known, texts=DenseTexts.learn(self.spec, train))
+        rows = self._encoding.matrix(train)
+        most = iterations or int(self._arguments.get("n_estimators") or ITERATIONS)
+        progress(f"fitting {self.spec.name}", 0, most)
+        search = validation is not None and self._keeps_its_trees()
+        seen = (self._encoding.matrix(validation[0]), validation[1]) if validation is not None and search else None
+        try:
+            trained, scores = self._train(rows, label, most, seen, progress)
+        except (ValueError, TypeError, self._error()) as error:
+            said = " ".join(str(error).splitlines()[0:1]).split("] ")[-1] or type(error).__name__
+            raise UserError(
+                f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {said}; change its params, or "
+                "disable it in train.learners"
+            ) from error
+        if seen is None:
+            self._booster = self._first(trained, most)
+            return FitReport(iterations)
+        gains = [metrics.gain(self.spec.metric, value, scores[0]) for value in scores]
+        best = int(np.argmax(gains)) + 1
+        self._booster = self._first(trained, best)
+        return FitReport(best, self._curve(trained, scores, best, rows, label, len(seen[1])))
+
+    def _curve(
+        self, trained: Any, scores: list[float], best: int, rows: Any, label: Labels, recent: int
+    ) -> tuple[CurvePoint, ...]:
+        """Scores after every few iterations; of the training rows as many as there are to validate, the most recent."""
+        step = max(1, len(scores) // CURVE_POINTS)
+        wanted = sorted({*range(1, len(scores) + 1, step), best, len(scores)})
+        last = slice(max(0, len(label) - recent), None)
+        return tuple(
+            CurvePoint(n, self._score(label[last], self._predicted(self._first(trained, n), rows[last])), scores[n - 1])
+            for n in wanted
+        )
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        raise UserError(
+            f"train.warm_start: champion: {self.spec.kind} does not go on from what it has learned here; "
+            "set train.warm_start: null, or use HistGradientBoosting"
+        )
+
+    def predict(self, table: pa.Table) -> Floats:
+        if self._booster is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        matrix = self._encoding.matrix(table)
+        if not len(matrix):
+            return np.empty(self.spec.target.shape(0))
+        return np.asarray(self._predicted(self._booster, matrix), dtype=np.float64)
+
+    def save(self, folder: Path) -> None:
+        self._texts.save(folder)
+        (folder / self.weights).write_text(self._text(self._booster), encoding="utf-8")
+        categories = self._encoding.described()
+        libraries = {self.library: self._library.__version__}
+        description = describe(self, categories=categories, weights=self.weights, libraries=libraries)
+        write_json(folder / DESCRIPTION, description)
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> NativeBoosting:
+        learner = cls(described(description, trusted_types), where=str(folder))
+        learner.threshold = float(description["threshold"])
+        learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
+        learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
+        return learner
+
+    def obstacle(self) -> str | None:
+        return self._texts.obstacle(self.spec.trusted_types)
+
+    def digest(self) -> str:
+        categories = self._encoding.described()
+        parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
+        return digest({"kind": self.spec.kind, "model": self._decisive(self._booster), **self._texts.digest(), **parts})
+
+    @property
+    def _texts(self) -> DenseTexts:
+        return self._encoding.texts or DenseTexts()
+
+    def _checked(self, where: str) -> dict[str, Any]:
+        """The params, once each is an argument of the library and none is decided elsewhere."""
+        if self.spec.task not in self.declaration.tasks:
+            is_for, stem = " and ".join(self.declaration.tasks), self.spec.kind.removesuffix("Classifier")
+            other = f"{stem.removesuffix('Regressor')}{'Regressor' if self.spec.task == 'regression' else 'Classifier'}"
+            raise UserError(
+                f"learner {self.spec.kind!r} is for {is_for}; train.task is {self.spec.task!r}: use {other} "
+                f"({where}.kind)"
+            )
+        known = self._known()
+        for name in self.spec.params:
+            if name in DECIDED:
+                raise UserError(
+                    f"learner {self.spec.kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})"
+                )
+            if name not in known:
+                near = nearest(name, known)
+                raise UserError(f"learner {self.spec.kind!r} has no argument {name!r}{near} ({where}.params.{name})")
+        rounds = self.spec.params.get("n_estimators", ITERATIONS)
+        if not isinstance(rounds, int) or rounds < 1:
+            raise UserError(
+                f"learner {self.spec.kind!r}: n_estimators is a whole number from 1 on; found {rounds!r} "
+                f"({where}.params.n_estimators)"
+            )
+        if "objective" in self.spec.params and self.spec.task != "regression":
+            raise UserError(
+                f"learner {self.spec.kind!r}: objective is not set here, it is that of train.task "
+                f"({where}.params.objective)"
+            )
+        return dict(self.spec.params)
+
+    def _score(self, label: Labels, predicted: Any) -> float:
+        return metrics.score(self.spec.task, self.spec.metric, label, predicted, self.spec.level)
+
+    @property
+    def _higher_is_better(self) -> bool:
+        return metrics.gain(self.spec.metric, 1.0, 0.0) > 0
+
+    @abstractmethod
+    def _known(self) -> set[str]:
+        """Names of the arguments that params may have."""
+
+    @abstractmethod
+    def _error(self) -> type[Exception]:
+        """What the library raises."""
+
+    @abstractmethod
+    def _keeps_its_trees(self) -> bool:
+        """Whether the first trees of a longer fit are those of a shorter one."""
+
+    @abstractmethod
+    def _train(
+        self, rows: NDArray[np.float64], label: Labels, most: int, seen: tuple[Any, Labels] | None, progress: Progress
+    ) -> tuple[Any, list[float]]:
+        """The booster, and the validation score after each iteration."""
+
+    @abstractmethod
+    def _first(self, trained: Any, iterations: int) -> Any:
+        """The booster of the first iterations, as it is once stored and read."""
+
+    @abstractmethod
+    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> NDArray[Any]:
+        """Probabilities or numbers."""
+
+    @abstractmethod
+    def _text(self, booster: Any) -> str:
+        """The booster in the library's own text or JSON."""
+
+    @abstractmethod
+    def _read(self, text: str) -> Any:
+        """The booster in such a text."""
+
+    @abstractmethod
+    def _decisive(self, booster: Any) -> str:
+        """All that its predictions depend on."""
+
+
+def _imported(library: str, kind: str, where: str) -> Any:
+    try:
+        return import_module(library)
+    except ModuleNotFoundError:
+        raise UserError(
+            f"learner {kind!r} needs {library}, which is not installed; install it beside Refit: "
+            f"uv pip install -c constraints.txt -e '.[boosting]' ({where}.kind)"
+        ) from None

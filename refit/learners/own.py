@@ -1,0 +1,149 @@
+"""A learner of the user's own: a class with four verbs, from a file of her project or from a package she installed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refit.config import file_of
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest, write_json, write_manifest
+from refit.learners import canonical, project_files, safe
+from refit.learners.columns import numbers, texts
+from refit.learners.contract import (
+    DESCRIPTION,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Spec,
+    check_labels,
+    describe,
+    described,
+)
+from refit.learners.imports import find
+from refit.runtime.context import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILES = "own"  # and the one that holds what the class itself has written
+VERBS = ("fit", "predict", "save", "load")
+
+
+def is_learner(found: type) -> bool:
+    """Whether a class has the four verbs, and is no estimator that only fits and predicts."""
+    return all(callable(getattr(found, verb, None)) for verb in VERBS)
+
+
+class OwnLearner:
+    """A class of four verbs behind the contract: rows checked, its failures told as what they are, its code stored.
+
+    The class is made with the spec. `fit(train, label, *, validation, iterations, progress)` returns a `FitReport` or
+    nothing; `predict(table)` an array; `save(folder)` writes its own files, and `load(folder, spec)` reads them. It is
+    given the features alone, texts as `string` and numbers as `double`. It may have a `declaration`, and a `digest`.
+    """
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._class: Any = find(spec.kind, where, spec.source)
+        with self._theirs("__init__"):
+            self._inner = self._class(spec)
+        self._fitted = False
+
+    @property
+    def declaration(self) -> Declaration:
+        declared = getattr(self._class, "declaration", Declaration())
+        assert isinstance(declared, Declaration)
+        return declared
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        rows = self._rows(train)
+        seen = None if validation is None else (self._rows(validation[0]), validation[1].copy())
+        with self._theirs("fit"):
+            report = self._inner.fit(rows, label.copy(), validation=seen, iterations=iterations, progress=progress)
+        self._fitted = True
+        return report if isinstance(report, FitReport) else FitReport()
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        raise UserError(
+            f"learner {self.spec.name!r} ({self.spec.kind}) cannot go on from what it has learned; "
+            "set train.warm_start: null"
+        )
+
+    def predict(self, table: pa.Table) -> Floats:
+        if not self._fitted:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        rows = self._rows(table)
+        if not rows.num_rows:
+            return np.empty(self.spec.target.shape(0))
+        with self._theirs("predict"):
+            return np.array(self._inner.predict(rows), dtype=np.float64)
+
+    def save(self, folder: Path) -> None:
+        (folder / FILES).mkdir()
+        with self._theirs("save"):
+            self._inner.save(folder / FILES)
+        project_files.keep_code(self.spec, folder)
+        write_json(folder / DESCRIPTION, describe(self))
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> OwnLearner:
+        learner = cls(described(description, trusted_types))
+        learner.threshold = float(description["threshold"])
+        with learner._theirs("load"), safe.no_pickle():
+            learner._inner = learner._class.load(folder / FILES, learner.spec)
+        learner._fitted = True
+        return learner
+
+    def obstacle(self) -> str | None:
+        if self.declaration.safe_format is None:
+            return "it declares no safe_format, the kind of file that it is stored in without pickle"
+        return project_files.obstacle(self.spec)
+
+    def digest(self) -> str:
+        given = getattr(self._inner, "digest", None)
+        learned = {name: part for name, part in vars(self._inner).items() if name != "spec"}
+        with self._theirs("digest"):
+            model = given() if callable(given) else canonical.digest(learned)
+        code = hashlib.sha256(self.spec.source.encode()).hexdigest()
+        parts = {"features": list(self.spec.features), "threshold": self.threshold.hex(), "code": code}
+        return digest({"kind": self.spec.kind, "model": model, **parts})
+
+    def _rows(self, table: pa.Table) -> pa.Table:
+        """The features alone, each of the type that it has to be."""
+        import pyarrow as pa
+
+        words = {*self.spec.categorical, *self.spec.text}
+        read = {name: texts if name in words else numbers for name in self.spec.features}
+        return pa.table({name: column(table, name) for name, column in read.items()})
+
+    @contextmanager
+    def _theirs(self, verb: str) -> Iterator[None]:
+        """Tell a failure of the user's class as hers, with the line."""
+        try:
+            yield
+        except RefitError:
+            raise
+        except Exception as error:
+            who, said = (
+                f"learner {self.spec.name!r} ({self.spec.kind})",
+                project_files.failure(error, file_of(self.spec.kind)),
+            )
+            raise UserError(f"{who}: {verb} failed: {said}; correct it, or disable it in train.learners") from error

@@ -1,0 +1,135 @@
+"""Learners in a Python file of the project: read, run as a module, and stored with the model that they made."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from refit.config import file_of, nearest
+from refit.errors import RefitError, UserError
+from refit.learners.contract import Spec
+
+CODE = "code"  # folder of a stored model that holds the file its class came from
+
+
+def read_source(project: Path, kind: str, where: str = "") -> str:
+    """The text of the project's file that a kind names; empty for a kind that names none.
+
+    Args:
+        where: the address of the kind, for errors.
+
+    Raises:
+        UserError: there is no such file in the project, it imports another one of the project's, or a class of the
+            project is named by an import path.
+    """
+    at = f" ({where})" if where else ""
+    if (name := file_of(kind)) is None:
+        module, _, class_name = kind.replace(":", ".").rpartition(".")
+        if module and (project / f"{module}.py").is_file():
+            raise UserError(
+                f"learner {kind!r} is in a file of the project: write it {module}.py:{class_name}, so that a change of "
+                f"it trains anew and its models are stored with it{at}"
+            )
+        return ""
+    path = (project / name).resolve()
+    if not path.is_relative_to(project.resolve()) or not path.is_file():
+        have = [found.relative_to(project).as_posix() for found in project.glob("*.py")]
+        raise UserError(f"learner {kind!r}: there is no file {name} in the project {project}{nearest(name, have)}{at}")
+    source = path.read_text(encoding="utf-8")
+    for imported in _imported(source, kind, at):
+        if (project / f"{imported}.py").is_file() or (project / imported / "__init__.py").is_file():
+            raise UserError(
+                f"learner {kind!r}: {name} imports {imported} of the project, which is not stored with its models; "
+                f"keep the learner in one file, or install what it needs as a package{at}"
+            )
+    return source
+
+
+def _imported(source: str, kind: str, at: str) -> Iterator[str]:
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError as error:
+        raise UserError(f"learner {kind!r}: line {error.lineno}: {error.msg}; correct the file{at}") from None
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def module_of(kind: str, source: str, where: str) -> ModuleType:
+    """The module made of a project's file, under a name that tells its content: other code is another module.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    name = f"_refit_own_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = file_of(kind)
+    sys.modules[name] = module
+    try:
+        exec(compile(source, str(module.__file__), "exec"), vars(module))
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(
+            f"learner {kind!r} cannot be imported: {failure(error, module.__file__)} ({where}.kind)"
+        ) from error
+    return module
+
+
+def trusted(spec: Spec) -> tuple[str, ...]:
+    """The types that a stored model may hold: those trusted by name, and with a trusted file those it defines."""
+    if not spec.source or spec.kind not in spec.trusted_types:
+        return spec.trusted_types
+    module = module_of(spec.kind, spec.source, spec.name)
+    own = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__)
+    return (*spec.trusted_types, *(f"{module.__name__}.{name}" for name in own))
+
+
+def obstacle(spec: Spec) -> str | None:
+    """Why a class of the user's own is not loaded from a stored model; none: she has named it as trusted."""
+    if spec.kind in spec.trusted_types:
+        return None
+    runs = f"runs the copy of {file_of(spec.kind)} stored with it" if spec.source else "imports it by name"
+    return f"loading it {runs}, so it has to be named: registry.trusted_types: [{spec.kind!r}]"
+
+
+def keep_code(spec: Spec, folder: Path) -> None:
+    """Store the file that the class came from beside what was learned."""
+    if spec.source:
+        path = folder / CODE / Path(str(file_of(spec.kind))).name
+        path.parent.mkdir()
+        path.write_text(spec.source, encoding="utf-8")
+
+
+def kept_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
+    """The text of the file that was stored with a model; empty for a kind that names none. Nothing is run.
+
+    Raises:
+        RefitError: the kind is not trusted, or the model holds no such file.
+    """
+    if (name := file_of(kind)) is None:
+        return ""
+    if kind not in trusted_types:
+        raise RefitError(
+            f"{folder} holds a learner of the project's own, {kind!r}; loading it runs the copy of {name} stored with "
+            f"it: name it, if you trust it, under registry.trusted_types"
+        )
+    path = folder / CODE / Path(name).name
+    if not path.is_file():
+        raise RefitError(f"{folder} lacks {CODE}/{path.name}, the code of its learner; restore the folder")
+    return path.read_text(encoding="utf-8")
+
+
+def failure(error: Exception, file: str | None) -> str:
+    """An exception in one line, with the last line of the user's file that it came through."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{said} (line {places[-1]} of {file})" if places else said

@@ -1,0 +1,131 @@
+"""Lets mlflow load a stored learner (its `loader_module` flavour) without mlflow being imported here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refit.errors import UserError
+from refit.learners import load
+from refit.learners.contract import Floats, Learner
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class TableModel:
+    """A learner that takes pandas frames."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns that it uses."""
+        return self._learner.spec.features
+
+    def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> Floats | pd.DataFrame:
+        """(rows,) probabilities of 1 or numbers, or a column of probabilities for each class.
+
+        The frame's columns may come in any order, surplus ones are ignored. A number may have any type that `read_csv`
+        or a database gives (int64, Int64, bool, Decimal, nullable, a category of numbers), as long as a double holds it
+        exactly; a text may be object, string or a category.
+
+        Raises:
+            UserError: a column is missing, or holds a value that would become another one.
+        """
+        import pandas as pd
+
+        predicted = self._learner.predict(table_of(frame, self._learner))
+        classes = self._learner.spec.classes
+        return pd.DataFrame(predicted, columns=list(classes)) if classes else predicted
+
+
+def table_of(frame: pd.DataFrame, learner: Learner) -> pa.Table:
+    """The features of a frame's rows, each value exactly what it was in pandas.
+
+    Raises:
+        UserError: a column holds a value of another kind, or a number that no double holds.
+    """
+    import pyarrow as pa
+
+    spec = learner.spec
+    columns = {}
+    for name in spec.features:
+        if name in frame.columns:
+            column = frame[name]
+            if getattr(column, "ndim", 1) != 1:
+                raise UserError(f"column {name!r} is there {column.shape[1]} times; once was expected")
+            is_text = name in spec.categorical or name in spec.text
+            columns[name] = pa.array(
+                _converted(column, _text if is_text else _number), pa.string() if is_text else pa.float64()
+            )
+    return pa.table(columns) if columns else pa.table({}).select([])
+
+
+def _converted(column: pd.Series, convert: Callable[[Any], Any]) -> Any:
+    """The column's values, each converted; whole columns of plain numbers cost no loop."""
+    import numpy as np
+    import pandas as pd
+
+    if convert is _number and isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub":
+        plain = column.to_numpy()
+        if plain.dtype.kind in "fb" or not len(plain) or max(-int(plain.min()), int(plain.max())) <= 2**53:
+            return plain.astype(np.float64)
+    values = column.astype(object).to_numpy()
+    empty = pd.isna(values)
+    converted = np.full(len(values), None, dtype=object)
+    for place in np.flatnonzero(~empty):
+        try:
+            converted[place] = convert(values[place])
+        except ValueError as error:
+            raise UserError(f"column {column.name!r}, row {place}: {error} (the column is {column.dtype})") from None
+    return converted
+
+
+def _number(value: Any) -> float:
+    """The double that a number is.
+
+    >>> _number(True), _number(2**53), _number(Decimal("0.1"))
+    (1.0, 9007199254740992.0, 0.1)
+    """
+    import numpy as np
+
+    if isinstance(value, bool | np.bool_):
+        return float(value)
+    if not isinstance(value, int | float | Decimal | np.integer | np.floating):
+        raise ValueError(f"{_shown(value)} is no number, which the model was trained on; convert it first")
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    whole = isinstance(value, int | np.integer) or (isinstance(value, Decimal) and value == value.to_integral_value())
+    if whole and (math.isinf(found) or int(found) != int(value)):
+        raise ValueError(
+            f"{_shown(value)} is more than a double can hold exactly (2^53); it would become another number"
+        )
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{_shown(value)} is no text, which the model was trained on: 1 and '01' would be one; read the column as "
+            "text, such as read_csv(..., dtype={'zip': str})"
+        )
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    shown = str(value) if isinstance(value, int | float | Decimal) or hasattr(value, "item") else repr(value)
+    return f"{shown[:60]} ({type(value).__name__})"
+
+
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> TableModel:
+    """The learner in a folder. `model_config={"trusted_types": [...]}` allows types besides ours; the folder cannot."""
+    trusted = tuple((model_config or {}).get("trusted_types", ()))
+    return TableModel(load(Path(path), trusted_types=trusted))

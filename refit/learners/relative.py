@@ -1,0 +1,75 @@
+"""Learns by how much a number will differ from a level that each row knows, so that growth need not be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from refit.config import nearest
+from refit.errors import UserError
+from refit.learners.contract import Floats, Labels
+from refit.learners.meta_learner import Around, matching, numbers, replaced
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHANGES = ("ratio", "difference")
+
+
+class Relative(Around):
+    """Fits the label's change from the feature `level`, and says the level so changed.
+
+    A tree cannot predict more than it has seen: where demand has doubled since, it stays behind. Seen relative to a
+    recent mean, a Tuesday of this year is like one of the last. The features in the label's units (`scaled`, shell
+    patterns) become changes from the level as well; if the level itself is among them, nothing tells how high it was,
+    which holds best where it will be higher than ever. `change: ratio` takes differences of log(1 + x), of numbers that
+    are never negative; `difference` takes plain ones. A row without a level is told by the median of the levels seen.
+    """
+
+    arguments: ClassVar[Mapping[str, Any]] = {"level": None, "scaled": [], "change": "ratio"}
+
+    def _check(self) -> None:
+        level, change = self.asked["level"], self.asked["change"]
+        if level not in self.spec.features:
+            hint = nearest(str(level), self.spec.features)
+            raise UserError(
+                f"learner 'relative' needs `level`, a feature; found {level!r}{hint} ({self._where}.params)"
+            )
+        if change not in CHANGES:
+            raise UserError(
+                f"learner 'relative': change is ratio or difference; found {change!r} ({self._where}.params)"
+            )
+        self._scaled = matching(self.asked["scaled"], self.spec.features, f"{self._where}.params.scaled")
+
+    def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:
+        level = numbers(train, self.asked["level"])
+        if self.asked["change"] == "ratio" and (label < 0).any():
+            raise UserError(
+                f"learner {self.spec.name!r}: {int((label < 0).sum()):,} labels are negative, so there is no ratio; "
+                "set change: difference"
+            )
+        if not np.isfinite(level).any():
+            raise UserError(f"learner {self.spec.name!r}: level {self.asked['level']!r} is missing in every row")
+        return {"usual": float(np.nanmedian(level))}
+
+    def _on_scale(self, values: Floats) -> Floats:
+        """Numbers as changes are taken of them."""
+        return np.log1p(np.maximum(values, 0.0)) if self.asked["change"] == "ratio" else values
+
+    def _level(self, table: pa.Table) -> Floats:
+        level = numbers(table, self.asked["level"])
+        return self._on_scale(np.where(np.isfinite(level), level, self._own.get("usual", np.nan)))
+
+    def _relative(self, table: pa.Table, level: Floats) -> pa.Table:
+        return replaced(table, {name: self._on_scale(numbers(table, name)) - level for name in self._scaled})
+
+    def _learned(self, table: pa.Table, label: Labels) -> tuple[pa.Table, Labels]:
+        level = self._level(table)
+        return self._relative(table, level), self._on_scale(np.asarray(label, dtype=np.float64)) - level
+
+    def predict(self, table: pa.Table) -> Floats:
+        level = self._level(table)
+        found = level + self.inner.predict(self._relative(table, level))
+        return np.asarray(np.expm1(found) if self.asked["change"] == "ratio" else found, dtype=np.float64)

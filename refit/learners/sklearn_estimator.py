@@ -1,0 +1,369 @@
+"""Any scikit-learn-compatible estimator as a learner: plain scikit-learn inside, stored by skops, no class of ours."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refit.errors import RefitError, UserError, first_line
+from refit.files.artifacts import digest, write_json, write_manifest
+from refit.learners import canonical, continued, project_files, safe, texts
+from refit.learners.blas import one_blas_thread
+from refit.learners.contract import (
+    DESCRIPTION,
+    CurvePoint,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Learner,
+    Spec,
+    check_labels,
+    describe,
+    described,
+)
+from refit.learners.encoding import MAX_CATEGORIES, Encoding
+from refit.learners.imports import build
+from refit.metrics import scores
+from refit.runtime.context import Progress, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WEIGHTS = "model.skops"
+PATIENCE = 20  # iterations without a better validation score, after which boosting stops looking
+CURVE_POINTS = 60
+
+VERBS = {"binary": "predict_proba", "multiclass": "predict_proba", "regression": "predict"}
+STEPS = {"predict_proba": "classify", "predict": "regress"}
+SCORING: dict[str, dict[str, str]] = {  # scikit-learn's names of what boosting stops by; "loss" for all others
+    "binary": {
+        "roc_auc": "roc_auc",
+        "average_precision": "average_precision",
+        "log_loss": "neg_log_loss",
+        "brier": "neg_brier_score",
+    },
+    "multiclass": {},
+    "regression": {
+        "mae": "neg_mean_absolute_error",
+        "rmse": "neg_root_mean_squared_error",
+        "mape": "neg_mean_absolute_percentage_error",
+        "pinball": "neg_mean_absolute_error",  # twice that of the median
+        "r2": "r2",
+    },
+}
+
+
+class SklearnEstimator:
+    """One estimator behind the encoding that suits it.
+
+    Estimators that take NaN get category codes and NaN as they are (HistGradientBoosting with the codes declared as
+    categories); all others get categories one-hot and numbers with the mean for missing, an indicator, and unit scale.
+    """
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._estimator = build(spec.kind, spec.params, seed=spec.seed, where=where, task=spec.task, source=spec.source)
+        self._encoding = Encoding((), {})
+        self._model: Any = None
+
+    @property
+    def declaration(self) -> Declaration:
+        from sklearn.base import is_classifier
+
+        tasks = ("binary", "multiclass") if is_classifier(self._estimator) else ("regression",)
+        return Declaration(
+            tasks, warm_start=not self.spec.text and continued.can_go_on(self._estimator), safe_format="skops"
+        )
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        from sklearn.base import clone
+
+        check_labels(label, self.spec)
+        estimator = clone(self._estimator)
+        limit = min(getattr(estimator, "max_bins", MAX_CATEGORIES), MAX_CATEGORIES)
+        self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
+        if iterations is not None:
+            estimator.set_params(**{_iterations_argument(estimator): iterations})
+        with _warnings_into([]) as said, _watched(estimator, self.spec.name, progress), one_blas_thread():
+            try:
+                rows, encoder = self._encoded(train, estimator)
+                report = self._fit(estimator, encoder, rows, label, validation)
+            except (ValueError, TypeError, MemoryError) as error:
+                raise UserError(
+                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
+                    "change its params, or disable it in train.learners"
+                ) from error
+        return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(said)))
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        assert isinstance(before, SklearnEstimator)
+        if self.spec.text:
+            raise UserError("train.warm_start: champion: learners of texts cannot go on; set train.warm_start: null")
+        most = continued.most_steps(before._model)
+        steps = most if iterations is None else iterations
+        check_labels(label, self.spec)
+        progress(f"going on with {self.spec.name}")
+        self._encoding = before._encoding
+        matrix = self._encoding.matrix(train)
+        asked = [self._encoding.matrix(validation[0]), matrix] if validation else []
+        curve, best = [], -np.inf
+        stages = continued.stages(before._model, matrix, label, steps, asked, VERBS[self.spec.task])
+        with one_blas_thread():
+            for step, (model, predicted) in enumerate(stages):
+                progress(f"going on with {self.spec.name}", step, steps)
+                if validation is None:
+                    self._model, found = model, step
+                    continue
+                p_seen, p_train = (self._shaped(each, before._model) for each in predicted)
+                curve.append(CurvePoint(step, self._score(label, p_train), self._score(validation[1], p_seen)))
+                if (gain := scores.gain(self.spec.metric, curve[-1].validation, curve[0].validation)) > best:
+                    self._model, found, best = model, step, gain
+        return FitReport(found, tuple(curve))
+
+    def _encoded(self, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
+        """Rows as the estimator takes them, and the fitted transformer that made them so; none: they go in as coded."""
+        from sklearn.utils import get_tags
+
+        matrix = self._encoding.matrix(train)
+        tags = get_tags(estimator).input_tags
+        if "categorical_features" in estimator.get_params():
+            estimator.set_params(categorical_features=self._encoding.is_categorical)
+        if tags.allow_nan:
+            matrix[:, np.isnan(matrix).all(axis=0)] = 0.0  # boosting cannot bin a column without any value
+            return self._with_texts(matrix, train, estimator) if self.spec.text else (matrix, None)
+        words = texts.branches(self.spec, train, sparse=tags.sparse)
+        encoder = _dense_encoder(self._encoding, words, sparse=tags.sparse)
+        rows = encoder.fit_transform(self._given(matrix, train))
+        texts.plain_within(encoder, self.spec)
+        return rows, encoder
+
+    def _with_texts(self, matrix: Any, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
+        """Rows with the coded features as they are, and each text as a few numbers; and what made them so."""
+        from sklearn.compose import ColumnTransformer
+
+        coded = ("coded", "passthrough", list(self.spec.coded))
+        encoder = ColumnTransformer([coded, *texts.branches(self.spec, train, sparse=False)], sparse_threshold=0)
+        rows = encoder.fit_transform(texts.frame(self.spec, matrix, train))
+        texts.plain_within(encoder, self.spec)
+        if "categorical_features" in estimator.get_params():
+            of_texts = np.zeros(rows.shape[1] - matrix.shape[1], dtype=bool)
+            estimator.set_params(categorical_features=np.concatenate([self._encoding.is_categorical, of_texts]))
+        return rows, encoder
+
+    def _given(self, matrix: Any, table: pa.Table) -> Any:
+        """What the model is given: the coded features, and the texts beside them where there are any."""
+        return texts.frame(self.spec, matrix, table) if self.spec.text else matrix
+
+    def _fit(
+        self, estimator: Any, encoder: Any, rows: Any, label: Labels, validation: tuple[pa.Table, Labels] | None
+    ) -> FitReport:
+        from sklearn.pipeline import Pipeline
+
+        verb = VERBS[self.spec.task]
+        self._model = estimator if encoder is None else Pipeline([("encode", encoder), (STEPS[verb], estimator)])
+        if validation is None or not hasattr(estimator, f"staged_{verb}"):
+            estimator.fit(rows, label)
+            return FitReport()
+        seen, seen_label = self._given(self._encoding.matrix(validation[0]), validation[0]), validation[1]
+        if encoder is not None:
+            seen = encoder.transform(seen)
+        if stops_by_itself := "n_iter_no_change" in estimator.get_params() and "scoring" in estimator.get_params():
+            original = {name: estimator.get_params()[name] for name in ("scoring", "n_iter_no_change", "tol")}
+            estimator.set_params(
+                early_stopping=True,
+                scoring="loss" if self.spec.quantile else SCORING[self.spec.task].get(self.spec.metric, "loss"),
+                n_iter_no_change=PATIENCE,
+                tol=0,
+            )
+            known = np.isin(seen_label, label) if self.spec.classes else np.full(len(seen_label), True)
+            estimator.fit(rows, label, X_val=seen[known], y_val=seen_label[known])
+            estimator.set_params(early_stopping=False, **original)
+        else:
+            estimator.fit(rows, label)
+        curve, best = self._iteration_curve(estimator, rows, label, seen, seen_label)
+        estimator.set_params(**{_iterations_argument(estimator): best})
+        if stops_by_itself:
+            _truncate(estimator, best)
+        else:
+            estimator.fit(rows, label)
+        return FitReport(best, curve)
+
+    def _iteration_curve(
+        self, estimator: Any, rows: Any, label: Labels, seen: Any, seen_label: Labels
+    ) -> tuple[tuple[CurvePoint, ...], int]:
+        """Scores after every few iterations, and the best iteration on validation; of equal ones the first."""
+        metric, staged_predict = self.spec.metric, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
+        recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows, and as near in time
+        on_validation = [self._score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
+        gains = [scores.gain(metric, value, on_validation[0]) for value in on_validation]
+        best = int(np.argmax(gains)) + 1
+        step = max(1, len(on_validation) // CURVE_POINTS)
+        wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
+        staged = enumerate(staged_predict(rows[recent]), start=1)
+        on_training = {n: self._score(label[recent], self._shaped(p, estimator)) for n, p in staged if n in wanted}
+        return tuple(CurvePoint(n, on_training[n], on_validation[n - 1]) for n in wanted), best
+
+    def predict(self, table: pa.Table) -> Floats:
+        if self._model is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        matrix = self._encoding.matrix(table)
+        if not len(matrix):
+            return np.empty(self.spec.target.shape(0))
+        with one_blas_thread():
+            try:
+                found = getattr(self._model, VERBS[self.spec.task])(self._given(matrix, table))
+            except ValueError as error:
+                raise UserError(
+                    f"learner {self.spec.name!r} ({self.spec.kind}) could not predict: {first_line(error)}; "
+                    "change its params, or disable it in train.learners"
+                ) from error
+            return self._shaped(found, self._model)
+
+    def _score(self, label: Labels, predicted: Floats) -> float:
+        return scores.score(self.spec.task, self.spec.metric, label, predicted, self.spec.level)
+
+    def _shaped(self, found: Any, model: Any) -> Floats:
+        """What the estimator gives, as the task has it: a class that it was not fitted to has probability 0."""
+        raw: Floats = np.asarray(found, dtype=np.float64)
+        if VERBS[self.spec.task] == "predict":
+            if raw.ndim != 1:
+                raise self._misshapen("predict", raw, "one number for each row was expected")
+            return raw
+        if not self.spec.classes:
+            if raw.ndim != 2 or raw.shape[1] != 2:
+                expected = "two columns were expected, the probabilities of 0 and of 1"
+                raise self._misshapen("predict_proba", raw, expected)
+            return np.asarray(raw[:, 1])
+        if raw.ndim != 2 or raw.shape[1] != len(model.classes_):
+            expected = f"{len(model.classes_)} columns were expected, a probability for each class"
+            raise self._misshapen("predict_proba", raw, expected)
+        predicted = np.zeros(self.spec.target.shape(len(raw)))
+        predicted[:, model.classes_] = raw
+        return predicted
+
+    def _misshapen(self, verb: str, found: Floats, expected: str) -> UserError:
+        return UserError(
+            f"learner {self.spec.name!r} ({self.spec.kind}): {verb} gave an array of shape {found.shape}; {expected}: "
+            "correct it, or disable it in train.learners"
+        )
+
+    def save(self, folder: Path) -> None:
+        import sklearn
+
+        safe.save_skops(self._model, folder / WEIGHTS)
+        project_files.keep_code(self.spec, folder)
+        categories = self._encoding.described()
+        libraries = {"scikit-learn": sklearn.__version__}
+        write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> SklearnEstimator:
+        learner = cls.__new__(cls)  # the params were checked when it was made, and the estimator is in the file
+        learner.spec = described(description, trusted_types)
+        learner.threshold = float(description["threshold"])
+        learner._encoding = Encoding.stored(learner.spec, description)
+        learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, project_files.trusted(learner.spec))
+        return learner
+
+    def obstacle(self) -> str | None:
+        if self.spec.source and (why := project_files.obstacle(self.spec)):
+            return why
+        found = safe.untrusted_types(self._model, project_files.trusted(self.spec))
+        if isinstance(found, str):
+            return f"skops cannot store it: {found}"
+        if found:
+            return f"it holds types that are not trusted: {', '.join(found)} (registry.trusted_types allows more)"
+        return None
+
+    def digest(self) -> str:
+        categories = self._encoding.described()
+        parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
+        return digest({"kind": self.spec.kind, "model": canonical.digest(self._model), **parts})
+
+
+def _dense_encoder(encoding: Encoding, words: list[Any], *, sparse: bool) -> Any:
+    """Plain scikit-learn from category codes and numbers to columns without NaN."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    mean = SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True, keep_empty_features=True, copy=False)
+    numbers = Pipeline([("scale", StandardScaler(copy=False)), ("impute", mean)])  # 0 is the mean once it is scaled
+    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
+    places = np.arange(len(encoding.features))
+    return ColumnTransformer(
+        [
+            ("numbers", numbers, places[~encoding.is_categorical].tolist()),
+            ("categories", categories, places[encoding.is_categorical].tolist()),
+            *words,
+        ],
+        sparse_threshold=1.0 if words and sparse else 0.3,
+    )
+
+
+def _iterations_argument(estimator: Any) -> str:
+    return "n_estimators" if "n_estimators" in estimator.get_params() else "max_iter"
+
+
+def _truncate(estimator: Any, iterations: int) -> None:
+    """Make of a HistGradientBoosting that stopped itself, bit for bit, the one fitted with so many iterations."""
+    del estimator._predictors[iterations:]
+    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
+    estimator.do_early_stopping_ = False
+    estimator._scorer = None  # this and the next hold the estimator itself, which no file format can follow
+    vars(estimator).pop("_raw_predict", None)
+
+
+@contextmanager
+def _watched(estimator: Any, name: str, progress: Progress) -> Iterator[None]:
+    """Tell of the trees grown so far while one long call of scikit-learn grows them."""
+    done = threading.Event()
+    total = estimator.get_params().get(_iterations_argument(estimator))
+
+    def tell() -> None:
+        while not done.wait(0.5):
+            grown = len(getattr(estimator, "_predictors", ()))
+            progress(f"fitting {name}", grown, total if grown else None)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def _warnings_into(said: list[str]) -> Iterator[list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield said
+    said.extend(first_line(warning.message) for warning in caught)

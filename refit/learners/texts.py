@@ -1,0 +1,160 @@
+"""Free text as a feature: by default tf-idf of words and pairs of words, by any vectoriser that params name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.errors import UserError, first_line
+from refit.learners import canonical, safe
+from refit.learners.blas import one_blas_thread
+from refit.learners.columns import texts
+from refit.learners.contract import Spec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE = "text.skops"
+
+
+def vectoriser(spec: Spec, where: str = "params.yaml: train.text") -> Any:
+    """The vectoriser that the params ask for, not fitted yet.
+
+    Raises:
+        UserError: there is no such class, it turns no texts into columns, or an argument is unknown.
+    """
+    from refit.learners.imports import made
+
+    kind = str(spec.vectoriser["kind"])
+    params = dict(spec.vectoriser["params"])
+    if isinstance(ngrams := params.get("ngram_range"), list):
+        params["ngram_range"] = tuple(ngrams)  # YAML and JSON know no tuples
+    found = made(kind, params, seed=spec.seed, where=where)
+    if not hasattr(found, "transform"):
+        raise UserError(f"{kind!r} makes no columns of texts (it has no transform); name a vectoriser ({where}.kind)")
+    return found
+
+
+def column(table: pa.Table, name: str) -> Any:
+    """A text feature as an array of strings; a missing text is an empty one.
+
+    Raises:
+        UserError: it is missing from the rows, or of another type.
+    """
+    return texts(table, name).fill_null("").to_numpy(zero_copy_only=False)
+
+
+def branches(spec: Spec, table: pa.Table, *, sparse: bool) -> list[tuple[str, Any, str]]:
+    """Branches of a ColumnTransformer, one for each text feature: its vectoriser; unless sparse, its projection."""
+    return [(f"text {name}", _branch(spec, name, column(table, name), sparse=sparse), name) for name in spec.text]
+
+
+def _branch(spec: Spec, name: str, values: Any, *, sparse: bool) -> Any:
+    """A vectoriser, followed by a truncated SVD where the rows have to be dense and would have many columns."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.pipeline import Pipeline
+
+    words, most = vectoriser(spec), int(spec.vectoriser["components"])
+    if sparse:
+        return words
+    try:
+        width = words.fit_transform(values).shape[1]
+    except ValueError as error:
+        raise UserError(
+            f"learner {spec.name!r}: text feature {name!r}: {first_line(error)}; change train.text.params, or "
+            "leave it out (featurize.exclude)"
+        ) from error
+    if width <= most:
+        return words
+    return Pipeline([("words", words), ("topics", TruncatedSVD(n_components=most, random_state=spec.seed))])
+
+
+def plain(fitted: Any) -> Any:
+    """A fitted vectoriser, alone or in a pipeline, with a vocabulary of plain numbers, which skops stores at once.
+
+    scikit-learn leaves some as numpy's, and skops writes a file for each: 24 s for 20,000 words.
+    """
+    words = fitted.named_steps["words"] if hasattr(fitted, "named_steps") else fitted
+    if isinstance(known := getattr(words, "vocabulary_", None), dict):
+        words.vocabulary_ = {word: int(place) for word, place in known.items()}
+    return fitted
+
+
+def plain_within(encoder: Any, spec: Spec) -> None:
+    """The same for the text branches of a fitted ColumnTransformer."""
+    for name in spec.text:
+        plain(encoder.named_transformers_[f"text {name}"])
+
+
+def frame(spec: Spec, matrix: NDArray[np.float64], table: pa.Table) -> Any:
+    """A pandas frame of the coded features and the texts, as a ColumnTransformer takes them."""
+    import pandas as pd
+
+    rows = pd.DataFrame(matrix, columns=list(spec.coded))
+    for name in spec.text:
+        rows[name] = column(table, name)
+    return rows
+
+
+@dataclass(frozen=True)
+class DenseTexts:
+    """Text features as a few numbers each, for learners that take numbers alone."""
+
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def learn(cls, spec: Spec, table: pa.Table) -> DenseTexts:
+        """Fit the vectoriser, and the projection, of each text feature."""
+        with one_blas_thread():
+            return cls(
+                {
+                    name: plain(_branch(spec, name, values := column(table, name), sparse=False).fit(values))
+                    for name in spec.text
+                }
+            )
+
+    def matrix(self, table: pa.Table) -> NDArray[np.float64]:
+        """(rows, columns) float64; (rows, 0) where there is no text feature."""
+        from scipy.sparse import issparse
+
+        if not table.num_rows:
+            return np.empty((0, self.width))
+        parts = [np.empty((table.num_rows, 0))]
+        for name, each in self.fitted.items():
+            found: Any = each.transform(column(table, name))
+            parts.append(np.asarray(found.toarray() if issparse(found) else found, dtype=np.float64))
+        return np.hstack(parts)
+
+    @cached_property
+    def width(self) -> int:
+        """How many columns they become."""
+        return sum(int(each.transform([""]).shape[1]) for each in self.fitted.values())
+
+    def save(self, folder: Path) -> None:
+        """Store them, where there are any."""
+        if self.fitted:
+            safe.save_skops(dict(self.fitted), folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path, spec: Spec) -> DenseTexts:
+        """What `save` stored."""
+        return cls(safe.load_skops(folder / FILE, spec.trusted_types)) if spec.text else cls()
+
+    def obstacle(self, trusted_types: tuple[str, ...]) -> str | None:
+        """Why they cannot be stored without pickle, in words; none: they can."""
+        found = safe.untrusted_types(dict(self.fitted), trusted_types) if self.fitted else []
+        if isinstance(found, str):
+            return f"skops cannot store its vectoriser: {found}"
+        if found:
+            return f"its vectoriser holds types that are not trusted: {', '.join(found)} (registry.trusted_types)"
+        return None
+
+    def digest(self) -> dict[str, str]:
+        """What of a learner's digest is theirs; nothing without a text feature."""
+        return {"texts": canonical.digest(dict(self.fitted))} if self.fitted else {}

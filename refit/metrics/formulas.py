@@ -1,0 +1,247 @@
+"""The formula of every metric, for each of its tasks.
+
+Nearly all are functions of sums over rows, so that a metric without a cluster is the same function of the sums less
+the cluster's own. What is ranked is in `refit.metrics.ranks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.metrics import Task, of_task, ranks
+from refit.metrics.clusters import Clusters, Floats, LeftOut, sums_without
+
+__all__ = ["TINY", "Formula", "calibration_bins", "formula", "pinball", "symmetric_error"]
+
+Labels = NDArray[Any]  # 0 and 1, codes of classes (-1: none of them), or numbers
+Columns = Sequence[NDArray[Any]]  # one value for each row
+
+TINY = 1e-15  # a certain and wrong prediction costs 35 nats, not infinity
+CALIBRATION_BINS = 10
+
+
+@dataclass(frozen=True)
+class OfSums:
+    """A function of the sums of columns over rows.
+
+    Predictions are probabilities of 1, (rows, classes) probabilities, or numbers; from `threshold` on a row is 1.
+    """
+
+    columns: Callable[[Labels, Floats, float], Columns]
+    combine: Callable[[Floats], Any]  # (columns, ...) sums to (...) values
+
+    def value(self, labels: Labels, predicted: Floats, threshold: float) -> float:
+        """The metric on all rows; nan or infinite where they cannot give it."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sums = np.array([np.sum(column) for column in self.columns(labels, predicted, threshold)], dtype=np.float64)
+            return float(self.combine(sums))
+
+    def left_out(self, labels: Labels, predicted: Floats, threshold: float, clusters: Clusters) -> LeftOut:
+        """The metric on all rows, and without each cluster."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            whole, without = sums_without(self.columns(labels, predicted, threshold), clusters)
+            return LeftOut(float(self.combine(whole)), self.combine(without), clusters.effective)
+
+
+@dataclass(frozen=True)
+class OfRanks:
+    """A function of the order of predictions, with its own way to leave clusters out."""
+
+    plain: Callable[[Labels, Floats], float]
+    without: Callable[[Labels, Floats, Clusters], LeftOut]
+
+    def value(self, labels: Labels, predicted: Floats, threshold: float) -> float:
+        return self.plain(labels, predicted)
+
+    def left_out(self, labels: Labels, predicted: Floats, threshold: float, clusters: Clusters) -> LeftOut:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.without(labels, predicted, clusters)
+
+
+Formula = OfSums | OfRanks
+
+
+def formula(metric: str, task: Task) -> Formula:
+    """How a metric is computed for a task.
+
+    Raises:
+        ValueError: it does not judge that task.
+    """
+    if metric not in FORMULAS[task]:
+        known = ", ".join(of_task(task))
+        raise ValueError(f"metric {metric!r} is not for task {task!r}; its metrics are {known}")
+    return FORMULAS[task][metric]
+
+
+def calibration_bins(p: Floats) -> NDArray[np.int64]:
+    """Bins of about equal count, equal predictions together, so that the order of rows changes nothing."""
+    inner = np.quantile(p, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
+    bins: NDArray[np.int64] = np.searchsorted(inner, p, side="left")
+    return bins
+
+
+def _mean(of: Callable[[Labels, Floats, float], NDArray[Any]]) -> OfSums:
+    """The mean over rows of one column."""
+
+    def columns(labels: Labels, predicted: Floats, threshold: float) -> Columns:
+        return of(labels, predicted, threshold), np.ones(len(labels))
+
+    return OfSums(columns, lambda sums: sums[0] / sums[1])
+
+
+def _binary_log_loss(labels: Labels, p: Floats, _: float) -> Floats:
+    clipped = np.clip(p, TINY, 1 - TINY)
+    return -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
+
+
+def _class_log_loss(labels: Labels, p: Floats, _: float) -> Floats:
+    loss: Floats = -np.log(np.clip(_of_truth(labels, p), TINY, 1.0))
+    return loss
+
+
+def _class_brier(labels: Labels, p: Floats, _: float) -> Floats:
+    """The squared distance over all classes, from 0 to 2 (Brier 1950)."""
+    distance: Floats = (p**2).sum(axis=1) - 2 * _of_truth(labels, p) + 1
+    return distance
+
+
+def _of_truth(labels: Labels, p: Floats) -> Floats:
+    """The probability given to what came true; 0 for a class that the model does not know."""
+    return np.where(labels >= 0, p[np.arange(len(labels)), np.maximum(labels, 0)], 0.0)
+
+
+def _calibration(labels: Labels, p: Floats, _: float) -> Columns:
+    bins, gap = calibration_bins(p), p - labels
+    return *(np.where(bins == each, gap, 0.0) for each in range(CALIBRATION_BINS)), np.ones(len(labels))
+
+
+def _binned(sums: Floats) -> Any:
+    return np.abs(sums[:-1]).sum(axis=0) / sums[-1]
+
+
+def _class_calibration(labels: Labels, p: Floats, _: float) -> Columns:
+    """How sure a call was, beside whether it was right, in bins of about equal count.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
+    """
+    return _calibration((p.argmax(axis=1) == labels).astype(np.int64), p.max(axis=1), _)
+
+
+def _called(labels: Labels, p: Floats, threshold: float) -> tuple[NDArray[Any], int]:
+    """The class that each row is called, and how many classes there are."""
+    return (p.argmax(axis=1), p.shape[1]) if p.ndim == 2 else ((p >= threshold).astype(np.int64), 2)
+
+
+def _confusion(labels: Labels, p: Floats, threshold: float) -> Columns:
+    """Of each class the hits, then the rows that are of it, then those that are called it."""
+    called, classes = _called(labels, p, threshold)
+    each = range(classes)
+    return (
+        *((labels == k) & (called == k) for k in each),
+        *(labels == k for k in each),
+        *(called == k for k in each),
+        np.ones(len(labels)),
+    )
+
+
+def _counted(sums: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Hits, rows of each class, calls of each class, and all rows: the sums of `_confusion`."""
+    classes = (len(sums) - 1) // 3
+    return sums[:classes], sums[classes : 2 * classes], sums[2 * classes : -1], sums[-1]
+
+
+def _f1(sums: Floats) -> Any:
+    """Harmonic mean of precision and recall of 1; 0 where nothing positive is there or is found."""
+    hits, true, called, _ = _counted(sums)
+    total = true[1] + called[1]
+    return np.where(total > 0, 2 * hits[1] / total, 0.0)
+
+
+def _f1_macro(sums: Floats) -> Any:
+    """The mean F1 of the classes that are there or are called."""
+    hits, true, called, _ = _counted(sums)
+    total = true + called
+    return np.where(total > 0, 2 * hits / total, 0.0).sum(axis=0) / (total > 0).sum(axis=0)
+
+
+def _balanced_accuracy(sums: Floats) -> Any:
+    """The mean share of hits among the rows of each class that is there."""
+    hits, true, _, _ = _counted(sums)
+    return np.where(true > 0, hits / true, 0.0).sum(axis=0) / (true > 0).sum(axis=0)
+
+
+def _mcc(sums: Floats) -> Any:
+    """Matthews correlation coefficient, in Gorodkin's form for any number of classes; 0 where all calls are alike."""
+    hits, true, called, rows = _counted(sums)
+    covariance = hits.sum(axis=0) * rows - (true * called).sum(axis=0)
+    spread = (rows**2 - (called**2).sum(axis=0)) * (rows**2 - (true**2).sum(axis=0))
+    return np.where(spread > 0, covariance / np.sqrt(spread), 0.0)
+
+
+def _right(labels: Labels, p: Floats, threshold: float) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = _called(labels, p, threshold)[0] == labels
+    return right
+
+
+def _squares(labels: Labels, p: Floats, _: float) -> Columns:
+    """Squared errors, and the moments of the labels about a number near their mean, where few digits are lost."""
+    centred = labels - np.mean(labels)
+    return (p - labels) ** 2, centred, centred**2, np.ones(len(labels))
+
+
+def symmetric_error(labels: Labels, p: Floats) -> Floats:
+    """(rows,) error as a share of the mean of label and prediction: 0 to 2 (Makridakis 1993); 0 where both are 0.
+
+    >>> symmetric_error(np.array([0.0, 1.0, 0.0]), np.array([0.0, 3.0, 5.0])).tolist()
+    [0.0, 1.0, 2.0]
+    """
+    size = (np.abs(labels) + np.abs(p)) / 2
+    return np.divide(np.abs(labels - p), size, out=np.zeros(len(labels)), where=size > 0)
+
+
+def pinball(labels: Labels, p: Floats, level: float) -> Floats:
+    """The loss that a level's quantile makes least (Koenker and Bassett 1978); half the error of the median."""
+    return np.maximum(level * (labels - p), (level - 1) * (labels - p))
+
+
+def _r2(sums: Floats) -> Any:
+    errors, first, second, rows = sums
+    return 1 - errors / (second - first**2 / rows)
+
+
+FORMULAS: Mapping[Task, Mapping[str, Formula]] = {
+    "binary": {
+        "roc_auc": OfRanks(ranks.roc_auc, ranks.roc_auc_without),
+        "average_precision": OfRanks(ranks.average_precision, ranks.average_precision_without),
+        "log_loss": _mean(_binary_log_loss),
+        "brier": _mean(lambda y, p, _: (p - y) ** 2),
+        "accuracy": _mean(_right),
+        "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
+        "f1": OfSums(_confusion, _f1),
+        "mcc": OfSums(_confusion, _mcc),
+        "calibration_error": OfSums(_calibration, _binned),
+    },
+    "multiclass": {
+        "log_loss": _mean(_class_log_loss),
+        "brier": _mean(_class_brier),
+        "accuracy": _mean(_right),
+        "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
+        "f1_macro": OfSums(_confusion, _f1_macro),
+        "mcc": OfSums(_confusion, _mcc),
+        "calibration_error": OfSums(_class_calibration, _binned),
+        "roc_auc_ovr": OfRanks(ranks.roc_auc_ovr, ranks.roc_auc_ovr_without),
+    },
+    "regression": {
+        "mae": _mean(lambda y, p, _: np.abs(p - y)),
+        "rmse": OfSums(_squares, lambda sums: np.sqrt(sums[0] / sums[-1])),
+        "mape": _mean(lambda y, p, _: np.abs(p - y) / np.abs(y)),
+        "smape": _mean(lambda y, p, _: symmetric_error(y, p)),
+        "pinball": _mean(pinball),  # of numbers nothing is called 1: the threshold is the level
+        "r2": OfSums(_squares, _r2),
+    },
+}

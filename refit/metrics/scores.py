@@ -1,0 +1,81 @@
+"""Scores of predictions on rows, by the formulas that the gate compares with: `refit.metrics` says each once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from refit.errors import RefitError
+from refit.metrics import METRICS, Task, of_task
+from refit.metrics.formulas import formula
+from refit.metrics.ranks import at_or_above
+
+Floats = NDArray[np.float64]
+
+
+def score(task: Task, metric: str, label: ArrayLike, predicted: ArrayLike, threshold: float = 0.5) -> float:
+    """One score; NaN or infinite where the rows cannot give it, such as a ROC AUC of one class only.
+
+    Args:
+        label: (rows,) of 0 and 1, codes of classes, or numbers.
+        predicted: (rows,) probabilities of 1, (rows, classes) probabilities, or (rows,) numbers.
+        threshold: probability from which a row is called 1, in a binary task.
+
+    Raises:
+        RefitError: no rows, unequal lengths, or a prediction that is not finite.
+
+    >>> score("binary", "roc_auc", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.75
+    >>> round(score("multiclass", "log_loss", [0, 1], [[0.5, 0.5], [0.5, 0.5]]), 4)
+    0.6931
+    >>> score("regression", "mae", [1, 2], [2, 4])
+    1.5
+    """
+    y, p = _checked(label, predicted)
+    return formula(metric, task).value(y, p, threshold)
+
+
+def scores(task: Task, label: ArrayLike, predicted: ArrayLike, threshold: float = 0.5) -> dict[str, float]:
+    """Every score of the task.
+
+    Raises:
+        RefitError: no rows, unequal lengths, or a prediction that is not finite.
+    """
+    y, p = _checked(label, predicted)
+    return {name: formula(name, task).value(y, p, threshold) for name in of_task(task)}
+
+
+def best_f1_threshold(label: ArrayLike, p: ArrayLike) -> float:
+    """The score at and above which calling a row 1 gives the best F1; of equal ones the highest.
+
+    Give it predictions for rows that the model did not see.
+
+    >>> best_f1_threshold([0, 1, 0, 1], [0.1, 0.6, 0.2, 0.7])
+    0.6
+    """
+    y, q = _checked(label, p)
+    if not y.any():
+        return 0.5
+    levels, hit, called = at_or_above(y, q)
+    return float(levels[np.argmax(2 * hit / (called + y.sum()))])
+
+
+def gain(metric: str, new: float, old: float) -> float:
+    """How much better `new` is than `old`, in units of the metric and positive where it is better.
+
+    >>> gain("roc_auc", 0.75, 0.5), gain("log_loss", 0.5, 0.25)
+    (0.25, -0.25)
+    """
+    return METRICS[metric].sign * (new - old)
+
+
+def _checked(label: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[Any], Floats]:
+    y: NDArray[Any] = np.asarray(label)
+    p: Floats = np.asarray(predicted, dtype=np.float64)
+    if y.ndim != 1 or len(y) != len(p) or not len(y):
+        raise RefitError(f"scores need as many predictions as labels, and one at least; found {p.shape}, {y.shape}")
+    if not np.isfinite(p).all():
+        raise RefitError(f"{int((~np.isfinite(p)).sum())} of {len(p)} predictions are not finite numbers")
+    return y, p

@@ -1,0 +1,378 @@
+"""Shows what stages did in MLflow, from the files that they left, so that any run can be rebuilt from them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refit.errors import RefitError
+from refit.files.artifacts import (
+    DATA_DOCS,
+    DECISION,
+    EVALUATION,
+    FEATURE_SET,
+    METRICS,
+    MODEL_CARD,
+    REPORTS,
+    SNAPSHOT,
+    TRAINING,
+    digest,
+    read_json,
+    read_snapshot,
+)
+from refit.learners.prediction_cost import in_money
+from refit.metrics import METRICS as KNOWN
+from refit.plain_text import as_markdown
+from refit.runtime import provenance
+from refit.runtime.context import Context
+from registry import champion as charge
+from registry import relocation, tracking
+from registry.store import RegistryError, Store, faults, locate
+from registry.tracking import Content
+from registry.urls import folder_url
+
+if TYPE_CHECKING:
+    from refit.config import CostParams, Params
+
+REDUCTION = "validation_error_reduction_percent"
+CLOCKED = [f"{name}_{part}" for name in ("latency_ms", "latency_1000_ms") for part in ("p50", "p95")]
+KPIS = ("rows_per_second", *CLOCKED, "cost_training", "cost_per_1000")
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A champion and its score on validation rows that it had not seen: of its own time, not those of a later run."""
+
+    version: str
+    metric: str
+    score: float
+
+    def reduction(self, score: float | None) -> float | None:
+        """Percent of its distance from a perfect score that another score takes away; negative: it adds.
+
+        >>> Opponent("1", "roc_auc", 0.8).reduction(0.85)
+        25.0
+        """
+        missing = abs(KNOWN[self.metric].perfect - self.score)
+        if score is None or not missing:
+            return None
+        return round(100 * (1 - abs(KNOWN[self.metric].perfect - score) / missing), 3)
+
+
+def store_of(project: Path, params: Params) -> Store:
+    """The project's registry: the environment's, the params', or SQLite in `.refit/`; nothing is opened or made."""
+    try:
+        return locate(project, params.registry.tracking_uri)
+    except RegistryError as error:
+        raise RefitError(str(error)) from None
+
+
+@contextmanager
+def opened(context: Context) -> Iterator[Store]:
+    """The project's registry, for a block in which its faults become our one-line errors.
+
+    A project that was copied or moved since takes its artifacts with it, and says so.
+    """
+    store = store_of(context.project, context.params)
+    try:
+        with faults(store):
+            if told := relocation.settle(store):
+                context.progress(told)
+            yield store
+    except RegistryError as error:
+        raise RefitError(str(error)) from error
+
+
+def log_training(context: Context, *, required: bool = False) -> str | None:
+    """Show the training in MLflow: a run for the candidate, a nested one for each learner. Returns the run's id.
+
+    Written again it changes nothing. Unless `required`, a registry that cannot be reached is a warning only: `register`
+    writes what is missing.
+    """
+    with _best_effort(context, required), opened(context) as store:
+        return _log_training(context, store)
+    return None
+
+
+def kpis(store: Store, run_id: str | None) -> dict[str, Any]:
+    """What a run says that its model's predictions and its training take and cost; empty: it does not tell all of it.
+
+    `docs/training.md` explains the names; `currency` is that of the run's own params.
+    """
+    metrics, params = tracking.numbers_of(store, run_id)
+    if not metrics.keys() >= {*KPIS}:
+        return {}
+    return {**{name: metrics[name] for name in KPIS}, "currency": params["cost.currency"]}
+
+
+def log_evaluation(context: Context, *, required: bool = False) -> str | None:
+    """Show the evaluation in the candidate's run: metrics, plots, model card, decision. Returns the run's id."""
+    with _best_effort(context, required), opened(context) as store:
+        run_id = _log_training(context, store)
+        tracking.log(store, run_id, "evaluation", _evaluation(context))
+        return run_id
+    return None
+
+
+def log_cross_validation(context: Context, told: Mapping[str, Any]) -> None:
+    """Show a cross-validation as a run of its own: means and deviations, and each fold as a step."""
+    with _best_effort(context, required=False), opened(context) as store:
+        experiment = tracking.ensure_experiment(store, context.params.project.name)
+        named = {
+            "refit.role": "cross_validation",
+            "refit.cross_validation": digest([told["asked"], told["folds"]])[:20],
+        }
+        run_id = tracking.ensure_run(store, experiment, "cross-validation", named)
+        metrics = [(f"cv_{name}", value, 0) for name, value in told["mean"].items()]
+        metrics += [(f"cv_{name}_deviation", value, 0) for name, value in told["deviation"].items()]
+        metrics += [
+            (f"fold_{name}", value, place)
+            for place, fold in enumerate(told["folds"])
+            for name, value in fold["scores"].items()
+        ]
+        tags = {"refit.snapshot": str(told["snapshot"]), "refit.stand_in": ", ".join(told["stand_in"])}
+        content = Content(
+            params=_flat(shown_params(context.params)),
+            metrics=[each for each in metrics if math.isfinite(each[1])],
+            tags={key: value for key, value in tags.items() if value},
+            texts={"cross_validation.json": json.dumps(told, indent=1)},
+        )
+        tracking.log(store, run_id, "cross_validation", content)
+
+
+def identity(training: Mapping[str, Any]) -> dict[str, str]:
+    """The tags that name a candidate: what it was made from, and what came out."""
+    return {"refit.candidate": training["inputs"], "refit.model_digest": training["model_digest"]}
+
+
+@contextmanager
+def _best_effort(context: Context, required: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if required:
+            raise
+        context.progress(f"warning: MLflow was not told: {error}; `register` will do it")
+
+
+def _log_training(context: Context, store: Store) -> str:
+    training = read_json(context.path(TRAINING))
+    name = context.params.project.name
+    experiment = tracking.ensure_experiment(store, name)
+    tracking.end_abandoned(store, experiment)
+    named = identity(training)
+    candidate = named | {"refit.role": "candidate"}
+    run_id = tracking.ensure_run(store, experiment, f"{training['learner']} {training['inputs'][:8]}", candidate)
+    tracking.log(store, run_id, "training", _training(context, training))
+    champion, price = _in_charge(context, store, training), context.params.cost
+    chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
+    _log_against(store, run_id, champion, chosen["validation"])
+    for learner in training["learners"]:
+        tags = named | {"refit.role": "learner", "refit.learner": learner["name"]}
+        nested = tracking.ensure_run(store, experiment, learner["name"], tags, parent=run_id)
+        tracking.log(store, nested, "training", _learner(learner, price))
+        _log_against(store, nested, champion, learner["validation"])
+        if learner.get("tuning"):
+            trials = list(_trials(learner["tuning"], named, price, champion))
+            tracking.log_children(store, experiment, nested, "trial", trials)
+    return run_id
+
+
+def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: Mapping[str, float] | None) -> None:
+    """What a run's validation score takes away of the errors of whoever was in charge when it was first shown."""
+    if champion is None or tracking.stands(store, run_id, "against"):
+        return
+    tags = {"refit.against": f"version {champion.version}"}
+    value = champion.reduction((scores or {}).get(champion.metric))
+    tracking.log(
+        store, run_id, "against", Content(metrics=[(REDUCTION, value, 0)] if value is not None else [], tags=tags)
+    )
+
+
+def _in_charge(context: Context, store: Store, training: Mapping[str, Any]) -> Opponent | None:
+    """Who is in charge, unless it is this candidate, or its run shows no score to compare with."""
+    try:
+        champion = charge.champion(store, context.params.project.name)
+    except RegistryError:
+        return None  # what is wrong with it is told by the stages that need it
+    if champion is None or champion.tags.get("refit.model_digest") == training["model_digest"]:
+        return None
+    metrics, _ = tracking.numbers_of(store, champion.run_id)
+    score = metrics.get(f"validation_{training['metric']}")
+    return None if score is None else Opponent(champion.version, training["metric"], score)
+
+
+def _trials(
+    tuning: Mapping[str, Any], named: Mapping[str, str], price: CostParams, champion: Opponent | None
+) -> Iterator[tuple[str, Content]]:
+    """A name and the content of a run for each trial of a search."""
+    for number, trial in enumerate(tuning["trials"]):
+        steps = [("score", value, fold) for fold, value in enumerate(trial["steps"])]
+        value = [("value", trial["value"], 0)] if trial["value"] is not None else []
+        took = _took(trial["took"], trial["seconds"], price)
+        reduction = None if champion is None else champion.reduction(trial["value"])
+        if reduction is not None:
+            took.append((REDUCTION, reduction, 0))
+        told = {"refit.state": trial["state"], "refit.problem": trial["problem"]}
+        yield (
+            f"trial {number}" + (" (best)" if number == tuning["best"] else ""),
+            Content(
+                params=trial["params"],
+                metrics=[*steps, *value, ("seconds", trial["seconds"], 0), *took],
+                tags={**named, **{key: text for key, text in told.items() if text}},
+            ),
+        )
+
+
+def _training(context: Context, training: Mapping[str, Any]) -> Content:
+    snapshot = read_snapshot(context.project) if context.path(SNAPSHOT).is_file() else {}
+    chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
+    tags = {
+        "refit.learner": training["learner"],
+        "refit.as_of": snapshot.get("as_of"),
+        "refit.snapshot": snapshot.get("digest"),
+        "refit.stand_in": ", ".join(snapshot.get("stand_in", {})),
+        "refit.git_commit": provenance.commit_hash(context.project),
+        "refit.trigger": context.trigger,
+        **_flow_run(context.flow_run),
+    }
+    return Content(
+        params=_flat(shown_params(context.params)),
+        metrics=[*_scores(chosen), *_took(chosen, training.get("work_seconds"), context.params.cost)],
+        tags={key: value for key, value in tags.items() if value},
+        files={context.path(path): "training" for path in (TRAINING, FEATURE_SET) if context.path(path).is_file()},
+        dataset={
+            "name": context.params.project.name,
+            "digest": snapshot["digest"],
+            "source": str(context.path(SNAPSHOT)),
+            "context": "training",
+        }
+        if snapshot
+        else None,
+    )
+
+
+def _took(took: Mapping[str, Any], work_seconds: float | None, price: CostParams) -> list[tuple[str, float, int]]:
+    """What a training and its predictions took and cost.
+
+    Args:
+        took: as `models/training.json` tells it of a learner or a trial.
+        work_seconds: of the whole training, with every trial of its search.
+    """
+    found = {name: took.get(name) for name in ("rows_per_second", "peak_memory_mb")}
+    for name in ("latency_ms", "latency_1000_ms"):
+        found |= {f"{name}_{part}": took[name][part] for part in ("p50", "p95") if name in took}
+    if (seconds := took.get("cpu_seconds_per_1000")) is not None:
+        found["cost_per_1000"] = in_money(seconds, price)
+    if work_seconds is not None:
+        found["cost_training"] = in_money(work_seconds, price)
+    return [(name, float(value), 0) for name, value in found.items() if value is not None]
+
+
+def _learner(learner: Mapping[str, Any], price: CostParams) -> Content:
+    steps = [
+        (f"curve_{part}", point[part], point["iteration"])
+        for point in learner.get("curve") or ()
+        for part in ("training", "validation")
+    ]
+    sizes = [
+        (f"by_rows_{part}", point[part], point["rows"])
+        for point in learner.get("size_curve") or ()
+        for part in ("training", "validation")
+    ]
+    tags = {"refit.verdict": learner.get("verdict"), "refit.kind": learner["kind"]}
+    return Content(
+        params={"kind": learner["kind"], **_flat(learner.get("params") or {})},
+        metrics=[
+            *_scores(learner),
+            *_took(learner, work_seconds(learner), price),
+            *((name, value, step) for name, value, step in steps + sizes if value is not None),
+        ],
+        tags={key: value for key, value in tags.items() if value},
+    )
+
+
+def _scores(learner: Mapping[str, Any]) -> list[tuple[str, float, int]]:
+    scores = {
+        f"{part}_{name}": value
+        for part in ("validation", "training")
+        for name, value in (learner.get(part) or {}).items()
+    } | {"fit_seconds": learner.get("seconds"), "iterations": learner.get("iterations")}
+    if seeds := learner.get("seeds"):
+        scores |= {f"seeds_{name}": seeds[name] for name in ("mean", "deviation")}
+    return [(name, float(value), 0) for name, value in scores.items() if isinstance(value, int | float)]
+
+
+def work_seconds(learner: Mapping[str, Any]) -> float:
+    """Seconds of a learner's fits in `training.json`, with every trial of its search."""
+    trials = (learner.get("tuning") or {"trials": ()})["trials"]
+    return float((learner.get("seconds") or 0.0) + sum(trial["seconds"] for trial in trials))
+
+
+def _evaluation(context: Context) -> Content:
+    metrics = read_json(context.path(METRICS))
+    decision = read_json(context.path(DECISION))
+    reports = context.path(REPORTS)
+    plots = [*sorted((reports / "figures").glob("*.png")), *sorted((reports / "plots").glob("*"))]
+    files: dict[Path, str | None] = dict.fromkeys(plots, "plots")
+    files |= {context.path(path): "evaluation" for path in (EVALUATION, DECISION) if context.path(path).is_file()}
+    if (card := context.path(MODEL_CARD)).is_file():
+        files[card] = None
+    shown = [
+        (f"test_{name.removeprefix('test_')}", float(value), 0)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    if (share := metrics.get("error_reduction")) is not None:
+        shown.append(("test_error_reduction_percent", 100 * share, 0))
+    tags = {"refit.decision": "promote" if decision["promote"] else "refuse"}
+    note = [f"**{tags['refit.decision']}** ({decision['mode']}): {as_markdown('; '.join(decision['reasons']))}"]
+    if (docs := context.path(DATA_DOCS) / "index.html").is_file():
+        tags["refit.data_docs"] = folder_url(docs)
+        note.append(f"Data Docs: {folder_url(docs)}")
+    if card.is_file():
+        note.append("Model card: `model_card.html` among the artifacts")
+    return Content(
+        metrics=shown,
+        tags=tags | {"mlflow.note.content": "\n\n".join(note)},
+        files=files,
+    )
+
+
+def shown_params(params: Params) -> dict[str, Any]:
+    """The params that a person compares between runs; schemas and suites are in the stored params."""
+    shown = params.model_dump(mode="json", by_alias=True)
+    shown["ingest"].pop("sources")
+    shown["validate"].pop("suites")
+    shown["train"]["learners"] = {learner.pop("name"): learner for learner in shown["train"]["learners"]}
+    return shown
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping with dotted keys.
+
+    >>> _flat({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = inner
+    return flat
+
+
+def _flow_run(flow_run: str | None) -> dict[str, str]:
+    if not flow_run:
+        return {}
+    ui = os.environ.get("PREFECT_UI_URL", "").rstrip("/")
+    return {"refit.prefect_flow_run": flow_run} | (
+        {"refit.prefect_url": f"{ui}/runs/flow-run/{flow_run}"} if ui else {}
+    )

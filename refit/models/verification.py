@@ -1,0 +1,132 @@
+"""Shows in a fresh process that a stored model loads, is the one recorded, and predicts what the gate saw."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from refit.errors import RefitError, machine_fault
+from refit.files.artifacts import check_manifest, sha256
+
+MODEL = Path("data/candidate")  # where MLflow's pyfunc puts the candidate's folder
+GOLDEN = "golden.parquet"
+BACKTEST = "backtest.parquet"
+PREDICTION = "_prediction"
+TIMEOUT_SECONDS = 600
+NOT_CHECKED = 75  # exit status of the process where the machine failed, of which the model knows nothing
+PICKLES = {".bin", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+
+
+def check_stored(folder: Path, manifest: str) -> None:
+    """Check that a stored model's every file is the one that was registered.
+
+    Args:
+        manifest: sha256 of its `manifest.json`, as the registry recorded it.
+
+    Raises:
+        RefitError: naming the file that differs.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise RefitError(f"{path} is missing; the stored model is not one that Refit registered, or is incomplete")
+    if (found := sha256(path)) != manifest:
+        raise RefitError(f"{path} differs from the registry's record: recorded {manifest[:12]}, found {found[:12]}")
+    check_manifest(folder)
+    check_manifest(folder / MODEL)
+    if pickles := sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICKLES):
+        raise RefitError(f"{pickles[0]} is no safe format: reading it could run anything; choose another learner")
+
+
+def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...]) -> float:
+    """The largest difference between the stored model's predictions on the golden rows and those recorded.
+
+    Raises:
+        RefitError: it is larger than `tolerance`, or the model does not load.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from refit import learners
+    from refit.problems.target import of_column
+
+    golden = pq.read_table(folder / GOLDEN)
+    recorded = of_column(golden.column(PREDICTION))
+    predicted = learners.load(folder / MODEL, trusted_types=trusted_types).predict(golden.drop_columns([PREDICTION]))
+    if predicted.shape != recorded.shape:
+        raise RefitError(f"{folder / MODEL} predicts {predicted.shape} for golden rows of {recorded.shape}")
+    differences = np.abs(predicted - recorded).reshape(len(recorded), -1).max(axis=1)
+    largest = float(differences.max())
+    if not largest <= tolerance:  # NaN, too, is no agreement
+        row = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
+        found, was = (" ".join(f"{value:.9g}" for value in np.atleast_1d(each[row])) for each in (predicted, recorded))
+        raise RefitError(
+            f"golden row {row}: {found} predicted, {was} recorded; they may differ by {tolerance:g} "
+            "(register.golden_tolerance)"
+        )
+    return largest
+
+
+def in_fresh_process(
+    folder: Path, *, manifest: str, tolerance: float, trusted_types: Sequence[str], project: Path
+) -> float:
+    """Run this module on `folder` in a new interpreter; the largest difference of a golden prediction.
+
+    Raises:
+        RefitError: the check failed, with its own words; or the process died.
+        OSError: the machine failed, and the model was not checked.
+    """
+    command = [sys.executable, "-P", "-m", "refit.models.verification", str(folder)]
+    command += ["--manifest", manifest, "--tolerance", repr(tolerance), "--project", str(project)]
+    for name in trusted_types:
+        command += ["--trusted", name]
+    source = str(Path(__file__).resolve().parents[2])  # -P keeps a project's own `tasks` folder from shadowing ours
+    paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise RefitError(f"loading {folder} took more than {TIMEOUT_SECONDS} s") from None
+    said = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
+    if done.returncode == NOT_CHECKED:
+        raise OSError(said[-1])
+    if done.returncode:
+        raise RefitError(said[-1])
+    return float(json.loads(done.stdout.splitlines()[-1])["largest_difference"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m refit.models.verification FOLDER --manifest SHA256 [--tolerance X] [--trusted TYPE ...]`."""
+    parser = argparse.ArgumentParser(prog="python -m refit.models.verification", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--manifest", required=True)
+    parser.add_argument("--tolerance", type=float, default=1e-6)
+    parser.add_argument("--trusted", action="append", default=[])
+    parser.add_argument("--project", type=Path)
+    given = parser.parse_args(arguments)
+    if given.project:
+        sys.path.append(str(given.project))  # last: a learner of the project's own may be needed
+    try:
+        check_stored(given.folder, given.manifest)
+        largest = check_golden(given.folder, given.tolerance, tuple(given.trusted))
+    except Exception as error:
+        fault = machine_fault(error)
+        if fault is None and not isinstance(error, RefitError):
+            raise
+        sys.stderr.write(f"{fault or error}\n")
+        return NOT_CHECKED if fault else 1
+    sys.stdout.write(json.dumps({"largest_difference": largest}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

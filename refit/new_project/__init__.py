@@ -1,0 +1,1 @@
+"""`refit init`: reads a table and writes a project that runs at once."""

@@ -1,0 +1,32 @@
+"""Plain names for the columns of a stranger's table, beside those that the feature table has itself."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from feature_store.compile import quote
+from refit.config.section import free
+
+# What the sources and tables that features lie in have themselves.
+RESERVED = {"event_time", "prediction_time", "window", "label", "available_at", "label_known_at", "row_key"}
+RESERVED |= {"forecast_time", "horizon", "target_time", "season_time", "seasonal_naive"}
+
+
+def alias(name: str, taken: set[str]) -> str:
+    """A plain name for a column: lower case with underscores, unlike the others and those that the table needs.
+
+    >>> alias("Größe (cm)", set()), alias("Âge du Client", set()), alias("UnitPrice", {"unit_price"})
+    ('grosse_cm', 'age_du_client', 'unit_price_2')
+    """
+    bare = unicodedata.normalize("NFKD", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).casefold())
+    plain = re.sub("[^a-z0-9]+", "_", re.sub("[\u0300-\u036f]", "", bare)).strip("_")
+    plain = plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_")
+    candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 4)))
+    return next(each for each in candidates if each not in taken | RESERVED)
+
+
+def in_sql(name: str, sql: str, others: Iterable[str]) -> str:
+    """What the SQL of params calls a column that is not the time, of which a row's own `event_time` is made there."""
+    return quote(free(f"{name}_", others)) if name.lower() == "event_time" else sql

@@ -1,0 +1,244 @@
+"""What one column of a stranger's table seems to hold, each by itself, so that a wide table costs what its cells do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from feature_store.compile import literal, quote
+from refit.new_project.code_reading import CODE, DIGITS
+from refit.new_project.column_names import alias
+from refit.new_project.time_reading import (
+    EPOCHS,
+    TIME_LIKE,
+    Writing,
+    moment_sql,
+    read_formats,
+    read_numbers,
+    require_readable,
+)
+from tasks.ingest.casting import HAS_YEAR
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
+SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
+FEW = 20  # different values, of which the most frequent are counted
+COMMA = "[+-]?(?:[0-9]{1,3}(?:[.][0-9]{3})+|[0-9]+)(?:,[0-9]+)?"
+PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
+# Further texts that people write for a missing value, in lower case; NULLS of table_reading are always taken so.
+MARKS = (
+    *("?", "??", "-", "--", "---", ".", "..", "*", "n/a", "n.a.", "na", "nan", "#n/a", "#na", "#value!", "#null!"),
+    *("<na>", "nat", "\\n", "nil", "none", "null", "missing", "unknown", "unk", "undefined", "tbd", "k.a.", "n.v."),
+    *("not available", "not applicable", "no data", "(null)", "(none)", "(blank)"),
+)
+_NUMBERS = {
+    # DuckDB would cast 9.89 to the integer 10, so texts are looked at.
+    "integer": "regexp_full_match(trim(v), '[+-]?[0-9]+') and try_cast(v as bigint) is not null",
+    # 1_000 is an identifier, and a column of nothing but `inf` is no measure.
+    "number": "try_cast(v as double) is not null and not contains(v, '_')",
+    "finite": "isfinite(try_cast(v as double))",
+    "code": CODE,
+    "digits": DIGITS,
+    "day": "length(v) = 8 and try_strptime(v, '%Y%m%d') between timestamp '1900-01-01' and timestamp '2100-01-01'",
+    "year": "regexp_full_match(v, '1[0-9]{3}|20[0-9]{2}')",
+}
+_TEXTS = {
+    "date": f"length(trim(v)) <= 10 and isfinite(try_cast(v as date)) and {HAS_YEAR.format('v')}",
+    "timestamp": f"isfinite(try_cast(v as timestamptz)) and {HAS_YEAR.format('v')}",
+    "boolean": "try_cast(v as boolean) is not null",
+    "percent": "regexp_full_match(trim(v), '[+-]?[0-9]*[.]?[0-9]+ ?%')",
+    "comma": f"regexp_full_match(trim(v), '{COMMA}')",
+    "time_like": TIME_LIKE,
+}
+_WORDS = "sum(n * (length(regexp_replace(trim(v), '\\S+', '', 'g')) + 1)) / sum(n)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table: its exact name, a plain name for SQL and params, and what its texts cast to."""
+
+    name: str
+    alias: str
+    sql: str  # the name as SQL takes it: quoted where it must be
+    type: str = "text"
+    filled: int = 0  # rows that have a value
+    distinct: int = 0
+    values: tuple[str, ...] = ()  # the two texts that nearly all rows have, where there are two such
+    counts: Mapping[str, int] = field(default_factory=dict)  # the most frequent texts, where there are few
+    percent: bool = False  # numbers with a % sign, which cast to no number
+    comma: bool = False  # numbers such as 1.234,56, which do neither
+    words: float = 0.0  # of a text, on average
+    formats: tuple[str, ...] = ()  # of texts that are times, as strptime takes them
+    code: bool = False  # digits that a number would not hold as they are written
+    counter: bool = False  # integers without a gap, another in each row
+    marks: Mapping[str, int] = field(default_factory=dict)  # texts that may mean a missing value, and their rows
+    hidden: bool = False  # what is no such mark is numbers or times
+    writing: Writing | None = None  # of texts that look like times and are not written in one way
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a text is something to read: many different ones, of some words each."""
+        return self.type == "text" and self.words >= SENTENCE and self.distinct > MOST_CLASSES
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers, however they are written."""
+        return self.comma or self.type in ("integer", "number")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are texts that write no numbers."""
+        return self.type == "text" and not self.comma
+
+    @property
+    def value(self) -> str:
+        """SQL of a value: of a text with a decimal comma, the number that it writes."""
+        return f"try_cast(replace(replace({self.sql}, '.', ''), ',', '.') as double)" if self.comma else self.sql
+
+    @property
+    def number(self) -> str:
+        """SQL of a value as a number, in the table as it was read as well; null where it is none."""
+        return f"try_cast({self.value} as double)"
+
+    @property
+    def moment(self) -> str | None:
+        """SQL of the time that a cast value is; none: it is none."""
+        if self.formats:
+            return moment_sql(self.sql, self.formats)
+        return self.sql if self.type in ("date", "timestamp") else None
+
+    @property
+    def read_moment(self) -> str:
+        """SQL of the same in the table as it was read, all of text."""
+        quoted = quote(self.name)
+        if self.formats:
+            return moment_sql(quoted, self.formats, lenient=True)
+        return f"try_cast({quoted} as timestamptz)::timestamp"  # a bare cast to timestamp drops an offset
+
+
+def named_columns(connection: Any, names: Sequence[str]) -> Iterator[Column]:
+    """Columns of which nothing but the name is known yet."""
+    keywords = {word for (word,) in connection.execute("select keyword_name from duckdb_keywords()").fetchall()}
+    taken: set[str] = set()
+    for name in names:
+        plain_name = alias(name, taken | {other.lower() for other in names if other != name})
+        taken.add(plain_name)
+        plain = re.fullmatch("[a-z][a-z0-9_]*", name) and name not in keywords
+        yield Column(name, plain_name, name if plain else quote(name))
+
+
+def read_column(
+    connection: Any,
+    column: Column,
+    texts: pa.ChunkedArray,
+    *,
+    delimiter: str,
+    is_time: bool = False,
+    formats: Sequence[str] = (),
+) -> Column:
+    """What a column of texts, null where they mean missing, seems to hold: what at least 99 % of them are.
+
+    Args:
+        is_time: it is said to be the time, so that years alone are one.
+        formats: the ways in which it is said to be written.
+
+    Raises:
+        UserError: its times are not written as is said.
+    """
+    import pyarrow as pa
+
+    counted = texts.combine_chunks().drop_null().value_counts()
+    filled, distinct = len(texts) - texts.null_count, len(counted)
+    if not filled:
+        return column
+    if not (formats or is_time) and distinct > FEW and _are_plain_decimals(counted.field("values")):
+        return replace(column, filled=filled, distinct=distinct, type="number")
+    connection.register("d", pa.table({"v": counted.field("values"), "n": counted.field("counts")}))
+    counts = _frequent(connection) if distinct <= FEW else {}
+    two = tuple(sorted(list(counts)[:2]))
+    binary = len(two) == 2 and sum(counts[value] for value in two) >= 0.99 * filled
+    column = replace(column, filled=filled, distinct=distinct, counts=counts, values=two if binary else ())
+    rows = _rows(connection, _NUMBERS)
+    least = 0.99 * filled
+    if formats:
+        require_readable(connection, column.name, filled, formats)
+    elif is_time and rows["year"] >= least:
+        return replace(column, formats=("%Y",))
+    elif is_time and rows["number"] >= least:
+        formats = read_numbers(connection, filled)
+    if formats:
+        number = "integer" if rows["integer"] >= least else "number"
+        return replace(column, formats=tuple(formats), type=number if formats[0] in EPOCHS else "text")
+    if rows["day"] >= least:  # 20240131 is read as a time, not as a number
+        return replace(column, formats=("%Y%m%d",))
+    code = bool(rows["code"]) and rows["digits"] >= least
+    if rows["integer"] >= least and not code:
+        counter = distinct == len(texts) and _range(connection) <= 1.02 * distinct
+        return replace(column, type="integer", counter=counter)
+    if rows["number"] >= least and rows["finite"] and not code:
+        return replace(column, type="number")
+    return _read_text(connection, replace(column, code=code), rows["finite"], delimiter)
+
+
+def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) -> Column:
+    """The same of texts that are no numbers; `numbers` of them are."""
+    rows = _rows(connection, _TEXTS)
+    least = 0.99 * column.filled
+    if not column.code:
+        for kind in ("date", "timestamp", "boolean"):
+            if rows[kind] >= least:
+                return replace(column, type=kind)
+    formats: tuple[str, ...] = ()
+    writing = None
+    if rows["time_like"] >= 0.5 * column.filled:
+        formats, writing = read_formats(connection, column.filled)
+    marked = _marks(connection)
+    rest = column.filled - sum(marked.values())
+    return replace(
+        column,
+        percent=rows["percent"] >= least,
+        comma=delimiter != "," and rows["comma"] >= least,
+        words=_words(connection),
+        formats=formats,
+        writing=writing,
+        marks=marked,
+        hidden=bool(rest) and max(numbers, rows["timestamp"], rows["comma"]) >= 0.99 * rest,
+    )
+
+
+def _are_plain_decimals(values: pa.Array) -> bool:
+    """Whether all are numbers such as -12.5, which a query need not tell from times, codes or whole numbers."""
+    import pyarrow.compute as pc
+
+    return bool(pc.all(pc.match_substring_regex(values, PLAIN_DECIMAL)).as_py())
+
+
+def _frequent(connection: Any) -> dict[str, int]:
+    return dict(connection.execute("select v, n from d order by n desc, v limit 3").fetchall())
+
+
+def _rows(connection: Any, conditions: Mapping[str, str]) -> dict[str, int]:
+    """How many rows of the table have a text that fits each condition."""
+    counts = ", ".join(f"coalesce(sum(n) filter ({fits}), 0)" for fits in conditions.values())
+    [found] = connection.execute(f"select {counts} from d").fetchall()
+    return dict(zip(conditions, map(int, found), strict=True))
+
+
+def _range(connection: Any) -> int:
+    number = "try_cast(v as bigint)::hugeint"
+    [(found,)] = connection.execute(f"select max({number}) - min({number}) + 1 from d").fetchall()
+    return int(found)
+
+
+def _words(connection: Any) -> float:
+    [(found,)] = connection.execute(f"select {_WORDS} from (from d limit 10000)").fetchall()
+    return float(found)
+
+
+def _marks(connection: Any) -> dict[str, int]:
+    listed = ", ".join(map(literal, MARKS))
+    return dict(connection.execute(f"select v, n from d where lower(trim(v)) in ({listed}) order by v").fetchall())

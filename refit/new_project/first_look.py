@@ -1,0 +1,63 @@
+"""A first look at a new project, by the very code that its runs go through: what it accepts then runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from refit.config import Params, parse
+from refit.errors import UserError
+from refit.evaluation.giveaways import Giveaway
+from refit.files import artifacts
+from refit.runtime.context import Context
+
+
+def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, Any], list[Giveaway]]:
+    """Take the rows in, validate and label them; returns params that fit them, and what gives labels away.
+
+    Batches of few rows may hold more bad ones than validation lets by, where the table as a whole does not.
+
+    Raises:
+        UserError: a stage refuses the table `table`, in its words.
+    """
+    from tasks import featurize, ingest, validate
+
+    try:
+        ingest.run(Context(project, parse(params)))
+        batches = artifacts.read_snapshot(project)["batches"]
+        fitting = _with_share(project, params, parse(params), batches)
+        context = Context(project, parse(fitting))
+        validate.run(context)
+        return fitting, featurize.rehearse(context)
+    except UserError as error:
+        raise UserError(f"{table} would be refused by a first run: {error}") from None
+
+
+def _with_share(
+    project: Path, params: dict[str, Any], parsed: Params, batches: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The params with as many rows let by in a batch as the worst one has that cannot be read.
+
+    Raises:
+        UserError: the table as a whole has too many.
+    """
+    most = parsed.validate_.max_quarantined_share
+    bad, read = (sum(batch[what] for batch in batches) for what in ("uncast", "read"))
+    if bad > most * read:
+        [first, *_] = [batch for batch in batches if batch["uncast"]]
+        line = _first_fault(project / first["uncast_path"])
+        raise UserError(f"{bad:,} of {read:,} rows cannot be read, at most {most:.0%} may be; {line}; correct the file")
+    worst = max((batch["uncast"] / batch["read"] for batch in batches if batch["read"]), default=0.0)
+    if worst <= most:
+        return params
+    return {**params, "validate": {**params["validate"], "max_quarantined_share": math.ceil(worst * 100) / 100}}
+
+
+def _first_fault(path: Path) -> str:
+    import pyarrow.parquet as pq
+
+    fault = pq.read_table(path).slice(0, 1).to_pylist()[0]
+    where = f"column {fault['column']}: {fault['value']!r} " if fault["column"] else ""
+    return f"the first in line {fault['_row']}: {where}{fault['reason']}"

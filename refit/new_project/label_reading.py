@@ -1,0 +1,129 @@
+"""Which column is to be predicted, what it asks for, and which of two values is the one to look for."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from refit.config import Task
+from refit.errors import UserError
+from refit.new_project.column_reading import FEW_NUMBERS, MOST_CLASSES, Column
+
+LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "default", "outcome", "converted", "failed")
+# Words for yes and no in many languages, without accents; and what labels say of an event that is looked for.
+YES = (
+    "1 true yes y t ja j si s sim oui o da д да tak evet e igen i kylla k jah jes wahr w vrai v verdadero vero "
+    "verdadeiro"
+)
+NO = "0 -1 false no n f nein non nao нет н nie hayir h nem ei ne nej nee falsch faux falso"
+LOOKED_FOR = (
+    "churned late fraud fraudulent default defaulted positive pos bad failed failure fail converted up spam sick ill "
+    "malignant abnormal left won win success cancelled canceled returned"
+)
+OTHERWISE = (
+    "retained ontime on-time ok negative neg good passed pass down ham healthy well benign normal stayed lost loss "
+    "paid legit genuine"
+)
+ELSEWHERE = (
+    "はい いいえ",
+    "是 否",
+    "是 不是",
+    "真 假",
+    "예 아니요",
+    "네 아니요",
+    "نعم لا",
+    "כן לא",
+    "ναι οχι",
+    "ano ne",
+)
+POSITIVE = frozenset((*YES.split(), *LOOKED_FOR.split(), *(pair.split()[0] for pair in ELSEWHERE)))
+NEGATIVE = frozenset((*NO.split(), *OTHERWISE.split(), *(pair.split()[1] for pair in ELSEWHERE)))
+
+
+def find_label(columns: tuple[Column, ...], given: Column | None, time: Column | None, path: Path, rows: int) -> Column:
+    """The column that was named, or the only one that can be meant.
+
+    Raises:
+        UserError: none or several can, or its values are none that can be predicted.
+    """
+    binary = [column for column in columns if column.values and column is not time]
+    named = [column for column in binary if column.alias in LABEL_NAMES]
+    choice = named if len(named) == 1 else binary
+    found = given or only(choice, "label", path, "column with just two values to predict", "the one to predict")
+    too_many = task_of(found) == "multiclass" and found.distinct > min(MOST_CLASSES, rows / 2)
+    if found.distinct < 2 or too_many:
+        counts = ", ".join(f"{value!r} {count:,} times" for value, count in found.counts.items())
+        has = f"{found.distinct} different value{'s' if found.distinct != 1 else ''}{': ' + counts if counts else ''}"
+        right = f"a label has two, such as 0 and 1, up to {MOST_CLASSES} classes, or many numbers"
+        raise UserError(f"--label {found.name}: it has {has}; {right}")
+    if found is time:
+        raise UserError(f"--label {found.name}: it is the time of the rows; name what is to be predicted")
+    return found
+
+
+def only(found: list[Column], role: str, path: Path, what: str, wanted: str = "one") -> Column:
+    """The one column that fits a role.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"{path.name} has no {what}; name {wanted} with --{role} COLUMN")
+    several = ", ".join(column.name for column in found)
+    raise UserError(f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}")
+
+
+def task_of(label: Column) -> Task:
+    """What a label asks for: two values, many numbers, or a few values of any kind."""
+    if label.values:
+        return "binary"
+    return "regression" if label.is_number and label.distinct > FEW_NUMBERS else "multiclass"
+
+
+def positive_of(label: Column, given: str | None) -> str:
+    """The value of a binary label that counts as 1: as was said, the larger number, or a word that says so.
+
+    Raises:
+        UserError: neither value says so, or what was said is none of them.
+    """
+    first, second = label.values
+    if given is not None:
+        matches = [value for value in label.values if value == given] or [
+            value for value in label.values if _plain(value) == _plain(given)
+        ]
+        if len(matches) != 1:
+            raise UserError(f"--positive {given}: {label.name} holds {first!r} and {second!r}; name one of them")
+        return matches[0]
+    if label.type in ("integer", "number"):
+        return max(label.values, key=float)
+    ways = (
+        [value for value in label.values if _plain(value) in POSITIVE],
+        [value for value in label.values if _plain(value) not in NEGATIVE],
+    )
+    for found in ways:
+        if len(found) == 1:
+            return found[0]
+    raise UserError(
+        f"--label {label.name}: which of {first!r} and {second!r} is looked for, and is 1, is not clear; say "
+        f"--positive {second!r}, or the other"
+    )
+
+
+def _plain(text: str) -> str:
+    """A word without accents and in lower case.
+
+    >>> _plain(" Sí "), _plain("NÃO")
+    ('si', 'nao')
+    """
+    letters = unicodedata.normalize("NFKD", text.strip().casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def spread_of(connection: Any, label: Column) -> float:
+    """The mean distance of a number from its median."""
+    off = f"{label.number} - (select median({label.number}) from t)"
+    [(found,)] = connection.execute(f"select avg(abs({off})) from t").fetchall()
+    return float(found or 0.0)

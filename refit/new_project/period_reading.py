@@ -1,0 +1,83 @@
+"""How the rows of a stranger's table lie in time: by which period they come, how many, and how much that varies."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refit.config.shares import share_of
+from refit.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LEAST_ROWS = 80  # of a table without a time
+
+
+def judged_share(rows: int) -> float:
+    """The part of a table without a time that models are judged on: a fifth, or more of few, as a gate needs 20 rows.
+
+    >>> judged_share(5000), judged_share(80)
+    (0.2, 0.33)
+    """
+    return max(0.2, round(26 / rows, 2))
+
+
+def read_period(
+    connection: Any, time: str, moment: str | None, name: str, rows: int, *, split: bool = False
+) -> tuple[str, int, int]:
+    """The length of batches, and how many rows and days one has; of a table without a time, the rows to test on.
+
+    Args:
+        split: the table says itself which rows to learn from, so that no window has to be cut out of its time.
+    """
+    if moment is None and rows < LEAST_ROWS and not split:
+        raise UserError(f"{name} has {rows} rows; to learn from some and judge on others, {LEAST_ROWS} are needed")
+    if moment is None:
+        return "day", math.floor(share_of(judged_share(rows), rows)), 1
+    [(first, last)] = connection.execute(f"select min({moment}), max({moment}) from t").fetchall()
+    if last > datetime.now():  # noqa: DTZ005 - the file's times carry no zone
+        raise UserError(
+            f"--time {time}: the newest value, {last}, lies in the future; rows are dated by what has happened"
+        )
+    for period, days in (("month", 150), ("week", 56), ("day", 0 if split else 4)):  # some windows in each
+        if (last - first).days >= days:
+            counts = (
+                f"count(*) as n, count(distinct {moment}::date) as d from t group by date_trunc('{period}', {moment})"
+            )
+            query = f"select median(n)::bigint, median(d)::bigint from (select {counts})"
+            [(per_period, distinct_days)] = connection.execute(query).fetchall()
+            return period, per_period, distinct_days
+    raise UserError(f"{name} spans {(last - first).days} days; train, validation and test windows need 4 days at least")
+
+
+def read_band(connection: Any, moment: str | None, period: str) -> tuple[float, float]:
+    """How much the rows of whole periods vary; the first and the last, which may be cut short, are left out."""
+    if moment is None:
+        return 1.0, 1.0
+    counts = f"select date_trunc('{period}', {moment}) as began, count(*) as n from t group by 1"
+    at_an_end = "lag(n) over (order by began) is null or lead(n) over (order by began) is null"
+    inner = f"select * from ({counts}) qualify not ({at_an_end})"
+    share = f"select n / avg(n) over (order by began rows between 3 preceding and 1 preceding) as share from ({inner})"
+    [(least, most)] = connection.execute(f"select min(share), max(share) from ({share})").fetchall()
+    return float(least or 1.0), float(most or 1.0)
+
+
+def empty_at_times(connection: Any, table: pa.Table, moment: str | None, period: str) -> tuple[str, ...]:
+    """The columns that have no value in some period; of a table without a time, in no row."""
+    some = [name for name in table.column_names if table[name].null_count]
+    if moment is None:
+        return tuple(name for name in some if table[name].null_count == len(table))
+    began = connection.sql(f"select date_trunc('{period}', {moment}) as began from t").to_arrow_table()["began"]
+    encoded = began.combine_chunks().dictionary_encode()
+    places = encoded.indices.fill_null(-1).to_numpy()
+    dated, count = places >= 0, len(encoded.dictionary)
+
+    def lacks(name: str) -> bool:
+        there = table[name].is_valid().to_numpy() & dated
+        return bool((np.bincount(places[there], minlength=count) == 0).any())
+
+    return tuple(name for name in some if lacks(name))

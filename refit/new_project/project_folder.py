@@ -1,0 +1,378 @@
+"""`refit init`: a folder that runs at once, from the user's own CSV or from a small generated one."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.deployments import PREFECT_YAML, prefect_yaml
+from flows.session import prepare
+from refit.config import STAGES
+from refit.errors import UserError
+from refit.evaluation.giveaways import COUNTS, Giveaway
+from refit.files.artifacts import atomic
+from refit.new_project.column_reading import Column
+from refit.new_project.first_look import look
+from refit.new_project.new_params import is_feature, params_of
+from refit.new_project.period_reading import judged_share
+from refit.new_project.table_reading import NULLS, Hints, TableReading, read_table
+from refit.runtime import dvc_runner
+from refit.runtime.stage_code import SECTIONS
+from refit.runtime.terminal import say
+
+IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
+EXAMPLE = "subscriptions.csv"
+# All that a new project consists of; what else lies in its folder is somebody's own.
+_MADE = (
+    *("raw", "params.yaml", "dvc.yaml", str(PREFECT_YAML), ".gitignore", "README.md", ".dvc", ".dvcignore"),
+    *("run.yaml", "data", "models", "reports", ".refit"),
+)
+
+
+def create(
+    folder: Path,
+    *,
+    csv: Path | None,
+    time: str | None,
+    label: str | None,
+    key: tuple[str, ...],
+    horizons: tuple[int, ...] = (),
+    hints: Hints = Hints(),  # noqa: B008 - frozen
+) -> None:
+    """Make a project in `folder` of which a first run goes through; where it would not, nothing is left of it.
+
+    Args:
+        horizons: the steps ahead to forecast the label; `key` then names the columns that tell series apart.
+
+    Raises:
+        UserError: the folder holds a project already, the table leaves a role open, or a first run would refuse it.
+    """
+    for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
+        if (folder / name).exists():
+            raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
+    if csv is not None:
+        reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons, hints=hints), csv.name
+    else:
+        table = EXAMPLE
+    with _all_or_nothing(folder):
+        with atomic(folder / "raw" / table) as scratch:
+            if csv is not None:
+                shutil.copyfile(csv, scratch)
+            else:
+                scratch.write_text("\n".join(_subscriptions()) + "\n")
+        if csv is None:
+            reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
+        name = _project_name(folder)
+        before = _entries(folder)
+        params, given_away = look(folder, params_of(name, reading), table)
+        # What the look has made goes: `raw/` may be changed before the first run, as with any project.
+        _take_away(folder, before | set((folder / "raw").rglob("*")))
+        _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
+        stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
+        _write(folder / "dvc.yaml", _DVC_HEAD + stages)
+        _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
+        if not (folder / "README.md").exists():
+            _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
+        _ignore(folder / ".gitignore")
+        dvc_runner.initialise(folder)
+        prepare(folder)
+    _tell(folder, table, reading, given_away)
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """Make `folder`, and take away again what was put into it where the block fails.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    before = _entries(folder) if folder.is_dir() else None
+    try:
+        (folder / "raw").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror}; name a folder that you may write to") from None
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            _take_away(folder, before)
+        raise
+
+
+def _entries(folder: Path) -> set[Path]:
+    """What there is in a folder of all that a new project consists of."""
+    tops = [folder / name for name in _MADE]
+    return {entry for top in tops if os.path.lexists(top) for entry in (top, *top.rglob("*"))}
+
+
+def _take_away(folder: Path, before: Set[Path]) -> None:
+    """Delete what has come into `folder` since, of what a new project consists of."""
+    for entry in sorted(_entries(folder) - before, reverse=True):  # what lies in a folder before the folder
+        with suppress(OSError):
+            entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _ignore(path: Path) -> None:
+    """Let git pass over what runs make, beside what a folder's `.gitignore` says already."""
+    said = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if new := [line for line in IGNORED.splitlines() if line not in said.splitlines()]:
+        _write(path, "".join(f"{line}\n" for line in [*said.splitlines(), *new]))
+
+
+_MOST_STEPS = 1000
+
+
+def steps_ahead(horizons: str) -> tuple[int, ...]:
+    """Horizons as they are typed: numbers of steps, ranges, and every so many of a range.
+
+    Raises:
+        UserError: they are no numbers of steps.
+
+    >>> steps_ahead("7, 1,28"), steps_ahead("1-4,7"), steps_ahead("6-24:6")
+    ((1, 7, 28), (1, 2, 3, 4, 7), (6, 12, 18, 24))
+    """
+    found: set[int] = set()
+    for part in horizons.split(","):
+        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6})(?::(\d{1,6}))?)?", part.strip(), re.ASCII)
+        first, last, every = (int(each) if each else None for each in match.groups()) if match else (None, None, None)
+        steps = range(first, (last or first) + 1, every or 1) if first and every != 0 else range(0)
+        if not steps or len(found | set(steps)) > _MOST_STEPS:
+            raise UserError(
+                f"--horizons {horizons}: numbers of steps ahead were expected, such as 1,7,28, a range such as 1-48, "
+                f"or 1-48:6 for every 6th of it, {_MOST_STEPS} at most"
+            )
+        found |= set(steps)
+    return tuple(sorted(found))
+
+
+_CANDIDATE = ("models/candidate", "models/training.json")
+
+
+def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
+    """The six stages of a project outside the repository: code enters as a digest in run.yaml, not as files."""
+    deps: dict[str, list[str]] = {
+        "ingest": list(raw),
+        "validate": ["data/snapshot.json", "released.json"],
+        "featurize": ["data/validated.json"],
+        "train": ["data/features", "warm_start.json"],
+        "evaluate": ["data/validated.json", "data/features", *_CANDIDATE, "comparand.json"],
+        "register": [*_CANDIDATE, "reports/decision.json", "reports/evaluation.json"],
+    }
+    outs: dict[str, list[Any]] = {
+        "ingest": [{"data/batches": {"persist": True}}, "data/snapshot.json"],
+        "validate": [
+            *({path: {"persist": True}} for path in ("data/validation", "data/quarantine", "reports/data_docs")),
+            "data/validated.json",
+        ],
+        "featurize": ["data/features"],
+        "train": ["models/candidate", "models/training.json"],
+        "evaluate": [
+            f"reports/{name}"
+            for name in ("evaluation.json", "decision.json", "model_card.html", "predictions.parquet", "figures")
+        ],
+        "register": [{"models/receipt.json": {"persist": True}}],
+    }
+    stages: dict[str, Any] = {}
+    for stage in STAGES:
+        own = dict.fromkeys(f"overrides.{section.partition('.')[0]}" for section in SECTIONS[stage])
+        run = [*{"ingest": ["as_of"], "featurize": ["task"]}.get(stage, []), f"code.{stage}", *own]
+        stages[stage] = {
+            "cmd": f"refit stage {stage}",
+            "deps": deps[stage],
+            "params": [*SECTIONS[stage], {"run.yaml": run}],
+            "outs": outs[stage],
+        }
+    stages["evaluate"] |= {"metrics": ["reports/metrics.json"], "plots": ["reports/plots"]}
+    return stages
+
+
+def _project_name(folder: Path) -> str:
+    letters = "".join(mark if mark.isalnum() and mark.isascii() else "_" for mark in folder.resolve().name.lower())
+    return letters.strip("_") if letters.strip("_")[:1].isalpha() else f"p_{letters.strip('_')}".rstrip("_")
+
+
+_DVC_HEAD = "# The six stages: `refit run` runs them inside DVC; `dvc repro` and `dvc exp run` run the same commands.\n"
+
+_COMMENTS: Mapping[str, str] = {
+    "ingest": "Where rows come from. Every file that matches `path` is read; drop the next beside it and run again.",
+    "validate": "What a batch must fulfil, under Great Expectations' own names; rows that do not go to quarantine.",
+    "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
+    "train": "What is tried: any scikit-learn-compatible estimator by import path. Scored on the validation window.",
+    "evaluate": "What it takes for a new model to take charge.",
+    "cost": "The price of a CPU hour, to tell trainings and predictions in money.",
+    "drift": "What is watched between two trainings: `refit drift`.",
+}
+
+
+_OF_SERIES: Mapping[str, str] = {
+    **_COMMENTS,
+    "featurize": "What is learned from: each series' own past and the calendar. More: docs/forecasting.md.",
+    "train": "What is tried: learners of the change from a level. They must beat the season before.",
+}
+
+
+def _commented(params: dict[str, Any], reading: TableReading, *, generated: bool) -> str:
+    parts = ["# What this project learns, and what it takes for one of its models to take charge.\n"]
+    if generated:
+        parts.append("# The table in raw/ is GENERATED, to have something that runs; no score on it means anything.\n")
+    for section, content in params.items():
+        if comment := (_OF_SERIES if reading.series else _COMMENTS).get(section):
+            parts.append(f"\n# {comment}\n")
+        parts.append(yaml.safe_dump({section: content}, sort_keys=False, width=110, allow_unicode=True))
+    if reading.time and params["evaluate"]["gate"]["cluster"] == "row":
+        parts.append(
+            "# `cluster: row`: the test window has fewer than 20 days, so rows are taken as independent.\n"
+            "# Name a column to cluster by if rows belong together (a customer, a machine).\n"
+        )
+    return "".join(parts)
+
+
+def _readme(name: str, table: str, reading: TableReading, *, generated: bool) -> str:
+    origin = "a generated table, only there to have something that runs" if generated else f"`raw/{table}`"
+    return f"""# {name}
+
+Predicts `{reading.label.name}` ({_kind(reading)}) from {origin}.
+Rows: {_rows(reading, f"raw/{table}")}.
+
+    refit run        # six stages, then a summary; again: unchanged
+    refit show       # who is in charge, and why
+    refit status     # what would run now
+    refit up         # by itself from now on: prefect.yaml says what and when
+
+- More data: put the next file beside it in `raw/` and `refit run`.
+- Other learners, another gate: edit `params.yaml`; unknown keys are errors that name the nearest known one.
+- `dvc repro`, `dvc exp run -S train.seed=1` and `dvc metrics show` work here too; they never change who is in charge.
+"""
+
+
+def _kind(reading: TableReading) -> str:
+    """What is predicted of the label, for people."""
+    amounts = "; train.task: regression if they are amounts" if reading.label.is_number else ""
+    classes = f"one of {reading.label.distinct} classes{amounts}"
+    told = {"binary": f"1 = {reading.positive!r}", "multiclass": classes, "regression": "a number"}
+    return told[reading.task]
+
+
+def _rows(reading: TableReading, place: str) -> str:
+    """How many rows there are, and how they lie in time."""
+    if series := reading.series:
+        ahead = ", ".join(map(str, series.horizons))
+        season = f", a season of {series.season}" if series.season > 1 else ""
+        return f"{reading.rows:,} of {place}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
+    if reading.time is None:
+        drawn = f"{judged_share(reading.rows):.0%}"
+        return f"{reading.rows:,} of {place}, without a time: {drawn} are drawn to judge models on"
+    return f"{reading.rows:,} of {place}, by {reading.period} of `{reading.time.name}`"
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(column.name for column in columns)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def _tell(folder: Path, table: str, reading: TableReading, given_away: Sequence[Giveaway]) -> None:
+    say(f"{folder}: a project that predicts `{reading.label.name}` ({_kind(reading)})")
+    for what, told in (*_found(table, reading), *_warnings(reading, given_away)):
+        say(f"  {what:<7} {told}")
+    say(f"  next    cd {shlex.quote(str(folder))} && refit run")
+
+
+def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
+    """What was understood of the table, and what was left out, line by line."""
+    yield "rows", _rows(reading, f"raw/{table}")
+    if comma := [column for column in reading.columns if column.comma]:
+        yield "numbers", f"{_names(comma)}: written with a decimal comma"
+    if codes := [column for column in reading.columns if column.code]:
+        yield "codes", f"{_names(codes)}: text, since a number would lose leading zeros or digits; to learn from one as"
+        yield "", "an amount, say `number` for it in params.yaml"
+    yield from _missing(reading)
+    if reading.split:
+        counts = ", ".join(f"{count:,} {window}" for window, count in reading.split.rows.items() if count)
+        yield "split", f"{reading.split.column.name}: {counts}"
+    yield "key", ", ".join(reading.key) or "the line of each row: one that comes again in another file counts twice"
+    others = [
+        column
+        for column in reading.columns
+        if column not in (reading.label, reading.time) and column.name not in reading.key
+    ]
+    if reading.series:
+        if others:
+            yield "left", f"{_names(others)}: docs/forecasting.md tells how to say since when it is known"
+        yield "known", "each row at the end of its step; if it comes later, `available_at` in params.yaml says so"
+        return
+    if unused := [column for column in others if not is_feature(column, reading)]:
+        yield "left", f"{_names(unused)}: a different text in nearly every row; to learn from its words, add it to"
+        yield "", "the columns of `cases` in params.yaml, and to featurize.text"
+    if text := [column for column in others if column.is_read]:
+        yield "read", f"{_names(text)}: its words are learned from (featurize.text)"
+    for column in (column for column in others if column.percent):
+        number = f"try_cast(replace({column.sql}, '%', '') as double)"
+        yield "text", f"{column.name}: its % signs make it text; as a column of `cases`, {number} is the number"
+    if reading.time:
+        yield "known", "each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml"
+
+
+def _missing(reading: TableReading) -> Iterator[tuple[str, str]]:
+    """Which texts are read as missing beyond the usual ones, and which could be."""
+    taken = [text for text in reading.nulls if text not in NULLS]
+    if taken:
+        where = [column for column in reading.columns if set(column.marks) & set(taken)]
+        yield "missing", f"{', '.join(map(repr, taken))} in {_names(where) or 'no column alone'}: read as missing"
+    marks = dict.fromkeys(mark for column in reading.columns for mark in column.marks if mark not in taken)
+    for mark in marks:
+        where = [column for column in reading.columns if mark in column.marks]
+        option = f"--missing {shlex.quote(mark)}"
+        yield "missing", f"{mark!r} in {_names(where)}: a category as it stands; {option} reads it as missing"
+
+
+def _warnings(reading: TableReading, given_away: Sequence[Giveaway]) -> Iterator[tuple[str, str]]:
+    """What looks as if it will not be there when a prediction is asked for, and times that are read as texts."""
+    for column in reading.columns:
+        if column.writing and is_feature(column, reading):
+            yield "time?", f"{column.name} {column.writing.explained()}"
+    counters = [column.alias for column in reading.columns if column.counter and is_feature(column, reading)]
+    found = [*given_away, *reading.giveaways]
+    known = {name for giveaway in found for name in giveaway.features}
+    found += [Giveaway((name,), COUNTS) for name in counters if name not in known and not reading.series]
+    for giveaway in found:
+        yield "leak?", str(giveaway)
+    if found and reading.series:
+        yield "", "known only together with the label: say of none of them that it is known ahead"
+    elif found:
+        names = dict.fromkeys(name for giveaway in found for name in giveaway.features)
+        yield "", f"known only with the label or after it? Leave it out: featurize.exclude: [{', '.join(names)}]"
+
+
+def _subscriptions() -> Iterator[str]:
+    """Ten months of made-up renewals in which price, support calls and idleness drive who leaves."""
+    chance = random.Random(20130101)
+    yield "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins,churned"
+    day, number = date(2024, 1, 1), 0
+    while day < date(2024, 11, 1):
+        for _ in range(chance.randint(22, 34)):
+            number += 1
+            plan = chance.choice(("basic", "basic", "plus", "pro"))
+            country = chance.choice(("DE", "FR", "PL", "US", "US"))
+            tenure = int(chance.expovariate(1 / 14)) + 1
+            price = round({"basic": 9.0, "plus": 19.0, "pro": 49.0}[plan] * chance.uniform(0.8, 1.2), 2)
+            calls, logins = int(chance.expovariate(1 / 1.2)), int(chance.expovariate(1 / 12))
+            odds = -1.3 + 0.45 * calls - 0.06 * logins - 0.03 * tenure + 0.02 * price + chance.gauss(0, 0.6)
+            churned = "yes" if odds > 0 else "no"
+            yield f"S{number:05d},{day},{plan},{country},{tenure},{price},{calls},{logins},{churned}"
+        day += timedelta(days=1)

@@ -1,0 +1,392 @@
+"""What a stranger's CSV seems to hold: types, a time, a key, a label; guessed only where one guess fits."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_store.compile import quote
+from refit.config import Task, nearest
+from refit.errors import UserError
+from refit.evaluation.giveaways import Giveaway
+from refit.new_project.code_reading import merges
+from refit.new_project.column_names import in_sql
+from refit.new_project.column_reading import Column, named_columns, read_column
+from refit.new_project.label_reading import find_label, only, positive_of, spread_of, task_of
+from refit.new_project.period_reading import empty_at_times, read_band, read_period
+from refit.new_project.series_reading import Series, of_the_moment, read_series
+from refit.new_project.split_reading import GivenSplit, read_split
+from refit.new_project.zone_reading import require_zone
+from refit.sources import csv_files
+from refit.sources.csv_files import CsvFile
+from refit.storage.batches import FAULT, LINE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NULLS = ("", " ", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
+_MOST_COMMENTS = 100  # lines above a header
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a user says of a table beyond its roles."""
+
+    encoding: str = "utf-8"
+    time_formats: tuple[str, ...] = ()  # the ways in which its times are written
+    positive: str | None = None  # the value of the label that counts as 1
+    split: str | None = None  # a column that says which rows to learn from
+    missing: tuple[str, ...] = ()  # further texts that mean a missing value
+    zone: str = "UTC"  # whose days, weeks and months are meant
+
+
+@dataclass(frozen=True)
+class TableReading:
+    """The roles of the columns, and how the rows spread over time."""
+
+    columns: tuple[Column, ...]
+    file: CsvFile
+    nulls: tuple[str, ...]  # texts that mean missing
+    rows: int
+    key: tuple[str, ...]  # empty: a row is named by its line alone
+    time: Column | None  # none: the table has no time
+    label: Column
+    task: Task
+    positive: str  # of a binary label, the text that is 1
+    spread: float  # of a label that is a number: its mean distance from the median
+    period: str
+    rows_per_period: int
+    days_per_period: int
+    band: tuple[float, float]  # the least and most rows of a period, as shares of the mean of those before it
+    dated: date  # of a table without a time, the day that dates the whole of it: when the file was last changed
+    sparse: tuple[str, ...] = ()  # columns without any value in some period, or in all of them
+    split: GivenSplit | None = None  # where a column says which rows to learn from
+    zone: str = "UTC"
+    series: Series | None = None  # where the label's next steps are asked for
+    giveaways: tuple[Giveaway, ...] = ()  # columns that say the label of a forecast's own moment
+
+
+def read_table(
+    path: Path,
+    *,
+    key: tuple[str, ...],
+    time: str | None,
+    label: str | None,
+    horizons: tuple[int, ...] = (),
+    hints: Hints = Hints(),
+) -> TableReading:
+    """Look at a CSV file, perhaps compressed, as a whole.
+
+    Args:
+        horizons: the steps ahead to forecast; `key` then names what tells series apart.
+
+    Raises:
+        UserError: it cannot be read, or a role fits no column, or several; the message lists them.
+    """
+    import duckdb
+
+    file = _file(path, hints.encoding)
+    with duckdb.connect(config={"threads": 1}) as connection:  # each column is little work
+        connection.execute("set TimeZone = 'UTC'")
+        table = _load(file)
+        by_name = {column.name: column for column in named_columns(connection, table.column_names)}
+        _require_known(by_name, path, key, time, label, hints)
+        columns, nulls, table = _read_columns(connection, table, list(by_name.values()), file, time, hints)
+        connection.register("t", table)
+        by_name = {column.name: column for column in columns}
+        # A split that is given dates nothing: rows of a period that is not over yet would be in none of its windows.
+        found_time = _time(columns, by_name.get(time or ""), path) if time or not hints.split else None
+        found_label = find_label(columns, by_name.get(label or ""), found_time, path, len(table))
+        if found_label.name in key:
+            raise UserError(f"--key {found_label.name}: it is the label; name what tells rows apart")
+        series = None
+        if horizons:
+            series, found_key = _series(connection, path, by_name, found_label, found_time, key, horizons, hints.zone)
+        else:
+            names = tuple(column for column in columns if column is not found_label and not column.is_read)
+            found_key = _key(connection, names, key, found_time, path)
+        columns = tuple(
+            replace(column, type="text")
+            if column.name in found_key and merges(connection, quote(column.name), column.type)
+            else column
+            for column in columns
+        )
+        moment = found_time.read_moment if found_time else None
+        split = read_split(connection, by_name[hints.split]) if hints.split else None
+        if split and series:
+            raise UserError("--split and --horizons: forecasts are judged on what comes later; leave --split out")
+        period, per_period, days = read_period(
+            connection, found_time.name if found_time else "", moment, path.name, len(table), split=split is not None
+        )
+        band = read_band(connection, moment, period)
+        task = "regression" if horizons else task_of(found_label)
+        if hints.positive is not None and task != "binary":
+            raise UserError(f"--positive {hints.positive}: {found_label.name} has not just two values; leave it out")
+        others = [column.name for column in columns]
+        columns = tuple(
+            column if column is found_time else replace(column, sql=in_sql(column.name, column.sql, others))
+            for column in columns
+        )
+        found_label = next(column for column in columns if column.name == found_label.name)
+        giving = of_the_moment(connection, columns, found_label) if series else ()
+        return TableReading(
+            columns=columns,
+            file=file,
+            nulls=nulls,
+            rows=len(table),
+            key=found_key,
+            time=found_time,
+            label=found_label,
+            task=task,
+            positive=positive_of(found_label, hints.positive) if task == "binary" else "",
+            spread=spread_of(connection, found_label) if task == "regression" else 0.0,
+            period=period,
+            rows_per_period=per_period,
+            days_per_period=days,
+            band=band,
+            dated=min(date.fromtimestamp(path.stat().st_mtime), date.today() - timedelta(days=1)),  # noqa: DTZ011, DTZ012
+            sparse=empty_at_times(connection, table, moment, period),
+            split=split,
+            zone=hints.zone,
+            series=series,
+            giveaways=giving,
+        )
+
+
+def _require_known(
+    by_name: Mapping[str, Column],
+    path: Path,
+    key: tuple[str, ...],
+    time: str | None,
+    label: str | None,
+    hints: Hints,
+) -> None:
+    require_zone(hints.zone)
+    single = {"time": time, "label": label, "split": hints.split}
+    roles = [("key", name) for name in key] + [(role, name) for role, name in single.items() if name is not None]
+    for role, name in roles:
+        if name not in by_name:
+            hint = f"{nearest(name, by_name)}; it has {', '.join(by_name)}"
+            raise UserError(f"--{role} {name}: no such column in {path.name}{hint}")
+    if hints.time_formats and time is None:
+        raise UserError("--time-format says how a time is written; say of which column with --time COLUMN")
+
+
+def _file(path: Path, encoding: str) -> CsvFile:
+    """The file with the layout that its first lines show."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name one CSV file in it")
+    if path.name.startswith("."):
+        raise UserError(f"{path} has a name that begins with a point, which patterns of files pass over; rename it")
+    try:
+        "".encode(encoding)  # `hex` and the like are codecs too, and none of text
+    except (LookupError, UnicodeError):
+        raise UserError(f"--encoding {encoding}: unknown; utf-8, cp1252, latin-1 and utf-16 are some") from None
+    file = CsvFile(path, path.name, encoding=encoding)
+    with file.open() as stream:
+        lines = [_decoded(stream.readline(), file)]
+        while lines[-1].startswith("#") and len(lines) <= _MOST_COMMENTS:
+            lines.append(_decoded(stream.readline(), file))
+    fields = [_fields(line) for line in lines]
+    skip = len(lines) - 1 if fields[-1][0] > 1 or fields[0][0] == 1 else 0
+    if not lines[skip].strip() and not any(line.strip() for line in lines):
+        raise UserError(f"{path} is empty; a header line and rows are needed")
+    return replace(file, delimiter=fields[skip][1], skip_lines=skip)
+
+
+def _fields(line: str) -> tuple[int, str]:
+    """How many columns a line has at most, and by which mark."""
+    return max(
+        ((len(next(csv.reader([line], delimiter=mark), [])), mark) for mark in ",;\t|"), key=lambda each: each[0]
+    )
+
+
+def _decoded(line: bytes, file: CsvFile) -> str:
+    """A line as text.
+
+    Raises:
+        UserError: it is not of the file's encoding; with the one that it may be of.
+    """
+    if line.startswith(b"PAR1"):
+        raise UserError(f"{file.name} is Parquet, and --csv takes CSV; write its rows as CSV, at first at least")
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{file.name} is UTF-16 text; add --encoding utf-16")
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _other_encoding(file.name, line, error.start) from None
+
+
+def _other_encoding(name: str, line: bytes, start: int) -> UserError:
+    """What to do with bytes that are not UTF-8: how they read as the likeliest other encoding."""
+    near = line[max(0, start - 12) : start + 12].splitlines() or [b""]
+    shown = max(near, key=len).decode("cp1252", errors="replace").strip()
+    return UserError(
+        f"{name} is not UTF-8 text (byte 0x{line[start]:02x}, as cp1252 it says {shown!r}); "
+        "if that is right add --encoding cp1252, else name the encoding that it was saved in"
+    )
+
+
+def _require_utf8(file: CsvFile) -> None:
+    """Say how to read a file that is of another encoding; in the declared one, ingestion says where it is not."""
+    from refit.sources.text_streams import whole_lines
+
+    if codecs.lookup(file.encoding).name != "utf-8":
+        return
+    with file.open() as stream:
+        for block in whole_lines(stream):
+            try:
+                block.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise _other_encoding(file.name, block, error.start) from None
+
+
+def _load(file: CsvFile) -> pa.Table:
+    """The rows that ingestion would take, as texts.
+
+    Raises:
+        UserError: as from ingestion, for a quote that is never closed for instance; a column without a name, or there
+            twice; no rows.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _require_utf8(file)
+    names = csv_files.header(file)
+    if unnamed := [number for number, name in enumerate(names, start=1) if not name.strip()]:
+        raise UserError(f"{file.name}: column {unnamed[0]} of its header has no name; give it one")
+    if numbers := [name for name in names if re.fullmatch(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*", name, re.IGNORECASE)]:
+        raise UserError(f"{file.name}: its first line holds numbers ({numbers[0]}) and no names; add a header line")
+    lower = [name.lower() for name in names]
+    if twice := ", ".join(repr(name) for name in names if lower.count(name.lower()) > 1):
+        raise UserError(f"{file.name}: a column is there twice ({twice}; case does not count); rename or remove one")
+    batches, faulty, fault = [], 0, ""
+    for batch in csv_files.read(file, names, lambda _: None):
+        good = pc.is_null(batch[FAULT])
+        if batch[FAULT].null_count < len(batch):
+            faulty += len(batch) - batch[FAULT].null_count
+            place = pc.index(good, pa.scalar(False)).as_py()
+            fault = fault or f"line {batch[LINE][place]}: {batch[FAULT][place]}"
+        batches.append(batch.filter(good).select(names))
+    table = pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in names]))
+    if not len(table):
+        why = f": all {faulty:,} lines are no rows of it ({fault})" if faulty else ""
+        raise UserError(f"{file.path} has no rows below its header{why}; a table with a label is needed")
+    return table
+
+
+def _without(table: pa.Table, nulls: Sequence[str]) -> pa.Table:
+    """The table with nothing in place of texts that mean missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = pa.array(nulls, pa.string())
+    for place, name in enumerate(table.column_names):
+        missing = pc.is_in(table[name], texts)
+        if pc.any(missing).as_py():
+            filled = pc.if_else(missing, pa.scalar(None, pa.string()), table[name])
+            table = table.set_column(place, name, filled)
+    return table
+
+
+def _read_columns(
+    connection: Any, table: pa.Table, columns: Sequence[Column], file: CsvFile, time: str | None, hints: Hints
+) -> tuple[tuple[Column, ...], tuple[str, ...], pa.Table]:
+    """Each column, the texts that mean missing, and the table without them.
+
+    A mark such as ? means nothing else among numbers or times, and so is taken for missing there and everywhere.
+    """
+
+    def read(column: Column, texts: pa.ChunkedArray) -> Column:
+        said = column.name == time
+        formats = hints.time_formats if said else ()
+        return read_column(connection, column, texts, delimiter=file.delimiter, is_time=said, formats=formats)
+
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for text in hints.missing:
+        if not any(pc.any(pc.equal(texts, pa.scalar(text))).as_py() for texts in table.columns):
+            raise UserError(f"--missing {text}: no column of {file.name} holds it; write it just as it stands there")
+    nulls = tuple(dict.fromkeys((*NULLS, *hints.missing)))
+    table = _without(table, nulls)
+    found = [read(column, table[column.name]) for column in columns]
+    if marks := sorted({mark for column in found if column.hidden for mark in column.marks}):
+        table = _without(table, marks)
+        again = [place for place, column in enumerate(found) if set(marks) & set(column.marks)]
+        for place in again:
+            found[place] = replace(read(columns[place], table[columns[place].name]), marks=found[place].marks)
+    return tuple(found), (*nulls, *marks), table
+
+
+def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Column | None:
+    dated = [column for column in columns if column.moment]
+    if not dated and not given:
+        return None
+    found = given or only(dated, "time", path, "column of dates or times")
+    if found not in dated:
+        if found.writing:
+            raise UserError(f"--time {found.name}: it {found.writing.explained()}")
+        raise UserError(
+            f"--time {found.name}: its values do not cast to dates or times such as 2024-05-31; write them so, say how "
+            "they are written, such as --time-format '%d %B %Y' or 'seconds since 1970', or name another column"
+        )
+    return found
+
+
+def _series(
+    connection: Any,
+    path: Path,
+    by_name: Mapping[str, Column],
+    label: Column,
+    time: Column | None,
+    key: tuple[str, ...],
+    horizons: tuple[int, ...],
+    zone: str,
+) -> tuple[Series, tuple[str, ...]]:
+    """The series of a forecast, and what names their rows."""
+    if time is None:
+        raise UserError(f"{path.name} has no column of dates or times; a forecast needs one: --time COLUMN")
+    if awkward := [name for name in key if not re.fullmatch("[a-z][a-z0-9_]*", name.lower())]:
+        raise UserError(
+            f"--key {awkward[0]}: series are told apart by columns of plain names; call it "
+            f"{by_name[awkward[0]].alias} in the header of {path.name}"
+        )
+    if not label.is_number:
+        raise UserError(f"--label {label.name}: forecasts are of numbers, and it is {label.type} in {path.name}")
+    moment = time.read_moment
+    return read_series(connection, path.name, key, moment, label.number, horizons, zone), (*key, time.name)
+
+
+def _key(
+    connection: Any, columns: tuple[Column, ...], given: tuple[str, ...], time: Column | None, path: Path
+) -> tuple[str, ...]:
+    rows = _one(connection, "select count(*) from t")
+    if given:
+        if missing := rows - _distinct(connection, given):
+            names = " ".join(given)
+            raise UserError(f"--key {names}: {missing} rows share a key with another; add a column with another --key")
+        return given
+    ids = [column for column in columns if column.alias.endswith("id") or column.alias in ("key", "number")]
+    unique = [column for column in columns if column.distinct == rows and (column.is_text or column.type == "integer")]
+    for column in [*(c for c in ids if c in unique), *unique]:
+        return (column.name,)
+    together = [(column.name, time.name) for column in ids] if time else []
+    return next((names for names in together if _distinct(connection, names) == rows), ())
+
+
+def _distinct(connection: Any, names: tuple[str, ...]) -> int:
+    return _one(connection, f"select count(*) from (select distinct {', '.join(map(quote, names))} from t)")
+
+
+def _one(connection: Any, query: str) -> int:
+    [(found,)] = connection.execute(query).fetchall()
+    return int(found)

@@ -1,0 +1,168 @@
+"""Judges the way from rows to a model, not one model: each outer fold trains anew, tuning and all, and is scored once.
+
+A score of the best of many trials on the rows that chose it flatters; here no outer fold's rows choose anything for it
+(nested cross-validation: Varma and Simon 2006, "Bias in error estimation when using cross-validation for model
+selection", BMC Bioinformatics 7).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refit.config import Params
+from refit.files.artifacts import FEATURE_SET, REPORTS, defined, read_json, write_json
+from refit.learners import Floats, Labels, Learner, Spec
+from refit.learners.intervals import score
+from refit.learners.prediction_intervals import Ranged
+from refit.metrics import METRICS
+from refit.metrics import scores as metrics
+from refit.problems.target import guess
+from refit.runtime.context import Context
+from tasks.train import from_scratch, labelled_rows, make_all, specs_of
+from tasks.train.folds import Fold, Window, cut, newest
+from tasks.train.trial import predict
+
+TOLD = REPORTS / "cross_validation.json"
+HELD_BACK = (
+    0.2  # newest rows of an outer fold that learners are compared on, where neither a split nor folds are asked for
+)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """What one outer fold led to."""
+
+    learner: str
+    params: dict[str, Any]
+    threshold: float
+    predicted: Floats
+    baseline: Floats
+    held: dict[str, float] | None  # how many labels its intervals held, and their mean width; none: it has none
+    rows: int
+    seconds: float
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Cross-validate on all labelled rows of the feature table; writes and returns `reports/cross_validation.json`.
+
+    Raises:
+        UserError: the folds cannot be cut from these rows, or a fold has too little to learn from.
+        RefitError: there is no feature table yet.
+    """
+    params = context.params
+    features = read_json(context.path(FEATURE_SET))
+    specs = specs_of(params, features, context.project)
+    make_all(specs, params)
+    whole = labelled_rows(context, features, specs[0].target)
+    folds = cut(whole, params.evaluate.cross_validation, params, specs[0].target, where="evaluate.cross_validation")
+    began = time.monotonic()
+    outer = []
+    for number, fold in enumerate(folds, start=1):
+        context.progress(f"outer fold {number} of {len(folds)}", number - 1, len(folds))
+        outer.append(_outer(context, specs, whole, fold))
+    told: dict[str, Any] = defined(
+        {
+            "model": params.project.name,
+            "as_of": features["as_of"],
+            "snapshot": features["snapshot"],
+            "stand_in": features.get("stand_in", []),
+            "rows": len(whole),
+            "metric": params.train.metric,
+            "asked": params.evaluate.cross_validation.model_dump(mode="json"),
+            **judged(whole.label, folds, outer, params),
+            "seconds": round(time.monotonic() - began, 3),
+            "file": TOLD.as_posix(),
+        }
+    )
+    write_json(context.path(TOLD), told)
+    return told
+
+
+def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -> Outer:
+    """Train on the fold's rows as the stage would, and predict the others."""
+    inside, outside, target = whole.at(fold.fitted), whole.at(fold.scored), specs[0].target
+    began = time.monotonic()
+    trained = from_scratch(list(specs), *_compared_on(inside, context.params), context, size_curves=False)
+    seconds = time.monotonic() - began
+    return Outer(
+        learner=trained.learner.spec.name,
+        params=dict(trained.learner.spec.params),
+        threshold=trained.learner.threshold,
+        predicted=predict(trained.learner, outside),
+        baseline=guess(outside.rows, target, target.naive(inside.label, context.params.train.metric)),
+        held=_held(trained.learner, outside),
+        rows=len(inside),
+        seconds=round(seconds, 3),
+    )
+
+
+def _held(learner: Learner, outside: Window) -> dict[str, float] | None:
+    if not isinstance(learner, Ranged):
+        return None
+    band = learner.interval(outside.rows)
+    return {"coverage": float((score(band, outside.label) <= 0).mean()), "width": float(np.diff(band).mean())}
+
+
+def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
+    """Rows to fit and rows to compare learners on, where the stage `train` would have its two windows."""
+    if params.featurize.split:
+        drawn = inside.rows["window"].to_numpy() == "validation"
+        return inside.at(np.flatnonzero(~drawn)), inside.at(np.flatnonzero(drawn))
+    fold = newest(inside, HELD_BACK, params)
+    return inside.at(fold.fitted), inside.at(fold.scored)
+
+
+def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params: Params) -> dict[str, Any]:
+    """Scores of each fold, their mean and standard deviation, and those of all predictions together."""
+    scores = [_scores(label[fold.scored], each, params) for fold, each in zip(folds, outer, strict=True)]
+    task = params.task
+    baselines = [
+        metrics.scores(task, label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)
+    ]
+    by_fold = [
+        {
+            "learner": each.learner,
+            "params": each.params,
+            "rows": each.rows,
+            "scored": len(fold.scored),
+            "threshold": each.threshold,
+            "scores": found,
+            "intervals": each.held,
+            "seconds": each.seconds,
+        }
+        for fold, each, found in zip(folds, outer, scores, strict=True)
+    ]
+    places = np.concatenate([fold.scored for fold in folds])
+    p = np.concatenate([each.predicted for each in outer])
+    return {
+        "mean": {name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
+        "deviation": {name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]},
+        "together": {
+            name: value
+            for name, value in metrics.scores(task, label[places], p).items()
+            if task not in METRICS[name].own or name == "calibration_error"  # thresholds differ between folds
+        },
+        "baseline": {name: float(np.mean([each[name] for each in baselines])) for name in baselines[0]},
+        "folds": by_fold,
+    }
+
+
+def _scores(label: Labels, outer: Outer, params: Params) -> dict[str, float]:
+    found = metrics.scores(params.task, label, outer.predicted, outer.threshold)
+    return found | (_calls(label, outer) if params.task == "binary" else {})
+
+
+def _calls(label: Labels, outer: Outer) -> dict[str, float]:
+    """What calling rows 1 from the threshold on comes to; precision is 0 where none is called."""
+    called = outer.predicted >= outer.threshold
+    hit = float(np.sum(called & (label == 1)))
+    return {
+        "called": float(np.mean(called)),
+        "precision": hit / max(1.0, float(called.sum())),
+        "recall": hit / max(1.0, float(label.sum())),
+    }

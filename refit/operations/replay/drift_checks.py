@@ -1,0 +1,171 @@
+"""The drift decision as it would have been made then: the same functions, on what was known at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.sketches import count
+from refit.config import DriftParams
+from refit.drift import decision, inputs, performance
+from refit.drift.decision import Decision, Evidence
+from refit.drift.inputs import InputVerdict, Window
+from refit.drift.performance import PerformanceVerdict, Scored
+from refit.operations.replay.fits import Fit
+from refit.operations.replay.history import History, Rows
+from refit.runtime.context import Context
+from refit.storage.prediction_log import PREDICTION
+from tasks.drift import observations
+from tasks.drift.observations import LABEL, connected
+from tasks.drift.watch import SHOWN
+from tasks.featurize.profile import profile
+
+if TYPE_CHECKING:
+    from feature_store.sketches import Sketch
+
+T = TypeVar("T")
+
+
+class Watch:
+    """Judges one history's models; what two policies ask alike is judged once.
+
+    The classifier check of several columns together is left out: it warns at most.
+    """
+
+    def __init__(self, context: Context, history: History) -> None:
+        self._context, self._history = context, history
+        self._kept: dict[Any, Any] = {}
+
+    def decide(
+        self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
+    ) -> Decision:
+        """What `refit drift` would have decided at `as_of` on a champion.
+
+        Args:
+            trained_as_of: `as_of` of the newest training, whether or not it took charge.
+            retrained: when earlier decisions asked for one.
+        """
+        gathered = self.gathered(champion, as_of, trained_as_of, retrained, drift)
+        return decision.decide(gathered, drift.policy(decision.Policy))
+
+    def gathered(
+        self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
+    ) -> Evidence:
+        """All that the decision rests on, number by number as the watch of that day has it."""
+        causes = drift.retrain_on
+        spans = self._spans(champion, as_of, drift) if {"input", "performance"} & set(causes) else []
+        known = self._history.labelled(as_of) & self._history.between(None, self._ripe(as_of))
+        return Evidence(
+            as_of=as_of,
+            trained_as_of=trained_as_of,
+            new_labelled=int((known & self._history.between(self._ripe(trained_as_of), as_of)).sum()),
+            inputs=tuple(self._moved(champion, as_of, known, spans, drift)) if "input" in causes else (),
+            performance=tuple(self._skills(champion, known, spans, drift)) if "performance" in causes else (),
+            retrained=tuple(retrained),
+            watched=bool({"input", "performance"} & set(causes)),
+        )
+
+    def _spans(self, champion: Fit, as_of: datetime, drift: DriftParams) -> list[Window]:
+        tested = self._history.days[np.concatenate([champion.held_back, champion.tested])]
+        after = observations.new_from(tested, champion.seen_until.astimezone(self._zone).date())
+        params = self._context.params.model_copy(update={"drift": drift})
+        return observations.windows(as_of, after, params, max(SHOWN, drift.windows))
+
+    def _ripe(self, as_of: datetime) -> datetime:
+        return as_of - timedelta(hours=self._context.params.featurize.label.delay_hours)
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return self._context.params.project.zone
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: T = self._kept[key]
+        return found
+
+    def _rows(self, fit: Fit, window: Window) -> Rows:
+        """The rows of a window that the model would have scored."""
+        days = self._history.days[fit.start :]
+        first, end = np.datetime64(window.first, "D"), np.datetime64(window.end, "D")
+        return fit.start + np.flatnonzero((days >= first) & (days < end))
+
+    def _skills(
+        self, fit: Fit, known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
+    ) -> Iterator[PerformanceVerdict]:
+        evaluate, history = self._context.params.evaluate, self._history
+        policy = drift.policy(performance.Policy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
+        places = np.concatenate([fit.held_back, fit.tested])
+        predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
+        tested = Scored(history.days[places], predicted, history.label[places], history.target)
+        reference = self._once((fit.name, fit.as_of, policy), lambda: performance.backtest(tested, policy))
+        for window in spans:
+            rows = self._rows(fit, window)
+            labels = np.where(known[rows], history.label[rows], np.nan)
+            scored = Scored(history.days[rows], fit.p(rows), labels, history.target)
+            key = (fit.name, fit.as_of, policy, window, int(known[rows].sum()))
+            yield self._once(key, partial(performance.judge_window, reference, scored, window, policy))
+
+    def _moved(
+        self, fit: Fit, as_of: datetime, known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
+    ) -> Iterator[InputVerdict]:
+        if not spans:
+            return
+        policy = drift.policy(inputs.InputPolicy)
+        learned = self._once(("learned", fit.name), lambda: self._learned(fit))
+        predicted = self._once(("predicted", fit.name, fit.as_of), lambda: self._predicted(fit))
+        features = self._once(("scored", fit.name, fit.as_of), lambda: self._scored(fit, learned, predicted))
+        labels = self._labels(spans, known, learned)
+        for window in spans:
+            ripe = int(known[self._rows(fit, window)].sum())
+            key = ("input", fit.name, fit.as_of, window, ripe, drift.model_dump_json())
+            current = features.between(window.first, window.end).join(labels.between(window.first, window.end))
+            yield self._once(key, partial(observations.judged_inputs, learned, predicted, current, window, policy))
+
+    def _learned(self, fit: Fit) -> Sketch:
+        """What the model learned from, by day."""
+        import pyarrow as pa
+
+        history = self._history
+        table = history.table.take(fit.learned)
+        table = table.append_column("window", pa.repeat("train", table.num_rows))
+        table = table.append_column(LABEL, history.target.told(history.label[fit.learned]))
+        return profile(table, history.features, self._zone)
+
+    def _predicted(self, fit: Fit) -> Sketch:
+        """Its predictions for rows that it had not seen."""
+        places = np.concatenate([fit.held_back, fit.tested])
+        predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
+        event_time = self._history.table["event_time"].take(places)
+        return observations.predictions(event_time, predicted, self._history.target, self._zone)
+
+    def _scored(self, fit: Fit, learned: Sketch, predicted: Sketch) -> Sketch:
+        """Features and predictions of all rows that came after."""
+        import pyarrow as pa
+
+        layout = learned.layout
+        table = self._history.table.slice(fit.start)
+        table = table.append_column(PREDICTION, self._history.target.called(fit.predicted))
+        table = table.append_column("_day", pa.array(self._history.days[fit.start :]))
+        with connected() as connection:
+            connection.register("rows", table)
+            features = count(connection, "rows", layout.only(name for name in layout.columns if name != LABEL), "_day")
+            return features.join(count(connection, "rows", predicted.layout, "_day"))
+
+    def _labels(self, spans: Sequence[Window], known: NDArray[np.bool_], learned: Sketch) -> Sketch:
+        """The labels that had come, of the days of some windows."""
+        import pyarrow as pa
+
+        days = self._history.days
+        first, end = np.datetime64(spans[0].first, "D"), np.datetime64(spans[-1].end, "D")
+        rows = known & (days >= first) & (days < end)
+        came = self._history.target.told(self._history.label[rows])
+        with connected() as connection:
+            connection.register("rows", pa.table({LABEL: came, "_day": days[rows]}))
+            return count(connection, "rows", learned.layout.only([LABEL]), "_day")

@@ -1,0 +1,233 @@
+"""Models trained at moments of the past: each window is learned from once, whichever policy asks, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refit import learners
+from refit.errors import RefitError
+from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, read_json, write_json, write_manifest
+from refit.learners import Learner
+from refit.learners.prediction_cost import THOROUGH, megabytes, serving
+from refit.operations.replay.history import PLACE, Floats, History, Rows
+from refit.problems.windows import Window as Span
+from refit.problems.windows import windows
+from refit.runtime.context import Context
+from refit.runtime.stage_code import code_digest
+from refit.storage.batches import utc_text
+from tasks.train import from_scratch, make_all, require_learnable_windows, specs_of, warm
+from tasks.train.folds import Window, content
+from tasks.train.trial import predict
+
+MODEL, TOLD, UNSEEN = "model", "fit.json", "unseen.npy"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A candidate as the stage `train` would have left it at `as_of`, with its predictions for all that came after."""
+
+    name: str  # a digest of all that decided it
+    as_of: datetime
+    learner: str
+    model_digest: str
+    threshold: float
+    naive: Mapping[str, Any]  # the guess for everyone that its rows suggest
+    rows: int
+    seconds: float
+    cpu_seconds: float
+    latency_ms: float
+    cpu_seconds_per_1000: float
+    model_mb: float
+    test: Span
+    seen_until: datetime
+    learned: Rows  # places of the training and validation rows
+    tested: Rows
+    held_back: Rows  # those of the learned rows that a first fit had not seen
+    unseen: Floats  # its predictions for them
+    start: int  # place of the first row that `predicted` holds
+    predicted: Floats
+    folder: Path = field(repr=False)
+
+    def p(self, rows: Rows) -> Floats:
+        """Its predictions for rows that it had not seen.
+
+        Raises:
+            RefitError: it may have learned from one of them, which would be a fault of Refit.
+        """
+        if len(rows) and rows.min() < self.start:
+            raise RefitError("a replay asked a model about rows that it may have learned from: a fault of Refit")
+        return self.predicted[rows - self.start]
+
+
+class Fits:
+    """The models of one history, trained when they are first asked for."""
+
+    def __init__(self, context: Context, history: History) -> None:
+        self._context, self._history = context, history
+        self._home = context.path(PLACE / "fits")
+        self._predictions = context.path(PLACE / "predicted")
+        self._kept: dict[str, Fit] = {}
+        self._delay = timedelta(hours=context.params.featurize.label.delay_hours)
+        self._specs = specs_of(context.params, history.features, context.project)
+        make_all(self._specs, context.params)
+        self.trained = 0  # those that were not on disk yet
+
+    def at(self, as_of: datetime, champion: Fit | None) -> Fit:
+        """The candidate that a run at `as_of` trains, `champion` being in charge.
+
+        Raises:
+            UserError: its windows hold too little to learn from by then.
+            RefitError: a learner predicts what is no probability.
+        """
+        spans = {span.name: span for span in windows(as_of, self._context.params)}
+        places = {
+            name: np.flatnonzero(
+                self._history.labelled(span.opens or as_of) & self._history.between(span.start, span.until(self._delay))
+            )
+            for name, span in spans.items()
+        }
+        train, validation = (self._window(places[name]) for name in ("train", "validation"))
+        require_learnable_windows(train, validation, self._history.target)
+        start = self._start(champion)
+        name = self._name(train, validation, spans, start)
+        if name in self._kept:
+            return replace(self._kept[name], as_of=as_of, tested=places["test"])
+        folder = self._home / name[:20]
+        if not self._whole(folder, as_of):
+            self._train(folder, train, validation, start)
+            self.trained += 1
+        self._kept[name] = self._fit(name, as_of, folder, spans, places)
+        return self._kept[name]
+
+    def _whole(self, folder: Path, as_of: datetime) -> bool:
+        """Whether a fit was kept, each of its files as it was written."""
+        if not folder.is_dir():
+            return False
+        try:
+            check_manifest(folder)
+        except RefitError:
+            self._context.progress(f"what was kept of the model as of {utc_text(as_of)} is damaged: training it again")
+            return False
+        return True
+
+    def _window(self, places: Rows) -> Window:
+        return Window(self._history.table.take(places), self._history.labels_at(places))
+
+    def _start(self, champion: Fit | None) -> dict[str, Any]:
+        """What training starts from, as `warm_start.json` says it."""
+        if champion is None or self._context.params.train.warm_start is None:
+            return {"version": None}
+        return {
+            "version": utc_text(champion.as_of),
+            "model_digest": champion.model_digest,
+            "seen_until": champion.seen_until.isoformat(),
+            "folder": str(champion.folder / MODEL),
+        }
+
+    def _name(self, train: Window, validation: Window, spans: Mapping[str, Span], start: Mapping[str, Any]) -> str:
+        params = self._context.params
+        return digest(
+            [
+                [(str(span.start), str(span.end)) for span in spans.values()],
+                [content(window.rows) for window in (train, validation)],
+                [hashlib.sha256(window.label.tobytes()).hexdigest() for window in (train, validation)],
+                params.train.model_dump(mode="json"),
+                params.featurize.label.delay_hours,  # folds in order of time leave a gap of it
+                params.registry.trusted_types,
+                start.get("model_digest"),
+                code_digest("train"),
+                [spec.source for spec in self._specs],
+            ]
+        )
+
+    def _train(self, folder: Path, train: Window, validation: Window, start: dict[str, Any]) -> None:
+        wall, cpu = time.monotonic(), time.process_time()
+        if start["version"] is None:
+            trained = from_scratch(self._specs, train, validation, self._context, size_curves=False)
+        else:
+            trained = warm.go_on(self._context, self._specs, start, train, validation)
+        seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
+        takes = serving(trained.learner, validation.rows, THOROUGH)
+        told = {
+            "learner": trained.best.learner.spec.name,
+            "model_digest": trained.learner.digest(),
+            "threshold": trained.learner.threshold,
+            "naive": self._history.target.naive(
+                np.concatenate([train.label, validation.label]), self._context.params.train.metric
+            ),
+            "rows": trained.rows,
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
+            "latency_ms": takes["latency_ms"]["p50"],
+            "cpu_seconds_per_1000": takes["cpu_seconds_per_1000"],
+        }
+        with atomic_folder(folder) as scratch:
+            (scratch / MODEL).mkdir()
+            trained.learner.save(scratch / MODEL)
+            write_manifest(scratch / MODEL)
+            skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows alone
+            np.save(scratch / UNSEEN, np.column_stack([skipped + trained.best.unseen, trained.best.predicted]))
+            write_json(scratch / TOLD, {**told, "model_mb": megabytes(scratch / MODEL)})
+            write_manifest(scratch)
+
+    def _fit(
+        self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], places: Mapping[str, Rows]
+    ) -> Fit:
+        told = read_json(folder / TOLD)
+        start = self._history.first_from(spans["validation"].end)
+        learned = np.concatenate([places["train"], places["validation"]])
+        kept = np.load(folder / UNSEEN)
+        return Fit(
+            name=name,
+            as_of=as_of,
+            learner=told["learner"],
+            model_digest=told["model_digest"],
+            threshold=told["threshold"],
+            naive=told["naive"],
+            rows=told["rows"],
+            seconds=told["seconds"],
+            cpu_seconds=told["cpu_seconds"],
+            latency_ms=told["latency_ms"],
+            cpu_seconds_per_1000=told["cpu_seconds_per_1000"],
+            model_mb=told["model_mb"],
+            test=spans["test"],
+            seen_until=spans["validation"].until(self._delay),
+            learned=learned,
+            held_back=learned[kept[:, 0].astype(np.int64)],
+            tested=places["test"],
+            unseen=kept[:, 1:].reshape(self._history.target.shape(len(kept))),
+            start=start,
+            predicted=self._predicted(folder, start),
+            folder=folder,
+        )
+
+    def _predicted(self, folder: Path, start: int) -> Floats:
+        """Its predictions for all rows from a place on: as they were kept, or anew where the history is another."""
+        path = self._predictions / f"{folder.name}-{self._history.digest[:16]}.npz"
+        rows = len(self._history) - start
+        if (kept := _kept_array(path)) is not None and len(kept) == rows:
+            return kept
+        self._context.progress(f"predicting {rows:,} later rows")
+        learner: Learner = learners.load(folder / MODEL, trusted_types=self._context.params.registry.trusted_types)
+        predicted = predict(learner, Window(self._history.table.slice(start), np.zeros(rows, np.int64)))
+        with atomic(path) as scratch, scratch.open("wb") as file:
+            np.savez(file, predicted)
+        return predicted
+
+
+def _kept_array(path: Path) -> Floats | None:
+    """The array in a file; None where there is none, or its checksum tells that it is not what was written."""
+    try:
+        with np.load(path) as file:
+            return np.asarray(file["arr_0"], dtype=np.float64)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

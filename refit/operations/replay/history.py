@@ -1,0 +1,208 @@
+"""The past that a replay lives through: every row with its features as known then, and when its label came.
+
+Features are computed once, at the replay's end: they use what was known at each row's own prediction time, so what came
+later does not change them. Everything else is cut by the moment that is lived in.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.compile import quote
+from refit.config import Params
+from refit.config.forecasting import KNOWN_AT as COLUMN
+from refit.errors import UserError
+from refit.files import artifacts
+from refit.problems.target import Target, target_of
+from refit.problems.windows import local_days
+from refit.runtime.context import Context
+from refit.runtime.stage_code import code_digest
+from refit.storage.batches import Manifest, utc_moment
+from refit.storage.snapshots import label_source, snapshot_of
+from refit.storage.stored_definitions import Definitions
+from tasks import featurize, ingest, validate
+from tasks.featurize.definitions import resolve
+from tasks.featurize.kinds import kinds_of
+from tasks.featurize.labels import CHOSEN, KNOWN, LABEL, rows_until
+from tasks.featurize.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PLACE = artifacts.STATE / "replay"
+Floats = NDArray[np.float64]
+Times = NDArray[np.datetime64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class History:
+    """Rows ordered by event time and key; arrays have the shape (rows,)."""
+
+    table: pa.Table  # key, event_time, prediction_time, the features, `featurize.keep` and `label_known_at`
+    label: Floats  # as metrics take them; nan: none, or none known by the end
+    known_at: Times  # when the label could first be known; NaT: never
+    event_time: Times
+    prediction_time: Times
+    days: Times  # the local day of each event
+    features: Mapping[str, Any]  # `key`, names by kind, and the classes of the label
+    target: Target
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def labels_at(self, rows: Rows) -> NDArray[Any]:
+        """The labels of rows that have one, as learners are fitted to them."""
+        return self.label[rows].astype(self.target.dtype)
+
+    def labelled(self, moment: datetime) -> NDArray[np.bool_]:
+        """The rows that were predicted, and their label known, by a moment."""
+        by = as_numpy(moment)
+        return ~np.isnan(self.label) & (self.known_at <= by) & (self.prediction_time <= by)
+
+    def between(self, start: datetime | None, end: datetime) -> NDArray[np.bool_]:
+        """The rows whose event lies in a stretch of time."""
+        inside = self.event_time < as_numpy(end)
+        return inside if start is None else inside & (self.event_time >= as_numpy(start))
+
+    def first_from(self, moment: datetime) -> int:
+        """The place of the first row whose event is not before a moment."""
+        return int(np.searchsorted(self.event_time, as_numpy(moment)))
+
+
+def as_numpy(moment: datetime) -> np.datetime64:
+    """A moment as the tables hold it: UTC without a zone."""
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def history(context: Context, until: datetime, known_by: datetime) -> History:
+    """All rows whose event lies before `until`, with what was known of them by `known_by`.
+
+    New rows are taken in and validated in the replay's own folder; the project's files stay as they are.
+
+    Raises:
+        UserError: a source cannot be read, a batch fails, the definitions do not fit, or nothing lies in that time.
+        RefitError: a batch of the replay's folder is damaged.
+    """
+    own = _own_place(context)
+    context.progress("looking for rows")
+    stored = _taken_in(own)
+    _require_a_batch(stored[label_source(own.params)], known_by, own.params)
+    validated = validate.validated(own, snapshot_of(known_by.isoformat(), own.params, stored))
+    definitions = resolve(context)
+    name = _digest(context.params, validated, definitions, until)
+    path = own.project / f"features-{name[:16]}.parquet"
+    if (table := _kept(path)) is None:
+        for old in own.project.glob("features-*.parquet"):
+            old.unlink()
+        context.progress("computing features once for all")
+        table = _computed(own, validated, definitions, until)
+        _write(path, table)
+    return _of(table, definitions, name, context.params)
+
+
+def _taken_in(own: Context) -> dict[str, list[Manifest]]:
+    """The batches of the replay's own folder; they are copies, so where a source changed they are made anew."""
+    try:
+        return ingest.take_in(own)
+    except UserError:
+        if not own.path(artifacts.BATCHES).is_dir():
+            raise
+    own.progress("not as it was for the last replay: reading the sources anew")
+    shutil.rmtree(own.path(artifacts.BATCHES))
+    return ingest.take_in(own)
+
+
+def _require_a_batch(stored: Sequence[Manifest], known_by: datetime, params: Params) -> None:
+    first = min(utc_moment(batch.start) for batch in stored if batch.start)
+    if known_by <= first:
+        raise UserError(f"--to lies before all rows: the first are of {first.astimezone(params.project.zone):%Y-%m-%d}")
+
+
+def _own_place(context: Context) -> Context:
+    """The same project's sources, with a folder of its own for everything that is written."""
+    place = context.path(PLACE)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / artifacts.RELEASED).unlink(missing_ok=True)
+    if context.path(artifacts.RELEASED).is_file():
+        shutil.copyfile(context.path(artifacts.RELEASED), place / artifacts.RELEASED)
+    return replace(context, project=place, declared_in=context.sources_root)
+
+
+def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:
+    batches = [(batch["sha256"], batch["excluded"]) for batch in validated["batches"]]
+    label = [params.featurize.label.model_dump(mode="json"), params.task, *params.featurize.keep]
+    zone = params.project.timezone
+    times = [validated["as_of"], until.isoformat()]
+    return artifacts.digest([batches, definitions.dump(), label, zone, times, code_digest("featurize")])
+
+
+def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> pa.Table:
+    with open_warehouse(own.project, validated, own.params) as warehouse:
+        rows_until(warehouse, definitions, own.params, until)
+        features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)
+        key = definitions.feature_set.spine.key
+        along = [LABEL, KNOWN, *featurize.kept_columns(warehouse, definitions, own.params)]
+        known = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
+    if not known[key].combine_chunks().equals(features[key].combine_chunks()):
+        raise AssertionError("features are not in the order of their rows: the engine is broken")
+    if not features.num_rows:
+        raise UserError(f"no row to predict lies before {until:%Y-%m-%d}; give a later --to")
+    for name in along:
+        features = features.append_column(name, known[name])
+    return features
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    with artifacts.atomic(path) as scratch:
+        pq.write_table(table, scratch, compression="zstd", compression_level=1, write_page_checksum=True)
+
+
+def _kept(path: Path) -> pa.Table | None:
+    """The table in a file; None where there is none, or it is not what was written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) -> History:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names, task = definitions.feature_set.names(), params.task
+    table = table.append_column(COLUMN, table[KNOWN])  # folds in time are cut by it
+    target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
+    moments = {
+        each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN)
+    }
+    return History(
+        table=table.drop_columns([LABEL, KNOWN]),
+        label=target.known(table[LABEL]),
+        known_at=moments[KNOWN],
+        event_time=moments["event_time"],
+        prediction_time=moments["prediction_time"],
+        days=local_days(table["event_time"], params.project.zone),
+        features={
+            "key": definitions.feature_set.spine.key,
+            "features": names,
+            **kinds_of(table, names, params),
+            "classes": target.classes,
+        },
+        target=target,
+        digest=name,
+    )

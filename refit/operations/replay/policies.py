@@ -1,0 +1,87 @@
+"""When to train again: the policies that a replay compares, each a name with, perhaps, settings of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from refit.config import DriftParams, nearest
+from refit.errors import UserError
+from refit.files.yaml_files import read_value
+
+__all__ = ["NAMES", "Policy", "parse"]
+
+NAMES = {
+    "never": "the first model stays in charge",
+    "schedule": "every `drift.retrain_every_days`",
+    "drift": "when inputs drift",
+    "performance": "when skill is lost",
+    "always": "at every step",
+    "configured": "as `drift` in params.yaml says",
+}
+_UNSET = {  # keys of `drift` that no policy sets for itself alone
+    "retrain_on": "; the policy's name says what it retrains on",
+    "min_effect": "; --set drift.min_effect.KEY=VALUE sets it for all policies",
+}
+SETTINGS = [key for key in DriftParams.model_fields if key not in _UNSET]
+_CAUSES = {"schedule": ("schedule",), "drift": ("input",), "performance": ("performance",)}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When to train again after the first model: never, always, at given steps, or as the drift decision says."""
+
+    name: str
+    kind: Literal["never", "always", "given", "decided"]
+    drift: DriftParams
+    steps: frozenset[int] = frozenset()
+
+
+def parse(text: str, drift: DriftParams) -> list[Policy]:
+    """Policies by name, comma-separated; settings of `drift` for one of them follow it after colons.
+
+    Raises:
+        UserError: an unknown name or setting, or a value that does not stand.
+
+    >>> [policy.name for policy in parse("never, performance:breached=1", DriftParams())]
+    ['never', 'performance:breached=1']
+    """
+    found = [_parsed(each.strip(), drift) for each in text.split(",") if each.strip()]
+    names = [policy.name for policy in found]
+    if not found:
+        raise UserError(f"--policies names none; there are {', '.join(NAMES)}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(
+            f"--policies names {twice[0]} twice; leave one out, or give it other settings: drift:breached=1"
+        )
+    return found
+
+
+def _parsed(text: str, drift: DriftParams) -> Policy:
+    name, *settings = text.split(":")
+    if name not in NAMES:
+        raise UserError(f"policy {name!r} is unknown{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
+    if name in ("never", "always"):
+        if settings:
+            raise UserError(f"policy {name} has no settings; found {':'.join(settings)!r}")
+        return Policy(name, "never" if name == "never" else "always", drift)
+    changed: dict[str, Any] = {"retrain_on": _CAUSES[name]} if name in _CAUSES else {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"policy {text}: {setting!r} gives no value; write {name}:key=value")
+        if key not in SETTINGS:
+            why = _UNSET.get(key.partition(".")[0], nearest(key, SETTINGS))
+            raise UserError(f"policy {text}: {key!r} is no setting of a policy{why}")
+        if key in changed:
+            raise UserError(f"policy {text}: {key} is set twice; leave one out")
+        changed[key] = read_value(value)
+    try:
+        return Policy(text, "decided", DriftParams.model_validate({**drift.model_dump(), **changed}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, said = ".".join(map(str, first["loc"])), str(first["msg"]).removeprefix("Value error, ")
+        found = f"; found {first['input']!r}" if where else ""
+        raise UserError(f"policy {text}: {where or 'drift'}: {said}{found}") from None

@@ -1,0 +1,177 @@
+"""Makes a registered version again, from its own commit, params and data, and compares the digests of what it gets."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.files.artifacts import read_json, sha256
+from refit.models import incumbent, run_logging
+from refit.runtime import provenance
+from refit.runtime.context import Context
+from refit.runtime.lock import TOKEN_VARIABLE
+from registry import versions
+from registry.urls import sqlite_url
+from tasks.register.lineage import gone
+
+STAGES = ("validate", "featurize", "train")  # the batches are those of then, so nothing is ingested
+_COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
+_LEFT_OUT = ("data", "models", "reports", ".refit", ".git", ".dvc", "*.venv*", "dvc_plots")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One thing that then and now have, and whether it is the same."""
+
+    what: str
+    then: str | None
+    now: str | None
+
+    @property
+    def same(self) -> bool:
+        return self.then == self.now
+
+
+def reproduce(context: Context, number: str) -> list[Compared]:
+    """Run validate, featurize and train again in a folder of their own; nothing of the project is changed.
+
+    The code is that of the version's commit with its patch; a project outside of git has its code as it is now. The
+    last thing compared is the model's own canonical digest.
+
+    Raises:
+        UserError: there is no such version, or it keeps too little to be made again.
+        RefitError: its files are not those registered; its data is gone or changed, its commit is not here, or
+            a stage fails.
+    """
+    model = context.params.project.name
+    with run_logging.opened(context) as store:
+        found = versions.version(store, model, number)
+        if found is None:
+            raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")
+        with incumbent.downloaded(context, store, found) as stored, _folder(context) as scratch:
+            incumbent.check_trusted(context, store, found, stored)  # its patch and params decide what code is run
+            kept = stored / "provenance"
+            if not (kept / artifacts.SNAPSHOT.name).is_file():
+                raise UserError(
+                    f"version {number} of {model} was registered before its list of batches was kept with it, so it "
+                    "cannot be made again by itself"
+                )
+            commit = found.tags.get("refit.git_commit")
+            if commit is not None and not _COMMIT.fullmatch(commit):  # git would take --output=... for an option
+                raise versions.changed(found, "the tag refit.git_commit", f"{commit[:80]!r} names no commit")
+            context.progress("the code of then" if commit else "no commit was recorded: the code as it is now")
+            project = _code(context, commit, kept, scratch / "tree")
+            _settings(context, incumbent.required_tag(found, "refit.as_of"), kept, project)
+            context.progress("the data of then")
+            _data(context, kept, project)
+            started = read_json(stored / "data/candidate/features.json")
+            _start(context, stored, project)
+            for stage in STAGES:
+                context.progress(f"{stage} again")
+                _run(stage, project, scratch / "tree")
+            return list(_compared(found.tags, started, project))
+
+
+def _compared(tags: Any, features: Any, project: Path) -> Iterator[Compared]:
+    again = read_json(project / artifacts.FEATURE_SET)
+    yield Compared("pinned libraries", tags.get("refit.constraints"), provenance.constraints_digest())
+    yield Compared("feature definitions", features["definitions_digest"], again["definitions_digest"])
+    yield Compared("training table", features["table"]["sha256"], again["table"]["sha256"])
+    made = read_json(project / artifacts.TRAINING)
+    yield Compared("candidate's inputs", tags.get("refit.candidate"), made["inputs"])
+    yield Compared("model", tags.get("refit.model_digest"), made["model_digest"])
+
+
+@contextmanager
+def _folder(context: Context) -> Iterator[Path]:
+    home = context.path(artifacts.STATE) / "reproduce"
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
+
+
+def _code(context: Context, commit: str | None, kept: Path, tree: Path) -> Path:
+    """The project's folder in a tree of the version's code."""
+    if commit is None:
+        shutil.copytree(context.project, tree, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        return tree
+    top = Path(_git(context.project, "rev-parse", "--show-toplevel").decode().strip())
+    with tarfile.open(fileobj=io.BytesIO(_git(top, "archive", "--format=tar", commit))) as archive:
+        archive.extractall(tree, filter="data")
+    if (patch := kept / "uncommitted.patch").is_file():
+        _git(tree, "apply", "--binary", "--whitespace=nowarn", str(patch.resolve()))
+    return tree / context.project.resolve().relative_to(top.resolve())
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    # Without a ceiling, `git apply` in a folder within a repository would look for its files from that one's top.
+    environment = {**provenance.git_environment(), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise RefitError(f"git {arguments[0]} in {folder}: {said[-1]}; is the version's commit in this repository?")
+    return done.stdout
+
+
+def _settings(context: Context, as_of: str, kept: Path, project: Path) -> None:
+    shutil.copyfile(kept / "params.yaml", project / "params.yaml")
+    (project / artifacts.RUN).write_text(yaml.safe_dump({"as_of": as_of}), encoding="utf-8")
+
+
+def _data(context: Context, kept: Path, project: Path) -> None:
+    """The batches that the version was made from, each shown to be the one of then."""
+    snapshot = read_json(kept / artifacts.SNAPSHOT.name)
+    (project / artifacts.SNAPSHOT).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(kept / artifacts.SNAPSHOT.name, project / artifacts.SNAPSHOT)
+    for batch in snapshot["batches"]:
+        for path, digest in ((batch["path"], batch["sha256"]), (batch["uncast_path"], batch["uncast_sha256"])):
+            if path is None:
+                continue
+            source, target = context.path(path), project / path
+            if not target.resolve().is_relative_to(project.resolve()):
+                raise RefitError(f"the version's list of batches names {path}, which lies outside of the project")
+            if not source.is_file() or sha256(source) != digest:
+                raise RefitError(f"{path} is gone or changed; `dvc checkout` brings it back from DVC's cache or remote")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+def _start(context: Context, stored: Path, project: Path) -> None:
+    """What training started from, where it was a warm start."""
+    told = stored / "provenance" / artifacts.WARM_START.name
+    if not told.is_file():
+        return
+    shutil.copyfile(told, project / artifacts.WARM_START)
+    start = read_json(told)
+    if start["version"] is not None:
+        shutil.copytree(incumbent.fetch_model(context, start["version"]), project / start["folder"])
+
+
+def _run(stage: str, project: Path, tree: Path) -> None:
+    """A stage in a process of its own, with the code of the tree if that is Refit's."""
+    source = tree if (tree / "tasks/stages.py").is_file() else provenance.SOURCE_ROOT
+    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH", "")]))
+    # A run that nobody can see: MLflow's records of it go with the folder.
+    environment["MLFLOW_TRACKING_URI"] = sqlite_url(project / artifacts.STATE / "mlflow.db")
+    program = "refit" if (source / "refit/__main__.py").is_file() else "flows"  # where the command lay in older commits
+    command = [sys.executable, "-P", "-m", program, "stage", stage, "--project", str(project)]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise RefitError(f"stage {stage} of then fails now: {said[-1].removeprefix('error: ')}")

@@ -1,0 +1,266 @@
+"""What may be deleted, and deleting it: never what could be in charge, be reproduced, or is needed by what could."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from refit.errors import RefitError
+from refit.files import artifacts
+from refit.files.artifacts import STATE
+from refit.models import model_cache, run_logging
+from refit.runtime import dvc_runner, lock
+from refit.runtime.context import Context
+from refit.storage.prediction_log import LOG
+from registry import champion, deletion, versions
+from registry.deletion import Run
+from registry.ledger import Ledger
+from registry.locking import registry_lock
+from registry.store import Store
+from registry.versions import Version
+from tasks.drift.watch import DECISIONS
+
+Kind = Literal["version", "run", "local copy", "cache", "predictions", "decisions", "quarantine", "replay", "leftover"]
+REPLAYS = STATE / "replay"  # what a replay of production keeps between two of them
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that may go: files, or a version or run of MLflow's with its artifacts."""
+
+    kind: Kind
+    what: str
+    bytes: int
+    why: str
+    files: tuple[Path, ...] = ()
+    version: Version | None = None
+    runs: tuple[Run, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that may go, in the order in which it goes; which versions stay and why; and what was left alone and why."""
+
+    items: tuple[Item, ...]
+    stay: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.bytes for item in self.items)
+
+
+def collect(context: Context, *, delete: bool = False) -> Plan:
+    """What `params.yaml: retention` lets go; deleted at once if asked to. The caller holds the project's lock.
+
+    Cut off anywhere, it can be called again: a version goes before its artifacts, and what is left of it is known by a
+    mark on its run. The ledger is never touched.
+
+    Raises:
+        RefitError: the champion is lost, or a version that stays cannot be read, so that nobody knows what it needs.
+    """
+    with run_logging.opened(context) as store, registry_lock(store), dvc_runner.cache(context.project) as cache:
+        plan = _plan(context, store, cache)
+        if delete:
+            for item in plan.items:
+                context.progress(f"deleting {item.kind}: {item.what}")
+                _delete(store, item)
+    return plan
+
+
+def _delete(store: Store, item: Item) -> None:
+    if item.version:
+        deletion.dispose_of_version(store, item.version)
+    for run in item.runs:
+        deletion.dispose_of_run(store, run)
+    for path in item.files:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Plan:
+    champion.champion(
+        store, context.params.project.name
+    )  # raises where it is lost: `refit repair` needs what we delete
+    every = versions.tagged_by_client(store, context.params.project.name, {}) if store.exists else []
+    stay = _staying(context, store, every)
+    replaying = lock.is_held(context.path(REPLAYS))
+    items = [
+        *_leftovers(context),
+        *(() if replaying else _replays(context)),
+        *(_models(context, store, every, stay) if store.exists else ()),
+        *_local_copies(context, stay),
+        *_predictions(context),
+        *_decisions(context),
+        *_quarantine(context),
+    ]
+    notes = [f"{REPLAYS} is left alone: a replay is under way"] if replaying else []
+    try:
+        items += _cached(context, store, cache, [each for each in every if each.version in stay])
+    except RefitError as error:
+        notes.append(f"DVC's cache is left alone: {error}")
+    return Plan(tuple(items), stay, tuple(notes))
+
+
+def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[str, str]:
+    """Version -> why it stays."""
+    model, limit = context.params.project.name, context.params.retention.versions
+    registered, pending = versions.registered(store, model), Ledger.beside(store).pending(model)
+    there = {each.version: each for each in every}
+    stay = (
+        {number: "a move to or from it is under way" for number in (pending.to_version, pending.from_version) if number}
+        if pending
+        else {}
+    )
+    newest = sorted(there, key=int, reverse=True)
+    stay |= dict.fromkeys(newest[:limit], "among the newest")
+    if anchor := registered.tags.get(versions.ANCHOR):
+        stay |= {anchor: "anchor"}
+    for number in set(registered.aliases.values()):
+        stay[number] = ", ".join(sorted(alias for alias, named in registered.aliases.items() if named == number))
+    stay = {number: why for number, why in stay.items() if number in there}
+    for number in list(stay):  # what was trained on from another model is made again from that one, and from no other
+        told = _provenance(store, there[number], artifacts.WARM_START.name)
+        start = versions.json_object(there[number], artifacts.WARM_START.name, told).get("version") if told else None
+        if start in there:
+            stay.setdefault(start, f"version {number} was trained on from it")
+    return dict(sorted(stay.items(), key=lambda entry: int(entry[0])))
+
+
+def _provenance(store: Store, of: Version, name: str) -> bytes | None:
+    return versions.read_file(store, of, f"provenance/{name}")
+
+
+def _models(context: Context, store: Store, every: Sequence[Version], stay: Mapping[str, str]) -> Iterator[Item]:
+    """Versions that do not stay, and runs that no version came of, each with its artifacts."""
+    retention, name = context.params.retention, context.params.project.name
+    runs = {run.run_id: run for run in deletion.runs(store, name)}
+    needed = {each.run_id for each in every if each.version in stay}
+    claimed: set[str | None] = set()
+    for each in every:
+        if each.version in stay:
+            continue
+        own = [runs[each.run_id]] if each.run_id in runs and each.run_id not in needed | claimed else []
+        watched = [run for run in runs.values() if run.tags.get("refit.drift") == each.version]
+        claimed |= {run.run_id for run in (*own, *watched)}
+        learner = each.tags.get("refit.learner", "of an unknown learner")
+        why = f"older than the newest {retention.versions}"
+        size = sum(run.bytes for run in (*own, *watched))
+        yield Item("version", f"{each.version} ({learner})", size, why, version=each, runs=(*own, *watched))
+    present = _present(context)
+    oldest = _before(context.now(), retention.runs_days)
+    versioned = {each.run_id for each in every} | claimed
+    for run in runs.values():
+        if run.run_id in versioned:
+            continue
+        if deletion.MARK in run.tags:
+            yield Item("run", run.name, run.bytes, "its deletion was cut off", runs=(run,))
+        elif "refit.candidate" in run.tags and run.started < oldest and run.tags["refit.candidate"] != present:
+            why = f"no version came of it, and it is older than {retention.runs_days:g} days"
+            yield Item("run", run.name, run.bytes, why, runs=(run,))
+
+
+def _present(context: Context) -> str | None:
+    """The candidate that lies in the project's files, which a run may be about to register."""
+    path = context.path(artifacts.TRAINING)
+    return str(artifacts.read_json(path)["inputs"]) if path.is_file() else None
+
+
+def _local_copies(context: Context, stay: Mapping[str, str]) -> Iterator[Item]:
+    for folder in sorted(context.path(model_cache.MODELS).glob("[0-9]*-*")):
+        if folder.name.partition("-")[0] not in stay:
+            yield _files("local copy", f"version {folder.name.partition('-')[0]}", "the version does not stay", folder)
+    for note in sorted(context.path(model_cache.RECORDS).glob("[0-9]*.json")):
+        if note.stem not in stay:
+            yield _files("local copy", f"note of version {note.stem}", "the version does not stay", note)
+
+
+def _cached(
+    context: Context, store: Store, cache: dvc_runner.Cache | None, staying: Sequence[Version]
+) -> Iterator[Item]:
+    if cache is None or not context.params.retention.cache:
+        return
+    if cache.shared:
+        raise RefitError("it lies outside of the repository, and other checkouts may use it; `dvc gc` knows how")
+    locks = [content.decode() for each in staying if (content := _provenance(store, each, "dvc.lock"))]
+    if unused := cache.unused(locks):
+        why = "no commit, no version that stays and no present stage refers to it"
+        yield _files("cache", f"{len(unused):,} objects of DVC's cache", why, *unused)
+
+
+def _predictions(context: Context) -> Iterator[Item]:
+    days = {date.fromisoformat(path.name.removeprefix("day=")): path for path in context.path(LOG).glob("day=*")}
+    keep = context.params.retention.predictions_days
+    if keep is None or not days:
+        return
+    for day, path in sorted(days.items()):
+        if day < max(days) - timedelta(days=keep):
+            yield _files("predictions", f"{day}", f"more than {keep:g} days before the newest", path)
+
+
+def _decisions(context: Context) -> Iterator[Item]:
+    found = {path: path.stem.partition(".")[0] for path in context.path(DECISIONS).glob("*.json")}
+    keep = context.params.retention.decisions_days
+    if keep is None or not found:
+        return
+    made = {path: datetime.strptime(stem, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for path, stem in found.items()}
+    for path, moment in sorted(made.items()):
+        if moment < max(made.values()) - timedelta(days=keep):
+            yield _files("decisions", path.name, f"more than {keep:g} days before the newest", path)
+
+
+def _quarantine(context: Context) -> Iterator[Item]:
+    """Refused rows of batches that no run sees any more: those of the others would be written again at once."""
+    keep, folder = context.params.retention.quarantine_days, context.path(artifacts.QUARANTINE)
+    if keep is None or not context.path(artifacts.SNAPSHOT).is_file():
+        return
+    seen = {(entry["source"], entry["name"]) for entry in artifacts.read_snapshot(context.project)["batches"]}
+    for path in sorted(folder.glob("*/*.parquet")):
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        if (path.parent.name, path.stem) not in seen and written < _before(context.now(), keep):
+            why = f"the snapshot has no such batch, and it is older than {keep:g} days"
+            yield _files("quarantine", f"{path.parent.name} {path.stem}", why, path)
+
+
+def _leftovers(context: Context) -> Iterator[Item]:
+    state = context.path(STATE)
+    left = [
+        *artifacts.scraps(context.project),
+        *state.glob("models/.copy-*"),
+        *state.glob("reproduce/*"),
+        *state.glob("dvc.lock.torn-*"),
+    ]
+    for path in sorted(left):
+        yield _files("leftover", str(path.relative_to(context.project)), "a run that was killed left it", path)
+
+
+def _replays(context: Context) -> Iterator[Item]:
+    if (replays := context.path(REPLAYS)).is_dir():
+        yield _files("replay", str(REPLAYS), "models and features that the next replay would make again", replays)
+
+
+def _files(kind: Kind, what: str, why: str, *paths: Path) -> Item:
+    inside = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
+    return Item(kind, what, sum(file.stat().st_size for file in inside if file.is_file()), why, files=paths)
+
+
+def _before(now: datetime, days: float | None) -> datetime:
+    """The moment so many days ago; none: before everything."""
+    return datetime.min.replace(tzinfo=UTC) if days is None else now - timedelta(days=days)
+
+
+def as_json(plan: Plan, *, deleted: bool) -> dict[str, Any]:
+    """A plan as `refit gc --json` prints it."""
+    return {
+        "deleted": deleted,
+        "bytes": plan.bytes,
+        "items": [{"kind": item.kind, "what": item.what, "bytes": item.bytes, "why": item.why} for item in plan.items],
+        "versions_kept": dict(plan.stay),
+        "left_alone": list(plan.notes),
+    }

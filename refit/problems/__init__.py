@@ -1,0 +1,1 @@
+"""The kinds of problem: what is predicted, and which rows train, validate and test."""

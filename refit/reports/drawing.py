@@ -1,0 +1,99 @@
+"""One style for all pictures and tables of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from refit.files.artifacts import atomic
+from refit.files.csv_cells import escaped
+from refit.plain_text import one_line, visible
+
+INK, QUIET, GRID = "#1f2933", "#6b7785", "#e4e8ec"
+COLOURS = {"candidate": "#0f6e84", "champion": "#c8772a", "baseline": "#8a94a0", "anchor": "#7a5ea8"}
+GOOD, BAD = "#2e7d4f", "#b3402f"
+
+STYLE: dict[str, Any] = {
+    "figure.figsize": (6.4, 4.4),
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a price in a category is no formula
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.9,
+    "legend.frameon": False,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "savefig.facecolor": "white",
+}
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table that `dvc plots` reads."""
+    with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([escaped(one_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows)
+
+
+def new_axes(title: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Any, Any]:
+    """A figure with one pair of axes."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=size)
+    axes.set_title(title)
+    return figure, axes
+
+
+def tint(colour: str) -> Any:
+    """A colour map from white to a colour."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("tint", ["white", colour])
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG and forget it; what no font can show is written on it as an escape."""
+    import matplotlib.pyplot as plt
+
+    try:
+        _make_visible(figure)
+        with atomic(path) as scratch:
+            figure.savefig(scratch, format="png", metadata={"Software": None})  # no version: equal bytes on a rerun
+    finally:
+        plt.close(figure)
+
+
+def _make_visible(figure: Any) -> None:
+    """Every text of a figure without control and format characters: matplotlib's warnings would print them as they are.
+
+    A tick's text is set when it is drawn, by its axis's formatter.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import FuncFormatter
+
+    for text in figure.findobj(Text):
+        text.set_text(visible(text.get_text()))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(formatter := axis.get_major_formatter(), FuncFormatter):
+            formatter.func = partial(_visible_label, formatter.func)
+
+
+def _visible_label(label: Callable[..., str], value: float, place: int) -> str:
+    return visible(label(value, place))

@@ -1,0 +1,271 @@
+"""The drift report's charts: skill by window, columns by window, and distributions then and now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+from markupsafe import Markup
+
+from refit.drift.inputs import WORDS
+from refit.reports.svg_charts import Plane, number, roomy, short, ticks
+
+Told = Mapping[str, Any]
+
+_LABELS, _HEAD, _ROW = 208, 34, 21  # of the heat map: width of the names, height of the dates, height of a row
+_LONGEST = 30  # characters of a name that are drawn; all are shown on hover
+
+
+def dates(window: Told) -> str:
+    """A window's first and last day.
+
+    >>> dates({"first": "2013-12-09", "end": "2013-12-16"})
+    '2013-12-09 to 2013-12-15'
+    """
+    last = date.fromisoformat(window["end"]) - timedelta(days=1)
+    return window["first"] if str(last) == window["first"] else f"{window['first']} to {last}"
+
+
+def performance(backtest: Sequence[Told], windows: Sequence[Told]) -> Markup:
+    """Skill of each window, the backtest's before production's, with what is usual as a band."""
+    gap = 1 if backtest and windows else 0
+    past = list(enumerate(backtest))
+    now = [(len(backtest) + gap + place, window) for place, window in enumerate(windows)]
+    measured = [window["performance"] for window in windows]
+    known = [each[name] for each in [*backtest, *measured] for name in ("skill", "lower", "upper", "estimated_skill")]
+    known += [end for each in measured for end in _usual(each) or ()]
+    finite = [value for value in known if value is not None]
+    if not finite:
+        return Markup("")
+    plane = Plane((-0.6, len(past) + len(now) + gap - 0.4), roomy(finite), width=760, height=290, top=24)
+    places = [*past, *now]
+    step = max(1, math.ceil(len(places) / 16))
+    marks = {float(x): window["first"][5:] for x, window in places[::step]}
+    parts = [plane.axes("first day of the window", "skill", marks), *_bands(plane, now), *_mean(plane, measured)]
+    of_now = [(x, {**window["performance"], **_span(window)}) for x, window in now]
+    parts += _heads(plane, len(past), len(past) + gap - 0.5 if now else None)
+    for points, kind in ((past, "baseline"), (of_now, "candidate")):
+        parts += _whiskers(plane, points, kind)
+        parts.append(plane.line([(x, _value(each["estimated_skill"])) for x, each in points], f"estimated {kind}"))
+        parts.append(plane.line([(x, _value(each["skill"])) for x, each in points], kind))
+        parts += [_point(plane, x, each, kind) for x, each in points]
+    return plane.svg("skill of each window", *parts)
+
+
+def _span(window: Told) -> dict[str, str]:
+    return {"first": window["first"], "end": window["end"]}
+
+
+def _value(found: float | None) -> float:
+    return math.nan if found is None else found
+
+
+def _usual(measured: Told) -> tuple[float, float] | None:
+    """The threshold, and as far above the mean as that is below."""
+    if measured["threshold"] is None:
+        return None
+    return measured["threshold"], 2 * measured["expected"] - measured["threshold"]
+
+
+def _bands(plane: Plane, now: Sequence[tuple[int, Told]]) -> Iterator[Markup]:
+    for x, window in now:
+        if (usual := _usual(window["performance"])) is None:
+            continue
+        left, right, low, high = plane.x(x - 0.5), plane.x(x + 0.5), plane.y(usual[0]), plane.y(usual[1])
+        yield Markup('<rect class="usual" x="{}" y="{}" width="{}" height="{}"/>').format(
+            short(left), short(high), short(right - left), short(low - high)
+        )
+        yield Markup('<path class="margin" d="M{} {}H{}"/>').format(short(left), short(low), short(right))
+
+
+def _mean(plane: Plane, measured: Sequence[Told]) -> Iterator[Markup]:
+    expected = next((each["expected"] for each in reversed(measured) if each["expected"] is not None), None)
+    if expected is not None:
+        yield plane.line([(plane.x_range[0], expected), (plane.x_range[1], expected)], "chance")
+
+
+def _heads(plane: Plane, past: int, border: float | None) -> Iterator[Markup]:
+    """What lies left and right of the border."""
+    head = Markup('<text class="tick mid" x="{}" y="12">{}</text>')
+    if past:
+        yield head.format(short(plane.x((past - 1) / 2)), "backtest")
+    if border is not None:
+        middle = (max(border, plane.x_range[0]) + plane.x_range[1]) / 2
+        yield head.format(short(plane.x(middle)), "in production")
+        if past:
+            yield plane.line([(border, plane.y_range[0]), (border, plane.y_range[1])], "border")
+
+
+def _whiskers(plane: Plane, points: Sequence[tuple[int, Told]], kind: str) -> Iterator[Markup]:
+    for x, each in points:
+        if each["lower"] is not None:
+            yield Markup('<path class="whisker {}" d="M{} {}V{}"/>').format(
+                kind, short(plane.x(x)), short(plane.y(each["lower"])), short(plane.y(each["upper"]))
+            )
+
+
+def _point(plane: Plane, x: float, each: Told, kind: str) -> Markup:
+    if each["skill"] is None:
+        return Markup("")
+    breached = each.get("breached", False)
+    band = "" if each["lower"] is None else f" ({each['lower']:.3f} to {each['upper']:.3f})"
+    limit = f", breached below {each['threshold']:.3f}" if each.get("threshold") is not None else ""
+    title = f"{dates(each)}: skill {each['skill']:.3f}{band}{limit}"
+    return Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
+        "bad" if breached else kind, short(plane.x(x)), short(plane.y(each["skill"])), 6 if breached else 4, title
+    )
+
+
+def heat_map(columns: Sequence[str], windows: Sequence[Told]) -> Markup:
+    """A row for each column and a cell for each window: its largest effect as a multiple of what would breach."""
+    if not columns or not windows:
+        return Markup("")
+    width = min(96.0, (760 - _LABELS) / len(windows))
+    plane = Plane((0, 1), (0, 1), width=760, height=_HEAD + _ROW * len(columns) + 2)
+    parts = []
+    for place, window in enumerate(windows):
+        x = _LABELS + (place + 0.5) * width
+        parts.append(
+            Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(short(x), _HEAD - 10, window["first"][5:])
+        )
+    found = [{each["column"]: each for each in window["inputs"]["columns"]} for window in windows]
+    for row, column in enumerate(columns):
+        y = _HEAD + row * _ROW
+        parts.append(
+            Markup('<text class="end label" x="{}" y="{}"><title>{}</title>{}</text>').format(
+                _LABELS - 10, y + 14.5, column, column if len(column) <= _LONGEST else column[: _LONGEST - 1] + "…"
+            )
+        )
+        for place, window in enumerate(windows):
+            parts.append(_cell(_LABELS + place * width, y, width, found[place].get(column), column, dates(window)))
+    return plane.svg("drift of each column in each window", *parts)
+
+
+def _cell(x: float, y: float, width: float, drift: Told | None, column: str, when: str) -> Markup:
+    box = Markup('x="{}" y="{}" width="{}" height="{}" rx="2"').format(
+        short(x + 1), short(y + 1), short(width - 2), _ROW - 2
+    )
+    if drift is None:
+        return Markup('<rect class="empty" {}><title>{}</title></rect>').format(box, f"{column}, {when}: not measured")
+    ratio = severity(drift)
+    kind, opacity = _colour(ratio)
+    title = f"{column}, {when}: {'; '.join(_effects(drift))}" + (" · drifted" if drift["breached"] else "")
+    cell = Markup('<rect class="cell {}{}" {} fill-opacity="{:.2f}"><title>{}</title></rect>').format(
+        kind, " breached" if drift["breached"] else "", box, opacity, title
+    )
+    if ratio < 1:
+        return cell
+    return cell + Markup('<text class="over mid" x="{}" y="{}">{}</text>').format(
+        short(x + width / 2), short(y + 14.5), f"{ratio:.1f}×" if ratio < 100 else "99×+"
+    )
+
+
+def severity(drift: Told) -> float:
+    """The largest effect of a column as a multiple of what would breach."""
+    return max((size / limit for _, size, limit in effects(drift) if limit), default=0.0)
+
+
+def effects(drift: Told) -> list[tuple[str, float, float]]:
+    """Name, size and threshold of each effect that is known."""
+    return [
+        (name, size, drift["thresholds"][name])
+        for name, size in drift["effects"].items()
+        if size is not None and drift["thresholds"][name] is not None
+    ]
+
+
+def _effects(drift: Told) -> Iterator[str]:
+    for name, size, limit in effects(drift):
+        yield f"{WORDS[name]} {size:.3f} of {limit:.3f}"
+
+
+def _colour(ratio: float) -> tuple[str, float]:
+    return ("over", 0.72 + 0.28 * min((ratio - 1) / 2, 1)) if ratio >= 1 else ("under", 0.05 + 0.5 * ratio)
+
+
+def legend() -> Markup:
+    """The heat map's colours and what they stand for."""
+    plane = Plane((0, 1), (0, 1), width=760, height=26)
+    parts, x = [], 110.0
+    for ratio, text in (
+        (0.0, "0"),
+        (0.5, "half"),
+        (0.95, "just below"),
+        (1.0, "1× what is drift"),
+        (3.0, "3× and more"),
+    ):
+        kind, opacity = _colour(ratio)
+        parts.append(
+            Markup('<rect class="cell {}" x="{}" y="4" width="22" height="16" rx="2" fill-opacity="{:.2f}"/>').format(
+                kind, short(x), opacity
+            )
+        )
+        parts.append(Markup('<text class="tick" x="{}" y="16">{}</text>').format(short(x + 28), text))
+        x += 46 + 5.8 * len(text)
+    parts.append(
+        Markup('<rect class="cell breached" x="{}" y="4" width="22" height="16" rx="2" fill-opacity="0"/>').format(
+            short(x)
+        )
+    )
+    parts.append(Markup('<text class="tick" x="{}" y="16">drifted</text>').format(short(x + 28)))
+    return plane.svg("legend", *parts)
+
+
+def distribution(each: Told) -> Markup:
+    """One column then and now."""
+    return _categories(each) if each["kind"] == "category" else _numbers(each)
+
+
+def _numbers(each: Told) -> Markup:
+    edges = each["edges"]
+    if len(edges) < 2:
+        return Markup("")
+    plane = Plane(
+        (edges[0], edges[-1]), (0, 1.05 * max(*each["then"], *each["now"], 1e-9)), width=320, height=180, bottom=22
+    )
+    marks = {tick: number(tick) for tick in ticks(*plane.x_range, wanted=6)}
+    areas = [
+        Markup('<path class="{}" d="{}"/>').format(kind, _steps(plane, edges, each[side]))
+        for side, kind in (("then", "area negative"), ("now", "now"))
+    ]
+    return plane.svg(f"{each['column']} then and now", plane.axes("", "share", marks), *areas)
+
+
+def _steps(plane: Plane, edges: Sequence[float], shares: Sequence[float]) -> str:
+    path = f"M{short(plane.x(edges[0]))} {short(plane.y(0))}"
+    for place, share in enumerate(shares):
+        path += f"V{short(plane.y(share))}H{short(plane.x(edges[place + 1]))}"
+    return f"{path}V{short(plane.y(0))}"
+
+
+def _categories(each: Told) -> Markup:
+    rows = list(zip(each["names"], each["then"], each["now"], strict=True))
+    rows += [
+        (f"({word})", *each[key])
+        for key, word in (("other", "other names"), ("unseen", "unseen before"))
+        if any(each[key])
+    ]
+    most = max([share for _, *shares in rows for share in shares] or [1.0]) or 1.0
+    plane = Plane((0, most), (0, 1), width=320, height=24 * len(rows) + 8, left=104, right=96, top=0)
+    parts = []
+    for row, (name, then, now) in enumerate(rows):
+        y = 24 * row + 4
+        parts.append(
+            Markup('<text class="end label" x="98" y="{}"><title>{}</title>{}</text>').format(
+                y + 13, name, name if len(name) <= 18 else name[:17] + "…"
+            )
+        )
+        for share, kind, low in ((then, "then", 0), (now, "candidate", 10)):
+            parts.append(
+                Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="8" rx="1.5"/>').format(
+                    kind, plane.left, y + low, short(max(plane.x(share) - plane.left, 0.6))
+                )
+            )
+        parts.append(
+            Markup('<text class="tick" x="{}" y="{}">{}</text>').format(
+                short(plane.x(max(then, now)) + 6), y + 13, f"{then:.1%} → {now:.1%}"
+            )
+        )
+    return plane.svg(f"{each['column']} then and now", *parts)

@@ -1,0 +1,171 @@
+"""What is told of forecasts, besides what is told of any number: the error by horizon, beside the season before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.config.forecasting import HORIZON, SEASONAL_NAIVE, series_of
+from refit.evaluation.holdout import Holdout, tidy, with_interval
+from refit.evaluation.scored import Scored
+from refit.metrics.clusters import jackknife, leave_out_mean
+from refit.metrics.formulas import symmetric_error
+from refit.reports.drawing import COLOURS, new_axes, write_csv
+from refit.reports.model_card.by_task import Report, regression
+from refit.reports.svg_charts import Plane, roomy
+
+Floats = NDArray[np.float64]
+
+
+def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
+    return {**regression.measured(test, scored, confidence), "forecast": by_horizon(test, scored, confidence)}
+
+
+def by_horizon(test: Holdout, scored: Scored, confidence: float) -> Report:
+    """Errors of candidate and seasonal naive forecast, of all rows and of each horizon.
+
+    What is saved is told of the rows that have a seasonal naive forecast: where a season ago nothing was counted, or it
+    is not known yet, there is none.
+    MASE is the error in units of what the seasonal naive forecast errs by on the rows that were learned from, each
+    series in its own (Hyndman and Koehler 2006, "Another look at measures of forecast accuracy", equation 9 with a
+    season); rows of a series that was not learned from, or never changed there, have none.
+    """
+    told = test.forecast or {}
+    horizons = test.table.column(HORIZON).to_numpy()
+    error = np.abs(test.labels - scored.p["candidate"])
+    season = test.table.column(SEASONAL_NAIVE).to_numpy(zero_copy_only=False).astype(np.float64)
+    naive, scaled = np.abs(test.labels - season), error / _scales(test, told)
+    symmetric = symmetric_error(test.labels, scored.p["candidate"])
+
+    def tell(rows: NDArray[np.int64]) -> Report:
+        comparable = rows[np.isfinite(naive[rows])]
+        scalable = rows[np.isfinite(scaled[rows])]
+        return {
+            "rows": len(rows),
+            "mae": mean(error, rows),
+            "naive_mae": mean(naive, comparable),
+            "saved": tidy(1 - error[comparable].sum() / naive[comparable].sum()) if naive[comparable].any() else None,
+            "mase": tidy(scaled[scalable].mean()) if len(scalable) else None,
+            "smape": tidy(symmetric[rows].mean()),
+        }
+
+    def mean(values: Floats, rows: NDArray[np.int64]) -> dict[str, float | None]:
+        if not len(rows):
+            return dict.fromkeys(("value", "lower", "upper"))
+        return with_interval(jackknife(leave_out_mean(values[rows], test.sample.only(rows).clusters)), confidence)
+
+    each = [{"horizon": int(h), **tell(np.flatnonzero(horizons == h))} for h in np.unique(horizons)]
+    return {"step": told.get("step"), "season": told.get("season"), "all": tell(np.arange(test.rows)), "horizons": each}
+
+
+def _scales(test: Holdout, told: Mapping[str, Any]) -> Floats:
+    """(rows,) what the seasonal naive forecast of each row's series erred by in training; nan where nobody knows."""
+    scales = told.get("scales", {})
+    names = series_of(test.table, told.get("series", ()))
+    return np.array([scales.get(name) or math.nan for name in names], dtype=np.float64)
+
+
+def tables(folder: Path, evaluation: Report) -> None:
+    regression.VIEW.tables(folder, evaluation)
+    rows = (
+        (each["horizon"], each["mae"]["value"], each["naive_mae"]["value"], each["mase"], each["smape"], each["rows"])
+        for each in evaluation["forecast"]["horizons"]
+    )
+    write_csv(folder / "horizons.csv", ("horizon", "mae", "seasonal_naive_mae", "mase", "smape", "rows"), rows)
+
+
+def _figure(evaluation: Report) -> Any:
+    figure, axes = new_axes("The error by how far ahead")
+    horizons = evaluation["forecast"]["horizons"]
+    x = [each["horizon"] for each in horizons]
+    for name, what, label in (("baseline", "naive_mae", "the season before"), ("candidate", "mae", "candidate")):
+        known = [each for each in horizons if each[what]["lower"] is not None]
+        ends = [[each[what][end] for each in known] for end in ("lower", "upper")]
+        axes.vlines([each["horizon"] for each in known], *ends, color=COLOURS[name], linewidth=1.4, alpha=0.55)
+        axes.plot(
+            x,
+            [_number(each[what]["value"]) for each in horizons],
+            "o-",
+            color=COLOURS[name],
+            markersize=4.5,
+            label=label,
+        )
+    axes.set(xlabel=f"steps ahead (of {evaluation['forecast']['step']})", ylabel="mean absolute error")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def summary(evaluation: Report) -> Iterator[str]:
+    found, first = evaluation["forecast"]["all"], True
+    for sentence in regression.VIEW.summary(evaluation):
+        if "one guess for everyone" not in sentence:
+            yield sentence
+        if first and found["saved"] is not None:
+            first = False
+            change = found["saved"]
+            scaled = "" if found["mase"] is None else f", a MASE of {found['mase']:.3f}"
+            yield (
+                f"That is {abs(change):.1%} {'less' if change > 0 else 'more'} than the season before was off by"
+                f"{scaled}; from {_span(evaluation, min)} less to {_span(evaluation, max)} less by horizon."
+            )
+
+
+def _span(evaluation: Report, pick: Any) -> str:
+    return f"{pick(each['saved'] or 0.0 for each in evaluation['forecast']['horizons']):.1%}"
+
+
+def drawn(evaluation: Report) -> dict[str, Any]:
+    horizons = evaluation["forecast"]["horizons"]
+    ends = [each[what]["value"] or 0.0 for each in horizons for what in ("mae", "naive_mae")]
+    far = horizons[-1]["horizon"]
+    plane = Plane(roomy([0.0, far]), (0.0, 1.1 * max(*ends, 1e-9)), height=300)
+    marks = {float(each["horizon"]): str(each["horizon"]) for each in horizons[:: max(1, len(horizons) // 8)]}
+    parts = []
+    for kind, what in (("baseline", "naive_mae"), ("candidate", "mae")):
+        line = [(float(h["horizon"]), h[what]["value"]) for h in horizons if h[what]["value"] is not None]
+        parts += [plane.line(line, kind), plane.dots(line, kind)]
+    chart = plane.svg("error by horizon", plane.axes("steps ahead", "mean absolute error", marks), *parts)
+    return {**regression.VIEW.charts(evaluation), "horizons": chart}
+
+
+SECTION = """<section id="horizons">
+<h2>How far ahead?</h2>
+<p class="lede">A step is {{ evaluation.forecast.step }}. The season before is the newest value known of
+{{ evaluation.forecast.season }} steps before the target; MASE is the error in units of what that erred by in
+training.</p>
+<div class="pair">
+<figure>{{ charts.horizons }}<figcaption>Grey: the season before</figcaption></figure>
+<div class="scroll"><table><thead><tr><th class="n">ahead</th><th class="n">MAE</th><th class="n">season before</th>
+<th class="n">saved</th><th class="n">MASE</th><th class="n">sMAPE</th></tr></thead><tbody>
+{% for each in evaluation.forecast.horizons %}<tr><td class="n">{{ each.horizon }}</td>
+<td class="n">{{ "%.4g" | format(each.mae.value) }}</td>
+<td class="n">{{ "–" if each.naive_mae.value is none else "%.4g" | format(each.naive_mae.value) }}</td>
+<td class="n">{{ "–" if each.saved is none else "%.1f %%" | format(100 * each.saved) }}</td>
+<td class="n">{{ "–" if each.mase is none else "%.3f" | format(each.mase) }}</td>
+<td class="n">{{ "%.1f %%" | format(100 * each.smape) }}</td></tr>
+{% endfor %}</tbody></table></div>
+</div>
+</section>
+"""
+
+VIEW = replace(
+    regression.VIEW,
+    measured=measured,
+    tables=tables,
+    figures={"error_by_horizon": _figure, **regression.VIEW.figures},
+    summary=summary,
+    charts=drawn,
+    section=SECTION + regression.VIEW.section,
+    link=("horizons", "Horizons"),
+)

@@ -1,0 +1,197 @@
+"""What is told of numbers: predicted against actual, what is left over, and how the error grows with the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.evaluation import interval_coverage
+from refit.evaluation.calibration_bins import calibration
+from refit.evaluation.holdout import Holdout, tidy, with_interval
+from refit.evaluation.scored import Scored
+from refit.metrics.clusters import jackknife, leave_out_mean
+from refit.reports.drawing import COLOURS, QUIET, new_axes, write_csv
+from refit.reports.model_card import card_charts as charts
+from refit.reports.model_card import interval_charts, interval_plots
+from refit.reports.model_card.by_task import Report, View
+
+Floats = NDArray[np.float64]
+
+MOST_POINTS = 400  # of the rows that are drawn, evenly spread over the window
+HISTOGRAM_BINS = 40
+MIDDLE = 0.98  # of the residuals that the histogram spans; the rest lies in its outermost bins
+
+
+def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
+    candidate = scored.p["candidate"]
+    places = np.unique(np.linspace(0, test.rows - 1, min(MOST_POINTS, test.rows)).astype(np.int64))
+    return {
+        "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in places],
+        "residuals": residuals(test.labels - candidate),
+        "by_size": by_size(test, candidate, confidence),
+        "intervals": interval_coverage.judged(test, scored, confidence),
+    }
+
+
+def facts(labels: NDArray[Any], predicted: Floats) -> Report:
+    return {"mean": tidy(labels.mean()), "std": tidy(labels.std()), "predicted": tidy(predicted.mean())}
+
+
+def residuals(left: Floats) -> dict[str, Any]:
+    """What was predicted too low (positive) or too high, in equal bins."""
+    low, high = np.quantile(left, [(1 - MIDDLE) / 2, (1 + MIDDLE) / 2])
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+    return {
+        "edges": [tidy(edge) for edge in edges],
+        "rows": np.histogram(np.clip(left, low, high), edges)[0].tolist(),
+        "mean": tidy(left.mean()),
+        "quantiles": {str(q): tidy(np.quantile(left, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
+    }
+
+
+def by_size(test: Holdout, predicted: Floats, confidence: float) -> dict[str, Any]:
+    """Mean prediction beside mean label, and the mean absolute error, in bins of about equal count."""
+    everywhere = (-np.inf, np.inf)
+    found = calibration(test.sample, predicted, test.labels, confidence, everywhere)
+    error = np.abs(test.labels - predicted)
+    ends = np.cumsum([each["rows"] for each in found["bins"]])
+    for each, rows in zip(found["bins"], np.split(np.argsort(predicted, kind="stable"), ends[:-1]), strict=True):
+        mean = jackknife(leave_out_mean(error[rows], test.sample.only(rows).clusters))
+        each["error"] = with_interval(mean, confidence)
+    return found
+
+
+def tables(folder: Path, evaluation: Report) -> None:
+    write_csv(folder / "predicted_actual.csv", ("predicted", "actual"), evaluation["points"])
+    left = evaluation["residuals"]
+    rows: Iterable[Sequence[Any]] = zip(left["edges"][:-1], left["edges"][1:], left["rows"], strict=True)
+    write_csv(folder / "residuals.csv", ("from", "to", "rows"), rows)
+    rows = (
+        (b["predicted"], b["observed"]["value"], b["error"]["value"], b["rows"]) for b in evaluation["by_size"]["bins"]
+    )
+    write_csv(folder / "error_by_size.csv", ("predicted", "actual", "mean_absolute_error", "rows"), rows)
+    interval_plots.tables(folder, evaluation)
+
+
+def _predicted_actual(evaluation: Report) -> Any:
+    figure, axes = new_axes("What was predicted, and what came", size=(5.2, 5.0))
+    points = evaluation["points"]
+    ends = [value for point in points for value in point]
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=QUIET, linestyle=":", linewidth=1, label="perfect")
+    axes.scatter(*zip(*points, strict=True), s=9, alpha=0.45, color=COLOURS["candidate"], linewidth=0)
+    bins = evaluation["by_size"]["bins"]
+    means = [(b["predicted"], b["observed"]["value"]) for b in bins]
+    axes.plot(*zip(*means, strict=True), "o-", color=COLOURS["champion"], markersize=4, label="mean of a tenth")
+    axes.set(xlabel="predicted", ylabel="actual")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _residuals(evaluation: Report) -> Any:
+    figure, axes = new_axes("What is left over")
+    left = evaluation["residuals"]
+    axes.stairs(left["rows"], left["edges"], color=COLOURS["candidate"], fill=True, alpha=0.5)
+    axes.axvline(0, color=QUIET, linestyle=":", linewidth=1)
+    axes.set(xlabel="actual less predicted", ylabel="test rows")
+    return figure
+
+
+def _error_by_size(evaluation: Report) -> Any:
+    figure, axes = new_axes("The error by the size of the prediction")
+    bins = evaluation["by_size"]["bins"]
+    known = [b for b in bins if b["error"]["lower"] is not None]
+    lower, upper = ([b["error"][end] for b in known] for end in ("lower", "upper"))
+    axes.vlines([b["predicted"] for b in known], lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
+    line = [b["predicted"] for b in bins], [b["error"]["value"] for b in bins]
+    axes.plot(*line, "o-", color=COLOURS["candidate"], markersize=4.5)
+    axes.set(xlabel="mean prediction of a tenth of the rows", ylabel="mean absolute error")
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def summary(evaluation: Report) -> Iterator[str]:
+    ours, naive = evaluation["metrics"]["candidate"], evaluation["metrics"]["baseline"]
+    mae = ours["mae"]
+    if mae["value"] is not None:
+        span = "" if mae["lower"] is None else f" (between {mae['lower']:.4g} and {mae['upper']:.4g})"
+        yield f"On average it is off by {mae['value']:.4g}{span}; the mean label is {evaluation['test']['mean']:.4g}."
+    if mae["value"] is not None and naive["mae"]["value"]:
+        change = 1 - mae["value"] / naive["mae"]["value"]
+        yield f"That is {abs(change):.1%} {'less' if change > 0 else 'more'} than one guess for everyone is off by."
+    if ours["mape"]["value"] is None:
+        yield "Errors as a share of the label are not told, as some labels are 0."
+    yield from interval_coverage.words(evaluation)
+
+
+def words(evaluation: Report) -> str:
+    found, left = evaluation["by_size"], evaluation["residuals"]
+    bins = [each for each in found["bins"] if each["observed"]["lower"] is not None]
+    off = [each for each in bins if not each["observed"]["lower"] <= each["predicted"] <= each["observed"]["upper"]]
+    spread = left["quantiles"]
+    return (
+        f"On the whole it predicted {found['predicted']:.4g}, and {found['observed']:.4g} came; "
+        f"{len(off) or 'none'} of {len(bins)} tenths lie off the diagonal by more than their interval. 90 % of rows "
+        f"came between {spread['0.05']:+.4g} and {spread['0.95']:+.4g} of what was predicted."
+    )
+
+
+def drawn(evaluation: Report) -> dict[str, Any]:
+    bins: Sequence[Mapping[str, Any]] = evaluation["by_size"]["bins"]
+    return {
+        "points": charts.scatter(evaluation["points"], "predicted", "actual"),
+        "residuals": charts.counts(evaluation["residuals"], "actual less predicted"),
+        "by_size": charts.whiskers(bins, "observed", "mean prediction", "mean label", diagonal=True),
+        "error": charts.whiskers(bins, "error", "mean prediction", "mean absolute error"),
+        **interval_charts.drawn(evaluation["intervals"]),
+    }
+
+
+SECTION = (
+    """<section id="errors">
+<h2>How far off, and where?</h2>
+<p class="lede">{{ words.view }}</p>
+<div class="pair">
+<figure>{{ charts.by_size }}<figcaption>Rows in tenths by prediction; dotted: a perfect forecaster</figcaption></figure>
+<figure>{{ charts.error }}<figcaption>The mean absolute error of each tenth</figcaption></figure>
+</div>
+</section>
+"""
+    + interval_charts.SECTION
+)
+
+VIEW = View(
+    measured=measured,
+    facts=facts,
+    tables=tables,
+    figures={
+        "predicted_actual": _predicted_actual,
+        "residuals": _residuals,
+        "error_by_size": _error_by_size,
+        "intervals": interval_plots.stretch_figure,
+        "intervals_by_group": interval_plots.by_group_figure,
+    },
+    tiles=("mae", "rmse", "r2"),
+    summary=summary,
+    words=words,
+    charts=drawn,
+    lede="""Errors are in the label's own units, but for their share of the label and R², the share of the labels'
+variance that is explained.""",
+    numbers="""<div class="pair">
+<figure>{{ charts.points }}<figcaption>{{ evaluation.points | length }} of the test rows; dotted: perfect</figcaption>
+</figure>
+<figure>{{ charts.residuals }}<figcaption>What was left over; right of 0 it predicted too little</figcaption></figure>
+</div>
+""",
+    section=SECTION,
+    link=("errors", "Errors"),
+    slice_heads=("mean label", "mean prediction"),
+    slice_cells=lambda part: (f"{part['mean']:.4g}", f"{part['predicted']:.4g}"),
+    label_head="mean label",
+    label_cell=lambda found: "–" if found["mean"] is None else f"{found['mean']:.4g} ± {found['std']:.4g}",
+)

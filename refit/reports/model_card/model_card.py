@@ -1,0 +1,194 @@
+"""Writes the model card: one HTML file that a person enjoys, with the verdict first and nothing to fetch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from refit.files.artifacts import MODEL_CARD, atomic
+from refit.metrics import METRIC_WORDS, METRICS
+from refit.reports import html_theme
+from refit.reports.html_theme import count, fixed, money
+from refit.reports.model_card import card_charts as charts
+from refit.reports.model_card import card_explanation, card_learners
+from refit.reports.model_card.by_task import view_of
+from refit.reports.model_card.model_card_page import page
+from refit.reports.model_card.wording import words_of
+from refit.runtime.context import Context
+from refit.storage.stored_definitions import Definitions
+
+MOST_FEATURES = 20
+
+Report = dict[str, Any]
+
+
+def write(context: Context, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+    """Write `reports/model_card.html`: no script, no link to elsewhere, every value escaped."""
+    text = render(context.params.project.name, evaluation, features, training)
+    with atomic(context.path(MODEL_CARD)) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def render(name: str, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """The page's HTML."""
+    metric = evaluation["metric"]
+    view = view_of(evaluation["task"])
+    models = [model for model in ("candidate", "champion", "anchor", "baseline") if model in evaluation["metrics"]]
+    slices = _slices(evaluation)
+    return html_theme.render(
+        page(view),
+        name=name,
+        view=view,
+        evaluation=evaluation,
+        as_of=evaluation["as_of"],
+        stand_in=", ".join(evaluation["stand_in"]),
+        settings=[f"{key}={json.dumps(value)}" for key, value in evaluation["overrides"].items()],
+        candidate=evaluation["candidate"],
+        test=evaluation["test"],
+        days=[entry["day"] for entry in evaluation["daily"]],
+        decision=evaluation["decision"],
+        words=words_of(evaluation, dict(features)),
+        tiles=_tiles(evaluation),
+        compared=_compared(evaluation["decision"]),
+        gated=_gated(evaluation["decision"]),
+        confidence=f"{evaluation['confidence']:.0%}",
+        models=models,
+        measured=evaluation["metrics"],
+        gains={other: evaluation["gains"][other] for other in models if other in evaluation["gains"]},
+        metrics=[
+            {"name": each, "label": METRIC_WORDS[each], "better": "↑" if METRICS[each].higher_is_better else "↓"}
+            for each in evaluation["metrics"]["candidate"]
+        ],
+        metric=metric,
+        metric_word=METRIC_WORDS[metric],
+        slices=slices,
+        slice_count=sum(part["enough"] for group in slices for part in group["parts"]),
+        slice_misses=round((1 - evaluation["confidence"]) * sum(p["enough"] for g in slices for p in g["parts"]), 1),
+        importance=_importance(evaluation["importance"], _descriptions(features)),
+        explained=card_explanation.shown(evaluation),
+        learners=(tried := card_learners.tried(evaluation["learners"], training["metric"])),
+        fold_count=max((each["by_fold"]["count"] for each in tried if each["by_fold"]), default=0),
+        searches=list(card_learners.searches(evaluation["learners"], training["metric"])),
+        learning=list(card_learners.learning(evaluation["learners"])),
+        learning_metric=training["metric"],
+        learning_word=METRIC_WORDS[training["metric"]],
+        refit_rows=training["refit_rows"],
+        windows=[{"name": window, **features["windows"][window]} for window in ("train", "validation", "test")],
+        identity=_identity(evaluation, training, features),
+        charts={
+            **view.charts(evaluation),
+            "daily": charts.daily(evaluation["daily"], reversed(models), METRIC_WORDS[metric]),
+        },
+    )
+
+
+def _tiles(evaluation: Report) -> list[Report]:
+    ours, timings, test = evaluation["metrics"]["candidate"], evaluation["timings"], evaluation["test"]
+    metric, view = evaluation["metric"], view_of(evaluation["task"])
+    against = "champion" if "champion" in evaluation["metrics"] else "baseline"
+    others = evaluation["metrics"][against]
+    shown = dict.fromkeys((metric, *view.tiles))
+    tiles = [
+        {
+            "name": METRIC_WORDS[name],
+            "value": fixed(ours[name]["value"], 3),
+            "note": f"{_span(ours[name], 3)} · {against} {fixed(others[name]['value'], 3)}",
+        }
+        for name in shown
+    ]
+    tiles.append(
+        {
+            "name": "test rows",
+            "value": count(test["rows"]),
+            "note": f"over {test['days']} days; {view.label_head}: {view.label_cell(test)}",
+        }
+    )
+    latency, cost = timings["latency_ms"], timings["cost"]
+    many = f"{count(timings['rows_per_second'])} rows/s at once"
+    million = f"{money(1000 * cost['per_1000'])} {cost['currency']} a million"
+    tiles.append(
+        {
+            "name": "one prediction",
+            "value": f"{latency['p50']:.1f} ms",
+            "note": f"99 % within {latency['p99']:.1f} ms · {many} · {million}",
+        }
+    )
+    return tiles
+
+
+def _compared(decision: Report) -> list[Report]:
+    verdicts = {True: "better than the margin demands", False: "not shown to be within the margin"}
+    return [
+        {**each, "words": verdicts[each["passed"]], "chart": charts.gain_line(each)}
+        for each in decision["compared"]
+        if each["estimate"] is not None
+    ]
+
+
+def _gated(decision: Report) -> list[Report]:
+    """The slices that the gate judged, on one scale."""
+    known = [each for each in decision["slices"] if each["estimate"] is not None]
+    ends = [0.0, *(each[end] for each in known for end in ("lower", "upper", "must_exceed"))]
+    low, high = min(ends), max(*ends, min(ends) + 1e-6)
+    return [{**each, "chart": charts.margin_line(each, low, high)} for each in known]
+
+
+def _slices(evaluation: Report) -> list[Report]:
+    metric = evaluation["metric"]
+    whole = evaluation["metrics"]["candidate"][metric]["value"] or 0.0
+    measured = [part[metric] for part in evaluation["slices"] if part[metric]]
+    ends = [found[end] for found in measured for end in ("lower", "upper", "value") if found[end] is not None]
+    low, high = min([whole, *ends]), max([whole, *ends])
+    groups: dict[str, list[Report]] = {}
+    for part in evaluation["slices"]:
+        chart = charts.interval_line(part[metric], low, high, whole)
+        groups.setdefault(part["by"], []).append({**part, "chart": chart})
+    return [{"by": by, "parts": parts} for by, parts in groups.items()]
+
+
+def _importance(importance: Report, descriptions: Mapping[str, str]) -> Report:
+    everything = [*importance["features"], *importance["groups"]]
+    ends = [e[end] for e in everything for end in ("lower", "upper", "value") if e[end] is not None]
+    low, high = min([0.0, *ends]), max([1e-6, *ends])
+    features = [
+        {**entry, "chart": charts.bar(entry, low, high), "description": descriptions.get(entry["name"], "")}
+        for entry in importance["features"]
+    ]
+    counts: dict[str, int] = {}
+    for entry in importance["features"]:
+        counts[entry["group"]] = counts.get(entry["group"], 0) + 1
+    groups = [
+        {**entry, "chart": charts.bar(entry, low, high), "count": counts.get(entry["name"], 1)}
+        for entry in importance["groups"]
+    ]
+    return {
+        "rows": importance["rows"],
+        "groups": groups,
+        "first": features[:MOST_FEATURES],
+        "rest": features[MOST_FEATURES:],
+    }
+
+
+def _descriptions(features: Mapping[str, Any]) -> dict[str, str]:
+    described = Definitions.load(features["definitions"]).feature_set.described()
+    return {
+        name: feature.description + (f" ({feature.unit})" if feature.unit else "")
+        for name, feature in described.items()
+    }
+
+
+def _identity(evaluation: Report, training: Mapping[str, Any], features: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("model digest", training["model_digest"]),
+        ("made from", training["inputs"]),
+        ("snapshot", evaluation["snapshot"]),
+        ("feature definitions", features["definitions_digest"]),
+        ("seed", str(training["seed"])),
+    ]
+
+
+def _span(found: Mapping[str, float | None], digits: int) -> str:
+    if found["lower"] is None:
+        return "no interval"
+    return f"{fixed(found['lower'], digits)} to {fixed(found['upper'], digits)}"

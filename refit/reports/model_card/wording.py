@@ -1,0 +1,132 @@
+"""What an evaluation means, in sentences: for a reader who knows the problem and not the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from refit.evaluation.giveaways import Giveaway
+from refit.metrics import METRIC_WORDS
+from refit.reports.html_theme import money
+from refit.reports.model_card.by_task import view_of
+from refit.storage.stored_definitions import Definitions
+
+Report = dict[str, Any]
+
+
+def words_of(evaluation: Report, features: Report) -> dict[str, Any]:
+    """Every sentence of the model card that depends on the numbers."""
+    return {
+        "about": Definitions.load(features["definitions"]).feature_set.description,
+        "verdict": verdict(evaluation),
+        "summary": list(summary(evaluation)),
+        "gate": gate(evaluation["decision"]),
+        "budgets": budgets(evaluation),
+        "clustered": clustered(evaluation["test"]),
+        "view": view_of(evaluation["task"]).words(evaluation),
+        "labels": labels(features["labels"]),
+        "assumptions": list(assumptions(evaluation)),
+        "giveaways": [str(Giveaway.load(each)) for each in features.get("giveaways", ())],
+    }
+
+
+def verdict(evaluation: Report) -> str:
+    decision = evaluation["decision"]
+    champion = evaluation["comparand"]["version"]
+    if decision["promote"]:
+        return f"It may take charge from version {champion}." if champion else "It may take charge: the first to do so."
+    return f"Version {champion} stays in charge." if champion else "It may not take charge, and nobody else is."
+
+
+def summary(evaluation: Report) -> Iterator[str]:
+    """The verdict's grounds: what it can do, how that compares, and what stopped it."""
+    decision = evaluation["decision"]
+    yield from view_of(evaluation["task"]).summary(evaluation)
+    for each in decision["compared"]:
+        if each["against"] == "champion" and each["estimate"] is not None:
+            yield _against(each, METRIC_WORDS[decision["metric"]])
+    if (reduction := evaluation["error_reduction"]) and reduction["value"] is not None:
+        yield _reduced(reduction, METRIC_WORDS[decision["metric"]])
+    if not decision["promote"]:
+        yield f"What stopped it: {'; '.join(decision['reasons'])}."
+
+
+def _against(each: Report, metric: str) -> str:
+    if each["lower"] > 0:
+        return f"It beats the champion by {each['estimate']:.4f} {metric}, and by {each['lower']:.4f} at the least."
+    if each["upper"] < 0:
+        return f"It is worse than the champion by {-each['estimate']:.4f} {metric}."
+    return (
+        f"No difference to the champion in {metric} is shown: it lies between {each['lower']:+z.4f} and "
+        f"{each['upper']:+z.4f}."
+    )
+
+
+def _reduced(reduction: Report, metric: str) -> str:
+    span = "" if reduction["lower"] is None else f" (between {reduction['lower']:+.1%} and {reduction['upper']:+.1%})"
+    return f"Of what the champion lacks to a perfect {metric}, it takes away {reduction['value']:+.1%}{span}."
+
+
+def budgets(evaluation: Report) -> str:
+    """What its predictions and its training take."""
+    cost, size = evaluation["timings"]["cost"], evaluation["candidate"]["model_mb"]
+    return (
+        f"Its folder holds {size:,.3f} MB. At {cost['cpu_hour']:g} {cost['currency']} for a CPU hour, 1,000 "
+        f"predictions cost {money(cost['per_1000'])} {cost['currency']} ({cost['cpu_seconds_per_1000'] * 1000:,.1f} ms "
+        f"of CPU) and the training {money(cost['training'])} {cost['currency']}."
+    )
+
+
+def gate(decision: Report) -> str:
+    """What the gate demanded."""
+    metric, sure = METRIC_WORDS[decision["metric"]], f"{decision['confidence']:.0%}"
+    policy = decision["policy"]
+    if decision["comparand"]["version"] is None:
+        asked = f"a gain in {metric} of more than {policy['min_gain_over_baseline']:g} over the naive baseline"
+    elif decision["mode"] == "superiority":
+        asked = f"a gain in {metric} of more than {policy['min_gain']:g} over the champion (superiority)"
+    else:
+        asked = f"a loss in {metric} of less than {policy['max_loss']:g} against the champion (non-inferiority)"
+    slices = ", and on each slice for a loss of less than the slice's own margin" if decision["slices"] else ""
+    return (
+        f"It asks for {asked}{slices}, shown with {sure} confidence on the same rows. The lower end of each interval "
+        "below has to lie right of the dashed line."
+    )
+
+
+def clustered(test: Report) -> str:
+    """How rows were taken to belong together, as the end of a sentence about intervals."""
+    if test["cluster"] == "row":
+        return ", rows taken as independent"
+    if test["clusters"] < 2:
+        return f"; there are none, as all rows share one {test['cluster']}"
+    return f" that allow for rows of one {test['cluster']} being alike ({test['clusters']} clusters)"
+
+
+def labels(counts: Report) -> str:
+    """What became of the rows that the windows cover."""
+    return (
+        f"Labels: {counts['known']:,} known, {counts['pending']:,} not yet known at that time, {counts['none']:,} that "
+        "never get one (they are not learned from)."
+    )
+
+
+def assumptions(evaluation: Report) -> Iterator[str]:
+    """What has to be true for the numbers to mean what they seem to."""
+    test = evaluation["test"]
+    if test["cluster"] == "row":
+        yield "Rows are taken as independent, as the params say; if they are not, the intervals are too narrow."
+    else:
+        yield f"Rows of one {test['cluster']} may be alike; rows of two are taken as independent of each other."
+    if rule := evaluation["candidate"]["split"]:
+        how = "as a column says" if rule.startswith("as column") else "by chance"
+        yield f"The test rows were kept apart {how} ({rule}): the intervals tell of rows like these, not of later."
+    else:
+        yield "The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come."
+        yield (
+            f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; "
+            "it is not fitted again on that window before it takes charge."
+        )
+    yield "Importance tells what this model uses, not what causes the outcome."
+    if looks := evaluation["decision"]["looks"]:
+        yield f"This test window has judged {looks} other candidate{'s' if looks > 1 else ''} before."

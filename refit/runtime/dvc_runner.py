@@ -1,0 +1,360 @@
+"""DVC as the memory of stages: run one, or learn that nothing changed; the only file that imports dvc."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from refit.errors import RefitError, UserError, refused_by_the_system, unreadable
+from refit.files.artifacts import STATE
+from refit.files.yaml_files import parse_yaml, read_yaml
+from refit.runtime import provenance
+from refit.runtime.dvc_cache import remove_half_copies, verified
+from refit.runtime.stage_faults import fault, fault_of_dvc, one_line_of, own_error
+
+_WITHOUT_GIT = "    no_scm = true"
+_SEAM = "cmd_run"  # the one private name of DVC that Refit leans on, in dvc.stage.run
+Outcome = Literal["executed", "restored", "unchanged"]
+
+
+def run_stage(
+    project: Path,
+    stage: str,
+    function: Callable[[], None],
+    *,
+    force: bool = False,
+    say: Callable[[str], object] = lambda _: None,
+) -> Outcome:
+    """Run a stage through DVC's own machinery, calling `function` in this process where DVC would start a shell.
+
+    Everything else stays DVC's: the check for changes, the clean-up of outputs, the run-cache, the lock file. Where DVC
+    has no such seam any more, it runs the stage's command in a subprocess, with the same result; a restored stage is
+    then called executed too, since nobody can tell.
+
+    What the run-cache brings back is compared with the digests it is stored under, which DVC itself does not do: an
+    object that is damaged is dropped, and the stage runs.
+
+    Args:
+        say: is given a line about such an object.
+
+    Raises:
+        RefitError: what the stage raised; an input that changed while the stage ran; DVC's own refusal.
+    """
+    called: list[bool] = []
+    raised: list[Exception] = []  # by the stage, not by DVC
+
+    def in_process(dvc_stage: Any, dry: bool = False, run_env: Any = None) -> None:
+        called.append(True)
+        before = _inputs(dvc_stage)
+        try:
+            function()
+        except Exception as error:
+            raised.append(error)
+            raise
+        after = _inputs(dvc_stage)
+        if changed := sorted(name for name in before if before[name] != after.get(name)):
+            raise RefitError(f"{changed[0]} changed while stage {stage} ran; its result is not kept: run again")
+
+    with (
+        _repository(project) as repo,
+        _seam(in_process) as in_this_process,
+        _own_commands_first(),
+        verified(repo, say),
+    ):
+        started = time.time()
+        try:
+            ran = repo.reproduce(stage, single_item=True, force=force)
+        except Exception as error:
+            if (own := own_error(error)) is not None:
+                raise own from own.__cause__  # what it came from is what decides whether to try again
+            raise (fault(error, stage) if raised else fault_of_dvc(error, stage)) from error
+        finally:
+            if remove_half_copies(repo, since=started):  # DVC goes on after a copy that failed
+                say(f"{stage}: its result could not be copied into DVC's cache (disk full?); it runs again next time")
+    if not ran:
+        return "unchanged"
+    return "executed" if called or not in_this_process else "restored"
+
+
+def stale(project: Path) -> dict[str, list[str]]:
+    """The stages that would run now, each with its reasons in words."""
+    _check_lock_file(project)
+    with _repository(project) as repo:
+        try:
+            status = repo.status(targets=["dvc.yaml"])
+        except Exception as error:
+            refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
+            raise RefitError(f"DVC cannot say what is stale: {refusal or one_line_of(error)}") from error
+    return {
+        address.rpartition(":")[2]: [reason for entry in entries for reason in _in_words(entry)]
+        for address, entries in status.items()
+    }
+
+
+def initialise(project: Path) -> None:
+    """Make the project a DVC repository of its own, unless it lies in one; keeps no analytics, copies by reflink."""
+    if not _root(project):
+        from dvc.repo import Repo
+
+        _quiet()
+        git = _in_git(project)
+        Repo.init(str(project), no_scm=not git, subdir=git).close()
+        lines = [
+            "[core]",
+            "    analytics = false",
+            *([] if git else [_WITHOUT_GIT]),
+            "[cache]",
+            '    type = "reflink,copy"',
+        ]
+        (project / ".dvc/config").write_text("\n".join(lines) + "\n")
+        (project / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    ignored = project / ".dvcignore"
+    _check_text(ignored)
+    if not ignored.is_file() or ".refit" not in ignored.read_text(encoding="utf-8").split():
+        with ignored.open("a") as file:
+            file.write(
+                "# Models are kept with the dvc.yaml that made them; DVC is not to take it for a pipeline.\n.refit\n"
+            )
+
+
+def mend(project: Path) -> list[str]:
+    """Clear away what a killed run left in DVC's own files, and say what; the caller holds the project's lock.
+
+    A torn `dvc.lock` is set aside (the run-cache brings the stages back); a torn or stale `rwlock` is removed.
+    """
+    done: list[str] = []
+    config = project / ".dvc/config"
+    _check_text(config)
+    if config.is_file() and _WITHOUT_GIT in config.read_text(encoding="utf-8") and _in_git(project):
+        text = config.read_text(encoding="utf-8").replace(_WITHOUT_GIT + "\n", "")
+        config.write_text(text, encoding="utf-8")
+        done.append("the project is in git by now: DVC may use it")
+    lock_file = project / "dvc.lock"
+    if lock_file.is_file() and not _is_yaml_mapping(lock_file):
+        kept = project / STATE / f"dvc.lock.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock_file.replace(kept)
+        done.append(f"dvc.lock was torn: set aside as {kept.relative_to(project)}; stages come back from the run-cache")
+    root = _root(project)
+    rwlock = root / ".dvc/tmp/rwlock" if root else None
+    if rwlock and rwlock.is_file() and not _rwlock_is_sound(rwlock):
+        rwlock.unlink()
+        done.append(f"{rwlock.relative_to(root or project)} was torn or held by a process that is gone: removed")
+    return done
+
+
+class Cache:
+    """DVC's cache of a project, held against other DVC commands."""
+
+    def __init__(self, repo: Any) -> None:
+        self._repo = repo
+        self._objects = Path(repo.cache.local.path)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it lies outside of the repository, so that other checkouts may use it."""
+        return not self._objects.resolve().is_relative_to(Path(self._repo.root_dir).resolve())
+
+    def unused(self, locks: Sequence[str]) -> list[Path]:
+        """Its files that neither the workspace, nor a commit or experiment, nor one of `locks` refers to.
+
+        Args:
+            locks: contents of `dvc.lock` files, whose data must stay.
+
+        Raises:
+            RefitError: a commit cannot be read, so that nobody knows what it needs.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.scm import NoSCM
+
+        history = not isinstance(self._repo.scm, NoSCM)
+        try:
+            found = self._repo.used_objs(all_commits=history, all_experiments=history, force=True)
+        except DvcException as error:
+            raise RefitError(f"what DVC's cache is needed for cannot be told: {one_line_of(error)}") from error
+        used = {str(each.value) for objects in found.values() for each in objects if each.value}
+        for lock in locks:
+            used |= self._named(parse_yaml(lock, "dvc.lock") or {})
+        objects = [path for path in self._objects.glob("??/*") if path.parent.name + path.name not in used]
+        runs = [path for path in Path(self._repo.stage_cache.cache_dir).glob("??/*/*") if not self._runs(path) <= used]
+        return [*objects, *runs]
+
+    def _named(self, lock: Any) -> set[str]:
+        """The objects that a lock file names, with those in its folders."""
+        entries = [
+            each
+            for stage in (lock.get("stages") or {}).values()
+            for kind in ("deps", "outs")
+            for each in stage.get(kind) or ()
+        ]
+        named = {str(each["md5"]) for each in entries if each.get("md5")}
+        for name in [name for name in named if name.endswith(".dir")]:
+            if (folder := self._objects / name[:2] / name[2:]).is_file():
+                named |= {str(each["md5"]) for each in json.loads(folder.read_text(encoding="utf-8"))}
+        return named
+
+    def _runs(self, path: Path) -> set[str]:
+        """The outputs that an entry of the run-cache brings back."""
+        try:
+            return {str(out["md5"]) for out in read_yaml(path)["outs"]}
+        except (UserError, KeyError, TypeError):
+            return {"torn"}
+
+
+@contextmanager
+def cache(project: Path) -> Iterator[Cache | None]:
+    """DVC's cache, while no other DVC command runs; none where the project is no DVC repository."""
+    if not _root(project):
+        yield None
+        return
+    _check_lock_file(project)
+    with _repository(project) as repo, repo.lock:
+        yield Cache(repo)
+
+
+@lru_cache(maxsize=4)
+def objects_of(project: Path) -> Path | None:
+    """The folder in which DVC's cache keeps the project's objects; None where the project is no DVC repository."""
+    if not _root(project):
+        return None
+    with _repository(project) as repo:
+        return Path(repo.cache.local.path).resolve()
+
+
+@contextmanager
+def _repository(project: Path) -> Iterator[Any]:
+    if not _root(project):
+        raise UserError(f"{project} is not a DVC repository; `refit init {project}` makes it one")
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    _quiet()
+    for folder in {project, _root(project) or project}:
+        _check_text(folder / ".dvcignore")
+    try:
+        # A project that was copied out of its repository has a configuration that asks for git.
+        config = None if _in_git(project) else {"core": {"no_scm": True}}
+        repo = Repo(str(project), config=config, _wait_for_lock=True)
+    except (DvcException, OSError, ValueError) as error:
+        raise RefitError(f"DVC cannot open {project}: {one_line_of(error)}") from error
+    try:
+        with chdir(project):  # DVC finds dvc.yaml and reports paths from where it stands
+            yield repo
+    finally:
+        repo.close()
+
+
+@contextmanager
+def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
+    """Swap DVC's shell call for `replacement`; yields False, and swaps nothing, where DVC has no such call."""
+    import dvc.stage.run as seam
+
+    original = getattr(seam, _SEAM, None)
+    if original is None:
+        yield False
+        return
+    setattr(seam, _SEAM, replacement)
+    try:
+        yield True
+    finally:
+        setattr(seam, _SEAM, original)
+
+
+@contextmanager
+def _own_commands_first() -> Iterator[None]:
+    """Let a shell that DVC starts find `refit` beside this interpreter, whether or not its environment is active."""
+    path = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
+
+
+def _in_git(project: Path) -> bool:
+    return provenance.repository(project) is not None
+
+
+def _root(project: Path) -> Path | None:
+    return next((p for p in (project.resolve(), *project.resolve().parents) if (p / ".dvc").is_dir()), None)
+
+
+def _inputs(dvc_stage: Any) -> dict[str, str]:
+    return {str(dep): str(dep.get_hash()) for dep in dvc_stage.deps}
+
+
+def _check_text(path: Path) -> None:
+    """DVC reads such a file as UTF-8, and says nothing of which one it is where it cannot."""
+    try:
+        path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except UnicodeDecodeError as error:
+        line = path.read_bytes().count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} line {line} is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(unreadable(path, error)) from None
+
+
+def _in_words(entry: Any) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+        return
+    for kind, files in entry.items():
+        for name, state in files.items():
+            details = ", ".join(map(str, state)) if isinstance(state, dict) else state
+            yield f"{kind.replace('changed deps', 'input').replace('changed outs', 'output')} {name}: {details}"
+
+
+def _check_lock_file(project: Path) -> None:
+    """Refuse a `dvc.lock` that is torn, or nested so deep that DVC's parser ends the process."""
+    try:
+        read_yaml(project / "dvc.lock")
+    except UserError as error:
+        if (project / "dvc.lock").is_file():
+            raise RefitError(f"{error}; `refit run` sets it aside, and brings stages back from the run-cache") from None
+
+
+def _is_yaml_mapping(path: Path) -> bool:
+    try:
+        read_yaml(path)
+    except UserError:
+        return False
+    return True
+
+
+def _rwlock_is_sound(path: Path) -> bool:
+    """Whether every entry belongs to a process that still runs the command it was made by."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = [*content.get("write", {}).values(), *(e for es in content.get("read", {}).values() for e in es)]
+        return all(not entry or _runs(entry["pid"], entry["cmd"]) for entry in entries)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _runs(pid: int, command: str) -> bool:
+    try:
+        return command.split(" ", 1)[-1] in " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
+
+
+def _quiet() -> None:
+    """Nothing from DVC: what a stage does, and what DVC raises, is told by Refit.
+
+    Holds once dvc is imported, and not before.
+    """
+    for name in ("dvc", "dvc_data", "dvc_objects"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,154 @@
+"""One run at a time in one working tree: a lock that the kernel frees when its owner dies, whatever kills it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from refit.errors import RefitError
+from refit.files.artifacts import STATE
+from refit.files.permissions import close, tighten
+
+TOKEN_VARIABLE = "REFIT_LOCK_TOKEN"
+_FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds the lock, and what a child that shows the token may do in the owner's name."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
+    token: str
+    may_promote: bool = False
+    trigger: str = "manual"
+    flow_run: str | None = None
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on {self.host} (`{self.command}`, since {self.since})"
+
+
+@contextmanager
+def project_lock(
+    project: Path,
+    *,
+    may_promote: bool = False,
+    trigger: str = "manual",
+    flow_run: str | None = None,
+    wait_seconds: float = 0,
+) -> Iterator[Owner]:
+    """Hold the project's lock; a child of the holder that shows its token goes in with it.
+
+    Raises:
+        RefitError: another process holds it; the message names that process.
+    """
+    if (owner := inherited(project)) is not None:
+        yield owner
+        return
+    path = project / STATE / "lock"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {project}") from None
+    try:
+        _acquire(descriptor, path, time.monotonic() + wait_seconds)
+        with suppress(OSError):  # some file systems have no such locks: then `is_held` says so
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+        owner = Owner(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            token=secrets.token_hex(16),
+            may_promote=may_promote,
+            trigger=trigger,
+            flow_run=flow_run,
+        )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
+        os.environ[TOKEN_VARIABLE] = owner.token
+        close(project)
+        try:
+            yield owner
+        finally:
+            tighten(project)
+            os.environ.pop(TOKEN_VARIABLE, None)
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)  # closing frees the flock
+
+
+def inherited(project: Path) -> Owner | None:
+    """The lock's owner, if this process was started by it: it shows the same token."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    owner = holder(project)
+    shown = token and owner and secrets.compare_digest(owner.token, token)
+    return owner if shown and is_held(project) else None
+
+
+def holder(project: Path) -> Owner | None:
+    """Who wrote the lock file last and has not let go of it, as far as the file tells."""
+    try:
+        return Owner(**json.loads((project / STATE / "lock").read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def require_free(project: Path) -> None:
+    """Say who holds the lock before something slow is started that would need it.
+
+    Raises:
+        RefitError: another process holds it; the message names that process.
+    """
+    if inherited(project) is None and is_held(project):
+        raise _held(project / STATE / "lock")
+
+
+def is_held(project: Path) -> bool:
+    """Whether a living process holds the project's lock; looks without taking it, which would refuse a run that starts.
+
+    `flock` can only be tried. So its holder has a record lock on the same file too, which goes with it and which the
+    kernel tells of.
+    """
+    try:
+        with (project / STATE / "lock").open("rb") as file:
+            found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+            return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise RefitError(f"whether {project} is in use cannot be seen: {error.strerror} ({STATE / 'lock'})") from None
+
+
+def _whole_file(kind: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
+
+
+def _acquire(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise _held(path) from None
+            time.sleep(0.2)
+
+
+def _held(path: Path) -> RefitError:
+    owner = holder(path.parent.parent) or "a process that is just starting"
+    return RefitError(f"{path} is held by {owner}; wait for it to end, or give --wait SECONDS")

@@ -1,0 +1,35 @@
+"""Python files of a project: loaded by path, and left without a trace among the modules."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from refit.config import nearest
+from refit.errors import UserError
+from refit.files import artifacts
+
+
+def load(project: Path, name: str, where: str) -> ModuleType:
+    """A Python file of the project as a module; `where` is its place in params, for messages.
+
+    Raises:
+        UserError: there is no such file in the project. What its code raises is passed on.
+    """
+    path = (project / name).resolve()
+    if not path.is_relative_to(project.resolve()) or not path.is_file():
+        have = [p.relative_to(project).as_posix() for p in project.glob("**/*.py")]
+        raise UserError(f"params.yaml: {where}: no file {name} in the project{nearest(name, have)}")
+    module_name = f"_refit_project_{artifacts.sha256(path)[:16]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[module_name]
+    return module

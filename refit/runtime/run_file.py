@@ -1,0 +1,183 @@
+"""`run.yaml`: the `as_of` and overrides of one run, beside the versioned intent in `params.yaml`, never rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from refit.config import STAGES, Params, default_of, override, parse
+from refit.errors import UserError
+from refit.files.artifacts import RUN, atomic, digest, sha256
+from refit.files.yaml_files import read_yaml
+from refit.runtime.stage_code import code_digest, defaults_digest, own_code
+from registry.secrets import holds_literal
+
+_ABSENT = object()
+ADDRESSES = (".tracking_uri", ".path", ".published")
+SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention")
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """One run's own settings."""
+
+    as_of: str = "latest"
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # "section.key" -> value
+
+
+def read(project: Path) -> RunFile:
+    """The settings in the project's `run.yaml`; the defaults where there is none."""
+    path = project / RUN
+    if not path.is_file():
+        return RunFile()
+    raw = read_yaml(path)
+    sections = raw.get("overrides") or {}
+    if not isinstance(sections, Mapping) or not all(isinstance(each or {}, Mapping) for each in sections.values()):
+        raise UserError(f"{path.name}: overrides holds no mapping of sections; delete the file, a run writes it")
+    overrides = {f"{section}.{key}": value for section, each in sections.items() for key, value in (each or {}).items()}
+    return RunFile(as_of=str(raw.get("as_of", "latest")), overrides=overrides)
+
+
+def write(project: Path, run: RunFile) -> None:
+    """Write `run.yaml`, unless it says the same already, so that DVC sees a change only where there is one."""
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in run.overrides.items():
+        section, _, key = name.partition(".")
+        if section not in sections or not key:
+            raise UserError(f"--set {name}: expected SECTION.KEY=VALUE with a section out of {', '.join(SECTIONS)}")
+        sections[section][key] = value
+    params = check(project, run)
+    content = {
+        "as_of": run.as_of,
+        "task": params.task,  # decides `featurize` too, which depends on nothing else of `train`
+        "overrides": sections,
+        "code": _code(project, params),
+        "defaults": {stage: defaults_digest(stage) for stage in STAGES},
+    }
+    text = "# Written by each run; not versioned. `dvc repro` does again what it says.\n" + yaml.safe_dump(
+        content, sort_keys=False, allow_unicode=True
+    )
+    path = project / RUN
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def kept_if_refused(project: Path) -> Iterator[None]:
+    """Put `run.yaml` back, byte for byte, where the block ends with the user's mistake."""
+    path = project / RUN
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        yield
+    except UserError:
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            with atomic(path) as scratch:
+                scratch.write_bytes(before)
+        raise
+
+
+def params_of(project: Path) -> Params:
+    """The project's params with this run's overrides applied.
+
+    Raises:
+        UserError: every problem of the file at once.
+    """
+    return check(project, read(project))
+
+
+def check(project: Path, run: RunFile) -> Params:
+    """The params that `run` would work with, without writing anything."""
+    raw = read_yaml(project / "params.yaml")
+    wanted = override(raw, run.overrides)
+    return parse(wanted, also=[*_not_written(project, raw), *_secrets(wanted)])
+
+
+def _secrets(value: Any, path: str = "") -> Iterator[str]:
+    """Params that hold a password or a token: the file is committed, and a copy of it goes with every model."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secrets(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _secrets(inner, f"{path}[{index}]")
+    elif isinstance(value, str) and holds_literal(value, address=path.endswith(ADDRESSES)):
+        yield f"{path}: holds a password or a token; write ${{NAME}} in its place and set NAME in the environment"
+
+
+def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
+    """Params that dvc.yaml depends on, so that DVC wants them written even where their default is meant."""
+    path = project / "dvc.yaml"
+    stages = _stages(path) if path.exists() else ()
+    names = {str(name) for stage in stages for name in stage.get("params") or () if isinstance(name, str)}
+    for name in sorted(names):
+        section, _, key = name.partition(".")
+        if any(other.startswith(f"{name}.") for other in names) and section not in raw:
+            continue  # what is missing inside it says so for both
+        found: Any = raw
+        for part in name.split("."):
+            found = found.get(part, _ABSENT) if isinstance(found, Mapping) else _ABSENT
+        if found is _ABSENT and (default := default_of(section, key)) is not None:
+            yield f"{name}: is missing, and dvc.yaml depends on it; write `{key or section}: {default}`"
+
+
+def _stages(path: Path) -> list[Mapping[str, Any]]:
+    """The stages that dvc.yaml names.
+
+    Raises:
+        UserError: it has none, or they are not what DVC takes.
+    """
+    stages = read_yaml(path).get("stages")
+    if not isinstance(stages, Mapping):
+        raise UserError(f"{path.name}: stages holds {type(stages).__name__}, a mapping of stages was expected")
+    for name, stage in stages.items():
+        if not isinstance(stage, Mapping):
+            raise UserError(f"{path.name}: stages.{name} holds {type(stage).__name__}, a mapping was expected")
+        for key in ("deps", "params", "outs"):
+            if not isinstance(stage.get(key, []), list):
+                kind = type(stage[key]).__name__
+                raise UserError(f"{path.name}: stages.{name}.{key} holds {kind}, a list was expected")
+    return list(stages.values())
+
+
+def _code(project: Path, params: Params) -> dict[str, str]:
+    """Digest of what each stage executes: Refit's own files, and the project's features and learners."""
+    digests = {stage: code_digest(stage) for stage in STAGES}
+    for stage, meant in _names(params).items():
+        if own := own_code(project, meant):
+            digests[stage] = digest([digests[stage], *(sha256(path) for path in own)])[:16]
+    return digests
+
+
+def code_files(project: Path) -> list[Path]:
+    """The project's own files that decide what a run computes: its settings, and all code that they name."""
+    params = params_of(project)
+    stand_ins = [source.stand_in for source in params.ingest.sources.values() if source.stand_in]
+    own = own_code(project, [*stand_ins, *(name for names in _names(params).values() for name in names)])
+    return [project / "params.yaml", project / "dvc.yaml", *own]
+
+
+def _names(params: Params) -> dict[str, list[str]]:
+    """What stages import of a project: files, modules, classes."""
+    return {
+        "featurize": [params.featurize.definitions or ""],
+        "train": list(_kinds(params.train.model_dump(include={"learners", "text"}))),
+    }
+
+
+def _kinds(value: Any) -> Iterator[str]:
+    """Every `kind` in some params: those of learners, and of what lies within their arguments."""
+    if isinstance(value, Mapping):
+        if isinstance(kind := value.get("kind"), str) and value.get("enabled", True):
+            yield kind
+        value = value.values() if value.get("enabled", True) else ()
+    if not isinstance(value, str):
+        for each in value if isinstance(value, Iterable) else ():
+            yield from _kinds(each)

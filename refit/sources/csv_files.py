@@ -1,0 +1,306 @@
+"""CSV as text with the true line of every row: fast where the file is plain, careful from the first oddity on."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from refit.errors import UserError
+from refit.files.csv_cells import WRITTEN_BY_REFIT, restored_columns
+from refit.sources import text_streams
+from refit.sources.limits import DEFAULT, Limits
+from refit.storage.batches import FAULT, LINE, TEXT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHITESPACE = "whitespace"  # a delimiter: runs of spaces and tabs, those at the ends of a line ignored
+
+_ROWS = 50_000
+_LONGEST = 1 << 30  # characters of one field; the csv module's own 131,072 would refuse what the fast reader takes
+_LARGE = 1 << 25  # characters of the rows that are given out together
+_BOM = b"\xef\xbb\xbf"
+
+CheckHeader = Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV file, perhaps compressed, under the name that messages call it by, and how it is laid out."""
+
+    path: Path
+    name: str
+    delimiter: str = ","  # or WHITESPACE
+    names: tuple[str, ...] | None = None  # of the columns, where the file has no header
+    skip_lines: int = 0  # above the header, or above the first row
+    quoting: bool = True
+    encoding: str = "utf-8"
+    member: str | None = None
+    limits: Limits = DEFAULT
+
+    @property
+    def mark(self) -> str:
+        """What separates columns in the lines that `open` gives."""
+        return "\t" if self.delimiter == WHITESPACE else self.delimiter
+
+    @property
+    def expected(self) -> str:
+        return "rows were expected" if self.names else "a header line and rows were expected"
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The lines of the file in UTF-8, decompressed.
+
+        Raises:
+            UserError: a broken archive, or a zip of which it is not clear what to read.
+        """
+        with text_streams.unpacked(self.path, self.name, self.member, self.limits) as raw:
+            recode = codecs.lookup(self.encoding).name not in ("utf-8", "utf-8-sig")
+            stream = text_streams.as_utf8(raw, self.encoding, self.name) if recode else raw
+            if self.delimiter == WHITESPACE:
+                stream = text_streams.with_tabs(stream, quoting=self.quoting)
+            for _ in range(self.skip_lines):
+                stream.readline()
+            yield stream
+
+
+def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
+    """The rows of a CSV file as record batches of text.
+
+    Columns: LINE (where the row starts), FAULT (why a line is no row, else null), TEXT (that line), then
+    `columns`. Blank lines are no rows.
+
+    Raises:
+        UserError: empty, no rows, not UTF-8, NUL bytes, a quote that is never closed, or as `check_header` says.
+    """
+    plain = _scan(file)
+    names = header(file)
+    check_header(names)
+    rows = _rows(file, names, columns, plain=plain)
+    if tuple(names[-len(WRITTEN_BY_REFIT) :]) == WRITTEN_BY_REFIT:
+        rows = (restored_columns(batch, columns) for batch in rows)
+    yield from rows
+
+
+def _rows(file: CsvFile, names: Sequence[str], columns: Sequence[str], *, plain: bool) -> Iterator[pa.RecordBatch]:
+    done = 0
+    if plain:
+        import pyarrow as pa
+
+        try:
+            for batch in _read_plain(file, columns):
+                yield batch
+                done += batch.num_rows
+            if done:
+                return
+        except pa.ArrowInvalid:
+            pass  # most likely a ragged line: the careful reader goes on behind the rows that were given out
+    yield from _read_carefully(file, names, columns, skip=done)
+
+
+def _scan(file: CsvFile) -> bool:
+    """Whether each line is one record by itself, so that a row's number gives its line.
+
+    Raises:
+        UserError: empty, not UTF-8, or NUL bytes.
+    """
+    quote = re.escape(file.mark.encode())
+    field = rb'(?:[^"%b\r\n][^%b\r\n]*+|"(?:[^"\r\n]|"")*+"|)' % (quote, quote)
+    record = re.compile(rb"%b(?:%b%b)*+\r?" % (field, quote, field))
+    plain, ended, lines, read_bytes = True, False, file.skip_lines, 0
+    with file.open() as stream:
+        for block in text_streams.whole_lines(stream):
+            if not read_bytes and block.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8, or set `encoding: utf-16`")
+            _check_text(file, block, lines, read_bytes)
+            if plain:
+                text = block.rstrip(b"\r\n")
+                line = text if read_bytes else text.removeprefix(_BOM)
+                plain = not ended and _is_plain(line, record if file.quoting else None)
+                ended = not text or block[len(text) :] not in (b"", b"\n", b"\r\n")  # blank lines at the end are fine
+            lines += block.count(b"\n")
+            read_bytes += len(block)
+    if not read_bytes:
+        raise UserError(f"{file.name} is empty; {file.expected}")
+    return plain
+
+
+def _check_text(file: CsvFile, block: bytes, lines: int, offset: int) -> None:
+    if (nul := block.find(b"\0")) >= 0:
+        line = lines + block.count(b"\n", 0, nul) + 1
+        raise UserError(
+            f"{file.name} line {line} holds a NUL byte (byte {offset + nul}); text was expected: export it again"
+        )
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = lines + block.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{file.name} line {line} is not UTF-8 (byte 0x{block[error.start]:02x} at {offset + error.start}); "
+            "save the file as UTF-8 (iconv -f latin1 -t utf-8), or name its `encoding`"
+        ) from None
+
+
+def _is_plain(block: bytes, record: re.Pattern[bytes] | None) -> bool:
+    if block.startswith((b"\n", b"\r\n")) or b"\n\n" in block or b"\n\r\n" in block:
+        return False  # blank lines
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+        return False
+    if not record or b'"' not in block:
+        return True
+    return all(b'"' not in line or record.fullmatch(line) for line in block.split(b"\n"))
+
+
+def header(file: CsvFile) -> list[str]:
+    """The names in the first line that is not blank, or those that the file goes by without a header.
+
+    Raises:
+        UserError: there is none, it is malformed, the file is not UTF-8, or has a header against its declaration.
+    """
+    try:
+        with file.open() as stream, closing(_records(file, stream)) as records:
+            for line, fields, fault, _ in records:
+                if file.names is not None:
+                    if [field.strip().lower() for field in fields or ()] == [name.lower() for name in file.names]:
+                        raise UserError(f"{file.name} line {line} names the columns; drop `header: false`")
+                    return list(file.names)
+                if fields is None:
+                    raise UserError(f"{file.name} line {line}: the header has {fault}")
+                return fields
+    except UnicodeDecodeError:
+        _scan(file)  # says in which line
+        raise
+    raise UserError(f"{file.name} holds blank lines only; {file.expected}")
+
+
+def _read_plain(file: CsvFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    line = file.skip_lines + (1 if file.names else 2)
+    with file.open() as stream:
+        reader = pyarrow.csv.open_csv(
+            stream,
+            read_options=pyarrow.csv.ReadOptions(block_size=text_streams.BLOCK, column_names=file.names),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=file.mark, quote_char='"' if file.quoting else False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()),
+                include_columns=list(columns),
+                strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+        for batch in reader:
+            if batch.num_rows:
+                nothing = pa.nulls(batch.num_rows, pa.string())
+                lines = pa.array(range(line, line + batch.num_rows), pa.int64())
+                yield pa.record_batch([lines, nothing, nothing, *batch.columns], names=[LINE, FAULT, TEXT, *columns])
+                line += batch.num_rows
+
+
+def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    def batch() -> pa.RecordBatch:
+        arrays = [pa.array(lines, pa.int64()), pa.array(faults, pa.string()), pa.array(texts, pa.string())]
+        values = zip(*rows, strict=True)
+        return pa.record_batch(
+            [*arrays, *(pa.array(value, pa.string()) for value in values)],
+            names=[LINE, FAULT, TEXT, *columns],
+        )
+
+    lines: list[int] = []
+    faults: list[str | None] = []
+    texts: list[str | None] = []
+    rows: list[tuple[str | None, ...]] = []
+    found = size = 0
+    with file.open() as stream, closing(_records(file, stream)) as records:
+        if file.names is None:
+            next(records)
+        places = [names.index(column) for column in columns]
+        missing = (None,) * len(columns)
+        for line, fields, fault, text in records:
+            found += 1
+            if found <= skip:
+                continue
+            if fields is not None and len(fields) != len(names):
+                fault = f"expected {len(names)} columns, found {len(fields)}"
+                if further := text.rstrip("\r\n").count("\n"):
+                    raise UserError(
+                        f"{file.name} line {line}: a quote opened here closes on line {line + further} only, "
+                        f"and the row then has {len(fields)} columns, not {len(names)}; close the quote"
+                    )
+            lines.append(line)
+            faults.append(fault)
+            texts.append(text.rstrip("\r\n") if fault else None)
+            rows.append(missing if fault or fields is None else tuple([fields[place] for place in places]))
+            size += len(text)
+            if len(rows) == _ROWS or size > _LARGE:
+                yield batch()
+                size = 0
+                for column in (lines, faults, texts, rows):
+                    column.clear()
+        if rows:
+            yield batch()
+    if not found:
+        raise UserError(
+            f"{file.name} has {'no rows' if file.names else 'a header and no rows'}; at least one row was expected"
+        )
+
+
+Record = tuple[int, list[str] | None, str | None, str]
+
+
+def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
+    """(line it starts on, fields, fault, text) of each record; the fields are None where the line is malformed.
+
+    Raises:
+        UserError: a quote that is not closed on its line and leaves no readable record.
+    """
+    seen: list[str] = []
+    size = 0
+
+    def noted(lines: Iterator[str]) -> Iterator[str]:
+        nonlocal size
+        for line in lines:
+            size = size + len(line) if seen else len(line)
+            seen.append(line)
+            start = file.skip_lines + reader.line_num - len(seen) + 2
+            file.limits.check_line(file.name, size, f"line {start}: what a quote opened here holds")
+            yield line
+
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    try:
+        reader = csv.reader(
+            noted(iter(text)),
+            delimiter=file.mark,
+            quoting=csv.QUOTE_MINIMAL if file.quoting else csv.QUOTE_NONE,
+            strict=True,
+        )
+        while True:
+            line = file.skip_lines + reader.line_num + 1
+            seen.clear()
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if len(seen) > 1 or "end of data" in str(error):
+                    raise UserError(
+                        f"{file.name} line {line}: a quote opened here is not closed properly ({error}, "
+                        f"line {file.skip_lines + reader.line_num}); close the quote, or double one that is text"
+                    ) from None
+                yield line, None, f"malformed quotes: {error}", "".join(seen)
+                continue
+            if fields:
+                yield line, fields, None, "".join(seen)
+    finally:
+        text.detach()

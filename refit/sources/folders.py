@@ -1,0 +1,160 @@
+"""Which files a path or pattern means: regular files of that folder, complete, and none that a table format governs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from refit.errors import UserError
+
+_UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".download", ".swp", "~")
+_FOLDERS_OF_FILES = (".csv", ".parquet", ".pq", ".gz", ".zip", ".txt", ".tsv")
+_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}\Z")  # how DVC's cache names what it keeps, after its md5
+_TABLE_LEVELS = 8  # partitions that a table's files may lie below it
+
+
+def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
+    """The files that a pattern means, by the name that the pattern gives them, in order.
+
+    Raises:
+        UserError: one is no regular file, is not complete, lies elsewhere behind a link, has a name that is no text, or
+            belongs to a table of which a log says which rows are deleted; or the folder may not be read.
+    """
+    base = _base(project, pattern)
+    _check_readable(base, where)
+    found = []
+    for name in sorted(_names(project, pattern, base, where)):
+        path = project / name
+        _check_name(name)
+        if path.is_dir():
+            if path.suffix.lower() in _FOLDERS_OF_FILES:
+                raise UserError(
+                    f"{name} is a folder; name its files by a pattern such as {name}/*{path.suffix} ({where})"
+                )
+            continue
+        check_file(project, path, name, base, where)
+        found.append((name, path))
+    for folder in sorted({path.parent for _, path in found}):
+        check_no_table(folder, where)
+    return found
+
+
+def check_one(project: Path, name: str, where: str) -> None:
+    """See that a file that is named as such may be read, as `matches` does."""
+    path = project / name
+    check_file(project, path, name, path.parent, where)
+    check_no_table(path.parent, where)
+
+
+def check_file(project: Path, path: Path, name: str, base: Path, where: str) -> None:
+    """See that a file is a regular one of its folder, or a link of DVC's to one in its cache, and complete."""
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        what = "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
+        raise UserError(f"{name} {what}; take it away, or correct {where}") from None
+    if not stat.S_ISREG(kind):
+        raise UserError(f"{name} is {_kind(kind)}, and no file that could be read; take it away, or correct {where}")
+    real, home = path.resolve(), base.resolve()
+    if not real.is_relative_to(home) and not _is_cached_by_dvc(project, real):
+        raise UserError(
+            f"{name} is a link that leaves {base.name or base} ({real}); "
+            f"copy the file there, or name its own place in {where}"
+        )
+    if name.lower().endswith(_UNFINISHED):
+        raise UserError(
+            f"{name} looks like a file that is still written; rename it once it is whole, or narrow {where}"
+        )
+
+
+def _is_cached_by_dvc(project: Path, real: Path) -> bool:
+    """Whether a file is an object of the project's own DVC cache, as `cache.type symlink` links to."""
+    if not _OBJECT.search(real.as_posix()):
+        return False
+    from refit.runtime import dvc_runner
+
+    objects = dvc_runner.objects_of(project)
+    return objects is not None and real.parent.parent == objects
+
+
+def check_no_table(folder: Path, where: str) -> None:
+    """Refuse files of a Delta, Iceberg or Hudi table: its log says which of them, and of their rows, still count."""
+    for place in (folder, *folder.parents)[:_TABLE_LEVELS]:
+        kind = _table_kind(place)
+        if kind:
+            raise UserError(
+                f"{place.name} is a {kind} table: its files hold rows that were deleted or replaced, and only its log "
+                f"says which; export the rows that count to CSV or Parquet, and name those in {where}"
+            )
+
+
+def _table_kind(place: Path) -> str | None:
+    try:
+        if (place / "_delta_log").is_dir():
+            return "Delta"
+        if (place / ".hoodie").is_dir():
+            return "Hudi"
+        metadata = place / "metadata"
+        if metadata.is_dir() and (
+            (metadata / "version-hint.text").is_file() or next(metadata.glob("*.metadata.json"), None)
+        ):
+            return "Iceberg"
+    except OSError:
+        return None
+    return None
+
+
+def _base(project: Path, pattern: str) -> Path:
+    """The folder that a pattern names before its first wildcard."""
+    fixed: list[str] = []
+    for part in Path(pattern).parent.parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return project.joinpath(*fixed)
+
+
+def _check_readable(base: Path, where: str) -> None:
+    if base.is_dir() and not os.access(base, os.R_OK | os.X_OK):
+        raise UserError(f"{base.name}/ cannot be read; give this user access to it ({where})")
+
+
+def _names(project: Path, pattern: str, base: Path, where: str) -> Iterator[str]:
+    if "**" not in Path(pattern).parts:
+        yield from glob.glob(pattern, root_dir=project)  # noqa: PTH207 - Path.glob takes no absolute one
+        return
+    # A link to a folder above makes glob's own walk endless.
+    for folder, folders, _ in os.walk(base):
+        for inner in folders:
+            path = Path(folder, inner)
+            if path.is_symlink() and not inner.startswith("."):
+                shown = path.relative_to(base).as_posix()
+                raise UserError(
+                    f"{shown} is a link to a folder, which ** does not follow; take it away, or name its own "
+                    f"place in {where}"
+                )
+    rest = Path(pattern).relative_to(base if Path(pattern).is_absolute() else base.relative_to(project))
+    prefix = pattern[: len(pattern) - len(rest.as_posix())]
+    for path in base.glob(rest.as_posix()):
+        inside = path.relative_to(base)
+        if not any(part.startswith(".") for part in inside.parts):
+            yield prefix + inside.as_posix()
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
+    return next((words for is_one, words in kinds.items() if is_one(mode)), "a folder")
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise UserError(f"the name of the file {shown} is not UTF-8; rename it") from None
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        raise UserError(f"the name of the file {name!r} holds a control character; rename it")

@@ -1,0 +1,228 @@
+"""Archives, other encodings and runs of spaces, as the plain lines of UTF-8 that the CSV readers take."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from refit.errors import UserError, first_line
+from refit.sources.limits import Limits
+
+BLOCK = 1 << 23
+_PIECE = 1 << 20
+# zipfile unpacks all of what it reads of these at once: 4 kB may become 80 MB
+_GREEDY = (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_GREEDY_PIECE = 1 << 12
+_OTHER_KINDS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"Rar!": "RAR",
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "empty zip",
+    b"ARROW1": "Arrow",
+    b"Obj\x01": "Avro",
+    b"ORC": "ORC",
+    b"%PDF": "PDF",
+    b"\xd0\xcf\x11\xe0": "old Excel",
+    b"SQLite format 3": "SQLite",
+}
+# What the libraries that unpack raise for damaged input, by what was tried; bzip2 says OSError and ValueError.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError, ValueError, RuntimeError,
+    IndexError, struct.error,
+)  # fmt: skip
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f-\xff]")
+_TOKEN = re.compile(rb'"(?:[^"]|"")*"(?=\s|$)|\S+')
+
+
+@contextmanager
+def unpacked(path: Path, name: str, member: str | None, limits: Limits) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed; `member` names the one that is meant in a zip of several.
+
+    Raises:
+        UserError: a broken archive, a zip of which it is not clear what to read, an archive of a kind that is not read;
+            on reading, more than the limits allow.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = path.stat().st_size
+            magic = raw.read(4)
+            raw.seek(0)
+            if magic == b"PK\x03\x04":
+                opened, piece = _open_member(raw, name, member)
+                with opened:
+                    yield _stream(_within(opened, name, limits, packed, piece))
+            elif member is not None:
+                raise UserError(f"{name} is no zip, of which {member!r} could be read; drop `member`")
+            elif magic[:2] == b"\x1f\x8b":
+                with gzip.open(raw) as unzipped:
+                    yield _stream(_within(cast(IO[bytes], unzipped), name, limits, packed, _PIECE))
+            else:
+                yield _stream(_within(raw, name, limits, None, _PIECE))
+    except FileNotFoundError:
+        raise UserError(f"{name} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror or error}); give this user access to it") from None
+
+
+def _open_member(raw: IO[bytes], name: str, member: str | None) -> tuple[IO[bytes], int]:
+    """The member that is meant, and how many bytes of it to read at once."""
+    try:
+        archive = zipfile.ZipFile(raw)
+        info = _member(archive, name, member)
+        return archive.open(info), _GREEDY_PIECE if info.compress_type in _GREEDY else _PIECE
+    except _DAMAGED as error:
+        raise _damage(name, error) from None
+
+
+def _damage(name: str, error: Exception) -> UserError:
+    return UserError(f"{name} cannot be unpacked ({first_line(error)}); fetch the file again")
+
+
+def _within(stream: IO[bytes], name: str, limits: Limits, packed: int | None, piece: int) -> Iterator[bytes]:
+    """The same bytes, as long as lines and their sum stay within the limits; `packed` is the size that grew."""
+    lines, length, total = 1, 0, 0
+    while block := _read(stream, piece, name):
+        if not total:
+            _check_kind(block, name)
+        total += len(block)
+        if packed is not None:
+            limits.check_unpacked(name, packed, total)
+        ends = [end for mark in (b"\n", b"\r") if (end := block.find(mark)) >= 0]
+        limits.check_line(name, length + min(ends, default=len(block)), f"line {lines}")
+        last = max(block.rfind(b"\n"), block.rfind(b"\r"))
+        length = len(block) - last - 1 if last >= 0 else length + len(block)
+        lines += block.count(b"\n")
+        yield block
+
+
+def _read(stream: IO[bytes], size: int, name: str) -> bytes:
+    try:
+        return stream.read(size)
+    except _DAMAGED as error:
+        raise _damage(name, error) from None
+
+
+def _check_kind(block: bytes, name: str) -> None:
+    for magic, kind in _OTHER_KINDS.items():
+        if block.startswith(magic) and (not magic.isascii() or _BINARY.search(block[:4096])):
+            raise UserError(
+                f"{name} is {kind} data where text was expected; unpack or convert it to CSV or Parquet first"
+            )
+
+
+def _member(archive: zipfile.ZipFile, name: str, wanted: str | None) -> zipfile.ZipInfo:
+    members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
+    listed = ", ".join(member.filename for member in members[:4]) or "none"
+    if wanted is not None:
+        found = [m for m in members if m.filename == wanted] or [
+            m for m in members if m.filename.rpartition("/")[2] == wanted
+        ]
+        if len(found) != 1:
+            raise UserError(f"{name} holds {len(found)} files {wanted!r} (`member`); there are {listed}")
+        members = found
+    if wanted is None and {"xl/workbook.xml", "content.xml"} & {member.filename for member in members}:
+        raise UserError(f"{name} is a workbook; save the sheet that is meant as CSV")
+    if len(members) != 1:
+        raise UserError(f"{name} holds {len(members)} files ({listed}); name the one that is meant (`member`)")
+    if members[0].flag_bits & 1:
+        raise UserError(f"{name} is encrypted; unpack it first")
+    return members[0]
+
+
+def whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """The bytes in large blocks that end with a line."""
+    rest = b""
+    while block := stream.read(BLOCK):
+        whole, newline, rest = (rest + block).rpartition(b"\n")
+        if not newline and len(rest) > BLOCK:
+            whole, newline, rest = rest.rpartition(b"\r")
+        if newline:
+            yield whole + newline
+    if rest:
+        yield rest
+
+
+def as_utf8(stream: IO[bytes], encoding: str, name: str) -> IO[bytes]:
+    """The same text in UTF-8.
+
+    Raises:
+        UserError: on reading, bytes that are none of the encoding's.
+    """
+    return _stream(_recoded(stream, encoding, name))
+
+
+def _recoded(stream: IO[bytes], encoding: str, name: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    lines = 1
+    while True:
+        block = stream.read(BLOCK)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeError as error:
+            if not isinstance(error, UnicodeDecodeError):
+                raise UserError(f"{name} is not {encoding} ({error}); correct `encoding`") from None
+            line = lines + error.object[: error.start].decode(encoding, errors="replace").count("\n")
+            raise UserError(
+                f"{name} line {line} is not {encoding} (byte 0x{error.object[error.start]:02x}); correct `encoding`"
+            ) from None
+        lines += text.count("\n")
+        if text:
+            try:
+                yield text.encode()
+            except UnicodeEncodeError:
+                raise UserError(f"{name} holds half a character pair in {encoding}; correct `encoding`") from None
+        if not block:
+            return
+
+
+def with_tabs(stream: IO[bytes], *, quoting: bool) -> IO[bytes]:
+    """The same lines with one tab for each run of spaces and tabs, and none at either end.
+
+    >>> with_tabs(io.BytesIO(b' 1  19970101 "a b" \\n'), quoting=True).read()
+    b'1\\t19970101\\t"a b"\\n'
+    """
+
+    def tabbed(line: bytes) -> bytes:
+        return b"\t".join(_TOKEN.findall(line) if quoting and b'"' in line else line.split())
+
+    return _stream(b"\n".join(map(tabbed, block.split(b"\n"))) for block in whole_lines(stream))
+
+
+def _stream(blocks: Iterator[bytes]) -> IO[bytes]:
+    return io.BufferedReader(_Blocks(blocks), 1 << 16)
+
+
+class _Blocks(io.RawIOBase):
+    """Blocks of bytes as a file."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._rest = memoryview(block)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size

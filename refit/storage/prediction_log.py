@@ -1,0 +1,123 @@
+"""The prediction log: every scored row, once for each model version, in a folder for each day; it only grows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from feature_store.compile import OWN, literal, own, quote
+from refit.errors import RefitError, first_line
+from refit.files.artifacts import PREDICTIONS, atomic, sha256
+from refit.problems.windows import local_days
+from refit.runtime.context import Context
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+LOG = PREDICTIONS
+SEALED = "sha256-"  # in the name of a file, before the digest of its content
+# Columns besides the features; the underscore keeps them apart.
+KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION = "_key", "_event_time", "_prediction_time", "_prediction"
+VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT = "_version", "_model_digest", "_snapshot", "_as_of", "_predicted_at"
+DAY = "_day"  # of the folder, where the log is read
+META = (KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION, VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT)
+
+
+def append(context: Context, version: str, rows: pa.Table) -> int:
+    """Log the rows that this version has not been asked about before; returns how many those are.
+
+    A row keeps its first prediction: what was said then is what is judged. The caller holds the project's lock.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    seen = keys(context, version)[KEY]
+    rows = rows.filter(pc.invert(pc.is_in(rows[KEY], value_set=seen.combine_chunks())))
+    days = local_days(rows[EVENT_TIME], context.params.project.zone)
+    new = 0
+    for day in np.unique(days):
+        part = rows.filter(days == day)
+        content = pa.BufferOutputStream()
+        pq.write_table(part, content, compression="zstd", write_page_checksum=True)
+        whole = content.getvalue()
+        name = f"v{version}-{SEALED}{hashlib.sha256(whole).hexdigest()}.parquet"
+        with atomic(context.path(LOG) / f"day={day}" / name) as scratch, scratch.open("wb") as file:
+            file.write(whole)
+        new += part.num_rows
+    return new
+
+
+def checked(path: Path) -> Path:
+    """A file of the log, once it is shown to hold what was logged: its name is the digest of its content.
+
+    Files of an older Refit have no such name; of them only pages whose own checksum fails are noticed.
+
+    Raises:
+        RefitError: it cannot be read, or was changed.
+    """
+    _, sealed, digest = path.stem.partition(f"-{SEALED}")
+    try:
+        whole = not sealed or sha256(path) == digest
+    except OSError as error:
+        raise _damaged(path, str(error.strerror)) from None
+    if not whole:
+        raise _damaged(path, "its content is not what its name says")
+    return path
+
+
+def files(project: Path, version: str, first: date, end: date) -> list[Path]:
+    """The log's files of a version for local days from `first` up to, not including, `end`."""
+    found = []
+    for path in sorted((project / LOG).glob(f"day=*/v{version}-*.parquet")):
+        if first <= date.fromisoformat(path.parent.name.removeprefix("day=")) < end:
+            found.append(path)
+    return found
+
+
+def keys(context: Context, version: str) -> pa.Table:
+    """The keys that a version was ever asked about, as the column `_key`."""
+    import pyarrow as pa
+
+    found = files(context.project, version, date.min, date.max)
+    nothing = pa.table({KEY: pa.array([], pa.string())})
+    return pa.concat_tables([nothing, *(keys_in(path) for path in found)])
+
+
+def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:
+    """A view of log files, with the local day of each row as `_day`; the connection must be allowed to read them."""
+    listed = ", ".join(literal(str(checked(path))) for path in paths)
+    connection.execute(
+        f"create or replace view {quote(name)} as select * exclude ({own('file')}), "
+        f"regexp_extract({own('file')}, 'day=([0-9-]+)[^0-9a-z-][^=]*$', 1)::date as {DAY} "
+        f"from read_parquet([{listed}], hive_partitioning = false, filename = {literal(OWN + 'file')})"
+    )
+    return quote(name)
+
+
+def keys_in(path: Path) -> pa.Table:
+    """The keys in one file of the log.
+
+    Raises:
+        RefitError: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(checked(path), columns=[KEY], page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, first_line(error)) from None
+
+
+def _damaged(path: Path, why: str) -> RefitError:
+    return RefitError(
+        f"{path} is damaged or cannot be read ({why}); put it back from a copy, or move it away: its rows are then "
+        "scored again, and what was predicted at first is lost"
+    )

@@ -1,0 +1,230 @@
+"""Rows that validation refused: kept with their reasons, listed, and let back in by a person who says why."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from refit.config import nearest
+from refit.errors import RefitError, UserError, first_line
+from refit.files import artifacts
+from refit.runtime.context import Context
+
+COLUMNS = ("_row", "file", "column", "value", "reason", "row", "check")
+
+# What `check` says where it names no expectation.
+UNCAST = "cast"
+REPEATED = "repeated row"
+EARLIER = "key of an earlier part"
+UNIQUENESS = ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique")
+BARRED = {
+    UNCAST: "it never cast, so there is no row to accept; correct the source",
+    REPEATED: "it repeats another row exactly; that one stands for both",
+    EARLIER: "an earlier part of its period has its key; a key names one row",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason for which one raw row was refused."""
+
+    row: int  # `_row`: the line of its file
+    file: str | None
+    column: str | None
+    value: str | None
+    reason: str
+    raw: str | None  # JSON text of the whole raw row
+    check: str  # the expectation's name, or one of the words above
+
+
+def path_of(source: str, batch: str) -> Path:
+    """Where a batch's refused rows are, relative to the project."""
+    return artifacts.QUARANTINE / source / f"{batch}.parquet"
+
+
+def write(path: Path, refusals: Sequence[Refusal]) -> None:
+    """Write a batch's refusals, ordered by row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ordered = sorted(refusals, key=lambda refusal: refusal.row)
+    names = ("row", "file", "column", "value", "reason", "raw", "check")
+    table = pa.table(
+        [pa.array([getattr(r, name) for r in ordered], pa.int64() if name == "row" else pa.string()) for name in names],
+        names=list(COLUMNS),
+    )
+    with artifacts.atomic(path) as scratch:
+        pq.write_table(table, scratch)
+
+
+def read(path: Path) -> list[Refusal]:
+    """A batch's refusals, as written.
+
+    Raises:
+        RefitError: the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+        columns = [table[name].to_pylist() for name in COLUMNS]
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise RefitError(f"{path} cannot be read ({first_line(error)}); delete it and run `refit run` again") from None
+    return [Refusal(*values) for values in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A person's decision that refused rows of one batch are right after all."""
+
+    source: str
+    batch: str
+    sha256: str  # of the batch: row numbers mean nothing in another file
+    rows: tuple[int, ...]
+    why: str
+    who: str
+    when: str
+
+
+def releases(project: Path) -> list[Release]:
+    """All releases so far; none where the file is missing.
+
+    Raises:
+        UserError: the file is not what `refit quarantine release` writes.
+    """
+    path = project / artifacts.RELEASED
+    if not path.is_file():
+        return []
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        raise UserError(f"{path} cannot be read; give this user the right to") from None
+    try:
+        records = artifacts.read_json(path)["released"]
+        return TypeAdapter(list[Release]).validate_json(json.dumps(records), strict=True)
+    except (RefitError, KeyError, TypeError, ValueError):
+        raise UserError(
+            f'{artifacts.RELEASED} holds no list of releases; restore it, or start again with {{"released": []}}'
+        ) from None
+
+
+def released_rows(found: Iterable[Release], entry: Mapping[str, Any]) -> set[int]:
+    """The rows of one batch (a snapshot's entry) that were let back in."""
+    name = (entry["source"], entry["name"], entry["sha256"])
+    return {row for one in found if (one.source, one.batch, one.sha256) == name for row in one.rows}
+
+
+def inadmissible(refusals: Iterable[Refusal], released: set[int]) -> dict[int, str]:
+    """Why rows among the released cannot be accepted: they never cast, repeat another row, or share a key.
+
+    >>> uncast = Refusal(7, "a.csv", "age", "x", "not an integer", None, UNCAST)
+    >>> inadmissible([uncast], {7})
+    {7: 'it never cast, so there is no row to accept; correct the source'}
+    """
+    reasons: dict[int, str] = {}
+    sharing: dict[str | None, set[int]] = {}
+    for refusal in refusals:
+        if refusal.row not in released:
+            continue
+        if refusal.check in BARRED:
+            reasons[refusal.row] = BARRED[refusal.check]
+        elif refusal.check in UNIQUENESS:
+            sharing.setdefault(refusal.value, set()).add(refusal.row)
+    for rows in sharing.values():
+        if len(rows) > 1:
+            one_key = f"rows {', '.join(map(str, sorted(rows)))} have one key; release only one of them"
+            reasons |= dict.fromkeys(rows, one_key)
+    return reasons
+
+
+def listing(context: Context, source: str | None = None, batch: str | None = None) -> list[dict[str, Any]]:
+    """Every refusal of the snapshot's batches, in order, and whether its row was let back in.
+
+    Raises:
+        UserError: there is no such source or batch.
+    """
+    found = releases(context.project)
+    lines = []
+    for entry in _entries(context, source, batch):
+        path = context.path(path_of(entry["source"], entry["name"]))
+        if not path.is_file():
+            continue
+        released = released_rows(found, entry)
+        lines += [
+            {
+                "source": entry["source"],
+                "batch": entry["name"],
+                "row": refusal.row,
+                "file": refusal.file,
+                "column": refusal.column,
+                "value": refusal.value,
+                "reason": refusal.reason,
+                "check": refusal.check,
+                "raw": json.loads(refusal.raw) if refusal.raw else None,
+                "released": refusal.row in released,
+            }
+            for refusal in read(path)
+        ]
+    return lines
+
+
+def _entries(context: Context, source: str | None, batch: str | None) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = artifacts.read_snapshot(context.project)["batches"]
+    for role, wanted, known in (
+        ("source", source, {entry["source"] for entry in entries}),
+        ("batch", batch, {entry["name"] for entry in entries if source in (None, entry["source"])}),
+    ):
+        if wanted is not None and wanted not in known:
+            raise UserError(
+                f"there is no {role} {wanted!r}{nearest(wanted, known)}; `refit quarantine list` shows them"
+            )
+    return [entry for entry in entries if source in (None, entry["source"]) and batch in (None, entry["name"])]
+
+
+def release(context: Context, source: str, batch: str, rows: Sequence[int] | None, why: str) -> str:
+    """Let refused rows back in (none: all that can be), record who, when and why, and say what was done.
+
+    Raises:
+        UserError: no reason is given, or a row is not in quarantine or cannot be accepted; nothing was released.
+    """
+    if not why.strip():
+        raise UserError("a release needs a reason: --why TEXT")
+    (entry,) = _entries(context, source, batch)
+    path = context.path(path_of(source, batch))
+    refusals = read(path) if path.is_file() else []
+    found = releases(context.project)
+    before = released_rows(found, entry)
+    quarantined = {refusal.row for refusal in refusals}
+    wanted = set(rows) if rows is not None else quarantined
+    if absent := sorted(wanted - quarantined):
+        raise UserError(f"row {absent[0]} of {source} {batch} is not in quarantine; `refit quarantine list` shows them")
+    barred = inadmissible(refusals, before | wanted)
+    if rows is not None and barred:
+        row, reason = min(barred.items())
+        raise UserError(f"row {row} of {source} {batch} cannot be released: {reason}; nothing was released")
+    fresh = sorted(wanted - before - set(barred))
+    if not fresh:
+        raise UserError(f"{source} {batch} has no further row that can be released; `refit quarantine list` shows why")
+    record = Release(source, batch, entry["sha256"], tuple(fresh), why.strip(), _user(), _stamp(context))
+    artifacts.write_json(context.path(artifacts.RELEASED), {"released": [asdict(one) for one in [*found, record]]})
+    count = f"{len(fresh)} row" + ("s" if len(fresh) > 1 else "")
+    kept = f"; {len(barred)} cannot be released, `refit quarantine list` shows why" if barred else ""
+    return f"released {count} of {source} {batch}, accepted from the next `refit run` on{kept}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
+
+
+def _stamp(context: Context) -> str:
+    return context.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,132 @@
+"""Which batches a run may see: those whose period began before its `as_of`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from refit.config import Params, nearest
+from refit.errors import UserError
+from refit.files.artifacts import snapshot_digest
+from refit.storage import waiting
+from refit.storage.batches import Manifest, utc_moment, utc_text
+
+LATEST = "latest"
+_HIDDEN = {"part", "closed", "content", "uncast_content", "size", "uncast_size", "declaration", "waited"}
+
+
+def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> dict[str, Any]:
+    """The snapshot as `data/snapshot.json` holds it.
+
+    Raises:
+        UserError: `as_of` is no time, or nothing is known before it.
+    """
+    moment = resolve_as_of(as_of, params, stored)
+    seen: list[dict[str, Any]] = []
+    pending: dict[str, int] = {}
+    for name, batches in stored.items():
+        if params.ingest.sources[name].event_time is None:
+            visible, hidden = list(batches[-1:]), []
+        else:
+            visible = [batch for batch in batches if batch.start and utc_moment(batch.start) < moment]
+            hidden = [batch for batch in batches if batch not in visible]
+        taken = waiting.arrivals(batches)
+        seen += [_entry(batch, taken.get(batch.name, ())) for batch in visible]
+        pending[name] = sum(batch.read - waiting.count(taken.get(batch.name, ())) for batch in hidden)
+    snapshot: dict[str, Any] = {
+        "as_of": utc_text(moment),
+        "batches": seen,
+        "pending": pending,
+    }
+    if generated := {entry["source"] for entry in seen if "stand_in" in entry}:
+        published = {name: params.ingest.sources[name].published for name in sorted(generated)}
+        snapshot["stand_in"] = {name: where for name, where in published.items() if where}
+    return {**snapshot, "digest": snapshot_digest(snapshot)}
+
+
+def _entry(batch: Manifest, taken: waiting.Ranges) -> dict[str, Any]:
+    """What the snapshot says of a batch; rows that waited in it and were taken into a later one count there."""
+    uncast = batch.uncast_path.as_posix() if batch.uncast_path else None
+    entry = {name: value for name, value in asdict(batch).items() if name not in _HIDDEN}
+    if entry["stand_in"] is None:
+        del entry["stand_in"]
+    if not batch.repeats:
+        del entry["repeats"]
+    if taken:
+        number = waiting.count(taken)
+        entry |= {"read": batch.read - number, "uncast": batch.uncast - number, "taken": [list(span) for span in taken]}
+    return {**entry, "files": list(batch.files), "path": batch.path.as_posix(), "uncast_path": uncast}
+
+
+def label_source(params: Params) -> str:
+    """The raw source that the label is cut from.
+
+    Raises:
+        UserError: there is none, or it is a static table.
+    """
+    label = params.featurize.label.source
+    sources = params.ingest.sources
+    name = next((name for name, source in sources.items() if label == name or label in source.events), None)
+    if name is None:
+        known = [name for source in sources for name in (source, *sources[source].events)]
+        raise UserError(
+            f"params.yaml: featurize.label.source: no source {label!r}{nearest(label, known)}; "
+            f"there are {', '.join(known)}"
+        )
+    if sources[name].event_time is None:
+        raise UserError(
+            f"params.yaml: ingest.sources.{name}: the label's source needs an event_time, to tell past from future"
+        )
+    return name
+
+
+def resolve_as_of(text: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> datetime:
+    """`as_of` as a moment in UTC; `latest` is the end of the newest complete period of the label's source.
+
+    Raises:
+        UserError: it is no time, lies before all batches, or no period is complete yet.
+    """
+    name = label_source(params)
+    batches = [batch for batch in stored[name] if batch.start and batch.end]
+    spans = sorted({(utc_moment(str(batch.start)), utc_moment(str(batch.end))) for batch in batches})
+    zone = params.project.zone
+    available = f"{name} has {spans[0][0].astimezone(zone):%Y-%m-%d} to {spans[-1][1].astimezone(zone):%Y-%m-%d}"
+    if text == LATEST:
+        last = max((utc_moment(batch.last) for batch in batches if batch.last), default=None)
+        near = timedelta(hours=params.ingest.complete_within_hours)
+        ends = [end for _, end in spans[:-1]]
+        if last is not None and last >= spans[-1][1] - near:
+            ends.append(spans[-1][1])
+        if not ends:
+            shown = f"{last.astimezone(zone):%Y-%m-%d %H:%M}" if last else "none"
+            raise UserError(
+                f"no {params.ingest.period} of {name} is complete yet: its newest row is of {shown}, "
+                f"the {params.ingest.period} ends {spans[-1][1].astimezone(zone):%Y-%m-%d %H:%M}; "
+                "give --as-of DATE, or wait"
+            )
+        return ends[-1]
+    moment = moment_of(text, params)
+    if moment <= spans[0][0]:
+        raise UserError(f"as_of {text} lies before the first batch; {available}: give a later --as-of")
+    return moment
+
+
+def moment_of(text: str, params: Params, *, called: str = "as_of", also: str = f"{LATEST}, ") -> datetime:
+    """A date or time in the project's zone, in UTC.
+
+    Args:
+        called: what the user knows it by.
+        also: what may be written besides dates and times.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=params.project.zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UserError(
+            f"{called} {text!r} is no time; write {also}a date such as 2013-11-03, or a time such as 2013-11-03T06:00"
+        ) from None

@@ -1,0 +1,229 @@
+"""What drift is judged by: the rows that the champion scored, their labels as they came, and what it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_store.compile import literal
+from refit.config import Params
+from refit.drift import inputs
+from refit.drift.inputs import InputPolicy, InputVerdict, Window
+from refit.drift.performance import Scored
+from refit.errors import RefitError
+from refit.files import artifacts
+from refit.models.verification import BACKTEST, MODEL
+from refit.problems.target import Floats, Target, of_column
+from refit.problems.windows import local_days, period_start, shift
+from refit.runtime.context import Context
+from refit.storage import prediction_log
+from tasks import score
+from tasks.featurize.labels import known_labels
+from tasks.featurize.profile import read_profile
+from tasks.featurize.warehouse import open_warehouse
+from tasks.score.champion_model import Champion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+    from feature_store.sketches import Sketch
+
+LABEL = "label"
+SHOWN_PREDICTION = "prediction"  # how the log's column is called where people read
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the champion was trained on and what it did on rows it had not seen, as they lie with its version."""
+
+    learned: Sketch  # features and label of the rows it learned from
+    predicted: Sketch  # its predictions for rows that it had not seen
+    backtest: Scored  # the same, with their labels
+    rows: pa.Table  # a sample of the rows it learned from, their features alone
+    days: NDArray[np.datetime64]  # the local day of each
+    end: date  # the local day from which on it has seen nothing
+
+    @property
+    def after(self) -> date:
+        """The local day from which on it was neither made from rows nor judged on them."""
+        return new_from(self.backtest.days, self.end)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The rows of some windows as they were scored, with the labels that have come."""
+
+    sketch: Sketch
+    scored: Scored
+    rows: pa.Table
+
+
+def windows(as_of: datetime, after: date, params: Params, most: int) -> list[Window]:
+    """The whole windows that ended by `as_of` and began on or after a day, the newest last."""
+    length, zone = params.drift.window, params.project.zone
+    end = period_start(as_of, length, zone)
+    found: list[Window] = []
+    while len(found) < most and (start := shift(end, -1, length)).date() >= after:
+        found.append(Window(start.date(), end.date()))
+        end = start
+    return found[::-1]
+
+
+def reference(context: Context, champion: Champion) -> Reference:
+    """The champion's own reference.
+
+    Raises:
+        RefitError: its version was registered before such things were kept.
+    """
+    import pyarrow.parquet as pq
+
+    backtest_path = champion.folder.parents[len(MODEL.parts) - 1] / BACKTEST
+    counts_path = champion.folder / artifacts.PROFILE_COUNTS.name
+    for path in (backtest_path, counts_path, champion.folder / artifacts.REFERENCE):
+        if not path.is_file():
+            raise RefitError(
+                f"version {champion.version.version} of {champion.version.model} holds no {path.name}: an older Refit "
+                "registered it; `refit run --force` makes one that can be watched"
+            )
+    backtest, target = pq.read_table(backtest_path), champion.learner.spec.target
+    zone = context.params.project.zone
+    sample = pq.read_table(champion.folder / artifacts.REFERENCE)
+    return Reference(
+        learned=read_profile(champion.folder),
+        predicted=predictions(backtest["event_time"], of_column(backtest["prediction"]), target, zone),
+        backtest=Scored(
+            days=local_days(backtest["event_time"], zone),
+            predictions=of_column(backtest["prediction"]),
+            labels=target.known(backtest["label"]),
+            target=target,
+        ),
+        rows=sample.drop_columns(["event_time"]),
+        days=local_days(sample["event_time"], zone),
+        end=champion.seen_until.astimezone(zone).date(),
+    )
+
+
+def new_from(tested: NDArray[np.datetime64], seen_until: date) -> date:
+    """The first day of production's own, given the days of the backtest and the one up to which data was seen."""
+    return max(seen_until, tested.max().astype(date) + timedelta(days=1)) if len(tested) else seen_until
+
+
+def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Target, zone: ZoneInfo) -> Sketch:
+    """The sketch of a backtest's predictions by day: numbers, or the classes that rows are called."""
+    import pyarrow as pa
+
+    from feature_store.sketches import count, local_day, make_layout
+
+    called = target.called(predicted)
+    numbers, names = (
+        ([], [prediction_log.PREDICTION]) if pa.types.is_string(called.type) else ([prediction_log.PREDICTION], [])
+    )
+    with connected() as connection:
+        connection.register("backtest", pa.table({"event_time": event_time, prediction_log.PREDICTION: called}))
+        made = make_layout(connection, "backtest", numbers, names)
+        return count(connection, "backtest", made, local_day("event_time", zone))
+
+
+def labels(context: Context, champion: Champion, known: dict[str, Any]) -> pa.Table:
+    """The labels that have come: `_key`, `label`, `event_time` and `known_at`.
+
+    A label counts once `label.delay_hours` have passed for every row alike: late outcomes are known later, and whoever
+    took those that are there would select.
+    """
+    with open_warehouse(context.project, known, context.params) as warehouse:
+        ripe = warehouse.as_of - timedelta(hours=context.params.featurize.label.delay_hours)
+        return known_labels(warehouse, context.params, champion.key, ripe)
+
+
+def observe(
+    context: Context,
+    champion: Champion,
+    known: dict[str, Any],
+    labels: pa.Table,
+    spans: Sequence[Window],
+    against: Reference,
+) -> Observed | None:
+    """What happened in some windows, None where nothing did; rows nobody scored are scored as they would have been."""
+    from feature_store.sketches import count
+
+    params, target = context.params, champion.learner.spec.target
+    first, end = spans[0].first, spans[-1].end
+    start = datetime.combine(first, datetime.min.time(), params.project.zone)
+    until = datetime.combine(end, datetime.min.time(), params.project.zone)
+    context.progress(f"scoring {first} to {end - timedelta(days=1)}, where not done yet")
+    score.between(context, champion, known, start, until)
+    files = prediction_log.files(context.project, champion.version.version, first, end)
+    if not files:
+        return None
+    with connected() as connection:
+        connection.register("labels", labels.select(["_key", "label"]))
+        scored = prediction_log.relation(connection, files, "scored")
+        connection.execute(
+            f"create temp view rows as select s.*, l.label from {scored} s left join labels l using (_key)"
+        )
+        layout = against.learned.layout
+        features = layout.only(name for name in layout.columns if name != LABEL)
+        context.progress(f"counting {len(features.columns)} columns")
+        sketch = count(connection, "rows", features, "_day")
+        called = f"(select {_called(target)} as {prediction_log.PREDICTION}, _day from rows)"
+        sketch = sketch.join(count(connection, called, against.predicted.layout, "_day"))
+        labelled = "(select label, _day from rows where label is not null)"
+        table = connection.sql(
+            f"select * exclude ({', '.join(prediction_log.META)}), {prediction_log.PREDICTION}, "
+            "_event_time as event_time from rows order by _event_time, _key"
+        ).to_arrow_table()
+        sketch = sketch.join(count(connection, labelled, layout.only([LABEL]), "_day"))
+    return Observed(
+        sketch=sketch,
+        scored=Scored(
+            days=table["_day"].to_numpy().astype("datetime64[D]"),
+            predictions=of_column(table[prediction_log.PREDICTION]),
+            labels=target.known(table[LABEL]),
+            target=target,
+        ),
+        rows=table,
+    )
+
+
+def _called(target: Target) -> str:
+    """SQL of what `Target.called` gives, of the log's predictions."""
+    if not target.classes:
+        return prediction_log.PREDICTION
+    names = ", ".join(map(literal, target.classes))
+    listed = f"{prediction_log.PREDICTION}::double[]"
+    return f"([{names}])[list_position({listed}, list_max({listed}))]"
+
+
+def judged_inputs(
+    learned: Sketch, predicted: Sketch, current: Sketch, window: Window, policy: InputPolicy
+) -> InputVerdict:
+    """Features and label against what was learned from, predictions against those for rows that were not."""
+    of_features, of_predictions = (
+        inputs.judge_window(reference, current, window, policy) for reference in (learned, predicted)
+    )
+    shown = (replace(column, column=SHOWN_PREDICTION) for column in of_predictions.columns)
+    columns = tuple(sorted((*of_features.columns, *shown), key=lambda each: (-each.severity, each.column)))
+    judged = (of_features, of_predictions)
+    notes = [said for each in judged for said in (each.reasons[1:] if each.columns else each.reasons)]
+    return replace(
+        of_features,
+        columns=columns,
+        breached=of_features.breached or of_predictions.breached,
+        reasons=(*([inputs.moved(columns)] if columns else []), *notes),
+    )
+
+
+def connected() -> DuckDBPyConnection:
+    """A connection of its own, whose clock is UTC."""
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+    return connection

@@ -1,0 +1,143 @@
+"""What a source says now of a period that was taken before: the same, more, or something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refit.config import SourceParams
+from refit.config.section import row_column, time_column
+from refit.storage.batches import FILE_STRIDE, Manifest
+from tasks.ingest.casting import cells, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+FRESH = "fresh_rows"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Rows beside those that were taken before."""
+
+    new: int  # they are in the table `fresh_rows`; rows that did not cast count too
+    changed: int  # new by content, under a key that was taken before
+    missing: int  # taken before, and no longer where they were
+    first_changed: str | None
+    repeated: int = 0  # taken before out of a file that was not read now
+
+    @property
+    def contradicts(self) -> bool:
+        return bool(self.changed or self.missing)
+
+    def in_words(self) -> str:
+        at = f", first {self.first_changed}" if self.first_changed else ""
+        return f"{self.changed:,} changed, {self.new - self.changed:,} new, {self.missing:,} missing{at}"
+
+
+# What did not cast, or has no key, names no row: each copy is one of its own.
+_COPY = "case when named then 1 else row_number() over (partition by named, good, content order by {}) end as copy"
+
+
+def has_key(key: Sequence[str]) -> str:
+    """SQL that is true where a row has a value for each column of its key."""
+    return f"({' and '.join(f'{quoted(column)} is not null' for column in key)})"
+
+
+def row_text(columns: Sequence[str]) -> str:
+    """SQL for one text that is equal for equal rows only."""
+    return f"concat_ws(chr(31), {', '.join(f'coalesce({quoted(column)}::varchar, chr(26))' for column in columns)})"
+
+
+def fault_text() -> str:
+    """SQL for one text that is equal for rows that failed alike; where they stand in the file does not matter."""
+    fault = "concat_ws(chr(31), coalesce(f.\"column\", ''), coalesce(f.\"value\", ''), f.reason)"
+    return f"array_to_string(list_sort(list_transform(_faults, lambda f: {fault})), chr(30)) || coalesce(_raw, '')"
+
+
+def compare(
+    connection: duckdb.DuckDBPyConnection,
+    project: Path,
+    here: str,
+    parts: Sequence[Manifest],
+    source: SourceParams,
+    files: Mapping[int, str],
+    reaches: Mapping[str, datetime],
+) -> Growth:
+    """Compare the rows of the relation `here` with the stored parts, and put those that are new into `fresh_rows`.
+
+    A row that equals one taken before is that row, wherever it stands now. One is missing only where its file was
+    read now and `reaches` back to it: files taken away after they were read, and a table that drops its oldest
+    rows, lose nothing.
+    """
+    run = connection.execute
+    row, time = row_column(source.columns), time_column(source.columns)
+    columns = [name for name in parts[0].rows_table(project).column_names if name != row]
+    _load(connection, project, parts, columns, source)
+    now = {**cells(source), time: "_event_time"}
+    key = [now[name] for name in source.key]
+    good = row_text([now.get(name, name) for name in columns])
+    run(
+        f"create or replace table now_rows as select *, {_COPY.format('_file, _line')} from (select _file, _line, "
+        f"_faults is null as good, _faults is null and {has_key(key)} as named, "
+        f"md5_number(case when _faults is null then {good} else {fault_text()} end) as content, "
+        f"md5_number({row_text(key)}) as key, _event_time from {here})"
+    )
+    run(
+        "create or replace table fresh as "
+        "select _file, _line, good, key from now_rows anti join then_rows using (good, content, copy)"
+    )
+    run(f"create or replace table {FRESH} as select h.* from {here} h semi join fresh using (_file, _line)")
+    known = "(select * from fresh f where good and key in (select key from then_rows where good))"
+    new, changed = run(f"select (select count(*) from fresh), (select count(*) from {known})").fetchone()
+    first = run(f"select _file, _line from {known} order by _file, _line limit 1").fetchone()
+    run("create or replace table reaches (file varchar, since timestamp)")
+    run("insert into reaches select unnest($files), unnest($since)", _columns(reaches))
+    (missing,) = run(
+        "select count(*) from then_rows t join reaches r on t.file = r.file and t._event_time >= r.since "
+        "where good and content not in (select content from now_rows where good)"
+    ).fetchone()
+    (repeated,) = run(
+        "select count(*) from now_rows where good and content in "
+        "(select content from then_rows where good and file not in (select file from reaches))"
+    ).fetchone()
+    return Growth(new, changed, missing, f"{files[first[0]]} line {first[1]}" if first else None, repeated)
+
+
+def _columns(reaches: Mapping[str, datetime]) -> dict[str, list[object]]:
+    return {"files": list(reaches), "since": [since.replace(tzinfo=None) for since in reaches.values()]}
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    project: Path,
+    parts: Sequence[Manifest],
+    columns: Sequence[str],
+    source: SourceParams,
+) -> None:
+    connection.execute(
+        "create or replace table all_then_rows (good boolean, named boolean, content uhugeint, key uhugeint, "
+        "_event_time timestamp, file varchar)"
+    )
+    row, time = quoted(row_column(source.columns)), quoted(time_column(source.columns))
+    for part in parts:
+        connection.register("part", part.rows_table(project))
+        connection.execute(
+            f"insert into all_then_rows select true, {has_key(source.key)}, md5_number({row_text(columns)}), "
+            f"md5_number({row_text(source.key)}), {time}, list_extract($files, {row} // {FILE_STRIDE} + 1) from part",
+            {"files": list(part.files)},
+        )
+        connection.unregister("part")
+        if (uncast := part.uncast_table(project)) is None:
+            continue
+        connection.register("part", uncast)
+        connection.execute(
+            f"insert into all_then_rows select false, false, md5_number({fault_text()}), null, null, null "
+            "from (select _row, list({'column': \"column\", 'value': \"value\", 'reason': reason}) as _faults, "
+            'any_value("row") as _raw from part group by _row)'
+        )
+        connection.unregister("part")
+    connection.execute(f"create or replace table then_rows as select *, {_COPY.format('file')} from all_then_rows")

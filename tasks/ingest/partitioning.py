@@ -1,0 +1,317 @@
+"""From the cast rows of one source to its new batches: by period, in parts while a period grows, never twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refit.config import Params
+from refit.config.section import row_column, time_column
+from refit.errors import UserError
+from refit.files.artifacts import BATCHES, sha256, write_json
+from refit.storage import waiting
+from refit.storage.batches import (
+    FILE_STRIDE,
+    FUTURE,
+    Manifest,
+    manifests,
+    together,
+    utc_moment,
+    utc_text,
+    write_parquet,
+)
+from tasks.ingest import repeats
+from tasks.ingest.batch_diff import FRESH, Growth, compare, fault_text, row_text
+from tasks.ingest.casting import cells, literal, quoted
+from tasks.ingest.periods import Period, periods_on
+
+if TYPE_CHECKING:
+    import duckdb
+
+_WAITS = f"coalesce(list_contains(list_transform(_faults, lambda f: f.reason), {literal(FUTURE)}), false)"
+_GROUP = 122_880  # rows; DuckDB's own group, so that readers need not cut again
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The rows of one period in this reading, or those of a whole static table: their number and digests."""
+
+    index: int
+    rows: int
+    read: int
+    first: datetime | None
+    last: datetime | None
+    content: str
+    uncast_content: str
+
+
+class Cutter:
+    """Cuts the table `cast_rows` into periods, and writes what is not stored yet."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        project: Path,
+        name: str,
+        params: Params,
+        files: Mapping[int, str],
+        declaration: str,
+        stand_in: str | None,
+    ) -> None:
+        self.connection = connection
+        self.project = project
+        self.name = name
+        self.source = params.ingest.sources[name]
+        self.kind = params.ingest.period
+        self.near = timedelta(hours=params.ingest.complete_within_hours)
+        self.zone = params.project.zone
+        self.files = files
+        self.declaration = declaration
+        self.stand_in = stand_in
+        self.stored = manifests(project, name)
+        self.periods: list[Period] = []
+        self.repeats: dict[int, int] = {}  # by period: rows read now that equal another, and count once
+
+    def place(self) -> list[str]:
+        """Make the table `placed`, the cast rows with the number of their period; returns the starts of the periods.
+
+        Raises:
+            UserError: a file has no row at all, or none with an event time.
+        """
+        self._leave_future()
+        self._check_something_left()
+        run = self.connection.execute
+        if self.source.event_time is None:
+            run("create or replace table placed as select *, 0 as _period from cast_rows order by _file, _line")
+            self._drop_repeats()
+            return []
+        days = run("select distinct _event_time::date from cast_rows where _event_time is not null").fetchall()
+        self.periods = periods_on([day for (day,) in days], self.kind, self.zone)
+        run("create or replace table periods (_start timestamp, _period integer)")
+        starts = [period.start.replace(tzinfo=None) for period in self.periods]
+        run("insert into periods select unnest($starts), unnest(range(len($starts)))", {"starts": starts})
+        run(
+            "create or replace view joined as select c.*, p._period "
+            "from cast_rows c asof left join periods p on c._event_time >= p._start"
+        )
+        known = "select * from joined"
+        if run("select count(*) from cast_rows where _event_time is null").fetchone()[0]:
+            # A row without a time goes with the row above it, and so stays where it is when the file grows.
+            known = (
+                "select * replace (coalesce(_period, last_value(_period ignore nulls) over above, "
+                "first_value(_period ignore nulls) over below) as _period) from joined "
+                "window above as (partition by _file order by _line rows between unbounded preceding and current row), "
+                "below as (partition by _file order by _line rows between current row and unbounded following)"
+            )
+        run(f"create or replace table placed as {known} order by _period, _file, _line")
+        self._drop_repeats()
+        repeats.check(self.connection, self._key(), self.files, f"ingest.sources.{self.name}")
+        found = run("select distinct _period from placed order by _period").fetchall()
+        return [str(utc_text(self.periods[index].start)) for (index,) in found]
+
+    def _drop_repeats(self) -> None:
+        self.repeats = repeats.drop(self.connection, list(cells(self.source).values()), list(self._key()))
+
+    def write_new(self, starts: Collection[str]) -> list[Manifest]:
+        """Write what is new in the periods that start at `starts`, or in the static table; returns the new batches.
+
+        Raises:
+            UserError: what was taken before is not what the source says now.
+        """
+        cuts = self._measure("placed")
+        waiting.load(self.connection, self.project, self.stored)
+        if self.source.event_time is None:
+            return self._static(cuts[0])
+        newest = [self.periods[cut.index].start for cut in cuts] + [utc_moment(m.start) for m in self.stored if m.start]
+        lasts = [cut.last for cut in cuts if cut.last] + [utc_moment(m.last) for m in self.stored if m.last]
+        reaches = self._reaches()
+        by_start = {utc_text(self.periods[cut.index].start): cut for cut in cuts}
+        written = []
+        for start in sorted(starts):
+            parts = [manifest for manifest in self.stored if manifest.start == start]
+            if start not in by_start:
+                self._check_gone(parts, reaches)
+            elif batch := self._period(by_start[start], parts, max(newest), max(lasts, default=None), reaches):
+                written.append(batch)
+        return written
+
+    def _reaches(self) -> dict[str, datetime]:
+        """The event time back to which each file goes."""
+        found = self.connection.execute("select _file, min(_event_time) from cast_rows group by _file").fetchall()
+        return {self.files[number]: since.replace(tzinfo=UTC) for number, since in found if since}
+
+    def _check_gone(self, parts: Sequence[Manifest], reaches: Mapping[str, datetime]) -> None:
+        """See that a period of which nothing was read now is older than what its files still reach back to."""
+        lasts = [(utc_moment(part.last), file) for part in parts if part.last for file in part.files]
+        if any(file in reaches and reaches[file] <= last for last, file in lasts):
+            nothing = "(from placed where false)"
+            growth = compare(self.connection, self.project, nothing, parts, self.source, self.files, reaches)
+            if growth.contradicts:
+                name = parts[0].name.partition(".")[0]
+                raise UserError(self._changed(name, parts, Cut(0, 0, 0, None, None, together([]), ""), growth))
+
+    def _static(self, cut: Cut) -> list[Manifest]:
+        newest = self.stored[-1] if self.stored else None
+        if newest and (newest.content, newest.uncast_content) == (cut.content, cut.uncast_content):
+            return []
+        part = newest.part + 1 if newest else 1
+        return [self._write("placed", cut, None, f"v{part}", part, closed=False)]
+
+    def _period(
+        self,
+        cut: Cut,
+        parts: Sequence[Manifest],
+        newest: datetime,
+        last: datetime | None,
+        reaches: Mapping[str, datetime],
+    ) -> Manifest | None:
+        period = self.periods[cut.index]
+        closed = newest > period.start
+        complete = closed or (last is not None and last >= period.end - self.near)
+        here = f"(from placed where _period = {cut.index})"
+        if not parts:
+            name, part = (period.name, 0) if complete else (f"{period.name}.1", 1)
+            return self._write(here, cut, period, name, part, closed=closed)
+        stored = together(part.content for part in parts), together(part.uncast_content for part in parts)
+        if (cut.content, cut.uncast_content) == stored:
+            return None
+        growth = compare(self.connection, self.project, here, parts, self.source, self.files, reaches)
+        may_grow = not parts[-1].closed or self.source.kind == "query"  # what a query reads has been let grow already
+        if growth.contradicts or (growth.new and not may_grow):
+            raise UserError(self._changed(period.name, parts, cut, growth))
+        if not growth.new:
+            return None
+        part = max(parts[-1].part, 1) + 1
+        (fresh,) = self._measure(FRESH)
+        self.repeats[cut.index] = self.repeats.get(cut.index, 0) + growth.repeated
+        if self._one(f"select bool_and({_WAITS}) from {FRESH}"):
+            return None
+        return self._write(FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
+
+    def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, growth: Growth) -> str:
+        stored = together(part.content for part in parts)
+        kept = "; a period that a later one follows may not grow" if not growth.contradicts else ""
+        return (
+            f"batch {self.name}/{period} has changed: recorded {sum(part.rows for part in parts):,} rows with digest "
+            f"{stored[:16]}, now {cut.rows:,} rows with digest {cut.content[:16]} ({growth.in_words()}){kept}; "
+            f"put the source back or, if the change is meant, delete {BATCHES / self.name}/{period}* and run again"
+        )
+
+    def _leave_future(self) -> None:
+        """Files that hold nothing but rows of the future are read again once the first one's time has come."""
+        waiting = f"(select _file from cast_rows group by _file having bool_and({_WAITS}))"
+        if self.stored or self._one(f"select count(*) from cast_rows where _file not in {waiting}"):
+            self.connection.execute(f"delete from cast_rows where _file in {waiting}")
+
+    def _key(self) -> dict[str, str]:
+        """The key's columns as `placed` calls them, and by their own names."""
+        called = cells(self.source)
+        return {called[name]: name for name in self.source.key}
+
+    def _one(self, query: str) -> Any:
+        (value,) = self.connection.execute(query).fetchone() or (None,)
+        return value
+
+    def _check_something_left(self) -> None:
+        usable = "_raw is null" if self.source.event_time is None else "_event_time is null"
+        found = self.connection.execute(
+            f"select _file, min_by(_line, _line), min_by(_faults, _line) from cast_rows "
+            f"group by _file having count(*) = count(*) filter (where _faults is not null and {usable}) order by _file"
+        ).fetchone()
+        if found is None:
+            return
+        fault = found[2][0]
+        what = f"{fault['column'] or 'the line'} {fault['value'] or ''}".strip()
+        missing = "can be read" if self.source.event_time is None else "has an event time"
+        raise UserError(
+            f"no row of {self.files[found[0]]} {missing}: line {found[1]}: {what} {fault['reason']}; "
+            f"correct the file, or the columns and event_time of ingest.sources.{self.name} in params.yaml"
+        )
+
+    def _measure(self, relation: str) -> list[Cut]:
+        """Count and digest the rows of `relation`, by period."""
+        row, fault = row_text([*cells(self.source).values(), "_event_time"]), fault_text()
+        good, bad = "filter (where _faults is null)", "filter (where _faults is not null)"
+        found = self.connection.execute(
+            f"select _period, count(*) {good}, count(*), min(_event_time), max(_event_time), "
+            f"{_digest_sums(row, good)}, {_digest_sums(fault, bad)} from {relation} group by _period order by _period"
+        ).fetchall()
+        return [
+            Cut(
+                index=index,
+                rows=rows,
+                read=read,
+                first=first and first.replace(tzinfo=UTC),
+                last=last and last.replace(tzinfo=UTC),
+                content=_digest(low, high),
+                uncast_content=_digest(bad_low, bad_high),
+            )
+            for index, rows, read, first, last, low, high, bad_low, bad_high in found
+        ]
+
+    def _write(self, here: str, cut: Cut, period: Period | None, name: str, part: int, *, closed: bool) -> Manifest:
+        """Write the rows of the relation `here` as one batch: its manifest comes last and makes it count."""
+        numbers = [n for (n,) in self.connection.execute(f"select distinct _file from {here} order by 1").fetchall()]
+        number = f"(list_position({numbers}, _file)::bigint - 1) * {FILE_STRIDE} + _line"
+        path = BATCHES / self.name / f"{name}.parquet"
+        uncast, uncast_path = cut.read - cut.rows, path.with_suffix(".uncast.parquet")
+        if uncast:
+            self._write_rows(self._uncast_query(here, f"{number} as _row"), uncast_path)
+        waited = waiting.take(self.connection, here) if period else {}
+        columns = ", ".join(f"{cell} as {quoted(name)}" for name, cell in cells(self.source).items())
+        row, time = quoted(row_column(self.source.columns)), quoted(time_column(self.source.columns))
+        self._write_rows(
+            f"select {columns}, {number} as {row}, _event_time as {time} from {here} where _faults is null "
+            "order by _file, _line",
+            path,
+        )
+        manifest = Manifest(
+            source=self.name,
+            name=name,
+            part=part,
+            static=period is None,
+            start=utc_text(period.start) if period else None,
+            end=utc_text(period.end) if period else None,
+            closed=closed,
+            files=tuple(self.files[number] for number in numbers),
+            rows=cut.rows,
+            read=cut.read,
+            uncast=uncast,
+            first=utc_text(cut.first),
+            last=utc_text(cut.last),
+            content=cut.content,
+            uncast_content=cut.uncast_content,
+            sha256=sha256(self.project / path),
+            size=(self.project / path).stat().st_size,
+            uncast_sha256=sha256(self.project / uncast_path) if uncast else None,
+            uncast_size=(self.project / uncast_path).stat().st_size if uncast else None,
+            declaration=self.declaration,
+            stand_in=self.stand_in,
+            repeats=self.repeats.get(cut.index, 0),
+            waited=waited,
+        )
+        write_json(self.project / path.with_suffix(".json"), manifest)
+        return manifest
+
+    def _uncast_query(self, here: str, numbered: str) -> str:
+        names = " ".join(f"when {number} then {literal(name)}" for number, name in self.files.items())
+        return (
+            f'select _row, file, _fault."column", _fault."value", _fault.reason, _raw as "row" from ('
+            f"select {numbered}, case _file {names} end as file, unnest(_faults) as _fault, "
+            f"generate_subscripts(_faults, 1) as _place, _raw from {here} where _faults is not null) "
+            "order by _row, _place"
+        )
+
+    def _write_rows(self, query: str, path: Path) -> None:
+        write_parquet(self.project / path, self.connection.sql(query).to_arrow_reader(_GROUP))
+
+
+def _digest_sums(text: str, which: str) -> str:
+    return ", ".join(f"coalesce(sum(md5_number_{half}({text})::hugeint) {which}, 0)" for half in ("lower", "upper"))
+
+
+def _digest(low: int, high: int) -> str:
+    return f"{(int(low) + (int(high) << 64)) % 2**128:032x}"

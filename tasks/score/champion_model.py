@@ -1,0 +1,76 @@
+"""The model in charge with all that it takes to score new rows: its learner, and the definitions stored with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from feature_store.definition import Source
+from refit import learners
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from refit.learners import Learner
+from refit.models import incumbent, run_logging
+from refit.runtime.context import Context
+from refit.storage.stored_definitions import Definitions
+from registry import champion as charge
+from registry.versions import Version
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A registered version, loaded from its checked local copy."""
+
+    version: Version
+    folder: Path  # the candidate's folder as it was registered
+    learner: Learner
+    definitions: Definitions
+
+    @property
+    def key(self) -> str:
+        """The column that names a row."""
+        return self.definitions.feature_set.spine.key
+
+    @property
+    def spine(self) -> Source:
+        """How the rows to predict are cut out of their raw table."""
+        return self.definitions.sources[self.definitions.feature_set.spine.source]
+
+    @property
+    def table(self) -> str:
+        """The raw source that holds the rows to predict."""
+        return self.spine.table
+
+    @property
+    def seen_until(self) -> datetime:
+        """Nothing at or after this was used to make the model."""
+        return datetime.fromisoformat(incumbent.required_tag(self.version, "refit.seen_until"))
+
+
+def in_charge(context: Context) -> Champion:
+    """The champion.
+
+    Raises:
+        UserError: nobody is in charge yet, or the params no longer declare the source that it predicts.
+        RefitError: its files are gone, or are not those that were registered.
+    """
+    model = context.params.project.name
+    with run_logging.opened(context) as store:
+        version = charge.champion(store, model)
+    if version is None:
+        raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
+    folder = incumbent.fetch_model(context, version.version)
+    features = artifacts.read_json(folder / artifacts.FEATURE_SET.name)
+    champion = Champion(
+        version,
+        folder,
+        learners.load(folder, trusted_types=context.params.registry.trusted_types),
+        Definitions.load(features["definitions"]),
+    )
+    if champion.table not in context.params.ingest.sources:
+        raise RefitError(
+            f"version {version.version} of {model} predicts rows of source {champion.table!r}, which params.yaml no "
+            "longer declares; put it back, or put another version in charge: refit promote VERSION"
+        )
+    return champion

@@ -1,0 +1,40 @@
+"""What is known at a moment: new raw rows are taken in and validated, the pipeline's own snapshot stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from refit.runtime.context import Context
+from refit.storage.batches import Manifest, utc_moment
+from refit.storage.snapshots import LATEST, label_source, snapshot_of
+from tasks import ingest, validate
+
+NOW = "now"
+
+
+def known_at(context: Context, as_of: str) -> dict[str, Any]:
+    """What `data/validated.json` would say at `as_of`; the caller holds the project's lock.
+
+    Args:
+        as_of: `now`, a date or time in the project's zone, or `latest`: now, or where the data ends if that is earlier.
+
+    Raises:
+        UserError: a source cannot be read, a batch fails, or `as_of` is no time.
+    """
+    context.progress("looking for new rows")
+    stored = ingest.take_in(context)
+    snapshot = snapshot_of(_moment(context, as_of, stored), context.params, stored)
+    return validate.validated(context, snapshot)
+
+
+def _moment(context: Context, as_of: str, stored: Mapping[str, Sequence[Manifest]]) -> str:
+    if as_of not in (NOW, LATEST):
+        return as_of
+    moment = context.now()
+    if as_of == LATEST:
+        lasts = [utc_moment(batch.last) for batch in stored[label_source(context.params)] if batch.last]
+        day = max(lasts).astimezone(context.params.project.zone).date() + timedelta(days=1)
+        moment = min(moment, datetime.combine(day, time(), context.params.project.zone))
+    return moment.isoformat()

@@ -1,0 +1,141 @@
+"""Rows that arrive to be scored: cast and judged one by one, under the same declaration and suite as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refit.config import SourceParams
+from refit.config.section import row_column, time_column
+from refit.errors import UserError
+from refit.files.artifacts import STATE
+from refit.runtime.context import Context
+from refit.sources import sources
+from refit.sources.source_files import SourceFile
+from refit.storage.batches import for_sql
+from refit.storage.quarantine import UNCAST, Refusal
+from tasks.validate import frames
+from tasks.validate.expectations import asked
+from tasks.validate.one_batch import refusals_of
+from tasks.validate.suites import NOT_NULL, row_checks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # rows to score may lie in the future
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The rows of a file that can be scored, and why the others cannot."""
+
+    rows: pa.Table  # the raw columns and `_row`, as batches have them, and `event_time`
+    refusals: tuple[Refusal, ...]
+    read: int
+    notes: tuple[str, ...]
+
+    @property
+    def refused(self) -> int:
+        return len({refusal.row for refusal in self.refusals})
+
+
+def arrivals(context: Context, name: str, path: Path) -> Arrivals:
+    """The rows of a CSV or Parquet file in the layout of a source.
+
+    Columns that are neither required nor part of the key may be absent: nobody knows an outcome yet. The label's own
+    column may be absent even where it is required.
+
+    Raises:
+        UserError: the file cannot be read, has an undeclared column, or lacks one that is needed.
+    """
+    import pyarrow as pa
+
+    file = SourceFile(path, path.name)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a CSV or Parquet file in the layout of ingest.sources.{name}")
+    declared = context.params.ingest.sources[name].model_copy(update={"kind": "files", "sha256": None})
+    source = _as_present(declared, sources.column_names(file, declared), context.params.featurize.label.column)
+    table, uncast, read = _cast(context, name, file, source, declared)
+    refusals = [*uncast, *(_judged(context, name, source, table, declared) if table.num_rows else ())]
+    bad = {refusal.row for refusal in refusals}
+    kept = table.filter(
+        pa.array([row not in bad for row in table[row_column(declared.columns)].to_pylist()], pa.bool_())
+    )
+    absent = [column for column in declared.columns if column not in source.columns]
+    notes = (f"{file.name} has no column {', '.join(absent)}: taken as missing",) if absent else ()
+    return Arrivals(_with_absent(kept, declared, absent), tuple(refusals), read, notes)
+
+
+def _as_present(declared: SourceParams, found: list[str], label: str) -> SourceParams:
+    """The declaration of the columns that a file has, and of those that it must have."""
+    needed = {*declared.key, *(column for column in declared.required if column != label)}
+    columns = {name: kind for name, kind in declared.columns.items() if name in found or name in needed}
+    required = tuple(name for name in declared.required if name != label)
+    return declared.model_copy(update={"columns": columns, "required": required})
+
+
+def _cast(
+    context: Context, name: str, file: SourceFile, source: SourceParams, declared: SourceParams
+) -> tuple[pa.Table, list[Refusal], int]:
+    from tasks.ingest import casting
+
+    where = f"ingest.sources.{name}"
+    with casting.connect(str(context.path(STATE) / "spill")) as connection:
+        caster = casting.Caster(connection, source, where, _NEVER)
+        read = sum(caster.add(0, batch) for batch in sources.read(file, source, where))
+        columns = ", ".join(f"{cell} as {casting.quoted(name)}" for name, cell in casting.cells(source).items())
+        number, time = (casting.quoted(name(declared.columns)) for name in (row_column, time_column))
+        table = connection.sql(
+            f"select _line as {number}, {columns}, _event_time as {time} from cast_rows where _faults is null "
+            "order by _line"
+        ).to_arrow_table()
+        faults = connection.sql(
+            'select _line, f."column", f."value", f.reason, _raw from '
+            "(select _line, unnest(_faults) as f, _raw from cast_rows where _faults is not null) order by _line"
+        ).fetchall()
+    refusals = [
+        Refusal(row, file.name, column, value, reason, raw, UNCAST) for row, column, value, reason, raw in faults
+    ]
+    return table, refusals, read
+
+
+def _judged(
+    context: Context, name: str, source: SourceParams, table: pa.Table, declared: SourceParams
+) -> list[Refusal]:
+    """The rows that the source's suite refuses; what it says of whole columns is for batches, and is not asked here."""
+    from tasks.validate.gx_runner import Engine, check_suites
+
+    check_suites(context.params)
+    frame = frames.frame_of(table, declared)
+    suite = [check for check in asked(context.params, name) if set(check.columns) <= set(source.columns)]
+    checks = [
+        check
+        for check in (*row_checks(source, f"ingest.sources.{name}"), *suite)
+        if check.name != NOT_NULL or frame[check.columns[0]].isna().any()
+    ]
+    again = frames.repeats(frame, source)
+    judged = frame.drop(columns=time_column(declared.columns), index=[refusal.row for refusal in again])
+    verdicts, _ = Engine().judge(f"rows to score of {name}", judged, checks, mostly=1.0)
+    refusals = [*again, *refusals_of(verdicts)]
+    raw = frames.raw_rows(table, {refusal.row for refusal in refusals}, declared)
+    return [replace(refusal, raw=raw[refusal.row]) for refusal in refusals]
+
+
+def _with_absent(table: pa.Table, declared: SourceParams, absent: list[str]) -> pa.Table:
+    """The rows with every declared column, those that the file has not as nulls, and `event_time` by its usual name."""
+    import pyarrow as pa
+
+    types: Mapping[str, Any] = {
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "text": pa.string(),
+        "timestamp": pa.timestamp("us"),
+        "date": pa.date32(),
+        "boolean": pa.bool_(),
+    }
+    for column in absent:
+        table = table.append_column(column, pa.nulls(table.num_rows, types[declared.columns[column]]))
+    return for_sql(table, declared)

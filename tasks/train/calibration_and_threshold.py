@@ -1,0 +1,111 @@
+"""From scores to calls: the calibration and the threshold, learned from predictions of rows that no fit had seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from refit.config import Params
+from refit.config.shares import share_of
+from refit.config.training import ThresholdParams
+from refit.learners import Floats, Labels, Learner
+from refit.learners.calibrated import Calibrated
+from refit.learners.calibration import Calibration, fit_calibration
+from refit.metrics import scores
+from refit.metrics.ranks import at_or_above
+from refit.problems.target import HALF
+from tasks.train.folds import Development
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a fitted learner gets before it can be a candidate."""
+
+    calibration: Calibration | None
+    threshold: float
+
+    def calibrated(self, predictions: Floats) -> Floats:
+        """(rows,) or (rows, classes) predictions as the candidate says them."""
+        return predictions if self.calibration is None else self.calibration.probabilities(predictions)
+
+    def on(self, learner: Learner) -> Learner:
+        """The learner with its threshold, behind its calibration."""
+        learner.threshold = self.threshold
+        return learner if self.calibration is None else Calibrated(learner, self.calibration)
+
+
+def finish_from(
+    development: Development, predicted: Sequence[Floats], params: Params
+) -> tuple[Finish, tuple[Floats, ...]]:
+    """The finish, and each fold's predictions through a calibration that was learned without that fold.
+
+    Only probabilities are calibrated, and only those of 1 have a threshold.
+
+    With one fold there is no other to learn from: its own predictions go through the calibration that they made, which
+    flatters them a little.
+
+    Args:
+        predicted: for each fold, raw predictions for the rows that it is scored on.
+    """
+    whole, kind = development.whole.label, params.train.calibration
+    unseen, raw = development.unseen, pooled(development, predicted)
+    if kind is None:
+        return Finish(None, _cut(whole[unseen], raw, params)), tuple(predicted)
+    calibration = fit_calibration(kind, raw, whole[unseen].astype(np.float64))
+    each = []
+    for fold, p in zip(development.folds, predicted, strict=True):
+        others = ~np.isin(unseen, fold.scored)
+        labels = whole[unseen[others]]
+        known = len(np.unique(labels)) > 1
+        curve = fit_calibration(kind, raw[others], labels.astype(np.float64)) if known else calibration
+        each.append(curve.probabilities(p))
+    honest = pooled(development, each)
+    return Finish(calibration, _cut(whole[unseen], honest, params)), tuple(each)
+
+
+def _cut(label: Labels, p: Floats, params: Params) -> float:
+    return threshold(label, p, params.train.threshold) if params.task == "binary" else HALF
+
+
+def pooled(development: Development, predicted: Sequence[Floats]) -> Floats:
+    """(rows,) for `development.unseen`; a row that several folds scored has the first one's prediction."""
+    everything = np.concatenate([fold.scored for fold in development.folds])
+    _, first = np.unique(everything, return_index=True)
+    return np.asarray(np.concatenate(predicted)[first], dtype=np.float64)
+
+
+def threshold(label: Labels, p: Floats, asked: ThresholdParams) -> float:
+    """The probability from which a row is called 1; of equally good ones the highest.
+
+    Args:
+        label, p: (rows,) of rows that the fit had not seen.
+
+    >>> label, p = np.array([0, 1, 0, 1]), np.array([0.1, 0.6, 0.7, 0.8])
+    >>> threshold(label, p, ThresholdParams(by="cost", false_negative=5)), threshold(label, p, ThresholdParams(by="f1"))
+    (0.6, 0.6)
+    >>> threshold(label, p, ThresholdParams(by="share", share=0.25))
+    0.8
+    >>> rows = np.arange(100) / 100
+    >>> int((rows >= threshold(rows > 0.5, rows, ThresholdParams(by="share", share=0.29))).sum())
+    29
+    """
+    if asked.by == "fixed":
+        return asked.value
+    if asked.by == "f1":
+        return scores.best_f1_threshold(label, p)
+    levels, hit, called = at_or_above(label, p)
+    if asked.by == "share":
+        within = np.flatnonzero(called <= math.floor(share_of(asked.share, len(p))))
+        return float(levels[within[-1]]) if len(within) else _above(levels[0])
+    cost = asked.false_positive * (called - hit) + asked.false_negative * (label.sum() - hit)
+    best = int(np.argmin(cost))
+    nobody = asked.false_negative * label.sum()
+    return float(levels[best]) if cost[best] < nobody else _above(levels[0])
+
+
+def _above(highest: float) -> float:
+    """A threshold that no prediction reaches."""
+    return float(np.nextafter(highest, 2.0))

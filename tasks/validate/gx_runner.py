@@ -1,0 +1,244 @@
+"""Great Expectations at work on one batch, with its traps closed: an error inside it is never a pass."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from refit.config import Params, nearest
+from refit.errors import RefitError, UserError
+from tasks.validate.expectations import Check, asked, raise_problems
+
+if TYPE_CHECKING:
+    import pandas
+
+# GX's names that cannot be used on one pandas frame, and why.
+UNUSABLE = {
+    "expect_column_quantile_values_to_be_between": "fails on numpy 2; use the mean or the median",
+    "expect_query_results_to_match_comparison": "needs two databases",
+    "expect_table_row_count_to_equal_other_table": "needs a second table",
+    "unexpected_rows_expectation": "needs a database",
+}
+# Not for a suite: which rows are listed, how an error is caught; and every failure is equally severe here.
+RESERVED = ("id", "meta", "result_format", "catch_exceptions", "rendered_content", "batch_id", "windows", "severity")
+SHOWN = 20  # bad values kept for the Data Docs page; the quarantine has them all
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one expectation found in one batch."""
+
+    check: Check
+    success: bool
+    found: str
+    mostly: float | None = None  # row by row: the share that must hold
+    evaluated: int = 0
+    rows: Mapping[int, Any] = field(default_factory=dict)  # the bad rows, each with its value
+
+
+def great_expectations() -> Any:
+    """The library, imported on first use, silent and with its analytics off."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import_module("scipy.special")  # GX would last; skops looks for its functions in each module that was before it
+    import great_expectations as gx
+
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # errors are in exception_info
+    return gx
+
+
+def known() -> list[str]:
+    """The names that a suite may use."""
+    great_expectations()
+    from great_expectations.expectations.registry import list_registered_expectation_implementations
+
+    return sorted(set(list_registered_expectation_implementations()) - set(UNUSABLE))
+
+
+def check_suites(params: Params) -> None:
+    """Build every expectation of the params once, so that a mistake is told before any batch is read.
+
+    Raises:
+        UserError: one line for each problem.
+    """
+    problems = []
+    for source in params.validate_.suites:
+        for check in asked(params, source):
+            problems += [f"{check.where}.{problem}" for problem in _problems(check.name, check.arguments)]
+    raise_problems(problems)
+
+
+def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
+    from pydantic.v1 import ValidationError
+
+    names = known()
+    if name not in names:
+        if name in UNUSABLE:
+            return [f"{name} {UNUSABLE[name]}"]
+        spelt = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # GX's class names are close, too
+        return [f"{name} is not a Great Expectations name{nearest(spelt, names)}"]
+    kind = _kind(name)
+    allowed = sorted(set(kind.__fields__) - set(RESERVED))
+    if unknown := [argument for argument in arguments if argument not in allowed]:
+        return [f"{name}: unknown argument {word!r}{nearest(word, allowed)}" for word in unknown]
+    low, high = arguments.get("min_value"), arguments.get("max_value")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        return [f"{name}: min_value {low} is above max_value {high}"]
+    try:
+        kind(**arguments)
+    except ValidationError as error:
+        first: dict[str, str] = {}
+        for detail in error.errors():
+            first.setdefault(str(detail["loc"][0]), detail["msg"])
+        if len(first) > 1:
+            first.pop("__root__", None)  # it only repeats that the argument named beside it could not be used
+        return [_in_words(name, argument, message, arguments) for argument, message in first.items()]
+    except Exception as error:
+        return [f"{name}: {one_line(error)}"]
+    return []
+
+
+def _in_words(name: str, argument: str, message: str, arguments: Mapping[str, Any]) -> str:
+    if argument == "__root__":
+        return f"{name}: {message}"
+    found = f"; found {arguments[argument]!r}" if argument in arguments else ""
+    return f"{name}.{argument}: {message}{found}"
+
+
+def _kind(name: str) -> Any:
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    return get_expectation_impl(name)
+
+
+def one_line(error: object) -> str:
+    """An error's text without line breaks, cut where it gets long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+class Engine:
+    """One ephemeral context, used for one frame after another."""
+
+    def __init__(self) -> None:
+        gx = great_expectations()
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
+
+        self._gx = gx
+        self._context = gx.get_context(
+            mode="ephemeral",
+            project_config=DataContextConfig(
+                store_backend_defaults=InMemoryStoreBackendDefaults(),
+                analytics_enabled=False,
+                progress_bars=ProgressBarsConfig(globally=False),
+            ),
+        )
+        self._datasource = self._context.data_sources.add_pandas("batches")
+
+    def judge(
+        self, name: str, frame: pandas.DataFrame, checks: Sequence[Check], *, mostly: float
+    ) -> tuple[list[Verdict], Any]:
+        """The verdict of every check, in their order, and GX's own result, cut to what its page shows.
+
+        The frame's index, by its name, tells the rows apart. `mostly` holds for a row-by-row expectation that does
+        not give its own.
+
+        Raises:
+            UserError: an expectation of the params could not be evaluated.
+            RefitError: one of ours could not.
+        """
+        suite = self._gx.ExpectationSuite(
+            name=name, expectations=[self._build(check, index, mostly) for index, check in enumerate(checks)]
+        )
+        asset = self._datasource.add_dataframe_asset(name)
+        try:
+            batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+            result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
+        finally:
+            self._datasource.delete_asset(name)
+        found = {item.expectation_config.meta["check"]: item for item in result.results}
+        verdicts = [
+            _verdict(name, check, found.get(index), str(frame.index.name)) for index, check in enumerate(checks)
+        ]
+        return verdicts, _cut(result)
+
+    def _build(self, check: Check, index: int, mostly: float) -> Any:
+        kind = _kind(check.name)
+        given = {"mostly": mostly, **check.arguments} if "mostly" in kind.__fields__ else dict(check.arguments)
+        return kind(**given, meta={"check": index, "asked": check.where or "always on"})
+
+
+def _verdict(batch: str, check: Check, item: Any, index: str) -> Verdict:
+    where = f" (params.yaml: {check.where})" if check.where else ""
+    if item is None:
+        raise RefitError(f"{batch}: Great Expectations returned nothing for {check.name}{where}; nothing was accepted")
+    if errors := _errors(item.exception_info):
+        kind = UserError if check.where else RefitError
+        raise kind(
+            f"{batch}: {check.name} could not be evaluated{where}: {errors[0]}; nothing of the batch was accepted, "
+            f"{'correct its arguments' if check.where else 'this is a fault of Refit or of Great Expectations'}"
+        )
+    result = item.result
+    if "element_count" not in result:
+        return Verdict(check, bool(item.success), f"found {_observed(result)}")
+    evaluated = result["element_count"] - result.get("missing_count", 0)
+    rows = {int(entry[index]): _value(entry, index) for entry in result.get("unexpected_index_list") or ()}
+    count = result.get("unexpected_count", 0)
+    if count != len(rows):
+        raise RefitError(
+            f"{batch}: {check.name} found {count:,} bad values but named {len(rows):,} rows{where}; "
+            "nothing of the batch was accepted, use another expectation"
+        )
+    example = "" if not rows else f", e.g. {_text(next(iter(rows.values())))} in row {next(iter(rows))}"
+    return Verdict(
+        check,
+        success=bool(item.success),
+        found=f"{count:,} of {evaluated:,} values are not as expected{example}",
+        mostly=float(item.expectation_config.kwargs.get("mostly", 1.0)),
+        evaluated=evaluated,
+        rows=rows,
+    )
+
+
+def _observed(result: Mapping[str, Any]) -> str:
+    mismatched = (result.get("details") or {}).get("mismatched")
+    return one_line(mismatched if mismatched else result.get("observed_value", "nothing"))
+
+
+def _errors(info: Mapping[str, Any] | None) -> list[str]:
+    """Messages of everything that was raised: GX gives one record, or one for each metric."""
+    if not info:
+        return []
+    records = [info] if "raised_exception" in info else [value for value in info.values() if isinstance(value, dict)]
+    return [
+        one_line(record.get("exception_message") or "no message") for record in records if record["raised_exception"]
+    ]
+
+
+def _value(entry: Mapping[str, Any], index: str) -> Any:
+    values = [value for column, value in entry.items() if column != index]
+    return values[0] if len(values) == 1 else values
+
+
+def _text(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _cut(result: Any) -> Any:
+    """GX's result without the lists of all bad rows, which would fill the page."""
+    for item in result.results:
+        for long in ("unexpected_list", "unexpected_index_list", "unexpected_index_query"):
+            item.result.pop(long, None)
+        for short in ("partial_unexpected_list", "partial_unexpected_index_list", "partial_unexpected_counts"):
+            if short in item.result:
+                item.result[short] = item.result[short][:SHOWN]
+    return result

@@ -1,0 +1,45 @@
+"""What a project takes for its own servers: those it started, wherever the folder was copied or moved since."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.services import service_state
+from flows.services.processes import Started
+from flows.services.service_state import PREFECT
+from refit.errors import RefitError
+
+
+def up(project: Path) -> Started:
+    """A record as `refit up` leaves it."""
+    log = project / ".refit" / "prefect.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    started = Started(PREFECT, 1, 0.0, "mark", str(log), 4200)
+    service_state.record(project, {PREFECT: started})
+    return started
+
+
+def test_a_copied_project_leaves_the_servers_of_the_original_alone(tmp_path: Path) -> None:
+    started = up(tmp_path / "original")
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    assert service_state.recorded(tmp_path / "copy") == {}
+    assert service_state.recorded(tmp_path / "original") == {PREFECT: started}
+
+
+def test_a_project_that_was_moved_while_it_was_up_can_still_end_what_it_started(tmp_path: Path) -> None:
+    started = up(tmp_path / "original")
+    (tmp_path / "original").rename(tmp_path / "moved")
+    assert service_state.recorded(tmp_path / "moved") == {PREFECT: started}
+
+
+@pytest.mark.parametrize("content", ["null", "[1]", '[{"name": "prefect"}]', '{"a": 1}'])
+def test_a_record_that_says_nothing_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / service_state.UP
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(RefitError, match=r"up\.json does not say what `refit up` started; delete it"):
+        service_state.recorded(tmp_path)

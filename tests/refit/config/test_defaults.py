@@ -1,0 +1,74 @@
+"""A default is stated once: what repeats one, in code or in the docs, says the same as the params do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from refit.config import DriftParams, GateParams, Params, default_of
+from refit.drift import decision, inputs, performance
+from refit.gate import promotion
+
+POLICIES = {
+    "the gate": (promotion.Policy, GateParams()),
+    "drift of inputs": (inputs.InputPolicy, DriftParams()),
+    "drift of skill": (performance.Policy, DriftParams()),
+    "drift's decision": (decision.Policy, DriftParams()),
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_asks_for_what_the_params_ask_for(name: str) -> None:
+    kind, params = POLICIES[name]
+    section: Mapping[str, Any] = params.model_dump()
+    made = kind()
+    stated = [field.name for field in fields(kind) if field.name in section]
+    assert len(stated) > 2
+    for field in stated:
+        value = getattr(made, field)
+        assert value == section[field] or (value, section[field]) == ((), []), field
+    assert all(field.default is not MISSING or field.default_factory is not MISSING for field in fields(kind))
+
+
+def tables(text: str) -> list[tuple[str, dict[str, str]]]:
+    """The section and the stated defaults of each table of params: its head names the section and a default."""
+    found = []
+    for head, body in re.findall(
+        r"^\| `(\w+):` in `params.yaml` \| default \|.*\n\|[ \-|]+\n((?:\|.*\n)+)", text, re.M
+    ):
+        rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in body.splitlines()]
+        found.append((head, {row[0].strip("`"): row[1] for row in rows}))
+    return found
+
+
+def test_tables_and_lines_of_defaults_in_the_docs_say_what_the_params_say(root: Path) -> None:
+    seen = 0
+    for path in sorted((root / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        for section, stated in tables(text):
+            for key, value in stated.items():
+                assert json.loads(value) == json.loads(default_of(section, key) or "{}"), (
+                    f"{path.name}: {section}.{key}"
+                )
+                seen += 1
+        for section, keys in re.findall(r"^(\w+): (\{.*\})\s+# the defaults$", text, re.M):
+            for key, value in yaml.safe_load(keys).items():
+                assert value == json.loads(default_of(section, key) or "{}"), f"{path.name}: {section}.{key}"
+                seen += 1
+    assert seen >= 8
+
+
+def test_values_that_the_reference_project_marks_as_drifts_defaults_are_those(root: Path) -> None:
+    """Its params are what newcomers copy: a section written out there is the one that a project without it has."""
+    written = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    kinds = {field.alias or name: field.annotation for name, field in Params.model_fields.items()}
+    for section in ("drift", "retention", "cost", "registry", "register"):
+        kind: Any = kinds[section]
+        assert kind.model_validate_json(json.dumps(written[section])) == kind(), section

@@ -1,0 +1,92 @@
+"""Files are whole or not there, and a changed one is never read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from refit.errors import RefitError
+from refit.files.artifacts import (
+    FileRef,
+    atomic,
+    check_manifest,
+    digest,
+    read_json,
+    read_snapshot,
+    sha256,
+    snapshot_digest,
+    write_json,
+    write_manifest,
+)
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    write_json(target, {"a": 1})
+    with pytest.raises(KeyboardInterrupt), atomic(target) as scratch:
+        scratch.write_text("half")
+        raise KeyboardInterrupt
+    assert read_json(target) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_value_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "metrics.json", {"auc": float("nan")})
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_changed_file_is_refused_by_its_reference(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"rows")
+    reference = FileRef("rows.parquet", sha256(tmp_path / "rows.parquet"), 1)
+    assert reference.resolve(tmp_path).read_bytes() == b"rows"
+    (tmp_path / "rows.parquet").write_bytes(b"rowz")
+    with pytest.raises(RefitError, match="has changed"):
+        reference.resolve(tmp_path)
+    (tmp_path / "rows.parquet").unlink()
+    with pytest.raises(RefitError, match="is gone"):
+        reference.resolve(tmp_path)
+
+
+@pytest.mark.parametrize("harm", ["change", "remove", "add"])
+def test_a_folder_that_differs_from_its_manifest_is_refused(tmp_path: Path, harm: str) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    write_manifest(tmp_path)
+    assert set(check_manifest(tmp_path)) == {"weights.bin"}
+    if harm == "change":
+        (tmp_path / "weights.bin").write_bytes(b"weightz")
+    elif harm == "remove":
+        (tmp_path / "weights.bin").unlink()
+    else:
+        (tmp_path / "more.pkl").write_bytes(b"")
+    with pytest.raises(RefitError, match=r"weights\.bin|more\.pkl"):
+        check_manifest(tmp_path)
+
+
+def test_a_torn_json_file_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": ')
+    with pytest.raises(RefitError, match="delete it and run again"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    with pytest.raises(RefitError, match="cannot write"):
+        write_json(tmp_path / "reports" / "x.json", {})
+
+
+def test_digests_ignore_the_order_of_keys_and_nothing_else() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest(json.loads('{"b": [1, 2], "a": 1}'))
+    assert digest({"a": [1, 2]}) != digest({"a": [2, 1]})
+
+
+@pytest.mark.parametrize("torn", ["{}", "[]", '{"batches": []}', '{"as_of": null, "digest": "0"}'])
+def test_a_torn_snapshot_says_who_writes_it_anew(tmp_path: Path, torn: str) -> None:
+    content = {"as_of": "2024-01-01T00:00:00Z", "batches": [], "pending": {}}
+    write_json(tmp_path / "data/snapshot.json", {**content, "digest": snapshot_digest(content)})
+    assert read_snapshot(tmp_path)["batches"] == []
+    (tmp_path / "data/snapshot.json").write_text(torn)
+    with pytest.raises(RefitError, match=r"snapshot\.json is torn, or was changed by hand; `refit run` writes it anew"):
+        read_snapshot(tmp_path)

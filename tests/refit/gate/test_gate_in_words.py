@@ -1,0 +1,260 @@
+"""Whole decisions of the gate, word by word: each check that was made, in order, and what a reader is shown of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from refit.gate.promotion import Check, Decision, Evidence, Opponent, Policy, Slice, decide
+from refit.metrics.clusters import Estimate
+
+START, LATER = datetime(2013, 12, 1, 5, tzinfo=UTC), datetime(2013, 12, 2, tzinfo=UTC)
+CHAMPION = Opponent("3", "old", START, Estimate(0.0, 0.001, 30.0))
+ANCHOR = Opponent("1", "older", START, Estimate(0.01, 0.001, 30.0))
+EVIDENCE = Evidence(
+    candidate="new",
+    seen_until=START,
+    test_start=START,
+    rows=27_000,
+    labels=Check("classes", True, "both classes are there"),
+    clusters=30.0,
+    metrics={"roc_auc": 0.72, "log_loss": 0.43},
+    over_baseline=Estimate(0.22, 0.01, 30.0),
+    champion=CHAMPION,
+    anchor=ANCHOR,
+    looks=1,
+    slices=(Slice("origin", "origin=EWR", Estimate(0.0, 0.004, 25.0)),),
+    error_reduction=Estimate(0.01, 0.02, 30.0),
+    remarks=("a remark",),
+)
+POLICY = Policy(
+    min_gain_over_baseline=0.05,
+    floors={"roc_auc": 0.7, "error_reduction": 0.0},
+    ceilings={"log_loss": 0.5},
+    slices={"origin": 0.02},
+)
+
+
+def checks(decision: Decision, *, passed: bool) -> list[tuple[str, str]]:
+    assert decision.promote is passed
+    assert (decision.mode, decision.metric, decision.confidence) == ("non_inferiority", "roc_auc", 0.95)
+    return [(check.name, check.sentence) for check in decision.checks if check.passed is passed]
+
+
+def test_a_promotion_shows_its_gains_floors_ceilings_and_closest_slice() -> None:
+    seen = "(data up to 2013-12-01 05:00, test from 2013-12-01 05:00)"
+    gains = [
+        "+0.0000 ROC AUC against the champion (version 3), at least -0.0017 with 95% confidence; more than -0.0050 was "
+        "needed",
+        "+0.0100 ROC AUC against the anchor (version 1), at least +0.0083 with 95% confidence; more than -0.0050 was "
+        "needed",
+        "+0.2200 ROC AUC against the baseline, at least +0.2030 with 95% confidence; more than +0.0500 was needed",
+    ]
+    limits = [
+        "error reduction 0.0100, at least 0.0000 is demanded",
+        "ROC AUC 0.7200, at least 0.7000 is demanded",
+        "log loss 0.4300, at most 0.5000 is demanded",
+    ]
+    decision = decide(EVIDENCE, POLICY)
+    assert checks(decision, passed=True) == [
+        ("rows", "27,000 test rows, the gate needs 2,000"),
+        ("classes", "both classes are there"),
+        ("clusters", "30.0 clusters by day (counted by size), the gate needs 20"),
+        ("unseen", f"the candidate has not seen the test window {seen}"),
+        ("unseen", f"the champion (version 3) has not seen the test window {seen}"),
+        ("different", "the candidate differs from the champion (version 3)"),
+        ("unseen", f"the anchor (version 1) has not seen the test window {seen}"),
+        ("finite", "the candidate's ROC AUC on the test window is 0.7200"),
+        ("floor: error_reduction", limits[0]),
+        ("floor: roc_auc", limits[1]),
+        ("ceiling: log_loss", limits[2]),
+        ("gain over champion", gains[0]),
+        ("gain over anchor", gains[1]),
+        ("gain over baseline", gains[2]),
+        (
+            "slice origin=EWR",
+            "+0.0000 ROC AUC against the champion (version 3) where origin=EWR, at least -0.0068 with 95% confidence; "
+            "more than -0.0200 was needed",
+        ),
+    ]
+    closest = "the slice origin=EWR: at least -0.0068, more than -0.0200 was needed"
+    assert decision.reasons == (*limits, *gains, closest)
+    assert decision.notes == (
+        "a remark",
+        "this test window has judged other candidates once before: the chance of a wrong promotion among all of them "
+        "is up to 10%",
+    )
+    by_name = {each.against: each for each in (*decision.compared, *decision.slices)}
+    assert {name: (each.version, each.estimate, each.must_exceed) for name, each in by_name.items()} == {
+        "champion": ("3", 0.0, -0.005),
+        "anchor": ("1", 0.01, -0.005),
+        "baseline": (None, 0.22, 0.05),
+        "origin=EWR": ("3", 0.0, -0.02),
+    }
+    for each in by_name.values():
+        assert each.lower is not None
+        assert each.upper is not None
+        assert each.upper + each.lower == pytest.approx(2 * (each.estimate or 0))
+        assert each.upper > each.lower > each.must_exceed
+    assert decision.difference == by_name["champion"]
+
+
+def test_a_refusal_gives_every_reason_and_nothing_else() -> None:
+    wrong = replace(
+        EVIDENCE,
+        rows=1,
+        labels=Check("classes", False, "both are needed"),
+        clusters=1.0,
+        seen_until=None,
+        metrics={},
+        stand_in="candidate",
+        candidate="old",
+        champion=replace(CHAMPION, gain=Estimate(math.nan, 1.0, 30.0), problem="it is lost", seen_until=LATER),
+        anchor=replace(ANCHOR, seen_until=None, gain=Estimate(-1.0, 0.1, 30.0)),
+        over_baseline=None,
+        slices=(),
+        error_reduction=None,
+        looks=0,
+        remarks=(),
+    )
+    decision = decide(wrong, POLICY)
+    unknown = "has seen data, so the test may be no test of it"
+    assert checks(decision, passed=False) == [
+        ("rows", "1 test rows, the gate needs 2,000"),
+        ("classes", "both are needed"),
+        (
+            "real",
+            "the candidate was made from a GENERATED stand-in, the one in charge from real data: it stays",
+        ),
+        (
+            "clusters",
+            "1.0 clusters by day (counted by size), the gate needs 20; a longer test window has more "
+            "(featurize.windows.test, or featurize.split.test)",
+        ),
+        ("unseen", f"it is not recorded until when the candidate {unknown}"),
+        (
+            "unseen",
+            "the champion (version 3) has already seen the test window (data up to 2013-12-02 00:00, test from "
+            "2013-12-01 05:00)",
+        ),
+        ("different", "the candidate is identical to the champion (version 3)"),
+        ("unseen", f"it is not recorded until when the anchor (version 1) {unknown}"),
+        ("finite", "the candidate's ROC AUC on the test window is not a number"),
+        ("floor: error_reduction", "error reduction not a number, at least 0.0000 is demanded"),
+        ("floor: roc_auc", "ROC AUC not a number, at least 0.7000 is demanded"),
+        ("ceiling: log_loss", "log loss not a number, at most 0.5000 is demanded"),
+        (
+            "gain over champion",
+            "the difference in ROC AUC against the champion (version 3) could not be measured: it is lost",
+        ),
+        (
+            "gain over anchor",
+            "-1.0000 ROC AUC against the anchor (version 1), at least -1.1699 with 95% confidence; more than -0.0050 "
+            "is needed",
+        ),
+        ("gain over baseline", "the difference in ROC AUC against the baseline could not be measured"),
+        ("slice origin", "the loss where origin could not be measured: it is lost"),
+    ]
+    assert decision.reasons == tuple(check.sentence for check in decision.checks)
+    assert decision.notes == ()
+    unmeasured = [each for each in decision.compared if each.against != "anchor"]
+    assert [(each.estimate, each.lower, each.upper, each.passed) for each in unmeasured] == [(None,) * 3 + (False,)] * 2
+
+
+def test_a_first_candidate_is_not_asked_what_compares_with_a_champion() -> None:
+    first = replace(EVIDENCE, champion=None, anchor=None, looks=0, remarks=(), stand_in="champion", split="a rule")
+    decision = decide(replace(first, split=None), replace(POLICY, cluster="row"))
+    assert [name for name, _ in checks(decision, passed=True)] == [
+        "rows",
+        "classes",
+        "clusters",
+        "unseen",
+        "finite",
+        "floor: roc_auc",
+        "ceiling: log_loss",
+        "gain over baseline",
+    ]
+    assert decision.checks[2].sentence == "30.0 rows taken as independent, the gate needs 20"
+    assert decision.notes == (
+        "the one in charge was made from a GENERATED stand-in and counts as nobody: the candidate had to beat the "
+        "naive baseline",
+        "not asked, as they compare with a champion: slices and error_reduction",
+        "rows are taken as independent (evaluate.gate.cluster: row); if they are not, the bounds are too narrow",
+    )
+    assert decision.difference == decision.compared[-1]
+    nobody = decide(replace(first, stand_in=None, split=None), replace(POLICY, slices={}, floors={}))
+    assert nobody.notes == ("nobody is in charge yet: the candidate had to beat the naive baseline",)
+
+
+@pytest.mark.parametrize(("looks", "words"), [(1, "once before: .* to 10%"), (2, "2 times .* 15%"), (40, ".* 100%")])
+def test_the_chance_of_an_error_grows_with_each_look_and_ends_at_certainty(looks: int, words: str) -> None:
+    import re
+
+    (note,) = decide(replace(EVIDENCE, looks=looks, remarks=()), POLICY).notes
+    assert re.search(words, note)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0000"), (0.001, "0.0010"), (-0.001, "-0.0010"), (0.0009, "0.0009"), (2.5e-7, "2.5e-07"), (True, "not a")],
+)
+def test_numbers_have_four_digits_or_two_that_count(value: float, text: str) -> None:
+    shown = decide(replace(EVIDENCE, metrics={"roc_auc": 0.7, "log_loss": value}), POLICY)
+    sentence = next(check.sentence for check in shown.checks if check.name == "ceiling: log_loss")
+    assert sentence.startswith(f"log loss {text}")
+
+
+def test_a_model_that_another_rule_or_none_kept_apart_may_have_seen_test_rows() -> None:
+    here = replace(EVIDENCE, split="rule A", champion=replace(CHAMPION, split="rule A"), anchor=None)
+    (seen, _) = [check for check in decide(here, POLICY).checks if check.name == "unseen"]
+    assert seen == Check("unseen", True, "the candidate has not seen the test rows (kept apart by one rule: rule A)")
+    for split, words in (("rule B", "split by rule B"), (None, "not split so")):
+        decision = decide(replace(here, champion=replace(CHAMPION, split=split)), POLICY)
+        assert decision.reasons == (
+            f"the champion (version 3) may have seen test rows: it was {words}, the test is rule A",
+        )
+
+
+def test_an_anchor_counts_only_for_non_inferiority_and_slices_only_where_the_policy_names_them() -> None:
+    strict = replace(EVIDENCE, champion=replace(CHAMPION, gain=Estimate(0.02, 0.001, 30.0)))
+    decision = decide(strict, replace(POLICY, mode="superiority", min_gain=0.01, slices={}))
+    assert decision.promote
+    assert decision.slices == ()
+    assert [(each.against, each.must_exceed) for each in decision.compared] == [("champion", 0.01), ("baseline", 0.05)]
+    assert sum(check.name == "unseen" for check in decision.checks) == 2
+
+
+def test_what_cannot_be_measured_of_a_part_or_has_no_words_of_its_own_is_said_plainly() -> None:
+    unknown = replace(EVIDENCE, slices=(Slice("origin", "origin=EWR", Estimate(math.nan, 0.1, 9.0)),))
+    assert decide(unknown, POLICY).reasons == (
+        "the difference in ROC AUC against the champion (version 3) where origin=EWR could not be measured",
+    )
+    lost = replace(EVIDENCE, anchor=replace(ANCHOR, gain=Estimate(math.nan, 0.1, 9.0), problem="its files are gone"))
+    assert decide(lost, POLICY).reasons == (
+        "the difference in ROC AUC against the anchor (version 1) could not be measured: its files are gone",
+    )
+    none = replace(EVIDENCE, slices=())
+    assert decide(none, POLICY).reasons == (
+        "the loss where origin could not be measured: no part of it is large enough to be judged",
+    )
+    decision = decide(EVIDENCE, replace(POLICY, floors={"smiles": 1.0}))
+    assert decision.reasons == ("smiles not a number, at least 1.0000 is demanded",)
+    other = decide(replace(EVIDENCE, split="rule A", anchor=None), POLICY)
+    assert [check.name for check in other.checks if not check.passed] == ["unseen"]
+
+
+def test_of_two_slices_the_closest_is_shown_with_their_number() -> None:
+    two = (*EVIDENCE.slices, Slice("origin", "origin=JFK", Estimate(-0.002, 0.004, 25.0)))
+    assert decide(replace(EVIDENCE, slices=two), POLICY).reasons[-1] == (
+        "all 2 slices keep their margins; the closest is origin=JFK: at least -0.0088, more than -0.0200 was needed"
+    )
+
+
+def test_values_of_a_column_that_are_too_small_are_named_up_to_five() -> None:
+    small = [Slice("origin", f"origin={name}", Estimate(math.nan, math.nan, 0.0), "small") for name in "abcde"]
+    (note,) = decide(replace(EVIDENCE, slices=(*EVIDENCE.slices, *small), looks=0, remarks=()), POLICY).notes
+    names = "origin=a, origin=b, origin=c, origin=d, origin=e"
+    assert note == f"too small to be judged by evaluate.gate.slices: {names}"

@@ -1,0 +1,94 @@
+"""Going on from a fitted learner with new rows alone: what it knew stays, what is new is learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from refit.errors import UserError
+from refit.learners import Labels, Learner, Spec, load, make
+from refit.metrics import scores
+
+BOOSTING = Spec(
+    "boosting",
+    "sklearn.ensemble.HistGradientBoostingClassifier",
+    ("x", "z", "colour"),
+    frozenset(["colour"]),
+    {"max_iter": 15, "min_samples_leaf": 5},
+)
+LINEAR = Spec(
+    "linear",
+    "sklearn.linear_model.SGDClassifier",
+    ("x", "z", "colour"),
+    frozenset(["colour"]),
+    {"loss": "log_loss", "random_state": 0},
+)
+NETWORK = Spec(
+    "network", "torch_tabular", ("x", "z", "colour"), frozenset(["colour"]), {"hidden": [8], "max_epochs": 6}
+)
+
+
+def rows(count: int, seed: int, *, turned: bool = False, colours: str = "rgb") -> tuple[pa.Table, Labels]:
+    """Rows whose label follows `x` and the colour; `turned` against `z` as well, on another scale, with gaps."""
+    random = np.random.default_rng(seed)
+    x, z = random.normal(2.0 * turned, 1 + turned, count), random.normal(size=count)
+    colour = random.integers(0, len(colours), count)
+    logit = 2 * x - 4 * turned + 2 * (colour == 1) + (3 * z if turned else 0 * z) - 1
+    label = (random.random(count) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    gaps = random.random(count) < 0.1
+    return pa.table({"x": x, "z": pa.array(z, mask=gaps), "colour": [colours[each] for each in colour]}), label
+
+
+def fitted(spec: Spec) -> Learner:
+    learner = make(spec)
+    learner.fit(*rows(2000, 0))
+    return learner
+
+
+def test_new_trees_leave_the_old_ones_what_they_were() -> None:
+    before = fitted(BOOSTING)
+    new, label = rows(500, 1, turned=True, colours="bg")  # other ranges, and a category that does not come any more
+    after = make(BOOSTING)
+    after.resume(before, new, label, iterations=7)
+    model: Any = after._model  # type: ignore[attr-defined]
+    assert model.n_iter_ == 22
+    matrix = before._encoding.matrix(rows(300, 2)[0])  # type: ignore[attr-defined]
+    staged = [p[:, 1] for p in model.staged_predict_proba(matrix)]
+    assert np.array_equal(staged[14], before.predict(rows(300, 2)[0]))
+    assert not np.array_equal(staged[-1], staged[14])
+
+
+@pytest.mark.parametrize("spec", [BOOSTING, LINEAR, NETWORK], ids=lambda spec: spec.name)
+def test_learner_that_goes_on_is_better_on_new_rows_and_leaves_the_old_one_as_it_was(
+    spec: Spec, tmp_path: Path
+) -> None:
+    before = fitted(spec)
+    digest = before.digest()
+    new, label = rows(1500, 1, turned=True)
+    seen = rows(1000, 2, turned=True)
+    after = make(spec)
+    report = after.resume(before, new, label, validation=seen)
+    later, truth = rows(2000, 3, turned=True)
+    assert (
+        scores.score("binary", "roc_auc", truth, after.predict(later))
+        > scores.score("binary", "roc_auc", truth, before.predict(later)) + 0.02
+    )
+    assert before.digest() == digest
+    again = make(spec)
+    again.resume(before, new, label, iterations=report.iterations)
+    twice = make(spec)
+    twice.resume(before, new, label, iterations=report.iterations)
+    assert again.digest() == twice.digest()
+    again.save(tmp_path)
+    assert np.array_equal(load(tmp_path).predict(later), again.predict(later))
+
+
+def test_learner_that_cannot_go_on_says_which_can() -> None:
+    spec = Spec("logistic", "sklearn.linear_model.LogisticRegression", ("x", "z"))
+    before = fitted(spec)
+    with pytest.raises(UserError, match=r"a LogisticRegression cannot go on .* HistGradientBoosting, .* null"):
+        make(spec).resume(before, *rows(100, 1), iterations=1)

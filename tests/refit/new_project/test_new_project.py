@@ -1,0 +1,372 @@
+"""A stranger's CSV becomes a project that runs, or a line that says what is open."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import drive, states
+
+from refit.config import parse
+from refit.errors import UserError
+from refit.files.yaml_files import read_yaml
+from refit.new_project.new_params import params_of
+from refit.new_project.project_folder import create
+from refit.new_project.table_reading import read_table
+
+# Awkward on purpose: capitals, spaces, a reserved word, a semicolon, a missing value, a label in words.
+HEADER = "Customer ID;Signed up;Total Charges;window;Plan;Has Left"
+
+
+def table(path: Path, rows: int = 1500) -> Path:
+    lines = [HEADER]
+    for n in range(rows):
+        day = f"2023-{n * 12 // rows + 1:02d}-{n % 28 + 1:02d}"
+        charge, plan = ("" if n % 97 == 0 else f"{(n * 37) % 200 / 2}"), ("basic", "plus", "pro")[n % 3]
+        left = "Yes" if (n * 37) % 200 > 140 - 30 * (n % 3) + (n * 13) % 40 else "No"
+        lines.append(f"C{n:05d};{day};{charge};{n % 7};{plan};{left}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.slow
+def test_a_csv_with_awkward_names_runs_from_an_empty_folder(tmp_path: Path) -> None:
+    create(tmp_path / "churn", csv=table(tmp_path / "customers.csv"), time="Signed up", label="Has Left", key=())
+    told = drive(tmp_path / "churn")
+    assert told["rows"] == {"read": 1500, "accepted": 1375, "quarantined": 0, "pending": 125}, "December is not over"
+    assert told["model"]["name"] == "churn"
+    assert told["metrics"]["roc_auc"] > 0.8
+    assert states(drive(tmp_path / "churn")) == ["unchanged"] * 6
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["00501", "10001", "94105"], "text"),
+        (["0101.21", "0102.21", "1905.90"], "text"),
+        (["12E4", "1E5", "1200"], "text"),
+        (["+4915112345678", "+4917098765432"], "text"),
+        (["9007199254740993", "9007199254740992", "7"], "text"),
+        (["12345678901234567890", "12345678901234567891"], "text"),
+        (["-9223372036854775808", "9223372036854775807"], "text"),
+        (["18446744073709551615", "1"], "text"),
+        (["1_000", "2_000"], "text"),
+        (["0x1F", "0x2F"], "text"),
+        (["\uff11\uff12", "\uff13"], "text"),
+        (["inf", "Infinity"], "text"),
+        (["0", "10", "+5", "-7", "9007199254740992"], "integer"),
+        (["0.5", "10", "-0.25", "1e-05", "1.5e+20"], "number"),
+        (["0", "00.5", "2024-01-05"] * 10 + ["7"] * 1000, "text"),
+    ],
+)
+def test_digits_that_a_number_would_not_hold_as_written_are_text(tmp_path: Path, values: list[str], kind: str) -> None:
+    rows = [f"{n},2024-01-{n % 28 + 1:02d},{values[n % len(values)]},{n % 2}" for n in range(2 * len(values) + 30)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["id,day,code,late", *rows]) + "\n", encoding="utf-8")
+    reading = read_table(path, key=("id",), time=None, label="late")
+    assert {column.name: column.type for column in reading.columns}["code"] == kind
+
+
+def test_rows_whose_names_are_one_number_are_named_by_text(tmp_path: Path) -> None:
+    rows = [f"{n}.{zero},2024-01-{n % 28 + 1:02d},{n % 2}" for n in range(40) for zero in ("1", "10")]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["version,day,late", *rows]) + "\n")
+    reading = read_table(path, key=("version",), time=None, label="late")
+    assert reading.columns[0].type == "text"
+
+
+def test_init_says_which_digits_it_took_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{n:06d},2024-0{n // 28 + 1}-{n % 28 + 1:02d},{n % 7},{n % 2}" for n in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(["account,day,x,late", *rows]) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="late", key=())
+    assert parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"].columns["account"] == "text"
+    assert "codes   account: text" in capsys.readouterr().out
+
+
+def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
+    create(tmp_path / "demo", csv=table(tmp_path / "t.csv"), time=None, label=None, key=())
+    params = parse(read_yaml(tmp_path / "demo/params.yaml"))
+    source = params.ingest.sources["table"]
+    assert source.key == ("Customer ID",)
+    assert source.event_time == '"Signed up"'
+    assert params.featurize.label.column == "has_left"
+    assert source.columns["Total Charges"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("text", "roles", "words"),
+    [
+        ("a,b\n1,2\n", {}, "has no column with just two values to predict"),
+        ("", {}, "is empty"),
+        ("id,day,late\n", {}, "a header and no rows"),
+        ('id,day,late\n1,"2024-01-01,0\n2,2024-06-02,1\n', {}, "t.csv line 2: a quote opened here is not closed"),
+        ("id,day,late,late\n1,2024-01-01,0,1\n2,2024-06-02,1,0\n", {}, "a column is there twice ('late', 'late'"),
+        ("id,day,late,Late\n1,2024-01-01,0,1\n2,2024-06-02,1,0\n", {}, "a column is there twice ('late', 'Late'"),
+        ("0.5,-1e-3,late\n1,2,0\n", {}, "its first line holds numbers (0.5) and no names"),
+        ("id,,late\n1,2024-01-01,0\n2,2024-06-02,1\n", {}, "column 2 of its header has no name"),
+        ("id,day,late\n1,2024-01-01,0\n", {"time": "dya"}, "did you mean 'day'"),
+        ("id,day,late\n1,2024-01-01,0\n2,2024-01-02,1\n", {}, "spans 1 days"),
+        ("id,day,kind\n1,2024-01-01,a\n2,2024-06-02,b\n3,2024-06-03,c\n", {"label": "kind"}, "3 different values"),
+        ("id,day,late\n1,2024-01-01,0\n1,2024-06-02,1\n", {"key": ("id",)}, "share a key"),
+        ("a,day,x,z\n1,2024-01-01,0,1\n2,2024-06-02,1,0\n3,2024-06-03,1,1\n", {}, "several columns"),
+        ("id,day,late\n1,2094-01-01,0\n2,2094-06-02,1\n", {}, "lies in the future"),
+    ],
+)
+def test_what_a_table_leaves_open_is_said_and_nothing_is_made(
+    tmp_path: Path, text: str, roles: dict[str, object], words: str
+) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    given = {"time": None, "label": None, "key": ()} | roles
+    with pytest.raises(UserError, match=re.escape(words)):
+        create(tmp_path / "demo", csv=tmp_path / "t.csv", **given)  # type: ignore[arg-type]
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_column_of_percentages_is_said_to_be_text_and_how_to_make_numbers_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = table(tmp_path / "t.csv").read_text().splitlines()
+    more = [f"{line};{n % 40}.5 %" for n, line in enumerate(lines[1:])]
+    (tmp_path / "t.csv").write_text("\n".join([f"{lines[0]};Discount", *more]) + "\n")
+    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label=None, key=())
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  text ")]
+    assert said.startswith("  text    Discount: its % signs make it text")
+    assert """try_cast(replace("Discount", '%', '') as double)""" in said
+    params = parse(read_yaml(tmp_path / "demo/params.yaml"))
+    assert params.ingest.sources["table"].columns["Discount"] == "text"
+
+
+def test_the_line_to_type_next_works_in_a_folder_whose_name_needs_quotes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(tmp_path / "my project", csv=None, time=None, label=None, key=())
+    said = capsys.readouterr()
+    assert f"cd '{tmp_path}/my project' && refit run" in said.out
+    assert "DVC" not in said.out + said.err, "what it says of itself is not what a user should do next"
+
+
+def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        create(tmp_path / "demo", csv=tmp_path / "no.csv", time=None, label=None, key=())
+    with pytest.raises(UserError, match="holds a project already"):
+        create(finished, csv=None, time=None, label=None, key=())
+
+
+def test_the_readmes_command_is_one_that_init_takes(root: Path) -> None:
+    line = next(
+        line for line in (root / "README.md").read_text().splitlines() if "refit init" in line and "--csv" in line
+    )
+    assert set(re.findall(r"--[a-z]+", line)) <= {"--csv", "--time", "--label", "--key", "--horizons"}
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "learner"),
+    [
+        (["yes", "no"], "binary", "HistGradientBoostingClassifier"),
+        (["red", "green", "blue"], "multiclass", "HistGradientBoostingClassifier"),
+        ([*["yes", "no"] * 295, *(f"rare {n}" for n in range(10))], "multiclass", "HistGradientBoostingClassifier"),
+        ([str(value) for value in range(1, 6)], "multiclass", "HistGradientBoostingClassifier"),
+        ([f"{value / 7:.2f}" for value in range(1, 60)], "regression", "HistGradientBoostingRegressor"),
+    ],
+)
+def test_the_task_is_seen_from_the_labels_values(tmp_path: Path, values: list[str], task: str, learner: str) -> None:
+    rows = [f"{n},{date(2024, 1, 1) + timedelta(days=n % 150)},{n % 9},{values[n % len(values)]}" for n in range(600)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,x,y", *rows]) + "\n")
+    params = params_of("p", read_table(tmp_path / "t.csv", time=None, label="y", key=()))
+    assert params["train"]["task"] == task
+    assert params["train"]["learners"][-1]["kind"].endswith(learner)
+    assert parse(params).evaluate.gate.max_loss > 0
+
+
+def test_a_label_with_a_different_text_in_nearly_every_row_is_refused(tmp_path: Path) -> None:
+    rows = [f"{n},{date(2024, 1, 1) + timedelta(days=n % 150)},name {n % 300}" for n in range(600)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,y", *rows]) + "\n")
+    with pytest.raises(UserError, match=r"has 300 different values; a label has two, .* 100 classes, or many num"):
+        create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="y", key=())
+
+
+REVIEWS = 'It was {0} from the first\nminute, ""{0}"" to its end {1}'
+
+
+def test_a_table_without_a_time_or_a_key_is_judged_on_rows_drawn_from_it_and_its_texts_are_read(tmp_path: Path) -> None:
+    rows = [f'"{REVIEWS.format(("great", "awful")[n % 2], n)}",{("pos", "neg")[n % 2]}' for n in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(["review,sentiment", *rows]) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="sentiment", key=())
+    told = drive(tmp_path / "p")
+    assert told["rows"] == {"read": 300, "accepted": 300, "quarantined": 0, "pending": 0}
+    assert told["metrics"]["roc_auc"] == 1
+    assert told["model"]["alias"] == "champion"
+    params = parse(read_yaml(tmp_path / "p/params.yaml"))
+    assert params.featurize.text == ("review",)
+    assert params.ingest.sources["table"].key == ("file", "line")
+
+
+def sales(first: date, steps: list[timedelta]) -> list[str]:
+    """Two stores; each step sells more than the one before, and every seventh twice as much."""
+    lines = ["Store,Day,Sold"]
+    for store, level in (("north", 40), ("south", 400)):
+        day = first
+        for number, step in enumerate(steps):
+            lines.append(f"{store},{day},{level + number * level // 100 + level * (number % 7 == 3)}")
+            day += step
+    return lines
+
+
+def test_the_next_steps_of_series_are_forecast_by_one_command(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(sales(date(2024, 1, 1), [timedelta(1)] * 244)) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="Sold", key=("Store",), horizons=(1, 7))
+    told = drive(tmp_path / "p")
+    assert told["model"]["alias"] == "champion"
+    assert told["metrics"]["mae"] < 0.7 * told["evaluation"]["baseline"]["mae"]["value"]
+    assert told["intervals"]["level"] == 0.9
+    forecast = parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["forecasts"].forecast
+    assert forecast is not None
+    assert (forecast.step, forecast.season, list(forecast.series)) == ("1d", 7, ["store"])
+
+
+@pytest.mark.parametrize(
+    ("text", "roles", "words"),
+    [
+        (
+            sales(date(2024, 1, 1), [timedelta(1)] * 30),
+            {},
+            "30 of 60 rows have the time of another row of their series",
+        ),
+        (sales(date(2024, 1, 1), [timedelta(1)] * 30), {"key": ("Store",), "horizons": (1, 20)}, "need 60 at least"),
+        (
+            ["Day,Sold", *(f"2024-10-27 {n // 6:02d}:{n % 6}0,{n}" for n in (*range(18), *range(17, 144)))],
+            {},
+            "first 2024-10-27 02:50:00; remove one of each two, or where clocks were set back then",
+        ),
+        (["Day,Sold", "2024-01-01,a", "2024-01-02,b"], {"label": "Sold"}, "forecasts are of numbers"),
+        (["x,Sold", "1,2", "2,3"], {"label": "Sold"}, "a forecast needs one: --time COLUMN"),
+        (
+            ["The store,Day,Sold", "n,2024-01-01,1", "n,2024-01-02,2"],
+            {"key": ("The store",)},
+            "call it the_store in the header",
+        ),
+    ],
+)
+def test_what_series_leave_open_is_said(tmp_path: Path, text: list[str], roles: dict[str, Any], words: str) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(text) + "\n")
+    given: dict[str, Any] = {"time": None, "label": "Sold", "key": (), "horizons": (1,)} | roles
+    with pytest.raises(UserError, match=re.escape(words)):
+        create(tmp_path / "p", csv=tmp_path / "t.csv", **given)
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("{0:%d/%m/%Y}", "strptime(met, '%d/%m/%Y')"),
+        ("{0.month}/{0.day}/{0:%Y} 8:26", "strptime(met, '%m/%d/%Y %H:%M')"),
+        ("{0:%d.%m.%Y} 08:26:01", "strptime(met, '%d.%m.%Y %H:%M:%S')"),
+        ("{0:%Y-%m-%d} 20:16:04 -0800", "strptime(met, '%Y-%m-%d %H:%M:%S %z')::timestamp"),
+        ("{0:%Y%m%d}", "strptime(met, '%Y%m%d')"),
+    ],
+)
+def test_a_time_is_read_as_it_is_written_where_only_one_way_fits(tmp_path: Path, written: str, read: str) -> None:
+    rows = [f"{n},{written.format(date(2024, 1, 1) + timedelta(days=n % 150))},{n % 9},{n % 2}" for n in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,met,x,y", *rows]) + "\n")
+    found = read_table(tmp_path / "t.csv", time="met", label="y", key=())
+    source = parse(params_of("p", found)).ingest.sources["table"]
+    assert (source.event_time, source.columns["met"]) == (read, "text")
+
+
+def test_a_time_of_which_days_and_months_cannot_be_told_apart_is_left_open(tmp_path: Path) -> None:
+    rows = [f"{n},{n % 12 + 1:02d}/{n % 11 + 1:02d}/2024,{n % 2}" for n in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,y", *rows]) + "\n")
+    with pytest.raises(
+        UserError, match=r"it may be written %d/%m/%Y or %m/%d/%Y, .* say which: --time-format '%d/%m/%Y'"
+    ):
+        create(tmp_path / "p", csv=tmp_path / "t.csv", time="at", label="y", key=())
+
+
+@pytest.mark.parametrize(
+    ("days", "step"),
+    [
+        ([31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] * 3, "1mo"),
+        ([7] * 40, "1w"),
+        ([14] * 40, "2w"),
+        ([1] * 60, "1d"),
+    ],
+)
+def test_the_step_of_series_is_seen_from_their_rows(tmp_path: Path, days: list[int], step: str) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(sales(date(2020, 1, 1), [timedelta(n) for n in days])) + "\n")
+    found = read_table(tmp_path / "t.csv", key=("Store",), time=None, label="Sold", horizons=(1,))
+    assert found.series is not None
+    assert found.series.step == step
+
+
+def test_years_are_a_time_where_they_are_said_to_be_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["Year,y", *(f"{1900 + n},{n * 37 % 101}" for n in range(90))]) + "\n")
+    found = read_table(tmp_path / "t.csv", key=(), time="Year", label="y", horizons=(1,))
+    assert found.series is not None
+    assert found.time is not None
+    assert (found.series.step, found.time.moment) == ("1y", "strptime(\"Year\", '%Y')")
+
+
+def test_times_with_an_offset_are_told_apart_where_clocks_are_set_back(tmp_path: Path) -> None:
+    hours = [f"2024-10-{26 + n // 24}T{n % 24:02d}:00:00+02:00" for n in range(27)]
+    hours += [f"2024-10-{27 + n // 24}T{n % 24:02d}:00:00+01:00" for n in range(2, 99)]
+    (tmp_path / "t.csv").write_text("\n".join(["at,y", *(f"{hour},{n}" for n, hour in enumerate(hours))]) + "\n")
+    found = read_table(tmp_path / "t.csv", key=(), time=None, label="y", horizons=(1,))
+    assert found.series is not None
+    assert (found.series.step, found.series.length) == ("1h", len(hours))
+
+
+def test_numbers_with_a_decimal_comma_are_numbers(tmp_path: Path) -> None:
+    rows = [f"{n},{n % 7},{n % 3}5;{n * 1000 % 7919 / 10:.1f}".replace(".", ",") for n in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["Größe;y", *(row.split(",", 1)[1] for row in rows)]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
+    assert params.train.task == "regression"
+    number = "try_cast(replace(replace({}, '.', ''), ',', '.') as double)"
+    columns = params.ingest.sources["table"].events["cases"].columns
+    assert columns == {"grosse": number.format('"Größe"'), "y": number.format("y")}
+
+
+def test_rows_that_no_column_names_are_named_by_their_line_and_folds_hold_enough_of_few(tmp_path: Path) -> None:
+    rows = [f"{n // 2},2024-{n % 5 + 1:02d}-01,{n % 3},{n % 2}" for n in range(120)]
+    (tmp_path / "t.csv").write_text("\n".join(["invoice,day,x,y", *rows, *rows]) + "\n")
+    assert read_table(tmp_path / "t.csv", key=(), time=None, label="y").key == ()
+    for count, folds in ((80, 2), (120, 4)):
+        (tmp_path / "t.csv").write_text("\n".join(["x,y", *(f"{n % 3},{n % 2}" for n in range(count))]) + "\n")
+        found = read_table(tmp_path / "t.csv", key=(), time=None, label="y")
+        asked = parse(params_of("p", found)).train.cross_validation
+        assert asked is not None
+        assert asked.folds == folds
+    (tmp_path / "t.csv").write_text("x,y\n" + "1,0\n2,1\n" * 20)
+    with pytest.raises(UserError, match="has 40 rows; to learn from some and judge on others, 80 are needed"):
+        read_table(tmp_path / "t.csv", key=(), time=None, label="y")
+
+
+def test_a_test_window_has_rows_and_days_enough_for_the_gate_to_judge_by(tmp_path: Path) -> None:
+    daily = [f"{n},{date(2024, 1, 1) + timedelta(n)},{n % 9},{n % 2}" for n in range(400)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,day,x,y", *daily]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
+    assert params.featurize.windows is not None
+    assert params.featurize.windows.test == 3, "months, of 30 rows each"
+    assert params.evaluate.gate.min_rows == 46
+    rare = [f"{n},{row.split(',', 1)[1][:-1]}{int(n % 100 == 0)}" for n, row in enumerate(daily * 9)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,day,x,y", *rare]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
+    assert params.featurize.windows is not None
+    assert params.featurize.windows.test == 3, "months, of 270 rows each of which 1 % are positive"
+    hourly = [f"2024-{1 + n // 672:02d}-{1 + n // 24 % 28:02d} {n % 24:02d}:00,{n * 37 % 101}" for n in range(672 * 3)]
+    (tmp_path / "t.csv").write_text("\n".join(["at,y", *hourly]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y", horizons=(1,))))
+    assert params.featurize.windows is not None
+    assert (params.ingest.period, params.featurize.windows.test, params.evaluate.gate.cluster) == ("week", 4, "day")
+
+
+def test_the_rows_of_a_period_may_vary_as_much_as_they_do_in_the_table(tmp_path: Path) -> None:
+    days = [day for day, rows in enumerate((1, 40, 50, 5, 60, 40, 3)) for _ in range(rows)]
+    rows = [f"{n},2024-01-{day + 1:02d} 07:00,{n % 9},{n % 2}" for n, day in enumerate(days)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,x,y", *rows]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
+    band = params.validate_.rows_band
+    assert (band.low, band.high) == (0.078, 2.7), "a day of 5 after 40 and 50, and 60 after a mean of 32"
+    assert params.ingest.complete_within_hours == 6, "hours of a day, which its first row would end by 24"

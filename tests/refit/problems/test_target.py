@@ -1,0 +1,89 @@
+"""What a label and a prediction are, by task."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from refit.problems.target import Binary, Multiclass, Regression, Target, aligned, as_column, of_column, target_of
+
+PETS = Multiclass(("cat", "dog", "fish"))
+COLUMNS = {
+    "binary": (Binary(), pa.chunked_array([[0, 1, 1]]), [0, 1, 1]),
+    "multiclass": (PETS, pa.chunked_array([["dog", "cat", "dog"]]), [1, 0, 1]),
+    "regression": (Regression(), pa.chunked_array([[2.5, -1.0, 4.0]]), [2.5, -1.0, 4.0]),
+}
+
+
+@pytest.mark.parametrize("task", COLUMNS)
+def test_a_label_column_is_read_and_told_again_as_it_was(task: str) -> None:
+    target, column, labels = COLUMNS[task]
+    assert target.labels(column).tolist() == labels
+    assert target.told(target.labels(column)).to_pylist() == column.to_pylist()
+    assert target.odd(target.labels(column)) == ""
+    gone = pa.chunked_array([[None], *column.chunks], column.type)
+    np.testing.assert_array_equal(target.known(gone), [np.nan, *labels])
+
+
+def test_a_class_that_is_not_known_has_no_code_and_is_said_to_be_odd() -> None:
+    labels = PETS.labels(pa.chunked_array([["dog", "bird"]]))
+    assert labels.tolist() == [1, -1]
+    assert PETS.odd(labels) == "1 labels are none of cat, dog, fish"
+
+
+@pytest.mark.parametrize(
+    ("target", "wrong", "said"),
+    [
+        (Binary(), np.array([0.5, 1.5]), "1 values of 2 that are no probability"),
+        (Binary(), np.array([[0.5, 0.5], [1.0, 0.0]]), r"shape \(2, 2\) for 2 rows; \(2,\) was expected"),
+        (PETS, np.array([[0.2, 0.3, 0.5], [0.5, 0.5, 0.5]]), "1 values of 2 that are no probabilities"),
+        (PETS, np.array([[0.2, 0.3, 0.5], [np.nan, 0.5, 0.5]]), "1 values of 2 that are no probabilities"),
+        (Regression(), np.array([1.0, np.inf]), "1 values of 2 that are no finite number"),
+    ],
+)
+def test_a_prediction_that_the_task_does_not_have_is_told(target: Target, wrong: np.ndarray, said: str) -> None:
+    import re
+
+    assert re.search(said, target.problem(wrong, 2))
+
+
+@pytest.mark.parametrize("task", COLUMNS)
+def test_labels_that_are_all_alike_are_told_and_others_are_not(task: str) -> None:
+    target, column, _ = COLUMNS[task]
+    labels = target.labels(column)
+    assert target.alike(labels) == ""
+    assert "all 2 rows are" in target.alike(labels[[1, 1]])
+    assert target.varied(labels)[0]
+    assert not target.varied(labels[[1, 1]])[0]
+
+
+def test_the_naive_guess_is_the_rate_the_shares_the_mean_or_for_absolute_errors_the_median() -> None:
+    assert Binary().naive(np.array([0, 1, 1, 1]), "log_loss") == {"rate": 0.75}
+    shares = PETS.naive(np.array([0, 1, 1, 1]), "log_loss")
+    assert shares == {"shares": {"cat": 0.25, "dog": 0.75, "fish": 0.0}}
+    assert PETS.guess(shares, 2).tolist() == [[0.25, 0.75, 0.0]] * 2
+    assert Regression().naive(np.array([1.0, 2.0, 9.0]), "rmse") == {"value": 4.0}
+    assert Regression().naive(np.array([1.0, 2.0, 9.0]), "mae") == {"value": 2.0}
+
+
+def test_models_with_other_classes_are_compared_on_all_of_them() -> None:
+    ours = aligned(np.array([[0.25, 0.75]]), ("cat", "dog"), ("ant", "cat", "dog"))
+    theirs = aligned(np.array([[0.5, 0.5]]), ("ant", "dog"), ("ant", "cat", "dog"))
+    assert (ours.tolist(), theirs.tolist()) == ([[0.0, 0.25, 0.75]], [[0.5, 0.0, 0.5]])
+
+
+@pytest.mark.parametrize("predicted", [np.array([0.1, 0.9]), np.array([[0.25, 0.75], [1.0, 0.0]]), np.empty((0, 3))])
+def test_predictions_come_back_from_a_table_bit_by_bit(predicted: np.ndarray, tmp_path: object) -> None:
+    import pyarrow.parquet as pq
+
+    path = f"{tmp_path}/p.parquet"
+    pq.write_table(pa.table({"p": as_column(predicted)}), path)
+    back = of_column(pq.read_table(path)["p"])
+    assert back.shape == predicted.shape
+    np.testing.assert_array_equal(back, predicted)
+
+
+def test_a_row_is_called_the_likeliest_class() -> None:
+    assert PETS.called(np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2]])).to_pylist() == ["fish", "cat"]
+    assert target_of("regression").called(np.array([1.5])).to_pylist() == [1.5]

@@ -1,0 +1,68 @@
+"""What a browser or a terminal obeys, or does not show, stands as its escape in every page and chart of Refit's."""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from pathlib import Path
+
+from markupsafe import Markup
+
+from refit.reports.drawing import STYLE, save
+from refit.reports.html_theme import render
+from refit.reports.svg_charts import Plane
+from tasks.validate import data_docs
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = "a\x1b[31m\x07\x00\x9b\u202eevil\u2066\u200b\u2028\U000e0041 <b>"
+SHOWN = r"a\x1b[31m\x07\x00\x9b\u202eevil\u2066\u200b\u2028\U000e0041"
+
+
+def assert_visible(page: str) -> None:
+    odd = {mark for mark in page if unicodedata.category(mark) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert odd <= {"\n"}
+    assert SHOWN in page
+    assert "<b>" not in page
+
+
+def test_a_page_shows_what_its_values_and_its_charts_hold() -> None:
+    chart = Plane((0, 1), (0, 1)).axes(HOSTILE, HOSTILE, {0.5: HOSTILE})
+    for value in (HOSTILE, Markup("<i>{}</i>").format(HOSTILE), chart):
+        assert_visible(render("<p>{{ value }}</p>\n", value=value))
+
+
+def test_the_data_docs_show_what_the_names_of_columns_and_batches_hold() -> None:
+    lines = [{"source": HOSTILE, "name": HOSTILE, "read": 1, "accepted": 1, "quarantined": 0, "checks": 1}]
+    assert_visible(data_docs.index([{**line, "failure": HOSTILE} for line in lines]))
+    assert_visible(data_docs.Pages().page(HOSTILE, [], []))
+
+
+def test_a_chart_shows_its_texts_and_no_warning_prints_them(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+    from matplotlib import rc_context
+
+    def drawn(text: str) -> bytes:
+        figure, axes = plt.subplots(figsize=(14, 9))
+        axes.plot([0, 1], [0, 1], label=text)
+        axes.set(title=text, xlabel=text)
+        axes.text(0.5, 0.5, text)
+        axes.set_yticks([0, 1], [text, "b"])
+        axes.legend()
+        save(figure, tmp_path / "chart.png")
+        return (tmp_path / "chart.png").read_bytes()
+
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert drawn(HOSTILE) == drawn(f"{SHOWN} <b>")
+
+
+def test_no_page_is_made_in_another_way() -> None:
+    makers = {
+        "refit/reports/html_theme.py": "from jinja2",
+        "tasks/validate/data_docs.py": "from string import Template",
+    }
+    for folder in ("flows", "refit", "tasks", "registry"):
+        for module in (ROOT / folder).rglob("*.py"):
+            name, source = module.relative_to(ROOT).as_posix(), module.read_text(encoding="utf-8")
+            made = {maker for maker in makers.values() if maker in source}
+            assert made <= {makers.get(name)}, name

@@ -1,0 +1,432 @@
+"""DVC remembers: what did not change does not run, what was done before comes back, whatever was killed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from refit.errors import RefitError, UserError
+from refit.runtime import dvc_runner
+
+PIPELINE = """
+stages:
+  ingest:
+    cmd: cp raw.txt rows.txt
+    deps: [raw.txt]
+    outs: [rows.txt]
+  train:
+    cmd: cp rows.txt model.txt
+    deps: [rows.txt]
+    params: [params.yaml: [train.seed]]
+    outs: [model.txt]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "raw.txt").write_text("rows")
+    (tmp_path / "params.yaml").write_text("train: {seed: 0}\n")
+    dvc_runner.initialise(tmp_path)
+    return tmp_path
+
+
+def copy(project: Path, source: str, target: str, calls: list[str]) -> Callable[[], None]:
+    def function() -> None:
+        calls.append(target)
+        (project / target).write_text((project / source).read_text())
+
+    return function
+
+
+def both(project: Path, calls: list[str]) -> list[str]:
+    return [
+        dvc_runner.run_stage(project, "ingest", copy(project, "raw.txt", "rows.txt", calls)),
+        dvc_runner.run_stage(project, "train", copy(project, "rows.txt", "model.txt", calls)),
+    ]
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=project, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_the_seam_in_dvc_is_still_there() -> None:
+    import dvc.stage.run
+
+    assert callable(dvc.stage.run.cmd_run)
+
+
+def test_unchanged_stages_do_not_run_and_dvc_agrees(project: Path) -> None:
+    calls: list[str] = []
+    assert both(project, calls) == ["executed", "executed"]
+    assert both(project, calls) == ["unchanged", "unchanged"]
+    assert calls == ["rows.txt", "model.txt"]
+    assert "up to date" in dvc(project, "status")
+
+
+def test_only_what_depends_on_a_change_runs_and_the_old_state_is_restored(project: Path) -> None:
+    calls: list[str] = []
+    both(project, calls)
+    (project / "params.yaml").write_text("train: {seed: 1}\n")
+    assert set(dvc_runner.stale(project)) == {"train"}
+    assert both(project, calls) == ["unchanged", "executed"]
+    (project / "params.yaml").write_text("train: {seed: 0}\n")
+    assert both(project, calls) == ["unchanged", "restored"]
+    assert calls.count("model.txt") == 2
+
+
+def test_a_shell_repro_before_or_after_agrees(project: Path) -> None:
+    dvc(project, "repro")
+    calls: list[str] = []
+    assert both(project, calls) == ["unchanged", "unchanged"]
+    (project / "raw.txt").write_text("more rows")
+    assert both(project, calls) == ["executed", "executed"]
+    assert "didn't change" in dvc(project, "repro")
+
+
+def test_without_the_seam_the_command_runs_with_the_same_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dvc.stage.run
+
+    calls: list[str] = []
+    both(project, calls)
+    lock_in_process = (project / "dvc.lock").read_text()
+    (project / "dvc.lock").unlink()
+    monkeypatch.setattr(dvc_runner, "_SEAM", "no_such_name")
+    assert (
+        dvc_runner.run_stage(project, "ingest", copy(project, "raw.txt", "rows.txt", calls), force=True) == "executed"
+    )
+    assert (
+        dvc_runner.run_stage(project, "train", copy(project, "rows.txt", "model.txt", calls), force=True) == "executed"
+    )
+    assert calls == ["rows.txt", "model.txt"], "the shell ran, not the function"
+    assert (project / "dvc.lock").read_text() == lock_in_process
+    assert callable(dvc.stage.run.cmd_run)
+
+
+def test_an_input_that_changes_during_the_stage_is_refused_not_recorded(project: Path) -> None:
+    def function() -> None:
+        (project / "rows.txt").write_text("rows")
+        (project / "raw.txt").write_text("changed meanwhile")
+
+    with pytest.raises(RefitError, match=r"raw\.txt changed while stage ingest ran"):
+        dvc_runner.run_stage(project, "ingest", function)
+    assert "ingest" in dvc_runner.stale(project)
+
+
+def test_a_stages_own_error_arrives_as_it_was_raised(project: Path) -> None:
+    def function() -> None:
+        raise UserError("no rows")
+
+    with pytest.raises(UserError, match="no rows"):
+        dvc_runner.run_stage(project, "ingest", function)
+
+
+def test_a_fault_is_told_in_one_line(project: Path) -> None:
+    def function() -> None:
+        raise ZeroDivisionError("division\nby zero")
+
+    with pytest.raises(RefitError, match="stage ingest failed: ZeroDivisionError: division by zero"):
+        dvc_runner.run_stage(project, "ingest", function)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("dvc.lock", "stages:", "stagesx:"),
+        ("dvc.lock", "schema: '2.0'", "schema: 5"),
+        ("dvc.yaml", "train:", "train:\n    plots: [1.5]"),
+        ("dvc.yaml", "train:", "train:\n    vars: 7"),
+    ],
+    ids=lambda value: value.split()[-1],
+)
+def test_what_dvc_makes_of_a_damaged_file_is_told_as_damage_and_not_as_the_stages_fault(
+    project: Path, name: str, old: str, new: str
+) -> None:
+    both(project, [])
+    text = (project / name).read_text()
+    assert old in text
+    (project / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(RefitError, match=r"stage \w+: DVC (cannot go on|says: )") as caught:
+        both(project, [])
+    assert "dvc." in str(caught.value)
+    (project / name).write_text(text)
+    both(project, [])
+
+
+@pytest.mark.parametrize(("name", "reader"), [(".dvc/config", dvc_runner.mend), (".dvcignore", dvc_runner.initialise)])
+def test_a_file_of_dvcs_that_is_not_text_is_named_with_its_line(
+    project: Path, name: str, reader: Callable[[Path], object]
+) -> None:
+    (project / name).write_bytes(b"[core]\n\xff\xfe\n")
+    with pytest.raises(UserError, match=rf"{name} line 2 is not UTF-8 text"):
+        reader(project)
+
+
+def test_a_disk_that_is_full_while_a_stage_runs_is_said_in_words(project: Path) -> None:
+    def function() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "rows.txt")
+
+    with pytest.raises(RefitError, match=r"stage ingest: the disk is full \(rows.txt\); what was finished is kept"):
+        dvc_runner.run_stage(project, "ingest", function)
+
+
+def test_a_run_killed_within_a_stage_is_taken_up_again(project: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from refit.runtime import dvc_runner\n"
+        "dvc_runner.run_stage(Path(sys.argv[1]), 'ingest', lambda: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(project)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    dvc_runner.mend(project)
+    assert both(project, []) == ["executed", "executed"]
+
+
+def test_a_torn_lock_file_is_set_aside_and_the_stages_come_back(project: Path) -> None:
+    calls: list[str] = []
+    both(project, calls)
+    (project / "dvc.lock").write_text("schema: '2.0'\nstages: {ingest: {cmd: [")
+    assert "torn" in dvc_runner.mend(project)[0]
+    assert both(project, calls) == ["restored", "restored"]
+
+
+def test_a_lock_file_nested_without_end_is_named_before_dvc_reads_it(project: Path) -> None:
+    (project / "dvc.lock").write_text("a: " + "[" * 100_000 + "]" * 100_000)  # DVC's parser would end the process
+    said = r"dvc\.lock line 1: nested deeper than 60 levels, the limit; `refit run` sets it aside"
+    with pytest.raises(RefitError, match=said):
+        dvc_runner.stale(project)
+    with pytest.raises(RefitError, match=said), dvc_runner.cache(project):
+        pass
+
+
+@pytest.mark.parametrize("content", ['{"write": {"', '{"write": {"%s": {"pid": %d, "cmd": "refit run --gone"}}}'])
+def test_a_torn_or_stale_read_write_lock_is_removed(project: Path, content: str) -> None:
+    path = project / ".dvc/tmp/rwlock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content % (project / "rows.txt", os.getppid()) if "%" in content else content)
+    assert "rwlock" in dvc_runner.mend(project)[0]
+    assert both(project, []) == ["executed", "executed"]
+
+
+def test_a_folder_that_dvc_does_not_know_says_how_to_start(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="refit init"):
+        dvc_runner.stale(tmp_path)
+
+
+class TestCache:
+    """What DVC's cache may lose: nothing that the present, a commit, or a lock file of a version that stays names."""
+
+    @staticmethod
+    def unused(project: Path, *locks: str) -> set[str]:
+        """The content of each object that may go; of an entry of the run-cache, "run"."""
+        with dvc_runner.cache(project) as cache:
+            assert cache is not None
+            found = cache.unused(locks)
+        return {"run" if "runs" in path.parts else path.read_text() for path in found}
+
+    def test_what_an_earlier_run_made_may_go_and_what_the_present_one_made_may_not(self, project: Path) -> None:
+        both(project, [])
+        assert self.unused(project) == set()
+        (project / "raw.txt").write_text("other rows")
+        both(project, [])
+        assert self.unused(project) == {"rows", "run"}
+
+    def test_what_the_lock_file_of_a_version_names_stays(self, project: Path) -> None:
+        both(project, [])
+        lock = (project / "dvc.lock").read_text()
+        (project / "raw.txt").write_text("other rows")
+        both(project, [])
+        assert self.unused(project, lock) == set()
+
+    def test_what_lies_in_a_folder_that_a_lock_file_names_stays(self, project: Path) -> None:
+        pipeline = "stages: {train: {cmd: x, deps: [raw.txt], outs: [models]}}"
+        (project / "dvc.yaml").write_text(pipeline)
+
+        def fit() -> None:
+            (project / "models").mkdir(exist_ok=True)
+            (project / "models/a").write_text(f"model of {(project / 'raw.txt').read_text()}")
+
+        dvc_runner.run_stage(project, "train", fit)
+        lock = (project / "dvc.lock").read_text()
+        (project / "raw.txt").write_text("other rows")
+        dvc_runner.run_stage(project, "train", fit)
+        assert "model of rows" in self.unused(project)
+        assert self.unused(project, lock) == set()
+
+    def test_what_a_commit_names_stays(self, project: Path) -> None:
+        def git(*arguments: str) -> None:
+            identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+            subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
+
+        git("init")
+        dvc_runner.mend(project)
+        both(project, [])
+        git("add", "dvc.lock", "dvc.yaml", "params.yaml", ".dvc/config")
+        git("commit", "-m", "first")
+        for rows in ("second", "third"):
+            (project / "raw.txt").write_text(rows)
+            both(project, [])
+        assert self.unused(project) == {"second", "run"}
+
+    def test_a_cache_outside_of_the_repository_is_called_shared(self, project: Path, tmp_path: Path) -> None:
+        with dvc_runner.cache(project) as cache:
+            assert cache is not None
+            assert not cache.shared
+        dvc(project, "cache", "dir", str(tmp_path.parent / "shared"))
+        with dvc_runner.cache(project) as cache:
+            assert cache is not None
+            assert cache.shared
+
+
+FOLDERS = """
+stages:
+  train:
+    cmd: exit 1
+    params: [params.yaml: [train.seed]]
+    outs: [model.txt, candidate]
+"""
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _rename_within(path: Path) -> None:
+    path.write_text(path.read_text().replace("a.txt", "c.txt"))  # still a valid list of a folder's files
+
+
+CONTENTS = {"model.txt": "model", "candidate/a.txt": "a", "candidate/sub/b.txt": "b"}
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "flipped": _flip,
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "another name within": _rename_within,
+    "other text": lambda path: path.write_text("damaged"),
+}
+
+
+SHOWN = [("flipped", "candidate/a.txt", False), ("empty", "candidate", False), ("cut short", "model.txt", True)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "which", "removed"),
+    [
+        pytest.param(
+            *each, marks=[] if each in [*SHOWN, ("another name within", "candidate", False)] else pytest.mark.slow
+        )
+        for each in itertools.product(DAMAGES, [*CONTENTS, "candidate"], [False, True])
+    ],
+)
+def test_a_damaged_object_of_the_cache_is_dropped_and_computed_again(
+    project: Path, damage: str, which: str, removed: bool
+) -> None:
+    (project / "dvc.yaml").write_text(FOLDERS)
+    said: list[str] = []
+
+    def train() -> None:
+        seed = (project / "params.yaml").read_text()
+        for name, text in CONTENTS.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(text + seed)
+
+    def run() -> str:
+        return dvc_runner.run_stage(project, "train", train, say=said.append)
+
+    def seeded(number: int) -> None:
+        (project / "params.yaml").write_text(f"train: {{seed: {number}}}\n")
+
+    def whole() -> bool:
+        seed = (project / "params.yaml").read_text()
+        found = {str(path.relative_to(project)) for path in (project / "candidate").rglob("*") if path.is_file()}
+        right = all((project / name).read_text() == text + seed for name, text in CONTENTS.items())
+        return right and found == set(CONTENTS) - {"model.txt"}
+
+    assert run() == "executed"
+    if not removed:
+        seeded(1)
+        assert run() == "executed"
+        seeded(0)
+    objects = [path for path in (project / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
+    text = CONTENTS.get(which, "") + "train: {seed: 0}\n"
+    bad = next(
+        path
+        for path in objects
+        if (path.name.endswith(".dir") if which == "candidate" else path.read_text() == text)
+        and (which != "candidate" or removed or _is_of_seed_zero(project, path))
+    )
+    mode = bad.stat().st_mode
+    bad.chmod(0o644)
+    DAMAGES[damage](bad)
+    bad.chmod(mode)
+    if removed:
+        shutil.rmtree(project / "candidate")
+        (project / "model.txt").unlink()
+    expected = "restored" if damage == "another name within" and which != "candidate" else "executed"
+    assert run() == expected
+    assert whole()
+    assert len(said) == (expected == "executed")
+    assert all("damaged" in line and "dropped; the stage runs again" in line for line in said)
+    assert run() == "unchanged"
+    shutil.rmtree(project / "candidate")
+    assert run() == "restored"
+    assert whole()
+
+
+def _is_of_seed_zero(project: Path, folder: Path) -> bool:
+    wanted = hashlib.md5(f"{CONTENTS['candidate/a.txt']}train: {{seed: 0}}\n".encode()).hexdigest()
+    return wanted in folder.read_text()
+
+
+@pytest.mark.parametrize("torn", [b"\xff\x00torn", b"- [", b"", b"{}"], ids=["no text", "no YAML", "empty", "no entry"])
+def test_a_torn_entry_of_the_run_cache_is_passed_over(project: Path, torn: bytes) -> None:
+    calls: list[str] = []
+    both(project, calls)
+    for entry in (project / ".dvc/cache/runs").rglob("*"):
+        if entry.is_file():
+            entry.write_bytes(torn)
+    (project / "dvc.lock").unlink()
+    (project / "model.txt").unlink()
+    assert both(project, calls)[1] == "executed"
+    (project / "dvc.lock").unlink()
+    (project / "model.txt").unlink()
+    assert both(project, calls)[1] == "restored"
+
+
+def test_a_copy_into_the_cache_that_a_full_disk_cuts_off_leaves_nothing_is_said_and_is_made_up_for(
+    project: Path,
+) -> None:
+    (project / "dvc.yaml").write_text(FOLDERS)
+    limits, said = resource.getrlimit(resource.RLIMIT_FSIZE), []
+
+    def train() -> None:
+        (project / "candidate").mkdir()
+        (project / "candidate/a").write_bytes(b"a" * 3_000_000)
+        (project / "model.txt").write_text("model")
+
+    def train_on_a_full_disk() -> None:
+        train()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # what follows is DVC's own
+
+    try:
+        dvc_runner.run_stage(project, "train", train_on_a_full_disk, say=said.append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert said == ["train: its result could not be copied into DVC's cache (disk full?); it runs again next time"]
+    assert [path for path in (project / ".dvc").rglob("*.tmp") if path.is_file()] == []
+    assert dvc_runner.run_stage(project, "train", train) == "executed"
+    assert dvc_runner.run_stage(project, "train", train) == "unchanged"
