@@ -13,7 +13,7 @@ from refit.reports.html_theme import render
 from refit.reports.svg_charts import Plane
 from tasks.validate import data_docs
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "a\x1b[31m\x07\x00\x9b\u202eevil\u2066\u200b\u2028\U000e0041 <b>"
 SHOWN = r"a\x1b[31m\x07\x00\x9b\u202eevil\u2066\u200b\u2028\U000e0041"
 
