@@ -369,10 +369,9 @@ def main() -> None:
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
         if fault := machine_fault(error):
             message = (f"{fault}; what was finished is kept: mend that, then run again",)
-        elif is_interrupted(error) and Terminated.was_asked:
-            message, status = (f"ended by SIGTERM; {_KEPT}",), 143
         elif is_interrupted(error):
-            message, status = (f"interrupted; {_KEPT}",), INTERRUPTED
+            how, status = ("ended by SIGTERM", 143) if Terminated.was_asked else ("interrupted", INTERRUPTED)
+            message = (f"{how}; {_KEPT}",)
         elif isinstance(error, OSError) and (refusal := refused_by_the_system(error)):
             message = (refusal,)
         _let_go(error, debug)
