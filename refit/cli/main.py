@@ -29,6 +29,8 @@ from refit.cli.options import (
     json_object,
     misused,
     project_at,
+    quiet_prefect,
+    with_version,
 )
 from refit.config import STAGES
 from refit.errors import RefitError, Terminated, UserError, chain, is_interrupted, machine_fault, refused_by_the_system
@@ -44,6 +46,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    callback=with_version,
 )
 quarantine = typer.Typer(help="Rows that validation refused: look at them, let them back in.", no_args_is_help=True)
 app.add_typer(registry_commands.app)
@@ -347,7 +350,7 @@ def main() -> None:
     guard_logs()
     signal.signal(signal.SIGTERM, Terminated.on_signal)
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # no child may take a project's `calendar.py` for Python's own
-    _quiet_prefect(debug)
+    quiet_prefect(debug)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is no fault
@@ -391,10 +394,3 @@ def _let_go(error: BaseException, debug: bool) -> None:
             say(text, stderr=True)
     for each in chain(error):
         traceback.clear_frames(each.__traceback__)
-
-
-def _quiet_prefect(debug: bool) -> None:
-    """Prefect's log would tell a second time, with tracebacks, what the screen tells."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
-    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine needs its time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from typer.exceptions import TyperException
 from refit.errors import UserError
 from refit.files.permissions import close, tighten
 from refit.files.yaml_files import read_value
+from refit.runtime.terminal import say
 from registry.secrets import redacted
 
 Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
@@ -28,6 +30,22 @@ Why = Annotated[
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="default: the first free one")]
 
 HERE = Path()
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from refit.runtime.provenance import release
+
+        say(f"refit {release()}")
+        raise typer.Exit
+
+
+def with_version(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="show Refit's version and exit")
+    ] = False,
+) -> None:
+    """What `refit` itself takes before a command."""
 
 
 def project_at(folder: Path) -> Path:
@@ -83,3 +101,10 @@ def misused(error: TyperException) -> tuple[str, ...]:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "refit"
     return (f"{said}; see `{command} --help`",) if (said := error.format_message().rstrip(".")) else ()
+
+
+def quiet_prefect(debug: bool) -> None:
+    """Prefect's log would tell a second time, with tracebacks, what the screen tells."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine needs its time

@@ -140,6 +140,14 @@ def _is_code(path: Path) -> bool:
     return path.is_dir() or path.name == "constraints.txt" or (path.suffix in CODE and path.name != RUN.name)
 
 
+def release() -> str:
+    """Refit's own version, as `refit --version` shows it; "unknown" where it was never installed."""
+    try:
+        return metadata.version("refit")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def constraints_digest() -> str | None:
     """Digest of the pinned resolution that Refit was installed from."""
     constraints = SOURCE_ROOT / "constraints.txt"

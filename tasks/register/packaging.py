@@ -211,6 +211,7 @@ def _write_provenance(context: Context, started_from: Any, folder: Path) -> dict
         "git_patch": sha256(folder / "uncommitted.patch") if commit.patch is not None else None,
         "params": digest(resolved),
         "constraints": provenance.constraints_digest(),
+        "release": provenance.release(),
     }
     write_json(folder / "provenance.json", {**recorded, "uncommitted_and_left_out": list(commit.left_out)})
     return recorded

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 
 from refit.cli import main
 from refit.errors import Terminated, UserError
-from refit.runtime import lock
+from refit.runtime import lock, provenance
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def refit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -37,6 +40,12 @@ def test_the_script_and_the_module_are_the_same_thing(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("refit")
     by_script = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert by_script.stdout == refit("--help", cwd=tmp_path).stdout
+
+
+def test_the_version_is_the_one_that_a_model_records(tmp_path: Path) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert refit("--version", cwd=tmp_path).stdout == f"refit {declared}\n"
+    assert provenance.release() == declared
 
 
 @pytest.mark.parametrize(
