@@ -1,4 +1,4 @@
-"""Why a model predicts what it does: how predictions follow a feature, and what each feature adds to one of them."""
+"""Explains predictions: how they depend on a feature, and what each feature contributes to one of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNITS: dict[Unit, str] = {
     "log-odds": "log-odds",
     "log": "log of the prediction",
 }
-SECONDS = 1.5  # about what an explanation of many rows may take
+SECONDS = 1.5  # approximate time budget for explaining many rows
 
 
 def contributions(
@@ -34,26 +34,26 @@ def contributions(
 ) -> Contributions:
     """Explain predictions by their features.
 
-    Lundberg and Lee 2017, "A Unified Approach to Interpreting Model Predictions". Trees are explained exactly, by the
-    rows that they were fitted to; linear models exactly, against the background; anything else by sampled orders of its
-    features against rows of the background. A family's explanation is taken only where it adds up to what the learner
-    predicts, so none is misread unnoticed.
+    Lundberg and Lee 2017, "A Unified Approach to Interpreting Model Predictions". Trees are explained exactly, with the
+    rows that they were fitted to; linear models exactly, against the background; every other learner by sampling orders
+    of its features against rows of the background. The explanation of a model family is used only if it adds up to the
+    learner's predictions, so that a misread model is noticed.
 
     Args:
         background: rows that stand for "the feature is not known".
-        seconds: about what it may take. It limits how many of the rows are explained, by counting the work and not by
-            the clock: the same rows are explained each time.
+        seconds: approximate time budget. It limits how many rows are explained. The work is counted, not timed, so the
+            same rows are explained each time.
     """
     inner = fitted_within(learner)
     explainers: tuple[Explainer, ...] = (trees.explain, boosting.explain, linear.explain)
     for explain in explainers:
-        if (found := _of_members(explain, inner, rows, background, seconds)) is not None:
-            return replace(found, calibrated=isinstance(learner, Calibrated))
+        if (explained := _of_members(explain, inner, rows, background, seconds)) is not None:
+            return replace(explained, calibrated=isinstance(learner, Calibrated))
     return sampling.explain(learner, rows, background, seed=seed, seconds=seconds)
 
 
 def in_words(unit: Unit, *, calibrated: bool) -> str:
-    """In which unit contributions add up.
+    """Format the unit in which contributions add up.
 
     >>> in_words("log-odds", calibrated=True)
     'log-odds before calibration'
@@ -67,47 +67,46 @@ Explainer = Callable[["Learner", "pa.Table", "pa.Table", float], Found | None]
 def _of_members(
     explain: Explainer, learner: Learner, rows: pa.Table, background: pa.Table, seconds: float
 ) -> Contributions | None:
-    """What one way says of a learner, or the mean over an average's members where that is what is averaged."""
+    """The contributions from one explainer, averaged over the members of an averaged learner; None if it cannot."""
     members = learner.members if isinstance(learner, Averaged) else [learner]
-    told = []
+    explanations = []
     for member in members:
         try:
-            found = explain(member, rows, background, seconds / len(members))
+            raw = explain(member, rows, background, seconds / len(members))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            return None  # an estimator of somebody else that only looks like one that this way can read
-        if found is None or (unit := _unit(found, member, rows)) is None:
+            return None  # a third-party estimator that only looks like one that this explainer can read
+        if raw is None or (unit := _unit(raw, member, rows)) is None:
             return None
-        told.append(Contributions(member.spec.features, found.values, found.base, unit, found.method, found.places))
-    if len(told) == 1:
-        return told[0]
-    units, counts = {each.unit for each in told}, [len(each.places) for each in told]
+        explanations.append(Contributions(member.spec.features, raw.values, raw.base, unit, raw.method, raw.places))
+    if len(explanations) == 1:
+        return explanations[0]
+    units, counts = {each.unit for each in explanations}, [len(each.places) for each in explanations]
     if not units <= {"probability", "number"} or len(set(counts)) > 1:
         return None
-    mean = np.mean([each.values for each in told], axis=0), np.mean([each.base for each in told], axis=0)
-    return replace(told[0], values=mean[0], base=mean[1])
+    values = np.mean([each.values for each in explanations], axis=0)
+    base = np.mean([each.base for each in explanations], axis=0)
+    return replace(explanations[0], values=values, base=base)
 
 
-def _unit(found: Found, learner: Learner, rows: pa.Table) -> Unit | None:
-    """In which unit the contributions add up to the predictions; none: in no known one."""
-    predicted = np.asarray(learner.predict(rows.take(found.places)), dtype=np.float64)
-    predicted = predicted.reshape(len(found.places), -1)
-    total = found.base + found.values.sum(axis=1)
+def _unit(raw: Found, learner: Learner, rows: pa.Table) -> Unit | None:
+    """The unit in which the contributions add up to the predictions; None if they do in no known unit."""
+    predicted = np.asarray(learner.predict(rows.take(raw.places)), dtype=np.float64)
+    predicted = predicted.reshape(len(raw.places), -1)
+    total = raw.base + raw.values.sum(axis=1)
     if total.shape != predicted.shape or not np.isfinite(total).all():
         return None
-    task, within = (
-        learner.spec.task,
-        1e-4 if found.method == "boosting library" else 1e-6,
-    )  # some are of single precision
-    if _same(total, predicted, within):
+    task = learner.spec.task
+    tolerance = 1e-4 if raw.method == "boosting library" else 1e-6  # boosting libraries use single precision
+    if _same(total, predicted, tolerance):
         return "number" if task == "regression" else "probability"
     with np.errstate(over="ignore"):
         if task == "regression":
-            return "log" if _same(np.exp(total), predicted, within) else None
+            return "log" if _same(np.exp(total), predicted, tolerance) else None
         if task == "binary":
-            return "log-odds" if _same(1 / (1 + np.exp(-total)), predicted, within) else None
+            return "log-odds" if _same(1 / (1 + np.exp(-total)), predicted, tolerance) else None
         powers = np.exp(total - total.max(axis=1, keepdims=True))
-    return "log-odds" if _same(powers / powers.sum(axis=1, keepdims=True), predicted, within) else None
+    return "log-odds" if _same(powers / powers.sum(axis=1, keepdims=True), predicted, tolerance) else None
 
 
-def _same(ours: Floats, theirs: Floats, within: float) -> bool:
-    return bool(np.abs(ours - theirs).max(initial=0.0) <= within * max(1.0, float(np.abs(theirs).max(initial=0.0))))
+def _same(ours: Floats, theirs: Floats, tolerance: float) -> bool:
+    return bool(np.abs(ours - theirs).max(initial=0.0) <= tolerance * max(1.0, float(np.abs(theirs).max(initial=0.0))))

@@ -1,4 +1,4 @@
-"""Shapley values of LightGBM and XGBoost, which give those of their own trees."""
+"""Shapley values of LightGBM and XGBoost models, computed by these libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> Found | None:
-    """Exact, by the rows that the trees were fitted to; None where the learner is neither, or its trees give none."""
+    """Exact contributions, by the rows that the trees were fitted to; None if the learner or its booster has none."""
     if not isinstance(learner, NativeBoosting):
         return None
     matrix = learner._encoding.matrix(rows)

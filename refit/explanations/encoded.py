@@ -1,4 +1,4 @@
-"""Rows as the estimator inside a learner takes them, and which feature each of their columns comes from."""
+"""Encodes rows as the estimator inside a learner receives them, and maps each column to its feature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def encoded(learner: SklearnEstimator, rows: pa.Table) -> tuple[Any, Any, NDArray[np.int64]]:
-    """The estimator, the rows that it is given, and the place of each column's feature among the learner's."""
+    """Return the estimator, its encoded rows, and for each column the index of its feature in the learner's spec."""
     given = learner._given(learner._encoding.matrix(rows), rows)
     steps = getattr(learner._model, "named_steps", None)
     if steps is None or "encode" not in steps:
@@ -26,8 +26,8 @@ def encoded(learner: SklearnEstimator, rows: pa.Table) -> tuple[Any, Any, NDArra
 
 
 def _columns(encoder: Any, encoding: Encoding) -> list[str]:
-    """The feature of each column that the fitted ColumnTransformer makes."""
-    found = [""] * max(part.stop for part in encoder.output_indices_.values())
+    """The feature that each output column of the fitted ColumnTransformer comes from."""
+    of_columns = [""] * max(part.stop for part in encoder.output_indices_.values())
     for name, transformer, columns in encoder.transformers_:
         part = encoder.output_indices_[name]
         if part.start == part.stop:
@@ -37,33 +37,33 @@ def _columns(encoder: Any, encoding: Encoding) -> list[str]:
         elif name == "coded":
             features = list(encoding.features)
         else:
-            features = [encoding.features[place] for place in columns]
+            features = [encoding.features[index] for index in columns]
             if name == "numbers":
                 gaps = transformer.named_steps["impute"].indicator_.features_
-                features += [features[place] for place in gaps]
+                features += [features[index] for index in gaps]
             else:
                 pairs = zip(features, transformer.categories_, strict=True)
-                features = [feature for feature, known in pairs for _ in known]
-        found[part] = features
-    return found
+                features = [feature for feature, categories in pairs for _ in categories]
+        of_columns[part] = features
+    return of_columns
 
 
 def of_matrix(learner: Learner, encoding: Encoding) -> NDArray[np.int64]:
-    """The same for the matrix that an encoding makes: coded features, then the columns of each text."""
+    """Feature indices of the columns of an encoding's matrix: coded features, then the columns of each text."""
     texts = encoding.texts.fitted if encoding.texts else {}
     widths = {name: int(each.transform([""]).shape[1]) for name, each in texts.items()}
     return places_of(learner, [*encoding.features, *(name for name, width in widths.items() for _ in range(width))])
 
 
 def places_of(learner: Learner, features: Any) -> NDArray[np.int64]:
-    """Places of features among the learner's."""
-    places = {name: place for place, name in enumerate(learner.spec.features)}
-    return np.array([places[name] for name in features], dtype=np.int64)
+    """Indices of features in the learner's spec."""
+    indices = {name: index for index, name in enumerate(learner.spec.features)}
+    return np.array([indices[name] for name in features], dtype=np.int64)
 
 
-def folded(values: NDArray[np.float64], places: NDArray[np.int64], features: int) -> NDArray[np.float64]:
-    """(rows, columns, outputs) as (rows, features, outputs): the columns of one feature are added."""
-    found = np.zeros((values.shape[0], features, values.shape[2]))
-    for column, place in enumerate(places):
-        found[:, place] += values[:, column]
-    return found
+def folded(values: NDArray[np.float64], indices: NDArray[np.int64], features: int) -> NDArray[np.float64]:
+    """Sum the columns of each feature: (rows, columns, outputs) becomes (rows, features, outputs)."""
+    folded_values = np.zeros((values.shape[0], features, values.shape[2]))
+    for column, index in enumerate(indices):
+        folded_values[:, index] += values[:, column]
+    return folded_values

@@ -1,4 +1,4 @@
-"""Partial dependence: how the mean prediction follows one feature while all others stay as they are."""
+"""Partial dependence: the mean prediction as a function of one feature while all others keep their values."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 12  # of a number's grid
 MOST_CATEGORIES = 10
-MOST_CELLS = 10_000_000  # of the rows that are predicted in one call: 80 MB each time that a learner copies them
+MOST_CELLS = 10_000_000  # of the rows in one predict call: 80 MB each time that a learner copies them
 ENDS = (0.02, 0.98)  # quantiles between which a number's grid lies
 
-Places = NDArray[np.int64]
+RowIndices = NDArray[np.int64]
 
 
 def partial_dependence(learner: Learner, rows: pa.Table, features: Sequence[str]) -> list[dict[str, Any]]:
-    """The mean prediction of `rows` were they all to have one value of a feature, for several of its values.
+    """Compute the mean prediction with a feature set to one value in all rows, for several values of the feature.
 
     Friedman 2001, "Greedy function approximation", section 8.1. All rows at all values of all features are predicted
-    in one call, or in several where there are so many columns that they would fill the memory. A text is no value to go
-    through, and a feature with fewer than two values has no way to go: neither is among what comes back.
+    in one call, or in several if they would not fit in memory. Text features and features with fewer than two values
+    are left out of the result.
 
     Returns:
         For each feature its `name`, `kind` (`number` or `category`), `values`, the `shares` of rows with each category,
@@ -34,35 +34,35 @@ def partial_dependence(learner: Learner, rows: pa.Table, features: Sequence[str]
     """
     grids = {name: grid for name in features if len(grid := _grid(learner, rows, name)) > 1}
     most = MOST_CELLS // max(1, rows.num_rows * rows.num_columns)
-    blocks: list[dict[str, Places]] = []
+    blocks: list[dict[str, RowIndices]] = []
     for name, grid in grids.items():
         if not blocks or sum(map(len, blocks[-1].values())) + len(grid) > most:
             blocks.append({})
         blocks[-1][name] = grid
-    return [found for block in blocks for found in _of_block(learner, rows, block)]
+    return [curve for block in blocks for curve in _of_block(learner, rows, block)]
 
 
-def _of_block(learner: Learner, rows: pa.Table, grids: Mapping[str, Places]) -> list[dict[str, Any]]:
+def _of_block(learner: Learner, rows: pa.Table, grids: Mapping[str, RowIndices]) -> list[dict[str, Any]]:
     points, count = sum(map(len, grids.values())), rows.num_rows
     everything = rows.take(np.tile(np.arange(count), points))
     start = 0
     for name, grid in grids.items():
-        places = np.tile(np.arange(count), points)
-        places[start : start + len(grid) * count] = np.repeat(grid, count)
+        row_indices = np.tile(np.arange(count), points)
+        row_indices[start : start + len(grid) * count] = np.repeat(grid, count)
         start += len(grid) * count
         index = rows.column_names.index(name)
-        everything = everything.set_column(index, rows.schema.field(index), rows.column(index).take(places))
+        everything = everything.set_column(index, rows.schema.field(index), rows.column(index).take(row_indices))
     predicted = learner.predict(everything)
     means = predicted.reshape(points, count, *predicted.shape[1:]).mean(axis=1)
-    found, start = [], 0
+    curves, start = [], 0
     for name, grid in grids.items():
-        found.append(_told(learner, rows, name, grid, means[start : start + len(grid)]))
+        curves.append(_curve(learner, rows, name, grid, means[start : start + len(grid)]))
         start += len(grid)
-    return found
+    return curves
 
 
-def _grid(learner: Learner, rows: pa.Table, name: str) -> Places:
-    """Places of rows that have the values to go through, so that a value is always one of the column's own type."""
+def _grid(learner: Learner, rows: pa.Table, name: str) -> RowIndices:
+    """Indices of rows that hold the grid's values; taking them from rows keeps the column's own type."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -77,21 +77,21 @@ def _grid(learner: Learner, rows: pa.Table, name: str) -> Places:
     return _spread(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def _spread(numbers: NDArray[np.float64]) -> Places:
-    """Places of numbers that lie as dense as all do; where most are equal, of some of the distinct ones."""
-    known = np.flatnonzero(np.isfinite(numbers))
-    known = known[np.argsort(numbers[known], kind="stable")]
-    distinct = known[np.unique(numbers[known], return_index=True)[1]]
+def _spread(numbers: NDArray[np.float64]) -> RowIndices:
+    """Indices of numbers spread over the quantiles of all; if most are equal, over the distinct ones."""
+    finite = np.flatnonzero(np.isfinite(numbers))
+    finite = finite[np.argsort(numbers[finite], kind="stable")]
+    distinct = finite[np.unique(numbers[finite], return_index=True)[1]]
     if len(distinct) <= MOST_POINTS:
         return distinct
-    dense = known[np.round(np.linspace(*ENDS, MOST_POINTS) * (len(known) - 1)).astype(np.int64)]
+    dense = finite[np.round(np.linspace(*ENDS, MOST_POINTS) * (len(finite) - 1)).astype(np.int64)]
     dense = dense[np.unique(numbers[dense], return_index=True)[1]]
     if 2 * len(dense) > MOST_POINTS:
         return dense
     return distinct[np.round(np.linspace(0, ENDS[1], MOST_POINTS) * (len(distinct) - 1)).astype(np.int64)]
 
 
-def _told(learner: Learner, rows: pa.Table, name: str, grid: Places, means: NDArray[np.float64]) -> dict[str, Any]:
+def _curve(learner: Learner, rows: pa.Table, name: str, grid: RowIndices, means: NDArray[np.float64]) -> dict[str, Any]:
     import pyarrow as pa
 
     column = rows.column(name).combine_chunks()

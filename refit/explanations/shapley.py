@@ -1,4 +1,4 @@
-"""Shapley values of predictions, as every way of computing them gives them."""
+"""Shapley values of predictions, in the form that every explainer returns."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Method = Literal["trees", "boosting library", "linear", "sampling"]
 
 @dataclass(frozen=True)
 class Contributions:
-    """Shapley values: what each feature adds to the prediction of each row, beside what is predicted for no row at all.
+    """Shapley values: what each feature adds to the prediction of each row, and the base value they start from.
 
-    `base` and all of a row's `values` add up to its prediction in `unit`: itself, or the log-odds (of several classes:
-    the scores whose softmax are the probabilities) or the log of it.
+    `base` and a row's `values` add up to its prediction in `unit`: the prediction itself, its log-odds (for several
+    classes the scores whose softmax gives the probabilities), or its log.
     """
 
     features: tuple[str, ...]
-    values: Floats  # (rows, features, outputs); a multiclass task has an output for each class, others have one
+    values: Floats  # (rows, features, outputs); one output for each class in a multiclass task, else one
     base: Floats  # (outputs,)
     unit: Unit
     method: Method
-    places: NDArray[np.int64]  # of the rows that were explained, among those given
-    calibrated: bool = False  # what is explained is the prediction before it was calibrated
+    places: NDArray[np.int64]  # indices of the explained rows among those given
+    calibrated: bool = False  # the learner is calibrated, and the explanation is of its prediction before calibration
 
     @property
     def total(self) -> Floats:
@@ -43,7 +43,7 @@ class Contributions:
 
 @dataclass(frozen=True)
 class Found:
-    """What a family's own way gives, in whatever unit the model adds up."""
+    """Contributions from the explainer of one model family, in the unit in which that model adds up."""
 
     values: Floats
     base: Floats

@@ -1,4 +1,4 @@
-"""Reads the fitted trees of scikit-learn's estimators, and which way rows go at each of their nodes."""
+"""Reads the fitted trees of scikit-learn estimators, and which branch each row takes at each node."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Tree:
     left: NDArray[np.int64]  # -1: a leaf
     right: NDArray[np.int64]
     feature: NDArray[np.int64]  # of the learner
-    weight: Floats  # of the training rows that came by
+    weight: Floats  # of the training rows that reached the node
     value: Floats  # (nodes, outputs)
     goes_left: NDArray[np.bool_]  # (nodes, rows)
 
     def onto(self, output: int, outputs: int) -> Tree:
-        """The same tree where its one value is that of one of several outputs."""
+        """The same tree, with its one value assigned to one of several outputs."""
         value = np.zeros((len(self.value), outputs))
         value[:, output] = self.value[:, 0]
         return replace(self, value=value)
 
 
 def read(estimator: Any, given: Any, columns: NDArray[np.int64], spec: Spec) -> tuple[Iterator[Tree], Any]:
-    """The trees of an estimator, and what it adds to their sum.
+    """Return the trees of an estimator, and the constant that it adds to their sum.
 
     Args:
-        given: rows as the estimator takes them.
-        columns: the place of each column's feature among the learner's.
+        given: rows as the estimator receives them.
+        columns: for each column, the index of its feature in the learner's spec.
     """
     given = given.toarray() if hasattr(given, "toarray") else np.asarray(given)
     if hasattr(estimator, "_predictors"):
@@ -52,19 +52,19 @@ def read(estimator: Any, given: Any, columns: NDArray[np.int64], spec: Spec) -> 
 
 
 def _scale(estimator: Any, spec: Spec) -> Floats | None:
-    """(values of a leaf, outputs) from the shares of classes in a leaf to what is predicted; None: they are that."""
+    """(values of a leaf, outputs) matrix from a leaf's class shares to predictions; None if no mapping is needed."""
     if spec.task == "regression":
         return None
-    known = np.asarray(estimator.classes_)
+    classes = np.asarray(estimator.classes_)
     if not spec.classes:
-        return np.asarray(known[:, None] == 1, dtype=np.float64)
-    onto = np.zeros((len(known), len(spec.classes)))
-    onto[np.arange(len(known)), known] = 1.0
+        return np.asarray(classes[:, None] == 1, dtype=np.float64)
+    onto = np.zeros((len(classes), len(spec.classes)))
+    onto[np.arange(len(classes)), classes] = 1.0
     return onto
 
 
 def _tree(estimator: Any, given: NDArray[Any], columns: NDArray[np.int64], scale: Floats | None, share: float) -> Tree:
-    """A tree of `sklearn.tree`, which compares in single precision."""
+    """Read a tree of `sklearn.tree`, which compares in single precision."""
     tree = estimator.tree_
     value = tree.value[:, 0, :]
     if scale is not None:
@@ -84,7 +84,7 @@ def _boosted_trees(estimator: Any, given: NDArray[Any], columns: NDArray[np.int6
 
 
 def _histogram_trees(estimator: Any, given: NDArray[Any], columns: NDArray[np.int64]) -> Iterator[Tree]:
-    """Trees of HistGradientBoosting; inside, it has the categories as numbers in front of all other columns."""
+    """Read the trees of HistGradientBoosting, which orders categorical columns before all others."""
     seen = np.asarray(estimator._preprocess_X(given, reset=False), dtype=np.float64)
     categorical = estimator.is_categorical_
     if categorical is not None:
@@ -94,7 +94,7 @@ def _histogram_trees(estimator: Any, given: NDArray[Any], columns: NDArray[np.in
         for output, predictor in enumerate(step):
             nodes = predictor.nodes
             leaf = nodes["is_leaf"].astype(np.bool_)
-            found = Tree(
+            tree = Tree(
                 left=np.where(leaf, -1, nodes["left"].astype(np.int64)),
                 right=nodes["right"].astype(np.int64),
                 feature=columns[nodes["feature_idx"]],
@@ -102,11 +102,11 @@ def _histogram_trees(estimator: Any, given: NDArray[Any], columns: NDArray[np.in
                 value=nodes["value"][:, None],
                 goes_left=_ways(nodes, predictor.raw_left_cat_bitsets, seen),
             )
-            yield found.onto(output, outputs)
+            yield tree.onto(output, outputs)
 
 
 def _ways(nodes: Any, left_categories: Any, seen: Floats) -> NDArray[np.bool_]:
-    """(nodes, rows) whether a row goes left; a category that the node does not send left goes right."""
+    """(nodes, rows) whether a row goes left; categories that are not in the node's left set go right."""
     x = seen[:, nodes["feature_idx"]].T
     with np.errstate(invalid="ignore"):
         left = x <= nodes["num_threshold"][:, None]
@@ -114,5 +114,5 @@ def _ways(nodes: Any, left_categories: Any, seen: Floats) -> NDArray[np.bool_]:
         codes = np.nan_to_num(x[node]).astype(np.int64)
         words = left_categories[nodes["bitset_idx"][node]]
         left[node] = (words[codes // 32] >> (codes % 32).astype(np.uint32)) & 1
-    found: NDArray[np.bool_] = np.where(np.isnan(x), nodes["missing_go_to_left"].astype(np.bool_)[:, None], left)
-    return found
+    ways: NDArray[np.bool_] = np.where(np.isnan(x), nodes["missing_go_to_left"].astype(np.bool_)[:, None], left)
+    return ways

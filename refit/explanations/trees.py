@@ -1,4 +1,4 @@
-"""Shapley values of scikit-learn's trees, exactly, categories and gaps included."""
+"""Exact Shapley values of scikit-learn trees, with categories and missing values."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from refit.learners.sklearn_estimator import SklearnEstimator
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SECONDS_PER_LEAF, SECONDS_PER_STEP = 1.5e-5, 6e-9  # measured; they say how much is affordable, not how long it takes
-FEWEST_ROWS = 20  # worth explaining, where more were asked for
-CHUNK = 2_000_000  # numbers held at a time
+SECONDS_PER_LEAF, SECONDS_PER_STEP = 1.5e-5, 6e-9  # measured; used to count affordable work, not to time it
+FEWEST_ROWS = 20  # with fewer affordable rows than this, another explainer is used
+CHUNK = 2_000_000  # numbers held in memory at a time
 
 
 def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> Found | None:
-    """Exact, by the rows that the trees were fitted to; None where there are no such trees, or too many.
+    """Exact contributions, by the rows that the trees were fitted to; None if there are no trees, or too many.
 
     Path-dependent TreeSHAP (Lundberg et al. 2018, "Consistent Individualized Feature Attribution for Tree Ensembles",
-    algorithm 1), summed over leaves. All columns that come from one feature are one player.
+    algorithm 1), summed over leaves. All columns of one feature count as one player.
     """
     if not isinstance(learner, SklearnEstimator):
         return None
@@ -37,25 +37,25 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: flo
     count = _affordable(leaves, len(learner.spec.features), seconds)
     if count < min(rows.num_rows, FEWEST_ROWS):
         return None
-    places = np.unique(np.linspace(0, rows.num_rows - 1, min(count, rows.num_rows)).astype(np.int64))
-    _, given, columns = encoded(learner, rows.take(places))
+    indices = np.unique(np.linspace(0, rows.num_rows - 1, min(count, rows.num_rows)).astype(np.int64))
+    _, given, columns = encoded(learner, rows.take(indices))
     outputs = max(len(learner.spec.classes), 1)
-    values, base = np.zeros((len(places), len(learner.spec.features), outputs)), np.zeros(outputs)
+    values, base = np.zeros((len(indices), len(learner.spec.features), outputs)), np.zeros(outputs)
     read_trees, offset = read(estimator, given, columns, learner.spec)
-    waiting: dict[int, list[Leaf]] = {}
+    by_size: dict[int, list[Leaf]] = {}
     for tree in read_trees:
-        for leaf in _leaves(tree, len(places)):
+        for leaf in _leaves(tree, len(indices)):
             base += leaf.value * np.prod(leaf.share)
-            waiting.setdefault(size := len(leaf.features), []).append(leaf)
-            if len(waiting[size]) * size * len(places) * (size + 1) > 2 * CHUNK:
-                _add(values, waiting.pop(size))
-    for together in waiting.values():
-        _add(values, together)
-    return Found(values, base + offset, places, "trees")
+            by_size.setdefault(size := len(leaf.features), []).append(leaf)
+            if len(by_size[size]) * size * len(indices) * (size + 1) > 2 * CHUNK:
+                _add(values, by_size.pop(size))
+    for leaves_of_size in by_size.values():
+        _add(values, leaves_of_size)
+    return Found(values, base + offset, indices, "trees")
 
 
 def _leaves_of(estimator: Any) -> tuple[int, int] | None:
-    """How many trees and leaves it has; None: it is made of no trees."""
+    """Count the trees and leaves of an estimator; None if it has no trees."""
     if hasattr(estimator, "_predictors"):
         counts = [int(each.nodes["is_leaf"].sum()) for step in estimator._predictors for each in step]
         return len(counts), sum(counts)
@@ -67,9 +67,9 @@ def _leaves_of(estimator: Any) -> tuple[int, int] | None:
     return len(np.ravel(members)), sum(int(each.tree_.n_leaves) for each in np.ravel(members))
 
 
-def _affordable(found: tuple[int, int], features: int, seconds: float) -> int:
-    """How many rows can be explained in about so long."""
-    trees, leaves = found
+def _affordable(tree_and_leaf_counts: tuple[int, int], features: int, seconds: float) -> int:
+    """How many rows can be explained in about this many seconds."""
+    trees, leaves = tree_and_leaf_counts
     path = min(np.log2(max(leaves / max(trees, 1), 1)) + 2, features)
     left = seconds - leaves * SECONDS_PER_LEAF
     return int(left / (leaves * path * (path / 2 + 1) * SECONDS_PER_STEP)) if left > 0 else 0
@@ -77,16 +77,16 @@ def _affordable(found: tuple[int, int], features: int, seconds: float) -> int:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A leaf by the features on the way to it: what each of them lets through."""
+    """A leaf, and what each feature on the path to it lets through."""
 
     features: tuple[int, ...]
-    share: Floats  # (features,) of the training rows, where the feature is not known
-    passes: NDArray[np.bool_]  # (features, rows) whether the row gets through, where it is known
+    share: Floats  # (features,) share of the training rows that pass, used if the feature is not known
+    passes: NDArray[np.bool_]  # (features, rows) whether the row passes, used if the feature is known
     value: Floats  # (outputs,)
 
 
 def _leaves(tree: Tree, rows: int) -> Iterator[Leaf]:
-    """Walk to every leaf; a feature that is asked twice on the way counts once."""
+    """Walk to every leaf; a feature that is tested twice on a path counts once."""
     stack: list[tuple[int, dict[int, tuple[float, NDArray[np.bool_]]]]] = [(0, {})]
     while stack:
         node, way = stack.pop()
@@ -103,12 +103,12 @@ def _leaves(tree: Tree, rows: int) -> Iterator[Leaf]:
 
 
 def _add(values: Floats, leaves: list[Leaf]) -> None:
-    """Add what leaves with equally many features on their way give to each of these.
+    """Add the contributions of leaves that have equally many features on their paths.
 
-    With o = passes and z = share, feature j of a leaf's M features gets (o_j - z_j) times its value times the sum over
-    all sets S of the others of |S|! (M - 1 - |S|)! / M! prod_S o prod_rest z. The weight is the integral of
-    t^|S| (1 - t)^(M - 1 - |S|) over [0, 1], so the sum is that of prod (o t + z (1 - t)), a polynomial of degree M - 1
-    that Gauss and Legendre's rule integrates exactly.
+    With o = passes and z = share, feature j of a leaf's M features gets (o_j - z_j) times the leaf's value times the
+    sum over all sets S of the other features of |S|! (M - 1 - |S|)! / M! prod_S o prod_rest z. The weight is the
+    integral of t^|S| (1 - t)^(M - 1 - |S|) over [0, 1], so the sum is the integral of prod (o t + z (1 - t)), a
+    polynomial of degree M - 1 that Gauss-Legendre quadrature integrates exactly.
     """
     from scipy.sparse import csr_array
 

@@ -1,4 +1,4 @@
-"""What can be fitted: every learner has four verbs, says what it needs, and is made and loaded here alone."""
+"""Makes and loads learners: fit, predict, save and load behind one contract, with declared needs."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ __all__ = ["CurvePoint", "Declaration", "FitReport", "Floats", "Labels", "Learne
 
 
 def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
-    """A learner ready to fit.
+    """Make a learner that is ready to fit.
 
     Args:
         where: the address of the learner in the params, for errors.
 
     Raises:
-        UserError: the kind or an argument is unknown or unusable; names the nearest that would do.
+        UserError: the kind or an argument is unknown or unusable; the error names the nearest valid one.
     """
     if spec.average > 1:
         return imported(AVERAGED)(spec, where=where)  # type: ignore[call-arg]
     if spec.text:
         from refit.learners import texts
 
-        texts.vectoriser(spec)  # a mistake in it is found before anything is fitted
+        texts.vectoriser(spec)  # so that a mistake in its params is an error before anything is fitted
     if spec.kind in FAMILIES:
         return family(spec.kind)(spec, where=where)  # type: ignore[call-arg]
     from refit.learners import imports
 
-    return _around(imports.find(spec.kind, where, spec.source))(spec, where=where)  # type: ignore[call-arg]
+    return _adapter(imports.find(spec.kind, where, spec.source))(spec, where=where)  # type: ignore[call-arg]
 
 
 def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
-    """The learner stored in a folder, after every file was shown to be the one in its manifest. No pickle is read.
+    """Load the learner in a folder once every file matches the folder's manifest. No pickle is read.
 
     Args:
-        trusted_types: `registry.trusted_types` of the params; what the folder itself says is never trusted.
+        trusted_types: `registry.trusted_types` of the params; the folder's own statements are never trusted.
 
     Raises:
         RefitError: a file differs from the manifest, or holds a type that is not trusted.
@@ -73,7 +73,7 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
 
 
 def _load(kind: str, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
-    """What a folder names is imported only where the user has named it as trusted."""
+    """Load a learner; a class that the folder names is imported only if the user trusts it."""
     if description.get("average", 1) > 1:
         return imported(AVERAGED).load(folder, description, trusted_types)
     if kind in FAMILIES:
@@ -82,13 +82,13 @@ def _load(kind: str, folder: Path, description: Mapping[str, Any], trusted_types
     from refit.learners.sklearn_estimator import SklearnEstimator
 
     source = project_files.kept_code(kind, folder, trusted_types)
-    chosen = _around(imports.find(kind, str(folder), source)) if kind in trusted_types else SklearnEstimator
+    chosen = _adapter(imports.find(kind, str(folder), source)) if kind in trusted_types else SklearnEstimator
     return chosen.load(folder, {**description, "source": source}, trusted_types)
 
 
-def _around(found: type) -> type[Learner]:
-    """The family that puts a class of somebody else behind the contract: a learner of four verbs, or an estimator."""
+def _adapter(cls: type) -> type[Learner]:
+    """The family that adapts a third-party class to the contract: a learner with four verbs, or an estimator."""
     from refit.learners.own import OwnLearner, is_learner
     from refit.learners.sklearn_estimator import SklearnEstimator
 
-    return OwnLearner if is_learner(found) else SklearnEstimator
+    return OwnLearner if is_learner(cls) else SklearnEstimator

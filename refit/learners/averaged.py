@@ -1,4 +1,4 @@
-"""The mean of one learner fitted with several seeds: what one seed happened to like cancels out."""
+"""Averages one learner fitted with several seeds, so that the chance of a single seed cancels out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Averaged:
-    """`spec.average` learners of one spec, with the seeds from `spec.seed` on; predicts the mean of theirs."""
+    """Fits `spec.average` learners of one spec, with seeds from `spec.seed` on, and predicts their mean."""
 
     declaration: ClassVar[Declaration] = Declaration(
         tasks=("binary", "multiclass", "regression"), safe_format="that of its members"
@@ -57,7 +57,7 @@ class Averaged:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        """Fit every member. All take the middle of their best numbers of iterations; the curve is that one point."""
+        """Fit every member with the median of their best iteration counts; the curve is that one point."""
         reports = []
         for number, member in enumerate(self.members, start=1):
             progress(f"fitting {self.spec.name}, seed {number} of {len(self.members)}")
@@ -67,19 +67,21 @@ class Averaged:
         for member, report in zip(self.members, reports, strict=True):
             if report.iterations != middle:
                 member.fit(train, label, iterations=middle, progress=progress)
-        said = dict.fromkeys(warning for report in reports for warning in report.warnings)
+        warnings = dict.fromkeys(warning for report in reports for warning in report.warnings)
         curve = () if validation is None or middle is None else (self._scored(middle, train, label, validation),)
-        return FitReport(middle, curve, tuple(said))
+        return FitReport(middle, curve, tuple(warnings))
 
-    def _scored(self, iterations: int, train: pa.Table, label: Labels, seen: tuple[pa.Table, Labels]) -> CurvePoint:
-        """What the mean scores on as many of the newest training rows as on those it had not seen."""
-        recent = slice(max(0, len(label) - len(seen[1])), None)
+    def _scored(
+        self, iterations: int, train: pa.Table, label: Labels, validation: tuple[pa.Table, Labels]
+    ) -> CurvePoint:
+        """Score the mean on the validation rows, and on as many of the newest training rows."""
+        recent = slice(max(0, len(label) - len(validation[1])), None)
         score = partial(scores.score, self.spec.task, self.spec.metric, threshold=self.spec.level)
         on_training = score(label[recent], self.predict(train.slice(recent.start)))
-        return CurvePoint(iterations, on_training, score(seen[1], self.predict(seen[0])))
+        return CurvePoint(iterations, on_training, score(validation[1], self.predict(validation[0])))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
-        """Raises UserError: an average has no one state to go on from."""
+        """Raise UserError: an average has no single state to continue from."""
         raise UserError(
             f"learner {self.spec.name!r} is the mean of {len(self.members)} seeds, which cannot go on with new rows; "
             "set train.average: false, or train.warm_start: null"
@@ -112,5 +114,5 @@ class Averaged:
 
 
 def members_of(learner: Learner) -> list[Learner]:
-    """The learners that an average is made of; of another learner itself alone."""
+    """The members of an averaged learner; for any other learner, the learner itself."""
     return learner.members if isinstance(learner, Averaged) else [learner]

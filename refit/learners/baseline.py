@@ -1,4 +1,4 @@
-"""The naive baseline that every other learner must beat: one guess for everyone."""
+"""The naive baseline that every other learner must beat: the same guess for every row."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class Baseline:
-    """Predicts the share of 1 or of each class, or the mean (for absolute errors the median), of its rows.
+    """Predicts the share of 1 or of each class, or the mean (for absolute errors the median), of its training rows.
 
-    Of forecasts it predicts what the series was a season before, where that is known.
+    For forecasts it predicts the value of one season before, if that is known.
     """
 
     declaration: ClassVar[Declaration] = Declaration(("binary", "multiclass", "regression"), safe_format="json")
@@ -87,5 +87,5 @@ class Baseline:
 
 
 def _hex(naive: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with every number exact."""
-    return {name: _hex(found) if isinstance(found, Mapping) else found.hex() for name, found in naive.items()}
+    """The same with every number as exact hexadecimal text."""
+    return {name: _hex(value) if isinstance(value, Mapping) else value.hex() for name, value in naive.items()}

@@ -1,4 +1,4 @@
-"""Linear algebra on one thread, wherever its last bits would depend on how many there are."""
+"""Limits linear algebra to one thread where its last bits would depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """A sum of products split over more threads has other last bits: a logistic regression on 60,000 rows shows it."""
+    """Run BLAS on one thread: a sum split over threads has other last bits, as a regression on 60,000 rows shows."""
     with _libraries(len(sys.modules)).limit(limits=1, user_api="blas"):
         yield
 
 
 @lru_cache(maxsize=1)
 def _libraries(modules: int) -> Any:
-    """The libraries that are loaded: looked for again, which takes milliseconds, only when a module came since."""
+    """The loaded libraries; searched again, which takes milliseconds, only after another module was imported."""
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return ThreadpoolController()

@@ -1,4 +1,4 @@
-"""A fitted learner whose predictions were made to come true: the learner as it is, and a curve beside it."""
+"""Wraps a fitted learner with a calibration curve for its probabilities."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 
 class Calibrated(Finished):
-    """Predicts what `inner` does, through `calibration`; the order of rows is inner's, but for ties of an isotonic."""
+    """Applies `calibration` to the predictions of `inner`; the ranking stays, except for ties of an isotonic curve."""
 
-    declaration: ClassVar[Declaration] = Declaration(
-        tasks=("binary", "multiclass"), safe_format="json"
-    )  # beside the inner learner's own
+    # In addition to what the inner learner declares.
+    declaration: ClassVar[Declaration] = Declaration(tasks=("binary", "multiclass"), safe_format="json")
     has = "is calibrated"
 
     def __init__(self, inner: Learner, calibration: Calibration) -> None:
@@ -37,7 +36,7 @@ class Calibrated(Finished):
 
 
 def with_calibration(learner: Learner, description: Mapping[str, Any]) -> Learner:
-    """The learner as its description has it: behind its calibration where there is one."""
-    if not (found := description.get("calibration")):
+    """Wrap the learner with the calibration in its description, if there is one."""
+    if not (stored := description.get("calibration")):
         return learner
-    return Calibrated(learner, calibration_from(found))
+    return Calibrated(learner, calibration_from(stored))

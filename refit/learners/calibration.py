@@ -1,4 +1,4 @@
-"""Makes probabilities come true: a curve from what a learner predicts to how often that came to be, on unseen rows."""
+"""Calibrates probabilities: a curve from predictions to observed frequencies, fitted on unseen rows."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ __all__ = [
 Floats = NDArray[np.float64]
 Kind = Literal["sigmoid", "isotonic"]
 
-_FURTHEST = 1e-6  # a prediction nearer to 0 or 1 says no more than this
+_FURTHEST = 1e-6  # predictions nearer to 0 or 1 are clipped to this distance
 _STEPS, _ENOUGH = 50, 1e-10
-_POWERS = (0.01, 100.0)  # between which a temperature is looked for
+_POWERS = (0.01, 100.0)  # bounds of the search for a temperature
 
 
 class Calibration(Protocol):
-    """What turns predictions into probabilities that come true."""
+    """Maps predictions to calibrated probabilities."""
 
     def probabilities(self, predictions: Floats) -> Floats:
         """(rows,) calibrated probabilities of 1, or (rows, classes)."""
 
     def described(self) -> dict[str, Any]:
-        """All of it, as JSON keeps it."""
+        """All parameters, as stored in JSON."""
 
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """The line through log-odds that turns a prediction into the rate at which it comes true."""
+    """Platt scaling: a linear function of the log-odds."""
 
     slope: float
     intercept: float
@@ -62,7 +62,7 @@ class Sigmoid:
 
 @dataclass(frozen=True)
 class Isotonic:
-    """Steps that never fall, joined by straight lines; beyond the first and the last it stays where they are."""
+    """A non-decreasing piecewise linear curve, constant beyond its first and last point."""
 
     x: tuple[float, ...]
     y: tuple[float, ...]
@@ -82,9 +82,9 @@ class Isotonic:
 
 @dataclass(frozen=True)
 class Temperature:
-    """One power for the probabilities of all classes: below 1 a model is less sure of itself. No call changes."""
+    """Temperature scaling: one power for the probabilities of all classes. The predicted class never changes."""
 
-    power: float  # one divided by the temperature
+    power: float  # one divided by the temperature; below 1 the model becomes less confident
 
     def probabilities(self, predictions: Floats) -> Floats:
         """(rows, classes) calibrated probabilities.
@@ -102,7 +102,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class EachClass:
-    """A curve for each class against all others; the rows are made to add up to 1 again."""
+    """One curve for each class against all others; rows are normalised to sum 1."""
 
     curves: tuple[Isotonic, ...]
 
@@ -110,7 +110,7 @@ class EachClass:
         """(rows, classes) calibrated probabilities."""
         return _normalised(
             np.column_stack(
-                [curve.probabilities(predictions[:, place]) for place, curve in enumerate(self.curves)],
+                [curve.probabilities(predictions[:, index]) for index, curve in enumerate(self.curves)],
             )
         )
 
@@ -123,17 +123,17 @@ class EachClass:
 
 
 def fit_calibration(kind: Kind, predictions: Floats, labels: Floats) -> Calibration:
-    """Learn how often predictions came true.
+    """Fit a calibration to out-of-fold predictions.
 
     Args:
-        predictions: (rows,) or (rows, classes) of fits that had not seen these rows.
-        labels: (rows,) 0 and 1, both among them; or codes of classes.
+        predictions: (rows,) or (rows, classes), by fits that did not see these rows.
+        labels: (rows,) 0 and 1, with both present; or class codes.
     """
     if predictions.ndim == 1:
         return fit_sigmoid(predictions, labels) if kind == "sigmoid" else _fit_isotonic(predictions, labels, 0.0)
     if kind == "sigmoid":
         return fit_temperature(predictions, labels.astype(np.int64))
-    rarest = 1 / (len(labels) + 2)  # no class is ever ruled out by the rows of one calibration
+    rarest = 1 / (len(labels) + 2)  # so that no class gets probability 0 from the rows of one calibration
     classes = range(predictions.shape[1])
     return EachClass(
         tuple(_fit_isotonic(predictions[:, each], (labels == each).astype(np.float64), rarest) for each in classes)
@@ -143,12 +143,16 @@ def fit_calibration(kind: Kind, predictions: Floats, labels: Floats) -> Calibrat
 def _fit_isotonic(predictions: Floats, labels: Floats, least: float) -> Isotonic:
     from sklearn.isotonic import IsotonicRegression
 
-    found = IsotonicRegression(y_min=least, y_max=1.0, out_of_bounds="clip").fit(predictions, labels)
-    return Isotonic(tuple(map(float, found.X_thresholds_)), tuple(map(float, found.y_thresholds_)))
+    fitted = IsotonicRegression(y_min=least, y_max=1.0, out_of_bounds="clip").fit(predictions, labels)
+    return Isotonic(tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_)))
 
 
 def calibration_from(described: Mapping[str, Any]) -> Calibration:
-    """What `described` gave; raises KeyError where it is anything else."""
+    """The calibration that `described` gave.
+
+    Raises:
+        KeyError: it is of an unknown kind, or incomplete.
+    """
     if described["kind"] == "sigmoid":
         return Sigmoid(float(described["slope"]), float(described["intercept"]))
     if described["kind"] == "temperature":
@@ -162,10 +166,10 @@ def calibration_from(described: Mapping[str, Any]) -> Calibration:
 
 
 def fit_sigmoid(predictions: Floats, labels: Floats) -> Sigmoid:
-    """Fit slope and intercept on rows that the model did not see, both classes among them.
+    """Fit slope and intercept on rows that the model did not see, with both classes present.
 
-    Newton's method on the log loss, each step halved until it gains, with Platt's softened targets so that separable
-    rows still have a finite slope (Platt 1999, "Probabilistic Outputs for Support Vector Machines"; Lin,
+    Newton's method on the log loss, with each step halved until the loss falls, and with Platt's softened targets, so
+    that separable rows still give a finite slope (Platt 1999, "Probabilistic Outputs for Support Vector Machines"; Lin,
     Lin and Weng 2007 for the steps).
     """
     positive = float(labels.sum())
@@ -176,7 +180,7 @@ def fit_sigmoid(predictions: Floats, labels: Floats) -> Sigmoid:
     loss = _loss(x @ line, target)
     for _ in range(_STEPS):
         p = _sigmoid(x @ line)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-9 * np.eye(2)  # equal predictions still have a solution
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-9 * np.eye(2)  # solvable for equal predictions too
         step = np.linalg.solve(hessian, x.T @ (p - target))
         while (lower := _loss(x @ (line - step), target)) > loss and np.abs(step).max() > _ENOUGH:
             step = step / 2
@@ -187,8 +191,10 @@ def fit_sigmoid(predictions: Floats, labels: Floats) -> Sigmoid:
 
 
 def fit_temperature(predictions: Floats, labels: NDArray[np.int64]) -> Temperature:
-    """Fit the power that makes the log loss of unseen rows least (Guo et al. 2017, "On Calibration of Modern Neural
-    Networks", section 4.2). The loss is convex in it, so its slope is halved in on; separable rows end at the largest.
+    """Fit the power that minimises the log loss on unseen rows.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2. The loss is convex in the power, so
+    bisection on its slope finds the minimum; separable rows give the largest power.
     """
     scores = _logs(predictions)
     of_truth = scores[np.arange(len(labels)), labels].sum()
@@ -201,7 +207,7 @@ def fit_temperature(predictions: Floats, labels: NDArray[np.int64]) -> Temperatu
 
 
 def log_odds(predictions: Floats) -> Floats:
-    """Log-odds of probabilities; those nearer to 0 or 1 than a millionth count as that near."""
+    """Log-odds of probabilities, clipped to a millionth from 0 and 1."""
     p = np.clip(predictions, _FURTHEST, 1 - _FURTHEST)
     odds: Floats = np.log(p) - np.log1p(-p)
     return odds

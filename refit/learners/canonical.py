@@ -1,4 +1,4 @@
-"""A digest of a fitted object's parameters, because the bytes of a stored model differ each time it is saved."""
+"""Computes a digest of a fitted object's parameters, because the bytes of a stored model differ on each save."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 
 from refit.errors import RefitError
 
-# Attributes that say how scikit-learn works and not what comes out; boosting notes the threads that it found, and a
-# vectoriser the address of its stop words in memory.
+# Attributes that do not affect predictions: boosting stores the number of threads, and a vectoriser the memory address
+# of its stop words.
 INDIFFERENT = frozenset({"_sklearn_version", "_stop_words_id", "n_threads", "n_jobs", "verbose"})
 
 
 def digest(value: Any) -> str:
-    """Hex digest of everything that a Python object holds, found by walking it as copying would; nothing is called.
+    """Hex digest of everything a Python object holds, by walking it as `copy` does; no method of its own is called.
 
-    Two objects of equal type and equal parts, bit for bit, have one digest, in any process.
+    Two objects of the same type with bit-for-bit equal parts have the same digest, in any process.
 
     >>> digest({"a": 1.0, "b": [np.zeros(3)]}) == digest({"b": [np.zeros(3)], "a": 1.0})
     True
@@ -52,7 +52,7 @@ def _tokens(value: Any, within: list[int]) -> Iterator[bytes]:
     elif type(value).__module__.startswith("scipy.sparse"):
         yield from _tokens(_sparse(value), within)
     elif isinstance(value, np.random.RandomState | np.random.Generator):
-        yield b"random state"  # what fitting left of it decides no prediction
+        yield b"random state"  # its state after fitting affects no prediction
     elif id(value) in within:
         yield f"enclosing:{within.index(id(value))}".encode()
     else:
@@ -75,7 +75,7 @@ def _array(array: np.ndarray[Any, Any], within: list[int]) -> Iterator[bytes]:
 
 
 def _sparse(matrix: Any) -> tuple[Any, ...]:
-    """What a sparse matrix holds, without the caches that it keeps beside."""
+    """The content of a sparse matrix, without its caches."""
     rows = matrix.tocsr(copy=True)
     rows.sum_duplicates()
     return rows.shape, rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data
@@ -101,7 +101,7 @@ def _container(value: Any, within: list[int]) -> Iterator[bytes]:
 
 
 def _object(value: Any, within: list[int]) -> Iterator[bytes]:
-    """The parts that `copy.copy` would carry over."""
+    """Tokens of the parts that `copy.copy` would copy."""
     try:
         parts = value.__reduce_ex__(4)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Columns of features as learners take them: doubles and texts, and nothing that would become another value."""
+"""Reads feature columns as doubles or strings, and refuses values that the conversion would change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def numbers(table: pa.Table, name: str) -> Any:
-    """A feature as doubles.
+    """Read a feature as doubles.
 
     Raises:
-        UserError: it is missing from the rows, of another type, or holds integers beyond 2^53.
+        UserError: the column is missing, has another type, or holds integers beyond 2^53.
     """
     import pyarrow as pa
 
@@ -35,10 +35,10 @@ def numbers(table: pa.Table, name: str) -> Any:
 
 
 def texts(table: pa.Table, name: str) -> Any:
-    """A categorical feature as strings.
+    """Read a categorical feature as strings.
 
     Raises:
-        UserError: it is missing from the rows, or of another type.
+        UserError: the column is missing, or has another type.
     """
     import pyarrow as pa
 
@@ -52,9 +52,11 @@ def texts(table: pa.Table, name: str) -> Any:
 
 
 def _column(table: pa.Table, name: str) -> Any:
-    if table.schema.get_field_index(name) < 0:  # to list the names for each column would cost their square
+    if table.schema.get_field_index(name) < 0:  # `column_names` in each call would be quadratic in columns
         raise UserError(
             f"feature {name!r} is missing from the rows{nearest(name, table.column_names)}; the model needs it"
         )
     column = table.column(name)
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even a single one
+    return (
+        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    )  # combining copies even a single chunk

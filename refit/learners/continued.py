@@ -1,4 +1,4 @@
-"""Goes on from a fitted scikit-learn estimator with new rows alone: by more trees, or by more passes over them."""
+"""Continues training of a fitted scikit-learn estimator on new rows only, with more trees or more passes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MOST_TREES, MOST_PASSES = 100, 20
 
 
 def can_go_on(estimator: Any) -> bool:
-    """Whether an estimator, fitted or not, alone or in a pipeline, can go on from what it has learned."""
+    """Whether an estimator, fitted or not, alone or in a pipeline, can continue training."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    found, boosting = _estimator(estimator), (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
-    return isinstance(found, boosting) or hasattr(found, "partial_fit")
+    fitted, boosting = _estimator(estimator), (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+    return isinstance(fitted, boosting) or hasattr(fitted, "partial_fit")
 
 
 def most_steps(model: Any) -> int:
-    """How many steps more may be tried.
+    """The largest number of further steps to try.
 
     Raises:
-        UserError: such a model cannot go on.
+        UserError: such a model cannot continue training.
     """
     estimator = _estimator(model)
     if _is_histogram_boosting(estimator):
@@ -44,19 +44,20 @@ def most_steps(model: Any) -> int:
 
 
 def stages(
-    model: Any, matrix: Any, label: Any, steps: int, asked: Sequence[Any], verb: str
+    model: Any, matrix: Any, label: Any, steps: int, row_sets: Sequence[Any], verb: str
 ) -> Iterator[tuple[Any, list[NDArray[np.float64]]]]:
-    """The model after each of `steps` further steps on new rows, the one given first, which is not changed itself.
+    """Yield the given model, unchanged, and then the model after each of `steps` further steps on new rows.
 
-    With each comes what it predicts for the rows of `asked`.
+    Each model comes with its predictions for each of `row_sets`.
 
     Args:
-        matrix: the new rows as the model's own encoding gives them; those of `asked` likewise.
+        matrix: the new rows, encoded by the model's own encoding.
+        row_sets: encoded rows to predict.
         verb: the estimator's method that predicts.
     """
     if _is_histogram_boosting(model):
         grown = _with_more_trees(model, matrix, label, steps)
-        staged = [islice(getattr(grown, f"staged_{verb}")(rows), model.n_iter_ - 1, None) for rows in asked]
+        staged = [islice(getattr(grown, f"staged_{verb}")(rows), model.n_iter_ - 1, None) for rows in row_sets]
         for count in range(model.n_iter_, grown.n_iter_ + 1):
             shorter = copy.copy(grown)
             shorter._predictors = grown._predictors[:count]
@@ -64,12 +65,12 @@ def stages(
             yield shorter, [next(each) for each in staged]
         return
     now = copy.deepcopy(model)
-    yield now, [getattr(now, verb)(rows) for rows in asked]
+    yield now, [getattr(now, verb)(rows) for rows in row_sets]
     encoded = now.named_steps["encode"].transform(matrix) if hasattr(now, "named_steps") else matrix
     for _ in range(steps):
         now = copy.deepcopy(now)
         _estimator(now).partial_fit(encoded, label)
-        yield now, [getattr(now, verb)(rows) for rows in asked]
+        yield now, [getattr(now, verb)(rows) for rows in row_sets]
 
 
 def _estimator(model: Any) -> Any:
@@ -81,7 +82,7 @@ def _is_histogram_boosting(estimator: Any) -> bool:
 
 
 def _with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
-    """The same trees, and as many more that correct them on new rows."""
+    """A copy with further trees, fitted to new rows."""
     estimator = copy.deepcopy(model)
     estimator.set_params(warm_start=True, early_stopping=False, max_iter=model.n_iter_ + trees)
     estimator.train_score_ = estimator.validation_score_ = np.empty(0)
@@ -94,16 +95,16 @@ def _with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
 
 @contextmanager
 def _own_bins(estimator: Any) -> Iterator[None]:
-    """Let a warm fit use the bins and categories that the estimator's trees were grown with.
+    """Let a warm fit reuse the bins and categories that the estimator's trees were grown with.
 
-    scikit-learn cuts bins anew from the rows of every fit, warm or not, and then reads the old trees by the new bins.
+    scikit-learn computes bins from the rows of every fit, warm or not, and would apply the old trees to the new bins.
     """
     from sklearn.ensemble._hist_gradient_boosting import gradient_boosting as seam
 
     mapper, original, encoded = estimator._bin_mapper, seam._BinMapper, estimator._preprocess_X
 
-    class Known:
-        """The fitted mapper, whatever it is asked to be fitted to."""
+    class FittedBinMapper:
+        """Returns the fitted mapper's bins instead of fitting it again."""
 
         def fit_transform(self, rows: Any, sample_weight: Any = None) -> Any:
             return mapper.transform(rows)
@@ -111,7 +112,7 @@ def _own_bins(estimator: Any) -> Iterator[None]:
         def __getattr__(self, name: str) -> Any:
             return getattr(mapper, name)
 
-    seam._BinMapper = lambda **_: Known()
+    seam._BinMapper = lambda **_: FittedBinMapper()
     estimator._preprocess_X = lambda rows, *, reset: (encoded(rows, reset=False), None)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The contract of every learner: four verbs, what it needs and can do, and how its spec is written in `model.json`."""
+"""The contract of every learner: its methods, its declared needs and abilities, and its spec in `model.json`."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from refit.metrics import Task
 
 DESCRIPTION = "model.json"
-FORMAT = 1  # of model.json; raised when older code could misread it
+FORMAT = 1  # of model.json; incremented when older code could misread it
 
-Labels = NDArray[Any]  # 0 and 1, codes of classes, or numbers: what the task's target makes of a column
+Labels = NDArray[Any]  # 0 and 1, class codes, or numbers, as the task's target reads a column
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a learner can do and needs, and how it is stored."""
+    """What a learner needs, what it can do, and how it is stored."""
 
     tasks: tuple[str, ...] = ("binary",)
-    warm_start: bool = False  # it can go on from a fitted one with new rows alone
+    warm_start: bool = False  # it can continue training from a fitted learner with new rows only
     labels: bool = True
     order: bool = False  # rows must come in time order
     groups: bool = False  # rows belong to groups that must stay together
-    safe_format: str | None = None  # file format that needs no pickle; none: may be compared, never be candidate
+    safe_format: str | None = None  # file format without pickle; a learner without one can never be the candidate
 
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything that decides what a learner does, given its rows."""
+    """Everything besides its rows that determines a fitted learner."""
 
     name: str
     kind: str
@@ -53,11 +53,11 @@ class Spec:
     trusted_types: tuple[str, ...] = ()
     task: Task = "binary"
     classes: tuple[str, ...] = ()  # multiclass: the label's texts, in the order of their codes
-    source: str = ""  # of a kind `file.py:Class`: the text of the project's file
+    source: str = ""  # for a kind `file.py:Class`: the text of the project's file
     text: tuple[str, ...] = ()  # features that are free text
-    vectoriser: Mapping[str, Any] = field(default_factory=dict)  # of them: kind, params, components
-    average: int = 1  # seeds, from `seed` on, whose models are averaged
-    quantile: float | None = None  # of a number: predict this quantile (`refit.learners.quantiles`); none: its mean
+    vectoriser: Mapping[str, Any] = field(default_factory=dict)  # for free text: kind, params, components
+    average: int = 1  # number of seeds, from `seed` on, whose models are averaged
+    quantile: float | None = None  # regression: predict this quantile (`refit.learners.quantiles`) instead of the mean
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class Spec:
 
     @property
     def level(self) -> float:
-        """What a metric takes beside labels and predictions: the quantile that is predicted, else a half."""
+        """The third argument of a metric: the predicted quantile, or a half if there is none."""
         return HALF if self.quantile is None else self.quantile
 
     @property
@@ -76,7 +76,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Scores of the training and validation rows after so many iterations."""
+    """Scores of the training and validation rows after a number of iterations."""
 
     iteration: int
     training: float
@@ -85,7 +85,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit found out: how many iterations were best, the way there, and what the library warned of."""
+    """The result of a fit: the best number of iterations, the score curve, and warnings of the library."""
 
     iterations: int | None = None
     curve: tuple[CurvePoint, ...] = ()
@@ -93,23 +93,23 @@ class FitReport:
 
 
 def middle_iterations(reports: Sequence[FitReport]) -> int | None:
-    """As many as half of the fits wanted at least; None where none counts any.
+    """The median number of iterations (the upper one of two); None if no report has any.
 
     >>> middle_iterations([FitReport(40), FitReport(10), FitReport(25)])
     25
     """
-    found = sorted(report.iterations for report in reports if report.iterations is not None)
-    return found[len(found) // 2] if found else None
+    counts = sorted(report.iterations for report in reports if report.iterations is not None)
+    return counts[len(counts) // 2] if counts else None
 
 
 class Learner(Protocol):
-    """Fits rows with a label and predicts it, as the task of its spec has both (`refit.problems.target`).
+    """Fits labelled rows and predicts labels, in the form that the task of its spec defines (`refit.problems.target`).
 
-    A learner never changes what it is given, and the same rows in the same order with the same spec give the same
-    `digest`, whatever the machine's threads, directory, time zone, locale or hash seed.
+    A learner never changes its inputs. The same rows in the same order with the same spec give the same `digest`,
+    independently of threads, directory, time zone, locale and hash seed.
     """
 
-    threshold: float  # probability from which a row is called 1, in a binary task
+    threshold: float  # probability from which a row is predicted as 1, in a binary task
 
     @property
     def spec(self) -> Spec: ...
@@ -126,11 +126,13 @@ class Learner(Protocol):
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        """Fit the rows. With `validation` an iterative learner stops where that score is best and predicts from there;
-        with `iterations` it does exactly so many.
+        """Fit the rows.
+
+        With `validation` an iterative learner keeps the iteration with the best validation score; with `iterations` it
+        runs exactly that many.
 
         Raises:
-            UserError: a feature is missing or of another type, the label is constant, or the params are at odds.
+            UserError: a feature is missing or has another type, the label is constant, or the params conflict.
         """
 
     def resume(
@@ -143,20 +145,20 @@ class Learner(Protocol):
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        """Go on from `before`, a fitted learner of the same family and features, with new rows alone.
+        """Continue training from `before`, a fitted learner of the same family and features, with new rows only.
 
-        With `validation` it takes the steps after which that score is best, perhaps none; with `iterations` exactly so
-        many more.
+        With `validation` it keeps the number of steps with the best score, possibly none; with `iterations` it takes
+        exactly that many more.
 
         Raises:
-            UserError: this kind of learner cannot go on.
+            UserError: this kind of learner cannot continue training.
         """
 
     def predict(self, table: pa.Table) -> Floats:
         """(rows,) probabilities of 1, (rows, classes) probabilities, or (rows,) numbers, in the order of the rows.
 
         Raises:
-            UserError: a feature is missing or of another type.
+            UserError: a feature is missing or has another type.
         """
 
     def save(self, folder: Path) -> None:
@@ -164,30 +166,30 @@ class Learner(Protocol):
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
-        """The learner that `save` wrote; called by `refit.learners.load` once the manifest is checked."""
+        """Load the learner that `save` wrote; `refit.learners.load` calls it after checking the manifest."""
 
     def obstacle(self) -> str | None:
-        """Why this fitted learner has no safe format, in words; none: it has one."""
+        """The reason why this fitted learner has no safe format; None if it has one."""
 
     def digest(self) -> str:
-        """Canonical digest of everything that its predictions depend on; file formats and library bytes do not."""
+        """Canonical digest of everything that its predictions depend on, independent of file formats."""
 
 
 def describe(learner: Learner, **more: Any) -> dict[str, Any]:
-    """What `model.json` says of any learner; families add what is theirs."""
+    """The content of `model.json` that all learners share, and the entries that a family adds."""
     return {"format": FORMAT, **spec_told(learner.spec), "threshold": learner.threshold, **more}
 
 
 def spec_told(spec: Spec) -> dict[str, Any]:
-    """A spec as JSON has it, without the text of its file and the types that the user trusts."""
-    told = dataclasses.asdict(spec)
-    del told["trusted_types"], told["source"]
-    told["categorical"] = [name for name in spec.features if name in spec.categorical]
-    return told
+    """A spec as stored in JSON, without the source text and the types that the user trusts."""
+    payload = dataclasses.asdict(spec)
+    del payload["trusted_types"], payload["source"]
+    payload["categorical"] = [name for name in spec.features if name in spec.categorical]
+    return payload
 
 
 def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = ()) -> Spec:
-    """The spec in a `model.json`."""
+    """The spec stored in a `model.json`."""
     return Spec(
         name=description["name"],
         kind=description["kind"],
@@ -197,7 +199,7 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
         seed=description["seed"],
         metric=description["metric"],
         trusted_types=trusted_types,
-        task=description.get("task", "binary"),  # models stored before there were other tasks do not say
+        task=description.get("task", "binary"),  # absent in models stored when binary was the only task
         classes=tuple(description.get("classes", ())),
         source=description.get("source", ""),
         text=tuple(description.get("text", ())),
@@ -208,12 +210,17 @@ def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = (
 
 
 def check_labels(label: Labels, spec: Spec) -> None:
-    """Raise where the label cannot be learned from."""
+    """Check that a model can be fitted to these labels.
+
+    Raises:
+        UserError: there are none, one is invalid for the task, or all are equal.
+    """
     if not len(label):
         raise UserError(f"learner {spec.name!r} was given no rows; widen featurize.windows or move --as-of")
-    if odd := spec.target.odd(label):
-        raise UserError(f"learner {spec.name!r}: {odd}")
-    if alike := spec.target.alike(label):
+    if invalid := spec.target.odd(label):
+        raise UserError(f"learner {spec.name!r}: {invalid}")
+    if constant := spec.target.alike(label):
         raise UserError(
-            f"learner {spec.name!r}: the label is constant, {alike}: check featurize.label, or widen featurize.windows"
+            f"learner {spec.name!r}: the label is constant, {constant}: check featurize.label, or widen "
+            "featurize.windows"
         )

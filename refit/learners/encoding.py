@@ -1,4 +1,4 @@
-"""Turns rows of a table into numbers, the same way for every learner, from what model.json says alone."""
+"""Encodes rows of a table as numbers, in the same way for every learner, from what model.json stores."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from refit.learners.contract import Spec
     from refit.learners.texts import DenseTexts
 
-MAX_CATEGORIES = 255  # what a HistGradientBoosting split can tell apart
+MAX_CATEGORIES = 255  # the most that a HistGradientBoosting split supports
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Features in order, and for each categorical one its known categories; a category's code is its place there."""
+    """Features in order, with the known categories of each categorical one; a category's code is its index."""
 
     features: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]]
@@ -34,29 +34,29 @@ class Encoding:
     def learn(
         cls, table: pa.Table, features: tuple[str, ...], categorical: frozenset[str], limit: int = MAX_CATEGORIES
     ) -> Encoding:
-        """Know the `limit` most frequent categories of each column, ties by name, in the order of their names."""
-        known = {}
+        """Take the `limit` most frequent categories of each column (ties by name), sorted by name."""
+        categories = {}
         for name in features:
             if name in categorical:
                 counts = texts(table, name).value_counts().to_pylist()
                 pairs = sorted((-entry["counts"], entry["values"]) for entry in counts if entry["values"] is not None)
-                known[name] = tuple(sorted(value for _, value in pairs[:limit]))
-        return cls(features, known)
+                categories[name] = tuple(sorted(value for _, value in pairs[:limit]))
+        return cls(features, categories)
 
     @classmethod
     def stored(cls, spec: Spec, description: Mapping[str, Any], texts: DenseTexts | None = None) -> Encoding:
-        """What a `model.json` says of it."""
-        known = {name: tuple(values) for name, values in description["categories"].items()}
-        return cls(spec.coded, known, texts)
+        """The encoding stored in a `model.json`."""
+        categories = {name: tuple(values) for name, values in description["categories"].items()}
+        return cls(spec.coded, categories, texts)
 
     def described(self) -> dict[str, list[str]]:
-        """The known categories, as `model.json` has them and digests take them."""
+        """The known categories, in the form used by `model.json` and digests."""
         return {name: list(values) for name, values in self.categories.items()}
 
     def matrix(self, table: pa.Table) -> NDArray[np.float64]:
         """(rows, features) float64, then the columns of the texts.
 
-        NaN is a missing or infinite number, a missing category, or one not known.
+        NaN stands for a missing or infinite number, and for a missing or unknown category.
 
         Raises:
             UserError: a feature is missing or of another type.
@@ -73,13 +73,13 @@ class Encoding:
         return matrix
 
     def _column(self, table: pa.Table, name: str) -> NDArray[np.float64]:
-        """A feature's codes or numbers, infinite ones among them."""
+        """A feature's codes or numbers; infinite numbers are kept."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if name in self.categories:
-            known = pa.array(self.categories[name], pa.string())
-            column = pc.index_in(texts(table, name), value_set=known).cast(pa.float64())
+            categories = pa.array(self.categories[name], pa.string())
+            column = pc.index_in(texts(table, name), value_set=categories).cast(pa.float64())
         else:
             column = numbers(table, name)
         values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
@@ -93,9 +93,9 @@ class Encoding:
 
 
 class Original:
-    """A table that is predicted again and again with a few columns changed: the others are turned into numbers once.
+    """A table that is predicted repeatedly with a few columns changed: the other columns are encoded only once.
 
-    Otherwise the importance of n features would take n times n columns.
+    Without it, the importance of n features would encode n times n columns.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -105,7 +105,7 @@ class Original:
 
     @contextmanager
     def changed(self, variant: pa.Table, columns: Iterable[str]) -> Iterator[None]:
-        """Within, an encoding takes from `variant`, the table with other values in `columns`, these columns alone."""
+        """Within the block, encode only `columns` of `variant`, the table with other values in these columns."""
         self._variant = variant, frozenset(columns)
         token = _original.set(self)
         try:
@@ -114,15 +114,15 @@ class Original:
             _original.reset(token)
 
     def matrix(self, encoding: Encoding, table: pa.Table) -> NDArray[np.float64]:
-        """What the encoding makes of a table: the variant, or any other that a learner made of it."""
+        """The encoded table: the variant, or any other table that a learner made of it."""
         variant, changed = self._variant
         if table is not variant:
             return encoding._coded(table)
-        known = next((matrix for each, matrix in self._matrices if each is encoding), None)
-        if known is None:
-            known = encoding._coded(self._table)
-            self._matrices.append((encoding, known))
-        matrix = known.copy(order="F")  # a learner may write into what it is given
+        cached = next((matrix for each, matrix in self._matrices if each is encoding), None)
+        if cached is None:
+            cached = encoding._coded(self._table)
+            self._matrices.append((encoding, cached))
+        matrix = cached.copy(order="F")  # a learner may write into what it is given
         for index, name in enumerate(encoding.features):
             if name in changed:
                 values = encoding._column(table, name)

@@ -1,4 +1,4 @@
-"""Our own families of learners by kind; each lives in a module that is imported only when it is needed."""
+"""Built-in learner families by kind; each module is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with severa
 
 
 def family(kind: str) -> type[Learner]:
-    """The class of one of our kinds, by its entry in `FAMILIES`."""
+    """The class of a built-in kind."""
     return imported(FAMILIES[kind])
 
 
 def imported(entry: str) -> type[Learner]:
-    """The class that `module:Class` names."""
+    """Import the class that `module:Class` names."""
     module, _, name = entry.partition(":")
-    found: type[Learner] = getattr(importlib.import_module(module), name)
-    return found
+    cls: type[Learner] = getattr(importlib.import_module(module), name)
+    return cls

@@ -1,4 +1,4 @@
-"""Finds an estimator by its import path and builds it, or says which name or argument was meant."""
+"""Imports and builds estimators by import path; errors suggest the nearest valid name or argument."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refit.learners.families import FAMILIES
 
 SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 
-# Arguments that are decided elsewhere, and where.
+# Arguments that are set elsewhere, with the reason for the error.
 DECIDED = {
     "random_state": "it is train.seed",
     "warm_start": "every fit starts afresh, so that the same inputs give the same model",
@@ -26,12 +26,12 @@ DECIDED = {
 def build(
     kind: str, params: Mapping[str, Any], *, seed: int, where: str, task: str = "binary", source: str = ""
 ) -> Any:
-    """A scikit-learn-compatible estimator of the task's sort, every `random_state` in it set to the seed.
+    """Build a scikit-learn-compatible classifier or regressor for the task, with every `random_state` set to the seed.
 
-    An argument that is itself an estimator is written as a mapping of its own `kind` and `params`.
+    An argument that is itself an estimator is a mapping with its own `kind` and `params`.
 
     Raises:
-        UserError: unknown kind, one of another sort, unknown or bad argument, one that is decided elsewhere.
+        UserError: the kind is unknown or does not fit the task; an argument is unknown, invalid or set elsewhere.
     """
     estimator = made(kind, params, seed=seed, where=where, sort=SORTS[task], source=source)
     from sklearn.base import is_classifier, is_regressor
@@ -50,26 +50,27 @@ def build(
 def made(
     kind: str, params: Mapping[str, Any], *, seed: int, where: str, sort: str = "classifier", source: str = ""
 ) -> Any:
-    """An object of any class that can be fitted, every `random_state` in it set to the seed.
+    """Build an object of any class that can be fitted, with every `random_state` set to the seed.
 
     Raises:
-        UserError: unknown kind, unknown or bad argument, one that is decided elsewhere.
+        UserError: the kind is unknown; an argument is unknown, invalid or set elsewhere.
     """
     make = find(kind, where, source, sort)
-    known = _arguments(make)
+    valid_names = _arguments(make)
     arguments = {}
     for name, value in params.items():
-        if known is not None and name not in known:
-            raise UserError(f"learner {kind!r} has no argument {name!r}{nearest(name, known)} ({where}.params.{name})")
+        if valid_names is not None and name not in valid_names:
+            near = nearest(name, valid_names)
+            raise UserError(f"learner {kind!r} has no argument {name!r}{near} ({where}.params.{name})")
         if name in DECIDED and value not in (None, False):
             raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})")
         if isinstance(value, Mapping) and "kind" in value and set(value) <= {"kind", "params"}:
             within = f"{where}.params.{name}"
             value = made(value["kind"], value.get("params", {}), seed=seed, where=within, sort=sort)
         arguments[name] = value
-    if known is not None and "early_stopping" in known:
+    if valid_names is not None and "early_stopping" in valid_names:
         arguments["early_stopping"] = False
-    if known is not None and "random_state" in known:
+    if valid_names is not None and "random_state" in valid_names:
         arguments["random_state"] = seed
     try:
         estimator = make(**arguments)
@@ -81,14 +82,14 @@ def made(
 
 
 def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> Any:
-    """The class that a kind names: `package.module.Class`, `package.module:Class`, or `file.py:Class`.
+    """Import the class that a kind names: `package.module.Class`, `package.module:Class`, or `file.py:Class`.
 
     Args:
-        source: the text of the file, for the last of them.
-        sort: classifier or regressor; of this sort are names that may have been meant.
+        source: the text of the file, for `file.py:Class`.
+        sort: classifier or regressor; an error suggests names of this sort.
 
     Raises:
-        UserError: there is no such class, or its module cannot be imported; names the nearest.
+        UserError: there is no such class, or its module cannot be imported; the error names the nearest.
     """
     module_name, _, class_name = kind.replace(":", ".").rpartition(".")
     if file_of(kind):
@@ -101,19 +102,19 @@ def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> A
         raise UserError(
             f"learner {kind!r} is unknown{nearest(kind, [*FAMILIES, *_sklearn_paths(sort)])} ({where}.kind)"
         )
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type) or not (hasattr(found, "fit") or hasattr(found, "get_params")):
+    cls = getattr(module, class_name, None)
+    if not isinstance(cls, type) or not (hasattr(cls, "fit") or hasattr(cls, "get_params")):
         stem = kind[: -len(class_name)]
         near = nearest(class_name, _estimators(module, sort)).replace("mean '", f"mean '{stem}")
         raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
-    return found
+    return cls
 
 
 def _imported(name: str, kind: str, where: str) -> Any:
-    """A module by name; none where there is none.
+    """Import a module by name; None if it does not exist.
 
     Raises:
-        UserError: it is there, and fails when it is imported.
+        UserError: it exists, but importing it fails.
     """
     if not name or name.startswith("."):
         return None
@@ -130,7 +131,7 @@ def _imported(name: str, kind: str, where: str) -> Any:
 
 
 def _estimators(module: Any, sort: str) -> list[str]:
-    """Names of a module's estimators of a sort and of its learners, or where it has none, of whatever can be fitted."""
+    """Names of a module's learners and estimators of a sort; if it has none, of all classes that can be fitted."""
     from sklearn.base import ClassifierMixin, RegressorMixin
 
     wanted = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[sort]
@@ -146,7 +147,7 @@ def _sklearn_paths(sort: str) -> list[str]:
 
 
 def _arguments(make: Any) -> list[str] | None:
-    """Names that a constructor takes; None where it takes any."""
+    """Parameter names of a constructor; None if it accepts any."""
     parameters = inspect.signature(make.__init__).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None

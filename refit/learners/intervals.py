@@ -1,7 +1,7 @@
-"""How far from a prediction a number may come: margins that hold a share of labels no fit had seen.
+"""Prediction intervals: margins around predictions that contain a given share of out-of-fold labels.
 
-Split conformal prediction (Lei et al. 2018, "Distribution-free predictive inference for regression", JASA 113): where
-rows are exchangeable, an interval holds the label of a new row with the level's probability, whatever the learner is.
+Split conformal prediction (Lei et al. 2018, "Distribution-free predictive inference for regression", JASA 113): for
+exchangeable rows, an interval contains the label of a new row with the level's probability, for any learner.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
 
     from refit.config.training import IntervalParams
 
-FEWEST_OF_A_GROUP = 50  # rows; a smaller group takes the margin of all
-_MISSING_BEFORE = "None"  # of models stored before `missing` was part of their description
-KEPT_SCORES = 1000  # of a margin: what other levels, and labels to come, are measured by
+FEWEST_OF_A_GROUP = 50  # rows; a smaller group uses the common margin
+_MISSING_BEFORE = "None"  # in models stored before `missing` was part of their description
+KEPT_SCORES = 1000  # stored with a margin, for other levels and for adaptive margins
 
 Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
 class Margin:
-    """By how much a band is widened at both ends, and the scores that say so."""
+    """The amount by which a band is widened at both ends, and the scores that it is computed from."""
 
     value: float
     rows: int
-    scores: tuple[float, ...]  # where margins follow labels, the newest last
+    scores: tuple[float, ...]  # newest last if margins are adaptive
 
     def at(self, level: float) -> float:
-        """The margin of another level, by the scores that were kept; the largest of them where they are too few."""
+        """The margin of another level, computed from the stored scores; the largest score if there are too few."""
         return ranked(np.array(self.scores), level)
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """The margins of one model: of all rows, and of each value of a column that has rows enough."""
+    """The margins of one model: a common one, and one for each value of a column that has enough rows."""
 
     level: float
-    by: str  # residuals or quantiles: what the band is before it is widened
+    by: str  # residuals or quantiles: how the band is formed before it is widened
     common: Margin
     within: str | None = None
     groups: Mapping[str, Margin] = field(default_factory=dict)
-    rate: float | None = None  # by how much one label moves the level; none: the margins stay as they are
+    rate: float | None = None  # how far one label moves the level; None for fixed margins
     missing: str = MISSING  # the name of the group of rows without a value
 
     def margins(self, groups: Texts, level: float | None = None) -> Floats:
@@ -63,13 +63,13 @@ class Intervals:
             groups: (rows,) values of the column `within`; see `groups_in`.
         """
         names, codes = np.unique(groups, return_inverse=True)
-        found = [self.groups.get(str(name), self.common) for name in names]
-        asked = None if level == self.level else level
-        values = [each.value if asked is None else each.at(asked) for each in found]
+        margins = [self.groups.get(str(name), self.common) for name in names]
+        other_level = None if level == self.level else level
+        values = [each.value if other_level is None else each.at(other_level) for each in margins]
         return np.array(values, dtype=np.float64)[codes]
 
     def described(self) -> dict[str, Any]:
-        """As `model.json` has it."""
+        """The entry of `model.json`."""
         return {
             "level": self.level,
             "by": self.by,
@@ -88,7 +88,11 @@ class Intervals:
 
 
 def intervals_from(described: Mapping[str, Any]) -> Intervals:
-    """The intervals that `described` told of."""
+    """The intervals that `described` gave.
+
+    Raises:
+        KeyError: an entry is missing or unknown.
+    """
     groups = {str(name): _margin_from(margin) for name, margin in described["groups"].items()}
     rate = None if described["rate"] is None else float(described["rate"])
     if described["by"] not in ("residuals", "quantiles"):
@@ -104,32 +108,37 @@ def intervals_from(described: Mapping[str, Any]) -> Intervals:
     )
 
 
-def learned(band: Floats, labels: Floats, groups: Texts, asked: IntervalParams) -> Intervals:
-    """The margins that hold `asked.level` of these labels.
+def learned(band: Floats, labels: Floats, groups: Texts, params: IntervalParams) -> Intervals:
+    """Fit the margins that contain a share `params.level` of these labels.
 
     Args:
-        band: (rows, 2) low and high as fits said that had not seen the rows, in order of time.
-        groups: (rows,) values of `asked.within`.
+        band: (rows, 2) low and high, predicted by fits that did not see the rows, in order of time.
+        groups: (rows,) values of the column `params.within`.
 
     Raises:
         UserError: there are too few rows for the level.
     """
-    scores, own = score(band, labels), {}
-    needed = require_rows(len(scores), asked.level)
-    for name in np.unique(groups) if asked.within else ():
+    scores, of_groups = score(band, labels), {}
+    needed = require_rows(len(scores), params.level)
+    for name in np.unique(groups) if params.within else ():
         of_group = scores[groups == name]
         if len(of_group) >= max(FEWEST_OF_A_GROUP, needed):
-            own[str(name)] = _margin(of_group, asked)
+            of_groups[str(name)] = _margin(of_group, params)
     return Intervals(
-        asked.level, asked.by, _margin(scores, asked), asked.within, own, asked.rate if asked.adaptive else None
+        params.level,
+        params.by,
+        _margin(scores, params),
+        params.within,
+        of_groups,
+        params.rate if params.adaptive else None,
     )
 
 
 def require_rows(count: int, level: float) -> int:
-    """The fewest rows whose scores have a rank for the level.
+    """The smallest number of rows whose scores have a rank for the level.
 
     Raises:
-        UserError: there are fewer.
+        UserError: there are fewer rows.
     """
     if (needed := math.ceil(level / (1 - level) - 1e-9)) > count:
         raise UserError(
@@ -140,7 +149,7 @@ def require_rows(count: int, level: float) -> int:
 
 
 def ends_of(level: float) -> tuple[float, float]:
-    """The quantiles between which a share of the labels lies.
+    """The two quantiles that enclose a share of the labels.
 
     >>> ends_of(0.5)
     (0.25, 0.75)
@@ -149,9 +158,9 @@ def ends_of(level: float) -> tuple[float, float]:
 
 
 def score(band: Floats, labels: Floats) -> Floats:
-    """(rows,) how far a label lies outside its band; within it, how far from the nearer end, below 0.
+    """(rows,) distance of a label outside its band; inside, the negative distance from the nearer end.
 
-    Equation 6 of Romano, Patterson and Candès 2019, "Conformalized quantile regression", NeurIPS; for a band without
+    Equation 6 of Romano, Patterson and Candès 2019, "Conformalized quantile regression", NeurIPS; for a band of zero
     width it is the absolute error.
 
     >>> score(np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([3.5, 1.0])).tolist()
@@ -162,33 +171,33 @@ def score(band: Floats, labels: Floats) -> Floats:
 
 
 def ranked(scores: Floats, level: float) -> float:
-    """The score at rank ceil((n + 1) level), so that of n + 1 alike rows the last one's is no larger that often.
+    """The score at rank ceil((n + 1) level): with this probability, the score of an exchangeable new row is no larger.
 
     >>> ranked(np.arange(1.0, 20.0), 0.9)
     18.0
     """
-    place = place_of(len(scores), level)
-    return float(np.partition(scores, place)[place])
+    index = place_of(len(scores), level)
+    return float(np.partition(scores, index)[index])
 
 
 def place_of(count: int, level: float) -> int:
-    """The place of that rank among so many scores in order; the last where there are too few."""
+    """The index of that rank in `count` sorted scores; the last one if there are too few."""
     rank = math.ceil((count + 1) * level - 1e-9)
     return min(max(rank, 1), count) - 1
 
 
 def widened(band: Floats, margins: Floats) -> Floats:
-    """(rows, 2) the band with its margins; ends that would cross meet in the middle."""
+    """(rows, 2) the band widened by its margins; ends that would cross meet in the middle."""
     low, high = band[:, 0] - margins, band[:, 1] + margins
     middle = (low + high) / 2
     return np.column_stack([np.minimum(low, middle), np.maximum(high, middle)])
 
 
 def groups_in(table: pa.Table, within: str | None, missing: str = MISSING) -> Texts:
-    """(rows,) texts of the column's values; all alike where there is no such grouping.
+    """(rows,) the column's values as texts; all empty if there is no grouping.
 
     Args:
-        missing: the name of rows without a value; a text that says just that is named in quotes.
+        missing: the name for rows without a value; a text that equals it is quoted.
 
     Raises:
         UserError: the table has no such column.
@@ -204,23 +213,23 @@ def groups_in(table: pa.Table, within: str | None, missing: str = MISSING) -> Te
     column = table[within].combine_chunks().dictionary_encode()
     names = [_name(value, missing) for value in column.dictionary.to_pylist()]
     codes = column.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
-    found: Texts = np.array([*names, missing])[codes]
-    return found
+    groups: Texts = np.array([*names, missing])[codes]
+    return groups
 
 
 def _name(value: Any, missing: str) -> str:
-    """A value as text: whole numbers alike, whether a table holds them as integers or not."""
+    """A value as text; whole numbers have the same text as integers and as floats."""
     if missing == MISSING and (value == MISSING or value != value):
         return repr(value) if value == MISSING else missing
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _margin(scores: Floats, asked: IntervalParams) -> Margin:
-    """Kept are the newest scores where the margin follows labels, else some spread evenly over all, by size."""
+def _margin(scores: Floats, params: IntervalParams) -> Margin:
+    """Fit a margin; stores the newest scores if it is adaptive, else scores spread evenly over all, by size."""
     count = min(KEPT_SCORES, len(scores))
     spread = np.linspace(0, len(scores) - 1, count).round().astype(np.int64)
-    kept: Floats = scores[-count:] if asked.adaptive else np.sort(scores)[spread]
-    return Margin(ranked(scores, asked.level), len(scores), tuple(kept.tolist()))
+    stored: Floats = scores[-count:] if params.adaptive else np.sort(scores)[spread]
+    return Margin(ranked(scores, params.level), len(scores), tuple(stored.tolist()))
 
 
 def _described(margin: Margin) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""LightGBM as a learner: native categories and gaps, stored as its own text."""
+"""LightGBM as a learner: native categories and missing values, stored in its own text format."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from refit.learners.native_boosting import DECIDED, PATIENCE, NativeBoosting
 from refit.runtime.context import Progress
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
-OURS = {"class_weight"}  # of the scikit-learn side, made into weights here
+OURS = {"class_weight"}  # of the scikit-learn interface, converted to weights here
 
 
 class LightGBM(NativeBoosting):
-    """Gradient boosting of LightGBM (Ke et al. 2017), by the arguments of `LGBMClassifier` or the library's own."""
+    """LightGBM gradient boosting (Ke et al. 2017), with the arguments of `LGBMClassifier` or of the library itself."""
 
     library: ClassVar[str] = "lightgbm"
     weights: ClassVar[str] = "model.txt"
@@ -86,4 +86,4 @@ class LightGBM(NativeBoosting):
         return self._library.Booster(model_str=text)
 
     def _decisive(self, booster: Any) -> str:
-        return self._text(booster).partition("end of trees")[0]  # what follows tells how it was trained
+        return self._text(booster).partition("end of trees")[0]  # the rest describes how it was trained

@@ -1,4 +1,4 @@
-"""Learners that see rows another way and leave the fitting to an inner one."""
+"""Meta-learners: learners that transform rows and labels and fit an inner learner to the result."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ INNER = "inner"  # the folder of its files
 
 
 class Around(ABC):
-    """A learner whose params name another one by `kind` and `params`, and its own arguments beside them."""
+    """A learner whose params hold the `kind` and `params` of an inner learner, and its own arguments."""
 
     declaration: ClassVar[Declaration] = Declaration(("regression",), safe_format="that of the inner learner")
     arguments: ClassVar[Mapping[str, Any]]  # name -> default
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
-        known = ("kind", "params", *self.arguments)
+        valid_names = ("kind", "params", *self.arguments)
         for name in spec.params:
-            if name not in known:
-                raise UserError(f"learner {spec.kind!r} takes no {name!r}{nearest(name, known)} ({where}.params)")
+            if name not in valid_names:
+                raise UserError(f"learner {spec.kind!r} takes no {name!r}{nearest(name, valid_names)} ({where}.params)")
         if "kind" not in spec.params:
             raise UserError(f"learner {spec.kind!r} needs `kind`: the learner that it fits ({where}.params)")
         self.spec = spec
@@ -57,22 +57,22 @@ class Around(ABC):
         self.inner: Learner = make(self._inner_spec(), where=f"{where}.params")
 
     def _inner_spec(self) -> Spec:
-        """The spec of the inner learner: the features it sees, and its own kind and arguments."""
+        """The spec of the inner learner: its features, kind and arguments."""
         params = self.spec.params
         spec = replace(self.spec, kind=str(params["kind"]), params=params.get("params", {}), average=1)
         return replace(spec, features=self._seen())
 
     @abstractmethod
     def _check(self) -> None:
-        """Raise UserError where the arguments do not fit the features."""
+        """Raise UserError if the arguments do not fit the features."""
 
     def _seen(self) -> tuple[str, ...]:
-        """The features that the inner learner gets."""
+        """The features of the inner learner."""
         return self.spec.features
 
     @abstractmethod
     def _learned(self, table: pa.Table, label: Labels) -> tuple[pa.Table, Labels]:
-        """What the inner learner is fitted to."""
+        """The rows and labels that the inner learner is fitted to."""
 
     @abstractmethod
     def predict(self, table: pa.Table) -> Floats: ...
@@ -98,7 +98,7 @@ class Around(ABC):
         raise UserError(f"learner {self.spec.name!r} ({self.spec.kind}) does not go on; set train.warm_start: null")
 
     def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:
-        """What its own part has to know of the rows, besides the inner learner."""
+        """Numbers that the transformation itself learns from the training rows."""
         return {}
 
     def save(self, folder: Path) -> None:
@@ -124,10 +124,10 @@ class Around(ABC):
 
 
 def matching(patterns: Iterable[str], features: Iterable[str], where: str) -> tuple[str, ...]:
-    """The features that one of the shell patterns names, in their order.
+    """The features that match one of the shell patterns, in their order.
 
     Raises:
-        UserError: a pattern names none.
+        UserError: a pattern matches none.
     """
     names = list(features)
     for pattern in (patterns := tuple(patterns)):
@@ -137,7 +137,7 @@ def matching(patterns: Iterable[str], features: Iterable[str], where: str) -> tu
 
 
 def numbers(table: pa.Table, name: str) -> Floats:
-    """(rows,) a column of numbers, nan where it is missing.
+    """(rows,) a column of numbers, nan for missing values.
 
     Raises:
         UserError: there is no such column.
@@ -148,10 +148,10 @@ def numbers(table: pa.Table, name: str) -> Floats:
 
 
 def replaced(table: pa.Table, columns: Mapping[str, Floats]) -> pa.Table:
-    """The table with other values in some columns; nan is missing."""
+    """The table with other values in some columns; nan becomes missing."""
     import pyarrow as pa
 
     for name, values in columns.items():
-        place = table.column_names.index(name)
-        table = table.set_column(place, name, pa.array(values, pa.float64(), from_pandas=True))
+        index = table.column_names.index(name)
+        table = table.set_column(index, name, pa.array(values, pa.float64(), from_pandas=True))
     return table

@@ -1,4 +1,4 @@
-"""What LightGBM and XGBoost share as learners: codes and gaps as they are, iterations found on validation rows."""
+"""Base of the LightGBM and XGBoost learners: native categories and missing values, and early stopping."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from refit.runtime.context import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PATIENCE = 20  # iterations without a better validation score, after which it stops looking
+PATIENCE = 20  # iterations without a better validation score before it stops
 CURVE_POINTS = 30
-ITERATIONS = 100  # where params do not say
+ITERATIONS = 100  # default
 
-# Arguments that are decided elsewhere, and where.
+# Arguments that are set elsewhere, with the reason for the error.
 DECIDED = {
     "random_state": "it is train.seed",
     "seed": "it is train.seed",
@@ -57,14 +57,14 @@ DECIDED = {
 
 
 class NativeBoosting(ABC):
-    """Trees of a boosting library, trained by its own interface and stored in its own format.
+    """Trees of a boosting library, trained with its native interface and stored in its own format.
 
-    With validation rows it stops `PATIENCE` iterations after the best score and keeps the trees up to there, bit for
-    bit the model with so many iterations. Kinds that drop or average trees (dart, rf) are fitted whole.
+    With validation rows it stops `PATIENCE` iterations after the best score and keeps the trees up to the best: bit for
+    bit the model with that many iterations. Kinds that drop or average trees (dart, rf) are fitted without a search.
     """
 
     library: ClassVar[str]
-    weights: ClassVar[str]  # the file
+    weights: ClassVar[str]  # file name
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
@@ -89,23 +89,23 @@ class NativeBoosting(ABC):
         progress: Progress = silent,
     ) -> FitReport:
         check_labels(label, self.spec)
-        known = Encoding.learn(train, self.spec.coded, self.spec.categorical)
-        self._encoding = replace(known, texts=DenseTexts.learn(self.spec, train))
+        encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical)
+        self._encoding = replace(encoding, texts=DenseTexts.learn(self.spec, train))
         rows = self._encoding.matrix(train)
-        most = iterations or int(self._arguments.get("n_estimators") or ITERATIONS)
-        progress(f"fitting {self.spec.name}", 0, most)
+        max_iterations = iterations or int(self._arguments.get("n_estimators") or ITERATIONS)
+        progress(f"fitting {self.spec.name}", 0, max_iterations)
         search = validation is not None and self._keeps_its_trees()
         seen = (self._encoding.matrix(validation[0]), validation[1]) if validation is not None and search else None
         try:
-            trained, scores = self._train(rows, label, most, seen, progress)
+            trained, scores = self._train(rows, label, max_iterations, seen, progress)
         except (ValueError, TypeError, self._error()) as error:
-            said = " ".join(str(error).splitlines()[0:1]).split("] ")[-1] or type(error).__name__
+            message = " ".join(str(error).splitlines()[0:1]).split("] ")[-1] or type(error).__name__
             raise UserError(
-                f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {said}; change its params, or "
+                f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {message}; change its params, or "
                 "disable it in train.learners"
             ) from error
         if seen is None:
-            self._booster = self._first(trained, most)
+            self._booster = self._first(trained, max_iterations)
             return FitReport(iterations)
         gains = [metrics.gain(self.spec.metric, value, scores[0]) for value in scores]
         best = int(np.argmax(gains)) + 1
@@ -115,7 +115,7 @@ class NativeBoosting(ABC):
     def _curve(
         self, trained: Any, scores: list[float], best: int, rows: Any, label: Labels, recent: int
     ) -> tuple[CurvePoint, ...]:
-        """Scores after every few iterations; of the training rows as many as there are to validate, the most recent."""
+        """Scores after every few iterations, for the validation rows and as many of the newest training rows."""
         step = max(1, len(scores) // CURVE_POINTS)
         wanted = sorted({*range(1, len(scores) + 1, step), best, len(scores)})
         last = slice(max(0, len(label) - recent), None)
@@ -168,7 +168,7 @@ class NativeBoosting(ABC):
         return self._encoding.texts or DenseTexts()
 
     def _checked(self, where: str) -> dict[str, Any]:
-        """The params, once each is an argument of the library and none is decided elsewhere."""
+        """The params, after checking that the library has each argument and that none is set elsewhere."""
         if self.spec.task not in self.declaration.tasks:
             is_for, stem = " and ".join(self.declaration.tasks), self.spec.kind.removesuffix("Classifier")
             other = f"{stem.removesuffix('Regressor')}{'Regressor' if self.spec.task == 'regression' else 'Classifier'}"
@@ -176,14 +176,14 @@ class NativeBoosting(ABC):
                 f"learner {self.spec.kind!r} is for {is_for}; train.task is {self.spec.task!r}: use {other} "
                 f"({where}.kind)"
             )
-        known = self._known()
+        valid_names = self._known()
         for name in self.spec.params:
             if name in DECIDED:
                 raise UserError(
                     f"learner {self.spec.kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})"
                 )
-            if name not in known:
-                near = nearest(name, known)
+            if name not in valid_names:
+                near = nearest(name, valid_names)
                 raise UserError(f"learner {self.spec.kind!r} has no argument {name!r}{near} ({where}.params.{name})")
         rounds = self.spec.params.get("n_estimators", ITERATIONS)
         if not isinstance(rounds, int) or rounds < 1:
@@ -207,25 +207,25 @@ class NativeBoosting(ABC):
 
     @abstractmethod
     def _known(self) -> set[str]:
-        """Names of the arguments that params may have."""
+        """Names of the arguments that params may set."""
 
     @abstractmethod
     def _error(self) -> type[Exception]:
-        """What the library raises."""
+        """The exception type of the library."""
 
     @abstractmethod
     def _keeps_its_trees(self) -> bool:
-        """Whether the first trees of a longer fit are those of a shorter one."""
+        """Whether the first trees of a longer fit equal those of a shorter one."""
 
     @abstractmethod
     def _train(
         self, rows: NDArray[np.float64], label: Labels, most: int, seen: tuple[Any, Labels] | None, progress: Progress
     ) -> tuple[Any, list[float]]:
-        """The booster, and the validation score after each iteration."""
+        """Train; return the booster and the validation score after each iteration."""
 
     @abstractmethod
     def _first(self, trained: Any, iterations: int) -> Any:
-        """The booster of the first iterations, as it is once stored and read."""
+        """The booster of the first iterations, in the form it has after being stored and loaded."""
 
     @abstractmethod
     def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> NDArray[Any]:
@@ -233,15 +233,15 @@ class NativeBoosting(ABC):
 
     @abstractmethod
     def _text(self, booster: Any) -> str:
-        """The booster in the library's own text or JSON."""
+        """The booster as text or JSON of the library."""
 
     @abstractmethod
     def _read(self, text: str) -> Any:
-        """The booster in such a text."""
+        """The booster stored in such a text."""
 
     @abstractmethod
     def _decisive(self, booster: Any) -> str:
-        """All that its predictions depend on."""
+        """The text that its predictions depend on."""
 
 
 def _imported(library: str, kind: str, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""A learner of the user's own: a class with four verbs, from a file of her project or from a package she installed."""
+"""Adapts a user's own learner class, from a file of the project or an installed package, to the contract."""
 
 from __future__ import annotations
 
@@ -32,21 +32,22 @@ from refit.runtime.context import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILES = "own"  # and the one that holds what the class itself has written
+FILES = "own"  # folder of the files that the class itself writes
 VERBS = ("fit", "predict", "save", "load")
 
 
-def is_learner(found: type) -> bool:
-    """Whether a class has the four verbs, and is no estimator that only fits and predicts."""
-    return all(callable(getattr(found, verb, None)) for verb in VERBS)
+def is_learner(cls: type) -> bool:
+    """Whether a class has all four verbs, unlike an estimator, which only fits and predicts."""
+    return all(callable(getattr(cls, verb, None)) for verb in VERBS)
 
 
 class OwnLearner:
-    """A class of four verbs behind the contract: rows checked, its failures told as what they are, its code stored.
+    """Wraps a user's class with four verbs: checks rows, reports its failures with their line, and stores its code.
 
-    The class is made with the spec. `fit(train, label, *, validation, iterations, progress)` returns a `FitReport` or
-    nothing; `predict(table)` an array; `save(folder)` writes its own files, and `load(folder, spec)` reads them. It is
-    given the features alone, texts as `string` and numbers as `double`. It may have a `declaration`, and a `digest`.
+    The class is constructed with the spec. `fit(train, label, *, validation, iterations, progress)` returns a
+    `FitReport` or None; `predict(table)` an array; `save(folder)` writes its own files, and `load(folder, spec)` reads
+    them. Tables hold only the features, texts as `string` and numbers as `double`. The class may have a `declaration`
+    and a `digest`.
     """
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
@@ -127,7 +128,7 @@ class OwnLearner:
         return digest({"kind": self.spec.kind, "model": model, **parts})
 
     def _rows(self, table: pa.Table) -> pa.Table:
-        """The features alone, each of the type that it has to be."""
+        """The features only, each converted to its type."""
         import pyarrow as pa
 
         words = {*self.spec.categorical, *self.spec.text}
@@ -136,7 +137,7 @@ class OwnLearner:
 
     @contextmanager
     def _theirs(self, verb: str) -> Iterator[None]:
-        """Tell a failure of the user's class as hers, with the line."""
+        """Report a failure of the user's class as a UserError, with the line of its file."""
         try:
             yield
         except RefitError:

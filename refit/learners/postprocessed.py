@@ -1,4 +1,4 @@
-"""A fitted learner behind something that was learned from its predictions of rows it had not seen."""
+"""Wraps a fitted learner with post-processing that was fitted on out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Finished(ABC):
-    """Predicts what `inner` does, and is stored in its folder."""
+    """Predicts what `inner` predicts, and is stored in the same folder."""
 
-    has: ClassVar[str]  # what it adds to a learner: `is calibrated`
+    has: ClassVar[str]  # what it adds, for errors, such as `is calibrated`
 
     def __init__(self, inner: Learner) -> None:
         self.inner = inner
 
     @property
     def threshold(self) -> float:
-        """Of what this one predicts."""
+        """The threshold for these predictions."""
         return self.inner.threshold
 
     @threshold.setter
@@ -37,7 +37,7 @@ class Finished(ABC):
         return self.inner.spec
 
     def fit(self, *args: Any, **named: Any) -> FitReport:
-        """Raises UserError: what it adds belongs to the fits that it was learned from."""
+        """Raise UserError: the post-processing belongs to the fits that it was learned from."""
         raise UserError(f"learner {self.spec.name!r} {self.has}; fit a new one with refit.learners.make")
 
     resume = fit
@@ -47,11 +47,11 @@ class Finished(ABC):
 
     @abstractmethod
     def added(self) -> dict[str, Any]:
-        """What `model.json` says of it besides the inner learner."""
+        """The entries that it adds to the inner learner's `model.json`."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Of the inner learner and what was added."""
+        """Digest of the inner learner and the post-processing."""
 
     def save(self, folder: Path) -> None:
         self.inner.save(folder)
@@ -60,7 +60,7 @@ class Finished(ABC):
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
-        """Raises AssertionError: `refit.learners.load` loads the inner learner and wraps it."""
+        """Raise AssertionError: `refit.learners.load` loads the inner learner and wraps it."""
         raise AssertionError("what finishes a learner is loaded by refit.learners.load")
 
     def obstacle(self) -> str | None:
@@ -68,12 +68,12 @@ class Finished(ABC):
 
 
 def fitted_within(learner: Learner) -> Learner:
-    """The learner that was fitted, without what was learned from its predictions."""
+    """The fitted learner without its post-processing."""
     return fitted_within(learner.inner) if isinstance(learner, Finished) else learner
 
 
 def exact(value: Any) -> Any:
-    """The same with every number to the last bit."""
+    """The same value with floats as exact hexadecimal texts, for digests."""
     if isinstance(value, Mapping):
         return {key: exact(each) for key, each in value.items()}
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What a model takes besides its errors: the time, the money and the room of its predictions."""
+"""Measures what predictions cost: time, money and storage."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
     from refit.learners import Learner
 
-ROWS = 1000  # in a call of many
+ROWS = 1000  # in a call with many rows
 WARM_UP = 2  # calls that are not counted
 
 
 @dataclass(frozen=True)
 class Calls:
-    """How often predictions are asked for, to see what they take."""
+    """How many predict calls are timed."""
 
     alone: int  # with one row
-    many: int  # with a thousand
-    seconds: float  # and no more calls of either kind after so many
+    many: int  # with a thousand rows
+    seconds: float  # time limit for the calls of either kind
 
 
-THOROUGH = Calls(alone=200, many=10, seconds=2.0)  # of a candidate
-GLANCE = Calls(alone=20, many=3, seconds=0.1)  # of every learner and trial
+THOROUGH = Calls(alone=200, many=10, seconds=2.0)  # for a candidate
+GLANCE = Calls(alone=20, many=3, seconds=0.1)  # for every learner and trial
 
 
 def serving(learner: Learner, table: pa.Table, calls: Calls) -> dict[str, Any]:
-    """What predictions take: milliseconds of calls with one row and with a thousand, and CPU seconds of the latter.
+    """Time predictions: milliseconds of calls with one row and with a thousand, and CPU seconds of the latter.
 
-    CPU seconds are those of all threads, the median of the calls. Fewer rows than a thousand are asked for again.
+    CPU seconds count all threads and are the median of the calls. A table with fewer than a thousand rows is repeated.
     """
     import numpy as np
 
     count = table.num_rows
-    alone, _ = _clocked(learner, (table.slice(place % count, 1) for place in range(WARM_UP + calls.alone)), calls)
+    alone, _ = _clocked(learner, (table.slice(index % count, 1) for index in range(WARM_UP + calls.alone)), calls)
     many, cpu = _clocked(learner, repeat(table.take(np.arange(ROWS) % count), WARM_UP + calls.many), calls)
     return {
         "latency_ms": _quantiles(alone),
@@ -50,11 +50,11 @@ def serving(learner: Learner, table: pa.Table, calls: Calls) -> dict[str, Any]:
     }
 
 
-def _clocked(learner: Learner, asked: Iterable[pa.Table], calls: Calls) -> tuple[list[float], list[float]]:
-    """Seconds on the clock and of the CPU that each call took, the first ones left out."""
+def _clocked(learner: Learner, batches: Iterable[pa.Table], calls: Calls) -> tuple[list[float], list[float]]:
+    """Wall-clock and CPU seconds of each call, without the warm-up calls."""
     wall, cpu = [], []
     began = time.perf_counter()
-    for rows in asked:
+    for rows in batches:
         clock, worked = time.perf_counter(), time.process_time()
         learner.predict(rows)
         cpu.append(time.process_time() - worked)
@@ -67,12 +67,12 @@ def _clocked(learner: Learner, asked: Iterable[pa.Table], calls: Calls) -> tuple
 def _quantiles(seconds: Sequence[float]) -> dict[str, float | int]:
     import numpy as np
 
-    found = {f"p{part}": round(float(np.quantile(seconds, part / 100)) * 1000, 3) for part in (50, 95, 99)}
-    return {**found, "calls": len(seconds)}
+    milliseconds = {f"p{part}": round(float(np.quantile(seconds, part / 100)) * 1000, 3) for part in (50, 95, 99)}
+    return {**milliseconds, "calls": len(seconds)}
 
 
 def rows_at_once(learner: Learner, table: pa.Table) -> int:
-    """Rows that are predicted in a second where all are asked for in one call."""
+    """Rows predicted per second in one call with all rows."""
     start = time.perf_counter()
     learner.predict(table)
     rows: int = table.num_rows
@@ -80,9 +80,9 @@ def rows_at_once(learner: Learner, table: pa.Table) -> int:
 
 
 def cost(cpu_seconds_per_1000: float, training_seconds: float, price: CostParams) -> dict[str, Any]:
-    """What 1,000 predictions and a training cost, at the price of a CPU hour.
+    """The cost of 1,000 predictions and of a training, at the price of a CPU hour.
 
-    The training is counted in its seconds on the clock, as if it had one CPU.
+    Training counts its wall-clock seconds, as if it used one CPU.
     """
     return {
         "cpu_seconds_per_1000": cpu_seconds_per_1000,
@@ -94,7 +94,7 @@ def cost(cpu_seconds_per_1000: float, training_seconds: float, price: CostParams
 
 
 def in_money(seconds: float, price: CostParams) -> float:
-    """What CPU seconds cost, to three digits.
+    """The price of CPU seconds, to three digits.
 
     >>> in_money(72, CostParams(cpu_hour=0.05))
     0.001
@@ -103,8 +103,8 @@ def in_money(seconds: float, price: CostParams) -> float:
 
 
 def megabytes(folder: Path) -> float:
-    """The size of a model's folder, all files that are stored and loaded with it, to the kilobyte (10^3 bytes).
+    """The size of all files in a model's folder in megabytes, rounded to a kilobyte (10^3 bytes).
 
-    The kilobyte, because a stored estimator names objects by their addresses, whose length may differ by some bytes.
+    It is rounded because a stored estimator names objects by memory addresses, whose length varies by some bytes.
     """
     return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6, 3)

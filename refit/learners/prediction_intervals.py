@@ -1,4 +1,4 @@
-"""A fitted learner of numbers that also says between which two a label will lie: the learner as it is, and margins."""
+"""Wraps a fitted regression learner with prediction intervals."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ ENDS = ("low", "high")  # folders of the two quantiles' learners
 
 
 class Ranged(Finished):
-    """Predicts what `inner` does; `interval` says how far from it the label may come."""
+    """Predicts what `inner` predicts; `interval` returns prediction intervals."""
 
-    declaration: ClassVar[Declaration] = Declaration(safe_format="json")  # beside the inner learner's own
+    declaration: ClassVar[Declaration] = Declaration(safe_format="json")  # in addition to the inner learner's
     has = "has intervals"
 
     def __init__(self, inner: Learner, intervals: Intervals, ends: tuple[Learner, Learner] | None = None) -> None:
         super().__init__(inner)
         self.intervals = intervals
-        self.ends = ends  # fitted to the two quantiles; none: the band is the prediction
+        self.ends = ends  # fitted to the two quantiles; if None, the band is the prediction
 
     def interval(self, table: pa.Table, level: float | None = None) -> Floats:
-        """(rows, 2) lowest and highest label to expect.
+        """(rows, 2) lower and upper end of each row's prediction interval.
 
         Args:
-            level: share of labels within; none: that which was asked for in training.
+            level: share of labels inside; None for the level of the training.
 
         Raises:
-            UserError: a feature, or the column that margins go by, is missing.
+            UserError: a feature, or the column that groups the margins, is missing.
         """
         return widened(self.band(table), self.intervals.margins(self.groups(table), level))
 
     def band(self, table: pa.Table) -> Floats:
-        """(rows, 2) what the margins widen."""
+        """(rows, 2) the band that the margins widen."""
         ends = [end.predict(table) for end in self.ends or (self.inner,)]
         return np.column_stack([ends[0], ends[-1]])
 
     def groups(self, table: pa.Table) -> np.ndarray[Any, np.dtype[np.str_]]:
-        """(rows,) which margin each row has."""
+        """(rows,) the group whose margin each row uses."""
         return groups_in(table, self.intervals.within, self.intervals.missing)
 
     def added(self) -> dict[str, Any]:
@@ -75,14 +75,14 @@ class Ranged(Finished):
 def with_intervals(
     learner: Learner, description: Mapping[str, Any], load_ends: Callable[[], tuple[Learner, ...]]
 ) -> Learner:
-    """The learner as its folder has it: with its intervals where there are any.
+    """Wrap the learner with the intervals in its description, if there are any.
 
     Args:
-        load_ends: the learners of both ends, for intervals between quantiles.
+        load_ends: loads the learners of both ends, for intervals between quantiles.
     """
-    if not (found := description.get("intervals")):
+    if not (stored := description.get("intervals")):
         return learner
-    intervals = intervals_from(found)
+    intervals = intervals_from(stored)
     if intervals.by == "residuals":
         return Ranged(learner, intervals)
     low, high = load_ends()

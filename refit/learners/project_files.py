@@ -1,4 +1,4 @@
-"""Learners in a Python file of the project: read, run as a module, and stored with the model that they made."""
+"""Learners in a Python file of the project: reads the file, runs it as a module, and stores it with the model."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from refit.config import file_of, nearest
 from refit.errors import RefitError, UserError
 from refit.learners.contract import Spec
 
-CODE = "code"  # folder of a stored model that holds the file its class came from
+CODE = "code"  # folder of a stored model with the file that defines its class
 
 
 def read_source(project: Path, kind: str, where: str = "") -> str:
-    """The text of the project's file that a kind names; empty for a kind that names none.
+    """Read the project's file that a kind names; empty if the kind names no file.
 
     Args:
-        where: the address of the kind, for errors.
+        where: the address of the kind in the params, for errors.
 
     Raises:
-        UserError: there is no such file in the project, it imports another one of the project's, or a class of the
-            project is named by an import path.
+        UserError: the project has no such file, the file imports another file of the project, or the kind names a
+            class of the project by an import path.
     """
     at = f" ({where})" if where else ""
     if (name := file_of(kind)) is None:
@@ -38,7 +38,7 @@ def read_source(project: Path, kind: str, where: str = "") -> str:
         return ""
     path = (project / name).resolve()
     if not path.is_relative_to(project.resolve()) or not path.is_file():
-        have = [found.relative_to(project).as_posix() for found in project.glob("*.py")]
+        have = [file.relative_to(project).as_posix() for file in project.glob("*.py")]
         raise UserError(f"learner {kind!r}: there is no file {name} in the project {project}{nearest(name, have)}{at}")
     source = path.read_text(encoding="utf-8")
     for imported in _imported(source, kind, at):
@@ -63,7 +63,7 @@ def _imported(source: str, kind: str, at: str) -> Iterator[str]:
 
 
 def module_of(kind: str, source: str, where: str) -> ModuleType:
-    """The module made of a project's file, under a name that tells its content: other code is another module.
+    """Run a project's file as a module whose name contains the digest of its text: other code is another module.
 
     Raises:
         UserError: it cannot be imported.
@@ -85,7 +85,7 @@ def module_of(kind: str, source: str, where: str) -> ModuleType:
 
 
 def trusted(spec: Spec) -> tuple[str, ...]:
-    """The types that a stored model may hold: those trusted by name, and with a trusted file those it defines."""
+    """The types that a stored model may hold: those trusted by name, and those that a trusted file defines."""
     if not spec.source or spec.kind not in spec.trusted_types:
         return spec.trusted_types
     module = module_of(spec.kind, spec.source, spec.name)
@@ -94,7 +94,7 @@ def trusted(spec: Spec) -> tuple[str, ...]:
 
 
 def obstacle(spec: Spec) -> str | None:
-    """Why a class of the user's own is not loaded from a stored model; none: she has named it as trusted."""
+    """The reason why a user's class cannot be loaded from a stored model; None if the user has trusted it."""
     if spec.kind in spec.trusted_types:
         return None
     runs = f"runs the copy of {file_of(spec.kind)} stored with it" if spec.source else "imports it by name"
@@ -102,7 +102,7 @@ def obstacle(spec: Spec) -> str | None:
 
 
 def keep_code(spec: Spec, folder: Path) -> None:
-    """Store the file that the class came from beside what was learned."""
+    """Store the file that defines the class with the model."""
     if spec.source:
         path = folder / CODE / Path(str(file_of(spec.kind))).name
         path.parent.mkdir()
@@ -110,7 +110,7 @@ def keep_code(spec: Spec, folder: Path) -> None:
 
 
 def kept_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
-    """The text of the file that was stored with a model; empty for a kind that names none. Nothing is run.
+    """Read the file that was stored with a model, without running it; empty if the kind names no file.
 
     Raises:
         RefitError: the kind is not trusted, or the model holds no such file.
@@ -129,7 +129,7 @@ def kept_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
 
 
 def failure(error: Exception, file: str | None) -> str:
-    """An exception in one line, with the last line of the user's file that it came through."""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{said} (line {places[-1]} of {file})" if places else said
+    """An exception as one line, with the last line of the user's file in its traceback."""
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{message} (line {lines[-1]} of {file})" if lines else message

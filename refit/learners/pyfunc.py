@@ -1,4 +1,4 @@
-"""Lets mlflow load a stored learner (its `loader_module` flavour) without mlflow being imported here."""
+"""Lets MLflow load a stored learner (its `loader_module` flavour) without importing MLflow here."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 class TableModel:
-    """A learner that takes pandas frames."""
+    """A learner that predicts pandas frames."""
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns that it uses."""
+        """The columns that the learner uses."""
         return self._learner.spec.features
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> Floats | pd.DataFrame:
         """(rows,) probabilities of 1 or numbers, or a column of probabilities for each class.
 
-        The frame's columns may come in any order, surplus ones are ignored. A number may have any type that `read_csv`
-        or a database gives (int64, Int64, bool, Decimal, nullable, a category of numbers), as long as a double holds it
-        exactly; a text may be object, string or a category.
+        The frame's columns may come in any order; surplus columns are ignored. A number may have any type that
+        `read_csv` or a database gives (int64, Int64, bool, Decimal, nullable, a category of numbers), as long as a
+        double holds it exactly; a text may be object, string or a category.
 
         Raises:
-            UserError: a column is missing, or holds a value that would become another one.
+            UserError: a column is missing, or holds a value that the conversion would change.
         """
         import pandas as pd
 
@@ -46,10 +46,10 @@ class TableModel:
 
 
 def table_of(frame: pd.DataFrame, learner: Learner) -> pa.Table:
-    """The features of a frame's rows, each value exactly what it was in pandas.
+    """The features of a frame as a table, with exactly the values that they have in pandas.
 
     Raises:
-        UserError: a column holds a value of another kind, or a number that no double holds.
+        UserError: a column holds a value of another type, or a number that a double cannot hold exactly.
     """
     import pyarrow as pa
 
@@ -68,7 +68,7 @@ def table_of(frame: pd.DataFrame, learner: Learner) -> pa.Table:
 
 
 def _converted(column: pd.Series, convert: Callable[[Any], Any]) -> Any:
-    """The column's values, each converted; whole columns of plain numbers cost no loop."""
+    """Convert each value of a column; columns of plain numbers need no loop."""
     import numpy as np
     import pandas as pd
 
@@ -79,16 +79,16 @@ def _converted(column: pd.Series, convert: Callable[[Any], Any]) -> Any:
     values = column.astype(object).to_numpy()
     empty = pd.isna(values)
     converted = np.full(len(values), None, dtype=object)
-    for place in np.flatnonzero(~empty):
+    for row in np.flatnonzero(~empty):
         try:
-            converted[place] = convert(values[place])
+            converted[row] = convert(values[row])
         except ValueError as error:
-            raise UserError(f"column {column.name!r}, row {place}: {error} (the column is {column.dtype})") from None
+            raise UserError(f"column {column.name!r}, row {row}: {error} (the column is {column.dtype})") from None
     return converted
 
 
 def _number(value: Any) -> float:
-    """The double that a number is.
+    """Convert a number to the double that equals it.
 
     >>> _number(True), _number(2**53), _number(Decimal("0.1"))
     (1.0, 9007199254740992.0, 0.1)
@@ -100,15 +100,15 @@ def _number(value: Any) -> float:
     if not isinstance(value, int | float | Decimal | np.integer | np.floating):
         raise ValueError(f"{_shown(value)} is no number, which the model was trained on; convert it first")
     try:
-        found = float(value)
+        number = float(value)
     except OverflowError:
-        found = math.inf
+        number = math.inf
     whole = isinstance(value, int | np.integer) or (isinstance(value, Decimal) and value == value.to_integral_value())
-    if whole and (math.isinf(found) or int(found) != int(value)):
+    if whole and (math.isinf(number) or int(number) != int(value)):
         raise ValueError(
             f"{_shown(value)} is more than a double can hold exactly (2^53); it would become another number"
         )
-    return found
+    return number
 
 
 def _text(value: Any) -> str:
@@ -126,6 +126,6 @@ def _shown(value: Any) -> str:
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> TableModel:
-    """The learner in a folder. `model_config={"trusted_types": [...]}` allows types besides ours; the folder cannot."""
+    """Load the learner in a folder. Only `model_config={"trusted_types": [...]}` can allow further types."""
     trusted = tuple((model_config or {}).get("trusted_types", ()))
     return TableModel(load(Path(path), trusted_types=trusted))

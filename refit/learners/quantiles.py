@@ -1,4 +1,4 @@
-"""How a learner is asked for a quantile of a number instead of its mean, where it can be."""
+"""Adapts a learner's spec to predict a quantile instead of the mean, for kinds that support it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from refit.errors import UserError
 from refit.learners.contract import Spec
 
-# By library and class: the argument that takes the level, and what else it takes to be a quantile.
+# By library and class: the argument for the level, and the other arguments that quantile regression needs.
 ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {
     ("sklearn", "HistGradientBoostingRegressor"): ("quantile", {"loss": "quantile"}),
     ("sklearn", "GradientBoostingRegressor"): ("alpha", {"loss": "quantile"}),
@@ -17,31 +17,31 @@ ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {
     ("lightgbm", "LGBMRegressor"): ("alpha", {"objective": "quantile"}),
     ("xgboost", "XGBRegressor"): ("quantile_alpha", {"objective": "reg:quantileerror"}),
 }
-BY_SPEC = ("baseline", "torch_tabular")  # ours, which take the level from the spec
+BY_SPEC = ("baseline", "torch_tabular")  # built-in kinds that read the level from the spec
 
 
 def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.learners") -> Spec:
-    """The same learner, asked for a quantile and judged by its pinball loss.
+    """The same learner, predicting a quantile and scored by its pinball loss.
 
     Raises:
-        UserError: it cannot be asked for one.
+        UserError: this kind does not support quantiles.
 
     >>> quantile_of(Spec("it", "xgboost.XGBRegressor", ("x",), task="regression"), 0.05).params
     {'objective': 'reg:quantileerror', 'quantile_alpha': 0.05}
     """
-    asked = replace(spec, quantile=level, metric="pinball")
+    adapted = replace(spec, quantile=level, metric="pinball")
     if spec.kind in BY_SPEC:
-        return asked
-    if spec.kind == "relative" and "kind" in spec.params:  # quantiles of changes are changes to quantiles
+        return adapted
+    if spec.kind == "relative" and "kind" in spec.params:  # a quantile of changes is the change to a quantile
         inner = replace(spec, kind=str(spec.params["kind"]), params=spec.params.get("params", {}))
-        found = quantile_of(inner, level, where=f"{where}.params")
-        return replace(asked, params={**spec.params, "params": found.params})
+        adapted_inner = quantile_of(inner, level, where=f"{where}.params")
+        return replace(adapted, params={**spec.params, "params": adapted_inner.params})
     path = spec.kind.replace(":", ".").split(".")
     if (path[0], path[-1]) not in ARGUMENTS or spec.source:
-        known = ", ".join([*(name for _, name in ARGUMENTS), *BY_SPEC])
+        supported = ", ".join([*(name for _, name in ARGUMENTS), *BY_SPEC])
         raise UserError(
-            f"learner {spec.kind!r} cannot be asked for a quantile; {known} can, and 'relative' around one: enable "
+            f"learner {spec.kind!r} cannot be asked for a quantile; {supported} can, and 'relative' around one: enable "
             f"those alone, or set train.intervals.by: residuals ({where}.kind)"
         )
     argument, others = ARGUMENTS[path[0], path[-1]]
-    return replace(asked, params={**spec.params, **others, argument: level})
+    return replace(adapted, params={**spec.params, **others, argument: level})

@@ -1,4 +1,4 @@
-"""Forecasts one step at a time, each from the steps before it and from those that it has forecast itself."""
+"""Recursive forecasting: predicts one step at a time, from observed steps and its own earlier forecasts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class Recursive(Around):
-    """Fits the step that comes next to the newest steps, and goes on from its own forecasts to the horizon.
+    """Fits the next step to the newest steps, and feeds its own forecasts back until it reaches the horizon.
 
-    The direct way, any other learner with the horizon as a feature, is fitted to every horizon. This one is fitted to
-    rows of horizon 1 alone, and its errors add up along the way; in return few rows are enough for many horizons.
+    The direct strategy, any other learner with the horizon as a feature, is fitted to every horizon. This one is fitted
+    only to rows of horizon 1. Its errors accumulate over the steps, but few rows are enough for many horizons.
 
-    `lags` is the name of the `Lag` features that hold the newest steps (`count` for `count_1h`, `count_2h`, ...): as
-    many as there are, without a gap. `cycles` are features of the target that count on with each step and begin
-    anew at 0, each with its length, such as `{hour: 24}`; on the way to a target they are counted back. It sees nothing
-    else: what other features say of the target they do not say of the steps before it.
+    `lags` is the name of the `Lag` features that hold the newest steps (`count` for `count_1h`, `count_2h`, ...),
+    without a gap. `cycles` are features of the target that increase by 1 with each step and restart at 0, with their
+    lengths, such as `{hour: 24}`; for the steps before the target they are counted back. It uses no other feature,
+    because a feature that describes the target does not describe the steps before it.
 
     Source: Taieb, Bontempi, Atiya, Sorjamaa (2012), "A review and comparison of strategies for multi-step ahead time
     series forecasting", section 3.
@@ -45,15 +45,15 @@ class Recursive(Around):
                 raise UserError(f"{self._where}.params.cycles: no feature {name!r}{nearest(name, features)}")
 
     def _newest(self, name: str) -> tuple[str, ...]:
-        """The lags from the newest step back, up to the first that is not there."""
+        """The lags from the newest step back, up to the first gap."""
         lag = re.compile(rf"{re.escape(name)}_(\d+)(mo|[mhdwy])")
         matches = [m for each in self.spec.features if (m := lag.fullmatch(each))]
-        # Of the shortest unit: sold_1d is no lag of one step beside sold_1h.
+        # Only lags in the shortest unit count as steps: next to sold_1h, sold_1d is not a lag of one step.
         unit = min((m[2] for m in matches), key=HOURS.__getitem__, default="")
-        found = {int(m[1]): m[0] for m in matches if m[2] == unit}
-        step = min(found, default=0)
+        by_step = {int(m[1]): m[0] for m in matches if m[2] == unit}
+        step = min(by_step, default=0)
         lags: list[str] = []
-        while step and (next_one := found.get(step * (len(lags) + 1))):
+        while step and (next_one := by_step.get(step * (len(lags) + 1))):
             lags.append(next_one)
         if not lags:
             hint = nearest(name, {each.rpartition("_")[0] for each in self.spec.features})
@@ -69,10 +69,10 @@ class Recursive(Around):
 
     def _learned(self, table: pa.Table, label: Labels) -> tuple[pa.Table, Labels]:
         for name, length in self.asked["cycles"].items():
-            if ((found := numbers(table, name)) < 0).any() or (found >= length).any():
+            if ((values := numbers(table, name)) < 0).any() or (values >= length).any():
                 raise UserError(
                     f"learner {self.spec.name!r}: cycle {name!r} counts from 0 to {length - 1}, and the feature is "
-                    f"from {np.nanmin(found):g} to {np.nanmax(found):g} ({self._where}.params.cycles)"
+                    f"from {np.nanmin(values):g} to {np.nanmax(values):g} ({self._where}.params.cycles)"
                 )
         first = numbers(table, HORIZON) == 1
         if not first.any() and table.num_rows:
@@ -85,22 +85,22 @@ class Recursive(Around):
     def predict(self, table: pa.Table) -> Floats:
         horizon = numbers(table, HORIZON)
         newest = np.column_stack([numbers(table, name) for name in self._lags])  # (rows, lags), the newest first
-        found = np.full(table.num_rows, np.nan)
+        forecasts = np.full(table.num_rows, np.nan)
         for step in range(1, int(horizon.max(initial=0)) + 1):
             rows = np.flatnonzero(horizon >= step)
-            found[rows] = self.inner.predict(self._at(table.take(rows), newest[rows], horizon[rows] - step))
-            newest[rows] = np.column_stack([found[rows], newest[rows, :-1]])
-        return found
+            forecasts[rows] = self.inner.predict(self._at(table.take(rows), newest[rows], horizon[rows] - step))
+            newest[rows] = np.column_stack([forecasts[rows], newest[rows, :-1]])
+        return forecasts
 
     def _at(self, table: pa.Table, newest: Floats, left: Floats) -> pa.Table:
-        """The rows as they are `left` steps before their target."""
-        lags = {name: newest[:, place] for place, name in enumerate(self._lags)}
+        """The rows as they were `left` steps before their target."""
+        lags = {name: newest[:, index] for index, name in enumerate(self._lags)}
         cycles = {name: (numbers(table, name) - left) % length for name, length in self.asked["cycles"].items()}
         return replaced(table, lags | cycles)
 
 
 def unfit(spec: Spec, forecast: ForecastParams | None) -> str:
-    """Why a recursive learner does not fit the forecasts that are made; nothing where it does."""
+    """The reason why a recursive learner does not fit the configured forecasts; empty if it does."""
     if forecast is None:
         return "learner 'recursive' is for train.task 'forecast'"
     if (first := f"{spec.params.get('lags')}_{forecast.step}") not in spec.features:

@@ -1,4 +1,4 @@
-"""Learns by how much a number will differ from a level that each row knows, so that growth need not be learned."""
+"""Predicts the change from a level that each row has as a feature, so that a trend need not be learned."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ CHANGES = ("ratio", "difference")
 
 
 class Relative(Around):
-    """Fits the label's change from the feature `level`, and says the level so changed.
+    """Fits the label's change from the feature `level`, and predicts the level plus that change.
 
-    A tree cannot predict more than it has seen: where demand has doubled since, it stays behind. Seen relative to a
-    recent mean, a Tuesday of this year is like one of the last. The features in the label's units (`scaled`, shell
-    patterns) become changes from the level as well; if the level itself is among them, nothing tells how high it was,
-    which holds best where it will be higher than ever. `change: ratio` takes differences of log(1 + x), of numbers that
-    are never negative; `difference` takes plain ones. A row without a level is told by the median of the levels seen.
+    A tree cannot predict values beyond those it has seen, so it falls behind once demand has doubled. Relative to a
+    recent mean, a Tuesday of this year resembles one of last year. Features in the label's units (`scaled`, shell
+    patterns) become changes from the level too. If the level itself is among them, the model does not see how high it
+    was; this works best if future levels exceed all past ones. `change: ratio` takes differences of log(1 + x), for
+    numbers that are never negative; `difference` takes plain differences. A row without a level uses the median of the
+    training levels.
     """
 
     arguments: ClassVar[Mapping[str, Any]] = {"level": None, "scaled": [], "change": "ratio"}
@@ -55,7 +56,7 @@ class Relative(Around):
         return {"usual": float(np.nanmedian(level))}
 
     def _on_scale(self, values: Floats) -> Floats:
-        """Numbers as changes are taken of them."""
+        """Numbers on the scale on which changes are differences."""
         return np.log1p(np.maximum(values, 0.0)) if self.asked["change"] == "ratio" else values
 
     def _level(self, table: pa.Table) -> Floats:
@@ -71,5 +72,5 @@ class Relative(Around):
 
     def predict(self, table: pa.Table) -> Floats:
         level = self._level(table)
-        found = level + self.inner.predict(self._relative(table, level))
-        return np.asarray(np.expm1(found) if self.asked["change"] == "ratio" else found, dtype=np.float64)
+        predicted = level + self.inner.predict(self._relative(table, level))
+        return np.asarray(np.expm1(predicted) if self.asked["change"] == "ratio" else predicted, dtype=np.float64)

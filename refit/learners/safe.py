@@ -1,4 +1,4 @@
-"""File formats that run nothing when they are read: skops for scikit-learn, safetensors for arrays. No pickle, ever."""
+"""Reads and writes file formats that run no code when read: skops for scikit-learn, safetensors for arrays."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from refit.errors import RefitError, first_line
 
-# What scikit-learn's own classifiers hold besides the types that skops trusts by itself. Each was looked at: records of
-# arrays and numbers without code. A forged tree could make the compiled predictor read beyond its arrays, which is why
-# skops leaves trees out; here no file is read before its sha256 was found in the manifest.
-# A partial is shown together with the function that it calls, which must be trusted too.
+# Types in scikit-learn's own estimators that skops does not trust by default. Each was reviewed: they are records of
+# arrays and numbers, without code. A forged tree could make the compiled predictor read beyond its arrays, which is why
+# skops excludes trees; here a file is read only if its sha256 matches the manifest.
+# For a partial, skops also lists the function that it calls, which must be trusted too.
 TRUSTED_TYPES = (
     "functools.partial",
     "numpy.dtype",
@@ -50,8 +50,8 @@ TRUSTED_TYPES = (
 def _skops_io() -> Any:
     """The module `skops.io`, imported without torch.
 
-    It asks for all estimators of scikit-learn, which walks over every package in it; one of them imports torch: 2.6 s
-    and 220 MB that nothing here needs. The walk passes over what cannot be imported.
+    It lists all estimators of scikit-learn, which imports every package in it; one of them imports torch: 2.6 s and
+    220 MB that nothing here needs. Packages that cannot be imported are skipped.
     """
     with _out_of_reach("sklearn.externals.array_api_compat.torch"):
         import skops.io
@@ -61,7 +61,7 @@ def _skops_io() -> Any:
 
 @contextmanager
 def _out_of_reach(module: str) -> Iterator[None]:
-    """Make importing a module fail within the block, unless it is imported already."""
+    """Make importing a module fail within the block, unless it has already been imported."""
     if module in sys.modules:
         yield
         return
@@ -74,7 +74,7 @@ def _out_of_reach(module: str) -> Iterator[None]:
 
 @contextmanager
 def no_pickle() -> Iterator[None]:
-    """Make reading a pickle fail within the block, in this thread: what is stored must run nothing when it is read."""
+    """Make reading a pickle fail within the block, in this thread, so that no stored model can run code."""
     _install_refusal()
     before, _refusing.on = _refusing.on, True
     try:
@@ -92,7 +92,7 @@ _refusing = _Refusing()
 
 @cache
 def _install_refusal() -> None:
-    """Once in a process, for an audit hook stays."""
+    """Install the audit hook once per process, because it cannot be removed."""
     sys.addaudithook(_refuse)
 
 
@@ -102,13 +102,13 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def untrusted_types(model: Any, trusted_types: Iterable[str]) -> list[str] | str:
-    """The types in a fitted model that nobody trusts, or in words why skops cannot store it at all."""
+    """The types in a fitted model that are not trusted; a text with the reason if skops cannot store it at all."""
     skops_io = _skops_io()
     try:
-        found = skops_io.get_untrusted_types(data=skops_io.dumps(model))
-    except Exception as error:  # whatever a foreign type's serialisation raises means that it cannot be stored
+        types = skops_io.get_untrusted_types(data=skops_io.dumps(model))
+    except Exception as error:  # any error in a third-party type's serialisation means that it cannot be stored
         return first_line(error)
-    return sorted(set(found) - set(TRUSTED_TYPES) - set(trusted_types))
+    return sorted(set(types) - set(TRUSTED_TYPES) - set(trusted_types))
 
 
 def save_skops(model: Any, path: Path) -> None:
@@ -116,10 +116,10 @@ def save_skops(model: Any, path: Path) -> None:
 
 
 def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
-    """The model in a skops file whose digest was checked before.
+    """Load the model in a skops file whose digest has been checked.
 
     Raises:
-        RefitError: it holds a type that is not trusted, or is no skops file.
+        RefitError: it holds a type that is not trusted, or is not a skops file.
     """
     import struct
     import zipfile
@@ -142,17 +142,17 @@ def load_skops(path: Path, trusted_types: Iterable[str]) -> Any:
 
 
 def save_arrays(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
-    """Write named arrays as safetensors; the bytes depend on the arrays alone."""
+    """Write named arrays as safetensors; the bytes depend only on the arrays."""
     from safetensors.numpy import save_file
 
     save_file({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}, path)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays in a safetensors file.
+    """Load the arrays in a safetensors file.
 
     Raises:
-        RefitError: it is no such file.
+        RefitError: it is not a safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

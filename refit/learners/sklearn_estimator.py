@@ -1,4 +1,4 @@
-"""Any scikit-learn-compatible estimator as a learner: plain scikit-learn inside, stored by skops, no class of ours."""
+"""Any scikit-learn-compatible estimator as a learner: stored by skops, as plain scikit-learn objects."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WEIGHTS = "model.skops"
-PATIENCE = 20  # iterations without a better validation score, after which boosting stops looking
+PATIENCE = 20  # iterations without a better validation score before boosting stops
 CURVE_POINTS = 60
 
 VERBS = {"binary": "predict_proba", "multiclass": "predict_proba", "regression": "predict"}
 STEPS = {"predict_proba": "classify", "predict": "regress"}
-SCORING: dict[str, dict[str, str]] = {  # scikit-learn's names of what boosting stops by; "loss" for all others
+SCORING: dict[str, dict[str, str]] = {  # scikit-learn's scorers for early stopping; "loss" for all other metrics
     "binary": {
         "roc_auc": "roc_auc",
         "average_precision": "average_precision",
@@ -54,17 +54,17 @@ SCORING: dict[str, dict[str, str]] = {  # scikit-learn's names of what boosting 
         "mae": "neg_mean_absolute_error",
         "rmse": "neg_root_mean_squared_error",
         "mape": "neg_mean_absolute_percentage_error",
-        "pinball": "neg_mean_absolute_error",  # twice that of the median
+        "pinball": "neg_mean_absolute_error",  # twice the pinball loss of the median
         "r2": "r2",
     },
 }
 
 
 class SklearnEstimator:
-    """One estimator behind the encoding that suits it.
+    """Wraps one estimator with an encoding that suits it.
 
-    Estimators that take NaN get category codes and NaN as they are (HistGradientBoosting with the codes declared as
-    categories); all others get categories one-hot and numbers with the mean for missing, an indicator, and unit scale.
+    Estimators that accept NaN get category codes and NaN (HistGradientBoosting with the codes declared as categories).
+    All others get one-hot categories, and numbers of unit scale with the mean for missing values and an indicator.
     """
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
@@ -100,7 +100,7 @@ class SklearnEstimator:
         self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
         if iterations is not None:
             estimator.set_params(**{_iterations_argument(estimator): iterations})
-        with _warnings_into([]) as said, _watched(estimator, self.spec.name, progress), one_blas_thread():
+        with _warnings_into([]) as messages, _watched(estimator, self.spec.name, progress), one_blas_thread():
             try:
                 rows, encoder = self._encoded(train, estimator)
                 report = self._fit(estimator, encoder, rows, label, validation)
@@ -109,7 +109,7 @@ class SklearnEstimator:
                     f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
                     "change its params, or disable it in train.learners"
                 ) from error
-        return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(said)))
+        return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(messages)))
 
     def resume(
         self,
@@ -130,23 +130,23 @@ class SklearnEstimator:
         progress(f"going on with {self.spec.name}")
         self._encoding = before._encoding
         matrix = self._encoding.matrix(train)
-        asked = [self._encoding.matrix(validation[0]), matrix] if validation else []
+        row_sets = [self._encoding.matrix(validation[0]), matrix] if validation else []
         curve, best = [], -np.inf
-        stages = continued.stages(before._model, matrix, label, steps, asked, VERBS[self.spec.task])
+        stages = continued.stages(before._model, matrix, label, steps, row_sets, VERBS[self.spec.task])
         with one_blas_thread():
             for step, (model, predicted) in enumerate(stages):
                 progress(f"going on with {self.spec.name}", step, steps)
                 if validation is None:
-                    self._model, found = model, step
+                    self._model, taken = model, step
                     continue
                 p_seen, p_train = (self._shaped(each, before._model) for each in predicted)
                 curve.append(CurvePoint(step, self._score(label, p_train), self._score(validation[1], p_seen)))
                 if (gain := scores.gain(self.spec.metric, curve[-1].validation, curve[0].validation)) > best:
-                    self._model, found, best = model, step, gain
-        return FitReport(found, tuple(curve))
+                    self._model, taken, best = model, step, gain
+        return FitReport(taken, tuple(curve))
 
     def _encoded(self, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
-        """Rows as the estimator takes them, and the fitted transformer that made them so; none: they go in as coded."""
+        """Encode the training rows; return them and the fitted transformer, None if the coded matrix is used as is."""
         from sklearn.utils import get_tags
 
         matrix = self._encoding.matrix(train)
@@ -154,7 +154,7 @@ class SklearnEstimator:
         if "categorical_features" in estimator.get_params():
             estimator.set_params(categorical_features=self._encoding.is_categorical)
         if tags.allow_nan:
-            matrix[:, np.isnan(matrix).all(axis=0)] = 0.0  # boosting cannot bin a column without any value
+            matrix[:, np.isnan(matrix).all(axis=0)] = 0.0  # boosting cannot bin an empty column
             return self._with_texts(matrix, train, estimator) if self.spec.text else (matrix, None)
         words = texts.branches(self.spec, train, sparse=tags.sparse)
         encoder = _dense_encoder(self._encoding, words, sparse=tags.sparse)
@@ -163,7 +163,7 @@ class SklearnEstimator:
         return rows, encoder
 
     def _with_texts(self, matrix: Any, train: pa.Table, estimator: Any) -> tuple[Any, Any]:
-        """Rows with the coded features as they are, and each text as a few numbers; and what made them so."""
+        """Append each text to the coded features as a few numbers; return the rows and the fitted transformer."""
         from sklearn.compose import ColumnTransformer
 
         coded = ("coded", "passthrough", list(self.spec.coded))
@@ -176,7 +176,7 @@ class SklearnEstimator:
         return rows, encoder
 
     def _given(self, matrix: Any, table: pa.Table) -> Any:
-        """What the model is given: the coded features, and the texts beside them where there are any."""
+        """The input of the model: the coded features, as a frame with the texts if there are any."""
         return texts.frame(self.spec, matrix, table) if self.spec.text else matrix
 
     def _fit(
@@ -200,8 +200,8 @@ class SklearnEstimator:
                 n_iter_no_change=PATIENCE,
                 tol=0,
             )
-            known = np.isin(seen_label, label) if self.spec.classes else np.full(len(seen_label), True)
-            estimator.fit(rows, label, X_val=seen[known], y_val=seen_label[known])
+            trained_class = np.isin(seen_label, label) if self.spec.classes else np.full(len(seen_label), True)
+            estimator.fit(rows, label, X_val=seen[trained_class], y_val=seen_label[trained_class])
             estimator.set_params(early_stopping=False, **original)
         else:
             estimator.fit(rows, label)
@@ -216,9 +216,9 @@ class SklearnEstimator:
     def _iteration_curve(
         self, estimator: Any, rows: Any, label: Labels, seen: Any, seen_label: Labels
     ) -> tuple[tuple[CurvePoint, ...], int]:
-        """Scores after every few iterations, and the best iteration on validation; of equal ones the first."""
+        """Scores after every few iterations, and the first iteration with the best validation score."""
         metric, staged_predict = self.spec.metric, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
-        recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows, and as near in time
+        recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows as in validation, the newest
         on_validation = [self._score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
         gains = [scores.gain(metric, value, on_validation[0]) for value in on_validation]
         best = int(np.argmax(gains)) + 1
@@ -236,39 +236,39 @@ class SklearnEstimator:
             return np.empty(self.spec.target.shape(0))
         with one_blas_thread():
             try:
-                found = getattr(self._model, VERBS[self.spec.task])(self._given(matrix, table))
+                raw = getattr(self._model, VERBS[self.spec.task])(self._given(matrix, table))
             except ValueError as error:
                 raise UserError(
                     f"learner {self.spec.name!r} ({self.spec.kind}) could not predict: {first_line(error)}; "
                     "change its params, or disable it in train.learners"
                 ) from error
-            return self._shaped(found, self._model)
+            return self._shaped(raw, self._model)
 
     def _score(self, label: Labels, predicted: Floats) -> float:
         return scores.score(self.spec.task, self.spec.metric, label, predicted, self.spec.level)
 
-    def _shaped(self, found: Any, model: Any) -> Floats:
-        """What the estimator gives, as the task has it: a class that it was not fitted to has probability 0."""
-        raw: Floats = np.asarray(found, dtype=np.float64)
+    def _shaped(self, raw: Any, model: Any) -> Floats:
+        """The estimator's output in the shape of the task; a class absent from its training has probability 0."""
+        values: Floats = np.asarray(raw, dtype=np.float64)
         if VERBS[self.spec.task] == "predict":
-            if raw.ndim != 1:
-                raise self._misshapen("predict", raw, "one number for each row was expected")
-            return raw
+            if values.ndim != 1:
+                raise self._misshapen("predict", values, "one number for each row was expected")
+            return values
         if not self.spec.classes:
-            if raw.ndim != 2 or raw.shape[1] != 2:
+            if values.ndim != 2 or values.shape[1] != 2:
                 expected = "two columns were expected, the probabilities of 0 and of 1"
-                raise self._misshapen("predict_proba", raw, expected)
-            return np.asarray(raw[:, 1])
-        if raw.ndim != 2 or raw.shape[1] != len(model.classes_):
+                raise self._misshapen("predict_proba", values, expected)
+            return np.asarray(values[:, 1])
+        if values.ndim != 2 or values.shape[1] != len(model.classes_):
             expected = f"{len(model.classes_)} columns were expected, a probability for each class"
-            raise self._misshapen("predict_proba", raw, expected)
-        predicted = np.zeros(self.spec.target.shape(len(raw)))
-        predicted[:, model.classes_] = raw
+            raise self._misshapen("predict_proba", values, expected)
+        predicted = np.zeros(self.spec.target.shape(len(values)))
+        predicted[:, model.classes_] = values
         return predicted
 
-    def _misshapen(self, verb: str, found: Floats, expected: str) -> UserError:
+    def _misshapen(self, verb: str, raw: Floats, expected: str) -> UserError:
         return UserError(
-            f"learner {self.spec.name!r} ({self.spec.kind}): {verb} gave an array of shape {found.shape}; {expected}: "
+            f"learner {self.spec.name!r} ({self.spec.kind}): {verb} gave an array of shape {raw.shape}; {expected}: "
             "correct it, or disable it in train.learners"
         )
 
@@ -284,7 +284,7 @@ class SklearnEstimator:
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> SklearnEstimator:
-        learner = cls.__new__(cls)  # the params were checked when it was made, and the estimator is in the file
+        learner = cls.__new__(cls)  # `__init__` would check the params and build an estimator again
         learner.spec = described(description, trusted_types)
         learner.threshold = float(description["threshold"])
         learner._encoding = Encoding.stored(learner.spec, description)
@@ -292,13 +292,13 @@ class SklearnEstimator:
         return learner
 
     def obstacle(self) -> str | None:
-        if self.spec.source and (why := project_files.obstacle(self.spec)):
-            return why
-        found = safe.untrusted_types(self._model, project_files.trusted(self.spec))
-        if isinstance(found, str):
-            return f"skops cannot store it: {found}"
-        if found:
-            return f"it holds types that are not trusted: {', '.join(found)} (registry.trusted_types allows more)"
+        if self.spec.source and (reason := project_files.obstacle(self.spec)):
+            return reason
+        untrusted = safe.untrusted_types(self._model, project_files.trusted(self.spec))
+        if isinstance(untrusted, str):
+            return f"skops cannot store it: {untrusted}"
+        if untrusted:
+            return f"it holds types that are not trusted: {', '.join(untrusted)} (registry.trusted_types allows more)"
         return None
 
     def digest(self) -> str:
@@ -308,20 +308,20 @@ class SklearnEstimator:
 
 
 def _dense_encoder(encoding: Encoding, words: list[Any], *, sparse: bool) -> Any:
-    """Plain scikit-learn from category codes and numbers to columns without NaN."""
+    """A ColumnTransformer from category codes and numbers to columns without NaN."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     mean = SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True, keep_empty_features=True, copy=False)
-    numbers = Pipeline([("scale", StandardScaler(copy=False)), ("impute", mean)])  # 0 is the mean once it is scaled
+    numbers = Pipeline([("scale", StandardScaler(copy=False)), ("impute", mean)])  # 0 is the mean after scaling
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
-    places = np.arange(len(encoding.features))
+    indices = np.arange(len(encoding.features))
     return ColumnTransformer(
         [
-            ("numbers", numbers, places[~encoding.is_categorical].tolist()),
-            ("categories", categories, places[encoding.is_categorical].tolist()),
+            ("numbers", numbers, indices[~encoding.is_categorical].tolist()),
+            ("categories", categories, indices[encoding.is_categorical].tolist()),
             *words,
         ],
         sparse_threshold=1.0 if words and sparse else 0.3,
@@ -333,17 +333,17 @@ def _iterations_argument(estimator: Any) -> str:
 
 
 def _truncate(estimator: Any, iterations: int) -> None:
-    """Make of a HistGradientBoosting that stopped itself, bit for bit, the one fitted with so many iterations."""
+    """Cut a HistGradientBoosting that stopped early to bit for bit the one fitted with so many iterations."""
     del estimator._predictors[iterations:]
     estimator.train_score_ = estimator.validation_score_ = np.empty(0)
     estimator.do_early_stopping_ = False
-    estimator._scorer = None  # this and the next hold the estimator itself, which no file format can follow
+    estimator._scorer = None  # this and the next refer to the estimator itself, which no file format supports
     vars(estimator).pop("_raw_predict", None)
 
 
 @contextmanager
 def _watched(estimator: Any, name: str, progress: Progress) -> Iterator[None]:
-    """Tell of the trees grown so far while one long call of scikit-learn grows them."""
+    """Report the number of trees grown so far during one long call of scikit-learn."""
     done = threading.Event()
     total = estimator.get_params().get(_iterations_argument(estimator))
 
@@ -362,8 +362,8 @@ def _watched(estimator: Any, name: str, progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_into(said: list[str]) -> Iterator[list[str]]:
+def _warnings_into(messages: list[str]) -> Iterator[list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield said
-    said.extend(first_line(warning.message) for warning in caught)
+        yield messages
+    messages.extend(first_line(warning.message) for warning in caught)

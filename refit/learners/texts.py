@@ -1,4 +1,4 @@
-"""Free text as a feature: by default tf-idf of words and pairs of words, by any vectoriser that params name."""
+"""Free text as a feature: tf-idf of words and word pairs by default, or any vectoriser named in the params."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ FILE = "text.skops"
 
 
 def vectoriser(spec: Spec, where: str = "params.yaml: train.text") -> Any:
-    """The vectoriser that the params ask for, not fitted yet.
+    """Build the vectoriser that the params name, not fitted.
 
     Raises:
-        UserError: there is no such class, it turns no texts into columns, or an argument is unknown.
+        UserError: there is no such class, it does not turn texts into columns, or an argument is unknown.
     """
     from refit.learners.imports import made
 
     kind = str(spec.vectoriser["kind"])
     params = dict(spec.vectoriser["params"])
     if isinstance(ngrams := params.get("ngram_range"), list):
-        params["ngram_range"] = tuple(ngrams)  # YAML and JSON know no tuples
-    found = made(kind, params, seed=spec.seed, where=where)
-    if not hasattr(found, "transform"):
+        params["ngram_range"] = tuple(ngrams)  # YAML and JSON have no tuples
+    built = made(kind, params, seed=spec.seed, where=where)
+    if not hasattr(built, "transform"):
         raise UserError(f"{kind!r} makes no columns of texts (it has no transform); name a vectoriser ({where}.kind)")
-    return found
+    return built
 
 
 def column(table: pa.Table, name: str) -> Any:
-    """A text feature as an array of strings; a missing text is an empty one.
+    """Read a text feature as an array of strings; a missing text becomes an empty one.
 
     Raises:
-        UserError: it is missing from the rows, or of another type.
+        UserError: the column is missing, or has another type.
     """
     return texts(table, name).fill_null("").to_numpy(zero_copy_only=False)
 
 
 def branches(spec: Spec, table: pa.Table, *, sparse: bool) -> list[tuple[str, Any, str]]:
-    """Branches of a ColumnTransformer, one for each text feature: its vectoriser; unless sparse, its projection."""
+    """Branches of a ColumnTransformer, one per text feature: its vectoriser and, unless sparse, its projection."""
     return [(f"text {name}", _branch(spec, name, column(table, name), sparse=sparse), name) for name in spec.text]
 
 
 def _branch(spec: Spec, name: str, values: Any, *, sparse: bool) -> Any:
-    """A vectoriser, followed by a truncated SVD where the rows have to be dense and would have many columns."""
+    """A vectoriser, followed by a truncated SVD if the rows have to be dense and would have too many columns."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.pipeline import Pipeline
 
@@ -76,24 +76,24 @@ def _branch(spec: Spec, name: str, values: Any, *, sparse: bool) -> Any:
 
 
 def plain(fitted: Any) -> Any:
-    """A fitted vectoriser, alone or in a pipeline, with a vocabulary of plain numbers, which skops stores at once.
+    """Convert the vocabulary of a fitted vectoriser, alone or in a pipeline, to plain integers.
 
-    scikit-learn leaves some as numpy's, and skops writes a file for each: 24 s for 20,000 words.
+    scikit-learn leaves some as numpy integers, and skops writes a file for each of these: 24 s for 20,000 words.
     """
     words = fitted.named_steps["words"] if hasattr(fitted, "named_steps") else fitted
-    if isinstance(known := getattr(words, "vocabulary_", None), dict):
-        words.vocabulary_ = {word: int(place) for word, place in known.items()}
+    if isinstance(vocabulary := getattr(words, "vocabulary_", None), dict):
+        words.vocabulary_ = {word: int(index) for word, index in vocabulary.items()}
     return fitted
 
 
 def plain_within(encoder: Any, spec: Spec) -> None:
-    """The same for the text branches of a fitted ColumnTransformer."""
+    """Apply `plain` to the text branches of a fitted ColumnTransformer."""
     for name in spec.text:
         plain(encoder.named_transformers_[f"text {name}"])
 
 
 def frame(spec: Spec, matrix: NDArray[np.float64], table: pa.Table) -> Any:
-    """A pandas frame of the coded features and the texts, as a ColumnTransformer takes them."""
+    """A pandas frame of the coded features and the texts, the input of a ColumnTransformer."""
     import pandas as pd
 
     rows = pd.DataFrame(matrix, columns=list(spec.coded))
@@ -104,7 +104,7 @@ def frame(spec: Spec, matrix: NDArray[np.float64], table: pa.Table) -> Any:
 
 @dataclass(frozen=True)
 class DenseTexts:
-    """Text features as a few numbers each, for learners that take numbers alone."""
+    """Encodes each text feature as a few numbers, for learners that accept only numbers."""
 
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
@@ -120,41 +120,41 @@ class DenseTexts:
             )
 
     def matrix(self, table: pa.Table) -> NDArray[np.float64]:
-        """(rows, columns) float64; (rows, 0) where there is no text feature."""
+        """(rows, columns) float64; (rows, 0) if there is no text feature."""
         from scipy.sparse import issparse
 
         if not table.num_rows:
             return np.empty((0, self.width))
         parts = [np.empty((table.num_rows, 0))]
         for name, each in self.fitted.items():
-            found: Any = each.transform(column(table, name))
-            parts.append(np.asarray(found.toarray() if issparse(found) else found, dtype=np.float64))
+            columns: Any = each.transform(column(table, name))
+            parts.append(np.asarray(columns.toarray() if issparse(columns) else columns, dtype=np.float64))
         return np.hstack(parts)
 
     @cached_property
     def width(self) -> int:
-        """How many columns they become."""
+        """The number of columns."""
         return sum(int(each.transform([""]).shape[1]) for each in self.fitted.values())
 
     def save(self, folder: Path) -> None:
-        """Store them, where there are any."""
+        """Store the fitted vectorisers, if there are any."""
         if self.fitted:
             safe.save_skops(dict(self.fitted), folder / FILE)
 
     @classmethod
     def load(cls, folder: Path, spec: Spec) -> DenseTexts:
-        """What `save` stored."""
+        """Load what `save` stored."""
         return cls(safe.load_skops(folder / FILE, spec.trusted_types)) if spec.text else cls()
 
     def obstacle(self, trusted_types: tuple[str, ...]) -> str | None:
-        """Why they cannot be stored without pickle, in words; none: they can."""
-        found = safe.untrusted_types(dict(self.fitted), trusted_types) if self.fitted else []
-        if isinstance(found, str):
-            return f"skops cannot store its vectoriser: {found}"
-        if found:
-            return f"its vectoriser holds types that are not trusted: {', '.join(found)} (registry.trusted_types)"
+        """The reason why they cannot be stored without pickle; None if they can."""
+        untrusted = safe.untrusted_types(dict(self.fitted), trusted_types) if self.fitted else []
+        if isinstance(untrusted, str):
+            return f"skops cannot store its vectoriser: {untrusted}"
+        if untrusted:
+            return f"its vectoriser holds types that are not trusted: {', '.join(untrusted)} (registry.trusted_types)"
         return None
 
     def digest(self) -> dict[str, str]:
-        """What of a learner's digest is theirs; nothing without a text feature."""
+        """Their part of a learner's digest; empty without a text feature."""
         return {"texts": canonical.digest(dict(self.fitted))} if self.fitted else {}

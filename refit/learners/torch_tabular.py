@@ -1,4 +1,4 @@
-"""A small neural network for tables: embedded categories, standardised numbers, a multilayer perceptron."""
+"""A small neural network for tables: embedded categories, standardised numbers and a multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WEIGHTS = "model.safetensors"
-PREDICT_ROWS = 65_536  # at a time, so that memory does not grow with the table
+PREDICT_ROWS = 65_536  # per batch, so that memory does not grow with the table
 
 Rows = tuple[Tensor, Tensor]  # codes (rows, categories) int64, numbers (rows, 2 x numbers) float32
 
@@ -66,7 +66,7 @@ class NetworkParams(BaseModel):
 
 @dataclass(frozen=True)
 class Head:
-    """What a network's outputs mean in a task."""
+    """The target type, loss and link function of a task."""
 
     target: torch.dtype
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -81,7 +81,7 @@ HEADS: dict[str, Head] = {
 
 
 class TabularNetwork(nn.Module):
-    """(rows, categories) codes and (rows, numbers) to (rows,) outputs, or (rows, outputs) where there are several."""
+    """Maps (rows, categories) codes and (rows, numbers) to (rows,) outputs, or (rows, outputs) if there are several."""
 
     def __init__(
         self, cardinalities: list[int], numbers: int, hidden: list[int], dropout: float, outputs: int = 1
@@ -99,13 +99,13 @@ class TabularNetwork(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, outputs))
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        embedded = [embedding(codes[:, place]) for place, embedding in enumerate(self.embeddings)]
+        embedded = [embedding(codes[:, index]) for index, embedding in enumerate(self.embeddings)]
         outputs: Tensor = self.layers(torch.cat([*embedded, numbers], dim=1))
         return outputs.squeeze(1) if outputs.shape[1] == 1 else outputs
 
 
 class TorchTabular:
-    """Learns on CUDA where there is one; predicts on the CPU, so that a prediction is the same on any machine."""
+    """Trains on CUDA if available; predicts on the CPU, so that predictions are the same on any machine."""
 
     declaration: ClassVar[Declaration] = Declaration(
         ("binary", "multiclass", "regression"), warm_start=True, safe_format="safetensors"
@@ -118,7 +118,7 @@ class TorchTabular:
         self._encoding = Encoding((), {})
         self._mean: NDArray[np.float64] = np.empty(0)
         self._std: NDArray[np.float64] = np.empty(0)
-        self._scale = np.array([0.0, 1.0])  # of the label: what the network learns is (label - [0]) / [1]
+        self._scale = np.array([0.0, 1.0])  # of the label: the network is fitted to (label - scale[0]) / scale[1]
         self._network: TabularNetwork | None = None
 
     def fit(
@@ -132,8 +132,8 @@ class TorchTabular:
     ) -> FitReport:
         check_labels(label, self.spec)
         limit = self._params.max_categories
-        known = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
-        self._encoding = replace(known, texts=DenseTexts.learn(self.spec, train))
+        encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
+        self._encoding = replace(encoding, texts=DenseTexts.learn(self.spec, train))
         matrix = self._encoding.matrix(train)
         self._mean, self._std = _mean_and_std(matrix[:, ~self._encoding.is_categorical])
         if self.spec.task == "regression":
@@ -178,10 +178,10 @@ class TorchTabular:
         iterations: int | None,
         progress: Progress,
     ) -> list[CurvePoint]:
-        """AdamW (Loshchilov and Hutter 2019) on the loss of the task or quantile, over batches in a seeded order.
+        """Train with AdamW (Loshchilov and Hutter 2019) on the loss of the task or quantile, in seeded batches.
 
-        The learning rate falls along half a cosine of `max_epochs`, however many are done: so the first n epochs of
-        a refit are those of the search.
+        The learning rate follows half a cosine over `max_epochs`, however many epochs are run, so that the first n
+        epochs of a refit equal those of the search.
         """
         params, seed = self._params, self.spec.seed
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -221,7 +221,7 @@ class TorchTabular:
     ) -> CurvePoint:
         score = partial(scores.score, self.spec.task, self.spec.metric, threshold=self.spec.level)
         seen, seen_label = validation
-        recent = slice(max(0, len(label) - len(seen_label)), None)  # as many rows, and as near in time
+        recent = slice(max(0, len(label) - len(seen_label)), None)  # as many rows as in validation, the newest
         training = score(label[recent], self._predictions(network, (rows[0][recent], rows[1][recent])))
         return CurvePoint(epoch, training, score(seen_label, self._predictions(network, seen)))
 
@@ -231,12 +231,12 @@ class TorchTabular:
         return self._predictions(self._network, self._inputs(self._encoding.matrix(table)))
 
     def _predictions(self, network: TabularNetwork, rows: Rows) -> Floats:
-        """Float64, in the label's own units."""
+        """Predictions as float64, in the label's units."""
         centre, scale = self._scale.tolist()
         return np.asarray(centre + scale * _linked(network, rows, HEADS[self.spec.task].link))
 
     def _inputs(self, matrix: NDArray[np.float64]) -> Rows:
-        """Codes from 1 with 0 for missing; numbers of mean 0 and deviation 1, missing ones 0 and marked in a column."""
+        """Codes from 1 with 0 for missing; numbers of mean 0 and deviation 1, with 0 and an indicator for missing."""
         categorical = self._encoding.is_categorical
         codes = np.nan_to_num(matrix[:, categorical] + 1, nan=0.0).astype(np.int64)
         numbers = (matrix[:, ~categorical] - self._mean) / self._std
@@ -245,8 +245,8 @@ class TorchTabular:
         return torch.from_numpy(codes), torch.from_numpy(both.astype(np.float32))
 
     def _new_network(self) -> TabularNetwork:
-        known = self._encoding.categories
-        cardinalities = [len(known[name]) + 1 for name in self._encoding.features if name in known]
+        categories = self._encoding.categories
+        cardinalities = [len(categories[name]) + 1 for name in self._encoding.features if name in categories]
         numbers = 2 * int((~self._encoding.is_categorical).sum())
         outputs = len(self.spec.classes) or 1
         return TabularNetwork(cardinalities, numbers, self._params.hidden, self._params.dropout, outputs)
@@ -295,13 +295,13 @@ class TorchTabular:
 
 
 def _pinball(outputs: Tensor, target: Tensor, level: float) -> Tensor:
-    """The loss that a level's quantile makes least (Koenker and Bassett 1978)."""
+    """The pinball loss, which the quantile of a level minimises (Koenker and Bassett 1978)."""
     left = target - outputs
     return torch.maximum(level * left, (level - 1) * left).mean()
 
 
 def _linked(network: TabularNetwork, rows: Rows, link: Callable[[Tensor], Tensor]) -> Floats:
-    """The outputs for some rows, as predictions of what the network learned."""
+    """The network's outputs for some rows after the link function, computed in batches."""
     device = next(network.parameters()).device
     network.eval()
     with torch.no_grad(), _one_thread():
@@ -313,14 +313,14 @@ def _linked(network: TabularNetwork, rows: Rows, link: Callable[[Tensor], Tensor
 
 
 def _best(curve: list[CurvePoint], metric: str) -> int:
-    """The iteration with the best validation score, of equal ones the first; 0 without a curve."""
+    """The first iteration with the best validation score; 0 without a curve."""
     if not curve:
         return 0
     return max(curve, key=lambda point: (scores.gain(metric, point.validation, 0.0), -point.iteration)).iteration
 
 
 def _mean_and_std(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Per column over the values that are there; a column without any, or with one value, is left as it is."""
+    """Mean and deviation of each column over its non-missing values; the deviation is 1 if they do not vary."""
     there = ~np.isnan(numbers)
     count = np.maximum(there.sum(axis=0), 1)
     mean = np.where(there, numbers, 0.0).sum(axis=0) / count
@@ -330,7 +330,7 @@ def _mean_and_std(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """On the CPU, sums of more threads are added up in another order: another machine would make another model."""
+    """Run on one thread: on the CPU the order of sums depends on the number of threads, and so would the model."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -341,8 +341,10 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """Seeded, with algorithms that give the same bits each time; the process's own settings come back afterwards."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; without it cuBLAS may vary
+    """Seed torch and use deterministic algorithms within the block; the process's own settings are restored."""
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # read when CUDA starts; without it cuBLAS is not deterministic
     before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(), _one_thread():
         torch.manual_seed(seed)
@@ -362,5 +364,7 @@ def _checked(params: Mapping[str, Any], where: str) -> NetworkParams:
         if detail["type"] == "extra_forbidden":
             near = nearest(name, NetworkParams.model_fields)
             raise UserError(f"learner 'torch_tabular' has no argument {name!r}{near} ({where}.params.{name})") from None
-        said = detail["msg"][0].lower() + detail["msg"][1:]
-        raise UserError(f"learner 'torch_tabular': {said}; found {detail['input']!r} ({where}.params.{name})") from None
+        message = detail["msg"][0].lower() + detail["msg"][1:]
+        raise UserError(
+            f"learner 'torch_tabular': {message}; found {detail['input']!r} ({where}.params.{name})"
+        ) from None

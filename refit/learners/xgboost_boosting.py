@@ -1,4 +1,4 @@
-"""XGBoost as a learner: native categories and gaps, stored as its own JSON."""
+"""XGBoost as a learner: native categories and missing values, stored in its own JSON format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OBJECTIVES = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regr
 
 
 class XGBoost(NativeBoosting):
-    """Gradient boosting of XGBoost (Chen and Guestrin 2016), by the arguments of `XGBClassifier`."""
+    """XGBoost gradient boosting (Chen and Guestrin 2016), with the arguments of `XGBClassifier`."""
 
     library: ClassVar[str] = "xgboost"
     weights: ClassVar[str] = "trees.json"
@@ -86,7 +86,7 @@ class XGBoost(NativeBoosting):
     def _read(self, text: str) -> Any:
         booster = self._library.Booster()
         booster.load_model(bytearray(text.encode()))
-        booster.set_attr(**dict.fromkeys(booster.attributes()))  # where the search stopped decides no prediction
+        booster.set_attr(**dict.fromkeys(booster.attributes()))  # early stopping attributes affect no prediction
         return booster
 
     def _decisive(self, booster: Any) -> str:

@@ -1,4 +1,4 @@
-"""What every learner keeps, whoever wrote it: run by our tests over our families, and by `refit check-learner`."""
+"""Conformance checks for learners: run by the tests over the built-in families, and by `refit check-learner`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RULES", "Broken", "Finding", "NotAsked", "Rule", "Subject", "check",
 
 @dataclass(frozen=True)
 class Finding:
-    """How one rule fared: `passed`, `failed`, or `skipped`, and in words why."""
+    """The outcome of one rule, `passed`, `failed` or `skipped`, with the reason as a sentence."""
 
     rule: str
     outcome: str
@@ -22,7 +22,7 @@ class Finding:
 
 
 def check(spec: Spec) -> Iterator[Finding]:
-    """How each rule fares on a learner, one by one; a rule that is broken keeps no other from being tried.
+    """Check a learner against each rule in turn; a broken rule does not stop the others.
 
     Raises:
         UserError: there is no such learner.
@@ -36,7 +36,7 @@ def check(spec: Spec) -> Iterator[Finding]:
             yield Finding(each.name, "skipped", str(why))
         except Broken as broken:
             yield Finding(each.name, "failed", str(broken))
-        except Exception as error:  # whatever a stranger's code raises, the other rules are still tried
+        except Exception as error:  # third-party code may raise anything; the other rules are still checked
             yield Finding(each.name, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
         else:
             yield Finding(each.name, "passed", each.promise)

@@ -1,4 +1,4 @@
-"""The fresh process of the contract: loads stored learners, pickles refused, and fits each again."""
+"""The fresh process of the conformance checks: loads stored learners without pickle, and fits each again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from refit.learners import load, make, safe
 from refit.learners.conformance.subject import bits
 
 
-def _told(folder: Path) -> Iterator[dict[str, Any]]:
-    """What each stored learner predicts, without a pickle being read, and a new fit's digest."""
+def _reports(folder: Path) -> Iterator[dict[str, Any]]:
+    """Report the predictions of each stored learner, loaded without pickle, and the digest of a new fit."""
     import pyarrow.parquet as pq
 
     for each in sorted(folder.iterdir()):
@@ -34,4 +34,4 @@ def _told(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(list(_told(Path(sys.argv[1])))) + "\n")
+    sys.stdout.write(json.dumps(list(_reports(Path(sys.argv[1])))) + "\n")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """One promise, and the function that tries it."""
+    """One promise, and the function that checks it."""
 
     name: str
     promise: str
@@ -34,7 +34,7 @@ RULES: list[Rule] = []
 
 
 def rule(function: Callable[[Subject], None]) -> Callable[[Subject], None]:
-    """A function whose docstring is the promise; it raises `Broken` where that is not kept."""
+    """Register a rule: a function whose docstring is the promise, and which raises `Broken` if it does not hold."""
     assert function.__doc__ is not None
     RULES.append(Rule(function.__name__.replace("_", " "), " ".join(function.__doc__.split()), function))
     return function
@@ -53,16 +53,18 @@ def declares_what_it_can_do(subject: Subject) -> None:
 @rule
 def predictions_fit_the_task(subject: Subject) -> None:
     """It predicts, for each row, a probability of 1, one for each class with sum 1, or a finite number."""
-    found, rows = subject.predicted, len(subject.seen)
+    predicted, rows = subject.predicted, len(subject.seen)
     shape = (rows, len(subject.spec.classes)) if subject.spec.task == "multiclass" else (rows,)
-    if not isinstance(found, np.ndarray) or found.dtype != np.float64 or found.shape != shape:
-        raise Broken(f"predict gave {_described(found)}; a float64 array of shape {shape} was expected")
-    if not np.isfinite(found).all():
-        raise Broken(f"{int((~np.isfinite(found)).sum())} predictions are not finite")
-    if subject.spec.task != "regression" and not ((found >= 0) & (found <= 1)).all():
-        raise Broken(f"predictions lie between {found.min():g} and {found.max():g}; probabilities lie in 0 to 1")
-    if subject.spec.task == "multiclass" and not np.allclose(found.sum(axis=1), 1):
-        raise Broken(f"probabilities of a row sum to {found.sum(axis=1).min():g}; 1 was expected")
+    if not isinstance(predicted, np.ndarray) or predicted.dtype != np.float64 or predicted.shape != shape:
+        raise Broken(f"predict gave {_described(predicted)}; a float64 array of shape {shape} was expected")
+    if not np.isfinite(predicted).all():
+        raise Broken(f"{int((~np.isfinite(predicted)).sum())} predictions are not finite")
+    if subject.spec.task != "regression" and not ((predicted >= 0) & (predicted <= 1)).all():
+        raise Broken(
+            f"predictions lie between {predicted.min():g} and {predicted.max():g}; probabilities lie in 0 to 1"
+        )
+    if subject.spec.task == "multiclass" and not np.allclose(predicted.sum(axis=1), 1):
+        raise Broken(f"probabilities of a row sum to {predicted.sum(axis=1).min():g}; 1 was expected")
 
 
 @rule
@@ -113,13 +115,13 @@ def it_has_a_safe_format(subject: Subject) -> None:
 @rule
 def stored_it_is_the_same_in_a_fresh_process(subject: Subject) -> None:
     """Loaded in a fresh process that refuses pickles, it gives the same predictions, digest and threshold."""
-    found = subject.afresh
-    if found["predicted"] != bits(subject.predicted):
+    report = subject.afresh
+    if report["predicted"] != bits(subject.predicted):
         raise Broken("loaded in a fresh process it predicts otherwise; store all that it learned, to the last bit")
-    if found["digest"] != subject.fitted.digest():
+    if report["digest"] != subject.fitted.digest():
         raise Broken("loaded in a fresh process it has another digest")
-    if found["threshold"] != subject.fitted.threshold:
-        raise Broken(f"threshold {subject.fitted.threshold} came back as {found['threshold']}")
+    if report["threshold"] != subject.fitted.threshold:
+        raise Broken(f"threshold {subject.fitted.threshold} came back as {report['threshold']}")
 
 
 @rule
@@ -148,14 +150,14 @@ def nothing_that_it_was_given_is_changed(subject: Subject) -> None:
     learner = make(subject.spec)
     learner.fit(train.table, train.label, validation=(seen.table, seen.label))
     learner.predict(seen.table)
-    for what, kept in (
+    for what, unchanged in (
         ("rows it learned from", train.table.equals(subject.train.table)),
         ("labels it learned from", np.array_equal(train.label, subject.train.label)),
         ("validation rows", seen.table.equals(subject.seen.table)),
         ("validation labels", np.array_equal(seen.label, subject.seen.label)),
         ("params", dict(subject.spec.params) == params),
     ):
-        if not kept:
+        if not unchanged:
             raise Broken(f"the {what} were changed; work on a copy")
 
 
@@ -178,8 +180,8 @@ def an_unseen_category_is_a_missing_one(subject: Subject) -> None:
     rows = len(subject.seen)
     unseen = _with(subject.seen.table, "place", pa.array(["Atlantis"] * rows))
     missing = _with(subject.seen.table, "place", pa.nulls(rows, pa.string()))
-    found = _predicted_or_refused(subject, unseen, "place", "an unseen category")
-    if found is not None and not np.array_equal(found, subject.fitted.predict(missing)):
+    predicted = _predicted_or_refused(subject, unseen, "place", "an unseen category")
+    if predicted is not None and not np.array_equal(predicted, subject.fitted.predict(missing)):
         raise Broken("an unseen category is predicted otherwise than a missing one; its code must mean nothing")
 
 
@@ -190,8 +192,8 @@ def gaps_are_predicted_or_refused_by_name(subject: Subject) -> None:
 
     schema = subject.seen.table.schema
     gaps = pa.table({field.name: pa.nulls(3, field.type) for field in schema}, schema=schema)
-    found = _predicted_or_refused(subject, gaps, FEATURES, "a row of gaps")
-    if found is not None and not np.isfinite(found).all():
+    predicted = _predicted_or_refused(subject, gaps, FEATURES, "a row of gaps")
+    if predicted is not None and not np.isfinite(predicted).all():
         raise Broken("a row of gaps has no finite prediction; fill gaps as the training rows say, or refuse them")
 
 
@@ -200,8 +202,8 @@ def a_missing_column_is_named(subject: Subject) -> None:
     """Rows without a feature that it needs are refused in words that name the feature."""
     for name in ("strength", "place"):
         lacking = subject.seen.table.drop_columns([name])
-        found = _predicted_or_refused(subject, lacking, name, f"rows without {name}")
-        if found is not None and not np.array_equal(found, subject.predicted):
+        predicted = _predicted_or_refused(subject, lacking, name, f"rows without {name}")
+        if predicted is not None and not np.array_equal(predicted, subject.predicted):
             raise Broken(f"rows without {name} are predicted, and otherwise; refuse them, naming the feature")
 
 
@@ -211,10 +213,12 @@ def a_column_of_another_type_is_named(subject: Subject) -> None:
     import pyarrow as pa
 
     rows = len(subject.seen)
-    for name, wrong in (("strength", pa.array(["1.0"] * rows)), ("place", pa.array([1.0] * rows))):
-        found = _predicted_or_refused(subject, _with(subject.seen.table, name, wrong), name, f"{name} as {wrong.type}")
-        if found is not None and not np.array_equal(found, subject.predicted):
-            raise Broken(f"feature {name} as {wrong.type} is predicted, and otherwise; refuse it, naming the feature")
+    for name, column in (("strength", pa.array(["1.0"] * rows)), ("place", pa.array([1.0] * rows))):
+        predicted = _predicted_or_refused(
+            subject, _with(subject.seen.table, name, column), name, f"{name} as {column.type}"
+        )
+        if predicted is not None and not np.array_equal(predicted, subject.predicted):
+            raise Broken(f"feature {name} as {column.type} is predicted, and otherwise; refuse it, naming the feature")
 
 
 @rule
@@ -245,9 +249,11 @@ def no_rows_cannot_be_learned_from(subject: Subject) -> None:
     """No rows to learn from are refused; no rows to predict give no predictions."""
     empty = Rows(subject.train.table.slice(0, 0), subject.train.label[:0], subject.train.classes)
     _refused(lambda: subject.fit(empty), "no rows to learn from", ("no rows",))
-    found = subject.fitted.predict(subject.seen.table.slice(0, 0))
-    if found.shape != (0, *subject.predicted.shape[1:]):
-        raise Broken(f"no rows to predict gave {_described(found)}; shape {(0, *subject.predicted.shape[1:])} expected")
+    predicted = subject.fitted.predict(subject.seen.table.slice(0, 0))
+    if predicted.shape != (0, *subject.predicted.shape[1:]):
+        raise Broken(
+            f"no rows to predict gave {_described(predicted)}; shape {(0, *subject.predicted.shape[1:])} expected"
+        )
 
 
 @rule
@@ -279,9 +285,9 @@ def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
     if any(scores.gain(metric, point.validation, at_best[0]) > 0 for point in report.curve):
         raise Broken(f"its curve has a better {metric} than {at_best[0]:g}, that of the iterations it calls best")
     predicted = search.predict(subject.seen.table)
-    found = scores.score(subject.spec.task, metric, subject.seen.label, predicted, subject.spec.level)
-    if not np.isclose(found, at_best[0], rtol=1e-4):  # some libraries score in single precision
-        raise Broken(f"its curve says {at_best[0]:g} at its best iteration; its predictions score {found:g}")
+    score = scores.score(subject.spec.task, metric, subject.seen.label, predicted, subject.spec.level)
+    if not np.isclose(score, at_best[0], rtol=1e-4):  # some libraries score in single precision
+        raise Broken(f"its curve says {at_best[0]:g} at its best iteration; its predictions score {score:g}")
 
 
 @rule
@@ -311,7 +317,11 @@ def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
 
 
 def _predicted_or_refused(subject: Subject, table: pa.Table, names: str | Sequence[str], what: str) -> Floats | None:
-    """The predictions; none where they were refused in words that name one of `names`."""
+    """The predictions; None if they were refused with an error that names one of `names`.
+
+    Raises:
+        Broken: the error names none of them, or is not a UserError.
+    """
     try:
         return subject.fitted.predict(table)
     except UserError as error:
@@ -321,8 +331,8 @@ def _predicted_or_refused(subject: Subject, table: pa.Table, names: str | Sequen
             raise Broken(f"{what} is refused without naming the feature: {error}") from None
         return None
     except Exception as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-        raise Broken(f"{what} ends in {found}; raise UserError in words that name the feature") from None
+        outcome = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise Broken(f"{what} ends in {outcome}; raise UserError in words that name the feature") from None
 
 
 def _refused(act: Callable[[], object], what: str, words: Sequence[str]) -> None:
@@ -334,8 +344,8 @@ def _refused(act: Callable[[], object], what: str, words: Sequence[str]) -> None
             raise Broken(f"{what} is refused without saying so ({' or '.join(words)}): {error}") from None
         return
     except Exception as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-        raise Broken(f"{what} ends in {found}; raise UserError that says what was found") from None
+        outcome = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise Broken(f"{what} ends in {outcome}; raise UserError that says what was found") from None
     raise Broken(f"{what} is accepted; raise UserError that says what was found")
 
 
@@ -352,7 +362,7 @@ def _not_loaded(folder: Path, spec: Spec, what: str) -> None:
     raise Broken(f"a stored model with {what} is loaded; every file belongs into the manifest")
 
 
-def _described(found: Any) -> str:
-    if isinstance(found, np.ndarray):
-        return f"an array of {found.dtype}, shape {found.shape}"
-    return f"a {type(found).__name__}"
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}, shape {value.shape}"
+    return f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""A small table with what real ones have: gaps, rare and unseen categories, an empty and a constant column."""
+"""A small table with the difficulties of real ones: gaps, rare and unseen categories, empty and constant columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FEATURES = ("strength", "colour", "noise", "constant", "empty", "place")
-TEXT = "remark"  # no feature unless a spec asks for it
+TEXT = "remark"  # a feature only if the spec lists it
 CATEGORICAL = frozenset({"colour", "place"})
 TRAIN_ROWS, SEEN_ROWS = 400, 150
 CLASSES = ("high", "low", "middle")  # in the order of their codes
@@ -20,7 +20,7 @@ CLASSES = ("high", "low", "middle")  # in the order of their codes
 
 @dataclass(frozen=True)
 class Rows:
-    """A table with its label, and the names of its classes where it has more than two."""
+    """A table with its label, and the names of its classes if there are more than two."""
 
     table: pa.Table
     label: NDArray[Any]
@@ -30,11 +30,11 @@ class Rows:
         return len(self.label)
 
     def slice(self, start: int) -> Rows:
-        """The rows from one on."""
+        """The rows from `start` on."""
         return Rows(self.table.slice(start), self.label[start:], self.classes)
 
     def copy(self) -> Rows:
-        """The same values in other memory."""
+        """A deep copy."""
         import pyarrow as pa
 
         table = pa.Table.from_pylist(self.table.to_pylist(), schema=self.table.schema)
@@ -42,7 +42,7 @@ class Rows:
 
 
 def sample(task: str, count: int, seed: int) -> Rows:
-    """Rows whose label depends on `strength` and `colour`, as a learner of the task is given it."""
+    """Draw rows whose label depends on `strength` and `colour`, in the form of the task."""
     import pyarrow as pa
 
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""A learner under the contract's rules, in this process and in a fresh one that cannot read pickles."""
+"""The learner under test, in this process and in a fresh process that refuses pickles."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from refit.learners.conformance.sample import SEEN_ROWS, TRAIN_ROWS, Rows, sampl
 
 
 class Broken(Exception):
-    """A rule is broken; the message says in one sentence what was done, and what came of it."""
+    """A rule is broken; the message states in one sentence what was done and what happened."""
 
 
 class NotAsked(Exception):
-    """The rule says nothing about this learner; the message says why."""
+    """The rule does not apply to this learner; the message states why."""
 
 
 class Subject:
-    """One learner under the rules, with rows to learn from; what several rules need is fitted once."""
+    """One learner under test, with rows to fit; what several rules need is fitted once."""
 
     def __init__(self, spec: Spec) -> None:
         self.train = sample(spec.task, TRAIN_ROWS, seed=1)
@@ -37,10 +37,10 @@ class Subject:
         self.spec = replace(spec, classes=self.train.classes)
 
     def fit(self, rows: Rows | None = None, **changes: Any) -> Learner:
-        """A new learner, fitted."""
-        found = self.train if rows is None else rows
+        """Fit a new learner, to the training rows by default."""
+        rows_to_fit = self.train if rows is None else rows
         learner = make(replace(self.spec, **changes))
-        learner.fit(found.table, found.label)
+        learner.fit(rows_to_fit.table, rows_to_fit.label)
         return learner
 
     @cached_property
@@ -53,38 +53,38 @@ class Subject:
 
     @cached_property
     def afresh(self) -> Mapping[str, Any]:
-        """What a fresh process makes of the stored learner."""
+        """The report of a fresh process that loads the stored learner."""
         load_afresh([self])
         return self.afresh
 
 
 def load_afresh(subjects: Sequence[Subject]) -> None:
-    """Store the learners and let one fresh process, which cannot read pickles, load each and fit it again.
+    """Store the learners and let one fresh process, which refuses pickles, load each and fit it again.
 
     Raises:
-        Broken: the process failed; with its last words.
+        Broken: the process failed; the message has its last line of output.
     """
     import pyarrow.parquet as pq
 
     with tempfile.TemporaryDirectory() as scratch:
-        for place, subject in enumerate(subjects):
-            folder = Path(scratch, f"{place:03d}")
+        for index, subject in enumerate(subjects):
+            folder = Path(scratch, f"{index:03d}")
             (folder / "stored").mkdir(parents=True)
             subject.fitted.save(folder / "stored")
             pq.write_table(subject.train.table.append_column("label", [subject.train.label]), folder / "train.parquet")
             pq.write_table(subject.seen.table, folder / "seen.parquet")
             (folder / "trusted.json").write_text(json.dumps(subject.spec.trusted_types))
-        places = os.pathsep.join(filter(None, sys.path))
-        environment = {**os.environ, "PYTHONPATH": places, "PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu"}
+        search_path = os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONPATH": search_path, "PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu"}
         command = [sys.executable, "-P", "-m", "refit.learners.conformance", scratch]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise Broken(f"a fresh process cannot load it: {last}")
-    for subject, found in zip(subjects, json.loads(done.stdout.splitlines()[-1]), strict=True):
-        subject.__dict__["afresh"] = found  # where `cached_property` keeps it
+    for subject, report in zip(subjects, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        subject.__dict__["afresh"] = report  # where `cached_property` stores its value
 
 
 def bits(values: NDArray[np.float64]) -> list[str]:
-    """Numbers as texts that keep every bit."""
+    """Numbers as exact hexadecimal texts."""
     return [float(value).hex() for value in np.ravel(values)]
