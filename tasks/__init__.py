@@ -1,1 +1,1 @@
-"""What each step does, one package a step; flows chain them."""
+"""The steps that flows chain, one package each."""

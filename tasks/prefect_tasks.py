@@ -1,4 +1,4 @@
-"""The six stages as Prefect tasks: names, retries, timeouts on one screen; the only file here that imports prefect."""
+"""Defines the six stages as Prefect tasks, with all names, retries and timeouts; nothing else here imports prefect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RETRY_DELAY_SECONDS = 10
 
 
 class Run(Protocol):
-    """What a stage task needs of the run that it belongs to."""
+    """What a stage task needs from its run."""
 
     force: bool
 
@@ -33,7 +33,7 @@ class Run(Protocol):
 
 
 def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """A machine's passing fault is: an `OSError`, whatever it was told as. The user's mistake would only come again."""
+    """Retry temporary machine faults: any failure caused by an `OSError`. A user's mistake would only fail again."""
     try:
         state.result()
     except (UserError, TimeoutError, KeyboardInterrupt):  # a stage that used up its hours would use them up again
@@ -56,7 +56,7 @@ def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[Run], 
     decorated: Callable[[Run], State[str]] = stage
     return task(
         name=name,
-        cache_policy=NO_CACHE,  # DVC remembers; a second memory could only disagree with it
+        cache_policy=NO_CACHE,  # DVC caches stages; a second cache could only disagree with it
         persist_result=False,
         retries=retries,
         retry_delay_seconds=RETRY_DELAY_SECONDS,

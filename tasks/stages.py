@@ -1,4 +1,4 @@
-"""A stage by name: its function, and what belongs to running it that is not its own work."""
+"""Looks up a stage by name and runs it unless nothing that it depends on has changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refit.runtime.context import Context
 
 
 def stage_function(stage: str) -> Callable[[Context], None]:
-    """The `run` of a stage; its module is imported only now, so that unchanged stages cost nothing."""
+    """Return the `run` function of a stage; imports its module late, so that unchanged stages cost nothing."""
     if stage not in STAGES:
         raise UserError(f"stage {stage!r} is unknown{nearest(stage, STAGES)}; the stages are {', '.join(STAGES)}")
     function: Callable[[Context], None] = import_module(f"tasks.{stage}").run
@@ -20,9 +20,10 @@ def stage_function(stage: str) -> Callable[[Context], None]:
 
 
 def run_remembered(stage: str, context: Context, *, force: bool = False) -> dvc_runner.Outcome:
-    """Run a stage unless nothing changed since DVC last saw it, in this process.
+    """Run a stage in this process, unless nothing has changed since its last run under DVC.
 
-    Who is in charge is written down before `evaluate`; what else DVC cannot see is asked for where nothing changed.
+    The current champion is written to a file before `evaluate`. Changes that DVC cannot see are looked for where it
+    sees none.
     """
     if stage == "evaluate":
         from refit.models.incumbent import refresh
@@ -44,11 +45,11 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> dvc_
 
 
 def unseen_by_dvc(stage: str, context: Context) -> str | None:
-    """Why a stage that DVC takes for unchanged must run all the same: it sees neither raw files nor the registry."""
+    """Return why a stage that DVC takes for unchanged must run, or None; DVC sees no raw files and no registry."""
     if stage == "ingest":
-        from tasks.ingest import news
+        from tasks.ingest import stale_reason
 
-        return news(context)
+        return stale_reason(context)
     if stage == "register":
         from tasks.register import needs_rerun
 

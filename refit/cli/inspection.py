@@ -59,7 +59,7 @@ def in_charge(project: Path) -> dict[str, Any]:
     """The champion, in the form that `refit show --json` prints."""
     from tasks import register
 
-    return register.in_charge(context_of(project))
+    return register.champion_summary(context_of(project))
 
 
 def history(project: Path) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Drift: how far recent rows are from what the champion was trained on, and whether that is more than usual."""
+"""The drift step: measures how far recent rows are from the champion's training rows, and whether that is unusual."""

@@ -1,4 +1,4 @@
-"""What drift is judged by: the rows that the champion scored, their labels as they came, and what it was trained on."""
+"""Collects the inputs of drift detection: scored rows, their labels so far, and the champion's training reference."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ if TYPE_CHECKING:
     from feature_store.sketches import Sketch
 
 LABEL = "label"
-SHOWN_PREDICTION = "prediction"  # how the log's column is called where people read
+SHOWN_PREDICTION = "prediction"  # the display name of the log's prediction column
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the champion was trained on and what it did on rows it had not seen, as they lie with its version."""
+    """The champion's training rows and its out-of-sample predictions, as stored with its version."""
 
-    learned: Sketch  # features and label of the rows it learned from
-    predicted: Sketch  # its predictions for rows that it had not seen
-    backtest: Scored  # the same, with their labels
-    rows: pa.Table  # a sample of the rows it learned from, their features alone
-    days: NDArray[np.datetime64]  # the local day of each
-    end: date  # the local day from which on it has seen nothing
+    learned: Sketch  # features and label of its training rows
+    predicted: Sketch  # its out-of-sample predictions
+    backtest: Scored  # the same predictions, with labels
+    rows: pa.Table  # the features of a sample of its training rows
+    days: NDArray[np.datetime64]  # the local day of each sampled row
+    end: date  # the first local day whose data it has not seen
 
     @property
     def after(self) -> date:
-        """The local day from which on it was neither made from rows nor judged on them."""
+        """The first local day whose rows the champion was neither trained nor evaluated on."""
         return new_from(self.backtest.days, self.end)
 
 
 @dataclass(frozen=True)
 class Observed:
-    """The rows of some windows as they were scored, with the labels that have come."""
+    """The scored rows of some windows, with the labels that have arrived."""
 
     sketch: Sketch
     scored: Scored
@@ -66,21 +66,21 @@ class Observed:
 
 
 def windows(as_of: datetime, after: date, params: Params, most: int) -> list[Window]:
-    """The whole windows that ended by `as_of` and began on or after a day, the newest last."""
+    """Return up to `most` complete windows that ended by `as_of` and began on or after `after`, the newest last."""
     length, zone = params.drift.window, params.project.zone
     end = period_start(as_of, length, zone)
-    found: list[Window] = []
-    while len(found) < most and (start := shift(end, -1, length)).date() >= after:
-        found.append(Window(start.date(), end.date()))
+    complete: list[Window] = []
+    while len(complete) < most and (start := shift(end, -1, length)).date() >= after:
+        complete.append(Window(start.date(), end.date()))
         end = start
-    return found[::-1]
+    return complete[::-1]
 
 
 def reference(context: Context, champion: Champion) -> Reference:
-    """The champion's own reference.
+    """Load the champion's reference.
 
     Raises:
-        RefitError: its version was registered before such things were kept.
+        RefitError: the version was registered before references were stored.
     """
     import pyarrow.parquet as pq
 
@@ -111,33 +111,33 @@ def reference(context: Context, champion: Champion) -> Reference:
 
 
 def new_from(tested: NDArray[np.datetime64], seen_until: date) -> date:
-    """The first day of production's own, given the days of the backtest and the one up to which data was seen."""
+    """Return the first production day, from the days of the backtest and the day up to which data was seen."""
     return max(seen_until, tested.max().astype(date) + timedelta(days=1)) if len(tested) else seen_until
 
 
 def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Target, zone: ZoneInfo) -> Sketch:
-    """The sketch of a backtest's predictions by day: numbers, or the classes that rows are called."""
+    """Sketch a backtest's predictions by day: numbers, or predicted classes."""
     import pyarrow as pa
 
     from feature_store.sketches import count, local_day, make_layout
 
-    called = target.called(predicted)
+    values = target.called(predicted)
     numbers, names = (
-        ([], [prediction_log.PREDICTION]) if pa.types.is_string(called.type) else ([prediction_log.PREDICTION], [])
+        ([], [prediction_log.PREDICTION]) if pa.types.is_string(values.type) else ([prediction_log.PREDICTION], [])
     )
     with connected() as connection:
-        connection.register("backtest", pa.table({"event_time": event_time, prediction_log.PREDICTION: called}))
-        made = make_layout(connection, "backtest", numbers, names)
-        return count(connection, "backtest", made, local_day("event_time", zone))
+        connection.register("backtest", pa.table({"event_time": event_time, prediction_log.PREDICTION: values}))
+        layout = make_layout(connection, "backtest", numbers, names)
+        return count(connection, "backtest", layout, local_day("event_time", zone))
 
 
-def labels(context: Context, champion: Champion, known: dict[str, Any]) -> pa.Table:
-    """The labels that have come: `_key`, `label`, `event_time` and `known_at`.
+def labels(context: Context, champion: Champion, snapshot: dict[str, Any]) -> pa.Table:
+    """Return the labels that have arrived: `_key`, `label`, `event_time` and `known_at`.
 
-    A label counts once `label.delay_hours` have passed for every row alike: late outcomes are known later, and whoever
-    took those that are there would select.
+    A label counts only after `label.delay_hours`, the same for every row. Some outcomes arrive late, so taking those
+    that are there would be a biased selection.
     """
-    with open_warehouse(context.project, known, context.params) as warehouse:
+    with open_warehouse(context.project, snapshot, context.params) as warehouse:
         ripe = warehouse.as_of - timedelta(hours=context.params.featurize.label.delay_hours)
         return known_labels(warehouse, context.params, champion.key, ripe)
 
@@ -145,12 +145,12 @@ def labels(context: Context, champion: Champion, known: dict[str, Any]) -> pa.Ta
 def observe(
     context: Context,
     champion: Champion,
-    known: dict[str, Any],
+    snapshot: dict[str, Any],
     labels: pa.Table,
     spans: Sequence[Window],
     against: Reference,
 ) -> Observed | None:
-    """What happened in some windows, None where nothing did; rows nobody scored are scored as they would have been."""
+    """Return the rows of some windows, or None if there are none; rows that were never scored are scored as of then."""
     from feature_store.sketches import count
 
     params, target = context.params, champion.learner.spec.target
@@ -158,7 +158,7 @@ def observe(
     start = datetime.combine(first, datetime.min.time(), params.project.zone)
     until = datetime.combine(end, datetime.min.time(), params.project.zone)
     context.progress(f"scoring {first} to {end - timedelta(days=1)}, where not done yet")
-    score.between(context, champion, known, start, until)
+    score.between(context, champion, snapshot, start, until)
     files = prediction_log.files(context.project, champion.version.version, first, end)
     if not files:
         return None
@@ -172,8 +172,8 @@ def observe(
         features = layout.only(name for name in layout.columns if name != LABEL)
         context.progress(f"counting {len(features.columns)} columns")
         sketch = count(connection, "rows", features, "_day")
-        called = f"(select {_called(target)} as {prediction_log.PREDICTION}, _day from rows)"
-        sketch = sketch.join(count(connection, called, against.predicted.layout, "_day"))
+        classes_query = f"(select {_predicted_value_sql(target)} as {prediction_log.PREDICTION}, _day from rows)"
+        sketch = sketch.join(count(connection, classes_query, against.predicted.layout, "_day"))
         labelled = "(select label, _day from rows where label is not null)"
         table = connection.sql(
             f"select * exclude ({', '.join(prediction_log.META)}), {prediction_log.PREDICTION}, "
@@ -192,8 +192,8 @@ def observe(
     )
 
 
-def _called(target: Target) -> str:
-    """SQL of what `Target.called` gives, of the log's predictions."""
+def _predicted_value_sql(target: Target) -> str:
+    """SQL expression for the `Target.called` values of the logged predictions."""
     if not target.classes:
         return prediction_log.PREDICTION
     names = ", ".join(map(literal, target.classes))
@@ -204,14 +204,14 @@ def _called(target: Target) -> str:
 def judged_inputs(
     learned: Sketch, predicted: Sketch, current: Sketch, window: Window, policy: InputPolicy
 ) -> InputVerdict:
-    """Features and label against what was learned from, predictions against those for rows that were not."""
+    """Judge features and label against the training rows, and predictions against the out-of-sample predictions."""
     of_features, of_predictions = (
         inputs.judge_window(reference, current, window, policy) for reference in (learned, predicted)
     )
     shown = (replace(column, column=SHOWN_PREDICTION) for column in of_predictions.columns)
     columns = tuple(sorted((*of_features.columns, *shown), key=lambda each: (-each.severity, each.column)))
     judged = (of_features, of_predictions)
-    notes = [said for each in judged for said in (each.reasons[1:] if each.columns else each.reasons)]
+    notes = [note for each in judged for note in (each.reasons[1:] if each.columns else each.reasons)]
     return replace(
         of_features,
         columns=columns,
@@ -221,7 +221,7 @@ def judged_inputs(
 
 
 def connected() -> DuckDBPyConnection:
-    """A connection of its own, whose clock is UTC."""
+    """Open a separate DuckDB connection with time zone UTC."""
     import duckdb
 
     connection = duckdb.connect()

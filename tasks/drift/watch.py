@@ -1,4 +1,4 @@
-"""Judges the newest windows against what the model in charge was made from, decides, and keeps the decision."""
+"""Judges the newest windows against the champion's reference, decides whether to retrain, and stores the decision."""
 
 from __future__ import annotations
 
@@ -38,42 +38,42 @@ if TYPE_CHECKING:
 
 DRIFT = artifacts.REPORTS / "drift"
 DECISIONS = DRIFT / "decisions"
-SHOWN = 8  # windows that are judged and drawn; the decision looks at the newest few of them
-WORST = 6  # columns of the newest window whose distributions are kept
+SHOWN = 8  # windows that are judged and plotted; the decision uses the newest few
+WORST = 6  # columns of the newest window whose distributions are stored
 
 
 def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
-    """Judge the newest whole windows against the champion's own reference; returns the decision as it is stored.
+    """Judge the newest complete windows against the champion's reference, and return the decision as stored.
 
     Args:
-        as_of: `now`, a date or time in the project's zone, or `latest`: now, or where the data ends if that is earlier.
+        as_of: `now`, a date or time in the project's zone, or `latest`: now, or the end of the data if that is earlier.
 
     Raises:
-        UserError: nobody is in charge, or `as_of` is no time.
-        RefitError: the champion's files are not those that were registered, or hold no reference.
+        UserError: there is no champion, or `as_of` is not a time.
+        RefitError: the champion's files differ from the registered ones, or hold no reference.
     """
     champion = in_charge(context)
     _require_task(champion, context)
     reference = observations.reference(context, champion)
-    known = known_at(context, as_of)
-    moment = datetime.fromisoformat(known["as_of"])
+    snapshot = known_at(context, as_of)
+    moment = datetime.fromisoformat(snapshot["as_of"])
     windows = observations.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
-    labels = observations.labels(context, champion, known)
-    observed = observations.observe(context, champion, known, labels, windows, reference) if windows else None
+    labels = observations.labels(context, champion, snapshot)
+    observed = observations.observe(context, champion, snapshot, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, _policies(context)[1])
-    gathered = _gathered(context, champion, reference, backtest, observed, labels, windows, moment)
-    told = {
-        **_as_json(champion, windows, gathered, decision.decide(gathered, _policies(context)[2])),
+    evidence = _gather_evidence(context, champion, reference, backtest, observed, labels, windows, moment)
+    report = {
+        **_as_json(champion, windows, evidence, decision.decide(evidence, _policies(context)[2])),
         "seen_until": reference.end.isoformat(),
         "policy": _policy(context),
         "backtest": list(_backtest(backtest, _policies(context)[1])),
-        "distributions": _distributions(reference, observed, gathered),
+        "distributions": _distributions(reference, observed, evidence),
         "report": str(drift_report.REPORT),
     }
-    _keep(context, told, moment)
-    drift_report.write(context, told, decisions(context))
-    _log(context, champion, told)
-    return told
+    _store(context, report, moment)
+    drift_report.write(context, report, decisions(context))
+    _log(context, champion, report)
+    return report
 
 
 def _require_task(champion: Champion, context: Context) -> None:
@@ -94,7 +94,7 @@ def _policies(context: Context) -> tuple[inputs.InputPolicy, performance.Policy,
     )
 
 
-def _gathered(
+def _gather_evidence(
     context: Context,
     champion: Champion,
     reference: Reference,
@@ -104,17 +104,17 @@ def _gathered(
     windows: Sequence[Window],
     moment: datetime,
 ) -> Evidence:
-    """Every window judged, with what else the decision may know."""
-    of_inputs, of_performance, _ = _policies(context)
+    """Judge every window and collect the other evidence that the decision uses."""
+    input_policy, performance_policy, _ = _policies(context)
     judged_inputs: list[InputVerdict] = []
     judged_performance: list[PerformanceVerdict] = []
-    for place, window in enumerate(windows if observed else ()):
+    for index, window in enumerate(windows if observed else ()):
         assert observed is not None
-        context.progress("judging windows", place, len(windows))
+        context.progress("judging windows", index, len(windows))
         judged_inputs.append(
-            observations.judged_inputs(reference.learned, reference.predicted, observed.sketch, window, of_inputs)
+            observations.judged_inputs(reference.learned, reference.predicted, observed.sketch, window, input_policy)
         )
-        judged_performance.append(performance.judge_window(backtest, observed.scored, window, of_performance))
+        judged_performance.append(performance.judge_window(backtest, observed.scored, window, performance_policy))
     if observed is None:
         judged_inputs = [inputs.nothing_in(window) for window in windows]
     trained = _newest_training(context, champion)
@@ -131,7 +131,7 @@ def _gathered(
 
 
 def _separation(context: Context, reference: Reference, observed: Observed, window: Window) -> Separation | None:
-    """Whether a classifier tells the newest window's rows from those learned from; None where that is not asked for."""
+    """Test whether a classifier separates the newest window from the training rows; None if switched off."""
     most = context.params.drift.multivariate_rows
     if not most:
         return None
@@ -144,76 +144,76 @@ def _separation(context: Context, reference: Reference, observed: Observed, wind
 
 
 def _newest_training(context: Context, champion: Champion) -> datetime:
-    """`as_of` of the newest registered version, whether or not it took charge."""
+    """Return `as_of` of the newest registered version, promoted or not."""
     with run_logging.opened(context) as store:
-        found = versions.tagged_by_client(store, champion.version.model, {})
-    return max(datetime.fromisoformat(each.tags["refit.as_of"]) for each in found if "refit.as_of" in each.tags)
+        registered = versions.tagged_by_client(store, champion.version.model, {})
+    return max(datetime.fromisoformat(each.tags["refit.as_of"]) for each in registered if "refit.as_of" in each.tags)
 
 
 def _retrained(context: Context, champion: Champion, moment: datetime) -> tuple[datetime, ...]:
-    """When earlier decisions asked for a retraining of this model."""
-    asked = {
-        told["as_of"]
-        for told in decisions(context)
-        if told["model"] == champion.version.model and told["verdict"] == "retrain" and told["as_of"] != text(moment)
+    """Return when earlier decisions requested a retraining of this model."""
+    requested = {
+        past["as_of"]
+        for past in decisions(context)
+        if past["model"] == champion.version.model and past["verdict"] == "retrain" and past["as_of"] != text(moment)
     }
-    return tuple(datetime.fromisoformat(each) for each in sorted(asked))
+    return tuple(datetime.fromisoformat(each) for each in sorted(requested))
 
 
 def decisions(context: Context) -> list[dict[str, Any]]:
-    """Every decision that was kept, oldest first.
+    """Return every stored decision, oldest first.
 
     Raises:
-        RefitError: a file among them is no decision.
+        RefitError: a file in the folder is not a decision.
     """
-    return [_decision(path) for path in _kept(context)]
+    return [_decision(path) for path in _decision_files(context)]
 
 
-def _kept(context: Context, stem: str = "") -> list[Path]:
-    """The files of decisions, ordered by `as_of`, and of one `as_of` in the order in which they were made."""
-    found = [(*path.stem.partition(".")[::2], path) for path in context.path(DECISIONS).glob(f"{stem}*.json")]
-    return [path for _, _, path in sorted(found, key=lambda each: (each[0], len(each[1]), each[1]))]
+def _decision_files(context: Context, stem: str = "") -> list[Path]:
+    """Return the files of decisions, ordered by `as_of`, then by the order in which they were made."""
+    named = [(*path.stem.partition(".")[::2], path) for path in context.path(DECISIONS).glob(f"{stem}*.json")]
+    return [path for _, _, path in sorted(named, key=lambda each: (each[0], len(each[1]), each[1]))]
 
 
 def _decision(path: Path) -> dict[str, Any]:
-    told = artifacts.read_json(path)
-    if not isinstance(told, dict) or not {"model", "version", "as_of", "verdict"} <= told.keys():
+    stored = artifacts.read_json(path)
+    if not isinstance(stored, dict) or not {"model", "version", "as_of", "verdict"} <= stored.keys():
         raise RefitError(f"{path} is no decision of `refit drift`; move it away and run again")
-    return told
+    return stored
 
 
-def _keep(context: Context, told: dict[str, Any], moment: datetime) -> None:
-    """Keep a decision beside the others of its `as_of`: one that asked for a retraining still counts afterwards.
+def _store(context: Context, report: dict[str, Any], moment: datetime) -> None:
+    """Store a decision next to the others of its `as_of`, because a request for retraining stays valid.
 
-    What is decided again, and the same, is not kept twice.
+    A decision equal to the last one is not stored twice.
     """
     stem = f"{moment:%Y%m%dT%H%M%SZ}"
-    kept = _kept(context, stem)
-    if not kept or _decision(kept[-1]) != told:
-        artifacts.write_json(context.path(DECISIONS / f"{stem}{f'.{len(kept) + 1}' if kept else ''}.json"), told)
+    paths = _decision_files(context, stem)
+    if not paths or _decision(paths[-1]) != report:
+        artifacts.write_json(context.path(DECISIONS / f"{stem}{f'.{len(paths) + 1}' if paths else ''}.json"), report)
 
 
 def text(moment: datetime) -> str:
-    """A moment as decisions hold it."""
+    """Format a moment as decisions store it."""
     return str(utc_text(moment.replace(microsecond=0)))
 
 
-def _as_json(champion: Champion, windows: Sequence[Window], gathered: Evidence, decided: Decision) -> dict[str, Any]:
-    """A decision with all that it rests on; `columns` are those that drifted in the newest window."""
-    judged = list(zip(windows, gathered.inputs, gathered.performance, strict=False))
+def _as_json(champion: Champion, windows: Sequence[Window], evidence: Evidence, outcome: Decision) -> dict[str, Any]:
+    """Convert a decision and its evidence to JSON; `columns` are those that drifted in the newest window."""
+    judged = list(zip(windows, evidence.inputs, evidence.performance, strict=False))
     return {
         "model": champion.version.model,
         "version": champion.version.version,
-        "as_of": text(gathered.as_of),
-        "verdict": decided.verdict,
-        "reasons": list(decided.reasons),
-        "causes": list(decided.causes),
-        "blocked": list(decided.blocked),
+        "as_of": text(evidence.as_of),
+        "verdict": outcome.verdict,
+        "reasons": list(outcome.reasons),
+        "causes": list(outcome.causes),
+        "blocked": list(outcome.blocked),
         "window": _span(windows[-1]) if judged else None,
-        "columns": [each.column for each in gathered.inputs[-1].columns if each.breached] if judged else [],
-        "multivariate": _plain(gathered.multivariate) if gathered.multivariate else None,
-        "trained_as_of": text(gathered.trained_as_of),
-        "new_labelled": gathered.new_labelled,
+        "columns": [each.column for each in evidence.inputs[-1].columns if each.breached] if judged else [],
+        "multivariate": _plain(evidence.multivariate) if evidence.multivariate else None,
+        "trained_as_of": text(evidence.trained_as_of),
+        "new_labelled": evidence.new_labelled,
         "windows": [
             {**_span(window), "inputs": _plain(drifted), "performance": _plain(measured)}
             for window, drifted, measured in judged
@@ -222,7 +222,7 @@ def _as_json(champion: Champion, windows: Sequence[Window], gathered: Evidence, 
 
 
 def _policy(context: Context) -> dict[str, Any]:
-    """What the decision was made by: the params, and the gate's metric and confidence."""
+    """Return the params of the decision, with the gate's metric and confidence."""
     evaluate = context.params.evaluate
     return {
         **context.params.drift.model_dump(mode="json"),
@@ -232,23 +232,23 @@ def _policy(context: Context) -> dict[str, Any]:
 
 
 def _backtest(backtest: Backtest, policy: performance.Policy) -> Iterator[dict[str, Any]]:
-    """What skill is usual: that of each window of the backtest."""
+    """Yield the usual skill: that of each backtest window."""
     for window, skill, estimated in zip(backtest.windows, backtest.skills, backtest.estimated, strict=True):
         lower, upper = skill.interval(policy.confidence)
-        found = {"skill": skill.value, "lower": lower, "upper": upper, "estimated_skill": estimated}
-        yield {**_span(window), **{name: value if np.isfinite(value) else None for name, value in found.items()}}
+        measured = {"skill": skill.value, "lower": lower, "upper": upper, "estimated_skill": estimated}
+        yield {**_span(window), **{name: value if np.isfinite(value) else None for name, value in measured.items()}}
 
 
-def _distributions(reference: Reference, observed: Observed | None, gathered: Evidence) -> list[dict[str, Any]]:
-    """The worst columns of the newest window, then and now."""
+def _distributions(reference: Reference, observed: Observed | None, evidence: Evidence) -> list[dict[str, Any]]:
+    """Return the reference and current distributions of the columns of the newest window that drifted most."""
     if observed is None:
         return []
-    newest = gathered.inputs[-1]
+    newest = evidence.inputs[-1]
     current = observed.sketch.between(newest.window.first, newest.window.end)
     worst = [each.column for each in newest.columns[:WORST]]
     counted = [PREDICTION if name == observations.SHOWN_PREDICTION else name for name in worst]
-    found = distributions(reference.learned.join(reference.predicted), current, counted)
-    return [{**each, "column": name} for each, name in zip(found, worst, strict=True)]
+    summaries = distributions(reference.learned.join(reference.predicted), current, counted)
+    return [{**each, "column": name} for each, name in zip(summaries, worst, strict=True)]
 
 
 def _span(window: Window) -> dict[str, str]:
@@ -256,23 +256,23 @@ def _span(window: Window) -> dict[str, str]:
 
 
 def _plain(verdict: InputVerdict | PerformanceVerdict | Separation) -> dict[str, Any]:
-    """A verdict as JSON: without its window, and null for what is not finite."""
+    """Convert a verdict to JSON: without its window, and with null for values that are not finite."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(verdict), default=str), parse_constant=lambda _: None)
     values.pop("window", None)
     return values
 
 
-def _log(context: Context, champion: Champion, told: dict[str, Any]) -> None:
-    """The windows as metrics of one MLflow run for each version, with the day of a window's end as step."""
+def _log(context: Context, champion: Champion, report: dict[str, Any]) -> None:
+    """Log the windows as metrics of one MLflow run per version, with the day of a window's end as step."""
     model, version = champion.version.model, champion.version.version
-    metrics = [metric for window in told["windows"] for metric in _metrics(window)]
-    tags = {"refit.drift_verdict": told["verdict"], "mlflow.note.content": "\n\n".join(told["reasons"])}
-    files = {context.path(told["report"]): "drift"}
+    metrics = [metric for window in report["windows"] for metric in _metrics(window)]
+    tags = {"refit.drift_verdict": report["verdict"], "mlflow.note.content": "\n\n".join(report["reasons"])}
+    files = {context.path(report["report"]): "drift"}
     with run_logging.opened(context) as store:
         experiment = mlflow_runs.ensure_experiment(store, model)
         identity = {"refit.drift": version, "refit.role": "drift"}
         run = mlflow_runs.ensure_run(store, experiment, f"drift of version {version}", identity)
-        mlflow_runs.log(store, run, f"drift {told['as_of']}", Content(metrics=metrics, tags=tags, files=files))
+        mlflow_runs.log(store, run, f"drift {report['as_of']}", Content(metrics=metrics, tags=tags, files=files))
 
 
 def _metrics(window: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:

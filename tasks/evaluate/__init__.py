@@ -1,4 +1,4 @@
-"""The stage `evaluate`: scores candidate, champion and baseline on the same unseen rows, asks the gate, and reports."""
+"""The stage `evaluate`: compares candidate, champion and baseline on the same test rows, applies the gate, reports."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the earlier stages and the registry said, and the candidate itself."""
+class EvaluationInputs:
+    """The candidate, with the results of earlier stages and the registry's incumbent."""
 
     features: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Model:
-    """A registered model that the candidate is judged against."""
+    """A registered model that the candidate is compared with."""
 
     name: str
     learner: Learner
@@ -65,12 +65,12 @@ class Model:
 
 
 def run(context: Context) -> None:
-    """Judge `models/candidate` on the test window, decide, and write `reports/` (less the validation stage's part).
+    """Evaluate `models/candidate` on the test window, decide, and write `reports/` (except what `validate` writes).
 
     Raises:
-        RefitError: the candidate's files differ from their manifest, `comparand.json` from the registry, or a model
-            predicts what its task has not.
-        UserError: a slice of the report or of the gate, or the cluster, names no column.
+        RefitError: the candidate's files differ from their manifest, `comparand.json` differs from the registry, or a
+            model's predictions are invalid for its task.
+        UserError: a slice of the report or of the gate, or the cluster, is not a column.
     """
     started = time.perf_counter()
     params = context.params.evaluate
@@ -85,10 +85,10 @@ def run(context: Context) -> None:
     scored = _score(context, given, models, test)
     timings = prediction_cost.serving(given.learner, test.table, prediction_cost.THOROUGH)
     timings["rows_per_second"] = prediction_cost.rows_at_once(given.learner, test.table)
-    taken = timings.pop("cpu_seconds_per_1000"), given.training["work_seconds"]
-    timings["cost"] = prediction_cost.cost(*taken, context.params.cost)
+    costs = timings.pop("cpu_seconds_per_1000"), given.training["work_seconds"]
+    timings["cost"] = prediction_cost.cost(*costs, context.params.cost)
     evaluation = _evaluate(context, given, test, scored)
-    known = evidence(
+    gate_evidence = evidence(
         test,
         scored,
         _values(evaluation, timings, params.gate),
@@ -98,11 +98,11 @@ def run(context: Context) -> None:
         gate=params.gate,
         remarks=list(_remarks(given, test)),
     )
-    decision = decide(known, Policy(**params.gate.model_dump()))
-    if reduction := known.error_reduction:
+    decision = decide(gate_evidence, Policy(**params.gate.model_dump()))
+    if reduction := gate_evidence.error_reduction:
         evaluation["error_reduction"] = with_interval(reduction, params.confidence, -math.inf, 1.0)
     evaluation["decision"] = {
-        **_as_json(decision, known, given, params.gate.model_dump(mode="json")),
+        **_as_json(decision, gate_evidence, given, params.gate.model_dump(mode="json")),
         "error_reduction": evaluation["error_reduction"],
     }
     evaluation["timings"] = {**timings, "evaluate_seconds": round(time.perf_counter() - started, 2)}
@@ -110,16 +110,16 @@ def run(context: Context) -> None:
     run_logging.log_evaluation(context)
 
 
-def _read(context: Context) -> Given:
+def _read(context: Context) -> EvaluationInputs:
     candidate = context.path(artifacts.CANDIDATE)
     learner = learners.load(candidate, trusted_types=context.params.registry.trusted_types)
     training = read_json(context.path(artifacts.TRAINING))
-    if training["model_digest"] != (found := learner.digest()):
+    if training["model_digest"] != (stored_digest := learner.digest()):
         raise RefitError(
             f"{artifacts.TRAINING} tells of model {training['model_digest'][:12]}, {artifacts.CANDIDATE} holds "
-            f"{found[:12]}; run `refit stage train` again"
+            f"{stored_digest[:12]}; run `refit stage train` again"
         )
-    return Given(
+    return EvaluationInputs(
         features=read_json(context.path(artifacts.FEATURE_SET)),
         training=training,
         comparand=read_json(context.path(artifacts.COMPARAND)),
@@ -127,8 +127,8 @@ def _read(context: Context) -> Given:
     )
 
 
-def _test_rows(context: Context, given: Given) -> pa.Table:
-    """The test window of the feature table, in canonical order."""
+def _test_rows(context: Context, given: EvaluationInputs) -> pa.Table:
+    """Read the test window of the feature table, in canonical order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -143,42 +143,42 @@ def _test_rows(context: Context, given: Given) -> pa.Table:
     return table.sort_by([("event_time", "ascending"), (given.features["key"], "ascending")])
 
 
-def _models(context: Context, given: Given) -> dict[str, Model]:
-    """The registered models to judge the candidate against, by role."""
-    found = {}
+def _models(context: Context, given: EvaluationInputs) -> dict[str, Model]:
+    """Load the registered models to compare the candidate with, by role."""
+    loaded = {}
     for role, version in opponents(given.comparand):
         folder = comparand.fetch_model(context, version)
         learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
-        found[role] = Model(f"the {role} (version {version})", learner, folder)
-    return found
+        loaded[role] = Model(f"the {role} (version {version})", learner, folder)
+    return loaded
 
 
-def _target(given: Given, models: Mapping[str, Model], rows: pa.Table) -> Target:
-    """The candidate's target, with all classes that a model knows or a test row has."""
-    ours = given.learner.spec
-    if not ours.classes:
-        return ours.target
-    known = {name for each in models.values() for name in each.learner.spec.classes}
-    return target_of(ours.task, sorted({*ours.classes, *known, *rows.column("label").unique().to_pylist()}))
+def _target(given: EvaluationInputs, models: Mapping[str, Model], rows: pa.Table) -> Target:
+    """Return the candidate's target, with the classes of all models and of the test rows."""
+    spec = given.learner.spec
+    if not spec.classes:
+        return spec.target
+    others = {name for each in models.values() for name in each.learner.spec.classes}
+    return target_of(spec.task, sorted({*spec.classes, *others, *rows.column("label").unique().to_pylist()}))
 
 
-def _remarks(given: Given, test: Holdout) -> Iterator[str]:
-    """What a reader should know of the candidate: it is naive itself, or has never seen a class of the test rows."""
+def _remarks(given: EvaluationInputs, test: Holdout) -> Iterator[str]:
+    """Yield warnings: the candidate is the naive baseline, or has not been trained on a class of the test rows."""
     if given.learner.spec.kind == "baseline":
         yield "no learner did better on validation than the naive baseline: the candidate is the baseline itself"
-    known = given.learner.spec.classes
+    learned = given.learner.spec.classes
     rows = {
-        name: int((test.labels == code).sum()) for code, name in enumerate(test.target.classes) if name not in known
+        name: int((test.labels == code).sum()) for code, name in enumerate(test.target.classes) if name not in learned
     }
-    if found := ", ".join(f"{name!r} ({count:,} rows)" for name, count in rows.items() if count):
-        yield f"the candidate has not learned all classes of the test rows and is wrong about {found}"
+    if unseen := ", ".join(f"{name!r} ({count:,} rows)" for name, count in rows.items() if count):
+        yield f"the candidate has not learned all classes of the test rows and is wrong about {unseen}"
 
 
-def _score(context: Context, given: Given, models: Mapping[str, Model], test: Holdout) -> Scored:
-    """The candidate, the naive baseline, and champion and anchor by their own features, on the same rows.
+def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model], test: Holdout) -> Scored:
+    """Score candidate and naive baseline, and champion and anchor with their own features, on the same rows.
 
-    A registered model whose features can no longer be computed is a reason to refuse, not a fault: its successor could
-    otherwise never be registered.
+    If the features of a registered model can no longer be computed, the candidate is refused, but no error is raised:
+    otherwise no successor could ever be registered.
     """
     p = {
         "candidate": _predictions("the candidate", given.learner, test.table, test.target),
@@ -200,11 +200,11 @@ def _score(context: Context, given: Given, models: Mapping[str, Model], test: Ho
     return Scored(p, thresholds, problems, bands)
 
 
-def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[str, Any]) -> pa.Table:
-    """The test rows with the features that a registered model was made with, in the order of the test table.
+def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features: Mapping[str, Any]) -> pa.Table:
+    """Return the test rows with the features of a registered model, in the order of the test table.
 
     Raises:
-        UserError: the stored definitions do not fit today's sources.
+        UserError: the stored definitions do not fit the current sources.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -213,31 +213,31 @@ def _own_rows(context: Context, given: Given, test: Holdout, features: Mapping[s
         return test.table
     table = featurize.rows_for(context, features["definitions"], "test")
     key = given.features["key"]
-    places = pc.index_in(test.table.column(key), value_set=pa.array(table.column(features["key"]).combine_chunks()))
-    if places.null_count:
-        raise UserError(f"{places.null_count:,} of {test.rows:,} test rows are not among them")
-    return table.take(places)
+    indices = pc.index_in(test.table.column(key), value_set=pa.array(table.column(features["key"]).combine_chunks()))
+    if indices.null_count:
+        raise UserError(f"{indices.null_count:,} of {test.rows:,} test rows are not among them")
+    return table.take(indices)
 
 
-def _predictions(who: str, learner: Learner, table: pa.Table, target: Target) -> Floats:
-    """A model's predictions, with a column for each of the target's classes."""
+def _predictions(model: str, learner: Learner, table: pa.Table, target: Target) -> Floats:
+    """Return a model's predictions, with a column for each class of the target."""
     predicted = learner.predict(table)
     if problem := learner.spec.target.problem(predicted, table.num_rows):
-        raise RefitError(f"{who} predicts {problem}, of the test rows; it cannot be judged: train again")
+        raise RefitError(f"{model} predicts {problem}, of the test rows; it cannot be judged: train again")
     return aligned(np.asarray(predicted, dtype=np.float64), learner.spec.classes, target.classes)
 
 
-def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> Report:
-    """Everything that is measured on the test rows, but for the clock's part: the same each time."""
+def _evaluate(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored) -> Report:
+    """Measure everything on the test rows except timings, so that the result is reproducible."""
     params, training, windows = context.params.evaluate, given.training, given.features["windows"]
     metric, confidence, candidate = params.gate.metric, params.confidence, scored.p["candidate"]
     context.progress("metrics, intervals and slices")
     others = [name for name in scored.p if name != "candidate"]
     measured = {n: holdout.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
     task = test.target.task
-    view = view_of(told := "forecast" if test.forecast else task)
+    view = view_of(problem := "forecast" if test.forecast else task)
     evaluation: Report = {
-        "task": told,
+        "task": problem,
         "as_of": given.features["as_of"],
         "overrides": dict(run_file.read(context.project).overrides),
         "snapshot": given.features["snapshot"],
@@ -267,7 +267,7 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
         "metric": metric,
         "confidence": confidence,
         "metrics": measured,
-        "error_reduction": None,  # there is one where there is a champion
+        "error_reduction": None,  # set if there is a champion
         "gains": {n: holdout.gains(test, candidate, scored.p[n], confidence) for n in others},
         "slices": holdout.slices(test, params.slices, scored.p, metric, confidence, view.facts),
         **view.measured(test, scored, confidence),
@@ -293,15 +293,15 @@ def _evaluate(context: Context, given: Given, test: Holdout, scored: Scored) -> 
 
 
 def _values(evaluation: Report, timings: Report, gate: GateParams) -> dict[str, float | None]:
-    """The candidate's own metrics. The clock enters only where a ceiling asks for it."""
-    values = {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()}
+    """Return the candidate's metrics; timings are included only if the gate has a ceiling for them."""
+    values = {name: measured["value"] for name, measured in evaluation["metrics"]["candidate"].items()}
     values["model_mb"] = evaluation["candidate"]["model_mb"]
-    clocked = {"latency_ms": timings["latency_ms"]["p50"], "cost_per_1000": timings["cost"]["per_1000"]}
-    return values | {name: value for name, value in clocked.items() if name in gate.ceilings}
+    timed = {"latency_ms": timings["latency_ms"]["p50"], "cost_per_1000": timings["cost"]["per_1000"]}
+    return values | {name: value for name, value in timed.items() if name in gate.ceilings}
 
 
-def _as_json(decision: Decision, evidence: Evidence, given: Given, policy: Mapping[str, Any]) -> Report:
-    """`decision.json`: the verdict, and all that is needed to draw and to explain it."""
+def _as_json(decision: Decision, evidence: Evidence, given: EvaluationInputs, policy: Mapping[str, Any]) -> Report:
+    """Return the content of `decision.json`: the verdict, and what is needed to plot and explain it."""
     window = {key: given.features["windows"]["test"][key] for key in ("start", "end")}
     difference = decision.difference
     return {
@@ -324,8 +324,8 @@ def _as_json(decision: Decision, evidence: Evidence, given: Given, policy: Mappi
     }
 
 
-def _write(context: Context, given: Given, test: Holdout, scored: Scored, evaluation: Report) -> None:
-    """Everything under `reports/`; the decision last, so that it never stands beside another run's numbers."""
+def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored, evaluation: Report) -> None:
+    """Write everything under `reports/`; the decision last, so that it never lies next to another run's numbers."""
     context.progress("plots and report")
     context.path(artifacts.DECISION).unlink(missing_ok=True)
     _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
@@ -338,16 +338,16 @@ def _write(context: Context, given: Given, test: Holdout, scored: Scored, evalua
 
 
 def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
-    """What `dvc metrics show` and `dvc metrics diff` line up; nothing of the clock: equal models show no difference."""
+    """Return the metrics for `dvc metrics show` and `diff`, without timings: equal models show no difference."""
     flat: dict[str, Any] = {}
-    for name, found in evaluation["metrics"]["candidate"].items():
-        flat[name] = found["value"]
+    for name, measured in evaluation["metrics"]["candidate"].items():
+        flat[name] = measured["value"]
     metric = evaluation["metric"]
     flat[f"{metric}_lower"] = evaluation["metrics"]["candidate"][metric]["lower"]
     flat[f"{metric}_upper"] = evaluation["metrics"]["candidate"][metric]["upper"]
     flat |= interval_coverage.flat(evaluation)
-    for other, found in evaluation["gains"].items():
-        flat[f"gain_over_{other}"] = found[metric]["value"]
+    for other, measured in evaluation["gains"].items():
+        flat[f"gain_over_{other}"] = measured[metric]["value"]
     if reduction := evaluation["error_reduction"]:
         flat["error_reduction"] = reduction["value"]
     flat["test_rows"] = evaluation["test"]["rows"]
@@ -355,7 +355,7 @@ def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
     return flat
 
 
-def _write_predictions(path: Path, given: Given, test: Holdout, scored: Scored) -> None:
+def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, scored: Scored) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

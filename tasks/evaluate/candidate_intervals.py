@@ -1,4 +1,4 @@
-"""The candidate's intervals for the test rows, margins that follow labels included."""
+"""Computes the candidate's prediction intervals for the test rows, with adaptive margins where they are set."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ Report = dict[str, Any]
 
 
 def bands(context: Context, learner: Learner, test: Holdout, key: str) -> Bands | None:
-    """The learner's intervals for the test rows; none: it has none.
+    """Return the learner's intervals for the test rows, or None if it has no intervals.
 
     Args:
         key: the column that names a row.
     """
     if not isinstance(learner, Ranged):
         return None
-    told, band, groups = learner.intervals, learner.band(test.table), learner.groups(test.table)
-    plain = widened(band, told.margins(groups))
-    if told.rate is None:
-        return Bands(told, groups, plain)
+    intervals, band, groups = learner.intervals, learner.band(test.table), learner.groups(test.table)
+    plain = widened(band, intervals.margins(groups))
+    if intervals.rate is None:
+        return Bands(intervals, groups, plain)
     predicted_at = test.table.column("prediction_time").to_numpy()
     known_at = _known_at(context, test, key)
-    margins = followed(told, band, groups, test.labels, predicted_at=predicted_at, known_at=known_at)
-    return Bands(told, groups, plain, widened(band, margins))
+    margins = followed(intervals, band, groups, test.labels, predicted_at=predicted_at, known_at=known_at)
+    return Bands(intervals, groups, plain, widened(band, margins))
 
 
 def _known_at(context: Context, test: Holdout, key: str) -> NDArray[np.datetime64]:
-    """(rows,) since when the label of each test row is known."""
+    """Return when the label of each test row became known, shape (rows,)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     with open_warehouse(context.project, read_json(context.path(VALIDATED)), context.params) as warehouse:
-        found = known_labels(warehouse, context.params, key, datetime.max.replace(tzinfo=UTC))
+        labels = known_labels(warehouse, context.params, key, datetime.max.replace(tzinfo=UTC))
     keys = test.table.column(key).cast(pa.string())
-    places = pc.index_in(keys, value_set=found["_key"].combine_chunks())
-    times: NDArray[np.datetime64] = found["known_at"].take(places.combine_chunks()).to_numpy()
+    indices = pc.index_in(keys, value_set=labels["_key"].combine_chunks())
+    times: NDArray[np.datetime64] = labels["known_at"].take(indices.combine_chunks()).to_numpy()
     return times

@@ -1,4 +1,4 @@
-"""What a model's predictions follow, measured on a sample of the test rows; and what its pictures show of that."""
+"""Explains a model's predictions on a sample of the test rows, with the values that its charts show."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Report = dict[str, Any]
 def explained(
     learner: Learner, test: Holdout, importance: Sequence[Report], params: ExplainParams, seed: int
 ) -> Report:
-    """What each feature adds to predictions (Shapley values), and how these follow the features that matter most.
+    """Compute Shapley values of all features, and partial dependence on the most important ones.
 
     Args:
-        importance: features by the loss when they are shuffled, the largest first; empty: none was measured.
+        importance: features with their permutation loss, largest first; empty if it was not measured.
     """
     count = min(params.rows, test.rows)
     if not count:
@@ -43,37 +43,37 @@ def explained(
     }
 
 
-def _shap(found: Contributions, learner: Learner, rows: pa.Table, most: int) -> Report:
-    """Mean sizes of all features, and the single values of the largest ones where there is one output to draw."""
-    sizes = found.mean_size()
+def _shap(shapley: Contributions, learner: Learner, rows: pa.Table, most: int) -> Report:
+    """Return mean absolute values of all features, and the values of the largest if there is a single output."""
+    sizes = shapley.mean_size()
     order = np.argsort(-sizes, kind="stable")
-    drawn = order[:most] if found.values.shape[2] == 1 else order[:0]
+    drawn = order[:most] if shapley.values.shape[2] == 1 else order[:0]
     return {
-        "unit": found.unit,
-        "method": found.method,
-        "calibrated": found.calibrated,
-        "rows": len(found.places),
-        "base": np.round(found.base, 10).tolist(),
-        "features": [{"name": found.features[place], "value": tidy(sizes[place])} for place in order],
+        "unit": shapley.unit,
+        "method": shapley.method,
+        "calibrated": shapley.calibrated,
+        "rows": len(shapley.places),
+        "base": np.round(shapley.base, 10).tolist(),
+        "features": [{"name": shapley.features[index], "value": tidy(sizes[index])} for index in order],
         "points": [
             {
-                "name": found.features[place],
-                "values": np.round(found.values[:, place, 0], 6).tolist(),
-                "levels": _levels(learner, rows.take(found.places), found.features[place]),
+                "name": shapley.features[index],
+                "values": np.round(shapley.values[:, index, 0], 6).tolist(),
+                "levels": _levels(learner, rows.take(shapley.places), shapley.features[index]),
             }
-            for place in drawn
+            for index in drawn
         ],
     }
 
 
 def _levels(learner: Learner, rows: pa.Table, name: str) -> list[float | None]:
-    """For each row how high its number is among all, from 0 to 1; None for a category, a text or a gap."""
+    """Return the rank of each row's number, from 0 to 1; None for a category, a text or a missing value."""
     import pyarrow as pa
 
     if name in learner.spec.categorical or name in learner.spec.text:
         return [None] * rows.num_rows
     numbers = rows.column(name).cast(pa.float64(), safe=False).to_numpy()
-    known = np.sort(numbers[np.isfinite(numbers)])
-    below, upto = np.searchsorted(known, numbers, "left"), np.searchsorted(known, numbers, "right")
-    levels = (below + upto) / (2 * max(len(known), 1))
+    finite = np.sort(numbers[np.isfinite(numbers)])
+    below, upto = np.searchsorted(finite, numbers, "left"), np.searchsorted(finite, numbers, "right")
+    levels = (below + upto) / (2 * max(len(finite), 1))
     return [round(float(level), 3) if np.isfinite(n) else None for level, n in zip(levels, numbers, strict=True)]

@@ -1,4 +1,4 @@
-"""What a model leans on: how much worse it predicts once a feature, or a whole view, is shuffled between rows."""
+"""Permutation importance: the loss of a metric when a feature, or a whole view, is shuffled between rows."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def permutation_importance(
     confidence: float,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The metric lost when a feature's values are shuffled between rows, with intervals clustered as the gate's.
+    """Measure the metric lost when a feature is shuffled between rows, with intervals clustered as in the gate.
 
     Correlated features hide each other: shuffling one of two copies costs nothing, so whole groups are shuffled too.
-    Each shuffle depends on the seed and on the name alone; other features do not change it.
+    Each shuffle depends only on the seed and the name, not on other features.
 
     Args:
-        groups: features by the view that they come from.
-        rows: how many test rows to use, drawn once; 0: measure nothing.
+        groups: features by view.
+        rows: number of test rows to sample; 0 skips the measurement.
 
     Raises:
         UserError: a feature is missing.
@@ -60,18 +60,18 @@ def permutation_importance(
 
     intact = predicted(table)
     view_of = {feature: group for group, features in groups.items() for feature in features}
-    together = {group: tuple(features) for group, features in groups.items() if len(features) > 1}
-    jobs = [(name, (name,)) for name in learner.spec.features] + list(together.items())
-    found: list[dict[str, Any]] = []
+    shared = {group: tuple(features) for group, features in groups.items() if len(features) > 1}
+    jobs = [(name, (name,)) for name in learner.spec.features] + list(shared.items())
+    losses: list[dict[str, Any]] = []
     for done, (name, columns) in enumerate(jobs):
         progress("permutation importance", done, len(jobs))
         order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(chosen))
         lost = gain(metric, sample, intact, predicted(_shuffled(table, columns, order), columns))
-        found.append({"name": name, **with_interval(lost, confidence, -np.inf)})
-    features, views = found[: len(learner.spec.features)], found[len(learner.spec.features) :]
+        losses.append({"name": name, **with_interval(lost, confidence, -np.inf)})
+    features, views = losses[: len(learner.spec.features)], losses[len(learner.spec.features) :]
     for entry in features:
         entry["group"] = view_of.get(str(entry["name"]), ITSELF)
-    alone = [{**entry, "name": entry["group"]} for entry in features if entry["group"] not in together]
+    alone = [{**entry, "name": entry["group"]} for entry in features if entry["group"] not in shared]
     return {
         "rows": len(chosen),
         "features": _by_loss(features),
@@ -91,7 +91,7 @@ def _by_loss(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def groups_of(feature_set: FeatureSet, features: Sequence[str]) -> dict[str, list[str]]:
-    """Features by the view, or the static table, that they come from; those of the row itself together."""
+    """Group features by the view or static table that they come from; those of the row itself form one group."""
     origin, groups = feature_set.origins(), dict[str, list[str]]()
     for name in features:
         groups.setdefault(origin.get(name, ITSELF), []).append(name)

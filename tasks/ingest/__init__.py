@@ -47,7 +47,7 @@ def take_in(context: Context) -> dict[str, list[Manifest]]:
     return {name: _Reading(context, name).take() for name in derived.in_order(context.params)}
 
 
-def news(context: Context) -> str | None:
+def stale_reason(context: Context) -> str | None:
     """Why sources must be read again, in words; nothing where all that they hold was taken. Reads digests only.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where learners lay before they moved to `refit.learners`: files of projects and stored models still name it."""
+"""Re-exports `refit.learners` under its former name, which projects' files and stored models still use."""
 
 from refit.learners import CurvePoint, Declaration, FitReport, Learner, Spec, load, make
 

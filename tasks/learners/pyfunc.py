@@ -1,4 +1,4 @@
-"""The loader that models registered before learners moved to `refit.learners` name in their MLmodel."""
+"""Re-exports the MLflow loader under its former name, which older registered models use in their MLmodel file."""
 
 from refit.learners.pyfunc import TableModel, _load_pyfunc
 

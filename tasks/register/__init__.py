@@ -1,4 +1,4 @@
-"""Registers the candidate; puts it in charge if the gate says so and the stored model proves to be the one judged."""
+"""Registers the candidate; promotes it if the gate says so and the stored model is the one that was evaluated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from refit.errors import UserError
 from refit.files.artifacts import DECISION, RECEIPT, read_json, write_json
 from refit.models import incumbent, run_logging
 from refit.runtime.context import Context
-from registry import champion as charge
+from registry import champion as champions
 from registry import versions
 from registry.chain import Chain
 from registry.champion import CHALLENGER, CHAMPION
@@ -28,7 +28,7 @@ def run(context: Context) -> None:
     """Register the candidate once, move the aliases that this run may move, and write the receipt.
 
     Raises:
-        RefitError: the files do not belong together, the registry fails, or the stored model does not pass its check.
+        RefitError: the files belong to different runs, the registry fails, or the stored model does not pass its check.
     """
     candidate = Candidate.read(context)
     with run_logging.opened(context) as store, registry_lock(store):
@@ -40,13 +40,13 @@ def run(context: Context) -> None:
         version = _ensure_version(context, store, candidate, run_id)
         versions.set_alias(store, version.model, CHALLENGER, version.version)
         outcome = carry_out(context, store, version)
-        in_charge = versions.registered(store, version.model).aliases.get(CHAMPION)
+        champion_number = versions.registered(store, version.model).aliases.get(CHAMPION)
     write_json(
         context.path(RECEIPT),
         {
             "model": version.model,
             "version": version.version,
-            "alias": CHAMPION if in_charge == version.version else CHALLENGER,
+            "alias": CHAMPION if champion_number == version.version else CHALLENGER,
             "run_id": version.run_id,
             "candidate": candidate.training["inputs"],
             "model_digest": candidate.training["model_digest"],
@@ -58,7 +58,7 @@ def run(context: Context) -> None:
 
 
 def needs_rerun(context: Context) -> str | None:
-    """Why `register` must run although its inputs are unchanged: what the registry holds is not what the receipt says.
+    """Return why `register` must run with unchanged inputs: registry and receipt differ. None if they agree.
 
     Imports nothing heavy where the registry is an SQLite file.
     """
@@ -72,10 +72,10 @@ def needs_rerun(context: Context) -> str | None:
         aliases = versions.registered(store, model).aliases
         if CHALLENGER not in aliases:
             return f"{model} has lost its alias {CHALLENGER}"
-        in_charge = aliases.get(CHAMPION) == number
-        if in_charge != (receipt["alias"] == CHAMPION):
-            return f"version {number} of {model} is {'in charge now' if in_charge else 'no longer in charge'}"
-        if in_charge or not context.may_promote:
+        is_champion = aliases.get(CHAMPION) == number
+        if is_champion != (receipt["alias"] == CHAMPION):
+            return f"version {number} of {model} is {'in charge now' if is_champion else 'no longer in charge'}"
+        if is_champion or not context.may_promote:
             return None
         ledger = Ledger.beside(store)
         if ledger.pending(model):
@@ -86,112 +86,112 @@ def needs_rerun(context: Context) -> str | None:
 
 
 def promote(context: Context, version: str, why: str | None = None) -> str:
-    """Put a version in charge by hand: under the checks of the gate, or for the reason `why`. Returns it in words.
+    """Promote a version by hand, if the gate's checks allow it or a reason `why` is given. Returns a message.
 
-    Either way the stored model must pass its check, and a line in the ledger tells of it.
+    In both cases the stored model must pass its check, and the ledger records the promotion.
 
     Raises:
-        UserError: there is no such version, or the checks refuse it and no reason was given.
+        UserError: there is no such version, or the checks refuse it and no reason is given.
         RefitError: the stored model does not pass its check.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store, registry_lock(store):
         incumbent.finish(context, store)
-        if (found := versions.version(store, model, version)) is None:
+        if (registered := versions.version(store, model, version)) is None:
             raise UserError(f"{gone(store, model, version)}; `refit show` names the one in charge")
-        return promote_by_hand(context, store, found, why)
+        return promote_by_hand(context, store, registered, why)
 
 
 def rollback(context: Context, to: str | None = None, why: str | None = None) -> str:
-    """Put the version before, or version `to`, back in charge. Returns it in words.
+    """Make the previous champion, or version `to`, the champion again. Returns a message.
 
-    The stored model must load and give its golden predictions; then the aliases move, and the ledger tells it. The
-    version that goes takes charge again only by `refit promote`.
+    The stored model must load and give its golden predictions; then the aliases move, and the ledger records it. The
+    replaced version becomes champion again only by `refit promote`.
 
     Raises:
-        UserError: there is no such version, or nothing to go back to.
-        RefitError: the stored model does not pass its check; nobody lost charge.
+        UserError: there is no such version, or no previous one.
+        RefitError: the stored model does not pass its check; the champion is unchanged.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store, registry_lock(store):
         incumbent.finish(context, store)
-        number = versions.registered(store, model).aliases.get(charge.PREVIOUS) if to is None else to
+        number = versions.registered(store, model).aliases.get(champions.PREVIOUS) if to is None else to
         if number is None:
             raise UserError(
                 f"{model} has no previous version to go back to; --to names one, `refit history` shows them"
             )
-        if (found := versions.version(store, model, number)) is None:
+        if (target := versions.version(store, model, number)) is None:
             raise UserError(f"{gone(store, model, number)}; `refit history` names those that were in charge")
-        return roll_back(context, store, found, why)
+        return roll_back(context, store, target, why)
 
 
 def repair(context: Context, *, accept_ledger: str | None = None) -> str:
-    """Put the champion that the ledger names back, if the registry has lost it. Returns it in words.
+    """Restore the champion that the ledger names, if the registry has lost it. Returns a message.
 
-    A lost alias is set again; a version that was deleted is registered again, from its local copy.
+    A lost alias is set again; a deleted version is registered again from its local copy.
 
     Args:
-        accept_ledger: why a ledger that is not as it was written is taken over as it stands.
+        accept_ledger: the reason for accepting a ledger that was changed outside of Refit.
 
     Raises:
-        UserError: its version is gone, and too little of it is kept.
+        UserError: its version is gone, and too little of it is stored.
         RefitError: its stored model does not pass its check.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store, registry_lock(store):
         if accept_ledger is not None:
-            return _accepted(context, store, accept_ledger)
+            return _accept_ledger(context, store, accept_ledger)
         incumbent.finish(context, store)
-        if (line := charge.lost(store, model)) is None:
+        if (line := champions.lost(store, model)) is None:
             return f"{model}: the registry has the champion that it should have; nothing to repair"
-        if (found := versions.version(store, model, line.to_version)) is None:
+        if (registered := versions.version(store, model, line.to_version)) is None:
             return restore(context, store, line)
-        check_again(context, store, found)
-        versions.set_alias(store, model, CHAMPION, found.version)
-        return f"{model} version {found.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"
+        check_again(context, store, registered)
+        versions.set_alias(store, model, CHAMPION, registered.version)
+        return f"{model} version {registered.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"
 
 
-def _accepted(context: Context, store: Store, why: str) -> str:
-    """Take a broken ledger over as it stands. Returns it in words."""
-    found = charge.examine_ledger(store, context.params.project.name)
+def _accept_ledger(context: Context, store: Store, why: str) -> str:
+    """Accept a broken ledger as it is. Returns a message."""
+    state = champions.examine_ledger(store, context.params.project.name)
     try:
         Ledger.beside(store).pending(context.params.project.name)
-        problem = found.problem
+        problem = state.problem
     except RegistryError as error:
         problem = str(error)
     if problem is None:
         raise UserError(f"the ledger {Ledger.beside(store).place} is whole: there is nothing to accept")
     incumbent.accept_ledger(context, store, f"{why}; what was wrong: {problem}")
-    return f"the ledger goes on with its {found.lines} lines as they stand; a line says so, and why"
+    return f"the ledger goes on with its {state.lines} lines as they stand; a line says so, and why"
 
 
 def ledger_state(context: Context) -> tuple[str, Chain]:
-    """Where the ledger lies, and whether it is as it was written."""
+    """Return the ledger's location, and whether it is unchanged since it was written."""
     with run_logging.opened(context) as store:
-        return Ledger.beside(store).place, charge.examine_ledger(store, context.params.project.name)
+        return Ledger.beside(store).place, champions.examine_ledger(store, context.params.project.name)
 
 
 def history(context: Context) -> list[Entry]:
-    """Every promotion, refusal, overruling and rollback of the project's model, oldest first."""
+    """Return every promotion, refusal, overruling and rollback of the project's model, oldest first."""
     with run_logging.opened(context) as store:
         return Ledger.beside(store).entries(context.params.project.name)
 
 
-def in_charge(context: Context) -> dict[str, Any]:
-    """Who is in charge, since when and why, with what the registry knows of it.
+def champion_summary(context: Context) -> dict[str, Any]:
+    """Describe the champion: since when and why it is champion, and what the registry stores about it.
 
     Raises:
-        RefitError: nobody is, or the registry has lost the one that the ledger names.
+        RefitError: there is no champion, or the registry has lost the one that the ledger names.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
-        champion = charge.champion(store, model)
+        champion = champions.champion(store, model)
         if champion is None:
             raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
         aliases = versions.registered(store, model).aliases
         ledger = Ledger.beside(store)
         line = ledger.last_move(model)
-        told = line if line and line.to_version == champion.version else None
+        promotion = line if line and line.to_version == champion.version else None
         return {
             "model": model,
             "version": champion.version,
@@ -206,34 +206,34 @@ def in_charge(context: Context) -> dict[str, Any]:
             "decision": versions.read_tag(champion, "refit.decision"),
             "run_id": champion.run_id,
             "kpis": run_logging.kpis(store, champion.run_id),
-            "since": told.at if told else None,
-            "why": list(told.reasons) if told else [_untold(line, ledger.place)],
-            "action": told.action if told else None,
-            "trigger": told.trigger if told else None,
-            "previous": aliases.get(charge.PREVIOUS),
+            "since": promotion.at if promotion else None,
+            "why": list(promotion.reasons) if promotion else [_missing_promotion(line, ledger.place)],
+            "action": promotion.action if promotion else None,
+            "trigger": promotion.trigger if promotion else None,
+            "previous": aliases.get(champions.PREVIOUS),
             "anchor": versions.registered(store, model).tags.get(versions.ANCHOR),
         }
 
 
-def _untold(line: Entry | None, ledger: str) -> str:
-    """Why the ledger does not say how the champion came to be in charge."""
+def _missing_promotion(line: Entry | None, ledger: str) -> str:
+    """Explain why the ledger has no promotion of the champion."""
     if line is None:
         return f"the ledger {ledger} tells of no promotion: it was lost or moved away, or the alias was set by hand"
     return f"the alias was set outside of Refit: by the ledger {ledger}, version {line.to_version} is in charge"
 
 
 def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id: str) -> Version:
-    """The candidate's one version: found by its name and digest, made where there is none."""
+    """Return the candidate's version, looked up by name and digest; create it if there is none."""
     model = context.params.project.name
-    found = versions.find(store, model, candidate.identity)
-    if found is None:
+    version = versions.find(store, model, candidate.identity)
+    if version is None:
         context.progress("storing the model")
         with tempfile.TemporaryDirectory() as scratch:
             tags = build(context, candidate, Path(scratch) / "model", run_id=run_id)
-            newest = charge.whole_ledger(store, model).newest_number(model)
+            newest = champions.whole_ledger(store, model).newest_number(model)
             return versions.create(store, model, run_id=run_id, folder=Path(scratch) / "model", tags=tags, above=newest)
-    if versions.registered(store, model).aliases.get(CHAMPION) != found.version:
-        versions.set_tags(store, found, candidate.judgement)
-        found = versions.version(store, model, found.version)
-    assert found is not None
-    return found
+    if versions.registered(store, model).aliases.get(CHAMPION) != version.version:
+        versions.set_tags(store, version, candidate.judgement)
+        version = versions.version(store, model, version.version)
+    assert version is not None
+    return version

@@ -1,4 +1,4 @@
-"""Where a version comes from and where a batch went, both ways; and in words why a version is, or is not, in charge."""
+"""Traces versions to batches and batches to versions, and explains why a version is, or is not, the champion."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _BATCH: dict[str, type] = {"source": str, "name": str, "sha256": str, "rows": in
 
 
 def lineage(context: Context, number: str) -> dict[str, Any]:
-    """What a version was made from: batches, feature definitions, code, params, and the run that shows it.
+    """Return what a version was made from: batches, feature definitions, code, params, and its MLflow run.
 
     Raises:
         UserError: there is no such version.
     """
     with run_logging.opened(context) as store:
-        found = _version(context, store, number)
-        snapshot = _snapshot(store, found)
-    tags = found.tags
+        version = _version(context, store, number)
+        snapshot = _snapshot(store, version)
+    tags = version.tags
     return {
-        "model": found.model,
-        "version": found.version,
-        "created": found.created,
-        "run_id": found.run_id,
+        "model": version.model,
+        "version": version.version,
+        "created": version.created,
+        "run_id": version.run_id,
         "learner": tags.get("refit.learner"),
         "as_of": tags.get("refit.as_of"),
         "seen_until": tags.get("refit.seen_until"),
@@ -49,28 +49,28 @@ def lineage(context: Context, number: str) -> dict[str, Any]:
 
 
 def made_from(context: Context, digest: str) -> list[dict[str, Any]]:
-    """The versions that were made from data of this digest (its first characters do): a batch's, or a snapshot's.
+    """Return the versions that were made from a batch or a snapshot, given its digest or the start of it.
 
     Raises:
-        UserError: it is too short to name anything, or no version was made from such data.
+        UserError: the digest is too short, or no version was made from such data.
     """
     if len(digest) < 6:
         raise UserError(f"--data {digest}: give at least 6 characters of a batch's or a snapshot's digest")
-    model, found = context.params.project.name, []
+    model, made = context.params.project.name, []
     with run_logging.opened(context) as store:
         for version in versions.tagged_by_client(store, model, {}):
             snapshot = _snapshot(store, version) or {}
             batches = [batch for batch in snapshot.get("batches", []) if batch["sha256"].startswith(digest)]
             if batches or version.tags.get("refit.snapshot", "").startswith(digest):
-                named = [f"{batch['source']} {batch['name']}" for batch in batches]
-                found.append({"version": version.version, "created": version.created, "batches": named or ["snapshot"]})
-    if not found:
+                names = [f"{batch['source']} {batch['name']}" for batch in batches]
+                made.append({"version": version.version, "created": version.created, "batches": names or ["snapshot"]})
+    if not made:
         raise UserError(f"no version of {model} was made from data with a digest that begins with {digest}")
-    return found
+    return made
 
 
 def explain(context: Context, number: str) -> list[str]:
-    """Why a version is, or is not, in charge: a sentence for each thing that decided it, oldest first.
+    """Explain why a version is, or is not, the champion: one sentence per event, oldest first.
 
     Raises:
         UserError: there is no such version.
@@ -78,16 +78,16 @@ def explain(context: Context, number: str) -> list[str]:
     model = context.params.project.name
     with run_logging.opened(context) as store:
         lines = [line for line in Ledger.beside(store).entries(model) if number in _named(line)]
-        if (found := versions.version(store, model, number)) is None and lines:
-            return [*map(_told, lines), f"It is in the registry no more: {gone(store, model, number)}."]
-        found = _version(context, store, number)
-        aliases = versions.registered(store, found.model).aliases
-        made = list(_made(found))
-    return [*made, *map(_told, lines), _now(found, aliases, lines)]
+        if (version := versions.version(store, model, number)) is None and lines:
+            return [*map(_format_line, lines), f"It is in the registry no more: {gone(store, model, number)}."]
+        version = _version(context, store, number)
+        aliases = versions.registered(store, version.model).aliases
+        origin = list(_origin(version))
+    return [*origin, *map(_format_line, lines), _current_state(version, aliases, lines)]
 
 
 def gone(store: Store, model: str, number: str) -> str:
-    """That a model has no version of this number; where it was deleted and registered again, under which one."""
+    """Say that a model has no version of this number, and under which number it was registered again if it was."""
     if line := Ledger.beside(store).restored(model, number):
         return f"version {number} of {model} was deleted in MLflow, version {line.to_version} is the same model"
     return f"{model} has no version {number!r}"
@@ -95,29 +95,29 @@ def gone(store: Store, model: str, number: str) -> str:
 
 def _version(context: Context, store: Store, number: str) -> Version:
     model = context.params.project.name
-    if (found := versions.version(store, model, number)) is None:
+    if (version := versions.version(store, model, number)) is None:
         raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")
-    return found
+    return version
 
 
-def _snapshot(store: Store, of: Version) -> dict[str, Any] | None:
-    content = versions.read_file(store, of, SNAPSHOT)
+def _snapshot(store: Store, version: Version) -> dict[str, Any] | None:
+    content = versions.read_file(store, version, SNAPSHOT)
     if not content:
         return None
-    snapshot = versions.json_object(of, str(SNAPSHOT), content)
+    snapshot = versions.json_object(version, str(SNAPSHOT), content)
     batches = snapshot.get("batches", [])
     for batch in batches if isinstance(batches, list) else [None]:
         if not isinstance(batch, dict) or any(not isinstance(batch.get(key), kind) for key, kind in _BATCH.items()):
-            raise versions.changed(of, str(SNAPSHOT), "its list of batches is none")
+            raise versions.changed(version, str(SNAPSHOT), "its list of batches is none")
     return snapshot
 
 
 def _named(line: Entry) -> tuple[str | None, ...]:
-    """The versions that a line of the ledger is about: a refusal is about the one refused alone."""
+    """Return the versions that a line of the ledger is about; a refusal is only about the refused version."""
     return (line.to_version,) if line.action not in MOVES else (line.to_version, line.from_version)
 
 
-def _made(of: Version) -> Iterator[str]:
+def _origin(of: Version) -> Iterator[str]:
     tags = of.tags
     yield (
         f"Version {of.version} of {of.model} ({tags.get('refit.learner', 'of an unknown learner')}) was registered at "
@@ -131,7 +131,7 @@ def _made(of: Version) -> Iterator[str]:
         yield f"The gate compared it with {against} and said: {verdict} ({'; '.join(decision['reasons'])})."
 
 
-def _told(line: Entry) -> str:
+def _format_line(line: Entry) -> str:
     why = f"({'; '.join(line.reasons)}; by {line.who}, trigger: {line.trigger})"
     if line.action == "refuse":
         return f"{line.at}: version {line.to_version} was refused {why}."
@@ -145,14 +145,14 @@ def _told(line: Entry) -> str:
     return f"{line.at}: version {line.to_version} {verb[line.action]}{instead} {why}."
 
 
-def _now(of: Version, aliases: dict[str, str] | Any, lines: list[Entry]) -> str:
+def _current_state(version: Version, aliases: dict[str, str] | Any, lines: list[Entry]) -> str:
     champion = aliases.get(CHAMPION)
-    if champion == of.version:
+    if champion == version.version:
         return "It is in charge now."
     state = (
         "It was the one in charge before, and can be put back: refit rollback."
-        if (aliases.get(PREVIOUS) == of.version)
+        if (aliases.get(PREVIOUS) == version.version)
         else "It is not in charge."
     )
-    ever = any(line.action in MOVES and line.to_version == of.version for line in lines)
+    ever = any(line.action in MOVES and line.to_version == version.version for line in lines)
     return f"{state} Version {champion} is." if ever or champion else f"{state} Nobody is."

@@ -1,4 +1,4 @@
-"""Makes of a candidate the folder that the registry stores: model, golden rows, provenance, one manifest over all."""
+"""Builds the folder that the registry stores of a candidate: model, golden rows, provenance, manifest."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ EXAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class Candidate:
-    """What `train` and `evaluate` left of one candidate, read once and found to belong together."""
+    """The files of one candidate that `train` and `evaluate` wrote, read once and checked to belong together."""
 
     folder: Path
     training: Mapping[str, Any]
@@ -63,7 +63,7 @@ class Candidate:
 
     @classmethod
     def read(cls, context: Context) -> Candidate:
-        """The candidate in the project's files.
+        """Read the candidate from the project's files.
 
         Raises:
             RefitError: a file is missing or differs, or the decision is about another model.
@@ -88,7 +88,7 @@ class Candidate:
 
     @property
     def judgement(self) -> dict[str, str]:
-        """The tags that tell how it was judged last; those of a champion tell why it took charge, and stay."""
+        """The tags of its latest evaluation; a champion keeps the tags that it was promoted with."""
         return {
             "refit.decision": json.dumps(self.decision, sort_keys=True),
             COMPARAND_TAG: json.dumps(self.decision["comparand"], sort_keys=True),
@@ -98,7 +98,7 @@ class Candidate:
 
 
 def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) -> dict[str, str]:
-    """Write the stored form of a candidate into the new `folder`; returns the tags of the version to be.
+    """Write the stored form of a candidate into the new `folder`; returns the tags of the future version.
 
     It is an MLflow pyfunc (`data/candidate/` is the candidate's folder as it is), with `golden.parquet`,
     `backtest.parquet`, `provenance/` and a manifest of every file. Nothing in it is a pickle.
@@ -139,10 +139,10 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
 
 
 def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
-    """Features of test rows spread evenly over the window, with the predictions that `evaluate` judged.
+    """Return features of test rows spread evenly over the window, with the predictions that were evaluated.
 
     Raises:
-        RefitError: `evaluate` predicted other rows than the table's test window holds.
+        RefitError: `evaluate` predicted other rows than those of the table's test window.
     """
     import numpy as np
     import pyarrow.compute as pc
@@ -152,22 +152,22 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
     table = FileRef(TABLE.as_posix(), **recorded).resolve(context.project)
     test = pq.read_table(table, columns=[key, *features], filters=[("window", "=", "test")])
     judged = pq.read_table(_predictions(context))
-    named = free(key, JUDGED)
-    keys = judged.column(named if named in judged.column_names else "key").combine_chunks()
-    places = pc.index_in(test.column(key).combine_chunks(), value_set=keys)
-    if places.null_count or not test.num_rows or len(keys) != test.num_rows:
+    key_column = free(key, JUDGED)
+    keys = judged.column(key_column if key_column in judged.column_names else "key").combine_chunks()
+    indices = pc.index_in(test.column(key).combine_chunks(), value_set=keys)
+    if indices.null_count or not test.num_rows or len(keys) != test.num_rows:
         raise RefitError(
             f"{JUDGED_ROWS} and the test rows of {TABLE} differ in their keys; `refit run` evaluates again"
         )
     count = min(context.params.register_.golden_rows, test.num_rows)
     chosen = np.unique(np.linspace(0, test.num_rows - 1, count).astype(np.int64))
     golden = test.select(features).take(chosen)
-    return golden.append_column(PREDICTION, judged.column("candidate").take(places.take(chosen)))
+    return golden.append_column(PREDICTION, judged.column("candidate").take(indices.take(chosen)))
 
 
 def _backtest(context: Context, candidate: Candidate) -> pa.Table:
-    """Predictions for rows that the model had not seen, with their labels: of the validation window by the fit before
-    it, of the test window by the candidate itself. What it did there is what it is held to in charge."""
+    """Return out-of-sample predictions with labels: of the validation window by the fit before it, of the test window
+    by the candidate itself. They are the reference for the model's performance as champion."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -177,10 +177,10 @@ def _backtest(context: Context, candidate: Candidate) -> pa.Table:
 
 
 def _predictions(context: Context) -> Path:
-    """The predictions that `evaluate` judged.
+    """Return the path of the predictions that were evaluated.
 
     Raises:
-        RefitError: the file is gone, or is another one than `evaluate` wrote; an older Refit wrote it.
+        RefitError: the file is missing, differs from what `evaluate` wrote, or was written by an older Refit.
     """
     recorded = read_json(context.path(EVALUATION)).get("predictions")
     if recorded is None:
@@ -195,7 +195,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def _write_provenance(context: Context, started_from: Any, folder: Path) -> dict[str, str | None]:
-    """What a model needs to be made again, as files; returns what of it is worth a tag."""
+    """Write the files needed to reproduce a model; returns the values that become tags."""
     folder.mkdir()
     resolved = context.params.model_dump(mode="json", by_alias=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Carries a decision out, once: the last checks, the move of the aliases, and the line in the ledger that tells it."""
+"""Carries out a decision once: last checks, move of the aliases, and line in the ledger."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from refit.files.artifacts import digest
 from refit.models import model_cache, verification
 from refit.models.incumbent import check_trusted, downloaded, is_stand_in, required_tag
 from refit.runtime.context import Context, person
-from registry import champion as charge
+from registry import champion as champions
 from registry import versions
 from registry.champion import CHAMPION
 from registry.ledger import Action, Entry, Ledger
 from registry.store import Store
 from registry.versions import Version
 
-RESTORED = "refit.restored_from"  # tag: the number that the same model had before it was deleted in MLflow
+RESTORED = "refit.restored_from"  # tag: the version number before the deletion in MLflow
 _DECISION: Mapping[str, type] = {"promote": bool, "mode": str, "reasons": list, "comparand": dict}
 NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`"
 
 
 def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any]:
-    """Do what the decision on a version says, unless it was done: one line in the ledger, and the aliases with it.
+    """Carry out the decision on a version unless that was done: move the aliases and write a line in the ledger.
 
-    A decision that has its line is never acted upon again, whoever took charge since, and a version that a person
-    replaced stays replaced: else no rollback would outlast the next scheduled run.
+    A decision that has its line is never carried out again, whichever version was promoted since, and a version that
+    a person replaced stays replaced: otherwise no rollback would outlast the next scheduled run.
 
     Raises:
-        RefitError: the stored model does not pass its check; nobody took charge.
+        RefitError: the stored model does not pass its check; the champion is unchanged.
     """
-    champion = charge.champion(store, version.model)
+    champion = champions.champion(store, version.model)
     ledger, decision = Ledger.beside(store), decision_on(version)
     before = champion.version if champion else None
     if before == version.version:
@@ -52,16 +52,16 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
     entry = entry_of(context, version, "promote", key, decision["reasons"], before)
     if obstacles:
         entry = _refusal(entry, obstacles)
-        charge.record(store, entry)
+        champions.record(store, entry)
     else:
         _verify(context, store, version, entry)
         context.progress(f"version {version.version} takes charge")
-        charge.take_charge(store, replace(entry, anchor=_anchor(store, version, before, decision)))
+        champions.take_charge(store, replace(entry, anchor=_anchor(store, version, before, decision)))
     return _outcome(entry, "")
 
 
 def promote_by_hand(context: Context, store: Store, version: Version, why: str | None) -> str:
-    """Put a version in charge at someone's wish, if the checks let it, or against them for the reason `why`."""
+    """Promote a version on request, if the checks allow it, or against them for the reason `why`."""
     model = version.model
     before = versions.registered(store, model).aliases.get(CHAMPION)
     if before == version.version:
@@ -73,24 +73,25 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     reasons = [*([why] if why else []), *(obstacles or decision["reasons"])]
     entry = entry_of(context, version, "overrule" if obstacles else "promote", key, reasons, before)
     if obstacles and not why:
-        charge.record(store, _refusal(entry, obstacles))
+        champions.record(store, _refusal(entry, obstacles))
         raise UserError(
             f"version {version.version} of {model} may not take charge: {'; '.join(obstacles)}; "
             '--why "REASON" overrules, and the ledger keeps the reason'
         )
     _verify(context, store, version, entry)
-    charge.take_charge(store, replace(entry, anchor=_anchor(store, version, before, None if obstacles else decision)))
+    anchor = _anchor(store, version, before, None if obstacles else decision)
+    champions.take_charge(store, replace(entry, anchor=anchor))
     return f"{model} version {version.version} is in charge" + (f" in place of version {before}" if before else "")
 
 
 def roll_back(context: Context, store: Store, target: Version, why: str | None) -> str:
-    """Put an earlier version back in charge, once its stored model has passed its check; says what was done.
+    """Make an earlier champion the champion again, once its stored model has passed its check. Returns a message.
 
-    Where the anchor is the version that goes, the one that comes back takes its place.
+    If the anchor is the version that is replaced, the restored version becomes the anchor.
 
     Raises:
-        UserError: nobody is in charge, or the version is in charge already, or never was: that is for the gate.
-        RefitError: the stored model does not pass its check; nobody lost charge.
+        UserError: there is no champion, or the version is the champion already, or never was: the gate decides then.
+        RefitError: the stored model does not pass its check; the champion is unchanged.
     """
     model, registered = target.model, versions.registered(store, target.model)
     before = registered.aliases.get(CHAMPION)
@@ -114,16 +115,16 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
     entry = entry_of(context, target, "rollback", key, [why or "rolled back by hand"], before)
     _verify(context, store, target, entry)
     anchor = registered.tags.get(versions.ANCHOR, before)
-    charge.take_charge(store, replace(entry, anchor=target.version if anchor == before else anchor))
+    champions.take_charge(store, replace(entry, anchor=target.version if anchor == before else anchor))
     return f"{model} version {target.version} is back in charge in place of version {before}"
 
 
 def decision_on(version: Version) -> dict[str, Any]:
-    """The decision that the registry keeps with a version.
+    """Return the decision that the registry stores with a version.
 
     Raises:
-        RefitError: the version has none.
-        RegistryError: it is not as Refit wrote it.
+        RefitError: the version has no decision.
+        RegistryError: the decision was changed outside of Refit.
     """
     required_tag(version, "refit.decision")
     decision = versions.read_tag(version, "refit.decision") or {}
@@ -134,23 +135,23 @@ def decision_on(version: Version) -> dict[str, Any]:
 
 
 def decision_key(model: str, number: str, decision: Mapping[str, Any]) -> str:
-    """Names the ledger's one line for a decision on a version."""
+    """Return the key of the ledger's line for a decision on a version."""
     return f"{model}:{number}:{digest(decision)}"
 
 
 def _outcome(line: Entry | None, otherwise: str) -> dict[str, Any]:
-    """What the receipt says of a decision: its line in the ledger, or why it has none."""
+    """Return the receipt's outcome of a decision: from its line in the ledger, or why it has no line."""
     if line is None:
         return {"action": None, "reasons": [otherwise]}
     return {"action": line.action, "reasons": list(line.reasons)}
 
 
 def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str]:
-    """Why a decision does not put its candidate in charge; empty: it does."""
+    """Return why a decision does not promote its candidate; empty if it does."""
     if not decision["promote"]:
         return list(decision["reasons"])
-    judged = decision["comparand"]
-    against = (judged.get("version"), judged.get("model_digest"))
+    opponent = decision["comparand"]
+    against = (opponent.get("version"), opponent.get("model_digest"))
     now = (champion.version, champion.tags.get("refit.model_digest")) if champion else (None, None)
     if against == now or (champion and against == (champion.tags.get(RESTORED), now[1])):
         return []
@@ -159,7 +160,7 @@ def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str
 
 
 def _anchor(store: Store, version: Version, before: str | None, decision: Mapping[str, Any] | None) -> str:
-    """The anchor once `version` is in charge: itself if it is the first or proved superior, else the one that was."""
+    """Return the anchor after a promotion: the version itself if it is the first or superior, else the old anchor."""
     superior = decision is not None and decision["mode"] == "superiority"
     predecessor = versions.version(store, version.model, before) if before else None
     if predecessor is None or superior or is_stand_in(predecessor):
@@ -168,10 +169,10 @@ def _anchor(store: Store, version: Version, before: str | None, decision: Mappin
 
 
 def check_again(context: Context, store: Store, version: Version) -> None:
-    """Load the stored model in a fresh process and compare its golden predictions; what passed is kept here as well.
+    """Load the stored model in a fresh process, compare its golden predictions, and cache a model that passes.
 
     Raises:
-        RefitError: it does not load, or predicts otherwise.
+        RefitError: it does not load, or its predictions differ.
     """
     context.progress("checking the stored model in a fresh process")
     with downloaded(context, store, version) as folder:
@@ -187,9 +188,9 @@ def check_again(context: Context, store: Store, version: Version) -> None:
 
 
 def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
-    """Check the stored model once more; a model that fails is refused in the ledger.
+    """Check the stored model again; a model that fails is recorded as refused in the ledger.
 
-    A disk that is full, or fails, says nothing of the model: no line is written for it.
+    A full or failing disk says nothing about the model, so no line is written for it.
     """
     try:
         check_again(context, store, version)
@@ -199,10 +200,10 @@ def _verify(context: Context, store: Store, version: Version, entry: Entry) -> N
                 f"version {version.version} of {version.model} could not be checked: {fault}; nothing was decided, and "
                 "no alias moved: mend that, then run again"
             ) from error
-        said = re.sub(r"\S*/\.copy-[^/]*/", "", str(error))  # a scratch folder's name tells nobody anything
-        why = f"the stored model did not pass its check: {said}"
-        key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's own line: repaired, it may be tried again
-        charge.record(store, replace(_refusal(entry, [why]), key=key))
+        message = re.sub(r"\S*/\.copy-[^/]*/", "", str(error))  # the name of a scratch folder means nothing to a reader
+        why = f"the stored model did not pass its check: {message}"
+        key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's key: a repaired model can be tried again
+        champions.record(store, replace(_refusal(entry, [why]), key=key))
         raise RefitError(f"version {version.version} of {version.model} does not take charge: {why}") from error
 
 

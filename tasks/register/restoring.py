@@ -1,4 +1,4 @@
-"""Registers a champion again that was deleted in MLflow: the same files and tags, under a number of its own."""
+"""Registers a champion again that was deleted in MLflow: the same files and tags under a new version number."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _INSTEAD = 'or put another one in charge with `refit promote VERSION --why "..."
 
 
 def restore(context: Context, store: Store, line: Entry) -> str:
-    """Register the version that the ledger's line put in charge again, and put it in charge. Returns it in words.
+    """Register the version that the ledger's line promoted again, and promote it. Returns a message.
 
-    MLflow never gives a number twice, so it gets a new one, and the tag `refit.restored_from` names the old one. Cut
-    off anywhere, a second call goes on with what the first one registered.
+    MLflow never reuses a number, so it gets a new one, and the tag `refit.restored_from` names the old one. If a call
+    is interrupted, the next one continues with what was registered.
 
     Raises:
-        UserError: too little of it is kept, or what is kept is not what was in charge; with what can be done instead.
-        RefitError: what was registered does not pass its check in a fresh process; no alias moved.
+        UserError: too little of it is stored, or what is stored is not the former champion; says what to do instead.
+        RefitError: the registered model does not pass its check in a fresh process; no alias moved.
     """
-    lost = _remembered(context, store, line)
+    lost = _deleted_version(context, store, line)
     version = _registered_again(context, store, lost)
     check_again(context, store, version)
     model, number = version.model, version.version
@@ -51,10 +51,10 @@ def restore(context: Context, store: Store, line: Entry) -> str:
     )
 
 
-def _remembered(context: Context, store: Store, line: Entry) -> Version:
-    """The deleted version with its tags, as noted here or as MLflow's tables still have them."""
-    noted = model_cache.record(context, line.to_version)
-    tags = noted.tags if noted else versions.tags_of_deleted(store, line.model, line.to_version)
+def _deleted_version(context: Context, store: Store, line: Entry) -> Version:
+    """Return the deleted version with its tags, from the local record or from MLflow's tables."""
+    local = model_cache.record(context, line.to_version)
+    tags = local.tags if local else versions.tags_of_deleted(store, line.model, line.to_version)
     recorded = {f"refit.{key}": value for key, value in line.digests.items() if key in ("manifest", "model_digest")}
     if not tags or any(tags.get(key) != value for key, value in recorded.items()):
         raise UserError(
@@ -63,14 +63,14 @@ def _remembered(context: Context, store: Store, line: Entry) -> Version:
             f"{'about another model' if tags else 'not there'}: try in the checkout that put it in charge, restore the "
             f"registry from a copy, {_INSTEAD}"
         )
-    return Version(line.model, line.to_version, noted.run_id if noted else None, noted.created if noted else "", tags)
+    return Version(line.model, line.to_version, local.run_id if local else None, local.created if local else "", tags)
 
 
 def _registered_again(context: Context, store: Store, lost: Version) -> Version:
-    """The version that stands for the lost one: found where an earlier call, or a run since, registered it."""
+    """Return the version that replaces the lost one; registers it unless an earlier call or a later run did."""
     identity = {key: lost.tags[key] for key in ("refit.candidate", "refit.model_digest")}
-    found = versions.find(store, lost.model, identity)
-    if found is None:
+    replacement = versions.find(store, lost.model, identity)
+    if replacement is None:
         with _stored(context, store, lost, identity) as folder:
             run_id = _run(context, store, lost, identity)
             context.progress("registering the model again")
@@ -78,13 +78,13 @@ def _registered_again(context: Context, store: Store, lost: Version) -> Version:
             tags = {**lost.tags, RESTORED: lost.version}
             return versions.create(store, lost.model, run_id=run_id, folder=folder, tags=tags, above=newest)
     judged = {key: lost.tags[key] for key in _JUDGEMENT if key in lost.tags}
-    versions.set_tags(store, found, {**judged, RESTORED: lost.version})
-    return versions.version(store, lost.model, found.version) or found
+    versions.set_tags(store, replacement, {**judged, RESTORED: lost.version})
+    return versions.version(store, lost.model, replacement.version) or replacement
 
 
 @contextmanager
 def _stored(context: Context, store: Store, lost: Version, identity: dict[str, str]) -> Iterator[Path]:
-    """The lost version's folder, each file as it was registered: the local copy, else the artifacts of its run."""
+    """Provide the lost version's folder with unchanged files: the local copy, or else the artifacts of its run."""
     manifest = lost.tags["refit.manifest"]
     copy = model_cache.place(context, lost.version, lost.tags["refit.model_digest"])
     try:
@@ -96,8 +96,8 @@ def _stored(context: Context, store: Store, lost: Version, identity: dict[str, s
         return
     with ExitStack() as stack:
         try:
-            of = replace(lost, run_id=_run(context, store, lost, identity))
-            folder = stack.enter_context(downloaded(context, store, of))
+            source = replace(lost, run_id=_run(context, store, lost, identity))
+            folder = stack.enter_context(downloaded(context, store, source))
             check_stored(folder, manifest)
         except (RegistryError, RefitError) as error:
             raise UserError(
@@ -109,7 +109,7 @@ def _stored(context: Context, store: Store, lost: Version, identity: dict[str, s
 
 
 def _run(context: Context, store: Store, lost: Version, identity: dict[str, str]) -> str:
-    """The lost version's run, taken out of MLflow's bin if it lies there, made anew if it is gone."""
+    """Return the lost version's run: undeleted if MLflow still has it, created again if it is gone."""
     if lost.run_id is not None and tracking.revive(store, lost.run_id):
         return lost.run_id
     experiment = tracking.ensure_experiment(store, lost.model)

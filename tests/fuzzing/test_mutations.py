@@ -163,7 +163,7 @@ FORMATS = {
     ),
     "snapshot": Format("data/snapshot.json", snapshot, damaged_json),
     "memory of ingest": Format(
-        ".refit/ingest.json", lambda path: ingest.news(context(project_of(path))), damaged_json, share=0.3
+        ".refit/ingest.json", lambda path: ingest.stale_reason(context(project_of(path))), damaged_json, share=0.3
     ),
     "answered drift": Format(
         ".refit/answered.json",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from refit.errors import UserError
-from tasks.ingest import news
+from tasks.ingest import stale_reason
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def kinds(project: Any) -> list[tuple[str, float]]:
 def test_a_query_over_another_source_gives_rows_in_the_order_of_their_key(project: Any) -> None:
     project.ingest()
     assert kinds(project) == [("a", 3), ("b", 5)]
-    assert news(project.context()) is None
+    assert stale_reason(project.context()) is None
 
 
 def test_the_query_is_asked_again_where_what_it_reads_has_grown(project: Any) -> None:
     project.ingest()
     project.put("more.csv", "id,at,kind,cost\n9,2013-01-03,c,7\n")
-    assert news(project.context()) == "trips has new data in raw/more.csv"
+    assert stale_reason(project.context()) == "trips has new data in raw/more.csv"
     project.ingest()
     assert kinds(project) == [("a", 3), ("b", 5), ("c", 7)]
 

@@ -251,7 +251,7 @@ def test_the_reference_project_is_ingested_whole(root: Path, tmp_path: Path) -> 
 
 
 def test_sources_that_hold_nothing_new_are_known_without_reading_them(project: Any, month: Month) -> None:
-    assert_news = lambda: ingest.news(project.context())  # noqa: E731
+    assert_news = lambda: ingest.stale_reason(project.context())  # noqa: E731
     project.put("a.csv", month(1, range(1, 32)))
     assert assert_news() == "trips was not read yet as it is declared now"
     project.ingest()

@@ -103,7 +103,7 @@ def test_what_is_still_in_a_databases_journal_counts_as_news(project: Any) -> No
     project.ingest()
     connection.execute("insert into sales values (2, '2013-02-01 23:00', 'a', 1)")
     connection.commit()
-    assert ingest.news(project.context()) == "trips has new data in shop.db"
+    assert ingest.stale_reason(project.context()) == "trips has new data in shop.db"
     project.ingest()
     assert project.stored() == ["2013-01", "2013-02.1"]
     connection.close()

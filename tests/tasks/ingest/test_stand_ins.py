@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from refit.errors import UserError
-from tasks.ingest import news
+from tasks.ingest import stale_reason
 
 SCRIPT = "def write(folder):\n    (folder / 'table.csv').write_text('id,cost\\n1,{}\\n2,1.5\\n')\n"
 SITE = "https://example.org/table.csv (CC BY 4.0)"
@@ -40,14 +40,14 @@ def test_a_missing_file_is_generated_and_every_snapshot_says_so(project: Any) ->
     assert [(batch["files"], batch["rows"]) for batch in snapshot["batches"]] == [(["stand_in.py:table.csv"], 2)]
     (said,) = [line for line in project.said if "GENERATED" in line]
     assert said.startswith("${REFIT_TEST_DATA:-raw}/table.csv is not here; it is published at https://example.org")
-    assert news(project.context()) is None
+    assert stale_reason(project.context()) is None
     assert project.ingest() == snapshot
 
 
 def test_the_real_file_takes_the_place_of_the_generated_one(project: Any) -> None:
     project.ingest()
     project.put("table.csv", "id,cost\n7,0.5\n")
-    assert news(project.context()) is not None
+    assert stale_reason(project.context()) is not None
     snapshot = project.ingest()
     assert "stand_in" not in snapshot
     assert [batch["files"] for batch in snapshot["batches"]] == [["${REFIT_TEST_DATA}/table.csv"]]

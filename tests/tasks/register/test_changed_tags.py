@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("same_process")
 DEEP = "[" * 100_000
 
 USES: dict[str, tuple[str, Callable[[Any], object]]] = {
-    "show": ("refit.metrics", lambda project: register.in_charge(project.context)),
+    "show": ("refit.metrics", lambda project: register.champion_summary(project.context)),
     "explain": ("refit.decision", lambda project: lineage.explain(project.context, "1")),
     "promote": ("refit.decision", lambda project: register.promote(project.context, "1")),
     "run": ("refit.comparand", lambda project: incumbent.expected(project.context)),

@@ -145,7 +145,7 @@ from refit.config import parse
 context = Context(Path({str(project.folder)!r}), parse(json.loads({params!r})), may_promote=True)
 incumbent.refresh(context)
 found = [name for name in ("mlflow", "sqlalchemy", "pandas", "sklearn", "numpy", "pyarrow") if name in sys.modules]
-print(json.dumps([register.needs_rerun(context), register.in_charge(context)["version"], found]))
+print(json.dumps([register.needs_rerun(context), register.champion_summary(context)["version"], found]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [None, "1", []]

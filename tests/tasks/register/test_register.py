@@ -221,9 +221,9 @@ def test_the_version_keeps_what_is_needed_to_explain_and_to_make_it_again(projec
 
 def test_in_charge_says_who_since_when_and_why(project: Any) -> None:
     with pytest.raises(UserError, match="no version of toy is in charge yet"):
-        register.in_charge(project.context)
+        register.champion_summary(project.context)
     project.registered()
-    found = register.in_charge(project.context)
+    found = register.champion_summary(project.context)
     assert (found["version"], found["aliases"]) == ("1", ["challenger", "champion"])
     assert found["metrics"] == {"roc_auc": 0.7}
     assert (found["since"], found["why"]) == ("2014-01-01T00:00:00Z", ["better than the baseline"])
@@ -295,7 +295,7 @@ def test_a_champion_keeps_the_decision_that_put_it_in_charge(project: Any) -> No
     write_json(project.folder / artifacts.DECISION, {**decision, "promote": False, "reasons": ["stricter now"]})
     register.run(project.context)
     assert project.aliases["champion"] == "1"
-    assert register.in_charge(project.context)["decision"] == decision
+    assert register.champion_summary(project.context)["decision"] == decision
     assert project.told == [("promote", None, "1")]
 
 
@@ -356,7 +356,7 @@ class TestLostChampion:
     def test_a_deleted_champion_is_an_error_and_not_nobody(self, project: Any) -> None:
         project.registered(0)
         client(project.store).delete_model_version("toy", "1")
-        for call in (incumbent.refresh, register.in_charge):
+        for call in (incumbent.refresh, register.champion_summary):
             with pytest.raises(RefitError, match=r"version 1 of toy is in charge by the ledger.*has no champion"):
                 call(project.context)
 
@@ -367,7 +367,7 @@ class TestLostChampion:
         with pytest.raises(RefitError, match="has no champion"):
             register.run(project.context)
         register.promote(project.context, "1", "the alias was removed by mistake")
-        assert register.in_charge(project.context)["version"] == "1"
+        assert register.champion_summary(project.context)["version"] == "1"
 
     def test_a_version_that_refit_did_not_register_is_no_comparand(self, project: Any) -> None:
         project.registered(0)

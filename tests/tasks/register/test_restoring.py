@@ -57,7 +57,7 @@ def test_it_comes_back_under_a_new_number_with_its_files_and_all_of_its_tags(ber
     before = model_cache.record(bereft.context, "2")
     assert before is not None
     with pytest.raises(RefitError, match="its version was deleted; `refit repair` registers it again"):
-        register.in_charge(bereft.context)
+        register.champion_summary(bereft.context)
     assert register.repair(bereft.context).endswith("the same model is in charge again as version 3")
     found = versions.version(bereft.store, "toy", "3")
     assert found is not None
@@ -72,7 +72,7 @@ def test_it_comes_back_under_a_new_number_with_its_files_and_all_of_its_tags(ber
 
 def test_what_asks_about_it_makes_sense_afterwards(bereft: Any) -> None:
     register.repair(bereft.context)
-    shown = register.in_charge(bereft.context)
+    shown = register.champion_summary(bereft.context)
     assert (shown["version"], shown["previous"], shown["anchor"], shown["action"]) == ("3", "1", "3", "restore")
     assert shown["why"][0] == "version 2 was deleted in MLflow; this is the same model, registered again"
     assert shown["decision"]["promote"] is True
