@@ -1,7 +1,8 @@
-"""The digests that chain a ledger's lines: each covers its line and the digest before it, so that no change is silent.
+"""Hash chain over a ledger's lines: each digest covers its line and the previous digest, so every change is detected.
 
-The first digest of a ledger, and each line `accept`, covers every line before it as it stands, chained or not. So a
-ledger from before there were digests is taken over with one line, and so is a broken one that a person accepts.
+The first digest of a ledger, and that of each `accept` line, covers all earlier lines in their current state, chained
+or not. One line is therefore enough to adopt a ledger written before digests existed, or a broken one that a person
+accepts.
 """
 
 from __future__ import annotations
@@ -12,45 +13,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ACCEPT = "accept"  # the action of a line that takes over what stands before it
+ACCEPT = "accept"  # action of a line that adopts all lines before it
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Chain:
-    """What the digests of a ledger say: how many lines it has, its head, and the first line that is not as written."""
+    """Result of checking a ledger: its number of lines, its head, and the first line that was changed, if any."""
 
     lines: int
-    unchained: int  # lines from before there were digests, that nothing covers yet
-    head: str | None  # `7:3fa9...`, the last line's number and digest; None where no line has one
+    unchained: int  # lines written before digests existed, not covered by any digest yet
+    head: str | None  # `7:3fa9...`, number and digest of the last line; None if no line has a digest
     problem: str | None
 
 
 def examine(rows: Sequence[Row], noted: Mapping[str, str] | None = None) -> Chain:
     """Follow the chain through all rows of a ledger, oldest first.
 
-    Digests alone can be computed by anybody, so the newest line of a model must be one that was noted elsewhere; and a
-    line `accept` that nothing noted covers accepts nothing.
+    Anybody can compute digests, so the newest line of a model must match a note kept outside the ledger. An `accept`
+    line that no note covers is ignored.
 
     Args:
-        noted: for models, what was noted outside of the ledger: the head after their newest line. While a line is
-            written it is `about_to_follow` of the heads before and after.
+        noted: by model, the head after its newest line, as noted outside the ledger. While a line is being written,
+            the note is `about_to_follow` of the heads before and after.
     """
     notes = {model: note.split() for model, note in (noted or {}).items() if note}
-    covered = max((place for heads in notes.values() for place in _places(rows, heads)), default=-1)
+    covered = max((index for heads in notes.values() for index in _head_indices(rows, heads)), default=-1)
     problem: str | None = None
     before: str | None = None
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if (digest := row.get("digest")) is None:
             if before is not None:
                 problem = problem or f"line {row['id']} has no digest, though the line before it has one"
             continue
         covers_all = before is None or row["action"] == ACCEPT
-        expected = line_digest(row, everything(rows[:place]) if covers_all else str(before))
+        expected = line_digest(row, everything(rows[:index]) if covers_all else str(before))
         if digest != expected:
-            problem = problem or _mismatch(row, rows[place - 1] if place else None)
-        elif row["action"] == ACCEPT and (not notes or place <= covered):
+            problem = problem or _mismatch(row, rows[index - 1] if index else None)
+        elif row["action"] == ACCEPT and (not notes or index <= covered):
             problem = None
         before = digest
     head = head_of(rows) if rows and rows[-1].get("digest") else None
@@ -61,7 +62,7 @@ def examine(rows: Sequence[Row], noted: Mapping[str, str] | None = None) -> Chai
 
 
 def head_of(rows: Sequence[Row]) -> str:
-    """The last line's number and digest; `0:-` of no lines.
+    """Number and digest of the last line; `0:-` if there are no lines.
 
     >>> head_of([]), head_of([{"id": 7, "digest": "3fa9"}]), head_of([{"id": 7, "digest": None}])
     ('0:-', '7:3fa9', '7:-')
@@ -70,12 +71,12 @@ def head_of(rows: Sequence[Row]) -> str:
 
 
 def about_to_follow(head: str, new: str) -> str:
-    """The note of a line while it is written: of a writer that is killed then, either may be the head."""
+    """The note while a line is written: if the writer is killed, either of the two may be the head."""
     return f"{head} {new}"
 
 
 def next_digest(rows: Sequence[Row], line: Row) -> str:
-    """The digest of a line that is about to follow `rows`."""
+    """The digest of the line to append after `rows`."""
     before = rows[-1].get("digest") if rows and line["action"] != ACCEPT else None
     return line_digest(line, before or everything(rows))
 
@@ -86,7 +87,7 @@ def line_digest(row: Row, before: str) -> str:
 
 
 def everything(rows: Sequence[Row]) -> str:
-    """One digest of rows as they stand, their own digests included."""
+    """One digest of all rows in their current state, including their own digests."""
     hasher = hashlib.sha256()
     for row in rows:
         hasher.update(f"{row.get('digest')}\n{_content(row)}\n".encode())
@@ -107,9 +108,9 @@ def _mismatch(row: Row, before: Row | None) -> str:
 
 
 def _against_note(rows: Sequence[Row], model: str, heads: Sequence[str]) -> str | None:
-    places = _places(rows, heads)
-    if places:
-        newer = next((row for row in rows[max(places) + 1 :] if row["model"] == model), None)
+    indices = _head_indices(rows, heads)
+    if indices:
+        newer = next((row for row in rows[max(indices) + 1 :] if row["model"] == model), None)
         return None if newer is None else f"the registry does not know of line {newer['id']}: it was added by hand"
     number = heads[0].partition(":")[0]
     last = rows[-1]["id"] if rows else 0
@@ -119,6 +120,6 @@ def _against_note(rows: Sequence[Row], model: str, heads: Sequence[str]) -> str 
     return f"line {number} is another one than the registry noted: the ledger was written again, or replaced"
 
 
-def _places(rows: Sequence[Row], heads: Sequence[str]) -> list[int]:
-    """Where the lines of some heads stand; -1 of the head of no lines."""
-    return [place for place in range(-1, len(rows)) if head_of(rows[: place + 1]) in heads]
+def _head_indices(rows: Sequence[Row], heads: Sequence[str]) -> list[int]:
+    """Indices of the rows whose head is one of `heads`; -1 for the head of an empty ledger."""
+    return [index for index in range(-1, len(rows)) if head_of(rows[: index + 1]) in heads]

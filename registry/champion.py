@@ -1,4 +1,4 @@
-"""Who is in charge: the one way in which the champion's alias moves, whatever is killed between its steps."""
+"""The champion of a model: the only code that moves its alias, safe against a kill between any two steps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from registry.store import RegistryError, Store, missing
 from registry.versions import Version
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-HEAD = "refit.ledger"  # tag of the model: the ledger's head after the last line about it
+HEAD = "refit.ledger"  # tag of the model: the head of the ledger after the last line about the model
 
 
-def champion(store: Store, model: str) -> Version | None:
-    """The version in charge, or None where there never was one.
+def current_champion(store: Store, model: str) -> Version | None:
+    """The champion version; None if there never was one.
 
     Raises:
-        RegistryError: the ledger knows of a champion that the registry has lost, or cannot say whether there was one
-            as it is not as it was written; or the alias leads nowhere.
+        RegistryError: the ledger names a champion that the registry has lost; the ledger was changed, so it cannot be
+            trusted; or the alias points to a version that does not exist.
     """
     number = versions.registered(store, model).aliases.get(CHAMPION)
     if number is None:
-        if (last := whole_ledger(store, model).last_move(model)) is None:
+        if (last := verified_ledger(store, model).last_move(model)) is None:
             return None
         gone = versions.version(store, model, last.to_version) is None
         raise RegistryError(
@@ -34,72 +34,72 @@ def champion(store: Store, model: str) -> Version | None:
             f"{'registers it again' if gone else 'puts it back'}, "
             f'`refit promote VERSION --why "..."` puts another in charge'
         )
-    if (found := versions.version(store, model, number)) is None:
+    if (version := versions.version(store, model, number)) is None:
         raise RegistryError(
             f"the alias champion of {model} leads to version {number}, which does not exist; put another one in charge "
             f'with `refit promote VERSION --why "..."`'
         )
-    return found
+    return version
 
 
 def lost(store: Store, model: str) -> Entry | None:
-    """The ledger's line on a champion whose alias the registry has lost; None where alias and ledger agree on one.
+    """The ledger's last move, if the registry has lost the alias of its champion; None if the alias is there.
 
-    Where the alias leads to another version than the ledger's, someone moved it on purpose: that is no loss.
+    An alias that points to another version than the ledger's is not a loss: someone moved it on purpose.
     """
-    last = Ledger.beside(store).last_move(model)
+    last = Ledger.of(store).last_move(model)
     return last if last and CHAMPION not in versions.registered(store, model).aliases else None
 
 
 def examine_ledger(store: Store, model: str) -> Chain:
-    """Whether the ledger is as it was written, by its own digests and by the head that the registry notes of it.
+    """Check the ledger against its own digests and against the head noted in the registry.
 
-    With a server the ledger lies in the checkout, of which there may be several: the server notes the head of none.
+    With a server there is no note: each checkout has a ledger of its own, and there may be several checkouts.
     """
-    ledger = Ledger.beside(store)
+    ledger = Ledger.of(store)
     if not store.database:
         return ledger.examine()
     notes = _notes(store, ledger, model)
     while True:
-        found = ledger.examine(notes)
+        result = ledger.examine(notes)
         before, notes = notes, _notes(store, ledger, model)
-        if notes == before:  # else a line was written meanwhile
-            return found
+        if notes == before:  # otherwise a line was written in the meantime
+            return result
 
 
 def _notes(store: Store, ledger: Ledger, model: str) -> dict[str, str]:
     tags = {each: versions.registered(store, each).tags for each in {model, *ledger.models()}}
-    return {each: found[HEAD] for each, found in tags.items() if found.get(HEAD)}
+    return {each: tag[HEAD] for each, tag in tags.items() if tag.get(HEAD)}
 
 
-def whole_ledger(store: Store, model: str) -> Ledger:
-    """The ledger, once every line of it is as it was written.
+def verified_ledger(store: Store, model: str) -> Ledger:
+    """The ledger, after checking that none of its lines was changed.
 
     Raises:
-        RegistryError: naming the first line that is not.
+        RegistryError: a line was changed; the message names the first one.
     """
-    ledger = Ledger.beside(store)
+    ledger = Ledger.of(store)
     if problem := examine_ledger(store, model).problem:
         raise ledger.broken(problem)
     return ledger
 
 
 def record(store: Store, entry: Entry) -> None:
-    """Write a line that moves no alias: a refusal, or `accept`, which takes over all lines before it as they stand."""
+    """Write a line that moves no alias: a refusal, or `accept`, which adopts all earlier lines as they are."""
     with registry_lock(store):
-        ledger = Ledger.beside(store) if entry.action == "accept" else whole_ledger(store, entry.model)
+        ledger = Ledger.of(store) if entry.action == "accept" else verified_ledger(store, entry.model)
         note = partial(_note, store, entry.model)
         note(ledger.accept(entry, note) if entry.action == "accept" else ledger.append(entry, note))
 
 
-def take_charge(store: Store, entry: Entry) -> None:
-    """Put `entry.to_version` in charge and write the line that says so: once, however often it is cut off and redone.
+def set_champion(store: Store, entry: Entry) -> None:
+    """Make `entry.to_version` the champion and write its line to the ledger, once even if interrupted and repeated.
 
     The move is first noted as pending, then the aliases are set, then the line replaces the note in one transaction.
-    `finish_pending` completes a move that was cut off, so a line stands in the ledger if and only if the move was made.
+    `finish_pending` completes an interrupted move, so the ledger has a line if and only if the move was made.
     """
     with registry_lock(store):
-        ledger = whole_ledger(store, entry.model)
+        ledger = verified_ledger(store, entry.model)
         ledger.begin(entry)
         _move(store, entry)
         note = partial(_note, store, entry.model)
@@ -107,14 +107,14 @@ def take_charge(store: Store, entry: Entry) -> None:
 
 
 def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
-    """Complete the move that a killed process left half-done; returns its line, None where there was none.
+    """Complete the move that a killed process left half-done. Returns its line, or None if nothing was pending.
 
-    A move is given up, and the line says so, where someone else's version took charge since, or its own was deleted.
+    The move is abandoned, with a line in the ledger, if another version was promoted since or if its own was deleted.
 
     Raises:
-        RegistryError: the ledger is not as it was written; nothing was moved.
+        RegistryError: the ledger was changed; nothing was moved.
     """
-    ledger = whole_ledger(store, model)
+    ledger = verified_ledger(store, model)
     if ledger.pending(model) is None:
         _catch_up(store, model, ledger)
         return None
@@ -123,9 +123,9 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
             return None
         now = versions.registered(store, model).aliases.get(CHAMPION)
         if versions.version(store, model, entry.to_version) is None:
-            entry = _given_up(entry, "its version was deleted before the move was finished", at)
+            entry = _abandoned(entry, "its version was deleted before the move was finished", at)
         elif now not in (entry.from_version, entry.to_version, *((None,) if entry.action == "restore" else ())):
-            entry = _given_up(entry, f"version {now} took charge before the move was finished", at)
+            entry = _abandoned(entry, f"version {now} took charge before the move was finished", at)
         else:
             _move(store, entry)
         note = partial(_note, store, model)
@@ -134,26 +134,26 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
 
 
 def _catch_up(store: Store, model: str, ledger: Ledger) -> None:
-    """Note the head that a process killed after its line did not note: cutting off that line would not be missed."""
+    """Note the head if a process was killed before it did; otherwise removing that last line would go unnoticed."""
     registered = versions.registered(store, model)
     if registered.aliases and registered.tags.get(HEAD) != ledger.examine().head:
         with registry_lock(store):
-            _note(store, model, whole_ledger(store, model).examine().head)
+            _note(store, model, verified_ledger(store, model).examine().head)
 
 
 def _note(store: Store, model: str, head: str | None) -> None:
-    """Note the ledger's head in the registry, so that lines removed from its end, or added there, are seen."""
+    """Note the ledger's head in the registry, so that lines removed from or added to its end are detected."""
     if head is None or not store.database:
         return
     try:
         versions.set_model_tag(store, model, HEAD, head)
     except Exception as error:
-        if not missing(error):  # a model whose every version is gone has no tags either
+        if not missing(error):  # a model without versions has no tags either
             raise
 
 
 def _move(store: Store, entry: Entry) -> None:
-    deleted = entry.action == "restore"  # what was registered again has no version any more that an alias could name
+    deleted = entry.action == "restore"  # its old version is gone, so `previous` cannot point to it
     if entry.from_version is not None and entry.from_version != entry.to_version and not deleted:
         versions.set_alias(store, entry.model, PREVIOUS, entry.from_version)
     versions.set_alias(store, entry.model, CHAMPION, entry.to_version)
@@ -161,5 +161,5 @@ def _move(store: Store, entry: Entry) -> None:
         versions.set_model_tag(store, entry.model, versions.ANCHOR, entry.anchor)
 
 
-def _given_up(entry: Entry, why: str, at: str) -> Entry:
+def _abandoned(entry: Entry, why: str, at: str) -> Entry:
     return replace(entry, action="refuse", at=at, reasons=(f"given up: {why}", *entry.reasons))

@@ -1,4 +1,4 @@
-"""MLflow's client of a store, made only when something must be asked or written, and under the lock the first time."""
+"""MLflow client of a store, created on first use; creating the tables is done under the registry lock."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from registry.urls import folder_url, sqlite_url
 def client(store: Store) -> Any:
     """The store's MlflowClient; the first call in a process imports mlflow (over a second of work).
 
-    Never `mlflow.set_tracking_uri` nor an active run: both are state of the whole process, and the first one leaks
-    into the environment of every child.
+    Do not use `mlflow.set_tracking_uri` or an active run: both are global state of the process, and the former leaks
+    into the environment of child processes.
     """
-    if store.database and (seen := unusable(store.database)):  # MLflow would try for two minutes to open it
-        raise RegistryError(f"the registry at {store.shown} failed: {seen}")
+    if store.database and (problem := unusable(store.database)):  # MLflow would try for two minutes to open it
+        raise RegistryError(f"the registry at {store.shown} failed: {problem}")
     root = folder_url(store.artifacts) if store.artifacts else None
     if store.exists:
         return _client(store.uri, root)
-    with registry_lock(store):  # two first runs would both create the tables
+    with registry_lock(store):  # two concurrent first runs would both create the tables
         if store.database and root and not store.exists:
             _create(store.database, root)
         return _client(store.uri, root)
 
 
 def _create(database: Path, root: str) -> None:
-    """Make MLflow's tables in a file that takes the database's name once it is whole.
+    """Create MLflow's tables in a scratch file, and rename it to the database once it is complete.
 
-    MLflow cannot go on from tables of which some are made: a full disk or a kill would have wedged the project.
+    MLflow cannot continue with partially created tables: a full disk or a kill would leave the project unusable.
     """
     _prepare()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     _remove_scratch(database)
-    # MLflow keeps the connections of a path: another attempt of this process needs another one.
+    # MLflow caches the connections of a path: another attempt in this process needs another path.
     scratch = database.with_name(f"{database.name}.{secrets.token_hex(4)}.partial")
     try:
         with _artifact_root(root):
@@ -55,7 +55,7 @@ def _create(database: Path, root: str) -> None:
 
 
 def _remove_scratch(database: Path) -> None:
-    """Remove what an attempt left, and SQLite's own files beside it; the caller holds the lock."""
+    """Remove the files of an earlier attempt, with SQLite's journals. The caller holds the lock."""
     for path in database.parent.glob(f"{glob.escape(database.name)}.*.partial*"):
         path.unlink(missing_ok=True)
 
@@ -66,15 +66,15 @@ def _client(uri: str, root: str | None) -> Any:
     from mlflow import MlflowClient
 
     with _artifact_root(root):
-        made = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        made.search_experiments(max_results=1)  # opens the store now, inside the caller's lock
-    return made
+        mlflow_client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        mlflow_client.search_experiments(max_results=1)  # opens the store now, under the caller's lock
+    return mlflow_client
 
 
 def _prepare() -> None:
-    """Keep MLflow from calling home, from printing, and from logging tracebacks of what `faults` says in one line."""
+    """Turn off MLflow's telemetry and printing, and its tracebacks of errors that `faults` reports in one line."""
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    # Our own progress is shown, and the last line of standard output is `--json`'s.
+    # Refit shows its own progress, and the last line of standard output belongs to `--json`.
     os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
     import mlflow  # noqa: F401 - sets the levels of its loggers, and must come before ours
 
@@ -85,8 +85,10 @@ def _prepare() -> None:
 
 @contextmanager
 def _artifact_root(url: str | None) -> Iterator[None]:
-    """Give MLflow a place for artifacts while it makes its tables: it would write the working directory into SQL, where
-    a quote is an error."""
+    """Set MLflow's artifact root while it creates its tables.
+
+    It would otherwise write the working directory into SQL, where a quote is an error.
+    """
     variable = "_MLFLOW_SERVER_ARTIFACT_ROOT"
     before = os.environ.get(variable)
     if url is not None:

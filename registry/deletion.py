@@ -1,4 +1,4 @@
-"""Deletes versions and runs with their artifacts, such that a deletion cut off anywhere is found and finished later."""
+"""Deletes versions and runs with their artifacts; an interrupted deletion is detected and finished later."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from registry.store import Store
 from registry.urls import local_path
 from registry.versions import Version
 
-MARK = "refit.to_be_deleted"  # tag of a run: its version is gone, or going, and its artifacts are to follow
+MARK = "refit.to_be_deleted"  # tag of a run whose version is deleted, or about to be: its artifacts must be deleted too
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the model's experiment, with those nested in it."""
+    """A run of the model's experiment, with its nested runs."""
 
     run_id: str
     name: str
@@ -30,13 +30,13 @@ class Run:
 
 
 def runs(store: Store, experiment: str) -> list[Run]:
-    """The runs of the experiment called so that are not nested in another, oldest first."""
+    """The top-level runs of the experiment with this name, oldest first."""
     mlflow = client(store)
-    if (found := mlflow.get_experiment_by_name(experiment)) is None:
+    if (entity := mlflow.get_experiment_by_name(experiment)) is None:
         return []
     every, token = [], None
     while True:
-        page = mlflow.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"], page_token=token)
+        page = mlflow.search_runs([entity.experiment_id], order_by=["attributes.start_time ASC"], page_token=token)
         every += page
         if not (token := page.token):
             break
@@ -48,8 +48,8 @@ def runs(store: Store, experiment: str) -> list[Run]:
     return [_run(mlflow, run, nested.get(run.info.run_id, [])) for run in top]
 
 
-def dispose_of_version(store: Store, version: Version) -> None:
-    """Delete a version; its run is marked first, so that whoever comes after a kill knows what is left of it."""
+def delete_version(store: Store, version: Version) -> None:
+    """Delete a version. Its run is marked first, so that a later process can finish an interrupted deletion."""
     mlflow = client(store)
     with registry_lock(store):
         if version.run_id and version.run_id in {run.run_id for run in runs(store, version.model)}:
@@ -57,8 +57,8 @@ def dispose_of_version(store: Store, version: Version) -> None:
         mlflow.delete_model_version(version.model, version.version)
 
 
-def dispose_of_run(store: Store, run: Run) -> None:
-    """Delete a run's artifacts, then the run, nested ones first; MLflow keeps its row in the bin (`mlflow gc`)."""
+def delete_run(store: Store, run: Run) -> None:
+    """Delete the artifacts of a run, then the run, nested runs first; MLflow keeps its row until `mlflow gc`."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     mlflow = client(store)

@@ -1,4 +1,4 @@
-"""The append-only record of every promotion, refusal and rollback, and of the one move that may be under way."""
+"""Append-only record of every promotion, refusal and rollback, and of the move in progress, if any."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ACCEPTING = '`refit repair --accept-ledger --why "..."` goes on with what is the
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: what was done with which version, by whom and why. `key` is unique: the same deed is told once."""
+    """One line: what was done with which version, by which person and why. `key` is unique: one line per action."""
 
     key: str
     at: str
@@ -41,7 +41,7 @@ class Entry:
     from_version: str | None
     to_version: str
     reasons: tuple[str, ...]
-    anchor: str | None = None  # the anchor once this line is written
+    anchor: str | None = None  # the anchor after this line
     digests: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -50,19 +50,19 @@ _FIELDS = {"id", *Entry.__dataclass_fields__}
 
 
 class Ledger:
-    """The ledger at an SQLAlchemy URL. Reading imports nothing heavy where it is an SQLite file."""
+    """The ledger at an SQLAlchemy URL. Reading an SQLite file imports nothing heavy."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     @classmethod
-    def beside(cls, store: Store) -> Ledger:
+    def of(cls, store: Store) -> Ledger:
         """The ledger of a store: an SQLite file in its home."""
         return cls(sqlite_url(store.home / "ledger.db"))
 
     @property
-    def place(self) -> str:
-        """Where it lies, as people read it."""
+    def location(self) -> str:
+        """The path or redacted URL of the ledger, for messages."""
         return str(self._file or redacted(self.url))
 
     def entries(self, model: str) -> list[Entry]:
@@ -77,15 +77,15 @@ class Ledger:
         return _entry(rows[0]) if rows else None
 
     def last_move(self, model: str) -> Entry | None:
-        """The line that says who is in charge: the newest promotion, overruling, rollback or restoration."""
+        """The line that names the champion: the newest promotion, overruling, rollback or restoration."""
         rows = self._select(
             f"select * from ledger where model = :model and {_MOVED} order by id desc limit 1",
             model=model,
         )
         return _entry(rows[0]) if rows else None
 
-    def was_in_charge(self, model: str, version: str) -> bool:
-        """Whether a version took charge, or was found in charge when another one did."""
+    def was_champion(self, model: str, version: str) -> bool:
+        """Whether a version was ever promoted, or was the champion when another version was promoted."""
         return bool(
             self._select(
                 f"select id from ledger where model = :model and {_MOVED}"
@@ -96,14 +96,14 @@ class Ledger:
         )
 
     def newest_number(self, model: str) -> int:
-        """The largest number of a version that a line is about; 0 of no lines.
+        """The largest version number in the ledger; 0 if it has no lines.
 
-        A number means one version for good, also where MLflow counts from 1 again as the whole model was deleted.
+        A number is never reused, even after the whole model was deleted and MLflow counts from 1 again.
         """
         return max((int(each.to_version) for each in self.entries(model) if each.to_version.isdecimal()), default=0)
 
-    def taken_out(self, model: str, version: str) -> Entry | None:
-        """The line with which a person put another version in this one's place: a rollback, or an overruling."""
+    def demotion(self, model: str, version: str) -> Entry | None:
+        """The line with which a person replaced this version by another: a rollback or an overruling."""
         rows = self._select(
             "select * from ledger where model = :model and from_version = :version"
             " and action in ('overrule', 'rollback') order by id desc limit 1",
@@ -113,7 +113,7 @@ class Ledger:
         return _entry(rows[0]) if rows else None
 
     def restored(self, model: str, version: str) -> Entry | None:
-        """The line with which a version that was deleted in MLflow was registered again, under another number."""
+        """The line with which a version deleted in MLflow was registered again under another number."""
         rows = self._select(
             "select * from ledger where model = :model and from_version = :version and action = 'restore'"
             " order by id desc limit 1",
@@ -123,10 +123,10 @@ class Ledger:
         return _entry(rows[0]) if rows else None
 
     def pending(self, model: str) -> Entry | None:
-        """The move that was begun and not finished: its writer was killed, or is at work.
+        """The move that was started and not finished: its process was killed, or is still running.
 
         Raises:
-            RegistryError: the note was changed since it was written.
+            RegistryError: the note is damaged, or was changed since it was written.
         """
         rows = self._select("select entry from pending where model = :model", model=model)
         if not rows:
@@ -143,38 +143,38 @@ class Ledger:
         return entry
 
     def models(self) -> tuple[str, ...]:
-        """The models that lines are about: projects that share an SQLite file share its ledger."""
+        """The models in the ledger: projects that share an SQLite file share its ledger."""
         return tuple(row["model"] for row in self._select("select distinct model from ledger order by model"))
 
     def examine(self, noted: Mapping[str, str] | None = None) -> Chain:
-        """Whether every line is as it was written; `noted` are the heads that the registry keeps of models."""
+        """Check that no line was changed; `noted` holds the heads that the registry stores by model."""
         return chain.examine(self._select(_LINES), noted)
 
     def broken(self, problem: str) -> RegistryError:
-        """The error that refuses to move anything on a ledger that is not as it was written."""
+        """The error that refuses every move while the ledger is changed or damaged."""
         return RegistryError(
-            f"the ledger {self.place} is broken: {problem}; no alias moves on its word: restore the file from a copy, "
-            f"or {ACCEPTING}"
+            f"the ledger {self.location} is broken: {problem}; no alias moves on its word: restore the file from a "
+            f"copy, or {ACCEPTING}"
         )
 
     def append(self, entry: Entry, note: Note | None = None) -> str | None:
-        """Write a line, unless one with its key stands there already. Returns the head of the chain.
+        """Write a line, unless one with its key exists already. Returns the head of the chain.
 
         Args:
-            note: called with what is to be noted of the line before it counts as written.
+            note: called with the note to store, before the line is committed.
 
         Raises:
-            RegistryError: a line before it is not as it was written; nothing was added.
+            RegistryError: an earlier line was changed; nothing was added.
         """
         with self._writing() as connection:
             return self._insert(connection, entry, note)
 
     def accept(self, entry: Entry, note: Note | None = None) -> str | None:
-        """Write a line `accept`, which takes over all lines before it as they stand; a move under way is forgotten."""
+        """Write an `accept` line, which adopts all earlier lines in their current state, and drop the pending move."""
         return self.finish(entry, note)
 
     def begin(self, entry: Entry) -> None:
-        """Say that a move starts, so that whoever finds it cut off can finish it."""
+        """Note that a move starts, so that another process can finish it if it is interrupted."""
         pending = self._tables.tables["pending"]
         with self._writing() as connection:
             note = json.dumps(asdict(entry) | {"digest": _note_digest(entry)})
@@ -182,7 +182,7 @@ class Ledger:
             connection.execute(pending.insert().values(model=entry.model, entry=note))
 
     def finish(self, entry: Entry, note: Note | None = None) -> str | None:
-        """Write the line of a move that was begun and is done, and forget that it was under way: both or neither.
+        """Write the line of a completed move and delete its pending note, in one transaction.
 
         Returns the head of the chain.
         """
@@ -197,11 +197,11 @@ class Ledger:
 
     def _insert(self, connection: Connection, entry: Entry, note: Note | None) -> str | None:
         rows = self._lines(connection)
-        found = chain.examine(rows)
-        if entry.action != chain.ACCEPT and found.problem:
-            raise self.broken(found.problem)
+        chained = chain.examine(rows)
+        if entry.action != chain.ACCEPT and chained.problem:
+            raise self.broken(chained.problem)
         if any(row["key"] == entry.key for row in rows):
-            return found.head
+            return chained.head
         values = asdict(entry) | {"reasons": json.dumps(entry.reasons), "digests": json.dumps(dict(entry.digests))}
         line = {"id": rows[-1]["id"] + 1 if rows else 1, **values}
         digest = chain.next_digest(rows, line)
@@ -229,7 +229,7 @@ class Ledger:
 
         try:
             with self._engine.begin() as connection:
-                if self._file:  # what is read within decides what is written
+                if self._file:  # take the write lock now: the lines read here decide what is written
                     connection.exec_driver_sql("begin immediate")
                 yield connection
         except SQLAlchemyError as error:
@@ -245,7 +245,7 @@ class Ledger:
         if file:
             event.listen(engine, "connect", lambda connection, _: setattr(connection, "text_factory", readable))
         self._tables.create_all(engine)
-        if "digest" not in {column["name"] for column in inspect(engine).get_columns("ledger")}:  # an older ledger
+        if "digest" not in {column["name"] for column in inspect(engine).get_columns("ledger")}:  # older
             with engine.begin() as connection:
                 connection.exec_driver_sql("alter table ledger add column digest text")
         return engine
@@ -279,8 +279,8 @@ class Ledger:
 
     def _select(self, sql: str, **values: str) -> list[dict[str, Any]]:
         if (file := self._file) is not None:
-            if seen := unusable(file):
-                raise self._refusing(seen)
+            if problem := unusable(file):
+                raise self._refusing(problem)
             if not file.is_file():
                 return []
             try:
@@ -288,8 +288,8 @@ class Ledger:
                 return self._with_all_fields(rows) if sql.startswith("select *") else rows
             except sqlite3.OperationalError as error:
                 if "no such table" in str(error):
-                    return []  # its first writer is just making them; two makers would get in each other's way
-                # else a journal that a kill left behind, which a writer must roll back
+                    return []  # the first writer is creating them; a second one would interfere
+                # otherwise a journal left by a kill, which a writer must roll back
             except sqlite3.DatabaseError as error:
                 raise self._unusable(error) from error
         from sqlalchemy import text
@@ -306,9 +306,9 @@ class Ledger:
             return RegistryError(f"the ledger at {redacted(self.url)} failed: {first}; check that it is reachable")
         return self._refusing(fault(file, error))
 
-    def _refusing(self, seen: Fault) -> RegistryError:
-        instead = f"; where there is none, move the file away, and {ACCEPTING}" if seen.damaged else ""
-        return RegistryError(f"the ledger {self.place} cannot be used: {seen}{instead}")
+    def _refusing(self, problem: Fault) -> RegistryError:
+        instead = f"; where there is none, move the file away, and {ACCEPTING}" if problem.damaged else ""
+        return RegistryError(f"the ledger {self.location} cannot be used: {problem}{instead}")
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
@@ -318,7 +318,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         if not isinstance(reasons, list) or not isinstance(digests, dict):
             raise TypeError
         return _parse(values | {"reasons": [str(each) for each in reasons], "digests": digests})
-    except (ValueError, TypeError, RecursionError):  # damaged, as the chain says; people may still read it
+    except (ValueError, TypeError, RecursionError):  # damaged, which the chain reports; people may still read it
         return Entry(**{**values, "reasons": (str(row["reasons"]),), "digests": {}})
 
 
@@ -327,5 +327,5 @@ def _parse(values: Mapping[str, Any]) -> Entry:
 
 
 def _note_digest(entry: Entry) -> str:
-    """The digest of the note of a move that is under way."""
+    """The digest of the pending note of a move."""
     return chain.line_digest(asdict(entry), "pending")

@@ -1,4 +1,4 @@
-"""The registry's lock: versions, alias moves and the ledger are written by one process at a time."""
+"""The registry lock: one process at a time writes versions, aliases and the ledger."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pathlib import Path
 
 from registry.store import RegistryError, Store
 
-_held: dict[Path, int] = {}  # how deep this process is inside each lock
+_held: dict[Path, int] = {}  # how often this process has entered each lock
 _inside = threading.RLock()  # threads of one process exclude each other here; processes by flock
 
 
 @contextmanager
 def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
-    """Hold the lock of `store`; inside itself it may be taken again. The kernel frees it when its owner dies.
+    """Hold the lock of `store`. The lock is reentrant, and the kernel frees it when its owner dies.
 
     Raises:
         RegistryError: another process holds it for longer than `wait_seconds`; the message names that process.

@@ -1,7 +1,7 @@
-"""A project that is copied or moved takes its artifacts with it, though MLflow's records lead to where they were.
+"""Updates MLflow's records after a project was copied or moved, so that they point to the project's own artifacts.
 
-MLflow keeps the absolute place of every experiment, run and version. In a copy of a project these lead to the original,
-which the copy would read from and, worse, write into.
+MLflow stores the absolute path of every experiment, run and version. In a copy of a project these paths point to the
+original, which the copy would read from and, worse, write to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from registry.urls import folder_url, local_path
 
 _FOLDERS = "select name, artifact_location from experiments"
 _COLUMNS = "select t.name, c.name from sqlite_master t, pragma_table_info(t.name) c"
-_PLACES = (  # every column of MLflow 3.17 that holds the place of artifacts
+_ARTIFACT_COLUMNS = (  # every column of MLflow 3.17 that holds a path of artifacts
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -31,11 +31,11 @@ _PLACES = (  # every column of MLflow 3.17 that holds the place of artifacts
 
 
 def settle(store: Store) -> str | None:
-    """Make the records lead to the artifacts beside the store; what was done, in words, or nothing.
+    """Make the records point to the artifacts next to the store. Returns a message, or None if nothing changed.
 
-    Where the store's own experiments lie in another store's folder, every place below that folder is rewritten, in one
-    transaction. No artifact is touched, neither here nor there. Imports no mlflow, and costs a millisecond. A file that
-    this user may not write is left as it is: nothing can be recorded in it either.
+    If experiments of the store lie in another store's folder, every path below that folder is rewritten in one
+    transaction. Artifacts are not touched. This takes a millisecond and does not import mlflow. A file that this user
+    may not write is left alone, since nothing can be recorded in it either.
     """
     file = store.database
     if file is None or not file.is_file() or not os.access(file, os.W_OK):
@@ -49,26 +49,26 @@ def settle(store: Store) -> str | None:
         connection.row_factory = sqlite3.Row
         connection.execute("begin immediate")
         columns = {tuple(row) for row in connection.execute(_COLUMNS)}
-        old = _elsewhere(store, connection.execute(_FOLDERS)) if _PLACES[0] in columns else []
+        old = _elsewhere(store, connection.execute(_FOLDERS)) if _ARTIFACT_COLUMNS[0] in columns else []
         runs = sum([_rewrite(connection, folder, _own(store), columns) for folder in old])
         connection.execute("commit")
     if not old:
         return None
     made = ", ".join(str(local_path(folder)) for folder in old)
-    told = (
+    summary = (
         f"the records of {runs} run{'' if runs == 1 else 's'} led to {made}, and lead to {store.artifacts} from now on"
     )
-    return f"copied or moved here: {told}"
+    return f"copied or moved here: {summary}"
 
 
 def _elsewhere(store: Store, experiments: Iterable[Any]) -> list[str]:
-    """The folders of artifacts, other than the store's own, in which it keeps experiments of ours.
+    """The artifact folders, other than the store's own, that hold experiments created by Refit.
 
-    Ours lie where `ensure_experiment` puts them. One that a person put on another disk does not look like it: its
-    folder is in no home of this name, and no artifacts of it are here.
+    Refit's experiments lie where `ensure_experiment` puts them. An experiment that a person put on another disk is not
+    matched: its folder is not in a home of this name, and this store has no artifacts of it.
     """
     assert store.artifacts is not None
-    found = set()
+    folders = set()
     for row in experiments:
         folder, _, last = (row["artifact_location"] or "").rpartition("/")
         if (
@@ -79,19 +79,19 @@ def _elsewhere(store: Store, experiments: Iterable[Any]) -> list[str]:
             continue
         same_home = folder.endswith(f"/{quote(store.home.name)}/{store.artifacts.name}")
         if folder != _own(store) and (same_home or (store.artifacts / row["name"]).is_dir()):
-            found.add(folder)
-    return sorted(found)
+            folders.add(folder)
+    return sorted(folders)
 
 
 def _rewrite(connection: sqlite3.Connection, old: str, new: str, columns: set[tuple[str, ...]]) -> int:
-    """Put `new` for `old` at the beginning of every recorded place; the number of runs that have another one now."""
+    """Replace the prefix `old` by `new` in every recorded path. Returns the number of runs that changed."""
     changed = {
         (table, column): connection.execute(
             f"update {table} set {column} = :new || substr({column}, :length + 1)"
             f" where substr({column}, 1, :length + 1) = :old || '/'",
             {"old": old, "new": new, "length": len(old)},
         ).rowcount
-        for table, column in _PLACES
+        for table, column in _ARTIFACT_COLUMNS
         if (table, column) in columns
     }
     return changed.get(("runs", "artifact_uri"), 0)

@@ -1,7 +1,7 @@
-"""Secrets in texts: recognised, so that nothing that is printed or stored repeats one.
+"""Detects secrets in texts, so that none is printed or stored.
 
-Credentials belong in the environment. `params.yaml` is committed, and a copy of it lies in every model version, so
-`${NAME}` stays `${NAME}` there; its value is put in when a connection is made, and goes nowhere else.
+Credentials belong in the environment. `params.yaml` is committed, and every model version holds a copy of it, so
+`${NAME}` stays `${NAME}` there; its value is only used to make a connection.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping
 
 HIDDEN = "***"
-LONG_ENOUGH = 6  # characters: a shorter secret is hidden where a pattern shows it, not wherever its letters occur
+LONG_ENOUGH = 6  # characters: a shorter secret is hidden only where a pattern matches, not wherever its letters occur
 
-_WORD = (  # that names a secret, as part of a name
+_WORD = (  # part of a name that denotes a secret
     r"(?:token|secret(?:[ _-]?key)?|passw|passphrase|pwd|signature|credential|(?:api|access|account)[ _-]?key)"
 )
 _VALUE = r"""(?P<secret>\{[^}]*\}|'[^']*'|"[^"]*"|[^\s,;&#'"]+)"""
-# user:password@, the password up to the last @ of a text without blanks; host:5000/a@b is none
+# user:password@, where the password ends at the last @ before a blank; host:5000/a@b has no password
 _PASSWORD = re.compile(
     r"""(?P<keep>\b[a-z][a-z0-9+.-]{0,30}://[^\s:/?#@'"\[]{0,200}:)(?!\d+[/?#])(?P<secret>[^\s'"]{1,300})(?=@)""", re.I
 )
@@ -26,7 +26,7 @@ _QUERY = re.compile(rf"(?P<keep>[?&](?:[\w.-]{{0,40}}{_WORD}[\w.-]{{0,40}}|sig|p
 _KEYS = re.compile(
     r"(?P<keep>)\b(?P<secret>(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{20,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,})"
 )
-# the parameters of a DSN; a longer word that only begins so (`tokens=5`, `pwd_changed=1`) is none
+# parameters of a DSN; a longer word with the same beginning (`tokens=5`, `pwd_changed=1`) does not match
 _PAIR = re.compile(
     rf"(?P<keep>\b(?:[\w-]{{1,40}}[ _-])?{_WORD.replace('passw', 'password|passwd')}\s*=\s*){_VALUE}", re.I
 )
@@ -37,7 +37,7 @@ _SET = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_
 
 
 def redacted(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A text with `***` for each password, token and key in it.
+    """Replace each password, token and key in a text by `***`.
 
     >>> redacted("postgresql://refit:p@ss/w@db/m?sslmode=require failed; https://h/f?sig=abc&x=1")
     'postgresql://refit:***@db/m?sslmode=require failed; https://h/f?sig=***&x=1'
@@ -46,16 +46,16 @@ def redacted(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """
     for pattern in (*_ALWAYS, _PAIR, _BEARER) if len(text) >= LONG_ENOUGH else ():
         text = pattern.sub(lambda match: match["keep"] + _hidden(match["secret"]), text)
-    for secret in _known(environ):
+    for secret in _environment_secrets(environ):
         text = text.replace(secret, HIDDEN)
     return text
 
 
 def holds_literal(text: str, *, address: bool = False) -> bool:
-    """Whether a text of `params.yaml` holds a secret itself, instead of the name of a variable: `${NAME}`.
+    """Whether a text of `params.yaml` holds a secret itself, rather than the name of a variable: `${NAME}`.
 
     Args:
-        address: the text says where something is, so that `password=...` in it is no comparison of a query.
+        address: the text is an address, so that `password=...` in it is a secret and not a comparison in a query.
 
     >>> holds_literal("postgresql://refit:${DB_PASSWORD}@db/m"), holds_literal("postgresql://refit:hunter2@db/m")
     (False, True)
@@ -65,28 +65,28 @@ def holds_literal(text: str, *, address: bool = False) -> bool:
 
 
 def expanded(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A text with the environment's values for `${NAME}` and `${NAME:-default}`: to connect with, not to show.
+    """Replace `${NAME}` and `${NAME:-default}` by values of the environment. The result must not be shown.
 
     Raises:
-        LookupError: a variable is not set; it names it.
+        LookupError: a variable is not set; the error holds its name.
     """
 
     def value(match: re.Match[str]) -> str:
-        if (found := environ.get(match["name"]) or match["default"]) is None:
+        if (setting := environ.get(match["name"]) or match["default"]) is None:
             raise LookupError(match["name"])
-        return found
+        return setting
 
     return _VARIABLE.sub(value, text)
 
 
 def _hidden(secret: str) -> str:
-    """What is shown of a secret: the name of a variable without a default says nothing."""
+    """What to show in place of a secret: the name of a variable without a default may be shown."""
     variable = _VARIABLE.fullmatch(secret)
     return secret if secret == HIDDEN or (variable and variable["default"] is None) else HIDDEN
 
 
-def _known(environ: Mapping[str, str]) -> list[str]:
-    """The secrets of this process's environment, as a library's error may repeat them."""
+def _environment_secrets(environ: Mapping[str, str]) -> list[str]:
+    """The secrets in the environment of this process, which the error of a library may repeat."""
     secrets = [environ.get(name, "") for name in _SET]
     if match := _PASSWORD.search(environ.get("MLFLOW_TRACKING_URI", "")):
         secrets.append(match["secret"])

@@ -1,4 +1,4 @@
-"""MLflow's server as an application, for the process that starts and guards it."""
+"""MLflow's server as an ASGI application, for the process that starts and protects it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from registry.urls import folder_url
 def web_app(store: Store) -> Any:
     """MLflow's ASGI application over a store, set up as `mlflow server` does for one process.
 
-    Its settings are environment variables that MLflow reads while it is imported, so this belongs in a process of its
-    own.
+    Its settings are environment variables that MLflow reads on import, so call this in a separate process.
     """
     artifacts = store.artifacts or store.home / "mlartifacts"
     os.environ |= {

@@ -1,7 +1,7 @@
-"""Signatures of stored models in OpenSSF's format, by a key of one's own or keyless through Sigstore.
+"""Signs and verifies stored models in OpenSSF's format, with a key or keyless through Sigstore.
 
-A digest shows that a model is the one that registry and ledger name. A signature shows that who may sign made it, also
-to someone who trusts neither database. The library is `model-signing`, imported only where it is needed.
+A digest shows that a model is the one that registry and ledger name. A signature also shows that an accepted signer
+made it, to people who trust neither database. The library `model-signing` is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PASSWORD_VARIABLE = "REFIT_SIGNING_PASSWORD"
 
 @dataclass(frozen=True)
 class Signer:
-    """Who signs models here, and how that is verified: a public key, or an identity that an issuer vouches for."""
+    """The accepted signer of models: a public key, or an identity that an issuer confirms."""
 
     public_key: Path | None = None
     identity: str | None = None
@@ -36,11 +36,11 @@ class Signer:
 def sign(folder: Path, signer: Signer, environ: Mapping[str, str] = os.environ) -> str:
     """The signature of every file in a folder.
 
-    With a key, the private one is the file that the variable `REFIT_SIGNING_KEY` names. Keyless, the machine's own
-    identity (a CI job's) is used where it has one, else a browser is opened.
+    With a key, the variable `REFIT_SIGNING_KEY` names the file of the private key. Without one, the identity of the
+    machine (such as a CI job) is used if it has one; otherwise a browser is opened.
 
     Raises:
-        RegistryError: there is no private key, or it cannot be used, or Sigstore cannot be reached.
+        RegistryError: there is no private key, it cannot be used, or Sigstore cannot be reached.
     """
     library = _library()
     config = library.signing.Config().set_hashing_config(_every_file(library))
@@ -64,13 +64,13 @@ def sign(folder: Path, signer: Signer, environ: Mapping[str, str] = os.environ) 
 
 
 def verify(folder: Path, signature: str | None, signer: Signer, what: str) -> None:
-    """Check that a folder holds just the files that were signed, and that an accepted signer signed them.
+    """Check that a folder holds exactly the files that were signed, and that the accepted signer signed them.
 
     Args:
-        what: the model, in the words of an error.
+        what: how error messages name the model.
 
     Raises:
-        RegistryError: there is no signature, it is another's, or a file was changed, added or removed since.
+        RegistryError: there is no signature, another signer made it, or a file was changed, added or removed since.
     """
     if not signature:
         raise RegistryError(
@@ -98,14 +98,14 @@ def verify(folder: Path, signature: str | None, signer: Signer, what: str) -> No
 
 
 def _every_file(library: Any) -> Any:
-    """What is hashed: all files, those of git's names too, and no symbolic link."""
+    """Hash all files, including those with names used by git, and refuse symbolic links."""
     return library.hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
 
 
 def _attempt(act: Any, otherwise: str) -> Any:
     try:
         return act()
-    except Exception as error:  # the library raises errors of many others
+    except Exception as error:  # the library passes on errors of many other libraries
         first = " ".join((str(error) or type(error).__name__).split())[:300]
         raise RegistryError(f"{otherwise}: {first}") from error
 

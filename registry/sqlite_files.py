@@ -1,4 +1,4 @@
-"""SQLite files: read without being written to, and what is wrong with one that cannot be used, in words."""
+"""Reads SQLite files without writing to them, and explains why a file cannot be used."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from registry.urls import read_only_url
 _HEADER = b"SQLite format 3\0"
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _HELD = ("SQLITE_BUSY", "SQLITE_LOCKED")
-_SPARE_BYTES = 64 * 1024  # with less than this left, a failed write is a full disk's
+_SPARE_BYTES = 64 * 1024  # with less space than this left, a failed write is blamed on a full disk
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a file, and what to do about it; `damaged` where its content is lost, and not only access."""
+    """What is wrong with a file and what to do about it; `damaged` if its content is lost, not only access to it."""
 
     what: str
     advice: str
@@ -32,31 +32,31 @@ class Fault:
 
 
 def select_read_only(file: Path, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of one SELECT on an SQLite file that is not written to, not even to roll back a journal.
+    """Rows of one SELECT on an SQLite file, without writing to it, not even to roll back a journal.
 
     Raises:
-        sqlite3.OperationalError: the file needs a writer first, or has other tables.
+        sqlite3.OperationalError: a writer must roll back a journal first, or a table is missing.
     """
     with closing(sqlite3.connect(read_only_url(file), uri=True, timeout=30)) as connection:
         connection.row_factory = sqlite3.Row
         connection.text_factory = readable
         try:
             return [dict(row) for row in connection.execute(sql, values)]
-        except UnicodeDecodeError:  # of SQLite's own words on a schema that is no UTF-8 any more
+        except UnicodeDecodeError:  # from SQLite's message about a schema that is no longer UTF-8
             damage = sqlite3.DatabaseError("malformed database schema")
             damage.sqlite_errorname = "SQLITE_CORRUPT"
             raise damage from None
 
 
 def readable(text: bytes) -> str:
-    """A text of SQLite's, also where a damaged one is no UTF-8 any more."""
+    """Decode a text from SQLite, even if damage made it invalid UTF-8."""
     return text.decode("utf-8", "backslashreplace")
 
 
 def unusable(file: Path) -> Fault | None:
-    """Why a file that exists can be no SQLite database, found without opening it as one; None where nothing is seen.
+    """Why an existing file cannot be an SQLite database, without opening it as one; None if no problem is seen.
 
-    A folder, a file that may not be read, one that holds something else, one that was cut short. Costs microseconds.
+    Detects a folder, an unreadable file, other content, and a truncated file. Takes microseconds.
     """
     if file.is_dir():
         return Fault("it is a folder, not a file", "move the folder away, or name another file")
@@ -72,7 +72,7 @@ def unusable(file: Path) -> Fault | None:
             "give this user read and write access to it; nothing in it is lost",
         )
     if not header:
-        return None  # what SQLite makes of a new name
+        return None  # an empty file is what SQLite creates for a new name
     if not header.startswith(_HEADER):
         return Fault("file is not a database", "restore the file from a copy", damaged=True)
     if len(header) < 100 or (size < _recorded_size(header) and not _has_journal(file)):
@@ -83,9 +83,9 @@ def unusable(file: Path) -> Fault | None:
 
 
 def fault(file: Path, error: BaseException) -> Fault:
-    """What an error of SQLite's, or of a library that stands on it, says of the file."""
-    if (seen := unusable(file)) is not None:
-        return seen
+    """The fault of the file behind an error of SQLite or of a library built on it."""
+    if (problem := unusable(file)) is not None:
+        return problem
     name = next((code for code in map(_code, _origins(error)) if code), "")
     first = (str(next(_origins(error))).strip() or type(error).__name__).splitlines()[0][:300]
     if name.startswith(_HELD):
@@ -104,7 +104,7 @@ def fault(file: Path, error: BaseException) -> Fault:
 
 
 def _origins(error: BaseException) -> Iterator[BaseException]:
-    """The error of SQLite's own first, then those that were made of it."""
+    """SQLite's own errors in the chain of causes; the error itself if there are none."""
     chain: list[BaseException] = []
     inner: BaseException | None = error
     while inner is not None and inner not in chain:
@@ -132,7 +132,7 @@ def _writable(file: Path) -> bool:
 
 def _recorded_size(header: bytes) -> int:
     page = int.from_bytes(header[16:18], "big")
-    same_change = header[24:28] == header[92:96]  # else the count of pages is not kept up to date
+    same_change = header[24:28] == header[92:96]  # otherwise the page count is not up to date
     return (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big") if same_change else 0
 
 

@@ -1,4 +1,4 @@
-"""Where a project's registry lives, and one line for whatever goes wrong there."""
+"""Location of a project's registry, and one-line errors for its failures."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 class RegistryError(Exception):
-    """The registry, or what it holds, cannot be used as asked; one line that says why and what to do."""
+    """The registry or its content cannot be used as requested; one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """One MLflow tracking store and registry, and the folder in which its lock and its ledger lie."""
+    """One MLflow tracking store and registry, and the folder of its lock and ledger."""
 
-    uri: str = field(repr=False)  # with the password that the environment gives
+    uri: str = field(repr=False)  # includes the password from the environment
     home: Path
 
     @property
@@ -33,25 +33,25 @@ class Store:
 
     @property
     def database(self) -> Path | None:
-        """The SQLite file behind `uri`; none for a server."""
+        """The SQLite file behind `uri`; None for a server."""
         return _sqlite_file(self.uri)
 
     @property
     def artifacts(self) -> Path | None:
-        """Where experiments made by us keep their artifacts; none: where the server says."""
+        """Where Refit's experiments store their artifacts; None if the server decides."""
         return self.home / "mlartifacts" if self.database else None
 
     @property
     def exists(self) -> bool:
-        """Whether anything can have been stored yet; a server is taken to exist."""
+        """Whether anything can have been stored yet; a server is assumed to exist."""
         return self.database is None or self.database.is_file()
 
 
 def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.environ) -> Store:
-    """The store that a project uses: `MLFLOW_TRACKING_URI`, else `uri` from its params, else SQLite in `.refit/`.
+    """The store of a project: `MLFLOW_TRACKING_URI`, else `uri` from its params, else SQLite in `.refit/`.
 
-    The environment wins because a deployment knows better than a versioned file where its server is. A relative SQLite
-    path is meant from the project's folder, whatever the working directory.
+    The environment comes first because a deployment knows better than a versioned file where its server is. A relative
+    SQLite path is relative to the project's folder, whatever the working directory.
 
     >>> locate(Path("/p"), None, environ={}).uri
     'sqlite:////p/.refit/mlflow.db'
@@ -81,7 +81,7 @@ def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.envir
 
 @contextmanager
 def faults(store: Store) -> Iterator[None]:
-    """Turn whatever MLflow, SQLAlchemy or the network raise inside the block into one line of ours."""
+    """Turn errors of MLflow, SQLAlchemy or the network inside the block into a one-line RegistryError."""
     try:
         yield
     except RegistryError:
@@ -95,7 +95,7 @@ def faults(store: Store) -> Iterator[None]:
 
 
 def missing(error: Exception) -> bool:
-    """Whether an MLflow error says that the thing asked for does not exist."""
+    """Whether an MLflow error says that the requested object does not exist."""
     return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND") or (
         getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower()
     )

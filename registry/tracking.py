@@ -1,4 +1,4 @@
-"""Runs: what was tried and with what result, written from files, so that writing it again changes nothing."""
+"""Writes MLflow runs from files; writing the same content again changes nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from registry.locking import registry_lock
 from registry.store import Store, missing
 from registry.urls import folder_url
 
-PART = "refit.logged."  # tag prefix: which parts of a run are complete, and of what content
+PART = "refit.logged."  # tag prefix: which parts of a run are complete, with the digest of their content
 
 
 @dataclass(frozen=True)
 class Content:
-    """What one part of a run holds. Metrics are (name, value, step)."""
+    """The content of one part of a run. Metrics are (name, value, step)."""
 
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Sequence[tuple[str, float, int]] = ()
@@ -34,13 +34,13 @@ class Content:
 
 
 def ensure_experiment(store: Store, name: str) -> str:
-    """The id of the experiment called `name`, made where there is none, restored where it was deleted."""
+    """The id of the experiment `name`; creates it if it does not exist and restores it if it was deleted."""
     mlflow = client(store)
     with registry_lock(store):
-        if (found := mlflow.get_experiment_by_name(name)) is not None:
-            if found.lifecycle_stage == "deleted":
-                mlflow.restore_experiment(found.experiment_id)
-            return str(found.experiment_id)
+        if (experiment := mlflow.get_experiment_by_name(name)) is not None:
+            if experiment.lifecycle_stage == "deleted":
+                mlflow.restore_experiment(experiment.experiment_id)
+            return str(experiment.experiment_id)
         location = folder_url(store.artifacts / name) if store.artifacts else None
         return str(mlflow.create_experiment(name, artifact_location=location))
 
@@ -52,17 +52,17 @@ def find_run(store: Store, experiment: str, identity: Mapping[str, str]) -> str 
     return str(runs[0].info.run_id) if runs else None
 
 
-def revive(store: Store, run_id: str) -> bool:
-    """Whether a run is there; one that was deleted is taken out of MLflow's bin."""
+def restore_run(store: Store, run_id: str) -> bool:
+    """Whether a run exists; a deleted run that MLflow still keeps is restored."""
     mlflow = client(store)
     with registry_lock(store):
         try:
-            found = mlflow.get_run(run_id)
+            run = mlflow.get_run(run_id)
         except Exception as error:
             if missing(error):
                 return False
             raise
-        if found.info.lifecycle_stage == "deleted":
+        if run.info.lifecycle_stage == "deleted":
             mlflow.restore_run(run_id)
         return True
 
@@ -70,29 +70,29 @@ def revive(store: Store, run_id: str) -> bool:
 def ensure_run(
     store: Store, experiment: str, name: str, identity: Mapping[str, str], *, parent: str | None = None
 ) -> str:
-    """The run that carries `identity`, made where there is none. It is at once a finished one: files tell its story."""
+    """The id of the run with the tags `identity`, created if it does not exist; it is finished at once."""
     mlflow = client(store)
     if parent is not None:
         identity = {**identity, "mlflow.parentRunId": parent}
     with registry_lock(store):
-        if (found := find_run(store, experiment, identity)) is None:
+        if (run_id := find_run(store, experiment, identity)) is None:
             tags = {**identity, "refit.host": socket.gethostname()}
-            found = str(mlflow.create_run(experiment, run_name=name, tags=tags).info.run_id)
-        if mlflow.get_run(found).info.status == "RUNNING":
-            mlflow.set_terminated(found, "FINISHED")
-        return found
+            run_id = str(mlflow.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        if mlflow.get_run(run_id).info.status == "RUNNING":
+            mlflow.set_terminated(run_id, "FINISHED")
+        return run_id
 
 
 def log_children(
     store: Store, experiment: str, parent: str, role: str, children: Sequence[tuple[str, Content]]
 ) -> None:
-    """A run below `parent` for each name and content, unless all of them stand there already. Cut off, it goes on."""
+    """Write a child run of `parent` for each name and content, if it is not complete yet; can be resumed."""
     mlflow = client(store)
     with registry_lock(store):
         below = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`refit.role` = '{role}'"
-        found = mlflow.search_runs([experiment], below, max_results=5000)
-        there = {run.info.run_name for run in found if run.info.status == "FINISHED"}
-        for run in found:
+        existing = mlflow.search_runs([experiment], below, max_results=5000)
+        there = {run.info.run_name for run in existing if run.info.status == "FINISHED"}
+        for run in existing:
             if run.info.status != "FINISHED":
                 mlflow.delete_run(run.info.run_id)
         for name, content in children:
@@ -104,7 +104,7 @@ def log_children(
 
 
 def end_abandoned(store: Store, experiment: str) -> None:
-    """End the runs that a killed process of this machine had made and not yet ended: under the lock nobody is at it."""
+    """End the runs that a killed process of this machine left running; under the lock no other process writes."""
     mlflow = client(store)
     with registry_lock(store):
         mine = f"attributes.status = 'RUNNING' and tags.`refit.host` = '{socket.gethostname()}'"
@@ -112,13 +112,13 @@ def end_abandoned(store: Store, experiment: str) -> None:
             mlflow.set_terminated(run.info.run_id, "KILLED")
 
 
-def stands(store: Store, run_id: str, part: str) -> bool:
-    """Whether a part of a run was written, whatever it says."""
+def is_logged(store: Store, run_id: str, part: str) -> bool:
+    """Whether a part of a run was written, with any content."""
     return PART + part in client(store).get_run(run_id).data.tags
 
 
 def numbers_of(store: Store, run_id: str | None) -> tuple[dict[str, float], dict[str, str]]:
-    """The newest value of each metric of a run, and its params; none of a run that is not there."""
+    """The newest value of each metric of a run, and its params; both empty if there is no such run."""
     try:
         data = client(store).get_run(run_id).data if run_id else None
     except Exception as error:
@@ -129,7 +129,7 @@ def numbers_of(store: Store, run_id: str | None) -> tuple[dict[str, float], dict
 
 
 def log(store: Store, run_id: str, part: str, content: Content) -> None:
-    """Write a part of a run, unless just this content stands there already. Cut off, it can be written again."""
+    """Write a part of a run, unless exactly this content is logged already. Can be repeated if interrupted."""
     mlflow = client(store)
     with registry_lock(store):
         run = mlflow.get_run(run_id)
@@ -147,13 +147,16 @@ def log(store: Store, run_id: str, part: str, content: Content) -> None:
 
 
 def _log_batches(mlflow: Any, run_id: str, content: Content, timestamp: int) -> None:
-    """Params, metrics and tags. A curve has one time: written twice, a point is the same point. A single number has the
-    clock's, so that the newest one is shown."""
+    """Log params, metrics and tags.
+
+    All points of a curve share one timestamp, so that writing a point twice changes nothing. A single number gets the
+    current time, so that MLflow shows the newest one.
+    """
     from mlflow.entities import Metric, Param, RunTag
 
-    known = mlflow.get_run(run_id).data.params
+    logged = mlflow.get_run(run_id).data.params
     now = time.time_ns() // 1_000_000
-    params = [Param(_key(key), _value(value)) for key, value in content.params.items() if _key(key) not in known]
+    params = [Param(_key(key), _value(value)) for key, value in content.params.items() if _key(key) not in logged]
     metrics = [
         Metric(_key(key), float(value), timestamp if step else now, step) for key, value, step in content.metrics
     ]
@@ -163,7 +166,7 @@ def _log_batches(mlflow: Any, run_id: str, content: Content, timestamp: int) -> 
 
 
 def _chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """`values` in parts that MLflow takes at once."""
+    """Split `values` into chunks of `size`, the most that MLflow accepts at once."""
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
@@ -172,7 +175,7 @@ def _log_dataset(mlflow: Any, run_id: str, dataset: Mapping[str, str]) -> None:
 
     entity = Dataset(
         name=dataset["name"],
-        digest=dataset["digest"][:36],  # all that MLflow's column holds
+        digest=dataset["digest"][:36],  # the length of MLflow's column
         source_type="local",
         source=json.dumps({"uri": dataset["source"]}),
         profile=json.dumps({"digest": dataset["digest"]}),
@@ -181,7 +184,7 @@ def _log_dataset(mlflow: Any, run_id: str, dataset: Mapping[str, str]) -> None:
 
 
 def _digest(content: Content) -> str:
-    """Digest of everything that would be written; files by their bytes."""
+    """Digest of everything that would be written, including the bytes of files."""
     hasher = hashlib.sha256()
     plain = [dict(content.params), list(content.metrics), dict(content.tags), dict(content.texts), content.dataset]
     hasher.update(json.dumps(plain, sort_keys=True, default=str).encode())
@@ -194,7 +197,7 @@ def _digest(content: Content) -> str:
 
 
 def _key(name: str) -> str:
-    """A name that MLflow takes: letters, digits, `_-. /`."""
+    """A name that MLflow accepts: letters, digits, `_-. /`."""
     return re.sub(r"[^\w\-. /]", "_", name)[:250]
 
 

@@ -1,6 +1,6 @@
-"""Every URL of a file: made from a path here, and turned back into a path here, whatever the path is called.
+"""Converts paths to URLs and back, for any name of a file or folder.
 
-A folder may be called `50% off?`, `a#b` or `Übung 1`. Written into a URL as they are, such names end the path early or
+A folder may be called `50% off?`, `a#b` or `Übung 1`. Without escapes, such names would end the path of a URL early or
 mean another file.
 """
 
@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote, urlsplit
 def sqlite_url(path: Path, driver: str = "pysqlite") -> str:
     """SQLAlchemy's URL of an SQLite file, also for MLflow, Optuna and Prefect (`driver="aiosqlite"`).
 
-    A path that needs escapes names its driver: MLflow makes the folder of a `sqlite:///` URL, and takes the escapes for
-    a part of its name.
+    The URL of a path that needs escapes names its driver: MLflow creates the folder of a `sqlite:///` URL, and would
+    take the escapes as part of its name.
 
     >>> sqlite_url(Path("/p/.refit/mlflow.db"))
     'sqlite:////p/.refit/mlflow.db'
@@ -27,7 +27,7 @@ def sqlite_url(path: Path, driver: str = "pysqlite") -> str:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file that an SQLite URL names, relative as it may be; None where it is no SQLite URL.
+    """The file of an SQLite URL, which may be relative; None if it is not an SQLite URL.
 
     >>> sqlite_path("sqlite+pysqlite:////50%25%20off%3F/m.db")
     PosixPath('/50% off?/m.db')
@@ -35,7 +35,7 @@ def sqlite_path(url: str) -> Path | None:
     True
 
     Raises:
-        ValueError: it names no file, or has a part after a question mark.
+        ValueError: the URL names no file, or has a query part.
     """
     scheme, _, rest = url.partition(":")
     if scheme.partition("+")[0] != "sqlite":
@@ -49,12 +49,12 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def read_only_url(path: Path) -> str:
-    """What `sqlite3.connect(..., uri=True)` takes to open a file for reading only."""
+    """The URL with which `sqlite3.connect(..., uri=True)` opens a file for reading only."""
     return f"file:{quote(str(path.absolute()))}?mode=ro"
 
 
 def folder_url(path: Path) -> str:
-    """The `file:` URL of a folder or file, as MLflow keeps it for artifacts.
+    """The `file:` URL of a folder or file, as MLflow stores it for artifacts.
 
     >>> folder_url(Path("/50% off?/mlartifacts"))
     'file:///50%25%20off%3F/mlartifacts'
@@ -63,7 +63,7 @@ def folder_url(path: Path) -> str:
 
 
 def local_path(url: str) -> Path | None:
-    """The path behind a `file:` URL, or a plain path; None where it lies elsewhere.
+    """The path of a `file:` URL or a plain path; None for any other URL.
 
     >>> local_path("file:///50%25%20off%3F/mlartifacts")
     PosixPath('/50% off?/mlartifacts')

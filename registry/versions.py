@@ -1,4 +1,4 @@
-"""Registered versions of a model, their tags and aliases, and the stored files behind them."""
+"""Registered versions of a model, with their tags, aliases and stored files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from registry.locking import registry_lock
 from registry.sqlite_files import select_read_only
 from registry.store import RegistryError, Store, faults, missing
 
-ARTIFACT = "model"  # the folder of a run in which its model lies
+ARTIFACT = "model"  # folder of the model in a run
 ANCHOR = "refit.anchor"
-SPARE_BYTES = 4_000_000  # with less than this left, a copy that failed is a full disk's
+SPARE_BYTES = 4_000_000  # with less space than this left, a failed copy is blamed on a full disk
 
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version, as the registry knows it."""
+    """One registered version, as stored in the registry."""
 
     model: str
     version: str
@@ -38,14 +38,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered model: alias -> version, and the model's own tags. A model never registered has neither."""
+    """A registered model: its aliases (alias -> version) and tags. Both are empty if it was never registered."""
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def registered(store: Store, model: str) -> Registered:
-    """The model's aliases and tags, without importing mlflow where the store is an SQLite file."""
+    """The aliases and tags of a model, without importing mlflow if the store is an SQLite file."""
     if not store.exists:
         return Registered()
     if store.database:
@@ -55,23 +55,23 @@ def registered(store: Store, model: str) -> Registered:
                 _pairs(store.database, "registered_model_tags", "key", "value", model),
             )
         except sqlite3.OperationalError:
-            pass  # tables of another MLflow, or a journal to roll back: the client knows
+            pass  # tables of another MLflow version, or a journal to roll back: use the client
     return registered_by_client(store, model)
 
 
 def registered_by_client(store: Store, model: str) -> Registered:
-    """The same, asked the official way."""
+    """The same as `registered`, through the MLflow client."""
     try:
-        found = client(store).get_registered_model(model)
+        entity = client(store).get_registered_model(model)
     except Exception as error:
         if missing(error):
             return Registered()
         raise
-    return Registered({alias: str(version) for alias, version in found.aliases.items()}, dict(found.tags))
+    return Registered({alias: str(version) for alias, version in entity.aliases.items()}, dict(entity.tags))
 
 
 def version(store: Store, model: str, number: str) -> Version | None:
-    """One version with its tags, without importing mlflow where the store is an SQLite file."""
+    """One version with its tags, without importing mlflow if the store is an SQLite file."""
     if not store.exists or not number.isdecimal():
         return None
     if store.database:
@@ -83,7 +83,7 @@ def version(store: Store, model: str, number: str) -> Version | None:
 
 
 def version_by_client(store: Store, model: str, number: str) -> Version | None:
-    """The same, asked the official way."""
+    """The same as `version`, through the MLflow client."""
     try:
         return _from_client(client(store).get_model_version(model, number))
     except Exception as error:
@@ -93,7 +93,7 @@ def version_by_client(store: Store, model: str, number: str) -> Version | None:
 
 
 def tags_of_deleted(store: Store, model: str, number: str) -> dict[str, str]:
-    """The tags of a version that was deleted: MLflow keeps them in its tables. Empty where nobody can tell."""
+    """The tags of a deleted version, which MLflow keeps in its tables; empty if they cannot be read."""
     if not store.exists or not store.database or not number.isdecimal():
         return {}
     sql = "select key, value from model_version_tags where name = :model and version = :version"
@@ -105,42 +105,43 @@ def tags_of_deleted(store: Store, model: str, number: str) -> dict[str, str]:
 
 
 def tagged(store: Store, model: str, key: str, value: str) -> list[Version]:
-    """Every version that carries a tag, without importing mlflow where the store is an SQLite file."""
+    """Every version with this tag, without importing mlflow if the store is an SQLite file."""
     if not store.exists:
         return []
     if store.database:
         try:
             sql = "select version from model_version_tags where name = :model and key = :key and value = :value"
             rows = select_read_only(store.database, sql, {"model": model, "key": key, "value": value})
-            found = [_read_version(store.database, model, str(row["version"])) for row in rows]
-            return sorted((each for each in found if each), key=lambda each: int(each.version))
+            matches = [_read_version(store.database, model, str(row["version"])) for row in rows]
+            return sorted((each for each in matches if each), key=lambda each: int(each.version))
         except sqlite3.OperationalError:
             pass
     return tagged_by_client(store, model, {key: value})
 
 
 def tagged_by_client(store: Store, model: str, tags: Mapping[str, str]) -> list[Version]:
-    """The versions that carry all of `tags`, asked the official way; oldest first."""
+    """The versions with all of `tags`, oldest first, through the MLflow client."""
     conditions = "".join(f" and tags.`{key}` = '{value}'" for key, value in sorted(tags.items()))
-    search, found, token = client(store).search_model_versions, [], None
+    search, matches, token = client(store).search_model_versions, [], None
     while True:
         page = search(f"name = '{model}'{conditions}", order_by=["version_number ASC"], page_token=token)
-        found += [_from_client(each) for each in page]
+        matches += [_from_client(each) for each in page]
         if not (token := page.token):
-            return found
+            return matches
 
 
 def find(store: Store, model: str, tags: Mapping[str, str]) -> Version | None:
-    """The oldest version that carries all of `tags`."""
-    found = tagged_by_client(store, model, tags)
-    return found[0] if found else None
+    """The oldest version with all of `tags`."""
+    matches = tagged_by_client(store, model, tags)
+    return matches[0] if matches else None
 
 
 def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping[str, str], above: int = 0) -> Version:
-    """Store `folder` with the run and register it as a new version; the version appears last, whole, with its tags.
+    """Store `folder` with the run and register it as a new version, complete with its tags.
 
-    Cut off before its end it leaves files in the run but no version, and a second call writes the same files again.
-    Its number is greater than `above`: where a whole model was deleted, MLflow counts from 1 again.
+    The version is created last: an interrupted call leaves files in the run but no version, and a second call writes
+    the same files again. Its number is greater than `above`, even if MLflow counts from 1 again because the whole model
+    was deleted.
     """
     mlflow = client(store)
     with registry_lock(store):
@@ -166,7 +167,7 @@ def set_alias(store: Store, model: str, alias: str, number: str) -> None:
 
 
 def set_tags(store: Store, of: Version, tags: Mapping[str, str]) -> None:
-    """Set those tags of a version that differ."""
+    """Set the tags of a version that differ."""
     for key, value in tags.items():
         if of.tags.get(key) != value:
             client(store).set_model_version_tag(of.model, of.version, key, value)
@@ -179,11 +180,11 @@ def set_model_tag(store: Store, model: str, key: str, value: str) -> None:
 
 
 def download(store: Store, of: Version, destination: Path) -> Path:
-    """A copy of a version's stored folder, made under `destination`.
+    """Copy the stored folder of a version to `destination`, and return the copy.
 
     Raises:
-        RegistryError: its files are not there; a version may be READY without them. Or the disk is full, which is then
-            the cause: MLflow itself keeps to itself why a copy failed, and a full disk must be no verdict on a model.
+        RegistryError: its files are missing, which is possible for a READY version; or the disk is full. A full disk is
+            the error's cause: MLflow hides why a copy failed, and a full disk must not count against the model.
     """
     if of.run_id is None:
         raise RegistryError(f"version {of.version} of {of.model} names no run: it was not registered by Refit")
@@ -200,12 +201,12 @@ def download(store: Store, of: Version, destination: Path) -> Path:
         raise RegistryError(
             f"{what} read: {str(error).splitlines()[0]}; restore the artifact store, or put another version in charge"
         ) from error
-    (folder / "registered_model_meta").unlink(missing_ok=True)  # mlflow leaves it beside a model that it has loaded
+    (folder / "registered_model_meta").unlink(missing_ok=True)  # written by mlflow when it loads a model
     return folder
 
 
 def read_file(store: Store, of: Version, name: str) -> bytes | None:
-    """One file of a version's stored folder; None where the version has no such file.
+    """One file of the stored folder of a version; None if there is no such file.
 
     Raises:
         RegistryError: the artifact store cannot be read.
@@ -231,18 +232,18 @@ def save_pyfunc(
     requirements: list[str],
     outputs: Sequence[str] = (),
 ) -> None:
-    """Write `data` as an MLflow pyfunc model into the new `folder`: signature, example and requirements, no pickle.
+    """Write `data` as an MLflow pyfunc model to the new `folder`: signature, example and requirements, no pickle.
 
     Args:
-        outputs: names of the columns that it predicts; none: one without a name.
+        outputs: names of the predicted columns; if empty, one column without a name.
     """
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
-    # MLflow refuses an int64, which pandas reads from a CSV, for a double; the loader of ours converts what can be
-    # converted exactly and refuses the rest.
+    # MLflow refuses an int64, which pandas reads from a CSV, for a double; Refit's loader converts what it can convert
+    # exactly and refuses the rest.
     inputs = [ColSpec(AnyType(), name, required=False) for name in features]
     mlflow.pyfunc.save_model(
         str(folder),
@@ -278,9 +279,9 @@ def _read_version(file: Path, model: str, number: str) -> Version | None:
     )
 
 
-def _from_client(found: Any) -> Version:
+def _from_client(entry: Any) -> Version:
     return Version(
-        found.name, str(found.version), found.run_id, _time(found.creation_timestamp), dict(sorted(found.tags.items()))
+        entry.name, str(entry.version), entry.run_id, _time(entry.creation_timestamp), dict(sorted(entry.tags.items()))
     )
 
 
@@ -289,19 +290,19 @@ def _time(milliseconds: int) -> str:
 
 
 def read_tag(of: Version, key: str) -> dict[str, Any] | None:
-    """The JSON object in a version's tag; None where it has none.
+    """The JSON object in a tag of a version; None if it has no such tag.
 
     Raises:
-        RegistryError: the tag is not as Refit wrote it: somebody changed it in MLflow.
+        RegistryError: the tag was changed in MLflow since Refit wrote it.
     """
     return json_object(of, f"the tag {key}", of.tags[key]) if key in of.tags else None
 
 
 def json_object(of: Version, what: str, text: str | bytes) -> dict[str, Any]:
-    """The JSON object in what the registry keeps of a version.
+    """The JSON object in a text that the registry stores for a version.
 
     Raises:
-        RegistryError: it is none, or is nested without end.
+        RegistryError: it is not a JSON object, or is nested too deeply.
     """
     with suppress(ValueError, RecursionError):
         if isinstance(value := json.loads(text), dict):
@@ -310,7 +311,7 @@ def json_object(of: Version, what: str, text: str | bytes) -> dict[str, Any]:
 
 
 def changed(of: Version, what: str, problem: str) -> RegistryError:
-    """The error that refuses what somebody changed in MLflow."""
+    """The error for something that was changed in MLflow."""
     return RegistryError(
         f"{what} of version {of.version} of {of.model} is not as Refit wrote it: {problem}; restore the registry from "
         "a copy, or put another version in charge"

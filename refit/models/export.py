@@ -1,6 +1,6 @@
-"""Takes a registered version out of the registry, checked, and loads models that were shown to be what they should be.
+"""Exports and signs registered versions, and loads models after checking their digests.
 
-MLflow's own `load_model` believes the artifact store: what lies there is run. Here the digests come first.
+MLflow's own `load_model` trusts the artifact store and runs what it finds there. Here the digests are checked first.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from registry import champion, signing, versions
 from registry.store import RegistryError, Store
 from registry.versions import Version
 
-SIGNATURE = ".sig"  # beside an exported folder: for `model_signing verify`, and for `refit.load`
+SIGNATURE = ".sig"  # suffix of the file next to an exported folder, for `model_signing verify` and `refit.load`
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A version that was taken out: where it lies, and the digest by which it is known."""
+    """An exported version: its folder, and the digest of its manifest."""
 
     model: str
     version: str
@@ -37,14 +37,14 @@ class Exported:
 
 
 def export(context: Context, number: str | None, to: Path) -> Exported:
-    """Write a version's stored folder to the new folder `to`, once it is shown to be what was registered.
+    """Write the stored folder of a version to the new folder `to`, after checking that it is what was registered.
 
     Args:
-        number: None: the champion.
+        number: the version; None means the champion.
 
     Raises:
-        UserError: there is no such version, or `to` is there already.
-        RefitError: its files are not those that were registered, or it is not signed as it has to be.
+        UserError: there is no such version, or `to` exists already.
+        RefitError: its files are not those that were registered, or it lacks a required signature.
     """
     if to.exists():
         raise UserError(f"{to} is there already; name a new folder")
@@ -56,14 +56,14 @@ def export(context: Context, number: str | None, to: Path) -> Exported:
                 shutil.copytree(folder, scratch, dirs_exist_ok=True)
         signature = of.tags.get(signing.TAG)
         if signature:
-            with artifacts.atomic(beside(to)) as scratch_file:
+            with artifacts.atomic(signature_path(to)) as scratch_file:
                 scratch_file.write_text(signature, encoding="utf-8")
     manifest = required_tag(of, "refit.manifest")
-    return Exported(of.model, of.version, str(to), manifest, str(beside(to)) if signature else None)
+    return Exported(of.model, of.version, str(to), manifest, str(signature_path(to)) if signature else None)
 
 
 def sign(context: Context, number: str | None) -> str:
-    """Sign a version that was registered before signatures were asked for, once its files are shown to be its own."""
+    """Sign a version that was registered before signatures were required, after checking its files."""
     if (signer := signer_of(context)) is None:
         raise UserError("registry.signing is not set: params.yaml has to say who signs")
     with run_logging.opened(context) as store:
@@ -101,7 +101,7 @@ def loaded(
         )
     check_stored(path, manifest or artifacts.sha256(path / "manifest.json"))
     if public_key:
-        signature = beside(path).read_text(encoding="utf-8") if beside(path).is_file() else None
+        signature = signature_path(path).read_text(encoding="utf-8") if signature_path(path).is_file() else None
         try:
             signing.verify(path, signature, signing.Signer(public_key), str(path))
         except RegistryError as error:
@@ -109,15 +109,15 @@ def loaded(
     return TableModel(load(path / MODEL, trusted_types=trusted_types))
 
 
-def beside(folder: Path) -> Path:
-    """Where the signature of an exported folder lies."""
+def signature_path(folder: Path) -> Path:
+    """The path of the signature of an exported folder."""
     return folder.with_name(folder.name + SIGNATURE)
 
 
 def _version(context: Context, store: Store, number: str | None) -> Version:
     model = context.params.project.name
-    found = champion.champion(store, model) if number is None else versions.version(store, model, number)
-    if found is None:
+    version = champion.current_champion(store, model) if number is None else versions.version(store, model, number)
+    if version is None:
         missing = f"no version of {model} is in charge yet" if number is None else f"{model} has no version {number!r}"
         raise UserError(f"{missing}; `refit history` names those that were judged")
-    return found
+    return version

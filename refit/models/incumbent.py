@@ -1,4 +1,4 @@
-"""Whom a candidate is judged against: who is in charge, written to a file before `evaluate`, so that DVC can see it."""
+"""The incumbent that a candidate is compared with, written to a file before `evaluate`, so that DVC tracks it."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from refit.models import model_cache, run_logging
 from refit.models.verification import MODEL, check_stored
 from refit.runtime import run_file
 from refit.runtime.context import Context, person
-from registry import champion as charge
 from registry import signing, versions
+from registry.champion import CHAMPION as CHAMPION_ALIAS
+from registry.champion import current_champion, examine_ledger, finish_pending, record
 from registry.ledger import MOVES, Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
 
 TAG = "refit.comparand"
-STAND_IN = "refit.stand_in"  # the sources of which a version saw generated rows only
-CHAMPION, CANDIDATE = "champion", "candidate"  # which of the two was made from them, where the other was not
-TEST_TAG = "refit.test"  # digest of the test window that a version was judged on
+STAND_IN = "refit.stand_in"  # tag: the sources whose rows were generated when a version was trained
+CHAMPION, CANDIDATE = "champion", "candidate"  # which of the two was trained on generated rows, if the other was not
+TEST_TAG = "refit.test"  # tag: digest of the test window on which a version was evaluated
 
 
 def refresh(context: Context) -> dict[str, Any]:
-    """Write `comparand.json` from the registry, if it says something else by now; returns its content.
+    """Write `comparand.json` from the registry if it is out of date. Returns its content.
 
-    A promotion that was cut off is finished first, if this run may promote.
+    An interrupted promotion is finished first, if this run may promote.
 
     Raises:
-        RefitError: the ledger says that someone is in charge and the registry has lost it.
+        RefitError: the ledger names a champion that the registry has lost.
     """
     with run_logging.opened(context) as store:
         if context.may_promote:
             finish(context, store)
     content = expected(context)
     path = context.path(COMPARAND)
-    if not _says(path, content):
+    if not _holds(path, content):
         write_json(path, content)
     return content
 
 
-def _says(path: Path, content: dict[str, Any]) -> bool:
-    """Whether the file holds just this; a torn one does not, and is written anew."""
+def _holds(path: Path, content: dict[str, Any]) -> bool:
+    """Whether the file holds exactly this content; False if it is damaged."""
     try:
         return bool(read_json(path) == content)
     except RefitError:
@@ -55,59 +56,62 @@ def _says(path: Path, content: dict[str, Any]) -> bool:
 
 
 def ensure(project: Path) -> None:
-    """Write a `comparand.json` that says "nobody", where there is none: on a fresh clone DVC needs the file."""
+    """Write a `comparand.json` without a champion if there is none: DVC needs the file on a fresh clone."""
     if not (project / COMPARAND).is_file():
-        write_json(project / COMPARAND, _nobody(run_file.params_of(project).project.name))
+        write_json(project / COMPARAND, _no_champion(run_file.params_of(project).project.name))
 
 
 def check(context: Context) -> dict[str, Any]:
-    """The content of `comparand.json`, once the registry agrees with it on who is in charge.
+    """The content of `comparand.json`, after checking that the registry names the same champion.
 
-    The looks may have become more since: another checkout that shares the registry judged a candidate meanwhile.
+    The number of looks may differ: another checkout that shares the registry may have evaluated a candidate since.
 
     Raises:
-        RefitError: it does not: someone else took charge since it was written.
+        RefitError: another version was promoted since the file was written.
     """
     written, content = read_json(context.path(COMPARAND)), expected(context)
     if {**written, "looks": None} != {**content, "looks": None}:
         raise RefitError(
-            f"{COMPARAND} names {_named(written)}, the registry {_named(content)}; `refit run` writes it anew"
+            f"{COMPARAND} names {_format_version(written)}, the registry {_format_version(content)}; "
+            "`refit run` writes it anew"
         )
     result: dict[str, Any] = written
     return result
 
 
 def expected(context: Context) -> dict[str, Any]:
-    """What `comparand.json` has to say now.
+    """The content that `comparand.json` should have now.
 
-    Where the champion *is* the candidate, that is the comparand of the decision that put it in charge: a candidate is
-    not judged against itself, and a second run is unchanged.
+    If the champion *is* the candidate, the content comes from the decision that promoted it: a candidate is not
+    compared with itself, and a second run stays unchanged.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
-        champion = charge.champion(store, model)
+        champion = current_champion(store, model)
         looks = _looks(context, store, model)
         if champion is None:
-            return _nobody(model) | {"looks": looks}
+            return _no_champion(model) | {"looks": looks}
         if is_candidate(context, champion) and TAG in champion.tags:
             return versions.read_tag(champion, TAG) or {}
-        found = {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
+        content = {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
         generated = is_stand_in(champion), _from_stand_in(context)
-        return found if generated[0] == generated[1] else {**found, "stand_in": CHAMPION if generated[0] else CANDIDATE}
+        if generated[0] == generated[1]:
+            return content
+        return {**content, "stand_in": CHAMPION if generated[0] else CANDIDATE}
 
 
 def fetch_model(context: Context, version: str) -> Path:
-    """A checked local copy of a version's candidate folder; made once, kept in `.refit/models/`.
+    """A checked local copy of the candidate folder of a version, cached in `.refit/models/`.
 
     Raises:
-        RefitError: there is no such version, its files are gone, or they are not those that were registered.
+        RefitError: there is no such version, its files are missing, or they are not those that were registered.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
         of = versions.version(store, model, version)
         if of is None:
             raise RefitError(f"{model} has no version {version} in the registry at {store.shown}")
-        copy = model_cache.place(context, version, required_tag(of, "refit.model_digest"))
+        copy = model_cache.copy_path(context, version, required_tag(of, "refit.model_digest"))
         if copy.is_dir():
             try:
                 check_trusted(context, store, of, copy)
@@ -117,34 +121,34 @@ def fetch_model(context: Context, version: str) -> Path:
                 context.progress(f"the local copy of version {version} is damaged and is fetched again: {error}")
         with downloaded(context, store, of) as folder:
             check_trusted(context, store, of, folder)
-            return model_cache.keep(context, of, folder) / MODEL
+            return model_cache.add(context, of, folder) / MODEL
 
 
 def check_champion(context: Context) -> str | None:
-    """The champion's version, once its stored files are shown to be those registered; none where nobody is in charge.
+    """The champion's version, after checking its stored files; None if there is no champion.
 
-    Where it has no local copy yet, they become it.
+    The files become its local copy if it has none yet.
 
     Raises:
-        RefitError: naming the file that is gone or differs: it could not be put back in charge.
+        RefitError: a file is missing or differs, so that a rollback to it would fail; the message names the file.
     """
     with run_logging.opened(context) as store:
-        of = charge.champion(store, context.params.project.name)
+        of = current_champion(store, context.params.project.name)
         if of is None:
             return None
         try:
             with downloaded(context, store, of) as folder:
                 check_trusted(context, store, of, folder)
-                if not model_cache.place(context, of.version, required_tag(of, "refit.model_digest")).is_dir():
-                    model_cache.keep(context, of, folder)
+                if not model_cache.copy_path(context, of.version, required_tag(of, "refit.model_digest")).is_dir():
+                    model_cache.add(context, of, folder)
         except (RefitError, RegistryError) as error:
-            raise RefitError(f"{error}; {_what_it_means(context, store, of)}") from error
+            raise RefitError(f"{error}; {_advice(context, store, of)}") from error
     return str(of.version)
 
 
-def _what_it_means(context: Context, store: Store, of: Version) -> str:
-    """What goes on, and what to do, where the files that the artifact store has of the champion are not its own."""
-    copy = model_cache.place(context, of.version, required_tag(of, "refit.model_digest"))
+def _advice(context: Context, store: Store, of: Version) -> str:
+    """What still works and what to do when the champion's files in the artifact store are not those registered."""
+    copy = model_cache.copy_path(context, of.version, required_tag(of, "refit.model_digest"))
     try:
         check_trusted(context, store, of, copy)
     except (RefitError, RegistryError):
@@ -156,12 +160,13 @@ def _what_it_means(context: Context, store: Store, of: Version) -> str:
 
 
 def check_trusted(context: Context, store: Store, of: Version, folder: Path) -> None:
-    """Check that a stored folder is the version that was registered, before anything in it is loaded, and that it is
-    signed, where `registry.signing` asks for that.
+    """Check that a stored folder is the registered version, before anything in it is loaded.
+
+    Its signature is checked too if `registry.signing` requires one.
 
     Raises:
-        RefitError: naming the file that differs, or who disagrees.
-        RegistryError: it is not signed as it has to be.
+        RefitError: a file differs, or the registry and the ledger disagree; the message says which.
+        RegistryError: it lacks the required signature.
     """
     check_registered(store, of, folder)
     if signer := signer_of(context):
@@ -169,15 +174,14 @@ def check_trusted(context: Context, store: Store, of: Version, folder: Path) -> 
 
 
 def check_registered(store: Store, of: Version, folder: Path) -> None:
-    """Check every file of a stored folder against its manifest, and that against the registry, and against the ledger
-    where it has a line about the version.
+    """Check a stored folder against its manifest, and the manifest against the registry and the ledger.
 
     Raises:
-        RefitError: naming the file that differs, or who disagrees.
+        RefitError: a file differs, or the registry and the ledger disagree; the message says which.
     """
     manifest = required_tag(of, "refit.manifest")
     check_stored(folder, manifest)
-    for line in Ledger.beside(store).entries(of.model):
+    for line in Ledger.of(store).entries(of.model):
         recorded = line.digests.get("manifest")
         if line.to_version == of.version and recorded is not None and recorded != manifest:
             raise RefitError(
@@ -188,16 +192,20 @@ def check_registered(store: Store, of: Version, folder: Path) -> None:
 
 
 def signer_of(context: Context) -> signing.Signer | None:
-    """Who signs the project's versions; None where they need no signature."""
-    asked = context.params.registry.signing
-    if asked is None:
+    """The accepted signer of the project's versions; None if they need no signature."""
+    settings = context.params.registry.signing
+    if settings is None:
         return None
-    return signing.Signer(context.path(asked.public_key) if asked.public_key else None, asked.identity, asked.issuer)
+    return signing.Signer(
+        context.path(settings.public_key) if settings.public_key else None,
+        settings.identity,
+        settings.issuer,
+    )
 
 
 @contextmanager
 def downloaded(context: Context, store: Store, of: Version) -> Iterator[Path]:
-    """A copy of a version's stored folder, fresh from the artifact store; what a killed run left behind goes too."""
+    """A fresh copy of the stored folder of a version; also removes copies left by killed runs."""
     home = context.path(model_cache.MODELS)
     home.mkdir(parents=True, exist_ok=True)
     for left in home.glob(".copy-*"):
@@ -207,7 +215,7 @@ def downloaded(context: Context, store: Store, of: Version) -> Iterator[Path]:
 
 
 def required_tag(of: Version, key: str) -> str:
-    """A tag that every version registered by Refit has."""
+    """The value of a tag that every version registered by Refit has."""
     if key not in of.tags:
         raise RefitError(
             f"version {of.version} of {of.model} has no tag {key}: Refit did not register it; "
@@ -217,16 +225,16 @@ def required_tag(of: Version, key: str) -> str:
 
 
 def finish(context: Context, store: Store) -> None:
-    """Finish the promotion that a killed process left half-done, and say so; chain a ledger of an older Refit.
+    """Finish the promotion that a killed process left half-done, and report it; chain a ledger of an older Refit.
 
     Raises:
-        RegistryError: the ledger is not as it was written.
+        RegistryError: the ledger was changed.
     """
     now = context.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-    if entry := charge.finish_pending(store, context.params.project.name, at=now):
+    if entry := finish_pending(store, context.params.project.name, at=now):
         done = "finished" if entry.action in MOVES else "gave up"
         context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
-    if older := charge.examine_ledger(store, context.params.project.name).unchained:
+    if older := examine_ledger(store, context.params.project.name).unchained:
         why = (
             f"taken over with {older} line{'s' if older > 1 else ''} of an older Refit; from here on digests chain them"
         )
@@ -235,10 +243,10 @@ def finish(context: Context, store: Store) -> None:
 
 
 def accept_ledger(context: Context, store: Store, why: str) -> None:
-    """Take the ledger's lines over as they stand: one line that covers them all says who did so and why."""
+    """Accept the ledger as it is, with one line that covers all lines and records the person and the reason."""
     model = context.params.project.name
-    in_charge = versions.registered(store, model).aliases.get(charge.CHAMPION)
-    charge.record(
+    champion = versions.registered(store, model).aliases.get(CHAMPION_ALIAS)
+    record(
         store,
         Entry(
             key=f"{model}:accept:{secrets.token_hex(8)}",
@@ -247,15 +255,15 @@ def accept_ledger(context: Context, store: Store, why: str) -> None:
             trigger=context.trigger,
             action="accept",
             model=model,
-            from_version=in_charge,
-            to_version=in_charge or "0",
+            from_version=champion,
+            to_version=champion or "0",
             reasons=(why,),
         ),
     )
 
 
 def is_candidate(context: Context, champion: Version) -> bool:
-    """Whether a version is the candidate that lies in the project's files."""
+    """Whether a version is the candidate in the project's files."""
     if not context.path(TRAINING).is_file():
         return False
     return all(
@@ -265,18 +273,18 @@ def is_candidate(context: Context, champion: Version) -> bool:
 
 
 def is_stand_in(of: Version) -> bool:
-    """Whether a version was made from generated rows."""
+    """Whether a version was trained on generated rows."""
     return STAND_IN in of.tags
 
 
 def _from_stand_in(context: Context) -> bool:
-    """Whether the candidate in the project's files was."""
+    """Whether the candidate in the project's files was trained on generated rows."""
     path = context.path(FEATURE_SET)
     return path.is_file() and bool(read_json(path).get("stand_in"))
 
 
 def _looks(context: Context, store: Store, model: str) -> int:
-    """How many other candidates were judged on the candidate's test window: each look makes a false gain likelier."""
+    """How many other candidates used the same test window: each look makes a false gain more likely."""
     if not (context.path(FEATURE_SET).is_file() and context.path(TRAINING).is_file()):
         return 0
     window = read_json(context.path(FEATURE_SET))["windows"]["test"]
@@ -287,8 +295,8 @@ def _looks(context: Context, store: Store, model: str) -> int:
 
 def _anchor(store: Store, champion: Version) -> dict[str, Any] | None:
     number = versions.registered(store, champion.model).tags.get(versions.ANCHOR)
-    found = versions.version(store, champion.model, number) if number else None
-    return _entry(found or champion)
+    version = versions.version(store, champion.model, number) if number else None
+    return _entry(version or champion)
 
 
 def _entry(of: Version) -> dict[str, Any]:
@@ -300,9 +308,9 @@ def _entry(of: Version) -> dict[str, Any]:
     }
 
 
-def _nobody(model: str) -> dict[str, Any]:
+def _no_champion(model: str) -> dict[str, Any]:
     return {"model": model, "version": None, "model_digest": None, "seen_until": None, "anchor": None, "looks": 0}
 
 
-def _named(content: dict[str, Any]) -> str:
+def _format_version(content: dict[str, Any]) -> str:
     return f"version {content['version']}" if content.get("version") else "nobody"

@@ -1,6 +1,6 @@
-"""Local copies of registered versions, checked and kept: read in place of what is stored, and a lost one's source.
+"""Caches checked local copies of registered versions, to read them and to restore a lost version from.
 
-`.refit/models/` holds the stored folders, `.refit/versions/` what the registry said of each: its run and its tags.
+`.refit/models/` holds the stored folders, `.refit/versions/` the registry's record of each: its run and its tags.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ RECORDS = STATE / "versions"
 _DIGEST = re.compile("[0-9a-f]{12,128}")
 
 
-def place(context: Context, version: str, model_digest: str) -> Path:
-    """Where the local copy of a version is, or would be.
+def copy_path(context: Context, version: str, model_digest: str) -> Path:
+    """The path of the local copy of a version, whether it exists or not.
 
     Raises:
-        RefitError: the digest is none: somebody changed it in MLflow.
+        RefitError: the digest is malformed: it was changed in MLflow.
     """
     if not _DIGEST.fullmatch(model_digest):
         raise RefitError(
@@ -35,12 +35,12 @@ def place(context: Context, version: str, model_digest: str) -> Path:
     return context.path(MODELS) / f"{version}-{model_digest[:12]}"
 
 
-def keep(context: Context, of: Version, folder: Path) -> Path:
-    """Make the checked `folder` the local copy of a version, and note what the registry says of it; where it lies.
+def add(context: Context, of: Version, folder: Path) -> Path:
+    """Make the checked `folder` the local copy of a version and store its registry record. Returns the copy's path.
 
-    A whole copy stays as it is, so that no kill can lose it; only a damaged one is replaced.
+    An intact copy is left in place, so that a kill cannot lose it; only a damaged one is replaced.
     """
-    copy = place(context, of.version, of.tags["refit.model_digest"])
+    copy = copy_path(context, of.version, of.tags["refit.model_digest"])
     note(context, of)
     if copy.is_dir():
         try:
@@ -55,13 +55,13 @@ def keep(context: Context, of: Version, folder: Path) -> Path:
 
 
 def note(context: Context, of: Version) -> None:
-    """Note what the registry says of a version, unless it is noted already."""
+    """Store the registry's record of a version, if it differs from the stored one."""
     if record(context, of.version) != of:
         write_json(_record(context, of.version), asdict(of))
 
 
 def record(context: Context, number: str) -> Version | None:
-    """What the registry last said of a version; None where that was not noted, or the note is torn."""
+    """The stored registry record of a version; None if there is none or it is damaged."""
     if not _record(context, number).is_file():
         return None
     try:

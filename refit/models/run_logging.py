@@ -1,4 +1,4 @@
-"""Shows what stages did in MLflow, from the files that they left, so that any run can be rebuilt from them."""
+"""Logs stages to MLflow from the files that they wrote, so that any run can be logged again from them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from refit.metrics import METRICS as KNOWN
 from refit.plain_text import as_markdown
 from refit.runtime import provenance
 from refit.runtime.context import Context
-from registry import champion as charge
 from registry import relocation, tracking
+from registry.champion import current_champion
 from registry.store import RegistryError, Store, faults, locate
 from registry.tracking import Content
 from registry.urls import folder_url
@@ -47,14 +47,14 @@ KPIS = ("rows_per_second", *CLOCKED, "cost_training", "cost_per_1000")
 
 @dataclass(frozen=True)
 class Opponent:
-    """A champion and its score on validation rows that it had not seen: of its own time, not those of a later run."""
+    """A champion and its score on its own held-out validation rows, not on those of a later run."""
 
     version: str
     metric: str
     score: float
 
     def reduction(self, score: float | None) -> float | None:
-        """Percent of its distance from a perfect score that another score takes away; negative: it adds.
+        """Error reduction of another score in percent of the distance to a perfect score; negative if it is worse.
 
         >>> Opponent("1", "roc_auc", 0.8).reduction(0.85)
         25.0
@@ -66,7 +66,7 @@ class Opponent:
 
 
 def store_of(project: Path, params: Params) -> Store:
-    """The project's registry: the environment's, the params', or SQLite in `.refit/`; nothing is opened or made."""
+    """The project's registry: from the environment, the params, or SQLite in `.refit/`. Opens and creates nothing."""
     try:
         return locate(project, params.registry.tracking_uri)
     except RegistryError as error:
@@ -75,25 +75,25 @@ def store_of(project: Path, params: Params) -> Store:
 
 @contextmanager
 def opened(context: Context) -> Iterator[Store]:
-    """The project's registry, for a block in which its faults become our one-line errors.
+    """Open the project's registry for a block in which its faults become one-line RefitErrors.
 
-    A project that was copied or moved since takes its artifacts with it, and says so.
+    If the project was copied or moved, the registry's paths are updated first, with a message.
     """
     store = store_of(context.project, context.params)
     try:
         with faults(store):
-            if told := relocation.settle(store):
-                context.progress(told)
+            if message := relocation.settle(store):
+                context.progress(message)
             yield store
     except RegistryError as error:
         raise RefitError(str(error)) from error
 
 
 def log_training(context: Context, *, required: bool = False) -> str | None:
-    """Show the training in MLflow: a run for the candidate, a nested one for each learner. Returns the run's id.
+    """Log the training to MLflow: a run for the candidate and a nested run for each learner. Returns the run's id.
 
-    Written again it changes nothing. Unless `required`, a registry that cannot be reached is a warning only: `register`
-    writes what is missing.
+    Logging it again changes nothing. Unless `required`, an unreachable registry is only a warning: `register` writes
+    what is missing.
     """
     with _best_effort(context, required), opened(context) as store:
         return _log_training(context, store)
@@ -101,7 +101,7 @@ def log_training(context: Context, *, required: bool = False) -> str | None:
 
 
 def kpis(store: Store, run_id: str | None) -> dict[str, Any]:
-    """What a run says that its model's predictions and its training take and cost; empty: it does not tell all of it.
+    """Time and cost of a run's training and of its model's predictions; empty unless the run has all of them.
 
     `docs/training.md` explains the names; `currency` is that of the run's own params.
     """
@@ -112,7 +112,7 @@ def kpis(store: Store, run_id: str | None) -> dict[str, Any]:
 
 
 def log_evaluation(context: Context, *, required: bool = False) -> str | None:
-    """Show the evaluation in the candidate's run: metrics, plots, model card, decision. Returns the run's id."""
+    """Log the evaluation to the candidate's run: metrics, plots, model card, decision. Returns the run's id."""
     with _best_effort(context, required), opened(context) as store:
         run_id = _log_training(context, store)
         tracking.log(store, run_id, "evaluation", _evaluation(context))
@@ -120,34 +120,34 @@ def log_evaluation(context: Context, *, required: bool = False) -> str | None:
     return None
 
 
-def log_cross_validation(context: Context, told: Mapping[str, Any]) -> None:
-    """Show a cross-validation as a run of its own: means and deviations, and each fold as a step."""
+def log_cross_validation(context: Context, report: Mapping[str, Any]) -> None:
+    """Log a cross-validation as a separate run: means and deviations, and each fold as a step."""
     with _best_effort(context, required=False), opened(context) as store:
         experiment = tracking.ensure_experiment(store, context.params.project.name)
-        named = {
+        identity_tags = {
             "refit.role": "cross_validation",
-            "refit.cross_validation": digest([told["asked"], told["folds"]])[:20],
+            "refit.cross_validation": digest([report["asked"], report["folds"]])[:20],
         }
-        run_id = tracking.ensure_run(store, experiment, "cross-validation", named)
-        metrics = [(f"cv_{name}", value, 0) for name, value in told["mean"].items()]
-        metrics += [(f"cv_{name}_deviation", value, 0) for name, value in told["deviation"].items()]
+        run_id = tracking.ensure_run(store, experiment, "cross-validation", identity_tags)
+        metrics = [(f"cv_{name}", value, 0) for name, value in report["mean"].items()]
+        metrics += [(f"cv_{name}_deviation", value, 0) for name, value in report["deviation"].items()]
         metrics += [
-            (f"fold_{name}", value, place)
-            for place, fold in enumerate(told["folds"])
+            (f"fold_{name}", value, index)
+            for index, fold in enumerate(report["folds"])
             for name, value in fold["scores"].items()
         ]
-        tags = {"refit.snapshot": str(told["snapshot"]), "refit.stand_in": ", ".join(told["stand_in"])}
+        tags = {"refit.snapshot": str(report["snapshot"]), "refit.stand_in": ", ".join(report["stand_in"])}
         content = Content(
             params=_flat(shown_params(context.params)),
             metrics=[each for each in metrics if math.isfinite(each[1])],
             tags={key: value for key, value in tags.items() if value},
-            texts={"cross_validation.json": json.dumps(told, indent=1)},
+            texts={"cross_validation.json": json.dumps(report, indent=1)},
         )
         tracking.log(store, run_id, "cross_validation", content)
 
 
 def identity(training: Mapping[str, Any]) -> dict[str, str]:
-    """The tags that name a candidate: what it was made from, and what came out."""
+    """The tags that identify a candidate: the digests of its inputs and of its model."""
     return {"refit.candidate": training["inputs"], "refit.model_digest": training["model_digest"]}
 
 
@@ -170,7 +170,7 @@ def _log_training(context: Context, store: Store) -> str:
     candidate = named | {"refit.role": "candidate"}
     run_id = tracking.ensure_run(store, experiment, f"{training['learner']} {training['inputs'][:8]}", candidate)
     tracking.log(store, run_id, "training", _training(context, training))
-    champion, price = _in_charge(context, store, training), context.params.cost
+    champion, price = _opponent(context, store, training), context.params.cost
     chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
     _log_against(store, run_id, champion, chosen["validation"])
     for learner in training["learners"]:
@@ -185,8 +185,8 @@ def _log_training(context: Context, store: Store) -> str:
 
 
 def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: Mapping[str, float] | None) -> None:
-    """What a run's validation score takes away of the errors of whoever was in charge when it was first shown."""
-    if champion is None or tracking.stands(store, run_id, "against"):
+    """Log the error reduction of a run against the champion at the time when the run was first logged."""
+    if champion is None or tracking.is_logged(store, run_id, "against"):
         return
     tags = {"refit.against": f"version {champion.version}"}
     value = champion.reduction((scores or {}).get(champion.metric))
@@ -195,12 +195,12 @@ def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: M
     )
 
 
-def _in_charge(context: Context, store: Store, training: Mapping[str, Any]) -> Opponent | None:
-    """Who is in charge, unless it is this candidate, or its run shows no score to compare with."""
+def _opponent(context: Context, store: Store, training: Mapping[str, Any]) -> Opponent | None:
+    """The champion, unless it is this candidate or its run has no score to compare with."""
     try:
-        champion = charge.champion(store, context.params.project.name)
+        champion = current_champion(store, context.params.project.name)
     except RegistryError:
-        return None  # what is wrong with it is told by the stages that need it
+        return None  # the stages that need the registry report the problem
     if champion is None or champion.tags.get("refit.model_digest") == training["model_digest"]:
         return None
     metrics, _ = tracking.numbers_of(store, champion.run_id)
@@ -211,21 +211,21 @@ def _in_charge(context: Context, store: Store, training: Mapping[str, Any]) -> O
 def _trials(
     tuning: Mapping[str, Any], named: Mapping[str, str], price: CostParams, champion: Opponent | None
 ) -> Iterator[tuple[str, Content]]:
-    """A name and the content of a run for each trial of a search."""
+    """Name and content of a run for each trial of a search."""
     for number, trial in enumerate(tuning["trials"]):
         steps = [("score", value, fold) for fold, value in enumerate(trial["steps"])]
         value = [("value", trial["value"], 0)] if trial["value"] is not None else []
-        took = _took(trial["took"], trial["seconds"], price)
+        costs = _cost_metrics(trial["took"], trial["seconds"], price)
         reduction = None if champion is None else champion.reduction(trial["value"])
         if reduction is not None:
-            took.append((REDUCTION, reduction, 0))
-        told = {"refit.state": trial["state"], "refit.problem": trial["problem"]}
+            costs.append((REDUCTION, reduction, 0))
+        trial_tags = {"refit.state": trial["state"], "refit.problem": trial["problem"]}
         yield (
             f"trial {number}" + (" (best)" if number == tuning["best"] else ""),
             Content(
                 params=trial["params"],
-                metrics=[*steps, *value, ("seconds", trial["seconds"], 0), *took],
-                tags={**named, **{key: text for key, text in told.items() if text}},
+                metrics=[*steps, *value, ("seconds", trial["seconds"], 0), *costs],
+                tags={**named, **{key: text for key, text in trial_tags.items() if text}},
             ),
         )
 
@@ -244,7 +244,7 @@ def _training(context: Context, training: Mapping[str, Any]) -> Content:
     }
     return Content(
         params=_flat(shown_params(context.params)),
-        metrics=[*_scores(chosen), *_took(chosen, training.get("work_seconds"), context.params.cost)],
+        metrics=[*_scores(chosen), *_cost_metrics(chosen, training.get("work_seconds"), context.params.cost)],
         tags={key: value for key, value in tags.items() if value},
         files={context.path(path): "training" for path in (TRAINING, FEATURE_SET) if context.path(path).is_file()},
         dataset={
@@ -258,21 +258,23 @@ def _training(context: Context, training: Mapping[str, Any]) -> Content:
     )
 
 
-def _took(took: Mapping[str, Any], work_seconds: float | None, price: CostParams) -> list[tuple[str, float, int]]:
-    """What a training and its predictions took and cost.
+def _cost_metrics(
+    measured: Mapping[str, Any], work_seconds: float | None, price: CostParams
+) -> list[tuple[str, float, int]]:
+    """Time, memory and cost of a training and of its predictions, as metrics.
 
     Args:
-        took: as `models/training.json` tells it of a learner or a trial.
-        work_seconds: of the whole training, with every trial of its search.
+        measured: the entry of a learner or a trial in `models/training.json`.
+        work_seconds: duration of the whole training, including every trial of its search.
     """
-    found = {name: took.get(name) for name in ("rows_per_second", "peak_memory_mb")}
+    values = {name: measured.get(name) for name in ("rows_per_second", "peak_memory_mb")}
     for name in ("latency_ms", "latency_1000_ms"):
-        found |= {f"{name}_{part}": took[name][part] for part in ("p50", "p95") if name in took}
-    if (seconds := took.get("cpu_seconds_per_1000")) is not None:
-        found["cost_per_1000"] = in_money(seconds, price)
+        values |= {f"{name}_{part}": measured[name][part] for part in ("p50", "p95") if name in measured}
+    if (seconds := measured.get("cpu_seconds_per_1000")) is not None:
+        values["cost_per_1000"] = in_money(seconds, price)
     if work_seconds is not None:
-        found["cost_training"] = in_money(work_seconds, price)
-    return [(name, float(value), 0) for name, value in found.items() if value is not None]
+        values["cost_training"] = in_money(work_seconds, price)
+    return [(name, float(value), 0) for name, value in values.items() if value is not None]
 
 
 def _learner(learner: Mapping[str, Any], price: CostParams) -> Content:
@@ -291,7 +293,7 @@ def _learner(learner: Mapping[str, Any], price: CostParams) -> Content:
         params={"kind": learner["kind"], **_flat(learner.get("params") or {})},
         metrics=[
             *_scores(learner),
-            *_took(learner, work_seconds(learner), price),
+            *_cost_metrics(learner, work_seconds(learner), price),
             *((name, value, step) for name, value, step in steps + sizes if value is not None),
         ],
         tags={key: value for key, value in tags.items() if value},
@@ -310,7 +312,7 @@ def _scores(learner: Mapping[str, Any]) -> list[tuple[str, float, int]]:
 
 
 def work_seconds(learner: Mapping[str, Any]) -> float:
-    """Seconds of a learner's fits in `training.json`, with every trial of its search."""
+    """Seconds of a learner's fits in `training.json`, including every trial of its search."""
     trials = (learner.get("tuning") or {"trials": ()})["trials"]
     return float((learner.get("seconds") or 0.0) + sum(trial["seconds"] for trial in trials))
 
@@ -346,7 +348,7 @@ def _evaluation(context: Context) -> Content:
 
 
 def shown_params(params: Params) -> dict[str, Any]:
-    """The params that a person compares between runs; schemas and suites are in the stored params."""
+    """The params to compare between runs, without schemas and suites, which are in the stored params."""
     shown = params.model_dump(mode="json", by_alias=True)
     shown["ingest"].pop("sources")
     shown["validate"].pop("suites")

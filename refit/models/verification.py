@@ -1,4 +1,4 @@
-"""Shows in a fresh process that a stored model loads, is the one recorded, and predicts what the gate saw."""
+"""Checks in a fresh process that a stored model loads, is the recorded one, and predicts what the gate saw."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from pathlib import Path
 from refit.errors import RefitError, machine_fault
 from refit.files.artifacts import check_manifest, sha256
 
-MODEL = Path("data/candidate")  # where MLflow's pyfunc puts the candidate's folder
+MODEL = Path("data/candidate")  # where MLflow's pyfunc format puts the candidate's folder
 GOLDEN = "golden.parquet"
 BACKTEST = "backtest.parquet"
 PREDICTION = "_prediction"
 TIMEOUT_SECONDS = 600
-NOT_CHECKED = 75  # exit status of the process where the machine failed, of which the model knows nothing
+NOT_CHECKED = 75  # exit status if the machine failed, so that the model was not checked
 PICKLES = {".bin", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
 def check_stored(folder: Path, manifest: str) -> None:
-    """Check that a stored model's every file is the one that was registered.
+    """Check that every file of a stored model is the one that was registered.
 
     Args:
         manifest: sha256 of its `manifest.json`, as the registry recorded it.
 
     Raises:
-        RefitError: naming the file that differs.
+        RefitError: a file differs or is not in a safe format; the message names it.
     """
     path = folder / "manifest.json"
     if not path.is_file():
         raise RefitError(f"{path} is missing; the stored model is not one that Refit registered, or is incomplete")
-    if (found := sha256(path)) != manifest:
-        raise RefitError(f"{path} differs from the registry's record: recorded {manifest[:12]}, found {found[:12]}")
+    if (actual := sha256(path)) != manifest:
+        raise RefitError(f"{path} differs from the registry's record: recorded {manifest[:12]}, found {actual[:12]}")
     check_manifest(folder)
     check_manifest(folder / MODEL)
     if pickles := sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICKLES):
@@ -43,7 +43,7 @@ def check_stored(folder: Path, manifest: str) -> None:
 
 
 def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...]) -> float:
-    """The largest difference between the stored model's predictions on the golden rows and those recorded.
+    """The largest difference between the stored model's predictions on the golden rows and the recorded ones.
 
     Raises:
         RefitError: it is larger than `tolerance`, or the model does not load.
@@ -61,11 +61,13 @@ def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...])
         raise RefitError(f"{folder / MODEL} predicts {predicted.shape} for golden rows of {recorded.shape}")
     differences = np.abs(predicted - recorded).reshape(len(recorded), -1).max(axis=1)
     largest = float(differences.max())
-    if not largest <= tolerance:  # NaN, too, is no agreement
+    if not largest <= tolerance:  # written so that NaN fails too
         row = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
-        found, was = (" ".join(f"{value:.9g}" for value in np.atleast_1d(each[row])) for each in (predicted, recorded))
+        predicted_text, recorded_text = (
+            " ".join(f"{value:.9g}" for value in np.atleast_1d(each[row])) for each in (predicted, recorded)
+        )
         raise RefitError(
-            f"golden row {row}: {found} predicted, {was} recorded; they may differ by {tolerance:g} "
+            f"golden row {row}: {predicted_text} predicted, {recorded_text} recorded; they may differ by {tolerance:g} "
             "(register.golden_tolerance)"
         )
     return largest
@@ -74,17 +76,17 @@ def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...])
 def in_fresh_process(
     folder: Path, *, manifest: str, tolerance: float, trusted_types: Sequence[str], project: Path
 ) -> float:
-    """Run this module on `folder` in a new interpreter; the largest difference of a golden prediction.
+    """Run this module on `folder` in a new interpreter. Returns the largest difference of a golden prediction.
 
     Raises:
-        RefitError: the check failed, with its own words; or the process died.
-        OSError: the machine failed, and the model was not checked.
+        RefitError: the check failed, with its message; or the process died.
+        OSError: the machine failed, so the model was not checked.
     """
     command = [sys.executable, "-P", "-m", "refit.models.verification", str(folder)]
     command += ["--manifest", manifest, "--tolerance", repr(tolerance), "--project", str(project)]
     for name in trusted_types:
         command += ["--trusted", name]
-    source = str(Path(__file__).resolve().parents[2])  # -P keeps a project's own `tasks` folder from shadowing ours
+    source = str(Path(__file__).resolve().parents[2])  # -P keeps a project's `tasks` folder from shadowing Refit's
     paths = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
     try:
         done = subprocess.run(
@@ -114,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--project", type=Path)
     given = parser.parse_args(arguments)
     if given.project:
-        sys.path.append(str(given.project))  # last: a learner of the project's own may be needed
+        sys.path.append(str(given.project))  # last: the model may need a learner defined in the project
     try:
         check_stored(given.folder, given.manifest)
         largest = check_golden(given.folder, given.tolerance, tuple(given.trusted))

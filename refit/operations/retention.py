@@ -74,9 +74,9 @@ def collect(context: Context, *, delete: bool = False) -> Plan:
 
 def _delete(store: Store, item: Item) -> None:
     if item.version:
-        deletion.dispose_of_version(store, item.version)
+        deletion.delete_version(store, item.version)
     for run in item.runs:
-        deletion.dispose_of_run(store, run)
+        deletion.delete_run(store, run)
     for path in item.files:
         if path.is_dir():
             shutil.rmtree(path)
@@ -85,10 +85,9 @@ def _delete(store: Store, item: Item) -> None:
 
 
 def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Plan:
-    champion.champion(
-        store, context.params.project.name
-    )  # raises where it is lost: `refit repair` needs what we delete
-    every = versions.tagged_by_client(store, context.params.project.name, {}) if store.exists else []
+    model = context.params.project.name
+    champion.current_champion(store, model)  # raises if it is lost: `refit repair` needs what would be deleted here
+    every = versions.tagged_by_client(store, model, {}) if store.exists else []
     stay = _staying(context, store, every)
     replaying = lock.is_held(context.path(REPLAYS))
     items = [
@@ -111,7 +110,7 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Pla
 def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[str, str]:
     """Version -> why it stays."""
     model, limit = context.params.project.name, context.params.retention.versions
-    registered, pending = versions.registered(store, model), Ledger.beside(store).pending(model)
+    registered, pending = versions.registered(store, model), Ledger.of(store).pending(model)
     there = {each.version: each for each in every}
     stay = (
         {number: "a move to or from it is under way" for number in (pending.to_version, pending.from_version) if number}

@@ -77,7 +77,7 @@ def needs_rerun(context: Context) -> str | None:
             return f"version {number} of {model} is {'in charge now' if is_champion else 'no longer in charge'}"
         if is_champion or not context.may_promote:
             return None
-        ledger = Ledger.beside(store)
+        ledger = Ledger.of(store)
         if ledger.pending(model):
             return "a promotion was cut off"
         if ledger.find(decision_key(model, number, decision)) is None:
@@ -155,12 +155,12 @@ def _accept_ledger(context: Context, store: Store, why: str) -> str:
     """Accept a broken ledger as it is. Returns a message."""
     state = champions.examine_ledger(store, context.params.project.name)
     try:
-        Ledger.beside(store).pending(context.params.project.name)
+        Ledger.of(store).pending(context.params.project.name)
         problem = state.problem
     except RegistryError as error:
         problem = str(error)
     if problem is None:
-        raise UserError(f"the ledger {Ledger.beside(store).place} is whole: there is nothing to accept")
+        raise UserError(f"the ledger {Ledger.of(store).location} is whole: there is nothing to accept")
     incumbent.accept_ledger(context, store, f"{why}; what was wrong: {problem}")
     return f"the ledger goes on with its {state.lines} lines as they stand; a line says so, and why"
 
@@ -168,13 +168,13 @@ def _accept_ledger(context: Context, store: Store, why: str) -> str:
 def ledger_state(context: Context) -> tuple[str, Chain]:
     """Return the ledger's location, and whether it is unchanged since it was written."""
     with run_logging.opened(context) as store:
-        return Ledger.beside(store).place, champions.examine_ledger(store, context.params.project.name)
+        return Ledger.of(store).location, champions.examine_ledger(store, context.params.project.name)
 
 
 def history(context: Context) -> list[Entry]:
     """Return every promotion, refusal, overruling and rollback of the project's model, oldest first."""
     with run_logging.opened(context) as store:
-        return Ledger.beside(store).entries(context.params.project.name)
+        return Ledger.of(store).entries(context.params.project.name)
 
 
 def champion_summary(context: Context) -> dict[str, Any]:
@@ -185,11 +185,11 @@ def champion_summary(context: Context) -> dict[str, Any]:
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
-        champion = champions.champion(store, model)
+        champion = champions.current_champion(store, model)
         if champion is None:
             raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
         aliases = versions.registered(store, model).aliases
-        ledger = Ledger.beside(store)
+        ledger = Ledger.of(store)
         line = ledger.last_move(model)
         promotion = line if line and line.to_version == champion.version else None
         return {
@@ -207,7 +207,7 @@ def champion_summary(context: Context) -> dict[str, Any]:
             "run_id": champion.run_id,
             "kpis": run_logging.kpis(store, champion.run_id),
             "since": promotion.at if promotion else None,
-            "why": list(promotion.reasons) if promotion else [_missing_promotion(line, ledger.place)],
+            "why": list(promotion.reasons) if promotion else [_missing_promotion(line, ledger.location)],
             "action": promotion.action if promotion else None,
             "trigger": promotion.trigger if promotion else None,
             "previous": aliases.get(champions.PREVIOUS),
@@ -230,7 +230,7 @@ def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id
         context.progress("storing the model")
         with tempfile.TemporaryDirectory() as scratch:
             tags = build(context, candidate, Path(scratch) / "model", run_id=run_id)
-            newest = champions.whole_ledger(store, model).newest_number(model)
+            newest = champions.verified_ledger(store, model).newest_number(model)
             return versions.create(store, model, run_id=run_id, folder=Path(scratch) / "model", tags=tags, above=newest)
     if versions.registered(store, model).aliases.get(CHAMPION) != version.version:
         versions.set_tags(store, version, candidate.judgement)

@@ -77,7 +77,7 @@ def explain(context: Context, number: str) -> list[str]:
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
-        lines = [line for line in Ledger.beside(store).entries(model) if number in _named(line)]
+        lines = [line for line in Ledger.of(store).entries(model) if number in _named(line)]
         if (version := versions.version(store, model, number)) is None and lines:
             return [*map(_format_line, lines), f"It is in the registry no more: {gone(store, model, number)}."]
         version = _version(context, store, number)
@@ -88,7 +88,7 @@ def explain(context: Context, number: str) -> list[str]:
 
 def gone(store: Store, model: str, number: str) -> str:
     """Say that a model has no version of this number, and under which number it was registered again if it was."""
-    if line := Ledger.beside(store).restored(model, number):
+    if line := Ledger.of(store).restored(model, number):
         return f"version {number} of {model} was deleted in MLflow, version {line.to_version} is the same model"
     return f"{model} has no version {number!r}"
 

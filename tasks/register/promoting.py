@@ -34,8 +34,8 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
     Raises:
         RefitError: the stored model does not pass its check; the champion is unchanged.
     """
-    champion = champions.champion(store, version.model)
-    ledger, decision = Ledger.beside(store), decision_on(version)
+    champion = champions.current_champion(store, version.model)
+    ledger, decision = Ledger.of(store), decision_on(version)
     before = champion.version if champion else None
     if before == version.version:
         line = ledger.last_move(version.model)
@@ -44,7 +44,7 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
     if (line := ledger.find(key)) or not context.may_promote:
         return _outcome(line, NOT_HERE)
     obstacles = _refusals(decision, champion)
-    if not obstacles and (line := ledger.taken_out(version.model, version.version)):
+    if not obstacles and (line := ledger.demotion(version.model, version.version)):
         obstacles = [
             f"it was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
             "puts it back"
@@ -56,7 +56,7 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
     else:
         _verify(context, store, version, entry)
         context.progress(f"version {version.version} takes charge")
-        champions.take_charge(store, replace(entry, anchor=_anchor(store, version, before, decision)))
+        champions.set_champion(store, replace(entry, anchor=_anchor(store, version, before, decision)))
     return _outcome(entry, "")
 
 
@@ -80,7 +80,7 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
         )
     _verify(context, store, version, entry)
     anchor = _anchor(store, version, before, None if obstacles else decision)
-    champions.take_charge(store, replace(entry, anchor=anchor))
+    champions.set_champion(store, replace(entry, anchor=anchor))
     return f"{model} version {version.version} is in charge" + (f" in place of version {before}" if before else "")
 
 
@@ -101,7 +101,7 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
         )
     if before == target.version:
         raise UserError(f"{model} version {before} is in charge already; --to names another")
-    if not Ledger.beside(store).was_in_charge(model, target.version):
+    if not Ledger.of(store).was_champion(model, target.version):
         raise UserError(
             f"version {target.version} of {model} was never in charge, so there is no going back to it; "
             f"`refit promote {target.version}` asks whether it may take charge"
@@ -115,7 +115,7 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
     entry = entry_of(context, target, "rollback", key, [why or "rolled back by hand"], before)
     _verify(context, store, target, entry)
     anchor = registered.tags.get(versions.ANCHOR, before)
-    champions.take_charge(store, replace(entry, anchor=target.version if anchor == before else anchor))
+    champions.set_champion(store, replace(entry, anchor=target.version if anchor == before else anchor))
     return f"{model} version {target.version} is back in charge in place of version {before}"
 
 
@@ -184,7 +184,7 @@ def check_again(context: Context, store: Store, version: Version) -> None:
             trusted_types=context.params.registry.trusted_types,
             project=context.project,
         )
-        model_cache.keep(context, version, folder)
+        model_cache.add(context, version, folder)
 
 
 def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:

@@ -42,7 +42,7 @@ def restore(context: Context, store: Store, line: Entry) -> str:
     why = f"version {lost.version} was deleted in MLflow; this is the same model, registered again"
     key = f"{model}:{number}:restore:{secrets.token_hex(8)}"
     entry = entry_of(context, version, "restore", key, [why, *line.reasons], lost.version)
-    champion.take_charge(store, replace(entry, anchor=number if line.anchor == lost.version else line.anchor))
+    champion.set_champion(store, replace(entry, anchor=number if line.anchor == lost.version else line.anchor))
     if CHALLENGER not in versions.registered(store, model).aliases:
         versions.set_alias(store, model, CHALLENGER, number)
     return (
@@ -74,7 +74,7 @@ def _registered_again(context: Context, store: Store, lost: Version) -> Version:
         with _stored(context, store, lost, identity) as folder:
             run_id = _run(context, store, lost, identity)
             context.progress("registering the model again")
-            newest = Ledger.beside(store).newest_number(lost.model)
+            newest = Ledger.of(store).newest_number(lost.model)
             tags = {**lost.tags, RESTORED: lost.version}
             return versions.create(store, lost.model, run_id=run_id, folder=folder, tags=tags, above=newest)
     judged = {key: lost.tags[key] for key in _JUDGEMENT if key in lost.tags}
@@ -86,7 +86,7 @@ def _registered_again(context: Context, store: Store, lost: Version) -> Version:
 def _stored(context: Context, store: Store, lost: Version, identity: dict[str, str]) -> Iterator[Path]:
     """Provide the lost version's folder with unchanged files: the local copy, or else the artifacts of its run."""
     manifest = lost.tags["refit.manifest"]
-    copy = model_cache.place(context, lost.version, lost.tags["refit.model_digest"])
+    copy = model_cache.copy_path(context, lost.version, lost.tags["refit.model_digest"])
     try:
         check_stored(copy, manifest)
     except RefitError as error:
@@ -110,7 +110,7 @@ def _stored(context: Context, store: Store, lost: Version, identity: dict[str, s
 
 def _run(context: Context, store: Store, lost: Version, identity: dict[str, str]) -> str:
     """Return the lost version's run: undeleted if MLflow still has it, created again if it is gone."""
-    if lost.run_id is not None and tracking.revive(store, lost.run_id):
+    if lost.run_id is not None and tracking.restore_run(store, lost.run_id):
         return lost.run_id
     experiment = tracking.ensure_experiment(store, lost.model)
     name = f"{lost.tags.get('refit.learner', 'model')} {identity['refit.candidate'][:8]}"

@@ -14,7 +14,7 @@ from refit.learners import Learner
 from refit.models import incumbent, run_logging
 from refit.runtime.context import Context
 from refit.storage.stored_definitions import Definitions
-from registry import champion as charge
+from registry.champion import current_champion
 from registry.versions import Version
 
 
@@ -57,7 +57,7 @@ def in_charge(context: Context) -> Champion:
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
-        version = charge.champion(store, model)
+        version = current_champion(store, model)
     if version is None:
         raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
     folder = incumbent.fetch_model(context, version.version)

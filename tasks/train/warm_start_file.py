@@ -8,7 +8,7 @@ from typing import Any
 from refit.files.artifacts import TRAINING, WARM_START, read_json, write_json
 from refit.models import incumbent, run_logging
 from refit.runtime.context import Context
-from registry import champion as charge
+from registry.champion import current_champion
 from tasks.train import inputs_digest
 
 NOTHING: dict[str, Any] = {"version": None}
@@ -36,7 +36,7 @@ def refresh(context: Context) -> None:
 
 def _content(context: Context) -> dict[str, Any]:
     with run_logging.opened(context) as store:
-        champion = charge.champion(store, context.params.project.name)
+        champion = current_champion(store, context.params.project.name)
     if champion is None:
         return NOTHING
     if incumbent.is_candidate(context, champion):

@@ -52,7 +52,7 @@ def test_of_two_runs_of_one_checkout_one_runs_and_the_other_says_who_holds_it(pr
 @pytest.mark.slow
 def test_a_second_run_that_waits_goes_on_after_the_first(project: Path) -> None:
     assert [status for status, _ in ended(*(start(project, "run", "--wait", "300") for _ in range(2)))] == [0, 0]
-    assert [line.to_version for line in Ledger.beside(locate(project, None)).entries("demo")] == ["1"]
+    assert [line.to_version for line in Ledger.of(locate(project, None)).entries("demo")] == ["1"]
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_of_two_retrainings_in_checkouts_that_share_a_registry_one_takes_charge_
         for folder, strength in ((project, 0.5), (tmp_path / "second", 0.6))
     ]
     results = ended(*runs)
-    lines = Ledger.beside(store).entries("demo")
+    lines = Ledger.of(store).entries("demo")
     now = versions.registered(store, "demo").aliases["champion"]
     assert [line.to_version for line in lines if line.action == "promote"] == ["1", now]
     refused = [line.reasons for line in lines if line.action == "refuse"]

@@ -67,7 +67,7 @@ def store(made: Store) -> Store:
 def ledger(store: Store) -> Ledger:
     """Its ledger of five lines, and the head that the registry notes."""
     shutil.copy(store.home / "spare.db", store.home / "ledger.db")
-    found = Ledger.beside(store)
+    found = Ledger.of(store)
     client(store).set_registered_model_tag("toy", champion.HEAD, str(found.examine().head))
     return found
 
@@ -82,14 +82,14 @@ def edit(store: Store, *statements: str) -> None:
 
 def seal(store: Store, number: int) -> None:
     """Give a line the digest that fits its content and the digest before it."""
-    rows = Ledger.beside(store)._select("select * from ledger order by id")
+    rows = Ledger.of(store)._select("select * from ledger order by id")
     place = next(place for place, row in enumerate(rows) if row["id"] == number)
     edit(store, f"update ledger set digest = '{chain.next_digest(rows[:place], rows[place])}' where id = {number}")
 
 
 def add(store: Store, action: str, model: str = "toy") -> None:
     """Add a line as someone does who knows how its digest is made."""
-    rows = Ledger.beside(store)._select("select * from ledger order by id")
+    rows = Ledger.of(store)._select("select * from ledger order by id")
     number = rows[-1]["id"] + 1
     edit(
         store,
@@ -157,13 +157,13 @@ def test_a_changed_ledger_is_still_read_but_moves_nothing(store: Store, ledger: 
     assert champion.examine_ledger(store, "toy").problem is None
     change(store)
     assert expected in str(champion.examine_ledger(store, "toy").problem)
-    Ledger.beside(store).entries("toy")
+    Ledger.of(store).entries("toy")
     promotion = replace(LINE, key="p", action="promote", to_version="2")
     for move in (
-        lambda: champion.take_charge(store, promotion),
+        lambda: champion.set_champion(store, promotion),
         lambda: champion.record(store, promotion),
         lambda: champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z"),
-        lambda: champion.champion(store, "toy"),  # nobody is in charge: whether anybody was, such a ledger cannot say
+        lambda: champion.current_champion(store, "toy"),  # None now, and a broken ledger cannot say if there was one
     ):
         with pytest.raises(RegistryError, match=r"is broken: .*restore the file from a copy, or `refit repair") as said:
             move()
@@ -172,9 +172,9 @@ def test_a_changed_ledger_is_still_read_but_moves_nothing(store: Store, ledger: 
 
     champion.record(store, replace(LINE, key="a", action="accept", reasons=("the disk failed",)))
     assert champion.examine_ledger(store, "toy").problem is None
-    champion.take_charge(store, promotion)
+    champion.set_champion(store, promotion)
     assert versions.registered(store, "toy").aliases == {"champion": "2"}
-    assert [entry.action for entry in Ledger.beside(store).entries("toy")][-2:] == ["accept", "promote"]
+    assert [entry.action for entry in Ledger.of(store).entries("toy")][-2:] == ["accept", "promote"]
 
 
 def test_a_line_that_another_model_accepts_by_hand_covers_nothing(store: Store, ledger: Ledger) -> None:
@@ -269,7 +269,7 @@ def test_models_that_share_a_ledger_each_miss_the_lines_that_are_gone(store: Sto
 
 
 def test_a_head_that_a_killed_process_did_not_note_is_noted_by_the_next_run(store: Store, ledger: Ledger) -> None:
-    champion.take_charge(store, replace(LINE, key="p", action="promote", to_version="1"))
+    champion.set_champion(store, replace(LINE, key="p", action="promote", to_version="1"))
     ledger.append(
         replace(LINE, key="7"), lambda note: client(store).set_registered_model_tag("toy", champion.HEAD, note)
     )
@@ -289,7 +289,7 @@ def test_the_registry_notes_every_line_before_it_counts_and_after(
     )
     promotion = replace(LINE, key="6", action="promote")
     if action == "promote":
-        champion.take_charge(store, promotion)
+        champion.set_champion(store, promotion)
     elif action == "a move that was cut off":
         ledger.begin(promotion)
         champion.finish_pending(store, "toy", at="2014-01-02T00:00:00Z")

@@ -35,24 +35,24 @@ def standing(store: Store) -> tuple[str | None, str | None, str | None]:
 
 
 def moves(store: Store) -> list[tuple[str, str | None, str]]:
-    return [(each.action, each.from_version, each.to_version) for each in Ledger.beside(store).entries("toy")]
+    return [(each.action, each.from_version, each.to_version) for each in Ledger.of(store).entries("toy")]
 
 
 def test_a_move_sets_the_aliases_and_the_anchor_and_writes_one_line(store: Store) -> None:
-    champion.take_charge(store, FIRST)
+    champion.set_champion(store, FIRST)
     assert standing(store) == ("1", None, "1")
-    champion.take_charge(store, SECOND)
+    champion.set_champion(store, SECOND)
     assert standing(store) == ("2", "1", "1"), "without a new anchor the old one stays"
     assert moves(store) == [("promote", None, "1"), ("promote", "1", "2")]
-    champion.take_charge(store, replace(SECOND, key="c", from_version="2", to_version="2"))
+    champion.set_champion(store, replace(SECOND, key="c", from_version="2", to_version="2"))
     assert standing(store) == ("2", "1", "1"), "a version does not come before itself"
-    assert champion.champion(store, "toy") == versions.version(store, "toy", "2")
+    assert champion.current_champion(store, "toy") == versions.version(store, "toy", "2")
     assert champion.finish_pending(store, "toy", at=NOW) is None
 
 
 def test_a_move_that_died_before_its_first_alias_is_completed(store: Store) -> None:
-    champion.take_charge(store, FIRST)
-    Ledger.beside(store).begin(SECOND)
+    champion.set_champion(store, FIRST)
+    Ledger.of(store).begin(SECOND)
     assert champion.finish_pending(store, "toy", at=NOW) == SECOND
     assert standing(store) == ("2", "1", "1")
     assert moves(store) == [("promote", None, "1"), ("promote", "1", "2")]
@@ -60,19 +60,19 @@ def test_a_move_that_died_before_its_first_alias_is_completed(store: Store) -> N
 
 
 def test_a_move_that_died_after_its_aliases_is_completed(store: Store) -> None:
-    champion.take_charge(store, FIRST)
-    Ledger.beside(store).begin(SECOND)
+    champion.set_champion(store, FIRST)
+    Ledger.of(store).begin(SECOND)
     versions.set_alias(store, "toy", champion.CHAMPION, "2")
     assert champion.finish_pending(store, "toy", at=NOW) == SECOND
     assert standing(store) == ("2", "1", "1")
 
 
 def test_a_restoration_that_died_before_its_alias_is_completed_and_names_no_deleted_version(store: Store) -> None:
-    champion.take_charge(store, FIRST)
-    champion.take_charge(store, SECOND)
+    champion.set_champion(store, FIRST)
+    champion.set_champion(store, SECOND)
     client(store).delete_model_version("toy", "2")  # and its alias with it
     restored = replace(SECOND, key="r", action="restore", from_version="2", to_version="3")
-    Ledger.beside(store).begin(restored)
+    Ledger.of(store).begin(restored)
     assert champion.finish_pending(store, "toy", at=NOW) == restored
     assert standing(store) == ("3", "1", "1")
     assert moves(store)[-1] == ("restore", "2", "3")
@@ -80,8 +80,8 @@ def test_a_restoration_that_died_before_its_alias_is_completed_and_names_no_dele
 
 @pytest.mark.parametrize("action", ["promote", "rollback", "overrule"])
 def test_any_other_move_is_given_up_where_the_alias_is_gone(store: Store, action: str) -> None:
-    champion.take_charge(store, FIRST)
-    Ledger.beside(store).begin(replace(SECOND, action=action))  # type: ignore[arg-type]
+    champion.set_champion(store, FIRST)
+    Ledger.of(store).begin(replace(SECOND, action=action))  # type: ignore[arg-type]
     client(store).delete_registered_model_alias("toy", champion.CHAMPION)
     refusal = champion.finish_pending(store, "toy", at=NOW)
     assert refusal is not None
@@ -90,20 +90,20 @@ def test_any_other_move_is_given_up_where_the_alias_is_gone(store: Store, action
 
 
 def test_a_move_is_given_up_where_another_version_took_charge(store: Store) -> None:
-    champion.take_charge(store, FIRST)
-    Ledger.beside(store).begin(SECOND)
+    champion.set_champion(store, FIRST)
+    Ledger.of(store).begin(SECOND)
     versions.set_alias(store, "toy", champion.CHAMPION, "4")
     refusal = champion.finish_pending(store, "toy", at=NOW)
     assert refusal is not None
     reasons = ("given up: version 4 took charge before the move was finished", "it is the first")
     assert (refusal.action, refusal.at, refusal.reasons) == ("refuse", NOW, reasons)
     assert standing(store) == ("4", None, "1")
-    assert Ledger.beside(store).find("b") == refusal
+    assert Ledger.of(store).find("b") == refusal
 
 
 def test_a_move_is_given_up_where_its_version_was_deleted(store: Store) -> None:
-    champion.take_charge(store, FIRST)
-    Ledger.beside(store).begin(SECOND)
+    champion.set_champion(store, FIRST)
+    Ledger.of(store).begin(SECOND)
     client(store).delete_model_version("toy", "2")
     refusal = champion.finish_pending(store, "toy", at=NOW)
     assert refusal is not None
@@ -112,23 +112,23 @@ def test_a_move_is_given_up_where_its_version_was_deleted(store: Store) -> None:
 
 
 def test_a_champion_is_lost_only_where_the_ledger_knows_of_one_and_no_alias_does(store: Store) -> None:
-    assert champion.champion(store, "toy") is None
+    assert champion.current_champion(store, "toy") is None
     assert champion.lost(store, "toy") is None
-    champion.take_charge(store, FIRST)
+    champion.set_champion(store, FIRST)
     assert champion.lost(store, "toy") is None
     versions.set_alias(store, "toy", champion.CHAMPION, "4")
     assert champion.lost(store, "toy") is None, "someone moved it on purpose"
     client(store).delete_registered_model_alias("toy", champion.CHAMPION)
     assert champion.lost(store, "toy") == FIRST
     with pytest.raises(RegistryError, match=r"no champion: its alias was deleted; `refit repair` puts it back"):
-        champion.champion(store, "toy")
+        champion.current_champion(store, "toy")
     client(store).delete_model_version("toy", "1")
     with pytest.raises(RegistryError, match=r"its version was deleted; `refit repair` registers it again"):
-        champion.champion(store, "toy")
+        champion.current_champion(store, "toy")
 
 
 def test_an_alias_that_leads_nowhere_is_an_error(store: Store) -> None:
-    champion.take_charge(store, FIRST)
+    champion.set_champion(store, FIRST)
     file = store.database
     assert file is not None
     import sqlite3
@@ -136,11 +136,11 @@ def test_an_alias_that_leads_nowhere_is_an_error(store: Store) -> None:
     with sqlite3.connect(file) as database:
         database.execute("delete from model_versions where name = 'toy' and version = 1")
     with pytest.raises(RegistryError, match="the alias champion of toy leads to version 1, which does not exist"):
-        champion.champion(store, "toy")
+        champion.current_champion(store, "toy")
 
 
 def test_a_refusal_is_a_line_that_moves_no_alias(store: Store) -> None:
-    champion.take_charge(store, FIRST)
+    champion.set_champion(store, FIRST)
     champion.record(store, replace(SECOND, action="refuse"))
     assert standing(store) == ("1", None, "1")
     assert moves(store) == [("promote", None, "1"), ("refuse", "1", "2")]

@@ -58,8 +58,8 @@ def test_the_last_move_is_who_took_charge_last_and_refusals_are_none(ledger: Led
     ledger.append(second)
     ledger.append(replace(LINE, key="3", action="refuse", from_version="2", to_version="3"))
     assert ledger.last_move("toy") == second
-    assert ledger.taken_out("toy", "1") == second
-    assert ledger.taken_out("toy", "2") is None
+    assert ledger.demotion("toy", "1") == second
+    assert ledger.demotion("toy", "2") is None
 
 
 def test_a_move_is_pending_from_its_begin_to_its_finish(ledger: Ledger) -> None:

@@ -23,7 +23,7 @@ LINE = Entry("k", "2014", "ann", "m", "refuse", "toy", None, "1", ("why " * 2000
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    made = Ledger.beside(Store("http://x", tmp_path))
+    made = Ledger.of(Store("http://x", tmp_path))
     made.append(LINE)
     return made
 
@@ -95,7 +95,7 @@ from pathlib import Path
 import sqlalchemy.dialects.sqlite
 from registry.ledger import Entry, Ledger
 from registry.store import RegistryError, Store
-ledger = Ledger.beside(Store("http://x", Path(sys.argv[1])))
+ledger = Ledger.of(Store("http://x", Path(sys.argv[1])))
 ledger._engine.dispose()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 line = Entry("2", "2014", "ann", "m", "refuse", "toy", None, "1", ())
@@ -114,7 +114,7 @@ for use in (lambda: ledger.entries("toy"), lambda: ledger.append(line)):
 def test_a_file_of_someone_elses_is_never_to_be_moved_away(root: Path, mode: int, read: str, write: str) -> None:
     with tempfile.TemporaryDirectory(prefix="refit-shared-") as folder:  # pytest shuts its own to other users
         Path(folder).chmod(0o755)
-        Ledger.beside(Store("http://x", Path(folder))).append(LINE)
+        Ledger.of(Store("http://x", Path(folder))).append(LINE)
         (Path(folder) / "ledger.db").chmod(mode)
         command = [sys.executable, "-P", "-c", _AS_A_STRANGER, folder]
         done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={"PYTHONPATH": str(root)})

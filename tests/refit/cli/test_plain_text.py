@@ -77,7 +77,7 @@ WALKS: dict[tuple[str, ...], list[list[str]]] = {
 @pytest.fixture
 def hostile(project: Path) -> Path:
     """A project whose ledger, quarantine and folder are full of hostile texts."""
-    ledger = Ledger.beside(locate(project, None))
+    ledger = Ledger.of(locate(project, None))
     (first,) = ledger.entries("demo")
     for number, action in enumerate(("refuse", "rollback")):
         ledger.append(

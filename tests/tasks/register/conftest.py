@@ -64,7 +64,7 @@ class Project:
 
     @property
     def ledger(self) -> list[Entry]:
-        return Ledger.beside(self.store).entries("toy")
+        return Ledger.of(self.store).entries("toy")
 
     def version(self, number: str) -> versions.Version:
         found = versions.version(self.store, "toy", number)

@@ -56,7 +56,7 @@ def test_a_decision_may_say_no_more_and_no_less_than_the_gate_writes() -> None:
 @pytest.mark.parametrize("digest", ["../../../out", "", "x" * 64])
 def test_a_digest_that_is_none_names_no_folder(project: Any, digest: str) -> None:
     with pytest.raises(RefitError, match=r"refit\.model_digest of version 1 is not as Refit wrote it"):
-        model_cache.place(project.context, "1", digest)
+        model_cache.copy_path(project.context, "1", digest)
 
 
 def test_a_stored_file_that_holds_something_else_is_named() -> None:
@@ -86,4 +86,4 @@ def test_a_ledger_nested_without_end_can_be_read_and_moves_nothing(project: Any)
         connection.execute("update ledger set digests = '[1]'")
     assert incumbent.check_champion(project.context) == "1", "what is no digest speaks against nobody; doctor names it"
     with pytest.raises(RegistryError, match="the note of the move that was cut off is torn"):
-        Ledger.beside(project.store).pending("toy")
+        Ledger.of(project.store).pending("toy")

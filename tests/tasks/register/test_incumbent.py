@@ -165,7 +165,7 @@ def test_a_whole_local_copy_is_never_removed_and_a_damaged_one_only_once_a_whole
     copy = incumbent.fetch_model(project.context, "1").parents[1]
     was = copy.stat().st_ino
     with incumbent.downloaded(project.context, project.store, project.version("1")) as folder:
-        assert model_cache.keep(project.context, project.version("1"), folder) == copy
+        assert model_cache.add(project.context, project.version("1"), folder) == copy
     assert copy.stat().st_ino == was
     (copy / "golden.parquet").write_bytes(b"damaged")
 

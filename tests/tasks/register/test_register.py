@@ -346,7 +346,7 @@ class TestNeedsRerun:
     def test_a_promotion_that_was_cut_off(self, project: Any) -> None:
         project.registered(0)
         project.registered(1, promote=False)
-        Ledger.beside(project.store).begin(replace(project.ledger[-1], action="promote", key="cut off"))
+        Ledger.of(project.store).begin(replace(project.ledger[-1], action="promote", key="cut off"))
         assert register.needs_rerun(project.context) == "a promotion was cut off"
 
 
@@ -388,7 +388,7 @@ def test_two_projects_with_one_registry_share_its_lock_and_ledger(
     theirs.context = replace(theirs.context, params=shared)
     assert theirs.registered(1)["version"] == "2"
     assert ours.told == theirs.told == [("promote", None, "1"), ("promote", "1", "2")]
-    assert champion.champion(ours.store, "toy") == versions.version(ours.store, "toy", "2")
+    assert champion.current_champion(ours.store, "toy") == versions.version(ours.store, "toy", "2")
 
 
 @pytest.mark.parametrize("name", ["data/features/table.parquet", "reports/predictions.parquet"])

@@ -109,9 +109,9 @@ class Checkouts:
         moves = [line for line in first.told if line[0] != "refuse"]
         assert moves == [("promote", None, "1"), ("promote", "1", now)], first.told
         assert first.aliases["previous"] == "1"
-        head = Ledger.beside(first.store).examine().head
+        head = Ledger.of(first.store).examine().head
         assert versions.registered(first.store, "toy").tags == {"refit.anchor": "1", "refit.ledger": head}
-        assert Ledger.beside(first.store).pending("toy") is None
+        assert Ledger.of(first.store).pending("toy") is None
         return now
 
     def refusals(self) -> dict[str, str]:

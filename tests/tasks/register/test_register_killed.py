@@ -114,14 +114,14 @@ def two_candidates(project: Any) -> None:
 def state_of(project: Any) -> tuple[Any, ...]:
     store: Store = project.store
     tags = dict(versions.registered(store, "toy").tags)
-    noted, head = tags.pop("refit.ledger", None), Ledger.beside(store).examine().head
+    noted, head = tags.pop("refit.ledger", None), Ledger.of(store).examine().head
     return (
         {number: versions.version(store, "toy", number) is not None for number in ("1", "2", "3")},
         project.aliases,
         project.told,
         tags,
         noted == head,
-        Ledger.beside(store).pending("toy"),
+        Ledger.of(store).pending("toy"),
     )
 
 
@@ -196,7 +196,7 @@ def test_a_run_that_may_not_promote_leaves_a_move_that_was_cut_off_as_it_is(proj
     assert in_child(killed) == -signal.SIGKILL
     assert in_child(lambda: register.run(project.without_leave())) == 0
     assert project.aliases["champion"] == "1"
-    assert Ledger.beside(project.store).pending("toy") is not None
+    assert Ledger.of(project.store).pending("toy") is not None
 
 
 def test_a_move_cut_off_is_given_up_where_someone_else_took_charge_since(project: Any) -> None:

@@ -64,7 +64,7 @@ def test_it_comes_back_under_a_new_number_with_its_files_and_all_of_its_tags(ber
     assert found.tags == {**before.tags, "refit.restored_from": "2"}
     assert found.run_id == before.run_id
     assert bereft.aliases == {"challenger": "3", "champion": "3", "previous": "1"}
-    head = Ledger.beside(bereft.store).examine().head
+    head = Ledger.of(bereft.store).examine().head
     assert versions.registered(bereft.store, "toy").tags == {"refit.anchor": "3", "refit.ledger": head}
     assert bereft.told[-1] == ("restore", "2", "3")
     assert "nothing to repair" in register.repair(bereft.context)
