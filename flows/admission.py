@@ -1,4 +1,4 @@
-"""What a deployed run may be asked for: its own project, numbers for settings, drift that its own data can show."""
+"""Checks the parameters of a deployed run: its own project, numbers as settings, drift that its own data can show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FilePath = TypeVar("FilePath", bound=str | None)
 
 
 def own_project(project: str) -> Path:
-    """The folder that a flow works in: of a deployed run, the one that the deployment was made for.
+    """Return the folder that a flow works in; a deployed run works only in the one that it was deployed for.
 
     Raises:
         UserError: the run is deployed, and its parameters name another folder.
@@ -39,7 +39,7 @@ def own_project(project: str) -> Path:
 
 
 def own_file(project: Path, parameter: str, path: FilePath) -> FilePath:
-    """A file that a deployed run reads or writes: one of the project's.
+    """Return a file to read or write; a deployed run uses only files of its project.
 
     Raises:
         UserError: the run is deployed, and the file lies elsewhere.
@@ -52,7 +52,7 @@ def own_file(project: Path, parameter: str, path: FilePath) -> FilePath:
 
 
 def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The settings that a deployed run may be given with its start: numbers and yes or no.
+    """Return the overrides of a run; those of a deployed run may only be numbers and booleans.
 
     A text could name a file, a module or a server, and so other data or code than those of `params.yaml`.
 
@@ -72,7 +72,7 @@ def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
 def of_one_drift(
     reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None, emitted: str | None
 ) -> str:
-    """`reason`, once an event's fields have their types and sizes, and the event its time.
+    """Return `reason` after checking the types and sizes of an event's fields, and the event's age.
 
     >>> of_one_drift("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["carrier"], None)
     'drift'
@@ -82,7 +82,7 @@ def of_one_drift(
     refit.errors.UserError: window {"end": ["2013-10-08"]} is not as expected: `first` and `end`, ISO 8601
 
     Raises:
-        UserError: one of them is not as it must be.
+        UserError: one of them is invalid.
     """
     if not isinstance(reason, str) or len(reason) > MOST_CHARACTERS:
         raise _unexpected("reason", reason, f"a text of at most {MOST_CHARACTERS:,} characters")
@@ -100,7 +100,7 @@ def of_one_drift(
 
 
 def refused_in_one_line(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
-    """Let a deployed run that was asked for something wrong end as `Refused`, with the line that says why."""
+    """Let a deployed run with invalid parameters end as `Refused`, with a line that says why."""
 
     @wraps(flow)
     def guarded(*arguments: P.args, **settings: P.kwargs) -> dict[str, Any]:
@@ -118,14 +118,14 @@ def refused_in_one_line(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[s
 
 
 def _deployed_with() -> Mapping[str, Any] | None:
-    """The parameters of this run's deployment; None if a person or a test has called the flow."""
+    """Return the parameters of this run's deployment; None if the flow was called directly."""
     from prefect import runtime
 
     return (runtime.deployment.parameters or {}) if runtime.deployment.id else None
 
 
 def _check_age(emitted: str, now: datetime) -> None:
-    """See that an event is neither old nor of a time to come.
+    """Check that an event is neither too old nor in the future.
 
     >>> _check_age("2013-10-01T00:00:00Z", datetime(2013, 10, 9, tzinfo=UTC))
     Traceback (most recent call last):
@@ -155,6 +155,6 @@ def _unexpected(name: str, value: Any, right: str) -> UserError:
 
 
 def _shortened(value: Any, most: int = 120) -> str:
-    """A value from outside in one line of bearable length."""
+    """Return a value from outside as one line of limited length."""
     text = json.dumps(value, default=str, ensure_ascii=True)[: most + 1]
     return text if len(text) <= most else f"{text[:most]}..."

@@ -1,4 +1,4 @@
-"""The flow that scores rows with the model in charge: what a batch holds, or what is to come."""
+"""The flow that scores rows with the champion: those of a batch or file, or upcoming ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def batch_scoring(
         project: the project's folder.
         rows: a CSV or Parquet file, a batch such as `2013-11`, `next 24h`, or of forecasts `newest`.
         as_of: `now`, or the date or time, in the project's zone, up to which things are known.
-        out: where to write the predictions; none: `reports/scores/`.
+        out: where to write the predictions; `reports/scores/` if None.
         wait_seconds: how long to wait for another run of the same project to end.
     """
     with watching(own_project(project), trigger="batch scoring", wait_seconds=wait_seconds) as context:

@@ -1,4 +1,4 @@
-"""The main flow: from raw rows to a model in charge, or to the reasons why not."""
+"""The main flow: from raw rows to a new champion, or to the reasons why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends runs that count as under way though their process is gone: Prefect leaves them `Running` for ever."""
+"""Ends runs whose process is gone: Prefect would leave them `Running` for ever."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-FLOWS = ("continuous-training", "drift-watch", "batch-scoring")  # a database may hold other people's flows too
+FLOWS = ("continuous-training", "drift-watch", "batch-scoring")  # a database may hold other flows too
 SECONDS = 5
-GRACE = timedelta(seconds=10)  # in which the flow run's own last words may still arrive
+GRACE = timedelta(seconds=10)  # in which the flow run's last states may still arrive
 SILENCE = timedelta(seconds=120)  # four heartbeats of a flow run
 
 
 async def watch() -> None:
-    """Look every few seconds, inside of Prefect's server, for as long as it serves."""
+    """Check every few seconds, inside Prefect's server, for as long as it runs."""
     while True:
         await asyncio.sleep(SECONDS)
         try:
             await end_silent_flow_runs()
             await end_left_behind()
-        except Exception as error:  # the tables are being made, or the database is busy: the next look may do
+        except Exception as error:  # the tables are being made, or the database is busy: the next check may succeed
             logging.getLogger("refit").debug("task runs were not looked at: %s", error)
 
 
 async def end_silent_flow_runs(*, silence: timedelta = SILENCE) -> int:
-    """Mark flow runs as crashed that count as running and have given no sign of life; returns how many."""
+    """Mark running flow runs without recent events as crashed; return how many."""
     import sqlalchemy as sa
     from prefect.server import models
     from prefect.server.database import provide_database_interface
@@ -47,10 +47,10 @@ async def end_silent_flow_runs(*, silence: timedelta = SILENCE) -> int:
         )
         ended = 0
         for (flow_run_id,) in (await session.execute(running)).all():
-            signs = sa.select(sa.func.count()).where(
+            events = sa.select(sa.func.count()).where(
                 db.Event.resource_id == f"prefect.flow-run.{flow_run_id}", db.Event.occurred >= since
             )
-            if not (await session.execute(signs)).scalar():
+            if not (await session.execute(events)).scalar():
                 message = f"no heartbeat for {silence.total_seconds():.0f} s: its process died"
                 await flow_runs.set_flow_run_state(session, flow_run_id, Crashed(message=message), force=True)
                 ended += 1
@@ -58,7 +58,7 @@ async def end_silent_flow_runs(*, silence: timedelta = SILENCE) -> int:
 
 
 async def end_left_behind(*, grace: timedelta = GRACE) -> int:
-    """Mark task runs as crashed that count as under way in a flow run that has ended; returns how many."""
+    """Mark unfinished task runs of ended flow runs as crashed; return how many."""
     from prefect.server import models
     from prefect.server.database import provide_database_interface
     from prefect.server.schemas import filters

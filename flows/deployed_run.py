@@ -1,6 +1,6 @@
 """`python -P -m flows.deployed_run`: what the worker starts for each flow run, in its project's folder.
 
-A server holds what anybody who is let in has written there. This process runs only what the project's own
+Everybody with access to a server may write deployments to it. This process runs only what the project's own
 `prefect.yaml` deploys, so that no request can name other code, another folder or a shell step.
 """
 
@@ -28,11 +28,11 @@ _SET_FOLDER = "prefect.deployments.steps.set_working_directory"
 
 
 def refusal(deployment: DeploymentResponse | None, project: Path, declared: Mapping[str, Any]) -> str | None:
-    """Why a run of a deployment may not start; None if it is one that `prefect.yaml` declares.
+    """Return why a run of a deployment may not start; None if `prefect.yaml` declares the deployment.
 
     Args:
-        deployment: as the server knows it; None for a run that belongs to none.
-        declared: what `prefect.yaml` says.
+        deployment: as the server has it; None for a run without a deployment.
+        declared: the content of `prefect.yaml`.
     """
     if deployment is None:
         return "it belongs to no deployment"
@@ -61,7 +61,7 @@ def _project_of(parameters: Mapping[str, Any]) -> Any:
 
 
 def main() -> None:
-    """Refuse the flow run that `PREFECT__FLOW_RUN_ID` names, or hand it to Prefect's engine."""
+    """Refuse the flow run that `PREFECT__FLOW_RUN_ID` names, or pass it to Prefect's engine."""
     from prefect import get_client
     from prefect.states import Failed
 

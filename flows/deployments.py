@@ -1,4 +1,4 @@
-"""What runs by itself: a project's `prefect.yaml`, and what a Prefect server must know besides."""
+"""A project's deployments: its `prefect.yaml`, and the work pool and automation that they need on a Prefect server."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
-SILENT_SECONDS = 90  # three heartbeats: then a run counts as crashed
-UNDER_WAY = ("Pending", "Submitting", "Running", "heartbeat")  # events after which a run must be heard of again
+SILENT_SECONDS = 90  # three heartbeats, after which a run counts as crashed
+UNDER_WAY = ("Pending", "Submitting", "Running", "heartbeat")  # events that another one must follow
 
 _TEMPLATE = """\
 # What runs by itself: `refit up` deploys it on this machine, `prefect --no-prompt deploy --all` on another server.
@@ -97,12 +97,12 @@ deployments:
 
 
 def prefect_yaml(model: str, timezone: str) -> str:
-    """The `prefect.yaml` of a project: what its schedule and its events start, with which parameters."""
+    """Return a project's `prefect.yaml`: what its schedules and events start, and with which parameters."""
     return _TEMPLATE.replace("<model>", model).replace("<timezone>", timezone)
 
 
 def require(project: Path) -> None:
-    """Refuse a project that says nothing of what runs by itself.
+    """Refuse a project without deployments.
 
     Raises:
         UserError: it has no `prefect.yaml`.
@@ -112,14 +112,14 @@ def require(project: Path) -> None:
 
 
 def prefect(*arguments: str) -> list[str]:
-    """A command of Prefect's, with our flows imported: for others it puts the working directory first."""
-    ours = "flows.continuous_training, flows.drift_watch, flows.batch_scoring"
-    program = f"import runpy, {ours}; runpy.run_module('prefect', run_name='__main__', alter_sys=True)"
+    """Return a Prefect command that imports our flows before Prefect puts the working directory on the path."""
+    flow_modules = "flows.continuous_training, flows.drift_watch, flows.batch_scoring"
+    program = f"import runpy, {flow_modules}; runpy.run_module('prefect', run_name='__main__', alter_sys=True)"
     return [sys.executable, "-P", "-c", program, *arguments]
 
 
 def provide(project: Path, environment: Mapping[str, str]) -> None:
-    """Make the work pool of processes, and the automation that finds dead runs, and keep both as they must be.
+    """Create the process work pool and the automation that finds dead runs, or update them where they differ.
 
     Args:
         environment: Prefect's settings that name the server and let this process in.
@@ -128,27 +128,27 @@ def provide(project: Path, environment: Mapping[str, str]) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
 
-    wanted, template = _dead_runs(), job_template(project)
+    automation, template = _crash_automation(), job_template(project)
     updates = {getattr(settings, name): value for name, value in environment.items()}
     with settings.temporary_settings(updates), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
         if client.read_work_pool(POOL).base_job_template != template:
             client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
-        found = client.read_automations_by_name(wanted.name)
-        if not found:
-            client.create_automation(wanted)
-        elif (found[0].trigger, found[0].actions) != (wanted.trigger, wanted.actions):
-            client.update_automation(found[0].id, wanted)  # only then: it forgets which runs it is waiting for
+        automations = client.read_automations_by_name(automation.name)
+        if not automations:
+            client.create_automation(automation)
+        elif (automations[0].trigger, automations[0].actions) != (automation.trigger, automation.actions):
+            client.update_automation(automations[0].id, automation)  # an update forgets the watched runs
 
 
 def deploy(project: Path, environment: Mapping[str, str], *, log: Path) -> None:
-    """Deploy everything in the project's `prefect.yaml`; what is deployed already is brought up to date.
+    """Deploy everything in the project's `prefect.yaml`, and update what is deployed already.
 
     Raises:
         RefitError: Prefect refused it; the message names the log.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         prefect("--no-prompt", "deploy", "--all"),
         cwd=project,
         env={**os.environ, **environment},
@@ -157,16 +157,16 @@ def deploy(project: Path, environment: Mapping[str, str], *, log: Path) -> None:
         text=True,
         check=False,
     )
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode:
+    log.write_text(process.stdout + process.stderr, encoding="utf-8")
+    if process.returncode:
         raise RefitError(f"prefect could not deploy {project / PREFECT_YAML}; it says why in {log}")
 
 
 def job_template(project: Path) -> dict[str, Any]:
-    """How a run of the pool is started: one command in one folder, and no variable through which to say another.
+    """Return the pool's job template: one command in one folder, without variables.
 
-    A variable of Prefect's own template may be given with every request for a run: command, environment, folder.
-    There is no `env` either, not even an empty one: Prefect would fill it from a request.
+    Prefect's own template has variables for command, environment and folder, which every request for a run may set.
+    `env` is left out rather than empty, since Prefect would fill an empty one from a request.
     """
     return {
         "job_configuration": {
@@ -178,8 +178,8 @@ def job_template(project: Path) -> dict[str, Any]:
     }
 
 
-def _dead_runs() -> AutomationCore:
-    """A run whose process was killed together with its worker tells nobody; its silence does."""
+def _crash_automation() -> AutomationCore:
+    """Return the automation that marks runs without a heartbeat as crashed: their worker may have died with them."""
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture

@@ -1,4 +1,4 @@
-"""The event with which a drift decision asks for a retraining; deployments wait for it."""
+"""The event by which a drift decision requests a retraining; deployments are triggered by it."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ DETECTED = "drift.detected"
 _NAMESPACE = uuid.UUID("6f1f2f57-6c0b-4d0a-9a3c-0d6c8b1d5e11")
 
 
-def announce(told: dict[str, Any], project: Path) -> dict[str, Any]:
-    """Emit `drift.detected` of `refit.model.<name>` for a decision to retrain, and for no other; returns the decision.
+def announce(decision: dict[str, Any], project: Path) -> dict[str, Any]:
+    """Emit `drift.detected` of `refit.model.<name>` if the decision is to retrain; returns the decision.
 
-    The same decision gives the same event, by its id, however often it is announced.
+    The event's id depends on the decision alone, so that announcing it twice gives the same event.
     """
-    if told["verdict"] == "retrain":
+    if decision["verdict"] == "retrain":
         from prefect.events import emit_event
 
         emit_event(
             DETECTED,
-            resource={"prefect.resource.id": f"refit.model.{told['model']}", "prefect.resource.name": told["model"]},
-            payload=payload_of(told, project),
-            id=uuid.uuid5(_NAMESPACE, f"{told['model']}/{told['version']}/{told['as_of']}"),
+            resource={
+                "prefect.resource.id": f"refit.model.{decision['model']}",
+                "prefect.resource.name": decision["model"],
+            },
+            payload=payload_of(decision, project),
+            id=uuid.uuid5(_NAMESPACE, f"{decision['model']}/{decision['version']}/{decision['as_of']}"),
         )
-    return told
+    return decision
 
 
-def payload_of(told: dict[str, Any], project: Path) -> dict[str, Any]:
-    """What the retraining is told: where, why, which window of data showed it, which columns moved, as of when."""
+def payload_of(decision: dict[str, Any], project: Path) -> dict[str, Any]:
+    """Return the event's payload: project, model, reason, the window that drifted, its drifted columns, and `as_of`."""
     return {
         "project": str(project),
-        "model": told["model"],
-        "version": told["version"],
-        "reason": f"drift: {', '.join(told['causes'])}",
-        "window": _seen(told),
-        "columns": told["columns"],
-        "as_of": told["as_of"],
+        "model": decision["model"],
+        "version": decision["version"],
+        "reason": f"drift: {', '.join(decision['causes'])}",
+        "window": _newest_window(decision),
+        "columns": decision["columns"],
+        "as_of": decision["as_of"],
     }
 
 
-def _seen(told: dict[str, Any]) -> dict[str, str] | None:
-    """The newest window that has rows: a schedule may ask for a retraining after windows without any."""
-    with_rows = [window for window in told["windows"] if window["performance"]["rows"]]
-    newest = with_rows[-1] if with_rows else told["window"]
+def _newest_window(decision: dict[str, Any]) -> dict[str, str] | None:
+    """Return the newest window that has rows; a schedule may request a retraining after windows without any."""
+    with_rows = [window for window in decision["windows"] if window["performance"]["rows"]]
+    newest = with_rows[-1] if with_rows else decision["window"]
     return newest and {edge: newest[edge] for edge in ("first", "end")}

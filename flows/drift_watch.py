@@ -1,4 +1,4 @@
-"""The flow that watches for drift: judges the newest windows, and asks for a retraining where one is needed."""
+"""The flow that watches for drift: it judges the newest windows, and requests a retraining where one is needed."""
 
 from __future__ import annotations
 

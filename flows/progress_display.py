@@ -1,4 +1,4 @@
-"""What a run shows while it works: six lines on a terminal, plain lines elsewhere, Prefect's log in a worker."""
+"""Progress of a run: six live lines on a terminal, plain lines elsewhere, Prefect's log in a worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATE_STYLE = {"executed": "green", "restored": "cyan", "unchanged": "dim", "fai
 
 
 class Screen(Protocol):
-    """Told of each stage's begin and end, and of its progress between."""
+    """Receives each stage's begin, progress and end."""
 
     def begin(self, stage: str) -> None: ...
     def end(self, stage: str, outcome: str, seconds: float) -> None: ...
@@ -36,7 +36,7 @@ class Screen(Protocol):
 
 
 class LogScreen:
-    """Lines in a log: one for each stage's begin and end, and at most one for each new step."""
+    """Writes to a log: one line at each stage's end, and at most one for each new step."""
 
     def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
         self._logger, self._last = logger, ""
@@ -54,7 +54,7 @@ class LogScreen:
 
 
 class LineScreen(LogScreen):
-    """Plain lines on standard error, where there is no terminal."""
+    """Writes plain lines to standard error, where there is no terminal."""
 
     def __init__(self, console: Terminal) -> None:
         logger = logging.Logger("refit.screen", logging.INFO)
@@ -65,7 +65,7 @@ class LineScreen(LogScreen):
 
 
 class StateColumn(ProgressColumn):
-    """How each stage stands, in its colour."""
+    """Shows the state of each stage in its colour."""
 
     def render(self, task: Task) -> RenderableType:
         state = str(task.fields["state"])
@@ -73,7 +73,7 @@ class StateColumn(ProgressColumn):
 
 
 class LiveScreen:
-    """Six lines on a terminal, with a bar where the work's length is known."""
+    """Shows six lines on a terminal, with a bar where the amount of work is known."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -103,7 +103,7 @@ SCREEN: ContextVar[Screen | None] = ContextVar("SCREEN", default=None)
 
 
 def screen() -> Screen:
-    """The screen of this run; without one, Prefect's log of the flow run."""
+    """Return the screen of this run, or Prefect's log of the flow run if there is none."""
     shown = SCREEN.get()
     if shown is not None:
         return shown

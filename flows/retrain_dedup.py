@@ -1,4 +1,4 @@
-"""Which drift a retraining has answered, so that one event told a hundred times retrains once."""
+"""Which drift a retraining has answered already, so that an event that comes twice retrains once."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from refit.files.artifacts import STATE, read_json, write_json
 from refit.storage.batches import manifests, utc_moment
 from refit.storage.snapshots import label_source
 
-ANSWERED = STATE / "answered.json"
+ANSWERS = STATE / "answered.json"
 LONGEST_WINDOW = timedelta(days=31)
-ONE_DAY = timedelta(days=1)  # a window's days are of the project's zone, which may be that far from UTC
+ONE_DAY = timedelta(days=1)  # a window's days are in the project's zone, which may be that far from UTC
 P = ParamSpec("P")
 
 
-class Answered(Exception):
-    """A retraining for this window of data, or for a newer one, has ended before."""
+class AlreadyAnswered(Exception):
+    """A retraining for this window of data, or for a newer one, has ended already."""
 
     def __init__(self, window: Mapping[str, str], answer: Mapping[str, Any]) -> None:
-        self.told = {"answered": dict(answer), "window": dict(window)}
+        self.result = {"answered": dict(answer), "window": dict(window)}
         super().__init__(
             f"nothing to do: drift up to {window['end']} was answered at {answer['at']} "
             f"by the retraining for drift up to {answer['window']['end']} (flow run {answer['flow_run']})"
@@ -36,14 +36,14 @@ class Answered(Exception):
 
 @dataclass(frozen=True)
 class Reach:
-    """What windows of data are possible: those that have begun, of a time from which there are rows."""
+    """The range in which a window of data can lie: not in the future, and not outside of the rows."""
 
     now: datetime
     first: datetime | None = None
     last: datetime | None = None
 
     def refusal(self, window: Mapping[str, str]) -> str | None:
-        """Why no data can have shown drift in a window; None if they can.
+        """Return why no data can have shown drift in a window; None if they can.
 
         >>> reach = Reach(*(datetime(2013, month, 1, tzinfo=UTC) for month in (12, 1, 10)))
         >>> reach.refusal({"first": "2013-10-01", "end": "2013-10-08"})
@@ -65,7 +65,7 @@ class Reach:
 
 
 def reach_of(project: Path, params: Params, now: datetime) -> Reach:
-    """The possible windows of a project, by the clock and by the rows of its label's source that were ever read."""
+    """Return the possible windows of a project, by the clock and by the rows ever read of its label's source."""
     batches = manifests(project, label_source(params))
     return Reach(
         now,
@@ -75,7 +75,7 @@ def reach_of(project: Path, params: Params, now: datetime) -> Reach:
 
 
 def require_past(project: Path, params: Params, as_of: datetime, *, now: datetime) -> None:
-    """Refuse a run that is yet to come: every later drift would be taken for older than the newest training.
+    """Refuse a run as of the future: every later drift would count as older than its training.
 
     Raises:
         UserError: `as_of` is later than the clock and than the data.
@@ -91,7 +91,7 @@ def require_past(project: Path, params: Params, as_of: datetime, *, now: datetim
 
 
 def require_seen(window: Mapping[str, str], as_of: datetime) -> None:
-    """Refuse an answer by a run that cannot see what it answers, after which no other run would look at it.
+    """Refuse a run that cannot see the window it would answer: no other run would look at it afterwards.
 
     Raises:
         UserError: the window ends after `as_of`.
@@ -104,34 +104,36 @@ def require_seen(window: Mapping[str, str], as_of: datetime) -> None:
 
 
 def refuse_if_answered(project: Path, params: Params, window: Mapping[str, str], *, now: datetime) -> None:
-    """Let only a window pass that ends later than every window answered so far. The caller holds the project's lock.
+    """Refuse a window that ends no later than the newest answered one. The caller holds the project's lock.
 
     Raises:
-        Answered: a retraining for this window, or for a newer one, has ended.
+        AlreadyAnswered: a retraining for this window, or for a newer one, has ended.
         UserError: `window` does not say where it begins and ends, or no data can have shown drift in it.
     """
     _require_possible(project, params, window, now)
     answer = _answers(project).get(params.project.name)
     if answer and _moment_of(answer["window"], "end") >= _moment_of(window, "end"):
-        raise Answered(window, answer)
+        raise AlreadyAnswered(window, answer)
 
 
 def note(project: Path, params: Params, window: Mapping[str, str], *, flow_run: str | None, now: datetime) -> None:
-    """Keep that `window` is answered, whatever the gate said. The caller holds the project's lock.
+    """Record that `window` is answered, whatever the gate decided. The caller holds the project's lock.
 
     Raises:
-        UserError: no data can have shown drift in it, as is known now that they were read.
+        UserError: no data can have shown drift in it, which may be known only now that they were read.
     """
     _require_possible(project, params, window, now)
     answer = {"window": dict(window), "flow_run": flow_run, "at": now.isoformat(timespec="seconds")}
-    write_json(project / ANSWERED, _answers(project) | {params.project.name: answer})
+    write_json(project / ANSWERS, _answers(project) | {params.project.name: answer})
 
 
 def impossible(project: Path, params: Params, now: datetime) -> str | None:
-    """Why the answer that is kept for the project's model cannot be one: no later drift would ever be answered.
+    """Return why the recorded answer of the project's model is impossible, so that no later drift would be answered.
+
+    Returns None if it is possible, or there is none.
 
     Raises:
-        RefitError: what is kept cannot be read.
+        RefitError: the record cannot be read.
     """
     answer = _answers(project).get(params.project.name)
     if answer is None:
@@ -140,13 +142,13 @@ def impossible(project: Path, params: Params, now: datetime) -> str | None:
         reason = reach_of(project, params, now).refusal(answer["window"])
     except UserError as error:
         reason = str(error)
-    return reason and f"{ANSWERED} says that drift up to {_shown(answer['window'].get('end'))} was answered: {reason}"
+    return reason and f"{ANSWERS} says that drift up to {_shown(answer['window'].get('end'))} was answered: {reason}"
 
 
-def mend(project: Path, params: Params, now: datetime) -> list[str]:
-    """Forget an answer that cannot be one, and say so. The caller holds the project's lock.
+def repair(project: Path, params: Params, now: datetime) -> list[str]:
+    """Delete an impossible answer; return what to say of it. The caller holds the project's lock.
 
-    What cannot be read stays as it is: only a run that answers drift needs it, and is refused.
+    A record that cannot be read stays as it is: only a run that answers drift needs it, and is refused.
     """
     try:
         reason = impossible(project, params, now)
@@ -155,23 +157,23 @@ def mend(project: Path, params: Params, now: datetime) -> list[str]:
     if reason is None:
         return []
     write_json(
-        project / ANSWERED, {name: kept for name, kept in _answers(project).items() if name != params.project.name}
+        project / ANSWERS, {name: answer for name, answer in _answers(project).items() if name != params.project.name}
     )
     return [f"{reason}; forgotten"]
 
 
 def ends_if_answered(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
-    """Let a flow end as `Answered`, with what answered it as the result, instead of failing."""
+    """Let a flow end as `Answered`, with the earlier answer as its result, instead of failing."""
 
     @wraps(flow)
     def guarded(*arguments: P.args, **settings: P.kwargs) -> dict[str, Any]:
         try:
             return flow(*arguments, **settings)
-        except Answered as known:
+        except AlreadyAnswered as already:
             from prefect.states import Completed
 
-            screen()(str(known))
-            return cast(dict[str, Any], Completed(name="Answered", message=str(known), data=known.told))
+            screen()(str(already))
+            return cast(dict[str, Any], Completed(name="Answered", message=str(already), data=already.result))
 
     return guarded
 
@@ -182,23 +184,23 @@ def _require_possible(project: Path, params: Params, window: Mapping[str, str], 
 
 
 def _answers(project: Path) -> dict[str, Any]:
-    path = project / ANSWERED
-    found = read_json(path) if path.is_file() else {}
-    sound = isinstance(found, dict) and all(
+    path = project / ANSWERS
+    answers = read_json(path) if path.is_file() else {}
+    is_valid = isinstance(answers, dict) and all(
         isinstance(answer, dict)
         and {"window", "at", "flow_run"} <= answer.keys()
         and isinstance(answer["window"], dict)
-        for answer in found.values()
+        for answer in answers.values()
     )
-    if not sound:
+    if not is_valid:
         raise RefitError(
             f"{path} is not what a retraining writes; delete it: the newest drift may be answered once more"
         )
-    return dict(found)
+    return dict(answers)
 
 
 def _moment_of(window: Mapping[str, str], edge: str) -> datetime:
-    """When a window of data begins or ends.
+    """Return the moment at which a window of data begins (`first`) or ends (`end`), in UTC.
 
     >>> _moment_of({"first": "2013-10-01T00:00:00Z", "end": "2013-10-08T00:00:00Z"}, "end").isoformat()
     '2013-10-08T00:00:00+00:00'

@@ -1,4 +1,4 @@
-"""One run from its lock to its summary: what the flow's six calls share."""
+"""One run from its lock to its summary: the state that the flow's six calls share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refit.storage.snapshots import LATEST, moment_of
 
 @dataclass
 class Session:
-    """A run under way."""
+    """A run in progress."""
 
     project: Path
     owner: lock.Owner
@@ -33,7 +33,7 @@ class Session:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def context(self) -> Context:
-        """The stages' arguments, read afresh: params may have changed since the last stage."""
+        """Return the stages' arguments, read again each time: params may have changed since the last stage."""
         if str(self.project) not in sys.path:
             sys.path.append(str(self.project))  # learners may lie in the project; last, so that they shadow nothing
         return Context(
@@ -47,7 +47,7 @@ class Session:
 
     @contextmanager
     def stage(self, stage: str) -> Iterator[None]:
-        """Show a stage while it runs; `ended` says how it went."""
+        """Show a stage while it runs; call `ended` with its outcome."""
         self.screen.begin(stage)
         try:
             yield
@@ -62,10 +62,10 @@ class Session:
 
 
 def check(project: Path, wanted: run_file.RunFile) -> Params:
-    """The params of a run with these settings, once it is clear that it may start; nothing is written.
+    """Return the params of a run with these settings, after checking that it may start; write nothing.
 
     Raises:
-        UserError: every problem of the params at once, an `as_of` that is no time, or a `released.json` that is none.
+        UserError: every problem of the params at once, an `as_of` that is no time, or an invalid `released.json`.
     """
     from refit.storage import quarantine
 
@@ -77,10 +77,10 @@ def check(project: Path, wanted: run_file.RunFile) -> Params:
 
 
 def prepare(project: Path, wanted: run_file.RunFile | None = None) -> None:
-    """Write what DVC must find: `run.yaml` with the code as it is now, `released.json`, `comparand.json`.
+    """Write the files that DVC needs: `run.yaml` with digests of the current code, `released.json`, `comparand.json`.
 
     Args:
-        wanted: the settings of the run; none: those that `run.yaml` has already.
+        wanted: the settings of the run; those that `run.yaml` already has if None.
     """
     from refit.models import incumbent
     from tasks.train import warm_start_file
@@ -106,15 +106,15 @@ def session(
     flow_run: str | None = None,
     wait_seconds: float = 0,
 ) -> Iterator[Session]:
-    """Hold the project for one run whose models may take charge.
+    """Hold the project for one run whose models may be promoted.
 
-    A run that ends with the user's mistake, be it found before the first stage or within one, leaves `run.yaml` as it
-    was: what was refused must not be what `dvc repro` does and `refit status` tells of from then on.
+    A run that ends with the user's mistake, before the first stage or within one, leaves `run.yaml` as it was: refused
+    settings must not be what `dvc repro` uses and `refit status` reports afterwards.
 
     Raises:
-        UserError: the settings do not stand, or code is not committed where it must be; nothing was changed.
+        UserError: the settings are invalid, or code is not committed where it must be; nothing was changed.
         RefitError: another run holds the project.
-        Answered: a retraining for `window` has ended before; nothing was changed.
+        AlreadyAnswered: a retraining for `window` has ended already; nothing was changed.
     """
     guard_logs()
     root = Path(project).resolve()
@@ -123,24 +123,24 @@ def session(
     params = check(root, wanted)
     if window is not None and as_of != LATEST:
         retrain_dedup.require_seen(window, moment_of(as_of, params))
-    provenance.repository(root)  # git that fails is better known now than once a model was trained
+    provenance.repository(root)  # a failure of git is better reported now than after a training
     if not allow_uncommitted:
         _refuse_uncommitted(root, shown)
-    trigger = _in_words(reason, window, columns)
+    trigger = _format_trigger(reason, window, columns)
     with (
         lock.project_lock(
             root, may_promote=True, trigger=trigger, flow_run=flow_run, wait_seconds=wait_seconds
         ) as owner,
         run_file.kept_if_refused(root),
     ):
-        for mended in retrain_dedup.mend(root, params, utc_now()):
-            shown(mended)
+        for message in retrain_dedup.repair(root, params, utc_now()):
+            shown(message)
         if window is not None:
             retrain_dedup.refuse_if_answered(root, params, window, now=utc_now())
         prepare(root, wanted)
         sweep(root)
-        for mended in dvc_runner.mend(root):
-            shown(mended)
+        for message in dvc_runner.mend(root):
+            shown(message)
         yield Session(project=root, owner=owner, screen=shown, force=force)
         if window is not None:
             retrain_dedup.note(root, params, window, flow_run=flow_run, now=utc_now())
@@ -148,10 +148,10 @@ def session(
 
 @contextmanager
 def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> Iterator[Context]:
-    """Hold the project for work beside the pipeline: its settings and its files of stages stay as they are.
+    """Hold the project for work outside of the pipeline: its settings and the stages' files stay as they are.
 
     Raises:
-        UserError: the params do not stand.
+        UserError: the params are invalid.
         RefitError: another run holds the project.
     """
     guard_logs()
@@ -164,31 +164,31 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
 
 
 def _refuse_uncommitted(root: Path, shown: Screen) -> None:
-    code, ignored = provenance.uncommitted_code(root), provenance.untracked(root, run_file.code_files(root))
-    if code is None:
+    files, ignored = provenance.uncommitted_code(root), provenance.untracked(root, run_file.code_files(root))
+    if files is None:
         shown(f"{root} is not in git: which code this run uses is not recorded")
-    elif code := (*code, *(name for name in ignored or () if name not in code)):
-        named = ", ".join(code[:5]) + (f" and {len(code) - 5} more" if len(code) > 5 else "")
+    elif files := (*files, *(name for name in ignored or () if name not in files)):
+        listed = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
         raise UserError(
-            f"{root} has code that is not committed: {named}; scheduled and triggered runs use committed code only: "
+            f"{root} has code that is not committed: {listed}; scheduled and triggered runs use committed code only: "
             "commit or stash it, or give --param allow_uncommitted=true"
         )
 
 
-def _in_words(reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None) -> str:
-    """What started a run, as the ledger keeps it.
+def _format_trigger(reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None) -> str:
+    """Describe what started a run, as the ledger keeps it.
 
-    >>> _in_words("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["dep_delay", "carrier"])
+    >>> _format_trigger("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["dep_delay", "carrier"])
     'drift; window 2013-10-01 to 2013-10-08; columns dep_delay, carrier'
     """
-    words = [reason]
+    parts = [reason]
     if window:
-        words.append(f"window {window.get('first')} to {window.get('end')}")
+        parts.append(f"window {window.get('first')} to {window.get('end')}")
     if columns:
-        words.append(f"columns {', '.join(columns)}")
-    return "; ".join(words)
+        parts.append(f"columns {', '.join(columns)}")
+    return "; ".join(parts)
 
 
 def context_of(project: Path) -> Context:
-    """A context that may look, and move nothing; what it has to say goes to standard error."""
+    """Return a context that only reads; its messages go to standard error."""
     return Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))

@@ -1,4 +1,4 @@
-"""What a run says at its end, built from the files that it left, so that an unchanged run says the same."""
+"""The summary of a run, built from the files that it wrote, so that an unchanged run gives the same summary."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from registry.urls import folder_url
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
 SHOWN_CLASSES = 5
-TOOK = ("seconds", "rows_per_second", "peak_memory_mb", "latency_ms", "latency_1000_ms")
+_MEASUREMENTS = ("seconds", "rows_per_second", "peak_memory_mb", "latency_ms", "latency_1000_ms")
 
 
 def summarise(run: Session) -> dict[str, Any]:
-    """The run in one JSON-like mapping: what `refit run --json` prints."""
+    """Return the run as one JSON-like mapping, which `refit run --json` prints."""
     project = run.project
     validated, training = read_json(project / VALIDATED), read_json(project / TRAINING)
     evaluation, receipt = read_json(project / EVALUATION), read_json(project / RECEIPT)
@@ -55,17 +55,17 @@ def summarise(run: Session) -> dict[str, Any]:
         "stages": {stage: run.stages[stage] for stage in STAGES if stage in run.stages},
         "learners": [
             {
-                "name": tried["name"],
-                "validation": (tried["validation"] or {}).get(training["metric"]),
-                **{name: tried.get(name) for name in TOOK},
-                "cost_training": in_money(work_seconds(tried), price),
-                "cost_per_1000": in_money(tried["cpu_seconds_per_1000"], price),
+                "name": learner["name"],
+                "validation": (learner["validation"] or {}).get(training["metric"]),
+                **{name: learner.get(name) for name in _MEASUREMENTS},
+                "cost_training": in_money(work_seconds(learner), price),
+                "cost_per_1000": in_money(learner["cpu_seconds_per_1000"], price),
             }
-            for tried in training["learners"]
+            for learner in training["learners"]
         ],
         "chosen": training["learner"],
         "metric": training["metric"],
-        "metrics": {name: found["value"] for name, found in evaluation["metrics"]["candidate"].items()},
+        "metrics": {name: metric["value"] for name, metric in evaluation["metrics"]["candidate"].items()},
         "evaluation": evaluation["metrics"],
         "cost": evaluation["timings"]["cost"],
         "timings": {name: evaluation["timings"][name] for name in ("latency_ms", "latency_1000_ms", "rows_per_second")},
@@ -79,24 +79,24 @@ def summarise(run: Session) -> dict[str, Any]:
 
 
 def _intervals(evaluation: dict[str, Any]) -> dict[str, Any] | None:
-    """What the test rows say of the prediction intervals; none: the model gives none."""
-    if not (found := evaluation.get("intervals")):
+    """Return coverage, width and Winkler score of the prediction intervals on the test rows; None if there are none."""
+    if not (intervals := evaluation.get("intervals")):
         return None
-    return {"level": found["level"], **{name: found[name] for name in ("coverage", "width", "winkler")}}
+    return {"level": intervals["level"], **{name: intervals[name] for name in ("coverage", "width", "winkler")}}
 
 
 def publish(run: Session) -> dict[str, Any]:
-    """The summary, also shown in Prefect's UI as a table with a link to the MLflow run."""
+    """Return the summary, and show it in Prefect's UI as a table with a link to the MLflow run."""
     from prefect.artifacts import create_markdown_artifact
 
-    told = summarise(run)
-    _publish_table("refit-summary", as_rows(told), f"{told['model']['name']}: what this run did")
+    summary = summarise(run)
+    _publish_table("refit-summary", as_rows(summary), f"{summary['model']['name']}: what this run did")
     create_markdown_artifact(
         key="refit-mlflow",
-        markdown=f"MLflow run `{told['mlflow_run_id']}` · model `{told['model']['name']}` version "
-        f"{told['model']['version']} ({told['model']['alias']}) · report {as_markdown(run.project / MODEL_CARD)}",
+        markdown=f"MLflow run `{summary['mlflow_run_id']}` · model `{summary['model']['name']}` version "
+        f"{summary['model']['version']} ({summary['model']['alias']}) · report {as_markdown(run.project / MODEL_CARD)}",
     )
-    return told
+    return summary
 
 
 def _publish_table(key: str, lines: list[tuple[str, str]], description: str) -> None:
@@ -106,68 +106,68 @@ def _publish_table(key: str, lines: list[tuple[str, str]], description: str) -> 
     create_table_artifact(key=key, table=table, description=as_markdown(description))
 
 
-def publish_scores(told: dict[str, Any]) -> dict[str, Any]:
-    """What a scoring run did, also shown in Prefect's UI as a table."""
-    _publish_table("refit-scores", score_rows(told), f"{told['model']}: rows scored")
-    return told
+def publish_scores(report: dict[str, Any]) -> dict[str, Any]:
+    """Show the report of a scoring run in Prefect's UI as a table; return it."""
+    _publish_table("refit-scores", score_rows(report), f"{report['model']}: rows scored")
+    return report
 
 
-def score_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """A scoring run as lines of a table."""
-    rows, logged = told["rows"], told["logged"]
+def score_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the report of a scoring run as rows of a table: names and values."""
+    rows, logged = report["rows"], report["logged"]
     lines = [
-        ("model", f"{told['model']} version {told['version']}"),
-        ("as of", told["as_of"]),
+        ("model", f"{report['model']} version {report['version']}"),
+        ("as of", report["as_of"]),
         ("rows", " · ".join(f"{rows[name]:,} {name.replace('_', ' ')}" for name in rows)),
         ("logged", f"{logged['new']:,} new · {logged['known']:,} already in the prediction log"),
-        _predicted(told),
-        ("predictions", told["out"]),
+        _prediction_row(report),
+        ("predictions", report["out"]),
     ]
-    if (found := told["intervals"]) and found["mean_width"] is not None:
-        lines.insert(-1, ("intervals", f"{100 * found['level']:.4g} %, mean width {found['mean_width']:.4g}"))
-    if told["threshold"] is not None:
-        lines.insert(-1, ("threshold", f"{told['threshold']:.4f}: from there on `predicted_label` is 1"))
-    lines += [("quarantine", told["quarantine"])] if told["quarantine"] else []
-    return [*lines, *(("note", note) for note in told["notes"]), ("seconds", f"{told['seconds']:.1f}")]
+    if (intervals := report["intervals"]) and intervals["mean_width"] is not None:
+        lines.insert(-1, ("intervals", f"{100 * intervals['level']:.4g} %, mean width {intervals['mean_width']:.4g}"))
+    if report["threshold"] is not None:
+        lines.insert(-1, ("threshold", f"{report['threshold']:.4f}: from there on `predicted_label` is 1"))
+    lines += [("quarantine", report["quarantine"])] if report["quarantine"] else []
+    return [*lines, *(("note", note) for note in report["notes"]), ("seconds", f"{report['seconds']:.1f}")]
 
 
-def _predicted(told: dict[str, Any]) -> tuple[str, str]:
-    """The mean prediction, or the classes that rows were called most."""
-    if called := told["called"]:
-        most = sorted(called.items(), key=lambda each: -each[1])
-        return "called", " · ".join(f"{name} {rows:,}" for name, rows in most[:SHOWN_CLASSES])
-    mean = told["mean_prediction"]
+def _prediction_row(report: dict[str, Any]) -> tuple[str, str]:
+    """Return the mean prediction, or the classes that were predicted most often."""
+    if class_counts := report["called"]:
+        largest = sorted(class_counts.items(), key=lambda each: -each[1])
+        return "called", " · ".join(f"{name} {rows:,}" for name, rows in largest[:SHOWN_CLASSES])
+    mean = report["mean_prediction"]
     return "mean prediction", "–" if mean is None else f"{mean:.4f}"
 
 
-def publish_drift(told: dict[str, Any], project: Path) -> dict[str, Any]:
-    """A drift decision, also shown in Prefect's UI as a table with a link to its report."""
+def publish_drift(decision: dict[str, Any], project: Path) -> dict[str, Any]:
+    """Show a drift decision in Prefect's UI as a table with a link to its report; return it."""
     from prefect.artifacts import create_link_artifact
 
-    _publish_table("refit-drift", drift_rows(told), f"{told['model']}: {verdict_word(told)}")
-    link = folder_url((project / told["report"]).resolve())
-    words = as_markdown(f"{told['model']}: {verdict_word(told)}")
+    _publish_table("refit-drift", drift_rows(decision), f"{decision['model']}: {verdict_word(decision)}")
+    link = folder_url((project / decision["report"]).resolve())
+    words = as_markdown(f"{decision['model']}: {verdict_word(decision)}")
     create_link_artifact(key="refit-drift-report", link=link, description=words)
-    return told
+    return decision
 
 
-def drift_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """A drift decision as lines of a table."""
-    window = told["window"]
+def drift_rows(decision: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a drift decision as rows of a table: names and values."""
+    window = decision["window"]
     lines = [
-        ("model", f"{told['model']} version {told['version']}, trained as of {told['trained_as_of']}"),
-        ("as of", told["as_of"]),
+        ("model", f"{decision['model']} version {decision['version']}, trained as of {decision['trained_as_of']}"),
+        ("as of", decision["as_of"]),
         ("window", f"{window['first']} up to {window['end']}" if window else "none is over yet"),
-        ("verdict", verdict_word(told)),
-        *(("", reason) for reason in told["reasons"]),
+        ("verdict", verdict_word(decision)),
+        *(("", reason) for reason in decision["reasons"]),
     ]
-    if told["columns"]:
-        lines.append(("drifted", ", ".join(told["columns"])))
-    return [*lines, ("report", told["report"])]
+    if decision["columns"]:
+        lines.append(("drifted", ", ".join(decision["columns"])))
+    return [*lines, ("report", decision["report"])]
 
 
 def print_lines(lines: list[tuple[str, str]], console: Terminal) -> None:
-    """Names and values, one below another."""
+    """Print names and values, one below another."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -176,45 +176,45 @@ def print_lines(lines: list[tuple[str, str]], console: Terminal) -> None:
     console.print(table)
 
 
-def as_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """The summary as lines of a table."""
-    rows, decision, model = told["rows"], told["decision"], told["model"]
+def as_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the summary as rows of a table: names and values."""
+    rows, decision, model = summary["rows"], summary["decision"], summary["model"]
     counts = " · ".join(f"{rows[name]:,} {name}" for name in ("read", "accepted", "quarantined", "pending"))
     counts += " (their period begins at or after as_of)" if rows["pending"] else ""
-    windows = " · ".join(f"{name} {told['windows'][name]['rows']:,}" for name in ("train", "validation", "test"))
-    labels = " · ".join(f"{told['labels'][name]:,} {name}" for name in ("known", "pending", "none"))
+    windows = " · ".join(f"{name} {summary['windows'][name]['rows']:,}" for name in ("train", "validation", "test"))
+    labels = " · ".join(f"{summary['labels'][name]:,} {name}" for name in ("known", "pending", "none"))
     return [
-        *((f"GENERATED: {name}", STAND_IN.format(where=where)) for name, where in told["stand_in"].items()),
-        ("as of", told["as_of"]),
-        ("snapshot", f"{told['snapshot'][:12]}, {told['batches']} batches"),
+        *((f"GENERATED: {name}", STAND_IN.format(where=where)) for name, where in summary["stand_in"].items()),
+        ("as of", summary["as_of"]),
+        ("snapshot", f"{summary['snapshot'][:12]}, {summary['batches']} batches"),
         ("rows", counts),
         ("labels", labels),
-        ("features", f"{told['features']} · labelled rows: {windows}"),
-        ("learners", " · ".join(_learner(tried, told) for tried in told["learners"])),
-        ("cost", cost_in_words(told["cost"])),
-        ("predictions", calls_in_words(told["timings"])),
-        *([("intervals", _held(told["intervals"]))] if told["intervals"] else []),
-        *([("against the champion", _reduced(told))] if told["error_reduction"] else []),
+        ("features", f"{summary['features']} · labelled rows: {windows}"),
+        ("learners", " · ".join(_format_learner(learner, summary) for learner in summary["learners"])),
+        ("cost", format_cost(summary["cost"])),
+        ("predictions", format_latency(summary["timings"])),
+        *([("intervals", _format_coverage(summary["intervals"]))] if summary["intervals"] else []),
+        *([("against the champion", _format_reduction(summary))] if summary["error_reduction"] else []),
         ("decision", ("promote: " if decision["promote"] else "keep: ") + "; ".join(decision["reasons"])),
         *(("note", note) for note in decision["notes"]),
         ("model", f"{model['name']} version {model['version']}, alias {model['alias']}"),
-        ("stages", " · ".join(f"{name} {s['state']} {s['seconds']:.1f} s" for name, s in told["stages"].items())),
-        ("report", told["report"]),
+        ("stages", " · ".join(f"{name} {s['state']} {s['seconds']:.1f} s" for name, s in summary["stages"].items())),
+        ("report", summary["report"]),
     ]
 
 
-def _learner(tried: dict[str, Any], told: dict[str, Any]) -> str:
-    score = "failed" if tried["validation"] is None else f"{tried['validation']:.4f}"
-    return f"{tried['name']} {score}" + (" (chosen)" if tried["name"] == told["chosen"] else "")
+def _format_learner(learner: dict[str, Any], summary: dict[str, Any]) -> str:
+    score = "failed" if learner["validation"] is None else f"{learner['validation']:.4f}"
+    return f"{learner['name']} {score}" + (" (chosen)" if learner["name"] == summary["chosen"] else "")
 
 
-def cost_in_words(cost: dict[str, Any]) -> str:
-    """What a training and 1,000 predictions cost."""
+def format_cost(cost: dict[str, Any]) -> str:
+    """Format the cost of a training and of 1,000 predictions."""
     return f"training {money(cost['training'])} {cost['currency']} · 1,000 predictions {money(cost['per_1000'])}"
 
 
-def calls_in_words(timings: dict[str, Any]) -> str:
-    """What calls with one row and with a thousand take."""
+def format_latency(timings: dict[str, Any]) -> str:
+    """Format the latency of predictions for one row and for 1,000 rows."""
     one, many = timings["latency_ms"], timings["latency_1000_ms"]
     return (
         f"one row {one['p50']:.1f} ms (95 % within {one['p95']:.1f}) · 1,000 rows {many['p50']:.1f} ms "
@@ -222,42 +222,44 @@ def calls_in_words(timings: dict[str, Any]) -> str:
     )
 
 
-def _held(intervals: dict[str, Any]) -> str:
-    """What intervals promised, held, and how wide they are for it."""
+def _format_coverage(intervals: dict[str, Any]) -> str:
+    """Format the level, the coverage and the mean width of prediction intervals."""
+    coverage = _format_interval(intervals["coverage"], 100, 1)
     return (
-        f"{100 * intervals['level']:.4g} % intervals held {_interval(intervals['coverage'], 100, 1)} % of the labels; "
+        f"{100 * intervals['level']:.4g} % intervals held {coverage} % of the labels; "
         f"mean width {intervals['width']['value']:.4g}"
     )
 
 
-def _reduced(told: dict[str, Any]) -> str:
-    """What the test rows say of the champion's errors."""
-    share = told["error_reduction"]["value"]
-    return "–" if share is None else f"{share:+.1%} of the champion's errors in {told['decision']['metric']} taken away"
+def _format_reduction(summary: dict[str, Any]) -> str:
+    """Format the candidate's error reduction against the champion on the test rows."""
+    share = summary["error_reduction"]["value"]
+    decision = summary["decision"]
+    return "–" if share is None else f"{share:+.1%} of the champion's errors in {decision['metric']} taken away"
 
 
-def print_summary(told: dict[str, Any], console: Terminal) -> None:
-    """The summary for people: what was read, what was tried, who is in charge, what to type next."""
+def print_summary(summary: dict[str, Any], console: Terminal) -> None:
+    """Print the summary: rows read, learners, the champion, and the next commands."""
     console.print()
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column(overflow="fold")
-    for what, value in as_rows(told)[: 5 + len(told["stand_in"])]:
+    for what, value in as_rows(summary)[: 5 + len(summary["stand_in"])]:
         head.add_row(what, value)
     console.print(head)
     console.print()
-    console.print(_learners(told))
+    console.print(_learners(summary))
     console.print()
-    test = told["windows"]["test"]
+    test = summary["windows"]["test"]
     console.print(
         f"test window {test['start'][:10]} to {test['end'][:10]}, {test['rows']:,} rows; ± is the 95 % interval",
         style="italic",
     )
-    console.print(_scores(told))
-    if told["intervals"]:
-        console.print(_held(told["intervals"]))
+    console.print(_scores(summary))
+    if summary["intervals"]:
+        console.print(_format_coverage(summary["intervals"]))
     console.print()
-    decision, model = told["decision"], told["model"]
+    decision, model = summary["decision"], summary["model"]
     verdict = (f"{model['name']} version {model['version']} is in charge", "green")
     if model["alias"] != "champion":
         words = f"{model['name']} version {model['version']} is registered as {model['alias']}, not in charge"
@@ -271,66 +273,66 @@ def print_summary(told: dict[str, Any], console: Terminal) -> None:
         reasons.add_row(" •", note, style="dim")
     console.print(reasons)
     console.print(line(("Model", "bold"), " ", verdict))
-    console.print(line(("Cost", "bold"), f"  {cost_in_words(told['cost'])}"))
-    console.print(line(("Asked", "bold"), f" {calls_in_words(told['timings'])}"))
-    if told["error_reduction"]:
-        console.print(line(("Errors", "bold"), f" {_reduced(told)}"))
+    console.print(line(("Cost", "bold"), f"  {format_cost(summary['cost'])}"))
+    console.print(line(("Asked", "bold"), f" {format_latency(summary['timings'])}"))
+    if summary["error_reduction"]:
+        console.print(line(("Errors", "bold"), f" {_format_reduction(summary)}"))
     console.print()
-    console.print(_stages(told))
+    console.print(_stages(summary))
     console.print()
-    console.print(line(("Report", "bold"), f" {told['report']}"))
-    steps = f" refit show · make ui · refit run --set train.seed=1    ({told['seconds']:.1f} s in all)"
+    console.print(line(("Report", "bold"), f" {summary['report']}"))
+    steps = f" refit show · make ui · refit run --set train.seed=1    ({summary['seconds']:.1f} s in all)"
     console.print(line(("Next", "bold"), steps))
 
 
-def _learners(told: dict[str, Any]) -> Table:
-    """What each learner scored, took and costs; one row is what 95 % of calls with one row take."""
-    heads = ("seconds", "rows/s", "MB", "ms a row", told["cost"]["currency"])
-    table = Table("learner", f"validation {told['metric']}", box=None, pad_edge=False, title_justify="left")
+def _learners(summary: dict[str, Any]) -> Table:
+    """Return a table of each learner's score, time and cost; `ms a row` is the 95th percentile for one row."""
+    heads = ("seconds", "rows/s", "MB", "ms a row", summary["cost"]["currency"])
+    table = Table("learner", f"validation {summary['metric']}", box=None, pad_edge=False, title_justify="left")
     for head in heads:
         table.add_column(head, justify="right")
-    for tried in told["learners"]:
-        name, _, rest = _learner(tried, told).partition(" ")
-        memory = tried["peak_memory_mb"]
+    for learner in summary["learners"]:
+        name, _, rest = _format_learner(learner, summary).partition(" ")
+        memory = learner["peak_memory_mb"]
         table.add_row(
             name,
             rest,
-            f"{tried['seconds']:.1f}",
-            f"{tried['rows_per_second']:,}",
+            f"{learner['seconds']:.1f}",
+            f"{learner['rows_per_second']:,}",
             "–" if memory is None else f"{memory:.0f}",
-            f"{tried['latency_ms']['p95']:.1f}",
-            money(tried["cost_training"]),
+            f"{learner['latency_ms']['p95']:.1f}",
+            money(learner["cost_training"]),
         )
     return table
 
 
-def _scores(told: dict[str, Any]) -> Table:
-    compared = told["evaluation"]
+def _scores(summary: dict[str, Any]) -> Table:
+    compared = summary["evaluation"]
     columns = [who for who in ("candidate", "champion", "baseline") if compared.get(who)]
     table = Table("test metric", *columns, box=None, pad_edge=False)
     for name in compared["candidate"]:
-        table.add_row(name, *(_interval(compared[who].get(name)) for who in columns))
+        table.add_row(name, *(_format_interval(compared[who].get(name)) for who in columns))
     return table
 
 
-def _interval(found: dict[str, float] | None, scale: float = 1, digits: int = 4) -> str:
-    """A value with the farther end of its interval: one that the metric's range cuts off is not even.
+def _format_interval(estimate: dict[str, float] | None, scale: float = 1, digits: int = 4) -> str:
+    """Format a value and the larger half of its interval, which is asymmetric where the metric's range cuts it off.
 
-    >>> _interval({"value": 0.893, "lower": 0.883, "upper": 0.902}, 100, 1)
+    >>> _format_interval({"value": 0.893, "lower": 0.883, "upper": 0.902}, 100, 1)
     '89.3 ± 1.0'
     """
-    if not found or found.get("value") is None:
+    if not estimate or estimate.get("value") is None:
         return "–"
-    value = f"{scale * found['value']:.{digits}f}"
-    if found.get("lower") is None:
+    value = f"{scale * estimate['value']:.{digits}f}"
+    if estimate.get("lower") is None:
         return value
-    reach = max(found["value"] - found["lower"], found["upper"] - found["value"])
+    reach = max(estimate["value"] - estimate["lower"], estimate["upper"] - estimate["value"])
     return f"{value} ± {scale * reach:.{digits}f}"
 
 
-def _stages(told: dict[str, Any]) -> Table:
-    """A column for each stage: as a sentence they would fill more than one line of a narrow screen."""
-    ended = told["stages"]
+def _stages(summary: dict[str, Any]) -> Table:
+    """Return a table with a column for each stage; one line of text would not fit a narrow screen."""
+    ended = summary["stages"]
     table = Table("stage", *ended, box=None, pad_edge=False)
     table.add_row("ended", *(line((one["state"], STATE_STYLE.get(one["state"], ""))) for one in ended.values()))
     table.add_row("seconds", *(f"{one['seconds']:.1f}" for one in ended.values()))

@@ -1,1 +1,1 @@
-"""What a project needs to run by itself on this machine: its servers, their guard and secret, and what is running."""
+"""The services of a project on this machine: its servers, their guard and secret, and the record of what runs."""

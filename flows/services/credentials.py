@@ -1,4 +1,4 @@
-"""The secret that a project's servers ask for: made once, for its owner's eyes, shared by all that Refit starts."""
+"""The secret that a project's servers require: created once, readable by its owner, shared by all Refit processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORM = re.compile(rf"{USER}:[A-Za-z0-9_-]{{43}}")  # 32 random bytes
 
 
 def auth_string(project: Path) -> str:
-    """`user:password` of the project's servers; the first call makes it.
+    """Return `user:password` of the project's servers; the first call creates it.
 
     Raises:
         RefitError: the file cannot be read or written, or holds something else.
@@ -40,17 +40,17 @@ def auth_string(project: Path) -> str:
 
 
 def new() -> str:
-    """A secret that nobody knows yet."""
+    """Return a new random secret."""
     return f"{USER}:{secrets.token_urlsafe(32)}"
 
 
 def is_made(project: Path) -> bool:
-    """Whether the project has its secret already."""
+    """Return whether the project has a secret already."""
     return (project / AUTH).is_file()
 
 
 def matches(header: bytes | None, expected: str) -> bool:
-    """Whether an `Authorization` header says `expected`, in HTTP's Basic scheme.
+    """Return whether an `Authorization` header holds `expected` in HTTP's Basic scheme.
 
     >>> matches(b"Basic cmVmaXQ6cw==", "refit:s")
     True
@@ -59,14 +59,14 @@ def matches(header: bytes | None, expected: str) -> bool:
     """
     scheme, _, encoded = (header or b"").partition(b" ")
     try:
-        shown = b64decode(encoded, validate=True)
+        decoded = b64decode(encoded, validate=True)
     except ValueError:
         return False
-    return scheme.lower() == b"basic" and hmac.compare_digest(shown, expected.encode())
+    return scheme.lower() == b"basic" and hmac.compare_digest(decoded, expected.encode())
 
 
 def _make(path: Path) -> None:
-    """Write a new secret; where two processes do so at once, both use the one that was first."""
+    """Write a new secret; if two processes do so at once, both use the first one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(prefix=".auth.", dir=path.parent)  # 0600 from its first moment
     try:

@@ -1,4 +1,4 @@
-"""Whom a server on loopback answers: its own pages and those who know the secret, under its own name."""
+"""Access control of a server on loopback: it answers its own pages and clients with the secret, under its own name."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
-    """An ASGI application before another one; HTTP and websockets are held to the same rules.
+    """Wraps an ASGI application, and checks HTTP requests and websockets by the same rules.
 
-    - `Host` must be this server's own, or a page of another name could reach it by changing what its name resolves to.
+    - `Host` must be this server's own; otherwise a page of another name could reach it by DNS rebinding.
     - `Origin`, which browsers send along, must be this server's own.
-    - `Sec-Fetch-Site`: of other sites, other ports included, only a link that is followed may come in.
-    - Pages run no script and ask no server but this one's: Prefect's `/docs` would load code from a CDN.
-    - `credentials`, where given, must be in `Authorization`, for every path.
-    - `IDENTITY` proves to the one who started the server, who knows its mark, that it is this one that answers.
+    - `Sec-Fetch-Site`: from other sites, other ports included, only navigation by a link is allowed.
+    - Pages may load scripts from, and connect to, this server only: Prefect's `/docs` would load code from a CDN.
+    - `credentials`, if given, must be in `Authorization`, for every path.
+    - `IDENTITY` proves to the process that started the server, and so knows its mark, that this server answers.
     """
 
     def __init__(self, app: App, *, port: int, mark: str, credentials: str | None) -> None:
@@ -57,7 +57,7 @@ class Guard:
             await self._app(scope, receive, self._held_to_this_server(send))
 
     def _held_to_this_server(self, send: Send) -> Send:
-        """Tell browsers to load no script from elsewhere and to send nothing there: pages hold the secret."""
+        """Add a policy that keeps browsers from loading scripts from, or sending data to, other servers."""
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -67,10 +67,10 @@ class Guard:
         return answer
 
     def _refusal(self, scope: Scope) -> str | None:
-        """Why a request is refused, whatever it asks for."""
+        """Return why a request is refused, whatever its path; None if it is allowed."""
         if _only(scope, b"host") not in self._hosts:
             return "this server answers under its own address only"
-        own = b"http://" + (_only(scope, b"host") or b"")  # of its names, the one that the page itself came by
+        own = b"http://" + (_only(scope, b"host") or b"")  # of the two names, the one that this request used
         if any(origin != own for origin in _all(scope, b"origin")):
             return "this server answers no page of another site"
         sites = _all(scope, b"sec-fetch-site")
@@ -80,12 +80,12 @@ class Guard:
 
 
 def proof(mark: str, challenge: str) -> str:
-    """What only a process that was started with `mark` can answer to `challenge`."""
+    """Return the answer to `challenge` that only a process started with `mark` can give."""
     return hmac.new(mark.encode(), challenge.encode(), hashlib.sha256).hexdigest()
 
 
 def _follows_a_link(scope: Scope) -> bool:
-    """Whether a browser opens the page for a person to see, in a window of its own."""
+    """Return whether a browser navigates to the page in a window of its own, for a person to see."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"
@@ -99,9 +99,9 @@ def _all(scope: Scope, name: bytes) -> list[bytes]:
 
 
 def _only(scope: Scope, name: bytes) -> bytes | None:
-    """The header's value; None if there is none or more than one, so that nobody can choose which one counts."""
-    found = _all(scope, name)
-    return found[0] if len(found) == 1 else None
+    """Return the header's value; None if there is none, or more than one: a client must not choose which counts."""
+    values = _all(scope, name)
+    return values[0] if len(values) == 1 else None
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The servers of MLflow and Prefect on loopback, and both UIs for as long as a person looks."""
+"""The servers of MLflow and Prefect on loopback, and both UIs for `refit ui`."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from refit.runtime.terminal import say
 
 FIRST_PORT = {PREFECT: 4200, MLFLOW: 5000}
 FIRST_TEMPORARY_PORT = 8400
-WHILE_STDIN = "--while-stdin"  # a server that ends with the process that holds the other end of its standard input
+WHILE_STDIN = "--while-stdin"  # a server that ends with the process at the other end of its standard input
 ENVIRONMENT = {
-    "PREFECT_LOGGING_LEVEL": "INFO",  # the console command keeps Prefect silent; what it starts shall speak
+    "PREFECT_LOGGING_LEVEL": "INFO",  # the console command silences Prefect, its servers must log
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 _TEMPORARY = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "0"}  # no schedules, no pages
-_SHOWS = {
+_TITLES = {
     PREFECT: ("Prefect", "flow runs, deployments, events"),
     MLFLOW: ("MLflow", "runs, metrics, models and their aliases"),
 }
 
 
 def serve_uis(project: Path) -> None:
-    """Start both UIs, print their addresses, and end them on Ctrl-C.
+    """Start both UIs, print their addresses, and stop them on Ctrl-C.
 
     Raises:
         RefitError: a server ended before it answered; the message names its log.
     """
-    began, started = time.monotonic(), list[Started]()
+    started_at, servers = time.monotonic(), list[Started]()
     is_new = not credentials.is_made(project)
     try:
         for name, first in FIRST_PORT.items():
             with listen_from(first) as listening:
-                started.append(start_server(project, name, listening, STATE / f"{name}-server.log"))
-        for server in started:
+                servers.append(start_server(project, name, listening, STATE / f"{name}-server.log"))
+        for server in servers:
             wait_until_it_answers(server)
-            say(shown(server))
-        tell_of_the_secret(project, is_new=is_new)
-        say(f"Ready in {time.monotonic() - began:.0f} s. Ctrl-C ends both.")
+            say(format_server(server))
+        print_secret(project, is_new=is_new)
+        say(f"Ready in {time.monotonic() - started_at:.0f} s. Ctrl-C ends both.")
         until_interrupted(lambda: None)
     finally:
-        for server in started:
+        for server in servers:
             end(server)
 
 
@@ -66,11 +66,11 @@ def start_server(
     environment: Mapping[str, str] = MappingProxyType({}),
     stdin: int = subprocess.DEVNULL,
 ) -> Started:
-    """Start a server by its name on a port that is taken already; it does not answer yet."""
-    own = [f"http://{host}:{listening.getsockname()[1]}" for host in (LOOPBACK, "localhost")]
+    """Start a server by its name on a socket that listens already; it may not answer yet."""
+    origins = [f"http://{host}:{listening.getsockname()[1]}" for host in (LOOPBACK, "localhost")]
     addresses = {
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(own),  # no web page from elsewhere may ask it
-        "PREFECT_UI_API_URL": f"{own[0]}/api",  # else its pages would ask whatever PREFECT_API_URL says
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),  # pages of other sites may not call it
+        "PREFECT_UI_API_URL": f"{origins[0]}/api",  # otherwise its pages would call PREFECT_API_URL
     }
     return start(
         name,
@@ -85,9 +85,9 @@ def start_server(
 
 @contextmanager
 def server_for_runs(project: Path) -> Iterator[None]:
-    """A Prefect server for the flow runs of this process: the one that was chosen, else one that ends with the process.
+    """Provide a Prefect server for this process's flow runs: the configured one, or a temporary one.
 
-    Prefect would start one of its own, which asks nobody for a secret and outlives a process that is ended.
+    The temporary one ends with this process. Prefect's own would require no secret and outlive a killed process.
 
     Raises:
         RefitError: it ended before it answered.
@@ -98,7 +98,7 @@ def server_for_runs(project: Path) -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
-        secret = credentials.new()  # of this process alone, and gone with it
+        secret = credentials.new()  # for this process only
         stdin, lifeline = os.pipe()
         stack.callback(os.close, lifeline)
         os.write(lifeline, f"{secret}\n".encode())
@@ -112,11 +112,11 @@ def server_for_runs(project: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                _say_all()
+                _drain_prefect()
 
 
-def _say_all() -> None:
-    """Let Prefect send what it still has to say: how the tasks of a crashed run ended, among others."""
+def _drain_prefect() -> None:
+    """Let Prefect send its remaining events and logs, such as how the tasks of a crashed run ended."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -124,8 +124,8 @@ def _say_all() -> None:
     EventsWorker.drain_all()
 
 
-def tell_of_the_secret(project: Path, *, is_new: bool) -> None:
-    """Say what a browser will ask for: in full once, when it was made, and later where it lies."""
+def print_secret(project: Path, *, is_new: bool) -> None:
+    """Print the secret that a browser asks for when it is new, and later only its path."""
     path = project / credentials.AUTH
     if is_new:
         secret = credentials.auth_string(project)
@@ -137,14 +137,14 @@ def tell_of_the_secret(project: Path, *, is_new: bool) -> None:
         say(f"The browser asks for what lies in {path} (MLflow: for its two halves).")
 
 
-def shown(server: Started) -> str:
-    """A server in one line for people."""
-    name, what = _SHOWS[server.name]
+def format_server(server: Started) -> str:
+    """Format a server as one line for people."""
+    name, what = _TITLES[server.name]
     return f"{name:<8} {address(server)}   {what}"
 
 
 def until_interrupted(look: Callable[[], None]) -> None:
-    """Look once a second, until Ctrl-C or a request to end."""
+    """Call `look` once a second, until Ctrl-C or SIGTERM."""
     try:
         while True:
             look()

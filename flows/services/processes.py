@@ -1,4 +1,4 @@
-"""Processes that outlive the command that starts them: known by pid and start time, ended with all they started."""
+"""Processes that outlive the command that starts them: identified by pid and start time, ended with all descendants."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from flows.services.guard import IDENTITY, proof
 from refit.errors import RefitError
 
 LOOPBACK = "127.0.0.1"
-MARK = "REFIT_STARTED"  # an environment variable that all descendants inherit, orphans and other sessions included
+MARK = "REFIT_STARTED"  # an environment variable that all descendants inherit, including orphans and other sessions
 _CLOCK_STEP = 2.0  # seconds by which a start time may seem to move when the machine's clock is set
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process that was started, and may have ended since."""
+    """A started process, which may have ended since."""
 
     name: str
     pid: int
-    since: float  # seconds since the epoch: the pid alone may be somebody else's by now
+    since: float  # seconds since the epoch: the pid alone may have been reused
     mark: str
     log: str
     port: int | None = None
-    guarded: bool = False  # what an earlier version of Refit started answers to anybody
+    guarded: bool = False  # what an earlier version of Refit started answers every client
 
-    def found(self) -> psutil.Process | None:
-        """The process itself, if it still lives."""
+    def process(self) -> psutil.Process | None:
+        """Return the process; None if it has ended."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.since) < _CLOCK_STEP
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            is_same = abs(process.create_time() - self.since) < _CLOCK_STEP
+            return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
 
     def answers(self, *, timeout_seconds: float = 5) -> bool:
-        """Whether it lives, and is what answers on its port: no other process knows its mark."""
-        if self.found() is None:
+        """Return whether it runs, and answers on its port itself: no other process knows its mark."""
+        if self.process() is None:
             return False
         if self.port is None:
             return True
@@ -64,7 +64,7 @@ class Started:
 
 
 def python(*module: str) -> list[str]:
-    """A command for a module of this environment, never of the working directory: it may hold a `calendar.py`."""
+    """Return a command for a module of this environment; `-P`: the working directory may hold a `calendar.py`."""
     return [sys.executable, "-P", "-m", *module]
 
 
@@ -78,11 +78,11 @@ def start(
     listening: socket.socket | None = None,
     stdin: int = subprocess.DEVNULL,
 ) -> Started:
-    """Start a process in a session of its own, so that Ctrl-C reaches only the one who started it.
+    """Start a process in a session of its own, so that Ctrl-C reaches only the command that started it.
 
     Args:
-        listening: the socket of a server, which inherits it: its number is the last word of `command`.
-        stdin: what the process reads; by default nothing.
+        listening: the socket that a server inherits; its number becomes the last argument of `command`.
+        stdin: what the process reads; nothing by default.
     """
     mark = secrets.token_hex(16)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def wait_until_it_answers(started: Started, *, seconds: float = 120) -> None:
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if started.found() is None:
+        if started.process() is None:
             raise RefitError(f"{started.name} ended before it answered; its log says why: {started.log}")
         if started.answers(timeout_seconds=2):
             return
@@ -123,22 +123,22 @@ def wait_until_it_answers(started: Started, *, seconds: float = 120) -> None:
 
 
 def end(started: Started, *, grace_seconds: float = 20) -> bool:
-    """End a process and all that it started: asked first, killed after the grace. False if nothing of it was left."""
-    first = started.found()
-    family = [*([first] if first else []), *(process for process in _marked(started.mark) if process != first)]
-    for member in family:
+    """End a process and all its descendants: SIGTERM first, SIGKILL after the grace. Return False if none was left."""
+    parent = started.process()
+    processes = [*([parent] if parent else []), *(process for process in _marked(started.mark) if process != parent)]
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            member.terminate()
-    if left := _alive_after(family, grace_seconds):
-        for member in left:
+            process.terminate()
+    if remaining := _alive_after(processes, grace_seconds):
+        for process in remaining:
             with suppress(psutil.NoSuchProcess):
-                member.kill()
-        _alive_after(left, 5)
-    return bool(family)
+                process.kill()
+        _alive_after(remaining, 5)
+    return bool(processes)
 
 
 def listen(port: int) -> socket.socket | None:
-    """Take a port of this machine's loopback; None if another process has it."""
+    """Listen on a port of this machine's loopback; return None if it is in use."""
     try:
         return socket.create_server((LOOPBACK, port), backlog=100)
     except OSError:
@@ -146,7 +146,7 @@ def listen(port: int) -> socket.socket | None:
 
 
 def listen_from(wanted: int) -> socket.socket:
-    """Take the first port from `wanted` on that nobody else has.
+    """Listen on the first free port from `wanted` on.
 
     Raises:
         RefitError: twenty ports in a row are in use.
@@ -165,17 +165,17 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
 
 
 def _alive_after(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those still alive after at most so many seconds; one that ended and was not waited for is not alive."""
+    """Return the processes still alive after at most `seconds`; a zombie counts as ended."""
     deadline = time.monotonic() + seconds
     alive = list(processes)
     while True:
-        alive = [process for process in alive if _lives(process)]
+        alive = [process for process in alive if _is_alive(process)]
         if not alive or time.monotonic() >= deadline:
             return alive
         time.sleep(0.1)
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

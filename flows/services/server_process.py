@@ -1,6 +1,6 @@
-"""`python -P -m flows.services.server_process NAME [--while-stdin] FD`: a server of this folder's project, guarded.
+"""`python -P -m flows.services.server_process NAME [--while-stdin] FD`: a guarded server of this folder's project.
 
-The listening socket comes from the process that starts it, so that a port belongs to one server from the first moment.
+The server inherits its listening socket from the process that starts it, so that no other process can take the port.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LARGEST_MESSAGE = 2_000_000  # bytes of one websocket message; Prefect itself ta
 
 
 def main(name: str, *options: str, descriptor: int) -> None:
-    """Serve until asked to end."""
+    """Serve until SIGTERM or Ctrl-C."""
     os.umask(0o077)
     if WHILE_STDIN in options:
         secret = sys.stdin.readline().strip()
@@ -37,7 +37,7 @@ def main(name: str, *options: str, descriptor: int) -> None:
     listening = socket.socket(fileno=descriptor)
     listening.set_inheritable(False)
     port = int(listening.getsockname()[1])
-    app, besides = {PREFECT: _prefect, MLFLOW: _mlflow}[name](secret)
+    app, background = {PREFECT: _prefect, MLFLOW: _mlflow}[name](secret)
     guard = Guard(app, port=port, mark=os.environ[MARK], credentials=secret if name == MLFLOW else None)
     config = uvicorn.Config(
         guard,
@@ -48,26 +48,26 @@ def main(name: str, *options: str, descriptor: int) -> None:
         ws_max_size=LARGEST_MESSAGE,
     )
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(uvicorn.Server(config), listening, besides))
+        asyncio.run(_serve(uvicorn.Server(config), listening, background))
 
 
-async def _serve(server: uvicorn.Server, listening: socket.socket, besides: Callable[[], Awaitable[None]]) -> None:
-    other = asyncio.ensure_future(besides())
+async def _serve(server: uvicorn.Server, listening: socket.socket, background: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.ensure_future(background())
     try:
         await server.serve(sockets=[listening])
     finally:
-        other.cancel()
+        task.cancel()
 
 
 def _prefect(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
-    """What `prefect server start` serves, with its services, asking for the secret."""
+    """Return what `prefect server start` serves, with its services, and the secret required."""
     os.environ["PREFECT_SERVER_API_AUTH_STRING"] = secret
     from prefect.server.api.server import create_app
     from prefect.server.database.orm_models import FlowRun, TaskRun
 
     for runs in (FlowRun, TaskRun):
-        # SQLAlchemy 2.1 refuses the `state` that Prefect 3.8 gives along with scheduled runs: none would ever be made.
-        runs.__dict__["state"].bulk_dml_setter = _leave_out
+        # SQLAlchemy 2.1 refuses the `state` that Prefect 3.8 passes for scheduled runs: none would ever be created.
+        runs.__dict__["state"].bulk_dml_setter = _ignore_value
 
     from flows.dead_runs import watch
 
@@ -75,20 +75,20 @@ def _prefect(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
 
 
 def _mlflow(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
-    """What `mlflow server` serves. It knows no secret of one user's, so the guard asks for it."""
+    """Return what `mlflow server` serves. It has no single-user secret, so the guard requires it."""
     from flows.session import context_of
     from refit.models.run_logging import opened
     from registry.serving import web_app
 
     with opened(context_of(Path.cwd())) as store:
-        return web_app(store), _nothing
+        return web_app(store), _no_background
 
 
-def _leave_out(*_: object) -> None:
-    """Take no value for something that is no column, as SQLAlchemy 2.0 does."""
+def _ignore_value(*_: object) -> None:
+    """Ignore a value for an attribute that is no column, as SQLAlchemy 2.0 does."""
 
 
-async def _nothing() -> None:
+async def _no_background() -> None:
     pass
 
 

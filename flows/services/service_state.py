@@ -1,4 +1,4 @@
-"""What `refit up` has left standing in a project, as every command may ask."""
+"""The record of what `refit up` started in a project, for every command."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
 
 
 def recorded(project: Path) -> dict[str, Started]:
-    """What `up` started last, by name, alive or not.
+    """Return what `up` started last, by name, alive or not.
 
-    What a project brought along when it was copied is the original's, and left alone: its log still lies there.
+    In a copy of a project, the record still names the original's processes; they are left out, as their logs lie there.
 
     Raises:
         RefitError: the record cannot be read.
@@ -31,8 +31,8 @@ def recorded(project: Path) -> dict[str, Started]:
     if not path.is_file():
         return {}
     try:
-        found = TypeAdapter(list[Started]).validate_json(json.dumps(read_json(path)), strict=True)
-        return {started.name: started for started in found if _is_of(project, started)}
+        processes = TypeAdapter(list[Started]).validate_json(json.dumps(read_json(path)), strict=True)
+        return {process.name: process for process in processes if _is_of(project, process)}
     except (TypeError, ValueError, OSError):
         raise RefitError(
             f"{path} does not say what `refit up` started; delete it, and end by hand what still runs of {project}"
@@ -40,41 +40,41 @@ def recorded(project: Path) -> dict[str, Started]:
 
 
 def running(project: Path) -> dict[str, Started]:
-    """What `up` started and still lives, by name."""
-    return {name: process for name, process in recorded(project).items() if process.found()}
+    """Return what `up` started and is still alive, by name."""
+    return {name: started for name, started in recorded(project).items() if started.process()}
 
 
 def record(project: Path, processes: Mapping[str, Started]) -> None:
-    """Keep what stands; nothing left standing leaves no record."""
+    """Write the record of running processes; delete it if there are none."""
     if processes:
         write_json(project / UP, [asdict(process) for process in processes.values()])
     else:
         (project / UP).unlink(missing_ok=True)
 
 
-def _is_of(project: Path, started: Started) -> bool:
-    """Whether a process is this project's; of one that was moved while it was up, too."""
-    log = Path(started.log)
+def _is_of(project: Path, process: Started) -> bool:
+    """Return whether a process belongs to this project, even if the project was moved while it was up."""
+    log = Path(process.log)
     return log.resolve().is_relative_to(project.resolve()) or not log.exists()
 
 
 def address(server: Started) -> str:
-    """Where a server answers."""
+    """Return a server's URL."""
     return f"http://{LOOPBACK}:{server.port}"
 
 
 def api(server: Started) -> str:
-    """Where the Prefect server's API answers: what `PREFECT_API_URL` must say."""
+    """Return the URL of the Prefect server's API, for `PREFECT_API_URL`."""
     return f"{address(server)}/api"
 
 
 def client_environment(project: Path, server: Started) -> dict[str, str]:
-    """What a process needs to be let in by the project's Prefect server."""
+    """Return the environment variables by which a process uses the project's Prefect server."""
     return {"PREFECT_API_URL": api(server), "PREFECT_API_AUTH_STRING": auth_string(project)}
 
 
 def use_own_server(project: Path) -> None:
-    """Let this process's flow runs show in the project's own Prefect server, if that is up and no other was chosen."""
+    """Use the project's own Prefect server for this process's flow runs, if it is up and no other is configured."""
     server = recorded(project).get(PREFECT)
     if server is None or not server.guarded:
         return

@@ -1,4 +1,4 @@
-"""`refit up` and `refit down`: all that a project needs to run by itself, on this machine and on loopback."""
+"""`refit up` and `refit down`: the servers and the worker of a project, on loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows import deployments
 from flows.services import credentials
-from flows.services.ports import ENVIRONMENT, FIRST_PORT, shown, start_server, tell_of_the_secret, until_interrupted
+from flows.services.ports import ENVIRONMENT, FIRST_PORT, format_server, print_secret, start_server, until_interrupted
 from flows.services.processes import LOOPBACK, Started, end, listen, listen_from, start, wait_until_it_answers
 from flows.services.service_state import MLFLOW, PREFECT, UP, WORKER, api, client_environment, record, recorded, running
 from refit.errors import UserError
@@ -26,91 +26,91 @@ _WORKER_ENVIRONMENT = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # 10 s by default: 
 
 
 def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: int | None) -> None:
-    """Start both servers and a worker, deploy `prefect.yaml`, and say what was done; what runs already is left alone.
+    """Start both servers and a worker, deploy `prefect.yaml`, and print what was done; keep what runs already.
 
     Without `detach`, the first `up` stays until Ctrl-C, which ends everything.
 
     Raises:
-        UserError: a port that was asked for is in use, or there is no `prefect.yaml`.
-        RefitError: something ended before it answered; what this call had started is ended.
+        UserError: a requested port is in use, or there is no `prefect.yaml`.
+        RefitError: a server ended before it answered; what this call had started is ended.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     is_new = not credentials.is_made(project)
     with _one_at_a_time(project):
-        standing = running(project)
-        now = dict(standing)
+        already_running = running(project)
+        services = dict(already_running)
         try:
-            _bring_up(project, {PREFECT: prefect_port, MLFLOW: mlflow_port}, now)
+            _bring_up(project, {PREFECT: prefect_port, MLFLOW: mlflow_port}, services)
             tighten(project)
         except BaseException:
-            for name in now.keys() - standing.keys():
-                end(now[name])
-            record(project, standing)
+            for name in services.keys() - already_running.keys():
+                end(services[name])
+            record(project, already_running)
             raise
-    _tell(project, now, standing, time.monotonic() - began)
-    tell_of_the_secret(project, is_new=is_new)
-    if not detach and not standing:
+    _print_state(project, services, already_running, time.monotonic() - started_at)
+    print_secret(project, is_new=is_new)
+    if not detach and not already_running:
         until_interrupted(lambda: _raise_if_down(project))
         down(project)
 
 
 def down(project: Path) -> None:
-    """End what `up` started, by pid and start time, and say so. A run under way is ended; a later one goes on."""
+    """End what `up` started, by pid and start time, and print it. The next run resumes one in progress."""
     with _one_at_a_time(project):
-        known = recorded(project)
-        order = (WORKER, MLFLOW, PREFECT)  # the worker first: it would complain of a server that is gone
-        ended = [name for name in order if name in known and end(known[name])]
+        services = recorded(project)
+        order = (WORKER, MLFLOW, PREFECT)  # the worker first: it would log errors without its server
+        ended = [name for name in order if name in services and end(services[name])]
         record(project, {})
     for name in ended:
-        say(f"ended {name} (pid {known[name].pid})")
+        say(f"ended {name} (pid {services[name].pid})")
     if not ended:
         say(f"nothing of {project} is up")
 
 
-def _bring_up(project: Path, asked: Mapping[str, int | None], now: dict[str, Started]) -> None:
-    """Add to `now`, and to the record, what is missing; each as soon as it is started, so that it can be ended."""
+def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str, Started]) -> None:
+    """Start what is missing; add each to `services` and to the record at once, so that it can be ended."""
     deployments.require(project)
     earlier, missing = recorded(project), dict[str, socket.socket]()
-    for name in (earlier.keys() & asked.keys()) - now.keys():
+    for name in (earlier.keys() & ports.keys()) - services.keys():
         end(earlier[name])  # it died, and may have left children that hold its port
-    for name in [name for name in now if name in asked and not now[name].guarded]:
-        end(now.pop(name))  # an earlier version of Refit started it: it answers to anybody
-    with ExitStack() as taken:
-        for name, port in asked.items():
-            if (listening := _port(name, port, now.get(name), earlier.get(name))) is not None:
-                missing[name] = taken.enter_context(listening)
+    for name in [name for name in services if name in ports and not services[name].guarded]:
+        end(services.pop(name))  # an earlier version of Refit started it: it answers every client
+    with ExitStack() as stack:
+        for name, port in ports.items():
+            if (listening := _port(name, port, services.get(name), earlier.get(name))) is not None:
+                missing[name] = stack.enter_context(listening)
         for name, listening in missing.items():
             log = STATE / f"{name}.log"
-            now[name] = start_server(project, name, listening, log, environment=_own_database(project))
-            record(project, now)
-    wait_until_it_answers(now[PREFECT])
-    environment = client_environment(project, now[PREFECT])
+            services[name] = start_server(project, name, listening, log, environment=_own_database(project))
+            record(project, services)
+    wait_until_it_answers(services[PREFECT])
+    environment = client_environment(project, services[PREFECT])
     deployments.provide(project, environment)
-    if WORKER in now and (PREFECT not in earlier or _moved(earlier[PREFECT], now[PREFECT])):
-        end(now.pop(WORKER))  # it would look for work where nobody answers any more
-    if WORKER not in now:
-        now[WORKER] = _start_worker(project, environment)
-        record(project, now)
+    if WORKER in services and (PREFECT not in earlier or _must_restart_worker(earlier[PREFECT], services[PREFECT])):
+        end(services.pop(WORKER))  # it would poll a server that is gone
+    if WORKER not in services:
+        services[WORKER] = _start_worker(project, environment)
+        record(project, services)
     deployments.deploy(project, environment, log=project / STATE / "deploy.log")
-    wait_until_it_answers(now[MLFLOW])
+    wait_until_it_answers(services[MLFLOW])
 
 
-def _moved(before: Started, now: Started) -> bool:
-    """Whether what a worker knows of its server no longer holds: where it is, or that it asks for a secret."""
+def _must_restart_worker(before: Started, now: Started) -> bool:
+    """Return whether the server's port, or whether it requires a secret, has changed since the worker was started."""
     return (before.port, before.guarded) != (now.port, now.guarded)
 
 
-def _port(name: str, asked: int | None, standing: Started | None, earlier: Started | None) -> socket.socket | None:
-    """A server's port, taken: the one asked for, else the first free one from its last on; None where it is up."""
-    if standing and standing.port:
-        if asked not in (None, standing.port):
-            raise UserError(f"{name} is up on port {standing.port}, not on {asked}; `refit down` first")
+def _port(name: str, requested: int | None, current: Started | None, earlier: Started | None) -> socket.socket | None:
+    """Listen on the requested port, or on the first free one from its last; return None if the server is up."""
+    if current and current.port:
+        if requested not in (None, current.port):
+            raise UserError(f"{name} is up on port {current.port}, not on {requested}; `refit down` first")
         return None
-    if asked is None:
+    if requested is None:
         return listen_from((earlier and earlier.port) or FIRST_PORT[name])
-    if (taken := listen(asked)) is None:
-        raise UserError(f"port {asked} is in use on {LOOPBACK}; name another with --{name}-port, or leave it out")
-    return taken
+    if (listening := listen(requested)) is None:
+        raise UserError(f"port {requested} is in use on {LOOPBACK}; name another with --{name}-port, or leave it out")
+    return listening
 
 
 def _start_worker(project: Path, environment: Mapping[str, str]) -> Started:
@@ -120,40 +120,40 @@ def _start_worker(project: Path, environment: Mapping[str, str]) -> Started:
 
 
 def _own_database(project: Path) -> dict[str, str]:
-    """Each project's server has its own: deployments of two projects have the same names."""
+    """Return the setting of a database per project: deployments of two projects have the same names."""
     return {"PREFECT_API_DATABASE_CONNECTION_URL": sqlite_url(project / STATE / "prefect.db", "aiosqlite")}
 
 
 def _raise_if_down(project: Path) -> None:
-    """End a waiting `up` once `refit down` was typed elsewhere."""
+    """End a waiting `up` after `refit down` in another terminal."""
     if not (project / UP).is_file():
         raise KeyboardInterrupt
 
 
-def _tell(project: Path, now: Mapping[str, Started], standing: Mapping[str, Started], seconds: float) -> None:
+def _print_state(project: Path, services: Mapping[str, Started], before: Mapping[str, Started], seconds: float) -> None:
     for name in (PREFECT, MLFLOW):
-        say(f"{shown(now[name])}{'   (was up)' if name in standing else ''}")
-    worker = now[WORKER]
-    say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in standing else ''}")
+        say(f"{format_server(services[name])}{'   (was up)' if name in before else ''}")
+    worker = services[WORKER]
+    say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in before else ''}")
     say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
     say()
     secret = shlex.quote(str(project / credentials.AUTH))
     say("For `prefect ...` in another shell (`refit ...` finds all of it by itself):")
-    say(f"  export PREFECT_API_URL={api(now[PREFECT])}")
+    say(f"  export PREFECT_API_URL={api(services[PREFECT])}")
     say(f"  export PREFECT_API_AUTH_STRING=$(cat {secret})")
     say(f"  prefect deployment run 'continuous-training/scheduled'{_as_of(project)}")
     say("  refit down   # ends all of this; so does Ctrl-C where `up` waits")
 
 
 def _as_of(project: Path) -> str:
-    """A day that the project's data knows, as an example."""
+    """Return an example `--param as_of`, a day in the project's data; empty without a snapshot."""
     path = project / SNAPSHOT
     return f" --param as_of={read_json(path)['as_of'][:10]}" if path.is_file() else ""
 
 
 @contextmanager
 def _one_at_a_time(project: Path) -> Iterator[None]:
-    """Two terminals that bring the same project up or down at once do so one after the other."""
+    """Hold a lock, so that two terminals bring the same project up or down one after the other."""
     path = project / STATE / "up.lock"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as file:

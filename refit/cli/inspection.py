@@ -17,7 +17,7 @@ from rich.table import Table
 from flows import retrain_dedup
 from flows.services.service_state import recorded
 from flows.session import check, context_of, prepare
-from flows.summary import calls_in_words, cost_in_words
+from flows.summary import format_cost, format_latency
 from refit.config import STAGES, Params
 from refit.errors import RefitError, refused_by_the_system
 from refit.files.artifacts import STATE
@@ -131,7 +131,7 @@ def print_collected(found: dict[str, Any]) -> None:
     staying = ", ".join(f"{number} ({why})" for number, why in found["versions_kept"].items())
     table = Table("kind", "what", "size", "why", box=None, pad_edge=False)
     for item in found["items"]:
-        table.add_row(item["kind"], item["what"], size_in_words(item["bytes"]), item["why"])
+        table.add_row(item["kind"], item["what"], format_size(item["bytes"]), item["why"])
     if found["items"]:
         console.print(table)
     for note in found["left_alone"]:
@@ -139,17 +139,17 @@ def print_collected(found: dict[str, Any]) -> None:
     if staying:
         console.print(f"Versions that stay: {staying}")
     count = len(found["items"])
-    total = f"{count} thing{'' if count == 1 else 's'}, {size_in_words(found['bytes'])}"
+    total = f"{count} thing{'' if count == 1 else 's'}, {format_size(found['bytes'])}"
     if found["deleted"] or not found["items"]:
         console.print(f"Deleted: {total}." if found["items"] else "There is nothing to delete.")
     else:
         console.print(f"{total} may go; refit gc --delete deletes them.")
 
 
-def size_in_words(count: float) -> str:
+def format_size(count: float) -> str:
     """A number of bytes as people read it.
 
-    >>> size_in_words(999), size_in_words(12_345_678)
+    >>> format_size(999), format_size(12_345_678)
     ('999 B', '12.3 MB')
     """
     for unit in ("B", "kB", "MB", "GB"):
@@ -206,7 +206,7 @@ def _taken(kpis: dict[str, Any]) -> dict[str, str]:
     cost = {"training": kpis["cost_training"], "per_1000": kpis["cost_per_1000"], "currency": kpis["currency"]}
     calls = ("latency_ms", "latency_1000_ms")
     latencies = {name: {part: kpis[f"{name}_{part}"] for part in ("p50", "p95")} for name in calls}
-    return {"cost": cost_in_words(cost), "predictions": calls_in_words(latencies)}
+    return {"cost": format_cost(cost), "predictions": format_latency(latencies)}
 
 
 def print_quarantined(rows: list[dict[str, Any]]) -> None:
@@ -385,5 +385,5 @@ def _standing(project: Path) -> Iterator[Finding]:
         if process.answers():
             yield Finding("ok", f"up: {where}")
         else:
-            state = "does not answer" if process.found() else "has ended"
+            state = "does not answer" if process.process() else "has ended"
             yield Finding("warning", f"{where} {state}; its log is {process.log}", "refit up")

@@ -315,7 +315,7 @@ def test_a_run_outlives_its_server_and_what_died_is_healed(alone: Path) -> None:
     until(alone, lambda found: bool(found) and found[0].state.is_running())
     before = running(alone)
     _kill(before[PREFECT].pid)
-    assert before[PREFECT].found() is None
+    assert before[PREFECT].process() is None
     told = refit("up", "--detach", project=alone)
     assert told.count("(was up)") == 2
     assert recorded(alone)[PREFECT].port == before[PREFECT].port

@@ -22,7 +22,7 @@ def retrain(project: Path, day: int) -> bool:
     try:
         with session(project, window=window(day)):
             return True
-    except retrain_dedup.Answered:
+    except retrain_dedup.AlreadyAnswered:
         return False
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_failed_has_answered_nothing(project: Path) -> None:
 def test_a_run_for_an_answered_window_changes_nothing(project: Path) -> None:
     drive(project, window=window(20))
     before = (project / "run.yaml").read_bytes()
-    with pytest.raises(retrain_dedup.Answered, match="nothing to do: drift up to 2024-10-19"):
+    with pytest.raises(retrain_dedup.AlreadyAnswered, match="nothing to do: drift up to 2024-10-19"):
         drive(project, window=window(19), overrides={"train.seed": 5})
     assert (project / "run.yaml").read_bytes() == before
     assert states(drive(project)) == ["unchanged"] * 6
@@ -107,7 +107,7 @@ def test_a_window_that_no_data_can_have_shown_is_refused_and_later_drift_is_answ
     with pytest.raises(UserError, match=reason) as error, session(project, window=wrong):
         pass
     assert "\n" not in str(error.value)
-    assert not (project / retrain_dedup.ANSWERED).exists()
+    assert not (project / retrain_dedup.ANSWERS).exists()
     assert retrain(project, 20)
 
 
@@ -119,7 +119,7 @@ def test_a_window_is_held_against_the_data_once_more_when_it_is_kept(project: Pa
         session(project, window={"first": "1999-10-01", "end": "1999-11-01"}),
     ):
         hidden.rename(batches)  # the run reads them
-    assert not (project / retrain_dedup.ANSWERED).exists()
+    assert not (project / retrain_dedup.ANSWERS).exists()
 
 
 @pytest.mark.parametrize("end", ["9999-12-31T00:00:00Z", "2026-01-01", "no time"])
@@ -130,7 +130,7 @@ def test_an_impossible_answer_that_was_kept_is_shown_by_doctor_and_forgotten_by_
     from refit.files.artifacts import write_json
 
     kept = {"window": {"first": "2024-10-01", "end": end}, "flow_run": None, "at": "2024-11-01T00:00:00+00:00"}
-    write_json(project / retrain_dedup.ANSWERED, {"demo": kept, "another": kept})
+    write_json(project / retrain_dedup.ANSWERS, {"demo": kept, "another": kept})
     (finding,) = [finding for finding in inspection.doctor(project) if "answered.json" in finding.what]
     assert (finding.level, finding.advice) == ("warning", "`refit run` forgets it")
     assert retrain(project, 20)
@@ -151,7 +151,7 @@ def test_a_run_as_of_a_time_before_its_window_ends_answers_nothing(project: Path
         session(project, window=window(20), as_of="2024-10-05"),
     ):
         pass
-    assert not (project / retrain_dedup.ANSWERED).exists()
+    assert not (project / retrain_dedup.ANSWERS).exists()
     with session(project, window=window(20), as_of="2024-10-20"):
         pass
     assert not retrain(project, 20), "and the one that sees it counts"
@@ -160,7 +160,7 @@ def test_a_run_as_of_a_time_before_its_window_ends_answers_nothing(project: Path
 def test_answers_that_cannot_be_read_stop_only_the_run_that_answers_drift(project: Path) -> None:
     from refit.cli import inspection
 
-    (project / retrain_dedup.ANSWERED).write_text('["not", "ours"]')
+    (project / retrain_dedup.ANSWERS).write_text('["not", "ours"]')
     assert [f.level for f in inspection.doctor(project) if "answered.json" in f.what] == ["error"]
     with session(project):
         pass

@@ -42,9 +42,9 @@ def lives(process: psutil.Process) -> bool:
 
 def test_a_process_is_ended_with_its_children_in_other_sessions(parent: tuple[Started, psutil.Process]) -> None:
     started, child = parent
-    assert started.found()
+    assert started.process()
     assert end(started)
-    assert not started.found()
+    assert not started.process()
     assert not lives(child)
     assert not end(started), "nothing is left to end"
 
@@ -61,9 +61,9 @@ def test_orphans_of_a_killed_process_are_found_and_ended(parent: tuple[Started, 
 def test_a_pid_that_belongs_to_another_process_by_now_is_left_alone(parent: tuple[Started, psutil.Process]) -> None:
     started, child = parent
     stranger = replace(started, since=started.since - 3600, mark="another")
-    assert stranger.found() is None
+    assert stranger.process() is None
     assert not end(stranger)
-    assert started.found()
+    assert started.process()
     assert lives(child)
 
 
@@ -116,7 +116,7 @@ def test_a_server_that_answers_but_cannot_prove_that_it_was_started_is_not_taken
             listening=listening,
         )
     try:
-        assert stranger.found()
+        assert stranger.process()
         with pytest.raises(RefitError, match="did not answer within 2 s"):
             wait_until_it_answers(stranger, seconds=2)
         assert not stranger.answers()
