@@ -1,4 +1,4 @@
-"""`refit explain --row` for people: what pushed a prediction up and down, a line and a bar for each feature."""
+"""`refit explain --row`: which features pushed a prediction up and down, a line and a bar for each."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from flows.session import watching
 from refit.errors import UserError
 from refit.runtime.terminal import Terminal, line
 
-WIDTH = 24  # of the longest bar
+BAR_WIDTH = 24  # characters of the longest bar
 MOST_FEATURES = 10
 
 Report = dict[str, Any]
 
 
 def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: float, quiet: bool) -> Report:
-    """Explain, print unless `quiet`, and draw the first row where a picture is asked for."""
+    """Explain the rows, print them unless `quiet`, and draw the first one if `out` is given."""
     from tasks.score import reasons
 
     if out and out.suffix != ".png":
         raise UserError(f"--out {out}: the picture is written as .png; give it such a name")
     shown = shown_on(Terminal(stderr=True), stages=False)
     with shown, watching(project, trigger="refit explain", wait_seconds=wait_seconds) as context:
-        told = reasons.run(context, row)
+        report = reasons.run(context, row)
     if out:
         from refit.reports.reasons_picture import draw
 
-        draw(told, out)
+        draw(report, out)
     if not quiet:
-        print_reasons(told, Terminal())
-    return told
+        print_reasons(report, Terminal())
+    return report
 
 
-def print_reasons(told: Report, console: Terminal) -> None:
-    """Every row: the base, its largest features, and what they make together."""
-    how = "estimated by sampling" if told["method"] == "sampling" else "exact"
-    for row in told["rows"]:
+def print_reasons(report: Report, console: Terminal) -> None:
+    """Print each row: the base, its largest contributions, and their sum."""
+    method = "estimated by sampling" if report["method"] == "sampling" else "exact"
+    for row in report["rows"]:
         predicted = f"{row['class']!r}, probability" if row["class"] else "probability"
         predicted = "" if row["task"] == "regression" else f"{predicted} "
         console.print(
@@ -48,38 +48,39 @@ def print_reasons(told: Report, console: Terminal) -> None:
                 (row["key"], "bold"),
                 f": {predicted}",
                 (f"{row['prediction']:.4g}", "bold"),
-                f" by {told['model']} version {told['version']} ({told['source']})",
+                f" by {report['model']} version {report['version']} ({report['source']})",
             )
         )
-        console.print(f"What features add (SHAP values, {how}), in {told['in_words']}:", style="dim")
+        console.print(f"What features add (SHAP values, {method}), in {report['in_words']}:", style="dim")
         console.print(_table(row))
-    if told["not_shown"]:
+    if report["not_shown"]:
         console.print(
-            f"{told['not_shown']:,} more rows are not explained; name one by its key, or give a smaller file."
+            f"{report['not_shown']:,} more rows are not explained; name one by its key, or give a smaller file."
         )
 
 
 def _table(row: Report) -> Table:
     from refit.reports.reasons_picture import value_in_words
 
-    shown, rest = row["features"][:MOST_FEATURES], row["features"][MOST_FEATURES:]
-    most = max((abs(each["adds"]) for each in shown), default=0.0) or 1.0
+    features, others = row["features"][:MOST_FEATURES], row["features"][MOST_FEATURES:]
+    largest = max((abs(feature["adds"]) for feature in features), default=0.0) or 1.0
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_row("on the whole", "", f"{row['base']:.3g}", _meant(row["base"], row), style="dim")
-    for each in shown:
-        bar = "█" * round(WIDTH * abs(each["adds"]) / most)
-        colour = "yellow" if each["adds"] >= 0 else "cyan"
-        table.add_row(each["name"], value_in_words(each["value"]), f"{each['adds']:+.3g}", line((bar, colour)))
-    if rest:
-        table.add_row(f"{len(rest)} other features", "", f"{sum(each['adds'] for each in rest):+.3g}", "")
-    table.add_row(line(("together", "bold")), "", line((f"{row['total']:.3g}", "bold")), _meant(row["total"], row))
+    table.add_row("on the whole", "", f"{row['base']:.3g}", _probability(row["base"], row), style="dim")
+    for feature in features:
+        bar = "█" * round(BAR_WIDTH * abs(feature["adds"]) / largest)
+        colour = "yellow" if feature["adds"] >= 0 else "cyan"
+        table.add_row(feature["name"], value_in_words(feature["value"]), f"{feature['adds']:+.3g}", line((bar, colour)))
+    if others:
+        table.add_row(f"{len(others)} other features", "", f"{sum(feature['adds'] for feature in others):+.3g}", "")
+    total = line((f"{row['total']:.3g}", "bold"))
+    table.add_row(line(("together", "bold")), "", total, _probability(row["total"], row))
     return table
 
 
-def _meant(total: float, row: Report) -> str:
-    """The probability that log-odds stand for; of several classes it depends on the others' scores."""
+def _probability(total: float, row: Report) -> str:
+    """Format log-odds as a probability; empty for several classes, where it depends on the other classes' scores."""
     return f"a probability of {1 / (1 + exp(-total)):.3g}" if row["log_odds"] else ""

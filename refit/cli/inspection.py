@@ -1,4 +1,4 @@
-"""Commands that only look: what is stale, who is in charge, what is in quarantine, what could get in the way."""
+"""Commands that only read: stale stages, champion, ledger, lineage, quarantine, and checks of the environment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tasks.stages import unseen_by_dvc
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the doctor looked at."""
+    """One result of `refit doctor`."""
 
     level: Literal["ok", "warning", "error"]
     what: str
@@ -38,116 +38,116 @@ class Finding:
 
 
 def status(project: Path) -> dict[str, list[str]]:
-    """The stages that `refit run` would run now, each with its reasons."""
-    would_run = replace(context_of(project), may_promote=True)  # params first: their errors say it better than DVC's
+    """Return the stages that `refit run` would run now, each with its reasons."""
+    would_run = replace(context_of(project), may_promote=True)  # params first: their errors are clearer than DVC's
     check(project, run_file.read(project))
     if os.access(project, os.W_OK):
         prepare(project)
-    found = dvc_runner.stale(project)
+    reasons = dvc_runner.stale(project)
     for stage in STAGES:
-        if stage not in found and (reason := unseen_by_dvc(stage, would_run)):
-            found[stage] = [reason]
-    later = False
+        if stage not in reasons and (unseen := unseen_by_dvc(stage, would_run)):
+            reasons[stage] = [unseen]
+    earlier_is_stale = False
     for stage in STAGES:
-        if later and stage not in found:
-            found[stage] = ["may follow from an earlier stage"]
-        later = later or stage in found
-    return found
+        if earlier_is_stale and stage not in reasons:
+            reasons[stage] = ["may follow from an earlier stage"]
+        earlier_is_stale = earlier_is_stale or stage in reasons
+    return reasons
 
 
-def in_charge(project: Path) -> dict[str, Any]:
-    """The champion, in the form that `refit show --json` prints."""
+def champion_summary(project: Path) -> dict[str, Any]:
+    """Return the champion in the form that `refit show --json` prints."""
     from tasks import register
 
     return register.champion_summary(context_of(project))
 
 
 def history(project: Path) -> list[dict[str, Any]]:
-    """The ledger's lines of the project's model, oldest first."""
+    """Return the ledger's entries of the project's model, oldest first."""
     from tasks import register
 
     return [asdict(entry) for entry in register.history(context_of(project))]
 
 
 def warn_of_broken_ledger(project: Path) -> str | None:
-    """Say on standard error that the ledger is not as it was written; returns what is wrong with it."""
+    """Warn on standard error if the ledger was changed; return what is wrong with it, or None."""
     from tasks import register
 
-    place, chain = register.ledger_state(context_of(project))
+    path, chain = register.ledger_state(context_of(project))
     if chain.problem:
-        say(f"warning: the ledger {place} is broken: {chain.problem}", stderr=True)
+        say(f"warning: the ledger {path} is broken: {chain.problem}", stderr=True)
     return chain.problem
 
 
-def explained(project: Path, version: str) -> list[str]:
-    """Why a version is, or is not, in charge."""
+def explain_version(project: Path, version: str) -> list[str]:
+    """Return sentences that explain why a version is, or is not, the champion."""
     from tasks.register import lineage
 
     return lineage.explain(context_of(project), version)
 
 
 def lineage_of(project: Path, version: str | None, data: str | None) -> dict[str, Any]:
-    """What a version was made from, or which versions were made from data of a digest."""
+    """Return what a version was made from, or which versions were made from the data with a digest."""
     from tasks.register import lineage
 
     context = context_of(project)
     return lineage.lineage(context, version) if version else {"versions": lineage.made_from(context, str(data))}
 
 
-def print_lineage(found: dict[str, Any]) -> None:
-    """`refit lineage` for people."""
+def print_lineage(lineage: dict[str, Any]) -> None:
+    """Print the result of `refit lineage`."""
     console = Terminal()
-    for each in found.get("versions", ()):
-        console.print(f"version {each['version']} ({each['created']}) from {', '.join(each['batches'])}")
-    for what, value in found.items():
-        if what not in ("versions", "batches") and value is not None:
-            console.print(line((f"{what.replace('_', ' '):<13}", "bold"), f" {value}"))
-    for batch in found.get("batches", ()):
+    for version in lineage.get("versions", ()):
+        console.print(f"version {version['version']} ({version['created']}) from {', '.join(version['batches'])}")
+    for name, value in lineage.items():
+        if name not in ("versions", "batches") and value is not None:
+            console.print(line((f"{name.replace('_', ' '):<13}", "bold"), f" {value}"))
+    for batch in lineage.get("batches", ()):
         files = ", ".join(batch["files"])
-        what = f" {batch['source']} {batch['name']}, {batch['rows']:,} rows of {files}, sha256 {batch['sha256'][:12]}"
-        console.print(line((f"{'batch':<13}", "bold"), what))
+        text = f" {batch['source']} {batch['name']}, {batch['rows']:,} rows of {files}, sha256 {batch['sha256'][:12]}"
+        console.print(line((f"{'batch':<13}", "bold"), text))
 
 
 def print_history(entries: list[dict[str, Any]]) -> None:
-    """`refit history` for people: the newest last, where the eye is."""
+    """Print the ledger's entries, the newest last."""
     console = Terminal()
     if not entries:
         console.print("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
         return
     for entry in entries:
-        moved = f"version {entry['to_version']}"
+        versions = f"version {entry['to_version']}"
         if entry["from_version"] not in (None, entry["to_version"]):
-            moved += f" {'against' if entry['action'] == 'refuse' else 'for'} version {entry['from_version']}"
+            versions += f" {'against' if entry['action'] == 'refuse' else 'for'} version {entry['from_version']}"
         style = "yellow" if entry["action"] == "refuse" else "green"
-        console.print(line((entry["at"], "bold"), "  ", (f"{entry['action']:<9}", style), f" {moved}"))
+        console.print(line((entry["at"], "bold"), "  ", (f"{entry['action']:<9}", style), f" {versions}"))
         console.print(f"    by {entry['who']}, trigger: {entry['trigger']}", style="dim")
         for reason in entry["reasons"]:
             console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
 
 
-def print_collected(found: dict[str, Any]) -> None:
-    """`refit gc` for people."""
+def print_deletions(report: dict[str, Any]) -> None:
+    """Print what `refit gc` deleted, or may delete."""
     console = Terminal()
-    staying = ", ".join(f"{number} ({why})" for number, why in found["versions_kept"].items())
+    kept_versions = ", ".join(f"{number} ({why})" for number, why in report["versions_kept"].items())
     table = Table("kind", "what", "size", "why", box=None, pad_edge=False)
-    for item in found["items"]:
+    for item in report["items"]:
         table.add_row(item["kind"], item["what"], format_size(item["bytes"]), item["why"])
-    if found["items"]:
+    if report["items"]:
         console.print(table)
-    for note in found["left_alone"]:
+    for note in report["left_alone"]:
         console.print(note)
-    if staying:
-        console.print(f"Versions that stay: {staying}")
-    count = len(found["items"])
-    total = f"{count} thing{'' if count == 1 else 's'}, {format_size(found['bytes'])}"
-    if found["deleted"] or not found["items"]:
-        console.print(f"Deleted: {total}." if found["items"] else "There is nothing to delete.")
+    if kept_versions:
+        console.print(f"Versions that stay: {kept_versions}")
+    count = len(report["items"])
+    total = f"{count} thing{'' if count == 1 else 's'}, {format_size(report['bytes'])}"
+    if report["deleted"] or not report["items"]:
+        console.print(f"Deleted: {total}." if report["items"] else "There is nothing to delete.")
     else:
         console.print(f"{total} may go; refit gc --delete deletes them.")
 
 
 def format_size(count: float) -> str:
-    """A number of bytes as people read it.
+    """Format a number of bytes.
 
     >>> format_size(999), format_size(12_345_678)
     ('999 B', '12.3 MB')
@@ -159,48 +159,48 @@ def format_size(count: float) -> str:
     return f"{count:.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
 
 
-def quarantined(project: Path, *, source: str | None, batch: str | None) -> list[dict[str, Any]]:
-    """The refused rows, each with its reason."""
+def quarantined_rows(project: Path, *, source: str | None, batch: str | None) -> list[dict[str, Any]]:
+    """Return the refused rows, each with its reason."""
     from refit.storage import quarantine
 
     return list(quarantine.listing(context_of(project), source, batch))
 
 
-def print_in_charge(found: dict[str, Any]) -> None:
-    """`refit show` for people."""
-    metrics = {name: value for name, value in (found["metrics"] or {}).items() if isinstance(value, float)}
+def print_champion(facts: dict[str, Any]) -> None:
+    """Print the champion for `refit show`."""
+    metrics = {name: value for name, value in (facts["metrics"] or {}).items() if isinstance(value, float)}
     score = " · ".join(
         f"{name} {value:.4f}" for name, value in metrics.items() if not name.endswith(("_lower", "_upper"))
     )
-    told = {
-        "in charge": f"{found['model']} version {found['version']} ({found['learner']})",
+    rows = {
+        "in charge": f"{facts['model']} version {facts['version']} ({facts['learner']})",
         **(
-            {"data": f"GENERATED stand-in ({found['stand_in']}): no figure means anything"} if found["stand_in"] else {}
+            {"data": f"GENERATED stand-in ({facts['stand_in']}): no figure means anything"} if facts["stand_in"] else {}
         ),
-        "since": f"{found['since']} ({found['action']}; trigger: {found['trigger']})"
-        if found["since"]
+        "since": f"{facts['since']} ({facts['action']}; trigger: {facts['trigger']})"
+        if facts["since"]
         else "not recorded",
-        "why": "; ".join(found["why"]),
+        "why": "; ".join(facts["why"]),
         "test metrics": score,
-        **_taken(found["kpis"]),
-        "trained on": f"data before {found['seen_until']}, snapshot {found['snapshot'][:12]}, as of {found['as_of']}"
-        if found["snapshot"]
+        **_format_costs(facts["kpis"]),
+        "trained on": f"data before {facts['seen_until']}, snapshot {facts['snapshot'][:12]}, as of {facts['as_of']}"
+        if facts["snapshot"]
         else "not recorded: Refit did not register it",
-        "code": f"git commit {found['git_commit'] or 'none: the project was not in git, or had no commit yet'}",
-        "previous": found["previous"] or "none",
-        "anchor": f"version {found['anchor']}",
-        "MLflow run": found["run_id"],
+        "code": f"git commit {facts['git_commit'] or 'none: the project was not in git, or had no commit yet'}",
+        "previous": facts["previous"] or "none",
+        "anchor": f"version {facts['anchor']}",
+        "MLflow run": facts["run_id"],
     }
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for what, value in told.items():
-        table.add_row(what, str(value))
+    for name, value in rows.items():
+        table.add_row(name, str(value))
     Terminal().print(table)
 
 
-def _taken(kpis: dict[str, Any]) -> dict[str, str]:
-    """What predictions and the training take and cost."""
+def _format_costs(kpis: dict[str, Any]) -> dict[str, str]:
+    """Format the latency of predictions and the cost of training; empty if neither is recorded."""
     if not kpis:
         return {}
     cost = {"training": kpis["cost_training"], "per_1000": kpis["cost_per_1000"], "currency": kpis["currency"]}
@@ -209,8 +209,8 @@ def _taken(kpis: dict[str, Any]) -> dict[str, str]:
     return {"cost": format_cost(cost), "predictions": format_latency(latencies)}
 
 
-def print_quarantined(rows: list[dict[str, Any]]) -> None:
-    """`refit quarantine list` for people."""
+def print_quarantined_rows(rows: list[dict[str, Any]]) -> None:
+    """Print the refused rows for `refit quarantine list`."""
     console = Terminal()
     if not rows:
         console.print("The quarantine is empty: no row was refused.")
@@ -225,7 +225,7 @@ def print_quarantined(rows: list[dict[str, Any]]) -> None:
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """`refit doctor` for people."""
+    """Print the findings of `refit doctor`."""
     console = Terminal()
     style = {"ok": "green", "warning": "yellow", "error": "red"}
     for finding in findings:
@@ -234,13 +234,13 @@ def print_findings(findings: list[Finding]) -> None:
 
 
 def doctor(project: Path) -> list[Finding]:
-    """Everything that a person would check by hand before asking for help."""
-    parts = (_python(), _libraries(), _shadowing(), _project(project), _standing(project))
-    return [finding for part in parts for finding in _readable(part)]
+    """Check the environment, the project and its services; return all findings."""
+    parts = (_python(), _libraries(), _shadowing(), _project(project), _services(project))
+    return [finding for part in parts for finding in _until_unreadable(part)]
 
 
-def _readable(findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Findings up to the first file that the system does not let us see."""
+def _until_unreadable(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield findings up to the first file that the system does not let us read."""
     try:
         yield from findings
     except OSError as error:
@@ -277,11 +277,11 @@ def _libraries() -> Iterator[Finding]:
     different = []
     for name in sorted(pins):
         try:
-            found = metadata.version(name)
+            installed = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-        if found.split("+")[0] != pins[name]:
-            different.append(f"{name} {found} (pinned {pins[name]})")
+        if installed.split("+")[0] != pins[name]:
+            different.append(f"{name} {installed} (pinned {pins[name]})")
     core = ("prefect", "mlflow", "dvc", "great-expectations", "scikit-learn", "torch", "duckdb")
     missing = [
         name for name in core if util.find_spec(name.replace("-", "_").replace("scikit_learn", "sklearn")) is None
@@ -337,14 +337,14 @@ def _project(project: Path) -> Iterator[Finding]:
 
     try:
         version = check_champion(context_of(project))
-        held = f"version {version}, its stored files are those registered" if version else "nobody yet"
-        yield Finding("ok", f"in charge of {params.project.name}: {held}")
+        description = f"version {version}, its stored files are those registered" if version else "nobody yet"
+        yield Finding("ok", f"in charge of {params.project.name}: {description}")
     except RefitError as error:
         yield Finding("error", f"the champion cannot be trusted: {error.sentence}")
         return
     try:
-        if version and (told := in_charge(project))["since"] is None:
-            yield Finding("warning", "; ".join(told["why"]), "restore the file if there is a copy of it")
+        if version and (champion := champion_summary(project))["since"] is None:
+            yield Finding("warning", "; ".join(champion["why"]), "restore the file if there is a copy of it")
     except RefitError as error:
         yield Finding("error", error.sentence)
 
@@ -353,7 +353,7 @@ def _ledger(project: Path) -> Iterator[Finding]:
     from tasks import register
 
     try:
-        place, chain = register.ledger_state(context_of(project))
+        path, chain = register.ledger_state(context_of(project))
     except RefitError as error:
         yield Finding("error", str(error))
         return
@@ -361,7 +361,7 @@ def _ledger(project: Path) -> Iterator[Finding]:
         advice = (
             'restore the file from a copy, or `refit repair --accept-ledger --why "..."` goes on with what is there'
         )
-        yield Finding("error", f"the ledger {place} is broken: {chain.problem}", advice)
+        yield Finding("error", f"the ledger {path} is broken: {chain.problem}", advice)
     elif chain.unchained:
         lines = f"{chain.unchained} lines of an older Refit, which no digest covers yet"
         yield Finding("warning", f"the ledger has {lines}", "the next `refit run` takes them over")
@@ -370,7 +370,7 @@ def _ledger(project: Path) -> Iterator[Finding]:
 
 
 def _answers(project: Path, params: Params) -> Iterator[Finding]:
-    """Whether what is kept of answered drift lets later drift be answered."""
+    """Check that the record of answered drift lets later drift be answered."""
     try:
         if reason := retrain_dedup.impossible(project, params, utc_now()):
             yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
@@ -378,8 +378,8 @@ def _answers(project: Path, params: Params) -> Iterator[Finding]:
         yield Finding("error", str(error))
 
 
-def _standing(project: Path) -> Iterator[Finding]:
-    """What `refit up` started: whether it still lives and answers."""
+def _services(project: Path) -> Iterator[Finding]:
+    """Check that each process started by `refit up` is alive and answers."""
     for name, process in recorded(project).items():
         where = f"{name} (pid {process.pid}" + (f", port {process.port})" if process.port else ")")
         if process.answers():

@@ -1,4 +1,4 @@
-"""`refit check-learner`: the contract of a learner, tried on any class, rule by rule."""
+"""`refit check-learner`: checks any class against the contract of a learner, rule by rule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 
 def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[Finding]:
-    """How each rule fares on a kind as `train.learners` names it; a class that is checked is trusted for this once.
+    """Check a kind, named as in `train.learners`, against each rule; the class is trusted for this check only.
 
     Raises:
         UserError: there is no such class, file or task, or an argument is unknown.
@@ -42,14 +42,14 @@ def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> l
 
 
 def print_findings(kind: str, findings: Sequence[Finding]) -> None:
-    """A line for each rule, and what is left to do."""
+    """Print a line for each rule, a summary, and the next step."""
     console = Terminal()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for each in findings:
-        table.add_row(line((each.outcome, STYLE[each.outcome])), line((each.rule, "bold")), each.said)
+    for finding in findings:
+        table.add_row(line((finding.outcome, STYLE[finding.outcome])), line((finding.rule, "bold")), finding.said)
     console.print(table)
-    broken = sum(each.outcome == "failed" for each in findings)
-    asked = sum(each.outcome != "skipped" for each in findings)
-    console.print(f"{kind}: {asked - broken} of {asked} rules kept")
-    if file_of(kind) and not broken:
+    failed = sum(finding.outcome == "failed" for finding in findings)
+    applicable = sum(finding.outcome != "skipped" for finding in findings)
+    console.print(f"{kind}: {applicable - failed} of {applicable} rules kept")
+    if file_of(kind) and not failed:
         console.print(f"It may be the candidate once you trust it: registry.trusted_types: [{kind!r}]")

@@ -1,4 +1,4 @@
-"""`refit ...`: what people and CI type; every command imports only what it needs."""
+"""The command line `refit ...`; every command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from refit.config import STAGES
 from refit.errors import RefitError, Terminated, UserError, chain, is_interrupted, machine_fault, refused_by_the_system
 from refit.runtime.terminal import guard_logs, print_json, say
 
-INTERRUPTED = 130  # what typer makes of Ctrl-C
-ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000  # Python's 700 take a quarter of the time that importing our libraries takes
-_KEPT = "what was finished is kept, the same command goes on from there"
+INTERRUPTED = 130  # typer's exit status for Ctrl-C
+ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000  # Python's default, 700, adds a quarter to the time of our imports
+_RESUMES = "what was finished is kept, the same command goes on from there"
 
 app = typer.Typer(
     name="refit",
@@ -66,7 +66,7 @@ def run(
     """Bring the model up to date: six stages, each only if something it depends on changed."""
     from refit.cli import running
 
-    told = running.run(
+    summary = running.run(
         project_at(project),
         as_of=as_of,
         overrides=assignments(set_ or []),
@@ -75,7 +75,7 @@ def run(
         quiet=as_json,
     )
     if as_json:
-        print_json(told)
+        print_json(summary)
 
 
 @app.command()
@@ -95,12 +95,12 @@ def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
     """What would run now, and why."""
     from refit.cli import inspection
 
-    found = inspection.status(project_at(project))
+    stale = inspection.status(project_at(project))
     if as_json:
-        print_json({"stale": found})
+        print_json({"stale": stale})
         return
     for name in STAGES:
-        reasons = found.get(name, [])
+        reasons = stale.get(name, [])
         say(f"{name:<10} {'up to date' if not reasons else '; '.join(reasons)}")
 
 
@@ -121,9 +121,9 @@ def score(
     """Score rows with the model in charge, and log the predictions."""
     from refit.cli import running
 
-    told = running.score(project_at(project), rows, as_of=as_of, out=out, wait_seconds=wait, quiet=as_json)
+    report = running.score(project_at(project), rows, as_of=as_of, out=out, wait_seconds=wait, quiet=as_json)
     if as_json:
-        print_json(told)
+        print_json(report)
 
 
 @app.command()
@@ -139,9 +139,9 @@ def drift(
     """Does the model in charge still fit? Inputs and performance of the newest windows, and what to do."""
     from refit.cli import running
 
-    told = running.drift(project_at(project), as_of=as_of, wait_seconds=wait, quiet=as_json)
+    decision = running.drift(project_at(project), as_of=as_of, wait_seconds=wait, quiet=as_json)
     if as_json:
-        print_json(told)
+        print_json(decision)
 
 
 @app.command()
@@ -166,7 +166,7 @@ def replay(
     """Live through months of your own past under several policies of retraining, before you deploy one."""
     from refit.cli import replays as replay
 
-    told = replay.replay(
+    result = replay.replay(
         project_at(project),
         start=start,
         end=end,
@@ -180,7 +180,7 @@ def replay(
         quiet=as_json,
     )
     if as_json:
-        print_json(told)
+        print_json(result)
 
 
 @app.command()
@@ -195,11 +195,11 @@ def cross_validate(
     """Judge training as it is set up, tuning and all, on folds that chose nothing (evaluate.cross_validation)."""
     from refit.cli import cross_validate
 
-    told = cross_validate.cross_validate(
+    report = cross_validate.cross_validate(
         project_at(project), as_of=as_of, overrides=assignments(set_ or []), wait_seconds=wait, quiet=as_json
     )
     if as_json:
-        print_json(told)
+        print_json(report)
 
 
 @app.command()
@@ -316,11 +316,11 @@ def quarantine_list(
     """The refused rows, each with its reason."""
     from refit.cli import inspection
 
-    rows = inspection.quarantined(project_at(project), source=source, batch=batch)
+    rows = inspection.quarantined_rows(project_at(project), source=source, batch=batch)
     if as_json:
         print_json({"rows": rows})
     else:
-        inspection.print_quarantined(rows)
+        inspection.print_quarantined_rows(rows)
 
 
 @quarantine.command("release")
@@ -344,29 +344,29 @@ def quarantine_release(
 
 
 def main() -> None:
-    """The console script: errors in one line on standard error, exit status 2 for the user's mistakes, 1 for faults."""
+    """Run the console script: errors are one line on standard error; exit status 2 for user errors, 1 for faults."""
     debug = "--debug" in sys.argv[1:]
     gc.set_threshold(ALLOCATIONS_BETWEEN_COLLECTIONS)
     guard_logs()
     signal.signal(signal.SIGTERM, Terminated.on_signal)
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no child may take a project's `calendar.py` for Python's own
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no child may import a project's `calendar.py` instead of Python's
     quiet_prefect(debug)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is no fault
+            stream.reconfigure(errors="backslashreplace")  # characters outside of the terminal's encoding must not fail
     try:
         if (status := app(prog_name="refit", standalone_mode=False)) != INTERRUPTED:
             sys.exit(status)
-        message: tuple[str, ...] = (f"interrupted; {_KEPT}",)
+        message: tuple[str, ...] = (f"interrupted; {_RESUMES}",)
     except RefitError as error:
         message, status = error.lines, error.exit_status
-        _let_go(error, debug)
+        _release_frames(error, debug)
     except TyperException as error:
         message, status = misused(error), error.exit_code
     except Terminated:
-        message, status = (f"ended by SIGTERM; {_KEPT}",), 143
+        message, status = (f"ended by SIGTERM; {_RESUMES}",), 143
     except (KeyboardInterrupt, typer.Abort):
-        message, status = (f"interrupted; {_KEPT}",), INTERRUPTED
+        message, status = (f"interrupted; {_RESUMES}",), INTERRUPTED
     except Exception as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
@@ -374,20 +374,20 @@ def main() -> None:
             message = (f"{fault}; what was finished is kept: mend that, then run again",)
         elif is_interrupted(error):
             how, status = ("ended by SIGTERM", 143) if Terminated.was_asked else ("interrupted", INTERRUPTED)
-            message = (f"{how}; {_KEPT}",)
+            message = (f"{how}; {_RESUMES}",)
         elif isinstance(error, OSError) and (refusal := refused_by_the_system(error)):
             message = (refusal,)
-        _let_go(error, debug)
-    gc.collect()  # what the error's frames held must not outlive its library, which would complain on standard error
-    for place, each in enumerate(message):
-        say(f"  {each}" if place else f"error: {each}", stderr=True)
+        _release_frames(error, debug)
+    gc.collect()  # objects in the error's frames must not outlive their library, which would warn on standard error
+    for index, text in enumerate(message):
+        say(f"  {text}" if index else f"error: {text}", stderr=True)
     sys.exit(status)
 
 
-def _let_go(error: BaseException, debug: bool) -> None:
-    """Empty the frames that an error came through: Prefect keeps the error, and with it what they hold.
+def _release_frames(error: BaseException, debug: bool) -> None:
+    """Clear the frames of an error: Prefect keeps the error, and with it the objects in them.
 
-    With `debug` its traceback is printed first, without the secrets that libraries put into their messages.
+    With `debug`, print its traceback first, without the secrets that libraries put into their messages.
     """
     if debug:
         for text in "".join(traceback.format_exception(error)).rstrip().split("\n"):

@@ -1,4 +1,4 @@
-"""What the commands of `refit` share: their options, which project they mean, how they print JSON."""
+"""Shared by the commands of `refit`: options, the project's folder, and parsing of settings and JSON."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, help="default: the f
 HERE = Path()
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         from refit.runtime.provenance import release
 
         say(f"refit {release()}")
@@ -49,10 +49,10 @@ def with_version(
 
 
 def project_at(folder: Path) -> Path:
-    """The project in a folder, whose servers are used from now on.
+    """Return the project in a folder, and use its servers from now on.
 
     Raises:
-        UserError: it holds none.
+        UserError: the folder holds no project.
     """
     if not (folder / "params.yaml").is_file():
         raise UserError(
@@ -67,44 +67,44 @@ def project_at(folder: Path) -> Path:
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:
-    """`section.key=value` texts as a mapping.
+    """Parse `section.key=value` texts into a mapping.
 
     Raises:
-        UserError: one of them is none.
+        UserError: a text has another form.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for text in texts:
         path, equals, value = text.partition("=")
         if not equals or "." not in path.strip("."):
             raise UserError(f"--set {text}: expected section.key=value, e.g. --set train.seed=1")
-        found[path.strip()] = read_value(value)
-    return found
+        settings[path.strip()] = read_value(value)
+    return settings
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:
-    """The JSON object that an option was given.
+    """Parse the JSON object given to an option.
 
     Raises:
-        UserError: it is none.
+        UserError: the text is no JSON object.
     """
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{option} {text}: {error}; expected JSON such as '{{\"max_depth\": 3}}'") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise UserError(f"{option} {text}: expected a JSON object such as '{{\"max_depth\": 3}}'")
-    return found
+    return value
 
 
 def misused(error: TyperException) -> tuple[str, ...]:
-    """What is wrong with a command line, and which command says how it is used; nothing where help was printed."""
+    """Return what is wrong with a command line, with a pointer to its help; empty if help was printed."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "refit"
-    return (f"{said}; see `{command} --help`",) if (said := error.format_message().rstrip(".")) else ()
+    return (f"{message}; see `{command} --help`",) if (message := error.format_message().rstrip(".")) else ()
 
 
 def quiet_prefect(debug: bool) -> None:
-    """Prefect's log would tell a second time, with tracebacks, what the screen tells."""
+    """Silence Prefect's log, which would repeat the screen's messages with tracebacks."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine needs its time
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine starts slowly

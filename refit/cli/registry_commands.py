@@ -1,4 +1,4 @@
-"""The commands of `refit` that ask or change who is in charge."""
+"""The commands of `refit` that show or change the champion, and export, sign, repair and clean up the registry."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False)
     """Who is in charge, since when, why, and its numbers."""
     from refit.cli import inspection
 
-    found = inspection.in_charge(project_at(project))
+    champion = inspection.champion_summary(project_at(project))
     inspection.warn_of_broken_ledger(project_at(project))
     if as_json:
-        print_json(found)
+        print_json(champion)
     else:
-        inspection.print_in_charge(found)
+        inspection.print_champion(champion)
 
 
 @app.command()
@@ -32,12 +32,12 @@ def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fal
     """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
     from refit.cli import inspection
 
-    found = inspection.history(project_at(project))
+    entries = inspection.history(project_at(project))
     broken = inspection.warn_of_broken_ledger(project_at(project))
     if as_json:
-        print_json({"history": found, "broken": broken})
+        print_json({"history": entries, "broken": broken})
     else:
-        inspection.print_history(found)
+        inspection.print_history(entries)
 
 
 @app.command()
@@ -58,7 +58,7 @@ def explain(
     if row is None:
         from refit.cli import inspection
 
-        sentences = inspection.explained(project_at(project), str(version))
+        sentences = inspection.explain_version(project_at(project), str(version))
         if as_json:
             print_json({"version": version, "why": sentences})
         else:
@@ -67,9 +67,9 @@ def explain(
         return
     from refit.cli import explain
 
-    told = explain.explain_row(project_at(project), row, out=out, wait_seconds=wait, quiet=as_json)
+    report = explain.explain_row(project_at(project), row, out=out, wait_seconds=wait, quiet=as_json)
     if as_json:
-        print_json(told)
+        print_json(report)
 
 
 @app.command()
@@ -85,11 +85,11 @@ def lineage(
 
     if (version is None) == (data is None):
         raise UserError("name a version, or give --data DIGEST")
-    found = inspection.lineage_of(project_at(project), version, data)
+    report = inspection.lineage_of(project_at(project), version, data)
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
-        inspection.print_lineage(found)
+        inspection.print_lineage(report)
 
 
 @app.command()
@@ -133,13 +133,13 @@ def reproduce(
     """Make a version again from its own code, params and data, and compare; status 1 where the model differs."""
     from refit.cli import running
 
-    found = running.reproduce(project_at(project), version, wait_seconds=wait)
+    compared = running.reproduce(project_at(project), version, wait_seconds=wait)
     if as_json:
-        print_json({"version": version, "reproduced": found[-1].same, "compared": [vars(each) for each in found]})
+        print_json({"version": version, "reproduced": compared[-1].same, "compared": [vars(each) for each in compared]})
     else:
-        for each in found:
+        for each in compared:
             say(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
-    if not found[-1].same:
+    if not compared[-1].same:
         raise typer.Exit(1)
 
 
@@ -155,12 +155,12 @@ def export(
     from flows import session
     from refit.models import export as exporting
 
-    done = exporting.export(session.context_of(project_at(project)), version, to)
+    exported = exporting.export(session.context_of(project_at(project)), version, to)
     if as_json:
-        print_json(vars(done))
+        print_json(vars(exported))
         return
-    say(f"version {done.version} of {done.model} is in {done.folder}, as it was registered")
-    say(f"manifest {done.manifest}" + (f", signature {done.signature}" if done.signature else ""))
+    say(f"version {exported.version} of {exported.model} is in {exported.folder}, as it was registered")
+    say(f"manifest {exported.manifest}" + (f", signature {exported.signature}" if exported.signature else ""))
 
 
 @app.command()
@@ -207,10 +207,10 @@ def gc(
     """What `retention` in params.yaml lets go: old versions, runs, caches, logs. Only a list, unless --delete."""
     from refit.cli import running
 
-    found = running.collect(project_at(project), delete=delete, wait_seconds=wait)
+    report = running.collect(project_at(project), delete=delete, wait_seconds=wait)
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
         from refit.cli import inspection
 
-        inspection.print_collected(found)
+        inspection.print_deletions(report)

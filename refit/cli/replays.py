@@ -1,4 +1,4 @@
-"""`refit replay`: months of production in minutes, to choose a policy of retraining on one's own history."""
+"""`refit replay`: simulates months of production in minutes, to choose a retraining policy on a project's history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from refit.runtime import lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal, line
 
-MOST_WINDOWS = 16  # shown on the screen; the report has all
+MOST_WINDOWS = 16  # printed; the report has all
 
 
 def replay(
@@ -36,27 +36,27 @@ def replay(
     wait_seconds: float,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Live through the time from `start` to `end`; returns what `--json` prints.
+    """Simulate the time from `start` to `end` under each policy; return what `--json` prints.
 
     Raises:
-        UserError: an argument or the params do not stand, or there is nothing to live through.
-        RefitError: another replay of this project is under way.
+        UserError: an argument or the params are invalid, or there is nothing to simulate.
+        RefitError: another replay of this project is running.
     """
     params = run_file.check(project, run_file.RunFile(overrides=dict(overrides)))
     every, metric = every or params.ingest.period, metric or params.evaluate.gate.metric
     _require("--every", every, get_args(Period))
     from refit.operations import replay as replaying
-    from refit.operations.replay import policies as known
+    from refit.operations.replay import policies as policies_module
     from refit.operations.replay.history import PLACE
     from refit.operations.replay.scoring import metrics_of
     from refit.reports import replay_report
 
     _require("--metric", metric, metrics_of(params.task))
-    asked = replaying.Asked(
+    request = replaying.Asked(
         start,
         end,
         cast(Period, every),
-        tuple(known.parse(policies, params.drift)),
+        tuple(policies_module.parse(policies, params.drift)),
         metric,
         budget,
         random,
@@ -67,64 +67,64 @@ def replay(
         shown_on(Terminal(stderr=True), stages=False),
         lock.project_lock(project / PLACE, trigger="refit replay", wait_seconds=wait_seconds),
     ):
-        told = replaying.run(Context(project=project, params=params, progress=screen()), asked)
-        told["report"] = str(replay_report.write(project / PLACE, told))
+        result = replaying.run(Context(project=project, params=params, progress=screen()), request)
+        result["report"] = str(replay_report.write(project / PLACE, result))
     if not quiet:
-        show(told, Terminal())
-    return told
+        show(result, Terminal())
+    return result
 
 
-def _require(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"{option} {value}{nearest(value, known)}; it is one of {', '.join(known)}")
+def _require(option: str, value: str, valid_values: tuple[str, ...]) -> None:
+    if value not in valid_values:
+        raise UserError(f"{option} {value}{nearest(value, valid_values)}; it is one of {', '.join(valid_values)}")
 
 
-def show(told: Mapping[str, Any], console: Terminal) -> None:
-    """The policies side by side, their windows, and which of them did best."""
-    metric = METRIC_WORDS[told["metric"]]
+def show(report: Mapping[str, Any], console: Terminal) -> None:
+    """Print the policies side by side, their windows, and the best one."""
+    metric = METRIC_WORDS[report["metric"]]
     console.print()
-    console.print(f"{told['model']}, {told['from']} to {told['to']}, every {told['every']}", style="bold")
+    console.print(f"{report['model']}, {report['from']} to {report['to']}, every {report['every']}", style="bold")
     table = Table(Column("policy", overflow="fold"), box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in (metric, "behind", "±", "retrained", "promoted", "refused", "train s", told["currency"]):
+    for name in (metric, "behind", "±", "retrained", "promoted", "refused", "train s", report["currency"]):
         table.add_column(name, justify="right")
-    for name, each in told["policies"].items():
-        style = "green" if name == told["best"] else ""
-        counts = (str(each[what]) for what in ("retrainings", "promotions", "refusals"))
-        spent = (f"{each['train_seconds']:.0f}", f"{each['train_cost']:.2g}")
-        table.add_row(_lines(name), _number(each["score"]), *_behind(each), *counts, *spent, style=style)
+    for name, policy in report["policies"].items():
+        style = "green" if name == report["best"] else ""
+        counts = (str(policy[count]) for count in ("retrainings", "promotions", "refusals"))
+        training = (f"{policy['train_seconds']:.0f}", f"{policy['train_cost']:.2g}")
+        table.add_row(_lines(name), _format_score(policy["score"]), *_gap(policy), *counts, *training, style=style)
     console.print(table)
     console.print("behind: the best policy's lead on the same rows, ± half its interval", style="italic")
-    _windows(told, console)
-    for name, each in told["policies"].items():
-        if chance := each.get("random"):
-            gain = chance["gain"]
+    _print_windows(report, console)
+    for name, policy in report["policies"].items():
+        if random := policy.get("random"):
+            gain = random["gain"]
             console.print(
-                f"{name}: {gain['value']:+.4f} over the median of {chance['schedules']} random schedules of as many "
-                f"trainings ({_between(gain)})"
+                f"{name}: {gain['value']:+.4f} over the median of {random['schedules']} random schedules of as many "
+                f"trainings ({_format_interval(gain)})"
             )
-    if told["no_change"] is not None:
-        console.print(f"saying what the last known label was: accuracy {told['no_change']:.4f}")
-    within = "" if told["budget"] is None else f" with at most {told['budget']} retrainings"
-    console.print(line((f"Best{within}:", "bold"), f" {told['best'] or f'none, {_why_none(told)}'}"))
-    took = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in told["parts"].items())
+    if report["no_change"] is not None:
+        console.print(f"saying what the last known label was: accuracy {report['no_change']:.4f}")
+    within = "" if report["budget"] is None else f" with at most {report['budget']} retrainings"
+    console.print(line((f"Best{within}:", "bold"), f" {report['best'] or f'none, {_explain_no_best(report)}'}"))
+    durations = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in report["parts"].items())
     console.print(
-        line(("Took", "bold"), f" {told['seconds']:.1f} s: {took}; {told['trained_now']} models trained anew")
+        line(("Took", "bold"), f" {report['seconds']:.1f} s: {durations}; {report['trained_now']} models trained anew")
     )
-    console.print(line(("Report", "bold"), f" {told['report']}"), soft_wrap=True)
+    console.print(line(("Report", "bold"), f" {report['report']}"), soft_wrap=True)
 
 
-def _windows(told: Mapping[str, Any], console: Terminal) -> None:
-    """A row for each window, a column for each policy; a star where a new model took charge."""
-    policies = told["policies"]
+def _print_windows(report: Mapping[str, Any], console: Terminal) -> None:
+    """Print a row for each window and a column for each policy, with a star where a model was promoted."""
+    policies = report["policies"]
     windows = next(iter(policies.values()))["by_window"]
     if len(windows) > MOST_WINDOWS:
         return
     table = Table("window from", box=None, pad_edge=False)
     for name in policies:
         table.add_column(_lines(name), justify="right", overflow="fold")
-    for place, window in enumerate(windows):
-        found = [each["by_window"][place] for each in policies.values()]
-        table.add_row(window["day"], *(f"{_number(each['score'])}{_mark(each)}" for each in found))
+    for index, window in enumerate(windows):
+        row = [policy["by_window"][index] for policy in policies.values()]
+        table.add_row(window["day"], *(f"{_format_score(cell['score'])}{_mark(cell)}" for cell in row))
     console.print()
     console.print(table)
     console.print(
@@ -135,33 +135,33 @@ def _windows(told: Mapping[str, Any], console: Terminal) -> None:
 
 
 def _lines(policy: str) -> RenderableType:
-    """A policy's name with each of its settings on a line of its own."""
+    """Return a policy's name, with each of its settings on a line of its own."""
     first, *settings = policy.split(":")
     return Group(first, *(f":{each}" for each in settings))
 
 
-def _between(gain: Mapping[str, float | None]) -> str:
+def _format_interval(gain: Mapping[str, float | None]) -> str:
     if gain["lower"] is None:
         return "too few windows for an interval"
     return f"between {gain['lower']:+.4f} and {gain['upper']:+.4f}"
 
 
-def _why_none(told: Mapping[str, Any]) -> str:
-    scored = any(each["score"] is not None for each in told["policies"].values())
-    return "no policy keeps the budget" if scored else "no window has labels to score a model by"
+def _explain_no_best(report: Mapping[str, Any]) -> str:
+    has_scores = any(policy["score"] is not None for policy in report["policies"].values())
+    return "no policy keeps the budget" if has_scores else "no window has labels to score a model by"
 
 
 def _mark(window: Mapping[str, Any]) -> str:
     return "*" if window["promoted"] else "-" if window["refused"] else " "
 
 
-def _number(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _behind(each: Mapping[str, Any]) -> tuple[str, str]:
-    """How far a policy lies behind the best, and half of that difference's interval."""
-    found = each["behind_best"]
-    if found["value"] is None or found["lower"] is None:
+def _gap(policy: Mapping[str, Any]) -> tuple[str, str]:
+    """Format the difference between the best policy and this one, and half of its interval."""
+    difference = policy["behind_best"]
+    if difference["value"] is None or difference["lower"] is None:
         return "–", ""
-    return f"{found['value']:.4f}", f"{(found['upper'] - found['lower']) / 2:.4f}"
+    return f"{difference['value']:.4f}", f"{(difference['upper'] - difference['lower']) / 2:.4f}"

@@ -1,4 +1,4 @@
-"""Commands that change something: each under the project's lock."""
+"""Commands that change something, each under the project's lock."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def run(
     wait_seconds: float,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """`refit run`: the flow in this process, shown on standard error; the summary, also printed unless `quiet`.
+    """`refit run`: run the flow in this process, show it on standard error; return the summary, printed unless `quiet`.
 
-    Its `seconds` are those of this process until the summary, the start of Python and Prefect among them; what
-    Prefect's own server takes to end comes after it.
+    Its `seconds` are those of this process until the summary, including the start of Python and Prefect, but not the
+    end of Prefect's own server.
 
     Raises:
-        UserError: the settings do not stand; Prefect, which takes seconds to start, was not even imported.
-        RefitError: another run holds the project; likewise, unless there are `wait_seconds`.
+        UserError: the settings are invalid; raised before the import of Prefect, which takes seconds.
+        RefitError: another run holds the project; raised before that import, too, unless there are `wait_seconds`.
     """
     check(project, run_file.RunFile(as_of=as_of, overrides=dict(overrides)))
     if not wait_seconds:
@@ -49,26 +49,26 @@ def run(
     with shown_on(console), server_for_runs(project):
         from flows.continuous_training import continuous_training
 
-        told = continuous_training(
+        summary = continuous_training(
             project=str(project), as_of=as_of, overrides=dict(overrides), force=force, wait_seconds=wait_seconds
         )
-    told = {**told, "seconds": round(max(told["seconds"], _age_of_this_process()), 3)}
+    summary = {**summary, "seconds": round(max(summary["seconds"], _age_of_this_process()), 3)}
     if not quiet:
         from flows.summary import print_summary
 
-        print_summary(told, Terminal())
-    return told
+        print_summary(summary, Terminal())
+    return summary
 
 
 def _age_of_this_process() -> float:
-    """Seconds since it was started; counted from the machine's start, for psutil's wall time is a rounded one."""
+    """Return the seconds since its start, counted from the machine's start, as psutil rounds the wall time."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     now = time.time() - psutil.boot_time() if boot_time is None else time.clock_gettime(boot_time)
     return float(now - (psutil.Process().create_time() - psutil.boot_time()))
 
 
 def run_one_stage(project: Path, stage: str) -> None:
-    """`refit stage NAME`: what DVC starts; under a run's lock token in that run's name, else on its own."""
+    """`refit stage NAME`: run one stage, as DVC does, with the lock token of the surrounding run if there is one."""
     function = stage_function(stage)
     with lock.project_lock(project) as owner:
         prepare(project)
@@ -91,7 +91,7 @@ def run_one_stage(project: Path, stage: str) -> None:
 
 
 def _changed_inputs(project: Path, stage: str) -> str:
-    """The inputs of a stage that were changed since DVC noted them, as it says it; empty where it notes none."""
+    """Return the inputs of a stage that changed since DVC recorded them, in its words; empty if it reports none."""
     with suppress(RefitError):
         reasons = dvc_runner.stale(project).get(stage, [])
         return ", ".join(each.removeprefix("input ") for each in reasons if each.startswith("input "))
@@ -99,82 +99,82 @@ def _changed_inputs(project: Path, stage: str) -> str:
 
 
 @contextmanager
-def _held(project: Path, trigger: str, wait_seconds: float, *, may_promote: bool) -> Iterator[Context]:
-    """Hold the project for one command of the registry's, told of in plain lines."""
+def _locked_context(project: Path, trigger: str, wait_seconds: float, *, may_promote: bool) -> Iterator[Context]:
+    """Hold the project for one command of the registry; its progress goes to standard error in plain lines."""
     with lock.project_lock(project, may_promote=may_promote, trigger=trigger, wait_seconds=wait_seconds) as owner:
         yield Session(project=project, owner=owner, screen=LineScreen(Terminal(stderr=True))).context()
 
 
 def promote(project: Path, version: str, *, why: str | None, wait_seconds: float) -> str:
-    """`refit promote`: what was done, in words."""
+    """`refit promote`: promote a version; return what was done as text."""
     from tasks import register
 
-    with _held(project, "refit promote", wait_seconds, may_promote=True) as context:
+    with _locked_context(project, "refit promote", wait_seconds, may_promote=True) as context:
         return register.promote(context, version, why)
 
 
 def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: float) -> str:
-    """`refit rollback`: what was done, in words."""
+    """`refit rollback`: promote an earlier version; return what was done as text."""
     from tasks import register
 
-    with _held(project, "refit rollback", wait_seconds, may_promote=True) as context:
+    with _locked_context(project, "refit rollback", wait_seconds, may_promote=True) as context:
         return register.rollback(context, to, why)
 
 
 def repair(project: Path, *, wait_seconds: float, accept_ledger: str | None = None) -> str:
-    """`refit repair`: what was done, in words."""
+    """`refit repair`: restore the champion that the ledger names; return what was done as text."""
     from tasks import register
 
-    with _held(project, "refit repair", wait_seconds, may_promote=True) as context:
+    with _locked_context(project, "refit repair", wait_seconds, may_promote=True) as context:
         return register.repair(context, accept_ledger=accept_ledger)
 
 
 def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Compared]:
-    """`refit reproduce`: what then and now have, the model last."""
+    """`refit reproduce`: train a version again; return the comparisons with the original, the model last."""
     from refit.operations import reproduce
 
-    with _held(project, "refit reproduce", wait_seconds, may_promote=False) as context:
+    with _locked_context(project, "refit reproduce", wait_seconds, may_promote=False) as context:
         return reproduce.reproduce(context, version)
 
 
 def collect(project: Path, *, delete: bool, wait_seconds: float) -> dict[str, Any]:
-    """`refit gc`: what may go, or went, in the form that `--json` prints."""
+    """`refit gc`: return what may be deleted, or was deleted, in the form that `--json` prints."""
     from refit.operations import retention
 
-    with _held(project, "refit gc", wait_seconds, may_promote=False) as context:
+    with _locked_context(project, "refit gc", wait_seconds, may_promote=False) as context:
         return retention.as_json(retention.collect(context, delete=delete), deleted=delete)
 
 
 def score(
     project: Path, rows: str, *, as_of: str, out: Path | None, wait_seconds: float, quiet: bool = False
 ) -> dict[str, Any]:
-    """`refit score`: the same as the flow `batch-scoring`, without Prefect, which would take longer than the work."""
+    """`refit score`: the same as the flow `batch-scoring`, without Prefect, which would take longer than scoring."""
     from flows.summary import print_lines, score_rows
     from tasks.score import run as score_now
 
     shown = shown_on(Terminal(stderr=True), stages=False)
     with shown, watching(project, trigger="refit score", wait_seconds=wait_seconds) as context:
-        told = score_now(context, rows, as_of=as_of, out=out)
+        report = score_now(context, rows, as_of=as_of, out=out)
     if not quiet:
-        print_lines(score_rows(told), Terminal())
-    return told
+        print_lines(score_rows(report), Terminal())
+    return report
 
 
 def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False) -> dict[str, Any]:
-    """`refit drift`: the same decision as the flow `drift-watch`; nothing is emitted, so nothing is set going."""
+    """`refit drift`: the same decision as the flow `drift-watch`, without an event, so that no retraining starts."""
     from flows.summary import drift_rows, print_lines
     from tasks.drift import watch
 
     shown = shown_on(Terminal(stderr=True), stages=False)
     with shown, watching(project, trigger="refit drift", wait_seconds=wait_seconds) as context:
-        told = watch.run(context, as_of=as_of)
+        decision = watch.run(context, as_of=as_of)
     if not quiet:
-        print_lines(drift_rows(told), Terminal())
-    return told
+        print_lines(drift_rows(decision), Terminal())
+    return decision
 
 
 def release(project: Path, source: str, batch: str, rows: Sequence[int] | None, why: str) -> str:
-    """`refit quarantine release`: what was done, in words."""
+    """`refit quarantine release`: accept refused rows; return what was done as text."""
     from refit.storage import quarantine
 
     with lock.project_lock(project, trigger="refit quarantine release"):

@@ -30,7 +30,7 @@ def dvc(project: Path, *arguments: str) -> str:
 
 
 def champion(project: Path) -> dict[str, Any]:
-    return inspection.in_charge(project)
+    return inspection.champion_summary(project)
 
 
 def ledger_lines(project: Path) -> int:

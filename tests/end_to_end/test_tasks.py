@@ -114,7 +114,7 @@ def test_init_sees_the_task_and_the_first_model_takes_charge_by_the_metric_of_it
     assert training["task"] == task
     assert training["metric"] == decision["metric"] == {"regression": "mae", "multiclass": "log_loss"}[task]
     assert decision["promote"] is True, decision["reasons"]
-    assert inspection.in_charge(done[task])["version"] == "1"
+    assert inspection.champion_summary(done[task])["version"] == "1"
     assert training["classes"] == (["high", "low", "middle"] if task == "multiclass" else [])
 
 
@@ -241,7 +241,7 @@ def test_a_cross_validation_tells_what_intervals_hold(copied: tuple[str, Path]) 
 def test_it_is_made_again_bit_by_bit_explained_and_lived_through_again(copied: tuple[str, Path]) -> None:
     task, project = copied
     assert all(each.same for each in running.reproduce(project, "1", wait_seconds=0))
-    words = " ".join(inspection.explained(project, "1"))
+    words = " ".join(inspection.explain_version(project, "1"))
     assert METRIC_WORDS[{"regression": "mae", "multiclass": "log_loss"}[task]] in words
     told = replays.replay(
         project,

@@ -11,7 +11,7 @@ import pytest
 from driving import drive
 
 from flows.summary import as_rows
-from refit.cli.inspection import context_of, in_charge, print_in_charge
+from refit.cli.inspection import champion_summary, context_of, print_champion
 from refit.errors import UserError
 from refit.files.artifacts import MODEL_CARD
 from refit.models import run_logging
@@ -37,7 +37,7 @@ def life(example: Callable[[str], Path]) -> dict[str, Any]:
     settings = {**CHEAP, "ingest.sources.customers.path": "raw/Telco-Customer-Churn.csv"}
     found: dict[str, Any] = {"project": project, "generated": drive(project, overrides=settings)}
     found["card"] = (project / MODEL_CARD).read_text()
-    found["shown"] = in_charge(project)
+    found["shown"] = champion_summary(project)
     (project / "raw").mkdir()
     load(project, "stand_in.py", "").write(project / "raw", rows=1600)
     found["real"] = drive(project, overrides=settings)
@@ -57,7 +57,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
     assert what == "GENERATED: customers"
     assert "https://github.com/IBM" in value
     assert "GENERATED data: a stand-in for customers" in life["card"]
-    print_in_charge(life["shown"])
+    print_champion(life["shown"])
     assert "GENERATED stand-in (customers): no figure means anything" in capsys.readouterr().out
     context = context_of(life["project"])
     with run_logging.opened(context) as store:
@@ -75,7 +75,7 @@ def test_a_model_made_from_real_rows_counts_as_the_first(life: dict[str, Any]) -
     assert life["real"]["model"] == {"name": "churn", "version": "2", "alias": "champion"}
     assert [each["against"] for each in decision["compared"]] == ["baseline"], "generated rows are nothing to beat"
     assert any("GENERATED stand-in and counts as nobody" in note for note in decision["notes"])
-    assert in_charge(life["project"])["anchor"] == "2"
+    assert champion_summary(life["project"])["anchor"] == "2"
 
 
 def test_a_model_made_from_generated_rows_never_replaces_one_made_from_real(life: dict[str, Any]) -> None:
@@ -83,6 +83,6 @@ def test_a_model_made_from_generated_rows_never_replaces_one_made_from_real(life
     assert told["model"]["alias"] == "challenger"
     assert not told["decision"]["promote"]
     assert "made from a GENERATED stand-in, the one in charge from real data" in told["decision"]["reasons"][0]
-    assert in_charge(life["project"])["version"] == "2"
+    assert champion_summary(life["project"])["version"] == "2"
     with pytest.raises(UserError, match="version 1 of churn was made from a GENERATED stand-in"):
         register.rollback(context_of(life["project"]))

@@ -164,10 +164,10 @@ def test_no_run_begins_where_git_fails(project: Path, *, allow: bool) -> None:
 
 
 def test_show_does_not_deny_a_repository_without_commits(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from refit.cli.inspection import in_charge, print_in_charge
+    from refit.cli.inspection import champion_summary, print_champion
 
     git(project, "init", "--quiet")
-    print_in_charge(in_charge(project))
+    print_champion(champion_summary(project))
     assert "or had no commit yet" in " ".join(capsys.readouterr().out.split())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from refit.cli.inspection import print_in_charge
+from refit.cli.inspection import print_champion
 from refit.errors import RefitError, UserError
 from refit.models import verification
 from registry.client import client
@@ -63,7 +63,7 @@ def test_a_version_that_someone_registered_and_put_in_charge_by_hand_can_be_show
     mlflow = client(project.store)
     foreign = mlflow.create_model_version("toy", "file:///elsewhere").version
     mlflow.set_registered_model_alias("toy", "champion", foreign)
-    print_in_charge(register.champion_summary(project.context))
+    print_champion(register.champion_summary(project.context))
     assert f"toy version {foreign}" in capsys.readouterr().out
     register.rollback(project.context, "1")
     assert project.aliases["champion"] == "1"
