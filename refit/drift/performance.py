@@ -316,7 +316,7 @@ def _problem(rows: Scored, known: Scored, policy: Policy) -> str:
         return (
             f"{len(known.labels):,} of {len(rows.labels):,} rows are labelled, {policy.min_labelled_rows:,} are needed"
         )
-    return known.target.alike(known.labels.astype(known.target.dtype))
+    return known.target.constant_labels(known.labels.astype(known.target.dtype))
 
 
 def _value(metric: str, known: Scored) -> float:

@@ -65,7 +65,11 @@ def daily(test: Holdout, scored: Mapping[str, Floats], metric: str) -> list[dict
         labels = test.labels[rows]
         entry: dict[str, Any] = {"day": str(day), "rows": int(rows.sum())}
         for name, p in scored.items():
-            value = math.nan if test.target.alike(labels) else scores.score(test.target.task, metric, labels, p[rows])
+            value = (
+                math.nan
+                if test.target.constant_labels(labels)
+                else scores.score(test.target.task, metric, labels, p[rows])
+            )
             entry[name] = tidy(value)
         result.append(entry)
     return result

@@ -76,7 +76,7 @@ def evidence(
         split=training.get("split"),
         test_start=test_start,
         rows=test.rows,
-        labels=Check("labels", *test.target.varied(test.labels)),
+        labels=Check("labels", *test.target.has_variation(test.labels)),
         clusters=test.sample.clusters.effective,
         metrics={name: math.nan if value is None else value for name, value in values.items()},
         over_baseline=gain(gate.metric, test.sample, candidate, scored.p["baseline"]),

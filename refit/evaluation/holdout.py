@@ -60,7 +60,7 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Target) -> Ho
     if not table.num_rows:
         raise RefitError("the test window holds no labelled row; move --as-of, or check featurize.label")
     labels = target.labels(table.column("label"))
-    if odd := target.odd(labels):
+    if odd := target.invalid_labels(labels):
         raise RefitError(f"the test window: {odd}")
     days = local_days(table.column("event_time"), zone)
     if cluster == "day":

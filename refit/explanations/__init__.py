@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refit.explanations import boosting, linear, sampling, trees
-from refit.explanations.shapley import Contributions, Floats, Found, Unit
+from refit.explanations.shapley import Contributions, Floats, RawContributions, Unit
 from refit.learners import Learner
 from refit.learners.averaged import Averaged
 from refit.learners.calibrated import Calibrated
@@ -18,7 +18,7 @@ from refit.learners.postprocessed import fitted_within
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Contributions", "Unit", "contributions", "in_words"]
+__all__ = ["Contributions", "Unit", "contributions", "format_unit"]
 
 UNITS: dict[Unit, str] = {
     "probability": "probability",
@@ -52,16 +52,16 @@ def contributions(
     return sampling.explain(learner, rows, background, seed=seed, seconds=seconds)
 
 
-def in_words(unit: Unit, *, calibrated: bool) -> str:
+def format_unit(unit: Unit, *, calibrated: bool) -> str:
     """Format the unit in which contributions add up.
 
-    >>> in_words("log-odds", calibrated=True)
+    >>> format_unit("log-odds", calibrated=True)
     'log-odds before calibration'
     """
     return UNITS[unit] + (" before calibration" if calibrated else "")
 
 
-Explainer = Callable[["Learner", "pa.Table", "pa.Table", float], Found | None]
+Explainer = Callable[["Learner", "pa.Table", "pa.Table", float], RawContributions | None]
 
 
 def _of_members(
@@ -77,10 +77,10 @@ def _of_members(
             return None  # a third-party estimator that only looks like one that this explainer can read
         if raw is None or (unit := _unit(raw, member, rows)) is None:
             return None
-        explanations.append(Contributions(member.spec.features, raw.values, raw.base, unit, raw.method, raw.places))
+        explanations.append(Contributions(member.spec.features, raw.values, raw.base, unit, raw.method, raw.indices))
     if len(explanations) == 1:
         return explanations[0]
-    units, counts = {each.unit for each in explanations}, [len(each.places) for each in explanations]
+    units, counts = {each.unit for each in explanations}, [len(each.indices) for each in explanations]
     if not units <= {"probability", "number"} or len(set(counts)) > 1:
         return None
     values = np.mean([each.values for each in explanations], axis=0)
@@ -88,10 +88,10 @@ def _of_members(
     return replace(explanations[0], values=values, base=base)
 
 
-def _unit(raw: Found, learner: Learner, rows: pa.Table) -> Unit | None:
+def _unit(raw: RawContributions, learner: Learner, rows: pa.Table) -> Unit | None:
     """The unit in which the contributions add up to the predictions; None if they do in no known unit."""
-    predicted = np.asarray(learner.predict(rows.take(raw.places)), dtype=np.float64)
-    predicted = predicted.reshape(len(raw.places), -1)
+    predicted = np.asarray(learner.predict(rows.take(raw.indices)), dtype=np.float64)
+    predicted = predicted.reshape(len(raw.indices), -1)
     total = raw.base + raw.values.sum(axis=1)
     if total.shape != predicted.shape or not np.isfinite(total).all():
         return None

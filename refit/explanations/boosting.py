@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refit.explanations.encoded import folded, of_matrix
-from refit.explanations.shapley import Found
+from refit.explanations.shapley import RawContributions
 from refit.learners import Learner
 from refit.learners.native_boosting import NativeBoosting
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> Found | None:
+def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> RawContributions | None:
     """Exact contributions, by the rows that the trees were fitted to; None if the learner or its booster has none."""
     if not isinstance(learner, NativeBoosting):
         return None
@@ -30,4 +30,4 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: flo
         return None
     columns = np.asarray(raw, dtype=np.float64).reshape(len(matrix), outputs, -1).transpose(0, 2, 1)
     values = folded(columns[:, :-1], of_matrix(learner, learner._encoding), len(learner.spec.features))
-    return Found(values, columns[0, -1], np.arange(rows.num_rows), "boosting library")
+    return RawContributions(values, columns[0, -1], np.arange(rows.num_rows), "boosting library")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.explanations.encoded import encoded
-from refit.explanations.shapley import Found
+from refit.explanations.shapley import RawContributions
 from refit.learners import Learner
 from refit.learners.sklearn_estimator import SklearnEstimator
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> Found | None:
+def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> RawContributions | None:
     """Exact contributions, assuming independent features; None if the learner is not a linear model."""
     if not isinstance(learner, SklearnEstimator):
         return None
@@ -32,7 +32,7 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: flo
     ours = _parts(given, coefficients, indices, len(learner.spec.features))
     usual = _parts(encoded(learner, background)[1], coefficients, indices, len(learner.spec.features)).mean(axis=0)
     base = np.atleast_1d(estimator.intercept_) + usual.sum(axis=0)
-    return Found(ours - usual, base, np.arange(rows.num_rows), "linear")
+    return RawContributions(ours - usual, base, np.arange(rows.num_rows), "linear")
 
 
 def _parts(

@@ -26,7 +26,7 @@ class Contributions:
     base: Floats  # (outputs,)
     unit: Unit
     method: Method
-    places: NDArray[np.int64]  # indices of the explained rows among those given
+    indices: NDArray[np.int64]  # of the explained rows among those given
     calibrated: bool = False  # the learner is calibrated, and the explanation is of its prediction before calibration
 
     @property
@@ -42,10 +42,10 @@ class Contributions:
 
 
 @dataclass(frozen=True)
-class Found:
+class RawContributions:
     """Contributions from the explainer of one model family, in the unit in which that model adds up."""
 
     values: Floats
     base: Floats
-    places: NDArray[np.int64]
+    indices: NDArray[np.int64]
     method: Method

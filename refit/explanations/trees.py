@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.explanations.encoded import encoded
-from refit.explanations.shapley import Found
+from refit.explanations.shapley import RawContributions
 from refit.explanations.tree_reading import Floats, Tree, read
 from refit.learners import Learner
 from refit.learners.sklearn_estimator import SklearnEstimator
@@ -23,7 +23,7 @@ FEWEST_ROWS = 20  # with fewer affordable rows than this, another explainer is u
 CHUNK = 2_000_000  # numbers held in memory at a time
 
 
-def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> Found | None:
+def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: float) -> RawContributions | None:
     """Exact contributions, by the rows that the trees were fitted to; None if there are no trees, or too many.
 
     Path-dependent TreeSHAP (Lundberg et al. 2018, "Consistent Individualized Feature Attribution for Tree Ensembles",
@@ -51,7 +51,7 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: flo
                 _add(values, by_size.pop(size))
     for leaves_of_size in by_size.values():
         _add(values, leaves_of_size)
-    return Found(values, base + offset, indices, "trees")
+    return RawContributions(values, base + offset, indices, "trees")
 
 
 def _leaves_of(estimator: Any) -> tuple[int, int] | None:

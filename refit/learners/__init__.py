@@ -19,7 +19,7 @@ from refit.learners.contract import (
     Learner,
     Spec,
 )
-from refit.learners.families import AVERAGED, FAMILIES, family, imported
+from refit.learners.families import AVERAGED, FAMILIES, family, load_class
 
 __all__ = ["CurvePoint", "Declaration", "FitReport", "Floats", "Labels", "Learner", "Spec", "load", "make"]
 
@@ -34,7 +34,7 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
         UserError: the kind or an argument is unknown or unusable; the error names the nearest valid one.
     """
     if spec.average > 1:
-        return imported(AVERAGED)(spec, where=where)  # type: ignore[call-arg]
+        return load_class(AVERAGED)(spec, where=where)  # type: ignore[call-arg]
     if spec.text:
         from refit.learners import texts
 
@@ -75,13 +75,13 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
 def _load(kind: str, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
     """Load a learner; a class that the folder names is imported only if the user trusts it."""
     if description.get("average", 1) > 1:
-        return imported(AVERAGED).load(folder, description, trusted_types)
+        return load_class(AVERAGED).load(folder, description, trusted_types)
     if kind in FAMILIES:
         return family(kind).load(folder, description, trusted_types)
     from refit.learners import imports, project_files
     from refit.learners.sklearn_estimator import SklearnEstimator
 
-    source = project_files.kept_code(kind, folder, trusted_types)
+    source = project_files.stored_code(kind, folder, trusted_types)
     chosen = _adapter(imports.find(kind, str(folder), source)) if kind in trusted_types else SklearnEstimator
     return chosen.load(folder, {**description, "source": source}, trusted_types)
 

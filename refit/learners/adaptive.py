@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.learners.contract import Floats
-from refit.learners.intervals import KEPT_SCORES, Intervals, Margin, Texts, place_of, score
+from refit.learners.intervals import STORED_SCORES, Intervals, Margin, Texts, rank_index, score
 
 # Limit on how far all pending labels together may move the level. Their rows got margins before any of these labels
 # could move it: from 1.57 (half of pi) on, such late corrections overshoot more each time and the intervals oscillate.
@@ -25,7 +25,7 @@ LOOP_GAIN = 0.33
 Times = NDArray[np.datetime64]
 
 
-def followed(
+def adaptive_margins(
     intervals: Intervals, band: Floats, groups: Texts, labels: Floats, *, predicted_at: Times, known_at: Times
 ) -> Floats:
     """(rows,) margins, each computed from the labels that were known when its row was predicted.
@@ -41,9 +41,9 @@ def followed(
     >>> intervals = Intervals(0.5, "residuals", Margin(2.0, 3, (1.0, 2.0, 3.0)), rate=0.25)
     >>> hours = np.arange(3).astype("datetime64[h]")
     >>> rows = {"band": np.zeros((3, 2)), "groups": np.array([""] * 3), "labels": np.array([9.0, 9.0, 9.0])}
-    >>> followed(intervals, **rows, predicted_at=hours, known_at=hours + 1).tolist()  # a miss, then a hit
+    >>> adaptive_margins(intervals, **rows, predicted_at=hours, known_at=hours + 1).tolist()  # a miss, then a hit
     [2.0, 9.0, 3.0]
-    >>> followed(intervals, **rows, predicted_at=hours, known_at=hours + 9).tolist()
+    >>> adaptive_margins(intervals, **rows, predicted_at=hours, known_at=hours + 9).tolist()
     [2.0, 2.0, 2.0]
     """
     assert intervals.rate is not None
@@ -81,7 +81,7 @@ class _State:
 
     def margin(self) -> float:
         """The margin at the current level; the largest score if the level exceeds all (unbounded in the paper)."""
-        return float(self._ordered[place_of(len(self._ordered), self._level)])
+        return float(self._ordered[rank_index(len(self._ordered), self._level)])
 
     def learn(self, new_score: float, missed: bool, level: float, rate: float) -> None:
         """Learn a label that became known: move the level and replace the oldest score."""
@@ -89,5 +89,5 @@ class _State:
         self._level = min(max(self._level + step * (missed - (1 - level)), 0.0), 1.0)
         self._recent.append(new_score)
         insort(self._ordered, new_score)
-        if len(self._recent) > KEPT_SCORES:
+        if len(self._recent) > STORED_SCORES:
             del self._ordered[bisect_left(self._ordered, self._recent.popleft())]

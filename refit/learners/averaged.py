@@ -23,8 +23,8 @@ from refit.learners.contract import (
     Learner,
     Spec,
     describe,
-    described,
     middle_iterations,
+    spec_from,
 )
 from refit.metrics import scores
 from refit.runtime.context import Progress, silent
@@ -100,14 +100,14 @@ class Averaged:
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Averaged:
         learner = cls.__new__(cls)
-        learner.spec = described(description, trusted_types)
+        learner.spec = spec_from(description, trusted_types)
         learner.threshold = float(description["threshold"])
         numbers = range(learner.spec.average)
         learner.members = [load(folder / f"seed-{number}", trusted_types=trusted_types) for number in numbers]
         return learner
 
-    def obstacle(self) -> str | None:
-        return self.members[0].obstacle()
+    def unsafe_reason(self) -> str | None:
+        return self.members[0].unsafe_reason()
 
     def digest(self) -> str:
         return digest({"mean of": [member.digest() for member in self.members], "threshold": self.threshold.hex()})

@@ -19,7 +19,7 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    described,
+    spec_from,
 )
 from refit.problems.target import guess
 from refit.runtime.context import Progress, silent
@@ -74,12 +74,12 @@ class Baseline:
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Baseline:
-        learner = cls(described(description))
+        learner = cls(spec_from(description))
         learner.threshold = float(description["threshold"])
         learner._naive = {name: description[name] for name in ("rate", "shares", "value") if name in description}
         return learner
 
-    def obstacle(self) -> str | None:
+    def unsafe_reason(self) -> str | None:
         return None
 
     def digest(self) -> str:

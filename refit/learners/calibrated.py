@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from refit.files.artifacts import digest
 from refit.learners.calibration import Calibration, calibration_from
 from refit.learners.contract import Declaration, Floats, Learner
-from refit.learners.postprocessed import Finished, exact
+from refit.learners.postprocessed import Postprocessed, exact
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Calibrated(Finished):
+class Calibrated(Postprocessed):
     """Applies `calibration` to the predictions of `inner`; the ranking stays, except for ties of an isotonic curve."""
 
     # In addition to what the inner learner declares.
@@ -29,10 +29,10 @@ class Calibrated(Finished):
         return self.calibration.probabilities(self.inner.predict(table))
 
     def added(self) -> dict[str, Any]:
-        return {"calibration": self.calibration.described()}
+        return {"calibration": self.calibration.to_dict()}
 
     def digest(self) -> str:
-        return digest({"inner": self.inner.digest(), "calibration": exact(self.calibration.described())})
+        return digest({"inner": self.inner.digest(), "calibration": exact(self.calibration.to_dict())})
 
 
 def with_calibration(learner: Learner, description: Mapping[str, Any]) -> Learner:

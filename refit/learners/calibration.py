@@ -37,7 +37,7 @@ class Calibration(Protocol):
     def probabilities(self, predictions: Floats) -> Floats:
         """(rows,) calibrated probabilities of 1, or (rows, classes)."""
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All parameters, as stored in JSON."""
 
 
@@ -56,7 +56,7 @@ class Sigmoid:
         """
         return _sigmoid(self.slope * log_odds(predictions) + self.intercept)
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": "sigmoid", "slope": self.slope, "intercept": self.intercept}
 
 
@@ -76,7 +76,7 @@ class Isotonic:
         p: Floats = np.interp(predictions, self.x, self.y)
         return p
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": "isotonic", "x": list(self.x), "y": list(self.y)}
 
 
@@ -96,7 +96,7 @@ class Temperature:
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         return _normalised(p)
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": "temperature", "power": self.power}
 
 
@@ -114,7 +114,7 @@ class EachClass:
             )
         )
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "kind": "isotonic by class",
             "x": [list(curve.x) for curve in self.curves],
@@ -147,22 +147,22 @@ def _fit_isotonic(predictions: Floats, labels: Floats, least: float) -> Isotonic
     return Isotonic(tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_)))
 
 
-def calibration_from(described: Mapping[str, Any]) -> Calibration:
-    """The calibration that `described` gave.
+def calibration_from(stored: Mapping[str, Any]) -> Calibration:
+    """The calibration that `to_dict` gave.
 
     Raises:
         KeyError: it is of an unknown kind, or incomplete.
     """
-    if described["kind"] == "sigmoid":
-        return Sigmoid(float(described["slope"]), float(described["intercept"]))
-    if described["kind"] == "temperature":
-        return Temperature(float(described["power"]))
-    if described["kind"] == "isotonic by class":
-        curves = zip(described["x"], described["y"], strict=True)
+    if stored["kind"] == "sigmoid":
+        return Sigmoid(float(stored["slope"]), float(stored["intercept"]))
+    if stored["kind"] == "temperature":
+        return Temperature(float(stored["power"]))
+    if stored["kind"] == "isotonic by class":
+        curves = zip(stored["x"], stored["y"], strict=True)
         return EachClass(tuple(Isotonic(tuple(map(float, x)), tuple(map(float, y))) for x, y in curves))
-    if described["kind"] != "isotonic":
-        raise KeyError(f"calibration {described['kind']!r}")
-    return Isotonic(tuple(map(float, described["x"])), tuple(map(float, described["y"])))
+    if stored["kind"] != "isotonic":
+        raise KeyError(f"calibration {stored['kind']!r}")
+    return Isotonic(tuple(map(float, stored["x"])), tuple(map(float, stored["y"])))
 
 
 def fit_sigmoid(predictions: Floats, labels: Floats) -> Sigmoid:

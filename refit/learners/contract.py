@@ -168,7 +168,7 @@ class Learner(Protocol):
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
         """Load the learner that `save` wrote; `refit.learners.load` calls it after checking the manifest."""
 
-    def obstacle(self) -> str | None:
+    def unsafe_reason(self) -> str | None:
         """The reason why this fitted learner has no safe format; None if it has one."""
 
     def digest(self) -> str:
@@ -177,10 +177,10 @@ class Learner(Protocol):
 
 def describe(learner: Learner, **more: Any) -> dict[str, Any]:
     """The content of `model.json` that all learners share, and the entries that a family adds."""
-    return {"format": FORMAT, **spec_told(learner.spec), "threshold": learner.threshold, **more}
+    return {"format": FORMAT, **spec_to_dict(learner.spec), "threshold": learner.threshold, **more}
 
 
-def spec_told(spec: Spec) -> dict[str, Any]:
+def spec_to_dict(spec: Spec) -> dict[str, Any]:
     """A spec as stored in JSON, without the source text and the types that the user trusts."""
     payload = dataclasses.asdict(spec)
     del payload["trusted_types"], payload["source"]
@@ -188,7 +188,7 @@ def spec_told(spec: Spec) -> dict[str, Any]:
     return payload
 
 
-def described(description: Mapping[str, Any], trusted_types: tuple[str, ...] = ()) -> Spec:
+def spec_from(description: Mapping[str, Any], trusted_types: tuple[str, ...] = ()) -> Spec:
     """The spec stored in a `model.json`."""
     return Spec(
         name=description["name"],
@@ -217,9 +217,9 @@ def check_labels(label: Labels, spec: Spec) -> None:
     """
     if not len(label):
         raise UserError(f"learner {spec.name!r} was given no rows; widen featurize.windows or move --as-of")
-    if invalid := spec.target.odd(label):
+    if invalid := spec.target.invalid_labels(label):
         raise UserError(f"learner {spec.name!r}: {invalid}")
-    if constant := spec.target.alike(label):
+    if constant := spec.target.constant_labels(label):
         raise UserError(
             f"learner {spec.name!r}: the label is constant, {constant}: check featurize.label, or widen "
             "featurize.windows"

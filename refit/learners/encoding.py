@@ -49,7 +49,7 @@ class Encoding:
         categories = {name: tuple(values) for name, values in description["categories"].items()}
         return cls(spec.coded, categories, texts)
 
-    def described(self) -> dict[str, list[str]]:
+    def to_dict(self) -> dict[str, list[str]]:
         """The known categories, in the form used by `model.json` and digests."""
         return {name: list(values) for name, values in self.categories.items()}
 

@@ -22,10 +22,10 @@ AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with severa
 
 def family(kind: str) -> type[Learner]:
     """The class of a built-in kind."""
-    return imported(FAMILIES[kind])
+    return load_class(FAMILIES[kind])
 
 
-def imported(entry: str) -> type[Learner]:
+def load_class(entry: str) -> type[Learner]:
     """Import the class that `module:Class` names."""
     module, _, name = entry.partition(":")
     cls: type[Learner] = getattr(importlib.import_module(module), name)

@@ -33,7 +33,7 @@ def build(
     Raises:
         UserError: the kind is unknown or does not fit the task; an argument is unknown, invalid or set elsewhere.
     """
-    estimator = made(kind, params, seed=seed, where=where, sort=SORTS[task], source=source)
+    estimator = build_object(kind, params, seed=seed, where=where, sort=SORTS[task], source=source)
     from sklearn.base import is_classifier, is_regressor
 
     if not {"classifier": is_classifier, "regressor": is_regressor}[SORTS[task]](estimator):
@@ -47,7 +47,7 @@ def build(
     return estimator
 
 
-def made(
+def build_object(
     kind: str, params: Mapping[str, Any], *, seed: int, where: str, sort: str = "classifier", source: str = ""
 ) -> Any:
     """Build an object of any class that can be fitted, with every `random_state` set to the seed.
@@ -66,7 +66,7 @@ def made(
             raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})")
         if isinstance(value, Mapping) and "kind" in value and set(value) <= {"kind", "params"}:
             within = f"{where}.params.{name}"
-            value = made(value["kind"], value.get("params", {}), seed=seed, where=within, sort=sort)
+            value = build_object(value["kind"], value.get("params", {}), seed=seed, where=within, sort=sort)
         arguments[name] = value
     if valid_names is not None and "early_stopping" in valid_names:
         arguments["early_stopping"] = False

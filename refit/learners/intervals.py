@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FEWEST_OF_A_GROUP = 50  # rows; a smaller group uses the common margin
 _MISSING_BEFORE = "None"  # in models stored before `missing` was part of their description
-KEPT_SCORES = 1000  # stored with a margin, for other levels and for adaptive margins
+STORED_SCORES = 1000  # stored with a margin, for other levels and for adaptive margins
 
 Texts = NDArray[np.str_]
 
@@ -41,7 +41,7 @@ class Margin:
 
     def at(self, level: float) -> float:
         """The margin of another level, computed from the stored scores; the largest score if there are too few."""
-        return ranked(np.array(self.scores), level)
+        return conformal_quantile(np.array(self.scores), level)
 
 
 @dataclass(frozen=True)
@@ -68,47 +68,47 @@ class Intervals:
         values = [each.value if other_level is None else each.at(other_level) for each in margins]
         return np.array(values, dtype=np.float64)[codes]
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The entry of `model.json`."""
         return {
             "level": self.level,
             "by": self.by,
             "within": self.within,
             "rate": self.rate,
-            "common": _described(self.common),
-            "groups": {name: _described(margin) for name, margin in self.groups.items()},
+            "common": _margin_to_dict(self.common),
+            "groups": {name: _margin_to_dict(margin) for name, margin in self.groups.items()},
             **({"missing": self.missing} if self.missing != _MISSING_BEFORE else {}),
         }
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """The same without the scores."""
         short = {"value": self.common.value, "rows": self.common.rows}
         groups = {name: {"value": margin.value, "rows": margin.rows} for name, margin in self.groups.items()}
-        return {**self.described(), "common": short, "groups": groups}
+        return {**self.to_dict(), "common": short, "groups": groups}
 
 
-def intervals_from(described: Mapping[str, Any]) -> Intervals:
-    """The intervals that `described` gave.
+def intervals_from(stored: Mapping[str, Any]) -> Intervals:
+    """The intervals that `to_dict` gave.
 
     Raises:
         KeyError: an entry is missing or unknown.
     """
-    groups = {str(name): _margin_from(margin) for name, margin in described["groups"].items()}
-    rate = None if described["rate"] is None else float(described["rate"])
-    if described["by"] not in ("residuals", "quantiles"):
-        raise KeyError(described["by"])
+    groups = {str(name): _margin_from(margin) for name, margin in stored["groups"].items()}
+    rate = None if stored["rate"] is None else float(stored["rate"])
+    if stored["by"] not in ("residuals", "quantiles"):
+        raise KeyError(stored["by"])
     return Intervals(
-        float(described["level"]),
-        described["by"],
-        _margin_from(described["common"]),
-        described["within"],
+        float(stored["level"]),
+        stored["by"],
+        _margin_from(stored["common"]),
+        stored["within"],
         groups,
         rate,
-        str(described.get("missing", _MISSING_BEFORE)),
+        str(stored.get("missing", _MISSING_BEFORE)),
     )
 
 
-def learned(band: Floats, labels: Floats, groups: Texts, params: IntervalParams) -> Intervals:
+def fit_intervals(band: Floats, labels: Floats, groups: Texts, params: IntervalParams) -> Intervals:
     """Fit the margins that contain a share `params.level` of these labels.
 
     Args:
@@ -170,23 +170,23 @@ def score(band: Floats, labels: Floats) -> Floats:
     return outside
 
 
-def ranked(scores: Floats, level: float) -> float:
+def conformal_quantile(scores: Floats, level: float) -> float:
     """The score at rank ceil((n + 1) level): with this probability, the score of an exchangeable new row is no larger.
 
-    >>> ranked(np.arange(1.0, 20.0), 0.9)
+    >>> conformal_quantile(np.arange(1.0, 20.0), 0.9)
     18.0
     """
-    index = place_of(len(scores), level)
+    index = rank_index(len(scores), level)
     return float(np.partition(scores, index)[index])
 
 
-def place_of(count: int, level: float) -> int:
+def rank_index(count: int, level: float) -> int:
     """The index of that rank in `count` sorted scores; the last one if there are too few."""
     rank = math.ceil((count + 1) * level - 1e-9)
     return min(max(rank, 1), count) - 1
 
 
-def widened(band: Floats, margins: Floats) -> Floats:
+def widen(band: Floats, margins: Floats) -> Floats:
     """(rows, 2) the band widened by its margins; ends that would cross meet in the middle."""
     low, high = band[:, 0] - margins, band[:, 1] + margins
     middle = (low + high) / 2
@@ -226,16 +226,16 @@ def _name(value: Any, missing: str) -> str:
 
 def _margin(scores: Floats, params: IntervalParams) -> Margin:
     """Fit a margin; stores the newest scores if it is adaptive, else scores spread evenly over all, by size."""
-    count = min(KEPT_SCORES, len(scores))
+    count = min(STORED_SCORES, len(scores))
     spread = np.linspace(0, len(scores) - 1, count).round().astype(np.int64)
     stored: Floats = scores[-count:] if params.adaptive else np.sort(scores)[spread]
-    return Margin(ranked(scores, params.level), len(scores), tuple(stored.tolist()))
+    return Margin(conformal_quantile(scores, params.level), len(scores), tuple(stored.tolist()))
 
 
-def _described(margin: Margin) -> dict[str, Any]:
+def _margin_to_dict(margin: Margin) -> dict[str, Any]:
     return {"value": margin.value, "rows": margin.rows, "scores": list(margin.scores)}
 
 
-def _margin_from(described: Mapping[str, Any]) -> Margin:
-    scores: Sequence[float] = described["scores"]
-    return Margin(float(described["value"]), int(described["rows"]), tuple(map(float, scores)))
+def _margin_from(stored: Mapping[str, Any]) -> Margin:
+    scores: Sequence[float] = stored["scores"]
+    return Margin(float(stored["value"]), int(stored["rows"]), tuple(map(float, scores)))

@@ -25,7 +25,7 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    described,
+    spec_from,
 )
 from refit.runtime.context import Progress, silent
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 INNER = "inner"  # the folder of its files
 
 
-class Around(ABC):
+class MetaLearner(ABC):
     """A learner whose params hold the `kind` and `params` of an inner learner, and its own arguments."""
 
     declaration: ClassVar[Declaration] = Declaration(("regression",), safe_format="that of the inner learner")
@@ -109,14 +109,14 @@ class Around(ABC):
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Self:
-        learner = cls(described(description, trusted_types), where=str(folder))
+        learner = cls(spec_from(description, trusted_types), where=str(folder))
         learner.threshold = float(description["threshold"])
         learner._own = {name: float(value) for name, value in description["own"].items()}
         learner.inner = load(folder / INNER, trusted_types=trusted_types)
         return learner
 
-    def obstacle(self) -> str | None:
-        return self.inner.obstacle()
+    def unsafe_reason(self) -> str | None:
+        return self.inner.unsafe_reason()
 
     def digest(self) -> str:
         own = {name: value.hex() for name, value in self._own.items()}

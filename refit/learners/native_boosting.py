@@ -25,7 +25,7 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    described,
+    spec_from,
 )
 from refit.learners.encoding import Encoding
 from refit.learners.texts import DenseTexts
@@ -141,7 +141,7 @@ class NativeBoosting(ABC):
     def save(self, folder: Path) -> None:
         self._texts.save(folder)
         (folder / self.weights).write_text(self._text(self._booster), encoding="utf-8")
-        categories = self._encoding.described()
+        categories = self._encoding.to_dict()
         libraries = {self.library: self._library.__version__}
         description = describe(self, categories=categories, weights=self.weights, libraries=libraries)
         write_json(folder / DESCRIPTION, description)
@@ -149,17 +149,17 @@ class NativeBoosting(ABC):
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> NativeBoosting:
-        learner = cls(described(description, trusted_types), where=str(folder))
+        learner = cls(spec_from(description, trusted_types), where=str(folder))
         learner.threshold = float(description["threshold"])
         learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
         learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
         return learner
 
-    def obstacle(self) -> str | None:
-        return self._texts.obstacle(self.spec.trusted_types)
+    def unsafe_reason(self) -> str | None:
+        return self._texts.unsafe_reason(self.spec.trusted_types)
 
     def digest(self) -> str:
-        categories = self._encoding.described()
+        categories = self._encoding.to_dict()
         parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
         return digest({"kind": self.spec.kind, "model": self._decisive(self._booster), **self._texts.digest(), **parts})
 

@@ -24,7 +24,7 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    described,
+    spec_from,
 )
 from refit.learners.imports import find
 from refit.runtime.context import Progress, silent
@@ -100,23 +100,23 @@ class OwnLearner:
         (folder / FILES).mkdir()
         with self._theirs("save"):
             self._inner.save(folder / FILES)
-        project_files.keep_code(self.spec, folder)
+        project_files.store_code(self.spec, folder)
         write_json(folder / DESCRIPTION, describe(self))
         write_manifest(folder)
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> OwnLearner:
-        learner = cls(described(description, trusted_types))
+        learner = cls(spec_from(description, trusted_types))
         learner.threshold = float(description["threshold"])
         with learner._theirs("load"), safe.no_pickle():
             learner._inner = learner._class.load(folder / FILES, learner.spec)
         learner._fitted = True
         return learner
 
-    def obstacle(self) -> str | None:
+    def unsafe_reason(self) -> str | None:
         if self.declaration.safe_format is None:
             return "it declares no safe_format, the kind of file that it is stored in without pickle"
-        return project_files.obstacle(self.spec)
+        return project_files.unsafe_reason(self.spec)
 
     def digest(self) -> str:
         given = getattr(self._inner, "digest", None)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Finished(ABC):
+class Postprocessed(ABC):
     """Predicts what `inner` predicts, and is stored in the same folder."""
 
     has: ClassVar[str]  # what it adds, for errors, such as `is calibrated`
@@ -63,13 +63,13 @@ class Finished(ABC):
         """Raise AssertionError: `refit.learners.load` loads the inner learner and wraps it."""
         raise AssertionError("what finishes a learner is loaded by refit.learners.load")
 
-    def obstacle(self) -> str | None:
-        return self.inner.obstacle()
+    def unsafe_reason(self) -> str | None:
+        return self.inner.unsafe_reason()
 
 
 def fitted_within(learner: Learner) -> Learner:
     """The fitted learner without its post-processing."""
-    return fitted_within(learner.inner) if isinstance(learner, Finished) else learner
+    return fitted_within(learner.inner) if isinstance(learner, Postprocessed) else learner
 
 
 def exact(value: Any) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 
 from refit.files.artifacts import digest
 from refit.learners.contract import Declaration, Floats, Learner
-from refit.learners.intervals import Intervals, groups_in, intervals_from, widened
-from refit.learners.postprocessed import Finished, exact
+from refit.learners.intervals import Intervals, groups_in, intervals_from, widen
+from refit.learners.postprocessed import Postprocessed, exact
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENDS = ("low", "high")  # folders of the two quantiles' learners
 
 
-class Ranged(Finished):
+class IntervalLearner(Postprocessed):
     """Predicts what `inner` predicts; `interval` returns prediction intervals."""
 
     declaration: ClassVar[Declaration] = Declaration(safe_format="json")  # in addition to the inner learner's
@@ -39,7 +39,7 @@ class Ranged(Finished):
         Raises:
             UserError: a feature, or the column that groups the margins, is missing.
         """
-        return widened(self.band(table), self.intervals.margins(self.groups(table), level))
+        return widen(self.band(table), self.intervals.margins(self.groups(table), level))
 
     def band(self, table: pa.Table) -> Floats:
         """(rows, 2) the band that the margins widen."""
@@ -51,7 +51,7 @@ class Ranged(Finished):
         return groups_in(table, self.intervals.within, self.intervals.missing)
 
     def added(self) -> dict[str, Any]:
-        return {"intervals": self.intervals.described()}
+        return {"intervals": self.intervals.to_dict()}
 
     def save(self, folder: Path) -> None:
         for name, end in zip(ENDS, self.ends or (), strict=False):
@@ -59,15 +59,15 @@ class Ranged(Finished):
             end.save(folder / name)
         super().save(folder)
 
-    def obstacle(self) -> str | None:
-        return next((why for each in (self.inner, *(self.ends or ())) if (why := each.obstacle())), None)
+    def unsafe_reason(self) -> str | None:
+        return next((why for each in (self.inner, *(self.ends or ())) if (why := each.unsafe_reason())), None)
 
     def digest(self) -> str:
         return digest(
             {
                 "inner": self.inner.digest(),
                 "ends": [end.digest() for end in self.ends or ()],
-                "intervals": exact(self.intervals.described()),
+                "intervals": exact(self.intervals.to_dict()),
             }
         )
 
@@ -84,6 +84,6 @@ def with_intervals(
         return learner
     intervals = intervals_from(stored)
     if intervals.by == "residuals":
-        return Ranged(learner, intervals)
+        return IntervalLearner(learner, intervals)
     low, high = load_ends()
-    return Ranged(learner, intervals, (low, high))
+    return IntervalLearner(learner, intervals, (low, high))

@@ -93,7 +93,7 @@ def trusted(spec: Spec) -> tuple[str, ...]:
     return (*spec.trusted_types, *(f"{module.__name__}.{name}" for name in own))
 
 
-def obstacle(spec: Spec) -> str | None:
+def unsafe_reason(spec: Spec) -> str | None:
     """The reason why a user's class cannot be loaded from a stored model; None if the user has trusted it."""
     if spec.kind in spec.trusted_types:
         return None
@@ -101,7 +101,7 @@ def obstacle(spec: Spec) -> str | None:
     return f"loading it {runs}, so it has to be named: registry.trusted_types: [{spec.kind!r}]"
 
 
-def keep_code(spec: Spec, folder: Path) -> None:
+def store_code(spec: Spec, folder: Path) -> None:
     """Store the file that defines the class with the model."""
     if spec.source:
         path = folder / CODE / Path(str(file_of(spec.kind))).name
@@ -109,7 +109,7 @@ def keep_code(spec: Spec, folder: Path) -> None:
         path.write_text(spec.source, encoding="utf-8")
 
 
-def kept_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
+def stored_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
     """Read the file that was stored with a model, without running it; empty if the kind names no file.
 
     Raises:

@@ -12,13 +12,13 @@ from refit.config import ForecastParams, nearest
 from refit.config.forecasting import HORIZON, HOURS
 from refit.errors import UserError
 from refit.learners.contract import Floats, Labels, Spec
-from refit.learners.meta_learner import Around, numbers, replaced
+from refit.learners.meta_learner import MetaLearner, numbers, replaced
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Recursive(Around):
+class Recursive(MetaLearner):
     """Fits the next step to the newest steps, and feeds its own forecasts back until it reaches the horizon.
 
     The direct strategy, any other learner with the horizon as a feature, is fitted to every horizon. This one is fitted

@@ -10,7 +10,7 @@ import numpy as np
 from refit.config import nearest
 from refit.errors import UserError
 from refit.learners.contract import Floats, Labels
-from refit.learners.meta_learner import Around, matching, numbers, replaced
+from refit.learners.meta_learner import MetaLearner, matching, numbers, replaced
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CHANGES = ("ratio", "difference")
 
 
-class Relative(Around):
+class Relative(MetaLearner):
     """Fits the label's change from the feature `level`, and predicts the level plus that change.
 
     A tree cannot predict values beyond those it has seen, so it falls behind once demand has doubled. Relative to a

@@ -26,7 +26,7 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    described,
+    spec_from,
 )
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
@@ -276,8 +276,8 @@ class SklearnEstimator:
         import sklearn
 
         safe.save_skops(self._model, folder / WEIGHTS)
-        project_files.keep_code(self.spec, folder)
-        categories = self._encoding.described()
+        project_files.store_code(self.spec, folder)
+        categories = self._encoding.to_dict()
         libraries = {"scikit-learn": sklearn.__version__}
         write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
         write_manifest(folder)
@@ -285,14 +285,14 @@ class SklearnEstimator:
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> SklearnEstimator:
         learner = cls.__new__(cls)  # `__init__` would check the params and build an estimator again
-        learner.spec = described(description, trusted_types)
+        learner.spec = spec_from(description, trusted_types)
         learner.threshold = float(description["threshold"])
         learner._encoding = Encoding.stored(learner.spec, description)
         learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, project_files.trusted(learner.spec))
         return learner
 
-    def obstacle(self) -> str | None:
-        if self.spec.source and (reason := project_files.obstacle(self.spec)):
+    def unsafe_reason(self) -> str | None:
+        if self.spec.source and (reason := project_files.unsafe_reason(self.spec)):
             return reason
         untrusted = safe.untrusted_types(self._model, project_files.trusted(self.spec))
         if isinstance(untrusted, str):
@@ -302,7 +302,7 @@ class SklearnEstimator:
         return None
 
     def digest(self) -> str:
-        categories = self._encoding.described()
+        categories = self._encoding.to_dict()
         parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
         return digest({"kind": self.spec.kind, "model": canonical.digest(self._model), **parts})
 

@@ -29,13 +29,13 @@ def vectoriser(spec: Spec, where: str = "params.yaml: train.text") -> Any:
     Raises:
         UserError: there is no such class, it does not turn texts into columns, or an argument is unknown.
     """
-    from refit.learners.imports import made
+    from refit.learners.imports import build_object
 
     kind = str(spec.vectoriser["kind"])
     params = dict(spec.vectoriser["params"])
     if isinstance(ngrams := params.get("ngram_range"), list):
         params["ngram_range"] = tuple(ngrams)  # YAML and JSON have no tuples
-    built = made(kind, params, seed=spec.seed, where=where)
+    built = build_object(kind, params, seed=spec.seed, where=where)
     if not hasattr(built, "transform"):
         raise UserError(f"{kind!r} makes no columns of texts (it has no transform); name a vectoriser ({where}.kind)")
     return built
@@ -146,7 +146,7 @@ class DenseTexts:
         """Load what `save` stored."""
         return cls(safe.load_skops(folder / FILE, spec.trusted_types)) if spec.text else cls()
 
-    def obstacle(self, trusted_types: tuple[str, ...]) -> str | None:
+    def unsafe_reason(self, trusted_types: tuple[str, ...]) -> str | None:
         """The reason why they cannot be stored without pickle; None if they can."""
         untrusted = safe.untrusted_types(dict(self.fitted), trusted_types) if self.fitted else []
         if isinstance(untrusted, str):

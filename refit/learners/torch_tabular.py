@@ -33,7 +33,7 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    described,
+    spec_from,
 )
 from refit.learners.encoding import Encoding
 from refit.learners.texts import DenseTexts
@@ -261,14 +261,14 @@ class TorchTabular:
     def save(self, folder: Path) -> None:
         safe.save_arrays(self._arrays(), folder / WEIGHTS)
         self._texts.save(folder)
-        categories = self._encoding.described()
+        categories = self._encoding.to_dict()
         libraries = {"torch": torch.__version__.split("+")[0]}
         write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
         write_manifest(folder)
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> TorchTabular:
-        learner = cls(described(description, trusted_types))
+        learner = cls(spec_from(description, trusted_types))
         learner.threshold = float(description["threshold"])
         learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
         arrays = safe.load_arrays(folder / WEIGHTS)
@@ -283,11 +283,11 @@ class TorchTabular:
     def _texts(self) -> DenseTexts:
         return self._encoding.texts or DenseTexts()
 
-    def obstacle(self) -> str | None:
-        return self._texts.obstacle(self.spec.trusted_types)
+    def unsafe_reason(self) -> str | None:
+        return self._texts.unsafe_reason(self.spec.trusted_types)
 
     def digest(self) -> str:
-        categories = self._encoding.described()
+        categories = self._encoding.to_dict()
         parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
         return digest(
             {"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **self._texts.digest(), **parts}

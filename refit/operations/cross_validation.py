@@ -18,7 +18,7 @@ from refit.config import Params
 from refit.files.artifacts import FEATURE_SET, REPORTS, defined, read_json, write_json
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
-from refit.learners.prediction_intervals import Ranged
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.metrics import METRICS
 from refit.metrics import scores as metrics
 from refit.problems.target import guess
@@ -102,7 +102,7 @@ def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -
 
 
 def _held(learner: Learner, outside: Window) -> dict[str, float] | None:
-    if not isinstance(learner, Ranged):
+    if not isinstance(learner, IntervalLearner):
         return None
     band = learner.interval(outside.rows)
     return {"coverage": float((score(band, outside.label) <= 0).mean()), "width": float(np.diff(band).mean())}

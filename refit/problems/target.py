@@ -47,43 +47,43 @@ class Target(ABC):
     def labels(self, column: pa.ChunkedArray) -> Labels:
         """(rows,) labels of a table's column."""
 
-    def known(self, column: pa.ChunkedArray) -> Floats:
+    def labels_or_nan(self, column: pa.ChunkedArray) -> Floats:
         """(rows,) the same as numbers, nan where there is none yet."""
         found = np.full(len(column), np.nan)
         there = column.is_valid().to_numpy().astype(np.bool_)
         found[there] = self.labels(column.drop_null())
         return found
 
-    def told(self, labels: Labels) -> pa.Array:
+    def to_column(self, labels: Labels) -> pa.Array:
         """Labels as a table's column has them."""
         import pyarrow as pa
 
         return pa.array(np.asarray(labels, dtype=self.dtype))
 
-    def called(self, predicted: Floats) -> pa.Array:
+    def predicted_values(self, predicted: Floats) -> pa.Array:
         """(rows,) one value for each prediction: itself, or the name of the likeliest class."""
         import pyarrow as pa
 
         return pa.array(predicted)
 
     @abstractmethod
-    def wrong(self, predicted: Floats) -> NDArray[np.bool_]:
+    def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
         """(rows,) which rows have no prediction such as this task has."""
 
     @abstractmethod
-    def odd(self, labels: Labels) -> str:
+    def invalid_labels(self, labels: Labels) -> str:
         """What is no label of this task among these; nothing where all are."""
 
     @abstractmethod
-    def alike(self, labels: Labels) -> str:
+    def constant_labels(self, labels: Labels) -> str:
         """Why nothing can be told apart by these labels; nothing where it can."""
 
     def too_few(self, labels: Labels) -> str:
         """Why a part of the test rows cannot be judged by its labels; nothing where it can."""
-        return self.alike(labels)
+        return self.constant_labels(labels)
 
     @abstractmethod
-    def varied(self, labels: Labels) -> tuple[bool, str]:
+    def has_variation(self, labels: Labels) -> tuple[bool, str]:
         """Whether labels to judge by differ, and the sentence that says so."""
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Target(ABC):
         """What is wrong with predictions; nothing where nothing is."""
         if predicted.shape != self.shape(rows):
             return f"an array of shape {predicted.shape} for {rows:,} rows; {self.shape(rows)} was expected"
-        if count := int(self.wrong(predicted).sum()):
+        if count := int(self.invalid_predictions(predicted).sum()):
             return f"{count:,} values of {rows:,} that are {self.demand}"
         return ""
 
@@ -122,18 +122,18 @@ class Binary(Target):
     def labels(self, column: pa.ChunkedArray) -> Labels:
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
-    def wrong(self, predicted: Floats) -> NDArray[np.bool_]:
+    def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
         return ~((predicted >= 0) & (predicted <= 1))
 
-    def odd(self, labels: Labels) -> str:
+    def invalid_labels(self, labels: Labels) -> str:
         values = np.unique(labels)
         return "" if np.isin(values, (0, 1)).all() else f"the label must be 0 or 1; found {values[:5].tolist()}"
 
-    def alike(self, labels: Labels) -> str:
+    def constant_labels(self, labels: Labels) -> str:
         one = len(labels) and len(np.unique(labels)) == 1
         return f"all {len(labels):,} rows are {int(labels[0])}; both classes are needed" if one else ""
 
-    def varied(self, labels: Labels) -> tuple[bool, str]:
+    def has_variation(self, labels: Labels) -> tuple[bool, str]:
         positive = int(labels.sum())
         negative = len(labels) - positive
         words = f"the test window holds {positive:,} positive and {negative:,} negative rows; both are needed"
@@ -169,33 +169,33 @@ class Multiclass(Target):
         codes = pc.index_in(column.combine_chunks(), value_set=pa.array(self.classes, pa.string()))
         return np.asarray(codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
 
-    def told(self, labels: Labels) -> pa.Array:
+    def to_column(self, labels: Labels) -> pa.Array:
         import pyarrow as pa
 
         return pa.array(self.classes, pa.string()).take(pa.array(np.asarray(labels, dtype=np.int64)))
 
-    def called(self, predicted: Floats) -> pa.Array:
-        return self.told(predicted.argmax(axis=1))
+    def predicted_values(self, predicted: Floats) -> pa.Array:
+        return self.to_column(predicted.argmax(axis=1))
 
     def shape(self, rows: int) -> tuple[int, ...]:
         return (rows, len(self.classes))
 
-    def wrong(self, predicted: Floats) -> NDArray[np.bool_]:
+    def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
         sums = np.abs(predicted.sum(axis=1) - 1) <= 1e-5  # some libraries give float32
         wrong: NDArray[np.bool_] = ~((predicted >= 0).all(axis=1) & sums)
         return wrong
 
-    def odd(self, labels: Labels) -> str:
+    def invalid_labels(self, labels: Labels) -> str:
         outside = (labels < 0) | (labels >= len(self.classes))
         return f"{int(outside.sum()):,} labels are none of {', '.join(self.classes)}" if outside.any() else ""
 
-    def alike(self, labels: Labels) -> str:
+    def constant_labels(self, labels: Labels) -> str:
         if not len(labels) or len(np.unique(labels)) > 1:
             return ""
         name = self.classes[labels[0]] if labels[0] >= 0 else "of no class that the model knows"
         return f"all {len(labels):,} rows are {name!r}; two classes are needed at least"
 
-    def varied(self, labels: Labels) -> tuple[bool, str]:
+    def has_variation(self, labels: Labels) -> tuple[bool, str]:
         count = len(np.unique(labels))
         words = f"the test window holds rows of {count} of {len(self.classes)} classes; two are needed at least"
         return count > 1, words
@@ -219,19 +219,19 @@ class Regression(Target):
     def labels(self, column: pa.ChunkedArray) -> Labels:
         return np.asarray(column.to_numpy(), dtype=np.float64)
 
-    def wrong(self, predicted: Floats) -> NDArray[np.bool_]:
+    def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
         wrong: NDArray[np.bool_] = ~np.isfinite(predicted)
         return wrong
 
-    def odd(self, labels: Labels) -> str:
+    def invalid_labels(self, labels: Labels) -> str:
         outside = ~np.isfinite(labels)
         return f"{int(outside.sum()):,} labels are not finite numbers" if outside.any() else ""
 
-    def alike(self, labels: Labels) -> str:
+    def constant_labels(self, labels: Labels) -> str:
         one = len(labels) and len(np.unique(labels)) == 1
         return f"all {len(labels):,} rows are {labels[0]:g}; a number that varies is needed" if one else ""
 
-    def varied(self, labels: Labels) -> tuple[bool, str]:
+    def has_variation(self, labels: Labels) -> tuple[bool, str]:
         count = len(np.unique(labels))
         return count > 1, f"the test window holds {count:,} different labels; two are needed at least"
 

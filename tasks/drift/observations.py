@@ -101,7 +101,7 @@ def reference(context: Context, champion: Champion) -> Reference:
         backtest=Scored(
             days=local_days(backtest["event_time"], zone),
             predictions=of_column(backtest["prediction"]),
-            labels=target.known(backtest["label"]),
+            labels=target.labels_or_nan(backtest["label"]),
             target=target,
         ),
         rows=sample.drop_columns(["event_time"]),
@@ -121,7 +121,7 @@ def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Target, 
 
     from feature_store.sketches import count, local_day, make_layout
 
-    values = target.called(predicted)
+    values = target.predicted_values(predicted)
     numbers, names = (
         ([], [prediction_log.PREDICTION]) if pa.types.is_string(values.type) else ([prediction_log.PREDICTION], [])
     )
@@ -185,7 +185,7 @@ def observe(
         scored=Scored(
             days=table["_day"].to_numpy().astype("datetime64[D]"),
             predictions=of_column(table[prediction_log.PREDICTION]),
-            labels=target.known(table[LABEL]),
+            labels=target.labels_or_nan(table[LABEL]),
             target=target,
         ),
         rows=table,

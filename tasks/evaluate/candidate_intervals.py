@@ -12,9 +12,9 @@ from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Bands
 from refit.files.artifacts import VALIDATED, read_json
 from refit.learners import Learner
-from refit.learners.adaptive import followed
-from refit.learners.intervals import widened
-from refit.learners.prediction_intervals import Ranged
+from refit.learners.adaptive import adaptive_margins
+from refit.learners.intervals import widen
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.runtime.context import Context
 from tasks.featurize.labels import known_labels
 from tasks.featurize.warehouse import open_warehouse
@@ -32,16 +32,16 @@ def bands(context: Context, learner: Learner, test: Holdout, key: str) -> Bands 
     Args:
         key: the column that names a row.
     """
-    if not isinstance(learner, Ranged):
+    if not isinstance(learner, IntervalLearner):
         return None
     intervals, band, groups = learner.intervals, learner.band(test.table), learner.groups(test.table)
-    plain = widened(band, intervals.margins(groups))
+    plain = widen(band, intervals.margins(groups))
     if intervals.rate is None:
         return Bands(intervals, groups, plain)
     predicted_at = test.table.column("prediction_time").to_numpy()
     known_at = _known_at(context, test, key)
-    margins = followed(intervals, band, groups, test.labels, predicted_at=predicted_at, known_at=known_at)
-    return Bands(intervals, groups, plain, widened(band, margins))
+    margins = adaptive_margins(intervals, band, groups, test.labels, predicted_at=predicted_at, known_at=known_at)
+    return Bands(intervals, groups, plain, widen(band, margins))
 
 
 def _known_at(context: Context, test: Holdout, key: str) -> NDArray[np.datetime64]:

@@ -52,14 +52,14 @@ def _shap(shapley: Contributions, learner: Learner, rows: pa.Table, most: int) -
         "unit": shapley.unit,
         "method": shapley.method,
         "calibrated": shapley.calibrated,
-        "rows": len(shapley.places),
+        "rows": len(shapley.indices),
         "base": np.round(shapley.base, 10).tolist(),
         "features": [{"name": shapley.features[index], "value": tidy(sizes[index])} for index in order],
         "points": [
             {
                 "name": shapley.features[index],
                 "values": np.round(shapley.values[:, index, 0], 6).tolist(),
-                "levels": _levels(learner, rows.take(shapley.places), shapley.features[index]),
+                "levels": _levels(learner, rows.take(shapley.indices), shapley.features[index]),
             }
             for index in drawn
         ],

@@ -318,7 +318,7 @@ def _shown(
 def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:
     """What is predicted: a probability and the label it makes, a class and the probability of each, or a number."""
     target = learner.spec.target
-    columns: dict[str, Any] = {"prediction": target.called(predicted)}
+    columns: dict[str, Any] = {"prediction": target.predicted_values(predicted)}
     if target.task == "binary":
         columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
     return columns | {f"probability_{name}": predicted[:, place] for place, name in enumerate(target.classes)}
@@ -330,7 +330,7 @@ def _told(learner: Learner, predicted: Floats) -> dict[str, Any]:
 
     target = learner.spec.target
     if target.classes:
-        names, counts = np.unique(target.called(predicted).to_pylist(), return_counts=True)
+        names, counts = np.unique(target.predicted_values(predicted).to_pylist(), return_counts=True)
         return {
             "threshold": None,
             "mean_prediction": None,

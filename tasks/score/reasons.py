@@ -11,7 +11,7 @@ import numpy as np
 
 from feature_store.compile import literal, quote
 from refit.errors import UserError
-from refit.explanations import contributions, in_words
+from refit.explanations import contributions, format_unit
 from refit.explanations.shapley import Contributions
 from refit.models.verification import GOLDEN, MODEL
 from refit.runtime.context import Context
@@ -64,11 +64,11 @@ def run(context: Context, row: str) -> Report:
         "unit": found.unit,
         "method": found.method,
         "calibrated": found.calibrated,
-        "in_words": in_words(found.unit, calibrated=found.calibrated),
-        "not_shown": features.num_rows - len(found.places),
+        "in_words": format_unit(found.unit, calibrated=found.calibrated),
+        "not_shown": features.num_rows - len(found.indices),
         "rows": [
             _told(champion, kept.slice(int(place), 1), predicted[place], found, number)
-            for number, place in enumerate(found.places)
+            for number, place in enumerate(found.indices)
         ],
     }
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from feature_store.compile import quote
 from refit.learners import Floats
-from refit.learners.adaptive import followed
-from refit.learners.intervals import widened
-from refit.learners.prediction_intervals import Ranged
+from refit.learners.adaptive import adaptive_margins
+from refit.learners.intervals import widen
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.runtime.context import Context
 from tasks import featurize
 from tasks.featurize.labels import known_labels
@@ -53,18 +53,18 @@ def ranges(
         relation: the same rows with all columns of their source.
     """
     learner = champion.learner
-    if not isinstance(learner, Ranged):
+    if not isinstance(learner, IntervalLearner):
         return None
     told, rows = learner.intervals, features.num_rows
     table = _with_column(warehouse, champion, features, relation, told.within)
     band, groups = learner.band(table), learner.groups(table)
     if told.rate is None or not rows:
-        return Ranges(told.level, widened(band, told.margins(groups)))
+        return Ranges(told.level, widen(band, told.margins(groups)))
     context.progress("following the labels that have come since training")
     past, labels, known_at = _since_training(context, warehouse, champion, told.within)
     now = np.datetime64(warehouse.as_of.astimezone(UTC).replace(tzinfo=None), "us")
     predicted_at = np.minimum(table["prediction_time"].to_numpy(), now)  # rows to come are predicted now
-    margins = followed(
+    margins = adaptive_margins(
         told,
         np.concatenate([learner.band(past), band]),
         np.concatenate([learner.groups(past), groups]),
@@ -72,7 +72,7 @@ def ranges(
         predicted_at=np.concatenate([past["prediction_time"].to_numpy(), predicted_at]),
         known_at=np.concatenate([known_at, np.full(rows, NAT)]),
     )
-    return Ranges(told.level, widened(band, margins[-rows:]))
+    return Ranges(told.level, widen(band, margins[-rows:]))
 
 
 def _since_training(
@@ -92,7 +92,7 @@ def _since_training(
     table = _with_column(warehouse, champion, features, relation, within)
     places = _places(table[champion.key], labels["_key"])
     found = labels.take(places)
-    return table, champion.learner.spec.target.known(found["label"]), found["known_at"].to_numpy()
+    return table, champion.learner.spec.target.labels_or_nan(found["label"]), found["known_at"].to_numpy()
 
 
 def _with_column(

@@ -104,7 +104,7 @@ def require_learnable(what: str, label: Labels, target: Target, *, count: str, a
     """
     if len(label) < FEWEST_ROWS:
         raise UserError(f"{what} {count}, {FEWEST_ROWS} are the fewest to learn from; {advice}")
-    if alike := target.alike(label):
+    if alike := target.constant_labels(label):
         raise UserError(f"the label is constant in {what}: {alike}: check featurize.label, or {advice}")
 
 

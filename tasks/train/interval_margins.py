@@ -9,8 +9,8 @@ import numpy as np
 from refit.config import Params
 from refit.learners import Floats, Learner, Spec, make
 from refit.learners.contract import middle_iterations
-from refit.learners.intervals import ends_of, groups_in, learned, require_rows
-from refit.learners.prediction_intervals import Ranged
+from refit.learners.intervals import ends_of, fit_intervals, groups_in, require_rows
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.learners.quantiles import quantile_of
 from refit.runtime.context import Progress
 from tasks.train.calibration_and_threshold import pooled
@@ -46,10 +46,10 @@ def ranged(learner: Learner, best: Trial, rows: Development, params: Params, pro
     groups = groups_in(unseen.rows, asked.within)
     if asked.by == "residuals":
         band = np.column_stack([best.predicted, best.predicted])
-        return Ranged(learner, learned(band, unseen.label, groups, asked))
+        return IntervalLearner(learner, fit_intervals(band, unseen.label, groups, asked))
     low, high = (_end(best.learner.spec, level, rows, progress) for level in ends_of(asked.level))
     band = np.column_stack([low[1], high[1]])
-    return Ranged(learner, learned(band, unseen.label, groups, asked), (low[0], high[0]))
+    return IntervalLearner(learner, fit_intervals(band, unseen.label, groups, asked), (low[0], high[0]))
 
 
 def _end(spec: Spec, level: float, rows: Development, progress: Progress) -> tuple[Learner, Floats]:
@@ -68,4 +68,4 @@ def _end(spec: Spec, level: float, rows: Development, progress: Progress) -> tup
 
 def told_of(learner: Learner) -> dict[str, Any] | None:
     """A candidate's intervals as `models/training.json` has them."""
-    return learner.intervals.told() if isinstance(learner, Ranged) else None
+    return learner.intervals.summary() if isinstance(learner, IntervalLearner) else None

@@ -127,7 +127,7 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
         predicted=pooled(development, predicted),
         finish=finish,
         took=took(fits, development),
-        not_chosen=learner.obstacle(),
+        not_chosen=learner.unsafe_reason(),
     )
 
 
@@ -184,7 +184,7 @@ def _size_curve(
     points = []
     for share in SIZE_SHARES:
         part = train.recent(round(share * len(train)))
-        if len(part) < FEWEST_ROWS or spec.target.alike(part.label):
+        if len(part) < FEWEST_ROWS or spec.target.constant_labels(part.label):
             continue
         progress(f"learning curve of {spec.name}, {len(part):,} rows")
         learner = make(spec)
@@ -223,7 +223,7 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
         "training": defined(trial.training),
         "validation": defined(trial.validation),
         "threshold": trial.threshold,
-        "calibration": None if trial.finish.calibration is None else trial.finish.calibration.described(),
+        "calibration": None if trial.finish.calibration is None else trial.finish.calibration.to_dict(),
         "seeds": _spread(trial.by_seed),
         "folds": defined(trial.by_fold) if len(trial.by_fold) > 1 else [],
         "iterations": trial.report.iterations,

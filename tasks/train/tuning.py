@@ -25,7 +25,7 @@ from refit.config.training import SearchParams, TuningParams, flat, placed
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
-from refit.learners.contract import spec_told
+from refit.learners.contract import spec_to_dict
 from refit.metrics import scores
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
@@ -114,7 +114,7 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
     """All that decides the study, so that only its own trials are ever taken up again."""
     return digest(
         {
-            "spec": spec_told(spec),
+            "spec": spec_to_dict(spec),
             "source": spec.source,
             "code": code_digest("train"),
             "space": {name: space.model_dump(mode="json") for name, space in search.space.items()},

@@ -40,7 +40,7 @@ def go_on(
     fold = newest(new, HELD_BACK, context.params)
     first, last = new.at(fold.fitted), new.at(fold.scored)
     for part in (first, last):
-        if len(part) < FEWEST_ROWS or spec.target.alike(part.label):
+        if len(part) < FEWEST_ROWS or spec.target.constant_labels(part.label):
             raise UserError(
                 f"a warm start from {who} needs {FEWEST_ROWS} new rows with labels that differ to learn from "
                 f"and as many to check on; {len(new):,} rows are newer than {start['seen_until']}, the newest seen: "

@@ -19,9 +19,9 @@ from refit import learners
 from refit.cli import inspection, replays, running
 from refit.cli.cross_validate import cross_validate
 from refit.files.artifacts import CANDIDATE, DECISION, EVALUATION, METRICS, MODEL_CARD, TABLE, TRAINING, read_json
-from refit.learners.adaptive import followed
-from refit.learners.intervals import widened
-from refit.learners.prediction_intervals import Ranged
+from refit.learners.adaptive import adaptive_margins
+from refit.learners.intervals import widen
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.metrics import METRIC_WORDS, of_task
 from refit.new_project.project_folder import create
 
@@ -162,7 +162,7 @@ def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
 
 def test_intervals_are_judged_with_the_labels_that_were_known_at_each_prediction(done: dict[str, Path]) -> None:
     learner = learners.load(done["regression"] / CANDIDATE)
-    assert isinstance(learner, Ranged)
+    assert isinstance(learner, IntervalLearner)
     table = pq.read_table(done["regression"] / TABLE, filters=[("window", "=", "test")])
     judged = pq.read_table(done["regression"] / "reports/predictions.parquet")
     assert table["event_time"].equals(judged["event_time"])
@@ -170,8 +170,8 @@ def test_intervals_are_judged_with_the_labels_that_were_known_at_each_prediction
     at = table["prediction_time"].to_numpy()
     for late, same in ((0, True), (72, False)):  # the delay of this project's labels is 0
         known_at = table["event_time"].to_numpy() + np.timedelta64(late, "h")
-        margins = followed(learner.intervals, band, groups, labels, predicted_at=at, known_at=known_at)
-        assert np.allclose(widened(band, margins)[:, 1], judged["high"].to_numpy()) is same
+        margins = adaptive_margins(learner.intervals, band, groups, labels, predicted_at=at, known_at=known_at)
+        assert np.allclose(widen(band, margins)[:, 1], judged["high"].to_numpy()) is same
 
 
 @pytest.mark.parametrize("copied", ["regression"], indirect=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from refit.learners import Spec, make
 from refit.learners.conformance.rules import RULES, Rule
-from refit.learners.conformance.subject import Broken, NotAsked, Subject, load_afresh
+from refit.learners.conformance.subject import Broken, NotApplicable, Subject, load_in_fresh_process
 
-__all__ = ["RULES", "Broken", "Finding", "NotAsked", "Rule", "Subject", "check", "load_afresh"]
+__all__ = ["RULES", "Broken", "Finding", "NotApplicable", "Rule", "Subject", "check", "load_in_fresh_process"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     for each in RULES:
         try:
             each.keep(subject)
-        except NotAsked as why:
+        except NotApplicable as why:
             yield Finding(each.name, "skipped", str(why))
         except Broken as broken:
             yield Finding(each.name, "failed", str(broken))

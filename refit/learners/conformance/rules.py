@@ -14,7 +14,7 @@ import numpy as np
 from refit.errors import RefitError, UserError
 from refit.learners import Floats, Learner, Spec, load, make
 from refit.learners.conformance.sample import FEATURES, Rows
-from refit.learners.conformance.subject import Broken, NotAsked, Subject, bits
+from refit.learners.conformance.subject import Broken, NotApplicable, Subject, bits
 from refit.metrics import scores
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def predictions_fit_the_task(subject: Subject) -> None:
 def predictions_follow_their_rows(subject: Subject) -> None:
     """A row's prediction depends neither on the other rows nor on their order, unless it declares `order`."""
     if subject.fitted.declaration.order:
-        raise NotAsked("it declares that rows come in time order")
+        raise NotApplicable("it declares that rows come in time order")
     order = np.random.default_rng(0).permutation(len(subject.seen))
     among = subject.fitted.predict(subject.seen.table.take(order))
     if not np.allclose(among, subject.predicted[order], rtol=1e-5):
@@ -93,7 +93,7 @@ def the_same_rows_and_seed_give_the_same_model(subject: Subject) -> None:
 @rule
 def another_process_fits_the_same_model(subject: Subject) -> None:
     """Fitted in a fresh process with another hash seed and time zone, it is the same."""
-    if subject.afresh["fitted_again"] != subject.fitted.digest():
+    if subject.fresh_process["fitted_again"] != subject.fitted.digest():
         raise Broken("a fresh process fits another model; sort what comes out of sets, and read no clock")
 
 
@@ -108,14 +108,14 @@ def other_rows_give_another_digest(subject: Subject) -> None:
 @rule
 def it_has_a_safe_format(subject: Subject) -> None:
     """It can be stored without pickle, in types that are trusted."""
-    if (why := subject.fitted.obstacle()) is not None:
+    if (why := subject.fitted.unsafe_reason()) is not None:
         raise Broken(f"it may be compared and never be the candidate: {why}")
 
 
 @rule
 def stored_it_is_the_same_in_a_fresh_process(subject: Subject) -> None:
     """Loaded in a fresh process that refuses pickles, it gives the same predictions, digest and threshold."""
-    report = subject.afresh
+    report = subject.fresh_process
     if report["predicted"] != bits(subject.predicted):
         raise Broken("loaded in a fresh process it predicts otherwise; store all that it learned, to the last bit")
     if report["digest"] != subject.fitted.digest():
@@ -225,7 +225,7 @@ def a_column_of_another_type_is_named(subject: Subject) -> None:
 def one_class_cannot_be_learned_from(subject: Subject) -> None:
     """Labels that are all of one class are refused."""
     if subject.spec.task == "regression":
-        raise NotAsked("a number has no classes")
+        raise NotApplicable("a number has no classes")
     one = Rows(subject.train.table, np.zeros_like(subject.train.label), subject.train.classes)
     _refused(lambda: subject.fit(one), "labels of one class", ("constant", "class"))
 
@@ -274,7 +274,7 @@ def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
     seen = (subject.seen.table, subject.seen.label)
     report = search.fit(subject.train.table, subject.train.label, validation=seen)
     if report.iterations is None:
-        raise NotAsked("it has no iterations to find")
+        raise NotApplicable("it has no iterations to find")
     direct.fit(subject.train.table, subject.train.label, iterations=report.iterations)
     if direct.digest() != search.digest():
         raise Broken(f"fitted with the {report.iterations} iterations that it found, it is another model")

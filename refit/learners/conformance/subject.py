@@ -24,7 +24,7 @@ class Broken(Exception):
     """A rule is broken; the message states in one sentence what was done and what happened."""
 
 
-class NotAsked(Exception):
+class NotApplicable(Exception):
     """The rule does not apply to this learner; the message states why."""
 
 
@@ -52,13 +52,13 @@ class Subject:
         return self.fitted.predict(self.seen.table)
 
     @cached_property
-    def afresh(self) -> Mapping[str, Any]:
+    def fresh_process(self) -> Mapping[str, Any]:
         """The report of a fresh process that loads the stored learner."""
-        load_afresh([self])
-        return self.afresh
+        load_in_fresh_process([self])
+        return self.fresh_process
 
 
-def load_afresh(subjects: Sequence[Subject]) -> None:
+def load_in_fresh_process(subjects: Sequence[Subject]) -> None:
     """Store the learners and let one fresh process, which refuses pickles, load each and fit it again.
 
     Raises:
@@ -82,7 +82,7 @@ def load_afresh(subjects: Sequence[Subject]) -> None:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise Broken(f"a fresh process cannot load it: {last}")
     for subject, report in zip(subjects, json.loads(done.stdout.splitlines()[-1]), strict=True):
-        subject.__dict__["afresh"] = report  # where `cached_property` stores its value
+        subject.__dict__["fresh_process"] = report  # where `cached_property` stores its value
 
 
 def bits(values: NDArray[np.float64]) -> list[str]:

@@ -135,7 +135,7 @@ class Watch:
         history = self._history
         table = history.table.take(fit.learned)
         table = table.append_column("window", pa.repeat("train", table.num_rows))
-        table = table.append_column(LABEL, history.target.told(history.label[fit.learned]))
+        table = table.append_column(LABEL, history.target.to_column(history.label[fit.learned]))
         return profile(table, history.features, self._zone)
 
     def _predicted(self, fit: Fit) -> Sketch:
@@ -151,7 +151,7 @@ class Watch:
 
         layout = learned.layout
         table = self._history.table.slice(fit.start)
-        table = table.append_column(PREDICTION, self._history.target.called(fit.predicted))
+        table = table.append_column(PREDICTION, self._history.target.predicted_values(fit.predicted))
         table = table.append_column("_day", pa.array(self._history.days[fit.start :]))
         with connected() as connection:
             connection.register("rows", table)
@@ -165,7 +165,7 @@ class Watch:
         days = self._history.days
         first, end = np.datetime64(spans[0].first, "D"), np.datetime64(spans[-1].end, "D")
         rows = known & (days >= first) & (days < end)
-        came = self._history.target.told(self._history.label[rows])
+        came = self._history.target.to_column(self._history.label[rows])
         with connected() as connection:
             connection.register("rows", pa.table({LABEL: came, "_day": days[rows]}))
             return count(connection, "rows", learned.layout.only([LABEL]), "_day")

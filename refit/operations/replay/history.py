@@ -192,7 +192,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     }
     return History(
         table=table.drop_columns([LABEL, KNOWN]),
-        label=target.known(table[LABEL]),
+        label=target.labels_or_nan(table[LABEL]),
         known_at=moments[KNOWN],
         event_time=moments["event_time"],
         prediction_time=moments["prediction_time"],

@@ -178,7 +178,7 @@ class World:
         key = (fit.name, fit.as_of)
         if key not in self._tests:
             table = self.history.table.take(fit.tested)
-            table = table.append_column("label", self.history.target.told(self.history.label[fit.tested]))
+            table = table.append_column("label", self.history.target.to_column(self.history.label[fit.tested]))
             self._tests[key] = holdout(
                 table, self.context.params.project.zone, self.context.params.evaluate.gate.cluster, self.history.target
             )

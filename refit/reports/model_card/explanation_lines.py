@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refit.explanations import in_words
+from refit.explanations import format_unit
 from refit.reports.svg_charts import roomy
 
 Report = dict[str, Any]
@@ -37,4 +37,4 @@ def span_of(explained: Report) -> tuple[float, float]:
 
 def unit_of(shap: Report) -> str:
     """In which unit contributions add up, in words."""
-    return in_words(shap["unit"], calibrated=shap["calibrated"])
+    return format_unit(shap["unit"], calibrated=shap["calibrated"])

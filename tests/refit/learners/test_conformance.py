@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from refit.learners import Spec, own
-from refit.learners.conformance import RULES, Broken, Subject, check, load_afresh
+from refit.learners.conformance import RULES, Broken, Subject, check, load_in_fresh_process
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
 
 KIND = "my_learner.py:ShareOf"
@@ -86,7 +86,7 @@ def test_what_breaks_a_rule_is_told(
 def test_a_fresh_process_finds_what_this_one_cannot(subject_of: Callable[..., Subject]) -> None:
     hashed = subject_of(("label.mean()", "(abs(hash('x')) / 2**64)"))
     forgetful = subject_of(("dumps([self.everyone", "dumps([0.5"))
-    load_afresh([hashed, forgetful])
+    load_in_fresh_process([hashed, forgetful])
     with pytest.raises(Broken, match="fits another model"):
         keep("another process fits the same model", hashed)
     with pytest.raises(Broken, match="predicts otherwise"):

@@ -20,16 +20,16 @@ COLUMNS = {
 def test_a_label_column_is_read_and_told_again_as_it_was(task: str) -> None:
     target, column, labels = COLUMNS[task]
     assert target.labels(column).tolist() == labels
-    assert target.told(target.labels(column)).to_pylist() == column.to_pylist()
-    assert target.odd(target.labels(column)) == ""
+    assert target.to_column(target.labels(column)).to_pylist() == column.to_pylist()
+    assert target.invalid_labels(target.labels(column)) == ""
     gone = pa.chunked_array([[None], *column.chunks], column.type)
-    np.testing.assert_array_equal(target.known(gone), [np.nan, *labels])
+    np.testing.assert_array_equal(target.labels_or_nan(gone), [np.nan, *labels])
 
 
 def test_a_class_that_is_not_known_has_no_code_and_is_said_to_be_odd() -> None:
     labels = PETS.labels(pa.chunked_array([["dog", "bird"]]))
     assert labels.tolist() == [1, -1]
-    assert PETS.odd(labels) == "1 labels are none of cat, dog, fish"
+    assert PETS.invalid_labels(labels) == "1 labels are none of cat, dog, fish"
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_a_prediction_that_the_task_does_not_have_is_told(target: Target, wrong:
 def test_labels_that_are_all_alike_are_told_and_others_are_not(task: str) -> None:
     target, column, _ = COLUMNS[task]
     labels = target.labels(column)
-    assert target.alike(labels) == ""
-    assert "all 2 rows are" in target.alike(labels[[1, 1]])
-    assert target.varied(labels)[0]
-    assert not target.varied(labels[[1, 1]])[0]
+    assert target.constant_labels(labels) == ""
+    assert "all 2 rows are" in target.constant_labels(labels[[1, 1]])
+    assert target.has_variation(labels)[0]
+    assert not target.has_variation(labels[[1, 1]])[0]
 
 
 def test_the_naive_guess_is_the_rate_the_shares_the_mean_or_for_absolute_errors_the_median() -> None:
@@ -85,5 +85,5 @@ def test_predictions_come_back_from_a_table_bit_by_bit(predicted: np.ndarray, tm
 
 
 def test_a_row_is_called_the_likeliest_class() -> None:
-    assert PETS.called(np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2]])).to_pylist() == ["fish", "cat"]
-    assert target_of("regression").called(np.array([1.5])).to_pylist() == [1.5]
+    assert PETS.predicted_values(np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2]])).to_pylist() == ["fish", "cat"]
+    assert target_of("regression").predicted_values(np.array([1.5])).to_pylist() == [1.5]

@@ -14,7 +14,7 @@ from refit import learners
 from refit.config import Params, parse
 from refit.errors import UserError
 from refit.learners import Spec, make
-from refit.learners.prediction_intervals import Ranged
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.problems.target import Regression
 from refit.runtime.context import Context, silent
 from tasks.train import from_scratch, make_all, warm
@@ -55,7 +55,7 @@ def params_of(kind: str, **train: Any) -> Params:
     return parse(raw)
 
 
-def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int = 1, **train: Any) -> Ranged:
+def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int = 1, **train: Any) -> IntervalLearner:
     (table, labels), asked = rows(count), params_of(kind, **train)
     edge = count * 2 // 3
     windows = Window(table.slice(0, edge), labels[:edge]), Window(table.slice(edge), labels[edge:])
@@ -65,11 +65,11 @@ def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int
     learner = make(spec)
     learner.fit(found.whole.rows, found.whole.label, iterations=trial.report.iterations)
     ready = ranged(learner, trial, found, asked, silent)
-    assert isinstance(ready, Ranged)
+    assert isinstance(ready, IntervalLearner)
     return ready
 
 
-def held(learner: Ranged, where: slice = slice(None)) -> tuple[float, float]:
+def held(learner: IntervalLearner, where: slice = slice(None)) -> tuple[float, float]:
     """The share of new labels within, and the mean width."""
     table, labels = rows(6000, seed=9)
     order = np.argsort(table["x"].to_numpy())[where]
@@ -105,7 +105,7 @@ def test_every_learner_that_can_be_asked_for_quantiles_is_wide_where_labels_spre
         assert min(held(learner, WIDE)[0], held(learner, NARROW)[0]) > 0.8
     learner.save(tmp_path)
     again = learners.load(tmp_path)
-    assert isinstance(again, Ranged)
+    assert isinstance(again, IntervalLearner)
     assert (again.digest(), held(again)) == (learner.digest(), (share, width))
 
 
@@ -164,6 +164,6 @@ def test_a_warm_start_goes_on_from_a_learner_with_intervals_and_learns_new_ones(
     context = Context(tmp_path, params_of(kind, intervals={}, warm_start="champion"))
     windows = Window(table.slice(0, 2500), labels[:2500]), Window(table.slice(2500), labels[2500:])
     trained = warm.go_on(context, [before.spec], start, *windows)
-    assert isinstance(trained.learner, Ranged)
+    assert isinstance(trained.learner, IntervalLearner)
     assert trained.learner.intervals.common.rows == 200, "the newest fifth of the new rows"
     assert held(trained.learner)[0] == pytest.approx(0.9, abs=0.04)

@@ -63,7 +63,7 @@ def test_contributions_add_up_the_planted_feature_comes_first_and_an_unused_one_
     learner = fitted(task, kind, **params)
     found = contributions(learner, rows.slice(0, 60), rows.slice(200))
     assert found.method == method
-    expected = learner.predict(rows.slice(0, 60).take(found.places))
+    expected = learner.predict(rows.slice(0, 60).take(found.indices))
     assert predictions(found, task) == pytest.approx(expected, abs=1e-5, rel=1e-5)
     sizes = dict(zip(found.features, found.mean_size(), strict=True))
     assert max(sizes, key=lambda name: sizes[name]) == "strength"
@@ -132,7 +132,7 @@ def test_columns_of_a_text_or_a_category_are_told_as_one_feature(worded: pa.Tabl
     assert found.features == learner.spec.features
     assert found.values.shape[1] == len(learner.spec.features)
     assert predictions(found, "binary") == pytest.approx(
-        learner.predict(worded.slice(0, 40).take(found.places)), abs=1e-6
+        learner.predict(worded.slice(0, 40).take(found.indices)), abs=1e-6
     )
 
 
@@ -176,7 +176,7 @@ def test_of_a_calibrated_model_the_prediction_before_is_explained(rows: pa.Table
 
 def test_less_time_explains_fewer_rows_and_too_little_leaves_trees_to_sampling(rows: pa.Table, fitted: Fit) -> None:
     learner = fitted("binary", "sklearn.ensemble.RandomForestClassifier", n_estimators=30)
-    counts = [len(contributions(learner, rows, rows, seconds=seconds).places) for seconds in (1.0, 0.06)]
+    counts = [len(contributions(learner, rows, rows, seconds=seconds).indices) for seconds in (1.0, 0.06)]
     assert counts[0] == rows.num_rows > counts[1] > 0
     assert contributions(learner, rows, rows, seconds=0.01).method == "sampling"
 

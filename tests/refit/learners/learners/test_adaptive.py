@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from refit.config.training import IntervalParams
-from refit.learners.adaptive import followed
-from refit.learners.intervals import Intervals, learned, score, widened
+from refit.learners.adaptive import adaptive_margins
+from refit.learners.intervals import Intervals, fit_intervals, score, widen
 
 HOUR = np.timedelta64(1, "h")
 START = np.datetime64("2024-01-01", "us")
@@ -24,7 +24,7 @@ def series(count: int, drift: float, seed: int = 0) -> tuple[np.ndarray, np.ndar
 def taught(band: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, rate: float = 0.02) -> Intervals:
     within = None if groups is None else "horizon"
     asked = IntervalParams(adaptive=True, rate=rate, within=within)
-    return learned(band[:500], labels[:500], np.full(500, "") if groups is None else groups[:500], asked)
+    return fit_intervals(band[:500], labels[:500], np.full(500, "") if groups is None else groups[:500], asked)
 
 
 def walked(
@@ -33,11 +33,13 @@ def walked(
     """Margins for the rows after the 500th, hour by hour, with labels known so many hours after."""
     hours = START + np.arange(500, len(labels)) * HOUR
     named = np.full(len(labels), "") if groups is None else groups
-    return followed(told, band[500:], named[500:], labels[500:], predicted_at=hours, known_at=hours + delay * HOUR)
+    return adaptive_margins(
+        told, band[500:], named[500:], labels[500:], predicted_at=hours, known_at=hours + delay * HOUR
+    )
 
 
 def held(band: np.ndarray, labels: np.ndarray, margins: np.ndarray) -> float:
-    return float(np.mean(score(widened(band[500:], margins), labels[500:]) <= 0))
+    return float(np.mean(score(widen(band[500:], margins), labels[500:]) <= 0))
 
 
 @pytest.mark.parametrize("delay", [1, 24, 168])
@@ -47,7 +49,7 @@ def test_on_a_drifting_series_plain_intervals_fall_short_and_adaptive_ones_hold(
     assert held(band, labels, told.margins(np.full(5500, ""))) < 0.7
     margins = walked(told, band, labels, delay)
     assert held(band, labels, margins) == pytest.approx(0.9, abs=0.02)
-    newest = score(widened(band[-1000:], margins[-1000:]), labels[-1000:]) <= 0
+    newest = score(widen(band[-1000:], margins[-1000:]), labels[-1000:]) <= 0
     assert newest.mean() == pytest.approx(0.9, abs=0.03)
 
 
@@ -67,25 +69,25 @@ def test_a_label_that_is_known_late_changes_no_interval_before_then() -> None:
     known_at = hours + HOUR
     known_at[100] = hours[300]
     rows = {"band": band[500:], "groups": np.full(400, ""), "predicted_at": hours, "known_at": known_at}
-    without = followed(told, labels=labels[500:], **rows)
+    without = adaptive_margins(told, labels=labels[500:], **rows)
     planted = labels.copy()
     planted[600] = 1e6  # what came of row 100 of these is enormous, and known 200 hours late
-    late = followed(told, labels=planted[500:], **rows)
+    late = adaptive_margins(told, labels=planted[500:], **rows)
     assert late[:300].tolist() == without[:300].tolist()
     assert late[300:].tolist() != without[300:].tolist()
     rows["known_at"] = np.where(np.arange(400) == 100, hours + HOUR, known_at)
-    assert followed(told, labels=planted[500:], **rows)[101:300].tolist() != without[101:300].tolist()
+    assert adaptive_margins(told, labels=planted[500:], **rows)[101:300].tolist() != without[101:300].tolist()
 
 
 def test_rows_and_labels_may_come_in_any_order_and_unknown_labels_teach_nothing() -> None:
     band, labels = series(900, drift=1.0)
     told, hours = taught(band, labels), START + np.arange(400) * HOUR
     rows = {"band": band[500:], "groups": np.full(400, ""), "labels": labels[500:], "predicted_at": hours}
-    found = followed(told, **rows, known_at=hours + HOUR)
+    found = adaptive_margins(told, **rows, known_at=hours + HOUR)
     order = np.random.default_rng(0).permutation(400)
-    mixed = followed(told, **{name: each[order] for name, each in rows.items()}, known_at=(hours + HOUR)[order])
+    mixed = adaptive_margins(told, **{name: each[order] for name, each in rows.items()}, known_at=(hours + HOUR)[order])
     assert mixed.tolist() == found[order].tolist()
-    never = followed(told, **rows, known_at=np.full(400, np.datetime64("NaT", "us")))
+    never = adaptive_margins(told, **rows, known_at=np.full(400, np.datetime64("NaT", "us")))
     assert len(set(never.tolist())) == 1
     assert never[0] == told.common.value
 
@@ -94,7 +96,7 @@ def test_rows_predicted_at_one_moment_learn_nothing_from_each_other() -> None:
     band, labels = series(900, drift=1.0)
     told, days = taught(band, labels), START + np.arange(400) // 20 * 24 * HOUR
     rows = {"band": band[500:], "groups": np.full(400, ""), "labels": labels[500:], "predicted_at": days}
-    found = followed(told, **rows, known_at=days).reshape(20, 20)  # known as soon as they happen
+    found = adaptive_margins(told, **rows, known_at=days).reshape(20, 20)  # known as soon as they happen
     assert (found == found[:, :1]).all()
     assert len(np.unique(found)) > 5
 

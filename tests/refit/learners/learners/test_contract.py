@@ -15,10 +15,10 @@ import pytest
 
 from refit.config.training import IntervalParams, TextParams
 from refit.learners import Learner, Spec, make
-from refit.learners.conformance import RULES, NotAsked, Rule, Subject, load_afresh
+from refit.learners.conformance import RULES, NotApplicable, Rule, Subject, load_in_fresh_process
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES, TEXT, Rows
-from refit.learners.intervals import ends_of, groups_in, learned
-from refit.learners.prediction_intervals import Ranged
+from refit.learners.intervals import ends_of, fit_intervals, groups_in
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.learners.quantiles import quantile_of
 from refit.metrics import DEFAULTS, Task, scores
 
@@ -112,14 +112,14 @@ class WithIntervals(Subject):
             ends = tuple(Subject(spec).fit(rows) for spec in (low, high))
         asked = IntervalParams(by="quantiles" if ends else "residuals", within="colour")
         band = np.column_stack([end.predict(found.table) for end in ends or (inner, inner)])
-        return Ranged(inner, learned(band, found.label, groups_in(found.table, "colour"), asked), ends)
+        return IntervalLearner(inner, fit_intervals(band, found.label, groups_in(found.table, "colour"), asked), ends)
 
 
 @pytest.fixture(scope="module")
 def subjects() -> dict[str, Subject]:
     """One learner of each kind under the rules; all are loaded in one fresh process."""
     found = {name: (WithIntervals if "with intervals" in name else Subject)(spec_of(name)) for name in KINDS}
-    load_afresh([*found.values()])
+    load_in_fresh_process([*found.values()])
     return found
 
 
@@ -128,7 +128,7 @@ def subjects() -> dict[str, Subject]:
 def test_each_rule_is_kept(subjects: dict[str, Subject], rule: Rule, kind: str) -> None:
     if isinstance(subjects[kind], WithIntervals) and rule.name in OF_THE_FIT:
         pytest.skip("a rule of the learner within")
-    with suppress(NotAsked):
+    with suppress(NotApplicable):
         rule.keep(subjects[kind])
 
 

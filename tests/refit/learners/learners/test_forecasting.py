@@ -137,7 +137,7 @@ def test_what_is_stored_is_what_was_fitted(kind: str, tmp_path: Path) -> None:
     again = load(tmp_path)
     assert again.digest() == learner.digest()
     assert (again.predict(table) == learner.predict(table)).all()
-    assert again.obstacle() is None
+    assert again.unsafe_reason() is None
 
 
 @pytest.mark.parametrize(

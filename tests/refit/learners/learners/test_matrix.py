@@ -58,7 +58,7 @@ def test_each_kind_learns_and_comes_back_from_its_files(
     learner.fit(train_rows.table, train_rows.label, validation=(seen_rows.table, seen_rows.label))
     predicted = learner.predict(seen_rows.table)
     assert score("binary", "roc_auc", seen_rows.label, predicted) > 0.6
-    assert learner.obstacle() is None
+    assert learner.unsafe_reason() is None
     learner.save(tmp_path)
     stored = load(tmp_path)
     np.testing.assert_array_equal(stored.predict(seen_rows.table), predicted)

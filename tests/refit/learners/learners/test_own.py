@@ -58,7 +58,7 @@ def test_a_model_keeps_the_code_it_was_made_with(kind: str, tmp_path: Path, trai
     """So it predicts the same when the project's file is another one, or gone."""
     learner = make(spec_of(kind, trusted=(kind,)))
     learner.fit(train_rows.table, train_rows.label)
-    assert learner.obstacle() is None
+    assert learner.unsafe_reason() is None
     learner.save(tmp_path)
     assert (tmp_path / "code/my_learner.py").read_text() == SOURCE
     again = load(tmp_path, trusted_types=(kind,))
@@ -71,7 +71,7 @@ def test_stored_code_is_not_run_unless_it_is_trusted(kind: str, tmp_path: Path, 
     marker = tmp_path / "ran"
     learner = make(spec_of(kind, trusted=()))
     learner.fit(train_rows.table, train_rows.label)
-    assert f"registry.trusted_types: ['{kind}']" in str(learner.obstacle())
+    assert f"registry.trusted_types: ['{kind}']" in str(learner.unsafe_reason())
     folder = tmp_path / "stored"
     folder.mkdir()
     learner.save(folder)

@@ -85,7 +85,7 @@ def test_an_estimator_without_a_safe_format_runs_and_says_why_it_cannot_be_store
     learner = make(spec)
     learner.fit(train_rows.table, train_rows.label)
     assert len(learner.predict(train_rows.table)) == 400
-    obstacle = learner.obstacle()
+    obstacle = learner.unsafe_reason()
     assert obstacle is not None
     assert "sklearn.gaussian_process.kernels.PairwiseKernel" in obstacle
     assert "registry.trusted_types" in obstacle

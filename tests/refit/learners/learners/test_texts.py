@@ -58,7 +58,7 @@ def test_words_are_learned_from_and_stored(name: str, tmp_path: Path) -> None:
     assert score("binary", "roc_auc", SEEN[1], predicted) > 0.85
     again.fit(*TRAIN, iterations=report.iterations)
     assert again.digest() == learner.digest()
-    assert learner.obstacle() is None
+    assert learner.unsafe_reason() is None
     learner.save(tmp_path)
     stored = load(tmp_path)
     assert stored.digest() == learner.digest()
