@@ -131,13 +131,13 @@ def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Target, 
         return count(connection, "backtest", layout, local_day("event_time", zone))
 
 
-def labels(context: Context, champion: Champion, snapshot: dict[str, Any]) -> pa.Table:
+def labels(context: Context, champion: Champion, validated: dict[str, Any]) -> pa.Table:
     """Return the labels that have arrived: `_key`, `label`, `event_time` and `known_at`.
 
     A label counts only after `label.delay_hours`, the same for every row. Some outcomes arrive late, so taking those
     that are there would be a biased selection.
     """
-    with open_warehouse(context.project, snapshot, context.params) as warehouse:
+    with open_warehouse(context.project, validated, context.params) as warehouse:
         ripe = warehouse.as_of - timedelta(hours=context.params.featurize.label.delay_hours)
         return known_labels(warehouse, context.params, champion.key, ripe)
 
@@ -145,7 +145,7 @@ def labels(context: Context, champion: Champion, snapshot: dict[str, Any]) -> pa
 def observe(
     context: Context,
     champion: Champion,
-    snapshot: dict[str, Any],
+    validated: dict[str, Any],
     labels: pa.Table,
     spans: Sequence[Window],
     against: Reference,
@@ -158,7 +158,7 @@ def observe(
     start = datetime.combine(first, datetime.min.time(), params.project.zone)
     until = datetime.combine(end, datetime.min.time(), params.project.zone)
     context.progress(f"scoring {first} to {end - timedelta(days=1)}, where not done yet")
-    score.between(context, champion, snapshot, start, until)
+    score.between(context, champion, validated, start, until)
     files = prediction_log.files(context.project, champion.version.version, first, end)
     if not files:
         return None

@@ -30,8 +30,8 @@ from registry import versions
 from registry.tracking import Content
 from tasks.drift import observations
 from tasks.drift.observations import Observed, Reference
-from tasks.score.champion_model import Champion, in_charge
-from tasks.score.data_as_of import known_at
+from tasks.score.champion_model import Champion, load_champion
+from tasks.score.data_as_of import validated_data_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,14 +52,14 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
         UserError: there is no champion, or `as_of` is not a time.
         RefitError: the champion's files differ from the registered ones, or hold no reference.
     """
-    champion = in_charge(context)
+    champion = load_champion(context)
     _require_task(champion, context)
     reference = observations.reference(context, champion)
-    snapshot = known_at(context, as_of)
-    moment = datetime.fromisoformat(snapshot["as_of"])
+    validated = validated_data_at(context, as_of)
+    moment = datetime.fromisoformat(validated["as_of"])
     windows = observations.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
-    labels = observations.labels(context, champion, snapshot)
-    observed = observations.observe(context, champion, snapshot, labels, windows, reference) if windows else None
+    labels = observations.labels(context, champion, validated)
+    observed = observations.observe(context, champion, validated, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, _policies(context)[1])
     evidence = _gather_evidence(context, champion, reference, backtest, observed, labels, windows, moment)
     report = {

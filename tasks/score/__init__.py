@@ -1,4 +1,4 @@
-"""Scores rows with the model in charge, by the definitions stored with it, and logs every prediction."""
+"""Scores rows with the champion, using the feature definitions stored with it, and logs every prediction."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from refit.storage.batches import Manifest, manifests, utc_moment, utc_text
 from refit.storage.quarantine import Refusal
 from tasks import featurize
 from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
-from tasks.score.champion_model import Champion, in_charge
-from tasks.score.data_as_of import NOW, known_at
+from tasks.score.champion_model import Champion, load_champion
+from tasks.score.data_as_of import NOW, validated_data_at
 from tasks.score.missing import NAMED, lost_zeros, new_horizons, newly_missing
-from tasks.score.scored_intervals import Ranges, ranges
+from tasks.score.scored_intervals import ScoredIntervals, intervals_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,10 +39,10 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)
-class Given:
-    """Rows to score as a relation of the warehouse, and what became of all that were asked for."""
+class RowsToScore:
+    """Rows to score as a relation of the warehouse, with counts of the requested rows and the refused ones."""
 
-    name: str  # a file name for what comes of them
+    name: str  # the stem of the output file
     relation: str
     read: int
     refusals: tuple[Refusal, ...] = ()
@@ -52,57 +52,57 @@ class Given:
 
 
 def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = None) -> dict[str, Any]:
-    """Score `rows`, write them to `out`, log them, and say what became of each.
+    """Score `rows`, write the predictions to `out`, log them, and return a summary.
 
     Args:
         rows: a CSV or Parquet file in the layout of the source that is predicted, the name of a batch such as
-            `2013-11`, `next 24h`: what happens within that time after `as_of` and is known by then, or `newest`: of
-            each series the forecasts of its newest moment.
+            `2013-11`, `next 24h` (rows within that time after `as_of` that are known by then), or `newest` (the
+            forecasts of each series' newest moment).
         as_of: nothing that became known later is used; each row is predicted at its own prediction time at the latest.
-        out: where to write, as Parquet or `.csv`; none: `reports/scores/`.
+        out: where to write, as Parquet or `.csv`; `reports/scores/` if None.
 
     Raises:
-        UserError: nobody is in charge, there is no such file, batch or row, or a row does not fit the declaration.
-        RefitError: the model's files are not those that were registered, or it predicts what is no probability.
+        UserError: there is no champion, no such file, batch or row, or a row does not fit the declaration.
+        RefitError: the model's files differ from the registered ones, or its predictions are invalid.
     """
     started = time.monotonic()
     if out and out.suffix not in SUFFIXES:
         raise UserError(f"{out}: predictions are written as .parquet or .csv; give --out such a name")
     if out and out.is_dir():
         raise UserError(f"{out} is a folder; --out names a file, such as {out / 'scores.csv'}")
-    champion = in_charge(context)
-    known = known_at(context, as_of)
-    with open_warehouse(context.project, known, context.params) as warehouse:
-        given = _given(context, warehouse, champion, rows, known)
+    champion = load_champion(context)
+    validated = validated_data_at(context, as_of)
+    with open_warehouse(context.project, validated, context.params) as warehouse:
+        requested = _requested_rows(context, warehouse, champion, rows, validated)
         context.progress("features")
-        features = featurize.features_of(warehouse, champion.definitions, given.relation, context.params)
-        found = ranges(context, warehouse, champion, features, given.relation)
-        asked = _forecast_of(context, warehouse, champion, given.relation, features[champion.key])
+        features = featurize.features_of(warehouse, champion.definitions, requested.relation, context.params)
+        intervals = intervals_of(context, warehouse, champion, features, requested.relation)
+        forecast_columns = _forecast_of(context, warehouse, champion, requested.relation, features[champion.key])
     context.progress(f"scoring {features.num_rows:,} rows")
-    table = predicted(champion, features, known, context.now())
-    target = out or context.path(SCORES / f"{given.name}-v{champion.version.version}.parquet")
+    table = predicted(champion, features, validated, context.now())
+    target = out or context.path(SCORES / f"{requested.name}-v{champion.version.version}.parquet")
     logged = prediction_log.append(context, champion.version.version, table)
-    _write(target, _shown(champion, table, given.lines, found, asked))
-    refused = _write_refusals(target, given)
+    _write(target, _output_table(champion, table, requested.lines, intervals, forecast_columns))
+    refused = _write_refusals(target, requested)
     scored = table.num_rows
     return {
         "model": champion.version.model,
         "version": champion.version.version,
-        "as_of": known["as_of"],
-        "snapshot": known["snapshot"],
+        "as_of": validated["as_of"],
+        "snapshot": validated["snapshot"],
         "rows": {
-            "read": given.read,
+            "read": requested.read,
             "scored": scored,
-            "quarantined": given.refused,
-            "left_out": given.read - given.refused - scored,
+            "quarantined": requested.refused,
+            "left_out": requested.read - requested.refused - scored,
         },
         "logged": {"new": logged, "known": scored - logged},
-        **_told(champion.learner, of_column(table[prediction_log.PREDICTION])),
-        "intervals": found.told() if found else None,
+        **_summary(champion.learner, of_column(table[prediction_log.PREDICTION])),
+        "intervals": intervals.summary() if intervals else None,
         "out": str(target),
         "quarantine": str(refused) if refused else None,
         "notes": [
-            *given.notes,
+            *requested.notes,
             *newly_missing(champion, features),
             *lost_zeros(champion, features),
             *new_horizons(champion, features),
@@ -111,27 +111,27 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     }
 
 
-def between(context: Context, champion: Champion, known: dict[str, Any], start: datetime, end: datetime) -> int:
-    """Score what happened from `start` up to `end` and was not scored yet, as it would have been then, and log it.
+def between(context: Context, champion: Champion, validated: dict[str, Any], start: datetime, end: datetime) -> int:
+    """Score and log the rows from `start` up to `end` that are not scored yet, as they would have been at the time.
 
-    Returns how many rows that were.
+    Returns the number of rows scored.
     """
-    with open_warehouse(context.project, known, context.params) as warehouse:
-        relation = _known_rows(warehouse, champion, start, end)
+    with open_warehouse(context.project, validated, context.params) as warehouse:
+        relation = _rows_between(warehouse, champion, start, end)
         warehouse.connection.register("logged", prediction_log.keys(context, champion.version.version))
         relation = f"(select * from {relation} where {quote(champion.key)}::varchar not in (select _key from logged))"
         if not warehouse.one(f"select count(*) from {relation}")[0]:
             return 0
         features = featurize.features_of(warehouse, champion.definitions, relation, context.params)
-    table = predicted(champion, features, known, context.now())
+    table = predicted(champion, features, validated, context.now())
     return prediction_log.append(context, champion.version.version, table)
 
 
-def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now: datetime) -> pa.Table:
-    """The features with the prediction and what it was made by, as the log keeps them.
+def predicted(champion: Champion, features: pa.Table, validated: dict[str, Any], now: datetime) -> pa.Table:
+    """Return features, predictions and their origin, in the layout of the log.
 
     Raises:
-        RefitError: a prediction is none of the task.
+        RefitError: a prediction is invalid for the task.
     """
     import numpy as np
     import pyarrow as pa
@@ -147,8 +147,8 @@ def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now
     constants = {
         prediction_log.VERSION: version.version,
         prediction_log.DIGEST: version.tags.get("refit.model_digest"),
-        prediction_log.SNAPSHOT: known["snapshot"],
-        prediction_log.AS_OF: known["as_of"],
+        prediction_log.SNAPSHOT: validated["snapshot"],
+        prediction_log.AS_OF: validated["as_of"],
         prediction_log.PREDICTED_AT: utc_text(now.replace(microsecond=0)),
     }
     columns = {
@@ -161,8 +161,10 @@ def predicted(champion: Champion, features: pa.Table, known: dict[str, Any], now
     return pa.table(columns | {name: features[name] for name in champion.definitions.feature_set.names()})
 
 
-def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str, known: dict[str, Any]) -> Given:
-    """The rows that were asked for: of a file, of a batch, or of the time to come."""
+def _requested_rows(
+    context: Context, warehouse: Warehouse, champion: Champion, rows: str, validated: dict[str, Any]
+) -> RowsToScore:
+    """Select the requested rows: of a file, of a batch, or of a coming period."""
     if match := _UPCOMING.fullmatch(rows):
         ahead = timedelta(**{_UNITS[match[2]]: int(match[1])})
         return _upcoming(context, warehouse, champion, ahead, rows)
@@ -180,41 +182,49 @@ def _given(context: Context, warehouse: Warehouse, champion: Champion, rows: str
             f"{rows!r} is no file, and {champion.table} has no such batch{nearest(rows, names)}; give a CSV or Parquet "
             f"file, a batch ({names[0]} to {names[-1]}), `next 24h` (1 to 9999 of h, d or w), or of forecasts `newest`"
         )
-    return _of_batch(warehouse, champion, parts, known)
+    return _of_batch(warehouse, champion, parts, validated)
 
 
-def of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Path) -> Given:
-    """The rows of a file that can be scored, and why the others cannot."""
-    from tasks.score.input_rows import arrivals
+def of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Path) -> RowsToScore:
+    """Read the rows of a file that can be scored, and why the others cannot."""
+    from tasks.score.input_rows import read_rows
 
     context.progress(f"reading {file.name}")
-    found = arrivals(context, champion.table, file)
-    cut = warehouse.given(champion.spine, found.rows)
+    file_rows = read_rows(context, champion.table, file)
+    cut = warehouse.given(champion.spine, file_rows.rows)
     relation = f"(select * from {cut} order by event_time, {quote(champion.key)})"
-    warehouse.connection.register("arrived", found.rows)
+    warehouse.connection.register("arrived", file_rows.rows)
     number = quote(row_column(context.params.ingest.sources[champion.table].columns))
     key = champion.spine.columns[champion.key]
-    named = warehouse.connection.sql(f"select ({key})::varchar, {number} from arrived")
-    return Given(
-        file.stem, relation, found.read, found.refusals, found.refused, found.notes, lines=dict(named.fetchall())
+    key_and_line = warehouse.connection.sql(f"select ({key})::varchar, {number} from arrived")
+    return RowsToScore(
+        file.stem,
+        relation,
+        file_rows.read,
+        file_rows.refusals,
+        file_rows.refused,
+        file_rows.notes,
+        lines=dict(key_and_line.fetchall()),
     )
 
 
-def _of_batch(warehouse: Warehouse, champion: Champion, parts: list[Manifest], known: dict[str, Any]) -> Given:
+def _of_batch(
+    warehouse: Warehouse, champion: Champion, parts: list[Manifest], validated: dict[str, Any]
+) -> RowsToScore:
     name, start, end = parts[0].name.partition(".")[0], str(parts[0].start), str(parts[0].end)
-    entries = [e for e in known["batches"] if (e["source"], e["start"]) == (champion.table, parts[0].start)]
+    entries = [e for e in validated["batches"] if (e["source"], e["start"]) == (champion.table, parts[0].start)]
     if not entries:
-        raise UserError(f"batch {name} of {champion.table} is not known by {known['as_of']}; give a later --as-of")
-    relation = _known_rows(warehouse, champion, utc_moment(start), utc_moment(end))
+        raise UserError(f"batch {name} of {champion.table} is not known by {validated['as_of']}; give a later --as-of")
+    relation = _rows_between(warehouse, champion, utc_moment(start), utc_moment(end))
     refused = sum(entry["quarantined"] for entry in entries)
-    return Given(name, relation, sum(entry["read"] for entry in entries), refused=refused)
+    return RowsToScore(name, relation, sum(entry["read"] for entry in entries), refused=refused)
 
 
-def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead: timedelta, rows: str) -> Given:
+def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead: timedelta, rows: str) -> RowsToScore:
     start = warehouse.as_of
     if start > datetime.max.replace(tzinfo=UTC) - ahead:
         raise UserError(f"{rows!r} after {start:%Y-%m-%d} ends beyond the calendar; give an earlier --as-of")
-    relation = _known_rows(warehouse, champion, start, start + ahead)
+    relation = _rows_between(warehouse, champion, start, start + ahead)
     (count,) = warehouse.one(f"select count(*) from {relation}")
     zone = context.params.project.zone
     if not count:
@@ -226,10 +236,10 @@ def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead:
             "(UTC): give an --as-of before it, or a file"
         )
     name = f"next-{rows.removeprefix('next').strip(' -')}-{start:%Y%m%dT%H%M}"
-    return Given(name, relation, count)
+    return RowsToScore(name, relation, count)
 
 
-def _newest(warehouse: Warehouse, champion: Champion, forecast: ForecastParams) -> Given:
+def _newest(warehouse: Warehouse, champion: Champion, forecast: ForecastParams) -> RowsToScore:
     series = ", ".join(map(quote, forecast.series))
     table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
     relation = (
@@ -238,26 +248,26 @@ def _newest(warehouse: Warehouse, champion: Champion, forecast: ForecastParams) 
     )
     (count,) = warehouse.one(f"select count(*) from {relation}")
     notes = tuple(_ended(warehouse, series, relation)) if series else ()
-    return Given(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", relation, count, notes=notes)
+    return RowsToScore(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", relation, count, notes=notes)
 
 
 def _ended(warehouse: Warehouse, series: str, relation: str) -> Iterator[str]:
-    """A note that names the series whose newest moment is older than that of others: a shop that closed, or is late."""
-    found = warehouse.connection.execute(
+    """Yield a note naming the series that end before the others: a shop that closed, or whose data is late."""
+    ended = warehouse.connection.execute(
         f"select concat_ws(', ', {series}), event_time, max(event_time) over () as newest from "
         f"(select distinct {series}, event_time from {relation}) qualify event_time < newest order by event_time, 1"
     ).fetchall()
-    if found:
-        named = "; ".join(f"{name} ({end:%Y-%m-%d %H:%M})" for name, end, _ in found[:NAMED])
-        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    if ended:
+        listed = "; ".join(f"{name} ({end:%Y-%m-%d %H:%M})" for name, end, _ in ended[:NAMED])
+        more = f"; and {len(ended) - NAMED} more" if len(ended) > NAMED else ""
         yield (
-            f"these series end before {found[0][2]:%Y-%m-%d %H:%M} (UTC), to which others reach, and are forecast from "
-            f"there: {named}{more}"
+            f"these series end before {ended[0][2]:%Y-%m-%d %H:%M} (UTC), to which others reach, and are forecast from "
+            f"there: {listed}{more}"
         )
 
 
-def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: datetime) -> str:
-    """The rows of the spine's source in a stretch of event time, oldest first."""
+def _rows_between(warehouse: Warehouse, champion: Champion, start: datetime, end: datetime) -> str:
+    """Select the rows of the spine's source in a range of event time, oldest first."""
     table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
     return (
         f"(select * from {table} where event_time >= {sql_time(start)} and event_time < {sql_time(end)} "
@@ -268,28 +278,28 @@ def _known_rows(warehouse: Warehouse, champion: Champion, start: datetime, end: 
 def _forecast_of(
     context: Context, warehouse: Warehouse, champion: Champion, relation: str, keys: pa.ChunkedArray
 ) -> dict[str, pa.ChunkedArray]:
-    """What each forecast is of, in the order of `keys`: its series, its horizon and its target; else nothing."""
+    """Return series, horizon and target time of each forecast, in the order of `keys`; empty for other tasks."""
     forecast, spine = context.params.forecast, champion.definitions.feature_set.spine
     if forecast is None or spine.source != context.params.forecast_source:
         return {}
     columns = (*forecast.series, "horizon", "target_time")
     named = ", ".join(map(quote, (champion.key, *columns)))
-    found = warehouse.connection.sql(f"select {named} from {relation}").to_arrow_table()
-    places = {key: place for place, key in enumerate(found[champion.key].to_pylist())}
-    found = found.take([places[key] for key in keys.to_pylist()])
-    return {name: found[name] for name in columns}
+    table = warehouse.connection.sql(f"select {named} from {relation}").to_arrow_table()
+    index_of = {key: index for index, key in enumerate(table[champion.key].to_pylist())}
+    table = table.take([index_of[key] for key in keys.to_pylist()])
+    return {name: table[name] for name in columns}
 
 
-def _shown(
+def _output_table(
     champion: Champion,
     table: pa.Table,
     lines: Mapping[str, int] | None,
-    found: Ranges | None,
-    asked: Mapping[str, pa.ChunkedArray],
+    intervals: ScoredIntervals | None,
+    forecast_columns: Mapping[str, pa.ChunkedArray],
 ) -> pa.Table:
-    """What a user of predictions wants to see; the features are in the log. A file's rows have their line in it.
+    """Return the table of predictions that users get, without features; rows of a file have their line number.
 
-    The key and the series go by their own names, with an underscore where a column here is called so.
+    Key and series keep their own names, with an underscore added where that is the name of another column.
     """
     import pyarrow as pa
 
@@ -302,30 +312,30 @@ def _shown(
         "event_time": table[prediction_log.EVENT_TIME],
         "prediction_time": table[prediction_log.PREDICTION_TIME],
         **_columns(champion.learner, of_column(table[prediction_log.PREDICTION])),
-        **(found.columns() if found else {}),
+        **(intervals.columns() if intervals else {}),
         "model": pa.repeat(champion.version.model, table.num_rows),
         "model_version": table[prediction_log.VERSION],
         "snapshot": table[prediction_log.SNAPSHOT],
         "as_of": table[prediction_log.AS_OF],
         "predicted_at": table[prediction_log.PREDICTED_AT],
     }
-    named = {free(champion.key, columns): table[prediction_log.KEY]} | {
-        free(name, columns): asked[name] for name in asked
+    leading = {free(champion.key, columns): table[prediction_log.KEY]} | {
+        free(name, columns): forecast_columns[name] for name in forecast_columns
     }
-    return pa.table(named | columns)
+    return pa.table(leading | columns)
 
 
 def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:
-    """What is predicted: a probability and the label it makes, a class and the probability of each, or a number."""
+    """Return prediction columns: probability and label, class and probability of each class, or a number."""
     target = learner.spec.target
     columns: dict[str, Any] = {"prediction": target.predicted_values(predicted)}
     if target.task == "binary":
         columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
-    return columns | {f"probability_{name}": predicted[:, place] for place, name in enumerate(target.classes)}
+    return columns | {f"probability_{name}": predicted[:, index] for index, name in enumerate(target.classes)}
 
 
-def _told(learner: Learner, predicted: Floats) -> dict[str, Any]:
-    """What a summary says of predictions; none were made: nothing."""
+def _summary(learner: Learner, predicted: Floats) -> dict[str, Any]:
+    """Summarize predictions; values are None if there are none."""
     import numpy as np
 
     target = learner.spec.target
@@ -345,7 +355,7 @@ def _told(learner: Learner, predicted: Floats) -> dict[str, Any]:
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    """Write predictions, as CSV where the name says so."""
+    """Write predictions, as CSV if the file name ends in `.csv`, else as Parquet."""
     import pyarrow.csv
     import pyarrow.parquet
 
@@ -356,11 +366,11 @@ def _write(path: Path, table: pa.Table) -> None:
             pyarrow.parquet.write_table(table, scratch, compression="zstd", write_page_checksum=True)
 
 
-def _write_refusals(target: Path, given: Given) -> Path | None:
-    """Keep the refused rows of a file beside its predictions; those of a batch are in the quarantine already."""
+def _write_refusals(target: Path, requested: RowsToScore) -> Path | None:
+    """Write the refused rows of a file next to its predictions; those of a batch are in the quarantine already."""
     path = target.with_name(f"{target.stem}.quarantined.parquet")
-    if not given.refusals:
+    if not requested.refusals:
         path.unlink(missing_ok=True)
         return None
-    quarantine.write(path, given.refusals)
+    quarantine.write(path, requested.refusals)
     return path

@@ -1,4 +1,4 @@
-"""The model in charge with all that it takes to score new rows: its learner, and the definitions stored with it."""
+"""Loads the champion with what scoring needs: its learner and the feature definitions stored with it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Champion:
 
     @property
     def spine(self) -> Source:
-        """How the rows to predict are cut out of their raw table."""
+        """How the rows to predict are selected from their raw table."""
         return self.definitions.sources[self.definitions.feature_set.spine.source]
 
     @property
@@ -44,16 +44,17 @@ class Champion:
 
     @property
     def seen_until(self) -> datetime:
-        """Nothing at or after this was used to make the model."""
+        """No data from this time on was used to make the model."""
         return datetime.fromisoformat(incumbent.required_tag(self.version, "refit.seen_until"))
 
 
-def in_charge(context: Context) -> Champion:
-    """The champion.
+def load_champion(context: Context) -> Champion:
+    """Load the champion.
 
     Raises:
-        UserError: nobody is in charge yet, or the params no longer declare the source that it predicts.
-        RefitError: its files are gone, or are not those that were registered.
+        UserError: there is no champion yet.
+        RefitError: its files are gone or differ from the registered ones, or the params no longer declare the source
+            that it predicts.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:

@@ -1,4 +1,4 @@
-"""What is known at a moment: new raw rows are taken in and validated, the pipeline's own snapshot stays as it is."""
+"""Returns the data known at a moment: ingests and validates new rows, without changing the pipeline's snapshot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tasks import ingest, validate
 NOW = "now"
 
 
-def known_at(context: Context, as_of: str) -> dict[str, Any]:
-    """What `data/validated.json` would say at `as_of`; the caller holds the project's lock.
+def validated_data_at(context: Context, as_of: str) -> dict[str, Any]:
+    """Return what `data/validated.json` would hold at `as_of`; the caller holds the project's lock.
 
     Args:
-        as_of: `now`, a date or time in the project's zone, or `latest`: now, or where the data ends if that is earlier.
+        as_of: `now`, a date or time in the project's zone, or `latest`: now, or the end of the data if that is earlier.
 
     Raises:
-        UserError: a source cannot be read, a batch fails, or `as_of` is no time.
+        UserError: a source cannot be read, a batch fails, or `as_of` is not a time.
     """
     context.progress("looking for new rows")
     stored = ingest.take_in(context)

@@ -1,4 +1,4 @@
-"""Rows that arrive to be scored: cast and judged one by one, under the same declaration and suite as batches."""
+"""Reads rows to score from a file: casts and validates each one under the declaration and suite of its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from refit.sources.source_files import SourceFile
 from refit.storage.batches import for_sql
 from refit.storage.quarantine import UNCAST, Refusal
 from tasks.validate import frames
-from tasks.validate.expectations import asked
+from tasks.validate.expectations import suite_of
 from tasks.validate.one_batch import refusals_of
 from tasks.validate.suites import NOT_NULL, row_checks
 
@@ -29,7 +29,7 @@ _NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # rows to score may lie in the future
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class InputRows:
     """The rows of a file that can be scored, and why the others cannot."""
 
     rows: pa.Table  # the raw columns and `_row`, as batches have them, and `event_time`
@@ -42,14 +42,14 @@ class Arrivals:
         return len({refusal.row for refusal in self.refusals})
 
 
-def arrivals(context: Context, name: str, path: Path) -> Arrivals:
-    """The rows of a CSV or Parquet file in the layout of a source.
+def read_rows(context: Context, name: str, path: Path) -> InputRows:
+    """Read the rows of a CSV or Parquet file in the layout of a source.
 
-    Columns that are neither required nor part of the key may be absent: nobody knows an outcome yet. The label's own
-    column may be absent even where it is required.
+    Columns that are neither required nor part of the key may be absent, because outcomes are not known yet. The
+    label's column may be absent even where it is required.
 
     Raises:
-        UserError: the file cannot be read, has an undeclared column, or lacks one that is needed.
+        UserError: the file cannot be read, has an undeclared column, or lacks a needed one.
     """
     import pyarrow as pa
 
@@ -61,18 +61,18 @@ def arrivals(context: Context, name: str, path: Path) -> Arrivals:
     table, uncast, read = _cast(context, name, file, source, declared)
     refusals = [*uncast, *(_judged(context, name, source, table, declared) if table.num_rows else ())]
     bad = {refusal.row for refusal in refusals}
-    kept = table.filter(
+    accepted = table.filter(
         pa.array([row not in bad for row in table[row_column(declared.columns)].to_pylist()], pa.bool_())
     )
     absent = [column for column in declared.columns if column not in source.columns]
     notes = (f"{file.name} has no column {', '.join(absent)}: taken as missing",) if absent else ()
-    return Arrivals(_with_absent(kept, declared, absent), tuple(refusals), read, notes)
+    return InputRows(_with_absent(accepted, declared, absent), tuple(refusals), read, notes)
 
 
-def _as_present(declared: SourceParams, found: list[str], label: str) -> SourceParams:
-    """The declaration of the columns that a file has, and of those that it must have."""
+def _as_present(declared: SourceParams, column_names: list[str], label: str) -> SourceParams:
+    """Return the declaration, reduced to the columns that a file has or must have."""
     needed = {*declared.key, *(column for column in declared.required if column != label)}
-    columns = {name: kind for name, kind in declared.columns.items() if name in found or name in needed}
+    columns = {name: kind for name, kind in declared.columns.items() if name in column_names or name in needed}
     required = tuple(name for name in declared.required if name != label)
     return declared.model_copy(update={"columns": columns, "required": required})
 
@@ -105,27 +105,27 @@ def _cast(
 def _judged(
     context: Context, name: str, source: SourceParams, table: pa.Table, declared: SourceParams
 ) -> list[Refusal]:
-    """The rows that the source's suite refuses; what it says of whole columns is for batches, and is not asked here."""
+    """Return the rows that the source's suite refuses; expectations of whole columns are only for batches."""
     from tasks.validate.gx_runner import Engine, check_suites
 
     check_suites(context.params)
     frame = frames.frame_of(table, declared)
-    suite = [check for check in asked(context.params, name) if set(check.columns) <= set(source.columns)]
+    suite = [check for check in suite_of(context.params, name) if set(check.columns) <= set(source.columns)]
     checks = [
         check
         for check in (*row_checks(source, f"ingest.sources.{name}"), *suite)
         if check.name != NOT_NULL or frame[check.columns[0]].isna().any()
     ]
-    again = frames.repeats(frame, source)
-    judged = frame.drop(columns=time_column(declared.columns), index=[refusal.row for refusal in again])
+    repeated = frames.repeats(frame, source)
+    judged = frame.drop(columns=time_column(declared.columns), index=[refusal.row for refusal in repeated])
     verdicts, _ = Engine().judge(f"rows to score of {name}", judged, checks, mostly=1.0)
-    refusals = [*again, *refusals_of(verdicts)]
+    refusals = [*repeated, *refusals_of(verdicts)]
     raw = frames.raw_rows(table, {refusal.row for refusal in refusals}, declared)
     return [replace(refusal, raw=raw[refusal.row]) for refusal in refusals]
 
 
 def _with_absent(table: pa.Table, declared: SourceParams, absent: list[str]) -> pa.Table:
-    """The rows with every declared column, those that the file has not as nulls, and `event_time` by its usual name."""
+    """Return the rows with every declared column, null where the file has none, and `event_time` by its usual name."""
     import pyarrow as pa
 
     types: Mapping[str, Any] = {

@@ -1,4 +1,4 @@
-"""Features that training knew and scoring does not: a model would be asked something that it has never answered."""
+"""Warns of features that differ between training and scoring: missing values, lost zeros, new horizons."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tasks.score.champion_model import Champion
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOSTLY = 0.5  # share of the rows learned from that a feature was there in
+MOSTLY = 0.5  # minimum share of training rows that have the feature
 NAMED = 5
 
 
 def newly_missing(champion: Champion, features: pa.Table) -> Iterator[str]:
-    """A note that names the features which no row to score has, and most rows had that the model learned from."""
+    """Yield a note naming the features that are missing in all rows to score but present in most training rows."""
     import pyarrow.parquet as pq
 
     rows, names = features.num_rows, champion.definitions.feature_set.names()
@@ -26,21 +26,21 @@ def newly_missing(champion: Champion, features: pa.Table) -> Iterator[str]:
     if not gone or not path.is_file():
         return
     learned = pq.read_table(path)
-    found = [
+    missing = [
         name
         for name in gone
         if name in learned.column_names and learned[name].null_count < (1 - MOSTLY) * learned.num_rows
     ]
-    if found:
-        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         yield (
-            f"missing in every row, though most rows of training had them: {', '.join(found[:NAMED])}{more}; their "
+            f"missing in every row, though most rows of training had them: {', '.join(missing[:NAMED])}{more}; their "
             "source tells nothing of these rows yet: give it what is known ahead (docs/forecasting.md), or exclude them"
         )
 
 
 def lost_zeros(champion: Champion, features: pa.Table) -> Iterator[str]:
-    """A note on each feature whose codes have lost leading zeros, as spreadsheets do: 501 is no category, 00501 is."""
+    """Yield a note on each feature whose codes have lost leading zeros, as in spreadsheets: 501 instead of 00501."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -51,10 +51,10 @@ def lost_zeros(champion: Champion, features: pa.Table) -> Iterator[str]:
     for name in champion.definitions.feature_set.names():
         if name not in learned.column_names or {learned[name].type, features[name].type} != {pa.string()}:
             continue
-        known = set(learned[name].unique().drop_null().to_pylist())
-        longer = {code.lstrip("0"): code for code in known if code.isdigit() and code.startswith("0")}
-        asked = set(features[name].unique().drop_null().to_pylist()) - known
-        if short := sorted(asked & set(longer)):
+        training_codes = set(learned[name].unique().drop_null().to_pylist())
+        longer = {code.lstrip("0"): code for code in training_codes if code.isdigit() and code.startswith("0")}
+        new_codes = set(features[name].unique().drop_null().to_pylist()) - training_codes
+        if short := sorted(new_codes & set(longer)):
             yield (
                 f"{name} has lost leading zeros: {short[0]!r} was {longer[short[0]]!r} in training, and is taken for a "
                 "category that was never seen; write codes as texts, as the training files have them"
@@ -62,14 +62,14 @@ def lost_zeros(champion: Champion, features: pa.Table) -> Iterator[str]:
 
 
 def new_horizons(champion: Champion, features: pa.Table) -> Iterator[str]:
-    """A note that names the horizons which the model is asked for and never learned: it answers as for the nearest."""
+    """Yield a note naming requested horizons that the model was not trained for: it predicts as for the nearest one."""
     import pyarrow.compute as pc
 
     made_for = read_json(champion.folder / FEATURE_SET.name).get("forecast")
     if made_for is None or HORIZON not in features.column_names:
         return
-    asked = {int(each) for each in pc.unique(features[HORIZON]).to_pylist() if each is not None}
-    if new := sorted(asked - set(made_for["horizons"])):
+    requested = {int(each) for each in pc.unique(features[HORIZON]).to_pylist() if each is not None}
+    if new := sorted(requested - set(made_for["horizons"])):
         steps = ", ".join(map(str, new[:NAMED])) + (f" and {len(new) - NAMED} more" if len(new) > NAMED else "")
         yield (
             f"version {champion.version.version} never learned to forecast {steps} steps ahead, only "

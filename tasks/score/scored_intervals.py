@@ -1,4 +1,4 @@
-"""Between which two numbers the labels of rows to score will lie: the champion's intervals, where it has any."""
+"""Computes the champion's prediction intervals for rows to score."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NAT = np.datetime64("NaT", "us")
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """Intervals of rows that were scored."""
+class ScoredIntervals:
+    """Prediction intervals of scored rows."""
 
     level: float
     band: Floats  # (rows, 2)
@@ -35,50 +35,50 @@ class Ranges:
     def columns(self) -> dict[str, Any]:
         return {"low": self.band[:, 0], "high": self.band[:, 1]}
 
-    def told(self) -> dict[str, Any]:
-        """What a summary says of them."""
+    def summary(self) -> dict[str, Any]:
+        """Return their level and mean width."""
         width = float(np.diff(self.band).mean()) if len(self.band) else None
         return {"level": self.level, "mean_width": width}
 
 
-def ranges(
+def intervals_of(
     context: Context, warehouse: Warehouse, champion: Champion, features: pa.Table, relation: str
-) -> Ranges | None:
-    """The intervals of rows; none: the champion has none.
+) -> ScoredIntervals | None:
+    """Return the intervals of rows, or None if the champion has no intervals.
 
-    Where margins follow labels, they go on from training through all rows whose labels have come since.
+    Adaptive margins are continued from training through all rows whose labels have arrived since.
 
     Args:
-        features: of the rows, in their order.
+        features: features of the rows, in their order.
         relation: the same rows with all columns of their source.
     """
     learner = champion.learner
     if not isinstance(learner, IntervalLearner):
         return None
-    told, rows = learner.intervals, features.num_rows
-    table = _with_column(warehouse, champion, features, relation, told.within)
+    intervals, rows = learner.intervals, features.num_rows
+    table = _with_column(warehouse, champion, features, relation, intervals.within)
     band, groups = learner.band(table), learner.groups(table)
-    if told.rate is None or not rows:
-        return Ranges(told.level, widen(band, told.margins(groups)))
+    if intervals.rate is None or not rows:
+        return ScoredIntervals(intervals.level, widen(band, intervals.margins(groups)))
     context.progress("following the labels that have come since training")
-    past, labels, known_at = _since_training(context, warehouse, champion, told.within)
+    past, labels, known_at = _since_training(context, warehouse, champion, intervals.within)
     now = np.datetime64(warehouse.as_of.astimezone(UTC).replace(tzinfo=None), "us")
-    predicted_at = np.minimum(table["prediction_time"].to_numpy(), now)  # rows to come are predicted now
+    predicted_at = np.minimum(table["prediction_time"].to_numpy(), now)  # future rows are predicted now
     margins = adaptive_margins(
-        told,
+        intervals,
         np.concatenate([learner.band(past), band]),
         np.concatenate([learner.groups(past), groups]),
         np.concatenate([labels, np.full(rows, np.nan)]),
         predicted_at=np.concatenate([past["prediction_time"].to_numpy(), predicted_at]),
         known_at=np.concatenate([known_at, np.full(rows, NAT)]),
     )
-    return Ranges(told.level, widen(band, margins[-rows:]))
+    return ScoredIntervals(intervals.level, widen(band, margins[-rows:]))
 
 
 def _since_training(
     context: Context, warehouse: Warehouse, champion: Champion, within: str | None
 ) -> tuple[pa.Table, Floats, np.ndarray[Any, np.dtype[np.datetime64]]]:
-    """The rows that happened since the model was trained and have a label by now, with it and since when it counts."""
+    """Return the labelled rows since the model was trained, their labels, and when these became known."""
     labels = known_labels(warehouse, context.params, champion.key, datetime.max.replace(tzinfo=UTC))
     source = champion.definitions.feature_set.spine.source
     spine = warehouse.relation(source, champion.definitions.sources)
@@ -90,23 +90,23 @@ def _since_training(
     )
     features = featurize.features_of(warehouse, champion.definitions, relation, context.params)
     table = _with_column(warehouse, champion, features, relation, within)
-    places = _places(table[champion.key], labels["_key"])
-    found = labels.take(places)
-    return table, champion.learner.spec.target.labels_or_nan(found["label"]), found["known_at"].to_numpy()
+    indices = _indices(table[champion.key], labels["_key"])
+    matching = labels.take(indices)
+    return table, champion.learner.spec.target.labels_or_nan(matching["label"]), matching["known_at"].to_numpy()
 
 
 def _with_column(
     warehouse: Warehouse, champion: Champion, features: pa.Table, relation: str, column: str | None
 ) -> pa.Table:
-    """The features with a column of the rows' source that is no feature, where margins go by it."""
+    """Add the column that margins are grouped by, if it is a column of the source but not a feature."""
     if column is None or column in features.column_names:
         return features
     key = quote(champion.key)
     rows = warehouse.arrow(f"select {key}::varchar as _key, {quote(column)} as _column from {relation}")
-    return features.append_column(column, rows["_column"].take(_places(features[champion.key], rows["_key"])))
+    return features.append_column(column, rows["_column"].take(_indices(features[champion.key], rows["_key"])))
 
 
-def _places(keys: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.Array:
+def _indices(keys: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 

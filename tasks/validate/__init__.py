@@ -1,4 +1,4 @@
-"""Stage 2: judge each new batch, quarantine its bad rows, stop on a bad batch, and account for every row."""
+"""The stage `validate`: validates each new batch, quarantines bad rows, fails on a bad batch, accounts for all rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(context: Context) -> None:
     """Validate the snapshot's batches that were not yet validated under this suite, and write `data/validated.json`.
 
     Raises:
-        UserError: a suite is wrong, or a batch fails; results and quarantine of all batches are kept.
+        UserError: a suite is wrong, or a batch fails; results and quarantine of all batches are still written.
         RefitError: an expectation could not be evaluated, or rows read and rows accounted for differ.
     """
     snapshot = artifacts.read_snapshot(context.project)
@@ -32,7 +32,7 @@ def run(context: Context) -> None:
 
 
 def validated(context: Context, snapshot: Mapping[str, Any]) -> dict[str, Any]:
-    """What `data/validated.json` would say of a snapshot that is not the pipeline's: new batches are validated now.
+    """Return the content of `data/validated.json` for a snapshot other than the pipeline's; validates new batches.
 
     Raises:
         UserError: a suite is wrong, or a batch fails.
@@ -42,10 +42,10 @@ def validated(context: Context, snapshot: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _judged(context: Context, snapshot: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str | None]]:
-    """Each batch's entry in `validated.json`, and why it fails, if it does."""
+    """Return each batch's entry in `validated.json`, and the reason if it fails."""
     context.path(artifacts.QUARANTINE).mkdir(parents=True, exist_ok=True)  # DVC wants its outputs, empty or not
     everything = plans(context.params, snapshot["batches"])
-    records = {plan.name: record for plan in everything if (record := remembered(context, plan))}
+    records = {plan.name: record for plan in everything if (record := cached_result(context, plan))}
     new = [plan for plan in everything if plan.name not in records]
     if new:
         from tasks.validate import one_batch  # imports pandas and Great Expectations: 3 s
@@ -63,8 +63,8 @@ def _judged(context: Context, snapshot: Mapping[str, Any]) -> tuple[list[dict[st
     return judged, failures
 
 
-def _casts_in_words(context: Context, plan: Plan, record: Record) -> str:
-    """What most of the rows that could not be cast failed by, with an example."""
+def _format_casting_faults(context: Context, plan: Plan, record: Record) -> str:
+    """Describe the most frequent reason why rows could not be cast, with an example."""
     refusals = [each for each in quarantine.read(context.path(record["quarantine"]["path"])) if each.check == UNCAST]
     faults = Counter((refusal.column, refusal.reason) for refusal in refusals)
     (column, reason), rows = max(faults.items(), key=lambda fault: (fault[1], str(fault[0])))
@@ -94,32 +94,32 @@ def _write_index(context: Context, judged: Sequence[Mapping[str, Any]], failures
             scratch.write_text(text, encoding="utf-8")
 
 
-def remembered(context: Context, plan: Plan) -> Record | None:
-    """The result of this very batch under this very suite, if its quarantine and page are as it left them."""
+def cached_result(context: Context, plan: Plan) -> Record | None:
+    """Return the cached result of this batch under this suite, if its quarantine and page still exist unchanged."""
     path = context.path(plan.record_path)
     if not path.is_file() or not context.path(plan.page_path).is_file():
         return None
     try:
         record: Record = artifacts.read_json(path)
-    except RefitError:  # torn by something other than us: validate again
+    except RefitError:  # the file is damaged: validate again
         return None
     if record.get("key") != plan.key:
         return None
     refused, file = record["quarantine"], context.path(plan.quarantine_path)
-    found = artifacts.sha256(file) if file.is_file() else None
-    return record if found == (refused and refused["sha256"]) else None
+    current = artifacts.sha256(file) if file.is_file() else None
+    return record if current == (refused and refused["sha256"]) else None
 
 
 def failure(context: Context, plan: Plan, record: Record, released: set[int]) -> str | None:
-    """Why the whole batch fails, in one line; none where it passes.
+    """Return in one line why the whole batch fails, or None if it passes.
 
-    A row-by-row expectation is forgiven where enough of its bad rows were released by a person. Rows of the future are
-    not bad: they wait for their time.
+    A row-by-row expectation passes if enough of its bad rows were released by a person. Rows whose time lies in the
+    future are not bad: they wait.
     """
     if record["uncast"] and not plan.entry["rows"] and not record.get("waiting", 0):
         return (
             f"{plan.name} fails: none of its {plan.entry['read']:,} rows could be cast; "
-            f"{_casts_in_words(context, plan, record)}; correct the source, or ingest.sources."
+            f"{_format_casting_faults(context, plan, record)}; correct the source, or ingest.sources."
             f"{plan.entry['source']}.columns in params.yaml, and run again (they are in {record['quarantine']['path']})"
         )
     for verdict in record["verdicts"]:
@@ -129,13 +129,13 @@ def failure(context: Context, plan: Plan, record: Record, released: set[int]) ->
             still_bad = len(set(verdict["rows"]) - released)
             if still_bad <= (1 - verdict["mostly"]) * verdict["evaluated"] + ROUNDING:
                 continue
-        return _in_words(plan, verdict)
+        return _format_failure(plan, verdict)
     waiting = record.get("waiting", 0)
     bad, read = len(set(record["refused"]) - released) + plan.entry["uncast"] - waiting, plan.entry["read"] - waiting
     if bad > plan.max_share * read + ROUNDING:
         share = f"{bad:,} of {read:,} rows ({bad / read:.1%})"
         often = max(record["reasons"].items(), key=lambda reason: (reason[1], reason[0]))
-        casts = f": {_casts_in_words(context, plan, record)}" if often[0] == UNCAST else ""
+        casts = f": {_format_casting_faults(context, plan, record)}" if often[0] == UNCAST else ""
         return (
             f"{plan.name} fails: {share} are quarantined, at most {plan.max_share:.1%} may be; most often for "
             f"{often[0]} ({often[1]:,} rows, listed in {record['quarantine']['path']}){casts}; correct the source, "
@@ -145,20 +145,20 @@ def failure(context: Context, plan: Plan, record: Record, released: set[int]) ->
     return None
 
 
-def _in_words(plan: Plan, verdict: Mapping[str, Any]) -> str:
+def _format_failure(plan: Plan, verdict: Mapping[str, Any]) -> str:
     check = plan.checks[verdict["check"]]
     allowed = "" if verdict["mostly"] is None else f", at most {1 - verdict['mostly']:.1%} may be"
     columns = f" ({', '.join(check.columns)})" if check.columns else ""
     wanted = f"; expected {check.expected}" if check.expected else ""
-    kept = "; the bad rows are in " + plan.quarantine_path.as_posix() if verdict["rows"] else ""
+    quarantine_hint = "; the bad rows are in " + plan.quarantine_path.as_posix() if verdict["rows"] else ""
     return (
         f"{plan.name} fails {check.name}{columns}: {verdict['found']}{allowed}{wanted}; "
-        f"correct the source and ingest the batch again, or {check.advice}{kept}"
+        f"correct the source and ingest the batch again, or {check.advice}{quarantine_hint}"
     )
 
 
 def _check_releases(context: Context, plan: Plan, record: Record, released: set[int]) -> None:
-    """Refuse releases, perhaps written by hand, that would let in a row twice or a row that does not exist."""
+    """Refuse releases, which may be written by hand, that would accept a row twice or a row that does not exist."""
     if not released or record["quarantine"] is None:
         return
     refusals = quarantine.read(context.path(record["quarantine"]["path"]))
@@ -168,10 +168,10 @@ def _check_releases(context: Context, plan: Plan, record: Record, released: set[
 
 
 def accounted(plan: Plan, record: Record, released: set[int], notes: Sequence[str]) -> dict[str, Any]:
-    """A batch's entry in `validated.json`.
+    """Return a batch's entry in `validated.json`.
 
     Raises:
-        RefitError: rows read are not rows accepted plus rows quarantined.
+        RefitError: the rows read are not the sum of the rows accepted and quarantined.
     """
     entry = plan.entry
     excluded = sorted(set(record["refused"]) - released)
@@ -194,7 +194,7 @@ def accounted(plan: Plan, record: Record, released: set[int], notes: Sequence[st
 
 
 def _notes(plan: Plan, record: Record, releases: Sequence[Release]) -> list[str]:
-    """What a person should know of the batch's releases."""
+    """Return notes for the user on the batch's releases and repeated rows."""
     back = len(set(record["refused"]) & quarantine.released_rows(releases, plan.entry))
     notes = (
         [f"{back} quarantined row{'s were' if back > 1 else ' was'} released by a person (released.json)"]
@@ -213,7 +213,7 @@ def _notes(plan: Plan, record: Record, releases: Sequence[Release]) -> list[str]
 
 
 def balance(judged: Sequence[Mapping[str, Any]], pending: Mapping[str, int]) -> dict[str, int]:
-    """The run's totals, where `read` is the sum of the others.
+    """Return the run's totals, where `read` is the sum of the others.
 
     >>> balance([{"read": 10, "accepted": 9, "quarantined": 1}], {"sales": 5})
     {'read': 15, 'accepted': 9, 'quarantined': 1, 'pending': 5}

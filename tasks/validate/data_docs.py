@@ -1,7 +1,7 @@
-"""The Data Docs of each batch: Great Expectations' own sections, on pages that open without a network.
+"""Renders the Data Docs of each batch: sections by Great Expectations, on pages that work offline.
 
 GX's own site loads its styles, scripts and logo from six hosts and puts values into the HTML unescaped, so only its
-renderers are used here; the frame around them is ours.
+renderers are used here, in a page of our own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ $body
 
 
 class Pages:
-    """Makes one page after another; GX compiles its templates once."""
+    """Renders pages; GX compiles its templates only once."""
 
     def __init__(self) -> None:
         from great_expectations.render.renderer import ValidationResultsPageRenderer
@@ -46,12 +46,12 @@ class Pages:
         self._view = DefaultJinjaSectionView()
 
     def page(self, name: str, results: Sequence[Any], settled: Sequence[Check]) -> str:
-        """One batch's page: the sections that GX renders of its results, and what needed no GX."""
+        """Render one batch's page: the sections by GX, and the checks that were settled without GX."""
         sections = []
         for result in results:
             for item in result.results:
                 item.result = {key: _escaped(value) for key, value in item.result.items()}
-            sections += self._renderer.render(result).sections[1:]  # less GX's overview, ours says more
+            sections += self._renderer.render(result).sections[1:]  # without GX's overview, which ours replaces
         rendered = [
             self._view.render({"section": _plain_headings(section.to_json_dict()), "section_loop": {"index": index}})
             for index, section in enumerate(sections)
@@ -69,7 +69,7 @@ class Pages:
 
 
 def _plain_headings(section: dict[str, Any]) -> dict[str, Any]:
-    """A section whose headings, which are names of columns, are text: GX escapes all but these."""
+    """Escape a section's headings, which are column names: GX escapes everything but these."""
     for block in section["content_blocks"]:
         if block["content_block_type"] == "header":
             words = block["header"]["string_template"]
@@ -80,7 +80,7 @@ def _plain_headings(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
-    """A value with every text in it made safe for HTML, and numpy's numbers made Python's, which GX can render."""
+    """Escape every text of a value for HTML, and convert NumPy numbers to Python numbers, which GX can render."""
     if isinstance(value, str):
         return html.escape(value)
     if isinstance(value, Mapping):
@@ -91,7 +91,7 @@ def _escaped(value: Any) -> Any:
 
 
 def index(lines: Sequence[Mapping[str, Any]]) -> str:
-    """The page that lists all batches, each an entry of `validated.json` with its `failure`."""
+    """Render the page that lists all batches, each an entry of `validated.json` with its `failure`."""
     columns = ("source", "batch", "read", "accepted", "quarantined", "checks", "")
     head = "".join(f"<th>{column}</th>" for column in columns)
     body = "".join(_line(line) for line in lines)
@@ -102,7 +102,7 @@ def index(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _framed(title: str, body: str) -> str:
-    """A whole page around a body that is HTML already."""
+    """Render a whole page around an HTML body."""
     return visible(FRAME.substitute(title=html.escape(title), body=body))
 
 

@@ -1,4 +1,4 @@
-"""What the params ask of a source, held against its declared columns: GX would take a misfit for a pass."""
+"""Reads expectations from the params and checks them against declared columns: GX would let a misfit pass."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Check:
 
     name: str
     arguments: Mapping[str, Any]
-    where: str | None = None  # its place in the params; none: always on
+    where: str | None = None  # its path in the params; None if it always applies
     advice: str = ""  # what to change if the batch is right and the check is wrong
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it speaks of."""
+        """The columns that it is about."""
         given = [self.arguments.get(role) for role in ("column", "column_A", "column_B")]
         listed = self.arguments.get("column_list")
         more = listed if isinstance(listed, list | tuple) else ()
@@ -37,15 +37,15 @@ class Check:
 
     @property
     def expected(self) -> str:
-        """Its arguments in words, less the columns."""
+        """Its arguments as text, without the columns."""
         given = self.arguments.items()
         return ", ".join(
             f"{name} {value}" for name, value in given if name != "mostly" and not name.startswith("column")
         )
 
 
-def asked(params: Params, source: str) -> tuple[Check, ...]:
-    """The suite of a source."""
+def suite_of(params: Params, source: str) -> tuple[Check, ...]:
+    """Return the suite of a source."""
     kinds = params.ingest.sources[source].columns
     checks = []
     for index, step in enumerate(params.validate_.suites.get(source, ())):
@@ -58,7 +58,7 @@ def asked(params: Params, source: str) -> tuple[Check, ...]:
 
 
 def _stored_time(value: Any) -> Any:
-    """A time as GX must be given it: UTC, without a zone, and never a bare date, which it cannot compare.
+    """Convert a time to the form that GX needs: UTC without a zone, and never a bare date, which it cannot compare.
 
     >>> _stored_time("2013-01-02"), _stored_time("2013-01-02T03:00:00-05:00"), _stored_time(7)
     ('2013-01-02T00:00:00', '2013-01-02T08:00:00', 7)
@@ -71,7 +71,7 @@ def _stored_time(value: Any) -> Any:
 
 
 def check_declared(params: Params) -> None:
-    """Hold all suites against the sources.
+    """Check all suites against the sources.
 
     Raises:
         UserError: one line for each suite without a source, unknown column, and value that its column cannot have.
@@ -83,7 +83,7 @@ def check_declared(params: Params) -> None:
             problems.append(f"validate.suites.{source}: there is no such source{hint}")
             continue
         kinds = params.ingest.sources[source].columns
-        problems += [problem for check in asked(params, source) for problem in _misfits(check, kinds)]
+        problems += [problem for check in suite_of(params, source) for problem in _misfits(check, kinds)]
     raise_problems(problems)
 
 
@@ -96,9 +96,9 @@ def raise_problems(problems: Sequence[str]) -> None:
 
 
 def _misfits(check: Check, kinds: Mapping[str, ColumnType]) -> Iterator[str]:
-    place = f"{check.where}.{check.name}"
+    path = f"{check.where}.{check.name}"
     if unknown := [column for column in check.columns if column not in kinds]:
-        yield from (f"{place}: column {column!r} is not declared{nearest(column, kinds)}" for column in unknown)
+        yield from (f"{path}: column {column!r} is not declared{nearest(column, kinds)}" for column in unknown)
         return
     column = check.arguments.get("column")
     if column is None:
@@ -107,13 +107,13 @@ def _misfits(check: Check, kinds: Mapping[str, ColumnType]) -> Iterator[str]:
     values = check.arguments.get("value_set")
     if isinstance(values, list | tuple):
         if kind in ("timestamp", "date"):
-            yield f"{place}.value_set: column {column!r} is a {kind}; use expect_column_values_to_be_between"
-        elif wrong := [value for value in values if not _fits(value, kind)]:
-            yield f"{place}.value_set: {wrong[0]!r} cannot be a value of {column!r}, which is {kind}; quote texts"
+            yield f"{path}.value_set: column {column!r} is a {kind}; use expect_column_values_to_be_between"
+        elif invalid := [value for value in values if not _fits(value, kind)]:
+            yield f"{path}.value_set: {invalid[0]!r} cannot be a value of {column!r}, which is {kind}; quote texts"
     for bound in ("min_value", "max_value"):
         value = check.arguments.get(bound)
         if check.name in BOUNDED and value is not None and (kind in ("text", "boolean") or not _fits(value, kind)):
-            yield f"{place}.{bound}: {value!r} cannot bound {column!r}, which is {kind}"
+            yield f"{path}.{bound}: {value!r} cannot bound {column!r}, which is {kind}"
 
 
 def _fits(value: Any, kind: ColumnType) -> bool:

@@ -1,4 +1,4 @@
-"""A batch's Parquet as the pandas frame that Great Expectations judges, and the rows that stand in it twice."""
+"""Converts a batch's Parquet file to the pandas frame for Great Expectations, and finds repeated rows."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ EXACT_IN_FLOAT = 2**53
 
 
 def read(project: Path, entry: Mapping[str, Any], source: SourceParams) -> pyarrow.Table:
-    """The rows of a batch, once they are shown to be the ones that were recorded.
+    """Read the rows of a batch, after checking that they are the recorded ones.
 
     Raises:
-        RefitError: they are not.
+        RefitError: they differ.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -43,13 +43,13 @@ def read(project: Path, entry: Mapping[str, Any], source: SourceParams) -> pyarr
     number = row_column(source.columns)
     rows = set(table[number].to_pylist()) if number in table.column_names else set()
     if not len(table) == len(rows) == entry["rows"]:
-        found = f"{len(table):,} rows with {len(rows):,} row numbers"
-        raise RefitError(f"{entry['path']} holds {found}, {entry['rows']:,} were recorded; delete it and ingest again")
+        stored = f"{len(table):,} rows with {len(rows):,} row numbers"
+        raise RefitError(f"{entry['path']} holds {stored}, {entry['rows']:,} were recorded; delete it and ingest again")
     return table
 
 
 def frame_of(table: pyarrow.Table, source: SourceParams) -> pandas.DataFrame:
-    """The batch in pandas, row numbers as its index, in types for which GX is exact and need not go value by value."""
+    """Convert the batch to pandas, indexed by row number, with types for which GX is exact and fast."""
     import pandas as pd
     import pyarrow as pa
 
@@ -70,7 +70,7 @@ def frame_of(table: pyarrow.Table, source: SourceParams) -> pandas.DataFrame:
 
 
 def _times(column: pyarrow.ChunkedArray) -> pandas.Series:
-    """Times to the nanosecond, unless they lie outside the years 1678 to 2261."""
+    """Convert to nanosecond times, or microseconds if some lie outside the years 1678 to 2261."""
     import pyarrow as pa
 
     try:
@@ -81,7 +81,7 @@ def _times(column: pyarrow.ChunkedArray) -> pandas.Series:
 
 
 def _whole_numbers(column: pyarrow.ChunkedArray) -> pandas.Series:
-    """Integers, as floats beside nulls where floats are exact."""
+    """Convert integers; with nulls to floats where floats are exact, else to nullable integers."""
     import pandas as pd
     import pyarrow.compute as pc
 
@@ -92,30 +92,32 @@ def _whole_numbers(column: pyarrow.ChunkedArray) -> pandas.Series:
 
 
 def repeats(frame: pandas.DataFrame, source: SourceParams) -> list[Refusal]:
-    """Rows that repeat another row of the frame in every raw column: all but the first."""
+    """Return rows that equal an earlier row of the frame in every raw column."""
     key, columns = list(source.key), list(source.columns)
     if not set(columns) <= set(frame):
         return []
     twice = frame[frame.duplicated(key, keep=False) & frame[key].notna().all(axis=1)].sort_index()
-    again = twice[twice.duplicated(columns)]
+    repeated = twice[twice.duplicated(columns)]
     return [
-        _twice(row, key, value, "repeats another row exactly; the first is kept", REPEATED)
-        for row, value in _keyed(again, key)
+        _repeat_refusal(row, key, value, "repeats another row exactly; the first is kept", REPEATED)
+        for row, value in _keyed(repeated, key)
     ]
 
 
-def known_keys(project: Path, frame: pandas.DataFrame, plan: Plan) -> list[Refusal]:
-    """Rows whose key an earlier batch of the same period has."""
+def repeated_keys(project: Path, frame: pandas.DataFrame, plan: Plan) -> list[Refusal]:
+    """Return rows whose key is already in an earlier batch of the same period."""
     key, number = list(plan.source.key), row_column(plan.source.columns)
-    found: dict[int, Refusal] = {}
+    refusals: dict[int, Refusal] = {}
     for mate in plan.periodmates:
         seen = frame_of(read(project, mate, plan.source).select([*key, number]), plan.source).drop_duplicates()
-        again = frame[key].dropna().reset_index().merge(seen, on=key).set_index(number).sort_index()
+        repeated = frame[key].dropna().reset_index().merge(seen, on=key).set_index(number).sort_index()
         reason = f"its key is already in {mate['source']} {mate['name']}"
-        found |= {
-            row: _twice(row, key, value, reason, EARLIER) for row, value in _keyed(again, key) if row not in found
+        refusals |= {
+            row: _repeat_refusal(row, key, value, reason, EARLIER)
+            for row, value in _keyed(repeated, key)
+            if row not in refusals
         }
-    return list(found.values())
+    return list(refusals.values())
 
 
 def _keyed(rows: pandas.DataFrame, key: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
@@ -123,12 +125,12 @@ def _keyed(rows: pandas.DataFrame, key: Sequence[str]) -> Iterator[tuple[int, li
         yield int(row), values
 
 
-def _twice(row: int, key: Sequence[str], value: list[Any], reason: str, check: str) -> Refusal:
+def _repeat_refusal(row: int, key: Sequence[str], value: list[Any], reason: str, check: str) -> Refusal:
     return Refusal(row, None, ", ".join(key), as_text(value[0] if len(value) == 1 else value), reason, None, check)
 
 
 def file_of(entry: Mapping[str, Any], row: int) -> str | None:
-    """The file that a row came from: `_row` is its line, plus a stride for each earlier file of the batch.
+    """Return the file of a row: `_row` is its line, plus a stride for each earlier file of the batch.
 
     >>> file_of({"files": ["a.csv", "b.csv"]}, 1_000_000_007)
     'b.csv'
@@ -139,16 +141,16 @@ def file_of(entry: Mapping[str, Any], row: int) -> str | None:
 
 
 def raw_rows(table: pyarrow.Table, wanted: set[int], source: SourceParams) -> dict[int, str]:
-    """JSON text of raw rows, by row number."""
+    """Return raw rows as JSON text, by row number."""
     if not wanted:
         return {}
     number, time = row_column(source.columns), time_column(source.columns)
     positions = [index for index, row in enumerate(table[number].to_pylist()) if row in wanted]
-    found = {}
+    texts = {}
     for row in table.take(positions).to_pylist():
         plain = {name: _as_json(value) for name, value in row.items() if name not in (number, time)}
-        found[row[number]] = json.dumps(plain, ensure_ascii=False, allow_nan=False)
-    return found
+        texts[row[number]] = json.dumps(plain, ensure_ascii=False, allow_nan=False)
+    return texts
 
 
 def _as_json(value: Any) -> Any:
@@ -160,7 +162,7 @@ def _as_json(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str | None:
-    """A value as text, none where it is missing; several, such as a compound key, as a JSON list."""
+    """Format a value as text, None if it is missing; several, such as a compound key, as a JSON list."""
     if isinstance(value, list):
         return json.dumps([as_text(item) for item in value], ensure_ascii=False)
     if value is None or value != value or str(value) == "<NA>":

@@ -1,4 +1,4 @@
-"""Great Expectations at work on one batch, with its traps closed: an error inside it is never a pass."""
+"""Runs Great Expectations on one batch, and makes sure that an error inside it never counts as a pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from refit.config import Params, nearest
 from refit.errors import RefitError, UserError
-from tasks.validate.expectations import Check, asked, raise_problems
+from tasks.validate.expectations import Check, raise_problems, suite_of
 
 if TYPE_CHECKING:
     import pandas
@@ -24,35 +24,35 @@ UNUSABLE = {
     "expect_table_row_count_to_equal_other_table": "needs a second table",
     "unexpected_rows_expectation": "needs a database",
 }
-# Not for a suite: which rows are listed, how an error is caught; and every failure is equally severe here.
+# Reserved: which rows are listed and how errors are caught is set here, and all failures are equally severe.
 RESERVED = ("id", "meta", "result_format", "catch_exceptions", "rendered_content", "batch_id", "windows", "severity")
-SHOWN = 20  # bad values kept for the Data Docs page; the quarantine has them all
+SHOWN = 20  # bad values listed on the Data Docs page; the quarantine has all of them
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one expectation found in one batch."""
+    """The result of one expectation on one batch."""
 
     check: Check
     success: bool
     found: str
-    mostly: float | None = None  # row by row: the share that must hold
+    mostly: float | None = None  # for row-by-row expectations: the share of rows that must pass
     evaluated: int = 0
-    rows: Mapping[int, Any] = field(default_factory=dict)  # the bad rows, each with its value
+    rows: Mapping[int, Any] = field(default_factory=dict)  # the value of each bad row
 
 
 def great_expectations() -> Any:
-    """The library, imported on first use, silent and with its analytics off."""
+    """Import the library on first use, without logging and analytics."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import_module("scipy.special")  # GX would last; skops looks for its functions in each module that was before it
+    import_module("scipy.special")  # before GX imports it: skops looks up its functions in each module loaded earlier
     import great_expectations as gx
 
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # errors are in exception_info
     return gx
 
 
-def known() -> list[str]:
-    """The names that a suite may use."""
+def expectation_names() -> list[str]:
+    """Return the expectation names that a suite may use."""
     great_expectations()
     from great_expectations.expectations.registry import list_registered_expectation_implementations
 
@@ -60,14 +60,14 @@ def known() -> list[str]:
 
 
 def check_suites(params: Params) -> None:
-    """Build every expectation of the params once, so that a mistake is told before any batch is read.
+    """Build every expectation of the params once, so that mistakes are reported before any batch is read.
 
     Raises:
         UserError: one line for each problem.
     """
     problems = []
     for source in params.validate_.suites:
-        for check in asked(params, source):
+        for check in suite_of(params, source):
             problems += [f"{check.where}.{problem}" for problem in _problems(check.name, check.arguments)]
     raise_problems(problems)
 
@@ -75,7 +75,7 @@ def check_suites(params: Params) -> None:
 def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
     from pydantic.v1 import ValidationError
 
-    names = known()
+    names = expectation_names()
     if name not in names:
         if name in UNUSABLE:
             return [f"{name} {UNUSABLE[name]}"]
@@ -95,18 +95,18 @@ def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
         for detail in error.errors():
             first.setdefault(str(detail["loc"][0]), detail["msg"])
         if len(first) > 1:
-            first.pop("__root__", None)  # it only repeats that the argument named beside it could not be used
-        return [_in_words(name, argument, message, arguments) for argument, message in first.items()]
+            first.pop("__root__", None)  # only repeats that the other argument is invalid
+        return [_format_problem(name, argument, message, arguments) for argument, message in first.items()]
     except Exception as error:
         return [f"{name}: {one_line(error)}"]
     return []
 
 
-def _in_words(name: str, argument: str, message: str, arguments: Mapping[str, Any]) -> str:
+def _format_problem(name: str, argument: str, message: str, arguments: Mapping[str, Any]) -> str:
     if argument == "__root__":
         return f"{name}: {message}"
-    found = f"; found {arguments[argument]!r}" if argument in arguments else ""
-    return f"{name}.{argument}: {message}{found}"
+    given = f"; found {arguments[argument]!r}" if argument in arguments else ""
+    return f"{name}.{argument}: {message}{given}"
 
 
 def _kind(name: str) -> Any:
@@ -116,13 +116,13 @@ def _kind(name: str) -> Any:
 
 
 def one_line(error: object) -> str:
-    """An error's text without line breaks, cut where it gets long."""
+    """Return an error's text without line breaks, shortened if it is long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
 
 
 class Engine:
-    """One ephemeral context, used for one frame after another."""
+    """An ephemeral GX context that is reused for all frames."""
 
     def __init__(self) -> None:
         gx = great_expectations()
@@ -146,14 +146,13 @@ class Engine:
     def judge(
         self, name: str, frame: pandas.DataFrame, checks: Sequence[Check], *, mostly: float
     ) -> tuple[list[Verdict], Any]:
-        """The verdict of every check, in their order, and GX's own result, cut to what its page shows.
+        """Return the verdict of every check, in their order, and GX's result, reduced to what its page shows.
 
-        The frame's index, by its name, tells the rows apart. `mostly` holds for a row-by-row expectation that does
-        not give its own.
+        The frame's index, by its name, identifies the rows. `mostly` is the default of row-by-row expectations.
 
         Raises:
             UserError: an expectation of the params could not be evaluated.
-            RefitError: one of ours could not.
+            RefitError: a built-in expectation could not be evaluated.
         """
         suite = self._gx.ExpectationSuite(
             name=name, expectations=[self._build(check, index, mostly) for index, check in enumerate(checks)]
@@ -164,9 +163,9 @@ class Engine:
             result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
         finally:
             self._datasource.delete_asset(name)
-        found = {item.expectation_config.meta["check"]: item for item in result.results}
+        results = {item.expectation_config.meta["check"]: item for item in result.results}
         verdicts = [
-            _verdict(name, check, found.get(index), str(frame.index.name)) for index, check in enumerate(checks)
+            _verdict(name, check, results.get(index), str(frame.index.name)) for index, check in enumerate(checks)
         ]
         return verdicts, _cut(result)
 
@@ -214,7 +213,7 @@ def _observed(result: Mapping[str, Any]) -> str:
 
 
 def _errors(info: Mapping[str, Any] | None) -> list[str]:
-    """Messages of everything that was raised: GX gives one record, or one for each metric."""
+    """Return the messages of all raised errors: GX gives one record, or one per metric."""
     if not info:
         return []
     records = [info] if "raised_exception" in info else [value for value in info.values() if isinstance(value, dict)]
@@ -234,7 +233,7 @@ def _text(value: Any) -> str:
 
 
 def _cut(result: Any) -> Any:
-    """GX's result without the lists of all bad rows, which would fill the page."""
+    """Remove the lists of all bad rows from GX's result, which would fill the page."""
     for item in result.results:
         for long in ("unexpected_list", "unexpected_index_list", "unexpected_index_query"):
             item.result.pop(long, None)

@@ -1,4 +1,4 @@
-"""One batch under validation: judged by Great Expectations, its bad rows quarantined, the result remembered last."""
+"""Validates one batch with Great Expectations, quarantines its bad rows, and stores the result last."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def validate(context: Context, plans: Sequence[Plan]) -> dict[str, dict[str, Any]]:
     """Validate batches one after another; returns their records by name.
 
-    Each batch is finished on disk before the next begins, so that a run cut short costs only the batch it was at.
+    Each batch is finished on disk before the next begins, so that an interrupted run loses only the current batch.
 
     Raises:
         UserError: an expectation of the params is unknown, or does not take its arguments.
@@ -46,9 +46,9 @@ def validate(context: Context, plans: Sequence[Plan]) -> dict[str, dict[str, Any
 def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) -> dict[str, Any]:
     table = frames.read(context.project, plan.entry, plan.source)
     frame = frames.frame_of(table, plan.source)
-    twice = [*frames.repeats(frame, plan.source), *frames.known_keys(context.project, frame, plan)]
-    verdicts, page = _judge(engine, pages, plan, frame.drop(index=list({refusal.row for refusal in twice})))
-    refusals = [*twice, *refusals_of(verdicts.values())]
+    repeated = [*frames.repeats(frame, plan.source), *frames.repeated_keys(context.project, frame, plan)]
+    verdicts, page = _judge(engine, pages, plan, frame.drop(index=list({refusal.row for refusal in repeated})))
+    refusals = [*repeated, *refusals_of(verdicts.values())]
     raw = frames.raw_rows(table, {refusal.row for refusal in refusals}, plan.source)
     refusals = [
         replace(refusal, file=frames.file_of(plan.entry, refusal.row), raw=raw[refusal.row]) for refusal in refusals
@@ -60,7 +60,7 @@ def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) ->
     reasons = Counter(check for check, _ in {(refusal.check, refusal.row) for refusal in (*uncast, *refusals)})
     record = {
         "key": plan.key,
-        "verdicts": [_kept(verdict, index) for index, verdict in verdicts.items()],
+        "verdicts": [_verdict_record(verdict, index) for index, verdict in verdicts.items()],
         "refused": sorted({refusal.row for refusal in refusals}),
         "uncast": len({refusal.row for refusal in uncast}),
         "waiting": len({refusal.row for refusal in uncast if refusal.reason == FUTURE}),
@@ -72,7 +72,7 @@ def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) ->
 
 
 def _judge(engine: Engine, pages: Pages, plan: Plan, frame: pandas.DataFrame) -> tuple[dict[int, Verdict], str]:
-    """The verdicts by the number of their check, and the batch's page."""
+    """Return the verdicts by the index of their check, and the batch's page."""
     checks = dict(enumerate(plan.checks))
     time = time_column(plan.source.columns)
     raw = frame.drop(columns=time)
@@ -91,15 +91,15 @@ def _judge(engine: Engine, pages: Pages, plan: Plan, frame: pandas.DataFrame) ->
             if index not in settled and (check.columns == (time,)) == timely
         }
         if chosen:
-            found, result = engine.judge(plan.name, part, list(chosen.values()), mostly=round(1 - plan.max_share, 12))
-            verdicts |= dict(zip(chosen, found, strict=True))
+            judged, result = engine.judge(plan.name, part, list(chosen.values()), mostly=round(1 - plan.max_share, 12))
+            verdicts |= dict(zip(chosen, judged, strict=True))
             results.append(result)
     page = pages.page(plan.name, results, [verdict.check for verdict in settled.values()])
     return dict(sorted(verdicts.items())), page
 
 
 def _by_nulls(check: Check, nulls: Mapping[str, int], rows: int) -> Verdict | None:
-    """The verdict of our own checks for nulls where their number settles it; GX takes 8 ms for each to say the same."""
+    """Return the verdict of a built-in null check if the null count settles it: GX needs 8 ms for each of them."""
     if check.where or check.name not in (NOT_NULL, SOME_VALUE):
         return None
     missing = nulls[check.columns[0]]
@@ -108,7 +108,7 @@ def _by_nulls(check: Check, nulls: Mapping[str, int], rows: int) -> Verdict | No
     return None
 
 
-def _kept(verdict: Verdict, index: int) -> dict[str, Any]:
+def _verdict_record(verdict: Verdict, index: int) -> dict[str, Any]:
     return {
         "check": index,
         "expectation": verdict.check.name,
@@ -121,7 +121,7 @@ def _kept(verdict: Verdict, index: int) -> dict[str, Any]:
 
 
 def refusals_of(verdicts: Iterable[Verdict]) -> Iterator[Refusal]:
-    """One refusal for each row that an expectation marked, without its file and raw text."""
+    """Yield a refusal for each row that an expectation marked, without its file and raw text."""
     for verdict in verdicts:
         check = verdict.check
         columns = ", ".join(check.columns)
@@ -131,13 +131,13 @@ def refusals_of(verdicts: Iterable[Verdict]) -> Iterator[Refusal]:
 
 
 def _uncast(project: Path, plan: Plan) -> list[Refusal]:
-    """What ingest could not cast, so that the quarantine is whole."""
+    """Return the rows that ingest could not cast, so that the quarantine is complete."""
     import pyarrow.parquet as pq
 
     entry = plan.entry
     if entry["uncast_path"] is None:
         return []
-    taken = entry.get("taken", [])  # rows that waited for their time, and are rows of a later batch since
+    taken = entry.get("taken", [])  # rows that waited for their time and now belong to a later batch
     path = FileRef(entry["uncast_path"], entry["uncast_sha256"], entry["uncast"]).resolve(project)
     return [
         Refusal(line["_row"], line["file"], line["column"], line["value"], line["reason"], line.get("row"), UNCAST)
@@ -147,7 +147,7 @@ def _uncast(project: Path, plan: Plan) -> list[Refusal]:
 
 
 def _store(path: Path, refusals: Sequence[Refusal]) -> str | None:
-    """Write a batch's quarantine, or remove what an earlier suite left there; returns its digest."""
+    """Write a batch's quarantine, or remove that of an earlier suite; returns its digest."""
     if not refusals:
         path.unlink(missing_ok=True)
         return None

@@ -1,4 +1,4 @@
-"""All that is expected of one batch, as plain data: what is always checked, and what the params ask for."""
+"""Plans the checks of one batch, as plain data: built-in checks and those of the params."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from refit.config.shares import share_of
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.storage import quarantine
-from tasks.validate.expectations import Check, asked, check_declared
+from tasks.validate.expectations import Check, check_declared, suite_of
 
-CODE_VERSION = 1  # part of every remembered result's key: raise it when a check's meaning changes
+CODE_VERSION = 1  # part of the key of cached results: raise it when a check's meaning changes
 FEW_ROWS = 100  # a part with fewer rows may lack every value of a sparse column by chance
 NOT_NULL = "expect_column_values_to_not_be_null"
 SOME_VALUE = "expect_column_proportion_of_non_null_values_to_be_between"
 ROW_COUNT = "expect_table_row_count_to_be_between"
-# What the suite itself says about a column's nulls takes the place of the always-on "not wholly null".
+# An expectation of the suite about a column's nulls replaces the built-in check for "not wholly null".
 ABOUT_NULLS = (SOME_VALUE, NOT_NULL, "expect_column_values_to_be_null")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is expected of one batch, and the name under which its result is remembered."""
+    """The checks of one batch, and the key under which their result is cached."""
 
     entry: Mapping[str, Any]  # the batch in the snapshot
     source: SourceParams
@@ -42,17 +42,17 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Source and batch, for a person."""
+        """Source and batch, for display."""
         return f"{self.entry['source']} {self.entry['name']}"
 
     @property
     def quarantine_path(self) -> Path:
-        """Where its refused rows go."""
+        """The file of its refused rows."""
         return quarantine.path_of(self.entry["source"], self.entry["name"])
 
     @property
     def record_path(self) -> Path:
-        """The remembered result: its presence, under the right key, says that the batch was validated."""
+        """The file of the cached result; if it has the right key, the batch was validated."""
         return artifacts.VALIDATION / f"{self.entry['source']}/{self.entry['name']}.json"
 
     @property
@@ -78,7 +78,7 @@ class Plan:
 
 
 def is_part(name: str) -> bool:
-    """Whether a batch is a part of a growing period.
+    """Return whether a batch is a part of a growing period.
 
     >>> is_part("2013-10.2"), is_part("2013-10")
     (True, False)
@@ -87,11 +87,11 @@ def is_part(name: str) -> bool:
 
 
 def plans(params: Params, entries: Sequence[Mapping[str, Any]]) -> list[Plan]:
-    """What is expected of each batch, in the snapshot's order.
+    """Plan the checks of each batch, in the snapshot's order.
 
     Raises:
-        UserError: the params ask for something that a source does not have.
-        RefitError: the snapshot is of other params.
+        UserError: an expectation does not fit its source.
+        RefitError: the snapshot was made with other params.
     """
     check_declared(params)
     result = []
@@ -107,8 +107,8 @@ def plans(params: Params, entries: Sequence[Mapping[str, Any]]) -> list[Plan]:
 
 def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> Plan:
     source = params.ingest.sources[entry["source"]]
-    suite = asked(params, entry["source"])
-    place = f"ingest.sources.{entry['source']}"
+    suite = suite_of(params, entry["source"])
+    path = f"ingest.sources.{entry['source']}"
     some, doubt = _some_value(source, entry, suite, params.featurize.label.column)
     band, caution = _row_count(params, entry, earlier)
     always = [
@@ -116,13 +116,13 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
         Check(
             "expect_table_columns_to_match_set",
             {"column_set": list(source.columns)},
-            advice=f"change {place}.columns in params.yaml",
+            advice=f"change {path}.columns in params.yaml",
         ),
-        *row_checks(source, place),
+        *row_checks(source, path),
         *(
             ()
             if entry["static"]
-            else _within_period(entry, time_column(source.columns), f"change {place}.event_time in params.yaml")
+            else _within_period(entry, time_column(source.columns), f"change {path}.event_time in params.yaml")
         ),
         *some,
         *band,
@@ -137,11 +137,11 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
     )
 
 
-def row_checks(source: SourceParams, place: str) -> list[Check]:
-    """What is always expected of each row by itself: a key of its own, and values where they are required."""
+def row_checks(source: SourceParams, path: str) -> list[Check]:
+    """Return the built-in checks of single rows: a unique key, and values where they are required."""
     return [
-        _unique(source.key, f"change {place}.key in params.yaml"),
-        *(_present(column, f"change {place}.required or .key in params.yaml") for column in _needed(source)),
+        _unique(source.key, f"change {path}.key in params.yaml"),
+        *(_present(column, f"change {path}.required or .key in params.yaml") for column in _needed(source)),
     ]
 
 
@@ -171,14 +171,14 @@ def _within_period(entry: Mapping[str, Any], time: str, advice: str) -> Iterator
 def _some_value(
     source: SourceParams, entry: Mapping[str, Any], suite: Sequence[Check], label: str
 ) -> tuple[list[Check], list[str]]:
-    """No column wholly null, unless the suite says what to expect of its nulls; labels may all be yet to come."""
+    """Check that no column is wholly null, unless the suite says something about its nulls; labels may be absent."""
     if is_part(entry["name"]) and entry["rows"] < FEW_ROWS:
         return [], [f"columns without any value are not looked for in a part of fewer than {FEW_ROWS} rows"]
-    spoken = {label, *(column for check in suite if check.name in ABOUT_NULLS for column in check.columns)}
-    spoken |= {*_needed(source)}
+    covered = {label, *(column for check in suite if check.name in ABOUT_NULLS for column in check.columns)}
+    covered |= {*_needed(source)}
     checks = []
     for column in source.columns:
-        if column not in spoken:
+        if column not in covered:
             advice = (
                 f"say that it may be empty: add `{SOME_VALUE}: {{column: {column}, min_value: 0}}` "
                 f"to validate.suites.{entry['source']} in params.yaml"
@@ -190,7 +190,7 @@ def _some_value(
 def _row_count(
     params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]
 ) -> tuple[list[Check], list[str]]:
-    """A batch about as large as those just before it, less the first, where rows begin in the midst of its period."""
+    """Check the row count against the latest batches, without a first one that starts in the middle of its period."""
     bounds = params.validate_.rows_band
     if is_part(entry["name"]):
         return [], ["row count not compared with earlier batches: this is a part of a period"]
@@ -208,6 +208,6 @@ def _row_count(
 
 
 def _begun(entry: Mapping[str, Any]) -> timedelta:
-    """How far into its period a batch's first row lies; of an empty one, nowhere."""
+    """Return how far into its period a batch's first row lies; zero for an empty batch."""
     first = entry["first"] or entry["start"]
     return datetime.fromisoformat(first) - datetime.fromisoformat(entry["start"]) if first else timedelta(0)

@@ -38,7 +38,7 @@ from refit.sources import sources
 from refit.sources.source_files import SourceFile
 from refit.storage import batches, quarantine
 from tasks import ingest
-from tasks.score.input_rows import arrivals
+from tasks.score.input_rows import read_rows
 
 PARAMS: dict[str, Any] = {
     "project": {"name": "demo"},
@@ -175,7 +175,7 @@ FORMATS = {
     "manifest of a model": Format(
         "model/manifest.json", lambda path: artifacts.check_manifest(path.parent), damaged_json
     ),
-    "rows to score": Format("raw/a.csv", lambda path: arrivals(context(project_of(path)), "trips", path), share=0.01),
+    "rows to score": Format("raw/a.csv", lambda path: read_rows(context(project_of(path)), "trips", path), share=0.01),
     "weights in safetensors": Format("model/weights.safetensors", safe.load_arrays),
     "model in skops": Format("model/model.skops", lambda path: safe.load_skops(path, ()), share=0.05),
     "csv, all of ingest": Format("raw/a.csv", whole_ingest, share=0.01),

@@ -19,7 +19,7 @@ from refit.runtime.context import Context
 from refit.storage import prediction_log
 from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import LOGGED
-from tasks.score.input_rows import arrivals
+from tasks.score.input_rows import read_rows
 
 # Every name that a table, query, file or report of ours has beside columns of the user's.
 NAMES = (
@@ -79,7 +79,7 @@ def test_a_column_of_any_name_is_a_feature_with_its_own_values(tmp_path: Path) -
     assert all(
         sorted(names[name]) == [f"{place}-{n}" for n in range(3)] for place, name in enumerate(described["features"])
     )
-    found = arrivals(context, "cases", tmp_path / "raw/a.csv")
+    found = read_rows(context, "cases", tmp_path / "raw/a.csv")
     assert (found.read, found.refused) == (240, 0)
 
 
