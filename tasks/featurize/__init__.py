@@ -1,4 +1,4 @@
-"""The stage `featurize`: labelled rows with their features as known at their prediction time, in windows of time."""
+"""The stage `featurize`: builds point-in-time features of labelled rows, split into time windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from refit.storage.stored_definitions import Definitions
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, kinds_of
-from tasks.featurize.labels import CANDIDATES, CHOSEN, KNOWN, LABEL, WINDOW, label_rows, late_rows
+from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
 from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse
@@ -33,18 +33,18 @@ REHEARSED = 20_000  # rows
 
 
 def run(context: Context) -> None:
-    """Write the training table, what it is made of, and what each feature looked like on each day.
+    """Write the training table, its description, and the profile of each feature by day.
 
     Raises:
-        UserError: definitions, label or windows that do not fit the data.
-        RefitError: a batch that is gone or changed.
+        UserError: definitions, label or windows do not fit the data.
+        RefitError: a batch is gone or changed.
     """
     validated = artifacts.read_json(context.path(artifacts.VALIDATED))
     definitions = resolve(context)
     with open_warehouse(context.project, validated, context.params) as warehouse:
         context.progress("labels")
         labels, late = label_rows(warehouse, definitions, context.params), late_rows(warehouse)
-        for each in forecasts.advice(warehouse, context.params, CANDIDATES, quote(KNOWN)):
+        for each in forecasts.advice(warehouse, context.params, CANDIDATES, quote(LABEL_KNOWN_AT)):
             context.progress(each)
         for each in foresight.advice(warehouse, definitions):
             context.progress(each)
@@ -62,8 +62,8 @@ def run(context: Context) -> None:
     given_away = [] if context.params.forecast else giveaways(table, kinds)
     for giveaway in given_away:
         context.progress(f"may give the label away: {giveaway}")
-    found = profile(table, kinds, context.params.project.zone)
-    write_profile(found, context.path(artifacts.FEATURES))
+    sketch = profile(table, kinds, context.params.project.zone)
+    write_profile(sketch, context.path(artifacts.FEATURES))
     _write_table(context, table)
     artifacts.write_json(
         context.path(artifacts.FEATURE_SET),
@@ -78,7 +78,7 @@ def run(context: Context) -> None:
             "task": context.params.task,
             "classes": _classes(table),
             "split": split.rule if (split := context.params.featurize.split) else None,
-            **({"forecast": forecasts.described(asked, table)} if (asked := context.params.forecast) else {}),
+            **({"forecast": forecasts.described(forecast, table)} if (forecast := context.params.forecast) else {}),
             "labels": labels,
             "table": {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": table.num_rows},
             "snapshot": validated["snapshot"],
@@ -90,13 +90,13 @@ def run(context: Context) -> None:
 
 
 def rehearse(context: Context) -> list[Giveaway]:
-    """See that the training table can be made, on some rows of all of it; returns what seems to give their label away.
+    """Check on a sample of rows that the training table can be built; returns features that may leak the label.
 
     Nothing is written.
 
     Raises:
-        UserError: as `run`, but for features that fail in other rows.
-        RefitError: a batch that is gone or changed.
+        UserError: as in `run`, except for features that fail only on other rows.
+        RefitError: a batch is gone or changed.
     """
     validated = artifacts.read_json(context.path(artifacts.VALIDATED))
     definitions = resolve(context)
@@ -111,10 +111,10 @@ def rehearse(context: Context) -> list[Giveaway]:
 
 
 def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> pa.Table:
-    """The rows of one window of the training table (same keys, order, labels) with the features of other definitions.
+    """Compute the features of other definitions for one window of the training table (same keys, order and labels).
 
     Raises:
-        UserError: the definitions do not fit today's sources: they name rows otherwise, or give other rows.
+        UserError: the definitions do not fit the current sources: they use another key, or give other rows.
         RefitError: a batch is gone or changed, or the stored text is broken.
     """
     import pyarrow as pa
@@ -151,14 +151,14 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
 
 
 def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.ChunkedArray) -> str:
-    """A table of the spine's rows with these keys, in their order."""
+    """Create a table of the spine's rows with these keys, in their order."""
     import pyarrow as pa
 
-    spine, key, place = definitions.feature_set.spine, quote(definitions.feature_set.spine.key), f"{OWN}place"
+    spine, key, position = definitions.feature_set.spine, quote(definitions.feature_set.spine.key), f"{OWN}place"
     rows = warehouse.relation(spine.source, definitions.sources)
-    warehouse.connection.register("wanted", pa.table({spine.key: keys, place: pa.array(range(len(keys)))}))
+    warehouse.connection.register("wanted", pa.table({spine.key: keys, position: pa.array(range(len(keys)))}))
     warehouse.connection.execute(
-        f"create temp table named as select s.* from wanted w join {rows} s using ({key}) order by {quote(place)}"
+        f"create temp table named as select s.* from wanted w join {rows} s using ({key}) order by {quote(position)}"
     )
     return "named"
 
@@ -168,22 +168,22 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
 
     key = definitions.feature_set.spine.key
     features = features_of(warehouse, definitions, rows, params)
-    kept = kept_columns(warehouse, definitions, params)
-    wanted = ", ".join(map(quote, [key, *kept, WINDOW, LABEL, KNOWN]))
-    known = warehouse.arrow(f"select {wanted} from {rows}")
-    if not known[key].combine_chunks().equals(features[key].combine_chunks()):
+    extra_columns = kept_columns(warehouse, definitions, params)
+    wanted = ", ".join(map(quote, [key, *extra_columns, WINDOW, LABEL, LABEL_KNOWN_AT]))
+    labels = warehouse.arrow(f"select {wanted} from {rows}")
+    if not labels[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     columns = {name: features[name] for name in (key, "event_time", "prediction_time")}
-    columns |= {"window": known[WINDOW], "label": known[LABEL]} | {name: known[name] for name in kept}
-    columns[KNOWN_AT] = known[KNOWN]
+    columns |= {"window": labels[WINDOW], "label": labels[LABEL]} | {name: labels[name] for name in extra_columns}
+    columns[KNOWN_AT] = labels[LABEL_KNOWN_AT]
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 
 def kept_columns(warehouse: Warehouse, definitions: Definitions, params: Params) -> list[str]:
-    """The columns of `featurize.keep`.
+    """Return the columns of `featurize.keep`.
 
     Raises:
-        UserError: one of them is no column of the rows to predict, or has another role.
+        UserError: one of them is not a column of the rows to predict, or has another role.
     """
     columns = warehouse.connection.sql(f"select * from {CHOSEN}").columns
     taken = {definitions.feature_set.spine.key, *RESERVED, *definitions.feature_set.names()}
@@ -198,13 +198,13 @@ def kept_columns(warehouse: Warehouse, definitions: Definitions, params: Params)
 
 
 def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> pa.Table:
-    """The features of some rows of the spine's source, in their order; a label among their columns is kept from sight.
+    """Compute the features of some rows of the spine's source, in their order; the label's column is hidden from them.
 
     Args:
         rows: a relation of the warehouse with the columns of the spine's source, `event_time` and `available_at`.
 
     Raises:
-        UserError: the definitions do not fit today's sources.
+        UserError: the definitions do not fit the current sources.
         RefitError: the machine has too little memory.
     """
     import duckdb
@@ -234,9 +234,9 @@ def _write_table(context: Context, table: pa.Table) -> None:
 
 
 def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[str, int]) -> dict[str, Any]:
-    """Bounds, rows and labels of each window; where training begins is the start of the first row's period.
+    """Describe each window: bounds, rows and labels. Training begins at the start of the first row's period.
 
-    `late` counts rows within the bounds that were left out, as their label came too late for the next window.
+    `late` counts rows within the bounds that are left out, because their label came too late for the next window.
     """
     import pyarrow.compute as pc
 
@@ -257,7 +257,7 @@ def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[s
 
 
 def _classes(table: pa.Table) -> list[str]:
-    """The texts among the labels of the rows to learn from, sorted; none where labels are numbers."""
+    """Return the sorted text labels of the training and validation rows; empty if labels are numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Which features a run computes: those that the project defines in Python, or its columns as they are declared."""
+"""Resolves the features of a run: those that the project defines in Python, or else its declared columns."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ LOGGED = (
     "_as_of",
     "_predicted_at",
     "_day",
-)  # what the prediction log has beside features
+)  # columns of the prediction log other than features
 TAKEN = (*RESERVED, *LOGGED)
 
 
 def resolve(context: Context) -> Definitions:
-    """The definitions that the params name, less what they exclude, with the declarations of the sources they read.
+    """Return the definitions that the params name, without excluded ones, with the declarations of their sources.
 
     Raises:
-        UserError: no such module, no FEATURES in it, an unknown source or label column, a pattern that matches nothing.
+        UserError: no such module, no FEATURES in it, an unknown source or label column, or a pattern without a match.
     """
     declared = sources(context.params)
     section = context.params.featurize
@@ -77,12 +77,12 @@ def resolve(context: Context) -> Definitions:
             "predictions has such a column; give it another name"
         )
     if forecast:
-        forecasts.require_told(feature_set, forecast)
+        forecasts.require_features(feature_set, forecast)
     return Definitions(feature_set, {name: declared[name] for name in feature_set.sources()})
 
 
 def _load(context: Context, definitions: str) -> FeatureSet:
-    """FEATURES of a module by its import path, or of a file of the project."""
+    """Load FEATURES from a module by its import path, or from a file of the project."""
     try:
         module = (
             project_code.load(context.project, definitions, "featurize.definitions")
@@ -98,15 +98,15 @@ def _load(context: Context, definitions: str) -> FeatureSet:
         ) from None
     except Exception as error:
         raise UserError(f"{definitions} cannot be imported: {type(error).__name__}: {first_complaint(error)}") from None
-    found = getattr(module, "FEATURES", None)
-    if not isinstance(found, FeatureSet):
-        what = "no FEATURES" if found is None else f"FEATURES as a {type(found).__name__}"
+    features = getattr(module, "FEATURES", None)
+    if not isinstance(features, FeatureSet):
+        what = "no FEATURES" if features is None else f"FEATURES as a {type(features).__name__}"
         raise UserError(f"{definitions} has {what}; it should say FEATURES = FeatureSet(...) (docs/features.md)")
-    return found
+    return features
 
 
 def _as_declared(context: Context, declared: Mapping[str, Source]) -> FeatureSet:
-    """The label source's columns as they are: all but its key, its label, and the times it is cut by."""
+    """Use the columns of the label's source as features, except its key, its label and its time columns."""
     label = context.params.featurize.label
     source = declared[label.source]
     raw = context.params.ingest.sources[source.table]
@@ -138,7 +138,7 @@ def _as_declared(context: Context, declared: Mapping[str, Source]) -> FeatureSet
 
 
 def _feature_name(column: str, others: Sequence[str]) -> str:
-    """A column's name as a feature: with an underscore where a table that features lie in has such a column itself."""
+    """Return a feature name for a column, with an underscore added if a table of features reserves the name."""
     plain = re.sub(r'[\x00-\x1f"]', "_", column)
     if plain == column and column.lower() not in TAKEN:
         return column

@@ -1,4 +1,4 @@
-"""What every forecast is told besides the project's own features, and the features of a project that defines none."""
+"""Features of forecasts: those that every forecast has, and the defaults of a project that defines none."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tasks.featurize.warehouse import Warehouse, key_column, sources
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NAMED = 5  # series that a line names
-_RECENT = 3  # newest steps that a default feature set tells of
+_NAMED = 5  # series that a message names
+_RECENT = 3  # newest steps in the default feature set
 _CALENDAR = {
     "m": ("hour", "isodow"),
     "h": ("hour", "isodow", "month"),
@@ -40,10 +40,10 @@ _CALENDAR = {
 def completed(
     feature_set: FeatureSet, params: Params, forecast: ForecastParams, declared: Mapping[str, Source]
 ) -> FeatureSet:
-    """The feature set with the horizon, the columns that tell series apart, and the seasonal naive forecast.
+    """Add the horizon, the columns that identify series, and the seasonal naive forecast to a feature set.
 
     Raises:
-        UserError: it predicts other rows than forecasts, or the label's source has no such columns.
+        UserError: the feature set predicts other rows than forecasts, or the label's source lacks such a column.
     """
     spine, label = feature_set.spine, params.featurize.label
     if spine.source != (name := params.forecast_source):
@@ -57,7 +57,7 @@ def completed(
                 f"params.yaml: source {label.source!r} has no column {column!r} to tell its series by"
                 f"{nearest(column, columns)}"
             )
-    known = set(feature_set.names())
+    names = set(feature_set.names())
     row = [
         Expression(name=HORIZON, sql=HORIZON, description="steps from the forecast to its target", unit="steps"),
         *(Expression(name=each, sql=quote(each), description="which series") for each in forecast.series),
@@ -70,29 +70,29 @@ def completed(
         missing="no such step, or not known yet",
     )
     view = FeatureView(name="season", source=label.source, entity=tuple(forecast.series), features=(naive,))
-    spine = spine.model_copy(update={"features": (*spine.features, *(each for each in row if each.name not in known))})
+    spine = spine.model_copy(update={"features": (*spine.features, *(each for each in row if each.name not in names))})
     if spine.calendar is None and ZONE in declared[name].columns:
         spine = spine.model_copy(update={"calendar": ZONE})
-    views = feature_set.views if SEASONAL_NAIVE in known else (*feature_set.views, view)
+    views = feature_set.views if SEASONAL_NAIVE in names else (*feature_set.views, view)
     return FeatureSet(spine=spine, views=views, lookups=feature_set.lookups, description=feature_set.description)
 
 
-def require_told(feature_set: FeatureSet, forecast: ForecastParams) -> None:
-    """What forecasts are told apart and judged by stays among the features.
+def require_features(feature_set: FeatureSet, forecast: ForecastParams) -> None:
+    """Require the features that forecasts are identified and evaluated by.
 
     Raises:
-        UserError: it was excluded.
+        UserError: one of them is excluded.
     """
     names = feature_set.names()
-    if gone := [name for name in (HORIZON, SEASONAL_NAIVE, *forecast.series) if name not in names]:
+    if excluded := [name for name in (HORIZON, SEASONAL_NAIVE, *forecast.series) if name not in names]:
         raise UserError(
-            f"params.yaml: featurize.exclude: forecasts are judged by {', '.join(gone)}; narrow the pattern, or leave "
-            "it out"
+            f"params.yaml: featurize.exclude: forecasts are judged by {', '.join(excluded)}; narrow the pattern, or "
+            "leave it out"
         )
 
 
 def default(params: Params, forecast: ForecastParams) -> FeatureSet:
-    """Features of any series: its newest steps, the seasons before, their mean, and the calendar of the target."""
+    """Return default features of a series: newest steps, earlier seasons, their mean, and the target's calendar."""
     label, source = params.featurize.label, params.ingest.sources[params.forecast_source]
     spine = Spine(source=params.forecast_source, key=key_column(source)[0], features=tuple(_calendar(params, forecast)))
     features = tuple(_of_series(quote(label.column), forecast, local=ZONE in source.columns))
@@ -103,7 +103,7 @@ def default(params: Params, forecast: ForecastParams) -> FeatureSet:
 
 
 def scales(forecast: ForecastParams) -> tuple[str, list[str]]:
-    """Of the default features, a level to take changes from, and the patterns of all that are in the label's units.
+    """Return the default feature to difference against, and patterns of all default features in the label's units.
 
     >>> scales(ForecastParams(of="days", step="1d", horizons=(1,), season=7))
     ('mean_7d', ['last_*', 'seasons_*', 'mean_*', 'seasonal_naive'])
@@ -131,43 +131,43 @@ def _of_series(column: str, forecast: ForecastParams, *, local: bool = False) ->
         ago = forecast.seasons if local else lambda count: forecast.steps(forecast.season * count)
         seasons = tuple(map(ago, (1, 2)))
         yield Lag(name="seasons", column=column, of="season_time", before=seasons, description="the seasons before")
-    if forecast.step[-1] in "mhdw":  # months are of no one length
+    if forecast.step[-1] in "mhdw":  # months differ in length
         windows = (forecast.steps(span), forecast.steps(4 * span))
         yield Aggregate(name="mean", function="mean", column=column, windows=windows, description="over seasons")
 
 
-def advice(warehouse: Warehouse, params: Params, candidates: str, known: str) -> Iterator[str]:
-    """A line that names the series most of whose outcomes are missing though later ones are known: steps out of step.
+def advice(warehouse: Warehouse, params: Params, candidates: str, known_at: str) -> Iterator[str]:
+    """Yield a message naming the series whose outcomes are mostly missing though later ones are known.
 
     Args:
         candidates: a relation of the rows to predict.
-        known: its column, as SQL, that says since when their outcome is known.
+        known_at: its column, as SQL, with the time since when the outcome is known.
     """
     if (forecast := params.forecast) is None:
         return
     name = f"concat_ws(', ', {', '.join(map(quote, forecast.series))})" if forecast.series else "'all'"
-    found = warehouse.connection.execute(
-        f"select {name}, count(*) - count({known}), count(*) from {candidates} where target_time <= "
-        f"(select max(target_time) from {candidates} where {known} is not null) group by 1 "
-        f"having count({known}) < count(*) / 2 order by 2 desc, 1"
+    incomplete = warehouse.connection.execute(
+        f"select {name}, count(*) - count({known_at}), count(*) from {candidates} where target_time <= "
+        f"(select max(target_time) from {candidates} where {known_at} is not null) group by 1 "
+        f"having count({known_at}) < count(*) / 2 order by 2 desc, 1"
     ).fetchall()
-    if found:
-        more = f" and {len(found) - _NAMED} more series" if len(found) > _NAMED else ""
-        named = ", ".join(f"{series} ({gone:,} of {rows:,})" for series, gone, rows in found[:_NAMED])
+    if incomplete:
+        more = f" and {len(incomplete) - _NAMED} more series" if len(incomplete) > _NAMED else ""
+        listed = ", ".join(f"{series} ({gone:,} of {rows:,})" for series, gone, rows in incomplete[:_NAMED])
         yield (
-            f"forecasts without an outcome, as {forecast.of!r} has no row of just then: {named}{more}; nothing is "
+            f"forecasts without an outcome, as {forecast.of!r} has no row of just then: {listed}{more}; nothing is "
             f"learned of them: its rows must lie {forecast.step} apart (docs/forecasting.md)"
         )
 
 
 def require_season(warehouse: Warehouse, params: Params, table: pa.Table) -> None:
-    """A season fits into the history, or nothing would be known of any season before.
+    """Require that a season fits into the history, because otherwise no earlier season is known.
 
     Args:
-        table: the rows that were made, with their features.
+        table: the training table.
 
     Raises:
-        UserError: it is longer.
+        UserError: the season is longer.
     """
     forecast, label = params.forecast, params.featurize.label
     if forecast is None or table[SEASONAL_NAIVE].null_count < table.num_rows:
@@ -188,13 +188,13 @@ def require_season(warehouse: Warehouse, params: Params, table: pa.Table) -> Non
 def require_known(
     warehouse: Warehouse, feature_set: FeatureSet, table: pa.Table, declared: Mapping[str, Source]
 ) -> None:
-    """A feature that is never known, though what it looks at is there, would look into the future.
+    """Require that every lag is known for some row: one that never is, although its source has rows, needs the future.
 
     Args:
-        table: the rows that were made, with their features.
+        table: the training table.
 
     Raises:
-        UserError: there is one; says what of.
+        UserError: a lag is known for no row.
     """
     for view in feature_set.views:
         for feature in view.features:
@@ -210,7 +210,7 @@ def require_known(
 
 
 def described(forecast: ForecastParams, table: pa.Table) -> dict[str, Any]:
-    """Which forecasts these are, and what the season before erred by in each series on the rows to learn from."""
+    """Describe the forecasts, with the seasonal naive error of each series on the training and validation rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

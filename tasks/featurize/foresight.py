@@ -1,4 +1,4 @@
-"""Times that lie after the moment of prediction: a model that is told them may be told the future."""
+"""Warns of features made from times after the prediction, which may leak the future."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ OURS = ("event_time", "available_at", "prediction_time", "forecast_time", "targe
 
 
 def advice(warehouse: Warehouse, definitions: Definitions) -> Iterator[str]:
-    """A line for each feature of the row itself that is made of a time which, in a notable share of the rows, lies
-    after their prediction: planned ahead, such as a due date, it is known; as it came to be, such as a closing, not."""
+    """Yield a message for each feature made from a time that often lies after the prediction.
+
+    A planned time, such as a due date, is known then; an actual one, such as a closing, is not.
+    """
     spine = definitions.feature_set.spine
     source = definitions.sources[spine.source]
     relation = warehouse.relation(spine.source, definitions.sources)
@@ -46,19 +48,19 @@ def _raw(source: Source) -> str:
 
 
 def _no_times(warehouse: Warehouse, relation: str) -> frozenset[str]:
-    """The columns of a relation that are no times, in lower case."""
-    found = warehouse.connection.sql(f"select * from {relation}")
-    kinds = zip(found.columns, map(str, found.types), strict=True)
+    """Return the columns of a relation that are not times, in lower case."""
+    rows = warehouse.connection.sql(f"select * from {relation}")
+    kinds = zip(rows.columns, map(str, rows.types), strict=True)
     return frozenset(name.lower() for name, kind in kinds if not kind.startswith(TIMES))
 
 
 def _share(
     warehouse: Warehouse, sql: str, named: str, rows: str, prediction: str, plain: frozenset[str]
 ) -> tuple[str, float] | None:
-    """The first time in an expression that is later than the prediction in a notable share of the rows, and which.
+    """Return the first time in an expression that is often later than the prediction, with the share of such rows.
 
     Args:
-        plain: columns that are no times: an expression that is one of them has no part to look at.
+        plain: columns that are not times; an expression that is just one of them is skipped.
     """
     import duckdb
 
@@ -66,7 +68,7 @@ def _share(
         return None
     try:
         parts = list(times_in(warehouse.connection, sql, named, OURS))
-    except duckdb.Error:  # an expression that fits no column, which is said in full where features are made
+    except duckdb.Error:  # an invalid expression, reported in full where features are computed
         return None
     for part in parts:
         try:
@@ -74,7 +76,7 @@ def _share(
                 f"select count(*), count(*) filter (try(({part})::timestamp) > ({prediction})) from {rows} "
                 f"where try({part}) is not null and event_time <= {sql_time(warehouse.as_of)}"
             )
-        except duckdb.Error:  # a prediction time of other columns than the raw ones
+        except duckdb.Error:  # the prediction time uses columns other than the raw ones
             continue
         if there and later >= NOTABLE * there:
             return part, later / there

@@ -1,4 +1,4 @@
-"""Which features are numbers, which are categories, and which are free text."""
+"""Classifies features as numeric, categorical or free text."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from refit.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FREE = 0.5  # share of the rows that have a text of their own, above which it hardly names a category
-WORDS = 3  # a mean of so many words, likewise
+FREE = 0.5  # share of distinct texts from which a feature looks like free text
+WORDS = 3  # mean number of words from which it looks like free text
 
 
 def kinds_of(table: pa.Table, names: Sequence[str], params: Params) -> dict[str, list[str]]:
-    """Names of the features by kind, as features.json has them: `numeric`, `categorical`, `text`.
+    """Return the names of features by kind, as in features.json: `numeric`, `categorical`, `text`.
 
     Raises:
-        UserError: featurize.text names what is no feature, or no text.
+        UserError: featurize.text names something that is not a feature, or not a text.
     """
     texts = [name for name in names if str(table.schema.field(name).type) == "string"]
     for name in params.featurize.text:
@@ -38,18 +38,18 @@ def kinds_of(table: pa.Table, names: Sequence[str], params: Params) -> dict[str,
 
 
 def advice(table: pa.Table, categorical: Sequence[str]) -> list[str]:
-    """What to do with categories that look like free text: several words, and another one in most rows."""
+    """Recommend `text` for categories that look like free text: several words, and mostly distinct values."""
     import pyarrow.compute as pc
 
-    found = []
+    hints = []
     for name in categorical:
         values = table[name].drop_null()
         distinct = pc.count_distinct(values).as_py()
         if len(values) < 20 or distinct < FREE * len(values):
             continue
         if pc.mean(pc.count_substring(values, " ")).as_py() + 1 >= WORDS:
-            found.append(
+            hints.append(
                 f"feature {name} has {distinct:,} different texts in {len(values):,} rows: "
                 f"`featurize: {{text: [{name}]}}` learns from its words"
             )
-    return found
+    return hints

@@ -1,4 +1,4 @@
-"""Which rows have a label, and since when it is known: joined by key, cut by as_of, put into windows of time."""
+"""Joins rows with their labels and the time since when these are known, and assigns them to windows."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from refit.storage.stored_definitions import Definitions
 
 MOST_CLASSES = 200
-LABEL, KNOWN, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # beside the spine's columns
-CANDIDATES = "candidates"  # all rows that lie in a window, with LABEL and KNOWN where they are known
-LATE = "late"  # behind a window's name: the row is not learned from, as its label came too late for the next window
+LABEL, LABEL_KNOWN_AT, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # added to the spine's columns
+CANDIDATES = "candidates"  # all rows of a window, with LABEL and LABEL_KNOWN_AT if known
+LATE = "late"  # suffix of a window's name: the row is left out, as its label came too late for the next window
 CHOSEN = "chosen"  # the spine's columns, WINDOW and LABEL; ordered by event_time, then key
-_LABEL, _KNOWN, _WINDOW, _PREDICTED = map(quote, (LABEL, KNOWN, WINDOW, f"{OWN}predicted"))
+_LABEL, _KNOWN_AT, _WINDOW, _PREDICTED = map(quote, (LABEL, LABEL_KNOWN_AT, WINDOW, f"{OWN}predicted"))
 
 
 def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -> dict[str, int]:
-    """Make the table `chosen`: rows to predict that lie in a window and whose label is known; counts the others.
+    """Create the table `chosen` of rows in a window with a known label; returns the counts of rows by label.
 
-    `known` have a label by as_of; of `none` the outcome is known and is no label (a cancelled flight); `pending` are
-    rows whose outcome is not known yet.
+    `known` rows have a label by as_of; for `none` the outcome is known but is not a label (a cancelled flight);
+    `pending` rows have no known outcome yet.
 
     Raises:
-        UserError: labels that are none of the task, or all alike; a key twice; a window without rows; a row known only
-            after its prediction, or a label known before it.
+        UserError: labels are invalid for the task or constant; a key is not unique; a window has no rows; a row is
+            known only after its prediction, or a label before it.
     """
     spine_name = definitions.feature_set.spine.source
     key = definitions.feature_set.spine.key
@@ -50,13 +50,13 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     _require_rows(warehouse, spine, spine_name, params)
     _require_foresight(warehouse, definitions, params.featurize.label.source)
     counted, pending, none = warehouse.one(
-        f"select count({_LABEL}), count(*) - count({_KNOWN}), count({_KNOWN}) - count({_LABEL}) from {CANDIDATES}"
+        f"select count({_LABEL}), count(*) - count({_KNOWN_AT}), count({_KNOWN_AT}) - count({_LABEL}) from {CANDIDATES}"
     )
     return {"known": counted, "pending": pending, "none": none}
 
 
 def late_rows(warehouse: Warehouse) -> dict[str, int]:
-    """How many rows with a label each window lost, as that could not be relied on when the next window opened."""
+    """Count the labelled rows that each window loses, because the label was not final when the next window opened."""
     return dict(
         warehouse.connection.execute(
             f"select split_part({_WINDOW}, ' ', 1), count({_LABEL}) from {CANDIDATES} "
@@ -66,10 +66,11 @@ def late_rows(warehouse: Warehouse) -> dict[str, int]:
 
 
 def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, until: datetime) -> None:
-    """Make the table `chosen` of every row to predict before `until`, with LABEL and KNOWN where known.
+    """Create the table `chosen` of every row to predict before `until`, with LABEL and LABEL_KNOWN_AT if known.
 
     Raises:
-        UserError: labels that are none of the task; a key twice; a row known only after its prediction, a label before.
+        UserError: labels are invalid for the task; a key is not unique; a row is known only after its prediction, or a
+            label before it.
     """
     rows = _with_labels(warehouse, definitions, params)
     warehouse.connection.execute(
@@ -80,46 +81,46 @@ def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, u
 
 
 def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
-    """The rows to predict with their label, and since when it is known."""
+    """Return a relation of the rows to predict, their label, and the time since when it is known."""
     spine_name = definitions.feature_set.spine.source
     key = definitions.feature_set.spine.key
     spine = warehouse.relation(spine_name, definitions.sources)
     _require_key(warehouse, spine_name, spine, key)
-    known = f"select {quote(key)}, {_LABEL}, {_KNOWN} from {_labels(warehouse, params, key)}"
-    return f"(select s.*, {_LABEL}, {_KNOWN} from {spine} s left join ({known}) using ({quote(key)}))"
+    labels = f"select {quote(key)}, {_LABEL}, {_KNOWN_AT} from {_labels(warehouse, params, key)}"
+    return f"(select s.*, {_LABEL}, {_KNOWN_AT} from {spine} s left join ({labels}) using ({quote(key)}))"
 
 
 def _labels(warehouse: Warehouse, params: Params, key: str) -> str:
-    """Every label that is known, by the key of the row it belongs to: LABEL, KNOWN and the row's `event_time`.
+    """Return a relation of known labels by the key of their row: LABEL, LABEL_KNOWN_AT and the row's `event_time`.
 
-    A forecast's label is what its series came to at the time that it is of.
+    A forecast's label is the value of its series at the target time.
     """
     label, declared = params.featurize.label, sources(params)
     table = warehouse.relation(label.source, declared)
     if params.forecast is None:
         _require_key(warehouse, label.source, table, key)
         value = _value(warehouse, table, params)
-        return f"(select {quote(key)}, {value} as {_LABEL}, available_at as {_KNOWN}, event_time from {table})"
-    meet = [*map(quote, params.forecast.series), "target_time"]
+        return f"(select {quote(key)}, {value} as {_LABEL}, available_at as {_KNOWN_AT}, event_time from {table})"
+    on = [*map(quote, params.forecast.series), "target_time"]
     _require_key(warehouse, label.source, table, *params.forecast.series, "event_time")
     value = _value(warehouse, table, params)
     series = "".join(f", {quote(name)}" for name in params.forecast.series)
-    came = f"select {value} as {_LABEL}, available_at as {_KNOWN}, event_time as target_time{series} from {table}"
+    came = f"select {value} as {_LABEL}, available_at as {_KNOWN_AT}, event_time as target_time{series} from {table}"
     rows = warehouse.relation(params.forecast_source, declared)
-    return f"(select {quote(key)}, {_LABEL}, {_KNOWN}, event_time from {rows} join ({came}) using ({', '.join(meet)}))"
+    return f"(select {quote(key)}, {_LABEL}, {_KNOWN_AT}, event_time from {rows} join ({came}) using ({', '.join(on)}))"
 
 
 def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime) -> pa.Table:
-    """The labels of rows whose event time lies before `until`, as known by the warehouse's as_of: `_key`, `label`,
-    `event_time` and `known_at`, since when it counts: it is there, and the label's delay has passed for all rows alike.
+    """Return the labels of rows before `until`, as known by the warehouse's as_of: `_key`, `label`, `event_time` and
+    `known_at`, the time since when a label counts: it has arrived, and the label's delay has passed.
 
-    Rows whose outcome is known and is no label are left out, as they are in training.
+    Rows whose outcome is known but is not a label are left out, as in training.
 
     Raises:
-        UserError: labels that are none of the task, or a key twice: a prediction would meet the label of another row.
+        UserError: labels are invalid for the task, or a key is not unique: predictions would get other rows' labels.
     """
     delay = round(params.featurize.label.delay_hours * 3_600_000_000)
-    counts = f"greatest({_KNOWN}, event_time + to_microseconds({delay}))"
+    counts = f"greatest({_KNOWN_AT}, event_time + to_microseconds({delay}))"
     return warehouse.arrow(
         f"select {quote(key)}::varchar as _key, {_LABEL} as label, event_time, {counts} as known_at "
         f"from {_labels(warehouse, params, key)} where event_time < {sql_time(until)} and {_LABEL} is not null"
@@ -127,11 +128,11 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
 
 
 def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
-    """SQL of the name of the window that a row lies in: by its event time, or by a hash where a split is asked for.
+    """Return SQL for the name of a row's window: by its event time, or by a hash if a split is configured.
 
-    A row of training or validation is `late`, and lies in none, where the label's delay had not passed for all rows of
-    its time when the next window opened, or its own label became known only afterwards: a model that learned from it
-    would know too much on that window, and of the newest rows those known early are no fair sample.
+    A row of training or validation is `late` and left out if the label's delay had not passed when the next window
+    opened, or if its own label became known only afterwards. A model trained on it would know too much on that window,
+    and among the newest rows those with early labels are a biased sample.
     """
     spans, split = windows(warehouse.as_of, params), params.featurize.split
     if split:
@@ -142,19 +143,19 @@ def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> s
         inside += f" and event_time >= {sql_time(span.start)}" if span.start else ""
         if span.opens:
             until = span.until(timedelta(hours=params.featurize.label.delay_hours))
-            late = f"(event_time >= {sql_time(until)} or {_KNOWN} > {sql_time(span.opens)})"
+            late = f"(event_time >= {sql_time(until)} or {_KNOWN_AT} > {sql_time(span.opens)})"
             cases.append(f"when {inside} and {late} then '{span.name} {LATE}'")
         cases.append(f"when {inside} then '{span.name}'")
     return f"case {' '.join(cases)} end"
 
 
 def _split(warehouse: Warehouse, definitions: Definitions, split: SplitParams, spans: tuple[Window, ...]) -> str:
-    """SQL of a window by chance, or by a column that says it.
+    """Return SQL for a random window, or for a window given by a column.
 
-    Chance hangs on the row's key (or group) and the seed alone: a row never changes sides.
+    A random window depends only on the row's key (or group) and the seed, so a row never changes its window.
 
     Raises:
-        UserError: there is no such column to split by.
+        UserError: the column to split by does not exist.
     """
     spine = definitions.feature_set.spine
     by = split.column or split.by or spine.key
@@ -195,10 +196,10 @@ def _require_key(warehouse: Warehouse, name: str, table: str, *key: str) -> None
 
 
 def _value(warehouse: Warehouse, labels: str, params: Params) -> str:
-    """SQL of the label as its task takes it: 0 or 1, a text, or a number; missing where there is none.
+    """Return SQL for the label in the form of its task: 0 or 1, a text, or a number; null if there is none.
 
     Raises:
-        UserError: a value is none of the task.
+        UserError: a value is invalid for the task.
     """
     return _VALUES[params.task](warehouse, labels, params.featurize.label)
 
@@ -206,11 +207,11 @@ def _value(warehouse: Warehouse, labels: str, params: Params) -> str:
 def _binary(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
     text = f"lower({quote(label.column)}::varchar)"
     value = f"coalesce(try_cast({text} as double), case {text} when 'true' then 1 when 'false' then 0 end)"
-    if odd := _odd(warehouse, labels, text, f"coalesce({value} not in (0, 1), true)"):
+    if invalid_labels := _examples(warehouse, labels, text, f"coalesce({value} not in (0, 1), true)"):
         raise UserError(
-            f"label {label.source}.{label.column} holds {odd}; a binary task needs 0 and 1: cut an event source with a "
-            "column that says so, such as `late: (delay >= 15)::integer` (params.yaml: ingest.sources), or set "
-            "train.task: multiclass for texts, regression for numbers"
+            f"label {label.source}.{label.column} holds {invalid_labels}; a binary task needs 0 and 1: cut an event "
+            "source with a column that says so, such as `late: (delay >= 15)::integer` (params.yaml: ingest.sources), "
+            "or set train.task: multiclass for texts, regression for numbers"
         )
     return f"{value}::bigint"
 
@@ -232,11 +233,11 @@ def _number(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
     value = f"try_cast({text} as double)"
     same = f"coalesce(try_cast({text} as hugeint) = try_cast({value} as hugeint), false)"
     lost = f"regexp_full_match({text}, '[+-]?[0-9]{{16,}}') and not {same}"
-    wrong = f"case when coalesce(isfinite({value}), false) then {lost} else true end"
-    if odd := _odd(warehouse, labels, text, wrong):
+    is_invalid = f"case when coalesce(isfinite({value}), false) then {lost} else true end"
+    if invalid_labels := _examples(warehouse, labels, text, is_invalid):
         raise UserError(
-            f"label {label.source}.{label.column} holds {odd}; a regression task needs finite numbers that a double "
-            "holds (whole ones up to 2^53): correct them, cast the column where it is cut (params.yaml: "
+            f"label {label.source}.{label.column} holds {invalid_labels}; a regression task needs finite numbers that "
+            "a double holds (whole ones up to 2^53): correct them, cast the column where it is cut (params.yaml: "
             "ingest.sources), or set train.task: multiclass for texts"
         )
     return value
@@ -249,14 +250,14 @@ _VALUES: dict[str, Callable[[Warehouse, str, LabelParams], str]] = {
 }
 
 
-def _odd(warehouse: Warehouse, labels: str, text: str, condition: str) -> str:
-    """Up to three values that a condition finds, listed."""
+def _examples(warehouse: Warehouse, labels: str, text: str, condition: str) -> str:
+    """Return up to three values that meet a condition, as a list in text."""
     query = f"select distinct {text} from {labels} where {text} is not null and {condition} order by 1 limit 3"
     return ", ".join(repr(row[0]) for row in warehouse.connection.execute(query).fetchall())
 
 
 def described(labels: pa.ChunkedArray) -> dict[str, Any]:
-    """What the labels of a window are like: how many are positive, how many of each class, or their mean and spread."""
+    """Describe the labels of a window: the number of positives or of each class, or mean and standard deviation."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -269,11 +270,11 @@ def described(labels: pa.ChunkedArray) -> dict[str, Any]:
 
 
 def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -> None:
-    """Every window has rows whose labels differ, or the run cannot go on: say from which as_of it could."""
+    """Require that every window has rows with different labels; the error names an as_of that could work."""
     counted = warehouse.connection.execute(
         f"select {_WINDOW}, count(*), count(distinct {_LABEL}), min({_LABEL}) from {CHOSEN} group by 1"
     ).fetchall()
-    found = {window: rest for window, *rest in counted}
+    by_window = {window: rest for window, *rest in counted}
     first = warehouse.one(f"select min(event_time) from {spine}")[0]
     as_of = warehouse.as_of.astimezone(params.project.zone)
     if first is None:
@@ -283,7 +284,7 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
         if params.featurize.split and window.name == "validation" and not params.featurize.split.validation:
             continue
         span = f"{window.name} window, which ends {window.end.astimezone(params.project.zone):%Y-%m-%d %H:%M}"
-        rows, distinct, one = found.get(window.name, (0, 0, None))
+        rows, distinct, one = by_window.get(window.name, (0, 0, None))
         if not rows and earliest > as_of:
             raise UserError(
                 f"as_of {as_of:%Y-%m-%dT%H:%M} leaves no rows with a label for the {span}; the earliest --as-of that "
@@ -303,7 +304,7 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
 
 
 def _apart(forecast: ForecastParams | None) -> str:
-    """What else a forecast without an outcome may come from."""
+    """Return other reasons why a forecast may have no outcome."""
     if forecast is None:
         return ""
     (first, *_), step = forecast.horizons, forecast.step
@@ -311,10 +312,10 @@ def _apart(forecast: ForecastParams | None) -> str:
 
 
 def _require_foresight(warehouse: Warehouse, definitions: Definitions, label_source: str) -> None:
-    """A row is known by its prediction, and its label is not, wherever features are made of the source of labels."""
+    """Require that rows are known by their prediction, and that labels are not if features read the label's source."""
     spine = definitions.feature_set.spine
-    late, known = warehouse.one(
-        f"select count(*) filter (available_at > {_PREDICTED}), count(*) filter ({_KNOWN} <= {_PREDICTED}) "
+    late, early = warehouse.one(
+        f"select count(*) filter (available_at > {_PREDICTED}), count(*) filter ({_KNOWN_AT} <= {_PREDICTED}) "
         f"from (select *, ({spine.prediction_time}) as {_PREDICTED} from {CHOSEN})"
     )
     if late:
@@ -323,8 +324,8 @@ def _require_foresight(warehouse: Warehouse, definitions: Definitions, label_sou
             "they cannot be predicted from; declare two event sources, of what is known before and after (params.yaml: "
             "events)"
         )
-    if known and any(view.source == label_source for view in definitions.feature_set.views):
+    if early and any(view.source == label_source for view in definitions.feature_set.views):
         raise UserError(
-            f"{known} labels of {label_source!r} are known at their prediction_time, and views read that source: rows "
+            f"{early} labels of {label_source!r} are known at their prediction_time, and views read that source: rows "
             "would be predicted from their own labels; state its true available_at (params.yaml: ingest.sources)"
         )

@@ -1,4 +1,4 @@
-"""What the rows that a model learns from looked like, day by day, small enough to keep with it, to tell drift by."""
+"""Profiles the rows that a model learns from, by day, small enough to be stored with it as drift reference."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from refit.files import artifacts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEARNED = ("train", "validation")  # the windows that a candidate is fitted on in the end
+LEARNED = ("train", "validation")  # the windows that the final candidate is fitted on
 
 
 def profile(table: pa.Table, kinds: Mapping[str, Sequence[str]], zone: ZoneInfo) -> Sketch:
-    """The sketch of each feature and of `label`, a category unless it is a number, of the rows to learn from, by day.
+    """Sketch each feature and `label` (a category unless it is a number) of the rows to learn from, by day.
 
-    The layout is cut on the same rows, so that nothing of it is unseen. Of a text its length is counted.
+    The layout is made from the same rows, so none of their values is unseen. Texts are counted by length.
 
     Args:
         kinds: names of features by kind: numeric, categorical, text.
@@ -49,10 +49,10 @@ def write_profile(sketch: Sketch, folder: Path) -> None:
 
 
 def read_profile(folder: Path) -> Sketch:
-    """The profile in the folder of a model, or of the features.
+    """Read the profile from the folder of a model, or of the features.
 
     Raises:
-        RefitError: a file of it is missing, or they do not belong together.
+        RefitError: a file is missing, or the files do not belong together.
     """
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""The accepted rows of a run as DuckDB tables: raw sources, and the event sources that the params cut out of them."""
+"""Provides the accepted rows of a run as DuckDB tables: raw sources, and the event sources derived from them."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 def sources(params: Params) -> dict[str, Source]:
-    """Every event source and static table that the params declare, by name.
+    """Return every event source and static table that the params declare, by name.
 
     Raises:
         UserError: two of them share a name.
     """
-    found: dict[str, Source] = {}
+    declared: dict[str, Source] = {}
     for table, source in params.ingest.sources.items():
         for name, cut in _cuts(table, source).items():
-            if name in found:
+            if name in declared:
                 raise UserError(
                     f"params.yaml: two event sources are called {name!r}; rename one (ingest.sources.{table})"
                 )
-            found[name] = cut
-    return found
+            declared[name] = cut
+    return declared
 
 
 def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
@@ -64,7 +64,7 @@ def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
 
 
 def key_column(source: SourceParams) -> tuple[str, str]:
-    """Name and SQL of the one column that names a row; every event source has it."""
+    """Return name and SQL of the column that identifies a row; every event source has it."""
     cells = [quote(source.inside(name) or name) for name in source.key]
     if len(cells) == 1:
         return cut_name(source, source.key[0], key=True), cells[0]
@@ -72,9 +72,9 @@ def key_column(source: SourceParams) -> tuple[str, str]:
 
 
 def cut_name(source: SourceParams, column: str, *, key: bool = False) -> str:
-    """What a raw column is called among those of its source: by its name, unless that is one of ours there.
+    """Return the name of a raw column in its event source: its own, unless Refit reserves that name there.
 
-    Our times stand for the columns that they are made of. What names a row lies beside the label and its window too.
+    Refit's time columns replace the columns that they are made from. A key must not clash with label and window either.
     """
     times = f"{source.event_time} {source.available_at or ''}"
     if column.lower() in ("event_time", "available_at") and (source.event_time is None or mentions(times, column)):
@@ -84,25 +84,25 @@ def cut_name(source: SourceParams, column: str, *, key: bool = False) -> str:
 
 
 def kinds_of_columns(raw: SourceParams, source: Source) -> dict[str, str]:
-    """The SQL type of each column of a source, by the declared types of the raw ones; nothing of SQL that fits none."""
+    """Return the SQL type of each column of a source, from the declared raw types; empty for invalid SQL."""
     import duckdb
 
-    known = {raw.inside(name): SQL_TYPES[kind] for name, kind in raw.columns.items()} | {"event_time": "TIMESTAMP"}
-    cells = ", ".join(f"{quote(name)} {kind}" for name, kind in known.items() if name is not None)
+    raw_types = {raw.inside(name): SQL_TYPES[kind] for name, kind in raw.columns.items()} | {"event_time": "TIMESTAMP"}
+    cells = ", ".join(f"{quote(name)} {kind}" for name, kind in raw_types.items() if name is not None)
     with duckdb.connect() as connection:
         connection.execute(f"create table raw ({cells})")
         types = types_of(connection, [*source.columns.values()], "raw")
-    # What is no SQL of these columns is said in full where the source is made.
+    # Invalid SQL is reported in full where the source is created.
     return {column: kind if isinstance(kind, str) else "" for column, kind in zip(source.columns, types, strict=True)}
 
 
 def sql_time(moment: datetime) -> str:
-    """A moment as a DuckDB literal in UTC."""
+    """Format a moment as a DuckDB literal in UTC."""
     return f"timestamp '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ')}'"
 
 
 class Warehouse:
-    """A DuckDB connection that sees the accepted rows of one run's batches, and nothing else on the machine."""
+    """A DuckDB connection that can read the accepted rows of one run's batches, and nothing else on the machine."""
 
     def __init__(self, connection: DuckDBPyConnection, as_of: datetime, tables: Sequence[str]) -> None:
         self.connection = connection
@@ -110,16 +110,16 @@ class Warehouse:
         self._tables = tuple(tables)
         self._made: dict[str, tuple[Source, str]] = {}
 
-    def relation(self, name: str, known: Mapping[str, Source]) -> str:
-        """The table of a source: its columns, `event_time`, `available_at`; of events only those known by `as_of`.
+    def relation(self, name: str, declared: Mapping[str, Source]) -> str:
+        """Return the table of a source with `event_time` and `available_at`, limited to events known by `as_of`.
 
         Raises:
             UserError: no such source, or its SQL does not fit the raw columns.
         """
-        if name not in known:
-            have = ", ".join(sorted(known))
-            raise UserError(f"source {name!r} is unknown{nearest(name, known)}; params.yaml declares {have}")
-        source = known[name]
+        if name not in declared:
+            have = ", ".join(sorted(declared))
+            raise UserError(f"source {name!r} is unknown{nearest(name, declared)}; params.yaml declares {have}")
+        source = declared[name]
         if name in self._made and self._made[name][0] == source:
             return self._made[name][1]
         table = quote(f"{name}#{len(self._made)}")
@@ -128,7 +128,7 @@ class Warehouse:
         return table
 
     def given(self, source: Source, rows: pa.Table) -> str:
-        """The table that a source would be if its raw table held just these rows, all of them known.
+        """Return the table that a source would have if its raw table held just these rows, all of them known.
 
         Args:
             rows: the raw columns, and `event_time` (TIMESTAMP, UTC).
@@ -145,7 +145,7 @@ class Warehouse:
         return table
 
     def one(self, query: str) -> tuple[Any, ...]:
-        """The first row of a query that has one."""
+        """Return the first row of a query that has at least one."""
         return tuple(self.connection.execute(query).fetchall()[0])
 
     def arrow(self, query: str) -> pa.Table:
@@ -154,9 +154,9 @@ class Warehouse:
     def _create(self, name: str, source: Source, table: str, *, cut: bool = True) -> None:
         import duckdb
 
-        place = f"source {name!r} (params.yaml: ingest.sources.{source.table})"
+        where = f"source {name!r} (params.yaml: ingest.sources.{source.table})"
         if cut and source.table not in self._tables:
-            raise UserError(f"{place}: no row of it was accepted; see `refit quarantine list`")
+            raise UserError(f"{where}: no row of it was accepted; see `refit quarantine list`")
         expressions = dict(source.columns)
         if source.event_time is not None:
             expressions |= {
@@ -171,17 +171,17 @@ class Warehouse:
                 require_row_level(self.connection, "where", source.where, raw)
             columns = ", ".join(f"({expression}) as {quote(column)}" for column, expression in expressions.items())
             rows = f"select {columns} from {quote(source.table)}" + (f" where ({source.where})" if source.where else "")
-            known = f" where available_at <= {sql_time(self.as_of)}" if cut and source.event_time is not None else ""
-            self.connection.execute(f"create temp table {table} as select * from ({rows}){known}")
+            until = f" where available_at <= {sql_time(self.as_of)}" if cut and source.event_time is not None else ""
+            self.connection.execute(f"create temp table {table} as select * from ({rows}){until}")
         except DefinitionError as error:
-            raise UserError(f"{place}: {error}") from None
+            raise UserError(f"{where}: {error}") from None
         except duckdb.Error as error:
-            raise UserError(f"{place}: {' '.join(str(error).split(chr(10) + chr(10))[0].split())}") from None
+            raise UserError(f"{where}: {' '.join(str(error).split(chr(10) + chr(10))[0].split())}") from None
 
 
 @contextmanager
 def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) -> Iterator[Warehouse]:
-    """The accepted rows of the batches that `validated` lists, each file checked against its digest.
+    """Open the accepted rows of the batches that `validated` lists, after checking each file against its digest.
 
     Raises:
         RefitError: a batch is gone or changed.
@@ -201,8 +201,8 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
         configure(connection)
         for source, parts in by_source.items():
             _create_raw(connection, source, parts, params)
-        spill = project / artifacts.STATE / "spill"  # for what does not fit in memory; DuckDB empties it
-        with suppress(OSError):  # a folder that cannot be written is told of when the table is
+        spill = project / artifacts.STATE / "spill"  # for data that does not fit in memory; DuckDB empties it
+        with suppress(OSError):  # a read-only folder is reported when the table is created
             spill.mkdir(parents=True, exist_ok=True)
         connection.execute(f"set temp_directory = {literal(str(spill.resolve()))}")
         connection.execute(f"set allowed_directories = [{literal(f'{project.resolve()}/')}]")
@@ -212,7 +212,7 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
 
 
 def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params) -> None:
-    """The raw table: its batches one after another, under the names that SQL over the source knows."""
+    """Create the raw table from its batches, with the column names that SQL over the source uses."""
     if source not in params.ingest.sources:
         raise RefitError(
             f"data/validated.json lists a source {source!r} that params.yaml has not; run `refit run` again"

@@ -31,7 +31,7 @@ from refit.storage.stored_definitions import Definitions
 from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import kinds_of
-from tasks.featurize.labels import CHOSEN, KNOWN, LABEL, rows_until
+from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
 from tasks.featurize.warehouse import open_warehouse
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitio
         rows_until(warehouse, definitions, own.params, until)
         features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)
         key = definitions.feature_set.spine.key
-        along = [LABEL, KNOWN, *featurize.kept_columns(warehouse, definitions, own.params)]
+        along = [LABEL, LABEL_KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]
         known = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
     if not known[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
@@ -185,15 +185,16 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     import pyarrow.compute as pc
 
     names, task = definitions.feature_set.names(), params.task
-    table = table.append_column(COLUMN, table[KNOWN])  # folds in time are cut by it
+    table = table.append_column(COLUMN, table[LABEL_KNOWN_AT])  # folds in time are cut by it
     target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
-        each: table[each].cast(pa.timestamp("us")).to_numpy() for each in ("event_time", "prediction_time", KNOWN)
+        each: table[each].cast(pa.timestamp("us")).to_numpy()
+        for each in ("event_time", "prediction_time", LABEL_KNOWN_AT)
     }
     return History(
-        table=table.drop_columns([LABEL, KNOWN]),
+        table=table.drop_columns([LABEL, LABEL_KNOWN_AT]),
         label=target.labels_or_nan(table[LABEL]),
-        known_at=moments[KNOWN],
+        known_at=moments[LABEL_KNOWN_AT],
         event_time=moments["event_time"],
         prediction_time=moments["prediction_time"],
         days=local_days(table["event_time"], params.project.zone),
