@@ -1,1 +1,1 @@
-"""`refit init`: reads a table and writes a project that runs at once."""
+"""`refit init`: reads a table and writes a project that runs without further editing."""

@@ -1,4 +1,4 @@
-"""Codes and words among texts: digits that name something, such as zips, as numbers would be others."""
+"""Detection of codes: digits that identify something, such as zip codes, which numbers would change."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from feature_store.exact import WHOLE
 
-# SQL over texts `v`. One such text makes codes of a column of digits: a leading zero (00501, 0101.21), an exponent as
-# nobody writes an amount (12E4), a + before seven digits or more, or more digits than a double holds exactly.
+# SQL over texts `v`. One such text makes a column of digits one of codes: a leading zero (00501, 0101.21), an exponent
+# that is unusual for an amount (12E4), a + before seven digits or more, or more digits than a double holds exactly.
 CODE = (
     "(regexp_full_match(trim(v), '[+-]?0[0-9]+([.][0-9]*)?|[0-9]+[eE][0-9]+|[+][0-9]{7,}') "
     "or (regexp_full_match(trim(v), '[+-]?[0-9]{16,}([.][0-9]*)?') "
@@ -17,7 +17,7 @@ DIGITS = "regexp_full_match(trim(v), '[+-]?[0-9]+([.][0-9]*)?([eE][0-9]+)?')"
 
 
 def merges(connection: Any, column: str, kind: str) -> bool:
-    """Whether numbers would give two names of rows as one: +5 and 5, 1.10 and 1.1."""
+    """Return whether different keys would become equal as numbers, such as +5 and 5, or 1.10 and 1.1."""
     if kind != "integer":
         return kind == "number"
     [(texts, numbers)] = connection.execute(

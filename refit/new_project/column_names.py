@@ -1,4 +1,4 @@
-"""Plain names for the columns of a stranger's table, beside those that the feature table has itself."""
+"""Plain names for the columns of a table, distinct from the names that the feature table reserves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from feature_store.compile import quote
 from refit.config.section import free
 
-# What the sources and tables that features lie in have themselves.
+# Columns that sources and feature tables have already.
 RESERVED = {"event_time", "prediction_time", "window", "label", "available_at", "label_known_at", "row_key"}
 RESERVED |= {"forecast_time", "horizon", "target_time", "season_time", "seasonal_naive"}
 
 
 def alias(name: str, taken: set[str]) -> str:
-    """A plain name for a column: lower case with underscores, unlike the others and those that the table needs.
+    """Return a plain name for a column: lower case with underscores, neither taken nor reserved.
 
     >>> alias("Größe (cm)", set()), alias("Âge du Client", set()), alias("UnitPrice", {"unit_price"})
     ('grosse_cm', 'age_du_client', 'unit_price_2')
@@ -28,5 +28,5 @@ def alias(name: str, taken: set[str]) -> str:
 
 
 def in_sql(name: str, sql: str, others: Iterable[str]) -> str:
-    """What the SQL of params calls a column that is not the time, of which a row's own `event_time` is made there."""
+    """Return the name of a column other than the time in the SQL of params, where `event_time` is a row's own time."""
     return quote(free(f"{name}_", others)) if name.lower() == "event_time" else sql

@@ -1,4 +1,4 @@
-"""What one column of a stranger's table seems to hold, each by itself, so that a wide table costs what its cells do."""
+"""Infers what a column holds; each column is read by itself, so that the cost of a wide table grows with its cells."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tasks.ingest.casting import HAS_YEAR
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; different ones that are still taken for classes
-SENTENCE = 4  # words from which on a text that differs from row to row is something to read, and no name
-FEW = 20  # different values, of which the most frequent are counted
+MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; distinct numbers that still count as classes
+SENTENCE = 4  # mean words from which a column of different texts is natural language, and no identifier
+FEW = 20  # distinct values up to which the most frequent ones are counted
 COMMA = "[+-]?(?:[0-9]{1,3}(?:[.][0-9]{3})+|[0-9]+)(?:,[0-9]+)?"
 PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
-# Further texts that people write for a missing value, in lower case; NULLS of table_reading are always taken so.
+# Further texts that may mean a missing value, in lower case; NULLS of table_reading always do.
 MARKS = (
     *("?", "??", "-", "--", "---", ".", "..", "*", "n/a", "n.a.", "na", "nan", "#n/a", "#na", "#value!", "#null!"),
     *("<na>", "nat", "\\n", "nil", "none", "null", "missing", "unknown", "unk", "undefined", "tbd", "k.a.", "n.v."),
     *("not available", "not applicable", "no data", "(null)", "(none)", "(blank)"),
 )
 _NUMBERS = {
-    # DuckDB would cast 9.89 to the integer 10, so texts are looked at.
+    # DuckDB would cast 9.89 to the integer 10, so the text is checked too.
     "integer": "regexp_full_match(trim(v), '[+-]?[0-9]+') and try_cast(v as bigint) is not null",
     # 1_000 is an identifier, and a column of nothing but `inf` is no measure.
     "number": "try_cast(v as double) is not null and not contains(v, '_')",
@@ -59,61 +59,61 @@ _WORDS = "sum(n * (length(regexp_replace(trim(v), '\\S+', '', 'g')) + 1)) / sum(
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table: its exact name, a plain name for SQL and params, and what its texts cast to."""
+    """A column of the table: its exact name, a plain name for SQL and params, and the type that its texts cast to."""
 
     name: str
     alias: str
-    sql: str  # the name as SQL takes it: quoted where it must be
+    sql: str  # the name in SQL, quoted if necessary
     type: str = "text"
     filled: int = 0  # rows that have a value
     distinct: int = 0
-    values: tuple[str, ...] = ()  # the two texts that nearly all rows have, where there are two such
-    counts: Mapping[str, int] = field(default_factory=dict)  # the most frequent texts, where there are few
-    percent: bool = False  # numbers with a % sign, which cast to no number
-    comma: bool = False  # numbers such as 1.234,56, which do neither
+    values: tuple[str, ...] = ()  # the two texts of nearly all rows, if there are two
+    counts: Mapping[str, int] = field(default_factory=dict)  # the rows of the most frequent texts, if there are few
+    percent: bool = False  # numbers with a % sign, which do not cast to a number
+    comma: bool = False  # numbers such as 1.234,56, which do not cast either
     words: float = 0.0  # of a text, on average
-    formats: tuple[str, ...] = ()  # of texts that are times, as strptime takes them
-    code: bool = False  # digits that a number would not hold as they are written
-    counter: bool = False  # integers without a gap, another in each row
+    formats: tuple[str, ...] = ()  # of texts that are times, for strptime
+    code: bool = False  # digits that a number would not keep as they are written
+    counter: bool = False  # consecutive integers, a different one in each row
     marks: Mapping[str, int] = field(default_factory=dict)  # texts that may mean a missing value, and their rows
-    hidden: bool = False  # what is no such mark is numbers or times
-    writing: Writing | None = None  # of texts that look like times and are not written in one way
+    hidden: bool = False  # all other values are numbers or times
+    writing: Writing | None = None  # of texts that look like times in more than one format
 
     @property
     def is_read(self) -> bool:
-        """Whether a text is something to read: many different ones, of some words each."""
+        """Whether its texts are natural language: many different ones of several words each."""
         return self.type == "text" and self.words >= SENTENCE and self.distinct > MOST_CLASSES
 
     @property
     def is_number(self) -> bool:
-        """Whether its values are numbers, however they are written."""
+        """Whether its values are numbers, with a decimal point or comma."""
         return self.comma or self.type in ("integer", "number")
 
     @property
     def is_text(self) -> bool:
-        """Whether its values are texts that write no numbers."""
+        """Whether its values are texts, and no numbers with a decimal comma."""
         return self.type == "text" and not self.comma
 
     @property
     def value(self) -> str:
-        """SQL of a value: of a text with a decimal comma, the number that it writes."""
+        """SQL of a value; a text with a decimal comma is converted to a number."""
         return f"try_cast(replace(replace({self.sql}, '.', ''), ',', '.') as double)" if self.comma else self.sql
 
     @property
     def number(self) -> str:
-        """SQL of a value as a number, in the table as it was read as well; null where it is none."""
+        """SQL of a value as a number, also in the table of texts; null if it is none."""
         return f"try_cast({self.value} as double)"
 
     @property
     def moment(self) -> str | None:
-        """SQL of the time that a cast value is; none: it is none."""
+        """SQL of a cast value as a time; None if the column holds no times."""
         if self.formats:
             return moment_sql(self.sql, self.formats)
         return self.sql if self.type in ("date", "timestamp") else None
 
     @property
     def read_moment(self) -> str:
-        """SQL of the same in the table as it was read, all of text."""
+        """SQL of a value as a time in the table of texts, before any cast."""
         quoted = quote(self.name)
         if self.formats:
             return moment_sql(quoted, self.formats, lenient=True)
@@ -121,7 +121,7 @@ class Column:
 
 
 def named_columns(connection: Any, names: Sequence[str]) -> Iterator[Column]:
-    """Columns of which nothing but the name is known yet."""
+    """Yield columns with their names only."""
     keywords = {word for (word,) in connection.execute("select keyword_name from duckdb_keywords()").fetchall()}
     taken: set[str] = set()
     for name in names:
@@ -140,14 +140,14 @@ def read_column(
     is_time: bool = False,
     formats: Sequence[str] = (),
 ) -> Column:
-    """What a column of texts, null where they mean missing, seems to hold: what at least 99 % of them are.
+    """Infer what a column of texts holds: the type of at least 99 % of them. Missing values are null.
 
     Args:
-        is_time: it is said to be the time, so that years alone are one.
-        formats: the ways in which it is said to be written.
+        is_time: whether the user named it as the time, so that bare years are times.
+        formats: the time formats that the user gave.
 
     Raises:
-        UserError: its times are not written as is said.
+        UserError: its times do not have these formats.
     """
     import pyarrow as pa
 
@@ -158,11 +158,11 @@ def read_column(
     if not (formats or is_time) and distinct > FEW and _are_plain_decimals(counted.field("values")):
         return replace(column, filled=filled, distinct=distinct, type="number")
     connection.register("d", pa.table({"v": counted.field("values"), "n": counted.field("counts")}))
-    counts = _frequent(connection) if distinct <= FEW else {}
+    counts = _most_frequent(connection) if distinct <= FEW else {}
     two = tuple(sorted(list(counts)[:2]))
     binary = len(two) == 2 and sum(counts[value] for value in two) >= 0.99 * filled
     column = replace(column, filled=filled, distinct=distinct, counts=counts, values=two if binary else ())
-    rows = _rows(connection, _NUMBERS)
+    rows = _count_rows(connection, _NUMBERS)
     least = 0.99 * filled
     if formats:
         require_readable(connection, column.name, filled, formats)
@@ -177,7 +177,7 @@ def read_column(
         return replace(column, formats=("%Y%m%d",))
     code = bool(rows["code"]) and rows["digits"] >= least
     if rows["integer"] >= least and not code:
-        counter = distinct == len(texts) and _range(connection) <= 1.02 * distinct
+        counter = distinct == len(texts) and _integer_span(connection) <= 1.02 * distinct
         return replace(column, type="integer", counter=counter)
     if rows["number"] >= least and rows["finite"] and not code:
         return replace(column, type="number")
@@ -185,8 +185,8 @@ def read_column(
 
 
 def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) -> Column:
-    """The same of texts that are no numbers; `numbers` of them are."""
-    rows = _rows(connection, _TEXTS)
+    """Infer the type of a column of texts, of which only `numbers` are numbers."""
+    rows = _count_rows(connection, _TEXTS)
     least = 0.99 * column.filled
     if not column.code:
         for kind in ("date", "timestamp", "boolean"):
@@ -196,13 +196,13 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
     writing = None
     if rows["time_like"] >= 0.5 * column.filled:
         formats, writing = read_formats(connection, column.filled)
-    marked = _marks(connection)
+    marked = _missing_marks(connection)
     rest = column.filled - sum(marked.values())
     return replace(
         column,
         percent=rows["percent"] >= least,
         comma=delimiter != "," and rows["comma"] >= least,
-        words=_words(connection),
+        words=_mean_words(connection),
         formats=formats,
         writing=writing,
         marks=marked,
@@ -211,34 +211,34 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
 
 
 def _are_plain_decimals(values: pa.Array) -> bool:
-    """Whether all are numbers such as -12.5, which a query need not tell from times, codes or whole numbers."""
+    """Return whether all are numbers such as -12.5, which cannot be times, codes or integers."""
     import pyarrow.compute as pc
 
     return bool(pc.all(pc.match_substring_regex(values, PLAIN_DECIMAL)).as_py())
 
 
-def _frequent(connection: Any) -> dict[str, int]:
+def _most_frequent(connection: Any) -> dict[str, int]:
     return dict(connection.execute("select v, n from d order by n desc, v limit 3").fetchall())
 
 
-def _rows(connection: Any, conditions: Mapping[str, str]) -> dict[str, int]:
-    """How many rows of the table have a text that fits each condition."""
+def _count_rows(connection: Any, conditions: Mapping[str, str]) -> dict[str, int]:
+    """Count the rows whose text fits each condition."""
     counts = ", ".join(f"coalesce(sum(n) filter ({fits}), 0)" for fits in conditions.values())
-    [found] = connection.execute(f"select {counts} from d").fetchall()
-    return dict(zip(conditions, map(int, found), strict=True))
+    [sums] = connection.execute(f"select {counts} from d").fetchall()
+    return dict(zip(conditions, map(int, sums), strict=True))
 
 
-def _range(connection: Any) -> int:
+def _integer_span(connection: Any) -> int:
     number = "try_cast(v as bigint)::hugeint"
-    [(found,)] = connection.execute(f"select max({number}) - min({number}) + 1 from d").fetchall()
-    return int(found)
+    [(span,)] = connection.execute(f"select max({number}) - min({number}) + 1 from d").fetchall()
+    return int(span)
 
 
-def _words(connection: Any) -> float:
-    [(found,)] = connection.execute(f"select {_WORDS} from (from d limit 10000)").fetchall()
-    return float(found)
+def _mean_words(connection: Any) -> float:
+    [(mean,)] = connection.execute(f"select {_WORDS} from (from d limit 10000)").fetchall()
+    return float(mean)
 
 
-def _marks(connection: Any) -> dict[str, int]:
+def _missing_marks(connection: Any) -> dict[str, int]:
     listed = ", ".join(map(literal, MARKS))
     return dict(connection.execute(f"select v, n from d where lower(trim(v)) in ({listed}) order by v").fetchall())

@@ -1,4 +1,4 @@
-"""A first look at a new project, by the very code that its runs go through: what it accepts then runs."""
+"""A trial of a new project with the code of its runs, so that an accepted project runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from refit.runtime.context import Context
 
 
 def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, Any], list[Giveaway]]:
-    """Take the rows in, validate and label them; returns params that fit them, and what gives labels away.
+    """Ingest, validate and label the rows; return params that fit them, and features that leak the label.
 
-    Batches of few rows may hold more bad ones than validation lets by, where the table as a whole does not.
+    A small batch may have a larger share of bad rows than validation allows, although the whole table has not.
 
     Raises:
-        UserError: a stage refuses the table `table`, in its words.
+        UserError: a stage refuses the table `table`; the message is the stage's.
     """
     from tasks import featurize, ingest, validate
 
@@ -38,10 +38,10 @@ def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, A
 def _with_share(
     project: Path, params: dict[str, Any], parsed: Params, batches: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The params with as many rows let by in a batch as the worst one has that cannot be read.
+    """Return the params with the allowed share of quarantined rows raised to that of the worst batch.
 
     Raises:
-        UserError: the table as a whole has too many.
+        UserError: the whole table has too many rows that cannot be read.
     """
     most = parsed.validate_.max_quarantined_share
     bad, read = (sum(batch[what] for batch in batches) for what in ("uncast", "read"))

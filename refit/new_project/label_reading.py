@@ -1,4 +1,4 @@
-"""Which column is to be predicted, what it asks for, and which of two values is the one to look for."""
+"""Infers the label column, its task, and the positive one of two values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from refit.errors import UserError
 from refit.new_project.column_reading import FEW_NUMBERS, MOST_CLASSES, Column
 
 LABEL_NAMES = ("label", "target", "y", "churn", "churned", "fraud", "late", "default", "outcome", "converted", "failed")
-# Words for yes and no in many languages, without accents; and what labels say of an event that is looked for.
+# Words for yes and no in many languages, without accents, and common names of positive and negative classes.
 YES = (
     "1 true yes y t ja j si s sim oui o da д да tak evet e igen i kylla k jah jes wahr w vrai v verdadero vero "
     "verdadeiro"
@@ -42,52 +42,52 @@ NEGATIVE = frozenset((*NO.split(), *OTHERWISE.split(), *(pair.split()[1] for pai
 
 
 def find_label(columns: tuple[Column, ...], given: Column | None, time: Column | None, path: Path, rows: int) -> Column:
-    """The column that was named, or the only one that can be meant.
+    """Return the label column: the named one, or the only possible one.
 
     Raises:
-        UserError: none or several can, or its values are none that can be predicted.
+        UserError: no column or several are possible, or the values cannot be predicted.
     """
     binary = [column for column in columns if column.values and column is not time]
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
-    found = given or only(choice, "label", path, "column with just two values to predict", "the one to predict")
-    too_many = task_of(found) == "multiclass" and found.distinct > min(MOST_CLASSES, rows / 2)
-    if found.distinct < 2 or too_many:
-        counts = ", ".join(f"{value!r} {count:,} times" for value, count in found.counts.items())
-        has = f"{found.distinct} different value{'s' if found.distinct != 1 else ''}{': ' + counts if counts else ''}"
+    label = given or only(choice, "label", path, "column with just two values to predict", "the one to predict")
+    too_many = task_of(label) == "multiclass" and label.distinct > min(MOST_CLASSES, rows / 2)
+    if label.distinct < 2 or too_many:
+        counts = ", ".join(f"{value!r} {count:,} times" for value, count in label.counts.items())
+        has = f"{label.distinct} different value{'s' if label.distinct != 1 else ''}{': ' + counts if counts else ''}"
         right = f"a label has two, such as 0 and 1, up to {MOST_CLASSES} classes, or many numbers"
-        raise UserError(f"--label {found.name}: it has {has}; {right}")
-    if found is time:
-        raise UserError(f"--label {found.name}: it is the time of the rows; name what is to be predicted")
-    return found
+        raise UserError(f"--label {label.name}: it has {has}; {right}")
+    if label is time:
+        raise UserError(f"--label {label.name}: it is the time of the rows; name what is to be predicted")
+    return label
 
 
-def only(found: list[Column], role: str, path: Path, what: str, wanted: str = "one") -> Column:
-    """The one column that fits a role.
+def only(candidates: list[Column], role: str, path: Path, what: str, wanted: str = "one") -> Column:
+    """Return the only candidate for a role.
 
     Raises:
         UserError: there is none, or several.
     """
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
         raise UserError(f"{path.name} has no {what}; name {wanted} with --{role} COLUMN")
-    several = ", ".join(column.name for column in found)
+    several = ", ".join(column.name for column in candidates)
     raise UserError(f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}")
 
 
 def task_of(label: Column) -> Task:
-    """What a label asks for: two values, many numbers, or a few values of any kind."""
+    """Return the task of a label: binary for two values, regression for many numbers, multiclass for a few values."""
     if label.values:
         return "binary"
     return "regression" if label.is_number and label.distinct > FEW_NUMBERS else "multiclass"
 
 
 def positive_of(label: Column, given: str | None) -> str:
-    """The value of a binary label that counts as 1: as was said, the larger number, or a word that says so.
+    """Return the value of a binary label that counts as 1: the given one, the larger number, or a positive word.
 
     Raises:
-        UserError: neither value says so, or what was said is none of them.
+        UserError: neither value is recognised as positive, or the given one is neither of them.
     """
     first, second = label.values
     if given is not None:
@@ -103,9 +103,9 @@ def positive_of(label: Column, given: str | None) -> str:
         [value for value in label.values if _plain(value) in POSITIVE],
         [value for value in label.values if _plain(value) not in NEGATIVE],
     )
-    for found in ways:
-        if len(found) == 1:
-            return found[0]
+    for matches in ways:
+        if len(matches) == 1:
+            return matches[0]
     raise UserError(
         f"--label {label.name}: which of {first!r} and {second!r} is looked for, and is 1, is not clear; say "
         f"--positive {second!r}, or the other"
@@ -113,7 +113,7 @@ def positive_of(label: Column, given: str | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """A word without accents and in lower case.
+    """Return a word without accents and in lower case.
 
     >>> _plain(" Sí "), _plain("NÃO")
     ('si', 'nao')
@@ -123,7 +123,7 @@ def _plain(text: str) -> str:
 
 
 def spread_of(connection: Any, label: Column) -> float:
-    """The mean distance of a number from its median."""
-    off = f"{label.number} - (select median({label.number}) from t)"
-    [(found,)] = connection.execute(f"select avg(abs({off})) from t").fetchall()
-    return float(found or 0.0)
+    """Return the mean absolute deviation of the label from its median."""
+    deviation = f"{label.number} - (select median({label.number}) from t)"
+    [(mean,)] = connection.execute(f"select avg(abs({deviation})) from t").fetchall()
+    return float(mean or 0.0)

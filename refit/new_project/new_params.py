@@ -1,4 +1,4 @@
-"""The params of a new project, by what its table seems to hold: rows in time, rows without one, or series."""
+"""The params of a new project, for rows with a time, rows without one, or series."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ LINEAR: Mapping[str, Any] = {
     "multiclass": LOGISTIC,
     "regression": {"name": "ridge", "kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}},
 }
-FEW_DAYS = 20  # of a test window below which days are too few to be compared by
-TEST_ROWS = 100  # that a test window of rows in time has at least, where the table is long enough
-RARE = 10  # of the rarer of two labels that it is to have
-MANY = 6  # seasons of a history from which on learners are compared on several: one may be unlike the others
-LEAST_MOMENTS = 24  # of forecasts to be judged by
-LONG = ("w", "mo", "y")  # steps of which the newest row may lie so long before a period's end
+FEW_DAYS = 20  # of a test window, below which days are too few to be clusters
+TEST_ROWS = 100  # of a test window at least, if the table is long enough
+RARE = 10  # rows of the rarer of two labels in a test window at least
+MANY = 6  # seasons of a history from which cross-validation covers several, as one may differ from the others
+LEAST_MOMENTS = 24  # times of forecasts in a test window at least
+LONG = ("w", "mo", "y")  # units of steps whose newest row may lie long before a period's end
 _SECONDS = {"day": DAY, "week": WEEK, "month": MEAN_MONTH}
-SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
+ESTIMATORS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 
 
 def params_of(name: str, reading: TableReading) -> dict[str, Any]:
-    """The params, as `params.yaml` has them."""
+    """Return the params in the form of `params.yaml`."""
     kind = _of_series(reading, reading.series) if reading.series else _of_rows(reading)
     return {
         "project": {"name": name, "timezone": reading.zone},
-        "ingest": {"period": reading.period, **_complete(reading), **kind["ingest"]},
+        "ingest": {"period": reading.period, **_completion(reading), **kind["ingest"]},
         "validate": {**_rows_band(reading), "suites": _suites(reading)},
         "featurize": kind["featurize"],
         "train": kind["train"],
@@ -55,14 +55,14 @@ def params_of(name: str, reading: TableReading) -> dict[str, Any]:
 
 
 def _of_rows(reading: TableReading) -> dict[str, Any]:
-    """Of rows that each have a label: what the columns say of it, judged on what comes later, or on drawn rows."""
-    used = [column for column in reading.columns if is_feature(column, reading)]
-    columns = {column.alias: _feature(column) for column in used}
+    """Return the params of labelled rows: features are the columns, the test is later rows or a random sample."""
+    features = [column for column in reading.columns if is_feature(column, reading)]
+    columns = {column.alias: _feature(column) for column in features}
     columns[reading.label.alias] = _label(reading)
     split = reading.split
     if split:
         columns[split.column.alias] = split.sql
-    text = [column.alias for column in used if column.is_read]
+    text = [column.alias for column in features if column.is_read]
     featurize: dict[str, Any] = {
         "definitions": None,
         "label": {"source": "cases", "column": reading.label.alias, "delay_hours": 0},
@@ -70,17 +70,17 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
     }
     train = {"task": reading.task, "metric": DEFAULTS[reading.task], "seed": 0, "learners": _learners(reading)}
     test = _periods(reading)
-    judged = split.rows["test"] if split else test * reading.rows_per_period
+    test_rows = split.rows["test"] if split else test * reading.rows_per_period
     days = 1 if split else test * reading.days_per_period
     gate = {
         "mode": "non_inferiority",
         "max_loss": _margin(reading, 0.01),
         "min_gain_over_baseline": _margin(reading, 0.02),
-        "min_rows": max(20, min(2000, judged // 2)) if reading.time else min(50, judged // 2),
+        "min_rows": max(20, min(2000, test_rows // 2)) if reading.time else min(50, test_rows // 2),
         "cluster": "row" if days < FEW_DAYS else "day",
     }
     cases = {"cases": {"available_at": "event_time", "columns": columns}}
-    found = {
+    sections = {
         "ingest": {"sources": {"table": _source(reading, cases)}},
         "featurize": featurize,
         "train": train,
@@ -91,27 +91,27 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         featurize["exclude"] = [split.column.alias]
         if not split.rows["validation"]:
             train["cross_validation"] = _folds(reading, split.rows["train"])
-        return found
+        return sections
     if reading.time is None:
         share = judged_share(reading.rows)
         folds = _folds(reading, (1 - share) * reading.rows)
         featurize["split"] = {"test": share, "validation": 0, "seed": 0}
         train["cross_validation"] = folds
-        found["evaluate"]["cross_validation"] = folds
-        return found
+        sections["evaluate"]["cross_validation"] = folds
+        return sections
     featurize["windows"] = {"test": test, "validation": math.ceil(test / 2), "training": None}
     weekly = reading.rows_per_period * 7 // 30 if reading.period == "month" else reading.rows_per_period
-    return {**found, "drift": _drift(reading, weekly // 2)}
+    return {**sections, "drift": _drift(reading, weekly // 2)}
 
 
 def _folds(reading: TableReading, rows: float) -> dict[str, Any]:
-    """As many folds as leave rows enough to each; rows are drawn one by one, so a few less may be left."""
+    """Return the most folds that have enough rows each, with a margin, since rows are drawn at random."""
     count = max(2, min(5, int(0.9 * rows / FEWEST_ROWS)))
     return {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": count}
 
 
 def _periods(reading: TableReading) -> int:
-    """How many of the last periods a test needs to have rows enough, and rare labels, at most a quarter of all."""
+    """Return how many of the last periods give enough test rows and rare labels, at most a quarter of all."""
     if reading.time is None:
         return 1
     rows = max(1, reading.rows_per_period)
@@ -123,32 +123,32 @@ def _periods(reading: TableReading) -> int:
 
 
 def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
-    """Of series whose next steps are asked for: changes from a level by their own past and the calendar."""
+    """Return the params of series to forecast: changes from a level by their own past and the calendar."""
     assert reading.time
     by_name = {column.name: column for column in reading.columns}
-    apart = {name.lower(): by_name[name] for name in series.columns}
+    identifiers = {name.lower(): by_name[name] for name in series.columns}
     value = reading.label.alias
-    columns = {**{alias: column.sql for alias, column in apart.items()}, value: reading.label.value}
+    columns = {**{alias: column.sql for alias, column in identifiers.items()}, value: reading.label.value}
     unit = series.step.lstrip("0123456789")
-    known = utc(f"{local('event_time', series.zone)} + {interval(series.step)}", series.zone)
-    source = _source(reading, {"steps": {"available_at": known, "columns": columns}})
+    available_at = utc(f"{local('event_time', series.zone)} + {interval(series.step)}", series.zone)
+    source = _source(reading, {"steps": {"available_at": available_at, "columns": columns}})
     if series.inexact:
-        began = f"date_trunc('{'year' if unit == 'y' else 'month'}', {local(source['event_time'], series.zone)})"
-        source["event_time"] = utc(began, series.zone)
+        period_start = f"date_trunc('{'year' if unit == 'y' else 'month'}', {local(source['event_time'], series.zone)})"
+        source["event_time"] = utc(period_start, series.zone)
     forecast = {
         "of": "table",
-        **({"series": {alias: column.type for alias, column in apart.items()}} if apart else {}),
+        **({"series": {alias: column.type for alias, column in identifiers.items()}} if identifiers else {}),
         "step": series.step,
         "horizons": list(series.horizons),
         "season": series.season,
     }
     span = series.length * series.step_seconds
-    # Shorter steps share a day's luck, so that days count.
+    # Steps shorter than a day are dependent within it, so days are counted.
     least = max(LEAST_MOMENTS * series.step_seconds, min(LEAST_MOMENTS * DAY, 0.4 * span))
     test = max(1, math.ceil(max(0.15 * span, least) / _SECONDS[reading.period]))
     clusters = test * _SECONDS[reading.period] / max(DAY, series.step_seconds)
     rows = int(series.count * len(series.horizons) * test * _SECONDS[reading.period] / series.step_seconds)
-    error = max(series.naive_error, 0.01 * reading.spread)
+    typical_error = max(series.naive_error, 0.01 * reading.spread)
     return {
         "ingest": {
             **({"complete_within_hours": HOURS[unit]} if unit in LONG else {}),
@@ -169,8 +169,8 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
         "evaluate": {
             "gate": {
                 "mode": "non_inferiority",
-                "max_loss": float(f"{0.02 * error:.2g}"),
-                "min_gain_over_baseline": float(f"{0.01 * error:.2g}"),
+                "max_loss": float(f"{0.02 * typical_error:.2g}"),
+                "min_gain_over_baseline": float(f"{0.01 * typical_error:.2g}"),
                 "min_rows": max(20, min(1000, rows // 2)),
                 "cluster": "row" if clusters < FEW_DAYS else "day",
             }
@@ -179,21 +179,21 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
 
 
 def _forecasters(series: Series) -> list[dict[str, Any]]:
-    """The season before, and learners of the change from a level: a tree cannot say more than it has seen."""
-    asked = ForecastParams(of="table", step=series.step, horizons=series.horizons, season=series.season)
-    level, scaled = scales(asked)
+    """Return a seasonal baseline, and learners of the change from a level, as trees cannot extrapolate."""
+    forecast = ForecastParams(of="table", step=series.step, horizons=series.horizons, season=series.season)
+    level, scaled = scales(forecast)
     change = {"change": "difference"} if series.negative else {}
-    around = {"level": level, "scaled": scaled, **change}
+    relative_params = {"level": level, "scaled": scaled, **change}
     boosting = {"loss": "absolute_error", "learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20}
     return [
         {"name": "season_before", "kind": "baseline"},
-        {"name": "linear", "kind": "relative", "params": {**around, "kind": "sklearn.linear_model.Ridge"}},
+        {"name": "linear", "kind": "relative", "params": {**relative_params, "kind": "sklearn.linear_model.Ridge"}},
         {
             "name": "boosting",
             "kind": "relative",
             "params": {
-                **around,
-                "scaled": list(scaled),  # a list of its own: YAML would refer to the one above
+                **relative_params,
+                "scaled": list(scaled),  # a copy: YAML would write an alias of the one above
                 "kind": "sklearn.ensemble.HistGradientBoostingRegressor",
                 "params": boosting,
             },
@@ -202,15 +202,15 @@ def _forecasters(series: Series) -> list[dict[str, Any]]:
 
 
 def _source(reading: TableReading, events: dict[str, Any]) -> dict[str, Any]:
-    """The table as it lies in `raw/`. Without a key a row is named by its line; without a time, one day dates all."""
+    """The source of the table in `raw/`. Without a key, lines identify rows; without a time, one day dates all."""
     columns = {column.name: column.type for column in reading.columns}
     key = list(reading.key)
-    placed: dict[str, Any] = {}
+    line_columns: dict[str, Any] = {}
     if not key:
         lower = {name.lower() for name in columns}
         key = [name if name not in lower else free(f"table_{name}", lower) for name in ("file", "line")]
         columns |= {key[0]: "text", key[1]: "integer"}
-        placed = {"file_column": key[0], "line_column": key[1]}
+        line_columns = {"file_column": key[0], "line_column": key[1]}
     time = reading.time
     required = [*reading.key, *([time.name] if time else [])]
     return {
@@ -221,7 +221,7 @@ def _source(reading: TableReading, events: dict[str, Any]) -> dict[str, Any]:
         **({"skip_lines": reading.file.skip_lines} if reading.file.skip_lines else {}),
         "nulls": list(reading.nulls),
         "columns": columns,
-        **placed,
+        **line_columns,
         **({"required": list(dict.fromkeys(required))} if required else {}),
         "key": key,
         "event_time": time.moment if time else f"timestamp '{reading.dated}'",
@@ -235,7 +235,7 @@ def _learners(reading: TableReading) -> list[dict[str, Any]]:
         LINEAR[reading.task],
         {
             "name": "boosting",
-            "kind": f"sklearn.ensemble.HistGradientBoosting{SORTS[reading.task].capitalize()}",
+            "kind": f"sklearn.ensemble.HistGradientBoosting{ESTIMATORS[reading.task].capitalize()}",
             "params": {"learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20},
         },
     ]
@@ -247,26 +247,26 @@ def _drift(reading: TableReading, rows: int) -> dict[str, Any]:
 
 
 def _label(reading: TableReading) -> str:
-    """SQL of the label in `cases`: 0 and 1, or the column as it is."""
+    """Return SQL of the label in `cases`: 0 and 1, or the column as it is."""
     if reading.task != "binary":
         return reading.label.value
     return f"({reading.label.sql}::varchar = {literal(_cast_text(reading, reading.positive))})::integer"
 
 
-def _complete(reading: TableReading) -> dict[str, Any]:
-    """A day is not over with its first row, as it would be by the 24 hours that longer periods go by."""
+def _completion(reading: TableReading) -> dict[str, Any]:
+    """Return a shorter completion time for days, which the default of 24 hours would end with their first row."""
     return {"complete_within_hours": 6} if reading.period == "day" and reading.time else {}
 
 
 def _rows_band(reading: TableReading) -> dict[str, Any]:
-    """A band that the table's own periods keep to with room to spare, where the default's is too narrow."""
+    """Return a band with a margin around the table's own periods, if the default one is too narrow."""
     least, most = reading.band
     low, high = round(min(0.5, 0.7 * least), 3), round(max(2.0, 1.4 * most), 1)
     return {} if (low, high) == (0.5, 2.0) else {"rows_band": {"low": max(low, 0.001), "high": high}}
 
 
 def _suites(reading: TableReading) -> dict[str, Any]:
-    """What a label has to be, where there are just two values (others may meet new ones), and what may be empty."""
+    """Return checks: values of a binary label (others may get new ones), sparse columns, and decimal commas."""
     needed = {*reading.key, *([reading.time.name] if reading.time else [])}
     sparse = [name for name in reading.sparse if name not in needed]
     checks: list[dict[str, Any]] = [{SOME_VALUE: {"column": name, "min_value": 0}} for name in sparse]
@@ -276,33 +276,33 @@ def _suites(reading: TableReading) -> dict[str, Any]:
         {"expect_column_values_to_match_regex": {"column": name, "regex": rf"^\s*{COMMA}\s*$"}} for name in commas
     ]
     if reading.task == "binary":
-        known = {"column": reading.label.name, "value_set": _label_values(reading)}
-        checks.insert(0, {"expect_column_values_to_be_in_set": known})
+        label_values = {"column": reading.label.name, "value_set": _label_values(reading)}
+        checks.insert(0, {"expect_column_values_to_be_in_set": label_values})
     return {"table": checks} if checks else {}
 
 
 def _margin(reading: TableReading, share: float) -> float:
-    """A share of what the best guess for everyone is off by, for errors in the label's units."""
+    """Return a margin of the gate: for regression, the share of the label's mean deviation, in its units."""
     return float(f"{share * reading.spread:.2g}") if reading.task == "regression" else share
 
 
 def is_feature(column: Column, reading: TableReading) -> bool:
-    """Not the roles, nor what is empty, nor a text that is another in nearly every row and nothing to read: a name."""
-    named = column.is_text and column.distinct > reading.rows / 2 and not column.is_read
+    """Return whether a column is a feature: no role, not empty, and no text that identifies nearly every row."""
+    is_identifier = column.is_text and column.distinct > reading.rows / 2 and not column.is_read
     roles = {reading.label.name, *reading.key}
     roles |= {column.name for column in (reading.time, reading.split and reading.split.column) if column}
-    return bool(column.filled) and column.name not in roles and not named
+    return bool(column.filled) and column.name not in roles and not is_identifier
 
 
 def _feature(column: Column) -> str:
-    """SQL of a feature in `cases`; times become days, which of a column under its own name is done where it is used."""
+    """Return SQL of a feature in `cases`; a time becomes days, unless it keeps its name and is converted where used."""
     if column.moment and (column.formats or column.alias != column.name):
         return f"epoch({column.moment}) / 86400"
     return column.value
 
 
 def _cast_text(reading: TableReading, positive: str) -> str:
-    """The positive label as DuckDB prints it once it is cast to the column's type."""
+    """Return the positive label as DuckDB prints it after a cast to the column's type."""
     if reading.label.type == "boolean":
         return str(positive.strip().lower() in ("true", "t", "yes", "y", "1")).lower()
     if reading.label.type in ("integer", "number"):

@@ -1,4 +1,4 @@
-"""How the rows of a stranger's table lie in time: by which period they come, how many, and how much that varies."""
+"""Infers how the rows of a table lie in time: the period of batches, the rows in one, and how much that varies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEAST_ROWS = 80  # of a table without a time
 
 
 def judged_share(rows: int) -> float:
-    """The part of a table without a time that models are judged on: a fifth, or more of few, as a gate needs 20 rows.
+    """Return the share of test rows in a table without a time: a fifth, or more of few rows, as a gate needs 20.
 
     >>> judged_share(5000), judged_share(80)
     (0.2, 0.33)
@@ -29,10 +29,10 @@ def judged_share(rows: int) -> float:
 def read_period(
     connection: Any, time: str, moment: str | None, name: str, rows: int, *, split: bool = False
 ) -> tuple[str, int, int]:
-    """The length of batches, and how many rows and days one has; of a table without a time, the rows to test on.
+    """Return the period of batches, and the rows and days of one; the number of test rows in a table without a time.
 
     Args:
-        split: the table says itself which rows to learn from, so that no window has to be cut out of its time.
+        split: whether a column assigns rows to windows, so that no window is taken from the time.
     """
     if moment is None and rows < LEAST_ROWS and not split:
         raise UserError(f"{name} has {rows} rows; to learn from some and judge on others, {LEAST_ROWS} are needed")
@@ -43,7 +43,7 @@ def read_period(
         raise UserError(
             f"--time {time}: the newest value, {last}, lies in the future; rows are dated by what has happened"
         )
-    for period, days in (("month", 150), ("week", 56), ("day", 0 if split else 4)):  # some windows in each
+    for period, days in (("month", 150), ("week", 56), ("day", 0 if split else 4)):  # enough for several windows
         if (last - first).days >= days:
             counts = (
                 f"count(*) as n, count(distinct {moment}::date) as d from t group by date_trunc('{period}', {moment})"
@@ -55,7 +55,7 @@ def read_period(
 
 
 def read_band(connection: Any, moment: str | None, period: str) -> tuple[float, float]:
-    """How much the rows of whole periods vary; the first and the last, which may be cut short, are left out."""
+    """Return the least and most rows of a period relative to the three before it, without the first and last period."""
     if moment is None:
         return 1.0, 1.0
     counts = f"select date_trunc('{period}', {moment}) as began, count(*) as n from t group by 1"
@@ -67,17 +67,17 @@ def read_band(connection: Any, moment: str | None, period: str) -> tuple[float, 
 
 
 def empty_at_times(connection: Any, table: pa.Table, moment: str | None, period: str) -> tuple[str, ...]:
-    """The columns that have no value in some period; of a table without a time, in no row."""
-    some = [name for name in table.column_names if table[name].null_count]
+    """Return the columns without any value in some period, or in the whole table if it has no time."""
+    names = [name for name in table.column_names if table[name].null_count]
     if moment is None:
-        return tuple(name for name in some if table[name].null_count == len(table))
+        return tuple(name for name in names if table[name].null_count == len(table))
     began = connection.sql(f"select date_trunc('{period}', {moment}) as began from t").to_arrow_table()["began"]
     encoded = began.combine_chunks().dictionary_encode()
-    places = encoded.indices.fill_null(-1).to_numpy()
-    dated, count = places >= 0, len(encoded.dictionary)
+    indices = encoded.indices.fill_null(-1).to_numpy()
+    dated, count = indices >= 0, len(encoded.dictionary)
 
-    def lacks(name: str) -> bool:
-        there = table[name].is_valid().to_numpy() & dated
-        return bool((np.bincount(places[there], minlength=count) == 0).any())
+    def has_empty_period(name: str) -> bool:
+        present = table[name].is_valid().to_numpy() & dated
+        return bool((np.bincount(indices[present], minlength=count) == 0).any())
 
-    return tuple(name for name in some if lacks(name))
+    return tuple(name for name in names if has_empty_period(name))

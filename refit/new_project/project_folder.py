@@ -1,4 +1,4 @@
-"""`refit init`: a folder that runs at once, from the user's own CSV or from a small generated one."""
+"""`refit init`: creates a project from the user's CSV or from a small generated one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from refit.runtime.terminal import say
 
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
-# All that a new project consists of; what else lies in its folder is somebody's own.
-_MADE = (
+# All that a new project consists of; other files in its folder belong to the user.
+_PROJECT_ENTRIES = (
     *("raw", "params.yaml", "dvc.yaml", str(PREFECT_YAML), ".gitignore", "README.md", ".dvc", ".dvcignore"),
     *("run.yaml", "data", "models", "reports", ".refit"),
 )
@@ -49,13 +49,13 @@ def create(
     horizons: tuple[int, ...] = (),
     hints: Hints = Hints(),  # noqa: B008 - frozen
 ) -> None:
-    """Make a project in `folder` of which a first run goes through; where it would not, nothing is left of it.
+    """Create a project in `folder` whose first run succeeds; leave nothing behind if it would not.
 
     Args:
-        horizons: the steps ahead to forecast the label; `key` then names the columns that tell series apart.
+        horizons: the steps ahead to forecast the label; `key` then names the columns that identify a series.
 
     Raises:
-        UserError: the folder holds a project already, the table leaves a role open, or a first run would refuse it.
+        UserError: the folder holds a project already, a role is ambiguous, or a first run would refuse the table.
     """
     for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
         if (folder / name).exists():
@@ -73,30 +73,30 @@ def create(
         if csv is None:
             reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
         name = _project_name(folder)
-        before = _entries(folder)
+        before = _project_entries(folder)
         params, given_away = look(folder, params_of(name, reading), table)
-        # What the look has made goes: `raw/` may be changed before the first run, as with any project.
-        _take_away(folder, before | set((folder / "raw").rglob("*")))
+        # Delete what `look` created: `raw/` may change before the first run, as in any project.
+        _delete_new(folder, before | set((folder / "raw").rglob("*")))
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
         stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
         _write(folder / "dvc.yaml", _DVC_HEAD + stages)
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
         if not (folder / "README.md").exists():
             _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
-        _ignore(folder / ".gitignore")
+        _write_gitignore(folder / ".gitignore")
         dvc_runner.initialise(folder)
         prepare(folder)
-    _tell(folder, table, reading, given_away)
+    _print_result(folder, table, reading, given_away)
 
 
 @contextmanager
 def _all_or_nothing(folder: Path) -> Iterator[None]:
-    """Make `folder`, and take away again what was put into it where the block fails.
+    """Create `folder`; if the block fails, delete what was put into it.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be created.
     """
-    before = _entries(folder) if folder.is_dir() else None
+    before = _project_entries(folder) if folder.is_dir() else None
     try:
         (folder / "raw").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -107,25 +107,25 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
         if before is None:
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            _take_away(folder, before)
+            _delete_new(folder, before)
         raise
 
 
-def _entries(folder: Path) -> set[Path]:
-    """What there is in a folder of all that a new project consists of."""
-    tops = [folder / name for name in _MADE]
+def _project_entries(folder: Path) -> set[Path]:
+    """Return the files and folders of a new project that exist in a folder."""
+    tops = [folder / name for name in _PROJECT_ENTRIES]
     return {entry for top in tops if os.path.lexists(top) for entry in (top, *top.rglob("*"))}
 
 
-def _take_away(folder: Path, before: Set[Path]) -> None:
-    """Delete what has come into `folder` since, of what a new project consists of."""
-    for entry in sorted(_entries(folder) - before, reverse=True):  # what lies in a folder before the folder
+def _delete_new(folder: Path, before: Set[Path]) -> None:
+    """Delete the files and folders of a new project that were not in `folder` before."""
+    for entry in sorted(_project_entries(folder) - before, reverse=True):  # the content of a folder before the folder
         with suppress(OSError):
             entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def _ignore(path: Path) -> None:
-    """Let git pass over what runs make, beside what a folder's `.gitignore` says already."""
+def _write_gitignore(path: Path) -> None:
+    """Add the outputs of runs to a folder's `.gitignore`."""
     said = path.read_text(encoding="utf-8") if path.is_file() else ""
     if new := [line for line in IGNORED.splitlines() if line not in said.splitlines()]:
         _write(path, "".join(f"{line}\n" for line in [*said.splitlines(), *new]))
@@ -135,33 +135,33 @@ _MOST_STEPS = 1000
 
 
 def steps_ahead(horizons: str) -> tuple[int, ...]:
-    """Horizons as they are typed: numbers of steps, ranges, and every so many of a range.
+    """Parse horizons: numbers of steps, ranges, and ranges with a stride.
 
     Raises:
-        UserError: they are no numbers of steps.
+        UserError: the text has another form, or gives too many steps.
 
     >>> steps_ahead("7, 1,28"), steps_ahead("1-4,7"), steps_ahead("6-24:6")
     ((1, 7, 28), (1, 2, 3, 4, 7), (6, 12, 18, 24))
     """
-    found: set[int] = set()
+    horizon_steps: set[int] = set()
     for part in horizons.split(","):
         match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6})(?::(\d{1,6}))?)?", part.strip(), re.ASCII)
         first, last, every = (int(each) if each else None for each in match.groups()) if match else (None, None, None)
         steps = range(first, (last or first) + 1, every or 1) if first and every != 0 else range(0)
-        if not steps or len(found | set(steps)) > _MOST_STEPS:
+        if not steps or len(horizon_steps | set(steps)) > _MOST_STEPS:
             raise UserError(
                 f"--horizons {horizons}: numbers of steps ahead were expected, such as 1,7,28, a range such as 1-48, "
                 f"or 1-48:6 for every 6th of it, {_MOST_STEPS} at most"
             )
-        found |= set(steps)
-    return tuple(sorted(found))
+        horizon_steps |= set(steps)
+    return tuple(sorted(horizon_steps))
 
 
 _CANDIDATE = ("models/candidate", "models/training.json")
 
 
 def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
-    """The six stages of a project outside the repository: code enters as a digest in run.yaml, not as files."""
+    """Return the six stages of `dvc.yaml`; code is a dependency by its digest in `run.yaml`, not by files."""
     deps: dict[str, list[str]] = {
         "ingest": list(raw),
         "validate": ["data/snapshot.json", "released.json"],
@@ -199,7 +199,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _project_name(folder: Path) -> str:
-    letters = "".join(mark if mark.isalnum() and mark.isascii() else "_" for mark in folder.resolve().name.lower())
+    letters = "".join(char if char.isalnum() and char.isascii() else "_" for char in folder.resolve().name.lower())
     return letters.strip("_") if letters.strip("_")[:1].isalpha() else f"p_{letters.strip('_')}".rstrip("_")
 
 
@@ -243,8 +243,8 @@ def _readme(name: str, table: str, reading: TableReading, *, generated: bool) ->
     origin = "a generated table, only there to have something that runs" if generated else f"`raw/{table}`"
     return f"""# {name}
 
-Predicts `{reading.label.name}` ({_kind(reading)}) from {origin}.
-Rows: {_rows(reading, f"raw/{table}")}.
+Predicts `{reading.label.name}` ({_describe_task(reading)}) from {origin}.
+Rows: {_describe_rows(reading, f"raw/{table}")}.
 
     refit run        # six stages, then a summary; again: unchanged
     refit show       # who is in charge, and why
@@ -257,24 +257,24 @@ Rows: {_rows(reading, f"raw/{table}")}.
 """
 
 
-def _kind(reading: TableReading) -> str:
-    """What is predicted of the label, for people."""
+def _describe_task(reading: TableReading) -> str:
+    """Describe what is predicted."""
     amounts = "; train.task: regression if they are amounts" if reading.label.is_number else ""
     classes = f"one of {reading.label.distinct} classes{amounts}"
-    told = {"binary": f"1 = {reading.positive!r}", "multiclass": classes, "regression": "a number"}
-    return told[reading.task]
+    descriptions = {"binary": f"1 = {reading.positive!r}", "multiclass": classes, "regression": "a number"}
+    return descriptions[reading.task]
 
 
-def _rows(reading: TableReading, place: str) -> str:
-    """How many rows there are, and how they lie in time."""
+def _describe_rows(reading: TableReading, path: str) -> str:
+    """Describe the number of rows and their distribution over time."""
     if series := reading.series:
         ahead = ", ".join(map(str, series.horizons))
         season = f", a season of {series.season}" if series.season > 1 else ""
-        return f"{reading.rows:,} of {place}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
+        return f"{reading.rows:,} of {path}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
     if reading.time is None:
         drawn = f"{judged_share(reading.rows):.0%}"
-        return f"{reading.rows:,} of {place}, without a time: {drawn} are drawn to judge models on"
-    return f"{reading.rows:,} of {place}, by {reading.period} of `{reading.time.name}`"
+        return f"{reading.rows:,} of {path}, without a time: {drawn} are drawn to judge models on"
+    return f"{reading.rows:,} of {path}, by {reading.period} of `{reading.time.name}`"
 
 
 def _names(columns: Iterable[Column]) -> str:
@@ -286,22 +286,22 @@ def _write(path: Path, text: str) -> None:
         scratch.write_text(text, encoding="utf-8")
 
 
-def _tell(folder: Path, table: str, reading: TableReading, given_away: Sequence[Giveaway]) -> None:
-    say(f"{folder}: a project that predicts `{reading.label.name}` ({_kind(reading)})")
-    for what, told in (*_found(table, reading), *_warnings(reading, given_away)):
-        say(f"  {what:<7} {told}")
+def _print_result(folder: Path, table: str, reading: TableReading, given_away: Sequence[Giveaway]) -> None:
+    say(f"{folder}: a project that predicts `{reading.label.name}` ({_describe_task(reading)})")
+    for label, text in (*_describe_table(table, reading), *_warnings(reading, given_away)):
+        say(f"  {label:<7} {text}")
     say(f"  next    cd {shlex.quote(str(folder))} && refit run")
 
 
-def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
-    """What was understood of the table, and what was left out, line by line."""
-    yield "rows", _rows(reading, f"raw/{table}")
+def _describe_table(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
+    """Describe the inferred roles and the unused columns, as names and texts."""
+    yield "rows", _describe_rows(reading, f"raw/{table}")
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
     if codes := [column for column in reading.columns if column.code]:
         yield "codes", f"{_names(codes)}: text, since a number would lose leading zeros or digits; to learn from one as"
         yield "", "an amount, say `number` for it in params.yaml"
-    yield from _missing(reading)
+    yield from _describe_missing(reading)
     if reading.split:
         counts = ", ".join(f"{count:,} {window}" for window, count in reading.split.rows.items() if count)
         yield "split", f"{reading.split.column.name}: {counts}"
@@ -328,13 +328,13 @@ def _found(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
         yield "known", "each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml"
 
 
-def _missing(reading: TableReading) -> Iterator[tuple[str, str]]:
-    """Which texts are read as missing beyond the usual ones, and which could be."""
-    taken = [text for text in reading.nulls if text not in NULLS]
-    if taken:
-        where = [column for column in reading.columns if set(column.marks) & set(taken)]
-        yield "missing", f"{', '.join(map(repr, taken))} in {_names(where) or 'no column alone'}: read as missing"
-    marks = dict.fromkeys(mark for column in reading.columns for mark in column.marks if mark not in taken)
+def _describe_missing(reading: TableReading) -> Iterator[tuple[str, str]]:
+    """Describe which unusual texts are read as missing, and which could be."""
+    nulls = [text for text in reading.nulls if text not in NULLS]
+    if nulls:
+        where = [column for column in reading.columns if set(column.marks) & set(nulls)]
+        yield "missing", f"{', '.join(map(repr, nulls))} in {_names(where) or 'no column alone'}: read as missing"
+    marks = dict.fromkeys(mark for column in reading.columns for mark in column.marks if mark not in nulls)
     for mark in marks:
         where = [column for column in reading.columns if mark in column.marks]
         option = f"--missing {shlex.quote(mark)}"
@@ -342,25 +342,25 @@ def _missing(reading: TableReading) -> Iterator[tuple[str, str]]:
 
 
 def _warnings(reading: TableReading, given_away: Sequence[Giveaway]) -> Iterator[tuple[str, str]]:
-    """What looks as if it will not be there when a prediction is asked for, and times that are read as texts."""
+    """Warn of columns that may not be known at prediction time, and of times that are read as texts."""
     for column in reading.columns:
         if column.writing and is_feature(column, reading):
             yield "time?", f"{column.name} {column.writing.explained()}"
     counters = [column.alias for column in reading.columns if column.counter and is_feature(column, reading)]
-    found = [*given_away, *reading.giveaways]
-    known = {name for giveaway in found for name in giveaway.features}
-    found += [Giveaway((name,), COUNTS) for name in counters if name not in known and not reading.series]
-    for giveaway in found:
+    leaks = [*given_away, *reading.giveaways]
+    leaking = {name for giveaway in leaks for name in giveaway.features}
+    leaks += [Giveaway((name,), COUNTS) for name in counters if name not in leaking and not reading.series]
+    for giveaway in leaks:
         yield "leak?", str(giveaway)
-    if found and reading.series:
+    if leaks and reading.series:
         yield "", "known only together with the label: say of none of them that it is known ahead"
-    elif found:
-        names = dict.fromkeys(name for giveaway in found for name in giveaway.features)
+    elif leaks:
+        names = dict.fromkeys(name for giveaway in leaks for name in giveaway.features)
         yield "", f"known only with the label or after it? Leave it out: featurize.exclude: [{', '.join(names)}]"
 
 
 def _subscriptions() -> Iterator[str]:
-    """Ten months of made-up renewals in which price, support calls and idleness drive who leaves."""
+    """Generate ten months of synthetic renewals in which price, support calls and few logins cause churn."""
     chance = random.Random(20130101)
     yield "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins,churned"
     day, number = date(2024, 1, 1), 0

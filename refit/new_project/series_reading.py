@@ -1,4 +1,4 @@
-"""What a table of series seems to hold: how long a step is, after how many it repeats itself, how much there is."""
+"""Infers the structure of a table of series: the length of a step, the season, and the length of the history."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 7 * 86_400
 MEAN_MONTH = 2_629_746
 UNITS = ((WEEK, "w"), (DAY, "d"), (HOUR, "h"), (MINUTE, "m"))
 MONTH, YEAR = (28 * DAY, 31 * DAY), (365 * DAY, 366 * DAY)
-LEAST = 3  # seasons that a history needs for one to be learned from
+LEAST = 3  # seasons that a history needs to learn one
 
 
 @dataclass(frozen=True)
 class Series:
-    """Series of one step, side by side in a table."""
+    """The series in a table, all with the same step."""
 
-    columns: tuple[str, ...]  # that tell them apart
+    columns: tuple[str, ...]  # which identify a series
     count: int
-    step: str  # as params write it
+    step: str  # in the notation of params
     step_seconds: int
-    length: int  # steps from the first to the last row of all
+    length: int  # steps from the first to the last row of all series
     season: int  # steps
     horizons: tuple[int, ...]
     naive_error: float  # mean absolute error of the value a season before
-    negative: bool  # whether a value is
-    inexact: bool  # months and years that are dated by another day than their first
-    zone: str = "UTC"  # whose days and longer steps they are
+    negative: bool  # whether any value is negative
+    inexact: bool  # whether months or years are dated by another day than their first
+    zone: str = "UTC"  # time zone of days and longer steps
 
 
 def read_series(
@@ -45,43 +45,43 @@ def read_series(
     horizons: tuple[int, ...],
     zone: str = "UTC",
 ) -> Series:
-    """Look at the table `t` as series.
+    """Read the table `t` as series.
 
     Args:
         name: of the file, in messages.
-        columns: that tell series apart.
+        columns: which identify a series.
         moment: SQL of a row's time.
         value: SQL of what is forecast.
-        zone: whose calendar the steps may keep to.
+        zone: the time zone whose calendar the steps may follow.
 
     Raises:
-        UserError: two rows have one moment of a series, steps have no length of whole minutes, they are too few, or
-            days of another zone than was named.
+        UserError: two rows of a series have the same time, steps are no whole minutes or too few, or the days are
+            those of another zone than the named one.
     """
-    apart = "".join(f", {quote(column)}" for column in columns)
+    series_columns = "".join(f", {quote(column)}" for column in columns)
     connection.execute(
         f"create or replace table s as select {moment} as began, {value} as value, "
-        f"hash(0{apart}) as series from t where {moment} is not null"
+        f"hash(0{series_columns}) as series from t where {moment} is not null"
     )
     rows, moments, count = connection.execute(
         "select count(*), count(distinct (series, began)), count(distinct series) from s"
     ).fetchone()
     if rows > moments:
-        raise UserError(_shared(connection, name, columns, rows - moments, rows))
+        raise UserError(_explain_repeated_times(connection, name, columns, rows - moments, rows))
     steps = "select epoch(began - lag(began) over (partition by series order by began)) as step from s"
-    (found,) = connection.execute(f"select mode(step) from ({steps})").fetchone()
-    if not found:
+    (interval,) = connection.execute(f"select mode(step) from ({steps})").fetchone()
+    if not interval:
         raise UserError(f"{name}: each series has a single row; a forecast needs a history")
-    step, seconds = _step(int(found), name)
+    step, seconds = _step(int(interval), name)
     (span,) = connection.execute("select epoch(max(began) - min(began)) from s").fetchone()
     length = int(span // seconds) + 1
-    if length < LEAST * (most := max(horizons)) or length < 20:
-        least = max(20, LEAST * most)
-        raise UserError(f"{name}: its rows span {length} steps of {step}; {most} steps ahead need {least} at least")
+    if length < LEAST * (longest := max(horizons)) or length < 20:
+        least = max(20, LEAST * longest)
+        raise UserError(f"{name}: its rows span {length} steps of {step}; {longest} steps ahead need {least} at least")
     zone = read_zone(connection, name, step, zone)
     season = _season(seconds, length)
-    since = f"value - lag(value, {season}) over (partition by series order by began)"
-    (error,) = connection.execute(f"select avg(abs(d)) from (select {since} as d from s)").fetchone()
+    seasonal_change = f"value - lag(value, {season}) over (partition by series order by began)"
+    (naive_error,) = connection.execute(f"select avg(abs(d)) from (select {seasonal_change} as d from s)").fetchone()
     aligned, lowest = connection.execute(
         f"select bool_and({local('began', zone)} = date_trunc('month', {local('began', zone)})), min(value) from s"
     ).fetchone()
@@ -94,41 +94,41 @@ def read_series(
         length=length,
         season=season,
         horizons=horizons,
-        naive_error=float(error or 0.0),
+        naive_error=float(naive_error or 0.0),
         negative=(lowest or 0) < 0,
         inexact=inexact,
         zone=zone,
     )
 
 
-def of_the_moment(connection: Any, columns: Sequence[Column], label: Column) -> tuple[Giveaway, ...]:
-    """The numbers beside a forecast's label that say it: known only with it, they are nothing to forecast from."""
-    numbers = {f"_{place}": each for place, each in enumerate(columns) if each.is_number and each is not label}
+def simultaneous_leaks(connection: Any, columns: Sequence[Column], label: Column) -> tuple[Giveaway, ...]:
+    """Return numbers that leak a forecast's label: known only together with it, they cannot be inputs."""
+    numbers = {f"_{index}": each for index, each in enumerate(columns) if each.is_number and each is not label}
     values = ", ".join(f"{each.number} as {alias}" for alias, each in numbers.items())
     if not values:
         return ()
     rows = connection.sql(f"select {label.number} as label, {values} from t").to_arrow_table()
-    found = giveaways(rows, {"numeric": list(numbers), "categorical": []})
-    named = (replace(each, features=tuple(numbers[name].name for name in each.features)) for each in found)
-    return tuple(each for each in named if each.reason != COUNTS)
+    leaks = giveaways(rows, {"numeric": list(numbers), "categorical": []})
+    with_names = (replace(each, features=tuple(numbers[name].name for name in each.features)) for each in leaks)
+    return tuple(each for each in with_names if each.reason != COUNTS)
 
 
-def _shared(connection: Any, name: str, columns: tuple[str, ...], shared: int, rows: int) -> str:
-    """What rows of one moment in a series may be: several series, or where few are, twins or clocks set back."""
-    told = f"--key {' --key '.join(columns)}" if columns else "no --key"
-    found = f"{name}: {shared:,} of {rows:,} rows have the time of another row of their series ({told})"
-    if shared > rows / 100:
-        return f"{found}; name the columns that tell series apart, such as --key store --key product"
+def _explain_repeated_times(connection: Any, name: str, columns: tuple[str, ...], repeated: int, rows: int) -> str:
+    """Explain repeated times in a series: several series, or if they are few, duplicates or clocks set back."""
+    key_options = f"--key {' --key '.join(columns)}" if columns else "no --key"
+    message = f"{name}: {repeated:,} of {rows:,} rows have the time of another row of their series ({key_options})"
+    if repeated > rows / 100:
+        return f"{message}; name the columns that tell series apart, such as --key store --key product"
     query = "select min(began) from (select began from s group by series, began having count(*) > 1)"
     (first,) = connection.execute(query).fetchone()
     return (
-        f"{found}, first {first}; remove one of each two, or where clocks were set back then, write times in UTC "
+        f"{message}, first {first}; remove one of each two, or where clocks were set back then, write times in UTC "
         "or with their offset, such as 2024-10-27T02:00+01:00"
     )
 
 
 def _step(seconds: int, name: str) -> tuple[str, int]:
-    """A step as params write it, and how long it is.
+    """Return a step in the notation of params, and its length in seconds.
 
     >>> _step(900, "t.csv"), _step(86_400, "t.csv"), _step(31 * 86_400, "t.csv"), _step(14 * 86_400, "t.csv")
     (('15m', 900), ('1d', 86400), ('1mo', 2629746), ('2w', 1209600))
@@ -136,8 +136,8 @@ def _step(seconds: int, name: str) -> tuple[str, int]:
     if YEAR[0] <= seconds <= YEAR[1]:
         return "1y", 12 * MEAN_MONTH
     for count in (1, 2, 3, 4, 6):
-        alike = count * MONTH[0] <= seconds <= count * MONTH[1] and round(seconds / MEAN_MONTH) == count
-        if alike and seconds % WEEK:
+        is_months = count * MONTH[0] <= seconds <= count * MONTH[1] and round(seconds / MEAN_MONTH) == count
+        if is_months and seconds % WEEK:
             return f"{count}mo", count * MEAN_MONTH
     for length, unit in UNITS:
         if seconds % length == 0:
@@ -146,7 +146,7 @@ def _step(seconds: int, name: str) -> tuple[str, int]:
 
 
 def _season(seconds: int, length: int) -> int:
-    """Steps of a week, a day or a year, whichever is the first that fits and that the history holds a few of.
+    """Return the steps of a week, a day or a year: the first that fits and that the history covers a few times.
 
     >>> _season(HOUR, 10_000), _season(HOUR, 300), _season(MEAN_MONTH, 144), _season(WEEK, 143)
     (168, 24, 12, 52)

@@ -1,4 +1,4 @@
-"""A column of the table that says which rows are to learn from and which to judge on."""
+"""A column of the table that assigns rows to training, validation and test."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _WORDS = {
     "validation": ("validation", "valid", "validate", "val", "dev", "development", "tune", "tuning"),
     "test": ("test", "testing", "holdout", "hold-out", "hold_out", "eval", "evaluation"),
 }
-LEAST = 20  # rows to judge on, or no gate decides
+LEAST = 20  # rows of a window, the least that a gate needs
 
 
 @dataclass(frozen=True)
 class GivenSplit:
-    """How many rows a column puts into each window."""
+    """A column that assigns rows to windows, and the rows of each."""
 
     column: Column
-    windows: Mapping[str, str]  # a text of the column -> the window that it means
+    windows: Mapping[str, str]  # from a text of the column to its window
     rows: Mapping[str, int]  # of each window
 
     @property
@@ -34,24 +34,24 @@ class GivenSplit:
 
 
 def read_split(connection: Any, column: Column) -> GivenSplit:
-    """Take a column's texts for windows.
+    """Interpret a column's texts as windows.
 
     Raises:
-        UserError: one of them is no word for a window, or there is nothing to learn from or to judge on.
+        UserError: a text names no window, or there are too few rows to train or test on.
     """
     query = (
         f"select {quote(column.name)} as v, count(*) from t where v is not null group by 1 order by 2 desc, 1 limit 20"
     )
-    found: dict[str, int] = dict(connection.execute(query).fetchall())
-    meant = {word: window for window, words in _WORDS.items() for word in words}
-    windows = {text: meant[text.strip().lower()] for text in found if text.strip().lower() in meant}
-    understood = "train, validation (or dev) and test (or holdout) are understood"
-    if odd := [text for text in found if text not in windows]:
-        raise UserError(f"--split {column.name}: it holds {', '.join(map(repr, odd[:3]))}; {understood}")
-    rows = {window: sum(found[text] for text in windows if windows[text] == window) for window in _WORDS}
+    counts: dict[str, int] = dict(connection.execute(query).fetchall())
+    window_of = {word: window for window, words in _WORDS.items() for word in words}
+    windows = {text: window_of[text.strip().lower()] for text in counts if text.strip().lower() in window_of}
+    known_words = "train, validation (or dev) and test (or holdout) are understood"
+    if unknown := [text for text in counts if text not in windows]:
+        raise UserError(f"--split {column.name}: it holds {', '.join(map(repr, unknown[:3]))}; {known_words}")
+    rows = {window: sum(counts[text] for text in windows if windows[text] == window) for window in _WORDS}
     for window in ("train", "test"):
         if rows[window] < LEAST:
             raise UserError(
-                f"--split {column.name}: {rows[window]} rows are {window}, {LEAST} are needed at least; {understood}"
+                f"--split {column.name}: {rows[window]} rows are {window}, {LEAST} are needed at least; {known_words}"
             )
     return GivenSplit(column, windows, rows)

@@ -1,4 +1,4 @@
-"""What a stranger's CSV seems to hold: types, a time, a key, a label; guessed only where one guess fits."""
+"""Infers types, time, key and label of a CSV file; a role is inferred only if just one column fits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refit.new_project.column_names import in_sql
 from refit.new_project.column_reading import Column, named_columns, read_column
 from refit.new_project.label_reading import find_label, only, positive_of, spread_of, task_of
 from refit.new_project.period_reading import empty_at_times, read_band, read_period
-from refit.new_project.series_reading import Series, of_the_moment, read_series
+from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
 from refit.new_project.zone_reading import require_zone
 from refit.sources import csv_files
@@ -36,40 +36,40 @@ _MOST_COMMENTS = 100  # lines above a header
 
 @dataclass(frozen=True)
 class Hints:
-    """What a user says of a table beyond its roles."""
+    """Options of the user that describe a table, in addition to its roles."""
 
     encoding: str = "utf-8"
-    time_formats: tuple[str, ...] = ()  # the ways in which its times are written
+    time_formats: tuple[str, ...] = ()  # the formats of its times
     positive: str | None = None  # the value of the label that counts as 1
-    split: str | None = None  # a column that says which rows to learn from
+    split: str | None = None  # a column that assigns rows to windows
     missing: tuple[str, ...] = ()  # further texts that mean a missing value
-    zone: str = "UTC"  # whose days, weeks and months are meant
+    zone: str = "UTC"  # time zone of days, weeks and months
 
 
 @dataclass(frozen=True)
 class TableReading:
-    """The roles of the columns, and how the rows spread over time."""
+    """The roles of the columns, and the distribution of the rows over time."""
 
     columns: tuple[Column, ...]
     file: CsvFile
     nulls: tuple[str, ...]  # texts that mean missing
     rows: int
-    key: tuple[str, ...]  # empty: a row is named by its line alone
-    time: Column | None  # none: the table has no time
+    key: tuple[str, ...]  # empty if a row is identified by its line alone
+    time: Column | None  # None if the table has no time
     label: Column
     task: Task
     positive: str  # of a binary label, the text that is 1
-    spread: float  # of a label that is a number: its mean distance from the median
+    spread: float  # of a numeric label: its mean absolute deviation from the median
     period: str
     rows_per_period: int
     days_per_period: int
-    band: tuple[float, float]  # the least and most rows of a period, as shares of the mean of those before it
-    dated: date  # of a table without a time, the day that dates the whole of it: when the file was last changed
+    band: tuple[float, float]  # the least and most rows of a period, relative to the mean of those before it
+    dated: date  # the day of all rows in a table without a time: when the file was last changed
     sparse: tuple[str, ...] = ()  # columns without any value in some period, or in all of them
-    split: GivenSplit | None = None  # where a column says which rows to learn from
+    split: GivenSplit | None = None  # if a column assigns rows to windows
     zone: str = "UTC"
-    series: Series | None = None  # where the label's next steps are asked for
-    giveaways: tuple[Giveaway, ...] = ()  # columns that say the label of a forecast's own moment
+    series: Series | None = None  # if the label's next steps are to be forecast
+    giveaways: tuple[Giveaway, ...] = ()  # columns that leak the label of a forecast's own time
 
 
 def read_table(
@@ -81,71 +81,71 @@ def read_table(
     horizons: tuple[int, ...] = (),
     hints: Hints = Hints(),
 ) -> TableReading:
-    """Look at a CSV file, perhaps compressed, as a whole.
+    """Read a CSV file, which may be compressed, and infer the roles of its columns.
 
     Args:
-        horizons: the steps ahead to forecast; `key` then names what tells series apart.
+        horizons: the steps ahead to forecast; `key` then names the columns that identify a series.
 
     Raises:
-        UserError: it cannot be read, or a role fits no column, or several; the message lists them.
+        UserError: it cannot be read, or no column or several fit a role; the message lists them.
     """
     import duckdb
 
-    file = _file(path, hints.encoding)
+    file = _detect_layout(path, hints.encoding)
     with duckdb.connect(config={"threads": 1}) as connection:  # each column is little work
         connection.execute("set TimeZone = 'UTC'")
-        table = _load(file)
+        table = _load_texts(file)
         by_name = {column.name: column for column in named_columns(connection, table.column_names)}
-        _require_known(by_name, path, key, time, label, hints)
+        _require_columns(by_name, path, key, time, label, hints)
         columns, nulls, table = _read_columns(connection, table, list(by_name.values()), file, time, hints)
         connection.register("t", table)
         by_name = {column.name: column for column in columns}
-        # A split that is given dates nothing: rows of a period that is not over yet would be in none of its windows.
-        found_time = _time(columns, by_name.get(time or ""), path) if time or not hints.split else None
-        found_label = find_label(columns, by_name.get(label or ""), found_time, path, len(table))
-        if found_label.name in key:
-            raise UserError(f"--key {found_label.name}: it is the label; name what tells rows apart")
+        # With a given split, no time is inferred: rows of an unfinished period would be in none of its windows.
+        time_column = _time(columns, by_name.get(time or ""), path) if time or not hints.split else None
+        label_column = find_label(columns, by_name.get(label or ""), time_column, path, len(table))
+        if label_column.name in key:
+            raise UserError(f"--key {label_column.name}: it is the label; name what tells rows apart")
         series = None
         if horizons:
-            series, found_key = _series(connection, path, by_name, found_label, found_time, key, horizons, hints.zone)
+            series, row_key = _series(connection, path, by_name, label_column, time_column, key, horizons, hints.zone)
         else:
-            names = tuple(column for column in columns if column is not found_label and not column.is_read)
-            found_key = _key(connection, names, key, found_time, path)
+            names = tuple(column for column in columns if column is not label_column and not column.is_read)
+            row_key = _key(connection, names, key, time_column, path)
         columns = tuple(
             replace(column, type="text")
-            if column.name in found_key and merges(connection, quote(column.name), column.type)
+            if column.name in row_key and merges(connection, quote(column.name), column.type)
             else column
             for column in columns
         )
-        moment = found_time.read_moment if found_time else None
+        moment = time_column.read_moment if time_column else None
         split = read_split(connection, by_name[hints.split]) if hints.split else None
         if split and series:
             raise UserError("--split and --horizons: forecasts are judged on what comes later; leave --split out")
         period, per_period, days = read_period(
-            connection, found_time.name if found_time else "", moment, path.name, len(table), split=split is not None
+            connection, time_column.name if time_column else "", moment, path.name, len(table), split=split is not None
         )
         band = read_band(connection, moment, period)
-        task = "regression" if horizons else task_of(found_label)
+        task = "regression" if horizons else task_of(label_column)
         if hints.positive is not None and task != "binary":
-            raise UserError(f"--positive {hints.positive}: {found_label.name} has not just two values; leave it out")
+            raise UserError(f"--positive {hints.positive}: {label_column.name} has not just two values; leave it out")
         others = [column.name for column in columns]
         columns = tuple(
-            column if column is found_time else replace(column, sql=in_sql(column.name, column.sql, others))
+            column if column is time_column else replace(column, sql=in_sql(column.name, column.sql, others))
             for column in columns
         )
-        found_label = next(column for column in columns if column.name == found_label.name)
-        giving = of_the_moment(connection, columns, found_label) if series else ()
+        label_column = next(column for column in columns if column.name == label_column.name)
+        leaks = simultaneous_leaks(connection, columns, label_column) if series else ()
         return TableReading(
             columns=columns,
             file=file,
             nulls=nulls,
             rows=len(table),
-            key=found_key,
-            time=found_time,
-            label=found_label,
+            key=row_key,
+            time=time_column,
+            label=label_column,
             task=task,
-            positive=positive_of(found_label, hints.positive) if task == "binary" else "",
-            spread=spread_of(connection, found_label) if task == "regression" else 0.0,
+            positive=positive_of(label_column, hints.positive) if task == "binary" else "",
+            spread=spread_of(connection, label_column) if task == "regression" else 0.0,
             period=period,
             rows_per_period=per_period,
             days_per_period=days,
@@ -155,11 +155,11 @@ def read_table(
             split=split,
             zone=hints.zone,
             series=series,
-            giveaways=giving,
+            giveaways=leaks,
         )
 
 
-def _require_known(
+def _require_columns(
     by_name: Mapping[str, Column],
     path: Path,
     key: tuple[str, ...],
@@ -178,8 +178,8 @@ def _require_known(
         raise UserError("--time-format says how a time is written; say of which column with --time COLUMN")
 
 
-def _file(path: Path, encoding: str) -> CsvFile:
-    """The file with the layout that its first lines show."""
+def _detect_layout(path: Path, encoding: str) -> CsvFile:
+    """Return the file with the delimiter and the skipped lines that its first lines show."""
     if not path.exists():
         raise UserError(f"{path} does not exist")
     if path.is_dir():
@@ -187,33 +187,33 @@ def _file(path: Path, encoding: str) -> CsvFile:
     if path.name.startswith("."):
         raise UserError(f"{path} has a name that begins with a point, which patterns of files pass over; rename it")
     try:
-        "".encode(encoding)  # `hex` and the like are codecs too, and none of text
+        "".encode(encoding)  # `hex` and the like are codecs, but not of text
     except (LookupError, UnicodeError):
         raise UserError(f"--encoding {encoding}: unknown; utf-8, cp1252, latin-1 and utf-16 are some") from None
     file = CsvFile(path, path.name, encoding=encoding)
     with file.open() as stream:
-        lines = [_decoded(stream.readline(), file)]
+        lines = [_decode(stream.readline(), file)]
         while lines[-1].startswith("#") and len(lines) <= _MOST_COMMENTS:
-            lines.append(_decoded(stream.readline(), file))
-    fields = [_fields(line) for line in lines]
+            lines.append(_decode(stream.readline(), file))
+    fields = [_count_fields(line) for line in lines]
     skip = len(lines) - 1 if fields[-1][0] > 1 or fields[0][0] == 1 else 0
     if not lines[skip].strip() and not any(line.strip() for line in lines):
         raise UserError(f"{path} is empty; a header line and rows are needed")
     return replace(file, delimiter=fields[skip][1], skip_lines=skip)
 
 
-def _fields(line: str) -> tuple[int, str]:
-    """How many columns a line has at most, and by which mark."""
+def _count_fields(line: str) -> tuple[int, str]:
+    """Return the largest number of fields of a line by any delimiter, and that delimiter."""
     return max(
         ((len(next(csv.reader([line], delimiter=mark), [])), mark) for mark in ",;\t|"), key=lambda each: each[0]
     )
 
 
-def _decoded(line: bytes, file: CsvFile) -> str:
-    """A line as text.
+def _decode(line: bytes, file: CsvFile) -> str:
+    """Decode a line.
 
     Raises:
-        UserError: it is not of the file's encoding; with the one that it may be of.
+        UserError: it does not have the file's encoding; the message names a likely one.
     """
     if line.startswith(b"PAR1"):
         raise UserError(f"{file.name} is Parquet, and --csv takes CSV; write its rows as CSV, at first at least")
@@ -226,7 +226,7 @@ def _decoded(line: bytes, file: CsvFile) -> str:
 
 
 def _other_encoding(name: str, line: bytes, start: int) -> UserError:
-    """What to do with bytes that are not UTF-8: how they read as the likeliest other encoding."""
+    """Return the error for bytes that are not UTF-8; it shows them in the most likely other encoding."""
     near = line[max(0, start - 12) : start + 12].splitlines() or [b""]
     shown = max(near, key=len).decode("cp1252", errors="replace").strip()
     return UserError(
@@ -236,7 +236,7 @@ def _other_encoding(name: str, line: bytes, start: int) -> UserError:
 
 
 def _require_utf8(file: CsvFile) -> None:
-    """Say how to read a file that is of another encoding; in the declared one, ingestion says where it is not."""
+    """Refuse a file that is not UTF-8 unless another encoding is declared, which ingestion checks."""
     from refit.sources.text_streams import whole_lines
 
     if codecs.lookup(file.encoding).name != "utf-8":
@@ -249,12 +249,12 @@ def _require_utf8(file: CsvFile) -> None:
                 raise _other_encoding(file.name, block, error.start) from None
 
 
-def _load(file: CsvFile) -> pa.Table:
-    """The rows that ingestion would take, as texts.
+def _load_texts(file: CsvFile) -> pa.Table:
+    """Return the rows that ingestion would accept, as texts.
 
     Raises:
-        UserError: as from ingestion, for a quote that is never closed for instance; a column without a name, or there
-            twice; no rows.
+        UserError: ingestion would refuse the file, for instance for an unclosed quote; a column has no name or a
+            duplicate one; there are no rows.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -266,49 +266,49 @@ def _load(file: CsvFile) -> pa.Table:
     if numbers := [name for name in names if re.fullmatch(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*", name, re.IGNORECASE)]:
         raise UserError(f"{file.name}: its first line holds numbers ({numbers[0]}) and no names; add a header line")
     lower = [name.lower() for name in names]
-    if twice := ", ".join(repr(name) for name in names if lower.count(name.lower()) > 1):
-        raise UserError(f"{file.name}: a column is there twice ({twice}; case does not count); rename or remove one")
-    batches, faulty, fault = [], 0, ""
+    if repeated := ", ".join(repr(name) for name in names if lower.count(name.lower()) > 1):
+        raise UserError(f"{file.name}: a column is there twice ({repeated}; case does not count); rename or remove one")
+    batches, fault_count, fault = [], 0, ""
     for batch in csv_files.read(file, names, lambda _: None):
-        good = pc.is_null(batch[FAULT])
+        is_valid = pc.is_null(batch[FAULT])
         if batch[FAULT].null_count < len(batch):
-            faulty += len(batch) - batch[FAULT].null_count
-            place = pc.index(good, pa.scalar(False)).as_py()
-            fault = fault or f"line {batch[LINE][place]}: {batch[FAULT][place]}"
-        batches.append(batch.filter(good).select(names))
+            fault_count += len(batch) - batch[FAULT].null_count
+            index = pc.index(is_valid, pa.scalar(False)).as_py()
+            fault = fault or f"line {batch[LINE][index]}: {batch[FAULT][index]}"
+        batches.append(batch.filter(is_valid).select(names))
     table = pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in names]))
     if not len(table):
-        why = f": all {faulty:,} lines are no rows of it ({fault})" if faulty else ""
+        why = f": all {fault_count:,} lines are no rows of it ({fault})" if fault_count else ""
         raise UserError(f"{file.path} has no rows below its header{why}; a table with a label is needed")
     return table
 
 
-def _without(table: pa.Table, nulls: Sequence[str]) -> pa.Table:
-    """The table with nothing in place of texts that mean missing."""
+def _replace_nulls(table: pa.Table, nulls: Sequence[str]) -> pa.Table:
+    """Return the table with null in place of texts that mean missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     texts = pa.array(nulls, pa.string())
-    for place, name in enumerate(table.column_names):
+    for index, name in enumerate(table.column_names):
         missing = pc.is_in(table[name], texts)
         if pc.any(missing).as_py():
             filled = pc.if_else(missing, pa.scalar(None, pa.string()), table[name])
-            table = table.set_column(place, name, filled)
+            table = table.set_column(index, name, filled)
     return table
 
 
 def _read_columns(
     connection: Any, table: pa.Table, columns: Sequence[Column], file: CsvFile, time: str | None, hints: Hints
 ) -> tuple[tuple[Column, ...], tuple[str, ...], pa.Table]:
-    """Each column, the texts that mean missing, and the table without them.
+    """Return the columns, the texts that mean missing, and the table with null in their place.
 
-    A mark such as ? means nothing else among numbers or times, and so is taken for missing there and everywhere.
+    A mark such as ? among numbers or times means a missing value, and so it does in all columns.
     """
 
     def read(column: Column, texts: pa.ChunkedArray) -> Column:
-        said = column.name == time
-        formats = hints.time_formats if said else ()
-        return read_column(connection, column, texts, delimiter=file.delimiter, is_time=said, formats=formats)
+        is_time = column.name == time
+        formats = hints.time_formats if is_time else ()
+        return read_column(connection, column, texts, delimiter=file.delimiter, is_time=is_time, formats=formats)
 
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -317,29 +317,29 @@ def _read_columns(
         if not any(pc.any(pc.equal(texts, pa.scalar(text))).as_py() for texts in table.columns):
             raise UserError(f"--missing {text}: no column of {file.name} holds it; write it just as it stands there")
     nulls = tuple(dict.fromkeys((*NULLS, *hints.missing)))
-    table = _without(table, nulls)
-    found = [read(column, table[column.name]) for column in columns]
-    if marks := sorted({mark for column in found if column.hidden for mark in column.marks}):
-        table = _without(table, marks)
-        again = [place for place, column in enumerate(found) if set(marks) & set(column.marks)]
-        for place in again:
-            found[place] = replace(read(columns[place], table[columns[place].name]), marks=found[place].marks)
-    return tuple(found), (*nulls, *marks), table
+    table = _replace_nulls(table, nulls)
+    results = [read(column, table[column.name]) for column in columns]
+    if marks := sorted({mark for column in results if column.hidden for mark in column.marks}):
+        table = _replace_nulls(table, marks)
+        indices = [index for index, column in enumerate(results) if set(marks) & set(column.marks)]
+        for index in indices:
+            results[index] = replace(read(columns[index], table[columns[index].name]), marks=results[index].marks)
+    return tuple(results), (*nulls, *marks), table
 
 
 def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Column | None:
     dated = [column for column in columns if column.moment]
     if not dated and not given:
         return None
-    found = given or only(dated, "time", path, "column of dates or times")
-    if found not in dated:
-        if found.writing:
-            raise UserError(f"--time {found.name}: it {found.writing.explained()}")
+    time = given or only(dated, "time", path, "column of dates or times")
+    if time not in dated:
+        if time.writing:
+            raise UserError(f"--time {time.name}: it {time.writing.explained()}")
         raise UserError(
-            f"--time {found.name}: its values do not cast to dates or times such as 2024-05-31; write them so, say how "
+            f"--time {time.name}: its values do not cast to dates or times such as 2024-05-31; write them so, say how "
             "they are written, such as --time-format '%d %B %Y' or 'seconds since 1970', or name another column"
         )
-    return found
+    return time
 
 
 def _series(
@@ -352,13 +352,13 @@ def _series(
     horizons: tuple[int, ...],
     zone: str,
 ) -> tuple[Series, tuple[str, ...]]:
-    """The series of a forecast, and what names their rows."""
+    """Return the series of a forecast, and the columns that identify a row."""
     if time is None:
         raise UserError(f"{path.name} has no column of dates or times; a forecast needs one: --time COLUMN")
-    if awkward := [name for name in key if not re.fullmatch("[a-z][a-z0-9_]*", name.lower())]:
+    if not_plain := [name for name in key if not re.fullmatch("[a-z][a-z0-9_]*", name.lower())]:
         raise UserError(
-            f"--key {awkward[0]}: series are told apart by columns of plain names; call it "
-            f"{by_name[awkward[0]].alias} in the header of {path.name}"
+            f"--key {not_plain[0]}: series are told apart by columns of plain names; call it "
+            f"{by_name[not_plain[0]].alias} in the header of {path.name}"
         )
     if not label.is_number:
         raise UserError(f"--label {label.name}: forecasts are of numbers, and it is {label.type} in {path.name}")
@@ -369,9 +369,9 @@ def _series(
 def _key(
     connection: Any, columns: tuple[Column, ...], given: tuple[str, ...], time: Column | None, path: Path
 ) -> tuple[str, ...]:
-    rows = _one(connection, "select count(*) from t")
+    rows = _scalar(connection, "select count(*) from t")
     if given:
-        if missing := rows - _distinct(connection, given):
+        if missing := rows - _count_distinct(connection, given):
             names = " ".join(given)
             raise UserError(f"--key {names}: {missing} rows share a key with another; add a column with another --key")
         return given
@@ -379,14 +379,14 @@ def _key(
     unique = [column for column in columns if column.distinct == rows and (column.is_text or column.type == "integer")]
     for column in [*(c for c in ids if c in unique), *unique]:
         return (column.name,)
-    together = [(column.name, time.name) for column in ids] if time else []
-    return next((names for names in together if _distinct(connection, names) == rows), ())
+    with_time = [(column.name, time.name) for column in ids] if time else []
+    return next((names for names in with_time if _count_distinct(connection, names) == rows), ())
 
 
-def _distinct(connection: Any, names: tuple[str, ...]) -> int:
-    return _one(connection, f"select count(*) from (select distinct {', '.join(map(quote, names))} from t)")
+def _count_distinct(connection: Any, names: tuple[str, ...]) -> int:
+    return _scalar(connection, f"select count(*) from (select distinct {', '.join(map(quote, names))} from t)")
 
 
-def _one(connection: Any, query: str) -> int:
-    [(found,)] = connection.execute(query).fetchall()
-    return int(found)
+def _scalar(connection: Any, query: str) -> int:
+    [(value,)] = connection.execute(query).fetchall()
+    return int(value)

@@ -1,4 +1,4 @@
-"""Whose days the steps of a series are: those of UTC, or of a zone whose clocks change."""
+"""Infers the time zone of a series' steps: UTC, or a zone with daylight saving time."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from refit.config import nearest
 from refit.errors import UserError
 
 _LIKELY = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles")
-_NEARLY_ALL = 0.99  # of the steps, as few may be missing a clock change or be written wrongly
+_NEARLY_ALL = 0.99  # of the steps, as a few may miss a clock change or be wrong
 _MOST_TRIED, _MOST_NAMED = 60, 3
 
 
 def require_zone(zone: str) -> None:
-    """See that there is such a time zone.
+    """Check that a time zone exists.
 
     Raises:
-        UserError: there is none, with the nearest one.
+        UserError: it does not; the message names the nearest one.
     """
-    if zone not in (known := available_timezones()):
-        raise UserError(f"--timezone {zone}: unknown{nearest(zone, known)}; Europe/Berlin and UTC are some")
+    if zone not in (zones := available_timezones()):
+        raise UserError(f"--timezone {zone}: unknown{nearest(zone, zones)}; Europe/Berlin and UTC are some")
 
 
 def read_zone(connection: Any, name: str, step: str, given: str) -> str:
-    """The zone by whose calendar the steps of table `s` begin, of days and longer ones: UTC, or the one that was given.
+    """Return the zone by whose calendar days and longer steps of table `s` begin: UTC, or the given one.
 
     Args:
         name: of the file, in messages.
-        step: as params write it, such as `1d` or `3mo`.
-        given: the zone that the user named; UTC unless one was.
+        step: in the notation of params, such as `1d` or `3mo`.
+        given: the zone that the user named; UTC by default.
 
     Raises:
-        UserError: they begin by the calendar of a zone that nobody named. Taken for days of UTC, they would meet no
-            step of UTC's, or that of another month, from one clock change to the next.
+        UserError: they begin by the calendar of a zone that the user did not name. Read as days of UTC, they would
+            match no step of UTC, or one of another month, between two clock changes.
     """
     unit = step.lstrip("0123456789")
     if unit in ("m", "h"):
         return "UTC"
-    began = [moment for (moment,) in connection.execute("select distinct began from s order by began").fetchall()]
-    if _fits("UTC", began, unit):
+    starts = [moment for (moment,) in connection.execute("select distinct began from s order by began").fetchall()]
+    if _fits("UTC", starts, unit):
         return "UTC"
-    if _fits(given, began, unit):
+    if _fits(given, starts, unit):
         return given
-    some = began[:: -(-len(began) // _MOST_TRIED)]
+    sample = starts[:: -(-len(starts) // _MOST_TRIED)]
     ordered = sorted((zone for zone in available_timezones() if "/" in zone), key=lambda z: (z not in _LIKELY, z))
     zones: list[str] = []
     for zone in ordered:
-        if len(zones) < _MOST_NAMED and _are_midnights(zone, some) and _fits(zone, began, unit):
+        if len(zones) < _MOST_NAMED and _are_midnights(zone, sample) and _fits(zone, starts, unit):
             zones.append(zone)
     if not zones:
         return "UTC"
     raise UserError(
-        f"{name}: its steps of {step} begin by the clocks of a zone, not by UTC: at {_shown(began)} UTC, as in "
+        f"{name}: its steps of {step} begin by the clocks of a zone, not by UTC: at {_format_times(starts)} UTC, as in "
         f"{', '.join(zones)}; name the zone, such as --timezone {zones[0]}"
     )
 
 
 def local(moment: str, zone: str) -> str:
-    """SQL of what clocks of a zone show at a moment of UTC.
+    """Return SQL that converts a time in UTC to local time in a zone.
 
     >>> local("event_time", "Europe/Berlin"), local("event_time", "UTC")
     ("timezone('Europe/Berlin', timezone('UTC', event_time))", 'event_time')
@@ -69,17 +69,17 @@ def local(moment: str, zone: str) -> str:
 
 
 def utc(shown: str, zone: str) -> str:
-    """SQL of the moment of UTC at which clocks of a zone show a time."""
+    """Return SQL that converts local time in a zone to UTC."""
     return shown if zone == "UTC" else f"timezone('UTC', timezone({literal(zone)}, {shown}))"
 
 
-def _fits(zone: str, began: list[datetime], unit: str) -> bool:
-    """Whether nearly all moments are one time of the zone's day; of months and years, the first moment of one."""
-    local = began if zone == "UTC" else [_local(moment, ZoneInfo(zone)) for moment in began]
+def _fits(zone: str, starts: list[datetime], unit: str) -> bool:
+    """Return whether nearly all starts have the same local time; months and years must start on a first at midnight."""
+    local_starts = starts if zone == "UTC" else [_local(moment, ZoneInfo(zone)) for moment in starts]
     if unit in ("mo", "y"):
-        first = sum(moment.day == 1 and moment.time() == datetime.min.time() for moment in local)
-        return first >= _NEARLY_ALL * len(local)
-    times = [moment.time() for moment in local]
+        first = sum(moment.day == 1 and moment.time() == datetime.min.time() for moment in local_starts)
+        return first >= _NEARLY_ALL * len(local_starts)
+    times = [moment.time() for moment in local_starts]
     return max(map(times.count, set(times))) >= _NEARLY_ALL * len(times)
 
 
@@ -92,7 +92,7 @@ def _local(moment: datetime, zone: ZoneInfo) -> datetime:
     return moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
 
 
-def _shown(began: list[datetime]) -> str:
-    """The times of day, the most frequent first."""
-    times = [f"{moment:%H:%M}" for moment in began]
+def _format_times(starts: list[datetime]) -> str:
+    """Format the times of day, the most frequent first."""
+    times = [f"{moment:%H:%M}" for moment in starts]
     return " and ".join(sorted(set(times), key=lambda time: (-times.count(time), time))[:_MOST_NAMED])
