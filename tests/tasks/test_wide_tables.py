@@ -242,8 +242,8 @@ def test_a_file_of_refit_is_parsed_once_for_all_stages() -> None:
 
 def test_the_collector_of_cycles_runs_seldom_while_a_command_imports_its_libraries() -> None:
     code = (
-        "import gc, sys; from flows import cli; sys.argv = ['refit', '--help']\n"
-        "try: cli.main()\n"
+        "import gc, sys; from refit.cli import main; sys.argv = ['refit', '--help']\n"
+        "try: main.main()\n"
         "finally: print(gc.get_threshold()[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

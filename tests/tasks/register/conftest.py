@@ -40,7 +40,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.context = Context(
             project=folder,
-            config=config.parse(RAW),
+            params=config.parse(RAW),
             may_promote=True,
             trigger="test",
             now=lambda: datetime(2014, 1, 1, tzinfo=UTC),
