@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.progress_display import STATE_STYLE
 from flows.session import Session
 from refit.config import STAGES
+from refit.evaluation.prediction_cost import in_money
 from refit.files.artifacts import (
     DECISION,
     EVALUATION,
@@ -22,7 +23,6 @@ from refit.files.artifacts import (
     read_json,
     read_snapshot,
 )
-from refit.learners.prediction_cost import in_money
 from refit.models.run_logging import work_seconds
 from refit.plain_text import as_markdown, one_line
 from refit.reports.drift.report_words import verdict_word

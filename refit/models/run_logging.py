@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refit.errors import RefitError
+from refit.evaluation.prediction_cost import in_money
 from refit.files.artifacts import (
     DATA_DOCS,
     DECISION,
@@ -26,7 +27,6 @@ from refit.files.artifacts import (
     read_json,
     read_snapshot,
 )
-from refit.learners.prediction_cost import in_money
 from refit.metrics import METRICS as KNOWN
 from refit.plain_text import as_markdown
 from refit.runtime import provenance

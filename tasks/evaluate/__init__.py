@@ -17,14 +17,14 @@ from refit import learners
 from refit.config import GateParams
 from refit.config.section import free
 from refit.errors import RefitError, UserError
-from refit.evaluation import curves, holdout, interval_coverage
+from refit.evaluation import curves, holdout, interval_coverage, prediction_cost
 from refit.evaluation.evidence import evidence, opponents
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
 from refit.files.artifacts import digest, read_json, write_json
 from refit.gate.promotion import Decision, Evidence, Policy, decide
-from refit.learners import Learner, prediction_cost
+from refit.learners import Learner
 from refit.models import incumbent as comparand
 from refit.models import run_logging
 from refit.problems.target import HALF, Target, aligned, as_column, guess, target_of

@@ -11,11 +11,11 @@ import numpy as np
 
 from refit.config import Params
 from refit.errors import RefitError, UserError
+from refit.evaluation.prediction_cost import GLANCE, serving
 from refit.files.artifacts import defined
 from refit.learners import FitReport, Floats, Learner, Spec, make
 from refit.learners.averaged import members_of
 from refit.learners.contract import middle_iterations
-from refit.learners.prediction_cost import GLANCE, serving
 from refit.metrics import scores as metrics
 from refit.runtime.context import Progress
 from tasks.train.calibration_and_threshold import Finish, finish_from, pooled

@@ -10,7 +10,7 @@ import numpy as np
 
 from refit.config import CostParams
 from refit.evaluation.holdout import tidy, with_interval
-from refit.learners.prediction_cost import in_money
+from refit.evaluation.prediction_cost import in_money
 from refit.metrics import METRICS
 from refit.operations.replay.policies import Policy
 from refit.operations.replay.scoring import Scores, Span, difference

@@ -15,9 +15,9 @@ import numpy as np
 
 from refit import learners
 from refit.errors import RefitError
+from refit.evaluation.prediction_cost import THOROUGH, megabytes, serving
 from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, read_json, write_json, write_manifest
 from refit.learners import Learner
-from refit.learners.prediction_cost import THOROUGH, megabytes, serving
 from refit.operations.replay.history import PLACE, Floats, History, Rows
 from refit.problems.windows import Window as Span
 from refit.problems.windows import windows

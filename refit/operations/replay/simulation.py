@@ -12,9 +12,9 @@ from typing import Any
 from refit.errors import RefitError, UserError
 from refit.evaluation.evidence import evidence, opponents
 from refit.evaluation.holdout import Holdout, holdout
+from refit.evaluation.prediction_cost import in_money
 from refit.evaluation.scored import Scored
 from refit.gate.promotion import Decision, Policy, decide
-from refit.learners.prediction_cost import in_money
 from refit.metrics import scores
 from refit.operations.replay import policies
 from refit.operations.replay.drift_checks import Watch

@@ -226,5 +226,5 @@ def test_a_reported_error_keeps_nothing_alive_that_its_frames_held() -> None:
     except UserError as error:
         wrapped = ValueError("wrapped")  # what Prefect keeps
         wrapped.__cause__, error.__context__ = error, wrapped  # such knots come out of DVC
-    main._let_go(wrapped, debug=False)
+    main._release_frames(wrapped, debug=False)
     assert kept[0]() is None

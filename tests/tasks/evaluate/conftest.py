@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from refit.config import override, parse
+from refit.evaluation import prediction_cost
 from refit.files import artifacts
-from refit.learners import Learner, Spec, make, prediction_cost
+from refit.learners import Learner, Spec, make
 from refit.models import incumbent, run_logging
 from refit.reports.model_card import plots
 from refit.runtime.context import Context

@@ -15,12 +15,11 @@ import pytest
 from refit import learners
 from refit.config import CostParams, GateParams
 from refit.errors import UserError
-from refit.evaluation import holdout
+from refit.evaluation import holdout, prediction_cost
 from refit.evaluation.evidence import evidence
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
 from refit.gate.promotion import Evidence, Policy, decide
-from refit.learners import prediction_cost
 from refit.metrics import scores as metrics
 from refit.problems.target import Binary
 from refit.reports.model_card import plots
