@@ -1,6 +1,6 @@
-"""When, and in what order: Prefect flows, and the commands that start them."""
+"""Prefect flows: which steps run when and in what order, and the services that they need."""
 
 import os
 
-# Set before Prefect is imported: `refit up` takes a run for dead after 90 s of silence; Prefect itself waits 180 s.
+# Set before Prefect is imported: `refit up` marks a run as crashed after 90 s of silence; Prefect itself waits 180 s.
 os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")

@@ -69,14 +69,14 @@ def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
     return overrides
 
 
-def of_one_drift(
+def validated_reason(
     reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None, emitted: str | None
 ) -> str:
     """Return `reason` after checking the types and sizes of an event's fields, and the event's age.
 
-    >>> of_one_drift("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["carrier"], None)
+    >>> validated_reason("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["carrier"], None)
     'drift'
-    >>> of_one_drift("drift", {"end": ["2013-10-08"]}, None, None)
+    >>> validated_reason("drift", {"end": ["2013-10-08"]}, None, None)
     Traceback (most recent call last):
     ...
     refit.errors.UserError: window {"end": ["2013-10-08"]} is not as expected: `first` and `end`, ISO 8601

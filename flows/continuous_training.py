@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from flows.admission import of_one_drift, own_project, own_settings, refused_in_one_line
+from flows.admission import own_project, own_settings, refused_in_one_line, validated_reason
 from flows.retrain_dedup import ends_if_answered
 from flows.session import session
 from flows.summary import publish
@@ -47,7 +47,7 @@ def continuous_training(
         own_project(project),
         as_of=as_of,
         overrides=own_settings(overrides),
-        reason=of_one_drift(reason, window, columns, emitted),
+        reason=validated_reason(reason, window, columns, emitted),
         window=window,
         columns=columns,
         force=force,

@@ -11,7 +11,7 @@ _NAMESPACE = uuid.UUID("6f1f2f57-6c0b-4d0a-9a3c-0d6c8b1d5e11")
 
 
 def announce(decision: dict[str, Any], project: Path) -> dict[str, Any]:
-    """Emit `drift.detected` of `refit.model.<name>` if the decision is to retrain; returns the decision.
+    """Emit `drift.detected` of `refit.model.<name>` if the decision is to retrain; return the decision.
 
     The event's id depends on the decision alone, so that announcing it twice gives the same event.
     """

@@ -104,9 +104,9 @@ SCREEN: ContextVar[Screen | None] = ContextVar("SCREEN", default=None)
 
 def screen() -> Screen:
     """Return the screen of this run, or Prefect's log of the flow run if there is none."""
-    shown = SCREEN.get()
-    if shown is not None:
-        return shown
+    current = SCREEN.get()
+    if current is not None:
+        return current
     from prefect import get_run_logger
     from prefect.exceptions import MissingContextError
 
@@ -117,7 +117,7 @@ def screen() -> Screen:
 
 
 @contextmanager
-def shown_on(console: Terminal, *, stages: bool = True) -> Iterator[None]:
+def show_progress(console: Terminal, *, stages: bool = True) -> Iterator[None]:
     """Show every run of this block on `console`: its stages live on a terminal, plain lines elsewhere."""
     if not (stages and console.is_terminal):
         token = SCREEN.set(LineScreen(console))

@@ -35,7 +35,7 @@ class AlreadyAnswered(Exception):
 
 
 @dataclass(frozen=True)
-class Reach:
+class WindowRange:
     """The range in which a window of data can lie: not in the future, and not outside of the rows."""
 
     now: datetime
@@ -45,11 +45,11 @@ class Reach:
     def refusal(self, window: Mapping[str, str]) -> str | None:
         """Return why no data can have shown drift in a window; None if they can.
 
-        >>> reach = Reach(*(datetime(2013, month, 1, tzinfo=UTC) for month in (12, 1, 10)))
-        >>> reach.refusal({"first": "2013-10-01", "end": "2013-10-08"})
-        >>> reach.refusal({"first": "2013-10-01", "end": "9999-12-31"})
+        >>> possible = WindowRange(*(datetime(2013, month, 1, tzinfo=UTC) for month in (12, 1, 10)))
+        >>> possible.refusal({"first": "2013-10-01", "end": "2013-10-08"})
+        >>> possible.refusal({"first": "2013-10-01", "end": "9999-12-31"})
         'it lies in the future: it is 2013-12-01'
-        >>> reach.refusal({"first": "2012-10-01", "end": "2012-10-08"})
+        >>> possible.refusal({"first": "2012-10-01", "end": "2012-10-08"})
         'it lies outside of the data: rows are of 2013-01-01 to 2013-10-01'
         """
         first, end = _moment_of(window, "first"), _moment_of(window, "end")
@@ -64,10 +64,10 @@ class Reach:
         return None
 
 
-def reach_of(project: Path, params: Params, now: datetime) -> Reach:
+def window_range(project: Path, params: Params, now: datetime) -> WindowRange:
     """Return the possible windows of a project, by the clock and by the rows ever read of its label's source."""
     batches = manifests(project, label_source(params))
-    return Reach(
+    return WindowRange(
         now,
         min((utc_moment(batch.first) for batch in batches if batch.first), default=None),
         max((utc_moment(batch.last) for batch in batches if batch.last), default=None),
@@ -82,7 +82,7 @@ def require_past(project: Path, params: Params, as_of: datetime, *, now: datetim
     """
     if as_of <= now + ONE_DAY:
         return
-    last = reach_of(project, params, now).last
+    last = window_range(project, params, now).last
     if last is None or as_of > last + LONGEST_WINDOW:
         raise UserError(
             f"as_of {as_of:%Y-%m-%d} lies in the future: it is {now:%Y-%m-%d}, "
@@ -98,7 +98,7 @@ def require_seen(window: Mapping[str, str], as_of: datetime) -> None:
     """
     if _moment_of(window, "end") - ONE_DAY > as_of:
         raise UserError(
-            f"window {_shown(dict(window))} is refused: as_of {as_of:%Y-%m-%d} lies before its end, so the run would "
+            f"window {_brief(dict(window))} is refused: as_of {as_of:%Y-%m-%d} lies before its end, so the run would "
             "not see it; give a later as_of, or `latest`"
         )
 
@@ -116,7 +116,7 @@ def refuse_if_answered(project: Path, params: Params, window: Mapping[str, str],
         raise AlreadyAnswered(window, answer)
 
 
-def note(project: Path, params: Params, window: Mapping[str, str], *, flow_run: str | None, now: datetime) -> None:
+def record(project: Path, params: Params, window: Mapping[str, str], *, flow_run: str | None, now: datetime) -> None:
     """Record that `window` is answered, whatever the gate decided. The caller holds the project's lock.
 
     Raises:
@@ -127,7 +127,7 @@ def note(project: Path, params: Params, window: Mapping[str, str], *, flow_run: 
     write_json(project / ANSWERS, _answers(project) | {params.project.name: answer})
 
 
-def impossible(project: Path, params: Params, now: datetime) -> str | None:
+def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:
     """Return why the recorded answer of the project's model is impossible, so that no later drift would be answered.
 
     Returns None if it is possible, or there is none.
@@ -139,10 +139,10 @@ def impossible(project: Path, params: Params, now: datetime) -> str | None:
     if answer is None:
         return None
     try:
-        reason = reach_of(project, params, now).refusal(answer["window"])
+        reason = window_range(project, params, now).refusal(answer["window"])
     except UserError as error:
         reason = str(error)
-    return reason and f"{ANSWERS} says that drift up to {_shown(answer['window'].get('end'))} was answered: {reason}"
+    return reason and f"{ANSWERS} says that drift up to {_brief(answer['window'].get('end'))} was answered: {reason}"
 
 
 def repair(project: Path, params: Params, now: datetime) -> list[str]:
@@ -151,7 +151,7 @@ def repair(project: Path, params: Params, now: datetime) -> list[str]:
     A record that cannot be read stays as it is: only a run that answers drift needs it, and is refused.
     """
     try:
-        reason = impossible(project, params, now)
+        reason = invalid_reason(project, params, now)
     except RefitError:
         return []
     if reason is None:
@@ -179,8 +179,8 @@ def ends_if_answered(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str,
 
 
 def _require_possible(project: Path, params: Params, window: Mapping[str, str], now: datetime) -> None:
-    if (reason := reach_of(project, params, now).refusal(window)) is not None:
-        raise UserError(f"window {_shown(dict(window))} is refused: {reason}")
+    if (reason := window_range(project, params, now).refusal(window)) is not None:
+        raise UserError(f"window {_brief(dict(window))} is refused: {reason}")
 
 
 def _answers(project: Path) -> dict[str, Any]:
@@ -211,13 +211,13 @@ def _moment_of(window: Mapping[str, str], edge: str) -> datetime:
     """
     right = "expected `first` and `end`, ISO 8601"
     if edge not in window:
-        raise UserError(f"window {_shown(dict(window))} has no `{edge}`; {right}")
+        raise UserError(f"window {_brief(dict(window))} has no `{edge}`; {right}")
     try:
         moment = datetime.fromisoformat(window[edge])
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"window {edge} {_shown(window[edge])} is no time; {right}") from None
+        raise UserError(f"window {edge} {_brief(window[edge])} is no time; {right}") from None
 
 
-def _shown(value: Any) -> str:
+def _brief(value: Any) -> str:
     return json.dumps(value, default=str)[:200]

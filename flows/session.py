@@ -61,7 +61,7 @@ class Session:
         self.screen.end(stage, outcome, seconds)
 
 
-def check(project: Path, wanted: run_file.RunFile) -> Params:
+def check(project: Path, settings: run_file.RunFile) -> Params:
     """Return the params of a run with these settings, after checking that it may start; write nothing.
 
     Raises:
@@ -69,23 +69,23 @@ def check(project: Path, wanted: run_file.RunFile) -> Params:
     """
     from refit.storage import quarantine
 
-    params = run_file.check(project, wanted)
-    if wanted.as_of != LATEST:
-        retrain_dedup.require_past(project, params, moment_of(wanted.as_of, params), now=utc_now())
+    params = run_file.check(project, settings)
+    if settings.as_of != LATEST:
+        retrain_dedup.require_past(project, params, moment_of(settings.as_of, params), now=utc_now())
     quarantine.releases(project)
     return params
 
 
-def prepare(project: Path, wanted: run_file.RunFile | None = None) -> None:
+def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
     """Write the files that DVC needs: `run.yaml` with digests of the current code, `released.json`, `comparand.json`.
 
     Args:
-        wanted: the settings of the run; those that `run.yaml` already has if None.
+        settings: of the run; those that `run.yaml` already has if None.
     """
     from refit.models import incumbent
     from tasks.train import warm_start_file
 
-    run_file.write(project, wanted or run_file.read(project))
+    run_file.write(project, settings or run_file.read(project))
     if not (project / RELEASED).is_file():
         write_json(project / RELEASED, {"released": []})
     incumbent.ensure(project)
@@ -118,14 +118,14 @@ def session(
     """
     guard_logs()
     root = Path(project).resolve()
-    shown = screen()
-    wanted = run_file.RunFile(as_of=as_of, overrides=dict(overrides or {}))
-    params = check(root, wanted)
+    display = screen()
+    settings = run_file.RunFile(as_of=as_of, overrides=dict(overrides or {}))
+    params = check(root, settings)
     if window is not None and as_of != LATEST:
         retrain_dedup.require_seen(window, moment_of(as_of, params))
     provenance.repository(root)  # a failure of git is better reported now than after a training
     if not allow_uncommitted:
-        _refuse_uncommitted(root, shown)
+        _refuse_uncommitted(root, display)
     trigger = _format_trigger(reason, window, columns)
     with (
         lock.project_lock(
@@ -134,16 +134,16 @@ def session(
         run_file.kept_if_refused(root),
     ):
         for message in retrain_dedup.repair(root, params, utc_now()):
-            shown(message)
+            display(message)
         if window is not None:
             retrain_dedup.refuse_if_answered(root, params, window, now=utc_now())
-        prepare(root, wanted)
+        prepare(root, settings)
         sweep(root)
         for message in dvc_runner.mend(root):
-            shown(message)
-        yield Session(project=root, owner=owner, screen=shown, force=force)
+            display(message)
+        yield Session(project=root, owner=owner, screen=display, force=force)
         if window is not None:
-            retrain_dedup.note(root, params, window, flow_run=flow_run, now=utc_now())
+            retrain_dedup.record(root, params, window, flow_run=flow_run, now=utc_now())
 
 
 @contextmanager
@@ -156,17 +156,17 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
     """
     guard_logs()
     root = Path(project).resolve()
-    shown = screen()
+    display = screen()
     run_file.params_of(root)
     with lock.project_lock(root, trigger=trigger, wait_seconds=wait_seconds) as owner:
         sweep(root)
-        yield Session(project=root, owner=owner, screen=shown).context()
+        yield Session(project=root, owner=owner, screen=display).context()
 
 
-def _refuse_uncommitted(root: Path, shown: Screen) -> None:
+def _refuse_uncommitted(root: Path, display: Screen) -> None:
     files, ignored = provenance.uncommitted_code(root), provenance.untracked(root, run_file.code_files(root))
     if files is None:
-        shown(f"{root} is not in git: which code this run uses is not recorded")
+        display(f"{root} is not in git: which code this run uses is not recorded")
     elif files := (*files, *(name for name in ignored or () if name not in files)):
         listed = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
         raise UserError(

@@ -90,7 +90,7 @@ def publish(run: Session) -> dict[str, Any]:
     from prefect.artifacts import create_markdown_artifact
 
     summary = summarise(run)
-    _publish_table("refit-summary", as_rows(summary), f"{summary['model']['name']}: what this run did")
+    _publish_table("refit-summary", summary_rows(summary), f"{summary['model']['name']}: what this run did")
     create_markdown_artifact(
         key="refit-mlflow",
         markdown=f"MLflow run `{summary['mlflow_run_id']}` · model `{summary['model']['name']}` version "
@@ -146,8 +146,8 @@ def publish_drift(decision: dict[str, Any], project: Path) -> dict[str, Any]:
 
     _publish_table("refit-drift", drift_rows(decision), f"{decision['model']}: {verdict_word(decision)}")
     link = folder_url((project / decision["report"]).resolve())
-    words = as_markdown(f"{decision['model']}: {verdict_word(decision)}")
-    create_link_artifact(key="refit-drift-report", link=link, description=words)
+    description = as_markdown(f"{decision['model']}: {verdict_word(decision)}")
+    create_link_artifact(key="refit-drift-report", link=link, description=description)
     return decision
 
 
@@ -176,7 +176,7 @@ def print_lines(lines: list[tuple[str, str]], console: Terminal) -> None:
     console.print(table)
 
 
-def as_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the summary as rows of a table: names and values."""
     rows, decision, model = summary["rows"], summary["decision"], summary["model"]
     counts = " · ".join(f"{rows[name]:,} {name}" for name in ("read", "accepted", "quarantined", "pending"))
@@ -244,7 +244,7 @@ def print_summary(summary: dict[str, Any], console: Terminal) -> None:
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column(overflow="fold")
-    for what, value in as_rows(summary)[: 5 + len(summary["stand_in"])]:
+    for what, value in summary_rows(summary)[: 5 + len(summary["stand_in"])]:
         head.add_row(what, value)
     console.print(head)
     console.print()
@@ -262,8 +262,8 @@ def print_summary(summary: dict[str, Any], console: Terminal) -> None:
     decision, model = summary["decision"], summary["model"]
     verdict = (f"{model['name']} version {model['version']} is in charge", "green")
     if model["alias"] != "champion":
-        words = f"{model['name']} version {model['version']} is registered as {model['alias']}, not in charge"
-        verdict = (words, "yellow")
+        text = f"{model['name']} version {model['version']} is registered as {model['alias']}, not in charge"
+        verdict = (text, "yellow")
     decided = "promote" if decision["promote"] else "do not promote"
     console.print(line(("Gate", "bold"), f" ({decision['mode']}): {decided}"))
     reasons = Table.grid(padding=(0, 1))
@@ -308,10 +308,10 @@ def _learners(summary: dict[str, Any]) -> Table:
 
 def _scores(summary: dict[str, Any]) -> Table:
     compared = summary["evaluation"]
-    columns = [who for who in ("candidate", "champion", "baseline") if compared.get(who)]
+    columns = [model for model in ("candidate", "champion", "baseline") if compared.get(model)]
     table = Table("test metric", *columns, box=None, pad_edge=False)
     for name in compared["candidate"]:
-        table.add_row(name, *(_format_interval(compared[who].get(name)) for who in columns))
+        table.add_row(name, *(_format_interval(compared[model].get(name)) for model in columns))
     return table
 
 

@@ -54,9 +54,9 @@ class Guard:
         elif self._credentials and not matches(_only(scope, b"authorization"), self._credentials):
             await _refuse(scope, receive, send, 401, "the name and the password of this project's servers are needed")
         else:
-            await self._app(scope, receive, self._held_to_this_server(send))
+            await self._app(scope, receive, self._with_content_policy(send))
 
-    def _held_to_this_server(self, send: Send) -> Send:
+    def _with_content_policy(self, send: Send) -> Send:
         """Add a policy that keeps browsers from loading scripts from, or sending data to, other servers."""
 
         async def answer(message: MutableMapping[str, Any]) -> None:

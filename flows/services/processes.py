@@ -145,16 +145,16 @@ def listen(port: int) -> socket.socket | None:
         return None
 
 
-def listen_from(wanted: int) -> socket.socket:
-    """Listen on the first free port from `wanted` on.
+def listen_from(first_port: int) -> socket.socket:
+    """Listen on the first free port from `first_port` on.
 
     Raises:
         RefitError: twenty ports in a row are in use.
     """
-    ports = range(wanted, min(wanted + 20, 65536))
-    if (taken := next(filter(None, map(listen, ports)), None)) is None:
+    ports = range(first_port, min(first_port + 20, 65536))
+    if (listening := next(filter(None, map(listen, ports)), None)) is None:
         raise RefitError(f"ports {ports[0]} to {ports[-1]} on {LOOPBACK} are all in use; end a server you do not need")
-    return taken
+    return listening
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:

@@ -19,7 +19,7 @@ UP = STATE / "up.json"
 PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
 
 
-def recorded(project: Path) -> dict[str, Started]:
+def read_record(project: Path) -> dict[str, Started]:
     """Return what `up` started last, by name, alive or not.
 
     In a copy of a project, the record still names the original's processes; they are left out, as their logs lie there.
@@ -39,12 +39,12 @@ def recorded(project: Path) -> dict[str, Started]:
         ) from None
 
 
-def running(project: Path) -> dict[str, Started]:
+def running_services(project: Path) -> dict[str, Started]:
     """Return what `up` started and is still alive, by name."""
-    return {name: started for name, started in recorded(project).items() if started.process()}
+    return {name: started for name, started in read_record(project).items() if started.process()}
 
 
-def record(project: Path, processes: Mapping[str, Started]) -> None:
+def write_record(project: Path, processes: Mapping[str, Started]) -> None:
     """Write the record of running processes; delete it if there are none."""
     if processes:
         write_json(project / UP, [asdict(process) for process in processes.values()])
@@ -75,7 +75,7 @@ def client_environment(project: Path, server: Started) -> dict[str, str]:
 
 def use_own_server(project: Path) -> None:
     """Use the project's own Prefect server for this process's flow runs, if it is up and no other is configured."""
-    server = recorded(project).get(PREFECT)
+    server = read_record(project).get(PREFECT)
     if server is None or not server.guarded:
         return
     if os.environ.get("PREFECT_API_URL") not in (None, api(server), api(server).replace(LOOPBACK, "localhost")):

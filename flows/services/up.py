@@ -15,7 +15,17 @@ from flows import deployments
 from flows.services import credentials
 from flows.services.ports import ENVIRONMENT, FIRST_PORT, format_server, print_secret, start_server, until_interrupted
 from flows.services.processes import LOOPBACK, Started, end, listen, listen_from, start, wait_until_it_answers
-from flows.services.service_state import MLFLOW, PREFECT, UP, WORKER, api, client_environment, record, recorded, running
+from flows.services.service_state import (
+    MLFLOW,
+    PREFECT,
+    UP,
+    WORKER,
+    api,
+    client_environment,
+    read_record,
+    running_services,
+    write_record,
+)
 from refit.errors import UserError
 from refit.files.artifacts import SNAPSHOT, STATE, read_json
 from refit.files.permissions import tighten
@@ -37,7 +47,7 @@ def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: in
     started_at = time.monotonic()
     is_new = not credentials.is_made(project)
     with _one_at_a_time(project):
-        already_running = running(project)
+        already_running = running_services(project)
         services = dict(already_running)
         try:
             _bring_up(project, {PREFECT: prefect_port, MLFLOW: mlflow_port}, services)
@@ -45,7 +55,7 @@ def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: in
         except BaseException:
             for name in services.keys() - already_running.keys():
                 end(services[name])
-            record(project, already_running)
+            write_record(project, already_running)
             raise
     _print_state(project, services, already_running, time.monotonic() - started_at)
     print_secret(project, is_new=is_new)
@@ -55,12 +65,12 @@ def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: in
 
 
 def down(project: Path) -> None:
-    """End what `up` started, by pid and start time, and print it. The next run resumes one in progress."""
+    """End what `up` started, by pid and start time, and print it. The next run resumes a run that this ends."""
     with _one_at_a_time(project):
-        services = recorded(project)
+        services = read_record(project)
         order = (WORKER, MLFLOW, PREFECT)  # the worker first: it would log errors without its server
         ended = [name for name in order if name in services and end(services[name])]
-        record(project, {})
+        write_record(project, {})
     for name in ended:
         say(f"ended {name} (pid {services[name].pid})")
     if not ended:
@@ -70,7 +80,7 @@ def down(project: Path) -> None:
 def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str, Started]) -> None:
     """Start what is missing; add each to `services` and to the record at once, so that it can be ended."""
     deployments.require(project)
-    earlier, missing = recorded(project), dict[str, socket.socket]()
+    earlier, missing = read_record(project), dict[str, socket.socket]()
     for name in (earlier.keys() & ports.keys()) - services.keys():
         end(earlier[name])  # it died, and may have left children that hold its port
     for name in [name for name in services if name in ports and not services[name].guarded]:
@@ -82,7 +92,7 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
         for name, listening in missing.items():
             log = STATE / f"{name}.log"
             services[name] = start_server(project, name, listening, log, environment=_own_database(project))
-            record(project, services)
+            write_record(project, services)
     wait_until_it_answers(services[PREFECT])
     environment = client_environment(project, services[PREFECT])
     deployments.provide(project, environment)
@@ -90,7 +100,7 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
         end(services.pop(WORKER))  # it would poll a server that is gone
     if WORKER not in services:
         services[WORKER] = _start_worker(project, environment)
-        record(project, services)
+        write_record(project, services)
     deployments.deploy(project, environment, log=project / STATE / "deploy.log")
     wait_until_it_answers(services[MLFLOW])
 

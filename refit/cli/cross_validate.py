@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from flows.progress_display import shown_on
+from flows.progress_display import show_progress
 from flows.session import session
 from refit.config import STAGES
 from refit.metrics import METRIC_WORDS
@@ -32,7 +32,7 @@ def cross_validate(
     from tasks.stages import run_remembered
 
     with (
-        shown_on(Terminal(stderr=True)),
+        show_progress(Terminal(stderr=True)),
         session(project, as_of=as_of, overrides=overrides, reason="cross-validation", wait_seconds=wait_seconds) as run,
     ):
         for stage in EARLIER_STAGES:

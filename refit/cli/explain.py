@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from flows.progress_display import shown_on
+from flows.progress_display import show_progress
 from flows.session import watching
 from refit.errors import UserError
 from refit.runtime.terminal import Terminal, line
@@ -25,8 +25,8 @@ def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: floa
 
     if out and out.suffix != ".png":
         raise UserError(f"--out {out}: the picture is written as .png; give it such a name")
-    shown = shown_on(Terminal(stderr=True), stages=False)
-    with shown, watching(project, trigger="refit explain", wait_seconds=wait_seconds) as context:
+    display = show_progress(Terminal(stderr=True), stages=False)
+    with display, watching(project, trigger="refit explain", wait_seconds=wait_seconds) as context:
         report = reasons.run(context, row)
     if out:
         from refit.reports.reasons_picture import draw

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from flows import retrain_dedup
-from flows.services.service_state import recorded
+from flows.services.service_state import read_record
 from flows.session import check, context_of, prepare
 from flows.summary import format_cost, format_latency
 from refit.config import STAGES, Params
@@ -372,7 +372,7 @@ def _ledger(project: Path) -> Iterator[Finding]:
 def _answers(project: Path, params: Params) -> Iterator[Finding]:
     """Check that the record of answered drift lets later drift be answered."""
     try:
-        if reason := retrain_dedup.impossible(project, params, utc_now()):
+        if reason := retrain_dedup.invalid_reason(project, params, utc_now()):
             yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
     except RefitError as error:
         yield Finding("error", str(error))
@@ -380,7 +380,7 @@ def _answers(project: Path, params: Params) -> Iterator[Finding]:
 
 def _services(project: Path) -> Iterator[Finding]:
     """Check that each process started by `refit up` is alive and answers."""
-    for name, process in recorded(project).items():
+    for name, process in read_record(project).items():
         where = f"{name} (pid {process.pid}" + (f", port {process.port})" if process.port else ")")
         if process.answers():
             yield Finding("ok", f"up: {where}")

@@ -21,7 +21,7 @@ from refit.runtime.terminal import Terminal, line
 STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 
-def checked(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[Finding]:
+def run_checks(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[Finding]:
     """Check a kind, named as in `train.learners`, against each rule; the class is trusted for this check only.
 
     Raises:

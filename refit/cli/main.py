@@ -27,9 +27,9 @@ from refit.cli.options import (
     Why,
     assignments,
     json_object,
-    misused,
     project_at,
     quiet_prefect,
+    usage_error,
     with_version,
 )
 from refit.config import STAGES
@@ -214,7 +214,7 @@ def check_learner(
     """Try the contract of a learner on a class, rule by rule; status 1 where one is broken."""
     from refit.cli import learner_check
 
-    findings = learner_check.checked(project.resolve(), kind, json_object("--params", params), task)
+    findings = learner_check.run_checks(project.resolve(), kind, json_object("--params", params), task)
     if as_json:
         print_json({"kind": kind, "rules": [vars(finding) for finding in findings]})
     else:
@@ -362,7 +362,7 @@ def main() -> None:
         message, status = error.lines, error.exit_status
         _release_frames(error, debug)
     except TyperException as error:
-        message, status = misused(error), error.exit_code
+        message, status = usage_error(error), error.exit_code
     except Terminated:
         message, status = (f"ended by SIGTERM; {_RESUMES}",), 143
     except (KeyboardInterrupt, typer.Abort):

@@ -96,7 +96,7 @@ def json_object(option: str, text: str) -> dict[str, Any]:
     return value
 
 
-def misused(error: TyperException) -> tuple[str, ...]:
+def usage_error(error: TyperException) -> tuple[str, ...]:
     """Return what is wrong with a command line, with a pointer to its help; empty if help was printed."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "refit"

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
-from flows.progress_display import screen, shown_on
+from flows.progress_display import screen, show_progress
 from refit.config import nearest
 from refit.errors import UserError
 from refit.metrics import METRIC_WORDS
@@ -64,7 +64,7 @@ def replay(
     if str(project) not in sys.path:
         sys.path.append(str(project))  # learners may lie in the project
     with (
-        shown_on(Terminal(stderr=True), stages=False),
+        show_progress(Terminal(stderr=True), stages=False),
         lock.project_lock(project / PLACE, trigger="refit replay", wait_seconds=wait_seconds),
     ):
         result = replaying.run(Context(project=project, params=params, progress=screen()), request)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from flows.progress_display import LineScreen, shown_on
+from flows.progress_display import LineScreen, show_progress
 from flows.session import Session, check, prepare, watching
 from refit.errors import RefitError, first_line, machine_fault
 from refit.runtime import dvc_runner, lock, run_file
@@ -46,7 +46,7 @@ def run(
     from flows.services.ports import server_for_runs
 
     console = Terminal(stderr=True)
-    with shown_on(console), server_for_runs(project):
+    with show_progress(console), server_for_runs(project):
         from flows.continuous_training import continuous_training
 
         summary = continuous_training(
@@ -152,8 +152,8 @@ def score(
     from flows.summary import print_lines, score_rows
     from tasks.score import run as score_now
 
-    shown = shown_on(Terminal(stderr=True), stages=False)
-    with shown, watching(project, trigger="refit score", wait_seconds=wait_seconds) as context:
+    display = show_progress(Terminal(stderr=True), stages=False)
+    with display, watching(project, trigger="refit score", wait_seconds=wait_seconds) as context:
         report = score_now(context, rows, as_of=as_of, out=out)
     if not quiet:
         print_lines(score_rows(report), Terminal())
@@ -165,8 +165,8 @@ def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False
     from flows.summary import drift_rows, print_lines
     from tasks.drift import watch
 
-    shown = shown_on(Terminal(stderr=True), stages=False)
-    with shown, watching(project, trigger="refit drift", wait_seconds=wait_seconds) as context:
+    display = show_progress(Terminal(stderr=True), stages=False)
+    with display, watching(project, trigger="refit drift", wait_seconds=wait_seconds) as context:
         decision = watch.run(context, as_of=as_of)
     if not quiet:
         print_lines(drift_rows(decision), Terminal())

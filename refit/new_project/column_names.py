@@ -27,6 +27,6 @@ def alias(name: str, taken: set[str]) -> str:
     return next(each for each in candidates if each not in taken | RESERVED)
 
 
-def in_sql(name: str, sql: str, others: Iterable[str]) -> str:
+def sql_name(name: str, sql: str, others: Iterable[str]) -> str:
     """Return the name of a column other than the time in the SQL of params, where `event_time` is a row's own time."""
     return quote(free(f"{name}_", others)) if name.lower() == "event_time" else sql

@@ -86,7 +86,7 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        """Whether its values are numbers, with a decimal point or comma."""
+        """Whether its values are numbers, including those with a decimal comma."""
         return self.comma or self.type in ("integer", "number")
 
     @property

@@ -50,7 +50,7 @@ def find_label(columns: tuple[Column, ...], given: Column | None, time: Column |
     binary = [column for column in columns if column.values and column is not time]
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
-    label = given or only(choice, "label", path, "column with just two values to predict", "the one to predict")
+    label = given or only_column(choice, "label", path, "column with just two values to predict", "the one to predict")
     too_many = task_of(label) == "multiclass" and label.distinct > min(MOST_CLASSES, rows / 2)
     if label.distinct < 2 or too_many:
         counts = ", ".join(f"{value!r} {count:,} times" for value, count in label.counts.items())
@@ -62,7 +62,7 @@ def find_label(columns: tuple[Column, ...], given: Column | None, time: Column |
     return label
 
 
-def only(candidates: list[Column], role: str, path: Path, what: str, wanted: str = "one") -> Column:
+def only_column(candidates: list[Column], role: str, path: Path, what: str, wanted: str = "one") -> Column:
     """Return the only candidate for a role.
 
     Raises:

@@ -13,7 +13,7 @@ from refit.config.forecasting import HOURS
 from refit.config.section import free
 from refit.metrics import DEFAULTS
 from refit.new_project.column_reading import COMMA, Column
-from refit.new_project.period_reading import judged_share
+from refit.new_project.period_reading import holdout_share
 from refit.new_project.series_reading import DAY, MEAN_MONTH, WEEK, Series
 from refit.new_project.table_reading import TableReading
 from refit.new_project.zone_reading import local, utc
@@ -93,7 +93,7 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
             train["cross_validation"] = _folds(reading, split.rows["train"])
         return sections
     if reading.time is None:
-        share = judged_share(reading.rows)
+        share = holdout_share(reading.rows)
         folds = _folds(reading, (1 - share) * reading.rows)
         featurize["split"] = {"test": share, "validation": 0, "seed": 0}
         train["cross_validation"] = folds

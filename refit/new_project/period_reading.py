@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 LEAST_ROWS = 80  # of a table without a time
 
 
-def judged_share(rows: int) -> float:
+def holdout_share(rows: int) -> float:
     """Return the share of test rows in a table without a time: a fifth, or more of few rows, as a gate needs 20.
 
-    >>> judged_share(5000), judged_share(80)
+    >>> holdout_share(5000), holdout_share(80)
     (0.2, 0.33)
     """
     return max(0.2, round(26 / rows, 2))
@@ -37,7 +37,7 @@ def read_period(
     if moment is None and rows < LEAST_ROWS and not split:
         raise UserError(f"{name} has {rows} rows; to learn from some and judge on others, {LEAST_ROWS} are needed")
     if moment is None:
-        return "day", math.floor(share_of(judged_share(rows), rows)), 1
+        return "day", math.floor(share_of(holdout_share(rows), rows)), 1
     [(first, last)] = connection.execute(f"select min({moment}), max({moment}) from t").fetchall()
     if last > datetime.now():  # noqa: DTZ005 - the file's times carry no zone
         raise UserError(

@@ -24,7 +24,7 @@ from refit.files.artifacts import atomic
 from refit.new_project.column_reading import Column
 from refit.new_project.first_look import look
 from refit.new_project.new_params import is_feature, params_of
-from refit.new_project.period_reading import judged_share
+from refit.new_project.period_reading import holdout_share
 from refit.new_project.table_reading import NULLS, Hints, TableReading, read_table
 from refit.runtime import dvc_runner
 from refit.runtime.stage_code import SECTIONS
@@ -74,7 +74,7 @@ def create(
             reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
         name = _project_name(folder)
         before = _project_entries(folder)
-        params, given_away = look(folder, params_of(name, reading), table)
+        params, label_leaks = look(folder, params_of(name, reading), table)
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
@@ -86,7 +86,7 @@ def create(
         _write_gitignore(folder / ".gitignore")
         dvc_runner.initialise(folder)
         prepare(folder)
-    _print_result(folder, table, reading, given_away)
+    _print_result(folder, table, reading, label_leaks)
 
 
 @contextmanager
@@ -272,7 +272,7 @@ def _describe_rows(reading: TableReading, path: str) -> str:
         season = f", a season of {series.season}" if series.season > 1 else ""
         return f"{reading.rows:,} of {path}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
     if reading.time is None:
-        drawn = f"{judged_share(reading.rows):.0%}"
+        drawn = f"{holdout_share(reading.rows):.0%}"
         return f"{reading.rows:,} of {path}, without a time: {drawn} are drawn to judge models on"
     return f"{reading.rows:,} of {path}, by {reading.period} of `{reading.time.name}`"
 
@@ -286,9 +286,9 @@ def _write(path: Path, text: str) -> None:
         scratch.write_text(text, encoding="utf-8")
 
 
-def _print_result(folder: Path, table: str, reading: TableReading, given_away: Sequence[Giveaway]) -> None:
+def _print_result(folder: Path, table: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> None:
     say(f"{folder}: a project that predicts `{reading.label.name}` ({_describe_task(reading)})")
-    for label, text in (*_describe_table(table, reading), *_warnings(reading, given_away)):
+    for label, text in (*_describe_table(table, reading), *_warnings(reading, label_leaks)):
         say(f"  {label:<7} {text}")
     say(f"  next    cd {shlex.quote(str(folder))} && refit run")
 
@@ -341,13 +341,13 @@ def _describe_missing(reading: TableReading) -> Iterator[tuple[str, str]]:
         yield "missing", f"{mark!r} in {_names(where)}: a category as it stands; {option} reads it as missing"
 
 
-def _warnings(reading: TableReading, given_away: Sequence[Giveaway]) -> Iterator[tuple[str, str]]:
+def _warnings(reading: TableReading, label_leaks: Sequence[Giveaway]) -> Iterator[tuple[str, str]]:
     """Warn of columns that may not be known at prediction time, and of times that are read as texts."""
     for column in reading.columns:
         if column.writing and is_feature(column, reading):
-            yield "time?", f"{column.name} {column.writing.explained()}"
+            yield "time?", f"{column.name} {column.writing.description()}"
     counters = [column.alias for column in reading.columns if column.counter and is_feature(column, reading)]
-    leaks = [*given_away, *reading.giveaways]
+    leaks = [*label_leaks, *reading.giveaways]
     leaking = {name for giveaway in leaks for name in giveaway.features}
     leaks += [Giveaway((name,), COUNTS) for name in counters if name not in leaking and not reading.series]
     for giveaway in leaks:

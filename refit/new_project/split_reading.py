@@ -15,7 +15,7 @@ _WORDS = {
     "validation": ("validation", "valid", "validate", "val", "dev", "development", "tune", "tuning"),
     "test": ("test", "testing", "holdout", "hold-out", "hold_out", "eval", "evaluation"),
 }
-LEAST = 20  # rows of a window, the least that a gate needs
+LEAST = 20  # rows that training and test need; with fewer no gate decides
 
 
 @dataclass(frozen=True)

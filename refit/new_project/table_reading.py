@@ -16,9 +16,9 @@ from refit.config import Task, nearest
 from refit.errors import UserError
 from refit.evaluation.giveaways import Giveaway
 from refit.new_project.code_reading import merges
-from refit.new_project.column_names import in_sql
+from refit.new_project.column_names import sql_name
 from refit.new_project.column_reading import Column, named_columns, read_column
-from refit.new_project.label_reading import find_label, only, positive_of, spread_of, task_of
+from refit.new_project.label_reading import find_label, only_column, positive_of, spread_of, task_of
 from refit.new_project.period_reading import empty_at_times, read_band, read_period
 from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
@@ -130,7 +130,7 @@ def read_table(
             raise UserError(f"--positive {hints.positive}: {label_column.name} has not just two values; leave it out")
         others = [column.name for column in columns]
         columns = tuple(
-            column if column is time_column else replace(column, sql=in_sql(column.name, column.sql, others))
+            column if column is time_column else replace(column, sql=sql_name(column.name, column.sql, others))
             for column in columns
         )
         label_column = next(column for column in columns if column.name == label_column.name)
@@ -331,10 +331,10 @@ def _time(columns: tuple[Column, ...], given: Column | None, path: Path) -> Colu
     dated = [column for column in columns if column.moment]
     if not dated and not given:
         return None
-    time = given or only(dated, "time", path, "column of dates or times")
+    time = given or only_column(dated, "time", path, "column of dates or times")
     if time not in dated:
         if time.writing:
-            raise UserError(f"--time {time.name}: it {time.writing.explained()}")
+            raise UserError(f"--time {time.name}: it {time.writing.description()}")
         raise UserError(
             f"--time {time.name}: its values do not cast to dates or times such as 2024-05-31; write them so, say how "
             "they are written, such as --time-format '%d %B %Y' or 'seconds since 1970', or name another column"

@@ -52,7 +52,7 @@ class Writing:
     def formats(self) -> tuple[str, ...]:
         return tuple(form for form, _ in self.shares)
 
-    def explained(self) -> str:
+    def description(self) -> str:
         """Describe the formats, and the option to give."""
         if self.ambiguous:
             ways = " or ".join(self.formats)

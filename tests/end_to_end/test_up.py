@@ -36,8 +36,8 @@ from flows.services.service_state import (
     address,
     api,
     client_environment,
-    recorded,
-    running,
+    read_record,
+    running_services,
 )
 
 WINDOW = {"first": "2024-10-01T00:00:00Z", "end": "2024-11-01T00:00:00Z"}
@@ -63,7 +63,7 @@ EventsWorker.drain_all()
 
 
 def run(*command: str, project: Path, given: str = "") -> subprocess.CompletedProcess[str]:
-    known = recorded(project)
+    known = read_record(project)
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_LEVEL"}
     if PREFECT in known and "refit" not in command:
         environment |= client_environment(project, known[PREFECT])
@@ -110,7 +110,7 @@ def _all_runs(project: Path) -> list[Any]:
     from prefect import get_client
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    known = client_environment(project, recorded(project)[PREFECT])
+    known = client_environment(project, read_record(project)[PREFECT])
     settings = {setting: known[setting.name] for setting in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}
     with temporary_settings(settings), get_client(sync_client=True) as client:
         return sorted(client.read_flow_runs(limit=200), key=lambda found: found.created)
@@ -139,7 +139,7 @@ def lives(process: psutil.Process) -> bool:
 
 def started_by(project: Path) -> list[psutil.Process]:
     """Whatever lives of what `up` started, wherever it went."""
-    marks, found = {process.mark for process in recorded(project).values()}, []
+    marks, found = {process.mark for process in read_record(project).values()}, []
     for process in psutil.process_iter():
         try:
             if process.environ().get("REFIT_STARTED") in marks:
@@ -173,7 +173,7 @@ def opened(server: Started, path: str, **headers: str) -> str | None:
 
 def nobody_else_gets_in(project: Path, secret: str) -> None:
     """Web pages, other names, other users: both servers refuse them."""
-    prefect, mlflow = recorded(project)[PREFECT], recorded(project)[MLFLOW]
+    prefect, mlflow = read_record(project)[PREFECT], read_record(project)[MLFLOW]
     known = {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"}
     for server, path in (
         (prefect, "/api/csrf-token?client=x"),
@@ -203,7 +203,7 @@ def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
         (alone / f"{name}.py").write_text("raise SystemExit('a module of the project stands in for another')")
     told = bring_up(alone)
     assert "prefect deployment run 'continuous-training/scheduled' --param as_of=2024-11-01" in told
-    assert f"export PREFECT_API_URL={api(recorded(alone)[PREFECT])}" in told
+    assert f"export PREFECT_API_URL={api(read_record(alone)[PREFECT])}" in told
 
     secret = auth_string(alone)
     assert told.count(secret) == 1, "shown once, for the browser"
@@ -217,11 +217,11 @@ def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
     assert one.state.name == "Completed"
     assert one.parameters["as_of"] == "2024-11-01"
 
-    before = running(alone)
+    before = running_services(alone)
     again = refit("up", "--detach", project=alone)
     assert again.count("(was up)") == 3
     assert secret not in again
-    assert running(alone) == before
+    assert running_services(alone) == before
 
     left = started_by(alone)
     assert len(left) >= 3
@@ -313,12 +313,12 @@ def test_a_run_outlives_its_server_and_what_died_is_healed(alone: Path) -> None:
     bring_up(alone)
     start_run(alone, overrides=json.dumps({"train.seed": 21}))
     until(alone, lambda found: bool(found) and found[0].state.is_running())
-    before = running(alone)
+    before = running_services(alone)
     _kill(before[PREFECT].pid)
     assert before[PREFECT].process() is None
     told = refit("up", "--detach", project=alone)
     assert told.count("(was up)") == 2
-    assert recorded(alone)[PREFECT].port == before[PREFECT].port
+    assert read_record(alone)[PREFECT].port == before[PREFECT].port
     (one,) = until(alone, ended(1))
     assert one.state.name == "Completed"
 
@@ -328,12 +328,12 @@ def test_a_run_killed_with_its_worker_is_marked_crashed_and_another_goes_on(alon
     bring_up(alone)
     start_run(alone, overrides=json.dumps({"train.seed": 22}))
     until(alone, lambda found: bool(found) and found[0].state.is_running())
-    servers = {name for name in running(alone) if name != WORKER}
-    mark = recorded(alone)[WORKER].mark
+    servers = {name for name in running_services(alone) if name != WORKER}
+    mark = read_record(alone)[WORKER].mark
     for process in started_by(alone):
         if process.environ().get("REFIT_STARTED") == mark:
             _kill(process.pid)
-    assert set(running(alone)) == servers
+    assert set(running_services(alone)) == servers
     refit("up", "--detach", project=alone)
     first, second = until(alone, ended(2), seconds=300)
     assert (first.state.name, second.state.name) == ("Crashed", "Completed")
@@ -365,7 +365,7 @@ def test_an_up_that_fails_half_way_ends_what_it_started(alone: Path) -> None:
     assert done.stderr.count("\n") == 1, done.stderr
     assert "deploy.log" in done.stderr
     assert "no_such_thing" in (alone / ".refit/deploy.log").read_text()
-    assert running(alone) == {}
+    assert running_services(alone) == {}
     assert not (alone / UP).exists()
 
 
@@ -394,11 +394,11 @@ def test_two_projects_started_at_once_have_servers_of_their_own(alone: Path, tmp
     try:
         said = [process.communicate(timeout=240)[0] for process in started]
         assert [process.returncode for process in started] == [0, 0]
-        ports = {running(each)[name].port for each in (alone, other) for name in (PREFECT, MLFLOW)}
+        ports = {running_services(each)[name].port for each in (alone, other) for name in (PREFECT, MLFLOW)}
         assert len(ports) == 4
         for each, text in zip((alone, other), said, strict=True):
-            assert f"export PREFECT_API_URL={api(recorded(each)[PREFECT])}" in text
-            assert all(recorded(each)[name].answers() for name in (PREFECT, MLFLOW, WORKER))
+            assert f"export PREFECT_API_URL={api(read_record(each)[PREFECT])}" in text
+            assert all(read_record(each)[name].answers() for name in (PREFECT, MLFLOW, WORKER))
         start_run(other)
         assert [one.state.name for one in until(other, ended(1))] == ["Completed"]
         assert flow_runs(alone) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from driving import drive
 
-from flows.summary import as_rows
+from flows.summary import summary_rows
 from refit.cli.inspection import champion_summary, context_of, print_champion
 from refit.errors import UserError
 from refit.files.artifacts import MODEL_CARD
@@ -53,7 +53,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
 ) -> None:
     told = life["generated"]
     assert list(told["stand_in"]) == ["customers"]
-    what, value = as_rows(told)[0]
+    what, value = summary_rows(told)[0]
     assert what == "GENERATED: customers"
     assert "https://github.com/IBM" in value
     assert "GENERATED data: a stand-in for customers" in life["card"]

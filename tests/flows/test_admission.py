@@ -109,7 +109,7 @@ WINDOW = {"first": "2024-10-01", "end": "2024-10-08"}
 def test_an_event_of_the_wrong_type_size_or_age_is_refused_in_one_line(field: str, value: Any) -> None:
     fields: dict[str, Any] = {"reason": "drift", "window": WINDOW, "columns": ["logins"], "emitted": None}
     with pytest.raises(UserError) as error:
-        admission.of_one_drift(**fields | {field: value})
+        admission.validated_reason(**fields | {field: value})
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
 
@@ -117,7 +117,7 @@ def test_an_event_of_the_wrong_type_size_or_age_is_refused_in_one_line(field: st
 def test_an_event_of_just_now_is_let_in() -> None:
     for age in (timedelta(), timedelta(days=6), timedelta(minutes=-4)):
         emitted = str(datetime.now(UTC) - age)
-        assert admission.of_one_drift("drift", WINDOW, ["logins"], emitted) == "drift"
+        assert admission.validated_reason("drift", WINDOW, ["logins"], emitted) == "drift"
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -167,10 +167,10 @@ FORMATS = {
     ),
     "answered drift": Format(
         ".refit/answered.json",
-        lambda path: retrain_dedup.impossible(project_of(path), parse(PARAMS), NOW),
+        lambda path: retrain_dedup.invalid_reason(project_of(path), parse(PARAMS), NOW),
         damaged_json,
     ),
-    "record of up": Format(".refit/up.json", lambda path: service_state.recorded(project_of(path)), damaged_json),
+    "record of up": Format(".refit/up.json", lambda path: service_state.read_record(project_of(path)), damaged_json),
     "quarantine": Format("data/quarantine/q.parquet", quarantine.read),
     "manifest of a model": Format(
         "model/manifest.json", lambda path: artifacts.check_manifest(path.parent), damaged_json
@@ -195,7 +195,7 @@ def project(tmp_path: Path, root: Path) -> Path:
     release = quarantine.Release("trips", "2013-01", "0" * 64, (3,), "it is right", "me", "2020-01-01T00:00:00Z")
     artifacts.write_json(tmp_path / "released.json", {"released": [vars(release)]})
     window = {"first": "2013-01-01", "end": "2013-01-08"}
-    retrain_dedup.note(tmp_path, parse(PARAMS), window, flow_run="x", now=NOW)
+    retrain_dedup.record(tmp_path, parse(PARAMS), window, flow_run="x", now=NOW)
     up = {"name": "mlflow", "pid": 1, "since": 1.0, "mark": "x", "port": 5000, "log": str(tmp_path / ".refit/x.log")}
     artifacts.write_json(tmp_path / ".refit/up.json", [up])
     refusals = [quarantine.Refusal(row, "a.csv", "id", "x", "is no integer", "{}", "cast") for row in range(9)]

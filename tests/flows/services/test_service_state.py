@@ -19,21 +19,21 @@ def up(project: Path) -> Started:
     log.parent.mkdir(parents=True)
     log.touch()
     started = Started(PREFECT, 1, 0.0, "mark", str(log), 4200)
-    service_state.record(project, {PREFECT: started})
+    service_state.write_record(project, {PREFECT: started})
     return started
 
 
 def test_a_copied_project_leaves_the_servers_of_the_original_alone(tmp_path: Path) -> None:
     started = up(tmp_path / "original")
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
-    assert service_state.recorded(tmp_path / "copy") == {}
-    assert service_state.recorded(tmp_path / "original") == {PREFECT: started}
+    assert service_state.read_record(tmp_path / "copy") == {}
+    assert service_state.read_record(tmp_path / "original") == {PREFECT: started}
 
 
 def test_a_project_that_was_moved_while_it_was_up_can_still_end_what_it_started(tmp_path: Path) -> None:
     started = up(tmp_path / "original")
     (tmp_path / "original").rename(tmp_path / "moved")
-    assert service_state.recorded(tmp_path / "moved") == {PREFECT: started}
+    assert service_state.read_record(tmp_path / "moved") == {PREFECT: started}
 
 
 @pytest.mark.parametrize("content", ["null", "[1]", '[{"name": "prefect"}]', '{"a": 1}'])
@@ -42,4 +42,4 @@ def test_a_record_that_says_nothing_is_named(tmp_path: Path, content: str) -> No
     path.parent.mkdir()
     path.write_text(content)
     with pytest.raises(RefitError, match=r"up\.json does not say what `refit up` started; delete it"):
-        service_state.recorded(tmp_path)
+        service_state.read_record(tmp_path)

@@ -62,6 +62,6 @@ def test_people_get_a_line_for_each_rule_and_what_is_left_to_do(capsys: pytest.C
 
 def test_what_cannot_be_checked_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no such task, .* known; did you mean 'binary'\?"):
-        learner_check.checked(tmp_path, "baseline", {}, "binry")
+        learner_check.run_checks(tmp_path, "baseline", {}, "binry")
     with pytest.raises(UserError, match="learner 'base' is unknown"):
-        learner_check.checked(tmp_path, "base", {}, "binary")
+        learner_check.run_checks(tmp_path, "base", {}, "binary")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from commands import commands, refit
 
-from flows.progress_display import LiveScreen, LogScreen, shown_on
+from flows.progress_display import LiveScreen, LogScreen, show_progress
 from refit.cli import main
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json, write_json
@@ -119,7 +119,7 @@ def test_a_summary_a_progress_bar_and_a_log_show_texts_as_they_are() -> None:
     file = io.StringIO()
     terminal = Terminal(file=file, width=200)
     terminal._force_terminal = True
-    with shown_on(terminal):
+    with show_progress(terminal):
         from flows.progress_display import screen
 
         assert isinstance(screen(), LiveScreen)

@@ -88,9 +88,9 @@ def test_a_learner_in_a_folder_of_outputs_is_not_committed_code(committed: Path)
 
 
 def test_outside_of_git_it_runs_and_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from flows.progress_display import shown_on
+    from flows.progress_display import show_progress
     from refit.runtime.terminal import Terminal
 
-    with shown_on(Terminal(stderr=True)), session(project, allow_uncommitted=False):
+    with show_progress(Terminal(stderr=True)), session(project, allow_uncommitted=False):
         pass
     assert "is not in git" in capsys.readouterr().err
