@@ -121,7 +121,7 @@ def scheduled(project: Path) -> list[Any]:
     return [found for found in _all_runs(project) if found.auto_scheduled]
 
 
-def until(project: Path, wanted: Callable[[list[Any]], bool], *, seconds: float = 120) -> list[Any]:
+def until(project: Path, wanted: Callable[[list[Any]], bool], *, seconds: float = 400) -> list[Any]:
     deadline = time.monotonic() + seconds
     while not wanted(found := flow_runs(project)):
         assert time.monotonic() < deadline, [(one.name, one.state) for one in found]
@@ -263,7 +263,7 @@ def test_months_that_drifted_are_noticed_and_lead_to_a_new_model_in_charge(alone
     bring_up(alone)
     watched = run("-m", "prefect", "deployment", "run", "drift-watch/daily", "--param=as_of=2025-02-01", project=alone)
     assert watched.returncode == 0, watched.stderr
-    watch, retraining = until(alone, ended(2), seconds=240)
+    watch, retraining = until(alone, ended(2), seconds=900)
     assert (watch.state.name, retraining.state.name) == ("Completed", "Completed")
     assert retraining.parameters["window"] == {"first": "2025-01-20", "end": "2025-01-27"}
     assert retraining.parameters["reason"].startswith("drift: performance")
@@ -283,7 +283,7 @@ def test_the_same_drift_told_a_hundred_times_retrains_once(alone: Path, capsys: 
     done = run("-c", EMIT, project=alone, given=json.dumps([DRIFT, ages]))
     assert done.returncode == 0, done.stderr
 
-    found = until(alone, ended(100), seconds=400)
+    found = until(alone, ended(100), seconds=1500)
     worked = [one for one in found if one.state.name == "Completed"]
     assert len(worked) == 1
     assert {one.state.name for one in found if one not in worked} <= {"Cancelled", "Answered"}
@@ -335,7 +335,7 @@ def test_a_run_killed_with_its_worker_is_marked_crashed_and_another_goes_on(alon
             _kill(process.pid)
     assert set(running_services(alone)) == servers
     refit("up", "--detach", project=alone)
-    first, second = until(alone, ended(2), seconds=300)
+    first, second = until(alone, ended(2), seconds=900)
     assert (first.state.name, second.state.name) == ("Crashed", "Completed")
     assert "no heartbeat" in first.state.message
     assert second.parameters["overrides"] == {"train.seed": 22}
@@ -350,7 +350,7 @@ def test_down_ends_a_run_under_way_and_after_the_next_up_another_goes_on(alone: 
     refit("down", project=alone)
     assert [process for process in left if lives(process)] == []
     bring_up(alone)
-    (first,) = until(alone, ended(1), seconds=240)
+    (first,) = until(alone, ended(1), seconds=900)
     assert first.state.name == "Crashed"
     start_run(alone, overrides=json.dumps({"train.seed": 23}))
     assert until(alone, ended(2))[1].state.name == "Completed"
@@ -409,7 +409,7 @@ def test_two_projects_started_at_once_have_servers_of_their_own(alone: Path, tmp
 @pytest.mark.slow
 def test_schedules_come_about(alone: Path) -> None:
     bring_up(alone)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(names := {one.deployment_id for one in scheduled(alone)}) < 3:
         assert time.monotonic() < deadline, names
         time.sleep(1)
