@@ -139,7 +139,7 @@ def session(
             retrain_dedup.refuse_if_answered(root, params, window, now=utc_now())
         prepare(root, settings)
         sweep(root)
-        for message in dvc_runner.mend(root):
+        for message in dvc_runner.repair(root):
             display(message)
         yield Session(project=root, owner=owner, screen=display, force=force)
         if window is not None:

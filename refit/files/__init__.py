@@ -1,1 +1,1 @@
-"""Files written whole or not at all, and read within limits."""
+"""Writes files atomically, and reads them within limits."""

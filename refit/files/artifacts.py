@@ -1,4 +1,4 @@
-"""Files under names and digests: what stages hand each other, written whole or not at all, read only if unchanged."""
+"""The files that stages exchange: their paths and digests, written atomically and read only if unchanged."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ PROFILE = FEATURES / "profile.json"
 PROFILE_COUNTS = FEATURES / "profile.parquet"
 CANDIDATE = Path("models/candidate")
 TRAINING = Path("models/training.json")
-UNSEEN = "validation.parquet"  # in the candidate's folder, as is the next
+UNSEEN = "validation.parquet"  # in the candidate's folder, like the next
 REFERENCE = "reference.parquet"
 COMPARAND = Path("comparand.json")
 WARM_START = Path("warm_start.json")
 RECEIPT = Path("models/receipt.json")
 REPORTS = Path("reports")
 JUDGED_ROWS = REPORTS / "predictions.parquet"
-JUDGED = ("event_time", "label", "candidate", "baseline", "champion", "low", "high")  # its columns beside the key
+JUDGED = ("event_time", "label", "candidate", "baseline", "champion", "low", "high")  # columns besides the key
 EVALUATION = REPORTS / "evaluation.json"
 METRICS = REPORTS / "metrics.json"
 DECISION = REPORTS / "decision.json"
@@ -49,7 +49,7 @@ RUN = Path("run.yaml")
 
 @dataclass(frozen=True)
 class FileRef:
-    """A file by relative path, digest and row count: what crosses a stage boundary in place of a frame."""
+    """A file by relative path, digest and row count; stages pass it on in place of a data frame."""
 
     path: str
     sha256: str
@@ -59,20 +59,20 @@ class FileRef:
         """The file's path under `root`.
 
         Raises:
-            RefitError: the file is gone, or its bytes are not those that were recorded.
+            RefitError: the file is missing, or its digest is not the recorded one.
         """
         path = root / self.path
         if not path.is_file():
             raise RefitError(f"{self.path} is gone; `dvc checkout` brings it back from DVC's cache")
-        if (found := sha256(path)) != self.sha256:
+        if (actual := sha256(path)) != self.sha256:
             raise RefitError(
-                f"{self.path} has changed: recorded {self.sha256[:12]}, found {found[:12]}; delete it, `dvc checkout`"
+                f"{self.path} has changed: recorded {self.sha256[:12]}, found {actual[:12]}; delete it, `dvc checkout`"
             )
         return path
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Hex digest of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -92,7 +92,7 @@ def _canonical(value: Any) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A scratch path beside `path` that takes its name when the block ends well, and vanishes when it does not.
+    """A scratch file next to `path` that replaces it if the block succeeds, and is removed if the block fails.
 
     Raises:
         RefitError: the folder cannot be written.
@@ -123,9 +123,9 @@ def _is_private(path: Path) -> bool:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A scratch folder beside `path` that takes its name, and its place, when the block ends well.
+    """A scratch folder next to `path` that replaces it if the block succeeds, and is removed if the block fails.
 
-    Scratch folders that a killed run left are removed, so only one process may write `path` at a time.
+    Scratch folders of killed runs are removed, so only one process may write `path` at a time.
 
     Raises:
         RefitError: the folder cannot be written.
@@ -146,7 +146,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         scratch.chmod(0o700 if _is_private(path) else 0o755)
-        if path.exists():  # a folder cannot replace one that holds files: for a moment there is none
+        if path.exists():  # a folder that holds files cannot be replaced in one step: for a moment there is none
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
             path.replace(old)
             scratch.replace(path)
@@ -158,12 +158,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def scraps(project: Path) -> list[Path]:
-    """The scratch files and folders that killed runs left; while the project's lock is held, nobody uses them."""
+    """The scratch files and folders of killed runs; unused while the caller holds the project's lock."""
     return [path for top in ("data", "models", "reports") for path in (project / top).rglob(".*.partial")]
 
 
 def sweep(project: Path) -> list[Path]:
-    """Remove the scratch files and folders that killed runs left; returns them. The caller holds the project's lock."""
+    """Remove the scratch files and folders of killed runs, and return them. The caller holds the project's lock."""
     left = scraps(project)
     for path in left:
         if path.is_dir():
@@ -174,7 +174,7 @@ def sweep(project: Path) -> list[Path]:
 
 
 def defined(value: Any) -> Any:
-    """A JSON-like value with null for each number that is not finite: a metric may be undefined for some labels.
+    """Replace numbers that are not finite by None in a JSON-like value: a metric may be undefined for some labels.
 
     >>> defined({"mape": float("nan"), "folds": [0.5, float("inf")]})
     {'mape': None, 'folds': [0.5, None]}
@@ -187,7 +187,7 @@ def defined(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON: sorted keys, UTF-8, no NaN, whole or not at all."""
+    """Write a value as JSON, atomically: sorted keys, UTF-8, no NaN."""
     if hasattr(value, "__dataclass_fields__"):
         value = asdict(value)
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -199,41 +199,41 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     Raises:
-        RefitError: it is missing or torn, with what to do.
+        RefitError: the file is missing or damaged; the message says what to do.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RefitError(f"{path} does not exist yet; `refit run` makes it") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested without end, a number of 5,000 digits
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested too deeply, a number of 5,000 digits
         raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
     except OSError as error:
         raise RefitError(unreadable(path, error)) from None
 
 
 def snapshot_digest(snapshot: Mapping[str, Any]) -> str:
-    """What names a snapshot: its time and its batches. Rows that still wait are counted in it and change nothing."""
+    """The digest that identifies a snapshot by its time and batches. Counts of waiting rows do not change it."""
     return digest({key: snapshot.get(key) for key in ("as_of", "batches")})
 
 
 def read_snapshot(project: Path) -> dict[str, Any]:
-    """What `ingest` let this run see: `as_of`, `batches`, `pending`, `digest`.
+    """The snapshot that `ingest` wrote for this run: `as_of`, `batches`, `pending`, `digest`.
 
     Raises:
-        RefitError: it is missing or torn, with what to do.
+        RefitError: it is missing, damaged or changed; the message says what to do.
     """
-    found: dict[str, Any] = read_json(project / SNAPSHOT)
+    snapshot: dict[str, Any] = read_json(project / SNAPSHOT)
     try:
-        sound = isinstance(found, dict) and bool(found) and found.get("digest") == snapshot_digest(found)
-    except ValueError:  # a number that JSON has not, which nobody could have taken a digest of
+        sound = isinstance(snapshot, dict) and bool(snapshot) and snapshot.get("digest") == snapshot_digest(snapshot)
+    except ValueError:  # a number that JSON does not allow, so no digest of it can exist
         sound = False
     if not sound:
         raise RefitError(f"{project / SNAPSHOT} is torn, or was changed by hand; `refit run` writes it anew")
-    return found
+    return snapshot
 
 
 def write_manifest(folder: Path) -> dict[str, str]:
-    """Record the sha256 of every file of `folder` in its `manifest.json`; returns it."""
+    """Write the sha256 of every file in `folder` to its `manifest.json`, and return them."""
     files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     files.pop("manifest.json", None)
     write_json(folder / "manifest.json", files)
@@ -241,18 +241,18 @@ def write_manifest(folder: Path) -> dict[str, str]:
 
 
 def check_manifest(folder: Path) -> Mapping[str, str]:
-    """The manifest of `folder`, once every file in it is shown to be the one recorded, and none is missing or added.
+    """The manifest of `folder`, after checking that every file is the recorded one and none is missing or added.
 
     Raises:
-        RefitError: naming the first file that differs.
+        RefitError: a file differs; the message names the first one.
     """
     manifest: dict[str, str] = read_json(folder / "manifest.json")
     if not isinstance(manifest, dict):
         raise RefitError(f"{folder / 'manifest.json'} holds no names and digests; restore the folder")
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
-    if surplus := sorted(found - set(manifest)):
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
+    if surplus := sorted(names - set(manifest)):
         raise RefitError(f"{folder / surplus[0]} is not in its manifest; refusing to read the folder")
     for name, recorded in manifest.items():
-        if name not in found or sha256(folder / name) != recorded:
+        if name not in names or sha256(folder / name) != recorded:
             raise RefitError(f"{folder / name} is missing or differs from its manifest; restore the folder")
     return manifest

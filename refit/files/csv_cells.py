@@ -1,7 +1,7 @@
-"""Texts in the CSV files that Refit writes: a spreadsheet must not run one as a formula, and Refit reads it back as is.
+"""Escapes texts in the CSV files that Refit writes, so that no spreadsheet runs one as a formula, and restores them.
 
-A text that a spreadsheet would evaluate (`=cmd|...`, `+`, `-`, `@`, a tab or a line end first) is written behind an
-apostrophe, which spreadsheets take for "text". Numbers, `-3.5` among them, stay as they are.
+A text that a spreadsheet would evaluate (beginning with `=`, `+`, `-`, `@`, a tab or a line end) is written after an
+apostrophe, which marks text in spreadsheets. Numbers, such as `-3.5`, are not changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# The columns at the end of a file of predictions, by which Refit knows that it wrote it.
+# The last columns of a file of predictions, by which Refit recognises its own files.
 WRITTEN_BY_REFIT = ("model", "model_version", "snapshot", "as_of", "predicted_at")
 _FORMULA = r"^('*[=+\-@\t\r\n＝＋－＠])"
 _ESCAPED = r"^'('*[=+\-@\t\r\n＝＋－＠])"
@@ -21,7 +21,7 @@ _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 def escaped(text: str) -> str:
-    """A text as a cell that no spreadsheet evaluates.
+    """Escape a text so that no spreadsheet evaluates it.
 
     >>> [escaped(text) for text in ("=1+1", "-3.5", "-x", "'=1", "plain")]
     ["'=1+1", '-3.5', "'-x", "''=1", 'plain']
@@ -30,12 +30,12 @@ def escaped(text: str) -> str:
 
 
 def escaped_columns(table: pa.Table) -> pa.Table:
-    """A table whose texts no spreadsheet evaluates."""
+    """Escape all texts of a table, so that no spreadsheet evaluates them."""
     return _replaced(table, range(table.num_columns), _FORMULA, r"'\1", but=_NUMBER)
 
 
 def restored_columns(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """Rows of a file that Refit wrote, with the texts of `columns` as they were before they were escaped."""
+    """Restore the escaped texts of `columns` in rows of a file that Refit wrote."""
     import pyarrow as pa
 
     table = pa.Table.from_batches([batch])
@@ -44,18 +44,18 @@ def restored_columns(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Record
 
 
 def _replaced(
-    table: pa.Table, places: Sequence[int], pattern: str, replacement: str, *, but: str | None = None
+    table: pa.Table, indices: Sequence[int], pattern: str, replacement: str, *, but: str | None = None
 ) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for place in places:
-        field = table.schema.field(place)
+    for index in indices:
+        field = table.schema.field(index)
         if not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
             continue
-        column = table.column(place)
+        column = table.column(index)
         changed = pc.replace_substring_regex(column, pattern, replacement)
         if but is not None:
             changed = pc.if_else(pc.match_substring_regex(column, but), column, changed)
-        table = table.set_column(place, field, changed)
+        table = table.set_column(index, field, changed)
     return table

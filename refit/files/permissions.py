@@ -1,4 +1,4 @@
-"""Keeps to its owner what lies in `.refit` and in the log of predictions: the registry, secrets, people's scores."""
+"""Restricts `.refit` and the prediction log to their owner: they hold the registry, secrets and people's scores."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 
 from refit.files.artifacts import PREDICTIONS, STATE
 
-OTHERS = 0o077  # what group and others may do
+OTHERS = 0o077  # permission bits of group and others
 
 
 def close(project: Path) -> None:
-    """Take the project's private folders from group and others: from then on they reach no file in it, whatever a
-    library makes it with.
+    """Remove the rights of group and others on the project's private folders.
+
+    They can then reach no file inside, whatever permissions a library gives it.
     """
     for top in (STATE, PREDICTIONS):
         _close(project / top)
 
 
 def tighten(project: Path) -> None:
-    """Close the project's private folders and every file and folder in them: for the end of what makes files there."""
+    """Remove the rights of group and others on everything in the private folders; call this after writing files."""
     for top in (STATE, PREDICTIONS):
         for folder, _, files in os.walk(project / top):
             _close(Path(folder))

@@ -1,4 +1,4 @@
-"""The one place that reads YAML: its safe subset, less its surprises, and within limits that no honest file reaches."""
+"""Reads all YAML files: the safe subset only, without YAML's surprises, and within limits on size and depth."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from refit.errors import UserError, unreadable
 
 MOST_BYTES = 4_000_000
 MOST_DEPTH = 60
-MOST_VALUES = 400_000  # with every alias written out, as any walk through them meets them
+MOST_VALUES = 400_000  # with every alias expanded, as any traversal sees them
 MOST_DIGITS = 60  # of a number
 
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only. A key given twice is an error, as is a tag; dates stay the text they are."""
+    """Loads plain values only. Duplicate keys and tags are errors; dates stay texts."""
 
     def __init__(self, text: str, name: str) -> None:
         self._name, self._depth = name, 0
@@ -46,19 +46,19 @@ class _Loader(yaml.SafeLoader):
             self._count(node, {})
         return node
 
-    def _count(self, node: yaml.Node, known: dict[int, int]) -> int:
-        """How many values a node is with every alias in it written out."""
-        if (count := known.get(id(node))) is not None:
+    def _count(self, node: yaml.Node, counts: dict[int, int]) -> int:
+        """The number of values in a node with every alias expanded."""
+        if (count := counts.get(id(node))) is not None:
             if not count:
                 self._refuse(node.start_mark.line + 1, "an anchor holds itself; write it out")
             return count
-        known[id(node)] = 0  # under way
+        counts[id(node)] = 0  # in progress
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):
             inner = node.value
         elif isinstance(node, yaml.MappingNode):
             inner = [each for pair in node.value for each in pair]
-        known[id(node)] = count = 1 + sum(self._count(each, known) for each in inner)
+        counts[id(node)] = count = 1 + sum(self._count(each, counts) for each in inner)
         if count > MOST_VALUES:
             limit = f"more than {MOST_VALUES:,} values with every alias written out, the limit"
             self._refuse(node.start_mark.line + 1, limit)
@@ -114,8 +114,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UserError: no such file, one that cannot be read, too large, not UTF-8, not YAML, a tag, a key given twice,
-            nested or repeated beyond the limits, or no mapping.
+        UserError: the file is missing, unreadable, too large, not UTF-8, not YAML, or not a mapping; it has a tag, a
+            duplicate key, or is nested or repeated beyond the limits.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -134,7 +134,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_value(text: str) -> Any:
-    """One YAML value as a params file would hold it: dates stay text, tags are refused.
+    """Parse one YAML value as in a params file: dates stay texts, tags are refused.
 
     >>> read_value("2024-01-01"), read_value("[1, 2]")
     ('2024-01-01', [1, 2])
@@ -146,10 +146,10 @@ def read_value(text: str) -> Any:
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """The value of a YAML text; `name` is where it is from.
+    """Parse a YAML text; `name` is its origin, for error messages.
 
     Raises:
-        UserError: not YAML, a tag, a key given twice, or nested or repeated beyond the limits.
+        UserError: the text is not YAML, has a tag or a duplicate key, or is nested or repeated beyond the limits.
     """
     return deepcopy(_parsed(text, name))
 

@@ -1,1 +1,1 @@
-"""What every step runs in: its project, lock, DVC, code digests, provenance, progress and terminal."""
+"""The environment of every step: project context, lock, DVC, code digests, provenance and terminal."""

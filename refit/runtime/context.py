@@ -1,4 +1,4 @@
-"""What a stage is given: where it works, with which params, how it tells of its progress, and what it is allowed."""
+"""The arguments of every stage: its project and params, how it reports progress, and what it may do."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from refit.config import Params
 
 class Progress(Protocol):
     def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
-        """Say what is being done, and how much of it (`done` of `total`) where that is known."""
+        """Report what is being done, and how much of it (`done` of `total`) if known."""
 
 
 def silent(what: str, done: float = 0, total: float | None = None) -> None:
-    """A progress that tells nobody."""
+    """A progress that reports nothing."""
 
 
 def utc_now() -> datetime:
@@ -38,20 +38,20 @@ class Context:
     trigger: str = "manual"
     flow_run: str | None = None
     now: Callable[[], datetime] = field(default=utc_now)
-    declared_in: Path | None = None  # the folder that the paths of sources are relative to; none: the project
+    declared_in: Path | None = None  # folder that the paths of sources are relative to; None means the project
 
     @property
     def sources_root(self) -> Path:
-        """Where the files of sources and the scripts of stand-ins are looked for; batches go into `project`."""
+        """The folder of the sources' files and of scripts for generated data; batches are written to `project`."""
         return self.declared_in or self.project
 
     def path(self, relative: Path | str) -> Path:
-        """A path of the project."""
+        """The path of a file or folder of the project."""
         return self.project / relative
 
 
 def person() -> str:
-    """Who runs this, and on which machine, as the ledger keeps it."""
+    """The user and the machine, as recorded in the ledger."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

@@ -1,4 +1,4 @@
-"""What DVC's cache brings back, shown to be what was stored: DVC itself trusts an object for its name and file mode."""
+"""Verifies objects that DVC restores from its cache: DVC itself trusts an object's name and file mode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
-    """While the run-cache restores a stage, hash each object that DVC would trust for its name and file mode alone."""
+    """Verify the hash of each object that the run-cache restores, which DVC would accept by name and file mode."""
     stage_cache, objects = repo.stage_cache, repo.cache.local
     restore, get, check, load = stage_cache.restore, objects.get, objects.check, stage_cache._load_cache
     damaged: list[str] = []
@@ -47,14 +47,12 @@ def verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
                 damaged.clear()
 
     def load_if_sound(key: str, value: str | None) -> Any:
-        if value is None:  # the folder of an entry that was dropped
+        if value is None:  # the folder of a dropped entry
             return None
         try:
             return load(key, value)
         except Exception as error:
-            if (
-                type(error).__name__ != "EncodingError"
-            ):  # DVC itself drops an entry that is no YAML, not one without text
+            if type(error).__name__ != "EncodingError":  # DVC itself drops an entry that is text but not YAML
                 raise
             (Path(stage_cache.cache_dir) / key[:2] / key / value).unlink()
             say("an entry of DVC's run-cache is damaged: dropped")
@@ -68,7 +66,7 @@ def verified(repo: Any, say: Callable[[str], object]) -> Iterator[None]:
 
 
 def remove_half_copies(repo: Any, *, since: float) -> int:
-    """Remove what copies into the cache left that began after `since` and failed, as on a full disk; how many."""
+    """Remove the remains of copies into the cache that started after `since` and failed. Returns their number."""
     removed = 0
     for path in Path(repo.cache.local.path).rglob("*.tmp"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""DVC as the memory of stages: run one, or learn that nothing changed; the only file that imports dvc."""
+"""Runs stages through DVC, or skips them if nothing changed; the only module that imports dvc."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from refit.runtime.dvc_cache import remove_half_copies, verified
 from refit.runtime.stage_faults import fault, fault_of_dvc, one_line_of, own_error
 
 _WITHOUT_GIT = "    no_scm = true"
-_SEAM = "cmd_run"  # the one private name of DVC that Refit leans on, in dvc.stage.run
+_SEAM = "cmd_run"  # the one private name of DVC that Refit depends on, in dvc.stage.run
 Outcome = Literal["executed", "restored", "unchanged"]
 
 
@@ -38,24 +38,24 @@ def run_stage(
 ) -> Outcome:
     """Run a stage through DVC's own machinery, calling `function` in this process where DVC would start a shell.
 
-    Everything else stays DVC's: the check for changes, the clean-up of outputs, the run-cache, the lock file. Where DVC
-    has no such seam any more, it runs the stage's command in a subprocess, with the same result; a restored stage is
-    then called executed too, since nobody can tell.
+    DVC still checks for changes, removes old outputs, and handles the run-cache and the lock file. If a version of DVC
+    lacks the replaced call, it runs the stage's command in a subprocess, with the same result; restored stages are then
+    reported as executed too, since they cannot be distinguished.
 
-    What the run-cache brings back is compared with the digests it is stored under, which DVC itself does not do: an
-    object that is damaged is dropped, and the stage runs.
+    Objects restored from the run-cache are checked against their digests, which DVC itself does not do: a damaged
+    object is dropped, and the stage runs.
 
     Args:
-        say: is given a line about such an object.
+        say: called with a line about each damaged object.
 
     Raises:
-        RefitError: what the stage raised; an input that changed while the stage ran; DVC's own refusal.
+        RefitError: the stage failed, an input changed while it ran, or DVC refused to run it.
     """
-    called: list[bool] = []
+    calls: list[bool] = []
     raised: list[Exception] = []  # by the stage, not by DVC
 
     def in_process(dvc_stage: Any, dry: bool = False, run_env: Any = None) -> None:
-        called.append(True)
+        calls.append(True)
         before = _inputs(dvc_stage)
         try:
             function()
@@ -77,18 +77,18 @@ def run_stage(
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
             if (own := own_error(error)) is not None:
-                raise own from own.__cause__  # what it came from is what decides whether to try again
+                raise own from own.__cause__  # its cause decides whether the stage is retried
             raise (fault(error, stage) if raised else fault_of_dvc(error, stage)) from error
         finally:
-            if remove_half_copies(repo, since=started):  # DVC goes on after a copy that failed
+            if remove_half_copies(repo, since=started):  # DVC continues after a failed copy
                 say(f"{stage}: its result could not be copied into DVC's cache (disk full?); it runs again next time")
     if not ran:
         return "unchanged"
-    return "executed" if called or not in_this_process else "restored"
+    return "executed" if calls or not in_this_process else "restored"
 
 
 def stale(project: Path) -> dict[str, list[str]]:
-    """The stages that would run now, each with its reasons in words."""
+    """The stages that would run now, each with its reasons."""
     _check_lock_file(project)
     with _repository(project) as repo:
         try:
@@ -97,13 +97,13 @@ def stale(project: Path) -> dict[str, list[str]]:
             refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
             raise RefitError(f"DVC cannot say what is stale: {refusal or one_line_of(error)}") from error
     return {
-        address.rpartition(":")[2]: [reason for entry in entries for reason in _in_words(entry)]
+        address.rpartition(":")[2]: [reason for entry in entries for reason in _format_reasons(entry)]
         for address, entries in status.items()
     }
 
 
 def initialise(project: Path) -> None:
-    """Make the project a DVC repository of its own, unless it lies in one; keeps no analytics, copies by reflink."""
+    """Make the project a DVC repository, unless it is inside one: without analytics, with copies by reflink."""
     if not _root(project):
         from dvc.repo import Repo
 
@@ -128,10 +128,10 @@ def initialise(project: Path) -> None:
             )
 
 
-def mend(project: Path) -> list[str]:
-    """Clear away what a killed run left in DVC's own files, and say what; the caller holds the project's lock.
+def repair(project: Path) -> list[str]:
+    """Repair DVC's own files after a killed run, and return a message for each. The caller holds the project's lock.
 
-    A torn `dvc.lock` is set aside (the run-cache brings the stages back); a torn or stale `rwlock` is removed.
+    A damaged `dvc.lock` is set aside (the run-cache restores the stages); a damaged or stale `rwlock` is removed.
     """
     done: list[str] = []
     config = project / ".dvc/config"
@@ -142,10 +142,12 @@ def mend(project: Path) -> list[str]:
         done.append("the project is in git by now: DVC may use it")
     lock_file = project / "dvc.lock"
     if lock_file.is_file() and not _is_yaml_mapping(lock_file):
-        kept = project / STATE / f"dvc.lock.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        lock_file.replace(kept)
-        done.append(f"dvc.lock was torn: set aside as {kept.relative_to(project)}; stages come back from the run-cache")
+        backup = project / STATE / f"dvc.lock.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        backup.parent.mkdir(parents=True, exist_ok=True)
+        lock_file.replace(backup)
+        done.append(
+            f"dvc.lock was torn: set aside as {backup.relative_to(project)}; stages come back from the run-cache"
+        )
     root = _root(project)
     rwlock = root / ".dvc/tmp/rwlock" if root else None
     if rwlock and rwlock.is_file() and not _rwlock_is_sound(rwlock):
@@ -155,7 +157,7 @@ def mend(project: Path) -> list[str]:
 
 
 class Cache:
-    """DVC's cache of a project, held against other DVC commands."""
+    """DVC's cache of a project, while other DVC commands are locked out."""
 
     def __init__(self, repo: Any) -> None:
         self._repo = repo
@@ -163,27 +165,27 @@ class Cache:
 
     @property
     def shared(self) -> bool:
-        """Whether it lies outside of the repository, so that other checkouts may use it."""
+        """Whether it is outside the repository, so that other checkouts may use it."""
         return not self._objects.resolve().is_relative_to(Path(self._repo.root_dir).resolve())
 
     def unused(self, locks: Sequence[str]) -> list[Path]:
-        """Its files that neither the workspace, nor a commit or experiment, nor one of `locks` refers to.
+        """Its files that are not referenced by the workspace, a commit, an experiment, or one of `locks`.
 
         Args:
             locks: contents of `dvc.lock` files, whose data must stay.
 
         Raises:
-            RefitError: a commit cannot be read, so that nobody knows what it needs.
+            RefitError: a commit cannot be read, so the files that it needs are unknown.
         """
         from dvc.exceptions import DvcException
         from dvc.scm import NoSCM
 
         history = not isinstance(self._repo.scm, NoSCM)
         try:
-            found = self._repo.used_objs(all_commits=history, all_experiments=history, force=True)
+            used_objects = self._repo.used_objs(all_commits=history, all_experiments=history, force=True)
         except DvcException as error:
             raise RefitError(f"what DVC's cache is needed for cannot be told: {one_line_of(error)}") from error
-        used = {str(each.value) for objects in found.values() for each in objects if each.value}
+        used = {str(each.value) for objects in used_objects.values() for each in objects if each.value}
         for lock in locks:
             used |= self._named(parse_yaml(lock, "dvc.lock") or {})
         objects = [path for path in self._objects.glob("??/*") if path.parent.name + path.name not in used]
@@ -191,7 +193,7 @@ class Cache:
         return [*objects, *runs]
 
     def _named(self, lock: Any) -> set[str]:
-        """The objects that a lock file names, with those in its folders."""
+        """The objects that a lock file references, including those in its folders."""
         entries = [
             each
             for stage in (lock.get("stages") or {}).values()
@@ -205,7 +207,7 @@ class Cache:
         return named
 
     def _runs(self, path: Path) -> set[str]:
-        """The outputs that an entry of the run-cache brings back."""
+        """The outputs that an entry of the run-cache restores."""
         try:
             return {str(out["md5"]) for out in read_yaml(path)["outs"]}
         except (UserError, KeyError, TypeError):
@@ -214,7 +216,7 @@ class Cache:
 
 @contextmanager
 def cache(project: Path) -> Iterator[Cache | None]:
-    """DVC's cache, while no other DVC command runs; none where the project is no DVC repository."""
+    """DVC's cache, under DVC's lock; None if the project is not a DVC repository."""
     if not _root(project):
         yield None
         return
@@ -225,7 +227,7 @@ def cache(project: Path) -> Iterator[Cache | None]:
 
 @lru_cache(maxsize=4)
 def objects_of(project: Path) -> Path | None:
-    """The folder in which DVC's cache keeps the project's objects; None where the project is no DVC repository."""
+    """The folder of the project's objects in DVC's cache; None if the project is not a DVC repository."""
     if not _root(project):
         return None
     with _repository(project) as repo:
@@ -243,13 +245,13 @@ def _repository(project: Path) -> Iterator[Any]:
     for folder in {project, _root(project) or project}:
         _check_text(folder / ".dvcignore")
     try:
-        # A project that was copied out of its repository has a configuration that asks for git.
+        # The configuration of a project that was copied out of its repository requires git.
         config = None if _in_git(project) else {"core": {"no_scm": True}}
         repo = Repo(str(project), config=config, _wait_for_lock=True)
     except (DvcException, OSError, ValueError) as error:
         raise RefitError(f"DVC cannot open {project}: {one_line_of(error)}") from error
     try:
-        with chdir(project):  # DVC finds dvc.yaml and reports paths from where it stands
+        with chdir(project):  # DVC finds dvc.yaml in, and reports paths from, the working directory
             yield repo
     finally:
         repo.close()
@@ -257,7 +259,7 @@ def _repository(project: Path) -> Iterator[Any]:
 
 @contextmanager
 def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
-    """Swap DVC's shell call for `replacement`; yields False, and swaps nothing, where DVC has no such call."""
+    """Replace DVC's shell call by `replacement`; yields False and replaces nothing if DVC has no such call."""
     import dvc.stage.run as seam
 
     original = getattr(seam, _SEAM, None)
@@ -273,7 +275,7 @@ def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
 
 @contextmanager
 def _own_commands_first() -> Iterator[None]:
-    """Let a shell that DVC starts find `refit` beside this interpreter, whether or not its environment is active."""
+    """Put this interpreter's folder first on PATH, so that shells started by DVC find its `refit`."""
     path = os.environ.get("PATH", os.defpath)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     try:
@@ -295,7 +297,7 @@ def _inputs(dvc_stage: Any) -> dict[str, str]:
 
 
 def _check_text(path: Path) -> None:
-    """DVC reads such a file as UTF-8, and says nothing of which one it is where it cannot."""
+    """Check that a file is UTF-8: DVC would fail on it without naming the file."""
     try:
         path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -307,7 +309,7 @@ def _check_text(path: Path) -> None:
         raise UserError(unreadable(path, error)) from None
 
 
-def _in_words(entry: Any) -> Iterator[str]:
+def _format_reasons(entry: Any) -> Iterator[str]:
     if isinstance(entry, str):
         yield entry
         return
@@ -318,7 +320,7 @@ def _in_words(entry: Any) -> Iterator[str]:
 
 
 def _check_lock_file(project: Path) -> None:
-    """Refuse a `dvc.lock` that is torn, or nested so deep that DVC's parser ends the process."""
+    """Refuse a `dvc.lock` that is damaged, or nested so deeply that DVC's parser would crash the process."""
     try:
         read_yaml(project / "dvc.lock")
     except UserError as error:
@@ -335,7 +337,7 @@ def _is_yaml_mapping(path: Path) -> bool:
 
 
 def _rwlock_is_sound(path: Path) -> bool:
-    """Whether every entry belongs to a process that still runs the command it was made by."""
+    """Whether every entry belongs to a process that still runs the same command."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         entries = [*content.get("write", {}).values(), *(e for es in content.get("read", {}).values() for e in es)]
@@ -352,9 +354,9 @@ def _runs(pid: int, command: str) -> bool:
 
 
 def _quiet() -> None:
-    """Nothing from DVC: what a stage does, and what DVC raises, is told by Refit.
+    """Silence DVC's loggers: Refit reports what a stage does and what DVC raises.
 
-    Holds once dvc is imported, and not before.
+    Takes effect only after dvc is imported.
     """
     for name in ("dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""One run at a time in one working tree: a lock that the kernel frees when its owner dies, whatever kills it."""
+"""The project lock: one run at a time per working tree; the kernel frees the lock when its owner dies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, p
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds the lock, and what a child that shows the token may do in the owner's name."""
+    """The holder of the lock, and what a child process with its token may do on its behalf."""
 
     pid: int
     host: str
@@ -50,7 +50,7 @@ def project_lock(
     flow_run: str | None = None,
     wait_seconds: float = 0,
 ) -> Iterator[Owner]:
-    """Hold the project's lock; a child of the holder that shows its token goes in with it.
+    """Hold the project's lock; child processes of the holder share it by its token.
 
     Raises:
         RefitError: another process holds it; the message names that process.
@@ -66,7 +66,7 @@ def project_lock(
         raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {project}") from None
     try:
         _acquire(descriptor, path, time.monotonic() + wait_seconds)
-        with suppress(OSError):  # some file systems have no such locks: then `is_held` says so
+        with suppress(OSError):  # some file systems have no such locks: `is_held` then reports it
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
         owner = Owner(
             pid=os.getpid(),
@@ -93,7 +93,7 @@ def project_lock(
 
 
 def inherited(project: Path) -> Owner | None:
-    """The lock's owner, if this process was started by it: it shows the same token."""
+    """The lock's owner, if it started this process, which then has the same token."""
     token = os.environ.get(TOKEN_VARIABLE)
     owner = holder(project)
     shown = token and owner and secrets.compare_digest(owner.token, token)
@@ -101,7 +101,7 @@ def inherited(project: Path) -> Owner | None:
 
 
 def holder(project: Path) -> Owner | None:
-    """Who wrote the lock file last and has not let go of it, as far as the file tells."""
+    """The last owner written to the lock file and not yet removed from it, if any."""
     try:
         return Owner(**json.loads((project / STATE / "lock").read_text()))
     except (OSError, ValueError, TypeError, RecursionError):
@@ -109,7 +109,7 @@ def holder(project: Path) -> Owner | None:
 
 
 def require_free(project: Path) -> None:
-    """Say who holds the lock before something slow is started that would need it.
+    """Check that the lock is free before a slow operation that will need it.
 
     Raises:
         RefitError: another process holds it; the message names that process.
@@ -119,15 +119,15 @@ def require_free(project: Path) -> None:
 
 
 def is_held(project: Path) -> bool:
-    """Whether a living process holds the project's lock; looks without taking it, which would refuse a run that starts.
+    """Whether a running process holds the project's lock. Does not take the lock, so it never blocks a starting run.
 
-    `flock` can only be tried. So its holder has a record lock on the same file too, which goes with it and which the
-    kernel tells of.
+    `flock` can only be tried, not queried. Its holder therefore has a record lock on the same file too, which is freed
+    with it and which the kernel can report.
     """
     try:
         with (project / STATE / "lock").open("rb") as file:
-            found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
-            return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+            record = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+            return bool(struct.unpack(_FLOCK, record)[0] != fcntl.F_UNLCK)
     except FileNotFoundError:
         return False
     except OSError as error:

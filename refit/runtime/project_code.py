@@ -1,4 +1,4 @@
-"""Python files of a project: loaded by path, and left without a trace among the modules."""
+"""Loads Python files of a project by path, without leaving them in `sys.modules`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from refit.files import artifacts
 
 
 def load(project: Path, name: str, where: str) -> ModuleType:
-    """A Python file of the project as a module; `where` is its place in params, for messages.
+    """Load a Python file of the project as a module; `where` is its path in params, for messages.
 
     Raises:
-        UserError: there is no such file in the project. What its code raises is passed on.
+        UserError: there is no such file in the project. Errors of its code are passed on.
     """
     path = (project / name).resolve()
     if not path.is_relative_to(project.resolve()) or not path.is_file():

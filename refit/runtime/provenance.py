@@ -1,4 +1,4 @@
-"""Where a model comes from: the commit, the patch of what was not committed, the versions of what computed it."""
+"""Provenance of a model: the commit, the patch of uncommitted changes, and the versions of libraries."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 from refit.errors import RefitError
 from refit.files.artifacts import RUN, STATE, sha256
 
-CODE = (".py", ".sql", ".yaml", ".yml", ".toml")  # endings of files that decide what a run computes
-LARGEST_NEW_FILE = 1_000_000  # bytes; what is larger and not committed is data, not code
-_CONFIG = ("GIT_CONFIG", "GIT_EXEC_PATH")  # of GIT_*, what names no repository
+CODE = (".py", ".sql", ".yaml", ".yml", ".toml")  # suffixes of files that affect what a run computes
+LARGEST_NEW_FILE = 1_000_000  # bytes; a larger file that is not committed is data, not code
+_CONFIG = ("GIT_CONFIG", "GIT_EXEC_PATH")  # variables GIT_* that do not select a repository
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Commit:
-    """The commit of a folder's repository, and what the working tree adds to it; both None outside of git."""
+    """The commit of a repository and the patch of its working tree; both None outside git."""
 
     hash: str | None
     patch: bytes | None
@@ -31,28 +31,28 @@ class Commit:
 
 
 def repository(project: Path) -> Path | None:
-    """The top of the git repository that a project lies in; None where no folder above it has a `.git`.
+    """The top folder of the project's git repository; None if neither it nor a folder above it has a `.git`.
 
-    What `GIT_DIR` and the like say is left aside: they may mean another repository.
+    Variables such as `GIT_DIR` are ignored: they may select another repository.
 
     Raises:
-        RefitError: there is a `.git`, and git fails there, or takes another repository for the project's.
+        RefitError: there is a `.git`, but git fails there or selects another repository.
     """
     project = Path(project).resolve()
-    place = next((folder for folder in (project, *project.parents) if os.path.lexists(folder / ".git")), None)
-    if place is None:
+    folder = next((each for each in (project, *project.parents) if os.path.lexists(each / ".git")), None)
+    if folder is None:
         return None
-    top = Path(_line(place, "rev-parse", "--show-toplevel"))
-    if top.resolve() != place:
+    top = Path(_line(folder, "rev-parse", "--show-toplevel"))
+    if top.resolve() != folder:
         raise RefitError(
-            f"git passes over {place / '.git'} and takes {top} for the repository of {project}; "
-            f"mend it (`git -C {place} status` says what is wrong), or remove it"
+            f"git passes over {folder / '.git'} and takes {top} for the repository of {project}; "
+            f"mend it (`git -C {folder} status` says what is wrong), or remove it"
         )
-    return place
+    return folder
 
 
 def commit_hash(project: Path) -> str | None:
-    """The commit that is checked out; None outside of git, or before the first commit.
+    """The commit that is checked out; None outside git, or before the first commit.
 
     Raises:
         RefitError: the project lies in a repository, and git cannot say.
@@ -72,7 +72,7 @@ def _head(top: Path) -> str | None:
 
 
 def commit(project: Path) -> Commit:
-    """The commit with the patch of everything uncommitted, new files included; the index and objects stay untouched."""
+    """The commit with a patch of all uncommitted changes, including new files; index and objects are not modified."""
     top = repository(project)
     if top is None or (head := _head(top)) is None:
         return Commit(None, None)
@@ -98,10 +98,10 @@ def commit(project: Path) -> Commit:
 
 
 def uncommitted_code(project: Path) -> tuple[str, ...] | None:
-    """Files of code that are new or changed since the last commit, from the repository's top; None outside of git.
+    """Code files that are new or changed since the last commit, relative to the repository's top; None outside git.
 
-    Code is what ends in `CODE`, and `constraints.txt`; neither `dvc.lock` nor `run.yaml`, nor what runs put out. A
-    submodule that differs, and a repository within this one, count whole; so does a file that git is to pass over.
+    Code files have a suffix of `CODE` or are `constraints.txt`; `dvc.lock`, `run.yaml` and the outputs of runs do not
+    count. A changed submodule or a nested repository counts as one file. Files that git is told to skip count too.
 
     Raises:
         RefitError: the project lies in a repository, and git cannot say.
@@ -109,7 +109,7 @@ def uncommitted_code(project: Path) -> tuple[str, ...] | None:
     top = repository(project)
     if top is None:
         return None
-    _head(top)  # of a broken one, `git status` says that all is new, or nothing
+    _head(top)  # fails on a broken repository, for which `git status` lists everything or nothing
     options = ("--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none")
     status = _git(top, "status", *options)
     names = [os.fsdecode(entry)[3:] for entry in status.split(b"\0") if entry]
@@ -121,9 +121,9 @@ def uncommitted_code(project: Path) -> tuple[str, ...] | None:
 
 
 def untracked(project: Path, files: Iterable[Path]) -> tuple[str, ...] | None:
-    """Those of some files that no commit holds, though git may be told to ignore them; None outside of git.
+    """The files that git does not track, including ignored ones; None outside git.
 
-    A link counts as what it leads to, which may lie outside of the repository.
+    A link counts as its target, which may be outside the repository.
 
     Raises:
         RefitError: the project lies in a repository, and git cannot say.
@@ -149,13 +149,13 @@ def release() -> str:
 
 
 def constraints_digest() -> str | None:
-    """Digest of the pinned resolution that Refit was installed from."""
+    """Digest of the pinned requirements that Refit was installed from."""
     constraints = SOURCE_ROOT / "constraints.txt"
     return sha256(constraints) if constraints.is_file() else None
 
 
 def requirements(kind: str) -> list[str]:
-    """What a stored model of a learner's kind needs besides Refit itself, pinned to what is installed."""
+    """The packages that a stored model of this kind of learner needs besides Refit, at the installed versions."""
     names = ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml"]
     root = kind.replace(":", ".").split(".")[0]
     if root == "torch_tabular":
@@ -180,7 +180,7 @@ def _git(folder: Path, *arguments: str, **environment: str) -> bytes:
     """The output of a git command.
 
     Raises:
-        RefitError: it fails, with git's own words.
+        RefitError: the command fails; the message is git's.
     """
     done = _run(folder, *arguments, **environment)
     if done.returncode:
@@ -189,7 +189,7 @@ def _git(folder: Path, *arguments: str, **environment: str) -> bytes:
 
 
 def git_environment() -> dict[str, str]:
-    """The environment for git: without variables that mean another repository, in English, and locking nothing."""
+    """The environment for git: without variables that select another repository, in English, without optional locks."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_CONFIG)}
     return own | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 

@@ -1,4 +1,4 @@
-"""`run.yaml`: the `as_of` and overrides of one run, beside the versioned intent in `params.yaml`, never rewritten."""
+"""Reads and writes `run.yaml`: the `as_of` and overrides of one run, which leave `params.yaml` unchanged."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention")
 
 @dataclass(frozen=True)
 class RunFile:
-    """One run's own settings."""
+    """The settings of one run."""
 
     as_of: str = "latest"
     overrides: Mapping[str, Any] = field(default_factory=dict)  # "section.key" -> value
 
 
 def read(project: Path) -> RunFile:
-    """The settings in the project's `run.yaml`; the defaults where there is none."""
+    """The settings in the project's `run.yaml`; the defaults if there is none."""
     path = project / RUN
     if not path.is_file():
         return RunFile()
@@ -44,7 +44,7 @@ def read(project: Path) -> RunFile:
 
 
 def write(project: Path, run: RunFile) -> None:
-    """Write `run.yaml`, unless it says the same already, so that DVC sees a change only where there is one."""
+    """Write `run.yaml` if its content changes, so that DVC sees a change only if there is one."""
     sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, value in run.overrides.items():
         section, _, key = name.partition(".")
@@ -54,7 +54,7 @@ def write(project: Path, run: RunFile) -> None:
     params = check(project, run)
     content = {
         "as_of": run.as_of,
-        "task": params.task,  # decides `featurize` too, which depends on nothing else of `train`
+        "task": params.task,  # affects `featurize` too, which depends on no other param of `train`
         "overrides": sections,
         "code": _code(project, params),
         "defaults": {stage: defaults_digest(stage) for stage in STAGES},
@@ -70,7 +70,7 @@ def write(project: Path, run: RunFile) -> None:
 
 @contextmanager
 def kept_if_refused(project: Path) -> Iterator[None]:
-    """Put `run.yaml` back, byte for byte, where the block ends with the user's mistake."""
+    """Restore `run.yaml`, byte for byte, if the block raises UserError."""
     path = project / RUN
     before = path.read_bytes() if path.is_file() else None
     try:
@@ -88,20 +88,20 @@ def params_of(project: Path) -> Params:
     """The project's params with this run's overrides applied.
 
     Raises:
-        UserError: every problem of the file at once.
+        UserError: the params are invalid; the message lists every problem.
     """
     return check(project, read(project))
 
 
 def check(project: Path, run: RunFile) -> Params:
-    """The params that `run` would work with, without writing anything."""
+    """The params that `run` would use, without writing anything."""
     raw = read_yaml(project / "params.yaml")
     wanted = override(raw, run.overrides)
     return parse(wanted, also=[*_not_written(project, raw), *_secrets(wanted)])
 
 
 def _secrets(value: Any, path: str = "") -> Iterator[str]:
-    """Params that hold a password or a token: the file is committed, and a copy of it goes with every model."""
+    """Find params that hold a password or a token: the file is committed, and every model holds a copy of it."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _secrets(inner, f"{path}.{key}" if path else str(key))
@@ -113,26 +113,26 @@ def _secrets(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
-    """Params that dvc.yaml depends on, so that DVC wants them written even where their default is meant."""
+    """Find missing params that dvc.yaml depends on: DVC needs them in the file even if they have the default value."""
     path = project / "dvc.yaml"
     stages = _stages(path) if path.exists() else ()
     names = {str(name) for stage in stages for name in stage.get("params") or () if isinstance(name, str)}
     for name in sorted(names):
         section, _, key = name.partition(".")
         if any(other.startswith(f"{name}.") for other in names) and section not in raw:
-            continue  # what is missing inside it says so for both
-        found: Any = raw
+            continue  # the missing key inside it is reported for both
+        value: Any = raw
         for part in name.split("."):
-            found = found.get(part, _ABSENT) if isinstance(found, Mapping) else _ABSENT
-        if found is _ABSENT and (default := default_of(section, key)) is not None:
+            value = value.get(part, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+        if value is _ABSENT and (default := default_of(section, key)) is not None:
             yield f"{name}: is missing, and dvc.yaml depends on it; write `{key or section}: {default}`"
 
 
 def _stages(path: Path) -> list[Mapping[str, Any]]:
-    """The stages that dvc.yaml names.
+    """The stages in dvc.yaml.
 
     Raises:
-        UserError: it has none, or they are not what DVC takes.
+        UserError: it has none, or they do not have the form that DVC expects.
     """
     stages = read_yaml(path).get("stages")
     if not isinstance(stages, Mapping):
@@ -148,16 +148,16 @@ def _stages(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _code(project: Path, params: Params) -> dict[str, str]:
-    """Digest of what each stage executes: Refit's own files, and the project's features and learners."""
+    """Digest of the code of each stage: Refit's files, and the project's features and learners."""
     digests = {stage: code_digest(stage) for stage in STAGES}
-    for stage, meant in _names(params).items():
-        if own := own_code(project, meant):
+    for stage, names in _names(params).items():
+        if own := own_code(project, names):
             digests[stage] = digest([digests[stage], *(sha256(path) for path in own)])[:16]
     return digests
 
 
 def code_files(project: Path) -> list[Path]:
-    """The project's own files that decide what a run computes: its settings, and all code that they name."""
+    """The project's files that affect what a run computes: its settings, and all code that they name."""
     params = params_of(project)
     stand_ins = [source.stand_in for source in params.ingest.sources.values() if source.stand_in]
     own = own_code(project, [*stand_ins, *(name for names in _names(params).values() for name in names)])
@@ -165,7 +165,7 @@ def code_files(project: Path) -> list[Path]:
 
 
 def _names(params: Params) -> dict[str, list[str]]:
-    """What stages import of a project: files, modules, classes."""
+    """The files, modules and classes that stages import from a project."""
     return {
         "featurize": [params.featurize.definitions or ""],
         "train": list(_kinds(params.train.model_dump(include={"learners", "text"}))),
@@ -173,7 +173,7 @@ def _names(params: Params) -> dict[str, list[str]]:
 
 
 def _kinds(value: Any) -> Iterator[str]:
-    """Every `kind` in some params: those of learners, and of what lies within their arguments."""
+    """Every `kind` in some params: those of learners, and those nested in their arguments."""
     if isinstance(value, Mapping):
         if isinstance(kind := value.get("kind"), str) and value.get("enabled", True):
             yield kind

@@ -1,5 +1,6 @@
-"""What of Refit and of a project decides a stage's result, so that a change makes it run again: all files that it
-imports, and the defaults of its params.
+"""Digests the code that affects a stage's result, so that a change makes it run again.
+
+This is all files that the stage imports, of Refit and of the project, and the defaults of its params.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("project", "evaluate", "train.seed", "registry", "cost"),
     "register": ("project", "register", "registry"),
 }
-# Read by every stage and deciding none: how files are named, params checked, errors told, runs shown in MLflow. The
-# values of params, defaults among them, are digested as values.
+# Imported by every stage without affecting its result: names of files, checks of params, error messages, logging to
+# MLflow. The values of params, including defaults, are digested as values.
 PLUMBING = (
     "refit/__init__.py",
     "refit/config/__init__.py",
@@ -43,14 +44,14 @@ PLUMBING = (
     "refit/runtime/stage_code.py",
     "tasks/__init__.py",
 )
-# What sections compute out of what is written: the query and steps of forecasts, metrics by task, arguments in place.
+# What sections derive from the params file: the query and steps of forecasts, metrics by task, arguments of learners.
 COMPUTED: Mapping[str, tuple[str, ...]] = {
     "ingest": ("refit/config/forecasting.py",),
     "featurize": ("refit/config/forecasting.py",),
     "train": ("refit/config/metric_choice.py", "refit/config/training.py"),
     "evaluate": ("refit/config/metric_choice.py",),
 }
-# A folder that counts as a whole: what is in it is found by name at run time, or belongs together.
+# Folders that count as a whole: their modules are found by name at run time, or belong together.
 FAMILIES = (
     "feature_store",
     "refit/metrics",
@@ -64,33 +65,34 @@ FAMILIES = (
 
 @cache
 def stage_code(stage: str) -> tuple[str, ...]:
-    """The stage's files, relative to the repository and sorted; a family that is found by name counts as its folder.
+    """The files of a stage, relative to the repository and sorted; a family is listed as its folder.
 
     >>> "tasks/ingest" in stage_code("ingest")
     True
     """
-    found: set[str] = set()
+    files: set[str] = set()
     waiting = [f"tasks/{stage}/__init__.py"]
     waiting += [name for section in SECTIONS[stage] for name in COMPUTED.get(section.partition(".")[0], ())]
     while waiting:
         name = waiting.pop()
         family = next((folder for folder in FAMILIES if name.startswith(f"{folder}/")), None)
-        if name.startswith(PLUMBING) or name in found or family in found:
+        if name.startswith(PLUMBING) or name in files or family in files:
             continue
         if family:
-            found.add(family)
+            files.add(family)
             waiting += [name for path in (SOURCE_ROOT / family).rglob("*.py") for name in _imports(path)]
             continue
-        found.add(name)
-        if not name.startswith("refit/config/"):  # they borrow how SQL is written, which no feature hangs on
+        files.add(name)
+        if not name.startswith("refit/config/"):  # they import SQL quoting, which affects no feature
             waiting += _imports(SOURCE_ROOT / name)
-    return tuple(sorted(found))
+    return tuple(sorted(files))
 
 
 @cache
 def code_digest(stage: str) -> str:
-    """Digest of the stage's files, of the defaults of its params, and of the pinned libraries: what projects outside
-    this repository depend on.
+    """Digest of the files of a stage, the defaults of its params, and the pinned libraries.
+
+    Projects outside this repository depend on it.
     """
     files = [path for name in stage_code(stage) for path in _files(SOURCE_ROOT / name)]
     constraints = SOURCE_ROOT / "constraints.txt"
@@ -101,27 +103,27 @@ def code_digest(stage: str) -> str:
 
 @cache
 def defaults_digest(stage: str) -> str:
-    """Digest of every default of the params that the stage depends on, whether a project states them or not."""
+    """Digest of all defaults of the params that a stage depends on, whether a project sets them or not."""
     return digest({section: defaults(section) for section in SECTIONS[stage]})[:16]
 
 
 def own_code(project: Path, names: Iterable[str]) -> list[Path]:
-    """The project's own files that some names mean, and all of its files that those import.
+    """The project's files that some names refer to, and all project files that those import.
 
     Args:
-        names: a file, `file.py:Class`, a module, or a class by its import path; those that lie elsewhere mean nothing.
+        names: files, `file.py:Class`, modules, or import paths of classes; names outside the project are ignored.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     waiting = [path for name in names for path in _own(project, file_of(name) or name)]
     while waiting:
-        if (path := waiting.pop()) not in found:
-            found.add(path)
+        if (path := waiting.pop()) not in files:
+            files.add(path)
             waiting += [each for name in _imported(path) for each in _own(project, name)]
-    return sorted(found)
+    return sorted(files)
 
 
 def _own(project: Path, name: str) -> Iterator[Path]:
-    """The files of a project that are run where a name is imported: of the module, and of the packages it lies in."""
+    """The project files that run when a name is imported: its module and the packages above it."""
     if name.endswith(".py"):
         path = project / name
         if path.is_file():
@@ -141,13 +143,13 @@ def _files(path: Path) -> list[Path]:
 
 @cache
 def _imports(path: Path) -> list[str]:
-    """The files of Refit that one of its files imports; families are part of several stages, and parsed once."""
+    """The files of Refit that one of its files imports; cached, since families are part of several stages."""
     ours = [name for name in _imported(path) if name.split(".")[0] in PACKAGES]
-    return [found for name in ours if (found := _module_file(name))]
+    return [file for name in ours if (file := _module_file(name))]
 
 
 def _imported(path: Path) -> set[str]:
-    """Every name that a file imports; none where it is no Python, which is said where it is run."""
+    """Every name that a file imports; empty if it is not valid Python, which is reported when it runs."""
     names: set[str] = set()
     try:
         tree = ast.parse(path.read_bytes())
@@ -162,10 +164,10 @@ def _imported(path: Path) -> set[str]:
 
 
 def _statements(parent: ast.AST) -> Iterator[ast.stmt]:
-    """Every statement within, at any depth; `ast.walk` would go through all expressions as well."""
+    """Every nested statement, at any depth; `ast.walk` would visit all expressions as well."""
     for block in ("body", "orelse", "finalbody", "handlers", "cases"):
         inner = getattr(parent, block, ())
-        for node in inner if isinstance(inner, list) else ():  # the body of a lambda is no list
+        for node in inner if isinstance(inner, list) else ():  # the body of a lambda is not a list
             if isinstance(node, ast.stmt):
                 yield node
             yield from _statements(node)

@@ -1,4 +1,4 @@
-"""What went wrong in a stage, or in DVC around it, in one line."""
+"""One-line errors for failures of a stage, or of DVC while it runs the stage."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from refit.errors import RefitError, machine_fault, refused_by_the_system
 
 
 def one_line_of(error: BaseException) -> str:
-    """The words of an error without line ends."""
+    """The message of an error on one line."""
     return " ".join(str(error).split())
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, what that was raised from, and so on."""
+    """An error and its chain of causes."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -23,12 +23,12 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def own_error(error: Exception) -> RefitError | None:
-    """The stage's own error out of DVC's wrapping."""
+    """The stage's own error, unwrapped from DVC's errors; None if there is none."""
     return next((cause for cause in causes(error) if isinstance(cause, RefitError)), None)
 
 
 def fault(error: Exception, stage: str) -> RefitError:
-    """A fault of the stage that nobody foresaw, in one line."""
+    """One-line error for an unexpected failure of the stage."""
     *_, last = causes(error)
     if what := _refusal(error, last):
         return RefitError(f"stage {stage}: {what}")
@@ -36,9 +36,9 @@ def fault(error: Exception, stage: str) -> RefitError:
 
 
 def fault_of_dvc(error: Exception, stage: str) -> RefitError:
-    """What DVC could not do before or after the stage's own work, in one line.
+    """One-line error for a failure of DVC before or after the stage's own work.
 
-    It raises whatever its reading of a damaged file comes upon, and says only in some cases which file that is.
+    When DVC reads a damaged file, it raises any kind of error, and often does not name the file.
     """
     *_, last = all_causes = tuple(causes(error))
     if what := _refusal(error, last):
@@ -54,7 +54,7 @@ def fault_of_dvc(error: Exception, stage: str) -> RefitError:
 
 
 def _refusal(error: Exception, last: BaseException) -> str | None:
-    """What the system does not allow, in words; None where the error is about something else."""
+    """Message for what the system does not allow; None if the error has another cause."""
     if isinstance(last, FileNotFoundError) and last.filename:
         return f"{last.filename} does not exist; restore it, or take it out of dvc.yaml"
     if fault := machine_fault(error):

@@ -1,7 +1,7 @@
-"""The one place that prints: texts from data, people, files and events are shown as themselves, never obeyed.
+"""All printing goes through here: texts from data, people, files and events are shown literally, never interpreted.
 
-Nothing else in Refit may make a console, write to standard output or use rich's markup; a test of the architecture
-holds that. A plain `str` is always somebody's text, on one line. What is ours to style is made by `line`.
+Nothing else in Refit may create a console, write to standard output or use rich's markup; a test of the architecture
+checks this. A plain `str` is always treated as foreign text, on one line. Styled text is made by `line`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = ["Terminal", "guard_logs", "line", "print_json", "say"]
 
 
 class Terminal(Console):
-    """rich's console without markup, emoji codes and highlighting, for which no character is a command."""
+    """rich's console without markup, emoji codes and highlighting, so that no character is a command."""
 
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
         super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A text as one line; rich calls this for whatever is printed, measured or put into a table."""
+        """A text on one line; rich calls this for everything that is printed, measured or put into a table."""
         shown = {name: options[name] for name in ("style", "justify", "overflow") if options.get(name)}
         return Text(one_line(text), **shown)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Segments of what is shown. A `Text` may have lines of its own; otherwise it is treated like any text."""
+        """Render to segments. A `Text` may have several lines; otherwise it is treated like any text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=_lines(segment.text))
 
@@ -45,7 +45,7 @@ def _lines(text: str) -> str:
 
 
 def line(*parts: str | tuple[str, str], style: str = "") -> Text:
-    """Texts after one another on one line, each as it is, some of them in a style.
+    """Join texts on one line, each shown literally, some of them in a style.
 
     >>> line(("Gate", "bold"), " [/x]").plain
     'Gate [/x]'
@@ -55,16 +55,16 @@ def line(*parts: str | tuple[str, str], style: str = "") -> Text:
 
 
 def say(text: object = "", *, stderr: bool = False) -> None:
-    """One line of plain text, never wrapped, so that it can be copied, or read by a program."""
+    """Print one line of plain text, never wrapped, so that it can be copied or parsed."""
     stream = sys.stderr if stderr else sys.stdout
     stream.write(f"{one_line(text)}\n")
     stream.flush()
 
 
 def guard_logs() -> None:
-    """From now on no log of this process, of whatever library, repeats a secret or a control character.
+    """Remove secrets and control characters from all log records of this process, of any library.
 
-    Prefect logs an error with what it came from: a driver's own error names the URI that it was given.
+    Prefect logs errors with their causes, and the error of a database driver contains the URI.
     """
     make = logging.getLogRecordFactory()
     if getattr(make, "guarded", False):
@@ -74,7 +74,7 @@ def guard_logs() -> None:
         record = make(*args, **keywords)
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):  # the logging library says by itself that its arguments do not fit
+        except (TypeError, ValueError):  # the logging library itself reports arguments that do not fit
             return record
         if (plain := _lines(message)) != message:
             record.msg, record.args = plain, ()
@@ -87,14 +87,14 @@ def guard_logs() -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object as the last line of standard output; JSON escapes what is no ASCII by itself."""
+    """Print one JSON object as the last line of standard output, in ASCII."""
     plain = json.loads(json.dumps(value, allow_nan=False, default=str))
     sys.stdout.write(json.dumps(_without_secrets(plain)) + "\n")
     sys.stdout.flush()
 
 
 def _without_secrets(value: Any) -> Any:
-    """JSON's values with each text redacted: in the text of them all, a quote that JSON escaped ends a secret early."""
+    """Redact each text of a JSON value. In serialised JSON, an escaped quote would end a secret too early."""
     if isinstance(value, dict):
         return {redacted(name): _without_secrets(inner) for name, inner in value.items()}
     if isinstance(value, list):

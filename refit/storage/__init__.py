@@ -1,1 +1,1 @@
-"""What lies on disk between stages and runs: batches, snapshots, quarantine, definitions, the log of predictions."""
+"""Data stored between stages and runs: batches, snapshots, quarantine, feature definitions, the prediction log."""

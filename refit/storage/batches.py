@@ -1,4 +1,4 @@
-"""Immutable batches of raw rows: written once under the name of their period, beside a manifest of what they hold."""
+"""Immutable batches of raw rows, written once under the name of their period, each with a manifest of its content."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from refit.config import SourceParams
 
-FUTURE = "lies in the future"  # why a row that did not cast waits for its time
-LINE, FAULT, TEXT = f"{OWN}line", f"{OWN}fault", f"{OWN}text"  # beside the columns of rows as they are read
+FUTURE = "lies in the future"  # reason of an uncast row that waits until its event time has passed
+LINE, FAULT, TEXT = f"{OWN}line", f"{OWN}fault", f"{OWN}text"  # added to the columns of raw rows when they are read
 FILE_STRIDE = 1_000_000_000  # `_row` is the line, plus this for each earlier file of the same batch
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is recorded of a batch. Its content digests add up: that of two parts together is the sum of theirs."""
+    """The record of a batch. Content digests are additive: the digest of two parts combined is the sum of theirs."""
 
     source: str
     name: str
@@ -36,7 +36,7 @@ class Manifest:
     static: bool
     start: str | None
     end: str | None
-    closed: bool  # rows of a later period were known when it was written, so that it may not grow
+    closed: bool  # rows of a later period existed when it was written, so it must not grow
     files: tuple[str, ...]
     rows: int
     read: int
@@ -51,9 +51,9 @@ class Manifest:
     uncast_size: int | None
     declaration: str
     stand_in: str | None = None  # digest of the script that generated its rows
-    repeats: int = 0  # rows read with it that equal one of the source's rows, which counts once
+    repeats: int = 0  # rows read with it that repeat another row of the source; the row counts once
     waited: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    # by batch: spans of the rows that lay in the future when that one was written, and are rows of this one
+    # by earlier batch: spans of its rows that lay in the future when it was written, and belong to this batch
 
     @property
     def path(self) -> Path:
@@ -64,10 +64,10 @@ class Manifest:
         return BATCHES / self.source / f"{self.name}.uncast.parquet" if self.uncast else None
 
     def check_sizes(self, project: Path) -> None:
-        """See that its files are there, as long as recorded; whoever reads them checks their digests too.
+        """Check that its files exist with the recorded sizes; readers check the digests as well.
 
         Raises:
-            RefitError: one is missing or cut short.
+            RefitError: a file is missing or has another size.
         """
         for path, size in ((self.path, self.size), (self.uncast_path, self.uncast_size)):
             if path is not None and (not (project / path).is_file() or (project / path).stat().st_size != size):
@@ -77,13 +77,13 @@ class Manifest:
                 )
 
     def rows_table(self, project: Path) -> pa.Table:
-        """Its rows, once their digest is checked."""
+        """Its rows, after checking the digest of their file."""
         import pyarrow.parquet
 
         return pyarrow.parquet.read_table(FileRef(self.path.as_posix(), self.sha256, self.rows).resolve(project))
 
     def uncast_table(self, project: Path) -> pa.Table | None:
-        """What is recorded of its rows that did not cast, or nothing."""
+        """The record of its rows that did not cast; None if there are none."""
         import pyarrow.parquet
 
         if self.uncast_path is None or self.uncast_sha256 is None:
@@ -93,7 +93,7 @@ class Manifest:
 
 
 def for_sql(table: pa.Table, source: SourceParams) -> pa.Table:
-    """Stored rows under the names that SQL over a source knows: `event_time` is the row's own."""
+    """Rename stored columns to the names used by SQL over a source, such as `event_time`."""
     time = time_column(source.columns)
     if source.event_time is None:
         return table.drop_columns([time])
@@ -108,37 +108,38 @@ def manifests(project: Path, source: str) -> list[Manifest]:
     Raises:
         RefitError: one of them cannot be read.
     """
-    found = []
+    result = []
     for path in (project / BATCHES / source).glob("*.json"):
         raw = read_json(path)
         try:
-            found.append(_manifest(raw, path))
+            result.append(_manifest(raw, path))
         except (TypeError, ValueError):
             raise RefitError(f"{path} is no manifest of this version; delete {path.parent} to read again") from None
-    return sorted(found, key=lambda manifest: (manifest.start or "", manifest.part))
+    return sorted(result, key=lambda manifest: (manifest.start or "", manifest.part))
 
 
 def _manifest(raw: Any, path: Path) -> Manifest:
-    """The manifest in a file, once its fields are shown to be what they should.
+    """The manifest in a file, after checking its fields.
 
     Raises:
-        TypeError, ValueError: they are not.
+        TypeError, ValueError: a field is missing or invalid.
     """
-    found = _reader().validate_json(json.dumps(raw), strict=True)
-    if raw.keys() - vars(found).keys() or (found.source, found.name) != (path.parent.name, path.stem):
+    manifest = _reader().validate_json(json.dumps(raw), strict=True)
+    if raw.keys() - vars(manifest).keys() or (manifest.source, manifest.name) != (path.parent.name, path.stem):
         raise ValueError("another file's, or of a later version")
-    for moment in filter(None, (found.start, found.end, found.first, found.last)):
+    for moment in filter(None, (manifest.start, manifest.end, manifest.first, manifest.last)):
         if utc_moment(moment).tzinfo is None:
             raise ValueError("a time without a zone")
-    if not found.static and not (found.start and found.end):
+    if not manifest.static and not (manifest.start and manifest.end):
         raise ValueError("no period")
-    for content in (found.content, found.uncast_content):
+    for content in (manifest.content, manifest.uncast_content):
         int(content, 16)
-    if len({found.uncast > 0, found.uncast_sha256 is not None, found.uncast_size is not None}) > 1:
+    if len({manifest.uncast > 0, manifest.uncast_sha256 is not None, manifest.uncast_size is not None}) > 1:
         raise ValueError("rows that did not cast, and no file of them, or the other way round")
-    if min(found.rows, found.read, found.uncast, found.size, found.uncast_size or 0, found.repeats) < 0:
+    counts = (manifest.rows, manifest.read, manifest.uncast, manifest.repeats)
+    if min(*counts, manifest.size, manifest.uncast_size or 0) < 0:
         raise ValueError("less than nothing")
-    return found
+    return manifest
 
 
 @cache
@@ -147,20 +148,20 @@ def _reader() -> TypeAdapter[Manifest]:
 
 
 def forget(project: Path, source: str) -> None:
-    """Remove a source's batches, the manifests first: without one, a batch does not exist."""
+    """Remove the batches of a source. Manifests go first: a batch without one does not exist."""
     for suffix in ("json", "parquet"):
         for path in (project / BATCHES / source).glob(f"*.{suffix}"):
             path.unlink()
 
 
 def clear_leftovers(project: Path, source: str) -> None:
-    """Remove what a run that was killed left half-written."""
+    """Remove the partial files of killed runs."""
     for path in (project / BATCHES / source).glob(".*.partial"):
         path.unlink(missing_ok=True)
 
 
 def write_parquet(path: Path, reader: pa.RecordBatchReader) -> None:
-    """Write record batches as Parquet: the same bytes for the same rows, page checksums included."""
+    """Write record batches as Parquet with page checksums: the same bytes for the same rows."""
     import pyarrow.parquet
 
     with (
@@ -171,17 +172,17 @@ def write_parquet(path: Path, reader: pa.RecordBatchReader) -> None:
             writer.write_batch(batch)
 
 
-def together(digests: Iterable[str]) -> str:
-    """The content digest of several batches taken together.
+def combine_digests(digests: Iterable[str]) -> str:
+    """The content digest of several batches combined.
 
-    >>> together(["0" * 31 + "1", "f" * 32]) == "0" * 32
+    >>> combine_digests(["0" * 31 + "1", "f" * 32]) == "0" * 32
     True
     """
     return f"{sum(int(digest, 16) for digest in digests) % 2**128:032x}"
 
 
 def utc_text(moment: datetime | None) -> str | None:
-    """A moment as JSON holds it.
+    """Format a moment as stored in JSON.
 
     >>> utc_text(datetime(2013, 11, 1, 4, tzinfo=UTC))
     '2013-11-01T04:00:00Z'
@@ -190,5 +191,5 @@ def utc_text(moment: datetime | None) -> str | None:
 
 
 def utc_moment(text: str) -> datetime:
-    """The moment that `utc_text` wrote."""
+    """Parse a moment written by `utc_text`."""
     return datetime.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""The prediction log: every scored row, once for each model version, in a folder for each day; it only grows."""
+"""The append-only prediction log: every scored row, once for each model version, in one folder per day."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LOG = PREDICTIONS
-SEALED = "sha256-"  # in the name of a file, before the digest of its content
-# Columns besides the features; the underscore keeps them apart.
+SEALED = "sha256-"  # part of a file name, before the digest of its content
+# Columns in addition to the features; the underscore distinguishes them.
 KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION = "_key", "_event_time", "_prediction_time", "_prediction"
 VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT = "_version", "_model_digest", "_snapshot", "_as_of", "_predicted_at"
-DAY = "_day"  # of the folder, where the log is read
+DAY = "_day"  # column for the day of the folder, when the log is read
 META = (KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION, VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT)
 
 
 def append(context: Context, version: str, rows: pa.Table) -> int:
-    """Log the rows that this version has not been asked about before; returns how many those are.
+    """Log the rows that this version has not predicted before. Returns their number.
 
-    A row keeps its first prediction: what was said then is what is judged. The caller holds the project's lock.
+    A row keeps its first prediction, which is the one evaluated later. The caller holds the project's lock.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -55,12 +55,12 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
 
 
 def checked(path: Path) -> Path:
-    """A file of the log, once it is shown to hold what was logged: its name is the digest of its content.
+    """A file of the log, after checking its content against the digest in its name.
 
-    Files of an older Refit have no such name; of them only pages whose own checksum fails are noticed.
+    Files of an older Refit have no digest in their names; in them only damaged pages are detected, by page checksums.
 
     Raises:
-        RefitError: it cannot be read, or was changed.
+        RefitError: the file cannot be read, or was changed.
     """
     _, sealed, digest = path.stem.partition(f"-{SEALED}")
     try:
@@ -74,24 +74,24 @@ def checked(path: Path) -> Path:
 
 def files(project: Path, version: str, first: date, end: date) -> list[Path]:
     """The log's files of a version for local days from `first` up to, not including, `end`."""
-    found = []
+    paths = []
     for path in sorted((project / LOG).glob(f"day=*/v{version}-*.parquet")):
         if first <= date.fromisoformat(path.parent.name.removeprefix("day=")) < end:
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 def keys(context: Context, version: str) -> pa.Table:
-    """The keys that a version was ever asked about, as the column `_key`."""
+    """All keys that a version has predicted, as the column `_key`."""
     import pyarrow as pa
 
-    found = files(context.project, version, date.min, date.max)
+    paths = files(context.project, version, date.min, date.max)
     nothing = pa.table({KEY: pa.array([], pa.string())})
-    return pa.concat_tables([nothing, *(keys_in(path) for path in found)])
+    return pa.concat_tables([nothing, *(keys_in(path) for path in paths)])
 
 
 def relation(connection: DuckDBPyConnection, paths: Sequence[Path], name: str) -> str:
-    """A view of log files, with the local day of each row as `_day`; the connection must be allowed to read them."""
+    """Create a view of log files with the local day of each row as `_day`; the connection must be able to read them."""
     listed = ", ".join(literal(str(checked(path))) for path in paths)
     connection.execute(
         f"create or replace view {quote(name)} as select * exclude ({own('file')}), "

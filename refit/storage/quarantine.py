@@ -1,4 +1,4 @@
-"""Rows that validation refused: kept with their reasons, listed, and let back in by a person who says why."""
+"""Rows that validation refused: stored with their reasons, listed, and released by a person who gives a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from refit.runtime.context import Context
 
 COLUMNS = ("_row", "file", "column", "value", "reason", "row", "check")
 
-# What `check` says where it names no expectation.
+# Values of `check` that are not names of expectations.
 UNCAST = "cast"
 REPEATED = "repeated row"
 EARLIER = "key of an earlier part"
@@ -44,12 +44,12 @@ class Refusal:
 
 
 def path_of(source: str, batch: str) -> Path:
-    """Where a batch's refused rows are, relative to the project."""
+    """The path of the refused rows of a batch, relative to the project."""
     return artifacts.QUARANTINE / source / f"{batch}.parquet"
 
 
 def write(path: Path, refusals: Sequence[Refusal]) -> None:
-    """Write a batch's refusals, ordered by row."""
+    """Write the refusals of a batch, ordered by row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -64,7 +64,7 @@ def write(path: Path, refusals: Sequence[Refusal]) -> None:
 
 
 def read(path: Path) -> list[Refusal]:
-    """A batch's refusals, as written.
+    """Read the refusals of a batch.
 
     Raises:
         RefitError: the file is damaged.
@@ -82,11 +82,11 @@ def read(path: Path) -> list[Refusal]:
 
 @dataclass(frozen=True)
 class Release:
-    """A person's decision that refused rows of one batch are right after all."""
+    """A person's decision to accept refused rows of one batch."""
 
     source: str
     batch: str
-    sha256: str  # of the batch: row numbers mean nothing in another file
+    sha256: str  # of the batch: row numbers are only valid for this file
     rows: tuple[int, ...]
     why: str
     who: str
@@ -94,10 +94,10 @@ class Release:
 
 
 def releases(project: Path) -> list[Release]:
-    """All releases so far; none where the file is missing.
+    """All releases so far; empty if the file is missing.
 
     Raises:
-        UserError: the file is not what `refit quarantine release` writes.
+        UserError: the file cannot be read, or was not written by `refit quarantine release`.
     """
     path = project / artifacts.RELEASED
     if not path.is_file():
@@ -115,14 +115,14 @@ def releases(project: Path) -> list[Release]:
         ) from None
 
 
-def released_rows(found: Iterable[Release], entry: Mapping[str, Any]) -> set[int]:
-    """The rows of one batch (a snapshot's entry) that were let back in."""
+def released_rows(decisions: Iterable[Release], entry: Mapping[str, Any]) -> set[int]:
+    """The released rows of one batch (an entry of a snapshot)."""
     name = (entry["source"], entry["name"], entry["sha256"])
-    return {row for one in found if (one.source, one.batch, one.sha256) == name for row in one.rows}
+    return {row for one in decisions if (one.source, one.batch, one.sha256) == name for row in one.rows}
 
 
 def inadmissible(refusals: Iterable[Refusal], released: set[int]) -> dict[int, str]:
-    """Why rows among the released cannot be accepted: they never cast, repeat another row, or share a key.
+    """Why some released rows cannot be accepted: they never cast, repeat another row, or share a key.
 
     >>> uncast = Refusal(7, "a.csv", "age", "x", "not an integer", None, UNCAST)
     >>> inadmissible([uncast], {7})
@@ -145,18 +145,18 @@ def inadmissible(refusals: Iterable[Refusal], released: set[int]) -> dict[int, s
 
 
 def listing(context: Context, source: str | None = None, batch: str | None = None) -> list[dict[str, Any]]:
-    """Every refusal of the snapshot's batches, in order, and whether its row was let back in.
+    """Every refusal of the snapshot's batches, in order, and whether its row was released.
 
     Raises:
         UserError: there is no such source or batch.
     """
-    found = releases(context.project)
+    decisions = releases(context.project)
     lines = []
     for entry in _entries(context, source, batch):
         path = context.path(path_of(entry["source"], entry["name"]))
         if not path.is_file():
             continue
-        released = released_rows(found, entry)
+        released = released_rows(decisions, entry)
         lines += [
             {
                 "source": entry["source"],
@@ -177,19 +177,19 @@ def listing(context: Context, source: str | None = None, batch: str | None = Non
 
 def _entries(context: Context, source: str | None, batch: str | None) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = artifacts.read_snapshot(context.project)["batches"]
-    for role, wanted, known in (
+    for role, wanted, valid_names in (
         ("source", source, {entry["source"] for entry in entries}),
         ("batch", batch, {entry["name"] for entry in entries if source in (None, entry["source"])}),
     ):
-        if wanted is not None and wanted not in known:
+        if wanted is not None and wanted not in valid_names:
             raise UserError(
-                f"there is no {role} {wanted!r}{nearest(wanted, known)}; `refit quarantine list` shows them"
+                f"there is no {role} {wanted!r}{nearest(wanted, valid_names)}; `refit quarantine list` shows them"
             )
     return [entry for entry in entries if source in (None, entry["source"]) and batch in (None, entry["name"])]
 
 
 def release(context: Context, source: str, batch: str, rows: Sequence[int] | None, why: str) -> str:
-    """Let refused rows back in (none: all that can be), record who, when and why, and say what was done.
+    """Release refused rows (None: all that can be), record who, when and why, and return a message.
 
     Raises:
         UserError: no reason is given, or a row is not in quarantine or cannot be accepted; nothing was released.
@@ -199,8 +199,8 @@ def release(context: Context, source: str, batch: str, rows: Sequence[int] | Non
     (entry,) = _entries(context, source, batch)
     path = context.path(path_of(source, batch))
     refusals = read(path) if path.is_file() else []
-    found = releases(context.project)
-    before = released_rows(found, entry)
+    decisions = releases(context.project)
+    before = released_rows(decisions, entry)
     quarantined = {refusal.row for refusal in refusals}
     wanted = set(rows) if rows is not None else quarantined
     if absent := sorted(wanted - quarantined):
@@ -213,10 +213,10 @@ def release(context: Context, source: str, batch: str, rows: Sequence[int] | Non
     if not fresh:
         raise UserError(f"{source} {batch} has no further row that can be released; `refit quarantine list` shows why")
     record = Release(source, batch, entry["sha256"], tuple(fresh), why.strip(), _user(), _stamp(context))
-    artifacts.write_json(context.path(artifacts.RELEASED), {"released": [asdict(one) for one in [*found, record]]})
+    artifacts.write_json(context.path(artifacts.RELEASED), {"released": [asdict(one) for one in [*decisions, record]]})
     count = f"{len(fresh)} row" + ("s" if len(fresh) > 1 else "")
-    kept = f"; {len(barred)} cannot be released, `refit quarantine list` shows why" if barred else ""
-    return f"released {count} of {source} {batch}, accepted from the next `refit run` on{kept}"
+    barred_note = f"; {len(barred)} cannot be released, `refit quarantine list` shows why" if barred else ""
+    return f"released {count} of {source} {batch}, accepted from the next `refit run` on{barred_note}"
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""Which batches a run may see: those whose period began before its `as_of`."""
+"""Snapshots: the batches that a run may use, those whose period began before its `as_of`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _HIDDEN = {"part", "closed", "content", "uncast_content", "size", "uncast_size",
 
 
 def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> dict[str, Any]:
-    """The snapshot as `data/snapshot.json` holds it.
+    """The snapshot as stored in `data/snapshot.json`.
 
     Raises:
-        UserError: `as_of` is no time, or nothing is known before it.
+        UserError: `as_of` is not a time, or there is no batch before it.
     """
     moment = resolve_as_of(as_of, params, stored)
     seen: list[dict[str, Any]] = []
@@ -32,7 +32,7 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
         else:
             visible = [batch for batch in batches if batch.start and utc_moment(batch.start) < moment]
             hidden = [batch for batch in batches if batch not in visible]
-        taken = waiting.arrivals(batches)
+        taken = waiting.taken_rows(batches)
         seen += [_entry(batch, taken.get(batch.name, ())) for batch in visible]
         pending[name] = sum(batch.read - waiting.count(taken.get(batch.name, ())) for batch in hidden)
     snapshot: dict[str, Any] = {
@@ -47,7 +47,7 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
 
 
 def _entry(batch: Manifest, taken: waiting.Ranges) -> dict[str, Any]:
-    """What the snapshot says of a batch; rows that waited in it and were taken into a later one count there."""
+    """The snapshot's entry for a batch; rows that waited in it and were moved to a later batch count there."""
     uncast = batch.uncast_path.as_posix() if batch.uncast_path else None
     entry = {name: value for name, value in asdict(batch).items() if name not in _HIDDEN}
     if entry["stand_in"] is None:
@@ -61,19 +61,19 @@ def _entry(batch: Manifest, taken: waiting.Ranges) -> dict[str, Any]:
 
 
 def label_source(params: Params) -> str:
-    """The raw source that the label is cut from.
+    """The raw source from which the label is computed.
 
     Raises:
-        UserError: there is none, or it is a static table.
+        UserError: there is no such source, or it is a static table.
     """
     label = params.featurize.label.source
     sources = params.ingest.sources
     name = next((name for name, source in sources.items() if label == name or label in source.events), None)
     if name is None:
-        known = [name for source in sources for name in (source, *sources[source].events)]
+        valid_names = [name for source in sources for name in (source, *sources[source].events)]
         raise UserError(
-            f"params.yaml: featurize.label.source: no source {label!r}{nearest(label, known)}; "
-            f"there are {', '.join(known)}"
+            f"params.yaml: featurize.label.source: no source {label!r}{nearest(label, valid_names)}; "
+            f"there are {', '.join(valid_names)}"
         )
     if sources[name].event_time is None:
         raise UserError(
@@ -86,7 +86,7 @@ def resolve_as_of(text: str, params: Params, stored: Mapping[str, Sequence[Manif
     """`as_of` as a moment in UTC; `latest` is the end of the newest complete period of the label's source.
 
     Raises:
-        UserError: it is no time, lies before all batches, or no period is complete yet.
+        UserError: it is not a time, lies before all batches, or no period is complete yet.
     """
     name = label_source(params)
     batches = [batch for batch in stored[name] if batch.start and batch.end]
@@ -113,20 +113,20 @@ def resolve_as_of(text: str, params: Params, stored: Mapping[str, Sequence[Manif
     return moment
 
 
-def moment_of(text: str, params: Params, *, called: str = "as_of", also: str = f"{LATEST}, ") -> datetime:
-    """A date or time in the project's zone, in UTC.
+def moment_of(text: str, params: Params, *, name: str = "as_of", also: str = f"{LATEST}, ") -> datetime:
+    """Parse a date or time in the project's zone, and convert it to UTC.
 
     Args:
-        called: what the user knows it by.
-        also: what may be written besides dates and times.
+        name: how error messages name it.
+        also: for error messages, what is accepted in addition to dates and times.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not a time.
     """
     try:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=params.project.zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UserError(
-            f"{called} {text!r} is no time; write {also}a date such as 2013-11-03, or a time such as 2013-11-03T06:00"
+            f"{name} {text!r} is no time; write {also}a date such as 2013-11-03, or a time such as 2013-11-03T06:00"
         ) from None

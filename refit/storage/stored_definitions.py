@@ -1,4 +1,4 @@
-"""A feature set with the sources that it reads, as models keep it: enough to compute their features again."""
+"""Feature definitions as stored with models, so that their features can be computed again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from refit.errors import RefitError
 
 @dataclass(frozen=True)
 class Definitions:
-    """A feature set with the sources it reads as they were declared: all it takes to compute the features again."""
+    """A feature set with the declarations of its sources: everything needed to compute the features again."""
 
     feature_set: FeatureSet
     sources: Mapping[str, Source]
@@ -29,7 +29,11 @@ class Definitions:
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Definitions:
-        """Raises RefitError where the stored text is not what `dump` wrote."""
+        """Load what `dump` wrote.
+
+        Raises:
+            RefitError: the stored text is not what `dump` wrote.
+        """
         try:
             feature_set = FeatureSet.model_validate_json(json.dumps(stored["feature_set"]))
             cuts = {name: Source.model_validate_json(json.dumps(cut)) for name, cut in stored["sources"].items()}

@@ -1,4 +1,4 @@
-"""Rows that lay in the future when they were read, and count in one batch only once their time has come."""
+"""Rows whose event time was in the future when they were read; they join a batch once that time has passed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TABLE = "waiting_rows"
 
 
 def load(connection: duckdb.DuckDBPyConnection, project: Path, stored: Sequence[Manifest]) -> None:
-    """Make the table of the rows that wait in stored batches: their batch, number, event time, and place among equals.
+    """Create the table of waiting rows: their batch, number, event time, and rank among rows of the same event time.
 
-    A row is known again by its event time, whatever its file is called now and wherever it stands in it.
+    A row is recognised by its event time, whatever its file is named now and wherever it is in the file.
     """
     run = connection.execute
     run("create or replace temp table all_waiting (batch varchar, line bigint, moment timestamp)")
@@ -33,7 +33,7 @@ def load(connection: duckdb.DuckDBPyConnection, project: Path, stored: Sequence[
                 {"batch": batch.name, "reason": FUTURE},
             )
             connection.unregister("part")
-    for batch_name, ranges in arrivals(stored).items():
+    for batch_name, ranges in taken_rows(stored).items():
         for first, last in ranges:
             run("delete from all_waiting where batch = ? and line between ? and ?", [batch_name, first, last])
     run(
@@ -43,29 +43,29 @@ def load(connection: duckdb.DuckDBPyConnection, project: Path, stored: Sequence[
 
 
 def take(connection: duckdb.DuckDBPyConnection, here: str) -> dict[str, Ranges]:
-    """The waiting rows, by batch, that are in the relation `here` now; they wait no longer."""
-    found = connection.execute(
+    """Remove the waiting rows that are in the relation `here` from the table, and return them by batch."""
+    matches = connection.execute(
         f"delete from {TABLE} w using (select _event_time as moment, row_number() over "
         f"(partition by _event_time order by _file, _line) as nth from {here} where _event_time is not null) h "
         "where w.moment = h.moment and w.nth = h.nth returning w.batch, w.line"
     ).fetchall()
     rows = defaultdict(list)
-    for batch, row in found:
+    for batch, row in matches:
         rows[batch].append(row)
     return {batch: ranges(numbers) for batch, numbers in sorted(rows.items())}
 
 
-def arrivals(stored: Iterable[Manifest]) -> Mapping[str, Ranges]:
-    """The rows of each batch that waited there and were taken into later ones."""
-    found: dict[str, Ranges] = {}
+def taken_rows(stored: Iterable[Manifest]) -> Mapping[str, Ranges]:
+    """The rows of each batch that waited in it and were moved to later batches."""
+    spans: dict[str, Ranges] = {}
     for batch in stored:
         for name, rows in batch.waited.items():
-            found[name] = tuple(sorted((*found.get(name, ()), *rows)))
-    return found
+            spans[name] = tuple(sorted((*spans.get(name, ()), *rows)))
+    return spans
 
 
 def ranges(numbers: Iterable[int]) -> Ranges:
-    """Numbers as spans of consecutive ones, both ends included.
+    """Group numbers into spans of consecutive numbers, both ends included.
 
     >>> ranges([7, 3, 4, 5])
     ((3, 5), (7, 7))
@@ -80,7 +80,7 @@ def ranges(numbers: Iterable[int]) -> Ranges:
 
 
 def count(spans: Ranges) -> int:
-    """How many numbers spans hold.
+    """The number of values in some spans.
 
     >>> count(((3, 5), (7, 7)))
     4

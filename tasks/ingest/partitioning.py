@@ -17,8 +17,8 @@ from refit.storage.batches import (
     FILE_STRIDE,
     FUTURE,
     Manifest,
+    combine_digests,
     manifests,
-    together,
     utc_moment,
     utc_text,
     write_parquet,
@@ -151,7 +151,7 @@ class Cutter:
             growth = compare(self.connection, self.project, nothing, parts, self.source, self.files, reaches)
             if growth.contradicts:
                 name = parts[0].name.partition(".")[0]
-                raise UserError(self._changed(name, parts, Cut(0, 0, 0, None, None, together([]), ""), growth))
+                raise UserError(self._changed(name, parts, Cut(0, 0, 0, None, None, combine_digests([]), ""), growth))
 
     def _static(self, cut: Cut) -> list[Manifest]:
         newest = self.stored[-1] if self.stored else None
@@ -175,7 +175,7 @@ class Cutter:
         if not parts:
             name, part = (period.name, 0) if complete else (f"{period.name}.1", 1)
             return self._write(here, cut, period, name, part, closed=closed)
-        stored = together(part.content for part in parts), together(part.uncast_content for part in parts)
+        stored = combine_digests(part.content for part in parts), combine_digests(part.uncast_content for part in parts)
         if (cut.content, cut.uncast_content) == stored:
             return None
         growth = compare(self.connection, self.project, here, parts, self.source, self.files, reaches)
@@ -192,7 +192,7 @@ class Cutter:
         return self._write(FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
 
     def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, growth: Growth) -> str:
-        stored = together(part.content for part in parts)
+        stored = combine_digests(part.content for part in parts)
         kept = "; a period that a later one follows may not grow" if not growth.contradicts else ""
         return (
             f"batch {self.name}/{period} has changed: recorded {sum(part.rows for part in parts):,} rows with digest "

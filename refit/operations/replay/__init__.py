@@ -102,8 +102,7 @@ def bounds_of(asked: Asked, params: Params, now: datetime) -> list[datetime]:
     if params.featurize.split:
         raise UserError("a replay needs windows of time; featurize.split draws them by chance: leave it out")
     start, end = (
-        moment_of(text, params, called=option, also="")
-        for option, text in (("--from", asked.start), ("--to", asked.end))
+        moment_of(text, params, name=option, also="") for option, text in (("--from", asked.start), ("--to", asked.end))
     )
     if start >= end:
         raise UserError(f"--from {asked.start} is not before --to {asked.end}")

@@ -167,7 +167,9 @@ def test_what_dvc_makes_of_a_damaged_file_is_told_as_damage_and_not_as_the_stage
     both(project, [])
 
 
-@pytest.mark.parametrize(("name", "reader"), [(".dvc/config", dvc_runner.mend), (".dvcignore", dvc_runner.initialise)])
+@pytest.mark.parametrize(
+    ("name", "reader"), [(".dvc/config", dvc_runner.repair), (".dvcignore", dvc_runner.initialise)]
+)
 def test_a_file_of_dvcs_that_is_not_text_is_named_with_its_line(
     project: Path, name: str, reader: Callable[[Path], object]
 ) -> None:
@@ -191,7 +193,7 @@ def test_a_run_killed_within_a_stage_is_taken_up_again(project: Path) -> None:
     )
     killed = subprocess.run([sys.executable, "-c", script, str(project)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    dvc_runner.mend(project)
+    dvc_runner.repair(project)
     assert both(project, []) == ["executed", "executed"]
 
 
@@ -199,7 +201,7 @@ def test_a_torn_lock_file_is_set_aside_and_the_stages_come_back(project: Path) -
     calls: list[str] = []
     both(project, calls)
     (project / "dvc.lock").write_text("schema: '2.0'\nstages: {ingest: {cmd: [")
-    assert "torn" in dvc_runner.mend(project)[0]
+    assert "torn" in dvc_runner.repair(project)[0]
     assert both(project, calls) == ["restored", "restored"]
 
 
@@ -217,7 +219,7 @@ def test_a_torn_or_stale_read_write_lock_is_removed(project: Path, content: str)
     path = project / ".dvc/tmp/rwlock"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content % (project / "rows.txt", os.getppid()) if "%" in content else content)
-    assert "rwlock" in dvc_runner.mend(project)[0]
+    assert "rwlock" in dvc_runner.repair(project)[0]
     assert both(project, []) == ["executed", "executed"]
 
 
@@ -272,7 +274,7 @@ class TestCache:
             subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
 
         git("init")
-        dvc_runner.mend(project)
+        dvc_runner.repair(project)
         both(project, [])
         git("add", "dvc.lock", "dvc.yaml", "params.yaml", ".dvc/config")
         git("commit", "-m", "first")
