@@ -1,6 +1,6 @@
-"""The library that steps and flows stand on, and what other programs import of Refit: `refit.load`.
+"""The library below steps and flows, and Refit's public function for other programs: `refit.load`.
 
-Importing it sets what libraries read as they load: analytics off, threads that wait calmly.
+Importing it sets variables that libraries read when they load: no analytics, and OpenMP threads that wait passively.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ for _switch, _off in {
 }.items():
     os.environ[_switch] = _off
 
-# By default OpenMP's threads wait for each other by spinning: beside other work on the same cores a fit of
-# boosted trees then takes four times as long.
+# By default OpenMP's threads wait for each other by spinning: with other work on the same cores, a fit of boosted trees
+# then takes four times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -36,22 +36,22 @@ def load(
     public_key: str | Path | None = None,
     trusted_types: tuple[str, ...] = (),
 ) -> TableModel:
-    """A model that predicts the rows of a pandas frame, its files checked before anything in them is loaded.
+    """Load a model that predicts the rows of a pandas frame; its files are checked before anything is loaded.
 
-        model = refit.load("projects/churn")                             # the champion, by its ledger and registry
+        model = refit.load("projects/churn")                             # the champion
         model = refit.load("churn-7", manifest="8f3a...")                # what `refit export 7 --to churn-7` wrote
         model = refit.load("churn-7", public_key="keys/models.pub")      # the same, by its signature
         model.predict(frame)
 
     Args:
         path: a project's folder, or a folder that `refit export` wrote.
-        version: of a project: another version than the champion.
-        manifest: of an exported folder: the digest that `refit export` printed, kept apart from the folder.
-        public_key: of an exported folder: whose signature, which lies beside it as FOLDER.sig, it has to bear.
-        trusted_types: of an exported folder: `registry.trusted_types` of the params.
+        version: for a project, another version than the champion.
+        manifest: for an exported folder, the digest that `refit export` printed, stored apart from the folder.
+        public_key: for an exported folder, the key of its signature, which is the file FOLDER.sig next to it.
+        trusted_types: for an exported folder, `registry.trusted_types` of the params.
 
     Raises:
-        refit.errors.RefitError: a file is missing, was added or differs, or the signature is missing or another's.
+        refit.errors.RefitError: a file is missing, added or changed, or the signature is missing or wrong.
     """
     from refit.models.export import loaded
 

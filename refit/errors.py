@@ -1,4 +1,4 @@
-"""The two ways to fail: the user's mistake (exit status 2) and a fault of the machine or of ours (1)."""
+"""Refit's errors: mistakes of the user (exit status 2) and faults of the machine or of Refit (1)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from refit.plain_text import one_line
 
 
 class RefitError(Exception):
-    r"""Something failed; the message is one line: what, what was found, what would be right, what to do.
+    r"""A failure; the message is one line: what failed, what was found, what is expected, what to do.
 
-    A message often repeats what a file or a person said, so it is plain text wherever it ends up: in a terminal, in
-    Prefect's log, in a traceback. Several problems are several arguments.
+    A message often repeats texts of files or people, so it is converted to plain text wherever it is shown: in a
+    terminal, in Prefect's log, in a traceback. Several problems are passed as several arguments.
 
     >>> print(UserError("2 problems:", "a", "b\x1b[2J"))
     2 problems:
@@ -26,7 +26,7 @@ class RefitError(Exception):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What was wrong, and then each of the problems, where there are several."""
+        """The message, followed by each problem if there are several."""
         return tuple(one_line(each) for each in self.args)
 
     def __str__(self) -> str:
@@ -34,24 +34,24 @@ class RefitError(Exception):
 
     @property
     def sentence(self) -> str:
-        """All of it on one line."""
+        """The message and all problems on one line."""
         first, *problems = self.lines or ("",)
         return f"{first} {'; '.join(problems)}" if problems else first
 
 
 class UserError(RefitError):
-    """What the user gave cannot be used; nothing was changed."""
+    """An input of the user cannot be used; nothing was changed."""
 
     exit_status = 2
 
 
 def is_interrupted(error: BaseException) -> bool:
-    """Whether this is what DuckDB makes of a signal that comes while it works on a query: an error of its own."""
+    """Whether DuckDB raised this error because a signal interrupted its query."""
     return any(isinstance(each, RuntimeError) and str(each) == "Query interrupted" for each in chain(error))
 
 
 def first_line(error: object) -> str:
-    """What an error of a library says first; its kind, where it says nothing.
+    """The first line of an error's message; the name of its class if the message is empty.
 
     >>> first_line(ValueError("\\n5 is no date\\nat line 3")), first_line(MemoryError())
     ('5 is no date', 'MemoryError')
@@ -60,7 +60,7 @@ def first_line(error: object) -> str:
 
 
 def unreadable(path: object, error: OSError) -> str:
-    """That a file cannot be read, and why, in words."""
+    """Message that a file cannot be read, and why."""
     return f"{path} cannot be read ({error.strerror}); it has to be a file that you may read"
 
 
@@ -89,7 +89,7 @@ _REFUSED = {
 
 
 def refused_by_the_system(error: OSError) -> str | None:
-    """What the system does not allow, or a fault of the machine, in words; None where the error is about another thing.
+    """Message for what the system does not allow, or for a fault of the machine; None for any other error.
 
     >>> refused_by_the_system(PermissionError(errno.EACCES, "Permission denied", "raw"))
     'raw: Permission denied; give this user the right to read and write it'
@@ -101,9 +101,9 @@ def refused_by_the_system(error: OSError) -> str | None:
 
 
 def machine_fault(error: BaseException) -> str | None:
-    """What a passing fault of the machine made an error of, in words; None where the error is about something else.
+    """Message for the temporary fault of the machine behind an error; None if the error has another cause.
 
-    Libraries turn an `OSError` into errors of their own, some with its text alone.
+    Libraries convert an `OSError` to errors of their own, some of which only keep its text.
 
     >>> machine_fault(OSError(errno.ENOSPC, "No space left on device", "/p/data/x.parquet"))
     'the disk is full (/p/data/x.parquet)'
@@ -123,7 +123,7 @@ def machine_fault(error: BaseException) -> str | None:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from, whether or not it was raised `from` it."""
+    """An error and its causes, whether or not they were raised with `from`."""
     seen: set[int] = set()
     inner: BaseException | None = error
     while inner is not None and id(inner) not in seen:
@@ -133,12 +133,12 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM): no failure, and nothing to catch but in order to end what was started."""
+    """The process was asked to end (SIGTERM). Not a failure; catch it only to end child processes."""
 
     was_asked: ClassVar[bool] = False
 
     @staticmethod
     def on_signal(*_: object) -> None:
-        """A handler of signals that lets a request to end take along what was started, as Ctrl-C does."""
+        """Signal handler that raises `Terminated`, so that child processes are ended as on Ctrl-C."""
         Terminated.was_asked = True
         raise Terminated

@@ -1,4 +1,4 @@
-"""A text from outside as people may safely see it: on one line, with nothing in it that a terminal or a log obeys."""
+"""Converts foreign texts to plain text that is safe to show: no control characters for a terminal or a log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from registry.secrets import redacted
 
-MISSING = "missing"  # how a value that is not there is called, wherever values are named
-# Format and control characters, line ends, halves of surrogate pairs: what a terminal obeys or does not show.
+MISSING = "missing"  # the name of a missing value, wherever values are named
+# Format and control characters, line ends, surrogates: characters that a terminal interprets or does not show.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
-# Letters and marks that Unicode calls ignorable, and that are shown as nothing.
+# Letters and marks that Unicode defines as ignorable, and that are invisible.
 _UNSEEN = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0)
 _TAGS = range(0xE0000, 0xE1000)  # letters that only machines read, assigned or not
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -19,10 +19,10 @@ _ASCII = re.compile(r"[ -~]*\Z")
 
 
 def one_line(text: object) -> str:
-    r"""A text without its secrets, and with every control, format and line-breaking character shown as its escape.
+    r"""Remove the secrets of a text and escape every control, format and line-breaking character.
 
-    Square brackets, backslashes and everything else that can be seen stay as they are, so doing it twice changes
-    nothing. Bytes of a file name that are not UTF-8 are shown as bytes.
+    Square brackets, backslashes and all other visible characters stay, so applying it twice changes nothing. Bytes of a
+    file name that are not UTF-8 are shown as bytes.
 
     >>> print(one_line("red \x1b[31m, a new\nline, right to left \u202e, a file \udcff.csv, [/x]"))
     red \x1b[31m, a new\nline, right to left \u202e, a file \xff.csv, [/x]
@@ -31,7 +31,7 @@ def one_line(text: object) -> str:
 
 
 def visible(text: str) -> str:
-    r"""A whole page, or a text on a chart, with the same characters shown as their escapes; its line ends stay.
+    r"""Escape the same characters in a page or in the text of a chart, but keep line ends.
 
     >>> print(visible("red \x1b[31m,\nright to left \u202e"))
     red \x1b[31m,
@@ -48,7 +48,7 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>&|~$#])")
 
 
 def as_markdown(text: object) -> str:
-    r"""A text as Markdown that shows it as it is: no link, no picture that is fetched from elsewhere, no HTML.
+    r"""Escape a text for Markdown, so that it is shown literally: no links, no external pictures, no HTML.
 
     >>> print(as_markdown("![x](http://e.example/p.png) <b>"))
     !\[x\](http://e.example/p.png) \<b\>

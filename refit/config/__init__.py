@@ -1,4 +1,4 @@
-"""Every section of `params.yaml`, typed, closed and bounded, because a typo in a threshold must never pass silently."""
+"""Typed, closed and bounded sections of `params.yaml`, so that a typo in a threshold never passes silently."""
 
 from __future__ import annotations
 
@@ -82,10 +82,13 @@ class Params(Section):
             )
         if made and self.featurize.split:
             raise ValueError("featurize.split: forecasts are judged on what comes later; leave it out")
-        for place, folds in {"train": self.train.cross_validation, "evaluate": self.evaluate.cross_validation}.items():
+        for section, folds in {
+            "train": self.train.cross_validation,
+            "evaluate": self.evaluate.cross_validation,
+        }.items():
             if made and folds and folds.kind not in ("time", "rolling"):
                 raise ValueError(
-                    f"{place}.cross_validation.kind {folds.kind!r} lets forecasts learn from what came later; "
+                    f"{section}.cross_validation.kind {folds.kind!r} lets forecasts learn from what came later; "
                     "use time or rolling"
                 )
         if self.task == "regression" and self.train.calibration:
@@ -101,22 +104,22 @@ class Params(Section):
 
     @property
     def task(self) -> Task:
-        """What labels and predictions are: those of a forecast are numbers, as in any regression."""
+        """The kind of labels and predictions; a forecast is a regression."""
         return "regression" if self.train.task == "forecast" else self.train.task
 
     @property
     def forecast(self) -> ForecastParams | None:
-        """Which forecasts are made; none: the task is another."""
+        """The forecasts to make; None for any other task."""
         return self.ingest.sources[name].forecast if (name := self.forecast_source) else None
 
     @property
     def forecast_source(self) -> str:
-        """The source whose rows are forecasts to make; nothing where the task is another."""
+        """The source whose rows are the forecasts to make; empty for any other task."""
         return next((name for name, source in self.ingest.sources.items() if source.forecast), "")
 
 
 def default_of(section: str, key: str = "") -> str | None:
-    """The default of a section, or of a key in it, as it is written; None where there is none.
+    """The default of a section, or of a key in it, as written in YAML; None if there is none.
 
     >>> default_of("validate"), default_of("train", "seed"), default_of("train")
     ('{}', '0', None)
@@ -133,7 +136,7 @@ def default_of(section: str, key: str = "") -> str | None:
 
 
 def defaults(section: str) -> dict[str, Any]:
-    """Every default of a section, or of a key in it, with those of the sections within, by their class.
+    """Every default of a section, or of a key in it, and of nested sections, by the name of their class.
 
     >>> defaults("validate")["RowsBand"]
     {'low': 0.5, 'high': 2.0, 'recent': 3}
@@ -144,7 +147,7 @@ def defaults(section: str) -> dict[str, Any]:
     kind: Any = Params
     for name in [*parents, last]:
         outer = kind
-        field = next(field for known, field in outer.model_fields.items() if (field.alias or known) == name)
+        field = next(field for field_name, field in outer.model_fields.items() if (field.alias or field_name) == name)
         kind = field.annotation
     if isinstance(kind, type) and issubclass(kind, Section):
         schema = kind.model_json_schema()
@@ -159,13 +162,13 @@ def defaults(section: str) -> dict[str, Any]:
 
 
 def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[str] = ()) -> Params:
-    """Check a whole params mapping.
+    """Check a whole params mapping and convert it to `Params`.
 
     Args:
-        also: problems that were found elsewhere, to be told with those found here.
+        also: problems found elsewhere, to report together with those found here.
 
     Raises:
-        UserError: one line for each problem, all of them at once.
+        UserError: the params are invalid; one line for each problem.
 
     >>> parse({"project": {"name": "demo", "timezone": "Europe/Pariss"}})
     Traceback (most recent call last):
@@ -179,15 +182,15 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[s
     problems = list(_not_finite(raw))
     if not problems:
         try:
-            # JSON mode keeps strictness (no "3" for 3) and still takes a list where we hold a tuple.
-            found = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
-            if not (problems := list(metric_problems(found.task, found.train, found.evaluate.gate))) and not also:
-                return found
+            # JSON mode is strict (no "3" for 3) but still accepts a list for a tuple.
+            params = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
+            if not (problems := list(metric_problems(params.task, params.train, params.evaluate.gate))) and not also:
+                return params
         except ValidationError as error:
             details = error.errors(include_url=False)
             within = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
-            # A list whose items failed is also reported as too short; the items say it better.
-            problems = [_in_words(dict(detail)) for detail in details if detail["loc"] not in within]
+            # A list with invalid items is also reported as too short; the problems of the items are enough.
+            problems = [_format_problem(dict(detail)) for detail in details if detail["loc"] not in within]
     problems += also
     if len(problems) == 1:
         raise UserError(f"{name}: {problems[0]}")
@@ -205,7 +208,7 @@ def _not_finite(value: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {value} is not a finite number"
 
 
-def _in_words(detail: dict[str, Any]) -> str:
+def _format_problem(detail: dict[str, Any]) -> str:
     location = [part for part in detail["loc"] if part != "[key]"]
     path = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
     if detail["type"] == "extra_forbidden":
@@ -238,10 +241,10 @@ def _known_keys(location: list[str | int]) -> list[str]:
 
 
 def override(raw: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with `section.key=value` assignments applied; list items go by position or name. No argument is changed.
+    """Return `raw` with `section.key=value` assignments applied; list items are addressed by position or name.
 
     Raises:
-        UserError: the path leads through something that is no section, or to a list item that is not there.
+        UserError: the path leads through a value that is not a section, or to a list item that does not exist.
 
     >>> override({"train": {"seed": 0}}, {"train.seed": 3})
     {'train': {'seed': 3}}

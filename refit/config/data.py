@@ -1,4 +1,4 @@
-"""What rows there are, which of them count, and what is computed of them."""
+"""The params sections for data: sources, validation, features and windows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ProjectParams(Section):
 
     @field_validator("timezone")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _is_time_zone(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError(f"time zone {value!r} is unknown{nearest(value, available_timezones())}")
         return value
@@ -29,7 +29,7 @@ class ProjectParams(Section):
 
 
 class EventParams(Section):
-    """What one raw row tells, and when: an event source cut out of a raw source by SQL expressions."""
+    """An event source computed from the rows of a raw source by SQL expressions."""
 
     available_at: str = Field(description="SQL over the raw columns and event_time: when we could first know it")
     where: str | None = Field(None, description="SQL condition on the raw row")
@@ -69,7 +69,7 @@ class SourceParams(Section):
 
     @field_validator("encoding")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _is_encoding(cls, value: str) -> str:
         try:
             "".encode(value)
         except LookupError:
@@ -78,14 +78,15 @@ class SourceParams(Section):
         return value
 
     @property
-    def told(self) -> tuple[str, ...]:
-        """The columns that reading fills, whatever the file holds."""
+    def filled_columns(self) -> tuple[str, ...]:
+        """The columns that are filled by reading and not by the content of the file."""
         return tuple(column for column in (self.file_column, self.line_column) if column)
 
     def inside(self, column: str) -> str | None:
-        """What SQL over the source calls a column: by its name, unless that is `event_time`, as a row's time is called.
+        """The name of a column in SQL over the source.
 
-        None where the column is what the time is made of, so that the time stands for it; else it gets an underscore.
+        It changes only if it is `event_time`, which is the name of a row's time: to None if that time is computed from
+        the column and replaces it, else by an underscore.
         """
         if column.lower() != "event_time" or self.event_time is None:
             return column
@@ -99,8 +100,8 @@ class SourceParams(Section):
             raise ValueError(f"kind 'forecasts' needs `forecast`, and makes {', '.join(MADE)} itself: leave them out")
         if self.forecast and self.kind != "query":
             raise ValueError("`forecast` is for kind 'forecasts'")
-        told = {"file_column": (self.file_column,), "line_column": (self.line_column,)}
-        for role, names in {"key": self.key, "required": self.required, **told}.items():
+        filled = {"file_column": (self.file_column,), "line_column": (self.line_column,)}
+        for role, names in {"key": self.key, "required": self.required, **filled}.items():
             for column in filter(None, names):
                 if column not in self.columns:
                     raise ValueError(f"{role} column {column!r} is not declared{nearest(column, self.columns)}")
@@ -118,7 +119,7 @@ class SourceParams(Section):
 
 
 def mentions(sql: str, column: str) -> bool:
-    """Whether an expression speaks of a column.
+    """Whether an expression mentions a column.
 
     >>> mentions('"Event_Time" - interval 1 hour', "event_time"), mentions('"my event_time" || t', "event_time")
     (True, False)
@@ -154,7 +155,7 @@ class LabelParams(Section):
 
 
 class WindowParams(Section):
-    """Lengths in periods (`ingest.period`), counted back from the end of the newest whole one."""
+    """Lengths in periods (`ingest.period`), counted back from the end of the newest complete period."""
 
     test: int = Field(1, ge=1)
     validation: int = Field(1, ge=1)
@@ -162,7 +163,7 @@ class WindowParams(Section):
 
 
 class SplitParams(Section):
-    """Windows by chance in place of time, for tables whose rows are all of one moment."""
+    """Random windows instead of windows of time, for tables without a course of time."""
 
     test: float = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
     validation: float = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
@@ -184,7 +185,7 @@ class SplitParams(Section):
 
     @property
     def rule(self) -> str:
-        """What decides whether a row may be learned from: two models with one rule have not seen each other's test."""
+        """The rule that assigns rows to windows: models with the same rule have not seen each other's test rows."""
         if self.column:
             return f"as column {self.column} says"
         return f"{self.test:g} of {self.by or 'the rows'}, seed {self.seed}"

@@ -1,4 +1,4 @@
-"""Forecasts as rows to predict: of which series, how many steps ahead, and the query that makes the rows."""
+"""Params of forecasts: the series, the steps ahead, and the query that generates the rows to predict."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HORIZON = "horizon"  # the feature, and the column of the rows to predict
-KNOWN_AT = "label_known_at"  # the column of the feature table that folds in time are cut by
-SEASONAL_NAIVE = "seasonal_naive"  # the feature: what the series was a season before the target
+KNOWN_AT = "label_known_at"  # the column of the feature table by which folds in time are cut
+SEASONAL_NAIVE = "seasonal_naive"  # the feature: the value of the series one season before the target
 ZONE = "step_zone"  # the column of the rows to predict that names the time zone of their calendar, if not UTC
-MADE = ("query", "columns", "key", "event_time")  # what is not written by hand
+MADE = ("query", "columns", "key", "event_time")  # keys that Refit sets itself
 _OURS = ("forecast_time", "horizon", "target_time", "season_time", "event_time", "available_at", "prediction_time")
 _STEP = re.compile(r"([1-9][0-9]{0,3})(mo|[mhdwy])")
 HOURS = {"m": 1 / 60, "h": 1, "d": 24, "w": 7 * 24, "mo": 31 * 24, "y": 366 * 24}
 
 
 class ForecastParams(Section):
-    """At the end of each step of each series, forecasts of the steps so many ahead."""
+    """Forecasts for the given steps ahead, made at the end of each step of each series."""
 
     of: Name = Field(description="source with a row for each step of each series; its event_time is the step's start")
     series: dict[Name, ColumnType] = Field({}, description="columns that tell series apart; none: there is one")
@@ -51,26 +51,26 @@ class ForecastParams(Section):
         return value
 
     def steps(self, count: int) -> str:
-        """So many steps, as features write a time: 24 of `15m` are `360m`."""
+        """A number of steps in the notation of features: 24 of `15m` are `360m`."""
         number, unit = _parts(self.step)
         return f"{count * number}{unit}"
 
     @property
     def by_calendar(self) -> bool:
-        """Whether a step is a day or longer, and so as long as the calendar makes it."""
+        """Whether a step is a day or longer, so that its length depends on the calendar."""
         return _parts(self.step)[1] not in ("m", "h")
 
     def seasons(self, count: int) -> str:
-        """So many seasons, as features write a time: in days, where each has a whole number of them."""
+        """A number of seasons in the notation of features; in days if the season is a whole number of days."""
         number, unit = _parts(self.step)
         minutes = count * self.season * number * {"m": 1, "h": 60}.get(unit, 0)
         return f"{minutes // 1440}d" if minutes and minutes % 1440 == 0 else self.steps(count * self.season)
 
     def season_time(self, *, local: bool = False) -> str:
-        """SQL of the newest start that lies whole seasons before the target and has passed; each model keeps its own.
+        """SQL of the newest start that lies whole seasons before the target and has passed; stored with each model.
 
         Args:
-            local: seasons of days and longer are those of the zone that the row names.
+            local: seasons of a day or longer follow the time zone named in the row.
 
         >>> ForecastParams(of="days", step="1d", horizons=(1, 9), season=7).season_time()
         "target_time - (horizon + 6) // 7 * 7 * interval '1 day'"
@@ -83,29 +83,29 @@ class ForecastParams(Section):
         )
         if self.by_calendar:
             return newest
-        # Where clocks are set back between them, what was a season ago may not be over yet.
+        # If clocks are set back in between, the step one season ago may not be over yet.
         return f"case when {newest} > forecast_time - {interval(self.step)} then {before} else {newest} end"
 
     @property
     def lead_hours(self) -> float:
-        """Hours from a forecast until the last of its outcomes; months and years count as long ones."""
+        """Hours from a forecast until its last outcome, with the longest possible months and years."""
         number, unit = _parts(self.step)
         return number * HOURS[unit] * self.horizons[-1]
 
 
 def _parts(step: str) -> tuple[int, str]:
-    found = _STEP.fullmatch(step)
-    if found is None:
+    match = _STEP.fullmatch(step)
+    if match is None:
         raise ValueError(f"step {step!r}")
-    return int(found[1]), found[2]
+    return int(match[1]), match[2]
 
 
 def with_queries(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Raw params with each source of kind `forecasts` as the query that it stands for."""
+    """Replace each source of kind `forecasts` in raw params by its query."""
     ingest, project = raw.get("ingest"), raw.get("project")
     sources = ingest.get("sources") if isinstance(ingest, Mapping) else None
     if not isinstance(ingest, Mapping) or not isinstance(sources, Mapping):
-        return raw  # an error, which the sections themselves tell
+        return raw  # invalid, which the sections report
     zone = str(project.get("timezone", "UTC")) if isinstance(project, Mapping) else "UTC"
     return {**raw, "ingest": {**ingest, "sources": {name: _expanded(each, zone) for name, each in sources.items()}}}
 
@@ -113,23 +113,23 @@ def with_queries(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 def _expanded(raw: Any, zone: str) -> Any:
     if not isinstance(raw, Mapping) or raw.get("kind") != "forecasts":
         return raw
-    asked = raw.get("forecast")
-    if not isinstance(asked, Mapping) or set(MADE) & set(raw):  # of kind `forecasts` still, which is told as an error
+    forecast = raw.get("forecast")
+    if not isinstance(forecast, Mapping) or set(MADE) & set(raw):  # kind `forecasts` stays, and is reported
         return {**raw, "columns": {"forecast_time": "timestamp"}, "key": ["forecast_time"]}
-    series = asked["series"] if isinstance(asked.get("series"), Mapping) else {}
+    series = forecast["series"] if isinstance(forecast.get("series"), Mapping) else {}
     columns = {**series, "forecast_time": "timestamp", "horizon": "integer", "target_time": "timestamp"}
     columns |= {} if zone == "UTC" else {ZONE: "text"}
     made = {"columns": columns, "key": [*series, "forecast_time", "horizon"], "event_time": "forecast_time"}
-    return {**raw, **made, "kind": "query", "query": _query(asked, list(series), zone)}
+    return {**raw, **made, "kind": "query", "query": _query(forecast, list(series), zone)}
 
 
-def _query(asked: Mapping[str, Any], series: list[str], zone: str) -> str:
-    """A row for each end of a step and horizon."""
-    parts = _STEP.fullmatch(str(asked.get("step")))
+def _query(forecast: Mapping[str, Any], series: list[str], zone: str) -> str:
+    """The query with one row for each end of a step and each horizon."""
+    parts = _STEP.fullmatch(str(forecast.get("step")))
     step = interval(parts[0]) if parts else "null"
-    horizons, of = asked.get("horizons"), quote(str(asked.get("of")))
+    horizons, of = forecast.get("horizons"), quote(str(forecast.get("of")))
     ahead = ", ".join(map(str, horizons if isinstance(horizons, list) else ()))
-    names = "".join(f"{quote(name)} as {quote(name)}, " for name in series)  # the file may write them in capitals
+    names = "".join(f"{quote(name)} as {quote(name)}, " for name in series)  # the file may have them in capitals
     if zone == "UTC" or parts is None:
         return f"""
 select *, forecast_time + (horizon - 1) * {step} as target_time
@@ -146,16 +146,16 @@ from (select distinct {names}{end} as forecast_time, {ZONE} from (select *, {her
 
 
 def _calendar(of: str, unit: str, zone: str) -> str:
-    """SQL of the zone whose clocks the steps keep to: the project's, unless more of them begin at one time of UTC."""
+    """SQL of the zone that the steps follow: the project's, unless more steps start at the same time in UTC."""
     shown = {"mo": "%d %H:%M:%S", "y": "%m-%d %H:%M:%S"}.get(unit, "%H:%M:%S")
-    alike = (
+    most_at_once = (
         f"(select max(n) from (select count(*) as n from {of} group by strftime({time}, '{shown}')))"
         for time in ("event_time", clocks.local("event_time", f"'{zone}'"))
     )
-    return f"case when {' > '.join(alike)} then 'UTC' else '{zone}' end"
+    return f"case when {' > '.join(most_at_once)} then 'UTC' else '{zone}' end"
 
 
 def series_of(table: pa.Table, columns: Sequence[str]) -> list[str]:
-    """The name of each row's series; nothing where there is one alone."""
+    """The name of each row's series; empty if there is only one series."""
     values = [table.column(name).to_pylist() for name in columns]
     return [json.dumps(row, default=str) for row in zip(*values, strict=True)] if values else [""] * table.num_rows

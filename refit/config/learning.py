@@ -1,4 +1,4 @@
-"""What is fitted, how it is judged, and what it takes for a model to take charge."""
+"""The params sections for learning: training, evaluation, the gate, costs and registration."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class EvaluateParams(Section):
 
 
 class CostParams(Section):
-    """What computing costs, to tell a model's predictions and its training in money."""
+    """Prices of computing, to express the cost of training and of predictions in money."""
 
     cpu_hour: float = Field(0.05, gt=0, description="price of one CPU for an hour, in `currency`")
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code; a name only, nothing is converted")

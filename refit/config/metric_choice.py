@@ -1,4 +1,4 @@
-"""Which metrics a task may be judged by, where `train` and `evaluate` have to agree: defaults, and what is at odds."""
+"""Defaults and checks for the metrics of `train` and `evaluate`, which must agree with each other and the task."""
 
 from __future__ import annotations
 
@@ -13,46 +13,50 @@ MARGINS = ("max_loss", "min_gain_over_baseline")
 
 
 def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Raw params with what they leave open: the task's own metric for training, and the same for the gate; and folds of
-    forecasts in order of time.
+    """Fill in defaults of raw params that depend on the task.
+
+    These are the metric for training, the same metric for the gate, and folds in order of time for forecasts.
     """
     train, evaluate = raw.get("train"), raw.get("evaluate", {})
     gate = evaluate.get("gate", {}) if isinstance(evaluate, Mapping) else None
     if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
-        return raw  # an error, which the sections themselves tell
+        return raw  # invalid, which the sections report
     task = "regression" if (named := train.get("task", "binary")) == "forecast" else named
     if named == "forecast":
         train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
-    train = {"metric": next((name for known, name in DEFAULTS.items() if known == task), "roc_auc"), **train}
+    train = {"metric": next((name for task_name, name in DEFAULTS.items() if task_name == task), "roc_auc"), **train}
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
 
 
 def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A raw section whose folds, where it asks for some of no kind, are cut in order of time."""
+    """Set the kind of a raw section's folds to `time`, unless another kind is given."""
     folds = section.get("cross_validation")
     return {**section, "cross_validation": {"kind": "time", **folds}} if isinstance(folds, Mapping) else section
 
 
 def metric_problems(task: Task, train: TrainParams, gate: GateParams) -> Iterator[str]:
-    """Metrics that do not judge the task, and margins that are needed in the label's own units."""
+    """Find metrics that do not fit the task, and missing margins in the label's own units."""
     comparable = of_task(task, comparable=True)
-    places = {gate.metric: "evaluate.gate.metric", train.metric: "train.metric"}  # the gate's may follow training's
-    for name, place in places.items():
+    params_by_metric = {
+        gate.metric: "evaluate.gate.metric",
+        train.metric: "train.metric",
+    }  # the gate's metric may be a default taken from `train`
+    for name, param in params_by_metric.items():
         if name not in comparable:
             why = f"models of task {train.task!r} are not compared by {name!r}"
-            yield f"{place}: {why}{_near(name, comparable)}"
+            yield f"{param}: {why}{_near(name, comparable)}"
     for kind, given in (("floors", gate.floors), ("ceilings", gate.ceilings)):
-        known = limits(task, higher_is_better=kind == "floors")
+        valid_names = limits(task, higher_is_better=kind == "floors")
         for name in given:
-            if name not in known:
+            if name not in valid_names:
                 better = "higher" if kind == "floors" else "lower"
                 why = f"no metric of task {train.task!r} where {better} is better"
-                yield f"evaluate.gate.{kind}.{name}: is {why}{_near(name, known)}"
+                yield f"evaluate.gate.{kind}.{name}: is {why}{_near(name, valid_names)}"
     if gate.metric in comparable and METRICS[gate.metric].in_label_units:
         for margin in MARGINS:
             if margin not in gate.model_fields_set:
                 yield f"evaluate.gate.{margin}: is missing; {gate.metric} has the label's units, so no default fits"
 
 
-def _near(word: str, known: tuple[str, ...]) -> str:
-    return nearest(word, known) or f"; they are {', '.join(known)}"
+def _near(word: str, valid_names: tuple[str, ...]) -> str:
+    return nearest(word, valid_names) or f"; they are {', '.join(valid_names)}"

@@ -1,4 +1,4 @@
-"""What is watched between two trainings, where models are kept, and for how long."""
+"""The params sections for drift, the registry and retention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ P = TypeVar("P")
 
 
 class MinEffectParams(Section):
-    """The least size of a change that matters; a smaller one is no drift, however sure it is."""
+    """The smallest change that counts as drift; a smaller one does not, however significant it is."""
 
     psi: float = Field(0.1, ge=0, description="population stability index, in nats")
     wasserstein: float = Field(0.1, ge=0, description="Wasserstein distance, in standard deviations of the reference")
@@ -23,7 +23,7 @@ class MinEffectParams(Section):
 
 
 class DriftParams(Section):
-    """What is watched between two trainings, and what asks for the next one."""
+    """What is monitored between two trainings, and what triggers the next one."""
 
     window: Literal["day", "week", "month"] = Field("week", description="length of a window; weeks begin on Monday")
     windows: int = Field(3, ge=1, description="newest windows that are looked at together")
@@ -58,12 +58,12 @@ class DriftParams(Section):
         return self
 
     def policy(self, kind: type[P], **others: Any) -> P:
-        """One of drift's policies, from the keys of this section that it has fields for, and `others`."""
+        """Create a drift policy of class `kind` from the matching keys of this section, and `others`."""
         return kind(**self.model_dump(include=set(signature(kind).parameters)), **others)
 
 
 class SigningParams(Section):
-    """Who signs versions. The private key is no param: `REFIT_SIGNING_KEY` in the environment names its file."""
+    """The signer of versions. The private key is not a param: the variable `REFIT_SIGNING_KEY` names its file."""
 
     public_key: str | None = Field(None, description="PEM file, from the project's folder")
     identity: str | None = Field(None, description="keyless, instead of a key: the e-mail or workflow that signs")
@@ -88,7 +88,7 @@ class RegistryParams(Section):
 
 
 class RetentionParams(Section):
-    """What `refit gc` may delete. What is, was or may next be in charge stays all the same; none: for ever."""
+    """What `refit gc` may delete; None means keep for ever. Current, former and possible champions always stay."""
 
     versions: int | None = Field(10, ge=1, description="newest versions kept besides those in charge or lately so")
     runs_days: float | None = Field(30, ge=1, description="age from which a run that no version came of may go")

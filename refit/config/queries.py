@@ -1,4 +1,4 @@
-"""Queries that make rows: one SELECT each, that gives the same rows whenever it runs."""
+"""Checks queries that generate rows: one SELECT that returns the same rows whenever it runs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from refit.errors import UserError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_DETERMINISTIC = 0x800  # SQLite's flag of a function
-# SQLite's functions of time read the clock where they are asked for now: by name, or given nothing to format.
+_DETERMINISTIC = 0x800  # SQLite's flag of a deterministic function
+# SQLite's time functions read the clock for 'now', or if they have no argument to format.
 _NOW = re.compile(
     r"'now'|\b(?:date|time|datetime|julianday|unixepoch)\s*\(\s*\)|\bstrftime\s*\(\s*'[^']*'\s*\)", re.IGNORECASE
 )
 
 
 def check_query(connection: DuckDBPyConnection, query: str, where: str, columns: Collection[str]) -> None:
-    """Refuse what would give other rows on another run, or more than one statement.
+    """Refuse a query that may return other rows on another run, or has more than one statement.
 
     Raises:
-        UserError: it does.
+        UserError: the query is refused.
     """
     try:
         require_repeatable(connection, where, query, columns)
@@ -34,14 +34,14 @@ def check_query(connection: DuckDBPyConnection, query: str, where: str, columns:
 
 
 def guard_sqlite(connection: sqlite3.Connection, query: str, where: str) -> None:
-    """Let a connection run no function that gives another value on another run.
+    """Forbid functions on a connection that return another value on another run.
 
     Raises:
-        UserError: the query asks for the present moment.
+        UserError: the query uses the current time.
     """
-    if found := _NOW.search(query):
+    if match := _NOW.search(query):
         raise UserError(
-            f"{where} has {found[0]}, which differs from run to run; it should give the same rows whenever it runs"
+            f"{where} has {match[0]}, which differs from run to run; it should give the same rows whenever it runs"
         )
     rows = connection.execute("select lower(name), type, flags from pragma_function_list").fetchall()
     moving = {name for name, kind, flags in rows if kind == "s" and not flags & _DETERMINISTIC}

@@ -1,4 +1,4 @@
-"""What every section of the params shares: frozen, closed, bounded, and kind to a misspelt word."""
+"""Shared parts of all params sections: the frozen, closed model, column names, and hints for misspelt words."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Section(BaseModel):
-    """A part of the params file: frozen, and closed to keys it does not know."""
+    """A section of the params file: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def free(name: str, columns: Iterable[str]) -> str:
-    """A name of ours that no column has, in any case: where the user's has it, ours steps aside.
+    """Append underscores to a name of Refit's until no column has it, ignoring case.
 
     >>> free("_row", ["id"]), free("_row", ["_Row", "_row_"])
     ('_row', '_row__')
@@ -55,23 +55,23 @@ def free(name: str, columns: Iterable[str]) -> str:
 
 
 def row_column(columns: Iterable[str]) -> str:
-    """The stored column that holds a row's number: `_row`, unless the source has such a column itself."""
+    """The stored column of a row's number: `_row`, with underscores if the source has that column itself."""
     return free("_row", columns)
 
 
 def time_column(columns: Iterable[str]) -> str:
-    """The stored column that holds a row's event time: `_event_time`, unless the source has such a column itself."""
+    """The stored column of a row's event time: `_event_time`, with underscores if the source has that column."""
     return free("_event_time", columns)
 
 
-def nearest(word: str, known: Any) -> str:
-    """`; did you mean X?`, or nothing where no known word is near."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(word: str, valid_names: Any) -> str:
+    """`; did you mean X?`, or an empty text if no valid name is similar."""
+    match = difflib.get_close_matches(word, list(valid_names), n=1, cutoff=0.6)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def first_complaint(error: Exception) -> str:
-    """What went wrong, on one line; of a failed model its first complaint."""
+    """The message of an error on one line; for a failed validation, its first problem."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, found {str(first['input'])[:60]!r}"

@@ -1,4 +1,4 @@
-"""A share of a number of rows, as people write both: in binary fractions, .29 of 100 is a little less than 29."""
+"""Exact shares of a number of rows: with binary fractions, 0.29 of 100 is a little less than 29."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fractions import Fraction
 
 
 def share_of(share: float, count: float) -> Fraction:
-    """The exact product of two numbers as they are written, to be rounded as the caller documents it.
+    """The exact product of two decimal numbers; the caller rounds it.
 
     >>> import math
     >>> math.floor(share_of(0.29, 100)), math.floor(0.29 * 100)

@@ -1,4 +1,4 @@
-"""How learners are compared, tuned and made ready to be believed: folds, search spaces, thresholds."""
+"""The params sections for learners: folds, search spaces, thresholds, intervals and text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TextOrNumber = str | int | float | bool | None
 
 
 class CrossValidationParams(Section):
-    """Folds of the rows to learn from: each is scored by a fit that has not seen it."""
+    """Folds of the training rows; each fold is scored by a fit on the other rows."""
 
     kind: Literal["kfold", "stratified", "shuffle", "group", "time", "rolling"] = Field(
         "stratified",
@@ -47,7 +47,7 @@ class CrossValidationParams(Section):
 
 
 class SearchParams(Section):
-    """Where an argument of a learner is looked for: a range, or choices."""
+    """The search space of an argument of a learner: a range or choices."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -72,11 +72,11 @@ class SearchParams(Section):
 
     @property
     def whole(self) -> bool:
-        """Whether the range is one of whole numbers."""
+        """Whether the range contains whole numbers only."""
         return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
 
-    def asked(self, so_far: Mapping[str, Any]) -> bool:
-        """Whether this argument is looked for, the others having these values."""
+    def is_active(self, so_far: Mapping[str, Any]) -> bool:
+        """Whether this argument is searched, given the values of the others."""
         return all(
             so_far.get(name) in (values if isinstance(values, tuple) else (values,))
             for name, values in self.when.items()
@@ -97,7 +97,7 @@ class TuningParams(Section):
 
 
 class ThresholdParams(Section):
-    """From which probability on a row is called 1, chosen on rows that the fit had not seen."""
+    """The probability from which a row is classified as 1, chosen on rows not used for fitting."""
 
     by: Literal["f1", "cost", "share", "fixed"] = "f1"
     false_positive: float = Field(1, ge=0, description="cost: of calling a row 1 that is 0")
@@ -107,7 +107,7 @@ class ThresholdParams(Section):
 
 
 class IntervalParams(Section):
-    """What a number may be besides the prediction: an interval that holds a share of the labels."""
+    """Prediction intervals of numbers, which contain a share of the labels."""
 
     level: float = Field(0.9, gt=0.5, lt=1, description="share of the labels that should lie within")
     by: Literal["residuals", "quantiles"] = Field(
@@ -121,7 +121,7 @@ class IntervalParams(Section):
 
 
 def file_of(kind: str) -> str | None:
-    """The project's file that a kind of learner names; none: it names a class by its import path, or one of ours.
+    """The project file in a learner's kind; None if the kind is an import path or one of Refit's own.
 
     >>> file_of("my_learner.py:Nearest"), file_of("sklearn.svm.SVC")
     ('my_learner.py', None)
@@ -131,7 +131,7 @@ def file_of(kind: str) -> str | None:
 
 
 class TextParams(Section):
-    """How text features become columns."""
+    """How text features are converted to columns."""
 
     kind: str = Field("sklearn.feature_extraction.text.TfidfVectorizer", description="import path of a vectoriser")
     params: dict[str, Any] = Field(
@@ -141,26 +141,26 @@ class TextParams(Section):
 
 
 def flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments, and those within them by names with dots.
+    """Arguments, with nested arguments under dotted names.
 
     >>> flat({"estimator": {"params": {"C": 2}}})["estimator.params.C"]
     2
     """
-    found = dict(params)
+    arguments = dict(params)
     for name, value in params.items():
         if isinstance(value, Mapping):
-            found |= {f"{name}.{inner}": each for inner, each in flat(value).items()}
-    return found
+            arguments |= {f"{name}.{inner}": each for inner, each in flat(value).items()}
+    return arguments
 
 
-def placed(params: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with others in place of some; a name with dots is of an argument within an argument.
+def placed(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with some values replaced; a dotted name is a nested argument.
 
     >>> placed({"kind": "Ridge", "params": {"alpha": 1}}, {"params.alpha": 2})
     {'kind': 'Ridge', 'params': {'alpha': 2}}
     """
     result = dict(params)
-    for name, value in found.items():
+    for name, value in changes.items():
         outer, _, inner = name.partition(".")
         result[outer] = placed(result.get(outer) or {}, {inner: value}) if inner else value
     return result
@@ -178,11 +178,11 @@ class LearnerParams(Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> LearnerParams:
-        known = set(flat(self.params))
+        valid_names = set(flat(self.params))
         for name, space in self.search.items():
             for other in space.when:
-                if other not in known:
-                    hint = nearest(other, known)
+                if other not in valid_names:
+                    hint = nearest(other, valid_names)
                     raise ValueError(f"search.{name}.when: no argument {other!r} is set or searched above it{hint}")
-            known.add(name)
+            valid_names.add(name)
         return self

@@ -1,1 +1,1 @@
-"""Where raw rows come from: files, packages, databases and queries, found and read without guessing."""
+"""Finds and reads raw rows in files, packages, databases and queries, without guessing."""

@@ -1,4 +1,4 @@
-"""CSV as text with the true line of every row: fast where the file is plain, careful from the first oddity on."""
+"""Reads CSV as text with the line of every row: fast if the file is plain, otherwise with a careful reader."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from refit.storage.batches import FAULT, LINE, TEXT
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WHITESPACE = "whitespace"  # a delimiter: runs of spaces and tabs, those at the ends of a line ignored
+WHITESPACE = "whitespace"  # a delimiter: runs of spaces and tabs, ignored at the ends of a line
 
 _ROWS = 50_000
-_LONGEST = 1 << 30  # characters of one field; the csv module's own 131,072 would refuse what the fast reader takes
-_LARGE = 1 << 25  # characters of the rows that are given out together
+_LONGEST = 1 << 30  # characters of one field; the csv module's default of 131,072 is too small
+_LARGE = 1 << 25  # characters in one record batch
 _BOM = b"\xef\xbb\xbf"
 
 CheckHeader = Callable[[Sequence[str]], None]
@@ -33,12 +33,12 @@ CheckHeader = Callable[[Sequence[str]], None]
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A CSV file, perhaps compressed, under the name that messages call it by, and how it is laid out."""
+    """A CSV file, possibly compressed, with its name in messages and its layout."""
 
     path: Path
     name: str
     delimiter: str = ","  # or WHITESPACE
-    names: tuple[str, ...] | None = None  # of the columns, where the file has no header
+    names: tuple[str, ...] | None = None  # of the columns, if the file has no header
     skip_lines: int = 0  # above the header, or above the first row
     quoting: bool = True
     encoding: str = "utf-8"
@@ -47,7 +47,7 @@ class CsvFile:
 
     @property
     def mark(self) -> str:
-        """What separates columns in the lines that `open` gives."""
+        """The separator of columns in the lines that `open` yields."""
         return "\t" if self.delimiter == WHITESPACE else self.delimiter
 
     @property
@@ -56,10 +56,10 @@ class CsvFile:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The lines of the file in UTF-8, decompressed.
+        """Open the file as decompressed UTF-8.
 
         Raises:
-            UserError: a broken archive, or a zip of which it is not clear what to read.
+            UserError: the archive is broken, or it is ambiguous which member of a zip to read.
         """
         with text_streams.unpacked(self.path, self.name, self.member, self.limits) as raw:
             recode = codecs.lookup(self.encoding).name not in ("utf-8", "utf-8-sig")
@@ -74,11 +74,12 @@ class CsvFile:
 def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
     """The rows of a CSV file as record batches of text.
 
-    Columns: LINE (where the row starts), FAULT (why a line is no row, else null), TEXT (that line), then
-    `columns`. Blank lines are no rows.
+    Columns: LINE (where the row starts), FAULT (why a line is not a row, else null), TEXT (that line), then
+    `columns`. Blank lines are skipped.
 
     Raises:
-        UserError: empty, no rows, not UTF-8, NUL bytes, a quote that is never closed, or as `check_header` says.
+        UserError: the file is empty, has no rows, is not UTF-8, has NUL bytes or an unclosed quote, or `check_header`
+            fails.
     """
     plain = _scan(file)
     names = header(file)
@@ -101,15 +102,15 @@ def _rows(file: CsvFile, names: Sequence[str], columns: Sequence[str], *, plain:
             if done:
                 return
         except pa.ArrowInvalid:
-            pass  # most likely a ragged line: the careful reader goes on behind the rows that were given out
+            pass  # most likely a ragged line: the careful reader continues after the rows already yielded
     yield from _read_carefully(file, names, columns, skip=done)
 
 
 def _scan(file: CsvFile) -> bool:
-    """Whether each line is one record by itself, so that a row's number gives its line.
+    """Whether each line is exactly one record, so that the number of a row gives its line.
 
     Raises:
-        UserError: empty, not UTF-8, or NUL bytes.
+        UserError: the file is empty, is not UTF-8, or has NUL bytes.
     """
     quote = re.escape(file.mark.encode())
     field = rb'(?:[^"%b\r\n][^%b\r\n]*+|"(?:[^"\r\n]|"")*+"|)' % (quote, quote)
@@ -124,7 +125,11 @@ def _scan(file: CsvFile) -> bool:
                 text = block.rstrip(b"\r\n")
                 line = text if read_bytes else text.removeprefix(_BOM)
                 plain = not ended and _is_plain(line, record if file.quoting else None)
-                ended = not text or block[len(text) :] not in (b"", b"\n", b"\r\n")  # blank lines at the end are fine
+                ended = not text or block[len(text) :] not in (
+                    b"",
+                    b"\n",
+                    b"\r\n",
+                )  # blank lines may follow
             lines += block.count(b"\n")
             read_bytes += len(block)
     if not read_bytes:
@@ -159,10 +164,10 @@ def _is_plain(block: bytes, record: re.Pattern[bytes] | None) -> bool:
 
 
 def header(file: CsvFile) -> list[str]:
-    """The names in the first line that is not blank, or those that the file goes by without a header.
+    """The names in the first line that is not blank, or the declared names if the file has no header.
 
     Raises:
-        UserError: there is none, it is malformed, the file is not UTF-8, or has a header against its declaration.
+        UserError: there is no header, it is malformed or unexpected, or the file is not UTF-8.
     """
     try:
         with file.open() as stream, closing(_records(file, stream)) as records:
@@ -175,7 +180,7 @@ def header(file: CsvFile) -> list[str]:
                     raise UserError(f"{file.name} line {line}: the header has {fault}")
                 return fields
     except UnicodeDecodeError:
-        _scan(file)  # says in which line
+        _scan(file)  # reports the line
         raise
     raise UserError(f"{file.name} holds blank lines only; {file.expected}")
 
@@ -220,15 +225,15 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
     faults: list[str | None] = []
     texts: list[str | None] = []
     rows: list[tuple[str | None, ...]] = []
-    found = size = 0
+    number = size = 0
     with file.open() as stream, closing(_records(file, stream)) as records:
         if file.names is None:
             next(records)
-        places = [names.index(column) for column in columns]
+        indices = [names.index(column) for column in columns]
         missing = (None,) * len(columns)
         for line, fields, fault, text in records:
-            found += 1
-            if found <= skip:
+            number += 1
+            if number <= skip:
                 continue
             if fields is not None and len(fields) != len(names):
                 fault = f"expected {len(names)} columns, found {len(fields)}"
@@ -240,7 +245,7 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
             lines.append(line)
             faults.append(fault)
             texts.append(text.rstrip("\r\n") if fault else None)
-            rows.append(missing if fault or fields is None else tuple([fields[place] for place in places]))
+            rows.append(missing if fault or fields is None else tuple([fields[index] for index in indices]))
             size += len(text)
             if len(rows) == _ROWS or size > _LARGE:
                 yield batch()
@@ -249,7 +254,7 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
                     column.clear()
         if rows:
             yield batch()
-    if not found:
+    if not number:
         raise UserError(
             f"{file.name} has {'no rows' if file.names else 'a header and no rows'}; at least one row was expected"
         )
@@ -259,10 +264,10 @@ Record = tuple[int, list[str] | None, str | None, str]
 
 
 def _records(file: CsvFile, stream: IO[bytes]) -> Generator[Record, None, None]:
-    """(line it starts on, fields, fault, text) of each record; the fields are None where the line is malformed.
+    """Yield (first line, fields, fault, text) of each record; fields are None if the record is malformed.
 
     Raises:
-        UserError: a quote that is not closed on its line and leaves no readable record.
+        UserError: a quote is not closed on its line, so that the rest cannot be read.
     """
     seen: list[str] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Rows of a SQLite or DuckDB file by a query, read-only."""
+"""Reads rows of a SQLite or DuckDB file with a query, without writing to the file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CheckHeader = Callable[[Sequence[str]], None]
 
 
 def read(file: SourceFile, source: SourceParams, where: str, check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
-    """The rows of the source's query, in the order it gives them, numbered from 1.
+    """The rows of the source's query, in their order, numbered from 1.
 
     Raises:
-        UserError: no database, a query that fails or only changes things, or one that gives no rows.
+        UserError: the file is not a database, or the query fails, is not a SELECT, or returns no rows.
     """
     query = str(source.query)
     with file.path.open("rb") as stream:
@@ -57,11 +57,11 @@ def _sqlite(
             raise sqlite3.ProgrammingError("the query gives no table; a SELECT was expected")
         names = [column[0] for column in cursor.description]
         check_header(names)
-        places = [names.index(column) for column in columns]
+        indices = [names.index(column) for column in columns]
         while rows := cursor.fetchmany(ROWS):
             values = list(zip(*rows, strict=True))
             yield pa.record_batch(
-                [pa.array([_text(value) for value in values[place]], pa.string()) for place in places], names=columns
+                [pa.array([_text(value) for value in values[index]], pa.string()) for index in indices], names=columns
             )
     finally:
         connection.close()
@@ -80,8 +80,8 @@ def _duckdb(
     with duckdb.connect(str(path), read_only=True, config={"threads": 1}) as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set enable_external_access = false")
-        known = connection.execute("select column_name from duckdb_columns() where not internal").fetchall()
-        check_query(connection, query, f"{where}.query", {name for (name,) in known})
+        column_names = connection.execute("select column_name from duckdb_columns() where not internal").fetchall()
+        check_query(connection, query, f"{where}.query", {name for (name,) in column_names})
         relation = connection.sql(query)
         if relation is None:
             raise duckdb.ProgrammingError("the query gives no table; a SELECT was expected")

@@ -1,4 +1,4 @@
-"""Which files a path or pattern means: regular files of that folder, complete, and none that a table format governs."""
+"""Finds the files of a path or pattern: complete regular files that do not belong to a table format."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from refit.errors import UserError
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".download", ".swp", "~")
 _FOLDERS_OF_FILES = (".csv", ".parquet", ".pq", ".gz", ".zip", ".txt", ".tsv")
-_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}\Z")  # how DVC's cache names what it keeps, after its md5
-_TABLE_LEVELS = 8  # partitions that a table's files may lie below it
+_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}\Z")  # how DVC's cache names its objects, by md5
+_TABLE_LEVELS = 8  # levels of partitions between a table's folder and its files
 
 
 def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
-    """The files that a pattern means, by the name that the pattern gives them, in order.
+    """The files that match a pattern, by their name in the pattern, in order.
 
     Raises:
-        UserError: one is no regular file, is not complete, lies elsewhere behind a link, has a name that is no text, or
-            belongs to a table of which a log says which rows are deleted; or the folder may not be read.
+        UserError: a file is not regular or not complete, is a link to another folder, has a name that is not UTF-8, or
+            belongs to a table whose log marks rows as deleted; or the folder cannot be read.
     """
     base = _base(project, pattern)
     _check_readable(base, where)
-    found = []
+    files = []
     for name in sorted(_names(project, pattern, base, where)):
         path = project / name
         _check_name(name)
@@ -37,21 +37,21 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
                 )
             continue
         check_file(project, path, name, base, where)
-        found.append((name, path))
-    for folder in sorted({path.parent for _, path in found}):
+        files.append((name, path))
+    for folder in sorted({path.parent for _, path in files}):
         check_no_table(folder, where)
-    return found
+    return files
 
 
 def check_one(project: Path, name: str, where: str) -> None:
-    """See that a file that is named as such may be read, as `matches` does."""
+    """Check a file given by its name, as `matches` does."""
     path = project / name
     check_file(project, path, name, path.parent, where)
     check_no_table(path.parent, where)
 
 
 def check_file(project: Path, path: Path, name: str, base: Path, where: str) -> None:
-    """See that a file is a regular one of its folder, or a link of DVC's to one in its cache, and complete."""
+    """Check that a file is complete and regular, in its folder or linked by DVC to its cache."""
     try:
         kind = path.stat().st_mode
     except OSError as error:
@@ -72,7 +72,7 @@ def check_file(project: Path, path: Path, name: str, base: Path, where: str) -> 
 
 
 def _is_cached_by_dvc(project: Path, real: Path) -> bool:
-    """Whether a file is an object of the project's own DVC cache, as `cache.type symlink` links to."""
+    """Whether a file is an object of the project's DVC cache, the target of links for `cache.type symlink`."""
     if not _OBJECT.search(real.as_posix()):
         return False
     from refit.runtime import dvc_runner
@@ -82,23 +82,23 @@ def _is_cached_by_dvc(project: Path, real: Path) -> bool:
 
 
 def check_no_table(folder: Path, where: str) -> None:
-    """Refuse files of a Delta, Iceberg or Hudi table: its log says which of them, and of their rows, still count."""
-    for place in (folder, *folder.parents)[:_TABLE_LEVELS]:
-        kind = _table_kind(place)
+    """Refuse files of a Delta, Iceberg or Hudi table, whose log decides which files and rows still count."""
+    for parent in (folder, *folder.parents)[:_TABLE_LEVELS]:
+        kind = _table_kind(parent)
         if kind:
             raise UserError(
-                f"{place.name} is a {kind} table: its files hold rows that were deleted or replaced, and only its log "
+                f"{parent.name} is a {kind} table: its files hold rows that were deleted or replaced, and only its log "
                 f"says which; export the rows that count to CSV or Parquet, and name those in {where}"
             )
 
 
-def _table_kind(place: Path) -> str | None:
+def _table_kind(folder: Path) -> str | None:
     try:
-        if (place / "_delta_log").is_dir():
+        if (folder / "_delta_log").is_dir():
             return "Delta"
-        if (place / ".hoodie").is_dir():
+        if (folder / ".hoodie").is_dir():
             return "Hudi"
-        metadata = place / "metadata"
+        metadata = folder / "metadata"
         if metadata.is_dir() and (
             (metadata / "version-hint.text").is_file() or next(metadata.glob("*.metadata.json"), None)
         ):
@@ -109,7 +109,7 @@ def _table_kind(place: Path) -> str | None:
 
 
 def _base(project: Path, pattern: str) -> Path:
-    """The folder that a pattern names before its first wildcard."""
+    """The folder of a pattern before its first wildcard."""
     fixed: list[str] = []
     for part in Path(pattern).parent.parts:
         if glob.has_magic(part):
@@ -125,9 +125,9 @@ def _check_readable(base: Path, where: str) -> None:
 
 def _names(project: Path, pattern: str, base: Path, where: str) -> Iterator[str]:
     if "**" not in Path(pattern).parts:
-        yield from glob.glob(pattern, root_dir=project)  # noqa: PTH207 - Path.glob takes no absolute one
+        yield from glob.glob(pattern, root_dir=project)  # noqa: PTH207 - Path.glob takes no absolute pattern
         return
-    # A link to a folder above makes glob's own walk endless.
+    # A link to a parent folder would make glob's own walk endless.
     for folder, folders, _ in os.walk(base):
         for inner in folders:
             path = Path(folder, inner)

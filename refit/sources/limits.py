@@ -1,4 +1,4 @@
-"""How much a raw file may hold once it is unpacked: a few kilobytes can stand for more than a machine has."""
+"""Limits on the unpacked size of raw files: a few kilobytes can unpack to more than a machine has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from refit.config import SourceParams
 from refit.errors import UserError
 
 _MB, _GB = 1 << 20, 1 << 30
-_SMALL = 256 * _MB  # what unpacks to less than this is no bomb, whatever its ratio
+_SMALL = 256 * _MB  # what unpacks to less than this is accepted, whatever its ratio
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Limits:
     line: int = 16 * _MB
     unpacked: int = 64 * _GB
     ratio: float = 200
-    where: str | None = None  # the source's place in params; none: no params can raise them
+    where: str | None = None  # the source's path in params; None if no params can raise the limits
 
     def check_line(self, name: str, length: int, what: str) -> None:
         """Refuse a line, a record, a value or a footer that is too long.
 
         Raises:
-            UserError: it is.
+            UserError: it is too long.
         """
         if length > self.line:
             raise UserError(
@@ -32,10 +32,10 @@ class Limits:
             )
 
     def check_unpacked(self, name: str, packed: int, unpacked: int) -> None:
-        """Refuse a file that has grown too much while it was unpacked.
+        """Refuse a file that grows too much when it is unpacked.
 
         Raises:
-            UserError: it has.
+            UserError: it exceeds a limit.
         """
         if unpacked > self.unpacked:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Parquet as record batches of bounded size: what a file says of itself is checked before it is believed."""
+"""Reads Parquet as record batches of bounded size, after checking what the file states about itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS = 50_000
-_SLICE = 1 << 26  # bytes of a batch that are decoded together
+_SLICE = 1 << 26  # bytes of a batch that are decoded at once
 _DEEPEST = 32  # a column of lists of structs needs six; the C++ reader overflows its stack at some thousands
 _MAGIC = b"PAR1"
 _CONTAINERS = {9: "list", 10: "set"}
@@ -25,7 +25,7 @@ def read(
     """The rows of a file in order, in batches of the given columns.
 
     Raises:
-        UserError: it is not Parquet, damaged, or larger when decoded than the limits allow.
+        UserError: the file is not Parquet, is damaged, or exceeds the limits when decoded.
     """
     import pyarrow as pa
     import pyarrow.parquet
@@ -52,10 +52,10 @@ def read(
 
 
 def names(path: Path, name: str, limits: Limits) -> list[str]:
-    """The names of a file's columns.
+    """The names of the columns of a file.
 
     Raises:
-        UserError: it is not Parquet, or damaged.
+        UserError: the file is not Parquet, or is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet
@@ -68,7 +68,7 @@ def names(path: Path, name: str, limits: Limits) -> list[str]:
 
 
 def _texts(schema: pa.Schema, columns: Sequence[str]) -> list[str]:
-    """The columns whose values may be long: they are read as dictionaries, in which a value that repeats lies once."""
+    """The columns whose values may be long; they are read as dictionaries, which store a repeated value once."""
     import pyarrow as pa
 
     def is_text(kind: pa.DataType) -> bool:
@@ -79,7 +79,7 @@ def _texts(schema: pa.Schema, columns: Sequence[str]) -> list[str]:
 
 
 def _sizes(column: pa.Array) -> tuple[int, int]:
-    """The bytes that a column of texts holds once decoded, and those of its longest value."""
+    """The decoded size of a column of texts and the size of its longest value, in bytes."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -91,7 +91,7 @@ def _sizes(column: pa.Array) -> tuple[int, int]:
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with each dictionary decoded, in types that DuckDB reads, checked to be what its types say."""
+    """Decode dictionaries, convert to types that DuckDB reads, and validate the values against their types."""
     import pyarrow as pa
 
     arrays = [
@@ -103,7 +103,7 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _readable(array: pa.Array) -> pa.Array:
-    """The same values where DuckDB has no such type: decimals of more than 38 digits as texts, half floats as floats.
+    """Convert types that DuckDB lacks: decimals of more than 38 digits to texts, half floats to floats.
 
     >>> from decimal import Decimal
     >>> import pyarrow as pa
@@ -118,10 +118,10 @@ def _readable(array: pa.Array) -> pa.Array:
 
 
 def check_footer(path: Path, name: str, limits: Limits) -> None:
-    """Refuse a footer that is too long, or that nests types too deep, before a library reads it.
+    """Refuse a footer that is too long or nests types too deeply, before a library reads it.
 
     Raises:
-        UserError: it is, or it is damaged.
+        UserError: the footer is refused, or damaged.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -146,7 +146,7 @@ def check_footer(path: Path, name: str, limits: Limits) -> None:
 
 
 def _depth(footer: bytes) -> int:
-    """How deep the schema in a footer nests: a depth-first list of elements, each with the number of its children."""
+    """The depth of the schema in a footer, from a depth-first list of elements with their numbers of children."""
     children = _schema(footer)
     deepest, open_counts = 0, [1]
     for number in children:
@@ -161,7 +161,7 @@ def _depth(footer: bytes) -> int:
 
 
 def _schema(footer: bytes) -> list[int]:
-    """The number of children of each schema element, out of the footer's Thrift (compact protocol)."""
+    """The number of children of each schema element, read from the footer's Thrift (compact protocol)."""
     reader = _Thrift(footer)
     for field, kind in reader.fields():
         if field != 2:
@@ -170,7 +170,7 @@ def _schema(footer: bytes) -> list[int]:
         if _CONTAINERS.get(kind) is None:
             raise ValueError("the schema is no list")
         count, element = reader.list_header()
-        found = []
+        child_counts = []
         for _ in range(count):
             children = 0
             for inner, inner_kind in reader.fields():
@@ -178,17 +178,17 @@ def _schema(footer: bytes) -> list[int]:
                     children = max(0, reader.zigzag())
                 else:
                     reader.skip(inner_kind)
-            found.append(children)
-        return found if element == 12 else []
+            child_counts.append(children)
+        return child_counts if element == 12 else []
     raise ValueError("no schema")
 
 
 class _Thrift:
-    """As much of Thrift's compact protocol as it takes to walk through a footer.
+    """The part of Thrift's compact protocol that is needed to walk through a footer.
 
     Raises:
-        IndexError: it ends early.
-        ValueError: it is malformed.
+        IndexError: the data ends early.
+        ValueError: the data is malformed.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -225,7 +225,7 @@ class _Thrift:
         """The length of a list and the type of its elements."""
         byte = self._byte()
         count = byte >> 4 if byte >> 4 != 15 else self._number()
-        if count > len(self._data) - self._at:  # each element takes a byte at least
+        if count > len(self._data) - self._at:  # each element takes at least one byte
             raise ValueError("a list is longer than the footer")
         return count, byte & 0x0F
 
@@ -233,7 +233,7 @@ class _Thrift:
         """Step over a value."""
         if depth > 16:
             raise ValueError("too deep")
-        if kind in (1, 2):  # true and false lie in the type
+        if kind in (1, 2):  # the type itself is true or false
             return
         if kind == 3:
             self._at += 1

@@ -1,4 +1,4 @@
-"""A file to read rows from, and rows numbered as they stand in it: what every kind of source gives."""
+"""A file to read rows from and its numbered rows, common to all kinds of sources."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from refit.storage.batches import FAULT, LINE, TEXT
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = 50_000
-# in a record batch
+ROWS = 50_000  # in a record batch
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to read, and the name that messages and batches know it by: never a path that only this machine has."""
+    """A file to read, and its name in messages and batches, which is never a path of this machine only."""
 
     path: Path
     name: str
-    stand_in: str | None = None  # of a generated one: the digest of the script that wrote it
+    stand_in: str | None = None  # for a generated file, the digest of the script that wrote it
 
 
 def numbered(batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
-    """`batch` behind the columns LINE, FAULT and TEXT, its rows numbered from `line`."""
+    """Put the columns LINE, FAULT and TEXT before those of `batch`, with rows numbered from `line`."""
     import pyarrow as pa
 
     nothing: Any = pa.nulls(batch.num_rows, pa.string())

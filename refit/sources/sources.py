@@ -1,4 +1,4 @@
-"""Where raw rows come from: the files, packages and databases that params name, found and read without guessing."""
+"""Finds and reads the files, packages and databases that params name, without guessing."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 
 def find(project: Path, source: SourceParams, where: str, *, generated_in: Path | None = None) -> list[SourceFile]:
-    """The files of a source, ordered by name; `where` is the source's place in params, for messages.
+    """The files of a source, ordered by name; `where` is the source's path in params, for messages.
 
-    Where none is there, those that the project's own script generates in their place, if it declares one; they are
-    written into `generated_in`, or else into the project.
+    If there are none and the source declares a script, the script generates them in `generated_in` or the project.
 
     Raises:
-        UserError: nothing there, or several files where one `sha256` is declared.
+        UserError: there are no files, or several although one `sha256` is declared.
     """
     if source.kind == "package":
         files = _in_package(source, where)
@@ -59,23 +58,23 @@ def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile
         if plain.exists() or plain.is_symlink():
             folders.check_file(project, plain, pattern, plain.parent, f"{where}.path")
         return []
-    found = folders.matches(project, pattern, f"{where}.path")
-    return [SourceFile(path, _as_declared(name, source.path)) for name, path in found]
+    files = folders.matches(project, pattern, f"{where}.path")
+    return [SourceFile(path, _as_declared(name, source.path)) for name, path in files]
 
 
 def _expanded(path: str) -> str:
-    """A path with the environment's values in it: `${NAME:-default}`; a name that has no value stays as it is."""
-    return _VARIABLE.sub(lambda found: os.environ.get(found["name"]) or found["default"] or found[0], path)
+    """Replace `${NAME:-default}` in a path by values of the environment; names without a value stay."""
+    return _VARIABLE.sub(lambda match: os.environ.get(match["name"]) or match["default"] or match[0], path)
 
 
 def _as_declared(name: str, path: str) -> str:
-    """A file's name with the variable that its path begins with, in place of what only this machine has there."""
+    """Replace the value of a leading variable in a file's name by the variable, as declared in params."""
     variable = _VARIABLE.match(path)
     return name.replace(_expanded(variable[0]), f"${{{variable['name']}}}", 1) if variable else name
 
 
 def absence(project: Path, source: SourceParams, where: str) -> str:
-    """That a source's file is not there, and where it could come from."""
+    """Message that a source's file is missing, and where it could come from."""
     pattern = _expanded(source.path)
     what = "matches no file" if glob.has_magic(pattern) else "does not exist"
     near = "" if glob.has_magic(pattern) else _nearest_file(project / pattern)
@@ -91,7 +90,7 @@ def _nearest_file(path: Path) -> str:
 def _in_package(source: SourceParams, where: str) -> list[SourceFile]:
     package, *inner = str(source.package).split(".")
     try:
-        spec = importlib.util.find_spec(package)  # looks, and never imports: the parent of a dotted name would be
+        spec = importlib.util.find_spec(package)  # does not import; for a dotted name the parent would be imported
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.submodule_search_locations:
@@ -107,20 +106,20 @@ def _in_package(source: SourceParams, where: str) -> list[SourceFile]:
 def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.RecordBatch]:
     """The rows of a file, in order, as record batches.
 
-    Columns: LINE (line or row number), FAULT and TEXT (why a line is no row, and that line), then the declared columns,
-    as text from CSV and of the file's own types elsewhere.
+    Columns: LINE (line or row number), FAULT and TEXT (why a line is not a row, and that line), then the declared
+    columns, as text from CSV and with the file's own types otherwise.
 
     Raises:
-        UserError: the file cannot be read as what it is declared to be, or its columns are not the declared ones.
+        UserError: the file cannot be read as declared, or its columns are not the declared ones.
     """
 
     batches = _read_file(file, _in_file(source), where)
-    return _with_told(file, source, batches) if source.told else batches
+    return _with_filled_columns(file, source, batches) if source.filled_columns else batches
 
 
 def _read_file(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.RecordBatch]:
-    def check_header(found: Sequence[str]) -> None:
-        check_columns(found, source, f"{file.name}", where)
+    def check_header(names: Sequence[str]) -> None:
+        check_columns(names, source, f"{file.name}", where)
 
     if source.kind == "database":
         from refit.sources import databases  # imports duckdb
@@ -136,26 +135,28 @@ def _read_file(file: SourceFile, source: SourceParams, where: str) -> Iterator[p
 
 
 def _in_file(source: SourceParams) -> SourceParams:
-    """The declaration of what the files themselves hold: without the columns that reading fills."""
-    columns = {name: kind for name, kind in source.columns.items() if name not in source.told}
+    """The declaration without the columns that are filled by reading."""
+    columns = {name: kind for name, kind in source.columns.items() if name not in source.filled_columns}
     return source.model_copy(update={"columns": columns})
 
 
-def _with_told(file: SourceFile, source: SourceParams, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The rows with the name of their file (no folder: it may be moved) and their line, where a column is for them."""
+def _with_filled_columns(
+    file: SourceFile, source: SourceParams, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Fill the columns for the file name (without its folder, which may be moved) and the line, if declared."""
     import pyarrow as pa
 
     for batch in batches:
-        told = batch
+        filled = batch
         if source.file_column:
-            told = told.append_column(source.file_column, pa.array([file.path.name] * batch.num_rows, pa.string()))
+            filled = filled.append_column(source.file_column, pa.array([file.path.name] * batch.num_rows, pa.string()))
         if source.line_column:
-            told = told.append_column(source.line_column, batch[LINE].cast(pa.string()))
-        yield told
+            filled = filled.append_column(source.line_column, batch[LINE].cast(pa.string()))
+        yield filled
 
 
 def _csv_file(file: SourceFile, source: SourceParams, where: str) -> csv_files.CsvFile:
-    """A file in the layout that its source declares."""
+    """A CSV file with the layout declared by its source."""
     return csv_files.CsvFile(
         file.path,
         file.name,
@@ -170,19 +171,19 @@ def _csv_file(file: SourceFile, source: SourceParams, where: str) -> csv_files.C
 
 
 def column_names(file: SourceFile, source: SourceParams) -> list[str]:
-    """The columns that a file of rows has, whatever is declared.
+    """The columns of a file, whatever is declared.
 
     Raises:
-        UserError: it cannot be read as CSV or Parquet.
+        UserError: the file cannot be read as CSV or Parquet.
     """
     where = "ingest.sources"
     if not is_parquet(file, source):
-        return [*csv_files.header(_csv_file(file, _in_file(source), where)), *source.told]
-    return [*parquet_files.names(file.path, file.name, limits.of(source, where)), *source.told]
+        return [*csv_files.header(_csv_file(file, _in_file(source), where)), *source.filled_columns]
+    return [*parquet_files.names(file.path, file.name, limits.of(source, where)), *source.filled_columns]
 
 
 def is_parquet(file: SourceFile, source: SourceParams) -> bool:
-    """Whether a file is read as Parquet: as declared, or else by its suffix or its first bytes."""
+    """Whether a file is Parquet: as declared, or by its suffix or first bytes."""
     if source.format != "auto":
         return source.format == "parquet"
     if file.path.suffix.lower() in PARQUET_SUFFIXES:
@@ -191,26 +192,26 @@ def is_parquet(file: SourceFile, source: SourceParams) -> bool:
         return stream.read(4) == b"PAR1"
 
 
-def check_columns(found: Sequence[str], source: SourceParams, name: str, where: str) -> None:
+def check_columns(actual: Sequence[str], source: SourceParams, name: str, where: str) -> None:
     """Refuse columns that are not exactly the declared ones, in any order.
 
     Raises:
-        UserError: all that is missing, unknown or there twice, in one line.
+        UserError: columns are missing, unknown or repeated; one line lists them all.
     """
     declared = list(source.columns)
     problems = []
-    if twice := sorted(column for column, number in Counter(found).items() if number > 1):
+    if twice := sorted(column for column, number in Counter(actual).items() if number > 1):
         problems.append(f"column {_listed(twice)} is there twice")
-    surprising = [column for column in dict.fromkeys(found) if column not in source.columns]
-    present = set(found)
+    surprising = [column for column in dict.fromkeys(actual) if column not in source.columns]
+    present = set(actual)
     missing = [column for column in declared if column not in present]
     if missing:
         problems.append(f"column {_listed(missing, surprising)} is missing")
     if surprising:
         problems.append(f"column {_listed(surprising, declared)} is not declared")
-    if len(found) == 1 and (other := next((mark for mark in ";\t|," if mark in found[0]), None)):
+    if len(actual) == 1 and (other := next((mark for mark in ";\t|," if mark in actual[0]), None)):
         problems.append(f"its header looks separated by {other!r}, not {source.delimiter!r} (`delimiter`)")
-    if len(found) == len(declared) == len(missing):
+    if len(actual) == len(declared) == len(missing):
         problems.append("its first line may be a row already (`header: false`)")
     if problems:
         raise UserError(f"{name}: {', and '.join(problems)}; correct the file or {where}.columns in params.yaml")

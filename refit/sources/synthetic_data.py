@@ -1,4 +1,4 @@
-"""Generated rows in place of a published file that is not here, so that a project runs before its data is fetched."""
+"""Generates rows in place of a published file that is missing, so that a project runs before its data is fetched."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FOLDER = STATE / "stand_ins"
 
 
 def files(project: Path, source: SourceParams, where: str, generated_in: Path) -> list[SourceFile]:
-    """The files that the project's script writes under the names of those that are missing; written once, into the
-    state folder of `generated_in`.
+    """The files that the project's script writes in place of missing ones; written once, to the state folder of
+    `generated_in`.
 
     Raises:
         UserError: there is no such script, it fails, or it writes no file of that name.
@@ -26,11 +26,11 @@ def files(project: Path, source: SourceParams, where: str, generated_in: Path) -
     folder = generated_in / FOLDER / digest
     if not digest or not folder.is_dir():
         _write(project, script, folder, f"{where}.stand_in")
-    found = sorted(folder.glob(pattern))
-    if not found:
+    paths = sorted(folder.glob(pattern))
+    if not paths:
         written = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise UserError(f"{script} wrote {written}, and no {pattern}; its write(folder) has to ({where}.path)")
-    return [SourceFile(path, f"{script}:{path.name}", stand_in=digest) for path in found]
+    return [SourceFile(path, f"{script}:{path.name}", stand_in=digest) for path in paths]
 
 
 def _write(project: Path, script: str, folder: Path, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Archives, other encodings and runs of spaces, as the plain lines of UTF-8 that the CSV readers take."""
+"""Converts archives, other encodings and runs of spaces to the plain UTF-8 lines that the CSV readers expect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refit.sources.limits import Limits
 
 BLOCK = 1 << 23
 _PIECE = 1 << 20
-# zipfile unpacks all of what it reads of these at once: 4 kB may become 80 MB
+# zipfile unpacks everything that it reads of these at once: 4 kB may become 80 MB
 _GREEDY = (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _GREEDY_PIECE = 1 << 12
 _OTHER_KINDS = {
@@ -40,7 +40,7 @@ _OTHER_KINDS = {
     b"\xd0\xcf\x11\xe0": "old Excel",
     b"SQLite format 3": "SQLite",
 }
-# What the libraries that unpack raise for damaged input, by what was tried; bzip2 says OSError and ValueError.
+# Errors that the libraries raised for damaged input in trials; bzip2 raises OSError and ValueError.
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError, ValueError, RuntimeError,
     IndexError, struct.error,
@@ -51,11 +51,11 @@ _TOKEN = re.compile(rb'"(?:[^"]|"")*"(?=\s|$)|\S+')
 
 @contextmanager
 def unpacked(path: Path, name: str, member: str | None, limits: Limits) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed; `member` names the one that is meant in a zip of several.
+    """Open a file decompressed; `member` names the file to read in a zip of several.
 
     Raises:
-        UserError: a broken archive, a zip of which it is not clear what to read, an archive of a kind that is not read;
-            on reading, more than the limits allow.
+        UserError: the archive is broken or of an unsupported kind, or it is ambiguous which file of a zip to read; or,
+            while reading, the limits are exceeded.
     """
     try:
         with path.open("rb") as raw:
@@ -80,7 +80,7 @@ def unpacked(path: Path, name: str, member: str | None, limits: Limits) -> Itera
 
 
 def _open_member(raw: IO[bytes], name: str, member: str | None) -> tuple[IO[bytes], int]:
-    """The member that is meant, and how many bytes of it to read at once."""
+    """The requested member, and how many bytes of it to read at once."""
     try:
         archive = zipfile.ZipFile(raw)
         info = _member(archive, name, member)
@@ -94,7 +94,7 @@ def _damage(name: str, error: Exception) -> UserError:
 
 
 def _within(stream: IO[bytes], name: str, limits: Limits, packed: int | None, piece: int) -> Iterator[bytes]:
-    """The same bytes, as long as lines and their sum stay within the limits; `packed` is the size that grew."""
+    """Yield the same bytes, checking line lengths and total size; `packed` is the compressed size, if any."""
     lines, length, total = 1, 0, 0
     while block := _read(stream, piece, name):
         if not total:
@@ -129,12 +129,12 @@ def _member(archive: zipfile.ZipFile, name: str, wanted: str | None) -> zipfile.
     members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
     listed = ", ".join(member.filename for member in members[:4]) or "none"
     if wanted is not None:
-        found = [m for m in members if m.filename == wanted] or [
+        matches = [m for m in members if m.filename == wanted] or [
             m for m in members if m.filename.rpartition("/")[2] == wanted
         ]
-        if len(found) != 1:
-            raise UserError(f"{name} holds {len(found)} files {wanted!r} (`member`); there are {listed}")
-        members = found
+        if len(matches) != 1:
+            raise UserError(f"{name} holds {len(matches)} files {wanted!r} (`member`); there are {listed}")
+        members = matches
     if wanted is None and {"xl/workbook.xml", "content.xml"} & {member.filename for member in members}:
         raise UserError(f"{name} is a workbook; save the sheet that is meant as CSV")
     if len(members) != 1:
@@ -145,7 +145,7 @@ def _member(archive: zipfile.ZipFile, name: str, wanted: str | None) -> zipfile.
 
 
 def whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """The bytes in large blocks that end with a line."""
+    """Yield the bytes in large blocks that end at the end of a line."""
     rest = b""
     while block := stream.read(BLOCK):
         whole, newline, rest = (rest + block).rpartition(b"\n")
@@ -158,10 +158,10 @@ def whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def as_utf8(stream: IO[bytes], encoding: str, name: str) -> IO[bytes]:
-    """The same text in UTF-8.
+    """Convert a text to UTF-8.
 
     Raises:
-        UserError: on reading, bytes that are none of the encoding's.
+        UserError: while reading, bytes are invalid in the encoding.
     """
     return _stream(_recoded(stream, encoding, name))
 
@@ -191,7 +191,7 @@ def _recoded(stream: IO[bytes], encoding: str, name: str) -> Iterator[bytes]:
 
 
 def with_tabs(stream: IO[bytes], *, quoting: bool) -> IO[bytes]:
-    """The same lines with one tab for each run of spaces and tabs, and none at either end.
+    """Replace each run of spaces and tabs by one tab, and remove those at both ends of a line.
 
     >>> with_tabs(io.BytesIO(b' 1  19970101 "a b" \\n'), quoting=True).read()
     b'1\\t19970101\\t"a b"\\n'
@@ -208,7 +208,7 @@ def _stream(blocks: Iterator[bytes]) -> IO[bytes]:
 
 
 class _Blocks(io.RawIOBase):
-    """Blocks of bytes as a file."""
+    """A readable file made of blocks of bytes."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks

@@ -180,7 +180,7 @@ def _planned(spec: Spec, search: Search) -> Iterator[dict[str, Any]]:
         for values in itertools.product(*(_points(space) for space in search.space.values())):
             point: dict[str, Any] = {}
             for (name, space), value in zip(search.space.items(), values, strict=True):
-                if space.asked({**known, **point}):
+                if space.is_active({**known, **point}):
                     point[name] = value
             if repr(point) not in seen:
                 seen.add(repr(point))
@@ -220,7 +220,7 @@ def _suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: M
     """The arguments that a trial is to have; one whose condition does not hold is not asked for."""
     found: dict[str, Any] = {}
     for name, wanted in space.items():
-        if not wanted.asked({**params, **found}):
+        if not wanted.is_active({**params, **found}):
             continue
         if wanted.choices:
             choices = [_plain(choice) for choice in wanted.choices]
