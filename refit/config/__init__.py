@@ -82,10 +82,8 @@ class Params(Section):
             )
         if made and self.featurize.split:
             raise ValueError("featurize.split: forecasts are judged on what comes later; leave it out")
-        for section, folds in {
-            "train": self.train.cross_validation,
-            "evaluate": self.evaluate.cross_validation,
-        }.items():
+        by_section = {"train": self.train.cross_validation, "evaluate": self.evaluate.cross_validation}
+        for section, folds in by_section.items():
             if made and folds and folds.kind not in ("time", "rolling"):
                 raise ValueError(
                     f"{section}.cross_validation.kind {folds.kind!r} lets forecasts learn from what came later; "

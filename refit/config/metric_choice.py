@@ -37,10 +37,8 @@ def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:
 def metric_problems(task: Task, train: TrainParams, gate: GateParams) -> Iterator[str]:
     """Find metrics that do not fit the task, and missing margins in the label's own units."""
     comparable = of_task(task, comparable=True)
-    params_by_metric = {
-        gate.metric: "evaluate.gate.metric",
-        train.metric: "train.metric",
-    }  # the gate's metric may be a default taken from `train`
+    # If both name the same metric, it is reported as that of training, from which the gate takes its default.
+    params_by_metric = {gate.metric: "evaluate.gate.metric", train.metric: "train.metric"}
     for name, param in params_by_metric.items():
         if name not in comparable:
             why = f"models of task {train.task!r} are not compared by {name!r}"
