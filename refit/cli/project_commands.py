@@ -1,0 +1,70 @@
+"""The commands that make a project and look for what could get in its way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refit.cli.options import (
+    HERE,
+    AsJson,
+    Debug,
+    Project,
+)
+from refit.runtime.terminal import print_json
+
+app = typer.Typer()
+
+
+@app.command()
+def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Look at the environment, the libraries, the locks, and what could get in the way."""
+    from refit.cli import inspection
+
+    findings = inspection.doctor(project.resolve())
+    if as_json:
+        print_json({"findings": [vars(finding) for finding in findings]})
+    else:
+        inspection.print_findings(findings)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the new project's folder")],
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="your own table; without it, a small example is made")
+    ] = None,
+    time: Annotated[str | None, typer.Option("--time", help="its column that tells when a row happened")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="its column to predict")] = None,
+    key: Annotated[list[str] | None, typer.Option("--key", help="columns that name a row; repeatable")] = None,
+    horizons: Annotated[
+        str | None,
+        typer.Option(
+            "--horizons", help="forecast: steps ahead, as 1,7,28 or 1-48; --key then names what tells series apart"
+        ),
+    ] = None,
+    time_format: Annotated[
+        list[str] | None, typer.Option("--time-format", help="how the time is written, as '%d/%m/%Y'; repeatable")
+    ] = None,
+    positive: Annotated[str | None, typer.Option("--positive", help="the value of two to look for")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="its column that says train, validation or test")] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option("--missing", help="a text that means a missing value; repeatable")
+    ] = None,
+    encoding: Annotated[str, typer.Option("--encoding", help="of the file, such as cp1252 or utf-16")] = "utf-8",
+    timezone: Annotated[
+        str, typer.Option("--timezone", help="whose days, weeks and months are meant, as Europe/Berlin")
+    ] = "UTC",
+    debug: Debug = False,
+) -> None:
+    """Make a new project that runs at once."""
+    from refit.new_project import project_folder
+    from refit.new_project.table_reading import Hints
+
+    ahead = project_folder.steps_ahead(horizons) if horizons else ()
+    hints = Hints(encoding, tuple(time_format or ()), positive, split, tuple(missing or ()), timezone)
+    project_folder.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints)
