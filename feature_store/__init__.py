@@ -1,4 +1,4 @@
-"""Features as they were known at the time: definitions as data, and the engine that computes them from events."""
+"""Point-in-time features: definitions as data, and the engine that computes them from events."""
 
 from feature_store.definition import Age, Aggregate, Expression, FeatureSet, FeatureView, Lag, Latest, Lookup, Spine
 from feature_store.errors import DefinitionError

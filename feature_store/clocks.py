@@ -1,15 +1,15 @@
-"""Days, weeks, months and years of a time zone's calendar, in SQL over times that are stored in UTC.
+"""SQL for days, weeks, months and years of a time zone's calendar, over times stored in UTC.
 
-Clocks are set forward and back, so that a day has 23, 24 or 25 hours: a week before local midnight is local midnight.
-A local time that is skipped is the one that the clocks were set to; of one that comes twice, the second is meant, as
-DuckDB takes it where it turns a date into a moment. A day that a zone skipped whole has no moment.
+Clock changes make days of 23, 24 or 25 hours: a week before local midnight is local midnight. A skipped local time
+means the time that the clocks were set to; of a local time that occurs twice, the second is meant, as DuckDB does when
+it converts a date to a moment. A day that a zone skipped completely has no moment.
 """
 
 from __future__ import annotations
 
 
 def local(time: str, zone: str) -> str:
-    """SQL of what the clocks of a zone show; both arguments are SQL.
+    """SQL of the local time in a zone; both arguments are SQL.
 
     >>> local("event_time", "'Europe/Berlin'")
     "timezone('Europe/Berlin', timezone('UTC', event_time))"
@@ -18,24 +18,24 @@ def local(time: str, zone: str) -> str:
 
 
 def moved(time: str, by: str, zone: str) -> str:
-    """SQL of a moment so many days, weeks, months or years away by a zone's calendar: at the same time of the day.
+    """SQL of a moment moved by days, weeks, months or years of a zone's calendar, at the same time of day.
 
-    The first moment of a day counts as its midnight, though the clocks may have skipped that.
+    The first moment of a day counts as its midnight, even if a clock change skipped midnight.
 
     Args:
-        by: SQL of what is added to a local time, such as `- interval '7 day'`.
+        by: SQL that is appended to a local time, such as `- interval '7 day'`.
     """
     return f"timezone('UTC', timezone({zone}, {_shown(time, by, zone)}))"
 
 
 def met(time: str, by: str, zone: str) -> str:
-    """As `moved`; missing where that day does not exist (Samoa had no 30 December 2011)."""
+    """Like `moved`, but missing if that day does not exist (Samoa had no 30 December 2011)."""
     there = moved(time, by, zone)
     return f"case when {local(there, zone)}::date = ({_shown(time, by, zone)})::date then {there} end"
 
 
 def _shown(time: str, by: str, zone: str) -> str:
-    """What the clocks show then, if they are not set in between."""
+    """SQL of the local time moved by `by`, before any adjustment for clock changes."""
     now, just_before = local(time, zone), local(f"({time} - interval 1 microsecond)", zone)
     midnight = f"case when {now}::date > {just_before}::date then date_trunc('day', {now})::timestamp else {now} end"
     return f"({midnight}) {by}"

@@ -1,10 +1,9 @@
-"""From definitions to DuckDB SQL: text only, so that the same definition gives the same statement whoever runs it, and
-when.
+"""Compiles definitions to DuckDB SQL; the same definition always gives the same text.
 
-Aggregates over any window cost two ASOF joins on running totals: the total known at the prediction less the total known
-when the window began. Totals are integers (values scaled by a power of ten), so that differences lose nothing, a
-variance is never negative and no order of rows matters. Rows that became known at the same instant are peers: a total
-holds all of them or none.
+Aggregates over any window cost two ASOF joins on running totals: the total known at the prediction minus the total
+known when the window began. Totals are integers (values scaled by a power of ten), so that differences are exact, a
+variance is never negative and the order of rows does not matter. Rows that became known at the same instant are peers:
+a total contains all of them or none.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from dataclasses import dataclass, replace
 from feature_store import clocks
 from feature_store.definition import Age, Aggregate, Expression, FeatureView, Lag, Latest, Lookup, Spine, interval
 
-OWN = "\ue000"  # begins the names of our own columns, beside which a user's may have any; none of those may begin so
+OWN = "\ue000"  # prefix of the engine's own columns; no column of a user may begin with it
 
 
 def quote(name: str) -> str:
-    """A name as an SQL identifier.
+    """Quote a name as an SQL identifier.
 
     >>> print(quote('say "x" twice'))
     "say ""x"" twice"
@@ -28,7 +27,7 @@ def quote(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as an SQL literal.
+    """Quote a text as an SQL literal.
 
     >>> print(literal("it's"))
     'it''s'
@@ -37,7 +36,7 @@ def literal(text: str) -> str:
 
 
 def own(name: str) -> str:
-    """A column of ours as an SQL identifier, unlike any of the user's: `_n` or `y0` may be columns of theirs.
+    """The SQL identifier of one of the engine's own columns; users may have columns such as `_n` or `y0`.
 
     >>> own("n") == quote(OWN + "n")
     True
@@ -45,7 +44,7 @@ def own(name: str) -> str:
     return quote(OWN + name)
 
 
-N, KNOWN, ENTITY, ZONE = own("n"), own("known"), own("entity"), own("zone")
+N, KNOWN_AT, ENTITY, ZONE = own("n"), own("known"), own("entity"), own("zone")
 EVERYONE = OWN + "everyone"
 
 
@@ -54,9 +53,7 @@ def commas(parts: Iterable[str]) -> str:
 
 
 def spine_sql(spine: Spine, relation: str) -> str:
-    """The spine's rows numbered in their order (`N`), with prediction time, the columns that views meet by, and the
-    time zone (`ZONE`) whose days are counted, where there is one.
-    """
+    """Number the spine's rows in order (`N`) and add prediction time, entity columns and, if set, the zone (`ZONE`)."""
     entities = "".join(f", ({sql}) as {quote(name)}" for name, sql in spine.entities.items())
     entities += f", ({spine.calendar}) as {ZONE}" if spine.calendar else ""
     return (
@@ -66,38 +63,38 @@ def spine_sql(spine: Spine, relation: str) -> str:
 
 
 def _ago(time: str, duration: str, zone: str | None, *, exact: bool = False) -> str:
-    """SQL of a time less a duration: in days, weeks, months and years of a zone's calendar, where there is one.
+    """SQL of a time minus a duration; days and longer follow the zone's calendar, if there is one.
 
     Args:
-        exact: missing where there is no such day; else the moment at which it would have been.
+        exact: missing if there is no such day; else the moment at which it would have been.
     """
     if zone is None or duration.endswith(("m", "h")):
         return f"{time} - {interval(duration)}"
     return (clocks.met if exact else clocks.moved)(time, f"- {interval(duration)}", zone)
 
 
-def row_sql(features: Sequence[Expression], spine: str, kept: Sequence[str]) -> str:
-    """The features of the row itself beside the spine's columns to keep."""
-    columns = [N, *map(quote, kept), *(f"({feature.sql}) as {quote(feature.name)}" for feature in features)]
+def row_sql(features: Sequence[Expression], spine: str, spine_columns: Sequence[str]) -> str:
+    """Select the given columns of the spine and the features of the row itself."""
+    columns = [N, *map(quote, spine_columns), *(f"({feature.sql}) as {quote(feature.name)}" for feature in features)]
     return f"select {commas(columns)} from {spine}"
 
 
 def lookup_sql(lookup: Lookup, spine: str, table: str) -> str:
-    """What the static table adds, one row for each row of the spine."""
+    """Select the features of a static table, one row for each row of the spine."""
     on = " and ".join(f"spine.{quote(key)} = {quote(lookup.name)}.{quote(key)}" for key in lookup.key)
     columns = commas(f"({feature.sql}) as {quote(feature.name)}" for feature in lookup.features)
     return f"select spine.{N}, {columns} from {spine} as spine left join {table} as {quote(lookup.name)} on {on}"
 
 
 def reach_sql(view: FeatureView, spine: str, zone: str | None = None) -> str:
-    """The time up to which rows count no more for any row of the spine; null where they always may.
+    """Select the time up to which source rows cannot count for any row of the spine; null if there is no such time.
 
-    A calendar's days may begin up to a day earlier than as many times 24 hours.
+    Calendar days may begin up to a day earlier than the same number of 24-hour days.
     """
     reaches: list[str | None] = []
     for feature in view.features:
         if isinstance(feature, Lag):
-            reaches.append(None)  # it may have become known long before its event
+            reaches.append(None)  # a row may become known long before its event
         else:
             reaches += feature.windows if isinstance(feature, Aggregate) else [feature.max_age or view.ttl]
     first = "min(prediction_time)" if zone is None else "min(prediction_time) - interval '2 day'"
@@ -110,8 +107,8 @@ class Term:
     """A quantity with running totals: its count `<x>_n`, sum `<x>_s` and sum of squares `<x>_q`."""
 
     x: str
-    value: str  # SQL of an integer, or of anything where only a count is asked
-    scale: int  # digits after the point that the integer holds
+    value: str  # SQL of an integer, or of any value if only its count is needed
+    scale: int  # decimal digits that the integer contains
     sums: bool
     squares: bool
 
@@ -123,7 +120,7 @@ class Term:
         return own(f"{self.x}_{part}")
 
     def totals(self) -> list[str]:
-        sum_type = "bigint" if self.scale == 0 else "hugeint"  # half the width to sort where values are not scaled
+        sum_type = "bigint" if self.scale == 0 else "hugeint"  # unscaled values sort at half the width
         columns = [f"count({self.cell}) over known as {self.total('n')}"]
         if self.sums:
             columns.append(f"(sum({self.cell}) over known)::{sum_type} as {self.total('s')}")
@@ -148,30 +145,30 @@ def _value(feature: Aggregate) -> str:
 
 
 def terms(view: FeatureView) -> dict[str, Term]:
-    """The distinct quantities that a view's aggregates need: SQL of the value -> term."""
-    found: dict[str, Term] = {}
+    """The distinct quantities of a view's aggregates: SQL of the value -> term."""
+    by_value: dict[str, Term] = {}
     for feature in view.features:
         if isinstance(feature, Aggregate):
             value = _value(feature)
-            before = found.get(value, Term(f"x{len(found)}", value, _scale(feature), sums=False, squares=False))
+            before = by_value.get(value, Term(f"x{len(by_value)}", value, _scale(feature), sums=False, squares=False))
             sums = before.sums or feature.function != "count"
-            found[value] = replace(before, sums=sums, squares=before.squares or feature.function == "std")
-    return found
+            by_value[value] = replace(before, sums=sums, squares=before.squares or feature.function == "std")
+    return by_value
 
 
 def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]) -> str:
-    """The source's rows that a view may see: with an entity, known by `as_of`, and as its `where` says."""
+    """Select the source's rows that a view may use: with an entity, known by `as_of`, and matching its `where`."""
     conditions = [f"available_at <= {as_of}", *(f"{quote(name)} is not null" for name in view.entity)]
     conditions += [f"({view.where})"] if view.where else []
-    kept = commas([*map(quote, view.entity), "available_at", *columns])
-    return f"select {kept} from {source} where {' and '.join(conditions)}"
+    cells = commas([*map(quote, view.entity), "available_at", *columns])
+    return f"select {cells} from {source} where {' and '.join(conditions)}"
 
 
 def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered: bool, zone: str | None = None) -> str:
-    """Every aggregate and age of the spine's rows that have the entity; `KNOWN` of the newest row, for `latest_sql`.
+    """Select all aggregates and ages for the spine's rows that have the entity, and `KNOWN_AT` for `latest_sql`.
 
-    With `numbered`, entities meet by a number given to each that the spine holds: texts are slow to sort. With a
-    `zone`, SQL over the spine, windows of days and weeks are those of its calendar.
+    With `numbered`, entities are joined by a number, because texts are slow to sort. With a `zone`, SQL over the spine,
+    windows of days and weeks follow its calendar.
     """
     keys = [ENTITY] if numbered else [quote(name) for name in view.entity]
     windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
@@ -180,7 +177,7 @@ def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered
     columns, needed = [f"spine.{N}"], terms(view)
     if any(isinstance(feature, Latest) for feature in view.features):
         columns += [f"spine.{quote(name)}" for name in view.entity]
-        columns += ["spine.prediction_time", f"now.available_at as {KNOWN}"]
+        columns += ["spine.prediction_time", f"now.available_at as {KNOWN_AT}"]
     for feature in view.features:
         if isinstance(feature, Aggregate):
             term = needed[_value(feature)]
@@ -196,26 +193,26 @@ def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered
 def _tables(
     view: FeatureView, spine: str, source: str, as_of: str, keys: Sequence[str], *, numbered: bool, zone: str | None
 ) -> str:
-    """What a view joins: the rows `predicted`, and the running `totals` of the rows known."""
+    """The tables that a view joins: the rows `predicted`, and the running `totals` of the visible rows."""
     needed, entity = terms(view), commas(map(quote, view.entity))
     someone = " and ".join(f"{quote(name)} is not null" for name in view.entity)
     calendar = f", {ZONE}" if zone else ""
     predicted = f"select {N}, {entity}, prediction_time{calendar} from {spine} where {someone}"
-    known = known_sql(view, source, as_of, (f"{term.value} as {term.cell}" for term in needed.values()))
+    visible = known_sql(view, source, as_of, (f"{term.value} as {term.cell}" for term in needed.values()))
     tables = {}
     if numbered:
         tables["entities"] = (
             f"select *, row_number() over () as {ENTITY} from (select distinct {entity} from ({predicted}))"
         )
-        predicted, known = (f"select * from ({rows}) join entities using ({entity})" for rows in (predicted, known))
+        predicted, visible = (f"select * from ({rows}) join entities using ({entity})" for rows in (predicted, visible))
     if needed:
         totals = commas(column for term in needed.values() for column in term.totals())
         order = f"partition by {commas(keys)} order by available_at"
-        known = f"select {commas(keys)}, available_at, {totals} from ({known}) window known as ({order})"
-    tables |= {"predicted": predicted, "totals": known}
-    once = () if needed else ("predicted", "totals")  # without windows they are read once; entities always twice
-    kept = {name: "not materialized" if name in once else "materialized" for name in tables}
-    return commas(f"{name} as {kept[name]} ({query})" for name, query in tables.items())
+        visible = f"select {commas(keys)}, available_at, {totals} from ({visible}) window known as ({order})"
+    tables |= {"predicted": predicted, "totals": visible}
+    once = () if needed else ("predicted", "totals")  # without windows these are read once, but entities always twice
+    materialization = {name: "not materialized" if name in once else "materialized" for name in tables}
+    return commas(f"{name} as {materialization[name]} ({query})" for name, query in tables.items())
 
 
 def _asof(keys: Sequence[str], alias: str, time: str) -> str:
@@ -224,7 +221,7 @@ def _asof(keys: Sequence[str], alias: str, time: str) -> str:
 
 
 def _aggregate(feature: Aggregate, term: Term, window: str) -> str:
-    """What was known at the prediction less what was known when the window began."""
+    """SQL of an aggregate: the total known at the prediction minus the total known when the window began."""
 
     def within(part: str) -> str:
         column = term.total(part)
@@ -242,83 +239,83 @@ def _aggregate(feature: Aggregate, term: Term, window: str) -> str:
 
 
 def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
-    """The values of the newest known row for each row of the spine; several where some became known together."""
+    """Select the values of the newest known row for each row of the spine; peers give several rows."""
     wanted = [feature for feature in view.features if isinstance(feature, Latest)]
     values = [f"({feature.column}) as {own(f'y{index}')}" for index, feature in enumerate(wanted)]
-    known = known_sql(view, source, as_of, ["event_time", *values])
+    visible = known_sql(view, source, as_of, ["event_time", *values])
     on = " and ".join(f"joined.{quote(name)} = known.{quote(name)}" for name in view.entity)
     columns = [
-        f"{_fresh(view, feature, KNOWN, f'known.{own(place)}')} as {quote(feature.name)}"
-        for place, feature in ((f"y{index}", feature) for index, feature in enumerate(wanted))
+        f"{_fresh(view, feature, KNOWN_AT, f'known.{own(alias)}')} as {quote(feature.name)}"
+        for alias, feature in ((f"y{index}", feature) for index, feature in enumerate(wanted))
     ]
     return (
         f"select joined.{N}, known.event_time, {commas(columns)} from {joined} as joined "
-        f"join ({known}) as known on {on} and joined.{KNOWN} = known.available_at"
+        f"join ({visible}) as known on {on} and joined.{KNOWN_AT} = known.available_at"
     )
 
 
 def one_of_peers_sql(view: FeatureView, latest: str) -> str:
-    """Of rows known at the same instant the one whose event is newest; of those, the one with the largest values."""
+    """Select one of several peers: the one with the newest event; of those, the one with the largest values."""
     names = [quote(feature.name) for feature in view.features if isinstance(feature, Latest)]
     order = commas(f"{column} desc nulls last" for column in ["event_time", *names])
     return f"select * from {latest} qualify row_number() over (partition by {N} order by {order}) = 1"
 
 
-def _fresh(view: FeatureView, feature: Latest | Age, known: str, value: str) -> str:
+def _fresh(view: FeatureView, feature: Latest | Age, known_at: str, value: str) -> str:
     max_age = feature.max_age or view.ttl
-    return f"case when {known} > prediction_time - {interval(max_age)} then {value} end" if max_age else value
+    return f"case when {known_at} > prediction_time - {interval(max_age)} then {value} end" if max_age else value
 
 
 def revised_sql(view: FeatureView, source: str, as_of: str) -> str:
-    """Whether the source tells of one moment of an entity more than once."""
-    known = known_sql(view, source, as_of, ["event_time"])
+    """Select whether the source has several rows for one moment of an entity."""
+    visible = known_sql(view, source, as_of, ["event_time"])
     moment = commas([*map(quote, view.entity), "event_time"])
-    return f"select exists (select 1 from ({known}) group by {moment} having count(*) > 1)"
+    return f"select exists (select 1 from ({visible}) group by {moment} having count(*) > 1)"
 
 
 def lag_sql(
     view: FeatureView, time: str, names: Mapping[str, str], spine: str, source: str, as_of: str, *, revised: bool
 ) -> str:
-    """The lags that look at one time, for each row of the spine that has them.
+    """Select the lags that refer to one time, for each row of the spine that has them.
 
     Args:
         time: SQL over the spine's columns.
         names: column -> SQL of its value.
-        revised: a moment may be told of more than once.
+        revised: whether there may be several rows for one moment.
     """
     values = [f"({column}) as {own(f'y{index}')}" for index, column in enumerate(names.values())]
-    known = known_sql(view, source, as_of, ["event_time", *values])
+    visible = known_sql(view, source, as_of, ["event_time", *values])
     on = "".join(f"spine.{quote(name)} = known.{quote(name)} and " for name in view.entity)
     on += f"known.event_time = {time}"
     columns = commas(f"known.{own(f'y{index}')} as {quote(name)}" for index, name in enumerate(names))
-    found = (
-        f"select spine.{N}, {columns} from {spine} as spine join ({known}) as known on {on} "
+    matches = (
+        f"select spine.{N}, {columns} from {spine} as spine join ({visible}) as known on {on} "
         "where known.available_at <= spine.prediction_time"
     )
     if not revised:
-        return found
+        return matches
     order = commas(
         f"known.{each} desc nulls last" for each in ("available_at", *(own(f"y{i}") for i in range(len(names))))
     )
-    return f"{found} qualify row_number() over (partition by spine.{N} order by {order}) = 1"
+    return f"{matches} qualify row_number() over (partition by spine.{N} order by {order}) = 1"
 
 
 def lags(view: FeatureView, zone: str | None = None) -> dict[str, dict[str, str]]:
-    """The columns of a view's lags and the SQL of their values, by the time that they look at."""
-    found: dict[str, dict[str, str]] = {}
+    """The columns of a view's lags and the SQL of their values, by the time that they refer to."""
+    by_time: dict[str, dict[str, str]] = {}
     for feature in view.features:
         if isinstance(feature, Lag):
             for name, before in feature.columns().items():
                 time = f"spine.{quote(feature.of)}::timestamp"
                 time = _ago(time, before, zone, exact=True) if before else time
-                found.setdefault(time, {})[name] = feature.column
-    return found
+                by_time.setdefault(time, {})[name] = feature.column
+    return by_time
 
 
-def assemble_sql(row: str, kept: Sequence[str], places: Mapping[str, str]) -> str:
-    """Every feature from the table it lies in, beside the kept columns of the row."""
-    tables = {table: f"part{index}" for index, table in enumerate(dict.fromkeys([row, *places.values()]))}
-    columns = [f"{tables[row]}.{each}" for each in (N, *map(quote, kept))]
-    columns += [f"{tables[table]}.{quote(name)}" for name, table in places.items()]
-    joins = " ".join(f"left join {table} as {alias} using ({N})" for table, alias in tables.items() if table != row)
-    return f"select {commas(columns)} from {row} as {tables[row]} {joins}"
+def assemble_sql(row: str, spine_columns: Sequence[str], tables_of: Mapping[str, str]) -> str:
+    """Select the given columns of the row, and every feature from its table."""
+    aliases = {table: f"part{index}" for index, table in enumerate(dict.fromkeys([row, *tables_of.values()]))}
+    columns = [f"{aliases[row]}.{each}" for each in (N, *map(quote, spine_columns))]
+    columns += [f"{aliases[table]}.{quote(name)}" for name, table in tables_of.items()]
+    joins = " ".join(f"left join {table} as {alias} using ({N})" for table, alias in aliases.items() if table != row)
+    return f"select {commas(columns)} from {row} as {aliases[row]} {joins}"

@@ -1,8 +1,8 @@
-"""What a feature is, as data: frozen, serialisable, and so computable again after the code that wrote it has changed.
+"""Feature definitions as data: frozen and serialisable, so that they can be computed again after the code has changed.
 
-A `FeatureSet` says which rows are predicted and when (`Spine`), what is known of each row itself (`Expression`), what
-other events told by then (`FeatureView`) and what static tables add (`Lookup`). `feature_store.offline.compute` turns
-it into columns.
+A `FeatureSet` defines which rows are predicted and when (`Spine`), features of the row itself (`Expression`), features
+from events known by then (`FeatureView`) and features from static tables (`Lookup`). `feature_store.offline.compute`
+turns it into columns.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ RESERVED = ("event_time", "prediction_time", "window", "label", "label_known_at"
 
 
 class Definition(BaseModel):
-    """A part of a feature set: frozen, and closed to keys it does not know."""
+    """A part of a feature set: frozen, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Described(Definition):
-    """What a reader, a report and a reviewer need to know of a feature besides how it is computed."""
+    """The documentation of a feature: its description, its unit, and the meaning of a missing value."""
 
     description: str = ""
     unit: str = ""
@@ -48,7 +48,7 @@ class Described(Definition):
 
 
 class Expression(Described):
-    """One number or category computed from the row itself by SQL over the spine's columns and its two times."""
+    """One number or category computed by SQL over the spine's columns and its two times."""
 
     name: Name
     sql: str = Field(min_length=1)
@@ -57,8 +57,9 @@ class Expression(Described):
 class Latest(Described):
     """The value of the row that became known last.
 
-    Missing where there is no such row, or its value is missing, or it became known `max_age` ago or longer. Of rows
-    that became known at one instant, the one whose event is newest counts; of those, the one with the largest values.
+    Missing if there is no such row, if its value is missing, or if it became known `max_age` ago or longer. Of several
+    rows that became known at the same instant, the one with the newest event counts; of those, the one with the largest
+    values.
     """
 
     kind: Literal["latest"] = "latest"
@@ -68,7 +69,7 @@ class Latest(Described):
 
 
 class Age(Described):
-    """Hours from the time at which the view's newest row became known to the prediction."""
+    """Hours between the time when the view's newest row became known and the prediction."""
 
     kind: Literal["age"] = "age"
     name: Name
@@ -76,13 +77,13 @@ class Age(Described):
 
 
 class Aggregate(Described):
-    """A summary of the rows that became known in each of some windows before the prediction.
+    """A summary of the rows that became known in each of several windows before the prediction.
 
-    A row counts in window w if prediction_time - w < available_at <= prediction_time. `count` counts rows where
-    `column` is not missing (all rows without one), `sum` adds, `mean` and `std` (of a sample) describe, `rate` is the
-    share of true values. Sums are taken of values rounded to `decimals` digits, in integers: exact, and the same in
-    whatever order rows come. No rows in the window: count and sum are 0, the others missing. Entity missing: all
-    missing.
+    A row counts in window w if prediction_time - w < available_at <= prediction_time. `count` counts the rows where
+    `column` is not missing (all rows if there is no `column`); `sum`, `mean` and `std` (of a sample) are computed over
+    its values; `rate` is the share of true values. Sums use values rounded to `decimals` digits, as integers: they are
+    exact and independent of the order of rows. Without rows in the window, count and sum are 0 and the others missing.
+    If the entity is missing, all are missing.
     """
 
     kind: Literal["aggregate"] = "aggregate"
@@ -104,17 +105,17 @@ class Aggregate(Described):
 
 
 class Lag(Described):
-    """The value of the row whose event is exactly so long before a time of the row that is predicted, or just then.
+    """The value of the row whose event is at a time of the predicted row, or exactly a given span before it.
 
-    Missing where there is no such row, or it became known only after the prediction: what a moment ahead of the
-    prediction will bring is never seen, unless it is known ahead, such as a holiday. Of several rows of that moment the
-    one that became known last counts; of those known at one instant, the one with the largest values.
+    Missing if there is no such row, or if it became known only after the prediction: future values are never used,
+    unless they are known in advance, such as a holiday. Of several rows at that moment, the one that became known last
+    counts; of those known at the same instant, the one with the largest values.
     """
 
     kind: Literal["lag"] = "lag"
     name: Name = Field(description="the columns are called <name>_<before>; <name> where nothing is before")
     column: str = Field(min_length=1, description="SQL over the source's columns")
-    before: tuple[Span, ...] = Field((), description="how long before that time; none: just then")
+    before: tuple[Span, ...] = Field((), description="how long before that time; if empty, at that time")
     of: Name = Field(
         "prediction_time", description="a time among the spine's columns, such as the one that is forecast"
     )
@@ -128,11 +129,11 @@ Feature = Annotated[Latest | Age | Aggregate | Lag, Field(discriminator="kind")]
 
 
 class FeatureView(Definition):
-    """What the rows of one event source tell about an entity, as known at the prediction."""
+    """Features of an entity from the rows of one event source, as known at the prediction."""
 
     name: Name
     source: Name
-    entity: tuple[Name, ...] = Field((), description="columns by which spine and source meet; none: every row counts")
+    entity: tuple[Name, ...] = Field((), description="columns that join spine and source; if empty, every row counts")
     where: str | None = Field(None, description="SQL condition on the source's rows")
     ttl: Duration | None = Field(None, description="`max_age` of the features that state none")
     features: tuple[Feature, ...] = Field(min_length=1)
@@ -140,13 +141,11 @@ class FeatureView(Definition):
 
 
 class Lookup(Definition):
-    """What a static table adds to a row. Where the spine has a column alike, expressions say `name.column`."""
+    """Features from a static table. If the spine has a column of the same name, expressions use `name.column`."""
 
     name: Name
     source: Name
-    key: tuple[Name, ...] = Field(
-        min_length=1, description="columns by which spine and table meet; unique in the table"
-    )
+    key: tuple[Name, ...] = Field(min_length=1, description="columns that join spine and table; unique in the table")
     features: tuple[Expression, ...] = Field(min_length=1)
     description: str = ""
 
@@ -157,24 +156,24 @@ class Spine(Definition):
     source: Name
     key: str = Field(description="the column that names a row")
     prediction_time: str = Field("event_time", description="SQL over event_time")
-    entities: dict[Name, str] = Field({}, description="columns for views to meet by, besides the source's: name -> SQL")
+    entities: dict[Name, str] = Field({}, description="further columns for views to join by: name -> SQL")
     features: tuple[Expression, ...] = ()
     calendar: str | None = Field(
-        None, description="SQL of a time zone: windows and lags in days and longer are its calendar's; none: UTC's"
+        None, description="SQL of the time zone whose calendar windows and lags of days and longer follow; default UTC"
     )
 
     @model_serializer(mode="wrap")
     def _as_before(self, written: Callable[[Spine], dict[str, Any]]) -> dict[str, Any]:
-        """Without a calendar as it was before there was one: models that are stored keep their digest."""
+        """Omit an unset calendar, as before the field existed, so that stored models keep their digest."""
         return {name: value for name, value in written(self).items() if name != "calendar" or value is not None}
 
 
 class Source(Definition):
-    """An event source (or, without an `event_time`, a static table) cut out of a raw table by SQL over its columns."""
+    """An event source (or, without an `event_time`, a static table) defined by SQL over a raw table's columns."""
 
     table: str
     event_time: str | None = None
-    available_at: str | None = Field(None, description="SQL over the raw columns and event_time; none: event_time")
+    available_at: str | None = Field(None, description="SQL over the raw columns and event_time; default event_time")
     where: str | None = None
     columns: dict[str, str] = Field(min_length=1, description="column -> SQL over the raw columns")
 
@@ -183,7 +182,7 @@ class FeatureSet(Definition):
     """All features of one learning problem.
 
     Raises:
-        ValueError: two features, or two views, share a name; or a feature bears a name that the table needs.
+        ValueError: two features, or two views, share a name; or a feature has a reserved name.
     """
 
     spine: Spine
@@ -207,7 +206,7 @@ class FeatureSet(Definition):
         yield from self.lookups
 
     def _columns(self) -> Iterator[tuple[str, Described, str | None]]:
-        """The name of each column, its definition, and the view or lookup that it comes from."""
+        """The name of each column, its definition, and the name of its view or lookup."""
         yield from ((feature.name, feature, None) for feature in self.spine.features)
         for part in self._parts():
             for feature in part.features:
@@ -215,11 +214,11 @@ class FeatureSet(Definition):
                 yield from ((name, feature, part.name) for name in names)
 
     def names(self) -> list[str]:
-        """Every feature, in column order: of the row itself, then views, then lookups, as they are listed."""
+        """The names of all features in column order: of the row itself, then of views, then of lookups."""
         return [name for name, _, _ in self._columns()]
 
     def origins(self) -> dict[str, str]:
-        """Feature name -> the view or lookup that it comes from; those of the row itself have none."""
+        """Feature name -> name of its view or lookup; features of the row itself are left out."""
         return {name: origin for name, _, origin in self._columns() if origin}
 
     def described(self) -> dict[str, Described]:
@@ -227,14 +226,14 @@ class FeatureSet(Definition):
         return {name: feature for name, feature, _ in self._columns()}
 
     def sources(self) -> list[str]:
-        """The sources it reads, each once, the spine's first."""
+        """The names of its sources, each once, the spine's first."""
         return list(dict.fromkeys([self.spine.source, *(part.source for part in self._parts())]))
 
     def without(self, patterns: Iterable[str]) -> FeatureSet:
-        """The set less the features whose names match one of the shell patterns.
+        """The set without the features whose names match one of the shell patterns.
 
         Raises:
-            DefinitionError: a pattern matches nothing, or all features would be gone.
+            DefinitionError: a pattern matches nothing, or no feature would be left.
         """
         names = self.names()
         for pattern in (patterns := tuple(patterns)):
@@ -252,7 +251,7 @@ class FeatureSet(Definition):
 
 
 def _rebuild(whole: FeatureSet, keep: Callable[[str], bool]) -> FeatureSet:
-    """The feature set with only the columns to keep; views and lookups left empty go too."""
+    """The feature set with only the columns to keep; views and lookups without features are removed."""
 
     def expressions(features: tuple[Expression, ...]) -> tuple[Expression, ...]:
         return tuple(feature for feature in features if keep(feature.name))
@@ -266,18 +265,18 @@ def _rebuild(whole: FeatureSet, keep: Callable[[str], bool]) -> FeatureSet:
 
     views = []
     for view in whole.views:
-        if features := tuple(kept for kept in map(trimmed, view.features) if kept is not None):
+        if features := tuple(feature for feature in map(trimmed, view.features) if feature is not None):
             views.append(view.model_copy(update={"features": features}))
     lookups = []
     for lookup in whole.lookups:
-        if kept := expressions(lookup.features):
-            lookups.append(lookup.model_copy(update={"features": kept}))
+        if trimmed_features := expressions(lookup.features):
+            lookups.append(lookup.model_copy(update={"features": trimmed_features}))
     spine = whole.spine.model_copy(update={"features": expressions(whole.spine.features)})
     return whole.model_copy(update={"spine": spine, "views": tuple(views), "lookups": tuple(lookups)})
 
 
 def interval(duration: str) -> str:
-    """A duration as DuckDB SQL.
+    """Format a duration as DuckDB SQL.
 
     >>> interval("7d")
     "interval '7 day'"

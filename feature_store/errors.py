@@ -1,7 +1,7 @@
-"""The one way a definition can be wrong, kept apart from `refit.errors` because this package knows nothing above it."""
+"""The error of this package; it is not in `refit.errors` because this package imports nothing from `refit`."""
 
 from __future__ import annotations
 
 
 class DefinitionError(ValueError):
-    """A feature definition cannot be used: what, what was found, what would be right."""
+    """A feature definition cannot be used; the message states what was found and what would be right."""

@@ -1,4 +1,4 @@
-"""Values that stay what they are: integers that no double holds are refused, and so are keys that meet as others."""
+"""Refuses values that a conversion would change: integers beyond a double, and keys that match only after a cast."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from feature_store.errors import DefinitionError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-WHOLE = 2**53  # up to here a double holds every integer
+WHOLE = 2**53  # up to this value, a double holds every integer exactly
 _LONG = ("BIGINT", "HUGEINT", "UBIGINT", "UHUGEINT")
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER", *_LONG, "FLOAT", "DOUBLE")
 
 
 def require_exact(connection: DuckDBPyConnection, relation: str, columns: Mapping[str, str]) -> None:
-    """Refuse integers that a double would make others of: 40 items of 19 digits each would become one.
+    """Refuse integers that a double would change: 40 items of 19 digits could all become one.
 
     Args:
         relation: a table's name, or a query in parentheses.
-        columns: what an error calls each -> SQL of it over the relation.
+        columns: title for errors -> SQL over the relation.
 
     Raises:
-        DefinitionError: a value is no double.
+        DefinitionError: a double cannot hold a value exactly.
     """
     if not columns:
         return
-    names = [f"c{place}" for place in range(len(columns))]
+    names = [f"c{index}" for index in range(len(columns))]
     cells = commas(f"({sql}) as {name}" for name, sql in zip(names, columns.values(), strict=True))
     query = f"(select {cells} from {relation})"
     kinds = {
@@ -66,13 +66,13 @@ def _whole_digits(kind: str) -> int:
 def require_same_values(
     connection: DuckDBPyConnection, what: str, left: str, right: str, columns: Sequence[str]
 ) -> None:
-    """Refuse keys that only meet because one side is read as the other's type: '007' is no 7, 2^53 + 1 no 2^53.
+    """Refuse keys that match only after a cast to the other side's type: '007' is not 7, and 2^53 + 1 is not 2^53.
 
     Args:
-        left, right: relations that meet by `columns`.
+        left, right: relations that are joined by `columns`.
 
     Raises:
-        DefinitionError: a value of one side would meet another one.
+        DefinitionError: a value of one side would match a different value of the other.
     """
     listed = commas(map(quote, columns))
     kinds = [list(map(str, connection.sql(f"select {listed} from {side}").types)) for side in (left, right)]
@@ -80,18 +80,18 @@ def require_same_values(
         for (kind, other), relation in ((tuple(pair), left), (tuple(reversed(pair)), right)):
             if kind == other:
                 continue
-            [found] = connection.execute(
+            [row] = connection.execute(
                 f"select min({quote(column)}::varchar) from {relation} where {_is_another(quote(column), kind, other)}"
             ).fetchall()
-            if found[0] is not None:
+            if row[0] is not None:
                 raise DefinitionError(
-                    f"{what}: {column} is a {kind} on one side and a {other} on the other, where {found[0]!r} would be "
+                    f"{what}: {column} is a {kind} on one side and a {other} on the other, where {row[0]!r} would be "
                     "another value; declare both alike (params.yaml: ingest.sources), text where it is a code"
                 )
 
 
 def _is_another(column: str, kind: str, other: str) -> str:
-    """SQL of whether a value is not the same once it is of the other type and back."""
+    """SQL of whether a value changes when it is cast to the other type and back."""
     if kind == "VARCHAR" and (other in _NUMBERS or other.startswith("DECIMAL")):
         cast = f"try_cast({column} as {other})"
         return f"{column} not in (coalesce({cast}::varchar, ''), coalesce(try_cast({cast} as hugeint)::varchar, ''))"

@@ -1,4 +1,4 @@
-"""Features of many rows at once, each as known at its own prediction time, computed in DuckDB."""
+"""Computes features for many rows in DuckDB, each as known at its own prediction time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from feature_store.sql_guard import require_row_level, types_of
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-# After a filter the planner expects few rows and would join by nested loops, a hundred times slower; and times are UTC.
+# After a filter the planner expects few rows and would join by nested loops, a hundred times slower. Times are UTC.
 _SETTINGS = {"asof_loop_join_threshold": "0", "preserve_insertion_order": "true", "TimeZone": "UTC"}
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _NUMBERS = frozenset((*_SIGNED, *(f"U{name}" for name in _SIGNED), "BOOLEAN", "FLOAT", "DOUBLE"))
 
 
 def configure(connection: DuckDBPyConnection) -> None:
-    """Give a connection the settings that results and speed depend on; one that has them may be locked."""
+    """Set the settings that results and speed depend on; a locked connection is fine if it has them already."""
     for name, value in _SETTINGS.items():
-        [[found]] = connection.execute(f"select current_setting('{name}')").fetchall()  # all, or it stays unfinished
-        if str(found).lower() != value.lower():
+        [[current]] = connection.execute(
+            f"select current_setting('{name}')"
+        ).fetchall()  # `fetchall`, or the query stays open
+        if str(current).lower() != value.lower():
             connection.execute(f"set {name} = '{value}'")
 
 
@@ -39,16 +41,16 @@ def compute(
     sources: Mapping[str, str],
     as_of: datetime,
 ) -> DuckDBPyRelation:
-    """One row for each row of `spine`, in its order: key, event_time, prediction_time, then every feature.
+    """Compute one row for each row of `spine`, in its order: key, event_time, prediction_time, then every feature.
 
     `spine` is a relation's name, or a query in parentheses, with the columns of the spine's source. `sources` maps the
-    names of the others to relations; event sources have `event_time` and `available_at` (TIMESTAMP, UTC). Only rows
-    with `available_at` at or before both the prediction time and `as_of` are used. Numbers come as DOUBLE, categories
-    as VARCHAR; what is not finite is missing. The result is a temporary table of the connection.
+    names of the other sources to relations; event sources have `event_time` and `available_at` (TIMESTAMP, UTC). Only
+    rows with `available_at` at or before both the prediction time and `as_of` are used. Numbers are DOUBLE, categories
+    VARCHAR; non-finite numbers are missing. The result is a temporary table of the connection.
 
     Raises:
-        DefinitionError: a source, a column or a function that does not exist, an expression that sees other rows, a
-            static table with a key twice, values out of range.
+        DefinitionError: a source, a column or a function does not exist, an expression uses other rows, a static table
+            has a key twice, or values are out of range.
     """
     configure(connection)
     for name in feature_set.sources()[1:]:
@@ -57,21 +59,21 @@ def compute(
     scratch = _Scratch(connection)
     try:
         rows = _spine(scratch, feature_set, spine)
-        kept = [feature_set.spine.key, "event_time", "prediction_time"]
+        spine_columns = [feature_set.spine.key, "event_time", "prediction_time"]
         _check(connection, {feature.name: feature.sql for feature in feature_set.spine.features}, rows)
-        row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, kept), "the spine's features")
-        places = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
+        row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, spine_columns), "the spine's features")
+        tables = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
         for view in feature_set.views:
             zone = f"spine.{sql.ZONE}" if feature_set.spine.calendar else None
             seen = _within_reach(connection, view, rows, sources[view.source], zone)
-            places |= _view(scratch, *_of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'", zone)
+            tables |= _view(scratch, *_of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'", zone)
         for lookup in feature_set.lookups:
-            places |= _lookup(scratch, lookup, rows, sources[lookup.source])
-        joined = sql.assemble_sql(row, kept, {name: places[name] for name in feature_set.names()})
-        for table, names in _values(feature_set, places).items():
+            tables |= _lookup(scratch, lookup, rows, sources[lookup.source])
+        joined = sql.assemble_sql(row, spine_columns, {name: tables[name] for name in feature_set.names()})
+        for table, names in _values(feature_set, tables).items():
             require_exact(connection, table, {f"feature {name!r}": sql.quote(name) for name in names})
-        types = dict(zip(feature_set.names(), connection.sql(joined).types[len(kept) + 1 :], strict=True))
-        cells = [*map(sql.quote, kept), *(_cell(name, str(kind)) for name, kind in types.items())]
+        types = dict(zip(feature_set.names(), connection.sql(joined).types[len(spine_columns) + 1 :], strict=True))
+        cells = [*map(sql.quote, spine_columns), *(_cell(name, str(kind)) for name, kind in types.items())]
         query = f"select {sql.commas(cells)} from ({joined}) order by {sql.N}"
         result = scratch.table("features", query, "the features", keep=True)
         _require_equal_counts(connection, rows, result)
@@ -82,7 +84,7 @@ def compute(
 
 @dataclass
 class _Scratch:
-    """Temporary tables under names that no other computation of the connection has."""
+    """Temporary tables with names that are unique in the connection."""
 
     connection: DuckDBPyConnection
     prefix: str = field(default_factory=lambda: f"_{uuid.uuid4().hex[:12]}")
@@ -102,7 +104,7 @@ class _Scratch:
 
 
 def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
-    """The numbered spine, once its own expressions and the columns that views meet by are shown to be there."""
+    """Create the numbered spine, after checking its expressions and the entity columns of views and lookups."""
     spine, connection = feature_set.spine, scratch.connection
     with _explained("the spine"):
         columns = connection.sql(f"select * from {relation}").columns
@@ -124,7 +126,7 @@ def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
 
 
 def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, source: str, zone: str | None) -> str:
-    """The source's rows that can still count at the earliest prediction: to score a day, a year need not be summed."""
+    """The source's rows that can count for the earliest prediction, so that scoring a day does not sum a year."""
     (reach,) = connection.execute(sql.reach_sql(view, rows, zone)).fetchone() or (None,)
     if reach is None or "available_at" not in connection.sql(f"select * from {source}").columns:
         return source
@@ -132,7 +134,7 @@ def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, 
 
 
 def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView, str, str]:
-    """The view, the spine and the source; where a view has no entity all rows are given the same one."""
+    """The view, the spine and the source; for a view without an entity, with the same entity added to all rows."""
     if view.entity:
         return view, rows, source
     same = f"select *, 1 as {sql.quote(sql.EVERYONE)} from"
@@ -140,7 +142,7 @@ def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView,
 
 
 def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None) -> dict[str, str]:
-    """Compute one view; returns the table that each of its features lies in."""
+    """Compute one view; return the table of each of its features."""
     what, connection = f"view {view.name!r}", scratch.connection
     inner = {
         feature.name: feature.column for feature in view.features if not isinstance(feature, Age) and feature.column
@@ -157,34 +159,34 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     kinds = connection.sql(f"select {sql.commas(map(sql.quote, view.entity))} from {rows}").types
     numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
     joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone), what)
-    places: dict[str, str] = {}
+    tables: dict[str, str] = {}
     if latest := [feature.name for feature in view.features if isinstance(feature, Latest)]:
-        found = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
-        if _peers(connection, joined, found):
-            found = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, found), what)
-        places |= dict.fromkeys(latest, found)
+        latest_table = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
+        if _peers(connection, joined, latest_table):
+            latest_table = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, latest_table), what)
+        tables |= dict.fromkeys(latest, latest_table)
     lags = sql.lags(view, zone)
     revised = bool(lags) and connection.execute(sql.revised_sql(view, source, limit)).fetchall() == [(True,)]
     for number, (time, names) in enumerate(lags.items()):
         query = sql.lag_sql(view, time, names, rows, source, limit, revised=revised)
-        places |= dict.fromkeys(names, scratch.table(f"{view.name}_lag{number}", query, f"{what}, {min(names)}"))
+        tables |= dict.fromkeys(names, scratch.table(f"{view.name}_lag{number}", query, f"{what}, {min(names)}"))
     for feature in view.features:
         if isinstance(feature, Aggregate):
-            places |= dict.fromkeys(feature.columns(), joined)
+            tables |= dict.fromkeys(feature.columns(), joined)
         elif isinstance(feature, Age):
-            places[feature.name] = joined
-    return places
+            tables[feature.name] = joined
+    return tables
 
 
 def _peers(connection: DuckDBPyConnection, joined: str, latest: str) -> bool:
-    """Whether several rows became known at the same instant, so that one has to be chosen."""
-    query = f"select (select count(*) from {latest}) > (select count({sql.KNOWN}) from {joined})"
-    found = connection.execute(query).fetchone()
-    return bool(found and found[0])
+    """Whether several rows became known at the same instant, so that one of them has to be chosen."""
+    query = f"select (select count(*) from {latest}) > (select count({sql.KNOWN_AT}) from {joined})"
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])
 
 
 def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[str, str]:
-    """Join one static table; returns the table that its features lie in."""
+    """Join one static table; return the table of each of its features."""
     what, keys = f"lookup {lookup.name!r}", sql.commas(map(sql.quote, lookup.key))
     if "available_at" in scratch.connection.sql(f"select * from {table}").columns:
         raise DefinitionError(
@@ -206,12 +208,12 @@ def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[st
         {feature.name: feature.sql for feature in lookup.features},
         f"{rows} as spine, {table} as {sql.quote(lookup.name)}",
     )
-    found = scratch.table(lookup.name, sql.lookup_sql(lookup, rows, table), what)
-    return dict.fromkeys((feature.name for feature in lookup.features), found)
+    joined = scratch.table(lookup.name, sql.lookup_sql(lookup, rows, table), what)
+    return dict.fromkeys((feature.name for feature in lookup.features), joined)
 
 
 def _check(connection: DuckDBPyConnection, expressions: Mapping[str, str], relations: str) -> None:
-    """Each expression by itself, so that an error names the feature that it is in."""
+    """Check each expression on its own, so that an error names its feature."""
     with _explained("the columns"):
         columns = connection.sql(f"select * from {relations}").columns
     for name, expression in expressions.items():
@@ -222,13 +224,13 @@ def _check(connection: DuckDBPyConnection, expressions: Mapping[str, str], relat
                 raise kind
 
 
-def _values(feature_set: FeatureSet, places: Mapping[str, str]) -> dict[str, list[str]]:
-    """The features that are a row's own values, by the table they lie in; sums were checked before they were made."""
-    found: dict[str, list[str]] = {}
+def _values(feature_set: FeatureSet, tables: Mapping[str, str]) -> dict[str, list[str]]:
+    """The features that copy values, by their table; the inputs of sums have been checked already."""
+    by_table: dict[str, list[str]] = {}
     for name, feature in feature_set.described().items():
         if not isinstance(feature, Aggregate | Age):
-            found.setdefault(places[name], []).append(name)
-    return found
+            by_table.setdefault(tables[name], []).append(name)
+    return by_table
 
 
 def _cell(name: str, kind: str) -> str:
@@ -242,7 +244,7 @@ def _cell(name: str, kind: str) -> str:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """DuckDB's complaint about a definition, in one line, with the definition's name."""
+    """Turn DuckDB's errors about a definition into one line with the definition's name."""
     import duckdb
 
     try:

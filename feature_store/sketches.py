@@ -1,7 +1,7 @@
-"""What columns looked like on each day, as counts small enough to keep, so that drift is told without the rows.
+"""Sketches: small counts of each column's values by day, which are enough to measure drift without the rows.
 
-A `Layout` says once, on the reference, how each column's values are counted; a `Sketch` holds the counts by local day.
-Counts under one layout add up, over files, machines and days, and are the same in whatever order rows come.
+A `Layout`, made once from the reference, defines how each column's values are counted; a `Sketch` holds the counts by
+local day. Counts under one layout add up over files, machines and days, and do not depend on the order of rows.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Categories", "Layout", "Numbers", "Sketch", "Texts", "count", "local_day", "make_layout"]
 
-BINS = 24  # of one share of the rows
-TAILS = 4  # bins more at either end, each a quarter of the next: most of a distance between distributions is there
-SAMPLE = 50_000  # rows that the bins are cut on; 0.2 % is the error of a quantile's share
-NAMES = 1_000  # counted each by itself
-KNOWN = 20_000  # names told from unseen ones
+BINS = 24  # of equal shares of the rows
+TAILS = 4  # further bins at either end, each a quarter of the next: distances between distributions lie mostly there
+SAMPLE = 50_000  # rows from which bins are computed; the error of a quantile's share is 0.2 %
+NAMES = 1_000  # names with a count of their own
+MOST_NAMES = 20_000  # names that are distinguished from unseen ones
 BATCH = 1 << 16  # rows counted at a time
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Bins of a number: what is below `lows[0]`, each `lows[i]` to `highs[i]`, what is above `highs[-1]`.
+    """Bins of a number: below `lows[0]`, each `lows[i]` to `highs[i]`, above `highs[-1]`.
 
-    Bins are finer at both ends. A value that holds a bin's share of the rows has one of its own. What lies between two
-    bins counts to the upper one.
-    `mean` and `std` are of the sample that the bins were cut on; no bins, and both 0, where it had no value.
+    Bins are finer at both ends. A value with a bin's share of the rows has its own bin. A value between two bins counts
+    to the upper one.
+    `mean` and `std` are those of the sample; without any value there are no bins, and both are 0.
 
     >>> found = Numbers.of(np.array([0.0, 0.0, 0.0, 1.0, 2.0, 4.0]), bins=2)
     >>> found.lows, found.highs
@@ -54,7 +54,7 @@ class Numbers:
 
     @classmethod
     def of(cls, sample: NDArray[np.float64], bins: int = BINS) -> Numbers:
-        """Bins that each hold one share in `bins` of the sample's finite values, and smaller ones at both ends."""
+        """Compute bins with a share of 1 / `bins` of the sample's finite values each, and smaller ones at both ends."""
         values = sample[np.isfinite(sample)]
         if not len(values):
             return cls((), (), 0.0, 0.0)
@@ -71,32 +71,32 @@ class Numbers:
 
     @property
     def size(self) -> int:
-        """Below, the bins, above, missing."""
+        """The number of counts: below, the bins, above, missing."""
         return len(self.lows) + 3
 
     def codes(self, values: pa.Array) -> NDArray[np.uint8]:
-        """The place of each value among the counts. Nulls and NaN are missing."""
-        found = values.to_numpy(zero_copy_only=False)
-        codes = np.zeros(len(found), np.uint8)
+        """The index of each value's count. Nulls and NaN are missing."""
+        numbers = values.to_numpy(zero_copy_only=False)
+        codes = np.zeros(len(numbers), np.uint8)
         for cut in (np.nextafter(self.lows[0], -np.inf), *self.highs) if self.lows else ():
-            codes += found > cut  # one comparison takes all values at once: five times faster than a search for each
-        codes[np.isnan(found)] = self.size - 1
+            codes += numbers > cut  # comparing all values at once is five times faster than a search for each
+        codes[np.isnan(numbers)] = self.size - 1
         return codes
 
 
 @dataclass(frozen=True)
 class Texts(Numbers):
-    """Bins of how many letters a text has; what it says is not looked at."""
+    """Bins of the lengths of texts; their content is not used."""
 
     kind: Literal["number", "text"] = "text"
 
 
 @dataclass(frozen=True)
 class Categories:
-    """Names counted each by itself, the most frequent first; then other names of the reference; then unseen ones.
+    """Counts for each of the most frequent names, for other names of the reference, and for unseen names.
 
-    `others` are told from unseen names. Where the reference had more names than are kept, `complete` is false: a name
-    that is not kept may have been there, so it counts to the others, and none is ever unseen.
+    `others` distinguishes other names from unseen ones. If the reference had too many names to store, `complete` is
+    false: a name that is not stored may have occurred, so it counts to the others, and no name is ever unseen.
     """
 
     names: tuple[str, ...]
@@ -106,19 +106,19 @@ class Categories:
 
     @property
     def size(self) -> int:
-        """The names, other, unseen, missing."""
+        """The number of counts: the names, other, unseen, missing."""
         return len(self.names) + 3
 
     def codes(self, values: pa.Array) -> NDArray[np.int64]:
-        """The place of each name among the counts."""
+        """The index of each name's count."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        known = pa.array([*self.names, *self.others], pa.string())
+        names = pa.array([*self.names, *self.others], pa.string())
         encoded = values.dictionary_encode()
-        place = pc.index_in(encoded.dictionary, known).fill_null(-1).to_numpy()
+        indices = pc.index_in(encoded.dictionary, names).fill_null(-1).to_numpy()
         unknown = self.size - 2 if self.complete else self.size - 3
-        of_name = np.append(np.where(place < 0, unknown, np.minimum(place, len(self.names))), self.size - 1)
+        of_name = np.append(np.where(indices < 0, unknown, np.minimum(indices, len(self.names))), self.size - 1)
         codes: NDArray[np.int64] = of_name[encoded.indices.fill_null(len(of_name) - 1).to_numpy()]
         return codes
 
@@ -128,7 +128,7 @@ Column = Numbers | Categories
 
 @dataclass(frozen=True)
 class Layout:
-    """How each column is counted, and where its counts lie: one column's after the other's, in this order."""
+    """How each column is counted; the counts of the columns follow each other in this order."""
 
     columns: Mapping[str, Column]
 
@@ -137,7 +137,7 @@ class Layout:
         return sum(column.size for column in self.columns.values())
 
     def slices(self) -> dict[str, slice]:
-        """Where each column's counts lie among `width`."""
+        """The slice of each column's counts within `width`."""
         ends = np.cumsum([column.size for column in self.columns.values()]).tolist()
         return {
             name: slice(end - column.size, end) for (name, column), end in zip(self.columns.items(), ends, strict=True)
@@ -148,12 +148,12 @@ class Layout:
         return Layout({name: self.columns[name] for name in names})
 
     def dump(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The layout as stored in JSON."""
         return {"columns": [{"name": name, **asdict(column)} for name, column in self.columns.items()]}
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Layout:
-        """What `dump` gave, after JSON made lists of tuples."""
+        """The layout that `dump` gave, after a round trip through JSON, which turns tuples into lists."""
         kinds: dict[str, type[Column]] = {"number": Numbers, "text": Texts, "category": Categories}
         columns: dict[str, Column] = {}
         for entry in stored["columns"]:
@@ -166,12 +166,12 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """How many rows of each day lie where in each column.
+    """Counts of each column's values by day.
 
     Args:
-        days: ascending, each once; days without rows may be left out. Shape (days,).
-        rows: of each day. Shape (days,).
-        counts: each column's as its layout says. Shape (days, layout.width).
+        days: ascending and unique; days without rows may be left out. Shape (days,).
+        rows: number of rows of each day. Shape (days,).
+        counts: counts in the order of the layout. Shape (days, layout.width).
     """
 
     layout: Layout
@@ -181,7 +181,7 @@ class Sketch:
 
     @classmethod
     def empty(cls, layout: Layout) -> Sketch:
-        """No day."""
+        """A sketch without days."""
         return cls(layout, np.array([], "datetime64[D]"), np.zeros(0, np.int64), np.zeros((0, layout.width), np.int64))
 
     def __eq__(self, other: object) -> bool:
@@ -197,7 +197,7 @@ class Sketch:
         """The counts of both sketches' rows.
 
         Raises:
-            ValueError: they were counted in different ways.
+            ValueError: they have different layouts.
         """
         if self.layout != other.layout:
             raise ValueError("sketches of different layouts do not add up; count both by the reference's layout")
@@ -206,12 +206,12 @@ class Sketch:
         return Sketch(self.layout, days, mine.rows + theirs.rows, mine.counts + theirs.counts)
 
     def join(self, other: Sketch) -> Sketch:
-        """The columns of both side by side, of the same rows or of some of them: a day's rows are those of the larger.
+        """Combine the columns of two sketches of the same rows, or of some of them; a day has the larger row count.
 
-        A day that one of them lacks counts nothing in its columns.
+        A day that one of them lacks has zero counts in its columns.
 
         Raises:
-            ValueError: both have a column.
+            ValueError: both have the same column.
         """
         if twice := sorted(set(self.layout.columns) & set(other.layout.columns)):
             raise ValueError(f"both sketches count {twice[0]!r}; leave it out of one of them")
@@ -226,9 +226,9 @@ class Sketch:
         return Sketch(self.layout, self.days[chosen], self.rows[chosen], self.counts[chosen])
 
     def totals(self) -> dict[str, NDArray[np.int64]]:
-        """Each column's counts, all days together."""
+        """Each column's counts, summed over all days."""
         total = self.counts.sum(axis=0)
-        return {name: total[place] for name, place in self.layout.slices().items()}
+        return {name: total[columns] for name, columns in self.layout.slices().items()}
 
     def to_arrow(self) -> pa.Table:
         """One line for each day and column, by day: `day`, `column`, `rows` of the day, `counts`."""
@@ -249,10 +249,10 @@ class Sketch:
 
     @classmethod
     def from_arrow(cls, table: pa.Table, layout: Layout) -> Sketch:
-        """What `to_arrow` gave.
+        """The sketch that `to_arrow` gave.
 
         Raises:
-            ValueError: the counts are not of this layout.
+            ValueError: the counts have another layout.
         """
         import pyarrow.compute as pc
 
@@ -266,10 +266,10 @@ class Sketch:
         return cls(layout, days, table["rows"].to_numpy()[::columns], counts)
 
     def _on(self, days: NDArray[np.datetime64]) -> Sketch:
-        """The same on more days."""
+        """The same sketch over a superset of its days."""
         rows, counts = np.zeros(len(days), np.int64), np.zeros((len(days), self.layout.width), np.int64)
-        place = np.searchsorted(days, self.days)
-        rows[place], counts[place] = self.rows, self.counts
+        indices = np.searchsorted(days, self.days)
+        rows[indices], counts[indices] = self.rows, self.counts
         return Sketch(self.layout, days, rows, counts)
 
 
@@ -280,11 +280,11 @@ def make_layout(
     categories: Sequence[str],
     texts: Sequence[str] = (),
 ) -> Layout:
-    """How to count these columns of the reference: bins of equal mass, and the names that occur.
+    """Make the layout of the reference's columns: bins of equal mass, and the names that occur.
 
-    Bins are cut on at most about 50,000 rows, chosen by a hash of their place: the same for the same rows in the same
-    order, on any number of threads. The 1,000 most frequent names (ties by name) are counted each, up to 20,000 are
-    known.
+    Bins are computed from about 50,000 rows at most, chosen by a hash of their index: the same for the same rows in the
+    same order, on any number of threads. The 1,000 most frequent names (ties by name) have their own counts, and up to
+    20,000 names are stored.
 
     Args:
         relation: a table's name, or a query in parentheses; numbers are cast to DOUBLE, categories to VARCHAR.
@@ -295,8 +295,10 @@ def make_layout(
     columns: dict[str, Column] = {name: Numbers.of(sample[name]) for name in numbers}
     columns |= {name: Texts.of(sample[name]) for name in texts}
     for name in categories:
-        found = names[name]
-        columns[name] = Categories(tuple(found[:NAMES]), tuple(found[NAMES:KNOWN]), complete=len(found) <= KNOWN)
+        of_column = names[name]
+        columns[name] = Categories(
+            tuple(of_column[:NAMES]), tuple(of_column[NAMES:MOST_NAMES]), complete=len(of_column) <= MOST_NAMES
+        )
     return Layout(columns)
 
 
@@ -304,20 +306,20 @@ def _sample(connection: DuckDBPyConnection, relation: str, cells: Sequence[str])
     if not cells:
         return []
     [[rows]] = connection.execute(f"select count(*) from {relation}").fetchall()
-    places = f"select row_number() over () as {own('place')}, * from {relation}"
-    query = f"select {commas(cells)} from ({places}) where hash({own('place')}) % {max(1, rows // SAMPLE)} = 0"
+    numbered = f"select row_number() over () as {own('place')}, * from {relation}"
+    query = f"select {commas(cells)} from ({numbered}) where hash({own('place')}) % {max(1, rows // SAMPLE)} = 0"
     table = connection.sql(query).to_arrow_table()
     return [column.to_numpy() for column in table.columns]
 
 
 def _names(connection: DuckDBPyConnection, relation: str, categories: Sequence[str]) -> dict[str, list[str]]:
-    """The names of each column, the most frequent first; one more than are known shows that there are others."""
+    """The names of each column, the most frequent first; one more than are stored, to show that there are others."""
     return {
         name: [
-            found
-            for [found] in connection.execute(
+            value
+            for [value] in connection.execute(
                 f"select {own('name')} from (select {quote(name)}::varchar as {own('name')} from {relation}) "
-                f"where {own('name')} is not null group by 1 order by count(*) desc, 1 limit {KNOWN + 1}"
+                f"where {own('name')} is not null group by 1 order by count(*) desc, 1 limit {MOST_NAMES + 1}"
             ).fetchall()
         ]
         for name in categories
@@ -325,7 +327,7 @@ def _names(connection: DuckDBPyConnection, relation: str, categories: Sequence[s
 
 
 def local_day(time: str, zone: ZoneInfo) -> str:
-    """SQL of the day in a zone of a column that holds times in UTC.
+    """SQL of the local day in a zone, of a column with times in UTC.
 
     >>> print(local_day("event_time", ZoneInfo("Europe/Berlin")))
     ("event_time" at time zone 'UTC' at time zone 'Europe/Berlin')::date
@@ -334,14 +336,14 @@ def local_day(time: str, zone: ZoneInfo) -> str:
 
 
 def count(connection: DuckDBPyConnection, relation: str, layout: Layout, day: str) -> Sketch:
-    """The sketch of a relation's rows, read once in batches: memory does not grow with rows.
+    """Sketch a relation's rows, read once in batches, so that memory does not grow with rows.
 
     Args:
-        relation: a table's name, or a query in parentheses. A column that it lacks is missing in every row.
-        day: SQL over the relation's columns of the day that a row belongs to; it gives a DATE.
+        relation: a table's name, or a query in parentheses. A column that it lacks counts as missing in every row.
+        day: SQL over the relation's columns that gives a row's day, a DATE.
 
     Raises:
-        DefinitionError: a row without a day.
+        DefinitionError: a row has no day.
     """
     there = set(connection.sql(f"select * from {relation} limit 0").columns)
     types = {"number": "{}::double", "text": "length({}::varchar)::double", "category": "{}::varchar"}
@@ -365,8 +367,8 @@ def _count_batch(batch: pa.RecordBatch, layout: Layout, threads: ThreadPoolExecu
     days = encoded.dictionary.to_numpy(zero_copy_only=False).astype("datetime64[D]")
 
     def counts(column: Column, values: pa.Array) -> NDArray[np.int64]:
-        places = code * column.size + column.codes(values)
-        return np.bincount(places, minlength=len(days) * column.size).reshape(len(days), column.size)
+        cells = code * column.size + column.codes(values)
+        return np.bincount(cells, minlength=len(days) * column.size).reshape(len(days), column.size)
 
     parts = list(threads.map(counts, layout.columns.values(), columns))
     order = np.argsort(days)

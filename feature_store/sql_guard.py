@@ -1,4 +1,4 @@
-"""SQL expressions of definitions, held to what keeps features honest: one row at a time, and the same on every run."""
+"""Checks that SQL expressions of definitions use only their own row and give the same value on every run."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from feature_store.errors import DefinitionError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# DuckDB calls the last two, and age() of one time, the same on each run; they read the clock.
+# DuckDB declares the last two, and age() of one time, as consistent, although they read the clock.
 _CLOCK_FUNCTIONS = ("current_localtime", "current_localtimestamp")
 _CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
-AT_ONCE = 100  # expressions in a statement that only asks for their types
-TIMES = ("TIMESTAMP", "DATE")  # how the names of such types begin
+AT_ONCE = 100  # expressions in a statement that only determines their types
+TIMES = ("TIMESTAMP", "DATE")  # prefixes of the names of such types
 _QUOTED, _WORD = re.compile(r'"((?:[^"\x00]|"")+)"'), re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def require_row_level(
     connection: DuckDBPyConnection, what: str, expression: str, columns: Collection[str] = ()
 ) -> None:
-    """Refuse an expression that looks at other rows, which may be later ones, or at the clock or at chance.
+    """Refuse an expression that uses other rows, which may be later ones, the clock or random numbers.
 
     Args:
-        columns: those that it may speak of; one may be called `current_date`.
+        columns: those that it may use; one may be called `current_date`.
 
     Raises:
-        DefinitionError: it is no SQL expression; or it has a window function, an aggregate, a subquery, a star or a
+        DefinitionError: it is not an SQL expression; or it has a window function, an aggregate, a subquery, a star or a
             function that gives another value on another run.
     """
     if (name := column_of(expression)) is not None and name.lower() not in _CLOCKS:
-        return  # it takes a millisecond to parse one, and a wide table has thousands
+        return  # parsing takes a millisecond, and a wide table has thousands
     tree = _parsed(connection, f"select ({expression}) as value")
     if tree["error"]:
         raise DefinitionError(f"{what}: `{expression}` is no SQL expression: {tree['error_message']}")
@@ -48,14 +48,14 @@ def require_row_level(
 
 
 def require_repeatable(connection: DuckDBPyConnection, what: str, query: str, columns: Collection[str] = ()) -> None:
-    """Refuse a query that is more than one SELECT, or gives other rows on another run.
+    """Refuse a query that is more than one SELECT, or that gives other rows on another run.
 
     Args:
-        columns: those that it may speak of; one may be called `current_date`.
+        columns: those that it may use; one may be called `current_date`.
 
     Raises:
-        DefinitionError: it is no SELECT, has a second statement, reads the clock, chance or the state of the database,
-            or draws a sample without a seed.
+        DefinitionError: it is not a SELECT, has a second statement, uses the clock, random numbers or the state of the
+            database, or draws a sample without a seed.
     """
     tree = _parsed(connection, query)
     if tree["error"]:
@@ -71,14 +71,14 @@ def require_repeatable(connection: DuckDBPyConnection, what: str, query: str, co
 
 
 def _parsed(connection: DuckDBPyConnection, query: str) -> dict[str, Any]:
-    """DuckDB's own tree of a query: `statements`, or an `error` with its `error_message`."""
+    """DuckDB's syntax tree of a query: `statements`, or an `error` with its `error_message`."""
     [(text,)] = connection.execute("select json_serialize_sql(?)", [query]).fetchall()
     tree: dict[str, Any] = json.loads(text)
     return tree
 
 
 def column_of(expression: str) -> str | None:
-    """The column that an expression is, if it is one name and nothing else.
+    """The name of the column, if the expression is only a column name; else None.
 
     >>> column_of("price"), column_of('"a ""b"" c"'), column_of("price / 2"), column_of("null")
     ('price', 'a "b" c', None, None)
@@ -89,7 +89,7 @@ def column_of(expression: str) -> str | None:
 
 
 def columns_in(connection: DuckDBPyConnection, expression: str) -> set[str]:
-    """The columns that an expression speaks of, in lower case; none where it is no SQL."""
+    """The columns that an expression uses, in lower case; empty if it is not SQL."""
     if (name := column_of(expression)) is not None:
         return {name.lower()}
     tree = _parsed(connection, f"select ({expression})")
@@ -97,9 +97,9 @@ def columns_in(connection: DuckDBPyConnection, expression: str) -> set[str]:
 
 
 def types_of(connection: DuckDBPyConnection, expressions: Sequence[str], relation: str) -> list[str | Exception]:
-    """The type of each expression over a relation, or the error that says why it has none.
+    """The type of each expression over a relation, or the error if it has none.
 
-    Each statement binds all columns of the relation: one for each expression would cost the square of a wide table.
+    Each statement binds all columns of the relation: one per expression would be quadratic for a wide table.
     """
     import duckdb
 
@@ -111,8 +111,8 @@ def types_of(connection: DuckDBPyConnection, expressions: Sequence[str], relatio
     for start in range(0, len(expressions), AT_ONCE):
         some = expressions[start : start + AT_ONCE]
         try:
-            if len(together := kinds(some)) == len(some):
-                types += together
+            if len(types_at_once := kinds(some)) == len(some):
+                types += types_at_once
                 continue
         except duckdb.Error:
             pass
@@ -125,7 +125,7 @@ def types_of(connection: DuckDBPyConnection, expressions: Sequence[str], relatio
 
 
 def times_in(connection: DuckDBPyConnection, expression: str, relation: str, ours: Collection[str]) -> Iterator[str]:
-    """The parts of an expression that are times, as SQL over the relation, unless they are made of `ours` alone.
+    """The parts of an expression that are times, as SQL over the relation, unless they use only the columns `ours`.
 
     Args:
         ours: columns, in lower case.
@@ -160,7 +160,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _other_rows(part: dict[str, Any]) -> str | None:
-    """What in a part of an expression sees other rows than its own."""
+    """The element of an expression that uses other rows, if any."""
     kind = part.get("class")
     if kind == "SUBQUERY":
         return "a subquery, which sees other rows"
@@ -174,7 +174,7 @@ def _other_rows(part: dict[str, Any]) -> str | None:
 
 
 def _moving(part: dict[str, Any], columns: Collection[str]) -> str | None:
-    """What in a part of an expression gives another value on another run."""
+    """The element of an expression that gives another value on another run, if any."""
     if part.get("class") == "FUNCTION":
         name = str(part["function_name"]).lower()
         if name == "age" and len(part.get("arguments", part.get("children", ()))) == 1:
@@ -199,10 +199,10 @@ def _keywords() -> frozenset[str]:
 
 @dataclass(frozen=True)
 class _Functions:
-    """DuckDB's functions that have no place in a definition."""
+    """DuckDB's functions that definitions may not use."""
 
     aggregates: frozenset[str]
-    moving: frozenset[str]  # which give another value on another run
+    moving: frozenset[str]  # functions that may give another value on another run
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
-"""Decides from evidence alone whether the model in charge is to be trained again; what only looks odd warns, in words.
+"""Decides whether to retrain the champion, from drift evidence alone, and gives the reasons.
 
-Nothing here opens a file or reads a clock. A retraining needs a cause that the project listed in `retrain_on`, shown by
-calibrated evidence that lasts; everything else warns at most.
+Nothing here opens a file or reads a clock. A retraining needs a cause that the project lists in `retrain_on`, shown by
+calibrated evidence over several windows; everything else is at most a warning.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Verdict = Literal["ok", "warn", "retrain"]
 Cause = Literal["performance", "schedule", "input"]
 _ORDER: tuple[Verdict, ...] = ("retrain", "warn", "ok")  # reasons that decide come first
 _BUDGET_DAYS = 30
-_IN_ONE_WINDOW = 0.01  # chance of what warns in one window alone: the classifier is asked about the newest only
+_IN_ONE_WINDOW = 0.01  # p-value below which the classifier warns; it sees only the newest window
 _SHOWN = 5  # columns named in one sentence
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What the project takes for a reason to train again (`drift` in the params)."""
+    """The project's rules for retraining (`drift` in the params)."""
 
     windows: int = DEFAULTS.windows
-    breached: int = DEFAULTS.breached  # of the newest `windows`, the newest among them
+    breached: int = DEFAULTS.breached  # of the newest `windows`, including the newest
     retrain_on: tuple[Cause, ...] = DEFAULTS.retrain_on
     retrain_every_days: float | None = DEFAULTS.retrain_every_days
     cooldown_days: float = DEFAULTS.cooldown_days
@@ -40,21 +40,21 @@ class Policy:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the decision may know; verdicts are of one model and ordered from the oldest window to the newest."""
+    """All inputs of the decision; verdicts are of one model, ordered from the oldest window to the newest."""
 
     as_of: datetime
     trained_as_of: datetime  # `as_of` of the newest registered version
     new_labelled: int  # rows labelled since then
     inputs: tuple[InputVerdict, ...] = ()
     performance: tuple[PerformanceVerdict, ...] = ()
-    multivariate: Separation | None = None  # of the newest window from the reference; none: not measured
+    multivariate: Separation | None = None  # of the newest window from the reference; None if not measured
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
-    watched: bool = True  # false: no window was looked at, as the policy asks for nothing of them
+    watched: bool = True  # False if no window was evaluated, because the policy needs none
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict: `causes` are what asked for a retraining, `blocked` why it is held back all the same."""
+    """The verdict: `causes` are what asks for a retraining, `blocked` the reasons why it is held back."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -64,15 +64,15 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Finding:
-    """One thing seen, and the verdict that it alone would lead to."""
+    """One observation, and the verdict that it alone would lead to."""
 
     asks: Verdict
     sentence: str
-    cause: Cause | None = None  # what is to be retrained for, where this asks for a retraining
+    cause: Cause | None = None  # set if this asks for a retraining
 
 
 def decide(evidence: Evidence, policy: Policy) -> Decision:
-    """Retrain for a listed cause that nothing blocks; warn of what is odd; otherwise ok, with what was looked at.
+    """Retrain for a listed cause that nothing blocks; warn about other anomalies; otherwise ok, with what was checked.
 
     >>> from datetime import UTC
     >>> monday = datetime(2013, 12, 2, tzinfo=UTC)
@@ -110,7 +110,7 @@ def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
 
 
 def _performance(judged: Sequence[PerformanceVerdict], policy: Policy) -> _Finding:
-    """The newest window breached, and enough of the newest ones with it."""
+    """Check whether the newest window and enough of the windows before it are breached."""
     newest, breached = judged[-1], sum(each.breached for each in judged)
     shown = f"{_dates(newest.window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
     if not breached:
@@ -126,7 +126,7 @@ def _performance(judged: Sequence[PerformanceVerdict], policy: Policy) -> _Findi
 
 
 def _unlabelled(newest: PerformanceVerdict) -> Iterator[_Finding]:
-    """What is known of a window whose labels have not come: an estimate, which warns at most."""
+    """Report the estimate for a window without labels yet; it warns at most."""
     if newest.judged:
         return
     shown = f"performance: {_dates(newest.window)}: {'; '.join(newest.reasons)}"
@@ -134,7 +134,7 @@ def _unlabelled(newest: PerformanceVerdict) -> Iterator[_Finding]:
 
 
 def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
-    """A column breached in the newest window, and the same one in enough of the newest ones."""
+    """Check whether a column is breached in the newest window and in enough of the windows before it."""
     newest = filled[-1]
     times = {
         drifted: sum(any(each.column == drifted and each.breached for each in verdict.columns) for verdict in filled)
@@ -155,17 +155,19 @@ def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
     return _Finding("retrain", shown, "input")
 
 
-def _multivariate(found: Separation) -> _Finding:
-    """A classifier finds any difference, so it warns at most, and only where it finds more than usual."""
-    shown = f"input: a classifier tells the newest window's rows from the reference's with ROC AUC {found.auc:.3f}"
-    if found.p is None:
-        return _Finding("ok", f"{shown}; uncalibrated: {len(found.usual)} windows of the reference are too few")
-    usual = f"{sum(found.usual) / len(found.usual):.3f} is usual between windows of the reference (p {found.p:.3f})"
-    return _Finding("warn" if found.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
+def _multivariate(separation: Separation) -> _Finding:
+    """Report the classifier's skill; it finds any difference, so it warns at most, and only above the usual skill."""
+    auc = f"ROC AUC {separation.auc:.3f}"
+    shown = f"input: a classifier tells the newest window's rows from the reference's with {auc}"
+    if separation.p is None:
+        return _Finding("ok", f"{shown}; uncalibrated: {len(separation.usual)} windows of the reference are too few")
+    mean = sum(separation.usual) / len(separation.usual)
+    usual = f"{mean:.3f} is usual between windows of the reference (p {separation.p:.3f})"
+    return _Finding("warn" if separation.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
 
 
 def _silence(evidence: Evidence) -> Iterator[_Finding]:
-    """A window without rows: either nothing happened, or nobody is told any more."""
+    """Warn about a newest window without rows: nothing happened, or the source stopped delivering."""
     if evidence.inputs and not evidence.inputs[-1].rows:
         newest = evidence.inputs[-1].window
         yield _Finding("warn", f"input: {_dates(newest)}: no row came; does the source still deliver?")
@@ -183,7 +185,7 @@ def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
 
 
 def _blocks(evidence: Evidence, policy: Policy) -> Iterator[str]:
-    """What holds a retraining back, whatever its cause; later decisions than `as_of` are not known yet."""
+    """The reasons that hold back any retraining; decisions after `as_of` do not count."""
     ages = [_days(evidence.as_of - moment) for moment in evidence.retrained if moment <= evidence.as_of]
     if ages and min(ages) < policy.cooldown_days:
         yield f"the last retraining was decided {min(ages):.1f} days ago, {policy.cooldown_days:g} lie between two"
@@ -198,7 +200,7 @@ def _blocks(evidence: Evidence, policy: Policy) -> Iterator[str]:
 
 
 def _columns(times: Mapping[str, int]) -> str:
-    """`dep_hour (3), carrier (2) and 4 others`: those first that drifted most often."""
+    """`dep_hour (3), carrier (2) and 4 others`, ordered by how often they drifted."""
     named = [f"{column} ({count})" for column, count in sorted(times.items(), key=lambda each: -each[1])]
     more = f" and {len(named) - _SHOWN} others" if len(named) > _SHOWN else ""
     return ", ".join(named[:_SHOWN]) + more

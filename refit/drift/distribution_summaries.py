@@ -1,4 +1,4 @@
-"""What a column looked like then and now, in as few numbers as a chart or a program needs."""
+"""Summarises the reference and current distribution of a column in the few numbers that a chart needs."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ if TYPE_CHECKING:
 
 __all__ = ["distributions"]
 
-BARS = 40  # of a number
-NAMES = 8  # of a category
-_TAIL = 0.005  # share of the rows at either end that the axis leaves out
+BARS = 40  # for a number
+NAMES = 8  # for a category
+_TAIL = 0.005  # share of the rows at either end that the axis omits
 
 
 def distributions(reference: Sketch, current: Sketch, columns: Iterable[str]) -> list[dict[str, Any]]:
-    """Shares of the rows in each bar of a number and under each frequent name of a category, then and now, as JSON.
+    """Shares of rows per bar of a number and per frequent name of a category, then and now, for JSON.
 
     Shares are of the rows that have a value; `missing` is of all rows. A number's bars lie between `edges` (one more
-    than bars) in the column's own unit; `beyond` is the share of the values that lie outside of them. Under a
-    category's names come `other` ones of the reference, and `unseen` ones, that it has nowhere. Pairs are (then, now).
+    than bars) in the column's own unit; `beyond` is the share of values outside them. For a category, `other` counts
+    the other names of the reference, and `unseen` the names that the reference does not have. Pairs are (then, now).
 
     Args:
         reference, current: counts under one layout.
-        columns: those to tell of, in this order.
+        columns: the columns to summarise, in this order.
     """
     before, now = reference.totals(), current.totals()
-    found = []
+    summaries = []
     for name in columns:
         column, counts = reference.layout.columns[name], np.array([before[name], now[name]], float)
         values, rows = counts[:, :-1], counts.sum(1)
         shares = values / np.maximum(values.sum(1), 1)[:, None]
         shape = _bars(column, shares) if isinstance(column, Numbers) else _names(column, shares)
         missing = _rounded(counts[:, -1] / np.maximum(rows, 1))
-        found.append(
+        summaries.append(
             {"column": name, "kind": column.kind, "rows": rows.astype(int).tolist(), **shape, "missing": missing}
         )
-    return found
+    return summaries
 
 
 def _bars(column: Numbers, shares: Floats) -> dict[str, Any]:
-    """A number's values in bars of one width, or in its own bins where those are about as wide as each other."""
+    """A number's values in bars of equal width, or in its own bins if these have about equal widths."""
     if not column.lows:
         return {"edges": [], "then": [], "now": [], "beyond": [0.0, 0.0]}
     tiles = _tiles(column)
-    inner = np.cumsum(shares[:, :-1], axis=1)  # share up to each tile's edge; what lies below the first one is within
+    inner = np.cumsum(shares[:, :-1], axis=1)  # share up to each tile's edge, including values below the first one
     middle = inner.mean(0)
     low = max(0, int(np.searchsorted(middle, _TAIL, side="right")) - 1)
     high = min(len(tiles) - 1, int(np.searchsorted(middle, 1 - _TAIL)))
@@ -69,7 +69,7 @@ def _bars(column: Numbers, shares: Floats) -> dict[str, Any]:
 
 
 def _tiles(column: Numbers) -> Floats:
-    """Edges between the bins, in the middle of what lies between two; a whole number is as wide as its distance.
+    """Edges midway between neighbouring bins; the outer bins are as wide as the distance to their neighbour.
 
     >>> _tiles(Numbers((0.0, 1.0, 2.0), (0.0, 1.0, 2.0), 1.0, 1.0)).tolist()
     [-0.5, 0.5, 1.5, 2.5]
@@ -81,13 +81,13 @@ def _tiles(column: Numbers) -> Floats:
 
 
 def _names(column: Categories, shares: Floats) -> dict[str, Any]:
-    """The names that are frequent then or now, in the reference's order, and the others together."""
+    """Shares of the names that are frequent then or now, in the reference's order, and of all others."""
     named = shares[:, : len(column.names)]
     most = np.sort(np.argsort(-named.max(0), kind="stable")[:NAMES])
     chosen = named[:, most]
     other = shares[:, :-1].sum(1) - chosen.sum(1)
     return {
-        "names": [column.names[place] for place in most],
+        "names": [column.names[index] for index in most],
         "then": _rounded(chosen[0]),
         "now": _rounded(chosen[1]),
         "other": _rounded(np.maximum(other, 0.0)),
@@ -96,5 +96,5 @@ def _names(column: Categories, shares: Floats) -> dict[str, Any]:
 
 
 def _rounded(shares: Floats) -> list[float]:
-    """A millionth is a row in as many: less than can be seen, and short in JSON."""
+    """Round shares to a millionth, which is finer than a chart shows and short in JSON."""
     return [round(float(share), 6) for share in shares]

@@ -1,7 +1,7 @@
-"""How far two distributions are apart, from their counts alone: sizes of effects, which more rows do not inflate.
+"""Effect sizes between two distributions, computed from counts; they do not grow with the number of rows.
 
-Counts lie along the last axis as `feature_store.sketches` lays them out, what is missing last. Axes before it are kept,
-so that many windows are compared at once. What is not defined, with no value on one side, is nan.
+Counts lie along the last axis in the layout of `feature_store.sketches`, with missing values last. Leading axes are
+preserved, so that many windows are compared at once. Undefined effects, with no value on one side, are nan.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Statistic = Literal["psi", "wasserstein", "jensen_shannon", "unseen", "missing"]
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect's size, and what sampling alone makes of it.
+    """An effect's size, and the size that sampling alone produces.
 
-    `shift` is on a scale where twice the shift is twice the number. PSI and Jensen-Shannon distance add up what differs
-    over many bins, so that with few rows they are far from zero without any drift: their shift is the root of what PSI,
-    or the squared distance, is above its `floor`, its mean under one distribution. The other effects are their shift.
+    `shift` is on a linear scale. PSI and Jensen-Shannon distance sum differences over many bins, so with few rows they
+    are far from zero without any drift. Their shift is the root of the excess of PSI, or of the squared distance, over
+    its `floor`, its mean if both samples have the same distribution. The other effects equal their shift.
 
     Args:
-        noise: mean square of the shift under one distribution, as far as rows are independent.
+        noise: mean square of the shift if both samples have the same distribution and rows are independent.
     """
 
     statistic: Statistic
@@ -43,13 +43,13 @@ class Effect:
 
     @property
     def shift(self) -> Floats:
-        found: Floats = np.sqrt(np.maximum(self.size**self._power - self.floor, 0.0))
-        return found
+        shift: Floats = np.sqrt(np.maximum(self.size**self._power - self.floor, 0.0))
+        return shift
 
     def size_at(self, shift: float) -> Floats:
-        """The effect that has this shift, with the same floor."""
-        found: Floats = (shift**2 + self.floor) ** (1 / self._power)
-        return found
+        """The effect size that corresponds to a shift, with the same floor."""
+        size: Floats = (shift**2 + self.floor) ** (1 / self._power)
+        return size
 
     @property
     def _power(self) -> int:
@@ -57,39 +57,41 @@ class Effect:
 
 
 def measure(column: Column, reference: ArrayLike, current: ArrayLike) -> dict[Statistic, Effect]:
-    """Every effect of a column: for a number PSI and Wasserstein distance, for a category PSI, Jensen-Shannon distance
-    and the share of unseen names, for both the difference of the missing shares.
+    """Measure every effect of a column.
+
+    For a number these are PSI and Wasserstein distance, for a category PSI, Jensen-Shannon distance and the share of
+    unseen names, for both the difference of the missing shares.
 
     Args:
         reference: counts, missing last. Shape (..., column.size).
-        current: the same of the rows to judge.
+        current: the same for the current rows.
     """
     before, now = np.asarray(reference, float), np.asarray(current, float)
     none = np.zeros(np.broadcast_shapes(before.shape, now.shape)[:-1])
-    gone, gone_before = _shares(now)[..., -1], _shares(before)[..., -1]
-    noise = _variance(gone, now.sum(-1)) + _variance(gone_before, before.sum(-1))
-    missing = Effect("missing", np.abs(gone - gone_before), none, noise)
+    missing_now, missing_before = _shares(now)[..., -1], _shares(before)[..., -1]
+    noise = _variance(missing_now, now.sum(-1)) + _variance(missing_before, before.sum(-1))
+    missing = Effect("missing", np.abs(missing_now - missing_before), none, noise)
     before, now = before[..., :-1], now[..., :-1]
     sampling = _inverse(before.sum(-1)) + _inverse(now.sum(-1))
     bins = np.maximum(((before + now) > 0).sum(-1) - 1, 0)
-    floor, noise = bins * sampling, np.sqrt(2 * bins) * sampling  # mean and std of chi-squared, per row
-    found = [Effect("psi", psi(before, now), floor, noise)]
+    floor, noise = bins * sampling, np.sqrt(2 * bins) * sampling  # mean and std of chi-squared, scaled by sampling
+    effects = [Effect("psi", psi(before, now), floor, noise)]
     if isinstance(column, Numbers):
         noise = _spread(column, before + now) ** 2 * sampling
-        found.append(Effect("wasserstein", wasserstein(column, before, now), none, noise))
+        effects.append(Effect("wasserstein", wasserstein(column, before, now), none, noise))
     else:
         bits = 8 * math.log(2)
-        found.append(Effect("jensen_shannon", jensen_shannon(before, now), floor / bits, noise / bits))
+        effects.append(Effect("jensen_shannon", jensen_shannon(before, now), floor / bits, noise / bits))
         share = unseen(before, now)
-        found.append(Effect("unseen", share, none, _variance(share, now.sum(-1))))
-    return {effect.statistic: effect for effect in [*found, missing]}
+        effects.append(Effect("unseen", share, none, _variance(share, now.sum(-1))))
+    return {effect.statistic: effect for effect in [*effects, missing]}
 
 
 def psi(reference: Floats, current: Floats) -> Floats:
     """Population stability index: the sum of (p - q) ln(p / q) over bins, with shares p now and q in the reference.
 
-    Half a row is added to each bin that either side has, so that an empty one does not make it infinite. Under one
-    distribution it is about (bins - 1) (1/n + 1/m), for n and m rows (Yurdakul and Naranjo 2020, "Statistical
+    Half a row is added to each bin that either side uses, so that an empty bin does not make it infinite. Without drift
+    it is about (bins - 1) (1/n + 1/m), for n and m rows (Yurdakul and Naranjo 2020, "Statistical
     properties of the population stability index", Journal of Risk Model Validation 14(4)).
 
     >>> float(psi(np.array([500.0, 500.0]), np.array([800.0, 200.0])).round(2))
@@ -102,9 +104,9 @@ def psi(reference: Floats, current: Floats) -> Floats:
 
 
 def jensen_shannon(reference: Floats, current: Floats) -> Floats:
-    """Jensen-Shannon distance: the root of the divergence in bits, 0 (alike) to 1 (nothing in common).
+    """Jensen-Shannon distance: the root of the divergence in bits, 0 (identical) to 1 (disjoint).
 
-    Squared it is about (bins - 1) (1/n + 1/m) / (8 ln 2) under one distribution (Lin 1991, "Divergence measures based
+    Without drift, its square is about (bins - 1) (1/n + 1/m) / (8 ln 2) (Lin 1991, "Divergence measures based
     on the Shannon entropy", IEEE Transactions on Information Theory 37(1); the floor is the chi-squared one of its
     second-order term).
 
@@ -118,7 +120,7 @@ def jensen_shannon(reference: Floats, current: Floats) -> Floats:
 
 
 def unseen(reference: Floats, current: Floats) -> Floats:
-    """The share of rows under a name that the reference has nowhere.
+    """The share of rows with a name that does not occur in the reference.
 
     >>> float(unseen(np.array([6.0, 2.0, 0.0]), np.array([4.0, 0.0, 1.0])))
     0.2
@@ -129,8 +131,8 @@ def unseen(reference: Floats, current: Floats) -> Floats:
 def wasserstein(column: Numbers, reference: Floats, current: Floats) -> Floats:
     """Wasserstein-1 distance in units of the reference's std: the area between both cumulative shares.
 
-    Within a bin values are taken as spread evenly, and those outside of the bins as lying at their edge: far outliers
-    count little here, and fully in PSI. Where the reference is constant it is nan.
+    Values within a bin are assumed to spread evenly, and values outside the bins to lie at their edge: far outliers
+    count little here, and fully in PSI. The distance is nan if the reference is constant.
     """
     if not column.std:
         return np.full(np.broadcast_shapes(reference.shape, current.shape)[:-1], np.nan)
@@ -145,7 +147,7 @@ def wasserstein(column: Numbers, reference: Floats, current: Floats) -> Floats:
 
 
 def _spread(column: Numbers, counts: Floats) -> Floats:
-    """The integral of sqrt(F (1 - F)) in units of the reference's std, F being the cumulative share.
+    """The integral of sqrt(F (1 - F)) in units of the reference's std, where F is the cumulative share.
 
     Its square times (1/n + 1/m) bounds the mean square of the Wasserstein distance between two samples of one
     distribution, whose cumulative shares differ by sqrt(F (1 - F) (1/n + 1/m)) (Minkowski's inequality).
@@ -157,8 +159,8 @@ def _spread(column: Numbers, counts: Floats) -> Floats:
     lows, highs = np.array(column.lows), np.array(column.highs)
     within = (highs - lows) * (height[..., :-1] + height[..., 1:]) / 2
     between = (lows[1:] - highs[:-1]) * height[..., 1:-1]
-    found: Floats = (within.sum(-1) + between.sum(-1)) / column.std
-    return found
+    spread: Floats = (within.sum(-1) + between.sum(-1)) / column.std
+    return spread
 
 
 def _variance(share: Floats, rows: Floats) -> Floats:
@@ -170,7 +172,7 @@ def _inverse(rows: Floats) -> Floats:
 
 
 def _shares(counts: Floats) -> Floats:
-    """Shares of their sum; where that is 0, all 0."""
+    """Counts as shares of their sum; all 0 if the sum is 0."""
     total = counts.sum(-1, keepdims=True)
     return counts / np.where(total > 0, total, 1.0)
 

@@ -1,9 +1,9 @@
-"""What a metric would be, told from calibrated predictions alone while labels are still to come.
+"""Estimates a metric from calibrated predictions alone, before labels are known.
 
-Confidence-based performance estimation (CBPE): where predictions are true probabilities, each row says itself how
-likely it is to count for or against the model (Kivimäki, Białek, Kuberski and Nurminen 2025, "Performance Estimation
-in Binary Classification Using Calibrated Confidence", arXiv:2505.05295). It follows a change of the rows, and is blind
-to a change of what they mean: a concept change leaves it unmoved, so an estimate alone never asks for a retraining.
+Confidence-based performance estimation (CBPE): if predictions are calibrated probabilities, each one is the chance that
+its row counts for or against the model (Kivimäki, Białek, Kuberski and Nurminen 2025, "Performance Estimation in Binary
+Classification Using Calibrated Confidence", arXiv:2505.05295). The estimate reacts to covariate shift but not to
+concept drift, so an estimate alone never asks for a retraining.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def expected_metric(metric: str, predictions: Floats, probabilities: Floats) -> 
     ones = np.bincount(tie, probabilities)
     uncertain = np.bincount(tie, probabilities * (1 - probabilities))  # variance of the number of ones in a tie
     if metric == "average_precision":
-        # A tie of h ones among its rows adds h * (ones so far) / (rows so far); E[h * h] has the variance besides.
+        # A tie with h ones adds h * (ones so far) / (rows so far); E[h * h] is the squared mean plus the variance.
         return float(((ones * np.cumsum(ones) + uncertain) / np.cumsum(rows)).sum() / ones.sum())
     zeros = rows - ones
     below = zeros.sum() - np.cumsum(zeros)
-    pairs = ones.sum() * zeros.sum() - uncertain.sum()  # no row makes a pair with itself
+    pairs = ones.sum() * zeros.sum() - uncertain.sum()  # a row does not form a pair with itself
     in_order = (ones * below + (ones * zeros - uncertain) / 2).sum()
     return float(in_order / pairs) if pairs > 0 else math.nan

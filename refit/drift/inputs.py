@@ -1,7 +1,7 @@
-"""Whether a window's columns are further from the reference than windows of the reference itself are from each other.
+"""Detects input drift: columns further from the reference than the reference's own windows are from each other.
 
-Nothing here opens a file or reads a clock. With many rows every p-value of a two-sample test is small, and days differ
-from each other without any drift: so effects are held against the effects between windows of the reference.
+Nothing here opens a file or reads a clock. With many rows every two-sample test gives a small p-value, and days differ
+without any drift, so effects are compared with the effects between windows of the reference.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = [
     "InputVerdict",
     "Window",
     "calibrate",
+    "empty_verdict",
     "judge_window",
     "moved",
-    "nothing_in",
 ]
 
-DEFAULTS = DriftParams()  # what a policy asks for that states nothing else
-FEWEST_DAYS = 28  # of reference that a window of the reference is compared with
+DEFAULTS = DriftParams()
+FEWEST_DAYS = 28  # of reference data that a window of the reference is compared with
 WORDS: dict[str, str] = {
     "psi": "PSI",
     "wasserstein": "Wasserstein distance",
@@ -64,7 +64,7 @@ def _min_effect() -> Mapping[Statistic, float]:
 
 @dataclass(frozen=True)
 class InputPolicy:
-    """What counts as drift of the inputs: as rare as this in the reference, and not smaller than that.
+    """What counts as input drift: an effect that is rare in the reference and not smaller than `min_effect`.
 
     `min_effect`: differences of the shares of missing rows and of unseen names; Wasserstein distance in units of the
     reference's std; Jensen-Shannon distance from 0 to 1.
@@ -77,9 +77,9 @@ class InputPolicy:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """A column's effects, and how large each would have had to be for a breach; `breached` if any is.
+    """A column's effects and the thresholds for a breach; `breached` if any effect reaches its threshold.
 
-    `p` is of the column, before false-discovery control; None without calibration.
+    `p` is the column's p-value, before false-discovery control; None without calibration.
     """
 
     column: str
@@ -91,13 +91,13 @@ class ColumnDrift:
 
     @property
     def severity(self) -> float:
-        """The largest effect as a multiple of its threshold; 1 and more where breached."""
+        """The largest effect as a multiple of its threshold; at least 1 if breached."""
         return max((size / self.thresholds[name] for name, size in self.effects.items()), default=0.0)
 
 
 @dataclass(frozen=True)
 class InputVerdict:
-    """What was found, worst column first; without calibration `thresholds` are the policy's `min_effect` alone."""
+    """The drift of one window, worst column first; without calibration, thresholds are the policy's `min_effect`."""
 
     window: Window
     rows: int
@@ -110,7 +110,7 @@ class InputVerdict:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Windows of the reference, and the part of the reference that each is compared with.
+    """Counts of the reference's windows, and of the part of the reference that each is compared with.
 
     `current` and `reference` are counts of shape (windows, layout.width).
     """
@@ -124,12 +124,12 @@ class Calibration:
 
 
 def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> Calibration:
-    """Windows of `days` days, counted back from the reference's end, each compared as one is in production.
+    """Cut the reference into windows of `days` days, counted back from its end, and pair each as in production.
 
-    A window is compared with the reference days that lie at least `lag_days` before it, at least 28 of them, as a
-    model is trained some time before it is used: what changes with the season is then no news. Where that leaves
-    fewer than `fewest` windows, each is compared with all the days outside of it, without a lag (`lagged` is false).
-    Windows without rows are left out.
+    A window is paired with the reference days that lie at least `lag_days` before it, at least 28 of them, because a
+    model is trained some time before it is used: seasonal changes then do not count as drift. If that leaves fewer than
+    `fewest` windows, each is paired with all days outside it, without a lag (`lagged` is false). Windows without rows
+    are left out.
     """
     first, end = reference.days[0], reference.days[-1] + 1
     starts = end - np.arange(1, (end - first).astype(int) // days + 1) * days
@@ -142,34 +142,34 @@ def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> Ca
     return Calibration(inside[chosen] @ counts, others[chosen] @ counts, lagged=bool(lagged.sum() >= fewest))
 
 
-def nothing_in(window: Window) -> InputVerdict:
-    """The verdict on a window without a row."""
+def empty_verdict(window: Window) -> InputVerdict:
+    """The verdict on a window without rows."""
     said = f"no row lies in the window from {window.first} to {window.end}: nothing can be said"
     return InputVerdict(window, 0, False, 0, (), False, (said,))
 
 
 def judge_window(reference: Sketch, current: Sketch, window: Window, policy: InputPolicy) -> InputVerdict:
-    """The columns that moved further than the reference's own windows do, and by an effect that matters.
+    """Find the columns that moved further than they do between windows of the reference, and by a relevant effect.
 
-    An effect's shift d (`Effect.shift`) is held against those of W windows of the reference, d_i. What days share moves
-    a window by s^2 = mean(d_i^2 - noise_i) beyond sampling, and sampling of this window adds its own noise, which is
-    another where it has more rows or fewer. If shifts are normal about 0, then d / sqrt(s^2 + noise) is a Student t
-    of W degrees of freedom without its sign: p = 2 (1 - T_W). This errs on the careful side where a shift has several
-    directions, as then d spreads less about its rms; and on the bold side where windows depend on each other, as then
-    there are fewer than W. Three steps stand against that: of the effects of a column the smallest p counts,
-    times their number; columns are taken together by Benjamini and Hochberg (1995, Journal of the Royal Statistical
-    Society B 57(1)) at `false_discovery`; and an effect breaches only if its shift is that of its `min_effect`, too.
+    An effect's shift d (`Effect.shift`) is compared with the shifts d_i of W windows of the reference. Variation common
+    to the rows of a day moves a window by s^2 = mean(d_i^2 - noise_i) beyond sampling; sampling adds this window's own
+    noise, which depends on its number of rows. If shifts are normal about 0, d / sqrt(s^2 + noise) is the absolute
+    value of a Student t variable with W degrees of freedom: p = 2 (1 - T_W). This is conservative if a shift has
+    several directions, because d then varies less about its rms, and anti-conservative if windows are dependent,
+    because there are then effectively fewer than W. Three steps compensate: a column's p is the smallest of its effects
+    times their number; columns are corrected by Benjamini and Hochberg (1995, Journal of the Royal Statistical Society
+    B 57(1)) at `false_discovery`; and an effect breaches only if its shift also reaches that of its `min_effect`.
 
-    Columns that only one of the sketches has, or of which either has no row, are not judged.
+    Columns that only one of the sketches has, or that have no row in one of them, are not judged.
 
     Raises:
-        ValueError: a column was counted in different ways.
+        ValueError: a column was counted under different layouts.
     """
     inside = current.between(window.first, window.end)
     rows = int(inside.rows.sum())
     if not rows or not len(reference.days):
-        said = () if not rows else ("no row lies in the reference: nothing can be said",)
-        return replace(nothing_in(window), rows=rows, reasons=said or nothing_in(window).reasons)
+        reasons = () if not rows else ("no row lies in the reference: nothing can be said",)
+        return replace(empty_verdict(window), rows=rows, reasons=reasons or empty_verdict(window).reasons)
     lag = int((np.datetime64(window.first) - reference.days[-1]).astype(int)) - 1
     calibration = calibrate(reference, window.days, max(0, lag), fewest=policy.min_reference_windows)
     calibrated = len(calibration) >= policy.min_reference_windows
@@ -190,27 +190,27 @@ def judge_window(reference: Sketch, current: Sketch, window: Window, policy: Inp
 
 @dataclass(frozen=True)
 class _Measured:
-    """A column's effects now, and what is usual: the scale of each shift, where enough windows of the reference say."""
+    """A column's effects, and the usual scale of each shift if enough windows of the reference give one."""
 
     column: str
     kind: Literal["number", "text", "category"]
     effects: Mapping[Statistic, Effect]
-    scales: Mapping[Statistic, tuple[float, int]]  # and the number of windows
+    scales: Mapping[Statistic, tuple[float, int]]  # (scale, number of windows)
 
     @property
     def p(self) -> float | None:
-        """The smallest p of an effect, times the number of effects; None where none can be tested."""
+        """The smallest p of an effect times the number of effects; None if none can be tested."""
         from scipy.special import stdtr
 
-        found = []
+        p_values = []
         for name, (scale, windows) in self.scales.items():
             shift = float(self.effects[name].shift)
-            found.append(2 * float(stdtr(windows, -shift / scale if scale else -np.inf)) if shift else 1.0)
-        return min(1.0, len(found) * min(found)) if found else None
+            p_values.append(2 * float(stdtr(windows, -shift / scale if scale else -np.inf)) if shift else 1.0)
+        return min(1.0, len(p_values) * min(p_values)) if p_values else None
 
 
 def _measured(reference: Sketch, current: Sketch, calibration: Calibration, policy: InputPolicy) -> Iterator[_Measured]:
-    before, now, places = reference.totals(), current.totals(), reference.layout.slices()
+    before, now, slices = reference.totals(), current.totals(), reference.layout.slices()
     for name, column in reference.layout.columns.items():
         if name not in now or not now[name].sum() or not before[name].sum():
             continue
@@ -219,8 +219,8 @@ def _measured(reference: Sketch, current: Sketch, calibration: Calibration, poli
         effects = {
             key: effect for key, effect in measure(column, before[name], now[name]).items() if np.isfinite(effect.size)
         }
-        place, scales = places[name], {}
-        windows = measure(column, calibration.reference[:, place], calibration.current[:, place])
+        columns, scales = slices[name], {}
+        windows = measure(column, calibration.reference[:, columns], calibration.current[:, columns])
         for key, effect in effects.items():
             there = np.isfinite(windows[key].size)
             if there.sum() >= policy.min_reference_windows:
@@ -230,7 +230,7 @@ def _measured(reference: Sketch, current: Sketch, calibration: Calibration, poli
 
 
 def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
-    """For each column the largest p at which Benjamini and Hochberg would reject it, the others' being what they are.
+    """For each column, the largest p at which Benjamini and Hochberg would reject it, given the others' p.
 
     >>> _rejecting([0.001, 0.02, 0.8, None], 0.06)
     [0.04, 0.04, 0.06, 0.06]
@@ -242,7 +242,7 @@ def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
 
 
 def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calibrated: bool) -> ColumnDrift:
-    """A column's effects beside those that would have breached: rejected, and of a size that matters."""
+    """Compare a column's effects with the thresholds for a breach: rejected, and of a relevant size."""
     from scipy.special import stdtrit
 
     thresholds: dict[Statistic, float] = {}
@@ -259,13 +259,15 @@ def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calib
 
 
 def moved(columns: Sequence[ColumnDrift]) -> str:
-    """How many columns moved, and the first of them by name."""
-    found = [column for column in columns if column.breached]
-    return f"{len(found)} of {len(columns)} columns moved" + (f": {'; '.join(map(_told, found[:5]))}" if found else "")
+    """A sentence with the number of columns that moved and the worst of them."""
+    breached = [column for column in columns if column.breached]
+    return f"{len(breached)} of {len(columns)} columns moved" + (
+        f": {'; '.join(map(_format_drift, breached[:5]))}" if breached else ""
+    )
 
 
 def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: InputPolicy) -> Iterator[str]:
-    """What was found, and what it was held against."""
+    """The columns that moved, and how the comparison was calibrated."""
     yield moved(columns)
     if len(calibration) < policy.min_reference_windows:
         yield (
@@ -279,6 +281,6 @@ def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: I
         )
 
 
-def _told(column: ColumnDrift) -> str:
+def _format_drift(column: ColumnDrift) -> str:
     name = max(column.effects, key=lambda key: column.effects[key] / column.thresholds[key])
     return f"{column.column} ({WORDS[name]} {column.effects[name]:.3f}, from {column.thresholds[name]:.3f} on)"

@@ -1,7 +1,7 @@
-"""Whether a classifier tells recent rows from the reference better than it tells one part of the reference from others.
+"""Multivariate drift: compares how well a classifier separates current rows from the reference with its usual skill.
 
-Columns may each look as ever while what goes together has changed. This only informs: a classifier finds any difference
-between two stretches of time, the day of the month among them, so its skill says little by itself.
+The joint distribution can change while each column looks the same. This only informs: a classifier finds any difference
+between two periods, the day of the month included, so its skill alone says little.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Separation", "separate"]
 
-WINDOWS = 12  # of the reference, spread over it, that the usual skill is measured on
-FEWEST = 8
+WINDOWS = 12  # of the reference, spread over it, on which the usual skill is measured
+FEWEST = 8  # windows that a p-value needs
 FEWEST_ROWS = 30
 FOLDS = 2
 
 
 @dataclass(frozen=True)
 class Separation:
-    """ROC AUC with which current rows are told from the reference, out of fold; .5 is chance.
+    """Out-of-fold ROC AUC of separating current rows from the reference; .5 is chance.
 
-    `usual` are those of windows of the reference against the rest of it. `p` is the chance that one more such window
-    is told apart at least as well, were they normal (a one-sided prediction bound by Student's t); None with fewer
-    than 8 windows.
+    `usual` holds the same for windows of the reference against the rest of it. `p` is the chance that one more such
+    window is separated at least as well, if they are normal (a one-sided prediction bound by Student's t); None with
+    fewer than 8 windows.
     """
 
     auc: float
@@ -48,46 +48,45 @@ def separate(
     rows: int = DriftParams().multivariate_rows,
     seed: int = 0,
 ) -> Separation | None:
-    """How well a small boosted-tree classifier tells the current rows from those of the reference.
+    """Measure how well a small boosted-tree classifier separates the current rows from the reference.
 
-    Both tables have the same columns, numbers and texts, to be told apart by: leave out keys and times. At most `rows`
-    of each side are drawn, the same with the same seed (Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample
-    tests", ICLR).
+    Both tables have the same columns of numbers and texts; leave out keys and times. At most `rows` rows are drawn from
+    each side, seeded (Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests", ICLR).
 
     Args:
         days: of each row of the reference. Shape (reference.num_rows,).
         window_days: length of the current window; the reference is cut into windows of it from its end.
 
     Returns:
-        None where a side has fewer than 30 rows.
+        None if a side has fewer than 30 rows.
     """
     if min(len(days), current.num_rows) < FEWEST_ROWS:
         return None
     random = np.random.default_rng(seed)
 
-    def drawn(places: NDArray[np.int64]) -> NDArray[np.int64]:
-        return places if len(places) <= rows else np.sort(random.choice(places, rows, replace=False))
+    def drawn(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        return indices if len(indices) <= rows else np.sort(random.choice(indices, rows, replace=False))
 
     everything, now = drawn(np.arange(len(days))), drawn(np.arange(current.num_rows))
     ages = (days.max() - days).astype("timedelta64[D]").astype(int) // window_days
     pairs = [(drawn(np.flatnonzero(ages != age)), drawn(np.flatnonzero(ages == age))) for age in _windows(ages)]
-    needed = np.unique(np.concatenate([everything, *(places for pair in pairs for places in pair)]))
+    needed = np.unique(np.concatenate([everything, *(indices for pair in pairs for indices in pair)]))
     before, recent = _features(reference.take(needed), current.take(now))
 
-    def told_apart(rest: NDArray[np.int64], window: NDArray[np.int64]) -> float:
+    def out_of_fold_auc(rest: NDArray[np.int64], window: NDArray[np.int64]) -> float:
         return _auc(before[np.searchsorted(needed, rest)], before[np.searchsorted(needed, window)], seed)
 
     auc = _auc(before[np.searchsorted(needed, everything)], recent, seed)
-    usual = tuple(told_apart(*pair) for pair in pairs)
+    usual = tuple(out_of_fold_auc(*pair) for pair in pairs)
     return Separation(auc, usual, _chance(auc, np.array(usual)) if len(usual) >= FEWEST else None)
 
 
 def _windows(ages: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which windows of the reference are taken: spread over it, with enough rows within and without."""
+    """Choose windows spread over the reference that have enough rows inside and outside."""
     counts = np.bincount(ages)
     enough = np.flatnonzero((counts >= FEWEST_ROWS) & (len(ages) - counts >= FEWEST_ROWS))
-    found: NDArray[np.int64] = enough[np.linspace(0, len(enough) - 1, min(WINDOWS, len(enough))).astype(int)]
-    return found
+    chosen: NDArray[np.int64] = enough[np.linspace(0, len(enough) - 1, min(WINDOWS, len(enough))).astype(int)]
+    return chosen
 
 
 def _chance(auc: float, usual: NDArray[np.float64]) -> float:
@@ -98,13 +97,13 @@ def _chance(auc: float, usual: NDArray[np.float64]) -> float:
 
 
 def _features(*tables: pa.Table) -> list[NDArray[np.float64]]:
-    """The tables as numbers, shape (rows, columns): texts as their place among the column's texts; missing is nan."""
+    """The tables as numbers, shape (rows, columns): texts as indices among the column's texts; missing is nan."""
     import pyarrow as pa
 
-    together = pa.concat_tables([table.select(tables[0].column_names) for table in tables]).combine_chunks()
+    combined = pa.concat_tables([table.select(tables[0].column_names) for table in tables]).combine_chunks()
     columns = [
         (column.dictionary_encode().indices if pa.types.is_string(column.type) else column).cast("float64")
-        for column in (chunked.combine_chunks() for chunked in together.columns)
+        for column in (chunked.combine_chunks() for chunked in combined.columns)
     ]
     matrix = np.column_stack([column.to_numpy(zero_copy_only=False) for column in columns])
     return np.split(matrix, np.cumsum([table.num_rows for table in tables])[:-1])
@@ -121,5 +120,5 @@ def _auc(before: NDArray[np.float64], now: NDArray[np.float64], seed: int) -> fl
     model = HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=8, early_stopping=False, random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     with threadpool_limits(1):  # so few rows are fitted faster by one thread than by several that wait for each other
-        found = cross_val_predict(model, rows, side, cv=folds, method="predict_proba")[:, 1]
-    return float(roc_auc_score(side, found))
+        probabilities = cross_val_predict(model, rows, side, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(side, probabilities))

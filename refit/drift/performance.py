@@ -1,9 +1,8 @@
-"""Whether the model in charge still earns its place: skill in a window against what its backtest shows by chance.
+"""Detects a loss of performance: compares the champion's skill in a window with the variation in its backtest.
 
-A metric by itself cannot tell: a hard month lowers it, and so does another share of positives. So what is judged is the
-skill, the part of the metric that a naive guess does not reach which was refitted on this very window. How far a
-model's skill moves from window to window without being stale is seen in its backtest: rows it predicted without having
-seen them, kept with its version.
+A metric alone cannot show a loss: a hard month lowers it, and so does another share of positives. The skill is the part
+of the metric beyond a naive guess that is refitted on the same window. The backtest, out-of-sample predictions stored
+with the model's version, shows how far its skill varies between windows by chance.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ EVALUATION = EvaluateParams()
 
 @dataclass(frozen=True)
 class Policy:
-    """When a window's skill counts as lost (`drift` in the params)."""
+    """When a window counts as a loss of skill (`drift` in the params)."""
 
     metric: str = EVALUATION.gate.metric
     confidence: float = EVALUATION.confidence  # of the interval that is shown
@@ -49,11 +48,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions beside what came true."""
+    """Predictions with the labels that have come so far."""
 
-    days: NDArray[np.datetime64]  # (rows,) the local day of each
-    predictions: Floats  # as the task has them
-    labels: Floats  # (rows,) as metrics take them; nan where the label has not come yet
+    days: NDArray[np.datetime64]  # (rows,) local day of each row
+    predictions: Floats  # in the form of the task
+    labels: Floats  # (rows,) in the form of the metrics; nan if the label has not come yet
     target: Target = field(default_factory=Binary)
 
     def within(self, window: Window) -> Scored:
@@ -71,35 +70,35 @@ class Scored:
 
 @dataclass(frozen=True)
 class Backtest:
-    """What a model's own out-of-sample rows show of it, window by window."""
+    """A model's skill on its own out-of-sample rows, window by window."""
 
-    windows: tuple[Window, ...]  # those that could be judged, oldest first
-    rows: float  # labelled ones of a window, on average
-    skills: tuple[Estimate, ...]  # of each of them
-    estimated: tuple[float, ...]  # the same windows' skill as it is estimated without labels
-    calibration: Sigmoid | None  # none: there is nothing to calibrate on
+    windows: tuple[Window, ...]  # windows that could be judged, oldest first
+    rows: float  # average number of labelled rows in a window
+    skills: tuple[Estimate, ...]  # of each window
+    estimated: tuple[float, ...]  # skill of each window, estimated without labels
+    calibration: Sigmoid | None  # None if there are no rows to calibrate on
 
 
 @dataclass(frozen=True)
 class PerformanceVerdict:
-    """What one window shows; None is what its rows cannot tell."""
+    """The performance in one window; None is what its rows cannot show."""
 
     window: Window
     metric: str
     rows: int
     labelled: int
     value: float | None  # the metric itself
-    skill: float | None  # none: the window was not judged
+    skill: float | None  # None if the window was not judged
     lower: float | None
     upper: float | None
     expected: float | None  # mean skill of the backtest's windows
     spread: float | None  # standard deviation between them
-    threshold: float | None  # the skill below which the window is breached; none: uncalibrated
-    estimated: float | None  # the metric as it is estimated without labels
-    suspected: bool  # not judged yet, and the estimated skill has fallen as a breached one would
+    threshold: float | None  # the skill below which the window is breached; None if uncalibrated
+    estimated: float | None  # the metric, estimated without labels
+    suspected: bool  # not judged yet, but the estimated skill is as low as in a breached window
     breached: bool
     reasons: tuple[str, ...]
-    estimated_skill: float | None = None  # what that estimate is worth beyond a naive guess
+    estimated_skill: float | None = None  # skill of that estimate over a naive guess
 
     @property
     def judged(self) -> bool:
@@ -111,22 +110,22 @@ class PerformanceVerdict:
 
     @property
     def waiting_share(self) -> float:
-        """Share of the rows whose label has not come yet."""
+        """Share of the rows without a label so far."""
         return 1 - self.labelled / self.rows if self.rows else 0.0
 
     @property
     def estimate_error(self) -> float | None:
-        """By how much the estimate was above the metric that the labels then showed."""
+        """The estimate minus the metric on the labels."""
         return None if self.estimated is None or self.value is None else self.estimated - self.value
 
 
 def skill(metric: str, scored: Scored) -> Estimate:
-    """What predictions are worth beyond a constant refitted on these very rows, with its error clustered by day.
+    """The skill of predictions over a constant that is refitted on the same rows, with its error clustered by day.
 
-    0 is a naive guess and more is better, whatever the metric: ROC AUC less .5, average precision less the base rate,
-    and for any other the share of the constant's distance from perfect that is saved (Murphy 1988, "Skill scores based
-    on the mean square error", Monthly Weather Review 116). Without each day the constant is refitted too.
-    Not finite where the rows cannot tell, with one class for instance.
+    0 is a naive guess and more is better, for any metric: ROC AUC minus .5, average precision minus the base rate, and
+    for others the reduction of the constant's distance from perfect, as a share of it (Murphy 1988, "Skill scores based
+    on the mean square error", Monthly Weather Review 116). The jackknife refits the constant without each day, too.
+    Not finite if the rows cannot show it, for instance with one class only.
 
     Args:
         scored: labelled rows only.
@@ -146,7 +145,7 @@ def skill(metric: str, scored: Scored) -> Estimate:
 
 
 def _saved(metric: str, value: float, labels: NDArray[Any], target: Target) -> float:
-    """The share of a constant's distance from perfect that is saved, the constant fitted to these labels."""
+    """The reduction of a constant's distance from perfect, as a share of it; the constant is fitted to these labels."""
     if not len(labels):
         return math.nan
     naive = score(target.task, metric, labels, target.guess(target.naive(labels, metric), len(labels)))
@@ -155,7 +154,7 @@ def _saved(metric: str, value: float, labels: NDArray[Any], target: Target) -> f
 
 
 def _over_naive(metric: str, value: Any, rate: Any) -> Any:
-    """Skill of a metric's value where a share `rate` of the rows is 1; numbers or arrays."""
+    """Skill of a metric's value if a share `rate` of the rows is 1; numbers or arrays."""
     if metric == "roc_auc":
         return value - 0.5
     if metric == "average_precision":
@@ -166,17 +165,17 @@ def _over_naive(metric: str, value: Any, rate: Any) -> Any:
 
 
 def backtest(scored: Scored, policy: Policy) -> Backtest:
-    """Skill, measured and estimated, in each whole window of rows that the model predicted without having seen them.
+    """Measure and estimate the skill in each whole window of out-of-sample rows.
 
     These are the validation rows, predicted by the model fitted before them, and the test rows, predicted by the model
     itself. A window that production would not judge (too few rows, one class) is left out.
     """
-    known = scored.labelled()
-    if len(np.unique(known.labels)) < 2:
+    labelled = scored.labelled()
+    if len(np.unique(labelled.labels)) < 2:
         return Backtest((), 0.0, (), (), None)
-    binary = scored.target.task == "binary"  # what there is an estimate without labels for
-    calibration = fit_sigmoid(known.predictions, known.labels) if binary else None
-    parts = {window: known.within(window) for window in whole_windows(known.days, policy.window)}
+    binary = scored.target.task == "binary"  # only binary metrics can be estimated without labels
+    calibration = fit_sigmoid(labelled.predictions, labelled.labels) if binary else None
+    parts = {window: labelled.within(window) for window in whole_windows(labelled.days, policy.window)}
     parts = {window: part for window, part in parts.items() if not _problem(part, part, policy)}
     judged = list(parts.values())
     return Backtest(
@@ -191,8 +190,8 @@ def backtest(scored: Scored, policy: Policy) -> Backtest:
 def whole_windows(days: NDArray[np.datetime64], length: Length) -> tuple[Window, ...]:
     """The whole windows between the first and the last day, oldest first.
 
-    Months are those of the calendar. Weeks are counted back from the last day: each holds every weekday once, as a week
-    from Monday does, and two months always hold eight of them, of which the calendar would often cut one off.
+    Months are calendar months. Weeks are counted back from the last day: each holds every weekday once, and two months
+    always hold eight of them, while weeks from Monday would often lose one.
 
     >>> june = np.arange("2013-06-01", "2013-06-20", dtype="datetime64[D]")
     >>> [str(window.first) for window in whole_windows(june, "week")]
@@ -203,12 +202,12 @@ def whole_windows(days: NDArray[np.datetime64], length: Length) -> tuple[Window,
     if not len(days):
         return ()
     first, end = days.min().astype(date), days.max().astype(date) + timedelta(days=1)
-    found: list[Window] = []
+    windows: list[Window] = []
     while (begin := _previous(end, length)) >= first:
         if length != "month" or end.day == 1:
-            found.append(Window(begin, end))
+            windows.append(Window(begin, end))
         end = begin
-    return tuple(reversed(found))
+    return tuple(reversed(windows))
 
 
 def _previous(end: date, length: Length) -> date:
@@ -218,42 +217,41 @@ def _previous(end: date, length: Length) -> date:
 
 
 def judge_window(reference: Backtest, observed: Scored, window: Window, policy: Policy) -> PerformanceVerdict:
-    """Compare a window's skill with that of the windows of the backtest.
+    """Compare a window's skill with the skill in the windows of the backtest.
 
-    It is breached where the skill lies below the backtest's mean by at least `min_skill_loss` and by more than one
+    The window is breached if its skill lies below the backtest's mean by at least `min_skill_loss` and by more than one
     further window would by chance: Student's t for a new observation, t * sd * sqrt(1 + 1 / W) with W - 1 degrees of
-    freedom, one-sided at `alpha` (Hahn and Meeker 1991, "Statistical Intervals"). Fewer than
-    `min_reference_windows` windows cannot tell chance: uncalibrated, and never breached.
+    freedom, one-sided at `alpha` (Hahn and Meeker 1991, "Statistical Intervals"). With fewer than
+    `min_reference_windows` windows it is uncalibrated, and never breached.
 
     Args:
-        observed: production's rows, those that still wait for their label among them; others than the window's count
-            for nothing.
+        observed: rows of production, including those without a label so far; rows outside the window are ignored.
     """
     rows = observed.within(window)
-    known = rows.labelled()
-    problem = _problem(rows, known, policy)
-    measured = Estimate(math.nan, math.nan, 0.0) if problem else skill(policy.metric, known)
+    labelled = rows.labelled()
+    problem = _problem(rows, labelled, policy)
+    measured = Estimate(math.nan, math.nan, 0.0) if problem else skill(policy.metric, labelled)
     lower, upper = measured.interval(policy.confidence)
-    limit = _limit([each.value for each in reference.skills], policy, _excess(reference, len(known.labels)))
+    limit = _limit([each.value for each in reference.skills], policy, _excess(reference, len(labelled.labels)))
     estimated, estimated_skill = _estimate(policy.metric, rows.predictions, reference.calibration)
     suspicious = _limit(reference.estimated, policy).passed_by(estimated_skill)
     verdict = PerformanceVerdict(
         window=window,
         metric=policy.metric,
         rows=len(rows.labels),
-        labelled=len(known.labels),
-        value=None if problem else _known(_value(policy.metric, known)),
-        skill=_known(measured.value),
-        lower=_known(lower),
-        upper=_known(upper),
-        expected=_known(limit.mean),
-        spread=_known(limit.spread),
-        threshold=_known(limit.threshold),
-        estimated=_known(estimated),
+        labelled=len(labelled.labels),
+        value=None if problem else _finite_or_none(_value(policy.metric, labelled)),
+        skill=_finite_or_none(measured.value),
+        lower=_finite_or_none(lower),
+        upper=_finite_or_none(upper),
+        expected=_finite_or_none(limit.mean),
+        spread=_finite_or_none(limit.spread),
+        threshold=_finite_or_none(limit.threshold),
+        estimated=_finite_or_none(estimated),
         suspected=bool(problem) and suspicious,
         breached=limit.passed_by(measured.value),
         reasons=(),
-        estimated_skill=_known(estimated_skill),
+        estimated_skill=_finite_or_none(estimated_skill),
     )
     return replace(
         verdict,
@@ -274,7 +272,7 @@ class _Limit:
 
 
 def _limit(values: Sequence[float], policy: Policy, excess: float = 0.0) -> _Limit:
-    """How low one further window may lie; `excess` is variance that it has beyond that of the windows before."""
+    """The lowest skill that one further window may have; `excess` is its variance beyond that of the windows."""
     count = len(values)
     mean = float(np.mean(values)) if count else math.nan
     spread = float(np.std(values, ddof=1)) if count > 1 else math.nan
@@ -287,9 +285,9 @@ def _limit(values: Sequence[float], policy: Policy, excess: float = 0.0) -> _Lim
 
 
 def _excess(reference: Backtest, labelled: int) -> float:
-    """The variance that a window has beyond that of the backtest's windows because fewer of its rows are labelled.
+    """The variance of a window beyond that of the backtest's windows because fewer of its rows are labelled.
 
-    From their standard errors, not from its own, which would widen what counts as chance after one odd day.
+    It comes from their standard errors, not from its own, which would widen the limit after one unusual day.
     """
     variances = [each.standard_error**2 for each in reference.skills if each.finite]
     if not variances or not labelled:
@@ -298,7 +296,7 @@ def _excess(reference: Backtest, labelled: int) -> float:
 
 
 def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> tuple[float, float]:
-    """The metric and the skill that calibrated predictions let expect."""
+    """The metric and the skill expected from calibrated predictions."""
     if calibration is None or not len(predictions) or not np.isfinite(predictions).all():
         return math.nan, math.nan
     p = calibration.probabilities(predictions)
@@ -306,21 +304,20 @@ def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> 
     return value, float(_over_naive(metric, value, p.mean()))
 
 
-def _problem(rows: Scored, known: Scored, policy: Policy) -> str:
-    """Why a window cannot be judged; empty where it can."""
+def _problem(rows: Scored, labelled: Scored, policy: Policy) -> str:
+    """The reason why a window cannot be judged; empty if it can."""
     if not len(rows.labels):
         return "no row was scored in it"
-    if wrong := int((~np.isfinite(rows.predictions.reshape(len(rows.labels), -1)).all(axis=1)).sum()):
-        return f"{wrong:,} of {len(rows.labels):,} predictions are not finite numbers"
-    if len(known.labels) < policy.min_labelled_rows:
-        return (
-            f"{len(known.labels):,} of {len(rows.labels):,} rows are labelled, {policy.min_labelled_rows:,} are needed"
-        )
-    return known.target.constant_labels(known.labels.astype(known.target.dtype))
+    if not_finite := int((~np.isfinite(rows.predictions.reshape(len(rows.labels), -1)).all(axis=1)).sum()):
+        return f"{not_finite:,} of {len(rows.labels):,} predictions are not finite numbers"
+    if len(labelled.labels) < policy.min_labelled_rows:
+        count = f"{len(labelled.labels):,} of {len(rows.labels):,} rows are labelled"
+        return f"{count}, {policy.min_labelled_rows:,} are needed"
+    return labelled.target.constant_labels(labelled.labels.astype(labelled.target.dtype))
 
 
-def _value(metric: str, known: Scored) -> float:
-    return score(known.target.task, metric, known.labels.astype(known.target.dtype), known.predictions)
+def _value(metric: str, labelled: Scored) -> float:
+    return score(labelled.target.task, metric, labelled.labels.astype(labelled.target.dtype), labelled.predictions)
 
 
 def _reasons(
@@ -362,5 +359,5 @@ def _estimated(verdict: PerformanceVerdict) -> str:
     return f"{text}, lower than the backtest lets expect" if verdict.suspected else text
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Whether predictions can be taken at their word: what was predicted beside what came, in bins of about equal count."""
+"""Calibration: mean predictions and observed means, in bins of about equal count."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ Floats = NDArray[np.float64]
 
 
 def calibration(
-    sample: Sample, predicted: Floats, came: NDArray[Any], confidence: float, span: tuple[float, float] = (0.0, 1.0)
+    sample: Sample,
+    predicted: Floats,
+    observed_values: NDArray[Any],
+    confidence: float,
+    span: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, Any]:
-    """Mean prediction beside the mean of what came, overall and in bins, with clustered intervals.
+    """Mean prediction and observed mean, overall and in bins, with clustered intervals.
 
     Args:
-        came: (rows,) 0 or 1, or numbers.
-        span: what a mean of them can be at the least and at the most.
+        observed_values: (rows,) 0 or 1, or numbers.
+        span: the smallest and the largest possible mean.
     """
     bins = []
     codes = calibration_bins(predicted)
     for each in np.unique(codes):
         rows = codes == each
-        observed = jackknife(leave_out_mean(came[rows].astype(np.float64), sample.only(rows).clusters))
+        observed = jackknife(leave_out_mean(observed_values[rows].astype(np.float64), sample.only(rows).clusters))
         interval = with_interval(observed, confidence, *span)
         bins.append({"predicted": tidy(predicted[rows].mean()), "observed": interval, "rows": int(rows.sum())})
-    return {"bins": bins, "predicted": tidy(predicted.mean()), "observed": tidy(came.mean())}
+    return {"bins": bins, "predicted": tidy(predicted.mean()), "observed": tidy(observed_values.mean())}

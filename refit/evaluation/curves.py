@@ -1,4 +1,4 @@
-"""The points that plots of predictions are drawn from, computed once for PNG, CSV and the report alike."""
+"""Computes the points of plots of predictions, once for PNG, CSV and the report."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def roc(labels: NDArray[np.int64], p: Floats) -> list[tuple[float, float]]:
     >>> roc(np.array([0, 1]), np.array([0.2, 0.8]))
     [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
     """
-    _, hits, called = at_or_above(labels, p)
-    misses = called - hits
+    _, hits, counts = at_or_above(labels, p)
+    misses = counts - hits
     return _thinned(np.append(0, misses) / max(misses[-1], 1), np.append(0, hits) / max(hits[-1], 1))
 
 
 def precision_recall(labels: NDArray[np.int64], p: Floats) -> list[tuple[float, float]]:
     """(recall, precision), a step for each distinct prediction, at most about 200 points."""
-    _, hits, called = at_or_above(labels, p)
+    _, hits, counts = at_or_above(labels, p)
     some = hits > 0
-    return _thinned(hits[some] / max(hits[-1], 1), hits[some] / called[some])
+    return _thinned(hits[some] / max(hits[-1], 1), hits[some] / counts[some])
 
 
 def _thinned(x: Floats, y: Floats) -> list[tuple[float, float]]:
-    """Points about equally far apart along x, the first and the last always."""
+    """Keep points at about equal distances along x, always with the first and the last."""
     if len(x) > MOST_POINTS:
         wanted = np.searchsorted(x, np.linspace(0, 1, MOST_POINTS) * x[-1])
-        kept = np.unique(np.concatenate([[0], np.minimum(wanted, len(x) - 1), [len(x) - 1]]))
-        x, y = x[kept], y[kept]
+        indices = np.unique(np.concatenate([[0], np.minimum(wanted, len(x) - 1), [len(x) - 1]]))
+        x, y = x[indices], y[indices]
     return [(round(float(a), 6), round(float(b), 6)) for a, b in zip(x, y, strict=True)]
 
 
 def histogram(labels: NDArray[np.int64], p: Floats) -> dict[str, list[float]]:
-    """How many rows of each class have which prediction, in equal bins from 0 to 1."""
+    """Counts of predictions by class, in equal bins from 0 to 1."""
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     within = np.clip(p, 0, 1)
     return {
@@ -58,7 +58,7 @@ def histogram(labels: NDArray[np.int64], p: Floats) -> dict[str, list[float]]:
 
 
 def daily(test: Holdout, scored: Mapping[str, Floats], metric: str) -> list[dict[str, Any]]:
-    """The metric of each model for each day of the test window; None on a day whose labels are all alike."""
+    """The metric of each model for each day of the test window; None on a day whose labels are constant."""
     result = []
     for day in np.unique(test.days):
         rows = test.days == day

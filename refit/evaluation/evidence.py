@@ -1,4 +1,4 @@
-"""What the gate may know of a candidate, gathered from predictions: the same for a run and for a replay of one."""
+"""Collects the gate's evidence about a candidate from predictions, for runs and for replays."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from refit.metrics.clusters import Estimate
 Floats = NDArray[np.float64]
 
 UNKNOWN = Estimate(math.nan, math.nan, 0.0)
-SHOWN_VALUES = 12  # of a column, where a slice names none of them
+SHOWN_VALUES = 12  # of a column, if a slice names none of its values
 
 
 def opponents(comparand: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Role and version of the registered models to score; the anchor only where it is not the champion itself."""
+    """Role and version of the registered models to score; the anchor only if it is not the champion itself."""
     champion, anchor = comparand["version"], comparand.get("anchor")
     if comparand.get("stand_in") == "champion":
-        return []  # made from generated rows: there is nothing to lose against it
+        return []  # the champion was made from generated rows, so the candidate cannot lose against it
     roles = [("champion", str(champion))] if champion is not None else []
     if roles and anchor and anchor["version"] != champion:
         roles.append(("anchor", str(anchor["version"])))
@@ -45,13 +45,13 @@ def evidence(
     gate: GateParams,
     remarks: Sequence[str] = (),
 ) -> Evidence:
-    """All that the gate decides by.
+    """Collect everything that the gate decides by.
 
     Args:
-        values: the candidate's own metrics; None is what could not be measured.
+        values: the candidate's own metrics; None if one could not be measured.
         training: `model_digest`, `seen_until` and `split` of the candidate.
-        comparand: what `comparand.json` says.
-        remarks: what a reader of the decision should know of these rows.
+        comparand: the content of `comparand.json`.
+        remarks: notes about these rows for readers of the decision.
 
     Raises:
         UserError: a slice names no column.
@@ -60,12 +60,12 @@ def evidence(
     slices = tuple(slice_ for key in gate.slices for slice_ in _slices(key, test, scored, gate))
     candidate, champion = scored.p["candidate"], scored.p.get("champion")
 
-    def opponent(role: str, told: Mapping[str, Any]) -> Opponent:
+    def opponent(role: str, version: Mapping[str, Any]) -> Opponent:
         return Opponent(
-            version=str(told["version"]),
-            digest=str(told["model_digest"]),
-            seen_until=_moment(told.get("seen_until")),
-            split=told.get("split"),
+            version=str(version["version"]),
+            digest=str(version["model_digest"]),
+            seen_until=_moment(version.get("seen_until")),
+            split=version.get("split"),
             gain=gain(gate.metric, test.sample, candidate, scored.p[role]) if role in scored.p else UNKNOWN,
             problem=scored.problems.get(role, ""),
         )
@@ -91,24 +91,24 @@ def evidence(
 
 
 def _slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> Iterator[Slice]:
-    """What a key of `gate.slices` asks about: one value of a column, or all values that have no key of their own.
+    """The slices of a key of `gate.slices`: one value of a column, or all values that have no key of their own.
 
     Raises:
         UserError: there is no such column.
     """
     whole = key in test.table.column_names
     column, _, wanted = (key, "", "") if whole else key.partition("=")
-    found = dict(parts(test.table, column, asked_by="evaluate.gate.slices"))
+    rows_by_value = dict(parts(test.table, column, params_key="evaluate.gate.slices"))
     if "champion" not in scored.p:
         return
-    if wanted and wanted not in found:
-        known = nearest(wanted, found) or f"; there are {', '.join(list(found)[:SHOWN_VALUES])}"
-        yield Slice(key, key, UNKNOWN, f"no test row has {column} {wanted!r}{known}")
+    if wanted and wanted not in rows_by_value:
+        hint = nearest(wanted, rows_by_value) or f"; there are {', '.join(list(rows_by_value)[:SHOWN_VALUES])}"
+        yield Slice(key, key, UNKNOWN, f"no test row has {column} {wanted!r}{hint}")
         return
-    for value in [wanted] if wanted else found:
+    for value in [wanted] if wanted else rows_by_value:
         name = f"{column}={value}"
         if wanted or name not in gate.slices:
-            yield _judged(key, name, found[value], test, scored, gate)
+            yield _judged(key, name, rows_by_value[value], test, scored, gate)
 
 
 def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:

@@ -1,8 +1,8 @@
-"""Features that give the label away: one alone, or two or three that add up to it, predict it nearly perfectly.
+"""Detects label leakage: features that predict the label nearly perfectly, alone or as a sum of two or three.
 
-Such a feature was mostly written down together with the label, or after it, and will not be there when a prediction is
-asked for; or it counts rows that lie in the label's order. Each column is looked at once, on some rows: the cost is
-linear in cells.
+Such a feature was usually recorded together with the label, or after it, and is not available at prediction time; or it
+numbers rows that are sorted by the label. Each column is examined once, on a sample of rows: the cost is linear in
+cells.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-ROWS, SUM_ROWS = 20_000, 2_000  # looked at; for what adds up
+ROWS, SUM_ROWS = 20_000, 2_000  # sampled for single features; for sums
 BINS = 64  # of a number
-SKILL = 0.95  # of the errors of the best guess for everyone, the share that one feature alone avoids
-EXPLAINED, EXACT = 0.99, 0.9999  # of a number's variance: by one feature, and by those that add up to it
-PURE, COVERED, FEW = 0.98, 0.1, 20  # a value that goes with one class alone: how purely, of how much, in how many rows
-MOST_VALUES = 50  # of a feature of which each value is looked at
+SKILL = 0.95  # share of the errors of a constant guess that one feature alone avoids
+EXPLAINED, EXACT = 0.99, 0.9999  # share of the label's variance explained: by one feature; by a sum
+PURE, COVERED, FEW = 0.98, 0.1, 20  # for a value that implies a class: its purity, share of the class, number of rows
+MOST_VALUES = 50  # of a feature whose values are examined one by one
 
 
 COUNTS = "counts the rows: its order may be that of the labels"
@@ -32,7 +32,7 @@ COUNTS = "counts the rows: its order may be that of the labels"
 
 @dataclass(frozen=True)
 class Giveaway:
-    """Features that say the label, and how."""
+    """Features that leak the label, and how."""
 
     features: tuple[str, ...]
     reason: str
@@ -49,7 +49,7 @@ class Giveaway:
 
 
 def giveaways(table: pa.Table, kinds: Mapping[str, Sequence[str]]) -> list[Giveaway]:
-    """What gives the column `label` of a training table away.
+    """Find the features that leak the column `label` of a training table.
 
     Args:
         kinds: names of features by kind: numeric, categorical.
@@ -58,26 +58,26 @@ def giveaways(table: pa.Table, kinds: Mapping[str, Sequence[str]]) -> list[Givea
     import pyarrow.compute as pc
 
     table = table.filter(pc.is_valid(table["label"]))
-    found = [Giveaway((name,), COUNTS) for name in kinds["numeric"] if _counts_rows(table[name])]
-    counted = {name for each in found for name in each.features}
+    result = [Giveaway((name,), COUNTS) for name in kinds["numeric"] if _counts_rows(table[name])]
+    counted = {name for each in result for name in each.features}
     every = max(1, -(-len(table) // ROWS))
     some = table.take(pa.array(np.arange(0, len(table), every)))
     if len(some) < 2 * FEW:
-        return found
+        return result
     label = some["label"]
     if pa.types.is_floating(label.type):
         numbers = [name for name in kinds["numeric"] if name not in counted]
-        return [*found, *_of_numbers(some, label.to_numpy(), numbers, kinds["categorical"])]
+        return [*result, *_of_numbers(some, label.to_numpy(), numbers, kinds["categorical"])]
     encoded = label.combine_chunks().dictionary_encode()
     classes, labels = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     for name in (*kinds["numeric"], *kinds["categorical"]):
         if name not in counted and (reason := _of_classes(some[name], labels, classes)):
-            found.append(Giveaway((name,), reason))
-    return found
+            result.append(Giveaway((name,), reason))
+    return result
 
 
 def _counts_rows(values: pa.ChunkedArray) -> bool:
-    """Whether numbers are integers, another in each row, without a gap to speak of."""
+    """Whether numbers are distinct integers with almost no gaps."""
     if values.null_count or len(values) < FEW:
         return False
     numbers = values.to_numpy()
@@ -87,7 +87,7 @@ def _counts_rows(values: pa.ChunkedArray) -> bool:
 
 
 def _codes(values: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
-    """A small number for each value, or for each bin of many numbers; and the values, where each has its own."""
+    """Code each value, or each bin of many numbers; return the codes and, if each value has its own, the values."""
     import pyarrow as pa
 
     if pa.types.is_string(values.type):
@@ -113,9 +113,9 @@ def _of_classes(values: pa.ChunkedArray, labels: NDArray[np.int64], classes: Seq
     usual = seen.sum(axis=0).argmax()
     guess = np.where(seen.sum(axis=1) > 0, seen.argmax(axis=1), usual)
     missed = int((labels[~learned] != usual).sum())
-    wrong = int((labels[~learned] != guess[codes[~learned]]).sum())
-    if missed >= FEW // 2 and wrong <= (1 - SKILL) * missed:
-        return f"alone tells {1 - wrong / (~learned).sum():.1%} of the labels right"
+    errors = int((labels[~learned] != guess[codes[~learned]]).sum())
+    if missed >= FEW // 2 and errors <= (1 - SKILL) * missed:
+        return f"alone tells {1 - errors / (~learned).sum():.1%} of the labels right"
     if not 1 < len(names) <= MOST_VALUES + 1:
         return None
     total = counts.sum(axis=0)
@@ -155,17 +155,17 @@ def _of_numbers(
     some = np.arange(0, len(label), max(1, -(-len(label) // SUM_ROWS)))
     columns = np.array([table[name].to_numpy()[some] for name in rest], float)
     if len(rest) > 1 and (sum_of := _parts(columns, label[some])):
-        yield Giveaway(tuple(rest[place] for place in sum_of), "together add up to the label")
+        yield Giveaway(tuple(rest[index] for index in sum_of), "together add up to the label")
         return
-    positive = [place for place in range(len(rest)) if (columns[place] > 0).all()]
+    positive = [index for index in range(len(rest)) if (columns[index] > 0).all()]
     if len(positive) > 1 and (label[some] > 0).all():
         product = _parts(np.log(columns[positive]), np.log(label[some]))
         if product:
-            yield Giveaway(tuple(rest[positive[place]] for place in product), "multiply or divide to the label")
+            yield Giveaway(tuple(rest[positive[index]] for index in product), "multiply or divide to the label")
 
 
 def _straight(values: NDArray[np.float64], label: NDArray[np.float64]) -> float:
-    """Share of the label's variance that a straight line explains."""
+    """Share of the label's variance that a linear fit explains."""
     there = np.isfinite(values)
     if there.sum() < 0.9 * len(values) or not values[there].std() or not label[there].std():
         return 0.0
@@ -173,7 +173,7 @@ def _straight(values: NDArray[np.float64], label: NDArray[np.float64]) -> float:
 
 
 def _parts(columns: NDArray[np.float64], label: NDArray[np.float64], most: int = 3) -> list[int]:
-    """Two or three columns whose weighted sum is the label: each the one that what is left of it goes with most."""
+    """Two or three columns whose weighted sum is the label, by matching pursuit; empty if there are none."""
     moved = columns - columns.mean(axis=1, keepdims=True)
     length = np.linalg.norm(moved, axis=1)
     usable = length > 0

@@ -1,4 +1,4 @@
-"""Judges predictions on rows that no model has seen; every number has its interval, as one month is one sample."""
+"""Evaluates predictions on held-out rows, with a clustered interval for every number."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ FEWEST_ROWS, MOST_VALUES, BANDS = 200, 12, 4
 
 @dataclass(frozen=True)
 class Holdout:
-    """The rows of the test window: what is predicted from, what came true, and which rows belong together."""
+    """The rows of the test window: features, labels and clusters."""
 
     table: pa.Table
     labels: Labels
-    days: NDArray[np.datetime64]  # the local day of each row
+    days: NDArray[np.datetime64]  # local day of each row
     sample: Sample
     target: Target = field(default_factory=Binary)
-    forecast: Mapping[str, Any] | None = None  # of forecasts: what `features.json` says of them
+    forecast: Mapping[str, Any] | None = None  # for forecasts: their entry in `features.json`
 
     @property
     def rows(self) -> int:
@@ -48,20 +48,20 @@ class Holdout:
 
 
 def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Target) -> Holdout:
-    """The test rows of a feature table.
+    """Build the holdout from the test rows of a feature table.
 
     Args:
-        cluster: `day` (in `zone`), `row`, or a column of the table whose equal values belong together.
+        cluster: `day` (in `zone`), `row`, or a column of the table whose equal values form a cluster.
 
     Raises:
-        RefitError: there is no row, or a label is none of the task.
+        RefitError: there is no row, or a label is invalid for the task.
         UserError: the cluster column does not exist.
     """
     if not table.num_rows:
         raise RefitError("the test window holds no labelled row; move --as-of, or check featurize.label")
     labels = target.labels(table.column("label"))
-    if odd := target.invalid_labels(labels):
-        raise RefitError(f"the test window: {odd}")
+    if invalid := target.invalid_labels(labels):
+        raise RefitError(f"the test window: {invalid}")
     days = local_days(table.column("event_time"), zone)
     if cluster == "day":
         clusters = Clusters.of(days)
@@ -76,7 +76,7 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Target) -> Ho
 
 
 def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> dict[str, dict[str, float | None]]:
-    """Each metric's value with the two-sided interval that its clusters give; None where it is undefined."""
+    """Each metric's value with a two-sided clustered interval; None if it is undefined."""
     task = test.target.task
     return {
         name: with_interval(
@@ -87,7 +87,7 @@ def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> di
 
 
 def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dict[str, dict[str, float | None]]:
-    """How much better ours are in each comparable metric (positive is better), with two-sided intervals."""
+    """The gain of `ours` over `theirs` in each comparable metric (positive is better), with two-sided intervals."""
     return {
         name: with_interval(gain(name, test.sample, ours, theirs), confidence, -math.inf)
         for name in of_task(test.target.task, comparable=True)
@@ -97,34 +97,34 @@ def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dic
 def with_interval(
     estimate: Estimate, confidence: float, lowest: float = 0.0, highest: float = math.inf
 ) -> dict[str, float | None]:
-    """`value`, `lower`, `upper` as a report writes them: within the metric's range, None for what is not known."""
+    """`value`, `lower` and `upper` for a report: within the metric's range, None if not finite."""
     low, high = estimate.interval(confidence)
     lower, upper = (max(low, lowest), min(high, highest)) if estimate.finite else (low, high)
     return {"value": tidy(estimate.value), "lower": tidy(lower), "upper": tidy(upper)}
 
 
 def tidy(value: float) -> float | None:
-    """A float for JSON: None if it is not finite, and without the last bits, which differ between machines."""
+    """A float for JSON: None if it is not finite, and rounded, because the last bits differ between machines."""
     return round(float(value), 10) if math.isfinite(value) else None
 
 
 def slices(
     test: Holdout, by: Sequence[str], scored: Mapping[str, Floats], metric: str, confidence: float, facts: Facts
 ) -> list[dict[str, Any]]:
-    """The candidate, and its gain over the champion where there is one, on parts of the test rows.
+    """The candidate's metric, and its gain over the champion if there is one, on parts of the test rows.
 
     Args:
         by: columns of the table; a number with many values is cut into bands of about equal count, a category with
-            many is shown by its largest.
-        scored: predictions by model; `candidate` must be there.
-        facts: what else to tell of the labels and predictions of a part.
+            many values shows its largest.
+        scored: predictions by model; `candidate` is required.
+        facts: computes further entries from the labels and predictions of a part.
 
     Raises:
         UserError: a column does not exist.
     """
     result = []
     for column in by:
-        for value, rows in parts(test.table, column, asked_by="evaluate.slices", most=MOST_VALUES):
+        for value, rows in parts(test.table, column, params_key="evaluate.slices", most=MOST_VALUES):
             part = test.sample.only(rows)
             problem = too_small(part, test.target)
             ours = scored["candidate"][rows]
@@ -149,20 +149,20 @@ def slices(
 
 
 def too_small(part: Sample, target: Target) -> str:
-    """Why a part of the rows is too small to be judged; nothing where it is not."""
+    """The reason why a part of the rows is too small to be judged; empty if it is not."""
     if len(part.labels) < FEWEST_ROWS:
         return f"it has {len(part.labels):,} test rows, {FEWEST_ROWS} are needed"
     return target.too_few(part.labels)
 
 
 def parts(
-    table: pa.Table, column: str, *, asked_by: str, most: int | None = None
+    table: pa.Table, column: str, *, params_key: str, most: int | None = None
 ) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """The named parts that a column cuts the rows into, none of them empty, together all rows.
+    """Partition the rows by a column into named, non-empty parts.
 
     Args:
-        asked_by: the params key that names the column, for the error.
-        most: categories beyond this many, the smallest, make one part together.
+        params_key: the params key that names the column, for the error.
+        most: categories beyond this number, the smallest ones, form one part.
 
     Raises:
         UserError: the column does not exist.
@@ -171,7 +171,7 @@ def parts(
 
     if column not in table.column_names:
         hint = nearest(column, table.column_names)
-        raise UserError(f"params.yaml: {asked_by}: the features have no column {column!r}{hint}")
+        raise UserError(f"params.yaml: {params_key}: the features have no column {column!r}{hint}")
     kind = table.schema.field(column).type
     if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and _are_doubles(table.column(column))):
         yield from _bands(np.asarray(table.column(column).cast(pa.float64()).to_numpy()))
@@ -190,7 +190,7 @@ def parts(
 
 
 def _are_doubles(column: pa.ChunkedArray) -> bool:
-    """Whether integers are small enough to be told apart as doubles; larger ones are names."""
+    """Whether integers are small enough to stay distinct as doubles; larger ones are treated as names."""
     import pyarrow.compute as pc
 
     bounds = pc.min_max(column).as_py().values()
@@ -198,24 +198,24 @@ def _are_doubles(column: pa.ChunkedArray) -> bool:
 
 
 def _bands(values: Floats) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    known = values[np.isfinite(values)]
-    distinct = np.unique(known)
+    finite = values[np.isfinite(values)]
+    distinct = np.unique(finite)
     if len(distinct) <= MOST_VALUES:
         for value in distinct:
             yield f"{value:g}", np.flatnonzero(values == value)
     else:
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, BANDS + 1)[1:-1]))
+        edges = np.unique(np.quantile(finite, np.linspace(0, 1, BANDS + 1)[1:-1]))
         codes = np.searchsorted(edges, values, side="right")
         for band in range(len(edges) + 1):
             rows = np.flatnonzero((codes == band) & np.isfinite(values))
             if len(rows):
                 yield _band(edges[max(band - 1, 0) : band], edges[band : band + 1]), rows
-    if len(known) < len(values):
+    if len(finite) < len(values):
         yield MISSING, np.flatnonzero(~np.isfinite(values))
 
 
 def _band(low: Floats, high: Floats) -> str:
-    """The name of the numbers from `low` up to, not including, `high`; an empty end is open."""
+    """The name of the band from `low` up to, not including, `high`; an empty end is open."""
     if not len(low):
         return f"below {high[0]:.4g}"
     return f"{low[0]:.4g} to {high[0]:.4g}" if len(high) else f"from {low[0]:.4g}"

@@ -1,4 +1,4 @@
-"""Predictions of all models for the same rows, and the candidate's intervals for them."""
+"""Predictions of all models for the same rows, and the candidate's intervals."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Bands:
 
     intervals: Intervals
     groups: Texts
-    plain: Floats  # (rows, 2) as they were learned in training
-    followed: Floats | None = None  # (rows, 2) where margins follow labels: by those known before each prediction
+    plain: Floats  # (rows, 2) with the margins of the training
+    adaptive: Floats | None = None  # (rows, 2) with adaptive margins, by the labels known before each prediction
 
     @property
-    def said(self) -> Floats:
-        """(rows, 2) what a user of the model would have been told."""
-        return self.plain if self.followed is None else self.followed
+    def reported(self) -> Floats:
+        """(rows, 2) the intervals that a user of the model would have got."""
+        return self.plain if self.adaptive is None else self.adaptive
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of the models for the same rows, and the threshold from which each calls a row 1 in a binary task."""
+    """Predictions of the models for the same rows, and the threshold of each in a binary task."""
 
     p: Mapping[str, Floats]
     thresholds: Mapping[str, float]
-    problems: Mapping[str, str]  # why champion or anchor could not be scored on these rows
-    bands: Bands | None = None  # the candidate's intervals; none: it has none
+    problems: Mapping[str, str]  # the reason why champion or anchor could not be scored on these rows
+    bands: Bands | None = None  # the candidate's intervals; None if it has none

@@ -1,1 +1,1 @@
-"""The gate: the paired comparison of two models, and the decision that is made of it. Pure."""
+"""The gate: compares two models on the same rows and decides on promotion. Pure functions."""

@@ -1,4 +1,4 @@
-"""Paired comparison of two models on the same rows: a gain without its error promotes an equal model half the time."""
+"""Compares two models on the same rows, with errors: a bare gain would promote an equal model half the time."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["Sample", "error_reduction", "gain", "leave_out", "single"]
 
 @dataclass(frozen=True)
 class Sample:
-    """Labels of the rows that models are compared on, as the task's metrics take them, with their clusters."""
+    """Labels of the rows that models are compared on, in the form of the task's metrics, with their clusters."""
 
     labels: NDArray[Any]
     clusters: Clusters
     task: Task = "binary"
 
     def only(self, rows: NDArray[Any]) -> Sample:
-        """Some of the rows, with the clusters that they fall in."""
+        """A subset of the rows, with their clusters."""
         _, codes = np.unique(self.clusters.codes[rows], return_inverse=True)
         clusters = Clusters(codes.astype(np.int64), int(codes.max(initial=-1)) + 1)
         return Sample(self.labels[rows], clusters, self.task)
 
 
 def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
-    """How much better `candidate` scores than `opponent` on the same rows: positive is better, whatever the metric.
+    """How much better `candidate` scores than `opponent` on the same rows: positive is better, for any metric.
 
-    Not finite (nan) where the metric is undefined, with one class only for instance; nothing is raised.
+    The gain is nan if the metric is undefined, for instance with one class only; nothing is raised.
     """
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
     sign = METRICS[metric].sign
@@ -44,10 +44,10 @@ def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike)
 
 
 def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
-    """The share of the opponent's distance from a perfect metric that the candidate takes away: 1 is perfect, 0 equal.
+    """The reduction of the opponent's distance from a perfect metric, as a share of it: 1 is perfect, 0 is equal.
 
-    The distance is 1 - value where higher is better and the loss itself where lower is. A gain of 0.01 is little from a
-    ROC AUC of 0.6 and half of all that is missing from one of 0.98. Not finite where the opponent is perfect already.
+    The distance is 1 - value if higher is better, and the loss itself if lower is. A gain of 0.01 is little at a ROC
+    AUC of 0.6, but half of what is missing at 0.98. Not finite if the opponent is already perfect.
     """
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -57,7 +57,7 @@ def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent:
 
 
 def _distance(metric: str, left: LeftOut) -> NDArray[np.float64]:
-    """How far from perfect: with all rows first, then without each cluster."""
+    """Distances from a perfect metric: of all rows, then without each cluster."""
     values = np.concatenate([[left.value], left.without])
     return np.abs(METRICS[metric].perfect - values)
 
@@ -68,7 +68,7 @@ def single(metric: str, sample: Sample, scores: ArrayLike) -> Estimate:
 
 
 def leave_out(metric: str, sample: Sample, scores: ArrayLike, threshold: float = 0.5) -> LeftOut:
-    """The metric of predictions on all rows, and exactly without each cluster; nan where a prediction is not finite.
+    """The metric of predictions on all rows, and exactly without each cluster; nan if a prediction is not finite.
 
     Raises:
         ValueError: there is no such metric for the sample's task, or there are not as many predictions as labels.

@@ -1,7 +1,7 @@
-"""The gate: decides from evidence alone whether a candidate takes charge; what cannot be shown is refused, in words.
+"""The gate: decides from evidence alone whether a candidate is promoted, and gives the reasons.
 
-Nothing here opens a file, reads a clock or knows of MLflow. A model is promoted only if every check passes, and a
-number that is missing or not finite is a failed check.
+Nothing here opens a file, reads a clock or uses MLflow. A model is promoted only if every check passes, and a number
+that is missing or not finite is a failed check.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHOWN_NAMES = 5  # of the parts that are too small to be judged
 
 @dataclass(frozen=True)
 class Policy:
-    """What the project demands of a model before it may take charge (`evaluate.gate` in the params)."""
+    """The project's requirements for a promotion (`evaluate.gate` in the params)."""
 
     mode: Mode = "non_inferiority"
     metric: str = "roc_auc"
@@ -41,7 +41,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Check:
-    """One demand, whether it was met, and the sentence that says so."""
+    """One requirement, whether it is met, and the sentence that states it."""
 
     name: str
     passed: bool
@@ -50,58 +50,60 @@ class Check:
 
 @dataclass(frozen=True)
 class Opponent:
-    """A registered model, compared with the candidate on the same rows; its `gain` is positive where ours is better."""
+    """A registered model and the candidate's gain over it on the same rows, positive if the candidate is better."""
 
     version: str
     digest: str
     seen_until: datetime | None
     gain: Estimate
-    split: str | None = None  # the rule that kept its test rows apart; none: by time
-    problem: str = ""  # why there is no gain, where it could not be scored on these rows
+    split: str | None = None  # the rule that separated its test rows; None if they are separated by time
+    problem: str = ""  # the reason if it could not be scored on these rows
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the test rows that `Policy.slices` asks about: the gain over the champion there, or why it has none."""
+    """A part of the test rows named in `Policy.slices`, with the gain over the champion on it, or a problem."""
 
-    key: str  # of the policy: the part's own name, or the column that it is one value of
+    key: str  # of the policy: the part's own name, or its column
     name: str  # column=value
     gain: Estimate
-    problem: str = ""  # why it cannot be judged
+    problem: str = ""  # the reason if it cannot be judged
 
     @property
     def demanded(self) -> bool:
-        """Whether the policy names this very part: then it has to be judged."""
+        """Whether the policy names this part itself, so that it has to be judged."""
         return self.key == self.name
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the gate may know of a candidate: counts, its metrics, and its gains over others on the same rows."""
+    """All inputs of the gate: counts, the candidate's metrics, and its gains over other models on the same rows."""
 
-    candidate: str  # its canonical digest
-    seen_until: datetime | None  # nothing at or after this was used to make the candidate
+    candidate: str  # canonical digest
+    seen_until: datetime | None  # no data at or after this time was used to make the candidate
     test_start: datetime
     rows: int
-    labels: Check  # whether the labels of the test rows differ, so that they can tell anything
-    clusters: float  # effective count of the clusters that the gains were computed with
+    labels: Check  # whether the labels of the test rows vary, so that models can be compared on them
+    clusters: float  # effective number of clusters
     metrics: Mapping[str, float]
     over_baseline: Estimate | None
     champion: Opponent | None = None
     anchor: Opponent | None = None
-    looks: int = 0  # how often other candidates were judged on this very test window
+    looks: int = 0  # how often other candidates were judged on this test window
     slices: tuple[Slice, ...] = ()  # against the champion
-    stand_in: Literal["champion", "candidate"] | None = None  # which was made from generated rows, the other from real
-    error_reduction: Estimate | None = None  # share of the champion's errors that the candidate takes away
-    split: str | None = None  # the rule that kept the test rows apart by chance; none: they are later than the others
-    remarks: tuple[str, ...] = ()  # what a reader should know of these rows besides
+    stand_in: Literal["champion", "candidate"] | None = (
+        None  # the one made from generated rows, if the other is from real
+    )
+    error_reduction: Estimate | None = None  # reduction of the champion's errors, as a share of them
+    split: str | None = None  # the rule that drew the test rows at random; None if they are later than the others
+    remarks: tuple[str, ...] = ()  # notes about these rows for readers of the decision
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A gain with its one-sided bounds, beside what it has to exceed."""
+    """A gain with its one-sided bounds, and the value that its lower bound has to exceed."""
 
-    against: str  # champion, anchor or baseline; of a slice its name, and the gain is over the champion
+    against: str  # champion, anchor or baseline; for a slice its name, with the gain over the champion
     version: str | None
     estimate: float | None
     lower: float | None
@@ -112,7 +114,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict: `reasons` are what it rests on, `notes` what a reader should know besides."""
+    """The verdict: `reasons` explain it, `notes` give further context."""
 
     promote: bool
     mode: Mode
@@ -126,7 +128,7 @@ class Decision:
 
     @property
     def difference(self) -> Compared | None:
-        """What the decision turns on: the gain over the champion, or over the baseline where nobody is in charge."""
+        """The decisive comparison: with the champion, or with the baseline if there is no champion."""
         by_name = {compared.against: compared for compared in self.compared}
         return by_name.get("champion") or by_name.get("baseline")
 
@@ -167,7 +169,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
 
 
 def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
-    """What must hold before any number means anything."""
+    """Check the conditions for comparing models at all."""
     yield Check(
         "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
     )
@@ -207,7 +209,7 @@ def _unseen_by(opponent: Opponent, role: str, evidence: Evidence) -> Check:
 
 
 def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: Evidence) -> Check:
-    """A model has not seen the test rows: it is older than they are, or the very same rule kept them from it."""
+    """Check that a model has not seen the test rows: it is older than they are, or the same rule excluded them."""
     test_start = evidence.test_start
     if evidence.split:
         if split == evidence.split:
@@ -225,11 +227,11 @@ def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: 
 
 
 def _limits(evidence: Evidence, policy: Policy) -> Iterator[Check]:
-    """Floors and ceilings: absolute demands on the candidate's own metrics."""
+    """Check floors and ceilings: absolute limits for the candidate's own metrics."""
     for kind, limits in (("floor", policy.floors), ("ceiling", policy.ceilings)):
         for metric, limit in sorted(limits.items()):
             if metric == "error_reduction" and not evidence.champion:
-                continue  # a first candidate has nobody's errors to reduce; a note says so
+                continue  # a first candidate has no champion's errors to reduce; a note says so
             value = _measured(evidence, metric)
             passed = _finite(value) and (value >= limit if kind == "floor" else value <= limit)
             bound = "at least" if kind == "floor" else "at most"
@@ -279,10 +281,10 @@ def _verdict(name: str, each: Compared, against: str, problem: str, policy: Poli
 
 
 def _slices(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
-    """The parts that are large enough, each at the gate's whole `alpha`.
+    """Compare on each part that is large enough, at the gate's full `alpha`.
 
-    All of them have to pass, so promoting a model that loses too much on any one of them takes an error on that very
-    one: an intersection-union test (Berger 1982, Technometrics 24(4)), which no number of parts makes more lenient.
+    All parts have to pass, so promoting a model that loses too much on one of them takes an error on that part: this is
+    an intersection-union test (Berger 1982, Technometrics 24(4)), which does not become more lenient with more parts.
     """
     if evidence.champion:
         for part in evidence.slices:
@@ -304,12 +306,12 @@ def _slice_verdicts(evidence: Evidence, policy: Policy, slices: tuple[Compared, 
 
 
 def _closest(slices: tuple[Compared, ...]) -> Iterator[str]:
-    """One sentence for all slices that passed, so that a promotion with many of them stays readable."""
-    known = [(each.lower - each.must_exceed, each) for each in slices if each.lower is not None]
-    if known:
-        _, each = min(known, key=lambda pair: pair[0])
-        kept = f"all {len(known)} slices keep their margins; the closest is" if len(known) > 1 else "the slice"
-        yield f"{kept} {each.against}: at least {each.lower:+z.4f}, more than {each.must_exceed:+z.4f} was needed"
+    """One sentence for all slices that passed, to keep a promotion with many slices readable."""
+    measured = [(each.lower - each.must_exceed, each) for each in slices if each.lower is not None]
+    if measured:
+        _, each = min(measured, key=lambda pair: pair[0])
+        opening = f"all {len(measured)} slices keep their margins; the closest is" if len(measured) > 1 else "the slice"
+        yield f"{opening} {each.against}: at least {each.lower:+z.4f}, more than {each.must_exceed:+z.4f} was needed"
 
 
 def _why(each: Compared, evidence: Evidence) -> str:
@@ -320,10 +322,10 @@ def _why(each: Compared, evidence: Evidence) -> str:
 def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
     yield from evidence.remarks
     if not evidence.champion:
-        nobody = "nobody is in charge yet"
+        opening = "nobody is in charge yet"
         if evidence.stand_in == "champion":
-            nobody = "the one in charge was made from a GENERATED stand-in and counts as nobody"
-        yield f"{nobody}: the candidate had to beat the naive baseline"
+            opening = "the one in charge was made from a GENERATED stand-in and counts as nobody"
+        yield f"{opening}: the candidate had to beat the naive baseline"
         unasked = [*(["slices"] if policy.slices else []), *({"error_reduction"} & set(policy.floors))]
         if unasked:
             yield f"not asked, as they compare with a champion: {' and '.join(unasked)}"
@@ -352,4 +354,4 @@ def _finite(value: float) -> bool:
 def _number(value: float) -> str:
     if not _finite(value):
         return "not a number"
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"  # a cost can be very small
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"  # costs can be very small

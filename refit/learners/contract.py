@@ -41,7 +41,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything besides its rows that determines a fitted learner."""
+    """Everything that determines a fitted learner, except for its rows."""
 
     name: str
     kind: str

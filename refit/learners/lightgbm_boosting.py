@@ -21,7 +21,7 @@ class LightGBM(NativeBoosting):
     library: ClassVar[str] = "lightgbm"
     weights: ClassVar[str] = "model.txt"
 
-    def _known(self) -> set[str]:
+    def _argument_names(self) -> set[str]:
         aliases = self._library.basic._ConfigAliases._get_all_param_aliases()
         return {*aliases, *(name for names in aliases.values() for name in names), *OURS} - set(DECIDED)
 

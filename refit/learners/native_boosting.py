@@ -176,7 +176,7 @@ class NativeBoosting(ABC):
                 f"learner {self.spec.kind!r} is for {is_for}; train.task is {self.spec.task!r}: use {other} "
                 f"({where}.kind)"
             )
-        valid_names = self._known()
+        valid_names = self._argument_names()
         for name in self.spec.params:
             if name in DECIDED:
                 raise UserError(
@@ -206,7 +206,7 @@ class NativeBoosting(ABC):
         return metrics.gain(self.spec.metric, 1.0, 0.0) > 0
 
     @abstractmethod
-    def _known(self) -> set[str]:
+    def _argument_names(self) -> set[str]:
         """Names of the arguments that params may set."""
 
     @abstractmethod

@@ -20,7 +20,7 @@ class XGBoost(NativeBoosting):
     library: ClassVar[str] = "xgboost"
     weights: ClassVar[str] = "trees.json"
 
-    def _known(self) -> set[str]:
+    def _argument_names(self) -> set[str]:
         return {*self._library.XGBClassifier().get_params(), "quantile_alpha"} - {
             *DECIDED,
             "importance_type",

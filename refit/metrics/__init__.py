@@ -1,6 +1,6 @@
-"""Every metric said once: its name and words, the tasks that it judges, which way is better, what it can be.
+"""Defines every metric once: its name, its tasks, its direction and its range.
 
-Its formulas are in `refit.metrics.formulas`, which needs numpy; the names are needed where params are read.
+Formulas are in `refit.metrics.formulas`, which needs numpy; reading params needs only the names.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ CORRELATION: Span = (-1.0, 1.0)
 
 @dataclass(frozen=True)
 class Metric:
-    """What is known of a metric besides its formulas."""
+    """The properties of a metric, apart from its formulas."""
 
     name: str
     words: str
     higher_is_better: bool
-    spans: Mapping[Task, Span] = field(default_factory=dict)  # by the tasks that it judges; none: not of predictions
-    own: frozenset[Task] = frozenset()  # where it hangs on a model's own threshold or bins: not to compare models by
-    in_label_units: bool = False  # so that no margin fits every project
+    spans: Mapping[Task, Span] = field(
+        default_factory=dict
+    )  # range for each task; empty if it is not a metric of predictions
+    own: frozenset[Task] = frozenset()  # tasks where it depends on a model's own threshold or bins: no comparison by it
+    in_label_units: bool = False  # then no default margin fits every project
 
     @property
     def sign(self) -> float:
@@ -77,7 +79,7 @@ def of_task(task: Task, *, comparable: bool = False) -> tuple[str, ...]:
     """Names of the metrics of a task.
 
     Args:
-        comparable: only those that models are chosen and compared by.
+        comparable: only the metrics by which models are chosen and compared.
 
     >>> of_task("regression")
     ('mae', 'rmse', 'mape', 'smape', 'pinball', 'r2')
@@ -89,7 +91,7 @@ def of_task(task: Task, *, comparable: bool = False) -> tuple[str, ...]:
 
 
 def limits(task: Task, *, higher_is_better: bool) -> tuple[str, ...]:
-    """Names that a floor (higher is better) or a ceiling may be set on, those of no task, such as latency, included."""
+    """Metrics that may have a floor (higher is better) or a ceiling, including those of no task, such as latency."""
     return tuple(
         name
         for name, metric in METRICS.items()

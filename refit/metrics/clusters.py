@@ -1,4 +1,4 @@
-"""Estimates whose error counts rows that belong together as one: the delete-one-cluster jackknife.
+"""Clustered standard errors by the delete-one-cluster jackknife.
 
 Rows of one day (or of another declared key) share weather, staffing and luck, so they are not independent: the unit
 is the cluster. Every statistic is computed once with all rows and once without each cluster, and the spread of the
@@ -68,7 +68,7 @@ class Clusters:
 
     @classmethod
     def of(cls, keys: ArrayLike) -> Clusters:
-        """Clusters from any key; missing ones (None, NaN, NaT, NA) make one cluster together, unlike any text.
+        """Clusters from any keys; missing keys (None, NaN, NaT, NA) form one cluster, distinct from any text.
 
         >>> Clusters.of(["a", None, "None", float("nan"), "a"]).codes
         array([1, 2, 0, 2, 1])
@@ -82,12 +82,12 @@ class Clusters:
 
     @classmethod
     def rows(cls, count: int) -> Clusters:
-        """Every row by itself: rows taken as independent."""
+        """Every row is its own cluster: rows are treated as independent."""
         return cls(np.arange(count, dtype=np.int64), count)
 
     @property
     def effective(self) -> float:
-        """Kish's count: that of equally large clusters which would tell as much.
+        """Kish's effective number of clusters: the number of equally large clusters with the same information.
 
         >>> Clusters.of(["a", "a", "b", "b"]).effective
         2.0
@@ -96,18 +96,18 @@ class Clusters:
         return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(self.codes) else 0.0
 
     def pooled(self, most: int) -> Clusters:
-        """The same with clusters put together, so that there are at most `most`."""
+        """The same rows with clusters merged into at most `most`."""
         return self if self.count <= most else Clusters(self.codes % most, most)
 
 
 def _array(keys: ArrayLike) -> NDArray[Any]:
-    """Keys as they are: beside a text numpy would make the text 'None' of a None, and 'nan' of a NaN."""
-    found = np.asarray(keys)
-    return np.asarray(keys, dtype=object) if found.dtype.kind in "US" else found
+    """Keys as an array that keeps None and NaN, which numpy turns into texts if one of the keys is a text."""
+    values = np.asarray(keys)
+    return np.asarray(keys, dtype=object) if values.dtype.kind in "US" else values
 
 
 def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """(rows,) whether a key is None, or is not equal to itself, as NaN, NaT and NA are not."""
+    """(rows,) whether a key is None or, like NaN, NaT and NA, not equal to itself."""
     if values.dtype != object:
         return np.asarray(values != values, dtype=np.bool_)
     return np.array([value is None or not _is_itself(value) for value in values], dtype=np.bool_)
@@ -120,7 +120,7 @@ def _is_itself(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A statistic on all rows, and without each cluster (or group of clusters)."""
+    """A statistic on all rows, and without each cluster (or merged clusters)."""
 
     value: float
     without: NDArray[np.float64]
@@ -132,20 +132,20 @@ def jackknife(left: LeftOut) -> Estimate:
     count = len(left.without)
     if count < 2:
         return Estimate(left.value, math.nan, left.clusters)
-    with np.errstate(invalid="ignore"):  # an endless value, such as mape where a label is 0, has no error
+    with np.errstate(invalid="ignore"):  # an infinite value, such as mape with a label of 0, has no error
         variance = (count - 1) / count * float(((left.without - left.value) ** 2).sum())
     return Estimate(left.value, math.sqrt(variance), left.clusters)
 
 
 def sums_without(columns: Sequence[NDArray[Any]], clusters: Clusters) -> tuple[Floats, Floats]:
-    """The sums of columns over all rows (columns,), and over all rows but each cluster's (columns, clusters)."""
+    """The sums of columns over all rows (columns,), and over all rows without each cluster (columns, clusters)."""
     sums = np.array([np.bincount(clusters.codes, column, clusters.count) for column in columns], dtype=np.float64)
     whole = sums.sum(axis=1)
     return whole, whole[:, None] - sums
 
 
 def leave_out_mean(values: Floats, clusters: Clusters) -> LeftOut:
-    """The mean of a column, on all rows and without each cluster; nan without a cluster that holds all rows."""
+    """The mean of a column on all rows and without each cluster; nan if that leaves no rows."""
     whole, without = sums_without([values, np.ones(len(values))], clusters)
     with np.errstate(divide="ignore", invalid="ignore"):
         return LeftOut(float(whole[0] / whole[1]), without[0] / without[1], clusters.effective)

@@ -1,7 +1,7 @@
 """The formula of every metric, for each of its tasks.
 
-Nearly all are functions of sums over rows, so that a metric without a cluster is the same function of the sums less
-the cluster's own. What is ranked is in `refit.metrics.ranks`.
+Nearly all are functions of sums over rows, so a metric without a cluster is the same function of the sums minus the
+cluster's sums. Ranking metrics are in `refit.metrics.ranks`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from refit.metrics.clusters import Clusters, Floats, LeftOut, sums_without
 
 __all__ = ["TINY", "Formula", "calibration_bins", "formula", "pinball", "symmetric_error"]
 
-Labels = NDArray[Any]  # 0 and 1, codes of classes (-1: none of them), or numbers
+Labels = NDArray[Any]  # 0 and 1, class codes (-1 for an unknown class), or numbers
 Columns = Sequence[NDArray[Any]]  # one value for each row
 
 TINY = 1e-15  # a certain and wrong prediction costs 35 nats, not infinity
@@ -29,14 +29,14 @@ CALIBRATION_BINS = 10
 class OfSums:
     """A function of the sums of columns over rows.
 
-    Predictions are probabilities of 1, (rows, classes) probabilities, or numbers; from `threshold` on a row is 1.
+    Predictions are probabilities of 1, (rows, classes) probabilities, or numbers; from `threshold` on they mean 1.
     """
 
     columns: Callable[[Labels, Floats, float], Columns]
     combine: Callable[[Floats], Any]  # (columns, ...) sums to (...) values
 
     def value(self, labels: Labels, predicted: Floats, threshold: float) -> float:
-        """The metric on all rows; nan or infinite where they cannot give it."""
+        """The metric on all rows; nan or infinite if it is undefined."""
         with np.errstate(divide="ignore", invalid="ignore"):
             sums = np.array([np.sum(column) for column in self.columns(labels, predicted, threshold)], dtype=np.float64)
             return float(self.combine(sums))
@@ -50,7 +50,7 @@ class OfSums:
 
 @dataclass(frozen=True)
 class OfRanks:
-    """A function of the order of predictions, with its own way to leave clusters out."""
+    """A function of the order of predictions, with its own leave-out algorithm."""
 
     plain: Callable[[Labels, Floats], float]
     without: Callable[[Labels, Floats, Clusters], LeftOut]
@@ -67,19 +67,19 @@ Formula = OfSums | OfRanks
 
 
 def formula(metric: str, task: Task) -> Formula:
-    """How a metric is computed for a task.
+    """The formula of a metric for a task.
 
     Raises:
-        ValueError: it does not judge that task.
+        ValueError: the metric is not defined for the task.
     """
     if metric not in FORMULAS[task]:
-        known = ", ".join(of_task(task))
-        raise ValueError(f"metric {metric!r} is not for task {task!r}; its metrics are {known}")
+        names = ", ".join(of_task(task))
+        raise ValueError(f"metric {metric!r} is not for task {task!r}; its metrics are {names}")
     return FORMULAS[task][metric]
 
 
 def calibration_bins(p: Floats) -> NDArray[np.int64]:
-    """Bins of about equal count, equal predictions together, so that the order of rows changes nothing."""
+    """Bins of about equal count; equal predictions share a bin, so that the order of rows does not matter."""
     inner = np.quantile(p, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
     bins: NDArray[np.int64] = np.searchsorted(inner, p, side="left")
     return bins
@@ -111,7 +111,7 @@ def _class_brier(labels: Labels, p: Floats, _: float) -> Floats:
 
 
 def _of_truth(labels: Labels, p: Floats) -> Floats:
-    """The probability given to what came true; 0 for a class that the model does not know."""
+    """The predicted probability of the true class; 0 for a class that the model does not know."""
     return np.where(labels >= 0, p[np.arange(len(labels)), np.maximum(labels, 0)], 0.0)
 
 
@@ -125,71 +125,71 @@ def _binned(sums: Floats) -> Any:
 
 
 def _class_calibration(labels: Labels, p: Floats, _: float) -> Columns:
-    """How sure a call was, beside whether it was right, in bins of about equal count.
+    """Confidence and accuracy in bins of about equal count.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
     """
     return _calibration((p.argmax(axis=1) == labels).astype(np.int64), p.max(axis=1), _)
 
 
-def _called(labels: Labels, p: Floats, threshold: float) -> tuple[NDArray[Any], int]:
-    """The class that each row is called, and how many classes there are."""
+def _predicted_classes(labels: Labels, p: Floats, threshold: float) -> tuple[NDArray[Any], int]:
+    """The predicted class of each row, and the number of classes."""
     return (p.argmax(axis=1), p.shape[1]) if p.ndim == 2 else ((p >= threshold).astype(np.int64), 2)
 
 
 def _confusion(labels: Labels, p: Floats, threshold: float) -> Columns:
-    """Of each class the hits, then the rows that are of it, then those that are called it."""
-    called, classes = _called(labels, p, threshold)
+    """For each class the hits, then the rows of the class, then the rows predicted as it; and a column of ones."""
+    predicted_classes, classes = _predicted_classes(labels, p, threshold)
     each = range(classes)
     return (
-        *((labels == k) & (called == k) for k in each),
+        *((labels == k) & (predicted_classes == k) for k in each),
         *(labels == k for k in each),
-        *(called == k for k in each),
+        *(predicted_classes == k for k in each),
         np.ones(len(labels)),
     )
 
 
 def _counted(sums: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Hits, rows of each class, calls of each class, and all rows: the sums of `_confusion`."""
+    """Hits, rows and predictions of each class, and the number of rows: the sums of `_confusion`."""
     classes = (len(sums) - 1) // 3
     return sums[:classes], sums[classes : 2 * classes], sums[2 * classes : -1], sums[-1]
 
 
 def _f1(sums: Floats) -> Any:
-    """Harmonic mean of precision and recall of 1; 0 where nothing positive is there or is found."""
-    hits, true, called, _ = _counted(sums)
-    total = true[1] + called[1]
+    """Harmonic mean of precision and recall of class 1; 0 without positive labels and predictions."""
+    hits, true, predicted, _ = _counted(sums)
+    total = true[1] + predicted[1]
     return np.where(total > 0, 2 * hits[1] / total, 0.0)
 
 
 def _f1_macro(sums: Floats) -> Any:
-    """The mean F1 of the classes that are there or are called."""
-    hits, true, called, _ = _counted(sums)
-    total = true + called
+    """The mean F1 of the classes that occur in labels or predictions."""
+    hits, true, predicted, _ = _counted(sums)
+    total = true + predicted
     return np.where(total > 0, 2 * hits / total, 0.0).sum(axis=0) / (total > 0).sum(axis=0)
 
 
 def _balanced_accuracy(sums: Floats) -> Any:
-    """The mean share of hits among the rows of each class that is there."""
+    """The mean recall of the classes that occur in the labels."""
     hits, true, _, _ = _counted(sums)
     return np.where(true > 0, hits / true, 0.0).sum(axis=0) / (true > 0).sum(axis=0)
 
 
 def _mcc(sums: Floats) -> Any:
-    """Matthews correlation coefficient, in Gorodkin's form for any number of classes; 0 where all calls are alike."""
-    hits, true, called, rows = _counted(sums)
-    covariance = hits.sum(axis=0) * rows - (true * called).sum(axis=0)
-    spread = (rows**2 - (called**2).sum(axis=0)) * (rows**2 - (true**2).sum(axis=0))
+    """Matthews correlation coefficient in Gorodkin's form for any number of classes; 0 if predictions are constant."""
+    hits, true, predicted, rows = _counted(sums)
+    covariance = hits.sum(axis=0) * rows - (true * predicted).sum(axis=0)
+    spread = (rows**2 - (predicted**2).sum(axis=0)) * (rows**2 - (true**2).sum(axis=0))
     return np.where(spread > 0, covariance / np.sqrt(spread), 0.0)
 
 
 def _right(labels: Labels, p: Floats, threshold: float) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = _called(labels, p, threshold)[0] == labels
+    right: NDArray[np.bool_] = _predicted_classes(labels, p, threshold)[0] == labels
     return right
 
 
 def _squares(labels: Labels, p: Floats, _: float) -> Columns:
-    """Squared errors, and the moments of the labels about a number near their mean, where few digits are lost."""
+    """Squared errors, and the moments of the labels about their mean, to lose few digits."""
     centred = labels - np.mean(labels)
     return (p - labels) ** 2, centred, centred**2, np.ones(len(labels))
 
@@ -205,7 +205,7 @@ def symmetric_error(labels: Labels, p: Floats) -> Floats:
 
 
 def pinball(labels: Labels, p: Floats, level: float) -> Floats:
-    """The loss that a level's quantile makes least (Koenker and Bassett 1978); half the error of the median."""
+    """The pinball loss, minimised by the quantile of a level (Koenker and Bassett 1978); half the median's error."""
     return np.maximum(level * (labels - p), (level - 1) * (labels - p))
 
 
@@ -241,7 +241,7 @@ FORMULAS: Mapping[Task, Mapping[str, Formula]] = {
         "rmse": OfSums(_squares, lambda sums: np.sqrt(sums[0] / sums[-1])),
         "mape": _mean(lambda y, p, _: np.abs(p - y) / np.abs(y)),
         "smape": _mean(lambda y, p, _: symmetric_error(y, p)),
-        "pinball": _mean(pinball),  # of numbers nothing is called 1: the threshold is the level
+        "pinball": _mean(pinball),  # a regression has no threshold, so that argument is the quantile's level
         "r2": OfSums(_squares, _r2),
     },
 }

@@ -1,4 +1,4 @@
-"""Metrics of a ranking: exact on all rows and without each cluster, though they are no function of sums."""
+"""Ranking metrics, computed exactly on all rows and without each cluster, although they are not functions of sums."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = [
 
 Labels = NDArray[Any]
 
-_MOST_GROUPS = 200  # average precision is computed anew without each cluster; beyond this many they are pooled
+_MOST_GROUPS = 200  # average precision is computed again without each cluster; more clusters than this are merged
 
 
 def at_or_above(labels: Labels, p: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct predictions from the highest down, and for each the positives and the rows at or above it.
+    """The distinct predictions in descending order, and for each the number of positives and rows at or above it.
 
     >>> at_or_above(np.array([0, 1, 1]), np.array([0.2, 0.2, 0.7]))
     (array([0.7, 0.2]), array([1, 2]), array([1, 3]))
@@ -36,7 +36,7 @@ def at_or_above(labels: Labels, p: Floats) -> tuple[Floats, NDArray[np.int64], N
 
 
 def roc_auc(labels: Labels, p: Floats) -> float:
-    """Chance that a positive row is ranked above a negative one, ties counting half; NaN where a class is missing.
+    """Probability that a positive row ranks above a negative one, ties counting half; NaN if a class is missing.
 
     Equals the Mann-Whitney U statistic over the number of pairs (Hanley and McNeil 1982).
 
@@ -62,23 +62,23 @@ def average_precision(labels: Labels, p: Floats) -> float:
     positive = np.sum(labels)
     if not positive:
         return math.nan
-    _, found, taken = at_or_above(labels, p)
-    return float(np.sum(np.diff(found, prepend=0.0) / positive * (found / taken)))
+    _, hits, rows = at_or_above(labels, p)
+    return float(np.sum(np.diff(hits, prepend=0.0) / positive * (hits / rows)))
 
 
 def roc_auc_ovr(labels: Labels, p: Floats) -> float:
-    """The mean over the classes among the labels of the ROC AUC of each against the rest."""
-    found = [roc_auc((labels == each).astype(np.float64), p[:, each]) for each in _present(labels)]
-    return float(np.mean(found)) if found else math.nan
+    """The mean ROC AUC of each class that occurs in the labels against the rest."""
+    values = [roc_auc((labels == each).astype(np.float64), p[:, each]) for each in _present(labels)]
+    return float(np.mean(values)) if values else math.nan
 
 
 def roc_auc_ovr_without(labels: Labels, p: Floats, clusters: Clusters) -> LeftOut:
-    """The same on all rows and without each cluster."""
-    found = [roc_auc_without((labels == each).astype(np.int64), p[:, each], clusters) for each in _present(labels)]
-    if not found:
+    """`roc_auc_ovr` on all rows and without each cluster."""
+    of_classes = [roc_auc_without((labels == each).astype(np.int64), p[:, each], clusters) for each in _present(labels)]
+    if not of_classes:
         return LeftOut(math.nan, np.full(clusters.count, math.nan), clusters.effective)
-    without = np.mean([each.without for each in found], axis=0)
-    return LeftOut(float(np.mean([each.value for each in found])), without, clusters.effective)
+    without = np.mean([each.without for each in of_classes], axis=0)
+    return LeftOut(float(np.mean([each.value for each in of_classes])), without, clusters.effective)
 
 
 def _present(labels: Labels) -> Labels:
@@ -88,15 +88,16 @@ def _present(labels: Labels) -> Labels:
 def roc_auc_without(labels: Labels, scores: Floats, clusters: Clusters) -> LeftOut:
     """The share of (positive, negative) pairs in the right order, ties counting half.
 
-    Leaving out cluster g takes away the pairs with a positive in g and those with a negative in g, which counts those
-    with both in g twice: U - row_g - column_g + within_g. Sorting makes all three sums n log n, however many clusters.
+    Leaving out cluster g removes the pairs with a positive in g and those with a negative in g, which counts the pairs
+    with both in g twice: U - row_g - column_g + within_g. With sorting all three sums take n log n, for any number of
+    clusters.
     """
     positive, count = labels == 1, clusters.count
     of_positive, of_negative = clusters.codes[positive], clusters.codes[~positive]
     above, below = scores[positive], scores[~positive]
     row = np.bincount(of_positive, _halves_below(above, below), count)
     column = np.bincount(of_negative, 2 * len(above) - _halves_below(below, above), count)
-    # Ranks shifted by cluster: negatives of earlier clusters lie below every positive of later ones; take them off.
+    # Ranks are shifted by cluster: negatives of earlier clusters lie below every positive of later ones; subtract them.
     ranks = np.unique(scores, return_inverse=True)[1] + clusters.codes * (len(scores) + 1)
     positives, negatives = np.bincount(of_positive, minlength=count), np.bincount(of_negative, minlength=count)
     earlier = np.cumsum(negatives) - negatives
@@ -137,5 +138,5 @@ def _step_area(hits: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
     gained = np.flatnonzero(hits)
     if not len(gained):
         return math.nan
-    true, found = np.cumsum(hits), np.cumsum(rows)
-    return float((hits[gained] * (true[gained] / found[gained])).sum() / true[-1])
+    hits_so_far, rows_so_far = np.cumsum(hits), np.cumsum(rows)
+    return float((hits[gained] * (hits_so_far[gained] / rows_so_far[gained])).sum() / hits_so_far[-1])

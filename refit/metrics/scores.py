@@ -1,4 +1,4 @@
-"""Scores of predictions on rows, by the formulas that the gate compares with: `refit.metrics` says each once."""
+"""Scores predictions with the same formulas that the gate uses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Floats = NDArray[np.float64]
 
 
 def score(task: Task, metric: str, label: ArrayLike, predicted: ArrayLike, threshold: float = 0.5) -> float:
-    """One score; NaN or infinite where the rows cannot give it, such as a ROC AUC of one class only.
+    """Compute one metric; NaN or infinite if it is undefined, such as the ROC AUC of one class only.
 
     Args:
-        label: (rows,) of 0 and 1, codes of classes, or numbers.
+        label: (rows,) of 0 and 1, class codes, or numbers.
         predicted: (rows,) probabilities of 1, (rows, classes) probabilities, or (rows,) numbers.
-        threshold: probability from which a row is called 1, in a binary task.
+        threshold: probability from which a row is predicted as 1, in a binary task; for `pinball` the quantile's level.
 
     Raises:
         RefitError: no rows, unequal lengths, or a prediction that is not finite.
@@ -38,7 +38,7 @@ def score(task: Task, metric: str, label: ArrayLike, predicted: ArrayLike, thres
 
 
 def scores(task: Task, label: ArrayLike, predicted: ArrayLike, threshold: float = 0.5) -> dict[str, float]:
-    """Every score of the task.
+    """Compute every metric of the task.
 
     Raises:
         RefitError: no rows, unequal lengths, or a prediction that is not finite.
@@ -48,9 +48,9 @@ def scores(task: Task, label: ArrayLike, predicted: ArrayLike, threshold: float 
 
 
 def best_f1_threshold(label: ArrayLike, p: ArrayLike) -> float:
-    """The score at and above which calling a row 1 gives the best F1; of equal ones the highest.
+    """The highest threshold with the best F1.
 
-    Give it predictions for rows that the model did not see.
+    Use predictions for rows that the model did not see.
 
     >>> best_f1_threshold([0, 1, 0, 1], [0.1, 0.6, 0.2, 0.7])
     0.6
@@ -58,12 +58,12 @@ def best_f1_threshold(label: ArrayLike, p: ArrayLike) -> float:
     y, q = _checked(label, p)
     if not y.any():
         return 0.5
-    levels, hit, called = at_or_above(y, q)
-    return float(levels[np.argmax(2 * hit / (called + y.sum()))])
+    levels, hits, rows = at_or_above(y, q)
+    return float(levels[np.argmax(2 * hits / (rows + y.sum()))])
 
 
 def gain(metric: str, new: float, old: float) -> float:
-    """How much better `new` is than `old`, in units of the metric and positive where it is better.
+    """How much better `new` is than `old`, in units of the metric; positive is better.
 
     >>> gain("roc_auc", 0.75, 0.5), gain("log_loss", 0.5, 0.25)
     (0.25, -0.25)

@@ -1,4 +1,4 @@
-"""What is predicted, by task: what a label and a prediction are, what a naive guess is, and what cannot be learned."""
+"""Defines labels, predictions and naive guesses for each task, and which labels a model cannot be fitted to."""
 
 from __future__ import annotations
 
@@ -29,81 +29,81 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-Labels = NDArray[Any]  # 0 and 1, codes of classes, or numbers
+Labels = NDArray[Any]  # 0 and 1, class codes, or numbers
 
-FEWEST_OF_A_CLASS = 20  # of a part of the test rows
-HALF = 0.5  # from where on a row is called 1 if nothing better is known
+FEWEST_OF_A_CLASS = 20  # rows of each class that a part of the test rows needs
+HALF = 0.5  # default threshold from which a row is predicted as 1
 
 
 class Target(ABC):
-    """One task's labels and predictions. A label array is what learners are fitted to and metrics take."""
+    """One task's labels and predictions. Learners and metrics use its label arrays."""
 
     task: ClassVar[Task]
     dtype: ClassVar[Any]  # of a label array
-    demand: ClassVar[str]  # what a wrong prediction is, for errors
-    classes: tuple[str, ...] = ()  # multiclass: the texts that codes stand for
+    demand: ClassVar[str]  # description of an invalid prediction, for errors
+    classes: tuple[str, ...] = ()  # multiclass: the texts that the codes stand for
 
     @abstractmethod
     def labels(self, column: pa.ChunkedArray) -> Labels:
-        """(rows,) labels of a table's column."""
+        """(rows,) the label array of a table's column."""
 
     def labels_or_nan(self, column: pa.ChunkedArray) -> Floats:
-        """(rows,) the same as numbers, nan where there is none yet."""
-        found = np.full(len(column), np.nan)
+        """(rows,) labels as numbers, nan for rows without a label so far."""
+        labels = np.full(len(column), np.nan)
         there = column.is_valid().to_numpy().astype(np.bool_)
-        found[there] = self.labels(column.drop_null())
-        return found
+        labels[there] = self.labels(column.drop_null())
+        return labels
 
     def to_column(self, labels: Labels) -> pa.Array:
-        """Labels as a table's column has them."""
+        """The table column of a label array."""
         import pyarrow as pa
 
         return pa.array(np.asarray(labels, dtype=self.dtype))
 
     def predicted_values(self, predicted: Floats) -> pa.Array:
-        """(rows,) one value for each prediction: itself, or the name of the likeliest class."""
+        """(rows,) one value for each prediction: the prediction itself, or the name of the most probable class."""
         import pyarrow as pa
 
         return pa.array(predicted)
 
     @abstractmethod
     def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
-        """(rows,) which rows have no prediction such as this task has."""
+        """(rows,) mask of the predictions that are invalid for this task."""
 
     @abstractmethod
     def invalid_labels(self, labels: Labels) -> str:
-        """What is no label of this task among these; nothing where all are."""
+        """A description of the labels that are invalid for this task; empty if all are valid."""
 
     @abstractmethod
     def constant_labels(self, labels: Labels) -> str:
-        """Why nothing can be told apart by these labels; nothing where it can."""
+        """The reason why no model can be fitted to these labels, as they are all equal; empty if they vary."""
 
     def too_few(self, labels: Labels) -> str:
-        """Why a part of the test rows cannot be judged by its labels; nothing where it can."""
+        """The reason why a part of the test rows cannot be judged by its labels; empty if it can."""
         return self.constant_labels(labels)
 
     @abstractmethod
     def has_variation(self, labels: Labels) -> tuple[bool, str]:
-        """Whether labels to judge by differ, and the sentence that says so."""
+        """Whether the test labels vary, and a sentence that states it."""
 
     @abstractmethod
     def naive(self, labels: Labels, metric: str) -> dict[str, Any]:
-        """The best guess for everyone: what a learner has to beat."""
+        """The best constant guess, which a learner has to beat."""
 
     @abstractmethod
     def guess(self, naive: Mapping[str, Any], rows: int) -> Floats:
-        """The naive guess as predictions of so many rows."""
+        """The naive guess as predictions for a number of rows."""
 
     def strata(self, labels: Labels) -> Labels:
-        """(rows,) what to keep alike in every fold: classes, or fifths of the numbers."""
+        """(rows,) strata for stratified folds: classes, or fifths of the numbers."""
         return labels
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """Of the predictions of so many rows."""
+        """The shape of the predictions for a number of rows."""
         return (rows,)
 
     def problem(self, predicted: Floats, rows: int) -> str:
-        """What is wrong with predictions; nothing where nothing is."""
+        """What is wrong with predictions; empty if they are valid."""
         if predicted.shape != self.shape(rows):
             return f"an array of shape {predicted.shape} for {rows:,} rows; {self.shape(rows)} was expected"
         if count := int(self.invalid_predictions(predicted).sum()):
@@ -154,7 +154,7 @@ class Binary(Target):
 
 @dataclass(frozen=True)
 class Multiclass(Target):
-    """Labels are texts, coded by their place among the classes; a prediction is a probability for each of them."""
+    """Labels are texts, coded by their index in the classes; a prediction is a probability for each class."""
 
     classes: tuple[str, ...]
     task: ClassVar[Task] = "multiclass"
@@ -162,7 +162,7 @@ class Multiclass(Target):
     demand: ClassVar[str] = "no probabilities (NaN, below 0, or not adding up to 1)"
 
     def labels(self, column: pa.ChunkedArray) -> Labels:
-        """(rows,) codes; -1 is a class that is not known."""
+        """(rows,) class codes; -1 for an unknown class."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -181,9 +181,9 @@ class Multiclass(Target):
         return (rows, len(self.classes))
 
     def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
-        sums = np.abs(predicted.sum(axis=1) - 1) <= 1e-5  # some libraries give float32
-        wrong: NDArray[np.bool_] = ~((predicted >= 0).all(axis=1) & sums)
-        return wrong
+        sums_to_one = np.abs(predicted.sum(axis=1) - 1) <= 1e-5  # some libraries give float32
+        invalid: NDArray[np.bool_] = ~((predicted >= 0).all(axis=1) & sums_to_one)
+        return invalid
 
     def invalid_labels(self, labels: Labels) -> str:
         outside = (labels < 0) | (labels >= len(self.classes))
@@ -220,8 +220,8 @@ class Regression(Target):
         return np.asarray(column.to_numpy(), dtype=np.float64)
 
     def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
-        wrong: NDArray[np.bool_] = ~np.isfinite(predicted)
-        return wrong
+        invalid: NDArray[np.bool_] = ~np.isfinite(predicted)
+        return invalid
 
     def invalid_labels(self, labels: Labels) -> str:
         outside = ~np.isfinite(labels)
@@ -239,7 +239,7 @@ class Regression(Target):
         return np.searchsorted(np.unique(np.quantile(labels, (0.2, 0.4, 0.6, 0.8))), labels)
 
     def naive(self, labels: Labels, metric: str) -> dict[str, Any]:
-        """The mean, which squared errors favour; the median for absolute ones."""
+        """The mean, which minimises squared errors; for absolute errors the median."""
         middle = np.median if metric in ("mae", "mape", "pinball") else np.mean
         return {"value": float(middle(labels))}
 
@@ -262,7 +262,7 @@ def target_of(task: Task, classes: Iterable[str] = ()) -> Target:
 
 
 def guess(table: pa.Table, target: Target, naive: Mapping[str, Any]) -> Floats:
-    """What a model has to beat: one guess for everyone; of forecasts the season before, where it is known."""
+    """The naive predictions that a model has to beat: a constant; for forecasts the season before, if it is known."""
     everyone = target.guess(naive, table.num_rows)
     if target.task != "regression" or SEASONAL_NAIVE not in table.column_names:
         return everyone
@@ -270,23 +270,23 @@ def guess(table: pa.Table, target: Target, naive: Mapping[str, Any]) -> Floats:
     return np.where(np.isfinite(season), season, everyone)
 
 
-def aligned(predicted: Floats, known: tuple[str, ...], wanted: tuple[str, ...]) -> Floats:
-    """Probabilities of the classes that a model knows as those of the classes that are wanted; the others get 0.
+def aligned(predicted: Floats, model_classes: tuple[str, ...], wanted: tuple[str, ...]) -> Floats:
+    """Map probabilities of a model's classes to those of the wanted classes; classes unknown to the model get 0.
 
     >>> aligned(np.array([[0.25, 0.75]]), ("cat", "dog"), ("ant", "cat", "dog")).tolist()
     [[0.0, 0.25, 0.75]]
     """
-    if known == wanted:
+    if model_classes == wanted:
         return predicted
-    found = np.zeros((len(predicted), len(wanted)))
-    for place, name in enumerate(known):
+    probabilities = np.zeros((len(predicted), len(wanted)))
+    for index, name in enumerate(model_classes):
         if name in wanted:
-            found[:, wanted.index(name)] = predicted[:, place]
-    return found
+            probabilities[:, wanted.index(name)] = predicted[:, index]
+    return probabilities
 
 
 def as_column(predicted: Floats) -> pa.Array:
-    """Predictions as a column of a table: numbers, or lists of one probability for each class."""
+    """Predictions as a table column: numbers, or lists with a probability for each class."""
     import pyarrow as pa
 
     if predicted.ndim == 1:
@@ -295,7 +295,7 @@ def as_column(predicted: Floats) -> pa.Array:
 
 
 def of_column(column: pa.ChunkedArray | pa.Array) -> Floats:
-    """The predictions in a column that `as_column` made.
+    """The predictions in a column that `as_column` returned.
 
     >>> of_column(as_column(np.array([[0.25, 0.75]]))).tolist()
     [[0.25, 0.75]]

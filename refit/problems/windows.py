@@ -1,5 +1,7 @@
-"""Which rows train, validate and test: whole periods of local time, counted back from the newest known label, and of
-each window the rows whose labels were known when the next one opened.
+"""Defines the training, validation and test windows.
+
+Windows are whole periods of local time, counted back from the newest known label. A window uses the rows whose labels
+were known when the next window opened.
 """
 
 from __future__ import annotations
@@ -22,17 +24,18 @@ NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Window:
-    """Event times from `start` (none: since ever) up to, not including, `end`; where another window opens afterwards,
-    those before `until` whose label was known by then.
+    """Event times from `start` (None for no limit) up to, not including, `end`.
+
+    If another window follows, the rows are those before `until` whose label was known when it opened.
     """
 
     name: str
     start: datetime | None
     end: datetime
-    opens: datetime | None = None  # the next window; none: this is the last one
+    opens: datetime | None = None  # when the next window opens; None for the last one
 
     def until(self, delay: timedelta) -> datetime:
-        """The end of the rows whose label is due, a delay after the event, when the next window opens."""
+        """The end of the rows whose label is due when the next window opens; it is due a delay after the event."""
         return self.end if self.opens is None else min(self.end, self.opens - delay)
 
 
@@ -51,7 +54,7 @@ def period_start(moment: datetime, period: Period, zone: ZoneInfo) -> datetime:
 
 
 def local_days(times: pa.ChunkedArray, zone: ZoneInfo) -> NDArray[np.datetime64]:
-    """The calendar day of each moment (UTC) as the clocks of `zone` show it; shape (len(times),)."""
+    """The local calendar day in `zone` of each moment (UTC); shape (len(times),)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -62,7 +65,7 @@ def local_days(times: pa.ChunkedArray, zone: ZoneInfo) -> NDArray[np.datetime64]
 
 
 def shift(start: datetime, periods: int, period: Period) -> datetime:
-    """A period's start moved by whole periods of local time.
+    """Move a period's start by whole periods of local time.
 
     >>> shift(datetime(2013, 1, 1), -2, "month")
     datetime.datetime(2012, 11, 1, 0, 0)
@@ -74,12 +77,12 @@ def shift(start: datetime, periods: int, period: Period) -> datetime:
 
 
 def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
-    """Training, validation and test window: the test ends with the last whole period before as_of less the delay.
+    """Training, validation and test window; the test ends with the last whole period before `as_of` minus the delay.
 
-    A window ends where the next one opens; where the label's delay would take more than half of its last period, whole
-    periods lie between.
+    A window ends where the next one opens. If the label's delay would take more than half of its last period, whole
+    periods lie between the two.
 
-    With `featurize.split` all three cover the same time, and chance says which of them a row is in.
+    With `featurize.split` all three cover the same time, and rows are assigned at random.
     """
     period, zone, lengths = params.ingest.period, params.project.zone, params.featurize.windows
     delay = timedelta(hours=params.featurize.label.delay_hours)
@@ -95,7 +98,7 @@ def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
 
 
 def _before(name: str, opening: datetime, periods: int | None, delay: timedelta, params: Params) -> Window:
-    """The window most of whose labels are due when the next one opens; of `None` periods: since ever."""
+    """The window before `opening`, with most labels of its last period due by then; `None` periods for no start."""
     period, zone = params.ingest.period, params.project.zone
     opens = opening.astimezone(UTC)
     due = opens - delay
@@ -107,7 +110,7 @@ def _before(name: str, opening: datetime, periods: int | None, delay: timedelta,
 
 
 def earliest_as_of(first: datetime, params: Params) -> datetime:
-    """The earliest as_of whose training window holds rows of the period of `first`, from `first` on."""
+    """The earliest `as_of` whose training window contains rows from `first` on."""
     period, lengths = params.ingest.period, params.featurize.windows
     end = shift(period_start(first, period, params.project.zone), 1, period)
     if not params.featurize.split:

@@ -116,7 +116,7 @@ def _gather_evidence(
         )
         judged_performance.append(performance.judge_window(backtest, observed.scored, window, performance_policy))
     if observed is None:
-        judged_inputs = [inputs.nothing_in(window) for window in windows]
+        judged_inputs = [inputs.empty_verdict(window) for window in windows]
     trained = _newest_training(context, champion)
     ripe = trained - timedelta(hours=context.params.featurize.label.delay_hours)
     return Evidence(

@@ -369,6 +369,6 @@ def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, score
         "champion": pa.nulls(test.rows, pa.float64()) if champion is None else as_column(champion),
     }
     if scored.bands:
-        columns |= {"low": scored.bands.said[:, 0], "high": scored.bands.said[:, 1]}
+        columns |= {"low": scored.bands.reported[:, 0], "high": scored.bands.reported[:, 1]}
     with artifacts.atomic(path) as scratch:
         pq.write_table(pa.table(columns), scratch, compression="zstd", write_page_checksum=True)

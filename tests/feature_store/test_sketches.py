@@ -163,7 +163,7 @@ def test_rare_names_are_told_from_unseen_ones_until_there_are_too_many(monkeypat
     found = made(query, categories=["name"])["name"]
     assert found == Categories(("e", "a"), ("b", "c", "d"), complete=True)
     assert found.codes(pa.array(["e", "a", "d", "z", None])).tolist() == [0, 1, 2, 3, 4]
-    monkeypatch.setattr(sketches, "KNOWN", 4)
+    monkeypatch.setattr(sketches, "MOST_NAMES", 4)
     found = made(query, categories=["name"])["name"]
     assert found == Categories(("e", "a"), ("b", "c"), complete=False)
     assert found.codes(pa.array(["d", "z"])).tolist() == [2, 2]

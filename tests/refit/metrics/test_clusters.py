@@ -45,12 +45,12 @@ def test_rows_without_a_group_are_one_group_of_folds_and_not_that_of_the_text_no
 
 
 def test_a_slice_of_rows_without_a_value_is_not_that_of_the_text_missing() -> None:
-    found = dict(parts(pa.table({"shop": ["missing", None, "a"]}), "shop", asked_by="evaluate.slices"))
+    found = dict(parts(pa.table({"shop": ["missing", None, "a"]}), "shop", params_key="evaluate.slices"))
     assert {name: rows.tolist() for name, rows in found.items()} == {"missing": [0], "no value": [1], "a": [2]}
 
 
 def test_slices_by_integers_beyond_doubles_are_one_each() -> None:
-    found = dict(parts(pa.table({"shop": [2**53, 2**53 + 1, None]}), "shop", asked_by="evaluate.slices"))
+    found = dict(parts(pa.table({"shop": [2**53, 2**53 + 1, None]}), "shop", params_key="evaluate.slices"))
     assert {name: rows.tolist() for name, rows in found.items()} == {
         str(2**53): [0], str(2**53 + 1): [1], "missing": [2],
     }  # fmt: skip

@@ -132,8 +132,8 @@ def test_numbers_are_cut_in_the_bands_of_the_report(evaluated: Evaluate, challen
 def test_all_values_of_a_column_are_judged_not_only_those_that_the_report_shows() -> None:
     names = [f"v{i:02d}" for i in range(40)]
     table = pa.table({"many": names * 3})
-    assert {name for name, _ in holdout.parts(table, "many", asked_by="test")} == set(names)
-    shown = dict(holdout.parts(table, "many", asked_by="test", most=12))
+    assert {name for name, _ in holdout.parts(table, "many", params_key="test")} == set(names)
+    shown = dict(holdout.parts(table, "many", params_key="test", most=12))
     assert list(shown)[-1] == "28 others"
     assert sorted(np.concatenate(list(shown.values())).tolist()) == list(range(120))
 

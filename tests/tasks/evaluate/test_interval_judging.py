@@ -41,7 +41,7 @@ def judged(groups: list[str] | None = None, followed: bool = False) -> dict[str,
     wide = np.column_stack([predicted - 1.645 * spread, predicted + 1.645 * spread])
     known = Intervals(0.9, "residuals", MARGIN, "horizon" if groups else None, {}, 0.02 if followed else None)
     bands = Bands(known, group, plain, wide if followed else None)
-    return {"intervals": interval_coverage.judged(test, Scored({"candidate": predicted}, {}, {}, bands), 0.95)}
+    return {"intervals": interval_coverage.interval_report(test, Scored({"candidate": predicted}, {}, {}, bands), 0.95)}
 
 
 def test_coverage_width_and_scores_are_those_of_the_definition() -> None:
@@ -62,7 +62,7 @@ def test_each_group_is_told_in_order_and_one_that_is_not_held_by_name() -> None:
     assert groups["10"] < 0.65 < 0.88 < groups["1"]
     for each in evaluation["intervals"]["groups"]:
         assert each["winkler"]["value"] == pytest.approx(20 * sum(each["pinball"].values()))
-    sentences = list(interval_coverage.words(evaluation))
+    sentences = list(interval_coverage.sentences(evaluation))
     assert sentences[-1] == "By horizon, 1 of 3 held less than that by more than their interval: 10."
     assert sentences[0].startswith("90 % intervals held 79.")
     assert "of 6,000 labels (between 7" in sentences[0]
@@ -75,7 +75,7 @@ def test_what_following_the_labels_is_worth_is_told_beside_intervals_that_do_not
     assert found["plain"]["coverage"]["value"] < 0.77
     assert found["coverage"]["value"] == pytest.approx(0.9, abs=0.015)
     assert any(
-        "as they were in training they would have held 7" in each for each in interval_coverage.words(evaluation)
+        "as they were in training they would have held 7" in each for each in interval_coverage.sentences(evaluation)
     )
 
 
@@ -91,7 +91,7 @@ def test_pictures_and_tables_show_groups_and_the_newest_rows(tmp_path: Path) -> 
     assert interval_plots.by_group_figure(judged()) is None
     nothing: dict[str, Any] = {"intervals": None}
     assert interval_plots.stretch_figure(nothing) is None
-    assert [*interval_coverage.words(nothing), *interval_coverage.flat(nothing)] == []
+    assert [*interval_coverage.sentences(nothing), *interval_coverage.flat(nothing)] == []
 
 
 def test_the_loss_of_a_quantile_is_least_for_it_and_of_the_median_half_the_absolute_error() -> None:

@@ -33,7 +33,7 @@ def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
         "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in places],
         "residuals": residuals(test.labels - candidate),
         "by_size": by_size(test, candidate, confidence),
-        "intervals": interval_coverage.judged(test, scored, confidence),
+        "intervals": interval_coverage.interval_report(test, scored, confidence),
     }
 
 
@@ -126,7 +126,7 @@ def summary(evaluation: Report) -> Iterator[str]:
         yield f"That is {abs(change):.1%} {'less' if change > 0 else 'more'} than one guess for everyone is off by."
     if ours["mape"]["value"] is None:
         yield "Errors as a share of the label are not told, as some labels are 0."
-    yield from interval_coverage.words(evaluation)
+    yield from interval_coverage.sentences(evaluation)
 
 
 def words(evaluation: Report) -> str:
