@@ -47,12 +47,12 @@ def replay(
     _require("--every", every, get_args(Period))
     from refit.operations import replay as replaying
     from refit.operations.replay import policies as policies_module
-    from refit.operations.replay.history import PLACE
+    from refit.operations.replay.history import FOLDER
     from refit.operations.replay.scoring import metrics_of
     from refit.reports import replay_report
 
     _require("--metric", metric, metrics_of(params.task))
-    request = replaying.Asked(
+    request = replaying.ReplayOptions(
         start,
         end,
         cast(Period, every),
@@ -65,10 +65,10 @@ def replay(
         sys.path.append(str(project))  # learners may lie in the project
     with (
         show_progress(Terminal(stderr=True), stages=False),
-        lock.project_lock(project / PLACE, trigger="refit replay", wait_seconds=wait_seconds),
+        lock.project_lock(project / FOLDER, trigger="refit replay", wait_seconds=wait_seconds),
     ):
         result = replaying.run(Context(project=project, params=params, progress=screen()), request)
-        result["report"] = str(replay_report.write(project / PLACE, result))
+        result["report"] = str(replay_report.write(project / FOLDER, result))
     if not quiet:
         show(result, Terminal())
     return result

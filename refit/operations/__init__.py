@@ -1,1 +1,1 @@
-"""What people do with a project besides running it: replay, cross-validation, reproduction, deletion."""
+"""Operations on a project other than running it: replay, cross-validation, reproduction, deletion."""

@@ -1,7 +1,7 @@
-"""Judges the way from rows to a model, not one model: each outer fold trains anew, tuning and all, and is scored once.
+"""Nested cross-validation of the configured training, tuning included: each outer fold is scored once.
 
-A score of the best of many trials on the rows that chose it flatters; here no outer fold's rows choose anything for it
-(nested cross-validation: Varma and Simon 2006, "Bias in error estimation when using cross-validation for model
+The score of the best of many trials is optimistic on the rows that chose it. Here the rows of an outer fold choose
+nothing in its training (Varma and Simon 2006, "Bias in error estimation when using cross-validation for model
 selection", BMC Bioinformatics 7).
 """
 
@@ -27,7 +27,7 @@ from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, Window, cut, newest
 from tasks.train.trial import predict
 
-TOLD = REPORTS / "cross_validation.json"
+REPORT = REPORTS / "cross_validation.json"
 HELD_BACK = (
     0.2  # newest rows of an outer fold that learners are compared on, where neither a split nor folds are asked for
 )
@@ -35,23 +35,23 @@ HELD_BACK = (
 
 @dataclass(frozen=True)
 class Outer:
-    """What one outer fold led to."""
+    """The result of one outer fold."""
 
     learner: str
     params: dict[str, Any]
     threshold: float
     predicted: Floats
     baseline: Floats
-    held: dict[str, float] | None  # how many labels its intervals held, and their mean width; none: it has none
+    held: dict[str, float] | None  # coverage and mean width of its intervals; None if it has no intervals
     rows: int
     seconds: float
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Cross-validate on all labelled rows of the feature table; writes and returns `reports/cross_validation.json`.
+    """Cross-validate on all labelled rows of the feature table. Writes and returns `reports/cross_validation.json`.
 
     Raises:
-        UserError: the folds cannot be cut from these rows, or a fold has too little to learn from.
+        UserError: the rows cannot be split into these folds, or a fold has too few rows to learn from.
         RefitError: there is no feature table yet.
     """
     params = context.params
@@ -65,7 +65,7 @@ def run(context: Context) -> dict[str, Any]:
     for number, fold in enumerate(folds, start=1):
         context.progress(f"outer fold {number} of {len(folds)}", number - 1, len(folds))
         outer.append(_outer(context, specs, whole, fold))
-    told: dict[str, Any] = defined(
+    report: dict[str, Any] = defined(
         {
             "model": params.project.name,
             "as_of": features["as_of"],
@@ -76,15 +76,15 @@ def run(context: Context) -> dict[str, Any]:
             "asked": params.evaluate.cross_validation.model_dump(mode="json"),
             **judged(whole.label, folds, outer, params),
             "seconds": round(time.monotonic() - began, 3),
-            "file": TOLD.as_posix(),
+            "file": REPORT.as_posix(),
         }
     )
-    write_json(context.path(TOLD), told)
-    return told
+    write_json(context.path(REPORT), report)
+    return report
 
 
 def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -> Outer:
-    """Train on the fold's rows as the stage would, and predict the others."""
+    """Train on the training rows of a fold as the stage does, and predict the other rows."""
     inside, outside, target = whole.at(fold.fitted), whole.at(fold.scored), specs[0].target
     began = time.monotonic()
     trained = from_scratch(list(specs), *_compared_on(inside, context.params), context, size_curves=False)
@@ -109,7 +109,7 @@ def _held(learner: Learner, outside: Window) -> dict[str, float] | None:
 
 
 def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
-    """Rows to fit and rows to compare learners on, where the stage `train` would have its two windows."""
+    """Rows to fit and rows to compare learners on, in place of the two windows of the stage `train`."""
     if params.featurize.split:
         drawn = inside.rows["window"].to_numpy() == "validation"
         return inside.at(np.flatnonzero(~drawn)), inside.at(np.flatnonzero(drawn))
@@ -118,7 +118,7 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
 
 
 def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params: Params) -> dict[str, Any]:
-    """Scores of each fold, their mean and standard deviation, and those of all predictions together."""
+    """Scores of each fold, their mean and standard deviation, and the scores of all predictions combined."""
     scores = [_scores(label[fold.scored], each, params) for fold, each in zip(folds, outer, strict=True)]
     task = params.task
     baselines = [
@@ -131,20 +131,20 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
             "rows": each.rows,
             "scored": len(fold.scored),
             "threshold": each.threshold,
-            "scores": found,
+            "scores": fold_scores,
             "intervals": each.held,
             "seconds": each.seconds,
         }
-        for fold, each, found in zip(folds, outer, scores, strict=True)
+        for fold, each, fold_scores in zip(folds, outer, scores, strict=True)
     ]
-    places = np.concatenate([fold.scored for fold in folds])
+    indices = np.concatenate([fold.scored for fold in folds])
     p = np.concatenate([each.predicted for each in outer])
     return {
         "mean": {name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
         "deviation": {name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]},
         "together": {
             name: value
-            for name, value in metrics.scores(task, label[places], p).items()
+            for name, value in metrics.scores(task, label[indices], p).items()
             if task not in METRICS[name].own or name == "calibration_error"  # thresholds differ between folds
         },
         "baseline": {name: float(np.mean([each[name] for each in baselines])) for name in baselines[0]},
@@ -153,16 +153,16 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
 
 
 def _scores(label: Labels, outer: Outer, params: Params) -> dict[str, float]:
-    found = metrics.scores(params.task, label, outer.predicted, outer.threshold)
-    return found | (_calls(label, outer) if params.task == "binary" else {})
+    scores = metrics.scores(params.task, label, outer.predicted, outer.threshold)
+    return scores | (_calls(label, outer) if params.task == "binary" else {})
 
 
 def _calls(label: Labels, outer: Outer) -> dict[str, float]:
-    """What calling rows 1 from the threshold on comes to; precision is 0 where none is called."""
-    called = outer.predicted >= outer.threshold
-    hit = float(np.sum(called & (label == 1)))
+    """Share of rows at or above the threshold, precision and recall; precision is 0 if there is no such row."""
+    positive = outer.predicted >= outer.threshold
+    hit = float(np.sum(positive & (label == 1)))
     return {
-        "called": float(np.mean(called)),
-        "precision": hit / max(1.0, float(called.sum())),
+        "called": float(np.mean(positive)),
+        "precision": hit / max(1.0, float(positive.sum())),
         "recall": hit / max(1.0, float(label.sum())),
     }

@@ -1,4 +1,4 @@
-"""Makes a registered version again, from its own commit, params and data, and compares the digests of what it gets."""
+"""Reproduces a registered version from its commit, params and data, and compares the digests of the results."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from registry import versions
 from registry.urls import sqlite_url
 from tasks.register.lineage import gone
 
-STAGES = ("validate", "featurize", "train")  # the batches are those of then, so nothing is ingested
+STAGES = ("validate", "featurize", "train")  # the batches are the original ones, so nothing is ingested
 _COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
 _LEFT_OUT = ("data", "models", "reports", ".refit", ".git", ".dvc", "*.venv*", "dvc_plots")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One thing that then and now have, and whether it is the same."""
+    """One digest of the original and of the reproduction."""
 
     what: str
     then: str | None
@@ -48,43 +48,43 @@ class Compared:
 
 
 def reproduce(context: Context, number: str) -> list[Compared]:
-    """Run validate, featurize and train again in a folder of their own; nothing of the project is changed.
+    """Run validate, featurize and train again in a separate folder, without changing the project.
 
-    The code is that of the version's commit with its patch; a project outside of git has its code as it is now. The
-    last thing compared is the model's own canonical digest.
+    The code is that of the version's commit with its patch, or the current code for a project outside git. The last
+    digest compared is the model's own canonical digest.
 
     Raises:
-        UserError: there is no such version, or it keeps too little to be made again.
-        RefitError: its files are not those registered; its data is gone or changed, its commit is not here, or
-            a stage fails.
+        UserError: there is no such version, or it stores too little to be reproduced.
+        RefitError: its files are not those registered; its data is missing or changed; its commit is not in this
+            repository; or a stage fails.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
-        found = versions.version(store, model, number)
-        if found is None:
+        version = versions.version(store, model, number)
+        if version is None:
             raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")
-        with incumbent.downloaded(context, store, found) as stored, _folder(context) as scratch:
-            incumbent.check_trusted(context, store, found, stored)  # its patch and params decide what code is run
-            kept = stored / "provenance"
-            if not (kept / artifacts.SNAPSHOT.name).is_file():
+        with incumbent.downloaded(context, store, version) as stored, _folder(context) as scratch:
+            incumbent.check_trusted(context, store, version, stored)  # its patch and params decide which code runs
+            provenance_folder = stored / "provenance"
+            if not (provenance_folder / artifacts.SNAPSHOT.name).is_file():
                 raise UserError(
                     f"version {number} of {model} was registered before its list of batches was kept with it, so it "
                     "cannot be made again by itself"
                 )
-            commit = found.tags.get("refit.git_commit")
-            if commit is not None and not _COMMIT.fullmatch(commit):  # git would take --output=... for an option
-                raise versions.changed(found, "the tag refit.git_commit", f"{commit[:80]!r} names no commit")
+            commit = version.tags.get("refit.git_commit")
+            if commit is not None and not _COMMIT.fullmatch(commit):  # git would take --output=... as an option
+                raise versions.changed(version, "the tag refit.git_commit", f"{commit[:80]!r} names no commit")
             context.progress("the code of then" if commit else "no commit was recorded: the code as it is now")
-            project = _code(context, commit, kept, scratch / "tree")
-            _settings(context, incumbent.required_tag(found, "refit.as_of"), kept, project)
+            project = _code(context, commit, provenance_folder, scratch / "tree")
+            _settings(context, incumbent.required_tag(version, "refit.as_of"), provenance_folder, project)
             context.progress("the data of then")
-            _data(context, kept, project)
+            _data(context, provenance_folder, project)
             started = read_json(stored / "data/candidate/features.json")
             _start(context, stored, project)
             for stage in STAGES:
                 context.progress(f"{stage} again")
                 _run(stage, project, scratch / "tree")
-            return list(_compared(found.tags, started, project))
+            return list(_compared(version.tags, started, project))
 
 
 def _compared(tags: Any, features: Any, project: Path) -> Iterator[Compared]:
@@ -105,21 +105,21 @@ def _folder(context: Context) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _code(context: Context, commit: str | None, kept: Path, tree: Path) -> Path:
-    """The project's folder in a tree of the version's code."""
+def _code(context: Context, commit: str | None, provenance_folder: Path, tree: Path) -> Path:
+    """Write the code of the version to `tree`, and return the project's folder in it."""
     if commit is None:
         shutil.copytree(context.project, tree, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         return tree
     top = Path(_git(context.project, "rev-parse", "--show-toplevel").decode().strip())
     with tarfile.open(fileobj=io.BytesIO(_git(top, "archive", "--format=tar", commit))) as archive:
         archive.extractall(tree, filter="data")
-    if (patch := kept / "uncommitted.patch").is_file():
+    if (patch := provenance_folder / "uncommitted.patch").is_file():
         _git(tree, "apply", "--binary", "--whitespace=nowarn", str(patch.resolve()))
     return tree / context.project.resolve().relative_to(top.resolve())
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
-    # Without a ceiling, `git apply` in a folder within a repository would look for its files from that one's top.
+    # Without a ceiling, `git apply` in a folder inside a repository would resolve paths from the repository's top.
     environment = {**provenance.git_environment(), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
     done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)
     if done.returncode:
@@ -128,16 +128,16 @@ def _git(folder: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _settings(context: Context, as_of: str, kept: Path, project: Path) -> None:
-    shutil.copyfile(kept / "params.yaml", project / "params.yaml")
+def _settings(context: Context, as_of: str, provenance_folder: Path, project: Path) -> None:
+    shutil.copyfile(provenance_folder / "params.yaml", project / "params.yaml")
     (project / artifacts.RUN).write_text(yaml.safe_dump({"as_of": as_of}), encoding="utf-8")
 
 
-def _data(context: Context, kept: Path, project: Path) -> None:
-    """The batches that the version was made from, each shown to be the one of then."""
-    snapshot = read_json(kept / artifacts.SNAPSHOT.name)
+def _data(context: Context, provenance_folder: Path, project: Path) -> None:
+    """Copy the batches that the version was made from, after checking their digests."""
+    snapshot = read_json(provenance_folder / artifacts.SNAPSHOT.name)
     (project / artifacts.SNAPSHOT).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(kept / artifacts.SNAPSHOT.name, project / artifacts.SNAPSHOT)
+    shutil.copyfile(provenance_folder / artifacts.SNAPSHOT.name, project / artifacts.SNAPSHOT)
     for batch in snapshot["batches"]:
         for path, digest in ((batch["path"], batch["sha256"]), (batch["uncast_path"], batch["uncast_sha256"])):
             if path is None:
@@ -152,24 +152,24 @@ def _data(context: Context, kept: Path, project: Path) -> None:
 
 
 def _start(context: Context, stored: Path, project: Path) -> None:
-    """What training started from, where it was a warm start."""
-    told = stored / "provenance" / artifacts.WARM_START.name
-    if not told.is_file():
+    """Copy the model that training started from, if it was a warm start."""
+    record = stored / "provenance" / artifacts.WARM_START.name
+    if not record.is_file():
         return
-    shutil.copyfile(told, project / artifacts.WARM_START)
-    start = read_json(told)
+    shutil.copyfile(record, project / artifacts.WARM_START)
+    start = read_json(record)
     if start["version"] is not None:
         shutil.copytree(incumbent.fetch_model(context, start["version"]), project / start["folder"])
 
 
 def _run(stage: str, project: Path, tree: Path) -> None:
-    """A stage in a process of its own, with the code of the tree if that is Refit's."""
+    """Run a stage in a new process, with the code of the tree if it contains Refit."""
     source = tree if (tree / "tasks/stages.py").is_file() else provenance.SOURCE_ROOT
     environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH", "")]))
-    # A run that nobody can see: MLflow's records of it go with the folder.
+    # MLflow's records of this run are removed with the folder.
     environment["MLFLOW_TRACKING_URI"] = sqlite_url(project / artifacts.STATE / "mlflow.db")
-    program = "refit" if (source / "refit/__main__.py").is_file() else "flows"  # where the command lay in older commits
+    program = "refit" if (source / "refit/__main__.py").is_file() else "flows"  # module of the command in older commits
     command = [sys.executable, "-P", "-m", program, "stage", stage, "--project", str(project)]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""What may be deleted, and deleting it: never what could be in charge, be reproduced, or is needed by what could."""
+"""Plans and carries out deletions; keeps all possible champions, and everything needed to reproduce kept versions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from registry.versions import Version
 from tasks.drift.watch import DECISIONS
 
 Kind = Literal["version", "run", "local copy", "cache", "predictions", "decisions", "quarantine", "replay", "leftover"]
-REPLAYS = STATE / "replay"  # what a replay of production keeps between two of them
+REPLAYS = STATE / "replay"  # what a replay keeps for the next one
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that may go: files, or a version or run of MLflow's with its artifacts."""
+    """One item to delete: files, or a version or run of MLflow with its artifacts."""
 
     kind: Kind
     what: str
@@ -43,7 +43,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that may go, in the order in which it goes; which versions stay and why; and what was left alone and why."""
+    """All items to delete, in order; the versions that stay, with reasons; and notes on what is left alone."""
 
     items: tuple[Item, ...]
     stay: Mapping[str, str]
@@ -55,13 +55,13 @@ class Plan:
 
 
 def collect(context: Context, *, delete: bool = False) -> Plan:
-    """What `params.yaml: retention` lets go; deleted at once if asked to. The caller holds the project's lock.
+    """Plan what `params.yaml: retention` allows to delete, and delete it on request.
 
-    Cut off anywhere, it can be called again: a version goes before its artifacts, and what is left of it is known by a
-    mark on its run. The ledger is never touched.
+    The caller holds the project's lock. If interrupted, it can be called again: a version is deleted before its
+    artifacts, and a mark on its run shows that they remain. The ledger is never changed.
 
     Raises:
-        RefitError: the champion is lost, or a version that stays cannot be read, so that nobody knows what it needs.
+        RefitError: the champion is lost, or a version that stays cannot be read, so that its needs are unknown.
     """
     with run_logging.opened(context) as store, registry_lock(store), dvc_runner.cache(context.project) as cache:
         plan = _plan(context, store, cache)
@@ -108,28 +108,29 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Pla
 
 
 def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[str, str]:
-    """Version -> why it stays."""
+    """The versions that stay, each with its reason."""
     model, limit = context.params.project.name, context.params.retention.versions
     registered, pending = versions.registered(store, model), Ledger.of(store).pending(model)
     there = {each.version: each for each in every}
-    stay = (
+    reasons = (
         {number: "a move to or from it is under way" for number in (pending.to_version, pending.from_version) if number}
         if pending
         else {}
     )
     newest = sorted(there, key=int, reverse=True)
-    stay |= dict.fromkeys(newest[:limit], "among the newest")
+    reasons |= dict.fromkeys(newest[:limit], "among the newest")
     if anchor := registered.tags.get(versions.ANCHOR):
-        stay |= {anchor: "anchor"}
+        reasons |= {anchor: "anchor"}
     for number in set(registered.aliases.values()):
-        stay[number] = ", ".join(sorted(alias for alias, named in registered.aliases.items() if named == number))
-    stay = {number: why for number, why in stay.items() if number in there}
-    for number in list(stay):  # what was trained on from another model is made again from that one, and from no other
-        told = _provenance(store, there[number], artifacts.WARM_START.name)
-        start = versions.json_object(there[number], artifacts.WARM_START.name, told).get("version") if told else None
+        reasons[number] = ", ".join(sorted(alias for alias, named in registered.aliases.items() if named == number))
+    reasons = {number: why for number, why in reasons.items() if number in there}
+    name = artifacts.WARM_START.name
+    for number in list(reasons):  # a warm start can only be reproduced from its own start model
+        content = _provenance(store, there[number], name)
+        start = versions.json_object(there[number], name, content).get("version") if content else None
         if start in there:
-            stay.setdefault(start, f"version {number} was trained on from it")
-    return dict(sorted(stay.items(), key=lambda entry: int(entry[0])))
+            reasons.setdefault(start, f"version {number} was trained on from it")
+    return dict(sorted(reasons.items(), key=lambda entry: int(entry[0])))
 
 
 def _provenance(store: Store, of: Version, name: str) -> bytes | None:
@@ -137,7 +138,7 @@ def _provenance(store: Store, of: Version, name: str) -> bytes | None:
 
 
 def _models(context: Context, store: Store, every: Sequence[Version], stay: Mapping[str, str]) -> Iterator[Item]:
-    """Versions that do not stay, and runs that no version came of, each with its artifacts."""
+    """Versions that do not stay, and runs that led to no version, each with its artifacts."""
     retention, name = context.params.retention, context.params.project.name
     runs = {run.run_id: run for run in deletion.runs(store, name)}
     needed = {each.run_id for each in every if each.version in stay}
@@ -166,7 +167,7 @@ def _models(context: Context, store: Store, every: Sequence[Version], stay: Mapp
 
 
 def _present(context: Context) -> str | None:
-    """The candidate that lies in the project's files, which a run may be about to register."""
+    """The candidate in the project's files, which a run may be about to register."""
     path = context.path(artifacts.TRAINING)
     return str(artifacts.read_json(path)["inputs"]) if path.is_file() else None
 
@@ -204,18 +205,18 @@ def _predictions(context: Context) -> Iterator[Item]:
 
 
 def _decisions(context: Context) -> Iterator[Item]:
-    found = {path: path.stem.partition(".")[0] for path in context.path(DECISIONS).glob("*.json")}
+    stems = {path: path.stem.partition(".")[0] for path in context.path(DECISIONS).glob("*.json")}
     keep = context.params.retention.decisions_days
-    if keep is None or not found:
+    if keep is None or not stems:
         return
-    made = {path: datetime.strptime(stem, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for path, stem in found.items()}
+    made = {path: datetime.strptime(stem, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for path, stem in stems.items()}
     for path, moment in sorted(made.items()):
         if moment < max(made.values()) - timedelta(days=keep):
             yield _files("decisions", path.name, f"more than {keep:g} days before the newest", path)
 
 
 def _quarantine(context: Context) -> Iterator[Item]:
-    """Refused rows of batches that no run sees any more: those of the others would be written again at once."""
+    """Refused rows of batches outside the snapshot; those of other batches would be written again at once."""
     keep, folder = context.params.retention.quarantine_days, context.path(artifacts.QUARANTINE)
     if keep is None or not context.path(artifacts.SNAPSHOT).is_file():
         return
@@ -250,7 +251,7 @@ def _files(kind: Kind, what: str, why: str, *paths: Path) -> Item:
 
 
 def _before(now: datetime, days: float | None) -> datetime:
-    """The moment so many days ago; none: before everything."""
+    """The time so many days ago; None means the earliest possible time."""
     return datetime.min.replace(tzinfo=UTC) if days is None else now - timedelta(days=days)
 
 

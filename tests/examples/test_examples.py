@@ -23,8 +23,8 @@ from refit.errors import UserError
 from refit.files.artifacts import EVALUATION, REPORTS, TRAINING, read_json
 from refit.metrics import METRICS
 from refit.new_project.project_folder import IGNORED, pipeline
-from refit.operations.replay import Asked, bounds_of
-from refit.operations.replay.history import PLACE, history
+from refit.operations.replay import ReplayOptions, bounds_of
+from refit.operations.replay.history import FOLDER, history
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from tasks.featurize.definitions import resolve
@@ -170,14 +170,14 @@ def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
     assert np.isfinite(past.label).sum() > 100
     written = {path for path in project.rglob("*") if path.is_file()} - files
     assert written
-    assert all(path.is_relative_to(project / PLACE) for path in written if "__pycache__" not in path.parts)
+    assert all(path.is_relative_to(project / FOLDER) for path in written if "__pycache__" not in path.parts)
 
 
 @pytest.mark.parametrize("name", ["churn", "fraud", "iris", "lifetime_value", "sentiment"])
 def test_a_replay_of_an_example_without_windows_of_time_is_refused_in_a_line(name: str) -> None:
     params = run_file.params_of(EXAMPLES / name)
     with pytest.raises(UserError, match=r"featurize\.split draws them by chance"):
-        bounds_of(Asked("2008-01-01", "2009-01-01", "month", (), "mae"), params, NEVER)
+        bounds_of(ReplayOptions("2008-01-01", "2009-01-01", "month", (), "mae"), params, NEVER)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The drift decision as it would have been made then: the same functions, on what was known at that moment."""
+"""The drift decision of a past moment: the same functions as `refit drift`, with the data known at that moment."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ T = TypeVar("T")
 
 
 class Watch:
-    """Judges one history's models; what two policies ask alike is judged once.
+    """Makes drift decisions on the models of one history; identical requests of two policies are computed once.
 
-    The classifier check of several columns together is left out: it warns at most.
+    The classifier check of several columns at once is left out, because it only warns.
     """
 
     def __init__(self, context: Context, history: History) -> None:
         self._context, self._history = context, history
-        self._kept: dict[Any, Any] = {}
+        self._cache: dict[Any, Any] = {}
 
     def decide(
         self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
     ) -> Decision:
-        """What `refit drift` would have decided at `as_of` on a champion.
+        """The decision that `refit drift` would have made at `as_of` on a champion.
 
         Args:
-            trained_as_of: `as_of` of the newest training, whether or not it took charge.
-            retrained: when earlier decisions asked for one.
+            trained_as_of: `as_of` of the newest training, whether or not its model was promoted.
+            retrained: times of earlier decisions to retrain.
         """
         gathered = self.gathered(champion, as_of, trained_as_of, retrained, drift)
         return decision.decide(gathered, drift.policy(decision.Policy))
@@ -57,16 +57,16 @@ class Watch:
     def gathered(
         self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
     ) -> Evidence:
-        """All that the decision rests on, number by number as the watch of that day has it."""
+        """The evidence for the decision, with the same numbers as `refit drift` would have had on that day."""
         causes = drift.retrain_on
         spans = self._spans(champion, as_of, drift) if {"input", "performance"} & set(causes) else []
-        known = self._history.labelled(as_of) & self._history.between(None, self._ripe(as_of))
+        is_known = self._history.labelled(as_of) & self._history.between(None, self._ripe(as_of))
         return Evidence(
             as_of=as_of,
             trained_as_of=trained_as_of,
-            new_labelled=int((known & self._history.between(self._ripe(trained_as_of), as_of)).sum()),
-            inputs=tuple(self._moved(champion, as_of, known, spans, drift)) if "input" in causes else (),
-            performance=tuple(self._skills(champion, known, spans, drift)) if "performance" in causes else (),
+            new_labelled=int((is_known & self._history.between(self._ripe(trained_as_of), as_of)).sum()),
+            inputs=tuple(self._moved(champion, as_of, is_known, spans, drift)) if "input" in causes else (),
+            performance=tuple(self._skills(champion, is_known, spans, drift)) if "performance" in causes else (),
             retrained=tuple(retrained),
             watched=bool({"input", "performance"} & set(causes)),
         )
@@ -85,10 +85,10 @@ class Watch:
         return self._context.params.project.zone
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
-        if key not in self._kept:
-            self._kept[key] = make()
-        found: T = self._kept[key]
-        return found
+        if key not in self._cache:
+            self._cache[key] = make()
+        value: T = self._cache[key]
+        return value
 
     def _rows(self, fit: Fit, window: Window) -> Rows:
         """The rows of a window that the model would have scored."""
@@ -97,23 +97,23 @@ class Watch:
         return fit.start + np.flatnonzero((days >= first) & (days < end))
 
     def _skills(
-        self, fit: Fit, known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
+        self, fit: Fit, is_known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
     ) -> Iterator[PerformanceVerdict]:
         evaluate, history = self._context.params.evaluate, self._history
         policy = drift.policy(performance.Policy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
-        places = np.concatenate([fit.held_back, fit.tested])
+        held_out = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
-        tested = Scored(history.days[places], predicted, history.label[places], history.target)
+        tested = Scored(history.days[held_out], predicted, history.label[held_out], history.target)
         reference = self._once((fit.name, fit.as_of, policy), lambda: performance.backtest(tested, policy))
         for window in spans:
             rows = self._rows(fit, window)
-            labels = np.where(known[rows], history.label[rows], np.nan)
+            labels = np.where(is_known[rows], history.label[rows], np.nan)
             scored = Scored(history.days[rows], fit.p(rows), labels, history.target)
-            key = (fit.name, fit.as_of, policy, window, int(known[rows].sum()))
+            key = (fit.name, fit.as_of, policy, window, int(is_known[rows].sum()))
             yield self._once(key, partial(performance.judge_window, reference, scored, window, policy))
 
     def _moved(
-        self, fit: Fit, as_of: datetime, known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
+        self, fit: Fit, as_of: datetime, is_known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
     ) -> Iterator[InputVerdict]:
         if not spans:
             return
@@ -121,15 +121,15 @@ class Watch:
         learned = self._once(("learned", fit.name), lambda: self._learned(fit))
         predicted = self._once(("predicted", fit.name, fit.as_of), lambda: self._predicted(fit))
         features = self._once(("scored", fit.name, fit.as_of), lambda: self._scored(fit, learned, predicted))
-        labels = self._labels(spans, known, learned)
+        labels = self._labels(spans, is_known, learned)
         for window in spans:
-            ripe = int(known[self._rows(fit, window)].sum())
+            ripe = int(is_known[self._rows(fit, window)].sum())
             key = ("input", fit.name, fit.as_of, window, ripe, drift.model_dump_json())
             current = features.between(window.first, window.end).join(labels.between(window.first, window.end))
             yield self._once(key, partial(observations.judged_inputs, learned, predicted, current, window, policy))
 
     def _learned(self, fit: Fit) -> Sketch:
-        """What the model learned from, by day."""
+        """The training and validation rows of the model, by day."""
         import pyarrow as pa
 
         history = self._history
@@ -139,14 +139,14 @@ class Watch:
         return profile(table, history.features, self._zone)
 
     def _predicted(self, fit: Fit) -> Sketch:
-        """Its predictions for rows that it had not seen."""
-        places = np.concatenate([fit.held_back, fit.tested])
+        """The predictions of the model for held-out rows."""
+        rows = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
-        event_time = self._history.table["event_time"].take(places)
+        event_time = self._history.table["event_time"].take(rows)
         return observations.predictions(event_time, predicted, self._history.target, self._zone)
 
     def _scored(self, fit: Fit, learned: Sketch, predicted: Sketch) -> Sketch:
-        """Features and predictions of all rows that came after."""
+        """Features and predictions of all later rows."""
         import pyarrow as pa
 
         layout = learned.layout
@@ -158,13 +158,13 @@ class Watch:
             features = count(connection, "rows", layout.only(name for name in layout.columns if name != LABEL), "_day")
             return features.join(count(connection, "rows", predicted.layout, "_day"))
 
-    def _labels(self, spans: Sequence[Window], known: NDArray[np.bool_], learned: Sketch) -> Sketch:
-        """The labels that had come, of the days of some windows."""
+    def _labels(self, spans: Sequence[Window], is_known: NDArray[np.bool_], learned: Sketch) -> Sketch:
+        """The known labels on the days of some windows."""
         import pyarrow as pa
 
         days = self._history.days
         first, end = np.datetime64(spans[0].first, "D"), np.datetime64(spans[-1].end, "D")
-        rows = known & (days >= first) & (days < end)
+        rows = is_known & (days >= first) & (days < end)
         came = self._history.target.to_column(self._history.label[rows])
         with connected() as connection:
             connection.register("rows", pa.table({LABEL: came, "_day": days[rows]}))

@@ -1,4 +1,4 @@
-"""Models trained at moments of the past: each window is learned from once, whichever policy asks, and kept on disk."""
+"""Models trained at past moments; each training is done once for all policies and cached on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from refit.errors import RefitError
 from refit.evaluation.prediction_cost import THOROUGH, megabytes, serving
 from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, read_json, write_json, write_manifest
 from refit.learners import Learner
-from refit.operations.replay.history import PLACE, Floats, History, Rows
+from refit.operations.replay.history import FOLDER, Floats, History, Rows
 from refit.problems.windows import Window as Span
 from refit.problems.windows import windows
 from refit.runtime.context import Context
@@ -28,19 +28,19 @@ from tasks.train import from_scratch, make_all, require_learnable_windows, specs
 from tasks.train.folds import Window, content
 from tasks.train.trial import predict
 
-MODEL, TOLD, UNSEEN = "model", "fit.json", "unseen.npy"
+MODEL, RECORD, UNSEEN = "model", "fit.json", "unseen.npy"
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A candidate as the stage `train` would have left it at `as_of`, with its predictions for all that came after."""
+    """A candidate as the stage `train` would have made it at `as_of`, with its predictions for all later rows."""
 
-    name: str  # a digest of all that decided it
+    name: str  # digest of everything that affects it
     as_of: datetime
     learner: str
     model_digest: str
     threshold: float
-    naive: Mapping[str, Any]  # the guess for everyone that its rows suggest
+    naive: Mapping[str, Any]  # the constant prediction from its rows
     rows: int
     seconds: float
     cpu_seconds: float
@@ -49,19 +49,19 @@ class Fit:
     model_mb: float
     test: Span
     seen_until: datetime
-    learned: Rows  # places of the training and validation rows
+    learned: Rows  # indices of the training and validation rows
     tested: Rows
-    held_back: Rows  # those of the learned rows that a first fit had not seen
-    unseen: Floats  # its predictions for them
-    start: int  # place of the first row that `predicted` holds
+    held_back: Rows  # the learned rows that were held out from a first fit
+    unseen: Floats  # predictions of the first fit for `held_back`
+    start: int  # index of the first row in `predicted`
     predicted: Floats
     folder: Path = field(repr=False)
 
     def p(self, rows: Rows) -> Floats:
-        """Its predictions for rows that it had not seen.
+        """Its predictions for rows that it did not learn from.
 
         Raises:
-            RefitError: it may have learned from one of them, which would be a fault of Refit.
+            RefitError: it may have learned from one of the rows, which would be a bug in Refit.
         """
         if len(rows) and rows.min() < self.start:
             raise RefitError("a replay asked a model about rows that it may have learned from: a fault of Refit")
@@ -69,47 +69,47 @@ class Fit:
 
 
 class Fits:
-    """The models of one history, trained when they are first asked for."""
+    """The models of one history, trained on first request."""
 
     def __init__(self, context: Context, history: History) -> None:
         self._context, self._history = context, history
-        self._home = context.path(PLACE / "fits")
-        self._predictions = context.path(PLACE / "predicted")
-        self._kept: dict[str, Fit] = {}
+        self._home = context.path(FOLDER / "fits")
+        self._predictions = context.path(FOLDER / "predicted")
+        self._cache: dict[str, Fit] = {}
         self._delay = timedelta(hours=context.params.featurize.label.delay_hours)
         self._specs = specs_of(context.params, history.features, context.project)
         make_all(self._specs, context.params)
-        self.trained = 0  # those that were not on disk yet
+        self.trained = 0  # number of trainings that were not cached on disk
 
     def at(self, as_of: datetime, champion: Fit | None) -> Fit:
-        """The candidate that a run at `as_of` trains, `champion` being in charge.
+        """The candidate that a run at `as_of` trains when `champion` is the champion.
 
         Raises:
-            UserError: its windows hold too little to learn from by then.
-            RefitError: a learner predicts what is no probability.
+            UserError: its windows have too few known rows to learn from.
+            RefitError: a learner predicts a value that is not a probability.
         """
         spans = {span.name: span for span in windows(as_of, self._context.params)}
-        places = {
+        rows = {
             name: np.flatnonzero(
                 self._history.labelled(span.opens or as_of) & self._history.between(span.start, span.until(self._delay))
             )
             for name, span in spans.items()
         }
-        train, validation = (self._window(places[name]) for name in ("train", "validation"))
+        train, validation = (self._window(rows[name]) for name in ("train", "validation"))
         require_learnable_windows(train, validation, self._history.target)
         start = self._start(champion)
         name = self._name(train, validation, spans, start)
-        if name in self._kept:
-            return replace(self._kept[name], as_of=as_of, tested=places["test"])
+        if name in self._cache:
+            return replace(self._cache[name], as_of=as_of, tested=rows["test"])
         folder = self._home / name[:20]
         if not self._whole(folder, as_of):
             self._train(folder, train, validation, start)
             self.trained += 1
-        self._kept[name] = self._fit(name, as_of, folder, spans, places)
-        return self._kept[name]
+        self._cache[name] = self._fit(name, as_of, folder, spans, rows)
+        return self._cache[name]
 
     def _whole(self, folder: Path, as_of: datetime) -> bool:
-        """Whether a fit was kept, each of its files as it was written."""
+        """Whether a fit is cached and none of its files was changed."""
         if not folder.is_dir():
             return False
         try:
@@ -119,11 +119,11 @@ class Fits:
             return False
         return True
 
-    def _window(self, places: Rows) -> Window:
-        return Window(self._history.table.take(places), self._history.labels_at(places))
+    def _window(self, rows: Rows) -> Window:
+        return Window(self._history.table.take(rows), self._history.labels_at(rows))
 
     def _start(self, champion: Fit | None) -> dict[str, Any]:
-        """What training starts from, as `warm_start.json` says it."""
+        """The start of training, in the form of `warm_start.json`."""
         if champion is None or self._context.params.train.warm_start is None:
             return {"version": None}
         return {
@@ -141,7 +141,7 @@ class Fits:
                 [content(window.rows) for window in (train, validation)],
                 [hashlib.sha256(window.label.tobytes()).hexdigest() for window in (train, validation)],
                 params.train.model_dump(mode="json"),
-                params.featurize.label.delay_hours,  # folds in order of time leave a gap of it
+                params.featurize.label.delay_hours,  # the gap between folds in order of time
                 params.registry.trusted_types,
                 start.get("model_digest"),
                 code_digest("train"),
@@ -157,7 +157,7 @@ class Fits:
             trained = warm.go_on(self._context, self._specs, start, train, validation)
         seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
         takes = serving(trained.learner, validation.rows, THOROUGH)
-        told = {
+        record = {
             "learner": trained.best.learner.spec.name,
             "model_digest": trained.learner.digest(),
             "threshold": trained.learner.threshold,
@@ -174,48 +174,48 @@ class Fits:
             (scratch / MODEL).mkdir()
             trained.learner.save(scratch / MODEL)
             write_manifest(scratch / MODEL)
-            skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows alone
+            skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows only
             np.save(scratch / UNSEEN, np.column_stack([skipped + trained.best.unseen, trained.best.predicted]))
-            write_json(scratch / TOLD, {**told, "model_mb": megabytes(scratch / MODEL)})
+            write_json(scratch / RECORD, {**record, "model_mb": megabytes(scratch / MODEL)})
             write_manifest(scratch)
 
     def _fit(
-        self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], places: Mapping[str, Rows]
+        self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], rows: Mapping[str, Rows]
     ) -> Fit:
-        told = read_json(folder / TOLD)
+        record = read_json(folder / RECORD)
         start = self._history.first_from(spans["validation"].end)
-        learned = np.concatenate([places["train"], places["validation"]])
-        kept = np.load(folder / UNSEEN)
+        learned = np.concatenate([rows["train"], rows["validation"]])
+        unseen = np.load(folder / UNSEEN)
         return Fit(
             name=name,
             as_of=as_of,
-            learner=told["learner"],
-            model_digest=told["model_digest"],
-            threshold=told["threshold"],
-            naive=told["naive"],
-            rows=told["rows"],
-            seconds=told["seconds"],
-            cpu_seconds=told["cpu_seconds"],
-            latency_ms=told["latency_ms"],
-            cpu_seconds_per_1000=told["cpu_seconds_per_1000"],
-            model_mb=told["model_mb"],
+            learner=record["learner"],
+            model_digest=record["model_digest"],
+            threshold=record["threshold"],
+            naive=record["naive"],
+            rows=record["rows"],
+            seconds=record["seconds"],
+            cpu_seconds=record["cpu_seconds"],
+            latency_ms=record["latency_ms"],
+            cpu_seconds_per_1000=record["cpu_seconds_per_1000"],
+            model_mb=record["model_mb"],
             test=spans["test"],
             seen_until=spans["validation"].until(self._delay),
             learned=learned,
-            held_back=learned[kept[:, 0].astype(np.int64)],
-            tested=places["test"],
-            unseen=kept[:, 1:].reshape(self._history.target.shape(len(kept))),
+            held_back=learned[unseen[:, 0].astype(np.int64)],
+            tested=rows["test"],
+            unseen=unseen[:, 1:].reshape(self._history.target.shape(len(unseen))),
             start=start,
             predicted=self._predicted(folder, start),
             folder=folder,
         )
 
     def _predicted(self, folder: Path, start: int) -> Floats:
-        """Its predictions for all rows from a place on: as they were kept, or anew where the history is another."""
+        """The predictions for all rows from `start` on: cached, or computed if the history changed."""
         path = self._predictions / f"{folder.name}-{self._history.digest[:16]}.npz"
         rows = len(self._history) - start
-        if (kept := _kept_array(path)) is not None and len(kept) == rows:
-            return kept
+        if (cached := _read_array(path)) is not None and len(cached) == rows:
+            return cached
         self._context.progress(f"predicting {rows:,} later rows")
         learner: Learner = learners.load(folder / MODEL, trusted_types=self._context.params.registry.trusted_types)
         predicted = predict(learner, Window(self._history.table.slice(start), np.zeros(rows, np.int64)))
@@ -224,8 +224,8 @@ class Fits:
         return predicted
 
 
-def _kept_array(path: Path) -> Floats | None:
-    """The array in a file; None where there is none, or its checksum tells that it is not what was written."""
+def _read_array(path: Path) -> Floats | None:
+    """The array in a file; None if there is no file or its checksum is wrong."""
     try:
         with np.load(path) as file:
             return np.asarray(file["arr_0"], dtype=np.float64)

@@ -1,7 +1,7 @@
-"""The past that a replay lives through: every row with its features as known then, and when its label came.
+"""The data of a replay: every row with its features at prediction time, and the time when its label became known.
 
-Features are computed once, at the replay's end: they use what was known at each row's own prediction time, so what came
-later does not change them. Everything else is cut by the moment that is lived in.
+Features are computed once, for the end of the replay: they only use what was known at each row's prediction time, so
+later data does not change them. Everything else is limited to the simulated moment.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tasks.featurize.warehouse import open_warehouse
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PLACE = artifacts.STATE / "replay"
+FOLDER = artifacts.STATE / "replay"
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
 Rows = NDArray[np.int64]
@@ -48,8 +48,8 @@ class History:
     """Rows ordered by event time and key; arrays have the shape (rows,)."""
 
     table: pa.Table  # key, event_time, prediction_time, the features, `featurize.keep` and `label_known_at`
-    label: Floats  # as metrics take them; nan: none, or none known by the end
-    known_at: Times  # when the label could first be known; NaT: never
+    label: Floats  # as metrics expect them; NaN if there is none, or none known by the end
+    known_at: Times  # when the label could first be known; NaT if never
     event_time: Times
     prediction_time: Times
     days: Times  # the local day of each event
@@ -61,39 +61,39 @@ class History:
         return len(self.label)
 
     def labels_at(self, rows: Rows) -> NDArray[Any]:
-        """The labels of rows that have one, as learners are fitted to them."""
+        """The labels of labelled rows, in the type that learners expect."""
         return self.label[rows].astype(self.target.dtype)
 
     def labelled(self, moment: datetime) -> NDArray[np.bool_]:
-        """The rows that were predicted, and their label known, by a moment."""
+        """Mask of the rows that were predicted, and whose label was known, by a moment."""
         by = as_numpy(moment)
         return ~np.isnan(self.label) & (self.known_at <= by) & (self.prediction_time <= by)
 
     def between(self, start: datetime | None, end: datetime) -> NDArray[np.bool_]:
-        """The rows whose event lies in a stretch of time."""
+        """Mask of the rows whose event is in an interval of time."""
         inside = self.event_time < as_numpy(end)
         return inside if start is None else inside & (self.event_time >= as_numpy(start))
 
     def first_from(self, moment: datetime) -> int:
-        """The place of the first row whose event is not before a moment."""
+        """The index of the first row whose event is not before a moment."""
         return int(np.searchsorted(self.event_time, as_numpy(moment)))
 
 
 def as_numpy(moment: datetime) -> np.datetime64:
-    """A moment as the tables hold it: UTC without a zone."""
+    """Convert a moment to the type in the tables: UTC without a zone."""
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def history(context: Context, until: datetime, known_by: datetime) -> History:
-    """All rows whose event lies before `until`, with what was known of them by `known_by`.
+    """All rows whose event is before `until`, with what was known about them by `known_by`.
 
-    New rows are taken in and validated in the replay's own folder; the project's files stay as they are.
+    New rows are ingested and validated in the replay's own folder; the project's files do not change.
 
     Raises:
-        UserError: a source cannot be read, a batch fails, the definitions do not fit, or nothing lies in that time.
+        UserError: a source cannot be read, a batch fails, the definitions do not fit, or there are no rows.
         RefitError: a batch of the replay's folder is damaged.
     """
-    own = _own_place(context)
+    own = _own_context(context)
     context.progress("looking for rows")
     stored = _taken_in(own)
     _require_a_batch(stored[label_source(own.params)], known_by, own.params)
@@ -101,7 +101,7 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
     definitions = resolve(context)
     name = _digest(context.params, validated, definitions, until)
     path = own.project / f"features-{name[:16]}.parquet"
-    if (table := _kept(path)) is None:
+    if (table := _read_table(path)) is None:
         for old in own.project.glob("features-*.parquet"):
             old.unlink()
         context.progress("computing features once for all")
@@ -111,7 +111,7 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
 
 
 def _taken_in(own: Context) -> dict[str, list[Manifest]]:
-    """The batches of the replay's own folder; they are copies, so where a source changed they are made anew."""
+    """Ingest to the replay's own folder; if a source changed, its batches there are only copies and are made again."""
     try:
         return ingest.take_in(own)
     except UserError:
@@ -128,14 +128,14 @@ def _require_a_batch(stored: Sequence[Manifest], known_by: datetime, params: Par
         raise UserError(f"--to lies before all rows: the first are of {first.astimezone(params.project.zone):%Y-%m-%d}")
 
 
-def _own_place(context: Context) -> Context:
-    """The same project's sources, with a folder of its own for everything that is written."""
-    place = context.path(PLACE)
-    place.mkdir(parents=True, exist_ok=True)
-    (place / artifacts.RELEASED).unlink(missing_ok=True)
+def _own_context(context: Context) -> Context:
+    """A context with the project's sources and a separate folder for everything that is written."""
+    folder = context.path(FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / artifacts.RELEASED).unlink(missing_ok=True)
     if context.path(artifacts.RELEASED).is_file():
-        shutil.copyfile(context.path(artifacts.RELEASED), place / artifacts.RELEASED)
-    return replace(context, project=place, declared_in=context.sources_root)
+        shutil.copyfile(context.path(artifacts.RELEASED), folder / artifacts.RELEASED)
+    return replace(context, project=folder, declared_in=context.sources_root)
 
 
 def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:
@@ -152,13 +152,13 @@ def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitio
         features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)
         key = definitions.feature_set.spine.key
         along = [LABEL, LABEL_KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]
-        known = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
-    if not known[key].combine_chunks().equals(features[key].combine_chunks()):
+        columns = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
+    if not columns[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
     if not features.num_rows:
         raise UserError(f"no row to predict lies before {until:%Y-%m-%d}; give a later --to")
     for name in along:
-        features = features.append_column(name, known[name])
+        features = features.append_column(name, columns[name])
     return features
 
 
@@ -169,8 +169,8 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, scratch, compression="zstd", compression_level=1, write_page_checksum=True)
 
 
-def _kept(path: Path) -> pa.Table | None:
-    """The table in a file; None where there is none, or it is not what was written."""
+def _read_table(path: Path) -> pa.Table | None:
+    """The table in a file; None if there is no file or it is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -185,7 +185,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     import pyarrow.compute as pc
 
     names, task = definitions.feature_set.names(), params.task
-    table = table.append_column(COLUMN, table[LABEL_KNOWN_AT])  # folds in time are cut by it
+    table = table.append_column(COLUMN, table[LABEL_KNOWN_AT])  # used to cut folds in time
     target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy()

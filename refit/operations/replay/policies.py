@@ -1,4 +1,4 @@
-"""When to train again: the policies that a replay compares, each a name with, perhaps, settings of its own."""
+"""The retraining policies that a replay compares: each has a name and optional settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = {
     "always": "at every step",
     "configured": "as `drift` in params.yaml says",
 }
-_UNSET = {  # keys of `drift` that no policy sets for itself alone
+_UNSET = {  # keys of `drift` that cannot be set for a single policy
     "retrain_on": "; the policy's name says what it retrains on",
     "min_effect": "; --set drift.min_effect.KEY=VALUE sets it for all policies",
 }
@@ -31,7 +31,7 @@ _CAUSES = {"schedule": ("schedule",), "drift": ("input",), "performance": ("perf
 
 @dataclass(frozen=True)
 class Policy:
-    """When to train again after the first model: never, always, at given steps, or as the drift decision says."""
+    """When to retrain after the first model: never, always, at given steps, or by the drift decision."""
 
     name: str
     kind: Literal["never", "always", "given", "decided"]
@@ -40,23 +40,23 @@ class Policy:
 
 
 def parse(text: str, drift: DriftParams) -> list[Policy]:
-    """Policies by name, comma-separated; settings of `drift` for one of them follow it after colons.
+    """Parse comma-separated names of policies, each with optional settings of `drift` after colons.
 
     Raises:
-        UserError: an unknown name or setting, or a value that does not stand.
+        UserError: a name or setting is unknown, or a value is invalid.
 
     >>> [policy.name for policy in parse("never, performance:breached=1", DriftParams())]
     ['never', 'performance:breached=1']
     """
-    found = [_parsed(each.strip(), drift) for each in text.split(",") if each.strip()]
-    names = [policy.name for policy in found]
-    if not found:
+    policies = [_parsed(each.strip(), drift) for each in text.split(",") if each.strip()]
+    names = [policy.name for policy in policies]
+    if not policies:
         raise UserError(f"--policies names none; there are {', '.join(NAMES)}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(
             f"--policies names {twice[0]} twice; leave one out, or give it other settings: drift:breached=1"
         )
-    return found
+    return policies
 
 
 def _parsed(text: str, drift: DriftParams) -> Policy:
@@ -83,5 +83,5 @@ def _parsed(text: str, drift: DriftParams) -> Policy:
     except ValidationError as error:
         first = error.errors()[0]
         where, said = ".".join(map(str, first["loc"])), str(first["msg"]).removeprefix("Value error, ")
-        found = f"; found {first['input']!r}" if where else ""
-        raise UserError(f"policy {text}: {where or 'drift'}: {said}{found}") from None
+        value_text = f"; found {first['input']!r}" if where else ""
+        raise UserError(f"policy {text}: {where or 'drift'}: {said}{value_text}") from None

@@ -1,4 +1,4 @@
-"""What a policy was worth: each row scored by whoever was in charge at its time, each window by its own metric."""
+"""Scores of a policy: each row is predicted by the champion at its time, and each window has its own metric."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from refit.gate.comparison import Sample, leave_out
 from refit.metrics import METRICS, Task, of_task
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
 from refit.operations.replay.history import Floats, History, Rows, Times, as_numpy
-from refit.operations.replay.simulation import Life
+from refit.operations.replay.simulation import Simulation
 
 __all__ = ["Scores", "difference", "metrics_of", "no_change", "scores_of"]
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:
-    """The metrics that policies may be compared by."""
+    """The metrics by which policies may be compared."""
     return tuple(dict.fromkeys((*of_task(task, comparable=True), *(("accuracy",) if task != "regression" else ()))))
 
 
 @dataclass(frozen=True)
 class Span:
-    """One window of the report: its rows by event time."""
+    """One window of the report, with its rows by event time."""
 
-    start: datetime  # with the project's zone, as the calendar there has it
+    start: datetime  # in the project's zone
     end: datetime
-    rows: Rows  # places of the rows whose event lies in it
+    rows: Rows  # indices of the rows whose event is in the window
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A policy's metric in each window, with all rows and without each of their days.
+    """The metric of a policy in each window, on all rows and with each day left out.
 
-    The score of the whole is the mean of the windows, each weighted by its labelled rows: a metric of ranks over all of
-    them at once would compare rows of different models, and of months with different rates.
+    The overall score is the mean of the windows, weighted by labelled rows: a rank metric over all windows at once
+    would compare rows of different models, and of months with different base rates.
     """
 
     rows: tuple[int, ...]  # scored, of each window
     labelled: tuple[int, ...]
-    windows: tuple[LeftOut | None, ...]  # none: the window has no metric
+    windows: tuple[LeftOut | None, ...]  # None if the window has no metric
 
     @property
     def value(self) -> float:
@@ -52,47 +52,47 @@ class Scores:
 
     @property
     def whole(self) -> LeftOut:
-        """The weighted mean, on all days and without each."""
-        known = [(left, rows) for left, rows in zip(self.windows, self.labelled, strict=True) if left is not None]
-        total = sum(rows for _, rows in known)
+        """The weighted mean, on all days and with each day left out."""
+        measured = [(left, rows) for left, rows in zip(self.windows, self.labelled, strict=True) if left is not None]
+        total = sum(rows for _, rows in measured)
         if not total:
             return LeftOut(math.nan, np.zeros(0), 0.0)
-        value = sum(left.value * rows for left, rows in known) / total
-        without = [value + (left.without - left.value) * rows / total for left, rows in known]
-        return LeftOut(value, np.concatenate(without), sum(left.clusters for left, _ in known))
+        value = sum(left.value * rows for left, rows in measured) / total
+        without = [value + (left.without - left.value) * rows / total for left, rows in measured]
+        return LeftOut(value, np.concatenate(without), sum(left.clusters for left, _ in measured))
 
 
 def spans_of(history: History, bounds: Sequence[datetime], zone: ZoneInfo) -> list[Span]:
-    """The rows between each bound and the next, told by the clocks of `zone`."""
-    places = np.searchsorted(history.event_time, [as_numpy(bound) for bound in bounds])
+    """The windows between consecutive bounds, with times in `zone`."""
+    starts = np.searchsorted(history.event_time, [as_numpy(bound) for bound in bounds])
     return [
         Span(
-            bounds[place].astimezone(zone),
-            bounds[place + 1].astimezone(zone),
-            np.arange(places[place], places[place + 1]),
+            bounds[index].astimezone(zone),
+            bounds[index + 1].astimezone(zone),
+            np.arange(starts[index], starts[index + 1]),
         )
-        for place in range(len(bounds) - 1)
+        for index in range(len(bounds) - 1)
     ]
 
 
-def scores_of(history: History, life: Life, spans: Sequence[Span], metric: str) -> Scores:
-    """The metric of each window, by the labels that had come by the replay's end."""
-    p, called = _in_charge(history, life)
+def scores_of(history: History, simulation: Simulation, spans: Sequence[Span], metric: str) -> Scores:
+    """The metric of each window, with the labels known by the end of the replay."""
+    p, positive = _predictions(history, simulation)
     rows, labelled, windows = [], [], []
     for span in spans:
         scored = span.rows[np.isfinite(p[span.rows]).reshape(len(span.rows), -1).all(axis=1)]
-        known = scored[~np.isnan(history.label[scored])]
+        labelled_rows = scored[~np.isnan(history.label[scored])]
         rows.append(len(scored))
-        labelled.append(len(known))
-        windows.append(_measured(history, metric, known, p[known], called[known]))
+        labelled.append(len(labelled_rows))
+        windows.append(_measured(history, metric, labelled_rows, p[labelled_rows], positive[labelled_rows]))
     return Scores(tuple(rows), tuple(labelled), tuple(windows))
 
 
-def _in_charge(history: History, life: Life) -> tuple[Floats, NDArray[np.bool_]]:
-    """Each row's prediction by the model that was in charge when it was made, and whether that called it 1."""
-    p, called = np.full(history.target.shape(len(history)), np.nan), np.zeros(len(history), bool)
-    ends = [as_numpy(step.as_of) for step in life.steps[1:]] + [np.datetime64("9999-01-01", "us")]
-    for step, end in zip(life.steps, ends, strict=True):
+def _predictions(history: History, simulation: Simulation) -> tuple[Floats, NDArray[np.bool_]]:
+    """Each row's prediction by the champion at that time, and whether it was classified as 1."""
+    p, positive = np.full(history.target.shape(len(history)), np.nan), np.zeros(len(history), bool)
+    ends = [as_numpy(step.as_of) for step in simulation.steps[1:]] + [np.datetime64("9999-01-01", "us")]
+    for step, end in zip(simulation.steps, ends, strict=True):
         fit = step.in_charge
         if fit is None:
             continue
@@ -100,28 +100,28 @@ def _in_charge(history: History, life: Life) -> tuple[Floats, NDArray[np.bool_]]
         rows = np.flatnonzero(made)
         p[rows] = fit.p(rows)
         if history.target.task == "binary":
-            called[rows] = p[rows] >= fit.threshold
-    return p, called
+            positive[rows] = p[rows] >= fit.threshold
+    return p, positive
 
 
-def _measured(history: History, metric: str, rows: Rows, p: Floats, called: NDArray[np.bool_]) -> LeftOut | None:
-    """A window's metric; None where its rows do not give one."""
+def _measured(history: History, metric: str, rows: Rows, p: Floats, positive: NDArray[np.bool_]) -> LeftOut | None:
+    """The metric of a window; None if it is undefined for its rows."""
     if not len(rows):
         return None
     labels, clusters = history.labels_at(rows), Clusters.of(history.days[rows])
-    if history.target.task in METRICS[metric].own:  # of whoever was in charge: accuracy
-        found = leave_out_mean((called == (labels == 1)).astype(np.float64), clusters)
+    if history.target.task in METRICS[metric].own:  # accuracy, which depends on the threshold of each champion
+        estimate = leave_out_mean((positive == (labels == 1)).astype(np.float64), clusters)
     else:
-        found = leave_out(metric, Sample(labels, clusters, history.target.task), p)
-    if not math.isfinite(found.value):
+        estimate = leave_out(metric, Sample(labels, clusters, history.target.task), p)
+    if not math.isfinite(estimate.value):
         return None
-    # Without its only day, or its only positive one, a window says nothing: it then keeps its value.
-    without = np.where(np.isfinite(found.without), found.without, found.value)
-    return LeftOut(found.value, without, found.clusters)
+    # Without its only day, or its only day with positives, the metric is undefined: the window keeps its value.
+    without = np.where(np.isfinite(estimate.without), estimate.without, estimate.value)
+    return LeftOut(estimate.value, without, estimate.clusters)
 
 
 def difference(metric: str, ours: Scores, theirs: Scores) -> Estimate:
-    """How much better ours is on the same rows, positive is better; its error is clustered by day."""
+    """How much better `ours` is on the same rows (positive is better), with an error clustered by day."""
     a, b = ours.whole, theirs.whole
     sign = METRICS[metric].sign
     if len(a.without) != len(b.without):
@@ -130,24 +130,24 @@ def difference(metric: str, ours: Scores, theirs: Scores) -> Estimate:
 
 
 def no_change(history: History, spans: Sequence[Span], rows: Sequence[int]) -> float | None:
-    """The accuracy of saying what the label was that became known last before each prediction; None without labels.
+    """The accuracy of predicting the label that became known last before each prediction; None without labels.
 
-    A learner that does not beat it has learned no more than that things stay as they are.
+    A learner that does not beat it has learned only that nothing changes.
     """
-    known = np.flatnonzero(~np.isnan(history.label))
-    order = known[np.argsort(history.known_at[known], kind="stable")]
+    labelled = np.flatnonzero(~np.isnan(history.label))
+    order = labelled[np.argsort(history.known_at[labelled], kind="stable")]
     hits = total = 0
     for span, scored in zip(spans, rows, strict=True):
-        asked = span.rows[~np.isnan(history.label[span.rows])] if scored else span.rows[:0]
-        place = _last_known(history.known_at[order], history.prediction_time[asked], history.known_at[asked])
-        asked, place = asked[place >= 0], place[place >= 0]
-        hits += int((history.label[order[place]] == history.label[asked]).sum())
-        total += len(asked)
+        predicted = span.rows[~np.isnan(history.label[span.rows])] if scored else span.rows[:0]
+        latest = _last_known(history.known_at[order], history.prediction_time[predicted], history.known_at[predicted])
+        predicted, latest = predicted[latest >= 0], latest[latest >= 0]
+        hits += int((history.label[order[latest]] == history.label[predicted]).sum())
+        total += len(predicted)
     return hits / total if total else None
 
 
 def _last_known(known_at: Times, predicted: Times, own: Times) -> Rows:
-    """The place of the label that became known last by each prediction, and is not the predicted row's own."""
+    """The index of the label that became known last by each prediction, other than the predicted row's own."""
     by = np.searchsorted(known_at, predicted, side="right")
     before = np.searchsorted(known_at, predicted, side="left")
     return np.where(own <= predicted, before, by) - 1

@@ -1,4 +1,4 @@
-"""One policy's months: at each step it is watched, decided, trained and judged on what was known then."""
+"""Simulates a policy: each step monitors, decides, trains and evaluates with what was known at that time."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from refit.storage.batches import utc_text
 
 @dataclass(frozen=True)
 class Step:
-    """What one step led to."""
+    """The result of one step."""
 
     as_of: datetime
-    asked: bool  # for a training
+    retrain: bool
     reasons: tuple[str, ...]
-    fit: Fit | None = None  # the candidate; none: nothing was trained
+    fit: Fit | None = None  # the candidate; None if nothing was trained
     promoted: bool = False
     gate: tuple[str, ...] = ()
-    in_charge: Fit | None = None  # from now on
+    in_charge: Fit | None = None  # the champion after this step
 
 
 @dataclass
-class Life:
-    """What a policy has come to so far."""
+class Simulation:
+    """The state of a policy so far."""
 
     policy: policies.Policy
     steps: list[Step] = field(default_factory=list)
     champion: Fit | None = None
     anchor: Fit | None = None
-    newest: Fit | None = None  # the newest training, in charge or not
-    asked: list[datetime] = field(default_factory=list)
+    newest: Fit | None = None  # the newest training, promoted or not
+    requested: list[datetime] = field(default_factory=list)
     judged: list[str] = field(default_factory=list)  # the test windows of all candidates so far
 
     @property
@@ -57,7 +57,7 @@ class Life:
 
 @dataclass
 class Parts:
-    """How long each part of the replay took."""
+    """Measures the seconds of each part of the replay."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -70,8 +70,8 @@ class Parts:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - began, 3)
 
 
-class World:
-    """What all policies share: the past, its models, and every judgement that two of them ask for alike."""
+class Simulator:
+    """Simulates policies on shared data: the history, its models, and all decisions that policies have in common."""
 
     def __init__(self, context: Context, history: History, moments: Sequence[datetime], parts: Parts) -> None:
         self.context, self.history, self.moments, self.parts = context, history, tuple(moments), parts
@@ -80,71 +80,75 @@ class World:
         self._gate: dict[tuple[Any, ...], Decision] = {}
         self._tests: dict[tuple[str, datetime], Holdout] = {}
 
-    def live(self, policy: policies.Policy, *, shown: bool = True) -> Life:
-        """Live through all moments under a policy.
+    def run(self, policy: policies.Policy, *, shown: bool = True) -> Simulation:
+        """Simulate all moments under a policy.
 
         Args:
-            shown: tell of each moment.
+            shown: report progress at each moment.
 
         Raises:
             RefitError: something failed; the message names the moment.
         """
-        life = Life(policy)
-        for place, as_of in enumerate(self.moments):
+        simulation = Simulation(policy)
+        for index, as_of in enumerate(self.moments):
             moment = f"{policy.name}: {as_of.astimezone(self.context.params.project.zone):%Y-%m-%d}"
             if shown:
-                self.context.progress(moment, place, len(self.moments))
+                self.context.progress(moment, index, len(self.moments))
             try:
-                life.steps.append(self._step(life, place, as_of))
+                simulation.steps.append(self._step(simulation, index, as_of))
             except RefitError as error:
                 raise type(error)(f"{moment}: {error}") from error
-        return life
+        return simulation
 
-    def _step(self, life: Life, place: int, as_of: datetime) -> Step:
+    def _step(self, simulation: Simulation, index: int, as_of: datetime) -> Step:
         with self.parts("drift decisions"):
-            asked, reasons = self._asked(life, place, as_of)
-        step = Step(as_of, asked, reasons, in_charge=life.champion)
-        if not asked:
+            retrain, reasons = self._wants_training(simulation, index, as_of)
+        step = Step(as_of, retrain, reasons, in_charge=simulation.champion)
+        if not retrain:
             return step
-        if life.champion is not None:
-            life.asked.append(as_of)
+        if simulation.champion is not None:
+            simulation.requested.append(as_of)
         try:
             with self.parts("training"):
-                fit = self.fits.at(as_of, life.champion)
+                fit = self.fits.at(as_of, simulation.champion)
         except UserError as error:
             return replace(step, reasons=(*reasons, f"nothing was trained: {error}"))
-        if life.newest and fit.name == life.newest.name:
+        if simulation.newest and fit.name == simulation.newest.name:
             return replace(step, reasons=(*reasons, "nothing was trained: all is as it was for the newest model"))
         if not len(fit.tested):
             return replace(step, fit=fit, gate=("not judged: its test window holds no labelled row",))
         with self.parts("gate"):
-            decision = self._judge(fit, life)
-        life.newest = fit
+            decision = self._judge(fit, simulation)
+        simulation.newest = fit
         if decision.promote:
-            life.anchor = fit if life.champion is None or decision.mode == "superiority" else life.anchor
-            life.champion = fit
-        return replace(step, fit=fit, promoted=decision.promote, gate=decision.reasons, in_charge=life.champion)
+            simulation.anchor = (
+                fit if simulation.champion is None or decision.mode == "superiority" else simulation.anchor
+            )
+            simulation.champion = fit
+        return replace(step, fit=fit, promoted=decision.promote, gate=decision.reasons, in_charge=simulation.champion)
 
-    def _asked(self, life: Life, place: int, as_of: datetime) -> tuple[bool, tuple[str, ...]]:
-        """Whether a training is asked for, and why."""
-        policy = life.policy
-        if life.champion is None or life.newest is None:
+    def _wants_training(self, simulation: Simulation, index: int, as_of: datetime) -> tuple[bool, tuple[str, ...]]:
+        """Whether the policy asks for a training, and why."""
+        policy = simulation.policy
+        if simulation.champion is None or simulation.newest is None:
             return True, ("nobody is in charge",)
         if policy.kind == "decided":
-            found = self._watch.decide(life.champion, as_of, life.newest.as_of, life.asked, policy.drift)
-            return found.verdict == "retrain", found.reasons
-        asked = policy.kind == "always" or (policy.kind == "given" and place in policy.steps)
-        return asked, (policies.NAMES.get(policy.name, policy.name),)
+            decision = self._watch.decide(
+                simulation.champion, as_of, simulation.newest.as_of, simulation.requested, policy.drift
+            )
+            return decision.verdict == "retrain", decision.reasons
+        retrain = policy.kind == "always" or (policy.kind == "given" and index in policy.steps)
+        return retrain, (policies.NAMES.get(policy.name, policy.name),)
 
-    def _judge(self, fit: Fit, life: Life) -> Decision:
-        """The gate's decision on a candidate, with its look at the test window counted."""
+    def _judge(self, fit: Fit, simulation: Simulation) -> Decision:
+        """The gate's decision on a candidate; counts the look at its test window."""
         window = f"{fit.test.start} {fit.test.end}"
-        looks = life.judged.count(window)
-        life.judged.append(window)
-        names = tuple(each and each.name for each in (life.champion, life.anchor))
+        looks = simulation.judged.count(window)
+        simulation.judged.append(window)
+        names = tuple(each and each.name for each in (simulation.champion, simulation.anchor))
         key = (fit.name, fit.as_of, *names, looks)
         if key not in self._gate:
-            self._gate[key] = self._decision(fit, life.champion, life.anchor, looks)
+            self._gate[key] = self._decision(fit, simulation.champion, simulation.anchor, looks)
         return self._gate[key]
 
     def _decision(self, fit: Fit, champion: Fit | None, anchor: Fit | None, looks: int) -> Decision:
@@ -155,7 +159,7 @@ class World:
         p = {"candidate": fit.p(fit.tested), "baseline": guess(test.table, test.target, fit.naive)}
         p |= {role: _predicted(others[role], fit) for role, _ in opponents(comparand)}
         values = scores.scores(params.task, test.labels, p["candidate"], fit.threshold)
-        found = evidence(
+        collected = evidence(
             test,
             Scored(p, {}, {}),
             {**values, **self._budgets(fit)},
@@ -164,10 +168,10 @@ class World:
             comparand=comparand,
             gate=gate,
         )
-        return decide(found, Policy(**gate.model_dump()))
+        return decide(collected, Policy(**gate.model_dump()))
 
     def _budgets(self, fit: Fit) -> dict[str, float]:
-        """What the gate's ceilings may ask of a candidate besides its errors."""
+        """Values for the gate's ceilings other than errors."""
         return {
             "latency_ms": fit.latency_ms,
             "model_mb": fit.model_mb,
@@ -186,7 +190,7 @@ class World:
 
 
 def _entry(fit: Fit | None) -> dict[str, Any]:
-    """A model as `comparand.json` tells of it; it is called by the moment of its training."""
+    """A model's entry in `comparand.json`; its version is the time of its training."""
     if fit is None:
         return {"version": None, "model_digest": None, "seen_until": None}
     return {

@@ -16,11 +16,11 @@ from driving import later_months
 from refit.cli.replays import replay
 from refit.config import DriftParams
 from refit.errors import RefitError, UserError
-from refit.operations.replay import Asked, bounds_of, policies
+from refit.operations.replay import ReplayOptions, bounds_of, policies
 from refit.operations.replay.comparing import against_chance, best_of, schedules
 from refit.operations.replay.history import as_numpy, history
 from refit.operations.replay.policies import Policy
-from refit.operations.replay.simulation import Parts, World
+from refit.operations.replay.simulation import Parts, Simulator
 from refit.runtime import run_file
 from refit.runtime.context import Context
 
@@ -107,20 +107,20 @@ def test_random_schedules_are_told_of_in_one_line_and_a_fault_with_its_moment(
     context = Context(project, run_file.params_of(project), progress=lambda what, *_: said.append(what))
     days = [datetime(2024, month, 1, tzinfo=UTC) for month in (6, 7, 8, 9)]
     end = datetime(2024, 10, 1, tzinfo=UTC)
-    world = World(context, history(context, end, end), days, Parts())
+    simulator = Simulator(context, history(context, end, end), days, Parts())
     drift = context.params.drift
-    life = world.live(Policy("mine", "given", drift, frozenset({2})))
+    simulation = simulator.run(Policy("mine", "given", drift, frozenset({2})))
     said.clear()
-    assert len(schedules(world, life, 5, seed=0)) == 5
+    assert len(schedules(simulator, simulation, 5, seed=0)) == 5
     assert {what for what in said if "random" in what} == {"5 random schedules beside mine"}
     assert not any(what.startswith("mine: ") for what in said)
 
     def broken(*_: Any) -> Any:
         raise RefitError("learner 'logistic' predicted 3 values that are no probability")
 
-    monkeypatch.setattr(world.fits, "at", broken)
+    monkeypatch.setattr(simulator.fits, "at", broken)
     with pytest.raises(RefitError, match=r"always: 2024-06-01: learner 'logistic' predicted 3 values"):
-        world.live(Policy("always", "always", drift))
+        simulator.run(Policy("always", "always", drift))
 
 
 def test_a_second_replay_with_another_threshold_trains_nothing(
@@ -181,14 +181,14 @@ def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path
     decision = json.loads((project / "reports/decision.json").read_text())
     as_of = datetime.fromisoformat(features["as_of"])
     context = Context(project=project, params=run_file.params_of(project))
-    world = World(context, history(context, as_of, as_of), [as_of], Parts())
-    life = world.live(Policy("never", "never", DriftParams()))
-    fit = life.champion
+    simulator = Simulator(context, history(context, as_of, as_of), [as_of], Parts())
+    simulation = simulator.run(Policy("never", "never", DriftParams()))
+    fit = simulation.champion
     assert fit is not None
     assert fit.model_digest == training["model_digest"]
     assert fit.threshold == training["threshold"]
     assert len(fit.tested) == features["windows"]["test"]["rows"]
-    assert list(life.steps[0].gate) == decision["reasons"]
+    assert list(simulation.steps[0].gate) == decision["reasons"]
 
 
 def test_what_lies_in_the_future_changes_no_decision_before_it(
@@ -234,7 +234,7 @@ def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned
     told = watch.run(context, as_of="2024-11-25")
     trained, day = datetime.fromisoformat(told["trained_as_of"]), datetime(2024, 11, 25, tzinfo=UTC)
     past = history(context, day, day)
-    fit = World(context, past, [], Parts()).fits.at(trained, None)
+    fit = Simulator(context, past, [], Parts()).fits.at(trained, None)
     replayed = Watch(context, past)
     gathered = replayed.gathered(fit, day, trained, [], drift)
     assert gathered.new_labelled == told["new_labelled"]
@@ -252,7 +252,7 @@ def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Pat
     as_of = datetime.fromisoformat(features["as_of"])
     context = Context(project=project, params=run_file.params_of(project))
     past = history(context, as_of, as_of)
-    fit = World(context, past, [as_of], Parts()).fits.at(as_of, None)
+    fit = Simulator(context, past, [as_of], Parts()).fits.at(as_of, None)
     assert (past.event_time[fit.learned] < as_numpy(fit.seen_until)).all()
     assert (past.known_at[fit.learned] <= as_numpy(as_of)).all()
     with pytest.raises(RefitError, match="may have learned"):
@@ -310,7 +310,7 @@ def test_a_time_before_any_model_could_be_trained_says_from_when_on_one_can(proj
 
 def test_windows_are_those_of_the_calendar_between_both_ends(project: Path) -> None:
     params = run_file.params_of(project)
-    asked = Asked("2024-01-20", "2024-03-10", "month", (), "roc_auc")
+    asked = ReplayOptions("2024-01-20", "2024-03-10", "month", (), "roc_auc")
     found = bounds_of(asked, params, datetime(2026, 1, 1, tzinfo=UTC))
     assert [f"{bound:%m-%d}" for bound in found] == ["01-20", "02-01", "03-01", "03-10"]
     assert len(bounds_of(replace(asked, every="week"), params, datetime(2026, 1, 1, tzinfo=UTC))) == 9
