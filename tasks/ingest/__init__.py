@@ -1,4 +1,4 @@
-"""From whatever a source is to immutable batches, and the snapshot of those that this run may see."""
+"""The stage `ingest`: reads sources into immutable batches, and writes the snapshot of those that this run may use."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from refit.storage.batches import Manifest, utc_moment, utc_text
 from refit.storage.snapshots import label_source, snapshot_of
 from tasks.ingest import derived
 
-REMEMBERED = STATE / "ingest.json"  # what was read; it saves time, and losing it loses nothing else
+REMEMBERED = STATE / "ingest.json"  # a cache of what was read; losing it only costs time
 _LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member")
-_TOLD = ("file_column", "line_column")
+_ADDED_COLUMNS = ("file_column", "line_column")
 _SETTLED_NS = 2_000_000_000  # a file touched more recently than this may change again within one tick of its clock
 
 
 def run(context: Context) -> None:
-    """Take what is new in every source into batches, and write the snapshot.
+    """Write new data of every source into batches, and write the snapshot.
 
     Raises:
-        UserError: a source cannot be read as declared, a batch has changed, or `as_of` fits nothing.
+        UserError: a source cannot be read as declared, a batch has changed, or `as_of` matches nothing.
     """
     label_source(context.params)
     as_of = run_file.read(context.project).as_of
@@ -39,7 +39,7 @@ def run(context: Context) -> None:
 
 
 def take_in(context: Context) -> dict[str, list[Manifest]]:
-    """Take what is new in every source into batches; returns all that are stored then, by source.
+    """Write new data of every source into batches; returns all stored batches by source.
 
     Raises:
         UserError: a source cannot be read as declared, or a batch has changed.
@@ -48,14 +48,14 @@ def take_in(context: Context) -> dict[str, list[Manifest]]:
 
 
 def stale_reason(context: Context) -> str | None:
-    """Why sources must be read again, in words; nothing where all that they hold was taken. Reads digests only.
+    """Return why sources must be read again, or None if all their data was ingested. Reads digests only.
 
     Raises:
-        UserError: a source is not there.
+        UserError: a source is missing.
     """
     for name in derived.in_order(context.params):
         reading = _Reading(context, name)
-        if not reading.is_known:
+        if not reading.is_up_to_date:
             return f"{name} was not read yet as it is declared now"
         if changed := reading.changed():
             return f"{name} has new data in {', '.join(file.name for file in changed[:3])}"
@@ -63,26 +63,26 @@ def stale_reason(context: Context) -> str | None:
 
 
 def declaration(context: Context, name: str) -> str:
-    """Digest of all that decides how a source's rows are read and cut."""
+    """Return the digest of all settings that decide how a source's rows are read and split into batches."""
     source = context.params.ingest.sources[name]
     decisive = source.model_dump(include={"columns", "required", "nulls", "event_time"})
-    asked = [source.query] if source.forecast else []
+    query = [source.query] if source.forecast else []
     return digest(
-        [decisive, list(source.columns), context.params.ingest.period, context.params.project.timezone, *asked]
+        [decisive, list(source.columns), context.params.ingest.period, context.params.project.timezone, *query]
     )
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A file's digest, and what showed that it was not touched since."""
+    """A file's digest, with the sizes and times that show whether the file was changed since."""
 
     sha256: str
     sizes: list[int]
-    touched_ns: int | None  # None: touched so recently that the digest has to be taken again
+    touched_ns: int | None  # None: changed so recently that the digest must be computed again
 
 
 class _Reading:
-    """One source's turn: what was remembered of it, what it holds now, and the batches that come of the difference."""
+    """Ingests one source: compares the cached state with its current data, and writes the difference as batches."""
 
     def __init__(self, context: Context, name: str) -> None:
         self.context = context
@@ -91,7 +91,7 @@ class _Reading:
         self.where = f"ingest.sources.{name}"
         self.declaration = declaration(context, name)
         self.stored = batches.manifests(context.project, name)
-        self.memory = _remembered(context.project).get(name, {})
+        self.memory = _cached_state(context.project).get(name, {})
         self.is_derived = self.source.kind == "query"
         self.files = (
             [derived.file(context, name)]
@@ -102,7 +102,7 @@ class _Reading:
         self._check_not_lost()
         self.seen = {file.name: _look(file, self.memory.get("files", {}).get(file.name)) for file in self.files}
         self._check_digest()
-        self._check_told_apart()
+        self._check_renamed_files()
 
     def _check_not_lost(self) -> None:
         if self.stand_in and not self.is_derived and any(batch.stand_in is None for batch in self.stored):
@@ -114,18 +114,18 @@ class _Reading:
 
     def _check_digest(self) -> None:
         file = self.files[0]
-        if not self.stand_in and self.source.sha256 and (found := self.seen[file.name].sha256) != self.source.sha256:
+        if not self.stand_in and self.source.sha256 and (current := self.seen[file.name].sha256) != self.source.sha256:
             raise UserError(
-                f"{file.name} has sha256 {found}, {self.where}.sha256 is {self.source.sha256}; "
+                f"{file.name} has sha256 {current}, {self.where}.sha256 is {self.source.sha256}; "
                 "fetch the right file, or correct params.yaml if this one is meant"
             )
 
-    def _check_told_apart(self) -> None:
-        """Rows that are named by their file would count twice under another name, to learn from and to be judged by."""
+    def _check_renamed_files(self) -> None:
+        """Refuse a file that was read under another name: rows identified by their file would count twice."""
         if self.source.file_column not in self.source.key:
             return
         remembered = self.memory.get("files", {}) if self.stored else {}
-        names = {known["sha256"]: name for name, known in remembered.items()}
+        names = {entry["sha256"]: name for name, entry in remembered.items()}
         for file in self.files:
             other = names.setdefault(self.seen[file.name].sha256, file.name)
             if Path(other).name != Path(file.name).name:
@@ -136,16 +136,16 @@ class _Reading:
 
     @property
     def _identity(self) -> dict[str, Any]:
-        """What has to be as it was for the files already read to need no second look."""
+        """What must be unchanged so that files already read can be skipped."""
         return {
             "declaration": self.declaration,
             "code": code_digest("ingest"),
-            "how": digest(self.source.model_dump(include={*_LAYOUT, *_TOLD})),
+            "how": digest(self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS})),
         }
 
     @property
-    def is_known(self) -> bool:
-        """Whether what is remembered still speaks of the batches that are stored."""
+    def is_up_to_date(self) -> bool:
+        """Whether the cached state describes the stored batches."""
         if not self.stored or self._is_outdated:
             return False
         same = all(self.memory.get(key) == value for key, value in self._identity.items())
@@ -153,23 +153,23 @@ class _Reading:
 
     @property
     def _is_outdated(self) -> bool:
-        """Whether what is stored was generated, and today's rows are real, or generated or asked for otherwise."""
-        asked = self.declaration if self.source.forecast else None
-        return any(batch.stand_in != self.stand_in or asked not in (None, batch.declaration) for batch in self.stored)
+        """Whether generated batches are stored but the rows are now real, or are generated or queried differently."""
+        current = self.declaration if self.source.forecast else None
+        return any(batch.stand_in != self.stand_in or current not in (None, batch.declaration) for batch in self.stored)
 
     def changed(self) -> list[SourceFile]:
-        """The files to read: all where nothing is known of them, or where only all of them make the table."""
-        if not self.is_known:
+        """Return the files to read: all if none is cached, or if the table needs all of them."""
+        if not self.is_up_to_date:
             return self.files
         read_again = self.memory["read_again"]
         if read_again is not None and utc_moment(read_again) <= self.context.now():
-            return self.files  # rows that lay in the future then may not do so now
-        known = self.memory["files"]
-        changed = [file for file in self.files if known.get(file.name, {}).get("sha256") != self.seen[file.name].sha256]
+            return self.files  # rows of the future may have become due
+        known_files = self.memory["files"]
+        changed = [f for f in self.files if known_files.get(f.name, {}).get("sha256") != self.seen[f.name].sha256]
         return self.files if changed and self.source.event_time is None else changed
 
     def take(self) -> list[Manifest]:
-        """Write the new batches; returns all that are stored then."""
+        """Write the new batches; returns all stored batches."""
         if self.stand_in and not self.is_derived:
             self.context.progress(
                 f"{self.source.path} is not here; it is published at {self.source.published}: going on with a "
@@ -184,12 +184,12 @@ class _Reading:
         changed = self.changed()
         if not changed:
             self.context.progress(f"{self.name}: unchanged", 1, 1)
-            self._remember(self.stored, self.memory["read_again"])
+            self._cache_state(self.stored, self.memory["read_again"])
             return self.stored
         batches.clear_leftovers(self.context.project, self.name)
         written, read_again = self._read(changed)
         stored = batches.manifests(self.context.project, self.name)
-        self._remember(stored, read_again)
+        self._cache_state(stored, read_again)
         self.context.progress(f"{self.name}: {len(written)} new of {len(stored)} batches", 1, 1)
         return stored
 
@@ -210,7 +210,7 @@ class _Reading:
             self._cast(caster, changed)
             read_again = utc_text(caster.next_future())
             names = {number: file.name for number, file in enumerate(self.files)}
-            cutter = partitioning.Cutter(
+            partitioner = partitioning.Partitioner(
                 connection,
                 self.context.project,
                 self.name,
@@ -219,10 +219,10 @@ class _Reading:
                 self.declaration,
                 self.stand_in,
             )
-            touched = self._touched(cutter.place(), changed)
+            touched = self._touched(partitioner.assign_periods(), changed)
             self.context.progress(f"{self.name}: writing batches", 0, len(touched))
-            written = cutter.write_new(touched)
-            if repeats := sum(cutter.repeats.values()):
+            written = partitioner.write_new(touched)
+            if repeats := sum(partitioner.repeats.values()):
                 self.context.progress(f"{self.name}: rows that equal another one, each counted once: {repeats:,}")
             return written, read_again
 
@@ -237,11 +237,11 @@ class _Reading:
                 raise UserError(f"{file.name} changed while it was read; run again once it is written completely")
 
     def _touched(self, starts: Collection[str], changed: Sequence[SourceFile]) -> set[str]:
-        """The periods that the changed files have rows of, now or when they were read before."""
+        """Return the periods of which the changed files have rows, now or when they were last read."""
         names = {file.name for file in changed}
         return {*starts, *(batch.start for batch in self.stored if batch.start and names.intersection(batch.files))}
 
-    def _remember(self, stored: Sequence[Manifest], read_again: str | None) -> None:
+    def _cache_state(self, stored: Sequence[Manifest], read_again: str | None) -> None:
         entry = {
             **self._identity,
             "batches": [batch.name for batch in stored],
@@ -249,20 +249,20 @@ class _Reading:
             "read_again": read_again,
         }
         if entry != self.memory:
-            everything = _remembered(self.context.project)
+            everything = _cached_state(self.context.project)
             write_json(self.context.path(REMEMBERED), {**everything, self.name: entry})
 
 
-def _remembered(project: Path) -> dict[str, Any]:
+def _cached_state(project: Path) -> dict[str, Any]:
     try:
-        found = read_json(project / REMEMBERED)
+        stored = read_json(project / REMEMBERED)
     except RefitError:
         return {}
-    return {name: entry for name, entry in found.items() if _is_sound(entry)} if isinstance(found, dict) else {}
+    return {name: entry for name, entry in stored.items() if _is_sound(entry)} if isinstance(stored, dict) else {}
 
 
 def _is_sound(entry: Any) -> bool:
-    """Whether what is remembered of a source has the form in which it was written."""
+    """Return whether the cached state of a source has the expected form."""
     try:
         files, read_again = entry["files"], entry["read_again"]
         for seen in files.values():
@@ -274,15 +274,15 @@ def _is_sound(entry: Any) -> bool:
         return False
 
 
-def _look(file: SourceFile, known: Mapping[str, Any] | None) -> _Seen:
-    """The digest of a file, taken again only if the file was touched since."""
+def _look(file: SourceFile, cached: Mapping[str, Any] | None) -> _Seen:
+    """Return the digest of a file, computed again only if the file has changed."""
     try:
-        # What a database has not yet moved from its journal into its file counts as well.
+        # Data in the journal of a database counts as well.
         paths = [file.path, *(p for p in map(Path, (f"{file.path}-wal", f"{file.path}.wal")) if p.is_file())]
         sizes = [path.stat().st_size for path in paths]
         touched = max(path.stat().st_ctime_ns for path in paths)
-        if known and (known["sizes"], known["touched_ns"]) == (sizes, touched):
-            return _Seen(**known)
+        if cached and (cached["sizes"], cached["touched_ns"]) == (sizes, touched):
+            return _Seen(**cached)
         digests = [sha256(path) for path, size in zip(paths, sizes, strict=True) if size]
         settled = time.time_ns() - touched > _SETTLED_NS
         return _Seen(digests[0] if len(digests) == 1 else digest(digests), sizes, touched if settled else None)

@@ -1,4 +1,4 @@
-"""What a source says now of a period that was taken before: the same, more, or something else."""
+"""Compares the rows of a period with its stored batches: unchanged, grown, or contradicting."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ FRESH = "fresh_rows"
 
 
 @dataclass(frozen=True)
-class Growth:
-    """Rows beside those that were taken before."""
+class BatchDiff:
+    """How the rows of a period differ from the stored ones."""
 
-    new: int  # they are in the table `fresh_rows`; rows that did not cast count too
-    changed: int  # new by content, under a key that was taken before
-    missing: int  # taken before, and no longer where they were
+    new: int  # in the table `fresh_rows`, rows that could not be cast included
+    changed: int  # new content under a stored key
+    missing: int  # stored, but no longer in their file
     first_changed: str | None
-    repeated: int = 0  # taken before out of a file that was not read now
+    repeated: int = 0  # stored from a file that was not read this time
 
     @property
     def contradicts(self) -> bool:
         return bool(self.changed or self.missing)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         at = f", first {self.first_changed}" if self.first_changed else ""
         return f"{self.changed:,} changed, {self.new - self.changed:,} new, {self.missing:,} missing{at}"
 
 
-# What did not cast, or has no key, names no row: each copy is one of its own.
+# Rows that could not be cast, or have no key, are not identified: each copy is a separate row.
 _COPY = "case when named then 1 else row_number() over (partition by named, good, content order by {}) end as copy"
 
 
 def has_key(key: Sequence[str]) -> str:
-    """SQL that is true where a row has a value for each column of its key."""
+    """Return SQL that is true if a row has a value for each column of its key."""
     return f"({' and '.join(f'{quoted(column)} is not null' for column in key)})"
 
 
 def row_text(columns: Sequence[str]) -> str:
-    """SQL for one text that is equal for equal rows only."""
+    """Return SQL for a text that is equal only for equal rows."""
     return f"concat_ws(chr(31), {', '.join(f'coalesce({quoted(column)}::varchar, chr(26))' for column in columns)})"
 
 
 def fault_text() -> str:
-    """SQL for one text that is equal for rows that failed alike; where they stand in the file does not matter."""
+    """Return SQL for a text that is equal for rows with equal faults, whatever their position in the file."""
     fault = "concat_ws(chr(31), coalesce(f.\"column\", ''), coalesce(f.\"value\", ''), f.reason)"
     return f"array_to_string(list_sort(list_transform(_faults, lambda f: {fault})), chr(30)) || coalesce(_raw, '')"
 
@@ -66,12 +66,12 @@ def compare(
     source: SourceParams,
     files: Mapping[int, str],
     reaches: Mapping[str, datetime],
-) -> Growth:
-    """Compare the rows of the relation `here` with the stored parts, and put those that are new into `fresh_rows`.
+) -> BatchDiff:
+    """Compare the rows of the relation `here` with the stored parts, and put new ones into `fresh_rows`.
 
-    A row that equals one taken before is that row, wherever it stands now. One is missing only where its file was
-    read now and `reaches` back to it: files taken away after they were read, and a table that drops its oldest
-    rows, lose nothing.
+    A row that equals a stored one is that row, whatever its position. A stored row is missing only if its file was
+    read this time and `reaches` back to it: removing a file after it was read, or dropping the oldest rows of a table,
+    loses nothing.
     """
     run = connection.execute
     row, time = row_column(source.columns), time_column(source.columns)
@@ -91,9 +91,9 @@ def compare(
         "select _file, _line, good, key from now_rows anti join then_rows using (good, content, copy)"
     )
     run(f"create or replace table {FRESH} as select h.* from {here} h semi join fresh using (_file, _line)")
-    known = "(select * from fresh f where good and key in (select key from then_rows where good))"
-    new, changed = run(f"select (select count(*) from fresh), (select count(*) from {known})").fetchone()
-    first = run(f"select _file, _line from {known} order by _file, _line limit 1").fetchone()
+    changed_rows = "(select * from fresh f where good and key in (select key from then_rows where good))"
+    new, changed = run(f"select (select count(*) from fresh), (select count(*) from {changed_rows})").fetchone()
+    first = run(f"select _file, _line from {changed_rows} order by _file, _line limit 1").fetchone()
     run("create or replace table reaches (file varchar, since timestamp)")
     run("insert into reaches select unnest($files), unnest($since)", _columns(reaches))
     (missing,) = run(
@@ -104,7 +104,7 @@ def compare(
         "select count(*) from now_rows where good and content in "
         "(select content from then_rows where good and file not in (select file from reaches))"
     ).fetchone()
-    return Growth(new, changed, missing, f"{files[first[0]]} line {first[1]}" if first else None, repeated)
+    return BatchDiff(new, changed, missing, f"{files[first[0]]} line {first[1]}" if first else None, repeated)
 
 
 def _columns(reaches: Mapping[str, datetime]) -> dict[str, list[object]]:

@@ -1,4 +1,4 @@
-"""Text into declared types: every row either casts whole, or is kept aside with what was wrong with it."""
+"""Casts text to declared types: a row is either cast completely, or stored apart with its faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from refit.storage.batches import FAULT, FUTURE, LINE, TEXT
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Whole numbers of 16 digits and more are many to one double: 2^53 + 1 would be 2^53, and an account another one.
+# Integers of 16 digits and more can share a double: 2^53 + 1 would become 2^53, one account number another.
 _DIGITS = "rtrim(ltrim(regexp_replace(split_part(lower({0}), 'e', 1), '[^0-9]', '', 'g'), '0'), '0')"
 _IS_WHOLE = "regexp_full_match({0}, '\\s*[+-]?[0-9]+([.]0*)?\\s*') or abs(try_cast({0} as double)) < 1e15"
 _IS_HELD = (
@@ -24,8 +24,8 @@ _IS_HELD = (
     "or (not contains({0}, '.') and try_cast({0} as hugeint) = try_cast(try_cast({0} as double) as hugeint)) "
     f"or {_DIGITS} = {_DIGITS.format('try_cast({0} as double)::varchar')}"
 )
-_SHORT = "case when length({{0}}) < 16 then true else {} end"  # few texts are longer, and a case looks at them alone
-# A bare cast takes the day of 31/01/24 for the year 31, and 24-01-31 for a day of the year 24.
+_SHORT = "case when length({{0}}) < 16 then true else {} end"  # few texts are longer, and only they need the check
+# A plain cast reads 31/01/24 as a day of the year 31, and 24-01-31 as one of the year 24.
 HAS_YEAR = "not regexp_matches({0}, '^\\s*[+-]?[0-9]{{1,3}}[^0-9]')"
 # DuckDB's own casts round '2.7' to 3, take 'inf', drop the offset of '10:00+02:00' and the time of a date.
 _CASTS: dict[ColumnType, str] = {
@@ -40,15 +40,15 @@ _CASTS: dict[ColumnType, str] = {
     "and try_cast({0} as timestamp) = try_cast({0} as date) then try_cast({0} as date) end",
     "boolean": "try_cast({0} as boolean)",
 }
-_BEGINNING = "timestamp '0001-01-02'"  # Python knows no earlier time, and calendars need a day to spare
+_BEGINNING = "timestamp '0001-01-02'"  # Python has no earlier time, and time zones need a day of margin
 TOO_LONG = "has more digits than a number holds (2^53); declare the column text"
 _LINE_FAULT = "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end"
 _FAULT = 'struct("column" varchar, "value" varchar, reason varchar)'
-_CELLS = 1_000_000  # cast by one statement
+_CELLS = 1_000_000  # cells that are cast by one statement
 
 
 def connect(temp: str) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that gives the same bytes each time, spills to `temp`, and reaches nothing else."""
+    """Open an in-memory DuckDB that is deterministic, spills to `temp`, and can access nothing else."""
     connection = duckdb.connect(config={"threads": 1, "temp_directory": temp})
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set asof_loop_join_threshold = 0")
@@ -60,25 +60,25 @@ def connect(temp: str) -> duckdb.DuckDBPyConnection:
 
 
 def quoted(name: str) -> str:
-    """A name as an SQL identifier; without `feature_store`, whose code is none that decides what ingest makes."""
+    """Quote a name as an SQL identifier; not imported from `feature_store`, whose code must not affect ingest."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A text as an SQL literal; without `feature_store`, as `quoted`."""
+    """Quote a text as an SQL literal; not imported from `feature_store`, like `quoted`."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def cells(source: SourceParams) -> dict[str, str]:
-    """The declared columns as tables of ours call them, whatever their own names: `c0`, `c1`, ..."""
-    return {name: f"c{place}" for place, name in enumerate(source.columns)}
+    """Map the declared columns to their names in internal tables: `c0`, `c1`, ..."""
+    return {name: f"c{index}" for index, name in enumerate(source.columns)}
 
 
 class Caster:
-    """Fills the table `cast_rows`: `_file`, `_line`, the declared columns as `cells` calls them, `_event_time`,
+    """Fills the table `cast_rows`: `_file`, `_line`, the declared columns as named by `cells`, `_event_time`,
     `_faults` and `_raw`.
 
-    `_faults` is null for a row that casts whole.
+    `_faults` is null for a row that was cast completely.
 
     Raises:
         UserError: the event_time expression does not fit the declared columns.
@@ -98,7 +98,7 @@ class Caster:
 
     @property
     def _event_time(self) -> str:
-        """The expression on lines of its own, so that a comment ends; a bare column may be named like a keyword."""
+        """The expression on separate lines, so that comments end; a plain column is quoted, as it may be a keyword."""
         expression = self.source.event_time or "null"
         return f"\n{quoted(expression) if expression in self.source.columns else expression}\n"
 
@@ -109,9 +109,9 @@ class Caster:
             raise UserError(
                 f"{where}.columns: {', '.join(twice)} differ in case only, which SQL does not see; rename one"
             )
-        if wrong := [name for name in names if not name or OWN in name or "\0" in name]:
+        if invalid := [name for name in names if not name or OWN in name or "\0" in name]:
             raise UserError(
-                f"{where}.columns: {wrong[0]!r} is no name for a column: one character at least was expected, and "
+                f"{where}.columns: {invalid[0]!r} is no name for a column: one character at least was expected, and "
                 "neither NUL nor U+E000; rename it"
             )
 
@@ -121,55 +121,55 @@ class Caster:
         names = ", ".join(f"{cell} as {quoted(name)}" for name, cell in cells(self.source).items())
         query = f"select try({self._event_time}) as time from (select {names} from cast_rows)"
         try:
-            found = self.connection.execute(f"describe {query}").fetchall()[0][1]
+            result_type = self.connection.execute(f"describe {query}").fetchall()[0][1]
         except duckdb.Error as error:
-            found = first_line(error)
-        if not found.startswith("TIMESTAMP") and found != "DATE":
+            result_type = first_line(error)
+        if not result_type.startswith("TIMESTAMP") and result_type != "DATE":
             raise UserError(
-                f"{where}.event_time: {self.source.event_time!r} is no timestamp or date over the columns: {found}; "
-                "correct it in params.yaml"
+                f"{where}.event_time: {self.source.event_time!r} is no timestamp or date over the columns: "
+                f"{result_type}; correct it in params.yaml"
             )
 
     def add(self, file: int, batch: pa.RecordBatch) -> int:
-        """Cast the rows of a batch out of file number `file`; returns how many there are."""
+        """Cast the rows of a batch from file number `file`; returns their number."""
         import pyarrow as pa
 
         rows = pa.table({"_line": batch[LINE], "_fault": batch[FAULT], "_text": batch[TEXT]})
         texts, values = self._texts_and_values(batch)
         times = self._times(values)
         faults = self._faults(rows, texts, values, times)
-        filled = {"_file": pa.repeat(pa.scalar(file, pa.int32()), batch.num_rows), "_line": batch[LINE]}
-        filled |= {cell: values[name] for name, cell in cells(self.source).items()}
-        self._see("casted", pa.table({**filled, "_event_time": times["_known"], **faults}))
+        columns = {"_file": pa.repeat(pa.scalar(file, pa.int32()), batch.num_rows), "_line": batch[LINE]}
+        columns |= {cell: values[name] for name, cell in cells(self.source).items()}
+        self._register("casted", pa.table({**columns, "_event_time": times["_known"], **faults}))
         self.connection.execute("insert into cast_rows select * from casted")
-        self._forget("casted")
+        self._unregister("casted")
         return int(batch.num_rows)
 
-    def _see(self, name: str, table: pa.Table) -> None:
+    def _register(self, name: str, table: pa.Table) -> None:
         self.connection.register(name, table)
 
-    def _forget(self, *names: str) -> None:
+    def _unregister(self, *names: str) -> None:
         for name in names:
             self.connection.unregister(name)
 
     def _texts_and_values(self, batch: pa.RecordBatch) -> tuple[list[pa.ChunkedArray], dict[str, pa.ChunkedArray]]:
-        """Each column as a text, null where it means missing, and cast."""
+        """Return each column as text, null if it means missing, and as cast values."""
         import pyarrow as pa
 
         texts: dict[str, pa.ChunkedArray] = {}
         values: dict[str, pa.ChunkedArray] = {}
         rows = batch.num_rows
-        for kind, names in self._alike(batch):
-            self._see("arrived", pa.table({"v": pa.chunked_array([batch[name] for name in names])}))
+        for kind, names in self._same_type_columns(batch):
+            self._register("arrived", pa.table({"v": pa.chunked_array([batch[name] for name in names])}))
             query = f"select t, {_CASTS[kind].format('t')} as v from (select {self._text()} as t from arrived)"
-            found = self.connection.sql(query).to_arrow_table()
-            self._forget("arrived")
-            for place, name in enumerate(names):
-                texts[name], values[name] = (found[each].slice(place * rows, rows) for each in ("t", "v"))
+            cast = self.connection.sql(query).to_arrow_table()
+            self._unregister("arrived")
+            for index, name in enumerate(names):
+                texts[name], values[name] = (cast[each].slice(index * rows, rows) for each in ("t", "v"))
         return [texts[name] for name in self.source.columns], {name: values[name] for name in self.source.columns}
 
-    def _alike(self, batch: pa.RecordBatch) -> Iterator[tuple[ColumnType, list[str]]]:
-        """Columns that are cast in one way, one after the other as one: to plan a statement for each takes 5 ms."""
+    def _same_type_columns(self, batch: pa.RecordBatch) -> Iterator[tuple[ColumnType, list[str]]]:
+        """Yield groups of columns that are cast by one statement, because planning a statement takes 5 ms."""
         groups: dict[tuple[ColumnType, str], list[str]] = {}
         for name, kind in self.source.columns.items():
             groups.setdefault((kind, str(batch[name].type)), []).append(name)
@@ -178,16 +178,16 @@ class Caster:
             yield from ((kind, names[first : first + some]) for first in range(0, len(names), some))
 
     def _times(self, values: Mapping[str, pa.ChunkedArray]) -> pa.Table:
-        """`_event_time` of each row as it is written, and `_known`: null where no row may have such a time."""
+        """Return `_event_time` of each row as written, and `_known`, which is null if the time is not allowed."""
         import pyarrow as pa
 
         moment = "null::timestamp" if self.source.event_time is None else f"try(({self._event_time})::timestamp)"
-        known = f"case when _event_time between {_BEGINNING} and {self._clock} then _event_time end as _known"
-        self._see("casted", pa.table(dict(values)))
-        query = f"select _event_time, {known} from (select {moment} as _event_time from casted)"
-        found = self.connection.sql(query).to_arrow_table()
-        self._forget("casted")
-        return found
+        allowed = f"case when _event_time between {_BEGINNING} and {self._clock} then _event_time end as _known"
+        self._register("casted", pa.table(dict(values)))
+        query = f"select _event_time, {allowed} from (select {moment} as _event_time from casted)"
+        times = self.connection.sql(query).to_arrow_table()
+        self._unregister("casted")
+        return times
 
     def _faults(
         self,
@@ -196,7 +196,7 @@ class Caster:
         values: Mapping[str, pa.ChunkedArray],
         times: pa.Table,
     ) -> dict[str, pa.ChunkedArray | pa.Array]:
-        """`_faults` of each row in the order of the columns, and `_raw`, the texts of a row that has some."""
+        """Return `_faults` of each row in the order of the columns, and `_raw`, the texts of a row with faults."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -204,50 +204,50 @@ class Caster:
         self.connection.execute(f"create or replace temp table faults (_n bigint, _place integer, _fault {_FAULT})")
         if rows["_fault"].null_count < len(rows):
             self._note(0, _LINE_FAULT, {"_n": numbers, "_fault": rows["_fault"], "_text": rows["_text"]})
-        for place, (text, (name, value)) in enumerate(zip(texts, values.items(), strict=True), start=1):
+        for position, (text, (name, value)) in enumerate(zip(texts, values.items(), strict=True), start=1):
             seen = {"_n": numbers, "_fault": rows["_fault"], "_t": text, "_v": value}
             if text.null_count < value.null_count:
                 kind = self.source.columns[name]
                 finite = "coalesce(isfinite(try_cast(_t as double)), false)" if kind == "number" else "false"
                 uncast = f"_t is not null and _v is null and {finite}"
-                self._note(2 * place, _fault(f"{uncast} = false", name, "_t", f"is no {kind}"), seen)
-                self._note(2 * place, _fault(uncast, name, "_t", TOO_LONG), seen)
+                self._note(2 * position, _fault(f"{uncast} = false", name, "_t", f"is no {kind}"), seen)
+                self._note(2 * position, _fault(uncast, name, "_t", TOO_LONG), seen)
             if text.null_count and name in self.source.required:
                 missing = _fault("_fault is null and _t is null", name, "null", "is required and missing")
-                self._note(2 * place + 1, missing, seen)
+                self._note(2 * position + 1, missing, seen)
         if self.source.event_time is not None and times["_known"].null_count:
             seen = {"_n": numbers, "_fault": rows["_fault"], "_event_time": times["_event_time"]}
-            for place, fault in enumerate(_time_faults(self._clock), start=2 * len(texts) + 2):
-                self._note(place, fault, seen)
+            for position, fault in enumerate(_time_faults(self._clock), start=2 * len(texts) + 2):
+                self._note(position, fault, seen)
         query = f"select _n, list(_fault order by _place)::{_FAULT}[] as _faults from faults group by _n order by _n"
-        found = self.connection.sql(query).to_arrow_table()
-        bad = pc.index_in(numbers, found["_n"])
-        raw = self._raw(texts, found["_n"], rows["_fault"])
-        return {"_faults": found["_faults"].take(bad), "_raw": raw.take(bad)}
+        faulty = self.connection.sql(query).to_arrow_table()
+        bad = pc.index_in(numbers, faulty["_n"])
+        raw = self._raw(texts, faulty["_n"], rows["_fault"])
+        return {"_faults": faulty["_faults"].take(bad), "_raw": raw.take(bad)}
 
-    def _note(self, place: int, fault: str, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> None:
-        """Keep the faults that an expression finds in some columns; `place` is theirs among those of a row."""
+    def _note(self, position: int, fault: str, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> None:
+        """Store the faults that an expression finds in some columns; `position` orders the faults of a row."""
         import pyarrow as pa
 
-        self._see("seen", pa.table(columns))
+        self._register("seen", pa.table(columns))
         self.connection.execute(
-            f"insert into faults select _n, {place}, f from (select _n, {fault} as f from seen) where f is not null"
+            f"insert into faults select _n, {position}, f from (select _n, {fault} as f from seen) where f is not null"
         )
-        self._forget("seen")
+        self._unregister("seen")
 
     def _raw(self, texts: Sequence[pa.ChunkedArray], numbers: pa.Array, faults: pa.ChunkedArray) -> pa.ChunkedArray:
-        """The texts of some rows as JSON; null where a line is no row."""
+        """Return the texts of some rows as JSON, null if a line is not a row."""
         import pyarrow as pa
 
         if not len(numbers):
             return pa.chunked_array([pa.array([], pa.string())])
         columns = {f"_t{number}": text.take(numbers) for number, text in enumerate(texts)}
-        self._see("bad", pa.table({"_fault": faults.take(numbers), **columns}))
+        self._register("bad", pa.table({"_fault": faults.take(numbers), **columns}))
         raw = ", ".join(f"{literal(name)}: _t{number}" for number, name in enumerate(self.source.columns))
         query = f"select case when _fault is null then to_json({{{raw}}})::varchar end as _raw from bad"
-        found = self.connection.sql(query).to_arrow_table()["_raw"]
-        self._forget("bad")
-        return found
+        texts_json = self.connection.sql(query).to_arrow_table()["_raw"]
+        self._unregister("bad")
+        return texts_json
 
     def _text(self) -> str:
         text = "v::varchar"
@@ -255,12 +255,12 @@ class Caster:
         return f"case when {text} not in ({nulls}) then {text} end" if nulls else text
 
     def next_future(self) -> datetime | None:
-        """The earliest event time that lies in the future yet."""
-        (found,) = self.connection.execute(
+        """Return the earliest event time that is still in the future."""
+        (earliest,) = self.connection.execute(
             'select min(f."value"::timestamp) from (select unnest(_faults) as f from cast_rows '
             f"where _faults is not null) where f.reason = {literal(FUTURE)}"
         ).fetchone()
-        return found.replace(tzinfo=UTC) if isinstance(found, datetime) else None
+        return earliest.replace(tzinfo=UTC) if isinstance(earliest, datetime) else None
 
 
 def _fault(condition: str, column: str, value: str, reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows that a query makes of other sources: what a customer spent later, a true value that lies in another file."""
+"""Derives a source from other sources by a query, such as later spending, or true values in another file."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FOLDER = STATE / "derived"
 
 
 def in_order(params: Params) -> list[str]:
-    """The names of all sources, those made of others last."""
+    """Return the names of all sources, derived ones last."""
     return sorted(params.ingest.sources, key=lambda name: params.ingest.sources[name].kind == "query")
 
 
 def file(context: Context, name: str) -> SourceFile:
-    """The rows of source `name` as a Parquet file, made anew only where the query or the batches it reads are others.
+    """Return the rows of source `name` as a Parquet file, written again only if the query or its batches changed.
 
     Raises:
-        UserError: the query reads none of the sources, or fails.
+        UserError: the query reads no source, or fails.
     """
     source, where = context.params.ingest.sources[name], f"ingest.sources.{name}.query"
     inputs = {other: _batches(context, other) for other in _named(context.params, source, where)}
@@ -44,11 +44,11 @@ def file(context: Context, name: str) -> SourceFile:
 
 
 def _named(params: Params, source: SourceParams, where: str) -> list[str]:
-    """The sources whose names the query says."""
+    """Return the sources that the query names."""
     others = [name for name in in_order(params) if params.ingest.sources[name].kind != "query"]
     words = re.findall(r"\w+", str(source.query))
-    if found := [name for name in others if name in words]:
-        return found
+    if inputs := [name for name in others if name in words]:
+        return inputs
     hint = next((hint for word in words if (hint := nearest(word, others))), "")
     raise UserError(f"{where} reads none of the other sources ({', '.join(others) or 'there are none'}){hint}")
 
@@ -84,7 +84,7 @@ def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manife
 
 
 def _table(context: Context, source: SourceParams, parts: Sequence[Manifest]) -> pa.Table:
-    """All rows of a source, with their event time where they have one."""
+    """Return all rows of a source, with event times if it has them."""
     import pyarrow as pa
 
     return for_sql(pa.concat_tables([part.rows_table(context.project) for part in parts]), source)

@@ -1,4 +1,4 @@
-"""From the cast rows of one source to its new batches: by period, in parts while a period grows, never twice."""
+"""Partitions the cast rows of one source into new batches by period, in parts while a period grows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from refit.storage.batches import (
     write_parquet,
 )
 from tasks.ingest import repeats
-from tasks.ingest.batch_diff import FRESH, Growth, compare, fault_text, row_text
+from tasks.ingest.batch_diff import FRESH, BatchDiff, compare, fault_text, row_text
 from tasks.ingest.casting import cells, literal, quoted
 from tasks.ingest.periods import Period, periods_on
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     import duckdb
 
 _WAITS = f"coalesce(list_contains(list_transform(_faults, lambda f: f.reason), {literal(FUTURE)}), false)"
-_GROUP = 122_880  # rows; DuckDB's own group, so that readers need not cut again
+_GROUP = 122_880  # rows; DuckDB's row group size, so that readers need not split again
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The rows of one period in this reading, or those of a whole static table: their number and digests."""
+    """Number and digests of the rows read for one period, or for a whole static table."""
 
     index: int
     rows: int
@@ -48,8 +48,8 @@ class Cut:
     uncast_content: str
 
 
-class Cutter:
-    """Cuts the table `cast_rows` into periods, and writes what is not stored yet."""
+class Partitioner:
+    """Partitions the table `cast_rows` by period, and writes what is not stored yet."""
 
     def __init__(
         self,
@@ -73,13 +73,13 @@ class Cutter:
         self.stand_in = stand_in
         self.stored = manifests(project, name)
         self.periods: list[Period] = []
-        self.repeats: dict[int, int] = {}  # by period: rows read now that equal another, and count once
+        self.repeats: dict[int, int] = {}  # by period: number of rows that repeat another one
 
-    def place(self) -> list[str]:
-        """Make the table `placed`, the cast rows with the number of their period; returns the starts of the periods.
+    def assign_periods(self) -> list[str]:
+        """Create the table `placed`, the cast rows with their period number; returns the starts of the periods.
 
         Raises:
-            UserError: a file has no row at all, or none with an event time.
+            UserError: a file has no row, or none with an event time.
         """
         self._leave_future()
         self._check_something_left()
@@ -97,29 +97,29 @@ class Cutter:
             "create or replace view joined as select c.*, p._period "
             "from cast_rows c asof left join periods p on c._event_time >= p._start"
         )
-        known = "select * from joined"
+        rows = "select * from joined"
         if run("select count(*) from cast_rows where _event_time is null").fetchone()[0]:
-            # A row without a time goes with the row above it, and so stays where it is when the file grows.
-            known = (
+            # A row without a time gets the period of the row above, so that it stays there when the file grows.
+            rows = (
                 "select * replace (coalesce(_period, last_value(_period ignore nulls) over above, "
                 "first_value(_period ignore nulls) over below) as _period) from joined "
                 "window above as (partition by _file order by _line rows between unbounded preceding and current row), "
                 "below as (partition by _file order by _line rows between current row and unbounded following)"
             )
-        run(f"create or replace table placed as {known} order by _period, _file, _line")
+        run(f"create or replace table placed as {rows} order by _period, _file, _line")
         self._drop_repeats()
         repeats.check(self.connection, self._key(), self.files, f"ingest.sources.{self.name}")
-        found = run("select distinct _period from placed order by _period").fetchall()
-        return [str(utc_text(self.periods[index].start)) for (index,) in found]
+        numbers = run("select distinct _period from placed order by _period").fetchall()
+        return [str(utc_text(self.periods[index].start)) for (index,) in numbers]
 
     def _drop_repeats(self) -> None:
         self.repeats = repeats.drop(self.connection, list(cells(self.source).values()), list(self._key()))
 
     def write_new(self, starts: Collection[str]) -> list[Manifest]:
-        """Write what is new in the periods that start at `starts`, or in the static table; returns the new batches.
+        """Write the new rows of the periods that start at `starts`, or of the static table; returns the new batches.
 
         Raises:
-            UserError: what was taken before is not what the source says now.
+            UserError: stored rows differ from those of the source.
         """
         cuts = self._measure("placed")
         waiting.load(self.connection, self.project, self.stored)
@@ -139,19 +139,19 @@ class Cutter:
         return written
 
     def _reaches(self) -> dict[str, datetime]:
-        """The event time back to which each file goes."""
-        found = self.connection.execute("select _file, min(_event_time) from cast_rows group by _file").fetchall()
-        return {self.files[number]: since.replace(tzinfo=UTC) for number, since in found if since}
+        """Return the earliest event time of each file."""
+        earliest = self.connection.execute("select _file, min(_event_time) from cast_rows group by _file").fetchall()
+        return {self.files[number]: since.replace(tzinfo=UTC) for number, since in earliest if since}
 
     def _check_gone(self, parts: Sequence[Manifest], reaches: Mapping[str, datetime]) -> None:
-        """See that a period of which nothing was read now is older than what its files still reach back to."""
+        """Check that a period without rows in this reading is older than the earliest rows of its files."""
         lasts = [(utc_moment(part.last), file) for part in parts if part.last for file in part.files]
         if any(file in reaches and reaches[file] <= last for last, file in lasts):
             nothing = "(from placed where false)"
-            growth = compare(self.connection, self.project, nothing, parts, self.source, self.files, reaches)
-            if growth.contradicts:
+            diff = compare(self.connection, self.project, nothing, parts, self.source, self.files, reaches)
+            if diff.contradicts:
                 name = parts[0].name.partition(".")[0]
-                raise UserError(self._changed(name, parts, Cut(0, 0, 0, None, None, combine_digests([]), ""), growth))
+                raise UserError(self._changed(name, parts, Cut(0, 0, 0, None, None, combine_digests([]), ""), diff))
 
     def _static(self, cut: Cut) -> list[Manifest]:
         newest = self.stored[-1] if self.stored else None
@@ -178,38 +178,38 @@ class Cutter:
         stored = combine_digests(part.content for part in parts), combine_digests(part.uncast_content for part in parts)
         if (cut.content, cut.uncast_content) == stored:
             return None
-        growth = compare(self.connection, self.project, here, parts, self.source, self.files, reaches)
-        may_grow = not parts[-1].closed or self.source.kind == "query"  # what a query reads has been let grow already
-        if growth.contradicts or (growth.new and not may_grow):
-            raise UserError(self._changed(period.name, parts, cut, growth))
-        if not growth.new:
+        diff = compare(self.connection, self.project, here, parts, self.source, self.files, reaches)
+        may_grow = not parts[-1].closed or self.source.kind == "query"  # the sources of the query were allowed to grow
+        if diff.contradicts or (diff.new and not may_grow):
+            raise UserError(self._changed(period.name, parts, cut, diff))
+        if not diff.new:
             return None
         part = max(parts[-1].part, 1) + 1
         (fresh,) = self._measure(FRESH)
-        self.repeats[cut.index] = self.repeats.get(cut.index, 0) + growth.repeated
+        self.repeats[cut.index] = self.repeats.get(cut.index, 0) + diff.repeated
         if self._one(f"select bool_and({_WAITS}) from {FRESH}"):
             return None
         return self._write(FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
 
-    def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, growth: Growth) -> str:
+    def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, diff: BatchDiff) -> str:
         stored = combine_digests(part.content for part in parts)
-        kept = "; a period that a later one follows may not grow" if not growth.contradicts else ""
+        hint = "; a period that a later one follows may not grow" if not diff.contradicts else ""
         return (
             f"batch {self.name}/{period} has changed: recorded {sum(part.rows for part in parts):,} rows with digest "
-            f"{stored[:16]}, now {cut.rows:,} rows with digest {cut.content[:16]} ({growth.in_words()}){kept}; "
+            f"{stored[:16]}, now {cut.rows:,} rows with digest {cut.content[:16]} ({diff.describe()}){hint}; "
             f"put the source back or, if the change is meant, delete {BATCHES / self.name}/{period}* and run again"
         )
 
     def _leave_future(self) -> None:
-        """Files that hold nothing but rows of the future are read again once the first one's time has come."""
+        """Leave out files that only have future rows: they are read again once the first row is due."""
         waiting = f"(select _file from cast_rows group by _file having bool_and({_WAITS}))"
         if self.stored or self._one(f"select count(*) from cast_rows where _file not in {waiting}"):
             self.connection.execute(f"delete from cast_rows where _file in {waiting}")
 
     def _key(self) -> dict[str, str]:
-        """The key's columns as `placed` calls them, and by their own names."""
-        called = cells(self.source)
-        return {called[name]: name for name in self.source.key}
+        """Map the key's columns in `placed` to their own names."""
+        names = cells(self.source)
+        return {names[name]: name for name in self.source.key}
 
     def _one(self, query: str) -> Any:
         (value,) = self.connection.execute(query).fetchone() or (None,)
@@ -217,25 +217,25 @@ class Cutter:
 
     def _check_something_left(self) -> None:
         usable = "_raw is null" if self.source.event_time is None else "_event_time is null"
-        found = self.connection.execute(
+        unusable = self.connection.execute(
             f"select _file, min_by(_line, _line), min_by(_faults, _line) from cast_rows "
             f"group by _file having count(*) = count(*) filter (where _faults is not null and {usable}) order by _file"
         ).fetchone()
-        if found is None:
+        if unusable is None:
             return
-        fault = found[2][0]
+        fault = unusable[2][0]
         what = f"{fault['column'] or 'the line'} {fault['value'] or ''}".strip()
         missing = "can be read" if self.source.event_time is None else "has an event time"
         raise UserError(
-            f"no row of {self.files[found[0]]} {missing}: line {found[1]}: {what} {fault['reason']}; "
+            f"no row of {self.files[unusable[0]]} {missing}: line {unusable[1]}: {what} {fault['reason']}; "
             f"correct the file, or the columns and event_time of ingest.sources.{self.name} in params.yaml"
         )
 
     def _measure(self, relation: str) -> list[Cut]:
-        """Count and digest the rows of `relation`, by period."""
+        """Count and digest the rows of `relation` by period."""
         row, fault = row_text([*cells(self.source).values(), "_event_time"]), fault_text()
         good, bad = "filter (where _faults is null)", "filter (where _faults is not null)"
-        found = self.connection.execute(
+        sums = self.connection.execute(
             f"select _period, count(*) {good}, count(*), min(_event_time), max(_event_time), "
             f"{_digest_sums(row, good)}, {_digest_sums(fault, bad)} from {relation} group by _period order by _period"
         ).fetchall()
@@ -249,11 +249,11 @@ class Cutter:
                 content=_digest(low, high),
                 uncast_content=_digest(bad_low, bad_high),
             )
-            for index, rows, read, first, last, low, high, bad_low, bad_high in found
+            for index, rows, read, first, last, low, high, bad_low, bad_high in sums
         ]
 
     def _write(self, here: str, cut: Cut, period: Period | None, name: str, part: int, *, closed: bool) -> Manifest:
-        """Write the rows of the relation `here` as one batch: its manifest comes last and makes it count."""
+        """Write the rows of the relation `here` as one batch; the manifest is written last and makes it valid."""
         numbers = [n for (n,) in self.connection.execute(f"select distinct _file from {here} order by 1").fetchall()]
         number = f"(list_position({numbers}, _file)::bigint - 1) * {FILE_STRIDE} + _line"
         path = BATCHES / self.name / f"{name}.parquet"

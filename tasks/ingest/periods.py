@@ -1,4 +1,4 @@
-"""The days, weeks and months that name batches: they start at local midnight, while stored times are in UTC."""
+"""Computes the days, weeks and months that name batches; they start at local midnight, stored times are in UTC."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = Literal["day", "week", "month"]
 
 @dataclass(frozen=True, order=True)
 class Period:
-    """A span of time, its end excluded, in UTC."""
+    """A time span in UTC, without its end."""
 
     start: datetime
     end: datetime
@@ -21,7 +21,7 @@ class Period:
 
 
 def period_of(moment: datetime, kind: Kind, zone: ZoneInfo) -> Period:
-    """The period that holds a moment, by the calendar of `zone`.
+    """Return the period that contains a moment, by the calendar of `zone`.
 
     >>> period_of(datetime(2013, 2, 1, 4, 30, tzinfo=UTC), "month", ZoneInfo("America/New_York")).name
     '2013-01'
@@ -48,7 +48,7 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def periods_on(days: Iterable[date], kind: Kind, zone: ZoneInfo) -> list[Period]:
-    """Every period that some moment of the given UTC days falls into, in order."""
+    """Return every period that overlaps the given UTC days, in order."""
     moments = (datetime(day.year, day.month, day.day, hour, tzinfo=UTC) for day in days for hour in (0, 12))
     starts = {period_of(moment, kind, zone) for moment in moments}
     # A day of a zone far from UTC touches two local days and never a third.

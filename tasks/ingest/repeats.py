@@ -1,4 +1,4 @@
-"""Rows that come twice: equal ones count once, and no two files may say different things of one key."""
+"""Handles repeated rows: equal rows count once, and two files may not have different rows with one key."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ROWS = "repeated_rows"
 def drop(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], key: Sequence[str]) -> dict[int, int]:
     """Remove from `placed` every row that equals an earlier one of its period; returns how many, by period.
 
-    What did not cast, or has no key, names no row: there the n-th copy in one file is the n-th copy in another, so
-    that exports may overlap, while a file with the same bad line twice has two bad lines.
+    Rows that could not be cast, or have no key, are not identified: the n-th copy in one file equals the n-th copy in
+    another, so that exports may overlap, while a file with the same bad line twice has two bad lines.
     """
     run = connection.execute
     values = ", ".join(map(quoted, [*columns, "_event_time"]))
@@ -41,22 +41,22 @@ def drop(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], key: Seq
         "select _period, _file, _line from copies qualify row_number() over "
         "(partition by _period, named, good, content, copy order by _file, _line) > 1"
     )
-    found = run(f"select _period, count(*) from {_ROWS} group by _period").fetchall()
-    if found:
+    counts = run(f"select _period, count(*) from {_ROWS} group by _period").fetchall()
+    if counts:
         run(f"delete from placed where (_file, _line) in (select (_file, _line) from {_ROWS})")
-    return dict(found)
+    return dict(counts)
 
 
 def check(connection: duckdb.DuckDBPyConnection, key: Mapping[str, str], files: Mapping[int, str], where: str) -> None:
-    """See that no two files hold different rows of one period under one key, equal rows being dropped already.
+    """Check that no two files have different rows of one period with one key; equal rows are already dropped.
 
-    Read one after the other, the second would be refused as a change; read together, no row may win by chance.
+    Read one after the other, the second would be refused as a change; read at once, no row may win by chance.
 
     Args:
-        key: its columns in `placed` -> what they are called in the source.
+        key: columns in `placed` -> their names in the source.
 
     Raises:
-        UserError: two do, with the first such key.
+        UserError: two files do; names the first such key.
     """
     if len(files) < 2:
         return

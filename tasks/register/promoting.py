@@ -43,15 +43,15 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
     key = decision_key(version.model, version.version, decision)
     if (line := ledger.find(key)) or not context.may_promote:
         return _outcome(line, NOT_HERE)
-    obstacles = _refusals(decision, champion)
-    if not obstacles and (line := ledger.demotion(version.model, version.version)):
-        obstacles = [
+    objections = _refusals(decision, champion)
+    if not objections and (line := ledger.demotion(version.model, version.version)):
+        objections = [
             f"it was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
             "puts it back"
         ]
     entry = entry_of(context, version, "promote", key, decision["reasons"], before)
-    if obstacles:
-        entry = _refusal(entry, obstacles)
+    if objections:
+        entry = _refusal(entry, objections)
         champions.record(store, entry)
     else:
         _verify(context, store, version, entry)
@@ -68,18 +68,18 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
         return f"{model} version {before} is in charge already"
     champion = versions.version(store, model, before) if before else None
     decision = decision_on(version)
-    obstacles = _refusals(decision, champion)
+    objections = _refusals(decision, champion)
     key = f"{model}:{version.version}:by hand:{secrets.token_hex(8)}"
-    reasons = [*([why] if why else []), *(obstacles or decision["reasons"])]
-    entry = entry_of(context, version, "overrule" if obstacles else "promote", key, reasons, before)
-    if obstacles and not why:
-        champions.record(store, _refusal(entry, obstacles))
+    reasons = [*([why] if why else []), *(objections or decision["reasons"])]
+    entry = entry_of(context, version, "overrule" if objections else "promote", key, reasons, before)
+    if objections and not why:
+        champions.record(store, _refusal(entry, objections))
         raise UserError(
-            f"version {version.version} of {model} may not take charge: {'; '.join(obstacles)}; "
+            f"version {version.version} of {model} may not take charge: {'; '.join(objections)}; "
             '--why "REASON" overrules, and the ledger keeps the reason'
         )
     _verify(context, store, version, entry)
-    anchor = _anchor(store, version, before, None if obstacles else decision)
+    anchor = _anchor(store, version, before, None if objections else decision)
     champions.set_champion(store, replace(entry, anchor=anchor))
     return f"{model} version {version.version} is in charge" + (f" in place of version {before}" if before else "")
 

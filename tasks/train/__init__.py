@@ -1,4 +1,4 @@
-"""Fits every enabled learner, shows how each learns, and writes the best one as the candidate."""
+"""The stage `train`: fits every enabled learner, measures how each learns, and writes the best as candidate."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from refit.problems.target import Target, as_column
 from refit.runtime.context import Context, Progress
 from tasks.train import interval_margins, warm
 from tasks.train.folds import Development, Window, development, require_learnable
-from tasks.train.trial import Trained, Trial, fitted, told
+from tasks.train.trial import Trained, Trial, fitted, trial_report
 
 REFERENCE_ROWS = 10_000
 
 
 def run(context: Context) -> None:
-    """The stage: `data/features/` to `models/candidate/` and `models/training.json`.
+    """Train on `data/features/`; writes `models/candidate/` and `models/training.json`.
 
     Raises:
         UserError: a learner or an argument is unknown, the label is constant, or a window has too few rows.
-        RefitError: an input is missing or torn, or a learner predicts what is no probability.
+        RefitError: an input is missing or damaged, or the predictions of a learner are invalid.
     """
     from refit.models.run_logging import log_training
 
@@ -68,11 +68,11 @@ def run(context: Context) -> None:
         trained = warm.go_on(context, specs, start, train, validation)
     learner, best = trained.learner, trained.best
     inputs = inputs_digest(context, start)
-    context.path(TRAINING).unlink(missing_ok=True)  # never beside a candidate that it does not describe
+    context.path(TRAINING).unlink(missing_ok=True)  # never next to a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as folder:
         learner.save(folder)
-        for kept in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
-            shutil.copyfile(context.path(kept), folder / kept.name)
+        for source in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
+            shutil.copyfile(context.path(source), folder / source.name)
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
         _write_reference(folder / REFERENCE, train, validation, features["features"])
         write_manifest(folder)
@@ -87,7 +87,7 @@ def run(context: Context) -> None:
             "seed": params.train.seed,
             "model_digest": learner.digest(),
             "threshold": learner.threshold,
-            "intervals": interval_margins.told_of(learner),
+            "intervals": interval_margins.interval_summary(learner),
             "seen_until": seen_until(features["windows"]["validation"]),
             "split": features["split"],
             "inputs": inputs,
@@ -96,26 +96,26 @@ def run(context: Context) -> None:
             "refit_rows": trained.rows,
             "started_from": start,
             **_seconds(trained.trials, time.monotonic() - started),
-            "learners": [told(trial, trained.trials, params.train.metric) for trial in trained.trials],
+            "learners": [trial_report(trial, trained.trials, params.train.metric) for trial in trained.trials],
         },
     )
     log_training(context)
 
 
 def seen_until(window: Mapping[str, str]) -> str:
-    """The end of the rows of a window that were learned from: of the newest, labels were not due yet."""
+    """Return the end of the rows of a window that are learned from; the newest rows have no final labels yet."""
     return window.get("until", window["end"])
 
 
 def _seconds(trials: list[Trial], elapsed: float) -> dict[str, float]:
-    """The seconds on the clock, and those of work: with every trial of a search, though some ran at once or before."""
+    """Return elapsed seconds, and work seconds, which include every trial of a search, parallel and earlier ones."""
     searches = [trial.tuning for trial in trials if trial.tuning]
     more = sum(search.work_seconds - search.seconds for search in searches)
     return {"seconds": round(elapsed, 3), "work_seconds": round(elapsed + max(0.0, more), 3)}
 
 
 def _start(context: Context) -> dict[str, Any]:
-    """What training starts from: a registered version, or nothing."""
+    """Return what training starts from: a registered version, or nothing."""
     nothing: dict[str, Any] = {"version": None}
     if context.params.train.warm_start is None:
         return nothing
@@ -128,22 +128,22 @@ def _start(context: Context) -> dict[str, Any]:
 def from_scratch(
     specs: list[Spec], train: Window, validation: Window, context: Context, *, size_curves: bool = True
 ) -> Trained:
-    """The best of the learners, fitted anew on both windows.
+    """Choose the best learner and fit it again on both windows.
 
     Args:
-        size_curves: fit smaller shares as well, which shows whether more rows would help; the candidate is the same.
+        size_curves: fit smaller shares as well, to show whether more rows would help; the candidate is the same.
     """
     rows = development(train, validation, context.params, specs[0].target)
     interval_margins.check(rows, context.params)
-    trials = [_tried(spec, rows, context, size_curves=size_curves) for spec in specs]
+    trials = [_run_trial(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)
-    fitted_anew = _refit(best, rows, context.progress)
-    learner = interval_margins.ranged(fitted_anew, best, rows, context.params, context.progress)
+    refitted = _refit(best, rows, context.progress)
+    learner = interval_margins.with_intervals(refitted, best, rows, context.params, context.progress)
     return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
 
 
-def _tried(spec: Spec, rows: Development, context: Context, *, size_curves: bool) -> Trial:
-    """One learner with the arguments that it is given, or the best that a search of them finds."""
+def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: bool) -> Trial:
+    """Fit one learner with its configured arguments, or with the best ones of a search."""
     params = context.params
     space = next(learner.search for learner in params.train.learners if learner.name == spec.name)
     tuning = None
@@ -151,14 +151,14 @@ def _tried(spec: Spec, rows: Development, context: Context, *, size_curves: bool
         from tasks.train.tuning import Search, tune
 
         search = Search(space, params.train.tuning, params.train.metric)
-        found, tuning = tune(replace(spec, average=1), search, rows, context.project, context.progress)
-        spec = replace(found, average=spec.average)
+        best, tuning = tune(replace(spec, average=1), search, rows, context.project, context.progress)
+        spec = replace(best, average=spec.average)
     trial = fitted(spec, rows, params, context.progress, size_curves=size_curves)
     return replace(trial, tuning=tuning)
 
 
 def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
-    """Rows with predictions of the fit that had not seen them: what the model is worth on new rows."""
+    """Write out-of-sample predictions with labels, which show the model's performance on new rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -168,20 +168,20 @@ def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
 
 
 def _write_reference(path: Path, train: Window, validation: Window, features: list[str]) -> None:
-    """Rows spread evenly over what the candidate learned from, so that one can ask later whether new ones are alike."""
+    """Write rows spread evenly over the training data, as a reference to compare new rows with."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = pa.concat_tables([train.rows, validation.rows]).select(["event_time", *features])
-    places = np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_ROWS, len(rows))).astype(np.int64))
-    pq.write_table(rows.take(places), path, compression="zstd")
+    indices = np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_ROWS, len(rows))).astype(np.int64))
+    pq.write_table(rows.take(indices), path, compression="zstd")
 
 
 def choose(trials: list[Trial], metric: str) -> Trial:
-    """The trial with the best validation score among those with a safe format; of equal ones the first by name.
+    """Return the trial with the best validation score and a safe format; of equal ones the first by name.
 
     Raises:
-        UserError: none has a safe format.
+        UserError: no trial has a safe format.
     """
     storable = [trial for trial in trials if trial.not_chosen is None]
     if not storable:
@@ -192,10 +192,10 @@ def choose(trials: list[Trial], metric: str) -> Trial:
 
 
 def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list[Spec]:
-    """What each enabled learner is to be; `features` and `categorical` are names of columns.
+    """Return the spec of each enabled learner; `features` and `categorical` are names of columns.
 
     Raises:
-        UserError: a file of the project that a learner names is not there.
+        UserError: a project file that a learner names is missing.
     """
     return [
         Spec(
@@ -212,19 +212,19 @@ def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list
             text=tuple(features.get("text", ())),
             vectoriser=(learner.text or params.train.text).model_dump() if features.get("text") else {},
             average=params.train.seeds if params.train.average and learner.kind != "baseline" else 1,
-            source=project_files.read_source(project, learner.kind, f"params.yaml: train.learners[{place}].kind"),
+            source=project_files.read_source(project, learner.kind, f"params.yaml: train.learners[{index}].kind"),
         )
-        for place, learner in enumerate(params.train.learners)
+        for index, learner in enumerate(params.train.learners)
         if learner.enabled
     ]
 
 
 def make_all(specs: list[Spec], params: Params) -> None:
-    """Make every learner once, so that a mistake in the last one is found before the first is fitted."""
-    place = {learner.name: index for index, learner in enumerate(params.train.learners)}
+    """Construct every learner once, so that mistakes in all of them are found before the first is fitted."""
+    index_of = {learner.name: index for index, learner in enumerate(params.train.learners)}
     problems = []
     for spec in specs:
-        where = f"params.yaml: train.learners[{place[spec.name]}]"
+        where = f"params.yaml: train.learners[{index_of[spec.name]}]"
         try:
             tasks = make(spec, where=where).declaration.tasks
             if params.train.intervals and params.train.intervals.by == "quantiles":
@@ -245,10 +245,10 @@ def make_all(specs: list[Spec], params: Params) -> None:
 
 
 def labelled_rows(context: Context, features: Mapping[str, Any], target: Target) -> Window:
-    """All rows of the feature table, ordered by event time and key whatever the order of the file.
+    """Read all rows of the feature table, ordered by event time and key.
 
     Raises:
-        RefitError: the table is gone, torn or another one.
+        RefitError: the table is missing, damaged or different.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -257,7 +257,7 @@ def labelled_rows(context: Context, features: Mapping[str, Any], target: Target)
     path = FileRef(TABLE.as_posix(), **features["table"]).resolve(context.project)
     wanted = ["event_time", features["key"], "window", "label", *features["kept"], *features["features"]]
     try:
-        wanted += [KNOWN_AT] if KNOWN_AT in pq.read_schema(path).names else []  # tables of before have none
+        wanted += [KNOWN_AT] if KNOWN_AT in pq.read_schema(path).names else []  # older tables have none
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
@@ -268,7 +268,7 @@ def labelled_rows(context: Context, features: Mapping[str, Any], target: Target)
 
 
 def _windows(context: Context, features: dict[str, Any], target: Target) -> tuple[Window, Window]:
-    """The training and validation windows. Where folds are cut of both together, the folds are checked instead."""
+    """Return the training and validation windows; with cross-validation the folds are checked instead of these."""
     everything = labelled_rows(context, features, target)
     train, validation = everything.named("train"), everything.named("validation")
     if context.params.train.cross_validation is None:
@@ -277,7 +277,7 @@ def _windows(context: Context, features: dict[str, Any], target: Target) -> tupl
 
 
 def require_learnable_windows(train: Window, validation: Window, target: Target) -> None:
-    """Raise UserError where nothing can be learned from one of the two."""
+    """Raise UserError if nothing can be learned from one of the windows."""
     advice = "widen featurize.windows, or move --as-of"
     for name, window in (("train", train), ("validation", validation)):
         count = f"has {len(window)} rows"
@@ -285,7 +285,7 @@ def require_learnable_windows(train: Window, validation: Window, target: Target)
 
 
 def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
-    """The candidate: the best learner on all rows, with the iterations that the rows it had not seen fixed."""
+    """Fit the candidate: the best learner on all rows, with the iterations found on out-of-sample rows."""
     whole = rows.whole
     progress(f"fitting {best.learner.spec.name} on {len(whole):,} rows")
     learner = make(best.learner.spec)
@@ -294,7 +294,7 @@ def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
 
 
 def inputs_digest(context: Context, start: dict[str, Any]) -> str:
-    """The candidate's name: a digest of everything that decided it."""
+    """Return the candidate's identity: a digest of everything that determines it."""
     features = read_json(context.path(FEATURE_SET))
     enabled = [learner.kind for learner in context.params.train.learners if learner.enabled]
     code = {kind: source for kind in enabled if (source := project_files.read_source(context.project, kind))}

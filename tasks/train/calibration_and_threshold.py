@@ -1,4 +1,4 @@
-"""From scores to calls: the calibration and the threshold, learned from predictions of rows that no fit had seen."""
+"""Learns calibration and threshold from out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tasks.train.folds import Development
 
 @dataclass(frozen=True)
 class Finish:
-    """What a fitted learner gets before it can be a candidate."""
+    """The post-processing that a fitted learner needs to become a candidate."""
 
     calibration: Calibration | None
     threshold: float
 
     def calibrated(self, predictions: Floats) -> Floats:
-        """(rows,) or (rows, classes) predictions as the candidate says them."""
+        """Return (rows,) or (rows, classes) predictions as the candidate outputs them."""
         return predictions if self.calibration is None else self.calibration.probabilities(predictions)
 
     def on(self, learner: Learner) -> Learner:
-        """The learner with its threshold, behind its calibration."""
+        """Return the learner with its threshold, wrapped in its calibration."""
         learner.threshold = self.threshold
         return learner if self.calibration is None else Calibrated(learner, self.calibration)
 
@@ -40,15 +40,15 @@ class Finish:
 def finish_from(
     development: Development, predicted: Sequence[Floats], params: Params
 ) -> tuple[Finish, tuple[Floats, ...]]:
-    """The finish, and each fold's predictions through a calibration that was learned without that fold.
+    """Return the finish, and each fold's predictions calibrated without that fold.
 
-    Only probabilities are calibrated, and only those of 1 have a threshold.
+    Only probabilities are calibrated, and only binary tasks have a threshold.
 
-    With one fold there is no other to learn from: its own predictions go through the calibration that they made, which
-    flatters them a little.
+    A single fold has no others to learn from: its predictions pass through the calibration fitted on them, which is
+    slightly optimistic.
 
     Args:
-        predicted: for each fold, raw predictions for the rows that it is scored on.
+        predicted: for each fold, raw predictions for its scored rows.
     """
     whole, kind = development.whole.label, params.train.calibration
     unseen, raw = development.unseen, pooled(development, predicted)
@@ -59,8 +59,8 @@ def finish_from(
     for fold, p in zip(development.folds, predicted, strict=True):
         others = ~np.isin(unseen, fold.scored)
         labels = whole[unseen[others]]
-        known = len(np.unique(labels)) > 1
-        curve = fit_calibration(kind, raw[others], labels.astype(np.float64)) if known else calibration
+        has_both_classes = len(np.unique(labels)) > 1
+        curve = fit_calibration(kind, raw[others], labels.astype(np.float64)) if has_both_classes else calibration
         each.append(curve.probabilities(p))
     honest = pooled(development, each)
     return Finish(calibration, _cut(whole[unseen], honest, params)), tuple(each)
@@ -71,17 +71,17 @@ def _cut(label: Labels, p: Floats, params: Params) -> float:
 
 
 def pooled(development: Development, predicted: Sequence[Floats]) -> Floats:
-    """(rows,) for `development.unseen`; a row that several folds scored has the first one's prediction."""
+    """Return (rows,) predictions for `development.unseen`; a row of several folds has the first one's prediction."""
     everything = np.concatenate([fold.scored for fold in development.folds])
     _, first = np.unique(everything, return_index=True)
     return np.asarray(np.concatenate(predicted)[first], dtype=np.float64)
 
 
-def threshold(label: Labels, p: Floats, asked: ThresholdParams) -> float:
-    """The probability from which a row is called 1; of equally good ones the highest.
+def threshold(label: Labels, p: Floats, rule: ThresholdParams) -> float:
+    """Return the probability from which a row is predicted as 1; of equally good ones the highest.
 
     Args:
-        label, p: (rows,) of rows that the fit had not seen.
+        label, p: (rows,) of out-of-sample rows.
 
     >>> label, p = np.array([0, 1, 0, 1]), np.array([0.1, 0.6, 0.7, 0.8])
     >>> threshold(label, p, ThresholdParams(by="cost", false_negative=5)), threshold(label, p, ThresholdParams(by="f1"))
@@ -92,20 +92,20 @@ def threshold(label: Labels, p: Floats, asked: ThresholdParams) -> float:
     >>> int((rows >= threshold(rows > 0.5, rows, ThresholdParams(by="share", share=0.29))).sum())
     29
     """
-    if asked.by == "fixed":
-        return asked.value
-    if asked.by == "f1":
+    if rule.by == "fixed":
+        return rule.value
+    if rule.by == "f1":
         return scores.best_f1_threshold(label, p)
-    levels, hit, called = at_or_above(label, p)
-    if asked.by == "share":
-        within = np.flatnonzero(called <= math.floor(share_of(asked.share, len(p))))
+    levels, true_positives, positives = at_or_above(label, p)
+    if rule.by == "share":
+        within = np.flatnonzero(positives <= math.floor(share_of(rule.share, len(p))))
         return float(levels[within[-1]]) if len(within) else _above(levels[0])
-    cost = asked.false_positive * (called - hit) + asked.false_negative * (label.sum() - hit)
+    cost = rule.false_positive * (positives - true_positives) + rule.false_negative * (label.sum() - true_positives)
     best = int(np.argmin(cost))
-    nobody = asked.false_negative * label.sum()
-    return float(levels[best]) if cost[best] < nobody else _above(levels[0])
+    cost_of_none = rule.false_negative * label.sum()
+    return float(levels[best]) if cost[best] < cost_of_none else _above(levels[0])
 
 
 def _above(highest: float) -> float:
-    """A threshold that no prediction reaches."""
+    """Return a threshold that no prediction reaches."""
     return float(np.nextafter(highest, 2.0))

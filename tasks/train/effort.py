@@ -1,4 +1,4 @@
-"""What a fit costs: its time, and the memory that it needs above what the process held before it."""
+"""Measures the time of a fit, and the memory that it needs in addition to what the process held before."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ PROC = Path("/proc/self")
 
 @dataclass
 class Effort:
-    """Known once the block has ended."""
+    """Time and memory of a block, set when the block has ended."""
 
     seconds: float = 0.0
-    peak_memory_mb: float | None = None  # none: this system does not tell
+    peak_memory_mb: float | None = None  # None if the system does not report it
 
 
 @contextmanager
 def measured() -> Iterator[Effort]:
-    """Measure a block. Memory is the block's own: Linux lets a process lower its high-water mark to what it holds now.
+    """Measure a block. Its memory is separate, because Linux lets a process reset its high-water mark.
 
-    What was freed before is given back first, so that a later fit does not look cheap by taking over an earlier one's.
-    Processes that the block starts are not counted.
+    Freed memory is returned to the system first, so that a later fit does not look cheap by reusing it. Processes that
+    the block starts are not counted.
     """
     effort = Effort()
-    before = _lowered()
+    before = _reset_peak()
     started = time.monotonic()
     try:
         yield effort
@@ -39,13 +39,13 @@ def measured() -> Iterator[Effort]:
 
 
 def largest(efforts: Sequence[Effort]) -> float | None:
-    """The most memory that one of them needed."""
+    """Return the largest peak memory."""
     return max((each.peak_memory_mb for each in efforts if each.peak_memory_mb is not None), default=None)
 
 
-def _lowered() -> float | None:
-    """KiB held now, with the high-water mark lowered to it; None where the system cannot."""
-    _give_back()
+def _reset_peak() -> float | None:
+    """Reset the high-water mark and return the KiB held now; None if the system does not support it."""
+    _release_memory()
     try:
         (PROC / "clear_refs").write_text("5")
         return _status("VmRSS")
@@ -53,7 +53,7 @@ def _lowered() -> float | None:
         return None
 
 
-def _give_back() -> None:
+def _release_memory() -> None:
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()

@@ -1,4 +1,4 @@
-"""How the rows to learn from are cut, so that every score comes from rows that the fit had not seen."""
+"""Splits the training rows into folds, so that every score is out of sample."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FEWEST_ROWS = 20  # in each window and each part of a fold
 
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,78 +41,78 @@ class Window:
         return len(self.label)
 
     def recent(self, rows: int) -> Window:
-        """The last `rows` rows."""
+        """Return the last `rows` rows."""
         start = max(0, len(self) - rows)
         return Window(self.rows.slice(start), self.label[start:])
 
     def named(self, name: str) -> Window:
-        """The rows whose column `window` says so."""
+        """Return the rows of the window `name`."""
         import pyarrow.compute as pc
 
-        places = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy())
-        return Window(self.rows.take(places), self.label[places])
+        indices = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy())
+        return Window(self.rows.take(indices), self.label[indices])
 
     def known_by(self, moment: np.datetime64) -> NDArray[np.bool_]:
-        """(rows,) whether the label was known by then; where a table of before does not tell, it is taken as known."""
+        """Return (rows,) whether the label was known by then; always true for older tables without such a column."""
         if KNOWN_AT not in self.rows.column_names:
             return np.ones(len(self), dtype=np.bool_)
         return np.asarray(self.rows[KNOWN_AT].to_numpy() <= moment)
 
-    def at(self, places: Places) -> Window:
-        """The rows at these places."""
-        if len(places) and len(places) == places[-1] - places[0] + 1:
-            start, rows = int(places[0]), len(places)
+    def at(self, indices: Indices) -> Window:
+        """Return the rows at these indices."""
+        if len(indices) and len(indices) == indices[-1] - indices[0] + 1:
+            start, rows = int(indices[0]), len(indices)
             return Window(self.rows.slice(start, rows), self.label[start : start + rows])
-        return Window(self.rows.take(places), self.label[places])
+        return Window(self.rows.take(indices), self.label[indices])
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Places of the rows that are fitted, and of those that this fit is scored on, each ascending."""
+    """Indices of the fitted rows and of the scored rows, each ascending."""
 
-    fitted: Places
-    scored: Places
+    fitted: Indices
+    scored: Indices
 
 
 @dataclass(frozen=True)
 class Development:
-    """All rows that may be learned from, in order of time, and how they are cut to compare learners."""
+    """All rows to learn from, in order of time, and the folds to compare learners on."""
 
     whole: Window
     folds: tuple[Fold, ...]
 
     def windows(self, fold: Fold) -> tuple[Window, Window]:
-        """The rows to fit, and the rows to score."""
+        """Return the rows to fit, and the rows to score."""
         return self.whole.at(fold.fitted), self.whole.at(fold.scored)
 
     @property
-    def unseen(self) -> Places:
-        """Places of all rows that some fit was scored on, each once."""
+    def unseen(self) -> Indices:
+        """Indices of all rows that some fit is scored on, each once."""
         return np.unique(np.concatenate([fold.scored for fold in self.folds]))
 
 
 def require_learnable(what: str, label: Labels, target: Target, *, count: str, advice: str) -> None:
-    """Raise where nothing can be learned from rows with these labels.
+    """Raise an error if nothing can be learned from rows with these labels.
 
     Args:
         what: the name of these rows, for errors.
-        count: how many they are, in words that follow the name.
+        count: their number, as a phrase that follows the name.
         advice: what to do about it.
 
     Raises:
-        UserError: they are too few, or all alike.
+        UserError: there are too few rows, or the label is constant.
     """
     if len(label) < FEWEST_ROWS:
         raise UserError(f"{what} {count}, {FEWEST_ROWS} are the fewest to learn from; {advice}")
-    if alike := target.constant_labels(label):
-        raise UserError(f"the label is constant in {what}: {alike}: check featurize.label, or {advice}")
+    if constant := target.constant_labels(label):
+        raise UserError(f"the label is constant in {what}: {constant}: check featurize.label, or {advice}")
 
 
 def development(train: Window, validation: Window, params: Params, target: Target) -> Development:
-    """The training and validation rows together, cut by `train.cross_validation` or as the two windows they came as.
+    """Combine training and validation rows, split by `train.cross_validation`, or as the two windows.
 
     Raises:
-        UserError: the folds that are asked for cannot be cut from these rows.
+        UserError: the rows cannot be split into the configured folds.
     """
     import pyarrow as pa
 
@@ -126,59 +126,63 @@ def development(train: Window, validation: Window, params: Params, target: Targe
     if params.train.cross_validation is None:
         scored = np.flatnonzero(order >= len(train))
         return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored),))
-    asked = params.train.cross_validation
-    return Development(whole, cut(whole, asked, params, target, where="train.cross_validation"))
+    scheme = params.train.cross_validation
+    return Development(whole, cut(whole, scheme, params, target, where="train.cross_validation"))
 
 
-def cut(whole: Window, asked: CrossValidationParams, params: Params, target: Target, *, where: str) -> tuple[Fold, ...]:
-    """Folds of rows that are in order of time.
+def cut(
+    whole: Window, scheme: CrossValidationParams, params: Params, target: Target, *, where: str
+) -> tuple[Fold, ...]:
+    """Split rows that are in order of time into folds.
 
     Args:
-        where: the section of the params that asks for them.
+        where: the section of the params that configures the folds.
 
     Raises:
-        UserError: these rows cannot be cut so.
+        UserError: these rows cannot be split in this way.
     """
-    folds = tuple(_cut(whole, asked, params, target, where))
+    folds = tuple(_cut(whole, scheme, params, target, where))
     advice = f"ask for fewer folds (params.yaml: {where})"
     for number, fold in enumerate(folds, start=1):
-        for what, places in (("fitted", fold.fitted), ("scored", fold.scored)):
+        for what, indices in (("fitted", fold.fitted), ("scored", fold.scored)):
             rows = f"the {what} rows of fold {number} of {len(folds)}"
-            require_learnable(rows, whole.label[places], target, count=f"are {len(places)}", advice=advice)
+            require_learnable(rows, whole.label[indices], target, count=f"are {len(indices)}", advice=advice)
     return folds
 
 
-def _cut(whole: Window, asked: CrossValidationParams, params: Params, target: Target, where: str) -> Iterator[Fold]:
-    if asked.kind in ("time", "rolling"):
+def _cut(whole: Window, scheme: CrossValidationParams, params: Params, target: Target, where: str) -> Iterator[Fold]:
+    if scheme.kind in ("time", "rolling"):
         delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
-        gap_hours = max(delay, ahead) if asked.gap_hours is None else asked.gap_hours
-        yield from _by_time(whole, asked, _span(gap_hours))
+        gap_hours = max(delay, ahead) if scheme.gap_hours is None else scheme.gap_hours
+        yield from _by_time(whole, scheme, _span(gap_hours))
         return
     from sklearn import model_selection as cuts
 
-    groups = _groups(whole, asked.group, where) if asked.group else None
-    places = np.arange(len(whole))
-    for repeat in range(asked.repeats):
+    groups = _groups(whole, scheme.group, where) if scheme.group else None
+    indices = np.arange(len(whole))
+    for repeat in range(scheme.repeats):
         seed = params.train.seed + repeat
         splitter: Any
-        if asked.kind == "shuffle":
-            size = math.ceil(share_of(asked.share, len(whole)))
-            splitter = cuts.StratifiedShuffleSplit(asked.folds, test_size=size, random_state=seed)
+        if scheme.kind == "shuffle":
+            size = math.ceil(share_of(scheme.share, len(whole)))
+            splitter = cuts.StratifiedShuffleSplit(scheme.folds, test_size=size, random_state=seed)
         else:
             kinds = {"kfold": cuts.KFold, "stratified": cuts.StratifiedKFold, "group": cuts.StratifiedGroupKFold}
-            splitter = kinds[asked.kind](asked.folds, shuffle=True, random_state=seed)
+            splitter = kinds[scheme.kind](scheme.folds, shuffle=True, random_state=seed)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # a class or a group too rare for the folds is only warned of
-                found = list(splitter.split(places, target.strata(whole.label), groups))
+                warnings.simplefilter(
+                    "error"
+                )  # scikit-learn only warns of a class or group that is too rare for the folds
+                splits = list(splitter.split(indices, target.strata(whole.label), groups))
         except (ValueError, UserWarning) as error:
             raise UserError(f"params.yaml: {where}: {len(whole):,} rows cannot be cut so: {error}") from None
-        for fitted, scored in found:
+        for fitted, scored in splits:
             yield Fold(np.sort(fitted), np.sort(scored))
 
 
-def _groups(whole: Window, column: str, where: str) -> Places:
-    """(rows,) codes of the groups; rows without one make one together."""
+def _groups(whole: Window, column: str, where: str) -> Indices:
+    """Return (rows,) codes of the groups; rows without a group form one group."""
     if column not in whole.rows.column_names:
         near = nearest(column, whole.rows.column_names)
         raise UserError(
@@ -188,35 +192,35 @@ def _groups(whole: Window, column: str, where: str) -> Places:
     return Clusters.of(np.asarray(whole.rows[column].to_pylist(), dtype=object)).codes
 
 
-def _by_time(whole: Window, asked: CrossValidationParams, gap: Any) -> Iterator[Fold]:
-    """Equal numbers of rows are scored one after another, each by a fit of rows that are earlier by the gap.
+def _by_time(whole: Window, scheme: CrossValidationParams, gap: Any) -> Iterator[Fold]:
+    """Yield folds that score consecutive parts of equal size, each by a fit of rows earlier by the gap.
 
-    Rows of one moment stay together. The first part is only fitted. Of the earlier rows those are fitted whose label
-    was known when the first scored row happened, however late that was.
+    Rows of one moment stay together. The first part is only fitted. Only those earlier rows are fitted whose label was
+    known at the time of the first scored row.
     """
     times, n = whole.rows["event_time"].to_numpy(), len(whole)
-    edges = [times[min(n - 1, round(n * part / (asked.folds + 1)))] for part in range(1, asked.folds + 1)]
+    edges = [times[min(n - 1, round(n * part / (scheme.folds + 1)))] for part in range(1, scheme.folds + 1)]
     for number, edge in enumerate(edges):
         end = edges[number + 1] if number + 1 < len(edges) else None
         scored = (times >= edge) & ((times < end) if end is not None else True)
         fitted = (times < edge - gap) & whole.known_by(edge)
-        if asked.training_days is not None:
-            fitted &= times >= edge - gap - _span(asked.training_days * 24)
+        if scheme.training_days is not None:
+            fitted &= times >= edge - gap - _span(scheme.training_days * 24)
         yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored))
 
 
 def newest(whole: Window, share: float, params: Params) -> Fold:
-    """The newest rows, to be scored, and of those before them the ones whose labels could be relied on by then.
+    """Score the newest rows, and fit the earlier rows whose labels were final by then.
 
-    As with windows, the label of a fitted row was known and its delay had passed for all rows of its time.
+    As with windows, the label of a fitted row was known and the delay had passed for all rows of its time.
     """
     edge = len(whole) - round(share * len(whole))
     times = whole.rows["event_time"].to_numpy()
     if edge in (0, len(whole)):
         return Fold(np.arange(edge), np.arange(edge, len(whole)))
     delay = params.featurize.label.delay_hours
-    known = whole.known_by(times[edge]) & (times < times[edge] - _span(delay) if delay else True)
-    return Fold(np.flatnonzero(known[:edge]), np.arange(edge, len(whole)))
+    is_final = whole.known_by(times[edge]) & (times < times[edge] - _span(delay) if delay else True)
+    return Fold(np.flatnonzero(is_final[:edge]), np.arange(edge, len(whole)))
 
 
 def _span(hours: float) -> np.timedelta64:
@@ -224,8 +228,8 @@ def _span(hours: float) -> np.timedelta64:
 
 
 def content(table: pa.Table) -> str:
-    """Digest of a table's values, whatever its chunks."""
-    found = hashlib.sha256(str(table.schema).encode())
+    """Return the digest of a table's values, independent of its chunks."""
+    hashed = hashlib.sha256(str(table.schema).encode())
     for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
-        found.update(batch.serialize())
-    return found.hexdigest()
+        hashed.update(batch.serialize())
+    return hashed.hexdigest()

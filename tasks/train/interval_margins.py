@@ -1,4 +1,4 @@
-"""From predictions to intervals: margins learned from the predictions of rows that no fit had seen."""
+"""Learns the margins of prediction intervals from out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ from tasks.train.trial import Trial, fit_fold
 
 
 def check(rows: Development, params: Params) -> None:
-    """Find before anything is fitted what would stop the intervals afterwards.
+    """Check before fitting that intervals can be made.
 
     Raises:
-        UserError: there are too few rows that no fit will see for the level, or no column to tell margins apart by.
+        UserError: there are too few out-of-fold rows for the level, or the column to group margins by is missing.
     """
-    if asked := params.train.intervals:
-        groups_in(rows.whole.rows.slice(0, 0), asked.within)
-        require_rows(len(rows.unseen), asked.level)
+    if intervals := params.train.intervals:
+        groups_in(rows.whole.rows.slice(0, 0), intervals.within)
+        require_rows(len(rows.unseen), intervals.level)
 
 
-def ranged(learner: Learner, best: Trial, rows: Development, params: Params, progress: Progress) -> Learner:
-    """The candidate with its intervals, where they are asked for.
+def with_intervals(learner: Learner, best: Trial, rows: Development, params: Params, progress: Progress) -> Learner:
+    """Add intervals to the candidate, if they are configured.
 
     Args:
         learner: fitted on all rows.
-        best: its trial, with predictions of the rows that its fits had not seen.
+        best: its trial, with out-of-fold predictions.
 
     Raises:
         UserError: see `check`.
     """
-    asked = params.train.intervals
-    if asked is None:
+    intervals = params.train.intervals
+    if intervals is None:
         return learner
     unseen = rows.whole.at(best.unseen)
-    groups = groups_in(unseen.rows, asked.within)
-    if asked.by == "residuals":
+    groups = groups_in(unseen.rows, intervals.within)
+    if intervals.by == "residuals":
         band = np.column_stack([best.predicted, best.predicted])
-        return IntervalLearner(learner, fit_intervals(band, unseen.label, groups, asked))
-    low, high = (_end(best.learner.spec, level, rows, progress) for level in ends_of(asked.level))
+        return IntervalLearner(learner, fit_intervals(band, unseen.label, groups, intervals))
+    low, high = (_end(best.learner.spec, level, rows, progress) for level in ends_of(intervals.level))
     band = np.column_stack([low[1], high[1]])
-    return IntervalLearner(learner, fit_intervals(band, unseen.label, groups, asked), (low[0], high[0]))
+    return IntervalLearner(learner, fit_intervals(band, unseen.label, groups, intervals), (low[0], high[0]))
 
 
 def _end(spec: Spec, level: float, rows: Development, progress: Progress) -> tuple[Learner, Floats]:
-    """The learner asked for a quantile and fitted on all rows, and what fits said of rows that they had not seen."""
-    asked = quantile_of(spec, level)
+    """Return a learner of a quantile fitted on all rows, and its out-of-fold predictions."""
+    quantile = quantile_of(spec, level)
     fits = []
     for number, fold in enumerate(rows.folds, start=1):
         progress(f"fitting {spec.name}, quantile {level:.4g}, fold {number} of {len(rows.folds)}")
-        fits.append(fit_fold(asked, rows, fold, progress))
-    end = make(asked)
+        fits.append(fit_fold(quantile, rows, fold, progress))
+    end = make(quantile)
     end.fit(
         rows.whole.rows, rows.whole.label, iterations=middle_iterations([fit.report for fit in fits]), progress=progress
     )
     return end, pooled(rows, [fit.predicted for fit in fits])
 
 
-def told_of(learner: Learner) -> dict[str, Any] | None:
-    """A candidate's intervals as `models/training.json` has them."""
+def interval_summary(learner: Learner) -> dict[str, Any] | None:
+    """Return a candidate's intervals in the form of `models/training.json`."""
     return learner.intervals.summary() if isinstance(learner, IntervalLearner) else None

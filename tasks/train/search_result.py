@@ -1,4 +1,4 @@
-"""What a search for a learner's arguments gives: its trials, the best one, and how much each argument mattered."""
+"""The result of a search for a learner's arguments: trials, the best one, and the importance of each argument."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One trial: arguments, the running mean of the score after each fold, and how it ended."""
+class TrialResult:
+    """One trial: arguments, running mean of the score after each fold, and final state."""
 
     params: dict[str, Any]
     steps: tuple[float, ...] = ()
-    state: str = "complete"  # pruned: given up after some folds; failed: it could not be fitted
+    state: str = "complete"  # pruned: stopped after some folds; failed: could not be fitted
     seconds: float = 0.0
     problem: str = ""
-    rungs: dict[str, Any] = field(default_factory=dict)  # what a pruner noted
-    took: dict[str, Any] = field(default_factory=dict)  # its fits and predictions, as `trial.took` tells it
+    rungs: dict[str, Any] = field(default_factory=dict)  # notes of the pruner
+    took: dict[str, Any] = field(default_factory=dict)  # cost of fits and predictions, see `trial.fit_cost`
 
     @property
     def value(self) -> float | None:
@@ -25,14 +25,14 @@ class Tried:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A finished search: its trials in order, the place of the best, and how much each argument mattered."""
+    """A finished search: its trials in order, the index of the best, and the importance of each argument."""
 
-    trials: tuple[Tried, ...]
+    trials: tuple[TrialResult, ...]
     best: int
     importance: dict[str, float]
-    seconds: float = 0.0  # on the clock; less than those of the trials where some ran at once or were there already
+    seconds: float = 0.0  # elapsed; less than the sum of the trials if some ran in parallel or were stored
 
     @property
     def work_seconds(self) -> float:
-        """Seconds of all trials together, those of an earlier, unfinished search too."""
-        return sum(tried.seconds for tried in self.trials)
+        """Seconds of all trials, those of an earlier, unfinished search included."""
+        return sum(trial.seconds for trial in self.trials)

@@ -1,4 +1,4 @@
-"""One learner tried: every fold fitted and scored on rows it had not seen, with the curves that show how it learns."""
+"""Evaluates one learner: fits and scores it on every fold, with curves that show how it learns."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from refit.metrics import scores as metrics
 from refit.runtime.context import Progress
 from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
 from tasks.train.effort import Effort, largest, measured
-from tasks.train.folds import FEWEST_ROWS, Development, Fold, Places, Window
+from tasks.train.folds import FEWEST_ROWS, Development, Fold, Indices, Window
 from tasks.train.verdict import SizePoint, verdict
 
 if TYPE_CHECKING:
     from tasks.train.search_result import Tuning
 
-SIZE_SHARES = (0.1, 0.3)  # of the training window, most recent rows; the whole of it is the main fit
+SIZE_SHARES = (0.1, 0.3)  # of the most recent rows of the training window; the main fit uses all of them
 
 
 @dataclass(frozen=True)
@@ -35,27 +35,27 @@ class FoldFit:
 
     learner: Learner
     report: FitReport
-    predicted: Floats  # for the rows scored, which it has not seen
-    on_training: tuple[Window, Floats]  # the newest rows fitted, as many as were scored, and its predictions for them
+    predicted: Floats  # for the scored rows, which it has not seen
+    on_training: tuple[Window, Floats]  # the newest fitted rows, as many as are scored, with predictions
     effort: Effort
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One learner fitted on every fold, and scored on the rows of each that the fit had not seen."""
+    """One learner fitted on every fold, and scored out of sample."""
 
     learner: Learner  # fitted on the last fold
-    report: FitReport  # of that fit, with the iterations that suit all folds
+    report: FitReport  # of that fit, with the middle number of iterations of all folds
     training: dict[str, float]  # means over the folds
     validation: dict[str, float]
     by_fold: tuple[dict[str, float], ...]  # validation scores of each
-    unseen: Places  # of the rows that were scored, ascending, each once
-    predicted: Floats  # for them, by fits that had not seen them, as the candidate would say it (calibrated)
+    unseen: Indices  # of the scored rows, ascending, each once
+    predicted: Floats  # out-of-fold, for these rows, as the candidate would predict them (calibrated)
     finish: Finish
-    took: dict[str, Any]  # as `took` tells it
+    cost: dict[str, Any]  # see `fit_cost`
     not_chosen: str | None
     size_curve: tuple[SizePoint, ...] = ()
-    by_seed: tuple[float, ...] = ()  # the validation metric of a fit with each seed, where there are several
+    by_seed: tuple[float, ...] = ()  # the validation metric of a fit with each seed, if there are several
     tuning: Tuning | None = None
 
     @property
@@ -65,7 +65,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trained:
-    """The candidate, the trials that led to it, and the rows that the best of them had not seen."""
+    """The candidate, the trials that led to it, and the out-of-fold rows of the best one."""
 
     learner: Learner
     best: Trial
@@ -77,24 +77,24 @@ class Trained:
 def fit_fold(
     spec: Spec, development: Development, fold: Fold, progress: Progress, *, before: Learner | None = None
 ) -> FoldFit:
-    """Fit a learner on one fold's rows, or go on from `before` with them, and predict those that it is scored on."""
+    """Fit a learner on one fold, or continue from `before`, and predict the scored rows."""
     train, validation = development.windows(fold)
     learner = make(spec)
     step = learner.fit if before is None else partial(learner.resume, before)
     with measured() as effort:
         report = step(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
-    recent = train.recent(len(validation))  # as many rows as are scored, and as near to them in time
+    recent = train.recent(len(validation))  # as many rows as are scored, and close to them in time
     return FoldFit(learner, report, predict(learner, validation), (recent, predict(learner, recent)), effort)
 
 
 def fitted(
     spec: Spec, development: Development, params: Params, progress: Progress, *, size_curves: bool = True
 ) -> Trial:
-    """Fit one learner on every fold, with the curves of the last that show how it learns."""
+    """Fit one learner on every fold, and compute the learning curves on the last one."""
     fits = []
     for number, fold in enumerate(development.folds, start=1):
-        of = f", fold {number} of {len(development.folds)}" if len(development.folds) > 1 else ""
-        progress(f"fitting {spec.name}{of}")
+        fold_name = f", fold {number} of {len(development.folds)}" if len(development.folds) > 1 else ""
+        progress(f"fitting {spec.name}{fold_name}")
         fits.append(fit_fold(spec, development, fold, progress))
     trial = scored(fits, development, params)
     metric = spec.metric
@@ -109,7 +109,7 @@ def fitted(
 
 
 def scored(fits: Sequence[FoldFit], development: Development, params: Params) -> Trial:
-    """What the fits of all folds come to, without the curves that need more fits."""
+    """Combine the fits of all folds into a trial, without the curves that need more fits."""
     finish, predicted = finish_from(development, [fit.predicted for fit in fits], params)
     learner, label = fits[-1].learner, development.whole.label
     task = learner.spec.task
@@ -126,14 +126,13 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
         unseen=development.unseen,
         predicted=pooled(development, predicted),
         finish=finish,
-        took=took(fits, development),
+        cost=fit_cost(fits, development),
         not_chosen=learner.unsafe_reason(),
     )
 
 
-def took(fits: Sequence[FoldFit], development: Development) -> dict[str, Any]:
-    """What fits took (their seconds, rows a second, the most memory of one of them above what the process held before),
-    and what predictions of the last of them take."""
+def fit_cost(fits: Sequence[FoldFit], development: Development) -> dict[str, Any]:
+    """Return the cost of fits (seconds, rows per second, largest additional memory), and of predictions of the last."""
     folds = development.folds[: len(fits)]
     seconds = sum(fit.effort.seconds for fit in fits)
     return {
@@ -152,7 +151,7 @@ def _on_training(fit: FoldFit, finish: Finish) -> dict[str, float]:
 def _by_seed(
     spec: Spec, development: Development, fits: Sequence[FoldFit], params: Params, progress: Progress
 ) -> tuple[float, ...]:
-    """How good a fit with each seed is: those averaged, or fits with other seeds besides."""
+    """Return the score of a fit with each seed: the averaged ones, or additional fits."""
     if params.train.seeds == 1 or spec.kind == "baseline":
         return ()
     by_seed = []
@@ -179,7 +178,7 @@ def _means(scores: Sequence[dict[str, float]]) -> dict[str, float]:
 def _size_curve(
     spec: Spec, report: FitReport, train: Window, validation: Window, progress: Progress
 ) -> list[SizePoint]:
-    """Scores of the same learner, with the same iterations, fitted on fewer and fewer recent rows."""
+    """Score the same learner, with the same iterations, fitted on smaller parts of the most recent rows."""
     score = partial(metrics.score, spec.task, spec.metric)
     points = []
     for share in SIZE_SHARES:
@@ -196,7 +195,7 @@ def _size_curve(
 
 
 def predict(learner: Learner, window: Window) -> Floats:
-    """Predictions such as the task has, or an error that says which learner's are none."""
+    """Return valid predictions, or raise an error that names the learner."""
     predicted = learner.predict(window.rows)
     if problem := learner.spec.target.problem(predicted, len(window)):
         raise RefitError(
@@ -206,14 +205,14 @@ def predict(learner: Learner, window: Window) -> Floats:
 
 
 def require_finite(metric: str, *scores: float) -> None:
-    """Raise where learners cannot be compared by a metric on these labels."""
+    """Raise an error if a metric is not finite on these labels, as learners cannot be compared by it."""
     if not np.isfinite(scores).all():
         advice = "; a label is 0 there, and shares of it are endless" if metric == "mape" else ""
         raise UserError(f"train.metric: {metric} is no finite number on these rows{advice}: choose another metric")
 
 
-def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
-    """A trial as `models/training.json` has it."""
+def trial_report(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
+    """Return a trial in the form of `models/training.json`."""
     spec = trial.learner.spec
     baseline = next((t.validation[metric] for t in trials if t.learner.spec.kind == "baseline"), None)
     return {
@@ -227,7 +226,7 @@ def told(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
         "seeds": _spread(trial.by_seed),
         "folds": defined(trial.by_fold) if len(trial.by_fold) > 1 else [],
         "iterations": trial.report.iterations,
-        **trial.took,
+        **trial.cost,
         "curve": [asdict(point) for point in trial.report.curve],
         "size_curve": [asdict(point) for point in trial.size_curve],
         "warnings": list(trial.report.warnings),
@@ -257,5 +256,5 @@ def _tuning(tuning: Tuning) -> dict[str, Any]:
         "seconds": tuning.seconds,
         "best": tuning.best,
         "importance": tuning.importance,
-        "trials": [{name: getattr(tried, name) for name in shown} for tried in tuning.trials],
+        "trials": [{name: getattr(each, name) for name in shown} for each in tuning.trials],
     }

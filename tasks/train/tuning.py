@@ -1,8 +1,8 @@
-"""The search for a learner's arguments: what is tried depends on the seed and on earlier results, never on the clock.
+"""Searches for a learner's best arguments; the trials depend on the seed and on earlier results, never on time.
 
-Trials are asked for in batches. The sampler of a batch is seeded by its number and sees the batches before it, and a
-trial is given up against those alone, so trials that run beside each other in processes change nothing: a study that
-was killed and resumed, or run again on a slower machine, ends with the same arguments.
+Trials are requested in batches. The sampler of a batch is seeded by its number and sees the batches before it, and a
+trial is pruned by comparison with those only. Parallel processes therefore change nothing: a study that was killed and
+resumed, or run again on a slower machine, ends with the same arguments.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from refit.metrics import scores
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
 from tasks.train.folds import Development, content
-from tasks.train.search_result import Tried, Tuning
-from tasks.train.trial import fit_fold, took
+from tasks.train.search_result import TrialResult, Tuning
+from tasks.train.trial import fit_cost, fit_fold
 
 if TYPE_CHECKING:
     import optuna
 
 STORAGE = Path(".refit/tuning.db")
-_STARTUP = 10  # trials at random before the sampler learns from them; a pruner waits for half as many
-_RANGE_POINTS = 5  # of a range without a step, in a grid
-_KEPT = ("params", "seconds", "problem", "took")  # of a trial, besides what Optuna itself records
+_STARTUP = 10  # random trials before the sampler learns from them; a pruner waits for half as many
+_RANGE_POINTS = 5  # grid points of a range without a step
+_STORED_FIELDS = ("params", "seconds", "problem", "took")  # of a trial, in addition to what Optuna records
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for, and how."""
+    """A search space with its settings."""
 
     space: Mapping[str, SearchParams]
     tuning: TuningParams
@@ -58,10 +58,10 @@ class Search:
 def tune(
     spec: Spec, search: Search, development: Development, project: Path, progress: Progress = silent
 ) -> tuple[Spec, Tuning]:
-    """The spec with the best arguments found on the folds of `development`, and how they were found.
+    """Search for the best arguments on the folds of `development`; returns the spec with them, and the search.
 
-    The arguments of the spec as it is are tried first where they lie in the space. Trials that were finished before are
-    taken from the study in the project's `.refit/tuning.db`.
+    The arguments of the given spec are tried first if they lie in the space. Trials that were finished before are read
+    from the study in the project's `.refit/tuning.db`.
 
     Raises:
         UserError: no trial could be fitted.
@@ -73,35 +73,35 @@ def tune(
     record = _opened(project, name, search.direction)
     study = optuna.create_study(direction=search.direction)
     began = time.monotonic()
-    known = [_told(trial) for trial in record.get_trials(deepcopy=False)]
+    stored = [_stored_result(trial) for trial in record.get_trials(deepcopy=False)]
     planned = list(_planned(spec, search))
     total = len(planned) if search.tuning.sampler == "grid" else search.tuning.trials
-    done: list[Tried] = []
+    done: list[TrialResult] = []
     with _processes(search.tuning.parallel) as processes:
         for start in range(0, total, search.tuning.parallel):
             size = min(search.tuning.parallel, total - start)
             study.sampler = _sampler(search.tuning, spec.seed, start)
-            for place in range(start, min(start + size, len(planned))):
-                study.enqueue_trial(planned[place])
-            asked = [study.ask() for _ in range(size)]
-            wanted = [_suggested(trial, search.space, flat(spec.params)) for trial in asked]
+            for index in range(start, min(start + size, len(planned))):
+                study.enqueue_trial(planned[index])
+            trials = [study.ask() for _ in range(size)]
+            wanted = [_suggested(trial, search.space, flat(spec.params)) for trial in trials]
             progress(f"tuning {spec.name}", start, total)
             before = study.get_trials(deepcopy=False)[:start]
-            if len(known) >= start + size:
-                found = known[start : start + size]
+            if len(stored) >= start + size:
+                results = stored[start : start + size]
             else:
-                found = _try_all(spec, wanted, search, development, before, processes)
-            for trial, tried in zip(asked, found, strict=True):
-                _tell(study, trial, tried)
-            record.add_trials(study.get_trials(deepcopy=False)[max(start, len(known)) : start + size])
-            done += found
+                results = _try_all(spec, wanted, search, development, before, processes)
+            for trial, result in zip(trials, results, strict=True):
+                _tell(study, trial, result)
+            record.add_trials(study.get_trials(deepcopy=False)[max(start, len(stored)) : start + size])
+            done += results
     best, tuning = _chosen(spec, study, done)
     return best, replace(tuning, seconds=round(time.monotonic() - began, 3))
 
 
-def _chosen(spec: Spec, study: optuna.Study, done: Sequence[Tried]) -> tuple[Spec, Tuning]:
-    if not any(tried.state == "complete" for tried in done):
-        problems = dict.fromkeys(tried.problem for tried in done if tried.problem)
+def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialResult]) -> tuple[Spec, Tuning]:
+    if not any(trial.state == "complete" for trial in done):
+        problems = dict.fromkeys(trial.problem for trial in done if trial.problem)
         raise UserError(
             f"learner {spec.name!r}: none of {len(done)} trials could be fitted: {next(iter(problems), 'all pruned')}; "
             "correct its params or its search"
@@ -111,7 +111,7 @@ def _chosen(spec: Spec, study: optuna.Study, done: Sequence[Tried]) -> tuple[Spe
 
 
 def _identity(spec: Spec, search: Search, development: Development) -> str:
-    """All that decides the study, so that only its own trials are ever taken up again."""
+    """Return the digest of everything that determines the study, so that only its own trials are resumed."""
     return digest(
         {
             "spec": spec_to_dict(spec),
@@ -133,11 +133,11 @@ def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]
     path = project / STORAGE
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Opened by its path: a URL would need escapes, and Optuna fills in what stands in braces.
+        # Opened by path: a URL would need escapes, and Optuna formats text in braces.
         opening = {"creator": partial(sqlite3.connect, path, check_same_thread=False), "poolclass": QueuePool}
         storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=opening)
         return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
-    except Exception as error:  # whatever the database driver raises for a torn file or a full disk
+    except Exception as error:  # any error of the database driver for a damaged file or a full disk
         raise RefitError(
             f"{STORAGE} cannot be opened ({first_line(error)}); delete it: only finished trials are lost"
         ) from None
@@ -145,7 +145,7 @@ def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]
 
 @contextmanager
 def _processes(count: int) -> Iterator[Executor | None]:
-    """Fresh processes, as a fork of one with threads may hang; none where trials come one by one."""
+    """Provide spawned processes, as forking a process with threads may hang; None if trials run one by one."""
     if count == 1:
         yield None
         return
@@ -173,20 +173,20 @@ def _pruner(tuning: TuningParams) -> optuna.pruners.BasePruner:
 
 
 def _planned(spec: Spec, search: Search) -> Iterator[dict[str, Any]]:
-    """The arguments that are tried before the sampler is asked: all points of a grid, or those of the params."""
-    known = flat(spec.params)
+    """Yield the arguments that are tried before the sampler is used: all points of a grid, or those of the params."""
+    fixed = flat(spec.params)
     if search.tuning.sampler == "grid":
         seen: set[str] = set()
         for values in itertools.product(*(_points(space) for space in search.space.values())):
             point: dict[str, Any] = {}
             for (name, space), value in zip(search.space.items(), values, strict=True):
-                if space.is_active({**known, **point}):
+                if space.is_active({**fixed, **point}):
                     point[name] = value
             if repr(point) not in seen:
                 seen.add(repr(point))
                 yield point
         return
-    given = {name: known[name] for name in search.space if name in known}
+    given = {name: fixed[name] for name in search.space if name in fixed}
     if given and all(_within(search.space[name], value) for name, value in given.items()):
         yield given
 
@@ -198,7 +198,7 @@ def _points(space: SearchParams) -> list[Any]:
     assert space.high is not None
     if space.step is not None:
         count = int((space.high - space.low) / space.step + 1e-9) + 1
-        return [space.low + place * space.step for place in range(count)]
+        return [space.low + index * space.step for index in range(count)]
     spread = np.geomspace if space.log else np.linspace
     points = spread(space.low, space.high, _RANGE_POINTS)
     return list(dict.fromkeys(round(float(x)) if space.whole else float(f"{x:.12g}") for x in points))
@@ -217,26 +217,26 @@ def _plain(choice: Any) -> Any:
 
 
 def _suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that a trial is to have; one whose condition does not hold is not asked for."""
-    found: dict[str, Any] = {}
+    """Return the sampled arguments of a trial, without those whose condition does not hold."""
+    arguments: dict[str, Any] = {}
     for name, wanted in space.items():
-        if not wanted.is_active({**params, **found}):
+        if not wanted.is_active({**params, **arguments}):
             continue
         if wanted.choices:
             choices = [_plain(choice) for choice in wanted.choices]
             if all(isinstance(choice, str | int | float | bool | None) for choice in choices):
-                found[name] = trial.suggest_categorical(name, choices)
+                arguments[name] = trial.suggest_categorical(name, choices)
             else:
-                found[name] = choices[trial.suggest_int(f"{name} (place)", 0, len(choices) - 1)]
+                arguments[name] = choices[trial.suggest_int(f"{name} (place)", 0, len(choices) - 1)]
             continue
         assert wanted.low is not None
         assert wanted.high is not None
         if wanted.whole:
             step = 1 if wanted.step is None else int(wanted.step)
-            found[name] = trial.suggest_int(name, int(wanted.low), int(wanted.high), log=wanted.log, step=step)
+            arguments[name] = trial.suggest_int(name, int(wanted.low), int(wanted.high), log=wanted.log, step=step)
         else:
-            found[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log, step=wanted.step)
-    return found
+            arguments[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log, step=wanted.step)
+    return arguments
 
 
 def _try_all(
@@ -246,8 +246,8 @@ def _try_all(
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
     processes: Executor | None,
-) -> list[Tried]:
-    """Each set of arguments, beside each other where there are several."""
+) -> list[TrialResult]:
+    """Try each set of arguments, in parallel if there are several."""
     if processes is None or len(wanted) == 1:
         return [_try(spec, params, search, development, before) for params in wanted]
     return list(processes.map(partial(_try_given, spec, search, development, before), wanted))
@@ -259,7 +259,7 @@ def _try_given(
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
     params: dict[str, Any],
-) -> Tried:
+) -> TrialResult:
     return _try(spec, params, search, development, before)
 
 
@@ -269,8 +269,8 @@ def _try(
     search: Search,
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
-) -> Tried:
-    """Fit the folds one after another, as long as the pruner sees hope beside the trials `before`."""
+) -> TrialResult:
+    """Fit the folds one after another, unless the pruner stops the trial by comparison with the trials `before`."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -298,41 +298,41 @@ def _try(
             state = "pruned"
             break
     rungs = {key: value for key, value in study.trials[-1].system_attrs.items() if "rung" in key}
-    taken = took(fits, development) if fits else {}
-    return Tried(params, tuple(steps), state, round(time.monotonic() - began, 3), problem, rungs, taken)
+    cost = fit_cost(fits, development) if fits else {}
+    return TrialResult(params, tuple(steps), state, round(time.monotonic() - began, 3), problem, rungs, cost)
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, tried: Tried) -> None:
+def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:
     from optuna.trial import TrialState
 
-    for number, value in enumerate(tried.steps):
+    for number, value in enumerate(result.steps):
         trial.report(value, number)
-    kept = {name: getattr(tried, name) for name in _KEPT}
-    trial.set_user_attr("refit", kept)
-    for key, value in tried.rungs.items():
-        study._storage.set_trial_system_attr(trial._trial_id, key, value)  # the one way to hand on a pruner's notes
-    state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[tried.state]
-    study.tell(trial, tried.value, state=state)
+    stored = {name: getattr(result, name) for name in _STORED_FIELDS}
+    trial.set_user_attr("refit", stored)
+    for key, value in result.rungs.items():
+        study._storage.set_trial_system_attr(trial._trial_id, key, value)  # the only way to pass on a pruner's notes
+    state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[result.state]
+    study.tell(trial, result.value, state=state)
 
 
-def _told(trial: optuna.trial.FrozenTrial) -> Tried:
-    """A trial as the record has it."""
-    kept = trial.user_attrs["refit"]
+def _stored_result(trial: optuna.trial.FrozenTrial) -> TrialResult:
+    """Convert a stored trial to its result."""
+    stored = trial.user_attrs["refit"]
     state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
     steps = tuple(trial.intermediate_values[number] for number in sorted(trial.intermediate_values))
     rungs = {key: value for key, value in trial.system_attrs.items() if "rung" in key}
-    return Tried(steps=steps, state=state, rungs=rungs, **kept)
+    return TrialResult(steps=steps, state=state, rungs=rungs, **stored)
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
-    """Share of each argument in how good a trial was; empty where too few trials tell."""
+    """Return the importance of each argument for the score; empty if there are too few trials."""
     import optuna
 
     if sum(trial.state.name == "COMPLETE" for trial in study.trials) < _STARTUP:
         return {}
     try:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, RuntimeError, ZeroDivisionError):
         return {}
-    return {name: round(float(value), 4) for name, value in found.items() if np.isfinite(value)}
+    return {name: round(float(value), 4) for name, value in importances.items() if np.isfinite(value)}

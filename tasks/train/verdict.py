@@ -1,4 +1,4 @@
-"""Says in words how a learner learned: too little, too much by heart, or about right, and what to try."""
+"""Describes how a learner fits: underfit, overfit or balanced, with advice."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from refit.metrics import METRICS
 from refit.metrics.scores import gain
 
-NO_BETTER = 0.02  # share of the perfect gain over the baseline below which nothing was learned
-BY_HEART = 0.35  # share of the training gain lost on validation above which the learner has overfitted
-GROWING = 0.03  # share of the validation gain that the last rows brought, above which more rows would help
+NO_BETTER = 0.02  # share of the perfect gain over the baseline, below which nothing was learned
+OVERFIT_LOSS = 0.35  # share of the training gain lost on validation, above which the learner has overfitted
+GROWING = 0.03  # share of the validation gain due to the last rows, above which more rows would help
 
 
 @dataclass(frozen=True)
 class SizePoint:
-    """Scores of a learner fitted on so many of the most recent training rows."""
+    """Scores of a learner fitted on the most recent `rows` training rows."""
 
     rows: int
     training: float
@@ -31,10 +31,10 @@ def verdict(
     last_iteration_best: bool = False,
     size_curve: Sequence[SizePoint] = (),
 ) -> str:
-    """`underfit`, `overfit` or `balanced`, the numbers, and advice.
+    """Return `underfit`, `overfit` or `balanced`, with numbers and advice.
 
     Args:
-        baseline: the baseline's score on validation; none: nothing to compare with.
+        baseline: the baseline's score on validation, or None if there is no baseline.
 
     >>> sizes = (SizePoint(300, 0.96, 0.6), SizePoint(1000, 0.95, 0.65))
     >>> verdict("roc_auc", training=0.95, validation=0.65, baseline=0.5, size_curve=sizes).split("; ")[0]
@@ -46,29 +46,31 @@ def verdict(
     if baseline is None:
         return f"unknown: {numbers}; add a baseline to train.learners to compare with"
     perfect = gain(metric, METRICS[metric].perfect, baseline)
-    learned = gain(metric, training, baseline)
-    kept = gain(metric, validation, baseline)
-    if kept < NO_BETTER * perfect:
+    training_gain = gain(metric, training, baseline)
+    validation_gain = gain(metric, validation, baseline)
+    if validation_gain < NO_BETTER * perfect:
         no_better = f"{numbers}, no better than the baseline's {_short(baseline)}"
-        if learned > 2 * NO_BETTER * perfect:
+        if training_gain > 2 * NO_BETTER * perfect:
             return f"overfit: {no_better}; regularise strongly, or use fewer features"
         return f"underfit: {no_better}; it needs other features or a stronger learner"
-    if learned - kept > BY_HEART * learned:
-        return f"overfit: {numbers}; regularise more, or make it smaller{_more_rows(metric, kept, size_curve)}"
+    if training_gain - validation_gain > OVERFIT_LOSS * training_gain:
+        return (
+            f"overfit: {numbers}; regularise more, or make it smaller{_more_rows(metric, validation_gain, size_curve)}"
+        )
     if last_iteration_best:
         return f"underfit: {numbers}, and the last iteration was the best; allow more iterations"
-    return f"balanced: {numbers}{_more_rows(metric, kept, size_curve)}"
+    return f"balanced: {numbers}{_more_rows(metric, validation_gain, size_curve)}"
 
 
-def _more_rows(metric: str, kept: float, size_curve: Sequence[SizePoint]) -> str:
-    """What the size curve says of a longer training window."""
+def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizePoint]) -> str:
+    """Return advice on a longer training window, from the size curve."""
     if len(size_curve) < 2:
         return ""
     before, whole = size_curve[-2], size_curve[-1]
     brought = gain(metric, whole.validation, before.validation)
-    if brought > GROWING * kept:
+    if brought > GROWING * validation_gain:
         return f"; more rows would help, the last {whole.rows - before.rows:,} brought {brought:+.3f}"
-    if brought < -GROWING * kept:
+    if brought < -GROWING * validation_gain:
         return f"; older rows hurt, without them it is {-brought:+.3f}: shorten featurize.windows.training"
     return "; more rows would bring little"
 

@@ -1,4 +1,4 @@
-"""A warm start: goes on from the model in charge with the rows that are new to it, and with nothing else."""
+"""Warm start: continues training the champion with only the rows that are new to it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from refit.learners import Spec, make
 from refit.learners.postprocessed import fitted_within
 from refit.runtime.context import Context
 from tasks.train.folds import FEWEST_ROWS, Development, Window, newest
-from tasks.train.interval_margins import ranged
+from tasks.train.interval_margins import with_intervals
 from tasks.train.trial import Trained, fit_fold, scored
 
-HELD_BACK = 0.2  # of the new rows, the newest: they say how far to go on
+HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of iterations
 
 
 def go_on(
     context: Context, specs: Sequence[Spec], start: Mapping[str, Any], train: Window, validation: Window
 ) -> Trained:
-    """Continue the version that `start` names on the rows at or after its `seen_until`.
+    """Continue training the version that `start` names on the rows at or after its `seen_until`.
 
-    How far is decided on the newest of them; then it goes just as far on all.
+    The number of iterations is chosen on the newest of them; then the learner is trained on all with that number.
 
     Raises:
-        UserError: its learner is no longer among those asked for, has other features, cannot go on, or too few rows
-            are new.
+        UserError: its learner is no longer configured, has other features, cannot be continued, or too few rows are
+            new.
     """
     before = fitted_within(
         learners.load(context.path(start["folder"]), trusted_types=context.params.registry.trusted_types)
@@ -50,7 +50,7 @@ def go_on(
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
     learner = make(spec)
     learner.resume(before, new.rows, new.label, iterations=trial.report.iterations, progress=context.progress)
-    ready = ranged(trial.finish.on(learner), trial, development, context.params, context.progress)
+    ready = with_intervals(trial.finish.on(learner), trial, development, context.params, context.progress)
     return Trained(ready, trial, [trial], len(new), last)
 
 

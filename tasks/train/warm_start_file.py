@@ -1,4 +1,4 @@
-"""What the next training starts from, written to a file before `train`, so that DVC can see it."""
+"""Writes what the next training starts from to a file before `train`, so that DVC can track it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ NOTHING: dict[str, Any] = {"version": None}
 
 
 def ensure(project: Path) -> None:
-    """Write a `warm_start.json` that says "nothing", where there is none: on a fresh clone DVC needs the file."""
+    """Write an empty `warm_start.json` if there is none, because DVC needs the file on a fresh clone."""
     if not (project / WARM_START).is_file():
         write_json(project / WARM_START, NOTHING)
 
 
 def refresh(context: Context) -> None:
-    """Write `warm_start.json` from the params and the registry, if it says something else by now.
+    """Write `warm_start.json` from the params and the registry, if its content has changed.
 
-    Where the champion *is* the candidate and would be trained from the same again, it says what that one started from:
-    a second run is unchanged.
+    If the champion *is* the candidate and would be trained from the same start again, the file keeps that start, so
+    that a second run is unchanged.
 
     Raises:
-        RefitError: the champion's files are gone, or are not those that were registered.
+        RefitError: the champion's files are gone or differ from the registered ones.
     """
     content = _content(context) if context.params.train.warm_start else NOTHING
     if read_json(context.path(WARM_START)) != content:

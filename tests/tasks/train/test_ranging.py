@@ -19,7 +19,7 @@ from refit.problems.target import Regression
 from refit.runtime.context import Context, silent
 from tasks.train import from_scratch, make_all, warm
 from tasks.train.folds import Window, development
-from tasks.train.interval_margins import ranged
+from tasks.train.interval_margins import with_intervals
 from tasks.train.trial import fitted
 
 ENSEMBLE = "sklearn.ensemble"
@@ -64,7 +64,7 @@ def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int
     trial = fitted(spec, found, asked, silent, size_curves=False)
     learner = make(spec)
     learner.fit(found.whole.rows, found.whole.label, iterations=trial.report.iterations)
-    ready = ranged(learner, trial, found, asked, silent)
+    ready = with_intervals(learner, trial, found, asked, silent)
     assert isinstance(ready, IntervalLearner)
     return ready
 
