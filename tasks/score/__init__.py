@@ -190,21 +190,15 @@ def of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Pa
     from tasks.score.input_rows import read_rows
 
     context.progress(f"reading {file.name}")
-    file_rows = read_rows(context, champion.table, file)
-    cut = warehouse.given(champion.spine, file_rows.rows)
+    rows = read_rows(context, champion.table, file)
+    cut = warehouse.given(champion.spine, rows.rows)
     relation = f"(select * from {cut} order by event_time, {quote(champion.key)})"
-    warehouse.connection.register("arrived", file_rows.rows)
+    warehouse.connection.register("arrived", rows.rows)
     number = quote(row_column(context.params.ingest.sources[champion.table].columns))
     key = champion.spine.columns[champion.key]
     key_and_line = warehouse.connection.sql(f"select ({key})::varchar, {number} from arrived")
     return RowsToScore(
-        file.stem,
-        relation,
-        file_rows.read,
-        file_rows.refusals,
-        file_rows.refused,
-        file_rows.notes,
-        lines=dict(key_and_line.fetchall()),
+        file.stem, relation, rows.read, rows.refusals, rows.refused, rows.notes, lines=dict(key_and_line.fetchall())
     )
 
 

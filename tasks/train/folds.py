@@ -126,13 +126,11 @@ def development(train: Window, validation: Window, params: Params, target: Targe
     if params.train.cross_validation is None:
         scored = np.flatnonzero(order >= len(train))
         return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored),))
-    scheme = params.train.cross_validation
-    return Development(whole, cut(whole, scheme, params, target, where="train.cross_validation"))
+    cv = params.train.cross_validation
+    return Development(whole, cut(whole, cv, params, target, where="train.cross_validation"))
 
 
-def cut(
-    whole: Window, scheme: CrossValidationParams, params: Params, target: Target, *, where: str
-) -> tuple[Fold, ...]:
+def cut(whole: Window, cv: CrossValidationParams, params: Params, target: Target, *, where: str) -> tuple[Fold, ...]:
     """Split rows that are in order of time into folds.
 
     Args:
@@ -141,7 +139,7 @@ def cut(
     Raises:
         UserError: these rows cannot be split in this way.
     """
-    folds = tuple(_cut(whole, scheme, params, target, where))
+    folds = tuple(_cut(whole, cv, params, target, where))
     advice = f"ask for fewer folds (params.yaml: {where})"
     for number, fold in enumerate(folds, start=1):
         for what, indices in (("fitted", fold.fitted), ("scored", fold.scored)):
@@ -150,30 +148,28 @@ def cut(
     return folds
 
 
-def _cut(whole: Window, scheme: CrossValidationParams, params: Params, target: Target, where: str) -> Iterator[Fold]:
-    if scheme.kind in ("time", "rolling"):
+def _cut(whole: Window, cv: CrossValidationParams, params: Params, target: Target, where: str) -> Iterator[Fold]:
+    if cv.kind in ("time", "rolling"):
         delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
-        gap_hours = max(delay, ahead) if scheme.gap_hours is None else scheme.gap_hours
-        yield from _by_time(whole, scheme, _span(gap_hours))
+        gap_hours = max(delay, ahead) if cv.gap_hours is None else cv.gap_hours
+        yield from _by_time(whole, cv, _span(gap_hours))
         return
     from sklearn import model_selection as cuts
 
-    groups = _groups(whole, scheme.group, where) if scheme.group else None
+    groups = _groups(whole, cv.group, where) if cv.group else None
     indices = np.arange(len(whole))
-    for repeat in range(scheme.repeats):
+    for repeat in range(cv.repeats):
         seed = params.train.seed + repeat
         splitter: Any
-        if scheme.kind == "shuffle":
-            size = math.ceil(share_of(scheme.share, len(whole)))
-            splitter = cuts.StratifiedShuffleSplit(scheme.folds, test_size=size, random_state=seed)
+        if cv.kind == "shuffle":
+            size = math.ceil(share_of(cv.share, len(whole)))
+            splitter = cuts.StratifiedShuffleSplit(cv.folds, test_size=size, random_state=seed)
         else:
             kinds = {"kfold": cuts.KFold, "stratified": cuts.StratifiedKFold, "group": cuts.StratifiedGroupKFold}
-            splitter = kinds[scheme.kind](scheme.folds, shuffle=True, random_state=seed)
+            splitter = kinds[cv.kind](cv.folds, shuffle=True, random_state=seed)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "error"
-                )  # scikit-learn only warns of a class or group that is too rare for the folds
+                warnings.simplefilter("error")  # scikit-learn only warns of a class or group too rare for the folds
                 splits = list(splitter.split(indices, target.strata(whole.label), groups))
         except (ValueError, UserWarning) as error:
             raise UserError(f"params.yaml: {where}: {len(whole):,} rows cannot be cut so: {error}") from None
@@ -192,20 +188,20 @@ def _groups(whole: Window, column: str, where: str) -> Indices:
     return Clusters.of(np.asarray(whole.rows[column].to_pylist(), dtype=object)).codes
 
 
-def _by_time(whole: Window, scheme: CrossValidationParams, gap: Any) -> Iterator[Fold]:
+def _by_time(whole: Window, cv: CrossValidationParams, gap: Any) -> Iterator[Fold]:
     """Yield folds that score consecutive parts of equal size, each by a fit of rows earlier by the gap.
 
     Rows of one moment stay together. The first part is only fitted. Only those earlier rows are fitted whose label was
     known at the time of the first scored row.
     """
     times, n = whole.rows["event_time"].to_numpy(), len(whole)
-    edges = [times[min(n - 1, round(n * part / (scheme.folds + 1)))] for part in range(1, scheme.folds + 1)]
+    edges = [times[min(n - 1, round(n * part / (cv.folds + 1)))] for part in range(1, cv.folds + 1)]
     for number, edge in enumerate(edges):
         end = edges[number + 1] if number + 1 < len(edges) else None
         scored = (times >= edge) & ((times < end) if end is not None else True)
         fitted = (times < edge - gap) & whole.known_by(edge)
-        if scheme.training_days is not None:
-            fitted &= times >= edge - gap - _span(scheme.training_days * 24)
+        if cv.training_days is not None:
+            fitted &= times >= edge - gap - _span(cv.training_days * 24)
         yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored))
 
 

@@ -46,20 +46,18 @@ def verdict(
     if baseline is None:
         return f"unknown: {numbers}; add a baseline to train.learners to compare with"
     perfect = gain(metric, METRICS[metric].perfect, baseline)
-    training_gain = gain(metric, training, baseline)
-    validation_gain = gain(metric, validation, baseline)
-    if validation_gain < NO_BETTER * perfect:
+    train_gain = gain(metric, training, baseline)
+    val_gain = gain(metric, validation, baseline)
+    if val_gain < NO_BETTER * perfect:
         no_better = f"{numbers}, no better than the baseline's {_short(baseline)}"
-        if training_gain > 2 * NO_BETTER * perfect:
+        if train_gain > 2 * NO_BETTER * perfect:
             return f"overfit: {no_better}; regularise strongly, or use fewer features"
         return f"underfit: {no_better}; it needs other features or a stronger learner"
-    if training_gain - validation_gain > OVERFIT_LOSS * training_gain:
-        return (
-            f"overfit: {numbers}; regularise more, or make it smaller{_more_rows(metric, validation_gain, size_curve)}"
-        )
+    if train_gain - val_gain > OVERFIT_LOSS * train_gain:
+        return f"overfit: {numbers}; regularise more, or make it smaller{_more_rows(metric, val_gain, size_curve)}"
     if last_iteration_best:
         return f"underfit: {numbers}, and the last iteration was the best; allow more iterations"
-    return f"balanced: {numbers}{_more_rows(metric, validation_gain, size_curve)}"
+    return f"balanced: {numbers}{_more_rows(metric, val_gain, size_curve)}"
 
 
 def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizePoint]) -> str:
