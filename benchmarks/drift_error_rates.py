@@ -130,7 +130,7 @@ def train(stream: Stream, connection: duckdb.DuckDBPyConnection) -> Model:
         np.concatenate([reference.scored.predictions, after.scored.predictions])[recent],
         np.concatenate([reference.scored.labels, after.scored.labels])[recent],
     )
-    backtest = performance.backtest(rows, DRIFT.policy(performance.Policy))
+    backtest = performance.backtest(rows, DRIFT.policy(performance.SkillPolicy))
     return Model(layout, count(connection, "reference", layout, "day"), backtest)
 
 
@@ -153,7 +153,9 @@ def watch(model: Model, rows: Rows, connection: duckdb.DuckDBPyConnection) -> It
     retrained: list[datetime] = []
     for number, week in enumerate(performance.whole_windows(rows.scored.days, "week"), start=1):
         looked.append(inputs.judge_window(model.reference, current, week, DRIFT.policy(inputs.InputPolicy)))
-        judged.append(performance.judge_window(model.backtest, rows.scored, week, DRIFT.policy(performance.Policy)))
+        judged.append(
+            performance.judge_window(model.backtest, rows.scored, week, DRIFT.policy(performance.SkillPolicy))
+        )
         as_of = trained + timedelta(days=7 * number + 2)  # labels take two days
         evidence = decision.Evidence(
             as_of=as_of,
@@ -163,7 +165,7 @@ def watch(model: Model, rows: Rows, connection: duckdb.DuckDBPyConnection) -> It
             performance=tuple(judged),
             retrained=tuple(retrained),
         )
-        verdict = decision.decide(evidence, DRIFT.policy(decision.Policy)).verdict
+        verdict = decision.decide(evidence, DRIFT.policy(decision.RetrainPolicy)).verdict
         if verdict == "retrain":
             retrained.append(as_of)
         yield Watched(verdict, looked[-1].breached, judged[-1].breached)

@@ -28,7 +28,7 @@ from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Check, Evidence, Opponent, Policy, decide
+from refit.gate.promotion import Check, Evidence, GatePolicy, Opponent, decide
 from refit.metrics import METRICS, Task
 from refit.metrics.clusters import Clusters, Estimate
 
@@ -36,11 +36,11 @@ ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
 OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike
 MARGIN = 0.01  # max_loss of the power curves
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OPEN = Policy(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)
+OPEN = GatePolicy(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)
 
 
 def promoted(
-    policy: Policy, sample: Sample, against_champion: Estimate, against_anchor: Estimate | None = None
+    policy: GatePolicy, sample: Sample, against_champion: Estimate, against_anchor: Estimate | None = None
 ) -> bool:
     known = Evidence(
         candidate="candidate",
@@ -221,7 +221,7 @@ def slices(runs: int, seed: int) -> None:
         for times in (1.0, 1.5, 2.0):
             worse = spread_of(quality_of(OWN) - margin * times)
             gate = GateParams(max_loss=0.03, min_gain_over_baseline=0.0, slices={"part=a": margin})
-            policy = Policy(**gate.model_dump())
+            policy = GatePolicy(**gate.model_dump())
             random, with_slice, without = np.random.default_rng(seed), 0, 0
             for _ in range(runs):
                 drawn = draw(random, window, np.where(part == "a", worse, 0.0), OWN, common=COMMON)
@@ -255,7 +255,7 @@ def tiny(runs: int, seed: int) -> None:
             if "heavy" in how:
                 drawn = replace(drawn, sample=replace(drawn.sample, clusters=Clusters.of(np.maximum(drawn.days, 14))))
             part = np.where(np.arange(len(drawn.days)) % window.rows < how.get("part", 0), "a", "b")
-            count += decide(known_of(drawn, part, gate), Policy(**gate.model_dump())).promote
+            count += decide(known_of(drawn, part, gate), GatePolicy(**gate.model_dump())).promote
         line(name, share(count, runs))
 
 

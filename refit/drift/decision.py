@@ -15,7 +15,7 @@ from refit.drift.inputs import DEFAULTS, InputVerdict, Window
 from refit.drift.multivariate import Separation
 from refit.drift.performance import PerformanceVerdict
 
-__all__ = ["Cause", "Decision", "Evidence", "Policy", "decide"]
+__all__ = ["Cause", "Decision", "Evidence", "RetrainPolicy", "decide"]
 
 Verdict = Literal["ok", "warn", "retrain"]
 Cause = Literal["performance", "schedule", "input"]
@@ -26,7 +26,7 @@ _SHOWN = 5  # columns named in one sentence
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetrainPolicy:
     """The project's rules for retraining (`drift` in the params)."""
 
     windows: int = DEFAULTS.windows
@@ -71,15 +71,15 @@ class _Finding:
     cause: Cause | None = None  # set if this asks for a retraining
 
 
-def decide(evidence: Evidence, policy: Policy) -> Decision:
+def decide(evidence: Evidence, policy: RetrainPolicy) -> Decision:
     """Retrain for a listed cause that nothing blocks; warn about other anomalies; otherwise ok, with what was checked.
 
     >>> from datetime import UTC
     >>> monday = datetime(2013, 12, 2, tzinfo=UTC)
     >>> due = Evidence(as_of=monday, trained_as_of=monday - timedelta(days=31), new_labelled=27_000)
-    >>> decide(due, Policy()).reasons[0]
+    >>> decide(due, RetrainPolicy()).reasons[0]
     'schedule: the newest version was trained 31.0 days ago, a new one is due every 30'
-    >>> decide(due, Policy(min_new_labelled_rows=50_000)).verdict
+    >>> decide(due, RetrainPolicy(min_new_labelled_rows=50_000)).verdict
     'warn'
     """
     findings = sorted(_findings(evidence, policy), key=lambda finding: _ORDER.index(finding.asks))
@@ -92,7 +92,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     return Decision("warn" if warned else "ok", reasons, causes, blocked)
 
 
-def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
+def _findings(evidence: Evidence, policy: RetrainPolicy) -> Iterator[_Finding]:
     measured = [each for each in evidence.performance if each.judged][-policy.windows :]
     filled = [each for each in evidence.inputs if each.columns][-policy.windows :]
     if measured:
@@ -109,7 +109,7 @@ def _findings(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
         yield _Finding("ok", "nothing to judge yet: no window holds rows that the model has scored")
 
 
-def _performance(judged: Sequence[PerformanceVerdict], policy: Policy) -> _Finding:
+def _performance(judged: Sequence[PerformanceVerdict], policy: RetrainPolicy) -> _Finding:
     """Check whether the newest window and enough of the windows before it are breached."""
     newest, breached = judged[-1], sum(each.breached for each in judged)
     shown = f"{_dates(newest.window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
@@ -133,7 +133,7 @@ def _unlabelled(newest: PerformanceVerdict) -> Iterator[_Finding]:
     yield _Finding("warn" if newest.suspected else "ok", shown)
 
 
-def _inputs(filled: Sequence[InputVerdict], policy: Policy) -> _Finding:
+def _inputs(filled: Sequence[InputVerdict], policy: RetrainPolicy) -> _Finding:
     """Check whether a column is breached in the newest window and in enough of the windows before it."""
     newest = filled[-1]
     times = {
@@ -173,7 +173,7 @@ def _silence(evidence: Evidence) -> Iterator[_Finding]:
         yield _Finding("warn", f"input: {_dates(newest)}: no row came; does the source still deliver?")
 
 
-def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
+def _schedule(evidence: Evidence, policy: RetrainPolicy) -> Iterator[_Finding]:
     every, age = policy.retrain_every_days, _days(evidence.as_of - evidence.trained_as_of)
     if "schedule" in policy.retrain_on and every is not None and (age >= every or not evidence.watched):
         due = f"the newest version was trained {age:.1f} days ago, a new one is due every {every:g}"
@@ -184,7 +184,7 @@ def _schedule(evidence: Evidence, policy: Policy) -> Iterator[_Finding]:
         yield _Finding("ok", "schedule: drift.retrain_every_days is null, so none is ever due")
 
 
-def _blocks(evidence: Evidence, policy: Policy) -> Iterator[str]:
+def _blocks(evidence: Evidence, policy: RetrainPolicy) -> Iterator[str]:
     """The reasons that hold back any retraining; decisions after `as_of` do not count."""
     ages = [_days(evidence.as_of - moment) for moment in evidence.retrained if moment <= evidence.as_of]
     if ages and min(ages) < policy.cooldown_days:

@@ -26,7 +26,16 @@ from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave
 from refit.metrics.scores import score
 from refit.problems.target import Binary, Target
 
-__all__ = ["Backtest", "PerformanceVerdict", "Policy", "Scored", "backtest", "judge_window", "skill", "whole_windows"]
+__all__ = [
+    "Backtest",
+    "PerformanceVerdict",
+    "Scored",
+    "SkillPolicy",
+    "backtest",
+    "judge_window",
+    "skill",
+    "whole_windows",
+]
 
 Floats = NDArray[np.float64]
 Length = Literal["day", "week", "month"]
@@ -34,7 +43,7 @@ EVALUATION = EvaluateParams()
 
 
 @dataclass(frozen=True)
-class Policy:
+class SkillPolicy:
     """When a window counts as a loss of skill (`drift` in the params)."""
 
     metric: str = EVALUATION.gate.metric
@@ -164,7 +173,7 @@ def _over_naive(metric: str, value: Any, rate: Any) -> Any:
         return 1 - value / naive
 
 
-def backtest(scored: Scored, policy: Policy) -> Backtest:
+def backtest(scored: Scored, policy: SkillPolicy) -> Backtest:
     """Measure and estimate the skill in each whole window of out-of-sample rows.
 
     These are the validation rows, predicted by the model fitted before them, and the test rows, predicted by the model
@@ -216,7 +225,7 @@ def _previous(end: date, length: Length) -> date:
     return end - timedelta(days=7 if length == "week" else 1)
 
 
-def judge_window(reference: Backtest, observed: Scored, window: Window, policy: Policy) -> PerformanceVerdict:
+def judge_window(reference: Backtest, observed: Scored, window: Window, policy: SkillPolicy) -> PerformanceVerdict:
     """Compare a window's skill with the skill in the windows of the backtest.
 
     The window is breached if its skill lies below the backtest's mean by at least `min_skill_loss` and by more than one
@@ -271,7 +280,7 @@ class _Limit:
         return value < self.threshold  # nan is below nothing
 
 
-def _limit(values: Sequence[float], policy: Policy, excess: float = 0.0) -> _Limit:
+def _limit(values: Sequence[float], policy: SkillPolicy, excess: float = 0.0) -> _Limit:
     """The lowest skill that one further window may have; `excess` is its variance beyond that of the windows."""
     count = len(values)
     mean = float(np.mean(values)) if count else math.nan
@@ -304,7 +313,7 @@ def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> 
     return value, float(_over_naive(metric, value, p.mean()))
 
 
-def _problem(rows: Scored, labelled: Scored, policy: Policy) -> str:
+def _problem(rows: Scored, labelled: Scored, policy: SkillPolicy) -> str:
     """The reason why a window cannot be judged; empty if it can."""
     if not len(rows.labels):
         return "no row was scored in it"
@@ -321,7 +330,7 @@ def _value(metric: str, labelled: Scored) -> float:
 
 
 def _reasons(
-    verdict: PerformanceVerdict, problem: str, windows: int, policy: Policy, *, estimable: bool
+    verdict: PerformanceVerdict, problem: str, windows: int, policy: SkillPolicy, *, estimable: bool
 ) -> Iterator[str]:
     if problem:
         yield f"not judged: {problem}"

@@ -15,14 +15,14 @@ from typing import Literal
 from refit.metrics import METRIC_WORDS
 from refit.metrics.clusters import Estimate
 
-__all__ = ["Check", "Compared", "Decision", "Evidence", "Opponent", "Policy", "Slice", "decide"]
+__all__ = ["Check", "Compared", "Decision", "Evidence", "GatePolicy", "Opponent", "Slice", "decide"]
 
 Mode = Literal["non_inferiority", "superiority"]
 SHOWN_NAMES = 5  # of the parts that are too small to be judged
 
 
 @dataclass(frozen=True)
-class Policy:
+class GatePolicy:
     """The project's requirements for a promotion (`evaluate.gate` in the params)."""
 
     mode: Mode = "non_inferiority"
@@ -62,7 +62,7 @@ class Opponent:
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the test rows named in `Policy.slices`, with the gain over the champion on it, or a problem."""
+    """A part of the test rows named in `GatePolicy.slices`, with the gain over the champion on it, or a problem."""
 
     key: str  # of the policy: the part's own name, or its column
     name: str  # column=value
@@ -133,16 +133,16 @@ class Decision:
         return by_name.get("champion") or by_name.get("baseline")
 
 
-def decide(evidence: Evidence, policy: Policy) -> Decision:
+def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
     """Promote if every check passes; otherwise refuse, with the sentence of each check that failed.
 
     >>> from datetime import datetime
     >>> both = Check("classes", True, "the test window holds 5,400 positive and 21,600 negative rows; both are needed")
     >>> first = Evidence("c0ffee", datetime(2013, 12, 1), datetime(2013, 12, 1), 27000, both, 31.0,
     ...                  {"roc_auc": 0.724}, over_baseline=Estimate(0.224, 0.01, 31.0))
-    >>> decide(first, Policy()).promote
+    >>> decide(first, GatePolicy()).promote
     True
-    >>> decide(first, Policy(min_rows=50_000)).reasons
+    >>> decide(first, GatePolicy(min_rows=50_000)).reasons
     ('27,000 test rows, the gate needs 50,000',)
     """
     compared = tuple(_comparisons(evidence, policy))
@@ -168,7 +168,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     )
 
 
-def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
     """Check the conditions for comparing models at all."""
     yield Check(
         "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
@@ -197,7 +197,7 @@ def _conditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     )
 
 
-def _clusters(evidence: Evidence, policy: Policy) -> Check:
+def _clusters(evidence: Evidence, policy: GatePolicy) -> Check:
     kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
     enough = evidence.clusters >= policy.min_clusters
     advice = "" if enough else "; a longer test window has more (featurize.windows.test, or featurize.split.test)"
@@ -226,7 +226,7 @@ def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: 
     return Check("unseen", passed, f"{who} {verb} the test window ({when})")
 
 
-def _limits(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+def _limits(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
     """Check floors and ceilings: absolute limits for the candidate's own metrics."""
     for kind, limits in (("floor", policy.floors), ("ceiling", policy.ceilings)):
         for metric, limit in sorted(limits.items()):
@@ -245,7 +245,7 @@ def _measured(evidence: Evidence, metric: str) -> float:
     return evidence.metrics.get(metric, math.nan)
 
 
-def _comparisons(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
+def _comparisons(evidence: Evidence, policy: GatePolicy) -> Iterator[Compared]:
     if evidence.champion:
         needed = policy.min_gain if policy.mode == "superiority" else -policy.max_loss
         yield _compare("champion", evidence.champion.version, evidence.champion.gain, needed, policy)
@@ -255,20 +255,20 @@ def _comparisons(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
     yield _compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline, policy)
 
 
-def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: Policy) -> Compared:
+def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: GatePolicy) -> Compared:
     if not gain.finite:
         return Compared(against, version, None, None, None, needed, False)
     lower, upper = gain.lower(policy.alpha), gain.upper(policy.alpha)
     return Compared(against, version, gain.value, lower, upper, needed, lower > needed)
 
 
-def _verdicts(evidence: Evidence, policy: Policy, compared: tuple[Compared, ...]) -> Iterator[Check]:
+def _verdicts(evidence: Evidence, policy: GatePolicy, compared: tuple[Compared, ...]) -> Iterator[Check]:
     for each in compared:
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), policy)
 
 
-def _verdict(name: str, each: Compared, against: str, problem: str, policy: Policy) -> Check:
+def _verdict(name: str, each: Compared, against: str, problem: str, policy: GatePolicy) -> Check:
     word = METRIC_WORDS[policy.metric]
     if each.estimate is None or each.lower is None:
         return Check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
@@ -280,7 +280,7 @@ def _verdict(name: str, each: Compared, against: str, problem: str, policy: Poli
     )
 
 
-def _slices(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
+def _slices(evidence: Evidence, policy: GatePolicy) -> Iterator[Compared]:
     """Compare on each part that is large enough, at the gate's full `alpha`.
 
     All parts have to pass, so promoting a model that loses too much on one of them takes an error on that part: this is
@@ -292,7 +292,7 @@ def _slices(evidence: Evidence, policy: Policy) -> Iterator[Compared]:
                 yield _compare(part.name, evidence.champion.version, part.gain, -policy.slices[part.key], policy)
 
 
-def _slice_verdicts(evidence: Evidence, policy: Policy, slices: tuple[Compared, ...]) -> Iterator[Check]:
+def _slice_verdicts(evidence: Evidence, policy: GatePolicy, slices: tuple[Compared, ...]) -> Iterator[Check]:
     if not evidence.champion:
         return
     for each in slices:
@@ -319,7 +319,7 @@ def _why(each: Compared, evidence: Evidence) -> str:
     return f": {opponent.problem}" if opponent and opponent.problem else ""
 
 
-def _notes(evidence: Evidence, policy: Policy) -> Iterator[str]:
+def _notes(evidence: Evidence, policy: GatePolicy) -> Iterator[str]:
     yield from evidence.remarks
     if not evidence.champion:
         opening = "nobody is in charge yet"

@@ -85,12 +85,12 @@ def _require_task(champion: Champion, context: Context) -> None:
         )
 
 
-def _policies(context: Context) -> tuple[inputs.InputPolicy, performance.Policy, decision.Policy]:
+def _policies(context: Context) -> tuple[inputs.InputPolicy, performance.SkillPolicy, decision.RetrainPolicy]:
     drift, evaluate = context.params.drift, context.params.evaluate
     return (
         drift.policy(inputs.InputPolicy),
-        drift.policy(performance.Policy, metric=evaluate.gate.metric, confidence=evaluate.confidence),
-        drift.policy(decision.Policy),
+        drift.policy(performance.SkillPolicy, metric=evaluate.gate.metric, confidence=evaluate.confidence),
+        drift.policy(decision.RetrainPolicy),
     )
 
 
@@ -231,7 +231,7 @@ def _policy(context: Context) -> dict[str, Any]:
     }
 
 
-def _backtest(backtest: Backtest, policy: performance.Policy) -> Iterator[dict[str, Any]]:
+def _backtest(backtest: Backtest, policy: performance.SkillPolicy) -> Iterator[dict[str, Any]]:
     """Yield the usual skill: that of each backtest window."""
     for window, skill, estimated in zip(backtest.windows, backtest.skills, backtest.estimated, strict=True):
         lower, upper = skill.interval(policy.confidence)

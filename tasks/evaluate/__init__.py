@@ -23,7 +23,7 @@ from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
 from refit.files.artifacts import digest, read_json, write_json
-from refit.gate.promotion import Decision, Evidence, Policy, decide
+from refit.gate.promotion import Decision, Evidence, GatePolicy, decide
 from refit.learners import Learner
 from refit.models import incumbent as comparand
 from refit.models import run_logging
@@ -98,7 +98,7 @@ def run(context: Context) -> None:
         gate=params.gate,
         remarks=list(_remarks(given, test)),
     )
-    decision = decide(gate_evidence, Policy(**params.gate.model_dump()))
+    decision = decide(gate_evidence, GatePolicy(**params.gate.model_dump()))
     if reduction := gate_evidence.error_reduction:
         evaluation["error_reduction"] = with_interval(reduction, params.confidence, -math.inf, 1.0)
     evaluation["decision"] = {

@@ -52,7 +52,7 @@ class Watch:
             retrained: times of earlier decisions to retrain.
         """
         gathered = self.gathered(champion, as_of, trained_as_of, retrained, drift)
-        return decision.decide(gathered, drift.policy(decision.Policy))
+        return decision.decide(gathered, drift.policy(decision.RetrainPolicy))
 
     def gathered(
         self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
@@ -100,7 +100,7 @@ class Watch:
         self, fit: Fit, is_known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
     ) -> Iterator[PerformanceVerdict]:
         evaluate, history = self._context.params.evaluate, self._history
-        policy = drift.policy(performance.Policy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
+        policy = drift.policy(performance.SkillPolicy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
         held_out = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
         tested = Scored(history.days[held_out], predicted, history.label[held_out], history.target)

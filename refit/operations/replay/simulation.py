@@ -14,7 +14,7 @@ from refit.evaluation.evidence import evidence, opponents
 from refit.evaluation.holdout import Holdout, holdout
 from refit.evaluation.prediction_cost import in_money
 from refit.evaluation.scored import Scored
-from refit.gate.promotion import Decision, Policy, decide
+from refit.gate.promotion import Decision, GatePolicy, decide
 from refit.metrics import scores
 from refit.operations.replay import policies
 from refit.operations.replay.drift_checks import Watch
@@ -168,7 +168,7 @@ class Simulator:
             comparand=comparand,
             gate=gate,
         )
-        return decide(collected, Policy(**gate.model_dump()))
+        return decide(collected, GatePolicy(**gate.model_dump()))
 
     def _budgets(self, fit: Fit) -> dict[str, float]:
         """Values for the gate's ceilings other than errors."""

@@ -17,10 +17,10 @@ from refit.drift import decision, inputs, performance
 from refit.gate import promotion
 
 POLICIES = {
-    "the gate": (promotion.Policy, GateParams()),
+    "the gate": (promotion.GatePolicy, GateParams()),
     "drift of inputs": (inputs.InputPolicy, DriftParams()),
-    "drift of skill": (performance.Policy, DriftParams()),
-    "drift's decision": (decision.Policy, DriftParams()),
+    "drift of skill": (performance.SkillPolicy, DriftParams()),
+    "drift's decision": (decision.RetrainPolicy, DriftParams()),
 }
 
 

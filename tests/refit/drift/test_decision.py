@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from refit.drift.decision import Decision, Evidence, Policy, decide
+from refit.drift.decision import Decision, Evidence, RetrainPolicy, decide
 from refit.drift.inputs import ColumnDrift, InputVerdict, Window
 from refit.drift.multivariate import Separation
 from refit.drift.performance import PerformanceVerdict
 
 NOW = datetime(2013, 12, 4, tzinfo=UTC)
-POLICY = Policy()
+POLICY = RetrainPolicy()
 SOUND = Evidence(as_of=NOW, trained_as_of=NOW - timedelta(days=20), new_labelled=18_000)
 
 
@@ -65,7 +65,7 @@ def inputs(*drifted: str, calibrated: bool = True, names: str = "abc") -> tuple[
     )
 
 
-def decided(policy: Policy = POLICY, **changes: object) -> Decision:
+def decided(policy: RetrainPolicy = POLICY, **changes: object) -> Decision:
     return decide(replace(SOUND, **changes), policy)
 
 
@@ -318,7 +318,7 @@ def test_decisions_later_than_as_of_are_not_known_yet() -> None:
 
 def test_every_cause_is_told() -> None:
     decision = decided(
-        Policy(retrain_on=("performance", "schedule", "input")),
+        RetrainPolicy(retrain_on=("performance", "schedule", "input")),
         trained_as_of=NOW - timedelta(days=31),
         performance=performance(True, True),
         inputs=inputs("a", "a"),

@@ -12,14 +12,14 @@ import pytest
 
 from refit.drift.estimation import expected_metric
 from refit.drift.inputs import Window
-from refit.drift.performance import Backtest, PerformanceVerdict, Policy, Scored, backtest, judge_window, skill
+from refit.drift.performance import Backtest, PerformanceVerdict, Scored, SkillPolicy, backtest, judge_window, skill
 from refit.drift.performance import whole_windows as cut
 from refit.learners.calibration import fit_sigmoid
 from refit.metrics.scores import score
 from refit.problems.target import target_of
 
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
-POLICY = Policy()
+POLICY = SkillPolicy()
 NEXT = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS + 7))
 ALL: tuple[str, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
 
@@ -39,7 +39,7 @@ def usual() -> Backtest:
     return backtest(scored(START, DAYS, 1), POLICY)
 
 
-def judged(usual: Backtest, observed: Scored, policy: Policy = POLICY) -> PerformanceVerdict:
+def judged(usual: Backtest, observed: Scored, policy: SkillPolicy = POLICY) -> PerformanceVerdict:
     return judge_window(usual, observed, NEXT, policy)
 
 

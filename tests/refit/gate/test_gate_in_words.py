@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from refit.gate.promotion import Check, Decision, Evidence, Opponent, Policy, Slice, decide
+from refit.gate.promotion import Check, Decision, Evidence, GatePolicy, Opponent, Slice, decide
 from refit.metrics.clusters import Estimate
 
 START, LATER = datetime(2013, 12, 1, 5, tzinfo=UTC), datetime(2013, 12, 2, tzinfo=UTC)
@@ -30,7 +30,7 @@ EVIDENCE = Evidence(
     error_reduction=Estimate(0.01, 0.02, 30.0),
     remarks=("a remark",),
 )
-POLICY = Policy(
+POLICY = GatePolicy(
     min_gain_over_baseline=0.05,
     floors={"roc_auc": 0.7, "error_reduction": 0.0},
     ceilings={"log_loss": 0.5},

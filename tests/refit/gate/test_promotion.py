@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Check, Decision, Evidence, Opponent, Policy, Slice, decide
+from refit.gate.promotion import Check, Decision, Evidence, GatePolicy, Opponent, Slice, decide
 from refit.metrics.clusters import Clusters, Estimate
 
 START = datetime(2013, 12, 1, 5, tzinfo=UTC)
 LATER = datetime(2013, 12, 2, tzinfo=UTC)
 DIFFER = Check("classes", True, "both classes are there")
-POLICY = Policy(min_rows=2000, min_gain_over_baseline=0.05)
+POLICY = GatePolicy(min_rows=2000, min_gain_over_baseline=0.05)
 
 
 def champion(value: float = 0.0, error: float = 0.001, **changes: Any) -> Opponent:
@@ -271,7 +271,7 @@ def test_the_decision_is_a_pure_function_of_the_evidence() -> None:
 DAYS, ROWS, RUNS = 28, 50, 1500
 ALPHA = 0.05
 ALLOWED = ALPHA + 0.01 + 2 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)  # one point, and what so few runs cannot tell
-OPEN = Policy(alpha=ALPHA, min_rows=100, min_gain_over_baseline=0.0)
+OPEN = GatePolicy(alpha=ALPHA, min_rows=100, min_gain_over_baseline=0.0)
 
 
 def pair(random: np.random.Generator, days: int, noise: float) -> tuple[Sample, np.ndarray, np.ndarray]:
@@ -291,7 +291,7 @@ def pair(random: np.random.Generator, days: int, noise: float) -> tuple[Sample, 
     return sample, scores[0], scores[1]
 
 
-def promoted(policy: Policy, noise: float) -> float:
+def promoted(policy: GatePolicy, noise: float) -> float:
     """The share of simulated candidates that the gate puts in charge."""
     random, count = np.random.default_rng(20131201), 0
     for _ in range(RUNS):
