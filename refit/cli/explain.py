@@ -60,7 +60,7 @@ def print_reasons(report: Report, console: Terminal) -> None:
 
 
 def _table(row: Report) -> Table:
-    from refit.reports.reasons_picture import value_in_words
+    from refit.reports.reasons_picture import format_value
 
     features, others = row["features"][:MOST_FEATURES], row["features"][MOST_FEATURES:]
     largest = max((abs(feature["adds"]) for feature in features), default=0.0) or 1.0
@@ -73,7 +73,7 @@ def _table(row: Report) -> Table:
     for feature in features:
         bar = "█" * round(BAR_WIDTH * abs(feature["adds"]) / largest)
         colour = "yellow" if feature["adds"] >= 0 else "cyan"
-        table.add_row(feature["name"], value_in_words(feature["value"]), f"{feature['adds']:+.3g}", line((bar, colour)))
+        table.add_row(feature["name"], format_value(feature["value"]), f"{feature['adds']:+.3g}", line((bar, colour)))
     if others:
         table.add_row(f"{len(others)} other features", "", f"{sum(feature['adds'] for feature in others):+.3g}", "")
     total = line((f"{row['total']:.3g}", "bold"))

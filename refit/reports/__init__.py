@@ -1,1 +1,1 @@
-"""The HTML pages that Refit leaves for people: one look, and what charts are drawn with."""
+"""HTML reports and figures, with one theme and shared chart functions."""

@@ -1,4 +1,4 @@
-"""One style for all pictures and tables of an evaluation."""
+"""The common style of all figures, and writing of figures and CSV tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
-    "text.parse_math": False,  # a price in a category is no formula
+    "text.parse_math": False,  # a `$` in a category is not a formula
     "axes.edgecolor": QUIET,
     "axes.labelcolor": INK,
     "axes.titlesize": 11.5,
@@ -45,7 +45,7 @@ STYLE: dict[str, Any] = {
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table that `dvc plots` reads."""
+    """Write a table for `dvc plots`."""
     with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -53,7 +53,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def new_axes(title: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Any, Any]:
-    """A figure with one pair of axes."""
+    """Create a figure with one pair of axes."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=size)
@@ -69,7 +69,7 @@ def tint(colour: str) -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG and forget it; what no font can show is written on it as an escape."""
+    """Write a figure as PNG and close it; characters that no font can show are escaped."""
     import matplotlib.pyplot as plt
 
     try:
@@ -81,9 +81,9 @@ def save(figure: Any, path: Path) -> None:
 
 
 def _make_visible(figure: Any) -> None:
-    """Every text of a figure without control and format characters: matplotlib's warnings would print them as they are.
+    """Escape control and format characters in all texts of a figure: matplotlib's warnings would print them.
 
-    A tick's text is set when it is drawn, by its axis's formatter.
+    The texts of ticks are set when they are drawn, by the formatter of their axis.
     """
     from matplotlib.text import Text
     from matplotlib.ticker import FuncFormatter
@@ -95,5 +95,5 @@ def _make_visible(figure: Any) -> None:
             formatter.func = partial(_visible_label, formatter.func)
 
 
-def _visible_label(label: Callable[..., str], value: float, place: int) -> str:
-    return visible(label(value, place))
+def _visible_label(label: Callable[..., str], value: float, position: int) -> str:
+    return visible(label(value, position))

@@ -1,4 +1,4 @@
-"""The one look of our pages: style sheet, filters and macros of their templates. A page fetches and runs nothing."""
+"""The common theme of HTML pages: style sheet, filters and macros of templates. Pages load and run nothing."""
 
 from __future__ import annotations
 
@@ -135,11 +135,11 @@ MACROS = """
 
 
 def render(page: str, /, *, style: str = "", **values: Any) -> str:
-    """A page's HTML: every value escaped, what a browser obeys or does not show made visible, a missing value an error.
+    """Render a page: all values are escaped, invisible characters are made visible, a missing value is an error.
 
     Args:
-        page: a Jinja template; it knows `style` and the macro `swatch`.
-        style: rules of this page alone.
+        page: a Jinja template, which can use `style` and the macro `swatch`.
+        style: additional rules for this page.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -150,17 +150,17 @@ def render(page: str, /, *, style: str = "", **values: Any) -> str:
 
 
 def fixed(value: float | None, digits: int = 4) -> str:
-    """A number, or a dash where there is none."""
+    """Format a number; None becomes a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def count(value: float) -> str:
-    """A whole number with commas."""
+    """Format a whole number with commas."""
     return f"{value:,.0f}"
 
 
 def money(value: float) -> str:
-    """An amount, however small, to two digits and without an exponent.
+    """Format an amount of any size to two digits without an exponent.
 
     >>> money(0.00000014), money(12.345), money(0.0)
     ('0.00000014', '12.35', '0')
@@ -172,12 +172,12 @@ def money(value: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share in per cent."""
+    """Format a share as a percentage."""
     return "–" if value is None else f"{value:.1%}"
 
 
 def moment(text: str | None) -> str:
-    """A stored time, in UTC."""
+    """Format a stored time in UTC."""
     if text is None:
         return "the beginning"
     return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""Draws why a row is predicted what it is: from the base, one bar for each feature, to the prediction."""
+"""Draws the contributions of features to one prediction, as bars from the base value to the prediction."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ UP, DOWN = COLOURS["champion"], COLOURS["candidate"]
 Report = dict[str, Any]
 
 
-def draw(told: Report, path: Path) -> None:
-    """Write a PNG of the first row that was explained."""
+def draw(report: Report, path: Path) -> None:
+    """Write a PNG of the first explained row."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib import rc_context
 
-    row = told["rows"][0]
+    row = report["rows"][0]
     shown, rest = row["features"][:MOST_FEATURES], row["features"][MOST_FEATURES:]
-    steps = [(f"{short_name(each['name'], 34)} = {value_in_words(each['value'])}", each["adds"]) for each in shown]
+    steps = [(f"{short_name(each['name'], 34)} = {format_value(each['value'])}", each["adds"]) for each in shown]
     if rest:
         steps.append((f"{len(rest)} other features", sum(each["adds"] for each in rest)))
     with rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8.2, 1.6 + 0.32 * len(steps)))
         at = row["base"]
-        for place, (_, adds) in enumerate(steps):
-            axes.barh(place, adds, left=at, color=UP if adds >= 0 else DOWN, height=0.66, alpha=0.85)
-            axes.text(max(at, at + adds), place, f" {adds:+.3g}", va="center", fontsize=8, color=INK)
+        for position, (_, adds) in enumerate(steps):
+            axes.barh(position, adds, left=at, color=UP if adds >= 0 else DOWN, height=0.66, alpha=0.85)
+            axes.text(max(at, at + adds), position, f" {adds:+.3g}", va="center", fontsize=8, color=INK)
             at += adds
-            axes.plot([at, at], [place - 0.33, place + 1.33], color=QUIET, linewidth=0.7)
+            axes.plot([at, at], [position - 0.33, position + 1.33], color=QUIET, linewidth=0.7)
         axes.axvline(row["base"], color=QUIET, linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(steps)), [name for name, _ in steps], color=INK, fontsize=8.5)
         axes.set_ylim(len(steps) - 0.4, -0.6)
         axes.use_sticky_edges = False
         axes.margins(x=0.1)
-        axes.set_xlabel(f"{told['in_words']}: from {row['base']:.3g} on the whole to {row['total']:.3g} for this row")
+        axes.set_xlabel(f"{report['in_words']}: from {row['base']:.3g} on the whole to {row['total']:.3g} for this row")
         axes.grid(visible=False, axis="y")
         what = f"{row['class']!r} {row['prediction']:.3g}" if row["class"] else f"{row['prediction']:.4g}"
-        title = f"Why {row['key']} is predicted {what} ({told['model']} version {told['version']})"
+        title = f"Why {row['key']} is predicted {what} ({report['model']} version {report['version']})"
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
         save(figure, path)
 
 
-def value_in_words(value: Any) -> str:
-    """A feature's value as a person reads it.
+def format_value(value: Any) -> str:
+    """Format the value of a feature for people.
 
-    >>> value_in_words(None), value_in_words(0.123456), value_in_words(3), value_in_words("red")
+    >>> format_value(None), format_value(0.123456), format_value(3), format_value("red")
     ('missing', '0.1235', '3', 'red')
     """
     if value is None:

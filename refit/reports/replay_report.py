@@ -1,4 +1,4 @@
-"""Writes the replay's report: scores over time by policy, what each cost, and why it trained when it did."""
+"""Writes the report of a replay: scores over time by policy, costs, and the reasons for each training."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from refit.reports.svg_charts import Plane, roomy, short
 
 REPORT = "report.html"
 RESULT = "replay.json"
-COLOURS = 6  # of lines that can be told apart
+COLOURS = 6  # of lines that can be distinguished
 
-Told = Mapping[str, Any]
+Result = Mapping[str, Any]
 
 STYLE = """
 :root { --p0: #8a94a0; --p1: #bf6b1e; --p2: #7a5ea8; --p3: #0f6e84; --p4: #23744a; --p5: #a83a28; }
@@ -42,15 +42,15 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ told.model }}: replay</title>
+<title>{{ result.model }}: replay</title>
 <style>{{ style }}</style>
 </head>
 <body>
 <main>
 <header>
 <p>Replay of retraining policies</p>
-<h1>{{ told.model }}</h1>
-<p>{{ told.from }} to {{ told.to }}, every {{ told.every }}</p>
+<h1>{{ result.model }}</h1>
+<p>{{ result.from }} to {{ result.to }}, every {{ result.every }}</p>
 </header>
 <div class="verdict good"><strong>{{ verdict }}</strong><p>{{ meaning }}</p></div>
 
@@ -70,21 +70,21 @@ at the beginning of that window; a hollow one: one was trained and the gate refu
 <th class="n">promotions</th>
 <th class="n">refusals</th><th class="n">training</th><th class="n">cost</th></tr></thead>
 <tbody>
-{% for name, each in told.policies.items() %}<tr{% if name == told.best %} class="chosen"{% endif %}>
+{% for name, each in result.policies.items() %}<tr{% if name == result.best %} class="chosen"{% endif %}>
 <th scope="row" class="policy">{{ name | replace(":", "\\n:") }}</th><td class="n">{{ each.score | fixed }}</td>
 <td class="n">{{ each.behind_best.value | fixed }}{% if each.behind_best.lower is not none %}
  <small>{{ each.behind_best.lower | fixed }} to {{ each.behind_best.upper | fixed }}</small>{% endif %}</td>
 <td class="n">{{ each.retrainings }}</td><td class="n">{{ each.promotions }}</td><td class="n">{{ each.refusals }}</td>
 <td class="n">{{ "%.0f" | format(each.train_seconds) }} s</td>
-<td class="n">{{ "%g" | format(each.train_cost) }} {{ told.currency }}</td></tr>
+<td class="n">{{ "%g" | format(each.train_cost) }} {{ result.currency }}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="quiet">Behind the best: on the same rows, with its {{ told.confidence | percent }} interval by days. An
+<p class="quiet">Behind the best: on the same rows, with its {{ result.confidence | percent }} interval by days. An
 interval that holds zero shows no difference.</p>
 </section>
 
 <section id="steps">
 <h2>Why it trained, and what the gate said</h2>
-{% for name, each in told.policies.items() %}<details><summary>{{ name }}</summary><div class="scroll"><table>
+{% for name, each in result.policies.items() %}<details><summary>{{ name }}</summary><div class="scroll"><table>
 <thead><tr><th>as of (UTC)</th><th>decision</th><th>gate</th></tr></thead><tbody>
 {% for step in each.steps %}<tr><th scope="row">{{ step.as_of | moment }}</th><td>{{ step.reasons | join("; ") }}</td>
 <td>{% if step.learner %}{{ "took charge" if step.promoted else "refused" }}: {{ step.gate | join("; ") }}{% endif %}
@@ -98,57 +98,57 @@ interval that holds zero shows no difference.</p>
 """
 
 
-def write(folder: Path, told: Told) -> Path:
-    """Write the page and the numbers into a folder; returns the page's path."""
-    artifacts.write_json(folder / RESULT, told)
+def write(folder: Path, result: Result) -> Path:
+    """Write the page and the numbers to a folder. Returns the path of the page."""
+    artifacts.write_json(folder / RESULT, result)
     with artifacts.atomic(folder / REPORT) as scratch:
-        scratch.write_text(render(told), encoding="utf-8")
+        scratch.write_text(render(result), encoding="utf-8")
     return folder / REPORT
 
 
-def render(told: Told) -> str:
-    """The page's HTML: no script, no link to elsewhere, every value escaped."""
+def render(result: Result) -> str:
+    """Render the page, without scripts or external links, with every value escaped."""
     return html_theme.render(
         PAGE,
         style=STYLE,
-        told=told,
-        metric=METRIC_WORDS[told["metric"]],
-        verdict=_verdict(told),
-        meaning=_meaning(told),
-        chart=chart(told["policies"], METRIC_WORDS[told["metric"]]),
-        legend=[(name, f"p{place % COLOURS}") for place, name in enumerate(told["policies"])],
+        result=result,
+        metric=METRIC_WORDS[result["metric"]],
+        verdict=_verdict(result),
+        meaning=_meaning(result),
+        chart=chart(result["policies"], METRIC_WORDS[result["metric"]]),
+        legend=[(name, f"p{index % COLOURS}") for index, name in enumerate(result["policies"])],
     )
 
 
-def _verdict(told: Told) -> str:
-    within = "" if told["budget"] is None else f" with at most {told['budget']} retrainings"
-    if told["best"] is None:
+def _verdict(result: Result) -> str:
+    within = "" if result["budget"] is None else f" with at most {result['budget']} retrainings"
+    if result["best"] is None:
         return f"No policy had a score{within}."
-    best = told["policies"][told["best"]]
-    return f"{told['best']} did best{within}: {best['score']:.4f} with {best['retrainings']} retrainings."
+    best = result["policies"][result["best"]]
+    return f"{result['best']} did best{within}: {best['score']:.4f} with {best['retrainings']} retrainings."
 
 
-def _meaning(told: Told) -> str:
-    """Which cheaper policies are not shown to be worse."""
-    if told["best"] is None:
+def _meaning(result: Result) -> str:
+    """The policies with fewer retrainings that are not shown to be worse."""
+    if result["best"] is None:
         return "Give a larger --budget, or more time."
-    best = told["policies"][told["best"]]
-    alike = [
+    best = result["policies"][result["best"]]
+    not_worse = [
         f"{name} ({each['retrainings']})"
-        for name, each in told["policies"].items()
+        for name, each in result["policies"].items()
         if each["retrainings"] < best["retrainings"]
         and each["behind_best"]["lower"] is not None
         and each["behind_best"]["lower"] <= 0
     ]
     if not best["retrainings"]:
         return ""
-    if not alike:
+    if not not_worse:
         return "Every policy with fewer retrainings was worse by more than chance explains, or there is none."
-    return f"With fewer retrainings, and not shown to be worse: {', '.join(alike)}."
+    return f"With fewer retrainings, and not shown to be worse: {', '.join(not_worse)}."
 
 
-def chart(policies: Mapping[str, Told], metric: str) -> Markup:
-    """A line for each policy, a point for each window."""
+def chart(policies: Mapping[str, Result], metric: str) -> Markup:
+    """The chart with a line for each policy and a point for each window."""
     windows = next(iter(policies.values()))["by_window"]
     values = [w["score"] for each in policies.values() for w in each["by_window"] if w["score"] is not None]
     if not values:
@@ -156,12 +156,12 @@ def chart(policies: Mapping[str, Told], metric: str) -> Markup:
     plane = Plane((-0.4, len(windows) - 0.6), roomy(values), width=760, height=320)
     step = max(1, math.ceil(len(windows) / 12))
     parts = [plane.axes("window from", metric, {float(n): windows[n]["day"] for n in range(0, len(windows), step)})]
-    for place, (name, each) in enumerate(policies.items()):
-        parts += _drawn(plane, name, each["by_window"], f"p{place % COLOURS}")
+    for index, (name, each) in enumerate(policies.items()):
+        parts += _drawn(plane, name, each["by_window"], f"p{index % COLOURS}")
     return plane.svg(f"{metric} of each window by policy", *parts)
 
 
-def _drawn(plane: Plane, name: str, windows: Sequence[Told], kind: str) -> list[Markup]:
+def _drawn(plane: Plane, name: str, windows: Sequence[Result], kind: str) -> list[Markup]:
     points = [(float(n), math.nan if w["score"] is None else w["score"]) for n, w in enumerate(windows)]
     parts = [plane.line(points, kind)]
     for (x, y), window in zip(points, windows, strict=True):

@@ -1,4 +1,4 @@
-"""What inline SVG charts are drawn with: colours come from the page, so they are sharp in print, light and dark."""
+"""Building blocks of inline SVG charts; colours come from the style of the page, for light, dark and print."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Plane:
     y_range: tuple[float, float]
     width: float = 360
     height: float = 270
-    left: float = 52  # room for 10,000 beside the label
+    left: float = 52  # room for 10,000 next to the label
     right: float = 12
     top: float = 10
     bottom: float = 38
@@ -58,7 +58,7 @@ class Plane:
         return Markup("".join(parts))
 
     def line(self, points: Points, kind: str) -> Markup:
-        """A line through points, broken where one is not a number."""
+        """A line through points, interrupted at points that are not finite."""
         path, pen = [], "M"
         for x, y in points:
             if math.isfinite(x) and math.isfinite(y):
@@ -85,7 +85,7 @@ class Plane:
 
 
 def number(value: float) -> str:
-    """A tick as short as it can be said.
+    """Format the value of a tick briefly.
 
     >>> number(0.30000000000000004), number(1200.0), number(0.0)
     ('0.3', '1,200', '0')
@@ -105,7 +105,7 @@ def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(place * step, 12) for place in range(first, last + 1)]
+    return [round(multiple * step, 12) for multiple in range(first, last + 1)]
 
 
 def roomy(values: Sequence[float]) -> tuple[float, float]:
@@ -115,12 +115,12 @@ def roomy(values: Sequence[float]) -> tuple[float, float]:
 
 
 def within(value: float, low: float, high: float) -> float:
-    """The value, or the end of the range that it lies beyond."""
+    """Clip a value to a range."""
     return min(max(value, low), high)
 
 
 def short(value: float) -> str:
-    """A coordinate without more digits than can be seen."""
+    """Format a coordinate with one decimal."""
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 

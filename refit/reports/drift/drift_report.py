@@ -1,4 +1,4 @@
-"""Writes the drift report: one HTML file that a person enjoys, made from the decision as it is stored."""
+"""Writes the drift report, one HTML file made from a stored decision."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ REPORT = artifacts.REPORTS / "drift" / "report.html"
 MOST_COLUMNS = 36  # fill a printed page
 MOST_DECISIONS = 20
 
-Told = Mapping[str, Any]
+Record = Mapping[str, Any]
 
 
-def write(context: Context, told: Told, decisions: Sequence[Told]) -> None:
-    """Write `reports/drift/report.html`: no script, no link to elsewhere, every value escaped."""
+def write(context: Context, decision: Record, decisions: Sequence[Record]) -> None:
+    """Write `reports/drift/report.html`, without scripts or external links, with every value escaped."""
     with artifacts.atomic(context.path(REPORT)) as scratch:
-        scratch.write_text(render(told, decisions), encoding="utf-8")
+        scratch.write_text(render(decision, decisions), encoding="utf-8")
 
 
-def render(told: Told, decisions: Sequence[Told]) -> str:
-    """The page's HTML.
+def render(decision: Record, decisions: Sequence[Record]) -> str:
+    """Render the page.
 
     Args:
-        told: a decision as it is stored.
-        decisions: all that are stored, oldest first; those of other models and later ones are left out.
+        decision: the decision as stored.
+        decisions: all stored decisions, oldest first; those of other models and later ones are left out.
     """
-    windows, policy = told["windows"], told["policy"]
+    windows, policy = decision["windows"], decision["policy"]
     newest = windows[-1]["inputs"]["columns"] if windows else []
     ranked = _ranked(windows)
-    step, command = words.next_step(told)
+    step, command = words.next_step(decision)
     drifted = sum(each["breached"] for each in newest)
     return html_theme.render(
         PAGE,
         style=STYLE,
-        told=told,
-        kind={"ok": "good", "warn": "warn", "retrain": "bad"}[told["verdict"]],
-        verdict=words.verdict(told),
-        reasons=words.reasons(told),
+        decision=decision,
+        kind={"ok": "good", "warn": "warn", "retrain": "bad"}[decision["verdict"]],
+        verdict=words.verdict(decision),
+        reasons=words.reasons(decision),
         step=step,
         command=command,
-        tiles=list(words.tiles(told, drifted, len(newest))),
+        tiles=list(words.tiles(decision, drifted, len(newest))),
         span=f"{windows[0]['first']} up to {windows[-1]['end']}" if windows else None,
         newest=charts.dates(windows[-1]) if windows else None,
-        performance=words.performance(told),
-        skills=charts.performance(told["backtest"], windows),
-        has_backtest=bool(told["backtest"]),
+        performance=words.performance(decision),
+        skills=charts.performance(decision["backtest"], windows),
+        has_backtest=bool(decision["backtest"]),
         waiting=_waiting(windows),
         metric=METRIC_WORDS[policy["metric"]],
-        inputs=words.inputs(told),
+        inputs=words.inputs(decision),
         heat_map=charts.heat_map(ranked[:MOST_COLUMNS], windows),
         legend=charts.legend(),
         left_out=len(ranked[MOST_COLUMNS:]),
-        distributions=[_distribution(each, newest) for each in told["distributions"]],
+        distributions=[_distribution(each, newest) for each in decision["distributions"]],
         columns=[_row(each, windows) for each in newest],
         most=MOST_COLUMNS,
-        method=list(words.method(told)),
-        history=_history(told, decisions),
+        method=list(words.method(decision)),
+        history=_history(decision, decisions),
     )
 
 
-def _ranked(windows: Sequence[Told]) -> list[str]:
-    """Columns by the largest effect that they have in any window."""
+def _ranked(windows: Sequence[Record]) -> list[str]:
+    """Columns ordered by their largest effect in any window."""
     worst: dict[str, float] = {}
     for window in windows:
         for each in window["inputs"]["columns"]:
@@ -79,24 +79,24 @@ def _ranked(windows: Sequence[Told]) -> list[str]:
     return sorted(worst, key=lambda column: (-worst[column], column))
 
 
-def _waiting(windows: Sequence[Told]) -> list[Told]:
-    """Each window's numbers, newest first."""
+def _waiting(windows: Sequence[Record]) -> list[Record]:
+    """The numbers of each window, newest first."""
     return [{"dates": charts.dates(window), **window["performance"]} for window in reversed(windows)]
 
 
-def _distribution(each: Told, newest: Sequence[Told]) -> Told:
-    drift = next(found for found in newest if found["column"] == each["column"])
+def _distribution(each: Record, newest: Sequence[Record]) -> Record:
+    drift = next(column for column in newest if column["column"] == each["column"])
     name, size, limit = max(charts.effects(drift), key=lambda effect: effect[1] / (effect[2] or 1), default=("", 0, 0))
     effect = f"{WORDS[name]} {size:.3f}, drift from {limit:.3f} on" if name else "no effect could be measured"
     return {**each, "breached": drift["breached"], "effect": effect, "chart": charts.distribution(each)}
 
 
-def _row(each: Told, windows: Sequence[Told]) -> Told:
+def _row(each: Record, windows: Sequence[Record]) -> Record:
     times = sum(
-        found["breached"]
+        column["breached"]
         for window in windows
-        for found in window["inputs"]["columns"]
-        if found["column"] == each["column"]
+        for column in window["inputs"]["columns"]
+        if column["column"] == each["column"]
     )
     effects = {
         name: {"size": size, "limit": limit, "over": size >= limit} for name, size, limit in charts.effects(each)
@@ -105,7 +105,7 @@ def _row(each: Told, windows: Sequence[Told]) -> Told:
     return {**each, "cells": [effects.get(name) for name in ("psi", distance, "unseen", "missing")], "times": times}
 
 
-def _history(told: Told, decisions: Sequence[Told]) -> list[Told]:
+def _history(decision: Record, decisions: Sequence[Record]) -> list[Record]:
     """Decisions on this model up to this one, newest first."""
-    known = [each for each in decisions if each["model"] == told["model"] and each["as_of"] <= told["as_of"]]
-    return known[::-1][:MOST_DECISIONS]
+    shown = [each for each in decisions if each["model"] == decision["model"] and each["as_of"] <= decision["as_of"]]
+    return shown[::-1][:MOST_DECISIONS]

@@ -1,4 +1,4 @@
-"""The drift report's charts: skill by window, columns by window, and distributions then and now."""
+"""Charts of the drift report: skill by window, columns by window, and distributions then and now."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from markupsafe import Markup
 from refit.drift.inputs import WORDS
 from refit.reports.svg_charts import Plane, number, roomy, short, ticks
 
-Told = Mapping[str, Any]
+Record = Mapping[str, Any]
 
 _LABELS, _HEAD, _ROW = 208, 34, 21  # of the heat map: width of the names, height of the dates, height of a row
 _LONGEST = 30  # characters of a name that are drawn; all are shown on hover
 
 
-def dates(window: Told) -> str:
-    """A window's first and last day.
+def dates(window: Record) -> str:
+    """The first and last day of a window.
 
     >>> dates({"first": "2013-12-09", "end": "2013-12-16"})
     '2013-12-09 to 2013-12-15'
@@ -28,21 +28,21 @@ def dates(window: Told) -> str:
     return window["first"] if str(last) == window["first"] else f"{window['first']} to {last}"
 
 
-def performance(backtest: Sequence[Told], windows: Sequence[Told]) -> Markup:
-    """Skill of each window, the backtest's before production's, with what is usual as a band."""
+def performance(backtest: Sequence[Record], windows: Sequence[Record]) -> Markup:
+    """Skill of each window, first of the backtest and then of production, with the usual range as a band."""
     gap = 1 if backtest and windows else 0
     past = list(enumerate(backtest))
-    now = [(len(backtest) + gap + place, window) for place, window in enumerate(windows)]
+    now = [(len(backtest) + gap + index, window) for index, window in enumerate(windows)]
     measured = [window["performance"] for window in windows]
-    known = [each[name] for each in [*backtest, *measured] for name in ("skill", "lower", "upper", "estimated_skill")]
-    known += [end for each in measured for end in _usual(each) or ()]
-    finite = [value for value in known if value is not None]
+    values = [each[name] for each in [*backtest, *measured] for name in ("skill", "lower", "upper", "estimated_skill")]
+    values += [end for each in measured for end in _usual(each) or ()]
+    finite = [value for value in values if value is not None]
     if not finite:
         return Markup("")
     plane = Plane((-0.6, len(past) + len(now) + gap - 0.4), roomy(finite), width=760, height=290, top=24)
-    places = [*past, *now]
-    step = max(1, math.ceil(len(places) / 16))
-    marks = {float(x): window["first"][5:] for x, window in places[::step]}
+    positions = [*past, *now]
+    step = max(1, math.ceil(len(positions) / 16))
+    marks = {float(x): window["first"][5:] for x, window in positions[::step]}
     parts = [plane.axes("first day of the window", "skill", marks), *_bands(plane, now), *_mean(plane, measured)]
     of_now = [(x, {**window["performance"], **_span(window)}) for x, window in now]
     parts += _heads(plane, len(past), len(past) + gap - 0.5 if now else None)
@@ -54,22 +54,22 @@ def performance(backtest: Sequence[Told], windows: Sequence[Told]) -> Markup:
     return plane.svg("skill of each window", *parts)
 
 
-def _span(window: Told) -> dict[str, str]:
+def _span(window: Record) -> dict[str, str]:
     return {"first": window["first"], "end": window["end"]}
 
 
-def _value(found: float | None) -> float:
-    return math.nan if found is None else found
+def _value(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
-def _usual(measured: Told) -> tuple[float, float] | None:
-    """The threshold, and as far above the mean as that is below."""
+def _usual(measured: Record) -> tuple[float, float] | None:
+    """The threshold and its mirror image above the mean."""
     if measured["threshold"] is None:
         return None
     return measured["threshold"], 2 * measured["expected"] - measured["threshold"]
 
 
-def _bands(plane: Plane, now: Sequence[tuple[int, Told]]) -> Iterator[Markup]:
+def _bands(plane: Plane, now: Sequence[tuple[int, Record]]) -> Iterator[Markup]:
     for x, window in now:
         if (usual := _usual(window["performance"])) is None:
             continue
@@ -80,14 +80,14 @@ def _bands(plane: Plane, now: Sequence[tuple[int, Told]]) -> Iterator[Markup]:
         yield Markup('<path class="margin" d="M{} {}H{}"/>').format(short(left), short(low), short(right))
 
 
-def _mean(plane: Plane, measured: Sequence[Told]) -> Iterator[Markup]:
+def _mean(plane: Plane, measured: Sequence[Record]) -> Iterator[Markup]:
     expected = next((each["expected"] for each in reversed(measured) if each["expected"] is not None), None)
     if expected is not None:
         yield plane.line([(plane.x_range[0], expected), (plane.x_range[1], expected)], "chance")
 
 
 def _heads(plane: Plane, past: int, border: float | None) -> Iterator[Markup]:
-    """What lies left and right of the border."""
+    """Headings on the left and right of the border."""
     head = Markup('<text class="tick mid" x="{}" y="12">{}</text>')
     if past:
         yield head.format(short(plane.x((past - 1) / 2)), "backtest")
@@ -98,7 +98,7 @@ def _heads(plane: Plane, past: int, border: float | None) -> Iterator[Markup]:
             yield plane.line([(border, plane.y_range[0]), (border, plane.y_range[1])], "border")
 
 
-def _whiskers(plane: Plane, points: Sequence[tuple[int, Told]], kind: str) -> Iterator[Markup]:
+def _whiskers(plane: Plane, points: Sequence[tuple[int, Record]], kind: str) -> Iterator[Markup]:
     for x, each in points:
         if each["lower"] is not None:
             yield Markup('<path class="whisker {}" d="M{} {}V{}"/>').format(
@@ -106,7 +106,7 @@ def _whiskers(plane: Plane, points: Sequence[tuple[int, Told]], kind: str) -> It
             )
 
 
-def _point(plane: Plane, x: float, each: Told, kind: str) -> Markup:
+def _point(plane: Plane, x: float, each: Record, kind: str) -> Markup:
     if each["skill"] is None:
         return Markup("")
     breached = each.get("breached", False)
@@ -118,19 +118,19 @@ def _point(plane: Plane, x: float, each: Told, kind: str) -> Markup:
     )
 
 
-def heat_map(columns: Sequence[str], windows: Sequence[Told]) -> Markup:
-    """A row for each column and a cell for each window: its largest effect as a multiple of what would breach."""
+def heat_map(columns: Sequence[str], windows: Sequence[Record]) -> Markup:
+    """A row for each column and a cell for each window: its largest effect as a multiple of the threshold."""
     if not columns or not windows:
         return Markup("")
     width = min(96.0, (760 - _LABELS) / len(windows))
     plane = Plane((0, 1), (0, 1), width=760, height=_HEAD + _ROW * len(columns) + 2)
     parts = []
-    for place, window in enumerate(windows):
-        x = _LABELS + (place + 0.5) * width
+    for index, window in enumerate(windows):
+        x = _LABELS + (index + 0.5) * width
         parts.append(
             Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(short(x), _HEAD - 10, window["first"][5:])
         )
-    found = [{each["column"]: each for each in window["inputs"]["columns"]} for window in windows]
+    by_column = [{each["column"]: each for each in window["inputs"]["columns"]} for window in windows]
     for row, column in enumerate(columns):
         y = _HEAD + row * _ROW
         parts.append(
@@ -138,12 +138,12 @@ def heat_map(columns: Sequence[str], windows: Sequence[Told]) -> Markup:
                 _LABELS - 10, y + 14.5, column, column if len(column) <= _LONGEST else column[: _LONGEST - 1] + "…"
             )
         )
-        for place, window in enumerate(windows):
-            parts.append(_cell(_LABELS + place * width, y, width, found[place].get(column), column, dates(window)))
+        for index, window in enumerate(windows):
+            parts.append(_cell(_LABELS + index * width, y, width, by_column[index].get(column), column, dates(window)))
     return plane.svg("drift of each column in each window", *parts)
 
 
-def _cell(x: float, y: float, width: float, drift: Told | None, column: str, when: str) -> Markup:
+def _cell(x: float, y: float, width: float, drift: Record | None, column: str, when: str) -> Markup:
     box = Markup('x="{}" y="{}" width="{}" height="{}" rx="2"').format(
         short(x + 1), short(y + 1), short(width - 2), _ROW - 2
     )
@@ -162,13 +162,13 @@ def _cell(x: float, y: float, width: float, drift: Told | None, column: str, whe
     )
 
 
-def severity(drift: Told) -> float:
-    """The largest effect of a column as a multiple of what would breach."""
+def severity(drift: Record) -> float:
+    """The largest effect of a column as a multiple of its threshold."""
     return max((size / limit for _, size, limit in effects(drift) if limit), default=0.0)
 
 
-def effects(drift: Told) -> list[tuple[str, float, float]]:
-    """Name, size and threshold of each effect that is known."""
+def effects(drift: Record) -> list[tuple[str, float, float]]:
+    """Name, size and threshold of each measured effect."""
     return [
         (name, size, drift["thresholds"][name])
         for name, size in drift["effects"].items()
@@ -176,7 +176,7 @@ def effects(drift: Told) -> list[tuple[str, float, float]]:
     ]
 
 
-def _effects(drift: Told) -> Iterator[str]:
+def _effects(drift: Record) -> Iterator[str]:
     for name, size, limit in effects(drift):
         yield f"{WORDS[name]} {size:.3f} of {limit:.3f}"
 
@@ -186,7 +186,7 @@ def _colour(ratio: float) -> tuple[str, float]:
 
 
 def legend() -> Markup:
-    """The heat map's colours and what they stand for."""
+    """Legend of the colours of the heat map."""
     plane = Plane((0, 1), (0, 1), width=760, height=26)
     parts, x = [], 110.0
     for ratio, text in (
@@ -213,12 +213,12 @@ def legend() -> Markup:
     return plane.svg("legend", *parts)
 
 
-def distribution(each: Told) -> Markup:
+def distribution(each: Record) -> Markup:
     """One column then and now."""
     return _categories(each) if each["kind"] == "category" else _numbers(each)
 
 
-def _numbers(each: Told) -> Markup:
+def _numbers(each: Record) -> Markup:
     edges = each["edges"]
     if len(edges) < 2:
         return Markup("")
@@ -235,12 +235,12 @@ def _numbers(each: Told) -> Markup:
 
 def _steps(plane: Plane, edges: Sequence[float], shares: Sequence[float]) -> str:
     path = f"M{short(plane.x(edges[0]))} {short(plane.y(0))}"
-    for place, share in enumerate(shares):
-        path += f"V{short(plane.y(share))}H{short(plane.x(edges[place + 1]))}"
+    for index, share in enumerate(shares):
+        path += f"V{short(plane.y(share))}H{short(plane.x(edges[index + 1]))}"
     return f"{path}V{short(plane.y(0))}"
 
 
-def _categories(each: Told) -> Markup:
+def _categories(each: Record) -> Markup:
     rows = list(zip(each["names"], each["then"], each["now"], strict=True))
     rows += [
         (f"({word})", *each[key])

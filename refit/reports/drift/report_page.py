@@ -1,4 +1,4 @@
-"""The drift report's page, in the look that all pages share."""
+"""Template and styles of the drift report."""
 
 STYLE = """
 :root { --warn: #93660a; --warn-soft: #f8f0d8; }
@@ -31,15 +31,16 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ told.model }}: drift</title>
+<title>{{ decision.model }}: drift</title>
 <style>{{ style }}</style>
 </head>
 <body>
 <main>
 <header>
 <p>Drift report</p>
-<h1>{{ told.model }}</h1>
-<p>Version {{ told.version }}, as of {{ told.as_of | moment }} UTC{% if span %}; windows from {{ span }}{% endif %}</p>
+<h1>{{ decision.model }}</h1>
+<p>Version {{ decision.version }}, as of {{ decision.as_of | moment }} UTC{% if span
+%}; windows from {{ span }}{% endif %}</p>
 <nav><a href="#performance">Performance</a><a href="#columns">Columns</a>
 {% if distributions %}<a href="#distributions">Then and now</a>{% endif %}
 {% if columns %}<a href="#numbers">Numbers</a>{% endif %}<a href="#history">History</a>

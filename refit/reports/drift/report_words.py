@@ -1,4 +1,4 @@
-"""What a drift decision means, in sentences: for a reader who knows the problem and not the statistics."""
+"""Explains a drift decision in sentences, for readers who know the problem but not the statistics."""
 
 from __future__ import annotations
 
@@ -7,76 +7,87 @@ from typing import Any
 
 from refit.metrics import METRIC_WORDS
 
-Told = Mapping[str, Any]
+Record = Mapping[str, Any]
 
 _CAUSES = {"performance": "it has lost skill", "schedule": "a new one is due", "input": "its inputs have drifted"}
 
 
-def verdict(told: Told) -> str:
+def verdict(decision: Record) -> str:
     """The decision in one sentence."""
-    version = f"version {told['version']}"
-    if told["verdict"] == "retrain":
-        return f"Train {version} again: {' and '.join(_CAUSES[cause] for cause in told['causes'])}."
-    if told["blocked"]:
+    version = f"version {decision['version']}"
+    if decision["verdict"] == "retrain":
+        return f"Train {version} again: {' and '.join(_CAUSES[cause] for cause in decision['causes'])}."
+    if decision["blocked"]:
         return f"{version.capitalize()} should be trained again, but that is held back."
-    if told["verdict"] == "warn":
+    if decision["verdict"] == "warn":
         return f"Look at {version}: something is odd, though nothing asks for a retraining."
-    if not anything_judged(told):
+    if not anything_judged(decision):
         return "Nothing to judge yet."
-    if newest_judged(told) is None:
+    if newest_judged(decision) is None:
         return f"Nothing is amiss with {version}, as far as can be told without labels."
     return f"{version.capitalize()} still fits."
 
 
-def next_step(told: Told) -> tuple[str, str]:
-    """What to do, and what to type for it."""
-    if told["verdict"] == "retrain":
+def next_step(decision: Record) -> tuple[str, str]:
+    """What to do next, and the command for it."""
+    if decision["verdict"] == "retrain":
         return (
             "The flow drift-watch asks for it by itself, by the event drift.detected. By hand it is the command below; "
             "the gate then decides whether the new model takes charge.",
             "refit run",
         )
-    if told["blocked"]:
+    if decision["blocked"]:
         return ("The decision is taken again with the next look. To train at once all the same:", "refit run")
-    if told["verdict"] == "warn":
+    if decision["verdict"] == "warn":
         return ("Ask whoever makes these rows what has changed. To train at once all the same:", "refit run")
-    when = f"the {told['policy']['window']} that begins on {told['window']['end']}" if told["window"] else "a window"
+    when = (
+        f"the {decision['policy']['window']} that begins on {decision['window']['end']}"
+        if decision["window"]
+        else "a window"
+    )
     return (f"Nothing to do. To look again once {when} is over:", "refit drift")
 
 
-def reasons(told: Told) -> list[tuple[str, str]]:
-    """Each reason and the kind of mark before it."""
-    held = [f"held back: {sentence}" for sentence in told["blocked"]]
-    return [("bad" if sentence in held else "note", sentence) for sentence in told["reasons"]]
+def reasons(decision: Record) -> list[tuple[str, str]]:
+    """Each reason with the kind of its mark."""
+    held = [f"held back: {sentence}" for sentence in decision["blocked"]]
+    return [("bad" if sentence in held else "note", sentence) for sentence in decision["reasons"]]
 
 
-def anything_judged(told: Told) -> bool:
-    """Whether any window held rows whose columns could be compared, or labels that skill could be measured by."""
-    return any(window["inputs"]["columns"] or window["performance"]["skill"] is not None for window in told["windows"])
+def anything_judged(decision: Record) -> bool:
+    """Whether any window had columns to compare, or enough labels to measure skill."""
+    return any(
+        window["inputs"]["columns"] or window["performance"]["skill"] is not None for window in decision["windows"]
+    )
 
 
-def verdict_word(told: Told) -> str:
-    """The verdict for the screen: what was never looked at is not called ok."""
-    return "nothing judged yet" if told["verdict"] == "ok" and not anything_judged(told) else str(told["verdict"])
+def verdict_word(decision: Record) -> str:
+    """The verdict for the terminal; not `ok` if nothing could be checked."""
+    return (
+        "nothing judged yet"
+        if decision["verdict"] == "ok" and not anything_judged(decision)
+        else str(decision["verdict"])
+    )
 
 
-def newest_judged(told: Told) -> Told | None:
-    """What the newest window shows whose skill could be measured."""
-    judged = [window["performance"] for window in told["windows"] if window["performance"]["skill"] is not None]
+def newest_judged(decision: Record) -> Record | None:
+    """The performance of the newest window whose skill could be measured."""
+    judged = [window["performance"] for window in decision["windows"] if window["performance"]["skill"] is not None]
     return judged[-1] if judged else None
 
 
-def performance(told: Told) -> str:
-    """What the chart of skill shows."""
-    metric = METRIC_WORDS[told["policy"]["metric"]]
+def performance(decision: Record) -> str:
+    """Explanation of the skill chart."""
+    metric = METRIC_WORDS[decision["policy"]["metric"]]
     worth = {
         "roc_auc": f"{metric} less .5",
         "average_precision": f"{metric} less the base rate",
     }.get(
-        told["policy"]["metric"], f"the part of what the naive guess lacks to a perfect {metric} that the model saves"
+        decision["policy"]["metric"],
+        f"the part of what the naive guess lacks to a perfect {metric} that the model saves",
     )
     text = f"Skill is what the model is worth beyond a naive guess refitted on that very window ({worth})."
-    newest = newest_judged(told)
+    newest = newest_judged(decision)
     if newest is None:
         return f"{text} No window of production has enough labels yet."
     if newest["threshold"] is None:
@@ -87,19 +98,19 @@ def performance(told: Told) -> str:
     )
 
 
-def inputs(told: Told) -> str:
-    """What the heat map shows."""
+def inputs(decision: Record) -> str:
+    """Explanation of the heat map."""
     return (
         "How far each column has moved from what the model learned from: the largest of its effects, as a multiple of "
         "the size from which on it counts as drift. Point at a cell for its numbers."
-        if any(window["inputs"]["columns"] for window in told["windows"])
+        if any(window["inputs"]["columns"] for window in decision["windows"])
         else "No column could be compared: no row was scored."
     )
 
 
-def method(told: Told) -> Iterator[str]:
-    """How it was judged and what is assumed."""
-    policy = told["policy"]
+def method(decision: Record) -> Iterator[str]:
+    """The method of the decision and its assumptions."""
+    policy = decision["policy"]
     yield (
         f"A window is a {policy['window']}; {policy['breached']} of the newest {policy['windows']} have to be "
         "breached, with the newest among them."
@@ -119,23 +130,23 @@ def method(told: Told) -> Iterator[str]:
         f"{policy['false_discovery']:.0%} of the columns that are found are false), and large enough to matter "
         "(min_effect)."
     )
-    if told["windows"]:
-        newest = told["windows"][-1]["inputs"]
-        notes = newest["reasons"][1:] if newest["columns"] else newest["reasons"]  # the first one tells what was found
+    if decision["windows"]:
+        newest = decision["windows"][-1]["inputs"]
+        notes = newest["reasons"][1:] if newest["columns"] else newest["reasons"]  # the first reason is the result
         yield from (note[0].upper() + note[1:] + "." for note in dict.fromkeys(notes))
-    if any(window["performance"]["estimated"] is not None for window in told["windows"]):
+    if any(window["performance"]["estimated"] is not None for window in decision["windows"]):
         yield "An estimate without labels sees that rows became harder, never that the same rows mean something else."
     yield "Drift tells that something changed, not why; a season that the reference has not seen looks just like it."
 
 
-def tiles(told: Told, drifted: int, columns: int) -> Iterator[tuple[str, str, str]]:
+def tiles(decision: Record, drifted: int, columns: int) -> Iterator[tuple[str, str, str]]:
     """Name, value and note of each tile."""
-    windows: Sequence[Told] = [window["performance"] for window in told["windows"]]
+    windows: Sequence[Record] = [window["performance"] for window in decision["windows"]]
     rows, labelled = sum(each["rows"] for each in windows), sum(each["labelled"] for each in windows)
-    yield "windows judged", str(len(windows)), f"of a {told['policy']['window']} each"
+    yield "windows judged", str(len(windows)), f"of a {decision['policy']['window']} each"
     waiting = f"{labelled:,} labelled, {rows - labelled:,} waiting" if rows else "none yet"
     yield "rows scored", f"{rows:,}", waiting
-    newest = newest_judged(told)
+    newest = newest_judged(decision)
     if newest is None:
         estimated = windows[-1]["estimated_skill"] if windows else None
         yield "skill", "–", "no labels yet" + (f"; estimated {estimated:.3f}" if estimated is not None else "")
@@ -147,5 +158,9 @@ def tiles(told: Told, drifted: int, columns: int) -> Iterator[tuple[str, str, st
         )
         yield "skill", f"{newest['skill']:.3f}", usual
     yield "columns drifted", f"{drifted}", f"of {columns} in the newest window" if columns else "none compared"
-    yield "version", told["version"], f"in charge; made from rows before {told['seen_until']}"
-    yield "labelled since", f"{told['new_labelled']:,}", f"the newest training, as of {told['trained_as_of'][:10]}"
+    yield "version", decision["version"], f"in charge; made from rows before {decision['seen_until']}"
+    yield (
+        "labelled since",
+        f"{decision['new_labelled']:,}",
+        f"the newest training, as of {decision['trained_as_of'][:10]}",
+    )

@@ -1,4 +1,4 @@
-"""The model card's charts."""
+"""Charts of the model card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refit.reports.svg_charts import Plane, Points, number, roomy, short, ticks,
 
 
 def gain_line(each: Mapping[str, Any]) -> Markup:
-    """One comparison of the gate on a number line: the interval, and the margin that its lower end has to pass."""
+    """One comparison of the gate on a number line: the interval and the margin for its lower end."""
     lower, upper, margin = each["lower"], each["upper"], each["must_exceed"]
     ends = (0.0, margin, lower, upper)
     room = 0.16 * max(max(ends) - min(ends), 1e-6)
@@ -49,7 +49,7 @@ def gain_line(each: Mapping[str, Any]) -> Markup:
 
 
 def margin_line(each: Mapping[str, Any], low: float, high: float) -> Markup:
-    """The same for a cell of a table, on a scale common to its rows."""
+    """The same for a table cell, on a scale shared by all rows."""
     plane = Plane((low, high), (0, 1), width=220, height=18, left=4, right=4, top=0, bottom=0)
     kind = "good" if each["passed"] else "bad"
     lower, at, zero = (short(plane.x(value)) for value in (each["lower"], each["must_exceed"], 0))
@@ -66,7 +66,7 @@ def margin_line(each: Mapping[str, Any], low: float, high: float) -> Markup:
 
 
 def interval_line(entry: Mapping[str, Any] | None, low: float, high: float, mark: float) -> Markup:
-    """A value with its interval on a common scale, for a cell of a table; `mark` is what to compare it with."""
+    """A value with its interval on a shared scale, for a table cell; `mark` is the value to compare with."""
     plane = Plane((low, high), (0, 1), width=220, height=18, left=4, right=4, top=0, bottom=0)
     parts = [Markup('<path class="zero" d="M{} 1v16"/>').format(short(plane.x(mark)))]
     if entry and entry["value"] is not None:
@@ -126,15 +126,15 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
 def histogram(scores: Mapping[str, Sequence[float]], threshold: float) -> Markup:
     edges = scores["edges"]
     shares = {name: [count / max(sum(scores[name]), 1) for count in scores[name]] for name in ("negative", "positive")}
-    filled = [place for place in range(len(edges) - 1) if scores["negative"][place] or scores["positive"][place]]
+    filled = [index for index in range(len(edges) - 1) if scores["negative"][index] or scores["positive"][index]]
     low, high = edges[filled[0]], edges[filled[-1] + 1]
     plane = Plane((low, high), (0, 1.05 * max(map(max, shares.values()))), height=330)
     areas = []
     for name, values in shares.items():
         path = f"M{short(plane.x(low))} {short(plane.y(0))}"
-        for place in range(filled[0], filled[-1] + 1):
+        for index in range(filled[0], filled[-1] + 1):
             path += (
-                f"L{short(plane.x(edges[place]))} {short(plane.y(values[place]))}H{short(plane.x(edges[place + 1]))}"
+                f"L{short(plane.x(edges[index]))} {short(plane.y(values[index]))}H{short(plane.x(edges[index + 1]))}"
             )
         path += f"V{short(plane.y(0))}Z"
         areas.append(Markup('<path class="area {}" d="{}"/>').format(name, path))
@@ -146,18 +146,18 @@ def histogram(scores: Mapping[str, Sequence[float]], threshold: float) -> Markup
 
 def daily(days: Sequence[Mapping[str, Any]], models: Iterable[str], label: str) -> Markup:
     models = list(models)
-    known = [day[name] for day in days for name in models if day[name] is not None]
-    if not known:
+    values = [day[name] for day in days for name in models if day[name] is not None]
+    if not values:
         return Markup("")
-    low, high = roomy(known)
+    low, high = roomy(values)
     plane = Plane((0, max(len(days) - 1, 1)), (low, high), width=760, height=240)
     step = max(1, math.ceil(len(days) / 10))
-    places = {float(place): str(days[place]["day"])[5:] for place in range(0, len(days), step)}
+    marks = {float(index): str(days[index]["day"])[5:] for index in range(0, len(days), step)}
     parts = []
     for name in models:
-        points = [(float(place), math.nan if day[name] is None else day[name]) for place, day in enumerate(days)]
+        points = [(float(index), math.nan if day[name] is None else day[name]) for index, day in enumerate(days)]
         parts += [plane.line(points, name), plane.dots(points, name, 2.5)]
-    return plane.svg("metric for each day", plane.axes("day of the test window", label, places), *parts)
+    return plane.svg("metric for each day", plane.axes("day of the test window", label, marks), *parts)
 
 
 def learning(points: Sequence[Mapping[str, Any]], x: str, x_label: str, chosen: float | None = None) -> Markup:
@@ -176,20 +176,20 @@ def learning(points: Sequence[Mapping[str, Any]], x: str, x_label: str, chosen: 
 
 
 def scatter(points: Points, x_label: str, y_label: str) -> Markup:
-    """Points, and the line on which both are equal."""
+    """Points, and the diagonal."""
     ends = roomy([value for point in points for value in point])
     plane = Plane(ends, ends, height=330)
     parts = [plane.line([(ends[0], ends[0]), (ends[1], ends[1])], "chance"), plane.dots(points, "candidate", 1.6)]
     return plane.svg(f"{y_label} against {x_label}", plane.axes(x_label, y_label), *parts)
 
 
-def counts(found: Mapping[str, Any], label: str) -> Markup:
-    """How many rows lie in each bin."""
-    edges, rows = found["edges"], found["rows"]
+def counts(binned: Mapping[str, Any], label: str) -> Markup:
+    """Histogram of the rows in each bin."""
+    edges, rows = binned["edges"], binned["rows"]
     plane = Plane((edges[0], edges[-1]), (0, 1.05 * max(rows)), height=330)
     path = f"M{short(plane.x(edges[0]))} {short(plane.y(0))}"
-    for place, count in enumerate(rows):
-        path += f"L{short(plane.x(edges[place]))} {short(plane.y(count))}H{short(plane.x(edges[place + 1]))}"
+    for index, count in enumerate(rows):
+        path += f"L{short(plane.x(edges[index]))} {short(plane.y(count))}H{short(plane.x(edges[index + 1]))}"
     area = Markup('<path class="area positive" d="{}"/>').format(f"{path}V{short(plane.y(0))}Z")
     zero = plane.line([(0, 0), (0, plane.y_range[1])], "chance") if edges[0] <= 0 <= edges[-1] else Markup("")
     return plane.svg(f"rows by {label}", plane.axes(label, "test rows"), area, zero)

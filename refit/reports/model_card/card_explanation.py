@@ -1,4 +1,4 @@
-"""The model card's pictures of how predictions follow features."""
+"""Charts of the model card on how predictions depend on features."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ HOW = {
 
 
 def shown(evaluation: Report) -> Report:
-    """What the page's section tells of them."""
+    """The values for the page's section on explanations."""
     explained = evaluation["explained"]
     features = explained["partial_dependence"]
     span = span_of(explained) if features else (0.0, 1.0)
-    names = [explained["classes"][place] for place in drawn_classes(explained)]
+    names = [explained["classes"][index] for index in drawn_classes(explained)]
     return {
         "rows": explained["rows"],
         "shap": _shap(explained["shap"]) if explained["shap"] else None,
@@ -41,16 +41,16 @@ def shown(evaluation: Report) -> Report:
     }
 
 
-def _shap(found: Report) -> Report:
-    """The largest features: a swarm of their single contributions, or a bar of their mean size where there is none."""
-    most = max((each["value"] for each in found["features"]), default=0.0)
-    swarms = {each["name"]: _swarm(each, swarm_span(found)) for each in found["points"]}
-    largest = found["features"][: len(swarms) or MOST_BARS]
+def _shap(values: Report) -> Report:
+    """The largest features, as swarms of single contributions if available, otherwise as bars of their mean size."""
+    most = max((each["value"] for each in values["features"]), default=0.0)
+    swarms = {each["name"]: _swarm(each, swarm_span(values)) for each in values["points"]}
+    largest = values["features"][: len(swarms) or MOST_BARS]
     return {
-        "rows": found["rows"],
-        "unit": unit_of(found),
-        "how": HOW[found["method"]],
-        "scale": _scale(swarm_span(found)) if swarms else None,
+        "rows": values["rows"],
+        "unit": unit_of(values),
+        "how": HOW[values["method"]],
+        "scale": _scale(swarm_span(values)) if swarms else None,
         "largest": [
             {**each, "chart": swarms.get(each["name"]) or bar({**each, "lower": None}, 0.0, max(most, 1e-12))}
             for each in largest
@@ -75,7 +75,7 @@ def _scale(span: tuple[float, float]) -> Markup:
 
 
 def _swarm(each: Report, span: tuple[float, float]) -> Markup:
-    """A dot for each row; a path of many dots takes a fifth of what as many circles would."""
+    """A dot for each row; one path of many dots is a fifth of the size of as many circles."""
     plane = _swarm_plane(span, 34)
     parts = [Markup('<path class="zero" d="M{} 0v34"/>').format(short(plane.x(0)))]
     heights = stacked(each["values"], *span)
@@ -105,10 +105,10 @@ def _by_number(values: list[float], lines: list[list[float]], span: tuple[float,
 
 
 def _by_category(values: list[str], lines: list[list[float]], span: tuple[float, float], title: str) -> Markup:
-    """Categories one below another, the most frequent first."""
+    """Categories one below another, most frequent first."""
     plane = Plane(span, (0, 1), width=300, height=24 + max(ROW * len(values), 120), left=112, top=4, bottom=24)
     step = (plane.height - plane.top - plane.bottom) / len(values)
-    middle = [plane.top + step * (place + 0.5) for place in range(len(values))]
+    middle = [plane.top + step * (index + 0.5) for index in range(len(values))]
     parts = []
     for tick in ticks(*span, wanted=4):
         at = short(plane.x(tick))
@@ -117,16 +117,16 @@ def _by_category(values: list[str], lines: list[list[float]], span: tuple[float,
                 at, plane.top, short(plane.height - plane.bottom), at, short(plane.height - 9), number(tick)
             )
         )
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         parts.append(
             Markup('<text class="label end" x="{}" y="{}" dy="3.5">{}</text>').format(
-                short(plane.left - 8), short(middle[place]), short_name(value)
+                short(plane.left - 8), short(middle[index]), short_name(value)
             )
         )
         for kind, line in reversed(list(zip(ORDER, lines, strict=False))):
             parts.append(
                 Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"/>').format(
-                    kind, short(plane.x(line[place])), short(middle[place])
+                    kind, short(plane.x(line[index])), short(middle[index])
                 )
             )
     return plane.svg(title, *parts)

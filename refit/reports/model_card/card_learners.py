@@ -1,4 +1,4 @@
-"""What the model card tells of the learners that were tried: score by fold, searches for arguments, how they learn."""
+"""Values and charts of the model card on learners: scores by fold, searches for arguments, learning curves."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ STATES = {"complete": "finished", "pruned": "given up after some folds", "failed
 
 
 def tried(learners: Sequence[Mapping[str, Any]], metric: str) -> list[Report]:
-    """A line for each learner; where there are folds, its scores on them with their mean and deviation."""
-    known = [score for each in learners if each["kind"] != "baseline" for score in _scores(each, metric)]
-    span = roomy(known) if known else None
+    """A table row for each learner, with its scores by fold, their mean and deviation if there are folds."""
+    scores = [score for each in learners if each["kind"] != "baseline" for score in _scores(each, metric)]
+    span = roomy(scores) if scores else None
     return [{**learner, "by_fold": _folds(learner, metric, span)} for learner in learners]
 
 
 def _scores(learner: Mapping[str, Any], metric: str) -> list[float]:
-    found = [fold.get(metric) for fold in learner.get("folds") or ()]
-    return [score for score in found if score is not None]
+    scores = [fold.get(metric) for fold in learner.get("folds") or ()]
+    return [score for score in scores if score is not None]
 
 
 def _folds(learner: Mapping[str, Any], metric: str, span: tuple[float, float] | None) -> Report | None:
-    """A naive guess, which lies far from all others, is told and not drawn."""
+    """Scores by fold; the chart is empty for a naive guess, which is far from all other scores."""
     if len(scores := _scores(learner, metric)) < 2:
         return None
     chart = _dots(scores, span) if span and learner["kind"] != "baseline" else Markup("")
@@ -44,7 +44,7 @@ def _dots(scores: Sequence[float], span: tuple[float, float]) -> Markup:
 
 
 def searches(learners: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Report]:
-    """How the search for a learner's arguments went, and what it found."""
+    """The search for the arguments of each tuned learner, and its result."""
     for learner in learners:
         if not (tuning := learner.get("tuning")):
             continue
@@ -74,16 +74,16 @@ def searches(learners: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Rep
 
 def _history(trials: Sequence[Mapping[str, Any]], *, higher_is_better: bool) -> Markup:
     """Every finished trial, and the best score so far."""
-    known = [(place, trial["value"]) for place, trial in enumerate(trials) if trial["value"] is not None]
-    plane = Plane((0, max(len(trials) - 1, 1)), roomy([value for _, value in known]), width=330, height=200, left=52)
-    best, so_far = known[0][1], [(known[0][0], known[0][1])]
-    for place, value in known:
+    finished = [(index, trial["value"]) for index, trial in enumerate(trials) if trial["value"] is not None]
+    plane = Plane((0, max(len(trials) - 1, 1)), roomy([value for _, value in finished]), width=330, height=200, left=52)
+    best, so_far = finished[0][1], [(finished[0][0], finished[0][1])]
+    for index, value in finished:
         better = max(best, value) if higher_is_better else min(best, value)
-        so_far += [(place, best), (place, better)]
+        so_far += [(index, best), (index, better)]
         best = better
     so_far.append((len(trials) - 1, best))
     marks = {tick: number(tick) for tick in ticks(*plane.x_range, wanted=4) if tick == int(tick)}
-    parts = plane.dots(known, "baseline", 2.5), plane.line(so_far, "candidate")
+    parts = plane.dots(finished, "baseline", 2.5), plane.line(so_far, "candidate")
     return plane.svg("score of each trial, and the best so far", plane.axes("trial", "", marks), *parts)
 
 

@@ -1,4 +1,4 @@
-"""Draws what features add to predictions and how these follow them: PNG for MLflow and people, CSV for `dvc plots`."""
+"""Draws contributions and effects of features: PNG for MLflow and people, CSV for `dvc plots`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from refit.reports.svg_charts import roomy
 Report = dict[str, Any]
 COLUMNS = 3
 MOST_BARS = 20
-ORDER = ("candidate", "champion", "anchor", "baseline")  # whose colours the classes have
+ORDER = ("candidate", "champion", "anchor", "baseline")  # the colours of the classes
 PREDICTED = {
     "binary": "mean probability",
     "multiclass": "mean probability",
@@ -26,8 +26,9 @@ PREDICTED = {
 
 
 def tables(folder: Path, evaluation: Report) -> None:
-    """`shap.csv`: the mean size of each feature's contributions; `partial_dependence.csv`: a row for each value of a
-    feature, and each class.
+    """Write `shap.csv`, the mean size of each feature's contributions, and `partial_dependence.csv`.
+
+    The latter has a row for each value of a feature and each class.
     """
     explained = evaluation["explained"]
     sizes = ((each["name"], each["value"]) for each in explained["shap"]["features"]) if explained["shap"] else ()
@@ -35,8 +36,8 @@ def tables(folder: Path, evaluation: Report) -> None:
     rows = (
         (feature["name"], value, name, mean)
         for feature in explained["partial_dependence"]
-        for place, value in enumerate(feature["values"])
-        for name, mean in _means(explained, feature["mean"][place])
+        for index, value in enumerate(feature["values"])
+        for name, mean in _means(explained, feature["mean"][index])
     )
     write_csv(folder / "partial_dependence.csv", ("feature", "value", "class", "mean"), rows)
 
@@ -46,55 +47,55 @@ def _means(explained: Report, mean: Any) -> list[tuple[str, float]]:
 
 
 def shap(evaluation: Report) -> Any:
-    """How much features add on the mean; and, of the largest, what they add to each row."""
-    if not (found := evaluation["explained"]["shap"]):
+    """Mean contributions of features, and the contributions of the largest ones to each row."""
+    if not (values := evaluation["explained"]["shap"]):
         return None
     import matplotlib.pyplot as plt
 
-    shown, points = found["features"][:MOST_BARS][::-1], found["points"]
+    shown, points = values["features"][:MOST_BARS][::-1], values["points"]
     size = (9.6 if points else 5.6, 1.4 + 0.24 * max(len(shown), 10))
     figure, axes = plt.subplots(1, 2 if points else 1, figsize=size, squeeze=False)
     bars = axes[0][0]
     bars.barh(range(len(shown)), [each["value"] for each in shown], color=COLOURS["candidate"], height=0.7, alpha=0.85)
     bars.set_yticks(range(len(shown)), [short_name(each["name"], 30) for each in shown], color=INK, fontsize=8)
-    bars.set_xlabel(f"mean size, in {unit_of(found)}")
+    bars.set_xlabel(f"mean size, in {unit_of(values)}")
     bars.locator_params(axis="x", nbins=5)
     bars.grid(visible=False, axis="y")
     bars.set_ylim(-0.6, len(shown) - 0.4)
     if points:
-        _swarm(axes[0][1], found)
-    title = f"What features add to predictions (SHAP values of {found['rows']:,} rows)"
+        _swarm(axes[0][1], values)
+    title = f"What features add to predictions (SHAP values of {values['rows']:,} rows)"
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
 
 
-def _swarm(axes: Any, found: Report) -> None:
-    """A dot for each row, blue where the feature is low there and orange where it is high."""
+def _swarm(axes: Any, values: Report) -> None:
+    """A dot for each row, blue if the value of the feature is low and orange if it is high."""
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("level", [COLOURS["candidate"], GRID, COLOURS["champion"]])
-    low, high = swarm_span(found)
-    for place, each in enumerate(found["points"]):
-        heights = place + 0.8 * np.array(stacked(each["values"], low, high))
-        known = [n for n, level in enumerate(each["levels"]) if level is not None]
+    low, high = swarm_span(values)
+    for index, each in enumerate(values["points"]):
+        heights = index + 0.8 * np.array(stacked(each["values"], low, high))
+        with_level = [n for n, level in enumerate(each["levels"]) if level is not None]
         gaps = [n for n, level in enumerate(each["levels"]) if level is None]
         x = np.array(each["values"])
         axes.scatter(x[gaps], heights[gaps], s=7, color=COLOURS["baseline"], linewidth=0)
-        levels = [each["levels"][n] for n in known]
-        axes.scatter(x[known], heights[known], s=7, c=levels, cmap=colours, vmin=0, vmax=1, linewidth=0)
+        levels = [each["levels"][n] for n in with_level]
+        axes.scatter(x[with_level], heights[with_level], s=7, c=levels, cmap=colours, vmin=0, vmax=1, linewidth=0)
     axes.axvline(0, color=QUIET, linewidth=0.8)
-    axes.set_yticks(range(len(found["points"])), [short_name(p["name"], 30) for p in found["points"]], fontsize=8)
-    axes.set(ylim=(len(found["points"]) - 0.4, -0.6), xlabel=f"added, in {unit_of(found)}; orange: a high value")
+    axes.set_yticks(range(len(values["points"])), [short_name(p["name"], 30) for p in values["points"]], fontsize=8)
+    axes.set(ylim=(len(values["points"]) - 0.4, -0.6), xlabel=f"added, in {unit_of(values)}; orange: a high value")
     axes.grid(visible=False, axis="y")
 
 
-def swarm_span(found: Report) -> tuple[float, float]:
+def swarm_span(explained: Report) -> tuple[float, float]:
     """The axis of all swarms."""
-    return roomy([0.0, *(value for each in found["points"] for value in each["values"])])
+    return roomy([0.0, *(value for each in explained["points"] for value in each["values"])])
 
 
-def stacked(values: Sequence[float], low: float, high: float, places: int = 90) -> list[float]:
-    """How far from the middle line each dot is put, from -0.5 to 0.5, so that equal ones do not hide each other.
+def stacked(values: Sequence[float], low: float, high: float, bins: int = 90) -> list[float]:
+    """Offsets of dots from the middle line, from -0.5 to 0.5, so that equal values do not cover each other.
 
     >>> stacked([0.5, 0.5, 0.5, 0.9], 0.0, 1.0)
     [0.0, 0.5, -0.5, 0.0]
@@ -102,15 +103,15 @@ def stacked(values: Sequence[float], low: float, high: float, places: int = 90) 
     seen: dict[int, int] = {}
     steps = []
     for value in values:
-        place = int((value - low) / (high - low) * places)
-        count = seen[place] = seen.get(place, -1) + 1
+        index = int((value - low) / (high - low) * bins)
+        count = seen[index] = seen.get(index, -1) + 1
         steps.append((count + 1) // 2 * (1 if count % 2 else -1))
     most = max((abs(step) for step in steps), default=0) or 1
     return [step / most / 2 if step else 0.0 for step in steps]
 
 
 def partial(evaluation: Report) -> Any:
-    """A picture for each feature, on one common axis."""
+    """A figure for each feature, on a shared axis."""
     explained = evaluation["explained"]
     features = explained["partial_dependence"]
     if not features:
@@ -122,15 +123,15 @@ def partial(evaluation: Report) -> Any:
     figure, axes = plt.subplots(rows, min(COLUMNS, len(features)), figsize=size, squeeze=False)
     low, high = span_of(explained)
     for ax, feature in zip(axes.flat, features, strict=False):
-        places = range(len(feature["values"]))
+        positions = range(len(feature["values"]))
         for kind, (name, line) in zip(ORDER, lines_of(explained, feature), strict=False):
             if feature["kind"] == "number":
                 ax.plot(feature["values"], line, "o-", color=COLOURS[kind], ms=3, lw=1.6, label=name)
                 ax.set_ylim(low, high)
             else:
-                ax.plot(line, places, "o", color=COLOURS[kind], ms=5, label=name)
-                ax.set(xlim=(low, high), ylim=(len(places) - 0.5, -0.5))
-                ax.set_yticks(places, [short_name(value) for value in feature["values"]], color=INK, fontsize=8)
+                ax.plot(line, positions, "o", color=COLOURS[kind], ms=5, label=name)
+                ax.set(xlim=(low, high), ylim=(len(positions) - 0.5, -0.5))
+                ax.set_yticks(positions, [short_name(value) for value in feature["values"]], color=INK, fontsize=8)
         ax.set_title(feature["name"], fontsize=9.5)
     for ax in list(axes.flat)[len(features) :]:
         ax.axis("off")
@@ -143,7 +144,7 @@ def partial(evaluation: Report) -> Any:
 
 
 def short_name(value: str, most: int = 18) -> str:
-    """A category as a picture has room for.
+    """Shorten the name of a category to fit a figure.
 
     >>> short_name("a"), short_name("the longest of all the names")
     ('a', 'the longest of al…')

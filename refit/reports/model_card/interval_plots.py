@@ -1,4 +1,4 @@
-"""Draws what an evaluation found of intervals: PNG for MLflow and people, CSV for `dvc plots`."""
+"""Draws the intervals of an evaluation: PNG for MLflow and people, CSV for `dvc plots`."""
 
 from __future__ import annotations
 
@@ -15,57 +15,57 @@ Report = dict[str, Any]
 
 
 def tables(folder: Path, evaluation: Report) -> None:
-    """CSV for `dvc plots`."""
-    if not (found := evaluation.get("intervals")):
+    """Write CSV for `dvc plots`."""
+    if not (intervals := evaluation.get("intervals")):
         return
-    parts = [{"value": "all", "rows": found["rows"], **found}, *found["groups"]]
+    parts = [{"value": "all", "rows": intervals["rows"], **intervals}, *intervals["groups"]]
     rows = ((p["value"], p["rows"], *(p[name]["value"] for name in ("coverage", "width", "winkler"))) for p in parts)
     write_csv(folder / "intervals.csv", ("group", "rows", "coverage", "width", "winkler"), rows)
 
 
 def by_group_figure(evaluation: Report) -> Any:
     """Coverage and width of each group."""
-    found = evaluation.get("intervals")
-    if not found or not found["groups"]:
+    intervals = evaluation.get("intervals")
+    if not intervals or not intervals["groups"]:
         return None
     import matplotlib.pyplot as plt
 
-    groups: Sequence[Report] = found["groups"]
+    groups: Sequence[Report] = intervals["groups"]
     figure, (above, below) = plt.subplots(2, 1, figsize=(6.4, 5.2), sharex=True)
-    above.set_title(f"Intervals by {found['within']}")
-    places = range(len(groups))
+    above.set_title(f"Intervals by {intervals['within']}")
+    positions = range(len(groups))
     for axes, name in ((above, "coverage"), (below, "width")):
-        known = [(place, each[name]) for place, each in enumerate(groups) if each[name]["lower"] is not None]
-        ends = [[each[end] for _, each in known] for end in ("lower", "upper")]
-        axes.vlines([place for place, _ in known], *ends, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
-        axes.plot(places, [each[name]["value"] for each in groups], "o", color=COLOURS["candidate"], markersize=4.5)
-    above.axhline(found["level"], color=QUIET, linestyle=":", linewidth=1)
+        ranged = [(index, each[name]) for index, each in enumerate(groups) if each[name]["lower"] is not None]
+        ends = [[each[end] for _, each in ranged] for end in ("lower", "upper")]
+        axes.vlines([index for index, _ in ranged], *ends, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
+        axes.plot(positions, [each[name]["value"] for each in groups], "o", color=COLOURS["candidate"], markersize=4.5)
+    above.axhline(intervals["level"], color=QUIET, linestyle=":", linewidth=1)
     above.set(ylabel="share of labels within")
-    below.set(ylabel="mean width", xlabel=found["within"])
+    below.set(ylabel="mean width", xlabel=intervals["within"])
     below.set_ylim(bottom=0)
-    few = list(places)[:: max(1, len(groups) // 14)]
-    below.set_xticks(few, [groups[place]["value"] for place in few])
+    few = list(positions)[:: max(1, len(groups) // 14)]
+    below.set_xticks(few, [groups[index]["value"] for index in few])
     return figure
 
 
 def stretch_figure(evaluation: Report) -> Any:
-    """The newest test rows: interval, prediction, and what came."""
-    found = evaluation.get("intervals")
-    if not found:
+    """The newest test rows: interval, prediction and actual value."""
+    intervals = evaluation.get("intervals")
+    if not intervals:
         return None
-    rows: Sequence[Report] = found["stretch"]
-    figure, axes = new_axes(f"{percent(found['level'])} intervals of the newest test rows", size=(9.0, 4.0))
-    places = np.arange(len(rows))
+    rows: Sequence[Report] = intervals["stretch"]
+    figure, axes = new_axes(f"{percent(intervals['level'])} intervals of the newest test rows", size=(9.0, 4.0))
+    positions = np.arange(len(rows))
     low, high, label, predicted = (
         np.array([row[name] for row in rows], dtype=np.float64) for name in ("low", "high", "label", "predicted")
     )
-    axes.vlines(places, low, high, color=COLOURS["candidate"], linewidth=2.4, alpha=0.3)
-    axes.plot(places, predicted, "_", color=COLOURS["candidate"], markersize=5, label="predicted")
+    axes.vlines(positions, low, high, color=COLOURS["candidate"], linewidth=2.4, alpha=0.3)
+    axes.plot(positions, predicted, "_", color=COLOURS["candidate"], markersize=5, label="predicted")
     within = (low <= label) & (label <= high)
-    axes.plot(places[within], label[within], "o", color=QUIET, markersize=3, label="came, within")
-    axes.plot(places[~within], label[~within], "o", color=COLOURS["champion"], markersize=4, label="came, outside")
+    axes.plot(positions[within], label[within], "o", color=QUIET, markersize=3, label="came, within")
+    axes.plot(positions[~within], label[~within], "o", color=COLOURS["champion"], markersize=4, label="came, outside")
     ticks = np.unique(np.linspace(0, len(rows) - 1, 6).astype(np.int64))
-    axes.set_xticks(ticks, [rows[place]["time"].replace("T", "\n") for place in ticks])
+    axes.set_xticks(ticks, [rows[index]["time"].replace("T", "\n") for index in ticks])
     axes.set(ylabel="label")
     axes.margins(y=0.15)  # room for the legend
     axes.legend(loc="upper left", ncols=3)

@@ -1,4 +1,4 @@
-"""Writes the model card: one HTML file that a person enjoys, with the verdict first and nothing to fetch."""
+"""Writes the model card: one self-contained HTML file with the verdict first."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Report = dict[str, Any]
 
 
 def write(context: Context, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> None:
-    """Write `reports/model_card.html`: no script, no link to elsewhere, every value escaped."""
+    """Write `reports/model_card.html`, without scripts or external links, with every value escaped."""
     text = render(context.params.project.name, evaluation, features, training)
     with atomic(context.path(MODEL_CARD)) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
 def render(name: str, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> str:
-    """The page's HTML."""
+    """Render the page."""
     metric = evaluation["metric"]
     view = view_of(evaluation["task"])
     models = [model for model in ("candidate", "champion", "anchor", "baseline") if model in evaluation["metrics"]]
@@ -127,18 +127,18 @@ def _compared(decision: Report) -> list[Report]:
 
 
 def _gated(decision: Report) -> list[Report]:
-    """The slices that the gate judged, on one scale."""
-    known = [each for each in decision["slices"] if each["estimate"] is not None]
-    ends = [0.0, *(each[end] for each in known for end in ("lower", "upper", "must_exceed"))]
+    """The slices that the gate compared, on a shared scale."""
+    judged = [each for each in decision["slices"] if each["estimate"] is not None]
+    ends = [0.0, *(each[end] for each in judged for end in ("lower", "upper", "must_exceed"))]
     low, high = min(ends), max(*ends, min(ends) + 1e-6)
-    return [{**each, "chart": charts.margin_line(each, low, high)} for each in known]
+    return [{**each, "chart": charts.margin_line(each, low, high)} for each in judged]
 
 
 def _slices(evaluation: Report) -> list[Report]:
     metric = evaluation["metric"]
     whole = evaluation["metrics"]["candidate"][metric]["value"] or 0.0
     measured = [part[metric] for part in evaluation["slices"] if part[metric]]
-    ends = [found[end] for found in measured for end in ("lower", "upper", "value") if found[end] is not None]
+    ends = [entry[end] for entry in measured for end in ("lower", "upper", "value") if entry[end] is not None]
     low, high = min([whole, *ends]), max([whole, *ends])
     groups: dict[str, list[Report]] = {}
     for part in evaluation["slices"]:
@@ -188,7 +188,7 @@ def _identity(evaluation: Report, training: Mapping[str, Any], features: Mapping
     ]
 
 
-def _span(found: Mapping[str, float | None], digits: int) -> str:
-    if found["lower"] is None:
+def _span(entry: Mapping[str, float | None], digits: int) -> str:
+    if entry["lower"] is None:
         return "no interval"
-    return f"{fixed(found['lower'], digits)} to {fixed(found['upper'], digits)}"
+    return f"{fixed(entry['lower'], digits)} to {fixed(entry['upper'], digits)}"

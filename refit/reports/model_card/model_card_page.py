@@ -1,4 +1,4 @@
-"""The model card's page. It is code, not a data file, so that DVC sees a change of it like any other change."""
+"""Template of the model card; in a Python file, so that DVC tracks it like other code."""
 
 from __future__ import annotations
 
@@ -264,6 +264,6 @@ refit run --as-of {{ as_of }}{% for setting in settings %} --set '{{ setting }}'
 
 
 def page(view: View) -> str:
-    """The template, with the parts that tell of the task."""
+    """The template, with the parts specific to the task."""
     body = BODY.replace("<<lede>>", view.lede).replace("<<numbers>>", view.numbers).replace("<<section>>", view.section)
     return MACROS + body

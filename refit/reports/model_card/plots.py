@@ -1,4 +1,4 @@
-"""Draws what an evaluation found, from one mapping and in one style: PNG for MLflow and people, CSV for `dvc plots`."""
+"""Draws the results of an evaluation in one style: PNG for MLflow and people, CSV for `dvc plots`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Report = dict[str, Any]
 
 
 def draw(reports: Path, evaluation: Report) -> None:
-    """Write `figures/*.png` and `plots/*.csv`, replacing those of an earlier evaluation."""
+    """Write `figures/*.png` and `plots/*.csv`, replacing the files of an earlier evaluation."""
     for old in (reports / PLOTS).glob("*.csv"):
         old.unlink()
     write_tables(reports / PLOTS, evaluation)
@@ -75,12 +75,12 @@ def _importance_by_view(evaluation: Report) -> Any:
 def _bars(entries: list[Report], title: str, evaluation: Report) -> Any:
     shown = [entry for entry in entries if entry["value"] is not None][:MOST_BARS][::-1]
     figure, axes = new_axes(title, size=(6.8, 1.4 + 0.24 * max(len(shown), 3)))
-    places = range(len(shown))
-    axes.barh(places, [entry["value"] for entry in shown], color=COLOURS["candidate"], height=0.7, alpha=0.85)
-    known = [(place, entry) for place, entry in zip(places, shown, strict=True) if entry["lower"] is not None]
-    axes.hlines([p for p, _ in known], [e["lower"] for _, e in known], [e["upper"] for _, e in known], color=INK, lw=1)
+    positions = range(len(shown))
+    axes.barh(positions, [entry["value"] for entry in shown], color=COLOURS["candidate"], height=0.7, alpha=0.85)
+    bars = [(index, entry) for index, entry in zip(positions, shown, strict=True) if entry["lower"] is not None]
+    axes.hlines([p for p, _ in bars], [e["lower"] for _, e in bars], [e["upper"] for _, e in bars], color=INK, lw=1)
     axes.axvline(0, color=QUIET, linewidth=0.8)
-    axes.set_yticks(places, [entry["name"] for entry in shown], color=INK)
+    axes.set_yticks(positions, [entry["name"] for entry in shown], color=INK)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel(
@@ -136,7 +136,7 @@ def _daily(evaluation: Report) -> Any:
 
 
 def _gate(evaluation: Report) -> Any:
-    """Each gain with its bounds, beside the line that its lower bound has to cross."""
+    """Each gain with its bounds, and the margin that its lower bound has to exceed."""
     decision = evaluation["decision"]
     compared = [each for each in decision["compared"] if each["estimate"] is not None]
     if not compared:
@@ -177,18 +177,18 @@ def _gate(evaluation: Report) -> Any:
 
 
 def _gated(axes: Any, slices: list[Report]) -> None:
-    """The slices one below another, those that fail or come nearest to their margin first."""
+    """The slices one below another, failing ones and those nearest to their margin first."""
     shown = slices[:MOST_BARS]
     colours = [GOOD if each["passed"] else BAD for each in shown]
-    places = range(len(shown))
+    rows = range(len(shown))
     lower = [each["lower"] for each in shown]
-    axes.hlines(places, lower, [each["upper"] for each in shown], color=colours, linewidth=4, alpha=0.35)
-    axes.scatter(lower, places, color=colours, marker="|", s=60, linewidth=2)
-    axes.scatter([each["estimate"] for each in shown], places, color=colours, s=22, zorder=3)
+    axes.hlines(rows, lower, [each["upper"] for each in shown], color=colours, linewidth=4, alpha=0.35)
+    axes.scatter(lower, rows, color=colours, marker="|", s=60, linewidth=2)
+    axes.scatter([each["estimate"] for each in shown], rows, color=colours, s=22, zorder=3)
     margins = [each["must_exceed"] for each in shown]
-    axes.vlines(margins, [p - 0.42 for p in places], [p + 0.42 for p in places], color=INK, linestyle="--", linewidth=1)
+    axes.vlines(margins, [p - 0.42 for p in rows], [p + 0.42 for p in rows], color=INK, linestyle="--", linewidth=1)
     axes.axvline(0, color=GRID, linewidth=1.5, zorder=0)
-    axes.set_yticks(places, [each["against"] for each in shown], color=INK, fontsize=8)
+    axes.set_yticks(rows, [each["against"] for each in shown], color=INK, fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     passed, more = sum(each["passed"] for each in slices), len(slices) - len(shown)
     title = f"against the champion on slices: {passed} of {len(slices)} judged are above their margins"
@@ -203,7 +203,7 @@ def _gated(axes: Any, slices: list[Report]) -> None:
 
 
 def figures(task: str) -> dict[str, Callable[[Report], Any]]:
-    """What is drawn for a task, by name; a figure of nothing is None."""
+    """The figures for a task, by name; a function returns None if there is nothing to draw."""
     return {
         "gate": _gate,
         **view_of(task).figures,

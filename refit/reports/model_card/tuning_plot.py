@@ -1,4 +1,4 @@
-"""Draws a search for arguments: how its trials went, and which arguments mattered."""
+"""Draws a search for arguments: its trials and the importance of arguments."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _history(axes: Any, learner: Report, metric: Any) -> None:
     numbers = [n for n, _ in shown]
     axes.step(numbers, so_far, where="post", color=COLOURS["candidate"], label="best so far")
     axes.plot(numbers, [value for _, value in shown], "o", color=COLOURS["candidate"], markersize=4, label="trial")
-    if given_up:  # at the foot: the score of a few folds is not that of all
+    if given_up:  # at the bottom: a score of some folds is not comparable to one of all
         foot = {"transform": axes.get_xaxis_transform(), "color": QUIET, "markersize": 5}
         axes.plot(given_up, [0.03] * len(given_up), "x", label="given up after some folds", **foot)
     axes.set(title=f"{learner['name']}: {len(trials)} trials", xlabel="trial", ylabel=metric.words)

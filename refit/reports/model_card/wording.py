@@ -1,4 +1,4 @@
-"""What an evaluation means, in sentences: for a reader who knows the problem and not the statistics."""
+"""Explains an evaluation in sentences, for readers who know the problem but not the statistics."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def verdict(evaluation: Report) -> str:
 
 
 def summary(evaluation: Report) -> Iterator[str]:
-    """The verdict's grounds: what it can do, how that compares, and what stopped it."""
+    """The reasons for the verdict: what the candidate can do, how it compares, and why it was refused."""
     decision = evaluation["decision"]
     yield from view_of(evaluation["task"]).summary(evaluation)
     for each in decision["compared"]:
@@ -68,7 +68,7 @@ def _reduced(reduction: Report, metric: str) -> str:
 
 
 def budgets(evaluation: Report) -> str:
-    """What its predictions and its training take."""
+    """The cost of predictions and training, and the size of the model."""
     cost, size = evaluation["timings"]["cost"], evaluation["candidate"]["model_mb"]
     return (
         f"Its folder holds {size:,.3f} MB. At {cost['cpu_hour']:g} {cost['currency']} for a CPU hour, 1,000 "
@@ -78,24 +78,24 @@ def budgets(evaluation: Report) -> str:
 
 
 def gate(decision: Report) -> str:
-    """What the gate demanded."""
+    """The requirement of the gate."""
     metric, sure = METRIC_WORDS[decision["metric"]], f"{decision['confidence']:.0%}"
     policy = decision["policy"]
     if decision["comparand"]["version"] is None:
-        asked = f"a gain in {metric} of more than {policy['min_gain_over_baseline']:g} over the naive baseline"
+        demand = f"a gain in {metric} of more than {policy['min_gain_over_baseline']:g} over the naive baseline"
     elif decision["mode"] == "superiority":
-        asked = f"a gain in {metric} of more than {policy['min_gain']:g} over the champion (superiority)"
+        demand = f"a gain in {metric} of more than {policy['min_gain']:g} over the champion (superiority)"
     else:
-        asked = f"a loss in {metric} of less than {policy['max_loss']:g} against the champion (non-inferiority)"
+        demand = f"a loss in {metric} of less than {policy['max_loss']:g} against the champion (non-inferiority)"
     slices = ", and on each slice for a loss of less than the slice's own margin" if decision["slices"] else ""
     return (
-        f"It asks for {asked}{slices}, shown with {sure} confidence on the same rows. The lower end of each interval "
+        f"It asks for {demand}{slices}, shown with {sure} confidence on the same rows. The lower end of each interval "
         "below has to lie right of the dashed line."
     )
 
 
 def clustered(test: Report) -> str:
-    """How rows were taken to belong together, as the end of a sentence about intervals."""
+    """How rows were clustered, as the end of a sentence about intervals."""
     if test["cluster"] == "row":
         return ", rows taken as independent"
     if test["clusters"] < 2:
@@ -104,7 +104,7 @@ def clustered(test: Report) -> str:
 
 
 def labels(counts: Report) -> str:
-    """What became of the rows that the windows cover."""
+    """The status of the labels in the windows."""
     return (
         f"Labels: {counts['known']:,} known, {counts['pending']:,} not yet known at that time, {counts['none']:,} that "
         "never get one (they are not learned from)."
@@ -112,7 +112,7 @@ def labels(counts: Report) -> str:
 
 
 def assumptions(evaluation: Report) -> Iterator[str]:
-    """What has to be true for the numbers to mean what they seem to."""
+    """The assumptions behind the numbers."""
     test = evaluation["test"]
     if test["cluster"] == "row":
         yield "Rows are taken as independent, as the params say; if they are not, the intervals are too narrow."

@@ -1,4 +1,4 @@
-"""What an evaluation tells of one task alone, beside what it tells of every task: a module for each."""
+"""The parts of an evaluation report that are specific to a task, one module per task."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class View:
-    """How the predictions of a task are told of. Every function but the first two takes the evaluation as written."""
+    """How the predictions of a task are reported. All functions but the first two take the stored evaluation."""
 
-    measured: Callable[[Holdout, Scored, float], Report]  # its own parts of `evaluation.json`
+    measured: Callable[[Holdout, Scored, float], Report]  # its parts of `evaluation.json`
     facts: Callable[[NDArray[Any], Floats], Report]  # of labels and predictions: of the test rows, or of a slice
     tables: Callable[[Path, Report], None]  # CSV for `dvc plots`
-    figures: Mapping[str, Callable[[Report], Any]]  # PNG, by file name; a figure of nothing is None
-    tiles: tuple[str, ...]  # metrics that the model card opens with, besides the gate's
-    summary: Callable[[Report], Iterator[str]]  # what the candidate can do, in sentences
-    words: Callable[[Report], str]  # the lede of the section
-    charts: Callable[[Report], dict[str, Any]]  # what the page's parts below name
-    lede: str  # of the page's numbers
-    numbers: str  # the page's part below the table of numbers
-    section: str  # a section of its own
-    link: tuple[str, str]  # to that section: its id and name
+    figures: Mapping[str, Callable[[Report], Any]]  # PNG, by file name; None if there is nothing to draw
+    tiles: tuple[str, ...]  # metrics at the top of the model card, in addition to the gate's
+    summary: Callable[[Report], Iterator[str]]  # sentences on what the candidate can do
+    words: Callable[[Report], str]  # introduction of the section
+    charts: Callable[[Report], dict[str, Any]]  # charts used in the parts below
+    lede: str  # introduction of the numbers
+    numbers: str  # part of the page below the table of numbers
+    section: str  # its own section
+    link: tuple[str, str]  # link to that section: id and name
     slice_heads: tuple[str, ...]  # columns of the table of slices
-    slice_cells: Callable[[Report], tuple[str, ...]]  # and those of a slice, from its facts
-    label_head: str  # what the table of windows tells of their labels
-    label_cell: Callable[[Report], str]  # the same of a window, or of the test rows
+    slice_cells: Callable[[Report], tuple[str, ...]]  # cells of a slice, from its facts
+    label_head: str  # column for labels in the table of windows
+    label_cell: Callable[[Report], str]  # its cell for a window or the test rows
 
 
 def view_of(task: str) -> View:

@@ -1,4 +1,4 @@
-"""What is told of probabilities of 1: ROC, precision and recall, calibration, calls at the threshold."""
+"""Report on binary probabilities: ROC, precision and recall, calibration, and classes at the threshold."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def facts(labels: NDArray[Any], p: Floats) -> Report:
 
 
 def confusion(test: Holdout, p: Floats, threshold: float) -> dict[str, float]:
-    """Counts of right and wrong calls, a row being called 1 from the threshold on."""
-    called, positive = p >= threshold, test.labels == 1
+    """The confusion matrix, with rows classified as 1 at or above the threshold."""
+    predicted, positive = p >= threshold, test.labels == 1
     return {
         "threshold": threshold,
-        "true_positive": int((called & positive).sum()),
-        "false_positive": int((called & ~positive).sum()),
-        "false_negative": int((~called & positive).sum()),
-        "true_negative": int((~called & ~positive).sum()),
+        "true_positive": int((predicted & positive).sum()),
+        "false_positive": int((predicted & ~positive).sum()),
+        "false_negative": int((~predicted & positive).sum()),
+        "true_negative": int((~predicted & ~positive).sum()),
     }
 
 
@@ -172,9 +172,9 @@ def _times(auc: Report) -> str:
 
 def words(evaluation: Report) -> str:
     """Whether predicted and observed rates agree, overall and bin by bin."""
-    found = evaluation["calibration"]
-    predicted, observed = found["predicted"], found["observed"]
-    bins = [each for each in found["bins"] if each["observed"]["lower"] is not None]
+    report = evaluation["calibration"]
+    predicted, observed = report["predicted"], report["observed"]
+    bins = [each for each in report["bins"] if each["observed"]["lower"] is not None]
     off = [each for each in bins if not each["observed"]["lower"] <= each["predicted"] <= each["observed"]["upper"]]
     error = evaluation["metrics"]["candidate"]["calibration_error"]["value"]
     gap = predicted - observed
@@ -188,12 +188,12 @@ def words(evaluation: Report) -> str:
 
 
 def drawn(evaluation: Report) -> dict[str, Any]:
-    found = evaluation["curves"]
+    lines = evaluation["curves"]
     return {
-        "roc": charts.roc(found["roc"]),
-        "precision_recall": charts.precision_recall(found["precision_recall"], evaluation["calibration"]["observed"]),
+        "roc": charts.roc(lines["roc"]),
+        "precision_recall": charts.precision_recall(lines["precision_recall"], evaluation["calibration"]["observed"]),
         "reliability": charts.reliability(evaluation["calibration"]["bins"]),
-        "histogram": charts.histogram(found["scores"], evaluation["confusion"]["threshold"]),
+        "histogram": charts.histogram(lines["scores"], evaluation["confusion"]["threshold"]),
     }
 
 
@@ -251,5 +251,5 @@ VIEW = View(
     slice_heads=("came true", "predicted"),
     slice_cells=lambda part: (percent(part["rate"]), percent(part["predicted"])),
     label_head="positive",
-    label_cell=lambda found: count(found["positive"]),
+    label_cell=lambda window: count(window["positive"]),
 )

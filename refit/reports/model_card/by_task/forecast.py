@@ -1,4 +1,4 @@
-"""What is told of forecasts, besides what is told of any number: the error by horizon, beside the season before."""
+"""Report on forecasts, in addition to that on numbers: error by horizon, compared with the season before."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
 def by_horizon(test: Holdout, scored: Scored, confidence: float) -> Report:
     """Errors of candidate and seasonal naive forecast, of all rows and of each horizon.
 
-    What is saved is told of the rows that have a seasonal naive forecast: where a season ago nothing was counted, or it
-    is not known yet, there is none.
-    MASE is the error in units of what the seasonal naive forecast errs by on the rows that were learned from, each
-    series in its own (Hyndman and Koehler 2006, "Another look at measures of forecast accuracy", equation 9 with a
-    season); rows of a series that was not learned from, or never changed there, have none.
+    Savings are of the rows with a seasonal naive forecast: there is none if the value one season ago is missing or not
+    known yet.
+    MASE is the error in units of the training error of the seasonal naive forecast of the same series (Hyndman and
+    Koehler 2006, "Another look at measures of forecast accuracy", equation 9 with a season). It is undefined for a
+    series that was not in training or never changed there.
     """
-    told = test.forecast or {}
+    stored = test.forecast or {}
     horizons = test.table.column(HORIZON).to_numpy()
     error = np.abs(test.labels - scored.p["candidate"])
     season = test.table.column(SEASONAL_NAIVE).to_numpy(zero_copy_only=False).astype(np.float64)
-    naive, scaled = np.abs(test.labels - season), error / _scales(test, told)
+    naive, scaled = np.abs(test.labels - season), error / _scales(test, stored)
     symmetric = symmetric_error(test.labels, scored.p["candidate"])
 
     def tell(rows: NDArray[np.int64]) -> Report:
@@ -61,13 +61,18 @@ def by_horizon(test: Holdout, scored: Scored, confidence: float) -> Report:
         return with_interval(jackknife(leave_out_mean(values[rows], test.sample.only(rows).clusters)), confidence)
 
     each = [{"horizon": int(h), **tell(np.flatnonzero(horizons == h))} for h in np.unique(horizons)]
-    return {"step": told.get("step"), "season": told.get("season"), "all": tell(np.arange(test.rows)), "horizons": each}
+    return {
+        "step": stored.get("step"),
+        "season": stored.get("season"),
+        "all": tell(np.arange(test.rows)),
+        "horizons": each,
+    }
 
 
-def _scales(test: Holdout, told: Mapping[str, Any]) -> Floats:
-    """(rows,) what the seasonal naive forecast of each row's series erred by in training; nan where nobody knows."""
-    scales = told.get("scales", {})
-    names = series_of(test.table, told.get("series", ()))
+def _scales(test: Holdout, stored: Mapping[str, Any]) -> Floats:
+    """Training error of the seasonal naive forecast of each row's series, shape (rows,); NaN if unknown."""
+    scales = stored.get("scales", {})
+    names = series_of(test.table, stored.get("series", ()))
     return np.array([scales.get(name) or math.nan for name in names], dtype=np.float64)
 
 
@@ -85,9 +90,9 @@ def _figure(evaluation: Report) -> Any:
     horizons = evaluation["forecast"]["horizons"]
     x = [each["horizon"] for each in horizons]
     for name, what, label in (("baseline", "naive_mae", "the season before"), ("candidate", "mae", "candidate")):
-        known = [each for each in horizons if each[what]["lower"] is not None]
-        ends = [[each[what][end] for each in known] for end in ("lower", "upper")]
-        axes.vlines([each["horizon"] for each in known], *ends, color=COLOURS[name], linewidth=1.4, alpha=0.55)
+        ranged = [each for each in horizons if each[what]["lower"] is not None]
+        ends = [[each[what][end] for each in ranged] for end in ("lower", "upper")]
+        axes.vlines([each["horizon"] for each in ranged], *ends, color=COLOURS[name], linewidth=1.4, alpha=0.55)
         axes.plot(
             x,
             [_number(each[what]["value"]) for each in horizons],
@@ -107,14 +112,14 @@ def _number(value: float | None) -> float:
 
 
 def summary(evaluation: Report) -> Iterator[str]:
-    found, first = evaluation["forecast"]["all"], True
+    overall, first = evaluation["forecast"]["all"], True
     for sentence in regression.VIEW.summary(evaluation):
         if "one guess for everyone" not in sentence:
             yield sentence
-        if first and found["saved"] is not None:
+        if first and overall["saved"] is not None:
             first = False
-            change = found["saved"]
-            scaled = "" if found["mase"] is None else f", a MASE of {found['mase']:.3f}"
+            change = overall["saved"]
+            scaled = "" if overall["mase"] is None else f", a MASE of {overall['mase']:.3f}"
             yield (
                 f"That is {abs(change):.1%} {'less' if change > 0 else 'more'} than the season before was off by"
                 f"{scaled}; from {_span(evaluation, min)} less to {_span(evaluation, max)} less by horizon."

@@ -1,4 +1,4 @@
-"""What is told of several classes: who is taken for whom, each class by itself, and how sure a call is."""
+"""Report on several classes: confusion matrix, each class by itself, and calibration of the predicted class."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from refit.reports.model_card.by_task import Report, View
 
 Floats = NDArray[np.float64]
 
-MOST_SHOWN = 25  # classes in a picture or a table, the largest ones
+MOST_SHOWN = 25  # classes in a figure or a table, the largest ones
 
 
 def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
     candidate = scored.p["candidate"]
-    called = candidate.argmax(axis=1)
+    predicted = candidate.argmax(axis=1)
     sure = candidate.max(axis=1)
     classes = len(test.target.classes)
-    matrix = np.bincount(test.labels * classes + called, minlength=classes**2).reshape(classes, classes)
+    matrix = np.bincount(test.labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     return {
-        "classes": list(by_class(test, called, confidence)),
+        "classes": list(by_class(test, predicted, confidence)),
         "confusion": {"names": list(test.target.classes), "rows": matrix.tolist()},
-        "calibration": calibration(test.sample, sure, called == test.labels, confidence),
+        "calibration": calibration(test.sample, sure, predicted == test.labels, confidence),
     }
 
 
@@ -40,10 +40,10 @@ def facts(labels: NDArray[Any], p: Floats) -> Report:
     return {"classes": len(np.unique(labels)), "right": tidy(right.mean()), "predicted": tidy(p.max(axis=1).mean())}
 
 
-def by_class(test: Holdout, called: NDArray[np.int64], confidence: float) -> Iterator[dict[str, Any]]:
+def by_class(test: Holdout, predicted: NDArray[np.int64], confidence: float) -> Iterator[dict[str, Any]]:
     """Precision, recall and F1 of each class, with clustered intervals of the first two."""
     for code, name in enumerate(test.target.classes):
-        is_it, is_called = test.labels == code, called == code
+        is_it, is_called = test.labels == code, predicted == code
         total = int(is_it.sum() + is_called.sum())
         yield {
             "name": name,
@@ -58,11 +58,11 @@ def by_class(test: Holdout, called: NDArray[np.int64], confidence: float) -> Ite
 def _share(
     test: Holdout, hit: NDArray[np.bool_], among: NDArray[np.bool_], confidence: float
 ) -> dict[str, float | None] | None:
-    """The share of hits among some rows; None where there are none of these."""
+    """The share of hits among some rows; None if there are no such rows."""
     if not among.any():
         return None
-    found = jackknife(leave_out_mean(hit[among].astype(np.float64), test.sample.only(among).clusters))
-    return with_interval(found, confidence, 0.0, 1.0)
+    estimate = jackknife(leave_out_mean(hit[among].astype(np.float64), test.sample.only(among).clusters))
+    return with_interval(estimate, confidence, 0.0, 1.0)
 
 
 def tables(folder: Path, evaluation: Report) -> None:
@@ -81,9 +81,9 @@ def tables(folder: Path, evaluation: Report) -> None:
 
 
 def largest(evaluation: Report) -> list[int]:
-    """Places of the classes that are shown, in their own order."""
+    """Indices of the classes that are shown, in their original order."""
     rows = [each["rows"] for each in evaluation["classes"]]
-    return sorted(sorted(range(len(rows)), key=lambda place: -rows[place])[:MOST_SHOWN])
+    return sorted(sorted(range(len(rows)), key=lambda index: -rows[index])[:MOST_SHOWN])
 
 
 def _confusion(evaluation: Report) -> Any:
@@ -98,15 +98,15 @@ def _confusion(evaluation: Report) -> Any:
             if counts[row, column]:
                 ink = "white" if shares[row, column] > 0.55 else INK
                 axes.text(j, i, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=8)
-    axes.set_xticks(range(len(shown)), [names[place] for place in shown], rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(shown)), [names[place] for place in shown], fontsize=8)
+    axes.set_xticks(range(len(shown)), [names[index] for index in shown], rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(shown)), [names[index] for index in shown], fontsize=8)
     axes.set(xlabel="called", ylabel="was")
     axes.grid(visible=False)
     return figure
 
 
 def _classes(evaluation: Report) -> Any:
-    shown = [evaluation["classes"][place] for place in largest(evaluation)][::-1]
+    shown = [evaluation["classes"][index] for index in largest(evaluation)][::-1]
     figure, axes = new_axes("F1 of each class", size=(6.4, 1.4 + 0.26 * max(len(shown), 3)))
     axes.barh(range(len(shown)), [each["f1"] or 0.0 for each in shown], color=COLOURS["candidate"], height=0.7)
     axes.set_yticks(range(len(shown)), [each["name"] for each in shown])
@@ -118,10 +118,10 @@ def _classes(evaluation: Report) -> Any:
 def _calibration(evaluation: Report) -> Any:
     figure, axes = new_axes("How sure a call was, and how often it was right", size=(5.2, 5.0))
     bins = evaluation["calibration"]["bins"]
-    known = [b for b in bins if b["observed"]["lower"] is not None]
-    lower, upper = ([b["observed"][end] for b in known] for end in ("lower", "upper"))
+    ranged = [b for b in bins if b["observed"]["lower"] is not None]
+    lower, upper = ([b["observed"][end] for b in ranged] for end in ("lower", "upper"))
     axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1, label="perfect")
-    axes.vlines([b["predicted"] for b in known], lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
+    axes.vlines([b["predicted"] for b in ranged], lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
     line = [b["predicted"] for b in bins], [b["observed"]["value"] for b in bins]
     axes.plot(*line, "o-", color=COLOURS["candidate"], markersize=4.5, label="candidate, tenths of the rows")
     axes.set(xlabel="probability of the called class", ylabel="share of right calls", xlim=(0, 1), ylim=(0, 1.01))
@@ -135,19 +135,19 @@ def summary(evaluation: Report) -> Iterator[str]:
     if right["value"] is not None:
         span = "" if right["lower"] is None else f" (between {right['lower']:.1%} and {right['upper']:.1%})"
         yield f"It calls {right['value']:.1%} of the rows rightly{span}; always the most frequent class, {always:.1%}."
-    known = [each for each in evaluation["classes"] if each["f1"] is not None]
-    if known:
-        worst = min(known, key=lambda each: each["f1"])
+    scored = [each for each in evaluation["classes"] if each["f1"] is not None]
+    if scored:
+        worst = min(scored, key=lambda each: each["f1"])
         yield f"It does worst on {worst['name']!r}: F1 {worst['f1']:.2f} of {worst['rows']:,} rows."
 
 
 def words(evaluation: Report) -> str:
-    found = evaluation["calibration"]
-    bins = [each for each in found["bins"] if each["observed"]["lower"] is not None]
+    report = evaluation["calibration"]
+    bins = [each for each in report["bins"] if each["observed"]["lower"] is not None]
     off = [each for each in bins if not each["observed"]["lower"] <= each["predicted"] <= each["observed"]["upper"]]
     return (
-        f"It gave what it called a probability of {found['predicted']:.1%} on the whole, and was right "
-        f"{found['observed']:.1%} of the time; {len(off) or 'none'} of {len(bins)} bins lie off the diagonal by more "
+        f"It gave what it called a probability of {report['predicted']:.1%} on the whole, and was right "
+        f"{report['observed']:.1%} of the time; {len(off) or 'none'} of {len(bins)} bins lie off the diagonal by more "
         "than their interval."
     )
 
@@ -156,9 +156,9 @@ def drawn(evaluation: Report) -> dict[str, Any]:
     return {"reliability": charts.reliability(evaluation["calibration"]["bins"]), "shown": largest(evaluation)}
 
 
-def told_of_windows(found: Report) -> str:
-    """How many classes a window has, and which is the largest."""
-    classes = found["classes"]
+def format_classes(window: Report) -> str:
+    """The number of classes in a window, and the largest one."""
+    classes = window["classes"]
     if not isinstance(classes, dict):
         return f"{classes}"
     top = max(classes, key=lambda name: classes[name], default=None)
@@ -210,5 +210,5 @@ VIEW = View(
     slice_heads=("called rightly", "sure by"),
     slice_cells=lambda part: (f"{part['right']:.1%}", f"{part['predicted']:.1%}"),
     label_head="classes",
-    label_cell=told_of_windows,
+    label_cell=format_classes,
 )

@@ -1,4 +1,4 @@
-"""What is told of numbers: predicted against actual, what is left over, and how the error grows with the prediction."""
+"""Report on numbers: predicted against actual, residuals, and error by size of the prediction."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from refit.reports.model_card.by_task import Report, View
 
 Floats = NDArray[np.float64]
 
-MOST_POINTS = 400  # of the rows that are drawn, evenly spread over the window
+MOST_POINTS = 400  # drawn rows, evenly spread over the window
 HISTOGRAM_BINS = 40
-MIDDLE = 0.98  # of the residuals that the histogram spans; the rest lies in its outermost bins
+MIDDLE = 0.98  # share of the residuals in the range of the histogram; the rest is in its outermost bins
 
 
 def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
     candidate = scored.p["candidate"]
-    places = np.unique(np.linspace(0, test.rows - 1, min(MOST_POINTS, test.rows)).astype(np.int64))
+    rows = np.unique(np.linspace(0, test.rows - 1, min(MOST_POINTS, test.rows)).astype(np.int64))
     return {
-        "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in places],
+        "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in rows],
         "residuals": residuals(test.labels - candidate),
         "by_size": by_size(test, candidate, confidence),
         "intervals": interval_coverage.interval_report(test, scored, confidence),
@@ -42,7 +42,7 @@ def facts(labels: NDArray[Any], predicted: Floats) -> Report:
 
 
 def residuals(left: Floats) -> dict[str, Any]:
-    """What was predicted too low (positive) or too high, in equal bins."""
+    """Histogram of actual minus predicted values, in equal bins."""
     low, high = np.quantile(left, [(1 - MIDDLE) / 2, (1 + MIDDLE) / 2])
     if not high > low:
         low, high = low - 0.5, high + 0.5
@@ -56,15 +56,15 @@ def residuals(left: Floats) -> dict[str, Any]:
 
 
 def by_size(test: Holdout, predicted: Floats, confidence: float) -> dict[str, Any]:
-    """Mean prediction beside mean label, and the mean absolute error, in bins of about equal count."""
+    """Mean prediction, mean label and mean absolute error, in bins of about equal count."""
     everywhere = (-np.inf, np.inf)
-    found = calibration(test.sample, predicted, test.labels, confidence, everywhere)
+    result = calibration(test.sample, predicted, test.labels, confidence, everywhere)
     error = np.abs(test.labels - predicted)
-    ends = np.cumsum([each["rows"] for each in found["bins"]])
-    for each, rows in zip(found["bins"], np.split(np.argsort(predicted, kind="stable"), ends[:-1]), strict=True):
+    ends = np.cumsum([each["rows"] for each in result["bins"]])
+    for each, rows in zip(result["bins"], np.split(np.argsort(predicted, kind="stable"), ends[:-1]), strict=True):
         mean = jackknife(leave_out_mean(error[rows], test.sample.only(rows).clusters))
         each["error"] = with_interval(mean, confidence)
-    return found
+    return result
 
 
 def tables(folder: Path, evaluation: Report) -> None:
@@ -105,9 +105,9 @@ def _residuals(evaluation: Report) -> Any:
 def _error_by_size(evaluation: Report) -> Any:
     figure, axes = new_axes("The error by the size of the prediction")
     bins = evaluation["by_size"]["bins"]
-    known = [b for b in bins if b["error"]["lower"] is not None]
-    lower, upper = ([b["error"][end] for b in known] for end in ("lower", "upper"))
-    axes.vlines([b["predicted"] for b in known], lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
+    ranged = [b for b in bins if b["error"]["lower"] is not None]
+    lower, upper = ([b["error"][end] for b in ranged] for end in ("lower", "upper"))
+    axes.vlines([b["predicted"] for b in ranged], lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
     line = [b["predicted"] for b in bins], [b["error"]["value"] for b in bins]
     axes.plot(*line, "o-", color=COLOURS["candidate"], markersize=4.5)
     axes.set(xlabel="mean prediction of a tenth of the rows", ylabel="mean absolute error")
@@ -130,12 +130,12 @@ def summary(evaluation: Report) -> Iterator[str]:
 
 
 def words(evaluation: Report) -> str:
-    found, left = evaluation["by_size"], evaluation["residuals"]
-    bins = [each for each in found["bins"] if each["observed"]["lower"] is not None]
+    sizes, left = evaluation["by_size"], evaluation["residuals"]
+    bins = [each for each in sizes["bins"] if each["observed"]["lower"] is not None]
     off = [each for each in bins if not each["observed"]["lower"] <= each["predicted"] <= each["observed"]["upper"]]
     spread = left["quantiles"]
     return (
-        f"On the whole it predicted {found['predicted']:.4g}, and {found['observed']:.4g} came; "
+        f"On the whole it predicted {sizes['predicted']:.4g}, and {sizes['observed']:.4g} came; "
         f"{len(off) or 'none'} of {len(bins)} tenths lie off the diagonal by more than their interval. 90 % of rows "
         f"came between {spread['0.05']:+.4g} and {spread['0.95']:+.4g} of what was predicted."
     )
@@ -193,5 +193,5 @@ variance that is explained.""",
     slice_heads=("mean label", "mean prediction"),
     slice_cells=lambda part: (f"{part['mean']:.4g}", f"{part['predicted']:.4g}"),
     label_head="mean label",
-    label_cell=lambda found: "–" if found["mean"] is None else f"{found['mean']:.4g} ± {found['std']:.4g}",
+    label_cell=lambda window: "–" if window["mean"] is None else f"{window['mean']:.4g} ± {window['std']:.4g}",
 )
