@@ -14,7 +14,7 @@ from refit.config.section import ColumnType, Name, Section, free, nearest
 
 class ProjectParams(Section):
     name: Name = Field(description="the registered model's name")
-    timezone: str = Field("UTC", description="IANA zone in which periods and dates are meant")
+    timezone: str = Field("UTC", description="IANA time zone of periods and dates")
 
     @field_validator("timezone")
     @classmethod
@@ -31,7 +31,7 @@ class ProjectParams(Section):
 class EventParams(Section):
     """An event source computed from the rows of a raw source by SQL expressions."""
 
-    available_at: str = Field(description="SQL over the raw columns and event_time: when we could first know it")
+    available_at: str = Field(description="SQL over the raw columns and event_time: when it could first be known")
     where: str | None = Field(None, description="SQL condition on the raw row")
     columns: dict[Name, str] = Field(min_length=1, description="column name -> SQL expression over the raw columns")
 
@@ -51,21 +51,23 @@ class SourceParams(Section):
     delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
     header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
     skip_lines: int = Field(0, ge=0, description="lines above the header, or above the first row without one")
-    quoting: bool = Field(True, description='false: a " is a character like any other')
+    quoting: bool = Field(True, description='false: a " is an ordinary character')
     encoding: str = Field("utf-8", description="of the text, by Python's name for it")
-    member: str | None = Field(None, description="the file that is meant inside a zip of several")
+    member: str | None = Field(None, description="the file to read in a zip of several")
     max_line_mb: float = Field(16, ge=1, le=1024, description="longest line, quoted value, or footer of Parquet")
-    max_unpacked_gb: float = Field(64, gt=0, description="size to which one file may unpack")
-    max_unpacked_ratio: float = Field(200, ge=1, description="times its own size to which one may, beyond 256 MB")
-    nulls: tuple[str, ...] = Field(("", "NA"), description="texts that mean missing")
+    max_unpacked_gb: float = Field(64, gt=0, description="maximum unpacked size of one file")
+    max_unpacked_ratio: float = Field(
+        200, ge=1, description="maximum unpacked size as a multiple of the size, beyond 256 MB"
+    )
+    nulls: tuple[str, ...] = Field(("", "NA"), description="texts that denote a missing value")
     columns: dict[str, ColumnType] = Field(min_length=1)
     required: tuple[str, ...] = Field((), description="columns that may not be missing")
     file_column: str | None = Field(None, description="a declared column that takes the name of the row's file")
     line_column: str | None = Field(None, description="a declared column that takes the row's line, or number")
-    key: tuple[str, ...] = Field(min_length=1, description="columns that name a row")
-    event_time: str | None = Field(None, description="SQL over the raw columns, in UTC; none: a static table")
-    available_at: str | None = Field(None, description="SQL; none: event_time")
-    events: dict[Name, EventParams] = Field({}, description="event sources cut from it; none: the source itself")
+    key: tuple[str, ...] = Field(min_length=1, description="columns that identify a row")
+    event_time: str | None = Field(None, description="SQL over the raw columns, in UTC; null for a static table")
+    available_at: str | None = Field(None, description="SQL; default: event_time")
+    events: dict[Name, EventParams] = Field({}, description="event sources made from it; default: the source itself")
 
     @field_validator("encoding")
     @classmethod
@@ -137,7 +139,7 @@ class IngestParams(Section):
 class RowsBand(Section):
     low: float = Field(0.5, gt=0, le=1, description="share of the recent mean below which a batch fails")
     high: float = Field(2.0, ge=1, description="multiple of the recent mean above which a batch fails")
-    recent: int = Field(3, ge=1, description="batches that make the mean")
+    recent: int = Field(3, ge=1, description="number of batches in the mean")
 
 
 class ValidateParams(Section):
@@ -151,7 +153,7 @@ class ValidateParams(Section):
 class LabelParams(Section):
     source: Name
     column: str = Field(min_length=1)
-    delay_hours: float = Field(48, ge=0, description="windows end at as_of less this")
+    delay_hours: float = Field(48, ge=0, description="windows end this long before as_of")
 
 
 class WindowParams(Section):
@@ -159,7 +161,7 @@ class WindowParams(Section):
 
     test: int = Field(1, ge=1)
     validation: int = Field(1, ge=1)
-    training: int | None = Field(None, ge=1, description="none: everything earlier")
+    training: int | None = Field(None, ge=1, description="default: everything earlier")
 
 
 class SplitParams(Section):
@@ -167,7 +169,7 @@ class SplitParams(Section):
 
     test: float = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
     validation: float = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
-    by: str | None = Field(None, description="column whose equal values stay together; none: each row by its key")
+    by: str | None = Field(None, description="column whose equal values stay together; default: each row by its key")
     column: str | None = Field(
         None, description="column that says itself train, validation or test, in place of chance; else a row is in none"
     )
@@ -193,13 +195,13 @@ class SplitParams(Section):
 
 class FeaturizeParams(Section):
     definitions: str | None = Field(
-        None, description="module, or .py file in the project, that holds FEATURES; none: the columns as they are"
+        None, description="module, or .py file in the project, that defines FEATURES; default: the columns as they are"
     )
     label: LabelParams
     windows: WindowParams = WindowParams()
-    split: SplitParams | None = Field(None, description="windows by a hash of the row's key; none: by time, as above")
+    split: SplitParams | None = Field(None, description="windows by a hash of the row's key; default: by time")
     exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")
     text: tuple[str, ...] = Field((), description="features that are free text, to learn from their words")
     keep: tuple[str, ...] = Field(
-        (), description="columns of the rows to predict that stay beside the features: to group, cluster or slice by"
+        (), description="columns of the rows to predict that are kept with the features: to group, cluster or slice by"
     )

@@ -31,10 +31,10 @@ class ForecastParams(Section):
     """Forecasts for the given steps ahead, made at the end of each step of each series."""
 
     of: Name = Field(description="source with a row for each step of each series; its event_time is the step's start")
-    series: dict[Name, ColumnType] = Field({}, description="columns that tell series apart; none: there is one")
+    series: dict[Name, ColumnType] = Field({}, description="columns that identify a series; empty for a single series")
     step: str = Field(pattern=f"^{_STEP.pattern}$", description="15m, 1h, 1d, 1w, 1mo, 1y")
     horizons: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, description="steps ahead")
-    season: int = Field(1, ge=1, le=100_000, description="steps after which it tends to repeat itself; 1: it does not")
+    season: int = Field(1, ge=1, le=100_000, description="steps after which it tends to repeat itself; 1: no season")
 
     @field_validator("series")
     @classmethod

@@ -22,18 +22,18 @@ SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 
 class TrainParams(Section):
     task: Task | Literal["forecast"] = Field(
-        "binary", description="what a label is: 0 or 1, one of several texts, a number, or a number yet to come"
+        "binary", description="the kind of label: 0 or 1, one of several texts, a number, or a future number"
     )
-    metric: str = Field("roc_auc", description="what learners are chosen by; default by task: roc_auc, log_loss, mae")
+    metric: str = Field("roc_auc", description="metric for choosing learners; default by task: roc_auc, log_loss, mae")
     seed: int = Field(0, ge=0, lt=2**32)
-    seeds: int = Field(1, ge=1, le=100, description="each learner is fitted with so many, to tell merit from luck")
+    seeds: int = Field(1, ge=1, le=100, description="seeds for each learner, to tell merit from luck")
     average: bool = Field(False, description="the candidate is the mean of the models of all seeds")
     warm_start: Literal["champion"] | None = Field(
         None,
-        description="champion: go on from the model in charge with the rows that are new to it; none: from nothing",
+        description="champion: continue from the champion with the rows that are new to it; default: from scratch",
     )
     cross_validation: CrossValidationParams | None = Field(
-        None, description="folds of training and validation rows together; none: the validation window alone"
+        None, description="folds of training and validation rows together; default: the validation window alone"
     )
     tuning: TuningParams = TuningParams()
     calibration: Literal["sigmoid", "isotonic"] | None = Field(
@@ -42,7 +42,7 @@ class TrainParams(Section):
         "sigmoid is one temperature, isotonic a curve for each class",
     )
     threshold: ThresholdParams = ThresholdParams()
-    intervals: IntervalParams | None = Field(None, description="of numbers, learned from rows no fit had seen")
+    intervals: IntervalParams | None = Field(None, description="of numbers, from rows not used for fitting")
     text: TextParams = TextParams()
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
 
@@ -73,7 +73,7 @@ class TrainParams(Section):
 
 class GateParams(Section):
     mode: Literal["non_inferiority", "superiority"] = "non_inferiority"
-    metric: str = Field("roc_auc", description="what models are compared by; default: train.metric")
+    metric: str = Field("roc_auc", description="metric for comparing models; default: train.metric")
     alpha: float = Field(0.05, gt=0, lt=0.5)
     max_loss: float = Field(0.005, ge=0, description="metric units that a successor may lose")
     min_gain: float = Field(0.0, ge=0, description="metric units that a superior model must gain")
@@ -84,13 +84,13 @@ class GateParams(Section):
     slices: dict[SliceKey, Annotated[float, Field(ge=0)]] = Field(
         {}, description="a column, or column=value -> metric units that a successor may lose there"
     )
-    floors: dict[str, float] = Field({}, description="metric -> the least that a candidate must reach")
-    ceilings: dict[str, float] = Field({}, description="metric -> the most that a candidate may have")
+    floors: dict[str, float] = Field({}, description="metric -> minimum for a candidate")
+    ceilings: dict[str, float] = Field({}, description="metric -> maximum for a candidate")
 
 
 class ExplainParams(Section):
     rows: int = Field(300, ge=0, le=10_000, description="test rows that predictions are explained on; 0: not at all")
-    features: int = Field(6, ge=1, le=30, description="the most important ones, of which is drawn how they matter")
+    features: int = Field(6, ge=1, le=30, description="number of the most important features whose effects are drawn")
 
 
 class EvaluateParams(Section):

@@ -26,23 +26,25 @@ class DriftParams(Section):
     """What is monitored between two trainings, and what triggers the next one."""
 
     window: Literal["day", "week", "month"] = Field("week", description="length of a window; weeks begin on Monday")
-    windows: int = Field(3, ge=1, description="newest windows that are looked at together")
-    breached: int = Field(2, ge=1, description="of these, how many must show a loss or drift, the newest among them")
+    windows: int = Field(3, ge=1, description="number of newest windows that are considered")
+    breached: int = Field(2, ge=1, description="how many of these must show a loss or drift, including the newest")
     retrain_on: tuple[Literal["performance", "schedule", "input"], ...] = Field(
-        ("performance", "schedule"), description="what may ask for a retraining; anything else warns at most"
+        ("performance", "schedule"), description="what may trigger a retraining; anything else only warns"
     )
-    retrain_every_days: float | None = Field(30, gt=0, description="`schedule`: age of the newest version; none: never")
-    cooldown_days: float = Field(7, ge=0, description="time that lies between two decisions to retrain")
+    retrain_every_days: float | None = Field(30, gt=0, description="`schedule`: age of the newest version; null: never")
+    cooldown_days: float = Field(7, ge=0, description="minimum time between two decisions to retrain")
     min_new_labelled_rows: int = Field(500, ge=1, description="rows labelled since the newest training")
     monthly_budget: int = Field(4, ge=1, description="decisions to retrain within 30 days")
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="chance that a window counts as worse though nothing changed")
-    min_skill_loss: float = Field(0.02, ge=0, description="skill units; a smaller loss asks for nothing")
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="chance that a window counts as worse although nothing changed"
+    )
+    min_skill_loss: float = Field(0.02, ge=0, description="skill units; a smaller loss is ignored")
     min_labelled_rows: int = Field(500, ge=1, description="labelled rows that a window needs to be judged")
-    min_reference_windows: int = Field(8, ge=2, description="windows needed to tell a change from chance")
+    min_reference_windows: int = Field(8, ge=2, description="windows needed to distinguish a change from chance")
     false_discovery: float = Field(0.05, gt=0, lt=0.5, description="share of false ones among drifted columns")
     min_effect: MinEffectParams = MinEffectParams()
     multivariate_rows: int = Field(
-        2000, ge=0, description="rows of then and of now that a classifier tells apart; 0: not at all"
+        2000, ge=0, description="rows of the reference and of now for the classifier check; 0: no check"
     )
 
     @model_validator(mode="after")
@@ -67,7 +69,9 @@ class SigningParams(Section):
 
     public_key: str | None = Field(None, description="PEM file, from the project's folder")
     identity: str | None = Field(None, description="keyless, instead of a key: the e-mail or workflow that signs")
-    issuer: str | None = Field(None, description="keyless: who vouches for it, such as https://accounts.google.com")
+    issuer: str | None = Field(
+        None, description="keyless: the issuer of the identity, such as https://accounts.google.com"
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> SigningParams:
@@ -78,9 +82,9 @@ class SigningParams(Section):
 
 
 class RegistryParams(Section):
-    tracking_uri: str | None = Field(None, description="none: SQLite in the project's .refit folder")
+    tracking_uri: str | None = Field(None, description="default: SQLite in the project's .refit folder")
     trusted_types: tuple[str, ...] = Field(
-        (), description="types that a stored scikit-learn model may hold besides ours"
+        (), description="types that a stored scikit-learn model may contain in addition to Refit's"
     )
     signing: SigningParams | None = Field(
         None, description="sign each version, and score, promote, export and load only what is signed"
@@ -90,13 +94,13 @@ class RegistryParams(Section):
 class RetentionParams(Section):
     """What `refit gc` may delete; None means keep for ever. Current, former and possible champions always stay."""
 
-    versions: int | None = Field(10, ge=1, description="newest versions kept besides those in charge or lately so")
-    runs_days: float | None = Field(30, ge=1, description="age from which a run that no version came of may go")
+    versions: int | None = Field(10, ge=1, description="newest versions kept, besides recent champions")
+    runs_days: float | None = Field(30, ge=1, description="age from which a run that led to no version may be deleted")
     predictions_days: float | None = Field(None, ge=0, description="days of the prediction log, back from its newest")
     decisions_days: float | None = Field(
         None, ge=30, description="decisions on drift, back from the newest; 30 days of them limit retrainings"
     )
     quarantine_days: float | None = Field(
-        None, ge=0, description="refused rows of batches that are in the snapshot no more, by age of the file"
+        None, ge=0, description="refused rows of batches that are no longer in the snapshot, by age of the file"
     )
-    cache: bool = Field(True, description="DVC's cache: what no commit, kept version or present stage refers to may go")
+    cache: bool = Field(True, description="delete DVC objects that no commit, kept version or current stage needs")

@@ -20,11 +20,11 @@ class CrossValidationParams(Section):
         description="shuffle: stratified draws of `share`; time: fits all that is earlier; rolling: a span of it",
     )
     folds: int = Field(5, ge=2)
-    repeats: int = Field(1, ge=1, description="kfold, stratified: cut anew this many times")
+    repeats: int = Field(1, ge=1, description="kfold, stratified: number of repetitions")
     share: float = Field(0.2, gt=0, lt=1, description="shuffle: share of the rows that each draw scores")
     group: str | None = Field(None, description="group: column whose equal values stay in one fold")
     gap_hours: float | None = Field(
-        None, ge=0, description="time, rolling: between the rows fitted and those scored; none: the label's delay"
+        None, ge=0, description="time, rolling: between the rows fitted and those scored; default: the label's delay"
     )
     training_days: float | None = Field(None, gt=0, description="rolling: length of the span that is fitted")
 
@@ -89,7 +89,7 @@ class TuningParams(Section):
     trials: int = Field(30, ge=1, description="for each learner; a grid takes as many as it has points")
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     pruner: Literal["median", "halving", "none"] = Field(
-        "median", description="gives up trials that are behind after some folds; needs cross_validation"
+        "median", description="stops trials that are behind after some folds; needs cross_validation"
     )
     parallel: int = Field(
         1, ge=1, description="trials at once, each in a process; decides what is tried, so set it for all machines"
@@ -114,10 +114,10 @@ class IntervalParams(Section):
         "residuals", description="residuals: as far above as below; quantiles: two more fits, so that width varies"
     )
     within: str | None = Field(
-        None, description="a feature or column of featurize.keep: each of its values gets a margin of its own"
+        None, description="a feature or column of featurize.keep: each of its values gets its own margin"
     )
-    adaptive: bool = Field(False, description="the margin follows the labels as they become known")
-    rate: float = Field(0.02, gt=0, lt=1, description="adaptive: by how much one label moves the level")
+    adaptive: bool = Field(False, description="the margin adapts to labels as they become known")
+    rate: float = Field(0.02, gt=0, lt=1, description="adaptive: how much one label moves the level")
 
 
 def file_of(kind: str) -> str | None:
