@@ -1,4 +1,4 @@
-"""`python -m flows` is `refit`."""
+"""Run the command line: `python -m refit` is `refit`."""
 
 from refit.cli.main import main
 
