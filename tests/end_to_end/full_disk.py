@@ -121,7 +121,8 @@ def main(disk: Path, finished: Path) -> None:
             f"init with {kilobytes} kB", problems(lambda: refit("init", disk / "new"), project, disk, kilobytes * 1000)
         )
     new = Path(tempfile.mkdtemp()) / "demo"
-    create(new, csv=None, time=None, label=None, key=())
+    with contextlib.redirect_stdout(io.StringIO()):
+        create(new, csv=None, time=None, label=None, key=())
     for kilobytes in (0, 60, 250, 500, 900, 1500, 2300, 3200, 4200, 5500):
         project = copied(new, disk)
         report(f"run with {kilobytes} kB", problems(lambda p=project: driven(p), project, disk, kilobytes * 1000))
