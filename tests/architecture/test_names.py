@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 HERE = {"PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati", "LC_ALL": "C", "HOME": "/here"}
@@ -39,6 +40,7 @@ def names(root: Path, scratch: Path, *paths: str) -> tuple[list[str], list[str]]
     return first, second
 
 
+@pytest.mark.slow
 def test_every_test_has_the_same_name_in_any_process(root: Path, tmp_path: Path) -> None:
     here, there = names(root, tmp_path, "tests")
     assert len(here) > 2000

@@ -19,7 +19,8 @@ from registry.store import locate
 ODD = "a ?b#c%20 d'é [x]"
 
 
-@pytest.mark.parametrize("begun", ["elsewhere", pytest.param("here", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("begun", ["elsewhere", "here"])
 def test_a_project_in_a_folder_of_an_odd_name_is_trained_promoted_scored_and_rolled_back(
     finished: Path, tmp_path: Path, begun: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,6 +81,7 @@ def check(project: Path, pattern: str, count: int, capsys: pytest.CaptureFixture
         path.write_bytes(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", list(FILES))
 def test_a_command_says_of_a_damaged_file_what_is_wrong(
     project: Path, pattern: str, capsys: pytest.CaptureFixture[str]

@@ -166,7 +166,7 @@ def test_plain_decimals_are_read_as_any_other_texts_would_be(monkeypatch: pytest
                 for column in columns
             }
 
-    with counted(column_reading, "_rows") as queries:
+    with counted(column_reading, "_count_rows") as queries:
         found = read()
     assert queries["calls"] >= len(near) - 1
     assert found["decimal"].type == "number"
@@ -184,7 +184,7 @@ def test_decimals_that_are_said_to_be_the_time_are_read_as_one() -> None:
 
 
 def test_no_query_is_needed_for_a_column_of_plain_decimals() -> None:
-    with duckdb.connect() as connection, counted(column_reading, "_rows") as queries:
+    with duckdb.connect() as connection, counted(column_reading, "_count_rows") as queries:
         [column] = column_reading.named_columns(connection, ["x"])
         texts = pa.chunked_array([[f"{value:.4f}" for value in np.random.default_rng(0).normal(size=40)]])
         assert column_reading.read_column(connection, column, texts, delimiter=",").type == "number"
