@@ -42,7 +42,7 @@ def refit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(refit: Path, project: Path) -> dict[str, dict[str, str]]:
     """What `run.yaml` says of each stage when that code writes it: of all its code, and of its defaults."""
     (project / "params.yaml").write_text(PARAMS)
-    code = [sys.executable, "-c", WRITE.format(str(project))]
+    code = [sys.executable, "-B", "-c", WRITE.format(str(project))]
     subprocess.run(code, cwd=refit, env={**os.environ, "PYTHONPATH": str(refit)}, check=True)
     found = yaml.safe_load((project / "run.yaml").read_text())
     return {"code": found["code"], "defaults": found["defaults"]}
