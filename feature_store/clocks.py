@@ -17,6 +17,15 @@ def local(time: str, zone: str) -> str:
     return f"timezone({zone}, timezone('UTC', {time}))"
 
 
+def utc(time: str, zone: str) -> str:
+    """SQL of the moment of a local time in a zone; both arguments are SQL.
+
+    >>> utc("shown", "'Europe/Berlin'")
+    "timezone('UTC', timezone('Europe/Berlin', shown))"
+    """
+    return f"timezone('UTC', timezone({zone}, {time}))"
+
+
 def moved(time: str, by: str, zone: str) -> str:
     """SQL of a moment moved by days, weeks, months or years of a zone's calendar, at the same time of day.
 
@@ -25,7 +34,7 @@ def moved(time: str, by: str, zone: str) -> str:
     Args:
         by: SQL that is appended to a local time, such as `- interval '7 day'`.
     """
-    return f"timezone('UTC', timezone({zone}, {_shown(time, by, zone)}))"
+    return utc(_shown(time, by, zone), zone)
 
 
 def met(time: str, by: str, zone: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
+from feature_store import clocks
 from feature_store.compile import literal
 from refit.config import nearest
 from refit.errors import UserError
@@ -47,10 +49,8 @@ def read_zone(connection: Any, name: str, step: str, given: str) -> str:
         return given
     sample = starts[:: -(-len(starts) // _MOST_TRIED)]
     ordered = sorted((zone for zone in available_timezones() if "/" in zone), key=lambda z: (z not in _LIKELY, z))
-    zones: list[str] = []
-    for zone in ordered:
-        if len(zones) < _MOST_NAMED and _are_midnights(zone, sample) and _fits(zone, starts, unit):
-            zones.append(zone)
+    fitting = (zone for zone in ordered if _are_midnights(zone, sample) and _fits(zone, starts, unit))
+    zones = list(islice(fitting, _MOST_NAMED))
     if not zones:
         return "UTC"
     raise UserError(
@@ -65,12 +65,12 @@ def local(moment: str, zone: str) -> str:
     >>> local("event_time", "Europe/Berlin"), local("event_time", "UTC")
     ("timezone('Europe/Berlin', timezone('UTC', event_time))", 'event_time')
     """
-    return moment if zone == "UTC" else f"timezone({literal(zone)}, timezone('UTC', {moment}))"
+    return moment if zone == "UTC" else clocks.local(moment, literal(zone))
 
 
 def utc(shown: str, zone: str) -> str:
     """Return SQL that converts local time in a zone to UTC."""
-    return shown if zone == "UTC" else f"timezone('UTC', timezone({literal(zone)}, {shown}))"
+    return shown if zone == "UTC" else clocks.utc(shown, literal(zone))
 
 
 def _fits(zone: str, starts: list[datetime], unit: str) -> bool:
