@@ -59,6 +59,15 @@ def first_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def message_of(error: object) -> str:
+    """The whole message of an error on one line.
+
+    >>> message_of(ValueError("5 is no date\\n  at line 3"))
+    '5 is no date at line 3'
+    """
+    return " ".join(str(error).split())
+
+
 def unreadable(path: object, error: OSError) -> str:
     """Message that a file cannot be read, and why."""
     return f"{path} cannot be read ({error.strerror}); it has to be a file that you may read"
@@ -122,14 +131,14 @@ def machine_fault(error: BaseException) -> str | None:
     return None
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and its causes, whether or not they were raised with `from`."""
+def chain(error: BaseException, *, explicit: bool = False) -> Iterator[BaseException]:
+    """An error and its causes, whether or not they were raised with `from`; with `explicit`, only those that were."""
     seen: set[int] = set()
     inner: BaseException | None = error
     while inner is not None and id(inner) not in seen:
         seen.add(id(inner))
         yield inner
-        inner = inner.__cause__ or inner.__context__
+        inner = inner.__cause__ or (None if explicit else inner.__context__)
 
 
 class Terminated(BaseException):

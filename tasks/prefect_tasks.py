@@ -13,8 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
-from refit.errors import UserError
-from refit.runtime import dvc_runner, stage_faults
+from refit.errors import UserError, chain
+from refit.runtime import dvc_runner
 from refit.runtime.context import Context
 from tasks.stages import run_remembered
 
@@ -39,7 +39,7 @@ def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
     except (UserError, TimeoutError, KeyboardInterrupt):  # a stage that used up its hours would use them up again
         return False
     except Exception as error:
-        return any(isinstance(cause, OSError) for cause in stage_faults.causes(error))
+        return any(isinstance(cause, OSError) for cause in chain(error, explicit=True))
     return False
 
 

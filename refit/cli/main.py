@@ -21,7 +21,7 @@ from refit.cli import (
     service_commands,
 )
 from refit.cli.options import quiet_prefect, usage_error, with_version
-from refit.errors import RefitError, Terminated, chain, is_interrupted, machine_fault, refused_by_the_system
+from refit.errors import RefitError, Terminated, chain, is_interrupted, machine_fault, message_of, refused_by_the_system
 from refit.runtime.terminal import guard_logs, say
 
 INTERRUPTED = 130  # typer's exit status for Ctrl-C
@@ -66,7 +66,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         message, status = (f"interrupted; {_RESUMES}",), INTERRUPTED
     except Exception as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        what = f"{type(error).__name__}: {message_of(error)}"
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
         if fault := machine_fault(error):
             message = (f"{fault}; what was finished is kept: mend that, then run again",)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refit.config import file_of, nearest
-from refit.errors import UserError
+from refit.errors import UserError, message_of
 from refit.learners import project_files
 from refit.learners.families import FAMILIES
 
@@ -77,7 +77,7 @@ def build_object(
         if hasattr(estimator, "_parameter_constraints"):
             estimator._validate_params()
     except (TypeError, ValueError) as error:
-        raise UserError(f"learner {kind!r}: {' '.join(str(error).split())} ({where}.params)") from None
+        raise UserError(f"learner {kind!r}: {message_of(error)} ({where}.params)") from None
     return estimator
 
 
@@ -123,7 +123,7 @@ def _imported(name: str, kind: str, where: str) -> Any:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             return None
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        why = f"{type(error).__name__}: {message_of(error)}"
         raise UserError(
             f"learner {kind!r}: module {name!r} was found and cannot be imported: {why}; correct it, or install what "
             f"it needs ({where}.kind)"

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from refit.config import file_of, nearest
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, message_of
 from refit.learners.contract import Spec
 
 CODE = "code"  # folder of a stored model with the file that defines its class
@@ -130,6 +130,6 @@ def stored_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
 
 def failure(error: Exception, file: str | None) -> str:
     """An exception as one line, with the last line of the user's file in its traceback."""
-    message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    message = f"{type(error).__name__}: {message_of(error)}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{message} (line {lines[-1]} of {file})" if lines else message

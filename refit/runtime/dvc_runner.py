@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import psutil
 
-from refit.errors import RefitError, UserError, refused_by_the_system, unreadable
+from refit.errors import RefitError, UserError, message_of, refused_by_the_system, unreadable
 from refit.files.artifacts import STATE
 from refit.files.yaml_files import parse_yaml, read_yaml
 from refit.runtime import provenance
 from refit.runtime.dvc_cache import remove_half_copies, verified
-from refit.runtime.stage_faults import fault, fault_of_dvc, one_line_of, own_error
+from refit.runtime.stage_faults import fault, fault_of_dvc, own_error
 
 _WITHOUT_GIT = "    no_scm = true"
 _SEAM = "cmd_run"  # the one private name of DVC that Refit depends on, in dvc.stage.run
@@ -95,7 +95,7 @@ def stale(project: Path) -> dict[str, list[str]]:
             status = repo.status(targets=["dvc.yaml"])
         except Exception as error:
             refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
-            raise RefitError(f"DVC cannot say what is stale: {refusal or one_line_of(error)}") from error
+            raise RefitError(f"DVC cannot say what is stale: {refusal or message_of(error)}") from error
     return {
         address.rpartition(":")[2]: [reason for entry in entries for reason in _format_reasons(entry)]
         for address, entries in status.items()
@@ -184,7 +184,7 @@ class Cache:
         try:
             used_objects = self._repo.used_objs(all_commits=history, all_experiments=history, force=True)
         except DvcException as error:
-            raise RefitError(f"what DVC's cache is needed for cannot be told: {one_line_of(error)}") from error
+            raise RefitError(f"what DVC's cache is needed for cannot be told: {message_of(error)}") from error
         used = {str(each.value) for objects in used_objects.values() for each in objects if each.value}
         for lock in locks:
             used |= self._named(parse_yaml(lock, "dvc.lock") or {})
@@ -249,7 +249,7 @@ def _repository(project: Path) -> Iterator[Any]:
         config = None if _in_git(project) else {"core": {"no_scm": True}}
         repo = Repo(str(project), config=config, _wait_for_lock=True)
     except (DvcException, OSError, ValueError) as error:
-        raise RefitError(f"DVC cannot open {project}: {one_line_of(error)}") from error
+        raise RefitError(f"DVC cannot open {project}: {message_of(error)}") from error
     try:
         with chdir(project):  # DVC finds dvc.yaml in, and reports paths from, the working directory
             yield repo

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from refit.errors import RefitError, machine_fault, refused_by_the_system
-
-
-def one_line_of(error: BaseException) -> str:
-    """The message of an error on one line."""
-    return " ".join(str(error).split())
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and its chain of causes."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__
+from refit.errors import RefitError, chain, machine_fault, message_of, refused_by_the_system
 
 
 def own_error(error: Exception) -> RefitError | None:
     """The stage's own error, unwrapped from DVC's errors; None if there is none."""
-    return next((cause for cause in causes(error) if isinstance(cause, RefitError)), None)
+    return next((cause for cause in chain(error, explicit=True) if isinstance(cause, RefitError)), None)
 
 
 def fault(error: Exception, stage: str) -> RefitError:
     """One-line error for an unexpected failure of the stage."""
-    *_, last = causes(error)
+    *_, last = chain(error, explicit=True)
     if what := _refusal(error, last):
         return RefitError(f"stage {stage}: {what}")
-    return RefitError(f"stage {stage} failed: {type(last).__name__}: {one_line_of(last)}")
+    return RefitError(f"stage {stage} failed: {type(last).__name__}: {message_of(last)}")
 
 
 def fault_of_dvc(error: Exception, stage: str) -> RefitError:
@@ -40,13 +23,13 @@ def fault_of_dvc(error: Exception, stage: str) -> RefitError:
 
     When DVC reads a damaged file, it raises any kind of error, and often does not name the file.
     """
-    *_, last = all_causes = tuple(causes(error))
+    *_, last = all_causes = tuple(chain(error, explicit=True))
     if what := _refusal(error, last):
         return RefitError(f"stage {stage}: {what}")
-    said = [one_line_of(each) for each in all_causes if type(each).__module__.startswith("dvc")]
+    said = [message_of(each) for each in all_causes if type(each).__module__.startswith("dvc")]
     if type(last).__module__.startswith("dvc"):
         return RefitError(f"stage {stage}: DVC says: {said[-1]}")
-    why = ": ".join([*said[-1:], f"{type(last).__name__}: {one_line_of(last)}"])
+    why = ": ".join([*said[-1:], f"{type(last).__name__}: {message_of(last)}"])
     return RefitError(
         f"stage {stage}: DVC cannot go on ({why}); is dvc.yaml, dvc.lock or .dvc/config damaged? Restore it; dvc.lock "
         "may be deleted, the next run writes it again"

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from refit.config import Params, nearest
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, message_of
 from tasks.validate.expectations import Check, raise_problems, suite_of
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _kind(name: str) -> Any:
 
 def one_line(error: object) -> str:
     """Return an error's text without line breaks, shortened if it is long."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = message_of(error) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
 
 

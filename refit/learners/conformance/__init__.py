@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from refit.errors import message_of
 from refit.learners import Spec, make
 from refit.learners.conformance.rules import RULES, Rule
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, load_in_fresh_process
@@ -37,6 +38,6 @@ def check(spec: Spec) -> Iterator[Finding]:
         except Broken as broken:
             yield Finding(each.name, "failed", str(broken))
         except Exception as error:  # third-party code may raise anything; the other rules are still checked
-            yield Finding(each.name, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+            yield Finding(each.name, "failed", f"{type(error).__name__}: {message_of(error)}")
         else:
             yield Finding(each.name, "passed", each.promise)

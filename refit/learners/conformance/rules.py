@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, message_of
 from refit.learners import Floats, Learner, Spec, load, make
 from refit.learners.conformance.sample import FEATURES, Rows
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, bits
@@ -331,7 +331,7 @@ def _predicted_or_refused(subject: Subject, table: pa.Table, names: str | Sequen
             raise Broken(f"{what} is refused without naming the feature: {error}") from None
         return None
     except Exception as error:
-        outcome = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        outcome = f"{type(error).__name__}: {message_of(error)[:100]}"
         raise Broken(f"{what} ends in {outcome}; raise UserError in words that name the feature") from None
 
 
@@ -344,7 +344,7 @@ def _refused(act: Callable[[], object], what: str, words: Sequence[str]) -> None
             raise Broken(f"{what} is refused without saying so ({' or '.join(words)}): {error}") from None
         return
     except Exception as error:
-        outcome = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        outcome = f"{type(error).__name__}: {message_of(error)[:100]}"
         raise Broken(f"{what} ends in {outcome}; raise UserError that says what was found") from None
     raise Broken(f"{what} is accepted; raise UserError that says what was found")
 
