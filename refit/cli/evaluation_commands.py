@@ -6,18 +6,7 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import (
-    HERE,
-    AsJson,
-    AsOf,
-    Debug,
-    Project,
-    Sets,
-    Wait,
-    assignments,
-    json_object,
-    project_at,
-)
+from refit.cli.options import HERE, AsJson, AsOf, Debug, Project, Sets, Wait, assignments, json_object, project_at
 from refit.runtime.terminal import print_json
 
 app = typer.Typer()

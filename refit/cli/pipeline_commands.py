@@ -7,17 +7,7 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import (
-    HERE,
-    AsJson,
-    AsOf,
-    Debug,
-    Project,
-    Sets,
-    Wait,
-    assignments,
-    project_at,
-)
+from refit.cli.options import HERE, AsJson, AsOf, Debug, Project, Sets, Wait, assignments, project_at
 from refit.config import STAGES
 from refit.runtime.terminal import print_json, say
 

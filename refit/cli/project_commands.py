@@ -7,12 +7,7 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import (
-    HERE,
-    AsJson,
-    Debug,
-    Project,
-)
+from refit.cli.options import HERE, AsJson, Debug, Project
 from refit.runtime.terminal import print_json
 
 app = typer.Typer()

@@ -6,14 +6,7 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import (
-    HERE,
-    AsJson,
-    Debug,
-    Project,
-    Why,
-    project_at,
-)
+from refit.cli.options import HERE, AsJson, Debug, Project, Why, project_at
 from refit.errors import UserError
 from refit.runtime.terminal import print_json, say
 

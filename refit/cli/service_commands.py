@@ -6,13 +6,7 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import (
-    HERE,
-    Debug,
-    Port,
-    Project,
-    project_at,
-)
+from refit.cli.options import HERE, Debug, Port, Project, project_at
 
 app = typer.Typer()
 

@@ -57,6 +57,6 @@ def _column(table: pa.Table, name: str) -> Any:
             f"feature {name!r} is missing from the rows{nearest(name, table.column_names)}; the model needs it"
         )
     column = table.column(name)
-    return (
-        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    )  # combining copies even a single chunk
+    if column.num_chunks == 1:  # `combine_chunks` would copy it
+        return column.chunk(0)
+    return column.combine_chunks()

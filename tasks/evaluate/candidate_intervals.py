@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +17,6 @@ from refit.learners.prediction_intervals import IntervalLearner
 from refit.runtime.context import Context
 from tasks.featurize.labels import known_labels
 from tasks.featurize.warehouse import open_warehouse
-
-if TYPE_CHECKING:
-    pass
-
-
-Report = dict[str, Any]
 
 
 def bands(context: Context, learner: Learner, test: Holdout, key: str) -> Bands | None:

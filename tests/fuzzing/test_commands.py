@@ -61,12 +61,16 @@ FILES: dict[str, tuple[Damage, tuple[str, ...]]] = {
 DVC_FILE = {"outs": [{"md5": "0" * 32, "size": 3, "hash": "md5", "path": "table.csv"}]}
 
 
-def check(project: Path, pattern: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", list(FILES))
+def test_commands_say_of_forty_damaged_files_what_is_wrong(
+    project: Path, pattern: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     damage, commands = FILES[pattern]
     (project / "table.csv.dvc").write_text(yaml.safe_dump(DVC_FILE))
     [path] = project.glob(pattern)
     whole = path.read_bytes()
-    for seed in range(count):
+    for seed in range(40):
         command = commands[seed % len(commands)].format(file=path, folder=project.parent / f"export-{seed}")
         path.write_bytes(damage(whole, Random(f"{pattern} {seed}")))
         status, printed = refit(capsys, *command.split(), "--project", str(project))
@@ -79,22 +83,6 @@ def check(project: Path, pattern: str, count: int, capsys: pytest.CaptureFixture
             assert len(re.findall(r"^error: ", printed, re.MULTILINE)) == 1, context
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("pattern", list(FILES))
-def test_a_command_says_of_a_damaged_file_what_is_wrong(
-    project: Path, pattern: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check(project, pattern, 1, capsys)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("pattern", list(FILES))
-def test_commands_say_of_forty_damaged_files_what_is_wrong(
-    project: Path, pattern: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check(project, pattern, 40, capsys)
 
 
 @pytest.mark.parametrize(
