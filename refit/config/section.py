@@ -74,5 +74,6 @@ def first_complaint(error: Exception) -> str:
     """The message of an error on one line; for a failed validation, its first problem."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}, found {str(first['input'])[:60]!r}"
+        where = ": ".join(filter(None, (error.title, ".".join(map(str, first["loc"])))))
+        return f"{where}: {first['msg']}, found {str(first['input'])[:60]!r}"
     return first_line(error)

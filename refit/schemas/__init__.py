@@ -1,0 +1,1 @@
+"""Every file that crosses a boundary, one frozen, versioned model each."""
