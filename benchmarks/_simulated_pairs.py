@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from refit.gate.comparison import Sample
-from refit.metrics import Task
-from refit.metrics import scores as metrics
 from refit.metrics.clusters import Clusters
+from refit.problems import metric_named, problem_of
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +29,7 @@ class Window:
     uneven: bool = False  # days of very different size
     alike: float = 0.6  # a day's own misjudgement by a model, beside that of a row
     cluster: str = "day"
-    task: Task = "binary"
+    task: str = "binary"
 
     def __str__(self) -> str:
         return f"{self.days} x {self.rows}{' (uneven)' if self.uneven else ''}"
@@ -58,7 +57,7 @@ def draw(random: np.random.Generator, window: Window, *spreads: float | Floats, 
     seen = truth + misjudged(common) if common else truth
     scores = tuple(predicted(seen + misjudged(spread)) for spread in spreads)
     clusters = Clusters.rows(len(day)) if window.cluster == "row" else Clusters.of(day)
-    return Drawn(Sample(labels, clusters, window.task), day, scores)
+    return Drawn(Sample(labels, clusters, problem_of(window.task)), day, scores)
 
 
 def _binary(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
@@ -83,20 +82,20 @@ def _regression(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any
     return 100 + 10 * truth + 8 * random.standard_t(4, len(truth)), lambda seen: 100 + 10 * seen
 
 
-TASKS: dict[Task, Any] = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}
+TASKS: dict[str, Any] = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}
 
 
 @cache
-def true_value(metric: str, spread: float, common: float = 0.0, task: Task = "binary") -> float:
+def true_value(metric: str, spread: float, common: float = 0.0, task: str = "binary") -> float:
     """What a model scores in truth: on 1,200,000 rows, the same ones (in luck, too) for every spread."""
     window = Window(days=10_000, task=task)
     drawn = [draw(np.random.default_rng(seed), window, spread, common=common) for seed in (1, 2)]
-    return float(np.mean([metrics.score(task, metric, each.sample.labels, each.scores[0]) for each in drawn]))
+    return float(np.mean([problem_of(task).score(metric, each.sample.labels, each.scores[0]) for each in drawn]))
 
 
-def true_loss(metric: str, worse: float, better: float, task: Task = "binary") -> float:
+def true_loss(metric: str, worse: float, better: float, task: str = "binary") -> float:
     values = (true_value(metric, spread, task=task) for spread in (better, worse))
-    return metrics.gain(metric, *values)
+    return metric_named(metric).gain(*values)
 
 
 @cache

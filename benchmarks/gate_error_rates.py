@@ -29,8 +29,8 @@ from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import Sample, gain
 from refit.gate.promotion import Check, Evidence, GatePolicy, Opponent, decide
-from refit.metrics import METRICS, Task
 from refit.metrics.clusters import Clusters, Estimate
+from refit.problems import metric_named
 
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
 OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike
@@ -76,7 +76,7 @@ def line(*cells: object) -> None:
 def error_rates(runs: int, seed: int) -> None:
     """Equal models under superiority, ones worse by just the margin under non-inferiority: each promotion is wrong."""
     metrics_ = ("roc_auc", "average_precision", "log_loss", "brier")
-    others: tuple[tuple[Task, str], ...] = (
+    others: tuple[tuple[str, str], ...] = (
         ("regression", "mae"),
         ("regression", "rmse"),
         ("multiclass", "log_loss"),
@@ -120,7 +120,7 @@ def error_rates(runs: int, seed: int) -> None:
         line(
             mode,
             window.task,
-            METRICS[metric].words,
+            metric_named(metric).words,
             window,
             kind,
             window.cluster,

@@ -12,7 +12,7 @@ from rich.table import Table
 from flows.progress_display import show_progress
 from flows.session import session
 from refit.config import STAGES
-from refit.metrics import METRIC_WORDS
+from refit.problems import metric_words
 from refit.runtime.terminal import Terminal, line
 
 EARLIER_STAGES = STAGES[: STAGES.index("train")]  # which have to be up to date first
@@ -61,9 +61,7 @@ def print_report(report: Mapping[str, Any], console: Terminal) -> None:
     for name, mean in report["mean"].items():
         values = (mean, report["deviation"][name], report["together"].get(name), report["baseline"].get(name))
         style = "green" if name == report["metric"] else ""
-        table.add_row(
-            METRIC_WORDS.get(name, name), *("" if value is None else f"{value:.4f}" for value in values), style=style
-        )
+        table.add_row(metric_words(name), *("" if value is None else f"{value:.4f}" for value in values), style=style)
     console.print(table)
     chosen = Counter(each["learner"] for each in report["folds"])
     console.print(

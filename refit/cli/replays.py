@@ -12,9 +12,9 @@ from rich.table import Column, Table
 
 from flows.progress_display import screen, show_progress
 from refit.config import nearest
+from refit.config.windows import Period
 from refit.errors import UserError
-from refit.metrics import METRIC_WORDS
-from refit.problems.windows import Period
+from refit.problems import metric_named
 from refit.runtime import lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal, line
@@ -81,7 +81,7 @@ def _require(option: str, value: str, valid_values: tuple[str, ...]) -> None:
 
 def show(report: Mapping[str, Any], console: Terminal) -> None:
     """Print the policies side by side, their windows, and the best one."""
-    metric = METRIC_WORDS[report["metric"]]
+    metric = metric_named(report["metric"]).words
     console.print()
     console.print(f"{report['model']}, {report['from']} to {report['to']}, every {report['every']}", style="bold")
     table = Table(Column("policy", overflow="fold"), box=None, pad_edge=False, padding=(0, 1, 0, 0))

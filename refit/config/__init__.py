@@ -21,12 +21,13 @@ from refit.config.data import (
     ValidateParams,
 )
 from refit.config.forecasting import ForecastParams, with_queries
-from refit.config.learning import CostParams, EvaluateParams, GateParams, RegisterParams, Task, TrainParams
+from refit.config.learning import CostParams, EvaluateParams, GateParams, RegisterParams, TrainParams
 from refit.config.metric_choice import metric_problems, with_metrics
 from refit.config.monitoring import DriftParams, RegistryParams, RetentionParams
 from refit.config.section import ColumnType, Section, nearest
 from refit.config.training import file_of
 from refit.errors import UserError
+from refit.problems import kind_of
 
 __all__ = [
     "STAGES",
@@ -41,7 +42,6 @@ __all__ = [
     "RetentionParams",
     "SourceParams",
     "SplitParams",
-    "Task",
     "ValidateParams",
     "default_of",
     "defaults",
@@ -89,7 +89,7 @@ class Params(Section):
                     f"{section}.cross_validation.kind {folds.kind!r} lets forecasts learn from what came later; "
                     "use time or rolling"
                 )
-        if self.task == "regression" and self.train.calibration:
+        if self.train.calibration and not kind_of(self.train.task).probabilities:
             raise ValueError(
                 "train.calibration is for tasks 'binary' and 'multiclass'; "
                 f"the task is {self.train.task!r}: leave it out"
@@ -101,9 +101,9 @@ class Params(Section):
         return self
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         """The kind of labels and predictions; a forecast is a regression."""
-        return "regression" if self.train.task == "forecast" else self.train.task
+        return kind_of(self.train.task).task
 
     @property
     def forecast(self) -> ForecastParams | None:
@@ -182,7 +182,7 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[s
         try:
             # JSON mode is strict (no "3" for 3) but still accepts a list for a tuple.
             params = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
-            if not (problems := list(metric_problems(params.task, params.train, params.evaluate.gate))) and not also:
+            if not (problems := list(metric_problems(params.train, params.evaluate.gate))) and not also:
                 return params
         except ValidationError as error:
             details = error.errors(include_url=False)

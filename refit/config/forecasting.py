@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 HORIZON = "horizon"  # the feature, and the column of the rows to predict
 KNOWN_AT = "label_known_at"  # the column of the feature table by which folds in time are cut
-SEASONAL_NAIVE = "seasonal_naive"  # the feature: the value of the series one season before the target
 ZONE = "step_zone"  # the column of the rows to predict that names the time zone of their calendar, if not UTC
 MADE = ("query", "columns", "key", "event_time")  # keys that Refit sets itself
 _OURS = ("forecast_time", "horizon", "target_time", "season_time", "event_time", "available_at", "prediction_time")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from refit.config.section import Section
+from refit.config.section import Section, nearest
 from refit.config.training import (
     CrossValidationParams,
     IntervalParams,
@@ -15,13 +15,13 @@ from refit.config.training import (
     ThresholdParams,
     TuningParams,
 )
+from refit.problems import KINDS, kind_of
 
-Task = Literal["binary", "multiclass", "regression"]
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 
 
 class TrainParams(Section):
-    task: Task | Literal["forecast"] = Field(
+    task: str = Field(
         "binary", description="the kind of label: 0 or 1, one of several texts, a number, or a future number"
     )
     metric: str = Field("roc_auc", description="metric for choosing learners; default by task: roc_auc, log_loss, mae")
@@ -54,11 +54,18 @@ class TrainParams(Section):
             raise ValueError(
                 "an average of several seeds cannot go on from a champion; leave warm_start or average out"
             )
-        if self.intervals and self.task in ("binary", "multiclass"):
+        if self.intervals and not kind_of(self.task).intervals:
             raise ValueError(f"intervals are for numbers; the task is {self.task!r}: leave them out")
         if self.intervals and self.intervals.by == "quantiles" and self.warm_start:
             raise ValueError("intervals by quantiles are fitted from nothing; set by: residuals, or warm_start: null")
         return self
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"there is no such task; there are {', '.join(KINDS)}{nearest(value, KINDS)}")
+        return value
 
     @field_validator("learners")
     @classmethod

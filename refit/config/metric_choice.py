@@ -7,7 +7,7 @@ from typing import Any
 
 from refit.config.learning import GateParams, TrainParams
 from refit.config.section import nearest
-from refit.metrics import DEFAULTS, METRICS, Task, limits, of_task
+from refit.problems import KINDS, kind_of
 
 MARGINS = ("max_loss", "min_gain_over_baseline")
 
@@ -21,10 +21,12 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     gate = evaluate.get("gate", {}) if isinstance(evaluate, Mapping) else None
     if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
         return raw  # invalid, which the sections report
-    task = "regression" if (named := train.get("task", "binary")) == "forecast" else named
+    named = train.get("task", "binary")
+    if named not in KINDS:
+        return raw
     if named == "forecast":
         train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
-    train = {"metric": next((name for task_name, name in DEFAULTS.items() if task_name == task), "roc_auc"), **train}
+    train = {"metric": kind_of(named).default_metric, **train}
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
 
 
@@ -34,9 +36,10 @@ def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**section, "cross_validation": {"kind": "time", **folds}} if isinstance(folds, Mapping) else section
 
 
-def metric_problems(task: Task, train: TrainParams, gate: GateParams) -> Iterator[str]:
+def metric_problems(train: TrainParams, gate: GateParams) -> Iterator[str]:
     """Find metrics that do not fit the task, and missing margins in the label's own units."""
-    comparable = of_task(task, comparable=True)
+    problem = kind_of(train.task)
+    comparable = problem.metric_names(comparable=True)
     # If both name the same metric, it is reported as that of training, from which the gate takes its default.
     params_by_metric = {gate.metric: "evaluate.gate.metric", train.metric: "train.metric"}
     for name, param in params_by_metric.items():
@@ -44,13 +47,13 @@ def metric_problems(task: Task, train: TrainParams, gate: GateParams) -> Iterato
             why = f"models of task {train.task!r} are not compared by {name!r}"
             yield f"{param}: {why}{_near(name, comparable)}"
     for kind, given in (("floors", gate.floors), ("ceilings", gate.ceilings)):
-        valid_names = limits(task, higher_is_better=kind == "floors")
+        valid_names = problem.limits(higher_is_better=kind == "floors")
         for name in given:
             if name not in valid_names:
                 better = "higher" if kind == "floors" else "lower"
                 why = f"no metric of task {train.task!r} where {better} is better"
                 yield f"evaluate.gate.{kind}.{name}: is {why}{_near(name, valid_names)}"
-    if gate.metric in comparable and METRICS[gate.metric].in_label_units:
+    if gate.metric in comparable and problem.metric(gate.metric).in_label_units:
         for margin in MARGINS:
             if margin not in gate.model_fields_set:
                 yield f"evaluate.gate.{margin}: is missing; {gate.metric} has the label's units, so no default fits"

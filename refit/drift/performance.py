@@ -21,10 +21,9 @@ from refit.drift.estimation import expected_metric
 from refit.drift.inputs import DEFAULTS, Window
 from refit.gate.comparison import Sample, leave_out
 from refit.learners.calibration import Sigmoid, fit_sigmoid
-from refit.metrics import METRICS
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
-from refit.metrics.scores import score
-from refit.problems.target import Binary, Target
+from refit.problems.binary import Binary
+from refit.problems.contract import Problem
 
 __all__ = [
     "Backtest",
@@ -62,7 +61,7 @@ class Scored:
     days: NDArray[np.datetime64]  # (rows,) local day of each row
     predictions: Floats  # in the form of the task
     labels: Floats  # (rows,) in the form of the metrics; nan if the label has not come yet
-    target: Target = field(default_factory=Binary)
+    target: Problem = field(default_factory=Binary)
 
     def within(self, window: Window) -> Scored:
         """The rows of one window."""
@@ -141,8 +140,8 @@ def skill(metric: str, scored: Scored) -> Estimate:
     """
     target, clusters = scored.target, Clusters.of(scored.days)
     labels = scored.labels.astype(target.dtype)
-    ours = leave_out(metric, Sample(labels, clusters, target.task), scored.predictions)
-    if target.task == "binary":  # known from the base rate alone
+    ours = leave_out(metric, Sample(labels, clusters, target), scored.predictions)
+    if target.estimable:  # known from the base rate alone
         rate = leave_out_mean(scored.labels, clusters)
         value = float(_over_naive(metric, ours.value, rate.value))
         return jackknife(LeftOut(value, _over_naive(metric, ours.without, rate.without), ours.clusters))
@@ -153,12 +152,12 @@ def skill(metric: str, scored: Scored) -> Estimate:
     return jackknife(LeftOut(whole, np.array(without), ours.clusters))
 
 
-def _saved(metric: str, value: float, labels: NDArray[Any], target: Target) -> float:
+def _saved(metric: str, value: float, labels: NDArray[Any], target: Problem) -> float:
     """The reduction of a constant's distance from perfect, as a share of it; the constant is fitted to these labels."""
     if not len(labels):
         return math.nan
-    naive = score(target.task, metric, labels, target.guess(target.naive(labels, metric), len(labels)))
-    perfect = METRICS[metric].perfect
+    naive = target.score(metric, labels, target.guess(target.naive(labels, metric), len(labels)))
+    perfect = target.metric(metric).perfect
     return 1 - abs(perfect - value) / abs(perfect - naive) if naive != perfect else math.nan
 
 
@@ -182,8 +181,8 @@ def backtest(scored: Scored, policy: SkillPolicy) -> Backtest:
     labelled = scored.labelled()
     if len(np.unique(labelled.labels)) < 2:
         return Backtest((), 0.0, (), (), None)
-    binary = scored.target.task == "binary"  # only binary metrics can be estimated without labels
-    calibration = fit_sigmoid(labelled.predictions, labelled.labels) if binary else None
+    estimable = scored.target.estimable
+    calibration = fit_sigmoid(labelled.predictions, labelled.labels) if estimable else None
     parts = {window: labelled.within(window) for window in whole_windows(labelled.days, policy.window)}
     parts = {window: part for window, part in parts.items() if not _problem(part, part, policy)}
     judged = list(parts.values())
@@ -264,9 +263,7 @@ def judge_window(reference: Backtest, observed: Scored, window: Window, policy: 
     )
     return replace(
         verdict,
-        reasons=tuple(
-            _reasons(verdict, problem, len(reference.skills), policy, estimable=observed.target.task == "binary")
-        ),
+        reasons=tuple(_reasons(verdict, problem, len(reference.skills), policy, estimable=observed.target.estimable)),
     )
 
 
@@ -326,7 +323,7 @@ def _problem(rows: Scored, labelled: Scored, policy: SkillPolicy) -> str:
 
 
 def _value(metric: str, labelled: Scored) -> float:
-    return score(labelled.target.task, metric, labelled.labels.astype(labelled.target.dtype), labelled.predictions)
+    return labelled.target.score(metric, labelled.labels.astype(labelled.target.dtype), labelled.predictions)
 
 
 def _reasons(

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.evaluation.holdout import Holdout, tidy
-from refit.metrics import scores
 from refit.metrics.ranks import at_or_above
 
 Floats = NDArray[np.float64]
@@ -65,11 +64,7 @@ def daily(test: Holdout, scored: Mapping[str, Floats], metric: str) -> list[dict
         labels = test.labels[rows]
         entry: dict[str, Any] = {"day": str(day), "rows": int(rows.sum())}
         for name, p in scored.items():
-            value = (
-                math.nan
-                if test.target.constant_labels(labels)
-                else scores.score(test.target.task, metric, labels, p[rows])
-            )
+            value = math.nan if test.target.constant_labels(labels) else test.target.score(metric, labels, p[rows])
             entry[name] = tidy(value)
         result.append(entry)
     return result

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from feature_store.exact import WHOLE
 from refit.config import nearest
+from refit.config.windows import local_days
 from refit.errors import RefitError, UserError
 from refit.gate.comparison import Sample, gain, leave_out, single
-from refit.metrics import METRICS, of_task
 from refit.metrics.clusters import Clusters, Estimate, jackknife
 from refit.plain_text import MISSING
-from refit.problems.target import Binary, Target
-from refit.problems.windows import local_days
+from refit.problems.binary import Binary
+from refit.problems.contract import Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ class Holdout:
     labels: Labels
     days: NDArray[np.datetime64]  # local day of each row
     sample: Sample
-    target: Target = field(default_factory=Binary)
+    target: Problem = field(default_factory=Binary)
     forecast: Mapping[str, Any] | None = None  # for forecasts: their entry in `features.json`
 
     @property
@@ -47,7 +47,7 @@ class Holdout:
         return len(self.labels)
 
 
-def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Target) -> Holdout:
+def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Problem) -> Holdout:
     """Build the holdout from the test rows of a feature table.
 
     Args:
@@ -72,17 +72,16 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Target) -> Ho
     else:
         hint = nearest(cluster, table.column_names)
         raise UserError(f"params.yaml: evaluate.gate.cluster: no column {cluster!r}{hint}; `day` and `row` always work")
-    return Holdout(table, labels, days, Sample(labels, clusters, target.task), target)
+    return Holdout(table, labels, days, Sample(labels, clusters, target), target)
 
 
 def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> dict[str, dict[str, float | None]]:
     """Each metric's value with a two-sided clustered interval; None if it is undefined."""
-    task = test.target.task
     return {
-        name: with_interval(
-            jackknife(leave_out(name, test.sample, p, threshold)), confidence, *METRICS[name].spans[task]
+        metric.name: with_interval(
+            jackknife(leave_out(metric.name, test.sample, p, threshold)), confidence, *metric.span
         )
-        for name in of_task(task)
+        for metric in test.target.metrics
     }
 
 
@@ -90,7 +89,7 @@ def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dic
     """The gain of `ours` over `theirs` in each comparable metric (positive is better), with two-sided intervals."""
     return {
         name: with_interval(gain(name, test.sample, ours, theirs), confidence, -math.inf)
-        for name in of_task(test.target.task, comparable=True)
+        for name in test.target.metric_names(comparable=True)
     }
 
 
@@ -139,7 +138,7 @@ def slices(
                 "gain": None,
             }
             if not problem:
-                span = METRICS[metric].spans[test.target.task]
+                span = test.target.metric(metric).span
                 entry[metric] = with_interval(single(metric, part, ours), confidence, *span)
                 if "champion" in scored:
                     against = gain(metric, part, ours, scored["champion"][rows])
@@ -148,7 +147,7 @@ def slices(
     return result
 
 
-def too_small(part: Sample, target: Target) -> str:
+def too_small(part: Sample, target: Problem) -> str:
     """The reason why a part of the rows is too small to be judged; empty if it is not."""
     if len(part.labels) < FEWEST_ROWS:
         return f"it has {len(part.labels):,} test rows, {FEWEST_ROWS} are needed"

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refit.metrics import METRICS, Task
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife
-from refit.metrics.formulas import formula
+from refit.problems import metric_named
+from refit.problems.binary import Binary
+from refit.problems.contract import Problem
 
 __all__ = ["Sample", "error_reduction", "gain", "leave_out", "single"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Labels of the rows that models are compared on, in the form of the task's metrics, with their clusters."""
+    """Labels of the rows that models are compared on, in the form of the problem's metrics, with their clusters."""
 
     labels: NDArray[Any]
     clusters: Clusters
-    task: Task = "binary"
+    problem: Problem = field(default_factory=Binary)
 
     def only(self, rows: NDArray[Any]) -> Sample:
         """A subset of the rows, with their clusters."""
         _, codes = np.unique(self.clusters.codes[rows], return_inverse=True)
         clusters = Clusters(codes.astype(np.int64), int(codes.max(initial=-1)) + 1)
-        return Sample(self.labels[rows], clusters, self.task)
+        return Sample(self.labels[rows], clusters, self.problem)
 
 
 def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
@@ -37,7 +38,7 @@ def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike)
     The gain is nan if the metric is undefined, for instance with one class only; nothing is raised.
     """
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
-    sign = METRICS[metric].sign
+    sign = metric_named(metric).sign
     with np.errstate(invalid="ignore"):
         left = LeftOut(sign * (ours.value - theirs.value), sign * (ours.without - theirs.without), ours.clusters)
         return jackknife(left)
@@ -59,7 +60,7 @@ def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent:
 def _distance(metric: str, left: LeftOut) -> NDArray[np.float64]:
     """Distances from a perfect metric: of all rows, then without each cluster."""
     values = np.concatenate([[left.value], left.without])
-    return np.abs(METRICS[metric].perfect - values)
+    return np.abs(metric_named(metric).perfect - values)
 
 
 def single(metric: str, sample: Sample, scores: ArrayLike) -> Estimate:
@@ -71,15 +72,14 @@ def leave_out(metric: str, sample: Sample, scores: ArrayLike, threshold: float =
     """The metric of predictions on all rows, and exactly without each cluster; nan if a prediction is not finite.
 
     Raises:
-        ValueError: there is no such metric for the sample's task, or there are not as many predictions as labels.
+        ValueError: there is no such metric for the sample's problem, or there are not as many predictions as labels.
     """
     scores = np.asarray(scores, dtype=np.float64)
     clusters = sample.clusters
     if len(scores) != len(sample.labels):
         raise ValueError(f"{len(scores)} scores for {len(sample.labels)} labels")
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is unknown; known are {', '.join(METRICS)}")
-    how = formula(metric, sample.task)
+    metric_named(metric), sample.problem.metric(metric)  # raise if there is none
+    how = sample.problem.formula(metric)
     if not len(scores) or not np.isfinite(scores).all():
         return LeftOut(math.nan, np.full(clusters.count, math.nan), clusters.effective)
     return how.left_out(sample.labels, scores, threshold, clusters)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from refit.metrics import METRIC_WORDS
 from refit.metrics.clusters import Estimate
+from refit.problems import metric_named, metric_words
 
 __all__ = ["Check", "Compared", "Decision", "Evidence", "GatePolicy", "Opponent", "Slice", "decide"]
 
@@ -193,7 +193,7 @@ def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
     yield Check(
         "finite",
         _finite(value),
-        f"the candidate's {METRIC_WORDS[policy.metric]} on the test window is {_number(value)}",
+        f"the candidate's {metric_named(policy.metric).words} on the test window is {_number(value)}",
     )
 
 
@@ -235,7 +235,7 @@ def _limits(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
             value = _measured(evidence, metric)
             passed = _finite(value) and (value >= limit if kind == "floor" else value <= limit)
             bound = "at least" if kind == "floor" else "at most"
-            sentence = f"{METRIC_WORDS.get(metric, metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
+            sentence = f"{metric_words(metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
             yield Check(f"{kind}: {metric}", passed, sentence)
 
 
@@ -269,7 +269,7 @@ def _verdicts(evidence: Evidence, policy: GatePolicy, compared: tuple[Compared, 
 
 
 def _verdict(name: str, each: Compared, against: str, problem: str, policy: GatePolicy) -> Check:
-    word = METRIC_WORDS[policy.metric]
+    word = metric_named(policy.metric).words
     if each.estimate is None or each.lower is None:
         return Check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
     return Check(

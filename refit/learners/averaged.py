@@ -26,7 +26,6 @@ from refit.learners.contract import (
     middle_iterations,
     spec_from,
 )
-from refit.metrics import scores
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Averaged:
     ) -> CurvePoint:
         """Score the mean on the validation rows, and on as many of the newest training rows."""
         recent = slice(max(0, len(label) - len(validation[1])), None)
-        score = partial(scores.score, self.spec.task, self.spec.metric, threshold=self.spec.level)
+        score = partial(self.spec.target.score, self.spec.metric, threshold=self.spec.level)
         on_training = score(label[recent], self.predict(train.slice(recent.start)))
         return CurvePoint(iterations, on_training, score(validation[1], self.predict(validation[0])))
 

@@ -21,7 +21,6 @@ from refit.learners.contract import (
     describe,
     spec_from,
 )
-from refit.problems.target import guess
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Baseline:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         if self.spec.quantile is not None:
             return self.spec.target.guess(self._naive, table.num_rows)
-        return guess(table, self.spec.target, self._naive)
+        return self.spec.target.guess_for(table, self._naive)
 
     def save(self, folder: Path) -> None:
         write_json(folder / DESCRIPTION, describe(self, **self._naive))

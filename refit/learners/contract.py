@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.errors import UserError
-from refit.problems.target import HALF, Target, target_of
+from refit.problems import problem_of
+from refit.problems.contract import HALF, Problem
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from refit.metrics import Task
-
 DESCRIPTION = "model.json"
 FORMAT = 1  # of model.json; incremented when older code could misread it
 
-Labels = NDArray[Any]  # 0 and 1, class codes, or numbers, as the task's target reads a column
+Labels = NDArray[Any]  # 0 and 1, class codes, or numbers, as the problem reads a column
 Floats = NDArray[np.float64]
 
 
@@ -51,7 +50,7 @@ class Spec:
     seed: int = 0
     metric: str = "roc_auc"
     trusted_types: tuple[str, ...] = ()
-    task: Task = "binary"
+    task: str = "binary"
     classes: tuple[str, ...] = ()  # multiclass: the label's texts, in the order of their codes
     source: str = ""  # for a kind `file.py:Class`: the text of the project's file
     text: tuple[str, ...] = ()  # features that are free text
@@ -70,8 +69,8 @@ class Spec:
         return HALF if self.quantile is None else self.quantile
 
     @property
-    def target(self) -> Target:
-        return target_of(self.task, self.classes)
+    def target(self) -> Problem:
+        return problem_of(self.task, self.classes)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def middle_iterations(reports: Sequence[FitReport]) -> int | None:
 
 
 class Learner(Protocol):
-    """Fits labelled rows and predicts labels, in the form that the task of its spec defines (`refit.problems.target`).
+    """Fits labelled rows and predicts labels, in the form that the task of its spec defines (`refit.problems`).
 
     A learner never changes its inputs. The same rows in the same order with the same spec give the same `digest`,
     independently of threads, directory, time zone, locale and hash seed.

@@ -29,7 +29,7 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import Encoding
 from refit.learners.texts import DenseTexts
-from refit.metrics import scores as metrics
+from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class NativeBoosting(ABC):
         if seen is None:
             self._booster = self._first(trained, max_iterations)
             return FitReport(iterations)
-        gains = [metrics.gain(self.spec.metric, value, scores[0]) for value in scores]
+        gain = metric_named(self.spec.metric).gain
+        gains = [gain(value, scores[0]) for value in scores]
         best = int(np.argmax(gains)) + 1
         self._booster = self._first(trained, best)
         return FitReport(best, self._curve(trained, scores, best, rows, label, len(seen[1])))
@@ -199,11 +200,11 @@ class NativeBoosting(ABC):
         return dict(self.spec.params)
 
     def _score(self, label: Labels, predicted: Any) -> float:
-        return metrics.score(self.spec.task, self.spec.metric, label, predicted, self.spec.level)
+        return self.spec.target.score(self.spec.metric, label, predicted, self.spec.level)
 
     @property
     def _higher_is_better(self) -> bool:
-        return metrics.gain(self.spec.metric, 1.0, 0.0) > 0
+        return metric_named(self.spec.metric).higher_is_better
 
     @abstractmethod
     def _argument_names(self) -> set[str]:

@@ -30,7 +30,7 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
-from refit.metrics import scores
+from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class SklearnEstimator:
                     continue
                 p_seen, p_train = (self._shaped(each, before._model) for each in predicted)
                 curve.append(CurvePoint(step, self._score(label, p_train), self._score(validation[1], p_seen)))
-                if (gain := scores.gain(self.spec.metric, curve[-1].validation, curve[0].validation)) > best:
+                if (gain := metric_named(self.spec.metric).gain(curve[-1].validation, curve[0].validation)) > best:
                     self._model, taken, best = model, step, gain
         return FitReport(taken, tuple(curve))
 
@@ -220,7 +220,7 @@ class SklearnEstimator:
         metric, staged_predict = self.spec.metric, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
         recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows as in validation, the newest
         on_validation = [self._score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
-        gains = [scores.gain(metric, value, on_validation[0]) for value in on_validation]
+        gains = [metric_named(metric).gain(value, on_validation[0]) for value in on_validation]
         best = int(np.argmax(gains)) + 1
         step = max(1, len(on_validation) // CURVE_POINTS)
         wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
@@ -245,7 +245,7 @@ class SklearnEstimator:
             return self._shaped(raw, self._model)
 
     def _score(self, label: Labels, predicted: Floats) -> float:
-        return scores.score(self.spec.task, self.spec.metric, label, predicted, self.spec.level)
+        return self.spec.target.score(self.spec.metric, label, predicted, self.spec.level)
 
     def _shaped(self, raw: Any, model: Any) -> Floats:
         """The estimator's output in the shape of the task; a class absent from its training has probability 0."""

@@ -37,7 +37,7 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import Encoding
 from refit.learners.texts import DenseTexts
-from refit.metrics import scores
+from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class TorchTabular:
     def _scored(
         self, network: TabularNetwork, epoch: int, rows: Rows, label: Labels, validation: tuple[Rows, Labels]
     ) -> CurvePoint:
-        score = partial(scores.score, self.spec.task, self.spec.metric, threshold=self.spec.level)
+        score = partial(self.spec.target.score, self.spec.metric, threshold=self.spec.level)
         seen, seen_label = validation
         recent = slice(max(0, len(label) - len(seen_label)), None)  # as many rows as in validation, the newest
         training = score(label[recent], self._predictions(network, (rows[0][recent], rows[1][recent])))
@@ -316,7 +316,7 @@ def _best(curve: list[CurvePoint], metric: str) -> int:
     """The first iteration with the best validation score; 0 without a curve."""
     if not curve:
         return 0
-    return max(curve, key=lambda point: (scores.gain(metric, point.validation, 0.0), -point.iteration)).iteration
+    return max(curve, key=lambda point: (metric_named(metric).gain(point.validation, 0.0), -point.iteration)).iteration
 
 
 def _mean_and_std(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

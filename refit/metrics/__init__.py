@@ -1,4 +1,4 @@
-"""Defines every metric once: its name, its tasks, its direction and its range.
+"""What a metric is: its name, its direction and its range. Each problem names its own (`refit.problems`).
 
 Formulas are in `refit.metrics.formulas`, which needs numpy; reading params needs only the names.
 """
@@ -6,13 +6,10 @@ Formulas are in `refit.metrics.formulas`, which needs numpy; reading params need
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-__all__ = ["DEFAULTS", "METRICS", "METRIC_WORDS", "Metric", "Span", "Task", "limits", "of_task"]
+__all__ = ["LIMITS", "Metric", "Span"]
 
-Task = Literal["binary", "multiclass", "regression"]
 Span = tuple[float, float]
 
 SHARE: Span = (0.0, 1.0)
@@ -22,15 +19,13 @@ CORRELATION: Span = (-1.0, 1.0)
 
 @dataclass(frozen=True)
 class Metric:
-    """The properties of a metric, apart from its formulas."""
+    """The properties of a metric, apart from its formula."""
 
     name: str
     words: str
     higher_is_better: bool
-    spans: Mapping[Task, Span] = field(
-        default_factory=dict
-    )  # range for each task; empty if it is not a metric of predictions
-    own: frozenset[Task] = frozenset()  # tasks where it depends on a model's own threshold or bins: no comparison by it
+    span: Span = LOSS  # the range of its values
+    comparable: bool = True  # False: it depends on a model's own threshold or bins, so models are not compared by it
     in_label_units: bool = False  # then no default margin fits every project
 
     @property
@@ -42,58 +37,18 @@ class Metric:
     def perfect(self) -> float:
         return 1.0 if self.higher_is_better else 0.0
 
+    def gain(self, new: float, old: float) -> float:
+        """How much better `new` is than `old`, in units of the metric; positive is better.
 
-_BINARY: frozenset[Task] = frozenset({"binary"})
-_CLASSES: frozenset[Task] = frozenset({"binary", "multiclass"})
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("roc_auc", "ROC AUC", True, {"binary": SHARE}),
-        Metric("average_precision", "average precision", True, {"binary": SHARE}),
-        Metric("log_loss", "log loss", False, {"binary": LOSS, "multiclass": LOSS}),
-        Metric("brier", "Brier score", False, {"binary": SHARE, "multiclass": (0.0, 2.0)}),
-        Metric("accuracy", "accuracy", True, {"binary": SHARE, "multiclass": SHARE}, _BINARY),
-        Metric("balanced_accuracy", "balanced accuracy", True, {"binary": SHARE, "multiclass": SHARE}, _BINARY),
-        Metric("f1", "F1", True, {"binary": SHARE}, _BINARY),
-        Metric("f1_macro", "macro F1", True, {"multiclass": SHARE}),
-        Metric("mcc", "Matthews correlation", True, {"binary": CORRELATION, "multiclass": CORRELATION}, _BINARY),
-        Metric("roc_auc_ovr", "mean ROC AUC of each class", True, {"multiclass": SHARE}),
-        Metric("calibration_error", "calibration error", False, {"binary": SHARE, "multiclass": SHARE}, _CLASSES),
-        Metric("mae", "mean absolute error", False, {"regression": LOSS}, in_label_units=True),
-        Metric("rmse", "root mean squared error", False, {"regression": LOSS}, in_label_units=True),
-        Metric("mape", "mean absolute error as a share of the label", False, {"regression": LOSS}),
-        Metric("smape", "symmetric error share", False, {"regression": (0.0, 2.0)}),
-        Metric("pinball", "pinball loss of the median", False, {"regression": LOSS}, in_label_units=True),
-        Metric("r2", "R²", True, {"regression": (-math.inf, 1.0)}),
-        Metric("latency_ms", "latency in ms", False),
-        Metric("model_mb", "model size in MB", False),
-        Metric("cost_per_1000", "cost of 1,000 predictions", False),
-        Metric("error_reduction", "error reduction", True),
-    )
-}
-METRIC_WORDS = {name: metric.words for name, metric in METRICS.items()}
-DEFAULTS: dict[Task, str] = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
+        >>> Metric("roc_auc", "ROC AUC", True).gain(0.75, 0.5), Metric("log_loss", "log loss", False).gain(0.5, 0.25)
+        (0.25, -0.25)
+        """
+        return self.sign * (new - old)
 
 
-def of_task(task: Task, *, comparable: bool = False) -> tuple[str, ...]:
-    """Names of the metrics of a task.
-
-    Args:
-        comparable: only the metrics by which models are chosen and compared.
-
-    >>> of_task("regression")
-    ('mae', 'rmse', 'mape', 'smape', 'pinball', 'r2')
-    >>> of_task("binary", comparable=True)
-    ('roc_auc', 'average_precision', 'log_loss', 'brier')
-    """
-    names = (name for name, metric in METRICS.items() if task in metric.spans)
-    return tuple(name for name in names if not (comparable and task in METRICS[name].own))
-
-
-def limits(task: Task, *, higher_is_better: bool) -> tuple[str, ...]:
-    """Metrics that may have a floor (higher is better) or a ceiling, including those of no task, such as latency."""
-    return tuple(
-        name
-        for name, metric in METRICS.items()
-        if metric.higher_is_better == higher_is_better and (task in metric.spans or not metric.spans)
-    )
+LIMITS = (  # of a model or a comparison, not of its predictions; the gate may demand a floor or a ceiling of them
+    Metric("latency_ms", "latency in ms", False),
+    Metric("model_mb", "model size in MB", False),
+    Metric("cost_per_1000", "cost of 1,000 predictions", False),
+    Metric("error_reduction", "error reduction", True),
+)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.metrics import Task, of_task, ranks
+from refit.metrics import ranks
 from refit.metrics.clusters import Clusters, Floats, LeftOut, sums_without
 
-__all__ = ["TINY", "Formula", "calibration_bins", "formula", "pinball", "symmetric_error"]
+__all__ = ["BINARY", "MULTICLASS", "REGRESSION", "TINY", "Formula", "calibration_bins", "pinball", "symmetric_error"]
 
 Labels = NDArray[Any]  # 0 and 1, class codes (-1 for an unknown class), or numbers
 Columns = Sequence[NDArray[Any]]  # one value for each row
@@ -64,18 +64,6 @@ class OfRanks:
 
 
 Formula = OfSums | OfRanks
-
-
-def formula(metric: str, task: Task) -> Formula:
-    """The formula of a metric for a task.
-
-    Raises:
-        ValueError: the metric is not defined for the task.
-    """
-    if metric not in FORMULAS[task]:
-        names = ", ".join(of_task(task))
-        raise ValueError(f"metric {metric!r} is not for task {task!r}; its metrics are {names}")
-    return FORMULAS[task][metric]
 
 
 def calibration_bins(p: Floats) -> NDArray[np.int64]:
@@ -214,34 +202,32 @@ def _r2(sums: Floats) -> Any:
     return 1 - errors / (second - first**2 / rows)
 
 
-FORMULAS: Mapping[Task, Mapping[str, Formula]] = {
-    "binary": {
-        "roc_auc": OfRanks(ranks.roc_auc, ranks.roc_auc_without),
-        "average_precision": OfRanks(ranks.average_precision, ranks.average_precision_without),
-        "log_loss": _mean(_binary_log_loss),
-        "brier": _mean(lambda y, p, _: (p - y) ** 2),
-        "accuracy": _mean(_right),
-        "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
-        "f1": OfSums(_confusion, _f1),
-        "mcc": OfSums(_confusion, _mcc),
-        "calibration_error": OfSums(_calibration, _binned),
-    },
-    "multiclass": {
-        "log_loss": _mean(_class_log_loss),
-        "brier": _mean(_class_brier),
-        "accuracy": _mean(_right),
-        "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
-        "f1_macro": OfSums(_confusion, _f1_macro),
-        "mcc": OfSums(_confusion, _mcc),
-        "calibration_error": OfSums(_class_calibration, _binned),
-        "roc_auc_ovr": OfRanks(ranks.roc_auc_ovr, ranks.roc_auc_ovr_without),
-    },
-    "regression": {
-        "mae": _mean(lambda y, p, _: np.abs(p - y)),
-        "rmse": OfSums(_squares, lambda sums: np.sqrt(sums[0] / sums[-1])),
-        "mape": _mean(lambda y, p, _: np.abs(p - y) / np.abs(y)),
-        "smape": _mean(lambda y, p, _: symmetric_error(y, p)),
-        "pinball": _mean(pinball),  # a regression has no threshold, so that argument is the quantile's level
-        "r2": OfSums(_squares, _r2),
-    },
+BINARY: Mapping[str, Formula] = {
+    "roc_auc": OfRanks(ranks.roc_auc, ranks.roc_auc_without),
+    "average_precision": OfRanks(ranks.average_precision, ranks.average_precision_without),
+    "log_loss": _mean(_binary_log_loss),
+    "brier": _mean(lambda y, p, _: (p - y) ** 2),
+    "accuracy": _mean(_right),
+    "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
+    "f1": OfSums(_confusion, _f1),
+    "mcc": OfSums(_confusion, _mcc),
+    "calibration_error": OfSums(_calibration, _binned),
+}
+MULTICLASS: Mapping[str, Formula] = {
+    "log_loss": _mean(_class_log_loss),
+    "brier": _mean(_class_brier),
+    "accuracy": _mean(_right),
+    "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
+    "f1_macro": OfSums(_confusion, _f1_macro),
+    "mcc": OfSums(_confusion, _mcc),
+    "calibration_error": OfSums(_class_calibration, _binned),
+    "roc_auc_ovr": OfRanks(ranks.roc_auc_ovr, ranks.roc_auc_ovr_without),
+}
+REGRESSION: Mapping[str, Formula] = {
+    "mae": _mean(lambda y, p, _: np.abs(p - y)),
+    "rmse": OfSums(_squares, lambda sums: np.sqrt(sums[0] / sums[-1])),
+    "mape": _mean(lambda y, p, _: np.abs(p - y) / np.abs(y)),
+    "smape": _mean(lambda y, p, _: symmetric_error(y, p)),
+    "pinball": _mean(pinball),  # a regression has no threshold, so that argument is the quantile's level
+    "r2": OfSums(_squares, _r2),
 }

@@ -27,8 +27,8 @@ from refit.files.artifacts import (
     read_json,
     read_snapshot,
 )
-from refit.metrics import METRICS as KNOWN
 from refit.plain_text import as_markdown
+from refit.problems import metric_named
 from refit.runtime import provenance
 from refit.runtime.context import Context
 from registry import relocation, tracking
@@ -59,10 +59,10 @@ class Opponent:
         >>> Opponent("1", "roc_auc", 0.8).reduction(0.85)
         25.0
         """
-        missing = abs(KNOWN[self.metric].perfect - self.score)
+        missing = abs(metric_named(self.metric).perfect - self.score)
         if score is None or not missing:
             return None
-        return round(100 * (1 - abs(KNOWN[self.metric].perfect - score) / missing), 3)
+        return round(100 * (1 - abs(metric_named(self.metric).perfect - score) / missing), 3)
 
 
 def store_of(project: Path, params: Params) -> Store:

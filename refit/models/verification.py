@@ -52,7 +52,7 @@ def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...])
     import pyarrow.parquet as pq
 
     from refit import learners
-    from refit.problems.target import of_column
+    from refit.problems.contract import of_column
 
     golden = pq.read_table(folder / GOLDEN)
     recorded = of_column(golden.column(PREDICTION))

@@ -6,7 +6,6 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from refit.config import Task
 from refit.errors import UserError
 from refit.new_project.column_reading import FEW_NUMBERS, MOST_CLASSES, Column
 
@@ -76,7 +75,7 @@ def only_column(candidates: list[Column], role: str, path: Path, what: str, want
     raise UserError(f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}")
 
 
-def task_of(label: Column) -> Task:
+def task_of(label: Column) -> str:
     """Return the task of a label: binary for two values, regression for many numbers, multiclass for a few values."""
     if label.values:
         return "binary"

@@ -11,12 +11,12 @@ from feature_store.definition import interval
 from refit.config import ForecastParams
 from refit.config.forecasting import HOURS
 from refit.config.section import free
-from refit.metrics import DEFAULTS
 from refit.new_project.column_reading import COMMA, Column
 from refit.new_project.period_reading import holdout_share
 from refit.new_project.series_reading import DAY, MEAN_MONTH, WEEK, Series
 from refit.new_project.table_reading import TableReading
 from refit.new_project.zone_reading import local, utc
+from refit.problems import kind_of
 from tasks.featurize.forecasts import scales
 from tasks.train.folds import FEWEST_ROWS
 from tasks.validate.suites import SOME_VALUE
@@ -68,7 +68,12 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         "label": {"source": "cases", "column": reading.label.alias, "delay_hours": 0},
         **({"text": text} if text else {}),
     }
-    train = {"task": reading.task, "metric": DEFAULTS[reading.task], "seed": 0, "learners": _learners(reading)}
+    train = {
+        "task": reading.task,
+        "metric": kind_of(reading.task).default_metric,
+        "seed": 0,
+        "learners": _learners(reading),
+    }
     test = _periods(reading)
     test_rows = split.rows["test"] if split else test * reading.rows_per_period
     days = 1 if split else test * reading.days_per_period

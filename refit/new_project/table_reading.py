@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import quote
-from refit.config import Task, nearest
+from refit.config import nearest
 from refit.errors import UserError
 from refit.evaluation.giveaways import Giveaway
 from refit.new_project.code_reading import merges
@@ -57,7 +57,7 @@ class TableReading:
     key: tuple[str, ...]  # empty if a row is identified by its line alone
     time: Column | None  # None if the table has no time
     label: Column
-    task: Task
+    task: str
     positive: str  # of a binary label, the text that is 1
     spread: float  # of a numeric label: its mean absolute deviation from the median
     period: str

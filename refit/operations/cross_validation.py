@@ -19,9 +19,7 @@ from refit.files.artifacts import FEATURE_SET, REPORTS, defined, read_json, writ
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
 from refit.learners.prediction_intervals import IntervalLearner
-from refit.metrics import METRICS
-from refit.metrics import scores as metrics
-from refit.problems.target import guess
+from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, Window, cut, newest
@@ -74,7 +72,7 @@ def run(context: Context) -> dict[str, Any]:
             "rows": len(whole),
             "metric": params.train.metric,
             "asked": params.evaluate.cross_validation.model_dump(mode="json"),
-            **judged(whole.label, folds, outer, params),
+            **judged(whole.label, folds, outer, specs[0].target),
             "seconds": round(time.monotonic() - began, 3),
             "file": REPORT.as_posix(),
         }
@@ -94,7 +92,7 @@ def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -
         params=dict(trained.learner.spec.params),
         threshold=trained.learner.threshold,
         predicted=predict(trained.learner, outside),
-        baseline=guess(outside.rows, target, target.naive(inside.label, context.params.train.metric)),
+        baseline=target.guess_for(outside.rows, target.naive(inside.label, context.params.train.metric)),
         held=_held(trained.learner, outside),
         rows=len(inside),
         seconds=round(seconds, 3),
@@ -117,13 +115,10 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
     return inside.at(fold.fitted), inside.at(fold.scored)
 
 
-def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params: Params) -> dict[str, Any]:
+def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], problem: Problem) -> dict[str, Any]:
     """Scores of each fold, their mean and standard deviation, and the scores of all predictions combined."""
-    scores = [_scores(label[fold.scored], each, params) for fold, each in zip(folds, outer, strict=True)]
-    task = params.task
-    baselines = [
-        metrics.scores(task, label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)
-    ]
+    scores = [_scores(label[fold.scored], each, problem) for fold, each in zip(folds, outer, strict=True)]
+    baselines = [problem.scores(label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)]
     by_fold = [
         {
             "learner": each.learner,
@@ -144,17 +139,17 @@ def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], params:
         "deviation": {name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]},
         "together": {
             name: value
-            for name, value in metrics.scores(task, label[indices], p).items()
-            if task not in METRICS[name].own or name == "calibration_error"  # thresholds differ between folds
+            for name, value in problem.scores(label[indices], p).items()
+            if problem.metric(name).comparable or name == "calibration_error"  # thresholds differ between folds
         },
         "baseline": {name: float(np.mean([each[name] for each in baselines])) for name in baselines[0]},
         "folds": by_fold,
     }
 
 
-def _scores(label: Labels, outer: Outer, params: Params) -> dict[str, float]:
-    scores = metrics.scores(params.task, label, outer.predicted, outer.threshold)
-    return scores | (_calls(label, outer) if params.task == "binary" else {})
+def _scores(label: Labels, outer: Outer, problem: Problem) -> dict[str, float]:
+    scores = problem.scores(label, outer.predicted, outer.threshold)
+    return scores | (_calls(label, outer) if problem.has_threshold else {})
 
 
 def _calls(label: Labels, outer: Outer) -> dict[str, float]:

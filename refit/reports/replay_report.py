@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from refit.files import artifacts
-from refit.metrics import METRIC_WORDS
+from refit.problems import metric_named
 from refit.reports import html_theme
 from refit.reports.svg_charts import Plane, roomy, short
 
@@ -112,10 +112,10 @@ def render(result: Result) -> str:
         PAGE,
         style=STYLE,
         result=result,
-        metric=METRIC_WORDS[result["metric"]],
+        metric=metric_named(result["metric"]).words,
         verdict=_verdict(result),
         meaning=_meaning(result),
-        chart=chart(result["policies"], METRIC_WORDS[result["metric"]]),
+        chart=chart(result["policies"], metric_named(result["metric"]).words),
         legend=[(name, f"p{index % COLOURS}") for index, name in enumerate(result["policies"])],
     )
 

@@ -55,6 +55,7 @@ COMPUTED: Mapping[str, tuple[str, ...]] = {
 FAMILIES = (
     "feature_store",
     "refit/metrics",
+    "refit/problems",
     "registry",
     "refit/explanations",
     "refit/learners",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from feature_store.compile import OWN, literal, own, quote
+from refit.config.windows import local_days
 from refit.errors import RefitError, first_line
 from refit.files.artifacts import PREDICTIONS, atomic, sha256
-from refit.problems.windows import local_days
 from refit.runtime.context import Context
 
 if TYPE_CHECKING:

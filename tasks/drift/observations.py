@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from feature_store.compile import literal
 from refit.config import Params
+from refit.config.windows import local_days, period_start, shift
 from refit.drift import inputs
 from refit.drift.inputs import InputPolicy, InputVerdict, Window
 from refit.drift.performance import Scored
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.models.verification import BACKTEST, MODEL
-from refit.problems.target import Floats, Target, of_column
-from refit.problems.windows import local_days, period_start, shift
+from refit.problems.contract import Floats, Problem, of_column
 from refit.runtime.context import Context
 from refit.storage import prediction_log
 from tasks import score
@@ -115,7 +115,7 @@ def new_from(tested: NDArray[np.datetime64], seen_until: date) -> date:
     return max(seen_until, tested.max().astype(date) + timedelta(days=1)) if len(tested) else seen_until
 
 
-def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Target, zone: ZoneInfo) -> Sketch:
+def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Problem, zone: ZoneInfo) -> Sketch:
     """Sketch a backtest's predictions by day: numbers, or predicted classes."""
     import pyarrow as pa
 
@@ -192,8 +192,8 @@ def observe(
     )
 
 
-def _predicted_value_sql(target: Target) -> str:
-    """SQL expression for the `Target.called` values of the logged predictions."""
+def _predicted_value_sql(target: Problem) -> str:
+    """SQL expression for the `Problem.predicted_values` values of the logged predictions."""
     if not target.classes:
         return prediction_log.PREDICTION
     names = ", ".join(map(literal, target.classes))

@@ -27,7 +27,8 @@ from refit.gate.promotion import Decision, Evidence, GatePolicy, decide
 from refit.learners import Learner
 from refit.models import incumbent as comparand
 from refit.models import run_logging
-from refit.problems.target import HALF, Target, aligned, as_column, guess, target_of
+from refit.problems import problem_of
+from refit.problems.contract import HALF, Problem, aligned, as_column
 from refit.reports.model_card import model_card, plots
 from refit.reports.model_card.by_task import view_of
 from refit.runtime import run_file
@@ -153,13 +154,13 @@ def _models(context: Context, given: EvaluationInputs) -> dict[str, Model]:
     return loaded
 
 
-def _target(given: EvaluationInputs, models: Mapping[str, Model], rows: pa.Table) -> Target:
+def _target(given: EvaluationInputs, models: Mapping[str, Model], rows: pa.Table) -> Problem:
     """Return the candidate's target, with the classes of all models and of the test rows."""
     spec = given.learner.spec
     if not spec.classes:
         return spec.target
     others = {name for each in models.values() for name in each.learner.spec.classes}
-    return target_of(spec.task, sorted({*spec.classes, *others, *rows.column("label").unique().to_pylist()}))
+    return problem_of(spec.task, sorted({*spec.classes, *others, *rows.column("label").unique().to_pylist()}))
 
 
 def _remarks(given: EvaluationInputs, test: Holdout) -> Iterator[str]:
@@ -182,7 +183,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
     """
     p = {
         "candidate": _predictions("the candidate", given.learner, test.table, test.target),
-        "baseline": guess(test.table, test.target, given.training["baseline"]),
+        "baseline": test.target.guess_for(test.table, given.training["baseline"]),
     }
     thresholds, problems = {"candidate": given.learner.threshold, "baseline": HALF}, {}
     for role, model in models.items():
@@ -219,10 +220,10 @@ def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features
     return table.take(indices)
 
 
-def _predictions(model: str, learner: Learner, table: pa.Table, target: Target) -> Floats:
+def _predictions(model: str, learner: Learner, table: pa.Table, target: Problem) -> Floats:
     """Return a model's predictions, with a column for each class of the target."""
     predicted = learner.predict(table)
-    if problem := learner.spec.target.problem(predicted, table.num_rows):
+    if problem := learner.spec.target.check_predictions(predicted, table.num_rows):
         raise RefitError(f"{model} predicts {problem}, of the test rows; it cannot be judged: train again")
     return aligned(np.asarray(predicted, dtype=np.float64), learner.spec.classes, target.classes)
 

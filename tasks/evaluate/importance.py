@@ -13,7 +13,7 @@ from refit.evaluation.holdout import Holdout, with_interval
 from refit.gate.comparison import gain
 from refit.learners import Floats, Learner
 from refit.learners.encoding import Original
-from refit.problems.target import aligned
+from refit.problems.contract import aligned
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:

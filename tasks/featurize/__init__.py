@@ -12,10 +12,10 @@ from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
+from refit.config.windows import NAMES, period_start, windows
 from refit.errors import RefitError, UserError, first_line
 from refit.evaluation.giveaways import Giveaway, giveaways
 from refit.files import artifacts
-from refit.problems.windows import NAMES, period_start, windows
 from refit.runtime.context import Context
 from refit.storage.stored_definitions import Definitions
 from tasks.featurize import forecasts, foresight

@@ -18,8 +18,9 @@ from feature_store.definition import (
     interval,
 )
 from refit.config import ForecastParams, Params, nearest
-from refit.config.forecasting import HORIZON, SEASONAL_NAIVE, ZONE, series_of
+from refit.config.forecasting import HORIZON, ZONE, series_of
 from refit.errors import UserError
+from refit.problems.regression import SEASONAL_NAIVE
 from tasks.featurize.warehouse import Warehouse, key_column, sources
 
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import OWN, quote
-from refit.config import ForecastParams, LabelParams, Params, SplitParams, nearest
+from refit.config import ForecastParams, Params, SplitParams, nearest
+from refit.config.windows import Window, earliest_as_of, windows
 from refit.errors import UserError
-from refit.problems.windows import Window, earliest_as_of, windows
+from refit.problems import kind_of
 from tasks.featurize.warehouse import Warehouse, sources, sql_time
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from refit.storage.stored_definitions import Definitions
 
-MOST_CLASSES = 200
 LABEL, LABEL_KNOWN_AT, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # added to the spine's columns
 CANDIDATES = "candidates"  # all rows of a window, with LABEL and LABEL_KNOWN_AT if known
 LATE = "late"  # suffix of a window's name: the row is left out, as its label came too late for the next window
@@ -196,58 +195,22 @@ def _require_key(warehouse: Warehouse, name: str, table: str, *key: str) -> None
 
 
 def _value(warehouse: Warehouse, labels: str, params: Params) -> str:
-    """Return SQL for the label in the form of its task: 0 or 1, a text, or a number; null if there is none.
+    """Return SQL for the label in the form of its problem; null if there is none.
 
     Raises:
-        UserError: a value is invalid for the task.
+        UserError: a value is invalid, or there are too many different ones.
     """
-    return _VALUES[params.task](warehouse, labels, params.featurize.label)
-
-
-def _binary(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
-    text = f"lower({quote(label.column)}::varchar)"
-    value = f"coalesce(try_cast({text} as double), case {text} when 'true' then 1 when 'false' then 0 end)"
-    if invalid_labels := _examples(warehouse, labels, text, f"coalesce({value} not in (0, 1), true)"):
-        raise UserError(
-            f"label {label.source}.{label.column} holds {invalid_labels}; a binary task needs 0 and 1: cut an event "
-            "source with a column that says so, such as `late: (delay >= 15)::integer` (params.yaml: ingest.sources), "
-            "or set train.task: multiclass for texts, regression for numbers"
-        )
-    return f"{value}::bigint"
-
-
-def _class(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
-    text = f"nullif(trim({quote(label.column)}::varchar), '')"
-    (count,) = warehouse.one(f"select count(distinct {text}) from {labels}")
-    if count > MOST_CLASSES:
-        raise UserError(
-            f"label {label.source}.{label.column} has {count:,} different values; a multiclass task takes "
-            f"{MOST_CLASSES} at most: put them into groups (params.yaml: ingest.sources), or set train.task: "
-            "regression where they are numbers"
-        )
-    return text
-
-
-def _number(warehouse: Warehouse, labels: str, label: LabelParams) -> str:
-    text = f"nullif(trim({quote(label.column)}::varchar), '')"
-    value = f"try_cast({text} as double)"
-    same = f"coalesce(try_cast({text} as hugeint) = try_cast({value} as hugeint), false)"
-    lost = f"regexp_full_match({text}, '[+-]?[0-9]{{16,}}') and not {same}"
-    is_invalid = f"case when coalesce(isfinite({value}), false) then {lost} else true end"
-    if invalid_labels := _examples(warehouse, labels, text, is_invalid):
-        raise UserError(
-            f"label {label.source}.{label.column} holds {invalid_labels}; a regression task needs finite numbers that "
-            "a double holds (whole ones up to 2^53): correct them, cast the column where it is cut (params.yaml: "
-            "ingest.sources), or set train.task: multiclass for texts"
-        )
-    return value
-
-
-_VALUES: dict[str, Callable[[Warehouse, str, LabelParams], str]] = {
-    "binary": _binary,
-    "multiclass": _class,
-    "regression": _number,
-}
+    label = params.featurize.label
+    sql = kind_of(params.train.task)().label_sql(quote(label.column))
+    fault = ""
+    if sql.most_values is not None:
+        (count,) = warehouse.one(f"select count(distinct {sql.text}) from {labels}")
+        fault = f"has {count:,} different values" if count > sql.most_values else ""
+    elif invalid_labels := _examples(warehouse, labels, sql.text, sql.invalid):
+        fault = f"holds {invalid_labels}"
+    if fault:
+        raise UserError(f"label {label.source}.{label.column} {fault}; {sql.demand}")
+    return sql.value
 
 
 def _examples(warehouse: Warehouse, labels: str, text: str, condition: str) -> str:

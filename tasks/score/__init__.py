@@ -15,8 +15,8 @@ from refit.config import ForecastParams, nearest
 from refit.config.section import free, row_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
-from refit.learners import Learner
-from refit.problems.target import Floats, as_column, of_column
+from refit.learners import Floats, Learner
+from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
 from refit.storage import prediction_log, quarantine
 from refit.storage.batches import Manifest, manifests, utc_moment, utc_text
@@ -139,7 +139,7 @@ def predicted(champion: Champion, features: pa.Table, validated: dict[str, Any],
     rows, version = features.num_rows, champion.version
     target = champion.learner.spec.target
     predicted = champion.learner.predict(features) if rows else np.zeros(target.shape(0))
-    if problem := target.problem(predicted, rows):
+    if problem := target.check_predictions(predicted, rows):
         raise RefitError(
             f"version {version.version} of {version.model} predicts {problem}; put another one in charge: refit "
             "promote VERSION"

@@ -34,8 +34,8 @@ from refit.files.artifacts import (
 )
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
 from refit.learners.quantiles import quantile_of
-from refit.metrics import scores
-from refit.problems.target import Target, as_column
+from refit.problems import metric_named
+from refit.problems.contract import Problem, as_column
 from refit.runtime.context import Context, Progress
 from tasks.train import interval_margins, warm
 from tasks.train.folds import Development, Window, development, require_learnable
@@ -188,7 +188,7 @@ def choose(trials: list[Trial], metric: str) -> Trial:
         reasons = "; ".join(f"{trial.learner.spec.name}: {trial.not_chosen}" for trial in trials)
         raise UserError(f"no learner can be stored without pickle, so there is no candidate: {reasons}")
     by_name = sorted(storable, key=lambda trial: trial.learner.spec.name)
-    return max(by_name, key=lambda trial: scores.gain(metric, trial.validation[metric], 0.0))
+    return max(by_name, key=lambda trial: metric_named(metric).gain(trial.validation[metric], 0.0))
 
 
 def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list[Spec]:
@@ -244,7 +244,7 @@ def make_all(specs: list[Spec], params: Params) -> None:
         )
 
 
-def labelled_rows(context: Context, features: Mapping[str, Any], target: Target) -> Window:
+def labelled_rows(context: Context, features: Mapping[str, Any], target: Problem) -> Window:
     """Read all rows of the feature table, ordered by event time and key.
 
     Raises:
@@ -267,7 +267,7 @@ def labelled_rows(context: Context, features: Mapping[str, Any], target: Target)
     return Window(table, target.labels(table["label"]))
 
 
-def _windows(context: Context, features: dict[str, Any], target: Target) -> tuple[Window, Window]:
+def _windows(context: Context, features: dict[str, Any], target: Problem) -> tuple[Window, Window]:
     """Return the training and validation windows; with cross-validation the folds are checked instead of these."""
     everything = labelled_rows(context, features, target)
     train, validation = everything.named("train"), everything.named("validation")
@@ -276,7 +276,7 @@ def _windows(context: Context, features: dict[str, Any], target: Target) -> tupl
     return train, validation
 
 
-def require_learnable_windows(train: Window, validation: Window, target: Target) -> None:
+def require_learnable_windows(train: Window, validation: Window, target: Problem) -> None:
     """Raise UserError if nothing can be learned from one of the windows."""
     advice = "widen featurize.windows, or move --as-of"
     for name, window in (("train", train), ("validation", validation)):

@@ -16,7 +16,8 @@ from refit.learners.calibrated import Calibrated
 from refit.learners.calibration import Calibration, fit_calibration
 from refit.metrics import scores
 from refit.metrics.ranks import at_or_above
-from refit.problems.target import HALF
+from refit.problems import kind_of
+from refit.problems.contract import HALF
 from tasks.train.folds import Development
 
 
@@ -67,7 +68,7 @@ def finish_from(
 
 
 def _cut(label: Labels, p: Floats, params: Params) -> float:
-    return threshold(label, p, params.train.threshold) if params.task == "binary" else HALF
+    return threshold(label, p, params.train.threshold) if kind_of(params.train.task).has_threshold else HALF
 
 
 def pooled(development: Development, predicted: Sequence[Floats]) -> Floats:

@@ -18,7 +18,7 @@ from refit.config.shares import share_of
 from refit.errors import UserError
 from refit.learners import Labels
 from refit.metrics.clusters import Clusters
-from refit.problems.target import Target
+from refit.problems.contract import Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +91,7 @@ class Development:
         return np.unique(np.concatenate([fold.scored for fold in self.folds]))
 
 
-def require_learnable(what: str, label: Labels, target: Target, *, count: str, advice: str) -> None:
+def require_learnable(what: str, label: Labels, target: Problem, *, count: str, advice: str) -> None:
     """Raise an error if nothing can be learned from rows with these labels.
 
     Args:
@@ -108,7 +108,7 @@ def require_learnable(what: str, label: Labels, target: Target, *, count: str, a
         raise UserError(f"the label is constant in {what}: {constant}: check featurize.label, or {advice}")
 
 
-def development(train: Window, validation: Window, params: Params, target: Target) -> Development:
+def development(train: Window, validation: Window, params: Params, target: Problem) -> Development:
     """Combine training and validation rows, split by `train.cross_validation`, or as the two windows.
 
     Raises:
@@ -130,7 +130,7 @@ def development(train: Window, validation: Window, params: Params, target: Targe
     return Development(whole, cut(whole, cv, params, target, where="train.cross_validation"))
 
 
-def cut(whole: Window, cv: CrossValidationParams, params: Params, target: Target, *, where: str) -> tuple[Fold, ...]:
+def cut(whole: Window, cv: CrossValidationParams, params: Params, target: Problem, *, where: str) -> tuple[Fold, ...]:
     """Split rows that are in order of time into folds.
 
     Args:
@@ -148,7 +148,7 @@ def cut(whole: Window, cv: CrossValidationParams, params: Params, target: Target
     return folds
 
 
-def _cut(whole: Window, cv: CrossValidationParams, params: Params, target: Target, where: str) -> Iterator[Fold]:
+def _cut(whole: Window, cv: CrossValidationParams, params: Params, target: Problem, where: str) -> Iterator[Fold]:
     if cv.kind in ("time", "rolling"):
         delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
         gap_hours = max(delay, ahead) if cv.gap_hours is None else cv.gap_hours

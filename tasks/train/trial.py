@@ -16,7 +16,6 @@ from refit.files.artifacts import defined
 from refit.learners import FitReport, Floats, Learner, Spec, make
 from refit.learners.averaged import members_of
 from refit.learners.contract import middle_iterations
-from refit.metrics import scores as metrics
 from refit.runtime.context import Progress
 from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
 from tasks.train.effort import Effort, largest, measured
@@ -112,9 +111,8 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
     """Combine the fits of all folds into a trial, without the curves that need more fits."""
     finish, predicted = finish_from(development, [fit.predicted for fit in fits], params)
     learner, label = fits[-1].learner, development.whole.label
-    task = learner.spec.task
     by_fold = tuple(
-        metrics.scores(task, label[fold.scored], p, finish.threshold)
+        learner.spec.target.scores(label[fold.scored], p, finish.threshold)
         for fold, p in zip(development.folds, predicted, strict=True)
     )
     return Trial(
@@ -145,7 +143,7 @@ def fit_cost(fits: Sequence[FoldFit], development: Development) -> dict[str, Any
 
 def _on_training(fit: FoldFit, finish: Finish) -> dict[str, float]:
     recent, predicted = fit.on_training
-    return metrics.scores(fit.learner.spec.task, recent.label, finish.calibrated(predicted), finish.threshold)
+    return fit.learner.spec.target.scores(recent.label, finish.calibrated(predicted), finish.threshold)
 
 
 def _by_seed(
@@ -166,7 +164,7 @@ def _by_seed(
             else:
                 progress(f"fitting {spec.name}, seed {number + 1} of {params.train.seeds}")
                 p = fit_fold(replace(spec, seed=spec.seed + number), development, fold, progress).predicted
-            values.append(metrics.score(spec.task, spec.metric, scored.label, p))
+            values.append(spec.target.score(spec.metric, scored.label, p))
         by_seed.append(float(np.mean(values)))
     return tuple(by_seed)
 
@@ -179,7 +177,7 @@ def _size_curve(
     spec: Spec, report: FitReport, train: Window, validation: Window, progress: Progress
 ) -> list[SizePoint]:
     """Score the same learner, with the same iterations, fitted on smaller parts of the most recent rows."""
-    score = partial(metrics.score, spec.task, spec.metric)
+    score = partial(spec.target.score, spec.metric)
     points = []
     for share in SIZE_SHARES:
         part = train.recent(round(share * len(train)))
@@ -197,7 +195,7 @@ def _size_curve(
 def predict(learner: Learner, window: Window) -> Floats:
     """Return valid predictions, or raise an error that names the learner."""
     predicted = learner.predict(window.rows)
-    if problem := learner.spec.target.problem(predicted, len(window)):
+    if problem := learner.spec.target.check_predictions(predicted, len(window)):
         raise RefitError(
             f"learner {learner.spec.name!r} predicted {problem}; change its params, or disable it in train.learners"
         )

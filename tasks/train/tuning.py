@@ -26,7 +26,7 @@ from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
 from refit.learners.contract import spec_to_dict
-from refit.metrics import scores
+from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
 from tasks.train.folds import Development, content
@@ -52,7 +52,7 @@ class Search:
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
-        return "minimize" if scores.gain(self.metric, 0.0, 1.0) > 0 else "maximize"
+        return "minimize" if metric_named(self.metric).gain(0.0, 1.0) > 0 else "maximize"
 
 
 def tune(
@@ -288,7 +288,7 @@ def _try(
             state, problem = "failed", str(error)
             break
         fits.append(fit)
-        values.append(scores.score(spec.task, spec.metric, label[fold.scored], fit.predicted))
+        values.append(spec.target.score(spec.metric, label[fold.scored], fit.predicted))
         if not np.isfinite(values[-1]):
             state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
             break

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refit.metrics import METRICS
-from refit.metrics.scores import gain
+from refit.problems import metric_named
 
 NO_BETTER = 0.02  # share of the perfect gain over the baseline, below which nothing was learned
 OVERFIT_LOSS = 0.35  # share of the training gain lost on validation, above which the learner has overfitted
@@ -45,9 +44,9 @@ def verdict(
         return f"baseline: {numbers}"
     if baseline is None:
         return f"unknown: {numbers}; add a baseline to train.learners to compare with"
-    perfect = gain(metric, METRICS[metric].perfect, baseline)
-    train_gain = gain(metric, training, baseline)
-    val_gain = gain(metric, validation, baseline)
+    gain = metric_named(metric).gain
+    perfect = gain(metric_named(metric).perfect, baseline)
+    train_gain, val_gain = gain(training, baseline), gain(validation, baseline)
     if val_gain < NO_BETTER * perfect:
         no_better = f"{numbers}, no better than the baseline's {_short(baseline)}"
         if train_gain > 2 * NO_BETTER * perfect:
@@ -65,7 +64,7 @@ def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizePoi
     if len(size_curve) < 2:
         return ""
     before, whole = size_curve[-2], size_curve[-1]
-    brought = gain(metric, whole.validation, before.validation)
+    brought = metric_named(metric).gain(whole.validation, before.validation)
     if brought > GROWING * validation_gain:
         return f"; more rows would help, the last {whole.rows - before.rows:,} brought {brought:+.3f}"
     if brought < -GROWING * validation_gain:

@@ -22,8 +22,8 @@ from refit.files.artifacts import CANDIDATE, DECISION, EVALUATION, METRICS, MODE
 from refit.learners.adaptive import adaptive_margins
 from refit.learners.intervals import widen
 from refit.learners.prediction_intervals import IntervalLearner
-from refit.metrics import METRIC_WORDS, of_task
 from refit.new_project.project_folder import create
+from refit.problems import kind_of, metric_named
 
 TASKS = ("regression", "multiclass")
 UNCHANGED = ["unchanged"] * 6
@@ -124,7 +124,7 @@ def test_every_metric_of_the_task_is_measured_with_its_interval_and_only_its_plo
 ) -> None:
     evaluation = read_json(done[task] / EVALUATION)
     ours = evaluation["metrics"]["candidate"]
-    assert set(ours) == set(of_task(task))  # type: ignore[arg-type]
+    assert set(ours) == set(kind_of(task).metric_names())
     for name, found in ours.items():
         assert found["lower"] <= found["value"] <= found["upper"], name
     drawn = {path.stem for path in (done[task] / "reports/figures").glob("*.png")}
@@ -242,7 +242,7 @@ def test_it_is_made_again_bit_by_bit_explained_and_lived_through_again(copied: t
     task, project = copied
     assert all(each.same for each in running.reproduce(project, "1", wait_seconds=0))
     words = " ".join(inspection.explain_version(project, "1"))
-    assert METRIC_WORDS[{"regression": "mae", "multiclass": "log_loss"}[task]] in words
+    assert metric_named({"regression": "mae", "multiclass": "log_loss"}[task]).words in words
     told = replays.replay(
         project,
         start="2024-04-01",

@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from refit.config import override, parse
+from refit.config.windows import earliest_as_of
+from refit.config.windows import windows as windows_at
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
-from refit.problems.windows import earliest_as_of
-from refit.problems.windows import windows as windows_at
 from refit.runtime.context import Context
 from tasks import featurize
 from tasks.featurize.labels import known_labels

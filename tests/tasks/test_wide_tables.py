@@ -25,7 +25,7 @@ from refit.files import yaml_files
 from refit.learners import Learner, Spec, encoding, make
 from refit.learners.columns import numbers
 from refit.new_project import column_reading
-from refit.problems.target import target_of
+from refit.problems import problem_of
 from refit.runtime import stage_code
 from refit.storage.stored_definitions import Definitions
 from tasks.evaluate.importance import permutation_importance
@@ -66,7 +66,7 @@ def fitted(kind: str, table: pa.Table) -> tuple[Learner, Holdout]:
     features = tuple(name for name in table.column_names if name not in ("event_time", "label"))
     params = {"max_iter": 20}
     learner = make(Spec("one", kind, features, frozenset(["colour"]), params))
-    target = target_of("binary", ())
+    target = problem_of("binary", ())
     learner.fit(table, target.labels(table["label"]))
     return learner, holdout(table, ZoneInfo("UTC"), "day", target)
 

@@ -15,7 +15,7 @@ from refit.errors import RefitError, UserError, message_of
 from refit.learners import Floats, Learner, Spec, load, make
 from refit.learners.conformance.sample import FEATURES, Rows
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, bits
-from refit.metrics import scores
+from refit.problems import metric_named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -282,10 +282,10 @@ def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
     if not at_best:
         raise Broken(f"its curve has no point at the {report.iterations} iterations that it found best")
     metric = subject.spec.metric
-    if any(scores.gain(metric, point.validation, at_best[0]) > 0 for point in report.curve):
+    if any(metric_named(metric).gain(point.validation, at_best[0]) > 0 for point in report.curve):
         raise Broken(f"its curve has a better {metric} than {at_best[0]:g}, that of the iterations it calls best")
     predicted = search.predict(subject.seen.table)
-    score = scores.score(subject.spec.task, metric, subject.seen.label, predicted, subject.spec.level)
+    score = subject.spec.target.score(metric, subject.seen.label, predicted, subject.spec.level)
     if not np.isclose(score, at_best[0], rtol=1e-4):  # some libraries score in single precision
         raise Broken(f"its curve says {at_best[0]:g} at its best iteration; its predictions score {score:g}")
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from refit.config import Params
+from refit.config.windows import Period, earliest_as_of, period_start, shift
 from refit.errors import UserError
 from refit.operations.replay import comparing
 from refit.operations.replay.history import history
 from refit.operations.replay.policies import Policy
 from refit.operations.replay.scoring import Scores, Span, no_change, scores_of, spans_of
 from refit.operations.replay.simulation import Parts, Simulation, Simulator
-from refit.problems.windows import Period, earliest_as_of, period_start, shift
 from refit.runtime.context import Context
 from refit.storage.snapshots import moment_of
 

@@ -11,10 +11,10 @@ import numpy as np
 from refit.config import CostParams
 from refit.evaluation.holdout import tidy, with_interval
 from refit.evaluation.prediction_cost import in_money
-from refit.metrics import METRICS
 from refit.operations.replay.policies import Policy
 from refit.operations.replay.scoring import Scores, Span, difference
 from refit.operations.replay.simulation import Simulation, Simulator, Step
+from refit.problems import metric_named
 from refit.storage.batches import utc_text
 
 __all__ = ["against_chance", "best_of", "policy_report"]
@@ -89,7 +89,7 @@ def best_of(policies: Mapping[str, Mapping[str, Any]], metric: str, budget: int 
     >>> best_of(policies, "roc_auc", None), best_of(policies, "roc_auc", 4)
     ('always', 'never')
     """
-    sign = METRICS[metric].sign
+    sign = metric_named(metric).sign
     allowed = [
         name
         for name, each in policies.items()
@@ -124,7 +124,7 @@ def against_chance(ours: Scores, others: Sequence[Scores], metric: str, confiden
     """
     if not others:
         return None
-    sign = METRICS[metric].sign
+    sign = metric_named(metric).sign
     labelled = np.array(ours.labelled, float)
     values = np.array([[math.nan if left is None else left.value for left in each.windows] for each in (ours, *others)])
     is_scored = np.isfinite(values).all(0) & (labelled > 0)

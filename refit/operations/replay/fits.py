@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from refit import learners
+from refit.config.windows import Window as Span
+from refit.config.windows import windows
 from refit.errors import RefitError
 from refit.evaluation.prediction_cost import THOROUGH, megabytes, serving
 from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, read_json, write_json, write_manifest
 from refit.learners import Learner
 from refit.operations.replay.history import FOLDER, Floats, History, Rows
-from refit.problems.windows import Window as Span
-from refit.problems.windows import windows
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
 from refit.storage.batches import utc_text

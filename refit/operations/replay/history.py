@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from feature_store.compile import quote
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT as COLUMN
+from refit.config.windows import local_days
 from refit.errors import UserError
 from refit.files import artifacts
-from refit.problems.target import Target, target_of
-from refit.problems.windows import local_days
+from refit.problems import problem_of
+from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
 from refit.storage.batches import Manifest, utc_moment
@@ -54,7 +55,7 @@ class History:
     prediction_time: Times
     days: Times  # the local day of each event
     features: Mapping[str, Any]  # `key`, names by kind, and the classes of the label
-    target: Target
+    target: Problem
     digest: str
 
     def __len__(self) -> int:
@@ -186,7 +187,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
 
     names, task = definitions.feature_set.names(), params.task
     table = table.append_column(COLUMN, table[LABEL_KNOWN_AT])  # used to cut folds in time
-    target = target_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
+    target = problem_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy()
         for each in ("event_time", "prediction_time", LABEL_KNOWN_AT)

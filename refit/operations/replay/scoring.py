@@ -12,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.gate.comparison import Sample, leave_out
-from refit.metrics import METRICS, Task, of_task
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
 from refit.operations.replay.history import Floats, History, Rows, Times, as_numpy
 from refit.operations.replay.simulation import Simulation
+from refit.problems import kind_of, metric_named
 
 __all__ = ["Scores", "difference", "metrics_of", "no_change", "scores_of"]
 
 
-def metrics_of(task: Task) -> tuple[str, ...]:
-    """The metrics by which policies may be compared."""
-    return tuple(dict.fromkeys((*of_task(task, comparable=True), *(("accuracy",) if task != "regression" else ()))))
+def metrics_of(kind: str) -> tuple[str, ...]:
+    """The metrics by which policies may be compared for a kind of problem."""
+    problem = kind_of(kind)
+    called = ("accuracy",) if problem.has_threshold else ()  # by each champion's own threshold
+    return (*problem.metric_names(comparable=True), *called)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _predictions(history: History, simulation: Simulation) -> tuple[Floats, NDAr
         made = (history.prediction_time >= as_numpy(step.as_of)) & (history.prediction_time < end)
         rows = np.flatnonzero(made)
         p[rows] = fit.p(rows)
-        if history.target.task == "binary":
+        if history.target.has_threshold:
             positive[rows] = p[rows] >= fit.threshold
     return p, positive
 
@@ -109,10 +111,10 @@ def _measured(history: History, metric: str, rows: Rows, p: Floats, positive: ND
     if not len(rows):
         return None
     labels, clusters = history.labels_at(rows), Clusters.of(history.days[rows])
-    if history.target.task in METRICS[metric].own:  # accuracy, which depends on the threshold of each champion
+    if not history.target.metric(metric).comparable:  # accuracy, which depends on the threshold of each champion
         estimate = leave_out_mean((positive == (labels == 1)).astype(np.float64), clusters)
     else:
-        estimate = leave_out(metric, Sample(labels, clusters, history.target.task), p)
+        estimate = leave_out(metric, Sample(labels, clusters, history.target), p)
     if not math.isfinite(estimate.value):
         return None
     # Without its only day, or its only day with positives, the metric is undefined: the window keeps its value.
@@ -123,7 +125,7 @@ def _measured(history: History, metric: str, rows: Rows, p: Floats, positive: ND
 def difference(metric: str, ours: Scores, theirs: Scores) -> Estimate:
     """How much better `ours` is on the same rows (positive is better), with an error clustered by day."""
     a, b = ours.whole, theirs.whole
-    sign = METRICS[metric].sign
+    sign = metric_named(metric).sign
     if len(a.without) != len(b.without):
         return Estimate(sign * (a.value - b.value), math.nan, 0.0)
     return jackknife(LeftOut(sign * (a.value - b.value), sign * (a.without - b.without), a.clusters))

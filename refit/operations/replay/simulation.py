@@ -15,12 +15,10 @@ from refit.evaluation.holdout import Holdout, holdout
 from refit.evaluation.prediction_cost import in_money
 from refit.evaluation.scored import Scored
 from refit.gate.promotion import Decision, GatePolicy, decide
-from refit.metrics import scores
 from refit.operations.replay import policies
 from refit.operations.replay.drift_checks import Watch
 from refit.operations.replay.fits import Fit, Fits
 from refit.operations.replay.history import Floats, History
-from refit.problems.target import guess
 from refit.runtime.context import Context
 from refit.storage.batches import utc_text
 
@@ -156,9 +154,9 @@ class Simulator:
         gate, test = params.evaluate.gate, self._test(fit)
         comparand = {**_entry(champion), "anchor": _entry(anchor) if anchor else None, "looks": looks}
         others = {"champion": champion, "anchor": anchor}
-        p = {"candidate": fit.p(fit.tested), "baseline": guess(test.table, test.target, fit.naive)}
+        p = {"candidate": fit.p(fit.tested), "baseline": test.target.guess_for(test.table, fit.naive)}
         p |= {role: _predicted(others[role], fit) for role, _ in opponents(comparand)}
-        values = scores.scores(params.task, test.labels, p["candidate"], fit.threshold)
+        values = test.target.scores(test.labels, p["candidate"], fit.threshold)
         collected = evidence(
             test,
             Scored(p, {}, {}),

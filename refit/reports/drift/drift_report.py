@@ -7,7 +7,7 @@ from typing import Any
 
 from refit.drift.inputs import WORDS
 from refit.files import artifacts
-from refit.metrics import METRIC_WORDS
+from refit.problems import metric_named
 from refit.reports import html_theme
 from refit.reports.drift import report_charts as charts
 from refit.reports.drift import report_words as words
@@ -57,7 +57,7 @@ def render(decision: Record, decisions: Sequence[Record]) -> str:
         skills=charts.performance(decision["backtest"], windows),
         has_backtest=bool(decision["backtest"]),
         waiting=_waiting(windows),
-        metric=METRIC_WORDS[policy["metric"]],
+        metric=metric_named(policy["metric"]).words,
         inputs=words.inputs(decision),
         heat_map=charts.heat_map(ranked[:MOST_COLUMNS], windows),
         legend=charts.legend(),

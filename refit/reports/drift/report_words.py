@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from refit.metrics import METRIC_WORDS
+from refit.problems import metric_named
 
 Record = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def newest_judged(decision: Record) -> Record | None:
 
 def performance(decision: Record) -> str:
     """Explanation of the skill chart."""
-    metric = METRIC_WORDS[decision["policy"]["metric"]]
+    metric = metric_named(decision["policy"]["metric"]).words
     worth = {
         "roc_auc": f"{metric} less .5",
         "average_precision": f"{metric} less the base rate",

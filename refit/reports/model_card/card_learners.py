@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from refit.metrics import METRICS
+from refit.problems import metric_named
 from refit.reports.model_card import card_charts as charts
 from refit.reports.svg_charts import Plane, number, roomy, short, ticks
 
@@ -68,7 +68,7 @@ def searches(learners: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Rep
                 }
                 for name, value in sorted(best["params"].items(), key=lambda pair: -shares.get(pair[0], 0.0))
             ],
-            "chart": _history(trials, higher_is_better=METRICS[metric].higher_is_better),
+            "chart": _history(trials, higher_is_better=metric_named(metric).higher_is_better),
         }
 
 

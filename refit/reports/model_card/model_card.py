@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refit.files.artifacts import MODEL_CARD, atomic
-from refit.metrics import METRIC_WORDS, METRICS
+from refit.problems import metric_named
 from refit.reports import html_theme
 from refit.reports.html_theme import count, fixed, money
 from refit.reports.model_card import card_charts as charts
@@ -57,11 +57,15 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         measured=evaluation["metrics"],
         gains={other: evaluation["gains"][other] for other in models if other in evaluation["gains"]},
         metrics=[
-            {"name": each, "label": METRIC_WORDS[each], "better": "↑" if METRICS[each].higher_is_better else "↓"}
+            {
+                "name": each,
+                "label": metric_named(each).words,
+                "better": "↑" if metric_named(each).higher_is_better else "↓",
+            }
             for each in evaluation["metrics"]["candidate"]
         ],
         metric=metric,
-        metric_word=METRIC_WORDS[metric],
+        metric_word=metric_named(metric).words,
         slices=slices,
         slice_count=sum(part["enough"] for group in slices for part in group["parts"]),
         slice_misses=round((1 - evaluation["confidence"]) * sum(p["enough"] for g in slices for p in g["parts"]), 1),
@@ -72,13 +76,13 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         searches=list(card_learners.searches(evaluation["learners"], training["metric"])),
         learning=list(card_learners.learning(evaluation["learners"])),
         learning_metric=training["metric"],
-        learning_word=METRIC_WORDS[training["metric"]],
+        learning_word=metric_named(training["metric"]).words,
         refit_rows=training["refit_rows"],
         windows=[{"name": window, **features["windows"][window]} for window in ("train", "validation", "test")],
         identity=_identity(evaluation, training, features),
         charts={
             **view.charts(evaluation),
-            "daily": charts.daily(evaluation["daily"], reversed(models), METRIC_WORDS[metric]),
+            "daily": charts.daily(evaluation["daily"], reversed(models), metric_named(metric).words),
         },
     )
 
@@ -91,7 +95,7 @@ def _tiles(evaluation: Report) -> list[Report]:
     shown = dict.fromkeys((metric, *view.tiles))
     tiles = [
         {
-            "name": METRIC_WORDS[name],
+            "name": metric_named(name).words,
             "value": fixed(ours[name]["value"], 3),
             "note": f"{_span(ours[name], 3)} · {against} {fixed(others[name]['value'], 3)}",
         }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from refit.metrics import METRIC_WORDS
+from refit.problems import metric_named
 from refit.reports.drawing import BAD, COLOURS, GOOD, GRID, INK, QUIET, STYLE, new_axes, save, write_csv
 from refit.reports.model_card import explanation_plots
 from refit.reports.model_card.by_task import view_of
@@ -84,7 +84,7 @@ def _bars(entries: list[Report], title: str, evaluation: Report) -> Any:
     axes.grid(visible=False, axis="y")
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlabel(
-        f"loss in {METRIC_WORDS[evaluation['metric']]} when shuffled, {evaluation['importance']['rows']:,} rows"
+        f"loss in {metric_named(evaluation['metric']).words} when shuffled, {evaluation['importance']['rows']:,} rows"
     )
     return figure
 
@@ -115,7 +115,7 @@ def _learning(evaluation: Report, curve: str, x: str, title: str, label: str) ->
             ax.axvline(learner["iterations"], color=QUIET, linestyle=":", linewidth=1)
         ax.set_title(learner["name"], fontsize=10)
         ax.set_xlabel(label)
-    axes[0][0].set_ylabel(METRIC_WORDS[evaluation["learning_metric"]])
+    axes[0][0].set_ylabel(metric_named(evaluation["learning_metric"]).words)
     axes[0][-1].legend(loc="best")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11.5)
     return figure
@@ -123,7 +123,7 @@ def _learning(evaluation: Report, curve: str, x: str, title: str, label: str) ->
 
 def _daily(evaluation: Report) -> Any:
     days = evaluation["daily"]
-    figure, axes = new_axes(f"{METRIC_WORDS[evaluation['metric']]} day by day", size=(8.2, 3.6))
+    figure, axes = new_axes(f"{metric_named(evaluation['metric']).words} day by day", size=(8.2, 3.6))
     for name in ("baseline", "anchor", "champion", "candidate"):
         if any(day.get(name) is not None for day in days):
             values = [float("nan") if day[name] is None else day[name] for day in days]
@@ -169,7 +169,8 @@ def _gate(evaluation: Report) -> Any:
         ax.spines["left"].set_visible(False)
         ax.grid(visible=False)
     rows[-1, 0].set_xlabel(
-        f"gain in {METRIC_WORDS[decision['metric']]}; {decision['confidence']:.0%} one-sided bounds; dashed: margin"
+        f"gain in {metric_named(decision['metric']).words}; {decision['confidence']:.0%} one-sided bounds; "
+        "dashed: margin"
     )
     promoted = "promote" if decision["promote"] else "refuse"
     figure.suptitle(f"The gate: {promoted}", x=0.01, ha="left", fontweight="bold", fontsize=11.5)

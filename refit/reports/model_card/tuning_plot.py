@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refit.metrics import METRICS
+from refit.problems import metric_named
 from refit.reports.drawing import COLOURS, GRID, QUIET
 
 Report = dict[str, Any]
@@ -20,7 +20,7 @@ def tuning(evaluation: Report) -> Any:
 
     size = (8.6, 2.9 * len(tuned))
     figure, axes = plt.subplots(len(tuned), 2, figsize=size, squeeze=False, width_ratios=(3, 2))
-    metric = METRICS[evaluation["learning_metric"]]
+    metric = metric_named(evaluation["learning_metric"])
     for learner, (left, right) in zip(tuned, axes, strict=True):
         _history(left, learner, metric)
         _importance(right, learner["tuning"]["importance"])

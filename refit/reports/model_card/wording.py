@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from refit.evaluation.giveaways import Giveaway
-from refit.metrics import METRIC_WORDS
+from refit.problems import metric_named
 from refit.reports.html_theme import money
 from refit.reports.model_card.by_task import view_of
 from refit.storage.stored_definitions import Definitions
@@ -44,9 +44,9 @@ def summary(evaluation: Report) -> Iterator[str]:
     yield from view_of(evaluation["task"]).summary(evaluation)
     for each in decision["compared"]:
         if each["against"] == "champion" and each["estimate"] is not None:
-            yield _against(each, METRIC_WORDS[decision["metric"]])
+            yield _against(each, metric_named(decision["metric"]).words)
     if (reduction := evaluation["error_reduction"]) and reduction["value"] is not None:
-        yield _reduced(reduction, METRIC_WORDS[decision["metric"]])
+        yield _reduced(reduction, metric_named(decision["metric"]).words)
     if not decision["promote"]:
         yield f"What stopped it: {'; '.join(decision['reasons'])}."
 
@@ -79,7 +79,7 @@ def budgets(evaluation: Report) -> str:
 
 def gate(decision: Report) -> str:
     """The requirement of the gate."""
-    metric, sure = METRIC_WORDS[decision["metric"]], f"{decision['confidence']:.0%}"
+    metric, sure = metric_named(decision["metric"]).words, f"{decision['confidence']:.0%}"
     policy = decision["policy"]
     if decision["comparand"]["version"] is None:
         demand = f"a gain in {metric} of more than {policy['min_gain_over_baseline']:g} over the naive baseline"

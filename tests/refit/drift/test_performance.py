@@ -15,8 +15,7 @@ from refit.drift.inputs import Window
 from refit.drift.performance import Backtest, PerformanceVerdict, Scored, SkillPolicy, backtest, judge_window, skill
 from refit.drift.performance import whole_windows as cut
 from refit.learners.calibration import fit_sigmoid
-from refit.metrics.scores import score
-from refit.problems.target import target_of
+from refit.problems import problem_of
 
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
 POLICY = SkillPolicy()
@@ -73,8 +72,8 @@ def test_a_hard_month_is_not_a_stale_model(metric: str) -> None:
     calm = backtest(before, policy)
     harder = scored(NEXT.first, 7, 3, rate=-0.9)
     right = replace(harder, predictions=1 / (1 + np.exp(0.9 - 1.2 * _signal(harder))))  # it knows the rate by a feature
-    worse = score("binary", metric, right.labels, right.predictions) - score(
-        "binary", metric, before.labels, before.predictions
+    worse = problem_of("binary").score(metric, right.labels, right.predictions) - problem_of("binary").score(
+        metric, before.labels, before.predictions
     )
     assert abs(worse) > 0.03
     assert not judged(calm, right, policy).breached
@@ -204,7 +203,7 @@ def test_the_expected_metric_is_the_mean_of_simulated_ones(metric: str, ties: bo
     predictions = random.beta(1.5, 4, 1500)
     predictions = np.round(predictions, 1).clip(0.05, 0.95) if ties else predictions
     truth = predictions**1.3
-    drawn = [score("binary", metric, random.random(1500) < truth, predictions) for _ in range(400)]
+    drawn = [problem_of("binary").score(metric, random.random(1500) < truth, predictions) for _ in range(400)]
     error = np.std(drawn) / 20
     assert expected_metric(metric, predictions, truth) == pytest.approx(np.mean(drawn), abs=4 * error + 3e-4)
 
@@ -217,7 +216,10 @@ def test_of_few_and_tied_rows_it_is_the_expected_numerator_over_the_expected_den
     for _ in range(20_000):
         labels = random.random(12) < predictions
         weight = labels.sum() * ((~labels).sum() if metric == "roc_auc" else 1)
-        above, below = above + (score("binary", metric, labels, predictions) * weight if weight else 0), below + weight
+        above, below = (
+            above + (problem_of("binary").score(metric, labels, predictions) * weight if weight else 0),
+            below + weight,
+        )
     assert expected_metric(metric, predictions, predictions) == pytest.approx(above / below, abs=0.004)
 
 
@@ -241,7 +243,9 @@ def test_calibration_has_an_answer_for_constant_and_for_separable_predictions(pr
 def test_without_labels_the_metric_is_estimated_and_with_them_the_estimates_error_is_told(usual: Backtest) -> None:
     rows = scored(NEXT.first, 7, 2)
     verdict = judged(usual, replace(rows, labels=np.full(len(rows.labels), math.nan)))
-    assert verdict.estimated == pytest.approx(score("binary", "roc_auc", rows.labels, rows.predictions), abs=0.03)
+    assert verdict.estimated == pytest.approx(
+        problem_of("binary").score("roc_auc", rows.labels, rows.predictions), abs=0.03
+    )
     assert verdict.estimate_error is None
     assert not verdict.suspected
     later = judged(usual, rows)
@@ -273,7 +277,7 @@ def test_the_skill_of_numbers_and_classes_is_the_share_of_a_refitted_guess_and_i
 ) -> None:
     random = np.random.default_rng(3)
     days = np.repeat(np.arange("2024-01-01", "2024-01-08", dtype="datetime64[D]"), 40)
-    target = target_of(task, ("a", "b", "c") if task == "multiclass" else ())
+    target = problem_of(task, ("a", "b", "c") if task == "multiclass" else ())
     if task == "regression":
         labels = random.normal(50, 4, 280)
         predictions, metric = labels + random.normal(0, 2, 280), "mae"
@@ -285,7 +289,9 @@ def test_the_skill_of_numbers_and_classes_is_the_share_of_a_refitted_guess_and_i
     def by_hand(rows: Any) -> float:
         known = labels[rows].astype(target.dtype)
         guess = target.guess(target.naive(known, metric), len(known))
-        return 1 - score(task, metric, known, predictions[rows]) / score(task, metric, known, guess)
+        return 1 - problem_of(task).score(metric, known, predictions[rows]) / problem_of(task).score(
+            metric, known, guess
+        )
 
     found = skill(metric, Scored(days, predictions, labels, target))
     without = np.array([by_hand(days != day) for day in np.unique(days)])
@@ -298,7 +304,7 @@ def test_numbers_have_no_estimate_without_labels_and_it_is_said() -> None:
     random = np.random.default_rng(4)
     days = np.repeat(np.arange("2024-01-01", "2024-03-25", dtype="datetime64[D]"), 30)
     labels = random.normal(50, 4, len(days))
-    past = Scored(days, labels + random.normal(0, 2, len(days)), labels, target_of("regression"))
+    past = Scored(days, labels + random.normal(0, 2, len(days)), labels, problem_of("regression"))
     policy = replace(POLICY, metric="mae", min_labelled_rows=50)
     reference = backtest(past, policy)
     assert reference.calibration is None

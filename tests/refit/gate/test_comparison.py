@@ -11,10 +11,8 @@ import pytest
 from sklearn import metrics as reference
 
 from refit.gate.comparison import Sample, error_reduction, gain, leave_out, single
-from refit.metrics import DEFAULTS, of_task
-from refit.metrics import METRICS as TABLE
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife
-from refit.metrics.formulas import formula
+from refit.problems import kind_of, metric_named, problem_of
 
 REFERENCE: dict[str, Callable[..., Any]] = {
     "roc_auc": reference.roc_auc_score,
@@ -22,6 +20,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "log_loss": reference.log_loss,
     "brier": reference.brier_score_loss,
 }
+TASKS = ("binary", "multiclass", "regression")
 METRICS: list[str] = ["roc_auc", "average_precision", "log_loss", "brier"]
 
 
@@ -49,7 +48,7 @@ def test_every_value_left_out_equals_the_metric_computed_anew_without_that_clust
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_standard_error_is_the_textbook_jackknife_of_the_paired_difference(metric: str) -> None:
     sample, ours, theirs = rows(7)
-    sign = 1 if TABLE[metric].higher_is_better else -1
+    sign = 1 if metric_named(metric).higher_is_better else -1
     score = REFERENCE[metric]
 
     def difference(kept: np.ndarray) -> float:
@@ -73,7 +72,7 @@ def test_error_reduction_is_the_share_of_the_opponents_distance_from_perfect_wit
 
     def reduction(kept: np.ndarray) -> float:
         values = [float(REFERENCE[metric](sample.labels[kept], scores[kept])) for scores in (ours, theirs)]
-        mine, other = (1 - value if TABLE[metric].higher_is_better else value for value in values)
+        mine, other = (1 - value if metric_named(metric).higher_is_better else value for value in values)
         return 1 - mine / other
 
     count = sample.clusters.count
@@ -188,33 +187,36 @@ def several(task: str, seed: int = 0, count: int = 240) -> tuple[Sample, list[np
     clusters = Clusters.of(np.minimum(random.geometric(0.25, count), 7))
     if task == "regression":
         truth = random.normal(1000, 5, count)
-        return Sample(truth, clusters, "regression"), [truth + random.normal(1, s, count) for s in (2, 3)]
+        return Sample(truth, clusters, problem_of("regression")), [truth + random.normal(1, s, count) for s in (2, 3)]
     if task == "multiclass":
         truth = random.integers(0, 4, count)
         logits = [2 * np.eye(4)[truth] + random.normal(0, s, (count, 4)) for s in (1, 1.5)]
         exp = [np.exp(each.round(1)) for each in logits]
-        return Sample(truth, clusters, "multiclass"), [each / each.sum(axis=1, keepdims=True) for each in exp]
+        return Sample(truth, clusters, problem_of("multiclass")), [
+            each / each.sum(axis=1, keepdims=True) for each in exp
+        ]
     sample, ours, theirs = rows(seed, count)
     return sample, [ours, theirs]
 
 
 @pytest.mark.parametrize(
-    ("task", "metric"), [(task, name) for task in DEFAULTS for name in of_task(task) if name != "calibration_error"]
+    ("task", "metric"),
+    [(task, name) for task in TASKS for name in kind_of(task).metric_names() if name != "calibration_error"],
 )
 def test_leaving_a_cluster_out_is_computing_the_metric_anew_without_its_rows(task: Any, metric: str) -> None:
     sample, (ours, _) = several(task)
     left = leave_out(metric, sample, ours, 0.4)
-    form = formula(metric, task)
+    form = problem_of(task).formula(metric)
     assert left.value == pytest.approx(form.value(sample.labels, ours, 0.4), rel=1e-10)
     for cluster in range(sample.clusters.count):
         kept = sample.clusters.codes != cluster
         assert left.without[cluster] == pytest.approx(form.value(sample.labels[kept], ours[kept], 0.4), rel=1e-9)
 
 
-@pytest.mark.parametrize("task", DEFAULTS)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_better_model_of_any_task_gains_and_reduces_errors_by_each_of_its_metrics(task: Any) -> None:
     sample, (better, worse) = several(task, count=2400)
-    for metric in of_task(task, comparable=True):
+    for metric in kind_of(task).metric_names(comparable=True):
         assert gain(metric, sample, better, worse).lower(0.05) > 0, metric
         assert 0 < error_reduction(metric, sample, better, worse).value < 1, metric
 

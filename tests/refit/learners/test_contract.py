@@ -20,11 +20,11 @@ from refit.learners.conformance.sample import CATEGORICAL, FEATURES, TEXT, Rows
 from refit.learners.intervals import ends_of, fit_intervals, groups_in
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.learners.quantiles import quantile_of
-from refit.metrics import DEFAULTS, Task, scores
+from refit.problems import kind_of, metric_named
 
 ENSEMBLE = "sklearn.ensemble"
 NETWORK = {"hidden": [16], "max_epochs": 12, "batch_rows": 64, "learning_rate": 0.01}
-KINDS: dict[str, tuple[Task, str, dict[str, Any]]] = {
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "baseline": ("binary", "baseline", {}),
     "logistic": ("binary", "sklearn.linear_model.LogisticRegression", {"C": 0.5}),
     "boosting": ("binary", f"{ENSEMBLE}.HistGradientBoostingClassifier", {"max_iter": 25, "min_samples_leaf": 5}),
@@ -90,7 +90,7 @@ ITERATIVE = tuple(
 
 def spec_of(name: str) -> Spec:
     task, kind, params = KINDS[name]
-    spec = Spec("it", kind, FEATURES, CATEGORICAL, params, metric=DEFAULTS[task], task=task)
+    spec = Spec("it", kind, FEATURES, CATEGORICAL, params, metric=kind_of(task).default_metric, task=task)
     if name.endswith("of three seeds"):
         return replace(spec, average=3)
     if name.endswith("of a quantile"):
@@ -136,10 +136,8 @@ def test_each_rule_is_kept(subjects: dict[str, Subject], rule: Rule, kind: str) 
 def test_it_learns_what_there_is_to_learn(subjects: dict[str, Subject], kind: str) -> None:
     learned, spec = subjects[kind], subjects[kind].spec
     naive = Subject(replace(spec, kind="baseline", params={}))
-    reached, least = (
-        scores.score(spec.task, spec.metric, each.seen.label, each.predicted) for each in (learned, naive)
-    )
-    assert scores.gain(spec.metric, reached, least) > 0.03
+    reached, least = (spec.target.score(spec.metric, each.seen.label, each.predicted) for each in (learned, naive))
+    assert metric_named(spec.metric).gain(reached, least) > 0.03
 
 
 @pytest.mark.parametrize("kind", ["older_boosting", "forest", "perceptron", "lightgbm", "xgboost", "network"])

@@ -11,7 +11,7 @@ import pytest
 from refit.errors import UserError
 from refit.learners import Spec, load, make
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
-from refit.metrics.scores import score
+from refit.problems import problem_of
 
 
 def probable(kind: str, **params: Any) -> tuple[str, dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_each_kind_learns_and_comes_back_from_its_files(
     learner = make(Spec(name, kind, FEATURES, CATEGORICAL, params))
     learner.fit(train_rows.table, train_rows.label, validation=(seen_rows.table, seen_rows.label))
     predicted = learner.predict(seen_rows.table)
-    assert score("binary", "roc_auc", seen_rows.label, predicted) > 0.6
+    assert problem_of("binary").score("roc_auc", seen_rows.label, predicted) > 0.6
     assert learner.unsafe_reason() is None
     learner.save(tmp_path)
     stored = load(tmp_path)

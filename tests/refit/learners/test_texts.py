@@ -13,7 +13,7 @@ import pytest
 from refit.config.training import TextParams
 from refit.errors import UserError
 from refit.learners import Labels, Spec, load, make
-from refit.metrics.scores import score
+from refit.problems import problem_of
 
 DEFAULT = TextParams().model_dump()
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -55,7 +55,7 @@ def test_words_are_learned_from_and_stored(name: str, tmp_path: Path) -> None:
     learner, again = make(spec), make(spec)
     report = learner.fit(*TRAIN, validation=SEEN)
     predicted = learner.predict(SEEN[0])
-    assert score("binary", "roc_auc", SEEN[1], predicted) > 0.85
+    assert problem_of("binary").score("roc_auc", SEEN[1], predicted) > 0.85
     again.fit(*TRAIN, iterations=report.iterations)
     assert again.digest() == learner.digest()
     assert learner.unsafe_reason() is None
@@ -99,7 +99,7 @@ def test_any_vectoriser_by_import_path() -> None:
     )
     learner = make(replace(spec, features=("remark",), categorical=frozenset()))
     learner.fit(*TRAIN)
-    assert score("binary", "roc_auc", SEEN[1], learner.predict(SEEN[0])) > 0.85
+    assert problem_of("binary").score("roc_auc", SEEN[1], learner.predict(SEEN[0])) > 0.85
 
 
 @pytest.mark.parametrize(

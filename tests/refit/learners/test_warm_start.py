@@ -11,7 +11,7 @@ import pytest
 
 from refit.errors import UserError
 from refit.learners import Labels, Learner, Spec, load, make
-from refit.metrics import scores
+from refit.problems import problem_of
 
 BOOSTING = Spec(
     "boosting",
@@ -74,8 +74,8 @@ def test_learner_that_goes_on_is_better_on_new_rows_and_leaves_the_old_one_as_it
     report = after.resume(before, new, label, validation=seen)
     later, truth = rows(2000, 3, turned=True)
     assert (
-        scores.score("binary", "roc_auc", truth, after.predict(later))
-        > scores.score("binary", "roc_auc", truth, before.predict(later)) + 0.02
+        problem_of("binary").score("roc_auc", truth, after.predict(later))
+        > problem_of("binary").score("roc_auc", truth, before.predict(later)) + 0.02
     )
     assert before.digest() == digest
     again = make(spec)

@@ -9,6 +9,7 @@ import pytest
 
 from refit.gate.comparison import Sample, leave_out
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean, sums_without
+from refit.problems import problem_of
 
 STUDENT = 1.8331129326536335  # the 95 % quantile of Student's t with 9 degrees of freedom
 
@@ -78,9 +79,9 @@ def test_the_jackknife_needs_two_clusters() -> None:
 
 
 def test_some_rows_of_a_sample_fall_into_their_own_clusters() -> None:
-    sample = Sample(np.array([0.5, 1.5, 2.5, 3.5]), Clusters.of(["a", "b", "c", "c"]), "regression")
+    sample = Sample(np.array([0.5, 1.5, 2.5, 3.5]), Clusters.of(["a", "b", "c", "c"]), problem_of("regression"))
     some = sample.only(np.array([1, 3]))
-    assert (some.labels.tolist(), some.task) == ([1.5, 3.5], "regression")
+    assert (some.labels.tolist(), some.problem.task) == ([1.5, 3.5], "regression")
     assert (some.clusters.codes.tolist(), some.clusters.count) == ([0, 1], 2)
     assert some.clusters.codes.dtype == np.int64
     none = sample.only(np.array([], dtype=np.int64))

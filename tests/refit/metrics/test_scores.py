@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from refit.errors import RefitError
 from refit.metrics import scores
+from refit.problems import metric_named, problem_of
 
 # Few distinct scores, so that ties are the rule.
 PAIRS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, max_size=60).filter(
@@ -22,7 +23,7 @@ def test_scores_equal_those_of_scikit_learn_with_ties(pairs: list[tuple[int, int
 
     label = np.array([label for label, _ in pairs])
     p = np.array([score for _, score in pairs]) / 8
-    ours = scores.scores("binary", label, p, 0.5)
+    ours = problem_of("binary").scores(label, p, 0.5)
     assert ours["roc_auc"] == pytest.approx(theirs.roc_auc_score(label, p))
     assert ours["average_precision"] == pytest.approx(theirs.average_precision_score(label, p))
     assert ours["log_loss"] == pytest.approx(theirs.log_loss(label, np.clip(p, 1e-15, 1 - 1e-15)))
@@ -41,7 +42,7 @@ def test_scores_of_several_classes_equal_those_of_scikit_learn(rows: list[tuple[
     raw = np.array([[1, 1, 1]] * 3 + [[1 + a, 1 + b, 2] for _, a, b in rows], dtype=np.float64)
     p = raw / raw.sum(axis=1, keepdims=True)
     called = p.argmax(axis=1)
-    ours = scores.scores("multiclass", label, p)
+    ours = problem_of("multiclass").scores(label, p)
     assert ours["log_loss"] == pytest.approx(theirs.log_loss(label, p))
     assert ours["brier"] == pytest.approx(theirs.brier_score_loss(label, p, scale_by_half=False))
     assert ours["accuracy"] == pytest.approx(theirs.accuracy_score(label, called))
@@ -57,7 +58,7 @@ def test_scores_of_numbers_equal_those_of_scikit_learn(rows: list[tuple[float, f
 
     label = np.array([500.0, -400.0, *(truth if abs(truth) > 1 else 7.0 for truth, _ in rows)])
     predicted = np.array([3.0, 4.0, *(guess for _, guess in rows)])
-    ours = scores.scores("regression", label, predicted)
+    ours = problem_of("regression").scores(label, predicted)
     assert ours["mae"] == pytest.approx(theirs.mean_absolute_error(label, predicted))
     assert ours["rmse"] == pytest.approx(theirs.root_mean_squared_error(label, predicted))
     assert ours["mape"] == pytest.approx(theirs.mean_absolute_percentage_error(label, predicted))
@@ -65,15 +66,15 @@ def test_scores_of_numbers_equal_those_of_scikit_learn(rows: list[tuple[float, f
 
 
 def test_a_share_of_a_label_that_is_zero_is_not_finite_and_a_constant_label_has_no_r2() -> None:
-    assert not np.isfinite(scores.score("regression", "mape", [0.0, 1.0], [1.0, 1.0]))
-    assert not np.isfinite(scores.score("regression", "r2", [2.0, 2.0], [1.0, 2.0]))
+    assert not np.isfinite(problem_of("regression").score("mape", [0.0, 1.0], [1.0, 1.0]))
+    assert not np.isfinite(problem_of("regression").score("r2", [2.0, 2.0], [1.0, 2.0]))
 
 
 def test_a_class_that_the_model_does_not_know_is_counted_as_wrong() -> None:
     sure = [[1.0, 0.0], [0.0, 1.0]]
-    assert scores.score("multiclass", "accuracy", [0, -1], sure) == 0.5
-    assert scores.score("multiclass", "brier", [0, -1], sure) == 1.0
-    assert scores.score("multiclass", "log_loss", [0, -1], sure) == pytest.approx(-np.log(1e-15) / 2)
+    assert problem_of("multiclass").score("accuracy", [0, -1], sure) == 0.5
+    assert problem_of("multiclass").score("brier", [0, -1], sure) == 1.0
+    assert problem_of("multiclass").score("log_loss", [0, -1], sure) == pytest.approx(-np.log(1e-15) / 2)
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
@@ -81,7 +82,7 @@ def test_no_score_depends_on_the_order_of_rows(pairs: list[tuple[int, int]], ran
     shuffled = list(pairs)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     one, other = (
-        scores.scores("binary", [label for label, _ in rows], [score / 8 for _, score in rows])
+        problem_of("binary").scores([label for label, _ in rows], [score / 8 for _, score in rows])
         for rows in (pairs, shuffled)
     )
     assert one == pytest.approx(other)
@@ -92,7 +93,7 @@ def test_no_threshold_has_a_better_f1_than_the_best_one(pairs: list[tuple[int, i
     label, p = np.array(pairs).T
 
     def f1(threshold: float) -> float:
-        return scores.score("binary", "f1", label, p / 8, threshold)
+        return problem_of("binary").score("f1", label, p / 8, threshold)
 
     best = f1(scores.best_f1_threshold(label, p / 8))
     assert best == pytest.approx(max(f1(threshold) for threshold in np.unique(p / 8)))
@@ -102,12 +103,12 @@ def test_a_calibrated_prediction_has_no_calibration_error_and_a_shifted_one_its_
     random = np.random.default_rng(0)
     p = random.uniform(0.2, 0.6, 200_000)
     label = (random.random(200_000) < p).astype(int)
-    assert scores.score("binary", "calibration_error", label, p) < 0.005
-    assert scores.score("binary", "calibration_error", label, p + 0.1) == pytest.approx(0.1, abs=0.005)
+    assert problem_of("binary").score("calibration_error", label, p) < 0.005
+    assert problem_of("binary").score("calibration_error", label, p + 0.1) == pytest.approx(0.1, abs=0.005)
 
 
 def test_one_class_has_no_ranking_score() -> None:
-    found = scores.scores("binary", [0, 0], [0.0, 0.0])
+    found = problem_of("binary").scores([0, 0], [0.0, 0.0])
     assert np.isnan([found["roc_auc"], found["average_precision"]]).all()
     assert found["brier"] == 0
 
@@ -122,9 +123,9 @@ def test_one_class_has_no_ranking_score() -> None:
 )
 def test_what_cannot_be_scored_is_an_error(label: list[int], p: list[float], said: str) -> None:
     with pytest.raises(RefitError, match=said):
-        scores.scores("binary", label, p)
+        problem_of("binary").scores(label, p)
 
 
 def test_gain_is_positive_where_the_new_score_is_better() -> None:
-    assert scores.gain("roc_auc", 0.8, 0.7) > 0
-    assert scores.gain("brier", 0.1, 0.2) > 0
+    assert metric_named("roc_auc").gain(0.8, 0.7) > 0
+    assert metric_named("brier").gain(0.1, 0.2) > 0

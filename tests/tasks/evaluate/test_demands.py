@@ -20,8 +20,8 @@ from refit.evaluation.evidence import evidence
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
 from refit.gate.promotion import Evidence, GatePolicy, decide
-from refit.metrics import scores as metrics
-from refit.problems.target import Binary
+from refit.problems import problem_of
+from refit.problems.binary import Binary
 from refit.reports.model_card import plots
 from refit.runtime.context import Context
 
@@ -50,7 +50,7 @@ def test_each_value_of_a_column_is_judged_against_the_champion_on_its_own_rows(
     table = pq.read_table(challenged.path(artifacts.TABLE), filters=[("window", "=", "test")])
     red = table["colour"].to_numpy() == "red"
     scores = [
-        metrics.score("binary", "roc_auc", rows["label"].to_numpy()[red], rows[w].to_numpy()[red])
+        problem_of("binary").score("roc_auc", rows["label"].to_numpy()[red], rows[w].to_numpy()[red])
         for w in ("candidate", "champion")
     ]
     found = next(each for each in decision["slices"] if each["against"] == "colour=red")

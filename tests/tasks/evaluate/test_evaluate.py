@@ -16,8 +16,8 @@ from refit import learners
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.learners import Spec, make
-from refit.metrics import scores as metrics
 from refit.models import incumbent
+from refit.problems import problem_of
 from tasks import evaluate, featurize
 
 Evaluate = Callable[..., dict[str, Any]]
@@ -34,7 +34,7 @@ def test_a_first_candidate_that_beats_the_baseline_is_promoted(evaluated: Evalua
 def test_metrics_are_those_of_the_stored_predictions(evaluated: Evaluate, small_project: Any) -> None:
     found = evaluated()
     rows = pq.read_table(small_project.path("reports/predictions.parquet"))
-    scores = metrics.scores("binary", rows["label"].to_numpy(), rows["candidate"].to_numpy(), 0.4)
+    scores = problem_of("binary").scores(rows["label"].to_numpy(), rows["candidate"].to_numpy(), 0.4)
     for name, value in scores.items():
         shown = found["metrics"]["candidate"][name]
         assert shown["value"] == pytest.approx(value, abs=1e-9)
@@ -65,7 +65,7 @@ def test_a_champion_is_judged_on_the_same_rows(evaluated: Evaluate, small_projec
     assert decision["difference"]["version"] == "3"
     rows = pq.read_table(small_project.path("reports/predictions.parquet"))
     both = [
-        metrics.score("binary", "roc_auc", rows["label"].to_numpy(), rows[name].to_numpy())
+        problem_of("binary").score("roc_auc", rows["label"].to_numpy(), rows[name].to_numpy())
         for name in ("candidate", "champion")
     ]
     assert decision["difference"]["estimate"] == pytest.approx(both[0] - both[1], abs=1e-9)

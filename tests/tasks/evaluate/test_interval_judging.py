@@ -14,9 +14,8 @@ from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Bands, Scored
 from refit.gate.comparison import Sample
 from refit.learners.intervals import Intervals, Margin
-from refit.metrics import scores
 from refit.metrics.clusters import Clusters
-from refit.problems.target import target_of
+from refit.problems import problem_of
 from refit.reports.model_card import interval_charts, interval_plots
 
 MARGIN = Margin(1.645, 500, (1.0, 2.0))
@@ -34,8 +33,8 @@ def judged(groups: list[str] | None = None, followed: bool = False) -> dict[str,
         pa.table({"event_time": times}),
         labels,
         times.astype("datetime64[D]"),
-        Sample(labels, Clusters.of(times.astype("datetime64[D]")), "regression"),
-        target_of("regression"),
+        Sample(labels, Clusters.of(times.astype("datetime64[D]")), problem_of("regression")),
+        problem_of("regression"),
     )
     plain = np.column_stack([predicted - 1.645, predicted + 1.645])
     wide = np.column_stack([predicted - 1.645 * spread, predicted + 1.645 * spread])
@@ -96,7 +95,9 @@ def test_pictures_and_tables_show_groups_and_the_newest_rows(tmp_path: Path) -> 
 
 def test_the_loss_of_a_quantile_is_least_for_it_and_of_the_median_half_the_absolute_error() -> None:
     labels = np.random.default_rng(0).normal(size=20_000)
-    at = {level: scores.score("regression", "pinball", labels, np.full(20_000, 1.2816), level) for level in (0.8, 0.9)}
+    at = {
+        level: problem_of("regression").score("pinball", labels, np.full(20_000, 1.2816), level) for level in (0.8, 0.9)
+    }
     for other in (1.0, 1.5):
-        assert scores.score("regression", "pinball", labels, np.full(20_000, other), 0.9) > at[0.9]
-    assert scores.score("regression", "pinball", [1.0, 2.0], [2.0, 4.0]) == 0.75
+        assert problem_of("regression").score("pinball", labels, np.full(20_000, other), 0.9) > at[0.9]
+    assert problem_of("regression").score("pinball", [1.0, 2.0], [2.0, 4.0]) == 0.75

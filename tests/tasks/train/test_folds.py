@@ -15,8 +15,7 @@ from refit.config import parse
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json, write_json, write_manifest
 from refit.learners import Spec, make
-from refit.metrics import scores
-from refit.problems.target import target_of
+from refit.problems import problem_of
 from refit.runtime.context import Context
 from tasks.train.calibration_and_threshold import finish_from, pooled
 from tasks.train.folds import Development, Fold, Window, content, development, newest
@@ -40,7 +39,7 @@ def cut(count: int = 300, **train: Any) -> Development:
     rows = pa.table({"event_time": times, "owner": owner, "x": x})
     edge = round(0.8 * count)
     parts = (Window(rows.slice(0, edge), label[:edge]), Window(rows.slice(edge), label[edge:]))
-    return development(*parts, parse({**RAW, "train": {**RAW["train"], **train}}), target_of("binary"))
+    return development(*parts, parse({**RAW, "train": {**RAW["train"], **train}}), problem_of("binary"))
 
 
 def folds(**asked: Any) -> dict[str, Any]:
@@ -110,7 +109,7 @@ def test_rows_that_are_just_as_old_as_the_gap_are_not_fitted_and_those_just_with
     rows = Window(pa.table({"event_time": times}), np.arange(200) % 2)
     asked = folds(kind="rolling", folds=3, gap_hours=48, training_days=30)
     params = parse({**RAW, "train": {**RAW["train"], **asked}})
-    found = development(rows.at(np.arange(160)), rows.at(np.arange(160, 200)), params, target_of("binary"))
+    found = development(rows.at(np.arange(160)), rows.at(np.arange(160, 200)), params, problem_of("binary"))
     assert [(fold.fitted[0], fold.fitted[-1]) for fold in found.folds] == [(18, 47), (68, 97), (118, 147)]
     assert [(fold.scored[0], fold.scored[-1]) for fold in found.folds] == [(50, 99), (100, 149), (150, 199)]
 
@@ -143,7 +142,7 @@ def test_folds_in_time_leave_out_labels_that_became_known_only_after_the_first_r
     asked = folds(kind=kind, folds=4, **({"training_days": 40} if kind == "rolling" else {}))
     plain = cut(600, **asked)
     whole, params = with_late_labels(plain), parse({**RAW, "train": {**RAW["train"], **asked}})
-    found = development(whole, whole.at(np.arange(0)), params, target_of("binary"))
+    found = development(whole, whole.at(np.arange(0)), params, problem_of("binary"))
     known = whole.rows["label_known_at"].to_numpy()
     for before, fold in zip(plain.folds, found.folds, strict=True):
         opens = whole.rows["event_time"].to_numpy()[fold.scored].min()
@@ -204,7 +203,7 @@ def forecasts(told_late: np.timedelta64, **train: Any) -> Development:
     known = times + ahead * 24 * HOUR + told_late
     rows = Window(pa.table({"event_time": times, "horizon": ahead, "label_known_at": known}), np.arange(240.0))
     params = parse({**FORECASTS, "train": {**RAW["train"], "task": "forecast", "metric": "mae", **train}})
-    return development(rows.at(np.arange(200)), rows.at(np.arange(200, 240)), params, target_of("regression"))
+    return development(rows.at(np.arange(200)), rows.at(np.arange(200, 240)), params, problem_of("regression"))
 
 
 @pytest.mark.parametrize("late", [0, 10])
@@ -275,15 +274,17 @@ def test_calibrated_probabilities_come_true_on_rows_that_the_curve_was_not_learn
     raw = skewed(found)
     finish, each = finish_from(found, raw, params)
     before, after = (
-        scores.score("binary", "calibration_error", found.whole.label, pooled(found, p)) for p in (raw, each)
+        problem_of("binary").score("calibration_error", found.whole.label, pooled(found, p)) for p in (raw, each)
     )
     assert before > 0.15
     assert after < 0.03
     assert finish.calibration is not None
     for p, calibrated, fold in zip(raw, each, found.folds, strict=True):
         assert calibrated.tolist() != finish.calibrated(p).tolist()  # without this very fold
-        order = scores.score("binary", "roc_auc", found.whole.label[fold.scored], calibrated)
-        assert order == pytest.approx(scores.score("binary", "roc_auc", found.whole.label[fold.scored], p), abs=0.01)
+        order = problem_of("binary").score("roc_auc", found.whole.label[fold.scored], calibrated)
+        assert order == pytest.approx(
+            problem_of("binary").score("roc_auc", found.whole.label[fold.scored], p), abs=0.01
+        )
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "isotonic"])
@@ -297,19 +298,22 @@ def test_classes_that_a_learner_is_too_sure_of_come_true_once_calibrated(kind: s
     train = {**RAW["train"], "task": "multiclass", "metric": "log_loss", **folds(folds=5), "calibration": kind}
     params = parse({**RAW, "train": train})
     whole = Window(rows, label)
-    found = development(whole.recent(3000), whole.at(np.arange(0)), params, target_of("multiclass", ("a", "b", "c")))
+    found = development(whole.recent(3000), whole.at(np.arange(0)), params, problem_of("multiclass", ("a", "b", "c")))
     sure = shares**4 / (shares**4).sum(axis=1, keepdims=True)
     raw = [sure[fold.scored] for fold in found.folds]
     finish, each = finish_from(found, raw, params)
     before, after = (
-        {name: scores.score("multiclass", name, label, pooled(found, p)) for name in ("calibration_error", "log_loss")}
+        {
+            name: problem_of("multiclass").score(name, label, pooled(found, p))
+            for name in ("calibration_error", "log_loss")
+        }
         for p in (raw, each)
     )
     assert before["calibration_error"] > 0.2
     assert after["calibration_error"] < 0.03
     assert after["log_loss"] < before["log_loss"] - 0.3
     assert not np.array_equal(each[0], finish.calibrated(raw[0]))  # without this very fold
-    assert not target_of("multiclass", ("a", "b", "c")).problem(finish.calibrated(sure), 3000)
+    assert not problem_of("multiclass", ("a", "b", "c")).check_predictions(finish.calibrated(sure), 3000)
     if kind == "sigmoid":
         assert finish.calibrated(sure).argmax(axis=1).tolist() == sure.argmax(axis=1).tolist()
     spec = Spec("tree", "sklearn.tree.DecisionTreeClassifier", ("x0",), task="multiclass", classes=("a", "b", "c"))

@@ -15,7 +15,7 @@ from refit.config import Params, parse
 from refit.errors import UserError
 from refit.learners import Spec, make
 from refit.learners.prediction_intervals import IntervalLearner
-from refit.problems.target import Regression
+from refit.problems.regression import Regression
 from refit.runtime.context import Context, silent
 from tasks.train import from_scratch, make_all, warm
 from tasks.train.folds import Window, development

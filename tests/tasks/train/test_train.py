@@ -13,7 +13,7 @@ import pytest
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.learners import load, make
-from refit.metrics import scores
+from refit.problems import problem_of
 
 
 def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
@@ -30,7 +30,7 @@ def test_the_candidate_says_everything_needed_to_predict(trained: Any) -> None:
     assert unseen.column_names == ["event_time", "prediction", "label"]
     assert unseen.num_rows == training["rows"]["validation"]
     p = learner.predict(project.rows("test"))
-    assert scores.score("binary", "roc_auc", project.rows("test")["label"].to_numpy(), p) > 0.75
+    assert problem_of("binary").score("roc_auc", project.rows("test")["label"].to_numpy(), p) > 0.75
 
 
 def test_training_tells_what_the_other_stages_read(trained: Any) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.config.forecasting import HORIZON, SEASONAL_NAIVE, series_of
+from refit.config.forecasting import HORIZON, series_of
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.metrics.clusters import jackknife, leave_out_mean
 from refit.metrics.formulas import symmetric_error
+from refit.problems.regression import SEASONAL_NAIVE
 from refit.reports.drawing import COLOURS, new_axes, write_csv
 from refit.reports.model_card.by_task import Report, regression
 from refit.reports.svg_charts import Plane, roomy

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from refit.config import Params, parse
-from refit.problems.windows import Window, earliest_as_of, local_days, period_start, shift, windows
+from refit.config.windows import Window, earliest_as_of, local_days, period_start, shift, windows
 
 NEW_YORK = ZoneInfo("America/New_York")
 

@@ -6,7 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from refit.problems.target import Binary, Multiclass, Regression, Target, aligned, as_column, of_column, target_of
+from refit.problems import problem_of
+from refit.problems.binary import Binary
+from refit.problems.contract import Problem, aligned, as_column, of_column
+from refit.problems.multiclass import Multiclass
+from refit.problems.regression import Regression
 
 PETS = Multiclass(("cat", "dog", "fish"))
 COLUMNS = {
@@ -42,10 +46,10 @@ def test_a_class_that_is_not_known_has_no_code_and_is_said_to_be_odd() -> None:
         (Regression(), np.array([1.0, np.inf]), "1 values of 2 that are no finite number"),
     ],
 )
-def test_a_prediction_that_the_task_does_not_have_is_told(target: Target, wrong: np.ndarray, said: str) -> None:
+def test_a_prediction_that_the_task_does_not_have_is_told(target: Problem, wrong: np.ndarray, said: str) -> None:
     import re
 
-    assert re.search(said, target.problem(wrong, 2))
+    assert re.search(said, target.check_predictions(wrong, 2))
 
 
 @pytest.mark.parametrize("task", COLUMNS)
@@ -86,4 +90,4 @@ def test_predictions_come_back_from_a_table_bit_by_bit(predicted: np.ndarray, tm
 
 def test_a_row_is_called_the_likeliest_class() -> None:
     assert PETS.predicted_values(np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2]])).to_pylist() == ["fish", "cat"]
-    assert target_of("regression").predicted_values(np.array([1.5])).to_pylist() == [1.5]
+    assert problem_of("regression").predicted_values(np.array([1.5])).to_pylist() == [1.5]
