@@ -19,8 +19,9 @@ from refit.drift.inputs import InputPolicy, InputVerdict, Window
 from refit.drift.performance import Scored
 from refit.errors import RefitError
 from refit.files import artifacts
+from refit.learners import Floats
 from refit.models.verification import BACKTEST, MODEL
-from refit.problems.contract import Floats, Problem, of_column
+from refit.problems.contract import Problem, of_column
 from refit.runtime.context import Context
 from refit.storage import prediction_log
 from tasks import score
