@@ -69,4 +69,7 @@ def metric_words(name: str) -> str:
 @cache
 def _metrics(_: tuple[str, ...]) -> Mapping[str, Metric]:
     every = (*(each for kind in KINDS for each in kind_of(kind).metrics), *LIMITS)
-    return {each.name: each for each in reversed(every)}
+    known: dict[str, Metric] = {}
+    for each in every:
+        known.setdefault(each.name, each)
+    return known
