@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -21,8 +22,12 @@ def commands(app: typer.Typer, *parents: str) -> Iterator[tuple[str, ...]]:
 
 def refit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """The exit status of a command, and all that it printed."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", ["refit", *arguments])
-        main.main()
+    gc.freeze()  # a command that fails collects garbage: only its own, not that of all libraries of a test process
+    try:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr("sys.argv", ["refit", *arguments])
+            main.main()
+    finally:
+        gc.unfreeze()
     printed = capsys.readouterr()
     return int(ended.value.code or 0), printed.out + printed.err
