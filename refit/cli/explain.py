@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.progress_display import show_progress
 from flows.session import watching
 from refit.errors import UserError
+from refit.problems import kind_of
 from refit.runtime.terminal import Terminal, line
 
 BAR_WIDTH = 24  # characters of the longest bar
@@ -42,7 +43,7 @@ def print_reasons(report: Report, console: Terminal) -> None:
     method = "estimated by sampling" if report["method"] == "sampling" else "exact"
     for row in report["rows"]:
         predicted = f"{row['class']!r}, probability" if row["class"] else "probability"
-        predicted = "" if row["task"] == "regression" else f"{predicted} "
+        predicted = f"{predicted} " if kind_of(row["task"]).probabilities else ""
         console.print(
             line(
                 (row["key"], "bold"),

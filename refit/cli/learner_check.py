@@ -14,7 +14,7 @@ from refit.errors import UserError
 from refit.learners import Spec, project_files
 from refit.learners.conformance import Finding, check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
-from refit.problems import KINDS, kind_of
+from refit.problems import kind_of, tasks
 from refit.runtime import run_file
 from refit.runtime.terminal import Terminal, line
 
@@ -27,9 +27,8 @@ def run_checks(project: Path, kind: str, params: Mapping[str, Any], task: str) -
     Raises:
         UserError: there is no such class, file or task, or an argument is unknown.
     """
-    tasks = [name for name in KINDS if kind_of(name).task == name]
-    if task not in tasks:
-        raise UserError(f"--task {task}: there is no such task, {', '.join(tasks)} are known{nearest(task, tasks)}")
+    if task not in tasks():
+        raise UserError(f"--task {task}: there is no such task, {', '.join(tasks())} are known{nearest(task, tasks())}")
     if str(project) not in sys.path:
         sys.path.append(str(project))
     trusted = run_file.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()

@@ -152,8 +152,14 @@ class ValidateParams(Section):
 
 class LabelParams(Section):
     source: Name
-    column: str = Field(min_length=1)
+    column: str | None = Field(min_length=1, description="None for a problem without labels")
     delay_hours: float = Field(48, ge=0, description="windows end this long before as_of")
+
+    @property
+    def name(self) -> str:
+        """The column, for code that only a problem with labels reaches."""
+        assert self.column is not None
+        return self.column
 
 
 class WindowParams(Section):

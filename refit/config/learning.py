@@ -15,7 +15,7 @@ from refit.config.training import (
     ThresholdParams,
     TuningParams,
 )
-from refit.problems import KINDS, kind_of
+from refit.problems import kind_of, kinds
 
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 
@@ -63,8 +63,8 @@ class TrainParams(Section):
     @field_validator("task")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in KINDS:
-            raise ValueError(f"there is no such task; there are {', '.join(KINDS)}{nearest(value, KINDS)}")
+        if value not in kinds():
+            raise ValueError(f"there is no task {value!r}; there are {', '.join(kinds())}{nearest(value, kinds())}")
         return value
 
     @field_validator("learners")

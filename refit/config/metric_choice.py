@@ -7,7 +7,7 @@ from typing import Any
 
 from refit.config.learning import GateParams, TrainParams
 from refit.config.section import nearest
-from refit.problems import KINDS, kind_of
+from refit.problems import kind_of, kinds
 
 MARGINS = ("max_loss", "min_gain_over_baseline")
 
@@ -22,12 +22,23 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
         return raw  # invalid, which the sections report
     named = train.get("task", "binary")
-    if named not in KINDS:
+    if named not in kinds():
         return raw
+    if not kind_of(named).labelled:
+        raw = _without_label(raw)
     if named == "forecast":
         train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
     train = {"metric": kind_of(named).default_metric, **train}
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
+
+
+def _without_label(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Set the column of a raw label to None, unless one is given: a problem without labels has none."""
+    featurize = raw.get("featurize")
+    label = featurize.get("label") if isinstance(featurize, Mapping) else None
+    if not isinstance(featurize, Mapping) or not isinstance(label, Mapping):
+        return raw
+    return {**raw, "featurize": {**featurize, "label": {"column": None, **label}}}
 
 
 def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -95,14 +95,14 @@ def _unit(raw: RawContributions, learner: Learner, rows: pa.Table) -> Unit | Non
     total = raw.base + raw.values.sum(axis=1)
     if total.shape != predicted.shape or not np.isfinite(total).all():
         return None
-    task = learner.spec.task
+    problem = learner.spec.target
     tolerance = 1e-4 if raw.method == "boosting library" else 1e-6  # boosting libraries use single precision
     if _same(total, predicted, tolerance):
-        return "number" if task == "regression" else "probability"
+        return "probability" if problem.probabilities else "number"
     with np.errstate(over="ignore"):
-        if task == "regression":
+        if not problem.probabilities:
             return "log" if _same(np.exp(total), predicted, tolerance) else None
-        if task == "binary":
+        if not problem.classes:
             return "log-odds" if _same(1 / (1 + np.exp(-total)), predicted, tolerance) else None
         powers = np.exp(total - total.max(axis=1, keepdims=True))
     return "log-odds" if _same(powers / powers.sum(axis=1, keepdims=True), predicted, tolerance) else None

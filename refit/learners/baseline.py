@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from refit.learners.contract import (
     check_labels,
     describe,
     spec_from,
+    spec_to_dict,
 )
+from refit.problems import tasks
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,14 +35,16 @@ class Baseline:
     For forecasts it predicts the value of one season before, if that is known.
     """
 
-    declaration: ClassVar[Declaration] = Declaration(("binary", "multiclass", "regression"), safe_format="json")
-
     def __init__(self, spec: Spec, *, where: str = "") -> None:
         if spec.params:
             raise UserError(f"learner 'baseline' takes no params; found {', '.join(spec.params)} ({where}.params)")
         self.spec = spec
         self.threshold = 0.5
         self._naive: Mapping[str, Any] = {}
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(tasks(), safe_format="json")
 
     def fit(
         self,
@@ -52,7 +56,7 @@ class Baseline:
         progress: Progress = silent,
     ) -> FitReport:
         check_labels(label, self.spec)
-        self._naive = self.spec.target.naive(label, self.spec.metric)
+        self._naive = self.spec.target.naive(label, self.spec.metric, train.select(list(self.spec.features)))
         if self.spec.quantile is not None:
             self._naive = {"value": float(np.quantile(label, self.spec.quantile))}
         return FitReport()
@@ -75,7 +79,8 @@ class Baseline:
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Baseline:
         learner = cls(spec_from(description))
         learner.threshold = float(description["threshold"])
-        learner._naive = {name: description[name] for name in ("rate", "shares", "value") if name in description}
+        own = {"format", "threshold", *spec_to_dict(learner.spec)}
+        learner._naive = {name: value for name, value in description.items() if name not in own}
         return learner
 
     def unsafe_reason(self) -> str | None:
@@ -85,6 +90,10 @@ class Baseline:
         return digest({"kind": "baseline", **_hex(self._naive), "threshold": self.threshold.hex()})
 
 
-def _hex(naive: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with every number as exact hexadecimal text."""
-    return {name: _hex(value) if isinstance(value, Mapping) else value.hex() for name, value in naive.items()}
+def _hex(value: Any) -> Any:
+    """The same with every float as exact hexadecimal text."""
+    if isinstance(value, Mapping):
+        return {name: _hex(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hex(each) for each in value]
+    return value.hex() if isinstance(value, float) else value

@@ -87,12 +87,14 @@ def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -
     began = time.monotonic()
     trained = from_scratch(list(specs), *_compared_on(inside, context.params), context, size_curves=False)
     seconds = time.monotonic() - began
+    features = inside.rows.select(list(specs[0].features))
+    naive = target.naive(inside.label, context.params.train.metric, features)
     return Outer(
         learner=trained.learner.spec.name,
         params=dict(trained.learner.spec.params),
         threshold=trained.learner.threshold,
         predicted=predict(trained.learner, outside),
-        baseline=target.guess_for(outside.rows, target.naive(inside.label, context.params.train.metric)),
+        baseline=target.guess_for(outside.rows, naive),
         held=_held(trained.learner, outside),
         rows=len(inside),
         seconds=round(seconds, 3),

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from refit.errors import RefitError
 from refit.metrics import LIMITS, Metric
 
 if TYPE_CHECKING:
     from refit.problems.contract import Problem
 
-__all__ = ["KINDS", "kind_of", "metric_named", "metric_words", "problem_of"]
+__all__ = ["kind_of", "kinds", "metric_named", "metric_words", "problem_of", "tasks"]
 
-KINDS: dict[str, str] = {
+PLUGINS = "refit.problems"  # entry points of installed packages that add kinds: NAME = module:Class
+_KINDS = {
     "binary": "refit.problems.binary:Binary",
     "multiclass": "refit.problems.multiclass:Multiclass",
     "regression": "refit.problems.regression:Regression",
@@ -26,11 +28,31 @@ def kind_of(name: str) -> type[Problem]:
     """The class of a kind of problem.
 
     Raises:
-        KeyError: there is no such kind.
+        RefitError: there is no such kind.
     """
-    module, _, cls = KINDS[name].partition(":")
+    entry = _KINDS.get(name) or _plugins().get(name)
+    if entry is None:
+        raise RefitError(f"problems of kind {name!r} are unknown; there are {', '.join(kinds())}: install its package")
+    module, _, cls = entry.partition(":")
     kind: type[Problem] = getattr(importlib.import_module(module), cls)
     return kind
+
+
+def kinds() -> tuple[str, ...]:
+    """The names of all kinds: Refit's own, then those of installed packages."""
+    return (*_KINDS, *(name for name in _plugins() if name not in _KINDS))
+
+
+def tasks() -> tuple[str, ...]:
+    """What learners can declare: the kinds of predictions."""
+    return tuple(dict.fromkeys(kind_of(name).task for name in kinds()))
+
+
+@cache
+def _plugins() -> Mapping[str, str]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=PLUGINS)}
 
 
 def problem_of(name: str, classes: Iterable[str] = ()) -> Problem:
@@ -54,7 +76,7 @@ def metric_named(name: str) -> Metric:
     >>> metric_named("log_loss").words, metric_named("log_loss").higher_is_better
     ('log loss', False)
     """
-    known = _metrics(tuple(KINDS.values()))
+    known = _metrics()
     if name not in known:
         raise ValueError(f"metric {name!r} is unknown; known are {', '.join(known)}")
     return known[name]
@@ -62,13 +84,13 @@ def metric_named(name: str) -> Metric:
 
 def metric_words(name: str) -> str:
     """What people call a metric; the name itself of anything else that is measured."""
-    known = _metrics(tuple(KINDS.values()))
+    known = _metrics()
     return known[name].words if name in known else name
 
 
 @cache
-def _metrics(_: tuple[str, ...]) -> Mapping[str, Metric]:
-    every = (*(each for kind in KINDS for each in kind_of(kind).metrics), *LIMITS)
+def _metrics() -> Mapping[str, Metric]:
+    every = (*(each for kind in kinds() for each in kind_of(kind).metrics), *LIMITS)
     known: dict[str, Metric] = {}
     for each in every:
         known.setdefault(each.name, each)

@@ -63,6 +63,11 @@ class Binary(Problem):
 
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+        import pyarrow.compute as pc
+
+        return {"positive": pc.sum(column).as_py() or 0}
+
     def invalid_labels(self, labels: Labels) -> str:
         import numpy as np
 
@@ -88,7 +93,7 @@ class Binary(Problem):
     def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
         return ~((predicted >= 0) & (predicted <= 1))
 
-    def naive(self, labels: Labels, metric: str) -> dict[str, Any]:
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
         """The rate of positive labels."""
         return {"rate": float(labels.mean())}
 

@@ -58,6 +58,7 @@ class Problem(ABC):
     probabilities: ClassVar[bool] = False  # predictions are probabilities, which can be calibrated
     has_threshold: ClassVar[bool] = False  # a prediction from a threshold on means 1
     estimable: ClassVar[bool] = False  # metrics can be estimated from calibrated predictions, before labels come
+    can_leak: ClassVar[bool] = True  # a feature that predicts the label nearly perfectly is suspicious
     intervals: ClassVar[bool] = False  # predictions are numbers, which can have prediction intervals
     folds: ClassVar[Literal["kfold", "stratified", "time"]] = "kfold"  # kind of folds that `refit init` writes
     dtype: ClassVar[Any]  # of a label array
@@ -90,6 +91,10 @@ class Problem(ABC):
         import pyarrow as pa
 
         return pa.array(np.asarray(labels, dtype=self.dtype))
+
+    @abstractmethod
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+        """The labels of a window in figures, as `features.json` has them."""
 
     @abstractmethod
     def invalid_labels(self, labels: Labels) -> str:
@@ -138,8 +143,12 @@ class Problem(ABC):
     # The naive opponent
 
     @abstractmethod
-    def naive(self, labels: Labels, metric: str) -> dict[str, Any]:
-        """The best guess that ignores features, which a learner has to beat."""
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
+        """The simplest guess, which a learner has to beat.
+
+        Args:
+            rows: the features of these labels' rows, for a guess that needs them; None if they are not at hand.
+        """
 
     @abstractmethod
     def guess(self, naive: Naive, rows: int) -> Floats:

@@ -14,4 +14,5 @@ class Forecast(Regression):
 
     name: ClassVar[str] = "forecast"
     unit: ClassVar[str] = "forecast"
+    can_leak: ClassVar[bool] = False  # the value before is often nearly the next one
     folds: ClassVar[Literal["kfold", "stratified", "time"]] = "time"

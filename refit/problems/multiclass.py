@@ -68,6 +68,10 @@ class Multiclass(Problem):
 
         return pa.array(self.classes, pa.string()).take(pa.array(np.asarray(labels, dtype=np.int64)))
 
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+        counts = {each["values"]: each["counts"] for each in column.value_counts().to_pylist()}
+        return {"classes": dict(sorted(counts.items()))}
+
     def invalid_labels(self, labels: Labels) -> str:
         outside = (labels < 0) | (labels >= len(self.classes))
         return f"{int(outside.sum()):,} labels are none of {', '.join(self.classes)}" if outside.any() else ""
@@ -94,7 +98,7 @@ class Multiclass(Problem):
     def predicted_values(self, predicted: Floats) -> pa.Array:
         return self.to_column(predicted.argmax(axis=1))
 
-    def naive(self, labels: Labels, metric: str) -> dict[str, Any]:
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
         """The share of each class."""
         import numpy as np
 

@@ -61,6 +61,11 @@ class Regression(Problem):
 
         return np.asarray(column.to_numpy(), dtype=np.float64)
 
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+        import pyarrow.compute as pc
+
+        return {"mean": pc.mean(column).as_py(), "std": pc.stddev(column).as_py()}
+
     def invalid_labels(self, labels: Labels) -> str:
         import numpy as np
 
@@ -91,7 +96,7 @@ class Regression(Problem):
         invalid: NDArray[np.bool_] = ~np.isfinite(predicted)
         return invalid
 
-    def naive(self, labels: Labels, metric: str) -> dict[str, Any]:
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
         """The mean, which minimises squared errors; for absolute errors the median."""
         import numpy as np
 

@@ -16,13 +16,13 @@ from refit.config.windows import NAMES, period_start, windows
 from refit.errors import RefitError, UserError, first_line
 from refit.evaluation.giveaways import Giveaway, giveaways
 from refit.files import artifacts
+from refit.problems import problem_of
 from refit.runtime.context import Context
 from refit.storage.stored_definitions import Definitions
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, kinds_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
-from tasks.featurize.labels import described as labels_described
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse
 
@@ -59,7 +59,7 @@ def run(context: Context) -> None:
     kinds = kinds_of(table, names, context.params)
     for each in advice(table, kinds["categorical"]):
         context.progress(each)
-    given_away = [] if context.params.forecast else giveaways(table, kinds)
+    given_away = giveaways(table, kinds) if problem_of(context.params.train.task).can_leak else []
     for giveaway in given_away:
         context.progress(f"may give the label away: {giveaway}")
     sketch = profile(table, kinds, context.params.project.zone)
@@ -107,7 +107,7 @@ def rehearse(context: Context) -> list[Giveaway]:
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
         table = _training_table(warehouse, definitions, context.params, "rehearsed")
     kinds = kinds_of(table, definitions.feature_set.names(), context.params)
-    return [] if context.params.forecast else giveaways(table, kinds)
+    return giveaways(table, kinds) if problem_of(context.params.train.task).can_leak else []
 
 
 def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> pa.Table:
@@ -241,6 +241,7 @@ def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[s
     import pyarrow.compute as pc
 
     first: datetime = pc.min(table["event_time"]).as_py().replace(tzinfo=UTC)
+    problem = problem_of(params.train.task)
     described, delay = {}, timedelta(hours=params.featurize.label.delay_hours)
     for window in windows(as_of, params):
         labels = table["label"].filter(pc.equal(table["window"], window.name))
@@ -251,7 +252,7 @@ def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[s
             **({"until": _text(until)} if (until := window.until(delay)) < window.end else {}),
             "rows": len(labels),
             **({"late": late[window.name]} if late.get(window.name) else {}),
-            **labels_described(labels),
+            **problem.describe_labels(labels),
         }
     return described
 

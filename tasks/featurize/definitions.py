@@ -47,7 +47,7 @@ def resolve(context: Context) -> Definitions:
             f"params.yaml: featurize.label.source {label.source!r} is unknown{nearest(label.source, declared)}; "
             f"declared are {', '.join(sorted(declared))}"
         )
-    if label.column not in declared[label.source].columns:
+    if label.column is not None and label.column not in declared[label.source].columns:
         columns = declared[label.source].columns
         raise UserError(
             f"params.yaml: featurize.label.column {label.column!r} is unknown{nearest(label.column, columns)}; "

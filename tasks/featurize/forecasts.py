@@ -65,7 +65,7 @@ def completed(
     ]
     naive = Lag(
         name=SEASONAL_NAIVE,
-        column=quote(label.column),
+        column=quote(label.name),
         of="season_time",
         description="the value a season before the target, or as many seasons as make it known",
         missing="no such step, or not known yet",
@@ -96,7 +96,7 @@ def default(params: Params, forecast: ForecastParams) -> FeatureSet:
     """Return default features of a series: newest steps, earlier seasons, their mean, and the target's calendar."""
     label, source = params.featurize.label, params.ingest.sources[params.forecast_source]
     spine = Spine(source=params.forecast_source, key=key_column(source)[0], features=tuple(_calendar(params, forecast)))
-    features = tuple(_of_series(quote(label.column), forecast, local=ZONE in source.columns))
+    features = tuple(_of_series(quote(label.name), forecast, local=ZONE in source.columns))
     view = FeatureView(name="series", source=label.source, entity=tuple(forecast.series), features=features)
     return FeatureSet(
         spine=spine, views=(view,), description="Forecasts by the features that Refit makes of any series."

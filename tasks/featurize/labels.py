@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_store.compile import OWN, quote
 from refit.config import ForecastParams, Params, SplitParams, nearest
 from refit.config.windows import Window, earliest_as_of, windows
 from refit.errors import UserError
-from refit.problems import kind_of
+from refit.problems import problem_of
 from tasks.featurize.warehouse import Warehouse, sources, sql_time
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         f"and not {_WINDOW} like '% {LATE}' order by event_time, {quote(key)}"
     )
     _require_rows(warehouse, spine, spine_name, params)
-    _require_foresight(warehouse, definitions, params.featurize.label.source)
+    _require_foresight(warehouse, definitions, params)
     counted, pending, none = warehouse.one(
         f"select count({_LABEL}), count(*) - count({_KNOWN_AT}), count({_KNOWN_AT}) - count({_LABEL}) from {CANDIDATES}"
     )
@@ -76,7 +76,7 @@ def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, u
         f"create temp table {CHOSEN} as select * from {rows} where event_time < {sql_time(until)} "
         f"order by event_time, {quote(definitions.feature_set.spine.key)}"
     )
-    _require_foresight(warehouse, definitions, params.featurize.label.source)
+    _require_foresight(warehouse, definitions, params)
 
 
 def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
@@ -201,7 +201,8 @@ def _value(warehouse: Warehouse, labels: str, params: Params) -> str:
         UserError: a value is invalid, or there are too many different ones.
     """
     label = params.featurize.label
-    sql = kind_of(params.train.task)().label_sql(quote(label.column))
+    problem = problem_of(params.train.task)
+    sql = problem.label_sql(quote(label.name) if problem.labelled else "")
     fault = ""
     if sql.most_values is not None:
         (count,) = warehouse.one(f"select count(distinct {sql.text}) from {labels}")
@@ -217,19 +218,6 @@ def _examples(warehouse: Warehouse, labels: str, text: str, condition: str) -> s
     """Return up to three values that meet a condition, as a list in text."""
     query = f"select distinct {text} from {labels} where {text} is not null and {condition} order by 1 limit 3"
     return ", ".join(repr(row[0]) for row in warehouse.connection.execute(query).fetchall())
-
-
-def described(labels: pa.ChunkedArray) -> dict[str, Any]:
-    """Describe the labels of a window: the number of positives or of each class, or mean and standard deviation."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_string(labels.type):
-        counts = {each["values"]: each["counts"] for each in labels.value_counts().to_pylist()}
-        return {"classes": dict(sorted(counts.items()))}
-    if pa.types.is_integer(labels.type):
-        return {"positive": pc.sum(labels).as_py() or 0}
-    return {"mean": pc.mean(labels).as_py(), "std": pc.stddev(labels).as_py()}
 
 
 def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -> None:
@@ -258,7 +246,7 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
                 f"no row with a label lies in the {span}: check that label {params.featurize.label.column!r} has "
                 f"values there{_apart(params.forecast)}, or set other lengths (params.yaml: featurize.windows)"
             )
-        if distinct == 1:
+        if distinct == 1 and problem_of(params.train.task).labelled:
             raise UserError(
                 f"label {params.featurize.label.column!r} is {one} in all {rows} rows of the {span}: "
                 "there is nothing to tell apart; check the label's column, or take longer windows (params.yaml: "
@@ -274,9 +262,9 @@ def _apart(forecast: ForecastParams | None) -> str:
     return f", that the rows of {forecast.of!r} are {step} apart, and that {first} steps ahead still lie in the window"
 
 
-def _require_foresight(warehouse: Warehouse, definitions: Definitions, label_source: str) -> None:
+def _require_foresight(warehouse: Warehouse, definitions: Definitions, params: Params) -> None:
     """Require that rows are known by their prediction, and that labels are not if features read the label's source."""
-    spine = definitions.feature_set.spine
+    spine, label_source = definitions.feature_set.spine, params.featurize.label.source
     late, early = warehouse.one(
         f"select count(*) filter (available_at > {_PREDICTED}), count(*) filter ({_KNOWN_AT} <= {_PREDICTED}) "
         f"from (select *, ({spine.prediction_time}) as {_PREDICTED} from {CHOSEN})"
@@ -287,6 +275,8 @@ def _require_foresight(warehouse: Warehouse, definitions: Definitions, label_sou
             "they cannot be predicted from; declare two event sources, of what is known before and after (params.yaml: "
             "events)"
         )
+    if not problem_of(params.train.task).labelled:
+        return
     if early and any(view.source == label_source for view in definitions.feature_set.views):
         raise UserError(
             f"{early} labels of {label_source!r} are known at their prediction_time, and views read that source: rows "

@@ -69,7 +69,7 @@ def read_rows(context: Context, name: str, path: Path) -> InputRows:
     return InputRows(_with_absent(accepted, declared, absent), tuple(refusals), read, notes)
 
 
-def _as_present(declared: SourceParams, column_names: list[str], label: str) -> SourceParams:
+def _as_present(declared: SourceParams, column_names: list[str], label: str | None) -> SourceParams:
     """Return the declaration, reduced to the columns that a file has or must have."""
     needed = {*declared.key, *(column for column in declared.required if column != label)}
     columns = {name: kind for name, kind in declared.columns.items() if name in column_names or name in needed}

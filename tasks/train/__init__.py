@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from refit.runtime.context import Context, Progress
 from tasks.train import interval_margins, warm
 from tasks.train.folds import Development, Window, development, require_learnable
 from tasks.train.trial import Trained, Trial, fitted, trial_report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REFERENCE_ROWS = 10_000
 
@@ -91,7 +94,7 @@ def run(context: Context) -> None:
             "seen_until": seen_until(features["windows"]["validation"]),
             "split": features["split"],
             "inputs": inputs,
-            "baseline": target.naive(both, params.train.metric),
+            "baseline": target.naive(both, params.train.metric, _features(learner, train, validation)),
             "rows": {"train": len(train), "validation": len(validation)},
             "refit_rows": trained.rows,
             "started_from": start,
@@ -155,6 +158,12 @@ def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: 
         spec = replace(best, average=spec.average)
     trial = fitted(spec, rows, params, context.progress, size_curves=size_curves)
     return replace(trial, tuning=tuning)
+
+
+def _features(learner: Learner, train: Window, validation: Window) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.concat_tables([train.rows, validation.rows]).select(list(learner.spec.features))
 
 
 def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:

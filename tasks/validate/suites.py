@@ -169,7 +169,7 @@ def _within_period(entry: Mapping[str, Any], time: str, advice: str) -> Iterator
 
 
 def _some_value(
-    source: SourceParams, entry: Mapping[str, Any], suite: Sequence[Check], label: str
+    source: SourceParams, entry: Mapping[str, Any], suite: Sequence[Check], label: str | None
 ) -> tuple[list[Check], list[str]]:
     """Check that no column is wholly null, unless the suite says something about its nulls; labels may be absent."""
     if is_part(entry["name"]) and entry["rows"] < FEW_ROWS:

@@ -31,7 +31,7 @@ def shown(evaluation: Report) -> Report:
     return {
         "rows": explained["rows"],
         "shap": _shap(explained["shap"]) if explained["shap"] else None,
-        "predicted": PREDICTED[evaluation["task"]],
+        "predicted": PREDICTED.get(evaluation["task"], "mean prediction"),
         "classes": list(zip(ORDER, names, strict=False)),
         "more_classes": len(explained["classes"]) - len(names),
         "partial": [

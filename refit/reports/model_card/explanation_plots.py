@@ -137,7 +137,7 @@ def partial(evaluation: Report) -> Any:
         ax.axis("off")
     if explained["classes"]:
         axes.flat[0].legend(loc="best", fontsize=8)
-    what = PREDICTED[evaluation["task"]].capitalize()
+    what = PREDICTED.get(evaluation["task"], "mean prediction").capitalize()
     title = f"{what} of {explained['rows']:,} rows, were all to have one value of a feature"
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure

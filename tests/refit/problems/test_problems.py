@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from refit.problems import problem_of
+from refit.problems import kinds, problem_of
 from refit.problems.binary import Binary
 from refit.problems.contract import Problem, aligned, as_column, of_column
 from refit.problems.multiclass import Multiclass
@@ -91,3 +91,27 @@ def test_predictions_come_back_from_a_table_bit_by_bit(predicted: np.ndarray, tm
 def test_a_row_is_called_the_likeliest_class() -> None:
     assert PETS.predicted_values(np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2]])).to_pylist() == ["fish", "cat"]
     assert problem_of("regression").predicted_values(np.array([1.5])).to_pylist() == [1.5]
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_kind_keeps_the_contract(kind: str) -> None:
+    problem = problem_of(kind, PETS.classes if kind == "multiclass" else ())
+    column = COLUMNS[problem.task][1]
+    labels = problem.labels(column)
+    assert problem.name == kind
+    assert problem.default_metric in problem.metric_names(comparable=True)
+    guess = problem.guess_for(pa.table({"x": column}), problem.naive(labels, problem.default_metric))
+    assert problem.check_predictions(guess, len(column)) == ""
+    for name, value in problem.scores(labels, guess).items():
+        low, high = problem.metric(name).span
+        assert np.isnan(value) or low <= value <= high, name
+    assert len(problem.predicted_values(guess)) == len(column)
+    assert set(problem.describe_labels(column)) <= {"positive", "classes", "mean", "std"}
+
+
+def test_a_metric_has_the_same_words_and_direction_in_every_kind() -> None:
+    named: dict[str, set[tuple[str, bool, bool]]] = {}
+    for kind in kinds():
+        for each in problem_of(kind).metrics:
+            named.setdefault(each.name, set()).add((each.words, each.higher_is_better, each.in_label_units))
+    assert [name for name, meanings in named.items() if len(meanings) > 1] == []

@@ -44,6 +44,7 @@ class View:
 
 
 def view_of(task: str) -> View:
-    """The view of a task."""
-    view: View = import_module(f"refit.reports.model_card.by_task.{task}").VIEW
+    """The view of a task; a general one for kinds of problems that others have added."""
+    has_own = (Path(__file__).parent / f"{task}.py").is_file()
+    view: View = import_module(f"refit.reports.model_card.by_task.{task if has_own else 'generic'}").VIEW
     return view
