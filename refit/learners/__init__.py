@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from refit.files.artifacts import check_manifest, read_json
 from refit.learners.contract import (
     DESCRIPTION,
     FORMAT,
+    Batch,
     CurvePoint,
     Declaration,
     FitReport,
@@ -20,8 +21,21 @@ from refit.learners.contract import (
     Spec,
 )
 from refit.learners.families import AVERAGED, FAMILIES, family, load_class
+from refit.runtime.context import Progress, silent
 
-__all__ = ["CurvePoint", "Declaration", "FitReport", "Floats", "Labels", "Learner", "Spec", "load", "make"]
+__all__ = [
+    "Batch",
+    "CurvePoint",
+    "Declaration",
+    "FitReport",
+    "Floats",
+    "Labels",
+    "Learner",
+    "Spec",
+    "load",
+    "make",
+    "update",
+]
 
 
 def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
@@ -44,6 +58,31 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
     from refit.learners import imports
 
     return _adapter(imports.find(spec.kind, where, spec.source))(spec, where=where)  # type: ignore[call-arg]
+
+
+def update(learner: Learner, batches: Iterable[Batch], *, progress: Progress = silent) -> Learner:
+    """A learner that has learned further batches, each once and in their order; the given one stays as it is.
+
+    A batch is learned by one step: one pass of an estimator with `partial_fit`, one epoch of a network, one more tree.
+    Only one batch is held in memory at a time.
+
+    Raises:
+        UserError: this kind of learner cannot continue training, or a batch cannot be learned from.
+
+    >>> import numpy as np, pyarrow as pa
+    >>> rows, label = pa.table({"x": [-1.0, 1.0] * 20}), np.array([0, 1] * 20)
+    >>> learner = make(Spec("it", "sklearn.linear_model.SGDClassifier", ("x",), params={"loss": "log_loss"}))
+    >>> _ = learner.fit(rows, label)
+    >>> later = update(learner, [(rows.slice(0, 10), label[:10]), (rows.slice(10), label[10:])])
+    >>> later.digest() != learner.digest()
+    True
+    """
+    for rows, label in batches:
+        after = make(learner.spec)
+        after.resume(learner, rows, label, iterations=1, progress=progress)
+        after.threshold = learner.threshold
+        learner = after
+    return learner
 
 
 def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:

@@ -24,6 +24,7 @@ FORMAT = 1  # of model.json; incremented when older code could misread it
 
 Labels = NDArray[Any]  # 0 and 1, class codes, or numbers, as the problem reads a column
 Floats = NDArray[np.float64]
+Batch = tuple["pa.Table", Labels]  # rows and their labels
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class Declaration:
     """What a learner needs, what it can do, and how it is stored."""
 
     tasks: tuple[str, ...] = ("binary",)
-    warm_start: bool = False  # it can continue training from a fitted learner with new rows only
+    warm_start: bool = False  # it can continue training from a fitted learner with new rows only, in batches too
     labels: bool = True
     order: bool = False  # rows must come in time order
     groups: bool = False  # rows belong to groups that must stay together
+    sequences: bool = False  # a feature may be a list of numbers for each row
+    images: bool = False  # a feature may be an array of numbers of the same shape for each row
     safe_format: str | None = None  # file format without pickle; a learner without one can never be the candidate
 
 
@@ -56,6 +59,7 @@ class Spec:
     text: tuple[str, ...] = ()  # features that are free text
     vectoriser: Mapping[str, Any] = field(default_factory=dict)  # for free text: kind, params, components
     average: int = 1  # number of seeds, from `seed` on, whose models are averaged
+    device: str | None = None  # for networks, such as `cpu` or `cuda:0`; None: a GPU if there is one; not stored
     quantile: float | None = None  # regression: predict this quantile (`refit.learners.quantiles`) instead of the mean
 
     @property
@@ -182,7 +186,7 @@ def describe(learner: Learner, **more: Any) -> dict[str, Any]:
 def spec_to_dict(spec: Spec) -> dict[str, Any]:
     """A spec as stored in JSON, without the source text and the types that the user trusts."""
     payload = dataclasses.asdict(spec)
-    del payload["trusted_types"], payload["source"]
+    del payload["trusted_types"], payload["source"], payload["device"]
     payload["categorical"] = [name for name in spec.features if name in spec.categorical]
     return payload
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +19,19 @@ from refit.learners import canonical, project_files, safe
 from refit.learners.columns import numbers, texts
 from refit.learners.contract import (
     DESCRIPTION,
+    CurvePoint,
     Declaration,
     FitReport,
     Floats,
     Labels,
+    Learner,
     Spec,
     check_labels,
     describe,
     spec_from,
 )
 from refit.learners.imports import find
+from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 
 if TYPE_CHECKING:
@@ -46,8 +51,8 @@ class OwnLearner:
 
     The class is constructed with the spec. `fit(train, label, *, validation, iterations, progress)` returns a
     `FitReport` or None; `predict(table)` an array; `save(folder)` writes its own files, and `load(folder, spec)` reads
-    them. Tables hold only the features, texts as `string` and numbers as `double`. The class may have a `declaration`
-    and a `digest`.
+    them. Tables hold only the features, texts as `string` and numbers as `double`. The class may have a `declaration`,
+    a `digest`, and `update(rows, label)`, which learns a further batch.
     """
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
@@ -62,7 +67,11 @@ class OwnLearner:
     def declaration(self) -> Declaration:
         declared = getattr(self._class, "declaration", Declaration())
         assert isinstance(declared, Declaration)
-        return declared
+        return replace(declared, warm_start=self._can_update)
+
+    @property
+    def _can_update(self) -> bool:
+        return callable(getattr(self._class, "update", None))
 
     def fit(
         self,
@@ -81,11 +90,43 @@ class OwnLearner:
         self._fitted = True
         return report if isinstance(report, FitReport) else FitReport()
 
-    def resume(self, *args: Any, **named: Any) -> FitReport:
-        raise UserError(
-            f"learner {self.spec.name!r} ({self.spec.kind}) cannot go on from what it has learned; "
-            "set train.warm_start: null"
-        )
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        if not self._can_update:
+            raise UserError(
+                f"learner {self.spec.name!r} ({self.spec.kind}) cannot go on from what it has learned: it has no "
+                "method update(rows, label); write one, or set train.warm_start: null"
+            )
+        assert isinstance(before, OwnLearner)
+        check_labels(label, self.spec)
+        rows, self._fitted = self._rows(train), True
+        self._inner = copy.deepcopy(before._inner)
+        gain, curve, best, taken = metric_named(self.spec.metric).gain, list[CurvePoint](), self._inner, 0
+        for step in range((1 if iterations is None else iterations) + 1):
+            if step:
+                with self._theirs("update"):
+                    self._inner.update(rows, label.copy())
+            if validation is not None:
+                curve.append(CurvePoint(step, *(self._score(*each) for each in ((train, label), validation))))
+                if gain(curve[-1].validation, curve[taken].validation) > 0:
+                    taken = step
+                if taken == step:
+                    best = copy.deepcopy(self._inner)
+        if validation is None:
+            return FitReport(iterations or 1)
+        self._inner = best
+        return FitReport(taken, tuple(curve))
+
+    def _score(self, table: pa.Table, label: Labels) -> float:
+        return self.spec.target.score(self.spec.metric, label, self.predict(table), self.spec.level)
 
     def predict(self, table: pa.Table) -> Floats:
         if not self._fitted:

@@ -184,7 +184,7 @@ class TorchTabular:
         epochs of a refit equal those of the search.
         """
         params, seed = self._params, self.spec.seed
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(self.spec.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         network.to(device)
         codes, numbers = (part.to(device) for part in rows)
         head, (centre, scale) = HEADS[self.spec.task], self._scale

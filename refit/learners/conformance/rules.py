@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refit.errors import RefitError, UserError, message_of
-from refit.learners import Floats, Learner, Spec, load, make
+from refit.learners import Floats, Learner, Spec, load, make, update
 from refit.learners.conformance.sample import FEATURES, Rows
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, bits
 from refit.problems import metric_named
@@ -292,7 +292,7 @@ def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
 
 @rule
 def it_goes_on_where_it_says_so(subject: Subject) -> None:
-    """Where it declares a warm start it goes on from a fitted one, which stays as it was; elsewhere it refuses."""
+    """It goes on from a fitted learner, in batches too, where it declares a warm start, and leaves that as it was."""
     before, digest, new = subject.fitted, subject.fitted.digest(), subject.train.slice(200)
 
     def resumed() -> Learner:
@@ -310,6 +310,11 @@ def it_goes_on_where_it_says_so(subject: Subject) -> None:
         raise Broken("two steps more on other rows changed nothing")
     if resumed().digest() != after.digest():
         raise Broken("going on twice from the same learner gave two models")
+    batches = [(part.table, part.label) for part in (subject.train.slice(200), subject.train)]
+    if update(update(before, batches[:1]), batches[1:]).digest() != update(before, batches).digest():
+        raise Broken("two batches in one call and in two gave two models")
+    if before.digest() != digest:
+        raise Broken("learning further batches changed the learner that it went on from; work on a copy")
 
 
 def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:

@@ -11,7 +11,7 @@ import yaml
 
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import write_manifest
-from refit.learners import Spec, load, make, project_files
+from refit.learners import Spec, load, make, project_files, update
 from refit.runtime import run_file
 
 KIND = "my_learner.py:Shares"
@@ -140,3 +140,41 @@ def test_a_change_of_the_file_is_a_change_of_what_training_executes(tmp_path: Pa
     assert code() == before
     (tmp_path / "my_learner.py").write_text(f"{SOURCE}# changed\n")
     assert {stage for stage, digest in code().items() if digest != before[stage]} == {"train"}
+
+
+UPDATED = SOURCE.replace(
+    "class Line(",
+    """    def update(self, rows, label):
+        for name in sorted(set(rows["colour"].to_pylist())):
+            new = [y for n, y in zip(rows["colour"].to_pylist(), label) if n == name]
+            self.share[name] = (self.share.get(name, 0.5) + float(np.mean(new))) / 2
+
+class Line(""",
+)
+
+
+def test_a_class_with_an_update_learns_batch_by_batch_and_from_a_champion(train_rows: Any) -> None:
+    table, label = train_rows.table, train_rows.label
+    before = make(spec_of(source=UPDATED))
+    before.fit(table, label)
+    digest = before.digest()
+    assert before.declaration.warm_start
+    after = update(before, [(table, 1 - label), (table, 1 - label)])
+    assert before.digest() == digest
+    colours = table["colour"].to_pylist()
+    red = [index for index, colour in enumerate(colours) if colour == colours[0]]
+    share = label[red].mean()
+    assert after.predict(table)[0] == pytest.approx(((share + 1 - share) / 2 + 1 - share) / 2)
+    kept, moved = make(before.spec), make(before.spec)
+    assert kept.resume(before, table, 1 - label, validation=(table, label)).iterations == 0
+    assert kept.digest() == digest
+    assert moved.resume(before, table, 1 - label, validation=(table, 1 - label)).iterations == 1
+    assert moved.digest() == update(before, [(table, 1 - label)]).digest()
+
+
+def test_a_class_without_an_update_says_what_it_lacks(train_rows: Any) -> None:
+    before = make(spec_of())
+    before.fit(train_rows.table, train_rows.label)
+    assert not before.declaration.warm_start
+    with pytest.raises(UserError, match=r"cannot go on .*: it has no method update\(rows, label\); write one, or"):
+        update(before, [(train_rows.table, train_rows.label)])
