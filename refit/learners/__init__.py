@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from refit.errors import RefitError
+from refit.errors import RefitError, message_of
 from refit.files.artifacts import check_manifest, read_json
 from refit.learners.contract import (
     DESCRIPTION,
@@ -107,8 +107,13 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
         return with_intervals(
             learner, description, lambda: tuple(load(folder / name, trusted_types=trusted_types) for name in ENDS)
         )
-    except (KeyError, TypeError) as error:
-        raise RefitError(f"{folder / DESCRIPTION} is no description of a learner ({error!r}); train again") from None
+    except FileNotFoundError as error:
+        raise RefitError(f"{folder} lacks a file ({message_of(error)}); restore the folder, or train again") from None
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        said = f"{type(error).__name__}: {message_of(error)[:200]}"
+        raise RefitError(
+            f"{folder / DESCRIPTION} is no description of a learner ({said}); restore the folder, or train again"
+        ) from error
 
 
 def _load(kind: str, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:

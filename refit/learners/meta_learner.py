@@ -42,6 +42,15 @@ class MetaLearner(ABC):
     arguments: ClassVar[Mapping[str, Any]]  # name -> default
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self._configure(spec, where)
+        self.inner: Learner = make(self._inner_spec(), where=f"{where}.params")
+
+    def _configure(self, spec: Spec, where: str) -> None:
+        """Set everything but the inner learner.
+
+        Raises:
+            UserError: the spec's params do not fit.
+        """
         valid_names = ("kind", "params", *self.arguments)
         for name in spec.params:
             if name not in valid_names:
@@ -54,7 +63,6 @@ class MetaLearner(ABC):
         self._where = where
         self._own: dict[str, float] = {}
         self._check()
-        self.inner: Learner = make(self._inner_spec(), where=f"{where}.params")
 
     def _inner_spec(self) -> Spec:
         """The spec of the inner learner: its features, kind and arguments."""
@@ -109,7 +117,8 @@ class MetaLearner(ABC):
 
     @classmethod
     def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Self:
-        learner = cls(spec_from(description, trusted_types), where=str(folder))
+        learner = cls.__new__(cls)  # `__init__` would import the class that the description names for the inner learner
+        learner._configure(spec_from(description, trusted_types), str(folder))
         learner.threshold = float(description["threshold"])
         learner._own = {name: float(value) for name, value in description["own"].items()}
         learner.inner = load(folder / INNER, trusted_types=trusted_types)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config import nearest
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest, write_json, write_manifest
 from refit.learners.contract import (
     DESCRIPTION,
@@ -153,7 +153,13 @@ class NativeBoosting(ABC):
         learner = cls(spec_from(description, trusted_types), where=str(folder))
         learner.threshold = float(description["threshold"])
         learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
-        learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
+        try:
+            learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
+        except (ValueError, learner._error()) as error:
+            raise RefitError(
+                f"{folder / cls.weights} holds no trees of {cls.library} ({first_line(error)[:200]}); restore the "
+                "folder, or train again"
+            ) from error
         return learner
 
     def unsafe_reason(self) -> str | None:

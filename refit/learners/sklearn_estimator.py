@@ -289,6 +289,8 @@ class SklearnEstimator:
         learner.threshold = float(description["threshold"])
         learner._encoding = Encoding.stored(learner.spec, description)
         learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, project_files.trusted(learner.spec))
+        if not hasattr(learner._model, VERBS[learner.spec.task]):
+            raise RefitError(f"{folder / WEIGHTS} holds no model that predicts; restore the folder, or train again")
         return learner
 
     def unsafe_reason(self) -> str | None:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json, write_json, write_manifest
 from refit.learners import Spec, load, make, safe
+from refit.learners.conformance.sample import sample
 
 
 class Stranger(LogisticRegression):
@@ -75,6 +78,91 @@ def test_a_description_of_another_format_or_none_is_refused(tmp_path: Path) -> N
         write_manifest(tmp_path)
         with pytest.raises(RefitError, match=said):
             load(tmp_path)
+
+
+STORED: dict[str, dict[str, Any]] = {
+    "sklearn.linear_model.Ridge": {},
+    "lightgbm.LGBMRegressor": {"n_estimators": 2},
+    "xgboost.XGBRegressor": {"n_estimators": 2},
+    "torch_tabular": {"hidden": [4], "max_epochs": 1},
+    "relative": {"kind": "sklearn.linear_model.Ridge", "level": "strength", "change": "difference"},
+    "baseline": {},
+}
+
+
+def stored(kind: str, folder: Path, spec_of: Callable[..., Spec]) -> dict[str, Any]:
+    """Fit a learner to numbers, store it, and return its description."""
+    rows = sample("regression", 60, seed=1)
+    learner = make(replace(spec_of(kind), params=STORED[kind], task="regression", metric="rmse"))
+    learner.fit(rows.table, rows.label)
+    learner.save(folder)
+    return dict(read_json(folder / "model.json"))
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_no_name_in_a_description_makes_a_module_run_that_the_user_does_not_trust(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec_of: Callable[..., Spec]
+) -> None:
+    folder, marker = tmp_path / "model", tmp_path / "ran"
+    folder.mkdir()
+    (tmp_path / "stranger.py").write_text(
+        f"from pathlib import Path\nPath({str(marker)!r}).touch()\nclass Model:\n    fit = get_params = None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    description, evil = stored(kind, folder, spec_of), {"kind": "stranger.Model", "params": {}}
+    own = {"params": description["params"] | {"kind": "stranger.Model"}}
+    text = {"text": ["colour"], "categorical": ["place"], "vectoriser": evil}
+    for change in (
+        {"kind": "stranger.Model"},
+        {"kind": "stranger:Model"},
+        own,
+        text,
+        own | text,
+        {"calibration": evil},
+    ):
+        write_json(folder / "model.json", description | change)
+        write_manifest(folder)
+        with suppress(RefitError):
+            load(folder)
+        assert not marker.exists(), change
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_a_description_that_was_changed_is_refused_in_one_line(
+    kind: str, tmp_path: Path, spec_of: Callable[..., Spec]
+) -> None:
+    description = stored(kind, tmp_path, spec_of)
+    damages: list[dict[str, Any]] = [{"threshold": "x"}, {"features": 5}, {"format": [1]}, {"average": "x"}]
+    damages += [{"categories": None}, {"categories": [1]}] if "categories" in description else []
+    for change in damages:
+        write_json(tmp_path / "model.json", description | change)
+        write_manifest(tmp_path)
+        with pytest.raises(RefitError) as caught:
+            load(tmp_path)
+        assert len(str(caught.value).splitlines()) == 1
+    if weights := description.get("weights"):
+        write_json(tmp_path / "model.json", description)
+        (tmp_path / weights).unlink()
+        write_manifest(tmp_path)
+        with pytest.raises(RefitError, match=weights):
+            load(tmp_path)
+
+
+def test_trees_that_are_none_and_a_model_that_predicts_nothing_are_refused(
+    tmp_path: Path, spec_of: Callable[..., Spec]
+) -> None:
+    for kind, write in (
+        ("lightgbm.LGBMRegressor", lambda path: path.write_text("no trees")),
+        ("xgboost.XGBRegressor", lambda path: path.write_text("{}")),
+        ("sklearn.linear_model.Ridge", lambda path: skops.io.dump([1], path)),
+    ):
+        folder = tmp_path / kind
+        folder.mkdir()
+        write(folder / stored(kind, folder, spec_of)["weights"])
+        write_manifest(folder)
+        with pytest.raises(RefitError, match="restore the folder, or train again"):
+            load(folder)
 
 
 def test_an_estimator_without_a_safe_format_runs_and_says_why_it_cannot_be_stored(
