@@ -26,6 +26,7 @@ import pyarrow as pa
 from feature_store.sketches import Layout, Sketch, count, make_layout
 from refit.config import DriftParams
 from refit.drift import decision, inputs, performance
+from refit.schemas.drift_decision import InputVerdict, PerformanceVerdict
 
 ROWS, NUMBERS, CATEGORIES, NAMES = 5_000, 16, 4, 8
 DAY_EFFECT, LASTING, SEASON = 0.05, 0.5, 0.1
@@ -64,7 +65,7 @@ class Rows:
     """A stretch of a stream, as Refit would see it."""
 
     table: pa.Table
-    scored: performance.Scored
+    scored: performance.ScoredRows
 
 
 class Stream:
@@ -98,7 +99,7 @@ class Stream:
         cells: dict[str, object] = {"day": dates, "label": np.where(label == 1, "1", "0")}
         for place, name in enumerate(COLUMNS):
             cells[name] = x[:, place] if place < NUMBERS else self._names(x[:, place], place - NUMBERS)
-        return Rows(pa.table(cells), performance.Scored(dates, _sigmoid(INTERCEPT + used @ COEFFICIENTS), label))
+        return Rows(pa.table(cells), performance.ScoredRows(dates, _sigmoid(INTERCEPT + used @ COEFFICIENTS), label))
 
     def _names(self, latent: np.ndarray, category: int) -> pa.Array:
         codes = np.searchsorted(self.cuts[category], latent).astype(np.int8)
@@ -125,7 +126,7 @@ def train(stream: Stream, connection: duckdb.DuckDBPyConnection) -> Model:
     layout = make_layout(connection, "reference", COLUMNS[:NUMBERS], (*COLUMNS[NUMBERS:], "label"))
     days = np.concatenate([reference.scored.days, after.scored.days])
     recent = days >= np.datetime64(START) + REFERENCE + TEST - BACKTEST
-    rows = performance.Scored(
+    rows = performance.ScoredRows(
         days[recent],
         np.concatenate([reference.scored.predictions, after.scored.predictions])[recent],
         np.concatenate([reference.scored.labels, after.scored.labels])[recent],
@@ -148,19 +149,21 @@ def watch(model: Model, rows: Rows, connection: duckdb.DuckDBPyConnection) -> It
     connection.register("current", rows.table)
     current = count(connection, "current", model.layout, "day")
     trained = datetime(START.year, START.month, START.day, tzinfo=UTC) + timedelta(days=REFERENCE + TEST)
-    looked: list[inputs.InputVerdict] = []
-    judged: list[performance.PerformanceVerdict] = []
+    looked: list[InputVerdict] = []
+    judged: list[PerformanceVerdict] = []
     retrained: list[datetime] = []
-    for number, week in enumerate(performance.whole_windows(rows.scored.days, "week"), start=1):
+    weeks = performance.whole_windows(rows.scored.days, "week")
+    for number, week in enumerate(weeks, start=1):
         looked.append(inputs.judge_window(model.reference, current, week, DRIFT.policy(inputs.InputPolicy)))
         judged.append(
             performance.judge_window(model.backtest, rows.scored, week, DRIFT.policy(performance.SkillPolicy))
         )
         as_of = trained + timedelta(days=7 * number + 2)  # labels take two days
-        evidence = decision.Evidence(
+        evidence = decision.DriftEvidence(
             as_of=as_of,
             trained_as_of=trained,
             new_labelled=7 * ROWS * number,
+            windows=tuple(weeks[:number]),
             inputs=tuple(looked),
             performance=tuple(judged),
             retrained=tuple(retrained),

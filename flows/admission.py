@@ -17,6 +17,7 @@ MOST_COLUMNS = 10_000
 OLDEST_EVENT = timedelta(days=7)
 CLOCK_STEP = timedelta(minutes=5)  # by which two machines' clocks may differ
 P = ParamSpec("P")
+R = TypeVar("R")
 FilePath = TypeVar("FilePath", bound=str | None)
 
 
@@ -99,11 +100,11 @@ def validated_reason(
     return reason
 
 
-def refused_in_one_line(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+def refused_in_one_line(flow: Callable[P, R]) -> Callable[P, R]:
     """Let a deployed run with invalid parameters end as `Refused`, with a line that says why."""
 
     @wraps(flow)
-    def guarded(*arguments: P.args, **settings: P.kwargs) -> dict[str, Any]:
+    def guarded(*arguments: P.args, **settings: P.kwargs) -> R:
         try:
             return flow(*arguments, **settings)
         except UserError as error:
@@ -112,7 +113,7 @@ def refused_in_one_line(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[s
             from prefect.states import Failed
 
             screen()(f"refused: {error}")
-            return cast(dict[str, Any], Failed(name="Refused", message=str(error)))
+            return cast(R, Failed(name="Refused", message=str(error)))
 
     return guarded
 

@@ -4,47 +4,51 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
+
+from refit.schemas.artifact import utc_text
+from refit.schemas.drift_decision import DayWindow, DriftDecision
 
 DETECTED = "drift.detected"
 _NAMESPACE = uuid.UUID("6f1f2f57-6c0b-4d0a-9a3c-0d6c8b1d5e11")
 
 
-def announce(decision: dict[str, Any], project: Path) -> dict[str, Any]:
+def announce(decision: DriftDecision, project: Path) -> DriftDecision:
     """Emit `drift.detected` of `refit.model.<name>` if the decision is to retrain; return the decision.
 
     The event's id depends on the decision alone, so that announcing it twice gives the same event.
     """
-    if decision["verdict"] == "retrain":
+    if decision.verdict == "retrain":
         from prefect.events import emit_event
 
         emit_event(
             DETECTED,
             resource={
-                "prefect.resource.id": f"refit.model.{decision['model']}",
-                "prefect.resource.name": decision["model"],
+                "prefect.resource.id": f"refit.model.{decision.model}",
+                "prefect.resource.name": decision.model,
             },
             payload=payload_of(decision, project),
-            id=uuid.uuid5(_NAMESPACE, f"{decision['model']}/{decision['version']}/{decision['as_of']}"),
+            id=uuid.uuid5(_NAMESPACE, f"{decision.model}/{decision.version}/{utc_text(decision.as_of)}"),
         )
     return decision
 
 
-def payload_of(decision: dict[str, Any], project: Path) -> dict[str, Any]:
+def payload_of(decision: DriftDecision, project: Path) -> dict[str, JsonValue]:
     """Return the event's payload: project, model, reason, the window that drifted, its drifted columns, and `as_of`."""
+    window = _newest_window(decision)
     return {
         "project": str(project),
-        "model": decision["model"],
-        "version": decision["version"],
-        "reason": f"drift: {', '.join(decision['causes'])}",
-        "window": _newest_window(decision),
-        "columns": decision["columns"],
-        "as_of": decision["as_of"],
+        "model": decision.model,
+        "version": decision.version,
+        "reason": f"drift: {', '.join(decision.causes)}",
+        "window": window.to_json() if window else None,
+        "columns": list(decision.columns),
+        "as_of": utc_text(decision.as_of),
     }
 
 
-def _newest_window(decision: dict[str, Any]) -> dict[str, str] | None:
+def _newest_window(decision: DriftDecision) -> DayWindow | None:
     """Return the newest window that has rows; a schedule may request a retraining after windows without any."""
-    with_rows = [window for window in decision["windows"] if window["performance"]["rows"]]
-    newest = with_rows[-1] if with_rows else decision["window"]
-    return newest and {edge: newest[edge] for edge in ("first", "end")}
+    with_rows = [window.span for window in decision.windows if window.performance.rows]
+    return with_rows[-1] if with_rows else decision.window

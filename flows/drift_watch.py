@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
 
 from flows.admission import own_project, refused_in_one_line
 from flows.drift_events import announce
 from flows.session import watching
 from flows.summary import publish_drift
+from refit.schemas.drift_decision import DriftDecision
 from tasks.prefect_tasks import drift
 
 
 @flow(name="drift-watch", persist_result=False, validate_parameters=True)
 @refused_in_one_line
-def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float = 0) -> dict[str, Any]:
+def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float = 0) -> DriftDecision:
     """Judge inputs and performance of the champion; emit `drift.detected` where it should be retrained.
 
     Args:

@@ -28,6 +28,8 @@ from refit.plain_text import as_markdown, one_line
 from refit.reports.drift.report_words import verdict_word
 from refit.reports.html_theme import money
 from refit.runtime.terminal import Terminal, line
+from refit.schemas.artifact import utc_text
+from refit.schemas.drift_decision import DriftDecision
 from registry.urls import folder_url
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
@@ -140,30 +142,30 @@ def _prediction_row(report: dict[str, Any]) -> tuple[str, str]:
     return "mean prediction", "–" if mean is None else f"{mean:.4f}"
 
 
-def publish_drift(decision: dict[str, Any], project: Path) -> dict[str, Any]:
+def publish_drift(decision: DriftDecision, project: Path) -> DriftDecision:
     """Show a drift decision in Prefect's UI as a table with a link to its report; return it."""
     from prefect.artifacts import create_link_artifact
 
-    _publish_table("refit-drift", drift_rows(decision), f"{decision['model']}: {verdict_word(decision)}")
-    link = folder_url((project / decision["report"]).resolve())
-    description = as_markdown(f"{decision['model']}: {verdict_word(decision)}")
-    create_link_artifact(key="refit-drift-report", link=link, description=description)
+    title = f"{decision.model}: {verdict_word(decision)}"
+    _publish_table("refit-drift", drift_rows(decision), title)
+    link = folder_url((project / decision.report).resolve())
+    create_link_artifact(key="refit-drift-report", link=link, description=as_markdown(title))
     return decision
 
 
-def drift_rows(decision: dict[str, Any]) -> list[tuple[str, str]]:
+def drift_rows(decision: DriftDecision) -> list[tuple[str, str]]:
     """Return a drift decision as rows of a table: names and values."""
-    window = decision["window"]
+    window, trained = decision.window, utc_text(decision.trained_as_of)
     lines = [
-        ("model", f"{decision['model']} version {decision['version']}, trained as of {decision['trained_as_of']}"),
-        ("as of", decision["as_of"]),
-        ("window", f"{window['first']} up to {window['end']}" if window else "none is over yet"),
+        ("model", f"{decision.model} version {decision.version}, trained as of {trained}"),
+        ("as of", utc_text(decision.as_of)),
+        ("window", f"{window.first} up to {window.end}" if window else "none is over yet"),
         ("verdict", verdict_word(decision)),
-        *(("", reason) for reason in decision["reasons"]),
+        *(("", reason) for reason in decision.reasons),
     ]
-    if decision["columns"]:
-        lines.append(("drifted", ", ".join(decision["columns"])))
-    return [*lines, ("report", decision["report"])]
+    if decision.columns:
+        lines.append(("drifted", ", ".join(decision.columns)))
+    return [*lines, ("report", decision.report)]
 
 
 def print_lines(lines: list[tuple[str, str]], console: Terminal) -> None:

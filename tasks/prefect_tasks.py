@@ -16,6 +16,7 @@ from prefect.states import Completed
 from refit.errors import UserError, chain
 from refit.runtime import dvc_runner
 from refit.runtime.context import Context
+from refit.schemas.drift_decision import DriftDecision
 from tasks.stages import run_remembered
 
 HOUR = 3600
@@ -74,7 +75,7 @@ register = _stage("register", timeout_hours=1, retries=2)
 
 
 @task(name="drift", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
-def drift(context: Context, as_of: str) -> dict[str, Any]:
+def drift(context: Context, as_of: str) -> DriftDecision:
     """Judge the newest windows against the champion's reference."""
     from tasks.drift import watch
 

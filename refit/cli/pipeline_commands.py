@@ -102,4 +102,4 @@ def drift(
 
     decision = running.drift(project_at(project), as_of=as_of, wait_seconds=wait, quiet=as_json)
     if as_json:
-        print_json(decision)
+        print_json(decision.to_json())

@@ -20,6 +20,7 @@ from tasks.stages import stage_function
 
 if TYPE_CHECKING:
     from refit.operations.reproduce import Compared
+    from refit.schemas.drift_decision import DriftDecision
 
 
 def run(
@@ -160,7 +161,7 @@ def score(
     return report
 
 
-def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False) -> dict[str, Any]:
+def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False) -> DriftDecision:
     """`refit drift`: the same decision as the flow `drift-watch`, without an event, so that no retraining starts."""
     from flows.summary import drift_rows, print_lines
     from tasks.drift import watch

@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
-from refit.drift.inputs import DEFAULTS, InputVerdict, Window
-from refit.drift.multivariate import Separation
-from refit.drift.performance import PerformanceVerdict
+from refit.drift.inputs import DEFAULTS
+from refit.schemas.drift_decision import Cause, DayWindow, InputVerdict, PerformanceVerdict, Separation, Verdict
 
-__all__ = ["Cause", "Decision", "Evidence", "RetrainPolicy", "decide"]
+__all__ = ["DriftEvidence", "RetrainDecision", "RetrainPolicy", "decide"]
 
-Verdict = Literal["ok", "warn", "retrain"]
-Cause = Literal["performance", "schedule", "input"]
 _ORDER: tuple[Verdict, ...] = ("retrain", "warn", "ok")  # reasons that decide come first
 _BUDGET_DAYS = 30
 _IN_ONE_WINDOW = 0.01  # p-value below which the classifier warns; it sees only the newest window
@@ -39,21 +35,35 @@ class RetrainPolicy:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All inputs of the decision; verdicts are of one model, ordered from the oldest window to the newest."""
+class DriftEvidence:
+    """All inputs of the decision on one model.
+
+    `inputs` and `performance` hold a verdict for each of `windows`, from the oldest to the newest, or none at all.
+    """
 
     as_of: datetime
     trained_as_of: datetime  # `as_of` of the newest registered version
     new_labelled: int  # rows labelled since then
+    windows: tuple[DayWindow, ...] = ()
     inputs: tuple[InputVerdict, ...] = ()
     performance: tuple[PerformanceVerdict, ...] = ()
     multivariate: Separation | None = None  # of the newest window from the reference; None if not measured
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
     watched: bool = True  # False if no window was evaluated, because the policy needs none
 
+    @property
+    def dated_inputs(self) -> list[tuple[DayWindow, InputVerdict]]:
+        """The windows, each with its verdict on inputs."""
+        return list(zip(self.windows, self.inputs, strict=True)) if self.inputs else []
+
+    @property
+    def dated_performance(self) -> list[tuple[DayWindow, PerformanceVerdict]]:
+        """The windows, each with its verdict on performance."""
+        return list(zip(self.windows, self.performance, strict=True)) if self.performance else []
+
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainDecision:
     """The verdict: `causes` are what asks for a retraining, `blocked` the reasons why it is held back."""
 
     verdict: Verdict
@@ -71,12 +81,12 @@ class _Finding:
     cause: Cause | None = None  # set if this asks for a retraining
 
 
-def decide(evidence: Evidence, policy: RetrainPolicy) -> Decision:
+def decide(evidence: DriftEvidence, policy: RetrainPolicy) -> RetrainDecision:
     """Retrain for a listed cause that nothing blocks; warn about other anomalies; otherwise ok, with what was checked.
 
     >>> from datetime import UTC
     >>> monday = datetime(2013, 12, 2, tzinfo=UTC)
-    >>> due = Evidence(as_of=monday, trained_as_of=monday - timedelta(days=31), new_labelled=27_000)
+    >>> due = DriftEvidence(as_of=monday, trained_as_of=monday - timedelta(days=31), new_labelled=27_000)
     >>> decide(due, RetrainPolicy()).reasons[0]
     'schedule: the newest version was trained 31.0 days ago, a new one is due every 30'
     >>> decide(due, RetrainPolicy(min_new_labelled_rows=50_000)).verdict
@@ -87,18 +97,18 @@ def decide(evidence: Evidence, policy: RetrainPolicy) -> Decision:
     blocked = tuple(_blocks(evidence, policy)) if causes else ()
     reasons = (*(f"held back: {sentence}" for sentence in blocked), *(finding.sentence for finding in findings))
     if causes and not blocked:
-        return Decision("retrain", reasons, causes)
+        return RetrainDecision("retrain", reasons, causes)
     warned = causes or any(finding.asks == "warn" for finding in findings)
-    return Decision("warn" if warned else "ok", reasons, causes, blocked)
+    return RetrainDecision("warn" if warned else "ok", reasons, causes, blocked)
 
 
-def _findings(evidence: Evidence, policy: RetrainPolicy) -> Iterator[_Finding]:
-    measured = [each for each in evidence.performance if each.judged][-policy.windows :]
-    filled = [each for each in evidence.inputs if each.columns][-policy.windows :]
+def _findings(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[_Finding]:
+    measured = [(window, each) for window, each in evidence.dated_performance if each.judged][-policy.windows :]
+    filled = [(window, each) for window, each in evidence.dated_inputs if each.columns][-policy.windows :]
     if measured:
         yield _performance(measured, policy)
     if evidence.performance:
-        yield from _unlabelled(evidence.performance[-1])
+        yield from _unlabelled(*evidence.dated_performance[-1])
     if filled:
         yield _inputs(filled, policy)
     if evidence.multivariate:
@@ -109,10 +119,10 @@ def _findings(evidence: Evidence, policy: RetrainPolicy) -> Iterator[_Finding]:
         yield _Finding("ok", "nothing to judge yet: no window holds rows that the model has scored")
 
 
-def _performance(judged: Sequence[PerformanceVerdict], policy: RetrainPolicy) -> _Finding:
+def _performance(judged: Sequence[tuple[DayWindow, PerformanceVerdict]], policy: RetrainPolicy) -> _Finding:
     """Check whether the newest window and enough of the windows before it are breached."""
-    newest, breached = judged[-1], sum(each.breached for each in judged)
-    shown = f"{_dates(newest.window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
+    (window, newest), breached = judged[-1], sum(each.breached for _, each in judged)
+    shown = f"{_dates(window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
     if not breached:
         return _Finding("ok", f"performance: {shown}")
     counted = f"performance: {_of(breached, len(judged))} breached, {policy.breached} ask for a retraining"
@@ -125,30 +135,30 @@ def _performance(judged: Sequence[PerformanceVerdict], policy: RetrainPolicy) ->
     return _Finding("warn", f"{counted} only if retrain_on lists performance; {shown}")
 
 
-def _unlabelled(newest: PerformanceVerdict) -> Iterator[_Finding]:
+def _unlabelled(window: DayWindow, newest: PerformanceVerdict) -> Iterator[_Finding]:
     """Report the estimate for a window without labels yet; it warns at most."""
     if newest.judged:
         return
-    shown = f"performance: {_dates(newest.window)}: {'; '.join(newest.reasons)}"
+    shown = f"performance: {_dates(window)}: {'; '.join(newest.reasons)}"
     yield _Finding("warn" if newest.suspected else "ok", shown)
 
 
-def _inputs(filled: Sequence[InputVerdict], policy: RetrainPolicy) -> _Finding:
+def _inputs(filled: Sequence[tuple[DayWindow, InputVerdict]], policy: RetrainPolicy) -> _Finding:
     """Check whether a column is breached in the newest window and in enough of the windows before it."""
-    newest = filled[-1]
+    (window, newest), verdicts = filled[-1], [verdict for _, verdict in filled]
     times = {
-        drifted: sum(any(each.column == drifted and each.breached for each in verdict.columns) for verdict in filled)
+        drifted: sum(any(each.column == drifted and each.breached for each in verdict.columns) for verdict in verdicts)
         for drifted in (each.column for each in newest.columns if each.breached)
     }
     lasting = {column: count for column, count in times.items() if count >= policy.breached}
-    shown = f"input: {_dates(newest.window)}: {newest.reasons[0]}"
+    shown = f"input: {_dates(window)}: {newest.reasons[0]}"
     if not times:
         return _Finding("ok", shown)
     enough = f"in {policy.breached} or more of the newest {len(filled)} windows"
     if not lasting:
         return _Finding("ok", f"{shown}; none of them {enough}")
     shown = f"{shown}; {enough}: {_columns(lasting)}"
-    if not all(verdict.calibrated for verdict in filled):
+    if not all(verdict.calibrated for verdict in verdicts):
         return _Finding("warn", f"{shown}; uncalibrated, so it may be chance")
     if "input" not in policy.retrain_on:
         return _Finding("warn", f"{shown}; retrain_on does not list input")
@@ -166,14 +176,13 @@ def _multivariate(separation: Separation) -> _Finding:
     return _Finding("warn" if separation.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
 
 
-def _silence(evidence: Evidence) -> Iterator[_Finding]:
+def _silence(evidence: DriftEvidence) -> Iterator[_Finding]:
     """Warn about a newest window without rows: nothing happened, or the source stopped delivering."""
     if evidence.inputs and not evidence.inputs[-1].rows:
-        newest = evidence.inputs[-1].window
-        yield _Finding("warn", f"input: {_dates(newest)}: no row came; does the source still deliver?")
+        yield _Finding("warn", f"input: {_dates(evidence.windows[-1])}: no row came; does the source still deliver?")
 
 
-def _schedule(evidence: Evidence, policy: RetrainPolicy) -> Iterator[_Finding]:
+def _schedule(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[_Finding]:
     every, age = policy.retrain_every_days, _days(evidence.as_of - evidence.trained_as_of)
     if "schedule" in policy.retrain_on and every is not None and (age >= every or not evidence.watched):
         due = f"the newest version was trained {age:.1f} days ago, a new one is due every {every:g}"
@@ -184,7 +193,7 @@ def _schedule(evidence: Evidence, policy: RetrainPolicy) -> Iterator[_Finding]:
         yield _Finding("ok", "schedule: drift.retrain_every_days is null, so none is ever due")
 
 
-def _blocks(evidence: Evidence, policy: RetrainPolicy) -> Iterator[str]:
+def _blocks(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[str]:
     """The reasons that hold back any retraining; decisions after `as_of` do not count."""
     ages = [_days(evidence.as_of - moment) for moment in evidence.retrained if moment <= evidence.as_of]
     if ages and min(ages) < policy.cooldown_days:
@@ -210,7 +219,7 @@ def _of(count: int, windows: int) -> str:
     return f"{count} of the newest {windows} judged windows {'is' if count == 1 else 'are'}"
 
 
-def _dates(window: Window) -> str:
+def _dates(window: DayWindow) -> str:
     return f"{window.first} to {window.end - timedelta(days=1)}"
 
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from feature_store.sketches import Column, Numbers
+from refit.schemas.drift_decision import Statistic
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Effect", "Statistic", "jensen_shannon", "measure", "psi", "unseen", "wasserstein"]
-
-Statistic = Literal["psi", "wasserstein", "jensen_shannon", "unseen", "missing"]
+__all__ = ["Effect", "jensen_shannon", "measure", "psi", "unseen", "wasserstein"]
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from feature_store.sketches import Sketch
 from refit.config import DriftParams
-from refit.drift.effect_sizes import Effect, Statistic, measure
+from refit.drift.effect_sizes import Effect, measure
+from refit.schemas.drift_decision import ColumnDrift, DayWindow, InputVerdict, Statistic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULTS",
     "WORDS",
-    "Calibration",
-    "ColumnDrift",
     "InputPolicy",
-    "InputVerdict",
-    "Window",
+    "ReferenceWindows",
     "calibrate",
     "empty_verdict",
     "judge_window",
@@ -37,25 +34,13 @@ __all__ = [
 
 DEFAULTS = DriftParams()
 FEWEST_DAYS = 28  # of reference data that a window of the reference is compared with
-WORDS: dict[str, str] = {
+WORDS: dict[Statistic, str] = {
     "psi": "PSI",
     "wasserstein": "Wasserstein distance",
     "jensen_shannon": "Jensen-Shannon distance",
     "unseen": "share of unseen names",
     "missing": "change of the missing share",
 }
-
-
-@dataclass(frozen=True)
-class Window:
-    """Local days from `first` up to, not including, `end`."""
-
-    first: date
-    end: date
-
-    @property
-    def days(self) -> int:
-        return (self.end - self.first).days
 
 
 def _min_effect() -> Mapping[Statistic, float]:
@@ -76,40 +61,7 @@ class InputPolicy:
 
 
 @dataclass(frozen=True)
-class ColumnDrift:
-    """A column's effects and the thresholds for a breach; `breached` if any effect reaches its threshold.
-
-    `p` is the column's p-value, before false-discovery control; None without calibration.
-    """
-
-    column: str
-    kind: Literal["number", "text", "category"]
-    effects: Mapping[Statistic, float]
-    thresholds: Mapping[Statistic, float]
-    p: float | None
-    breached: bool
-
-    @property
-    def severity(self) -> float:
-        """The largest effect as a multiple of its threshold; at least 1 if breached."""
-        return max((size / self.thresholds[name] for name, size in self.effects.items()), default=0.0)
-
-
-@dataclass(frozen=True)
-class InputVerdict:
-    """The drift of one window, worst column first; without calibration, thresholds are the policy's `min_effect`."""
-
-    window: Window
-    rows: int
-    calibrated: bool
-    reference_windows: int
-    columns: tuple[ColumnDrift, ...]
-    breached: bool
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Calibration:
+class ReferenceWindows:
     """Counts of the reference's windows, and of the part of the reference that each is compared with.
 
     `current` and `reference` are counts of shape (windows, layout.width).
@@ -123,7 +75,7 @@ class Calibration:
         return len(self.current)
 
 
-def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> Calibration:
+def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> ReferenceWindows:
     """Cut the reference into windows of `days` days, counted back from its end, and pair each as in production.
 
     A window is paired with the reference days that lie at least `lag_days` before it, at least 28 of them, because a
@@ -139,16 +91,19 @@ def calibrate(reference: Sketch, days: int, lag_days: int, *, fewest: int) -> Ca
     lagged = held & (before.sum(1) >= FEWEST_DAYS)
     others, chosen = (before, lagged) if lagged.sum() >= fewest else (~inside, held & (~inside @ reference.rows > 0))
     counts = reference.counts.astype(float)
-    return Calibration(inside[chosen] @ counts, others[chosen] @ counts, lagged=bool(lagged.sum() >= fewest))
+    return ReferenceWindows(inside[chosen] @ counts, others[chosen] @ counts, lagged=bool(lagged.sum() >= fewest))
 
 
-def empty_verdict(window: Window) -> InputVerdict:
+def empty_verdict(window: DayWindow) -> InputVerdict:
     """The verdict on a window without rows."""
-    said = f"no row lies in the window from {window.first} to {window.end}: nothing can be said"
-    return InputVerdict(window, 0, False, 0, (), False, (said,))
+    return _nothing_said(0, f"no row lies in the window from {window.first} to {window.end}: nothing can be said")
 
 
-def judge_window(reference: Sketch, current: Sketch, window: Window, policy: InputPolicy) -> InputVerdict:
+def _nothing_said(rows: int, reason: str) -> InputVerdict:
+    return InputVerdict(rows=rows, calibrated=False, reference_windows=0, columns=(), breached=False, reasons=(reason,))
+
+
+def judge_window(reference: Sketch, current: Sketch, window: DayWindow, policy: InputPolicy) -> InputVerdict:
     """Find the columns that moved further than they do between windows of the reference, and by a relevant effect.
 
     An effect's shift d (`Effect.shift`) is compared with the shifts d_i of W windows of the reference. Variation common
@@ -167,9 +122,10 @@ def judge_window(reference: Sketch, current: Sketch, window: Window, policy: Inp
     """
     inside = current.between(window.first, window.end)
     rows = int(inside.rows.sum())
-    if not rows or not len(reference.days):
-        reasons = () if not rows else ("no row lies in the reference: nothing can be said",)
-        return replace(empty_verdict(window), rows=rows, reasons=reasons or empty_verdict(window).reasons)
+    if not rows:
+        return empty_verdict(window)
+    if not len(reference.days):
+        return _nothing_said(rows, "no row lies in the reference: nothing can be said")
     lag = int((np.datetime64(window.first) - reference.days[-1]).astype(int)) - 1
     calibration = calibrate(reference, window.days, max(0, lag), fewest=policy.min_reference_windows)
     calibrated = len(calibration) >= policy.min_reference_windows
@@ -178,13 +134,12 @@ def judge_window(reference: Sketch, current: Sketch, window: Window, policy: Inp
     judged = [_judged(each, p, policy, calibrated=calibrated) for each, p in zip(measured, rejecting, strict=True)]
     columns = tuple(sorted(judged, key=lambda column: (-column.severity, column.column)))
     return InputVerdict(
-        window,
-        rows,
-        calibrated,
-        len(calibration),
-        columns,
-        any(column.breached for column in columns),
-        tuple(_reasons(columns, calibration, policy)),
+        rows=rows,
+        calibrated=calibrated,
+        reference_windows=len(calibration),
+        columns=columns,
+        breached=any(column.breached for column in columns),
+        reasons=tuple(_reasons(columns, calibration, policy)),
     )
 
 
@@ -209,7 +164,9 @@ class _Measured:
         return min(1.0, len(p_values) * min(p_values)) if p_values else None
 
 
-def _measured(reference: Sketch, current: Sketch, calibration: Calibration, policy: InputPolicy) -> Iterator[_Measured]:
+def _measured(
+    reference: Sketch, current: Sketch, calibration: ReferenceWindows, policy: InputPolicy
+) -> Iterator[_Measured]:
     before, now, slices = reference.totals(), current.totals(), reference.layout.slices()
     for name, column in reference.layout.columns.items():
         if name not in now or not now[name].sum() or not before[name].sum():
@@ -245,17 +202,25 @@ def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calib
     """Compare a column's effects with the thresholds for a breach: rejected, and of a relevant size."""
     from scipy.special import stdtrit
 
-    thresholds: dict[Statistic, float] = {}
+    thresholds: dict[Statistic, float | None] = {}
     breached = False
     for name, effect in measured.effects.items():
         least = policy.min_effect[name] ** (0.5 if name == "psi" else 1.0)
         if name in measured.scales:
             scale, windows = measured.scales[name]
             least = max(least, -scale * float(stdtrit(windows, rejecting / len(measured.scales) / 2)))
-        thresholds[name] = float(effect.size_at(least))
+        limit = float(effect.size_at(least))
+        thresholds[name] = limit if math.isfinite(limit) else None
         breached |= bool(effect.shift >= least) and (name in measured.scales or not calibrated)
     sizes = {name: float(effect.size) for name, effect in measured.effects.items()}
-    return ColumnDrift(measured.column, measured.kind, sizes, thresholds, measured.p, breached)
+    return ColumnDrift(
+        column=measured.column,
+        kind=measured.kind,
+        effects=sizes,
+        thresholds=thresholds,
+        p=measured.p,
+        breached=breached,
+    )
 
 
 def moved(columns: Sequence[ColumnDrift]) -> str:
@@ -266,7 +231,7 @@ def moved(columns: Sequence[ColumnDrift]) -> str:
     )
 
 
-def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: InputPolicy) -> Iterator[str]:
+def _reasons(columns: Sequence[ColumnDrift], calibration: ReferenceWindows, policy: InputPolicy) -> Iterator[str]:
     """The columns that moved, and how the comparison was calibrated."""
     yield moved(columns)
     if len(calibration) < policy.min_reference_windows:
@@ -282,5 +247,6 @@ def _reasons(columns: Sequence[ColumnDrift], calibration: Calibration, policy: I
 
 
 def _format_drift(column: ColumnDrift) -> str:
-    name = max(column.effects, key=lambda key: column.effects[key] / column.thresholds[key])
-    return f"{column.column} ({WORDS[name]} {column.effects[name]:.3f}, from {column.thresholds[name]:.3f} on)"
+    if (effect := column.largest) is None:
+        return column.column
+    return f"{column.column} ({WORDS[effect.statistic]} {effect.size:.3f}, from {effect.limit:.3f} on)"

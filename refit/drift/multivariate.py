@@ -6,37 +6,23 @@ between two periods, the day of the month included, so its skill alone says litt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refit.config import DriftParams
+from refit.schemas.drift_decision import Separation
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Separation", "separate"]
+__all__ = ["separate"]
 
 WINDOWS = 12  # of the reference, spread over it, on which the usual skill is measured
 FEWEST = 8  # windows that a p-value needs
 FEWEST_ROWS = 30
 FOLDS = 2
-
-
-@dataclass(frozen=True)
-class Separation:
-    """Out-of-fold ROC AUC of separating current rows from the reference; .5 is chance.
-
-    `usual` holds the same for windows of the reference against the rest of it. `p` is the chance that one more such
-    window is separated at least as well, if they are normal (a one-sided prediction bound by Student's t); None with
-    fewer than 8 windows.
-    """
-
-    auc: float
-    usual: tuple[float, ...]
-    p: float | None
 
 
 def separate(
@@ -78,7 +64,8 @@ def separate(
 
     auc = _auc(before[np.searchsorted(needed, everything)], recent, seed)
     usual = tuple(out_of_fold_auc(*pair) for pair in pairs)
-    return Separation(auc, usual, _chance(auc, np.array(usual)) if len(usual) >= FEWEST else None)
+    p = _chance(auc, np.array(usual)) if len(usual) >= FEWEST else None
+    return Separation(auc=auc, usual=usual, p=p)
 
 
 def _windows(ages: NDArray[np.int64]) -> NDArray[np.int64]:

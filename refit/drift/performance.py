@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 
 from refit.config.learning import EvaluateParams
 from refit.drift.estimation import expected_metric
-from refit.drift.inputs import DEFAULTS, Window
+from refit.drift.inputs import DEFAULTS
 from refit.gate.comparison import Sample, leave_out
 from refit.learners.calibration import Sigmoid, fit_sigmoid
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
 from refit.problems.binary import Binary
 from refit.problems.contract import Problem
+from refit.schemas.drift_decision import DayWindow, PerformanceVerdict
 
 __all__ = [
     "Backtest",
-    "PerformanceVerdict",
-    "Scored",
+    "ScoredRows",
     "SkillPolicy",
     "backtest",
+    "finite_or_none",
     "judge_window",
     "skill",
     "whole_windows",
@@ -55,7 +56,7 @@ class SkillPolicy:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRows:
     """Predictions with the labels that have come so far."""
 
     days: NDArray[np.datetime64]  # (rows,) local day of each row
@@ -63,71 +64,31 @@ class Scored:
     labels: Floats  # (rows,) in the form of the metrics; nan if the label has not come yet
     target: Problem = field(default_factory=Binary)
 
-    def within(self, window: Window) -> Scored:
+    def within(self, window: DayWindow) -> ScoredRows:
         """The rows of one window."""
         first, end = np.datetime64(window.first, "D"), np.datetime64(window.end, "D")
         return self._only((self.days >= first) & (self.days < end))
 
-    def labelled(self) -> Scored:
+    def labelled(self) -> ScoredRows:
         """The rows whose label has come."""
         return self._only(~np.isnan(self.labels))
 
-    def _only(self, rows: NDArray[np.bool_]) -> Scored:
-        return Scored(self.days[rows], self.predictions[rows], self.labels[rows], self.target)
+    def _only(self, rows: NDArray[np.bool_]) -> ScoredRows:
+        return ScoredRows(self.days[rows], self.predictions[rows], self.labels[rows], self.target)
 
 
 @dataclass(frozen=True)
 class Backtest:
     """A model's skill on its own out-of-sample rows, window by window."""
 
-    windows: tuple[Window, ...]  # windows that could be judged, oldest first
+    windows: tuple[DayWindow, ...]  # windows that could be judged, oldest first
     rows: float  # average number of labelled rows in a window
     skills: tuple[Estimate, ...]  # of each window
     estimated: tuple[float, ...]  # skill of each window, estimated without labels
     calibration: Sigmoid | None  # None if there are no rows to calibrate on
 
 
-@dataclass(frozen=True)
-class PerformanceVerdict:
-    """The performance in one window; None is what its rows cannot show."""
-
-    window: Window
-    metric: str
-    rows: int
-    labelled: int
-    value: float | None  # the metric itself
-    skill: float | None  # None if the window was not judged
-    lower: float | None
-    upper: float | None
-    expected: float | None  # mean skill of the backtest's windows
-    spread: float | None  # standard deviation between them
-    threshold: float | None  # the skill below which the window is breached; None if uncalibrated
-    estimated: float | None  # the metric, estimated without labels
-    suspected: bool  # not judged yet, but the estimated skill is as low as in a breached window
-    breached: bool
-    reasons: tuple[str, ...]
-    estimated_skill: float | None = None  # skill of that estimate over a naive guess
-
-    @property
-    def judged(self) -> bool:
-        return self.skill is not None
-
-    @property
-    def calibrated(self) -> bool:
-        return self.threshold is not None
-
-    @property
-    def waiting_share(self) -> float:
-        """Share of the rows without a label so far."""
-        return 1 - self.labelled / self.rows if self.rows else 0.0
-
-    @property
-    def estimate_error(self) -> float | None:
-        """The estimate minus the metric on the labels."""
-        return None if self.estimated is None or self.value is None else self.estimated - self.value
-
-
-def skill(metric: str, scored: Scored) -> Estimate:
+def skill(metric: str, scored: ScoredRows) -> Estimate:
     """The skill of predictions over a constant that is refitted on the same rows, with its error clustered by day.
 
     0 is a naive guess and more is better, for any metric: ROC AUC minus .5, average precision minus the base rate, and
@@ -172,7 +133,7 @@ def _over_naive(metric: str, value: Any, rate: Any) -> Any:
         return 1 - value / naive
 
 
-def backtest(scored: Scored, policy: SkillPolicy) -> Backtest:
+def backtest(scored: ScoredRows, policy: SkillPolicy) -> Backtest:
     """Measure and estimate the skill in each whole window of out-of-sample rows.
 
     These are the validation rows, predicted by the model fitted before them, and the test rows, predicted by the model
@@ -195,7 +156,7 @@ def backtest(scored: Scored, policy: SkillPolicy) -> Backtest:
     )
 
 
-def whole_windows(days: NDArray[np.datetime64], length: Length) -> tuple[Window, ...]:
+def whole_windows(days: NDArray[np.datetime64], length: Length) -> tuple[DayWindow, ...]:
     """The whole windows between the first and the last day, oldest first.
 
     Months are calendar months. Weeks are counted back from the last day: each holds every weekday once, and two months
@@ -210,10 +171,10 @@ def whole_windows(days: NDArray[np.datetime64], length: Length) -> tuple[Window,
     if not len(days):
         return ()
     first, end = days.min().astype(date), days.max().astype(date) + timedelta(days=1)
-    windows: list[Window] = []
+    windows: list[DayWindow] = []
     while (begin := _previous(end, length)) >= first:
         if length != "month" or end.day == 1:
-            windows.append(Window(begin, end))
+            windows.append(DayWindow(first=begin, end=end))
         end = begin
     return tuple(reversed(windows))
 
@@ -224,7 +185,9 @@ def _previous(end: date, length: Length) -> date:
     return end - timedelta(days=7 if length == "week" else 1)
 
 
-def judge_window(reference: Backtest, observed: Scored, window: Window, policy: SkillPolicy) -> PerformanceVerdict:
+def judge_window(
+    reference: Backtest, observed: ScoredRows, window: DayWindow, policy: SkillPolicy
+) -> PerformanceVerdict:
     """Compare a window's skill with the skill in the windows of the backtest.
 
     The window is breached if its skill lies below the backtest's mean by at least `min_skill_loss` and by more than one
@@ -244,27 +207,24 @@ def judge_window(reference: Backtest, observed: Scored, window: Window, policy: 
     estimated, estimated_skill = _estimate(policy.metric, rows.predictions, reference.calibration)
     suspicious = _limit(reference.estimated, policy).passed_by(estimated_skill)
     verdict = PerformanceVerdict(
-        window=window,
         metric=policy.metric,
         rows=len(rows.labels),
         labelled=len(labelled.labels),
-        value=None if problem else _finite_or_none(_value(policy.metric, labelled)),
-        skill=_finite_or_none(measured.value),
-        lower=_finite_or_none(lower),
-        upper=_finite_or_none(upper),
-        expected=_finite_or_none(limit.mean),
-        spread=_finite_or_none(limit.spread),
-        threshold=_finite_or_none(limit.threshold),
-        estimated=_finite_or_none(estimated),
+        value=None if problem else finite_or_none(_value(policy.metric, labelled)),
+        skill=finite_or_none(measured.value),
+        lower=finite_or_none(lower),
+        upper=finite_or_none(upper),
+        expected=finite_or_none(limit.mean),
+        spread=finite_or_none(limit.spread),
+        threshold=finite_or_none(limit.threshold),
+        estimated=finite_or_none(estimated),
         suspected=bool(problem) and suspicious,
         breached=limit.passed_by(measured.value),
         reasons=(),
-        estimated_skill=_finite_or_none(estimated_skill),
+        estimated_skill=finite_or_none(estimated_skill),
     )
-    return replace(
-        verdict,
-        reasons=tuple(_reasons(verdict, problem, len(reference.skills), policy, estimable=observed.target.estimable)),
-    )
+    reasons = _reasons(verdict, problem, len(reference.skills), policy, estimable=observed.target.estimable)
+    return verdict.model_copy(update={"reasons": tuple(reasons)})
 
 
 @dataclass(frozen=True)
@@ -310,7 +270,7 @@ def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> 
     return value, float(_over_naive(metric, value, p.mean()))
 
 
-def _problem(rows: Scored, labelled: Scored, policy: SkillPolicy) -> str:
+def _problem(rows: ScoredRows, labelled: ScoredRows, policy: SkillPolicy) -> str:
     """The reason why a window cannot be judged; empty if it can."""
     if not len(rows.labels):
         return "no row was scored in it"
@@ -322,7 +282,7 @@ def _problem(rows: Scored, labelled: Scored, policy: SkillPolicy) -> str:
     return labelled.target.constant_labels(labelled.labels.astype(labelled.target.dtype))
 
 
-def _value(metric: str, labelled: Scored) -> float:
+def _value(metric: str, labelled: ScoredRows) -> float:
     return labelled.target.score(metric, labelled.labels.astype(labelled.target.dtype), labelled.predictions)
 
 
@@ -365,5 +325,6 @@ def _estimated(verdict: PerformanceVerdict) -> str:
     return f"{text}, lower than the backtest lets expect" if verdict.suspected else text
 
 
-def _finite_or_none(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
+    """A number as decisions store it: None if it is not finite."""
     return float(value) if math.isfinite(value) else None

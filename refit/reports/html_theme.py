@@ -176,8 +176,8 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def moment(text: str | None) -> str:
-    """Format a stored time in UTC."""
-    if text is None:
+def moment(time: datetime | str | None) -> str:
+    """Format a time, stored as text or not, in UTC."""
+    if time is None:
         return "the beginning"
-    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}"
+    return f"{(datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(UTC):%Y-%m-%d %H:%M}"

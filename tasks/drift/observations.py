@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -15,14 +15,15 @@ from feature_store.compile import literal
 from refit.config import Params
 from refit.config.windows import local_days, period_start, shift
 from refit.drift import inputs
-from refit.drift.inputs import InputPolicy, InputVerdict, Window
-from refit.drift.performance import Scored
+from refit.drift.inputs import InputPolicy
+from refit.drift.performance import ScoredRows
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.learners import Floats
 from refit.models.verification import BACKTEST, MODEL
 from refit.problems.contract import Problem, of_column
 from refit.runtime.context import Context
+from refit.schemas.drift_decision import DayWindow, InputVerdict
 from refit.storage import prediction_log
 from tasks import score
 from tasks.featurize.labels import known_labels
@@ -46,7 +47,7 @@ class Reference:
 
     learned: Sketch  # features and label of its training rows
     predicted: Sketch  # its out-of-sample predictions
-    backtest: Scored  # the same predictions, with labels
+    backtest: ScoredRows  # the same predictions, with labels
     rows: pa.Table  # the features of a sample of its training rows
     days: NDArray[np.datetime64]  # the local day of each sampled row
     end: date  # the first local day whose data it has not seen
@@ -62,17 +63,17 @@ class Observed:
     """The scored rows of some windows, with the labels that have arrived."""
 
     sketch: Sketch
-    scored: Scored
+    scored: ScoredRows
     rows: pa.Table
 
 
-def windows(as_of: datetime, after: date, params: Params, most: int) -> list[Window]:
+def windows(as_of: datetime, after: date, params: Params, most: int) -> list[DayWindow]:
     """Return up to `most` complete windows that ended by `as_of` and began on or after `after`, the newest last."""
     length, zone = params.drift.window, params.project.zone
     end = period_start(as_of, length, zone)
-    complete: list[Window] = []
+    complete: list[DayWindow] = []
     while len(complete) < most and (start := shift(end, -1, length)).date() >= after:
-        complete.append(Window(start.date(), end.date()))
+        complete.append(DayWindow(first=start.date(), end=end.date()))
         end = start
     return complete[::-1]
 
@@ -99,7 +100,7 @@ def reference(context: Context, champion: Champion) -> Reference:
     return Reference(
         learned=read_profile(champion.folder),
         predicted=predictions(backtest["event_time"], of_column(backtest["prediction"]), target, zone),
-        backtest=Scored(
+        backtest=ScoredRows(
             days=local_days(backtest["event_time"], zone),
             predictions=of_column(backtest["prediction"]),
             labels=target.labels_or_nan(backtest["label"]),
@@ -148,7 +149,7 @@ def observe(
     champion: Champion,
     validated: dict[str, Any],
     labels: pa.Table,
-    spans: Sequence[Window],
+    spans: Sequence[DayWindow],
     against: Reference,
 ) -> Observed | None:
     """Return the rows of some windows, or None if there are none; rows that were never scored are scored as of then."""
@@ -183,7 +184,7 @@ def observe(
         sketch = sketch.join(count(connection, labelled, layout.only([LABEL]), "_day"))
     return Observed(
         sketch=sketch,
-        scored=Scored(
+        scored=ScoredRows(
             days=table["_day"].to_numpy().astype("datetime64[D]"),
             predictions=of_column(table[prediction_log.PREDICTION]),
             labels=target.labels_or_nan(table[LABEL]),
@@ -203,21 +204,22 @@ def _predicted_value_sql(target: Problem) -> str:
 
 
 def judged_inputs(
-    learned: Sketch, predicted: Sketch, current: Sketch, window: Window, policy: InputPolicy
+    learned: Sketch, predicted: Sketch, current: Sketch, window: DayWindow, policy: InputPolicy
 ) -> InputVerdict:
     """Judge features and label against the training rows, and predictions against the out-of-sample predictions."""
     of_features, of_predictions = (
         inputs.judge_window(reference, current, window, policy) for reference in (learned, predicted)
     )
-    shown = (replace(column, column=SHOWN_PREDICTION) for column in of_predictions.columns)
+    shown = (each.model_copy(update={"column": SHOWN_PREDICTION}) for each in of_predictions.columns)
     columns = tuple(sorted((*of_features.columns, *shown), key=lambda each: (-each.severity, each.column)))
     judged = (of_features, of_predictions)
     notes = [note for each in judged for note in (each.reasons[1:] if each.columns else each.reasons)]
-    return replace(
-        of_features,
-        columns=columns,
-        breached=of_features.breached or of_predictions.breached,
-        reasons=(*([inputs.moved(columns)] if columns else []), *notes),
+    return of_features.model_copy(
+        update={
+            "columns": columns,
+            "breached": of_features.breached or of_predictions.breached,
+            "reasons": (*([inputs.moved(columns)] if columns else []), *notes),
+        }
     )
 
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refit.drift import decision, inputs, multivariate, performance
-from refit.drift.decision import Decision, Evidence
+from refit.drift.decision import DriftEvidence
 from refit.drift.distribution_summaries import distributions
-from refit.drift.inputs import InputVerdict, Window
-from refit.drift.multivariate import Separation
-from refit.drift.performance import Backtest, PerformanceVerdict
-from refit.errors import RefitError, UserError
+from refit.drift.performance import Backtest, finite_or_none
+from refit.errors import UserError
 from refit.files import artifacts
 from refit.models import run_logging
 from refit.reports.drift import drift_report
 from refit.runtime.context import Context
-from refit.storage.batches import utc_text
+from refit.schemas.artifact import utc_text
+from refit.schemas.drift_decision import (
+    BacktestWindow,
+    DayWindow,
+    DecisionPolicy,
+    Distribution,
+    DriftDecision,
+    InputVerdict,
+    JudgedWindow,
+    PerformanceVerdict,
+    Separation,
+)
 from refit.storage.prediction_log import PREDICTION
 from refit.storage.snapshots import LATEST
 from registry import tracking as mlflow_runs
@@ -42,7 +49,7 @@ SHOWN = 8  # windows that are judged and plotted; the decision uses the newest f
 WORST = 6  # columns of the newest window whose distributions are stored
 
 
-def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
+def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     """Judge the newest complete windows against the champion's reference, and return the decision as stored.
 
     Args:
@@ -62,18 +69,35 @@ def run(context: Context, *, as_of: str = LATEST) -> dict[str, Any]:
     observed = observations.observe(context, champion, validated, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, _policies(context)[1])
     evidence = _gather_evidence(context, champion, reference, backtest, observed, labels, windows, moment)
-    report = {
-        **_as_json(champion, windows, evidence, decision.decide(evidence, _policies(context)[2])),
-        "seen_until": reference.end.isoformat(),
-        "policy": _policy(context),
-        "backtest": list(_backtest(backtest, _policies(context)[1])),
-        "distributions": _distributions(reference, observed, evidence),
-        "report": str(drift_report.REPORT),
-    }
-    _store(context, report, moment)
-    drift_report.write(context, report, decisions(context))
-    _log(context, champion, report)
-    return report
+    outcome = decision.decide(evidence, _policies(context)[2])
+    judged = [
+        JudgedWindow(first=window.first, end=window.end, inputs=drifted, performance=measured)
+        for (window, drifted), measured in zip(evidence.dated_inputs, evidence.performance, strict=False)
+    ]
+    made = DriftDecision(
+        model=champion.version.model,
+        version=champion.version.version,
+        as_of=moment.replace(microsecond=0),
+        verdict=outcome.verdict,
+        reasons=outcome.reasons,
+        causes=outcome.causes,
+        blocked=outcome.blocked,
+        window=windows[-1] if judged else None,
+        columns=tuple(each.column for each in judged[-1].inputs.columns if each.breached) if judged else (),
+        multivariate=evidence.multivariate,
+        trained_as_of=evidence.trained_as_of.replace(microsecond=0),
+        new_labelled=evidence.new_labelled,
+        windows=tuple(judged),
+        seen_until=reference.end,
+        policy=_policy(context),
+        backtest=tuple(_backtest(backtest, _policies(context)[1])),
+        distributions=tuple(_distributions(reference, observed, evidence)),
+        report=str(drift_report.REPORT),
+    )
+    _store(context, made)
+    drift_report.write(context, made, decisions(context))
+    _log(context, champion, made)
+    return made
 
 
 def _require_task(champion: Champion, context: Context) -> None:
@@ -101,9 +125,9 @@ def _gather_evidence(
     backtest: Backtest,
     observed: Observed | None,
     labels: pa.Table,
-    windows: Sequence[Window],
+    windows: Sequence[DayWindow],
     moment: datetime,
-) -> Evidence:
+) -> DriftEvidence:
     """Judge every window and collect the other evidence that the decision uses."""
     input_policy, performance_policy, _ = _policies(context)
     judged_inputs: list[InputVerdict] = []
@@ -119,10 +143,11 @@ def _gather_evidence(
         judged_inputs = [inputs.empty_verdict(window) for window in windows]
     trained = _newest_training(context, champion)
     ripe = trained - timedelta(hours=context.params.featurize.label.delay_hours)
-    return Evidence(
+    return DriftEvidence(
         as_of=moment,
         trained_as_of=trained,
         new_labelled=int((labels["event_time"].to_numpy() >= np.datetime64(ripe.replace(tzinfo=None))).sum()),
+        windows=tuple(windows),
         inputs=tuple(judged_inputs),
         performance=tuple(judged_performance),
         multivariate=_separation(context, reference, observed, windows[-1]) if observed else None,
@@ -130,7 +155,7 @@ def _gather_evidence(
     )
 
 
-def _separation(context: Context, reference: Reference, observed: Observed, window: Window) -> Separation | None:
+def _separation(context: Context, reference: Reference, observed: Observed, window: DayWindow) -> Separation | None:
     """Test whether a classifier separates the newest window from the training rows; None if switched off."""
     most = context.params.drift.multivariate_rows
     if not most:
@@ -152,21 +177,22 @@ def _newest_training(context: Context, champion: Champion) -> datetime:
 
 def _retrained(context: Context, champion: Champion, moment: datetime) -> tuple[datetime, ...]:
     """Return when earlier decisions requested a retraining of this model."""
+    now = moment.replace(microsecond=0)
     requested = {
-        past["as_of"]
+        past.as_of
         for past in decisions(context)
-        if past["model"] == champion.version.model and past["verdict"] == "retrain" and past["as_of"] != text(moment)
+        if past.model == champion.version.model and past.verdict == "retrain" and past.as_of != now
     }
-    return tuple(datetime.fromisoformat(each) for each in sorted(requested))
+    return tuple(sorted(requested))
 
 
-def decisions(context: Context) -> list[dict[str, Any]]:
+def decisions(context: Context) -> list[DriftDecision]:
     """Return every stored decision, oldest first.
 
     Raises:
         RefitError: a file in the folder is not a decision.
     """
-    return [_decision(path) for path in _decision_files(context)]
+    return [DriftDecision.read(path) for path in _decision_files(context)]
 
 
 def _decision_files(context: Context, stem: str = "") -> list[Path]:
@@ -175,115 +201,78 @@ def _decision_files(context: Context, stem: str = "") -> list[Path]:
     return [path for _, _, path in sorted(named, key=lambda each: (each[0], len(each[1]), each[1]))]
 
 
-def _decision(path: Path) -> dict[str, Any]:
-    stored = artifacts.read_json(path)
-    if not isinstance(stored, dict) or not {"model", "version", "as_of", "verdict"} <= stored.keys():
-        raise RefitError(f"{path} is no decision of `refit drift`; move it away and run again")
-    return stored
-
-
-def _store(context: Context, report: dict[str, Any], moment: datetime) -> None:
+def _store(context: Context, made: DriftDecision) -> None:
     """Store a decision next to the others of its `as_of`, because a request for retraining stays valid.
 
     A decision equal to the last one is not stored twice.
     """
-    stem = f"{moment:%Y%m%dT%H%M%SZ}"
+    stem = f"{made.as_of:%Y%m%dT%H%M%SZ}"
     paths = _decision_files(context, stem)
-    if not paths or _decision(paths[-1]) != report:
-        artifacts.write_json(context.path(DECISIONS / f"{stem}{f'.{len(paths) + 1}' if paths else ''}.json"), report)
+    if not paths or DriftDecision.read(paths[-1]) != made:
+        made.write(context.path(DECISIONS / f"{stem}{f'.{len(paths) + 1}' if paths else ''}.json"))
 
 
-def text(moment: datetime) -> str:
-    """Format a moment as decisions store it."""
-    return str(utc_text(moment.replace(microsecond=0)))
-
-
-def _as_json(champion: Champion, windows: Sequence[Window], evidence: Evidence, outcome: Decision) -> dict[str, Any]:
-    """Convert a decision and its evidence to JSON; `columns` are those that drifted in the newest window."""
-    judged = list(zip(windows, evidence.inputs, evidence.performance, strict=False))
-    return {
-        "model": champion.version.model,
-        "version": champion.version.version,
-        "as_of": text(evidence.as_of),
-        "verdict": outcome.verdict,
-        "reasons": list(outcome.reasons),
-        "causes": list(outcome.causes),
-        "blocked": list(outcome.blocked),
-        "window": _span(windows[-1]) if judged else None,
-        "columns": [each.column for each in evidence.inputs[-1].columns if each.breached] if judged else [],
-        "multivariate": _plain(evidence.multivariate) if evidence.multivariate else None,
-        "trained_as_of": text(evidence.trained_as_of),
-        "new_labelled": evidence.new_labelled,
-        "windows": [
-            {**_span(window), "inputs": _plain(drifted), "performance": _plain(measured)}
-            for window, drifted, measured in judged
-        ],
-    }
-
-
-def _policy(context: Context) -> dict[str, Any]:
+def _policy(context: Context) -> DecisionPolicy:
     """Return the params of the decision, with the gate's metric and confidence."""
-    evaluate = context.params.evaluate
-    return {
-        **context.params.drift.model_dump(mode="json"),
-        "metric": evaluate.gate.metric,
-        "confidence": evaluate.confidence,
-    }
+    drift, evaluate = context.params.drift, context.params.evaluate
+    return DecisionPolicy(**dict(drift), metric=evaluate.gate.metric, confidence=evaluate.confidence)
 
 
-def _backtest(backtest: Backtest, policy: performance.SkillPolicy) -> Iterator[dict[str, Any]]:
+def _backtest(backtest: Backtest, policy: performance.SkillPolicy) -> Iterator[BacktestWindow]:
     """Yield the usual skill: that of each backtest window."""
     for window, skill, estimated in zip(backtest.windows, backtest.skills, backtest.estimated, strict=True):
-        lower, upper = skill.interval(policy.confidence)
-        measured = {"skill": skill.value, "lower": lower, "upper": upper, "estimated_skill": estimated}
-        yield {**_span(window), **{name: value if np.isfinite(value) else None for name, value in measured.items()}}
+        lower, upper = map(finite_or_none, skill.interval(policy.confidence))
+        yield BacktestWindow(
+            first=window.first,
+            end=window.end,
+            skill=finite_or_none(skill.value),
+            lower=lower,
+            upper=upper,
+            estimated_skill=finite_or_none(estimated),
+        )
 
 
-def _distributions(reference: Reference, observed: Observed | None, evidence: Evidence) -> list[dict[str, Any]]:
-    """Return the reference and current distributions of the columns of the newest window that drifted most."""
+def _distributions(reference: Reference, observed: Observed | None, evidence: DriftEvidence) -> Iterator[Distribution]:
+    """Yield the reference and current distributions of the columns of the newest window that drifted most."""
     if observed is None:
-        return []
-    newest = evidence.inputs[-1]
-    current = observed.sketch.between(newest.window.first, newest.window.end)
-    worst = [each.column for each in newest.columns[:WORST]]
+        return
+    newest = evidence.windows[-1]
+    current = observed.sketch.between(newest.first, newest.end)
+    worst = [each.column for each in evidence.inputs[-1].columns[:WORST]]
     counted = [PREDICTION if name == observations.SHOWN_PREDICTION else name for name in worst]
     summaries = distributions(reference.learned.join(reference.predicted), current, counted)
-    return [{**each, "column": name} for each, name in zip(summaries, worst, strict=True)]
+    for summary, name in zip(summaries, worst, strict=True):
+        yield summary.model_copy(update={"column": name})
 
 
-def _span(window: Window) -> dict[str, str]:
-    return {"first": window.first.isoformat(), "end": window.end.isoformat()}
-
-
-def _plain(verdict: InputVerdict | PerformanceVerdict | Separation) -> dict[str, Any]:
-    """Convert a verdict to JSON: without its window, and with null for values that are not finite."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(verdict), default=str), parse_constant=lambda _: None)
-    values.pop("window", None)
-    return values
-
-
-def _log(context: Context, champion: Champion, report: dict[str, Any]) -> None:
+def _log(context: Context, champion: Champion, made: DriftDecision) -> None:
     """Log the windows as metrics of one MLflow run per version, with the day of a window's end as step."""
     model, version = champion.version.model, champion.version.version
-    metrics = [metric for window in report["windows"] for metric in _metrics(window)]
-    tags = {"refit.drift_verdict": report["verdict"], "mlflow.note.content": "\n\n".join(report["reasons"])}
-    files = {context.path(report["report"]): "drift"}
+    metrics = [metric for window in made.windows for metric in _metrics(window)]
+    tags = {"refit.drift_verdict": made.verdict, "mlflow.note.content": "\n\n".join(made.reasons)}
+    files = {context.path(made.report): "drift"}
     with run_logging.opened(context) as store:
         experiment = mlflow_runs.ensure_experiment(store, model)
         identity = {"refit.drift": version, "refit.role": "drift"}
         run = mlflow_runs.ensure_run(store, experiment, f"drift of version {version}", identity)
-        mlflow_runs.log(store, run, f"drift {report['as_of']}", Content(metrics=metrics, tags=tags, files=files))
+        mlflow_runs.log(store, run, f"drift {utc_text(made.as_of)}", Content(metrics=metrics, tags=tags, files=files))
 
 
-def _metrics(window: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    step = date.fromisoformat(window["end"]).toordinal() - date(1970, 1, 1).toordinal()
-    drifted, measured = window["inputs"], window["performance"]
-    yield "drifted_columns", float(sum(each["breached"] for each in drifted["columns"])), step
-    yield "scored_rows", float(measured["rows"]), step
-    for name in ("skill", "value", "threshold", "estimated", "labelled"):
-        if measured[name] is not None:
-            yield f"{measured['metric'] if name == 'value' else name}", float(measured[name]), step
-    for column in drifted["columns"]:
-        for effect, size in column["effects"].items():
-            if size is not None:
-                yield f"{effect}/{column['column']}", float(size), step
+def _metrics(window: JudgedWindow) -> Iterator[tuple[str, float, int]]:
+    step = window.end.toordinal() - date(1970, 1, 1).toordinal()
+    drifted, measured = window.inputs, window.performance
+    yield "drifted_columns", float(sum(each.breached for each in drifted.columns)), step
+    yield "scored_rows", float(measured.rows), step
+    values = {
+        "skill": measured.skill,
+        measured.metric: measured.value,
+        "threshold": measured.threshold,
+        "estimated": measured.estimated,
+        "labelled": measured.labelled,
+    }
+    for name, value in values.items():
+        if value is not None:
+            yield name, float(value), step
+    for column in drifted.columns:
+        for effect, size in column.effects.items():
+            yield f"{effect}/{column.column}", size, step

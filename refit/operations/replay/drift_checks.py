@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from feature_store.sketches import count
 from refit.config import DriftParams
 from refit.drift import decision, inputs, performance
-from refit.drift.decision import Decision, Evidence
-from refit.drift.inputs import InputVerdict, Window
-from refit.drift.performance import PerformanceVerdict, Scored
+from refit.drift.decision import DriftEvidence, RetrainDecision
+from refit.drift.performance import ScoredRows
 from refit.operations.replay.fits import Fit
 from refit.operations.replay.history import History, Rows
 from refit.runtime.context import Context
+from refit.schemas.drift_decision import DayWindow, InputVerdict, PerformanceVerdict
 from refit.storage.prediction_log import PREDICTION
 from tasks.drift import observations
 from tasks.drift.observations import LABEL, connected
@@ -44,7 +44,7 @@ class Watch:
 
     def decide(
         self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
-    ) -> Decision:
+    ) -> RetrainDecision:
         """The decision that `refit drift` would have made at `as_of` on a champion.
 
         Args:
@@ -56,22 +56,23 @@ class Watch:
 
     def gathered(
         self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
-    ) -> Evidence:
+    ) -> DriftEvidence:
         """The evidence for the decision, with the same numbers as `refit drift` would have had on that day."""
         causes = drift.retrain_on
         spans = self._spans(champion, as_of, drift) if {"input", "performance"} & set(causes) else []
         is_known = self._history.labelled(as_of) & self._history.between(None, self._ripe(as_of))
-        return Evidence(
+        return DriftEvidence(
             as_of=as_of,
             trained_as_of=trained_as_of,
             new_labelled=int((is_known & self._history.between(self._ripe(trained_as_of), as_of)).sum()),
+            windows=tuple(spans),
             inputs=tuple(self._moved(champion, as_of, is_known, spans, drift)) if "input" in causes else (),
             performance=tuple(self._skills(champion, is_known, spans, drift)) if "performance" in causes else (),
             retrained=tuple(retrained),
             watched=bool({"input", "performance"} & set(causes)),
         )
 
-    def _spans(self, champion: Fit, as_of: datetime, drift: DriftParams) -> list[Window]:
+    def _spans(self, champion: Fit, as_of: datetime, drift: DriftParams) -> list[DayWindow]:
         tested = self._history.days[np.concatenate([champion.held_back, champion.tested])]
         after = observations.new_from(tested, champion.seen_until.astimezone(self._zone).date())
         params = self._context.params.model_copy(update={"drift": drift})
@@ -90,30 +91,30 @@ class Watch:
         value: T = self._cache[key]
         return value
 
-    def _rows(self, fit: Fit, window: Window) -> Rows:
+    def _rows(self, fit: Fit, window: DayWindow) -> Rows:
         """The rows of a window that the model would have scored."""
         days = self._history.days[fit.start :]
         first, end = np.datetime64(window.first, "D"), np.datetime64(window.end, "D")
         return fit.start + np.flatnonzero((days >= first) & (days < end))
 
     def _skills(
-        self, fit: Fit, is_known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
+        self, fit: Fit, is_known: NDArray[np.bool_], spans: Sequence[DayWindow], drift: DriftParams
     ) -> Iterator[PerformanceVerdict]:
         evaluate, history = self._context.params.evaluate, self._history
         policy = drift.policy(performance.SkillPolicy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
         held_out = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
-        tested = Scored(history.days[held_out], predicted, history.label[held_out], history.target)
+        tested = ScoredRows(history.days[held_out], predicted, history.label[held_out], history.target)
         reference = self._once((fit.name, fit.as_of, policy), lambda: performance.backtest(tested, policy))
         for window in spans:
             rows = self._rows(fit, window)
             labels = np.where(is_known[rows], history.label[rows], np.nan)
-            scored = Scored(history.days[rows], fit.p(rows), labels, history.target)
+            scored = ScoredRows(history.days[rows], fit.p(rows), labels, history.target)
             key = (fit.name, fit.as_of, policy, window, int(is_known[rows].sum()))
             yield self._once(key, partial(performance.judge_window, reference, scored, window, policy))
 
     def _moved(
-        self, fit: Fit, as_of: datetime, is_known: NDArray[np.bool_], spans: Sequence[Window], drift: DriftParams
+        self, fit: Fit, as_of: datetime, is_known: NDArray[np.bool_], spans: Sequence[DayWindow], drift: DriftParams
     ) -> Iterator[InputVerdict]:
         if not spans:
             return
@@ -158,7 +159,7 @@ class Watch:
             features = count(connection, "rows", layout.only(name for name in layout.columns if name != LABEL), "_day")
             return features.join(count(connection, "rows", predicted.layout, "_day"))
 
-    def _labels(self, spans: Sequence[Window], is_known: NDArray[np.bool_], learned: Sketch) -> Sketch:
+    def _labels(self, spans: Sequence[DayWindow], is_known: NDArray[np.bool_], learned: Sketch) -> Sketch:
         """The known labels on the days of some windows."""
         import pyarrow as pa
 

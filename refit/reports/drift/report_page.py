@@ -71,7 +71,8 @@ PAGE = """<!doctype html>
 {% if waiting %}<div class="scroll"><table>
 <thead><tr><th>window</th><th class="n">rows</th><th class="n">labelled</th><th class="n">{{ metric }}</th>
 <th class="n">estimated</th><th class="n">skill</th><th class="n">loss below</th></tr></thead><tbody>
-{% for each in waiting %}<tr><th scope="row">{{ each.dates }}</th><td class="n">{{ each.rows | count }}</td>
+{% for window in waiting %}{% set each = window.performance %}<tr>
+<th scope="row">{{ window }}</th><td class="n">{{ each.rows | count }}</td>
 <td class="n">{{ each.labelled | count }}</td><td class="n">{{ each.value | fixed(3) }}</td>
 <td class="n">{{ each.estimated | fixed(3) }}</td>
 <td class="n{% if each.breached %} over{% endif %}">{{ each.skill | fixed(3) }}
@@ -96,11 +97,11 @@ PAGE = """<!doctype html>
 {{ swatch("baseline", "then: what the model learned from") }}{{ swatch("candidate", "now") }}.
 Shares are of the rows that have a value.</p>
 <div class="pair">
-{% for each in distributions %}<figure>
+{% for picture in distributions %}{% set each = picture.distribution %}<figure>
 <h3>{{ each.column }}{% if each.kind == "text" %}, letters{% endif %}
-{% if each.breached %} <span class="badge retrain">drifted</span>{% endif %}</h3>
-{{ each.chart }}
-<figcaption>{{ each.effect }}.
+{% if picture.breached %} <span class="badge retrain">drifted</span>{% endif %}</h3>
+{{ picture.chart }}
+<figcaption>{{ picture.effect }}.
 {% if each.missing[0] or each.missing[1] %}Missing {{ each.missing[0] | percent }} → {{ each.missing[1] | percent }}.
 {% endif %}
 {% if each.kind != "category" and (each.beyond[0] or each.beyond[1]) %}Beyond the axis {{ each.beyond[0] | percent }} →
@@ -113,12 +114,12 @@ Shares are of the rows that have a value.</p>
 <div class="scroll"><table class="stacked">
 <thead><tr><th>column</th><th class="n">PSI</th><th class="n">distance</th><th class="n">unseen names</th>
 <th class="n">missing</th><th class="n">p</th><th class="n">windows drifted</th></tr></thead><tbody>
-{% for each in rows %}<tr><th scope="row">{{ each.column }}
+{% for row in rows %}{% set each = row.drift %}<tr><th scope="row">{{ each.column }}
 {% if each.breached %}<span class="badge retrain">drifted</span>{% endif %}</th>
-{% for effect in each.cells %}<td class="n{% if effect and effect.over %} over{% endif %}">
+{% for effect in row.cells %}<td class="n{% if effect and effect.size >= effect.limit %} over{% endif %}">
 {% if effect %}{{ effect.size | fixed(3) }} <small>of {{ effect.limit | fixed(3) }}</small>{% endif %}</td>
 {% endfor %}<td class="n">{{ "–" if each.p is none else "< 0.001" if each.p < 0.001 else each.p | fixed(3) }}</td>
-<td class="n">{{ each.times or "" }}</td></tr>
+<td class="n">{{ row.times or "" }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% endmacro %}
 {% if columns %}

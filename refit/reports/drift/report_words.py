@@ -2,165 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from refit.problems import metric_named
+from refit.schemas.drift_decision import Cause, DriftDecision
 
-Record = Mapping[str, Any]
+_CAUSES: dict[Cause, str] = {
+    "performance": "it has lost skill",
+    "schedule": "a new one is due",
+    "input": "its inputs have drifted",
+}
 
-_CAUSES = {"performance": "it has lost skill", "schedule": "a new one is due", "input": "its inputs have drifted"}
 
-
-def verdict(decision: Record) -> str:
+def verdict(decision: DriftDecision) -> str:
     """The decision in one sentence."""
-    version = f"version {decision['version']}"
-    if decision["verdict"] == "retrain":
-        return f"Train {version} again: {' and '.join(_CAUSES[cause] for cause in decision['causes'])}."
-    if decision["blocked"]:
+    version = f"version {decision.version}"
+    if decision.verdict == "retrain":
+        return f"Train {version} again: {' and '.join(_CAUSES[cause] for cause in decision.causes)}."
+    if decision.blocked:
         return f"{version.capitalize()} should be trained again, but that is held back."
-    if decision["verdict"] == "warn":
+    if decision.verdict == "warn":
         return f"Look at {version}: something is odd, though nothing asks for a retraining."
-    if not anything_judged(decision):
+    if not decision.anything_judged:
         return "Nothing to judge yet."
-    if newest_judged(decision) is None:
+    if decision.newest_judged is None:
         return f"Nothing is amiss with {version}, as far as can be told without labels."
     return f"{version.capitalize()} still fits."
 
 
-def next_step(decision: Record) -> tuple[str, str]:
+def next_step(decision: DriftDecision) -> tuple[str, str]:
     """What to do next, and the command for it."""
-    if decision["verdict"] == "retrain":
+    if decision.verdict == "retrain":
         return (
             "The flow drift-watch asks for it by itself, by the event drift.detected. By hand it is the command below; "
             "the gate then decides whether the new model takes charge.",
             "refit run",
         )
-    if decision["blocked"]:
+    if decision.blocked:
         return ("The decision is taken again with the next look. To train at once all the same:", "refit run")
-    if decision["verdict"] == "warn":
+    if decision.verdict == "warn":
         return ("Ask whoever makes these rows what has changed. To train at once all the same:", "refit run")
-    when = (
-        f"the {decision['policy']['window']} that begins on {decision['window']['end']}"
-        if decision["window"]
-        else "a window"
-    )
+    when = f"the {decision.policy.window} that begins on {decision.window.end}" if decision.window else "a window"
     return (f"Nothing to do. To look again once {when} is over:", "refit drift")
 
 
-def reasons(decision: Record) -> list[tuple[str, str]]:
+def reasons(decision: DriftDecision) -> list[tuple[str, str]]:
     """Each reason with the kind of its mark."""
-    held = [f"held back: {sentence}" for sentence in decision["blocked"]]
-    return [("bad" if sentence in held else "note", sentence) for sentence in decision["reasons"]]
+    held = [f"held back: {sentence}" for sentence in decision.blocked]
+    return [("bad" if sentence in held else "note", sentence) for sentence in decision.reasons]
 
 
-def anything_judged(decision: Record) -> bool:
-    """Whether any window had columns to compare, or enough labels to measure skill."""
-    return any(
-        window["inputs"]["columns"] or window["performance"]["skill"] is not None for window in decision["windows"]
-    )
-
-
-def verdict_word(decision: Record) -> str:
+def verdict_word(decision: DriftDecision) -> str:
     """The verdict for the terminal; not `ok` if nothing could be checked."""
-    return (
-        "nothing judged yet"
-        if decision["verdict"] == "ok" and not anything_judged(decision)
-        else str(decision["verdict"])
-    )
+    return "nothing judged yet" if decision.verdict == "ok" and not decision.anything_judged else decision.verdict
 
 
-def newest_judged(decision: Record) -> Record | None:
-    """The performance of the newest window whose skill could be measured."""
-    judged = [window["performance"] for window in decision["windows"] if window["performance"]["skill"] is not None]
-    return judged[-1] if judged else None
-
-
-def performance(decision: Record) -> str:
+def performance(decision: DriftDecision) -> str:
     """Explanation of the skill chart."""
-    metric = metric_named(decision["policy"]["metric"]).words
+    metric = metric_named(decision.policy.metric).words
     worth = {
         "roc_auc": f"{metric} less .5",
         "average_precision": f"{metric} less the base rate",
     }.get(
-        decision["policy"]["metric"],
+        decision.policy.metric,
         f"the part of what the naive guess lacks to a perfect {metric} that the model saves",
     )
     text = f"Skill is what the model is worth beyond a naive guess refitted on that very window ({worth})."
-    newest = newest_judged(decision)
+    newest = decision.newest_judged
     if newest is None:
         return f"{text} No window of production has enough labels yet."
-    if newest["threshold"] is None:
+    if newest.threshold is None:
         return f"{text} Its backtest is too short to say how low is unusual, so nothing here counts as a loss."
     return (
-        f"{text} In the backtest it was {newest['expected']:.3f} on average; a window whose skill lies below "
-        f"{newest['threshold']:.3f} counts as a loss."
+        f"{text} In the backtest it was {newest.expected:.3f} on average; a window whose skill lies below "
+        f"{newest.threshold:.3f} counts as a loss."
     )
 
 
-def inputs(decision: Record) -> str:
+def inputs(decision: DriftDecision) -> str:
     """Explanation of the heat map."""
     return (
         "How far each column has moved from what the model learned from: the largest of its effects, as a multiple of "
         "the size from which on it counts as drift. Point at a cell for its numbers."
-        if any(window["inputs"]["columns"] for window in decision["windows"])
+        if any(window.inputs.columns for window in decision.windows)
         else "No column could be compared: no row was scored."
     )
 
 
-def method(decision: Record) -> Iterator[str]:
+def method(decision: DriftDecision) -> Iterator[str]:
     """The method of the decision and its assumptions."""
-    policy = decision["policy"]
+    policy = decision.policy
     yield (
-        f"A window is a {policy['window']}; {policy['breached']} of the newest {policy['windows']} have to be "
+        f"A window is a {policy.window}; {policy.breached} of the newest {policy.windows} have to be "
         "breached, with the newest among them."
     )
     yield (
-        f"A retraining is asked for by {' or '.join(policy['retrain_on']) or 'nothing'} (retrain_on); anything else "
-        f"warns at most. Between two retrainings lie {policy['cooldown_days']:g} days, and there are at most "
-        f"{policy['monthly_budget']} within 30 days."
+        f"A retraining is asked for by {' or '.join(policy.retrain_on) or 'nothing'} (retrain_on); anything else "
+        f"warns at most. Between two retrainings lie {policy.cooldown_days:g} days, and there are at most "
+        f"{policy.monthly_budget} within 30 days."
     )
     yield (
-        f"Skill counts as lost where an unchanged model would have so low a window {policy['alpha']:.0%} of the time, "
-        f"and at least {policy['min_skill_loss']:g} of it is gone. Whiskers are {policy['confidence']:.0%} intervals "
+        f"Skill counts as lost where an unchanged model would have so low a window {policy.alpha:.0%} of the time, "
+        f"and at least {policy.min_skill_loss:g} of it is gone. Whiskers are {policy.confidence:.0%} intervals "
         "that allow for rows of one day being alike."
     )
     yield (
         f"A column has drifted where an effect is larger than windows of the reference differ by chance (at most "
-        f"{policy['false_discovery']:.0%} of the columns that are found are false), and large enough to matter "
+        f"{policy.false_discovery:.0%} of the columns that are found are false), and large enough to matter "
         "(min_effect)."
     )
-    if decision["windows"]:
-        newest = decision["windows"][-1]["inputs"]
-        notes = newest["reasons"][1:] if newest["columns"] else newest["reasons"]  # the first reason is the result
+    if decision.windows:
+        newest = decision.windows[-1].inputs
+        notes = newest.reasons[1:] if newest.columns else newest.reasons  # the first reason is the result
         yield from (note[0].upper() + note[1:] + "." for note in dict.fromkeys(notes))
-    if any(window["performance"]["estimated"] is not None for window in decision["windows"]):
+    if any(window.performance.estimated is not None for window in decision.windows):
         yield "An estimate without labels sees that rows became harder, never that the same rows mean something else."
     yield "Drift tells that something changed, not why; a season that the reference has not seen looks just like it."
 
 
-def tiles(decision: Record, drifted: int, columns: int) -> Iterator[tuple[str, str, str]]:
+def tiles(decision: DriftDecision, drifted: int, columns: int) -> Iterator[tuple[str, str, str]]:
     """Name, value and note of each tile."""
-    windows: Sequence[Record] = [window["performance"] for window in decision["windows"]]
-    rows, labelled = sum(each["rows"] for each in windows), sum(each["labelled"] for each in windows)
-    yield "windows judged", str(len(windows)), f"of a {decision['policy']['window']} each"
+    windows = [window.performance for window in decision.windows]
+    rows, labelled = sum(each.rows for each in windows), sum(each.labelled for each in windows)
+    yield "windows judged", str(len(windows)), f"of a {decision.policy.window} each"
     waiting = f"{labelled:,} labelled, {rows - labelled:,} waiting" if rows else "none yet"
     yield "rows scored", f"{rows:,}", waiting
-    newest = newest_judged(decision)
+    newest = decision.newest_judged
     if newest is None:
-        estimated = windows[-1]["estimated_skill"] if windows else None
+        estimated = windows[-1].estimated_skill if windows else None
         yield "skill", "–", "no labels yet" + (f"; estimated {estimated:.3f}" if estimated is not None else "")
     else:
         usual = (
             "uncalibrated"
-            if newest["threshold"] is None
-            else f"usual {newest['expected']:.3f}, loss below {newest['threshold']:.3f}"
+            if newest.threshold is None
+            else f"usual {newest.expected:.3f}, loss below {newest.threshold:.3f}"
         )
-        yield "skill", f"{newest['skill']:.3f}", usual
+        yield "skill", f"{newest.skill:.3f}", usual
     yield "columns drifted", f"{drifted}", f"of {columns} in the newest window" if columns else "none compared"
-    yield "version", decision["version"], f"in charge; made from rows before {decision['seen_until']}"
+    yield "version", decision.version, f"in charge; made from rows before {decision.seen_until}"
     yield (
         "labelled since",
-        f"{decision['new_labelled']:,}",
-        f"the newest training, as of {decision['trained_as_of'][:10]}",
+        f"{decision.new_labelled:,}",
+        f"the newest training, as of {decision.trained_as_of:%Y-%m-%d}",
     )

@@ -7,45 +7,50 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from refit.drift.decision import Decision, Evidence, RetrainPolicy, decide
-from refit.drift.inputs import ColumnDrift, InputVerdict, Window
-from refit.drift.multivariate import Separation
-from refit.drift.performance import PerformanceVerdict
+from refit.drift.decision import DriftEvidence, RetrainDecision, RetrainPolicy, decide
+from refit.schemas.drift_decision import ColumnDrift, DayWindow, InputVerdict, PerformanceVerdict, Separation
 
 NOW = datetime(2013, 12, 4, tzinfo=UTC)
 POLICY = RetrainPolicy()
-SOUND = Evidence(as_of=NOW, trained_as_of=NOW - timedelta(days=20), new_labelled=18_000)
+SOUND = DriftEvidence(as_of=NOW, trained_as_of=NOW - timedelta(days=20), new_labelled=18_000)
 
 
-def week(back: int) -> Window:
+def week(back: int) -> DayWindow:
     end = date(2013, 12, 2) - timedelta(weeks=back)
-    return Window(end - timedelta(days=7), end)
+    return DayWindow(first=end - timedelta(days=7), end=end)
 
 
 def performance(*breached: bool, labelled: int = 6_000, **changes: object) -> tuple[PerformanceVerdict, ...]:
     """One verdict a week, the newest last."""
     return tuple(
-        replace(
-            PerformanceVerdict(
-                window=week(len(breached) - 1 - i),
-                metric="roc_auc",
-                rows=6_000,
-                labelled=labelled,
-                value=0.6 if each else 0.7,
-                skill=0.1 if each else 0.2,
-                lower=0.08,
-                upper=0.22,
-                expected=0.21,
-                spread=0.01,
-                threshold=0.18,
-                estimated=0.7,
-                suspected=False,
-                breached=each,
-                reasons=("skill below 0.180" if each else "skill not below 0.180", "another sentence"),
-            ),
-            **changes,
-        )
-        for i, each in enumerate(breached)
+        PerformanceVerdict(
+            metric="roc_auc",
+            rows=6_000,
+            labelled=labelled,
+            value=0.6 if each else 0.7,
+            skill=0.1 if each else 0.2,
+            lower=0.08,
+            upper=0.22,
+            expected=0.21,
+            spread=0.01,
+            threshold=0.18,
+            estimated=0.7,
+            suspected=False,
+            breached=each,
+            reasons=("skill below 0.180" if each else "skill not below 0.180", "another sentence"),
+        ).model_copy(update=changes)
+        for each in breached
+    )
+
+
+def column(name: str, breached: bool, **effects: float) -> ColumnDrift:
+    return ColumnDrift(
+        column=name,
+        kind="number",
+        effects=effects,
+        thresholds=dict.fromkeys(effects, 0.1),
+        p=0.5,
+        breached=breached,
     )
 
 
@@ -53,29 +58,41 @@ def inputs(*drifted: str, calibrated: bool = True, names: str = "abc") -> tuple[
     """One verdict a week, each naming its drifted columns out of `names`; none where there was no row to judge."""
     return tuple(
         InputVerdict(
-            window=week(len(drifted) - 1 - i),
             rows=6_000 if names else 0,
             calibrated=calibrated,
             reference_windows=9,
-            columns=tuple(ColumnDrift(name, "number", {"psi": 0.2}, {"psi": 0.1}, 0.5, name in each) for name in names),
+            columns=tuple(column(name, name in each, psi=0.2) for name in names),
             breached=bool(each),
             reasons=(f"{len(each)} of 3 columns moved",),
         )
-        for i, each in enumerate(drifted)
+        for each in drifted
     )
 
 
-def decided(policy: RetrainPolicy = POLICY, **changes: object) -> Decision:
-    return decide(replace(SOUND, **changes), policy)
+def separation(p: float | None) -> Separation:
+    return Separation(auc=0.71, usual=(0.55, 0.57), p=p)
 
 
-def says(decision: Decision, *words: str) -> bool:
+def decided(
+    policy: RetrainPolicy = POLICY,
+    *,
+    performance: tuple[PerformanceVerdict, ...] = (),
+    inputs: tuple[InputVerdict, ...] = (),
+    **changes: object,
+) -> RetrainDecision:
+    """The decision on one window a week, the newest last."""
+    weeks = max(len(performance), len(inputs))
+    windows = tuple(week(weeks - 1 - i) for i in range(weeks))
+    return decide(replace(SOUND, windows=windows, performance=performance, inputs=inputs, **changes), policy)
+
+
+def says(decision: RetrainDecision, *words: str) -> bool:
     return any(all(word in reason for word in words) for reason in decision.reasons)
 
 
 def test_nothing_to_judge_is_ok_and_says_so() -> None:
     decision = decided()
-    assert decision == Decision("ok", ("nothing to judge yet: no window holds rows that the model has scored",))
+    assert decision == RetrainDecision("ok", ("nothing to judge yet: no window holds rows that the model has scored",))
 
 
 def test_calm_windows_are_ok_and_show_what_was_looked_at() -> None:
@@ -178,30 +195,27 @@ def test_an_empty_window_is_no_evidence() -> None:
 
 def test_many_drifted_columns_are_counted_not_listed() -> None:
     many = tuple(f"column_{i}" for i in range(9))
-    verdicts = tuple(
-        replace(each, columns=tuple(ColumnDrift(name, "number", {}, {}, 0.0, True) for name in many))
-        for each in inputs("a", "a")
-    )
+    columns = tuple(column(name, True) for name in many)
+    verdicts = tuple(each.model_copy(update={"columns": columns}) for each in inputs("a", "a"))
     assert says(decided(inputs=verdicts), "column_4 (2) and 4 others")
 
 
 def test_a_classifier_that_tells_then_from_now_more_than_is_usual_warns_at_most() -> None:
     policy = replace(POLICY, retrain_on=("input",))
-    told = Separation(0.71, (0.55, 0.57), 0.004)
-    decision = decided(policy, inputs=inputs("", "", ""), multivariate=told)
+    decision = decided(policy, inputs=inputs("", "", ""), multivariate=separation(0.004))
     assert (decision.verdict, decision.causes) == ("warn", ())
     assert says(decision, "ROC AUC 0.710, 0.560 is usual between windows of the reference (p 0.004)")
-    usual = decided(policy, inputs=inputs("", "", ""), multivariate=replace(told, p=0.05))
+    usual = decided(policy, inputs=inputs("", "", ""), multivariate=separation(0.05))
     assert usual.verdict == "ok"
     assert says(usual, "(p 0.050)")
-    unsure = decided(policy, inputs=inputs("", "", ""), multivariate=replace(told, p=None))
+    unsure = decided(policy, inputs=inputs("", "", ""), multivariate=separation(None))
     assert unsure.verdict == "ok"
     assert says(unsure, "uncalibrated: 2 windows of the reference are too few")
 
 
 @pytest.mark.parametrize(("p", "verdict"), [(0.009, "warn"), (0.01, "ok"), (0.03, "ok")])
 def test_a_classifier_warns_only_below_one_chance_in_a_hundred(p: float, verdict: str) -> None:
-    assert decided(inputs=inputs(""), multivariate=Separation(0.71, (0.55, 0.57), p)).verdict == verdict
+    assert decided(inputs=inputs(""), multivariate=separation(p)).verdict == verdict
 
 
 @pytest.mark.parametrize(("age", "verdict"), [(29.9, "ok"), (30, "retrain")])
@@ -214,10 +228,10 @@ def test_the_schedule_retrains_when_it_is_due(age: float, verdict: str) -> None:
 def test_what_was_not_watched_is_said_with_the_schedule_alone() -> None:
     young = decided(watched=False, trained_as_of=NOW - timedelta(days=29))
     due = "schedule: the newest version was trained {} days ago, a new one is due every 30"
-    assert young == Decision("ok", (due.format("29.0"),))
+    assert young == RetrainDecision("ok", (due.format("29.0"),))
     assert decided(watched=False, trained_as_of=NOW - timedelta(days=30)).reasons == (due.format("30.0"),)
     never = decided(replace(POLICY, retrain_every_days=None), watched=False)
-    assert never == Decision("ok", ("schedule: drift.retrain_every_days is null, so none is ever due",))
+    assert never == RetrainDecision("ok", ("schedule: drift.retrain_every_days is null, so none is ever due",))
     unlisted = decided(replace(POLICY, retrain_on=("performance",)), watched=False, trained_as_of=NOW)
     assert unlisted.verdict == "ok"
 
@@ -227,7 +241,7 @@ def test_a_window_without_rows_and_one_without_labels_are_told_in_a_sentence_eac
         inputs=inputs("", names=""),
         performance=performance(False, labelled=0, skill=None, suspected=True, reasons=("not judged", "lower")),
     )
-    assert decision == Decision(
+    assert decision == RetrainDecision(
         "warn",
         (
             "performance: 2013-11-25 to 2013-12-01: not judged; lower",
@@ -238,8 +252,10 @@ def test_a_window_without_rows_and_one_without_labels_are_told_in_a_sentence_eac
 
 
 def test_a_cause_comes_first_and_what_warns_before_what_is_well() -> None:
-    decision = decided(inputs=inputs("a", "a"), performance=performance(False), trained_as_of=NOW - timedelta(days=30))
-    assert decision == Decision(
+    decision = decided(
+        inputs=inputs("a", "a"), performance=performance(False, False), trained_as_of=NOW - timedelta(days=30)
+    )
+    assert decision == RetrainDecision(
         "retrain",
         (
             "schedule: the newest version was trained 30.0 days ago, a new one is due every 30",
@@ -308,7 +324,7 @@ def test_of_an_uncalibrated_window_two_sentences_are_shown_and_of_another_one() 
 def test_inputs_that_retrain_say_which_columns_moved_how_often() -> None:
     decision = decided(replace(POLICY, retrain_on=("input",)), inputs=inputs("a", "", "a"))
     shown = "2013-11-25 to 2013-12-01: 1 of 3 columns moved; in 2 or more of the newest 3 windows: a (2)"
-    assert decision == Decision("retrain", (f"input: {shown}",), ("input",))
+    assert decision == RetrainDecision("retrain", (f"input: {shown}",), ("input",))
 
 
 def test_decisions_later_than_as_of_are_not_known_yet() -> None:

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from feature_store.sketches import Categories, Column, Layout, Numbers, Sketch
-from refit.drift.inputs import ColumnDrift, InputPolicy, InputVerdict, Window, calibrate, judge_window
+from refit.drift.inputs import InputPolicy, calibrate, judge_window
+from refit.schemas.drift_decision import ColumnDrift, DayWindow, InputVerdict
 
 FIRST = date(2020, 1, 1)
 NORMAL = Numbers.of(np.random.default_rng(0).normal(size=20_000))
@@ -59,9 +60,9 @@ def after(days: int = REFERENCE) -> date:
     return FIRST + timedelta(days=days)
 
 
-def week(start: date | None = None) -> Window:
+def week(start: date | None = None) -> DayWindow:
     first = start or after()
-    return Window(first, first + timedelta(days=7))
+    return DayWindow(first=first, end=first + timedelta(days=7))
 
 
 def judged(reference: Sketch, current: Sketch, policy: InputPolicy | None = None) -> InputVerdict:

@@ -11,26 +11,28 @@ import numpy as np
 import pytest
 
 from refit.drift.estimation import expected_metric
-from refit.drift.inputs import Window
-from refit.drift.performance import Backtest, PerformanceVerdict, Scored, SkillPolicy, backtest, judge_window, skill
+from refit.drift.performance import Backtest, ScoredRows, SkillPolicy, backtest, judge_window, skill
 from refit.drift.performance import whole_windows as cut
 from refit.learners.calibration import fit_sigmoid
 from refit.problems import problem_of
+from refit.schemas.drift_decision import DayWindow, PerformanceVerdict
 
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
 POLICY = SkillPolicy()
-NEXT = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS + 7))
+NEXT = DayWindow(first=START + timedelta(days=DAYS), end=START + timedelta(days=DAYS + 7))
 ALL: tuple[str, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
 
 
-def scored(first: date, days: int, seed: int, *, signal: float = 1.2, rate: float = -1.5, rows: int = ROWS) -> Scored:
+def scored(
+    first: date, days: int, seed: int, *, signal: float = 1.2, rate: float = -1.5, rows: int = ROWS
+) -> ScoredRows:
     """Rows whose predictions are right about a signal of 1.2; days are alike, but for their luck."""
     random = np.random.default_rng(seed)
     day = np.repeat(np.arange(np.datetime64(first), np.datetime64(first) + days), rows)
     x = random.normal(size=len(day))
     luck = np.repeat(random.normal(0, 0.1, days), rows)
     labels = random.random(len(day)) < 1 / (1 + np.exp(-(rate + signal * x + luck)))
-    return Scored(day, 1 / (1 + np.exp(1.5 - 1.2 * x)), labels.astype(float))
+    return ScoredRows(day, 1 / (1 + np.exp(1.5 - 1.2 * x)), labels.astype(float))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def usual() -> Backtest:
     return backtest(scored(START, DAYS, 1), POLICY)
 
 
-def judged(usual: Backtest, observed: Scored, policy: SkillPolicy = POLICY) -> PerformanceVerdict:
+def judged(usual: Backtest, observed: ScoredRows, policy: SkillPolicy = POLICY) -> PerformanceVerdict:
     return judge_window(usual, observed, NEXT, policy)
 
 
@@ -79,7 +81,7 @@ def test_a_hard_month_is_not_a_stale_model(metric: str) -> None:
     assert not judged(calm, right, policy).breached
 
 
-def _signal(rows: Scored) -> np.ndarray:
+def _signal(rows: ScoredRows) -> np.ndarray:
     return (np.log(rows.predictions / (1 - rows.predictions)) + 1.5) / 1.2
 
 
@@ -172,7 +174,7 @@ def test_windows_of_the_backtest_are_whole_and_of_productions_length() -> None:
     days = np.arange("2013-10-01", "2013-12-01", dtype="datetime64[D]")
     weeks = cut(days, "week")
     assert len(weeks) == 8
-    assert weeks[-1] == Window(date(2013, 11, 24), date(2013, 12, 1))
+    assert weeks[-1] == DayWindow(first=date(2013, 11, 24), end=date(2013, 12, 1))
     assert [window.first for window in cut(days, "month")] == [date(2013, 10, 1), date(2013, 11, 1)]
     assert [window.first for window in cut(days[3:-3], "month")] == []
     assert len(cut(days, "day")) == 61
@@ -293,7 +295,7 @@ def test_the_skill_of_numbers_and_classes_is_the_share_of_a_refitted_guess_and_i
             metric, known, guess
         )
 
-    found = skill(metric, Scored(days, predictions, labels, target))
+    found = skill(metric, ScoredRows(days, predictions, labels, target))
     without = np.array([by_hand(days != day) for day in np.unique(days)])
     assert found.value == pytest.approx(by_hand(np.full(280, True)))
     assert found.standard_error == pytest.approx(np.sqrt(6 / 7 * ((without - found.value) ** 2).sum()))
@@ -304,12 +306,12 @@ def test_numbers_have_no_estimate_without_labels_and_it_is_said() -> None:
     random = np.random.default_rng(4)
     days = np.repeat(np.arange("2024-01-01", "2024-03-25", dtype="datetime64[D]"), 30)
     labels = random.normal(50, 4, len(days))
-    past = Scored(days, labels + random.normal(0, 2, len(days)), labels, problem_of("regression"))
+    past = ScoredRows(days, labels + random.normal(0, 2, len(days)), labels, problem_of("regression"))
     policy = replace(POLICY, metric="mae", min_labelled_rows=50)
     reference = backtest(past, policy)
     assert reference.calibration is None
     waiting = np.where(np.arange(len(days)) % 2, labels, np.nan)
-    window = Window(date(2024, 3, 18), date(2024, 3, 25))
+    window = DayWindow(first=date(2024, 3, 18), end=date(2024, 3, 25))
     verdict = judge_window(reference, replace(past, labels=waiting), window, policy)
     assert verdict.judged
     assert verdict.estimated is None

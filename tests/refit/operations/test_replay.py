@@ -232,17 +232,17 @@ def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned
     now = datetime(2026, 1, 1, tzinfo=UTC)
     context = Context(project=project, params=params.model_copy(update={"drift": drift}), now=lambda: now)
     told = watch.run(context, as_of="2024-11-25")
-    trained, day = datetime.fromisoformat(told["trained_as_of"]), datetime(2024, 11, 25, tzinfo=UTC)
+    trained, day = told.trained_as_of, datetime(2024, 11, 25, tzinfo=UTC)
     past = history(context, day, day)
     fit = Simulator(context, past, [], Parts()).fits.at(trained, None)
     replayed = Watch(context, past)
     gathered = replayed.gathered(fit, day, trained, [], drift)
-    assert gathered.new_labelled == told["new_labelled"]
-    assert [watch._plain(each) for each in gathered.performance] == [each["performance"] for each in told["windows"]]
-    assert [watch._plain(each) for each in gathered.inputs] == [each["inputs"] for each in told["windows"]]
+    assert gathered.new_labelled == told.new_labelled
+    assert list(gathered.performance) == [each.performance for each in told.windows]
+    assert list(gathered.inputs) == [each.inputs for each in told.windows]
     found = replayed.decide(fit, day, trained, [], drift)
-    assert found.verdict == told["verdict"] == ("retrain" if turned else told["verdict"])
-    assert list(found.reasons) == told["reasons"]
+    assert found.verdict == told.verdict == ("retrain" if turned else told.verdict)
+    assert found.reasons == told.reasons
 
 
 def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from flows.summary import drift_rows
-from refit.reports.drift import drift_report, report_charts, report_words
+from refit.reports.drift import drift_report, report_words
+from refit.schemas.drift_decision import ColumnDrift, DriftDecision
 
 FIRST = date(2024, 3, 4)
 HOSTILE = "<script>alert('x')</script>"
@@ -52,6 +53,17 @@ def measured(skill: float | None, *, calibrated: bool = True) -> Told:
     }
 
 
+def drifted(columns: list[Told], *reasons: str) -> Told:
+    return {
+        "rows": 1234,
+        "calibrated": False,
+        "reference_windows": 3,
+        "columns": columns,
+        "breached": any(each["breached"] for each in columns),
+        "reasons": list(reasons or ("1 of 2 columns moved", "uncalibrated: too short")),
+    }
+
+
 def span(place: int) -> dict[str, str]:
     return {
         "first": str(FIRST + timedelta(weeks=place)),
@@ -64,7 +76,7 @@ def decision(verdict: str, *, skill: float | None = 0.25, calibrated: bool = Tru
     shown = [
         {
             **span(place),
-            "inputs": {"columns": columns, "reasons": ["1 of 2 columns moved", "uncalibrated: too short"]},
+            "inputs": drifted(columns),
             "performance": measured(skill, calibrated=calibrated),
         }
         for place in range(windows)
@@ -79,6 +91,7 @@ def decision(verdict: str, *, skill: float | None = 0.25, calibrated: bool = Tru
         "blocked": [],
         "window": span(windows - 1) if windows else None,
         "columns": ["amount"],
+        "multivariate": None,
         "trained_as_of": "2024-03-01T00:00:00Z",
         "new_labelled": 4321,
         "windows": shown,
@@ -129,8 +142,12 @@ def decision(verdict: str, *, skill: float | None = 0.25, calibrated: bool = Tru
     }
 
 
+def stored(told: Told) -> DriftDecision:
+    return DriftDecision.from_json(told, "a decision")
+
+
 def page(told: Told) -> str:
-    return drift_report.render(told, [told])
+    return drift_report.render(stored(told), [stored(told)])
 
 
 CASES = {
@@ -150,10 +167,10 @@ def test_what_was_never_looked_at_is_not_called_ok() -> None:
     empty = decision("ok", skill=None)
     empty["windows"] = [{**each, "inputs": {**each["inputs"], "columns": []}} for each in empty["windows"]]
     for told in (decision("ok", windows=0), empty):
-        assert ("verdict", "nothing judged yet") in drift_rows(told)
-        assert report_words.verdict(told) == "Nothing to judge yet."
+        assert ("verdict", "nothing judged yet") in drift_rows(stored(told))
+        assert report_words.verdict(stored(told)) == "Nothing to judge yet."
     for told in (decision("ok"), decision("ok", skill=None), decision("warn", windows=0)):
-        assert ("verdict", told["verdict"]) in drift_rows(told)
+        assert ("verdict", told["verdict"]) in drift_rows(stored(told))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -168,7 +185,7 @@ def test_every_case_has_a_page_that_fetches_nothing_and_runs_nothing(case: str) 
 
 def test_a_window_without_rows_and_a_column_that_comes_late_leave_empty_cells() -> None:
     told = decision("ok")
-    told["windows"][0]["inputs"] = {"columns": [], "reasons": ["no row lies in the window"]}
+    told["windows"][0]["inputs"] = drifted([], "no row lies in the window")
     told["windows"][0]["performance"] = {**measured(None), "estimated": None, "estimated_skill": None, "rows": 0}
     assert page(told).count('class="empty"') == 2
 
@@ -210,14 +227,15 @@ def test_history_ends_with_this_decision_and_is_of_its_model_alone() -> None:
     earlier = {**told, "as_of": "2024-03-01T00:00:00Z", "reasons": ["an early reason"]}
     later = {**told, "as_of": "2024-05-01T00:00:00Z", "reasons": ["a late reason"]}
     foreign = {**earlier, "model": "other", "reasons": ["a foreign reason"]}
-    found = drift_report.render(told, [foreign, earlier, told, later])
+    found = drift_report.render(stored(told), [*map(stored, (foreign, earlier, told, later))])
     assert "an early reason" in found
     assert "a late reason" not in found
     assert "a foreign reason" not in found
 
 
 def test_a_threshold_of_zero_is_no_drift_by_itself() -> None:
-    assert report_charts.severity({"effects": {"psi": 0.0}, "thresholds": {"psi": 0.0}}) == 0.0
+    zero = {"column": "a", "kind": "number", "effects": {"psi": 0.0}, "thresholds": {"psi": 0.0}}
+    assert ColumnDrift(**zero, p=None, breached=False).severity == 0.0
 
 
 def test_a_drift_run_leaves_its_report_beside_its_decision_and_in_mlflow(project: Path) -> None:
@@ -229,10 +247,10 @@ def test_a_drift_run_leaves_its_report_beside_its_decision_and_in_mlflow(project
 
     context = Context(project=project, params=run_file.params_of(project))
     told = watch.run(context)
-    assert (project / told["report"]).read_text() == drift_report.render(told, watch.decisions(context))
-    assert json.loads(next((project / watch.DECISIONS).glob("*.json")).read_text()) == told
+    assert (project / told.report).read_text() == drift_report.render(told, watch.decisions(context))
+    assert json.loads(next((project / watch.DECISIONS).glob("*.json")).read_text()) == told.to_json()
     with run_logging.opened(context) as store:
         mlflow = client(store)
-        experiment = mlflow.get_experiment_by_name(told["model"])
+        experiment = mlflow.get_experiment_by_name(told.model)
         [run] = mlflow.search_runs([experiment.experiment_id], "tags.`refit.role` = 'drift'")
         assert [each.path for each in mlflow.list_artifacts(run.info.run_id, "drift")] == ["drift/report.html"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from driving import later_months
@@ -16,6 +15,7 @@ from refit.files.artifacts import read_json
 from refit.models import run_logging
 from refit.runtime import run_file
 from refit.runtime.context import Context
+from refit.schemas.drift_decision import DayWindow, DriftDecision
 from registry import tracking as mlflow_runs
 from registry.client import client
 from tasks.drift import watch
@@ -39,39 +39,40 @@ def metrics_of(project: Path, version: str) -> dict[str, list[tuple[int, float]]
 def test_quiet_months_are_ok_and_every_window_is_accounted_for(project: Path) -> None:
     later_months(project, turned=False)
     told = watch.run(context(project), as_of="2024-11-25")
-    assert told["verdict"] == "ok", told["reasons"]
-    assert told["window"] == {"first": "2024-11-18", "end": "2024-11-25"}
-    assert [window["end"] for window in told["windows"]][-1] == "2024-11-25"
-    newest = told["windows"][-1]["performance"]
-    assert newest["labelled"] == newest["rows"] > 100
-    assert newest["skill"] == pytest.approx(newest["value"] - 0.5)
-    assert {column["column"] for column in told["windows"][-1]["inputs"]["columns"]} >= {"plan", "label", "prediction"}
+    assert told.verdict == "ok", told.reasons
+    assert told.window == DayWindow(first=date(2024, 11, 18), end=date(2024, 11, 25))
+    assert told.windows[-1].end == date(2024, 11, 25)
+    newest = told.windows[-1].performance
+    assert newest.labelled == newest.rows > 100
+    assert newest.skill == pytest.approx(newest.value - 0.5)
+    assert {column.column for column in told.windows[-1].inputs.columns} >= {"plan", "label", "prediction"}
     kept = sorted((project / watch.DECISIONS).glob("*.json"))
     assert [path.name for path in kept] == ["20241125T000000Z.json"]
-    assert read_json(kept[0]) == told
-    steps = [step for step, _ in metrics_of(project, told["version"])["skill"]]
+    assert read_json(kept[0]) == told.to_json()
+    assert DriftDecision.read(kept[0]) == told
+    steps = [step for step, _ in metrics_of(project, told.version)["skill"]]
     assert steps[-1] == (date(2024, 11, 25) - date(1970, 1, 1)).days
 
 
 def test_silent_change_of_concept_asks_for_a_retraining_once(project: Path) -> None:
     later_months(project, turned=True)
     told = watch.run(context(project), as_of="2024-11-25")
-    assert (told["verdict"], told["causes"]) == ("retrain", ["performance"]), told["reasons"]
-    assert told["windows"][-1]["performance"]["breached"]
+    assert (told.verdict, told.causes) == ("retrain", ("performance",)), told.reasons
+    assert told.windows[-1].performance.breached
     assert payload_of(told, project) == {
         "project": str(project),
         "model": "demo",
-        "version": told["version"],
+        "version": told.version,
         "reason": "drift: performance",
-        "window": told["window"],
-        "columns": told["columns"],
+        "window": {"first": "2024-11-18", "end": "2024-11-25"},
+        "columns": list(told.columns),
         "as_of": "2024-11-25T00:00:00Z",
     }
     again = watch.run(context(project), as_of="2024-11-25")
     assert again == told
     next_day = watch.run(context(project), as_of="2024-11-26")
-    assert next_day["verdict"] == "warn"
-    assert "the last retraining was decided 1.0 days ago" in next_day["blocked"][0]
+    assert next_day.verdict == "warn"
+    assert "the last retraining was decided 1.0 days ago" in next_day.blocked[0]
 
 
 def test_retraining_that_was_asked_for_counts_although_it_was_answered_and_decided_otherwise(project: Path) -> None:
@@ -80,20 +81,20 @@ def test_retraining_that_was_asked_for_counts_although_it_was_answered_and_decid
     settings = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(settings.replace("  window: week\n", "  window: week\n  retrain_on: []\n"))
     answered = watch.run(context(project), as_of="2024-11-25")
-    assert (asked["verdict"], answered["verdict"]) == ("retrain", "warn")
+    assert (asked.verdict, answered.verdict) == ("retrain", "warn")
     assert watch.run(context(project), as_of="2024-11-25") == answered
     kept = sorted((project / watch.DECISIONS).glob("*.json"))
     assert [path.name for path in kept] == ["20241125T000000Z.2.json", "20241125T000000Z.json"]
     assert watch.decisions(context(project)) == [asked, answered]
     (project / "params.yaml").write_text(settings)
-    assert "decided 1.0 days ago" in watch.run(context(project), as_of="2024-11-26")["blocked"][0]
+    assert "decided 1.0 days ago" in watch.run(context(project), as_of="2024-11-26").blocked[0]
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '{"a": 1}'])
 def test_file_that_is_no_decision_is_named(project: Path, content: str) -> None:
     (project / watch.DECISIONS).mkdir(parents=True)
     (project / watch.DECISIONS / "notes.json").write_text(content)
-    with pytest.raises(RefitError, match=r"notes\.json is no decision of `refit drift`; move it away"):
+    with pytest.raises(RefitError, match=r"notes\.json is damaged or was changed \(DriftDecision: .*; move it away"):
         watch.run(context(project), as_of="2024-11-25")
 
 
@@ -102,10 +103,10 @@ def test_labels_that_are_not_ripe_do_not_count(project: Path) -> None:
     settings = (project / "params.yaml").read_text().replace("delay_hours: 0", "delay_hours: 240")
     (project / "params.yaml").write_text(settings)
     told = watch.run(context(project), as_of="2024-11-25")
-    measured = {window["end"]: window["performance"] for window in told["windows"]}
-    assert measured["2024-11-25"]["labelled"] == 0
-    assert measured["2024-11-25"]["estimated"] is not None
-    assert measured["2024-11-11"]["labelled"] == measured["2024-11-11"]["rows"] > 0
+    measured = {str(window.end): window.performance for window in told.windows}
+    assert measured["2024-11-25"].labelled == 0
+    assert measured["2024-11-25"].estimated is not None
+    assert measured["2024-11-11"].labelled == measured["2024-11-11"].rows > 0
 
 
 def test_a_key_that_comes_again_in_a_later_month_is_refused_as_in_training(project: Path) -> None:
@@ -118,14 +119,14 @@ def test_a_key_that_comes_again_in_a_later_month_is_refused_as_in_training(proje
 
 def test_before_the_first_window_is_over_there_is_nothing_to_judge(project: Path) -> None:
     told = watch.run(context(project), as_of="2024-10-05")
-    assert (told["verdict"], told["window"], told["windows"]) == ("ok", None, [])
-    assert told["reasons"][-1].startswith("nothing to judge yet")
+    assert (told.verdict, told.window, told.windows) == ("ok", None, ())
+    assert told.reasons[-1].startswith("nothing to judge yet")
 
 
 def test_time_in_which_no_data_came_is_told(project: Path) -> None:
-    told: dict[str, Any] = watch.run(context(project), as_of="now")
-    assert told["verdict"] == "warn"
-    assert any("no row came; does the source still deliver?" in reason for reason in told["reasons"]), told["reasons"]
+    told = watch.run(context(project), as_of="now")
+    assert told.verdict == "warn"
+    assert any("no row came; does the source still deliver?" in reason for reason in told.reasons), told.reasons
 
 
 def test_month_whose_labels_are_all_yet_to_come_is_watched_without_them(project: Path) -> None:
@@ -136,10 +137,10 @@ def test_month_whose_labels_are_all_yet_to_come_is_watched_without_them(project:
         writer.writeheader()
         writer.writerows(row | {"churned": ""} for row in rows)
     told = watch.run(context(project), as_of="2024-11-25")
-    newest = told["windows"][-1]["performance"]
-    assert newest["labelled"] == 0
-    assert newest["rows"] > 100
-    assert newest["estimated"] is not None
+    newest = told.windows[-1].performance
+    assert newest.labelled == 0
+    assert newest.rows > 100
+    assert newest.estimated is not None
 
 
 def test_nobody_in_charge_is_said(project: Path) -> None:
