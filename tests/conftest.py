@@ -23,7 +23,7 @@ gc.set_threshold(50_000)  # as `refit` does: Python's default adds a quarter to 
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="refit-prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "REFIT_LOCK_TOKEN", "PYTHONDONTWRITEBYTECODE"):
+for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
 
 

@@ -24,7 +24,6 @@ from refit.files.artifacts import read_json, sha256
 from refit.models import incumbent, run_logging
 from refit.runtime import provenance
 from refit.runtime.context import Context
-from refit.runtime.lock import TOKEN_VARIABLE
 from registry import versions
 from registry.urls import sqlite_url
 from tasks.register.lineage import gone
@@ -165,7 +164,7 @@ def _start(context: Context, stored: Path, project: Path) -> None:
 def _run(stage: str, project: Path, tree: Path) -> None:
     """Run a stage in a new process, with the code of the tree if it contains Refit."""
     source = tree if (tree / "tasks/stages.py").is_file() else provenance.SOURCE_ROOT
-    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH", "")]))
     # MLflow's records of this run are removed with the folder.
     environment["MLFLOW_TRACKING_URI"] = sqlite_url(project / artifacts.STATE / "mlflow.db")

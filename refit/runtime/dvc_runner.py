@@ -6,9 +6,10 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from refit.runtime.stage_faults import fault, fault_of_dvc, own_error
 
 _WITHOUT_GIT = "    no_scm = true"
 _SEAM = "cmd_run"  # the one private name of DVC that Refit depends on, in dvc.stage.run
+_turns = threading.RLock()  # DVC works in the working directory, so the threads of a process take turns in it
 Outcome = Literal["executed", "restored", "unchanged"]
 
 
@@ -69,7 +71,7 @@ def run_stage(
     with (
         _repository(project) as repo,
         _seam(in_process) as in_this_process,
-        _own_commands_first(),
+        nullcontext() if in_this_process else _own_commands_first(),
         verified(repo, say),
     ):
         started = time.time()
@@ -251,7 +253,7 @@ def _repository(project: Path) -> Iterator[Any]:
     except (DvcException, OSError, ValueError) as error:
         raise RefitError(f"DVC cannot open {project}: {message_of(error)}") from error
     try:
-        with chdir(project):  # DVC finds dvc.yaml in, and reports paths from, the working directory
+        with _turns, chdir(project):  # DVC finds dvc.yaml in, and reports paths from, the working directory
             yield repo
     finally:
         repo.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import socket
 import struct
 import sys
@@ -20,19 +19,17 @@ from refit.errors import RefitError
 from refit.files.artifacts import STATE
 from refit.files.permissions import close, tighten
 
-TOKEN_VARIABLE = "REFIT_LOCK_TOKEN"
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The holder of the lock, and what a child process with its token may do on its behalf."""
+    """The holder of the lock, and what the processes that it starts may do on its behalf."""
 
     pid: int
     host: str
     command: str
     since: str
-    token: str
     may_promote: bool = False
     trigger: str = "manual"
     flow_run: str | None = None
@@ -50,7 +47,7 @@ def project_lock(
     flow_run: str | None = None,
     wait_seconds: float = 0,
 ) -> Iterator[Owner]:
-    """Hold the project's lock; child processes of the holder share it by its token.
+    """Hold the project's lock; the holder's process and those that it starts share it.
 
     Raises:
         RefitError: another process holds it; the message names that process.
@@ -73,31 +70,37 @@ def project_lock(
             host=socket.gethostname(),
             command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
             since=datetime.now(UTC).isoformat(timespec="seconds"),
-            token=secrets.token_hex(16),
             may_promote=may_promote,
             trigger=trigger,
             flow_run=flow_run,
         )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
-        os.environ[TOKEN_VARIABLE] = owner.token
         close(project)
         try:
             yield owner
         finally:
             tighten(project)
-            os.environ.pop(TOKEN_VARIABLE, None)
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)  # closing frees the flock
 
 
 def inherited(project: Path) -> Owner | None:
-    """The lock's owner, if it started this process, which then has the same token."""
-    token = os.environ.get(TOKEN_VARIABLE)
+    """The lock's owner, if it is this process or one that started it, directly or through others."""
     owner = holder(project)
-    shown = token and owner and secrets.compare_digest(owner.token, token)
-    return owner if shown and is_held(project) else None
+    if owner is None or owner.host != socket.gethostname() or not is_held(project):
+        return None
+    return owner if owner.pid == os.getpid() or owner.pid in _ancestors() else None
+
+
+def _ancestors() -> set[int]:
+    import psutil
+
+    try:
+        return {each.pid for each in psutil.Process().parents()}
+    except psutil.Error:  # one of them has just ended, which the holder has not
+        return set()
 
 
 def holder(project: Path) -> Owner | None:

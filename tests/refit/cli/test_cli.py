@@ -16,7 +16,7 @@ import pytest
 
 from refit.cli import main
 from refit.errors import Terminated, UserError
-from refit.runtime import lock, provenance
+from refit.runtime import provenance
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -108,13 +108,15 @@ def test_an_unknown_stage_is_named_with_the_nearest(project: Path) -> None:
 
 
 def test_a_held_project_says_who_holds_it(project: Path) -> None:
-    with lock.project_lock(project):
-        import os
-
-        token = os.environ.pop(lock.TOKEN_VARIABLE)
+    hold = "import sys; from pathlib import Path; from refit.runtime.lock import project_lock\n"
+    hold += "with project_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(project)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
         done = refit("stage", "ingest", cwd=project)
-        os.environ[lock.TOKEN_VARIABLE] = token
-    assert_one_line(done, 1, f"pid {os.getpid()}", "--wait")
+        holder.communicate("")
+    assert_one_line(done, 1, f"pid {holder.pid}", "--wait")
 
 
 def test_show_and_status_answer_a_machine_on_the_last_line(project: Path) -> None:

@@ -11,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,13 +35,17 @@ stages:
 """
 
 
+def made(folder: Path) -> Path:
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "raw.txt").write_text("rows")
+    (folder / "params.yaml").write_text("train: {seed: 0}\n")
+    dvc_runner.initialise(folder)
+    return folder
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "dvc.yaml").write_text(PIPELINE)
-    (tmp_path / "raw.txt").write_text("rows")
-    (tmp_path / "params.yaml").write_text("train: {seed: 0}\n")
-    dvc_runner.initialise(tmp_path)
-    return tmp_path
+    return made(tmp_path)
 
 
 def copy(project: Path, source: str, target: str, calls: list[str]) -> Callable[[], None]:
@@ -115,6 +121,30 @@ def test_without_the_seam_the_command_runs_with_the_same_result(project: Path, m
     assert calls == ["rows.txt", "model.txt"], "the shell ran, not the function"
     assert (project / "dvc.lock").read_text() == lock_in_process
     assert callable(dvc.stage.run.cmd_run)
+
+
+def test_threads_of_one_process_run_stages_of_several_projects_each_in_its_own_folder(tmp_path: Path) -> None:
+    projects = []
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        projects.append(made(tmp_path / name))
+        (projects[-1] / "raw.txt").write_text(f"rows of {name}")
+    before, environment = Path.cwd(), dict(os.environ)
+
+    def run(project: Path) -> str:
+        def function() -> None:
+            time.sleep(0.2)
+            assert dict(os.environ) == environment
+            Path("rows.txt").write_text((project / "raw.txt").read_text())  # in the folder of its project
+
+        return dvc_runner.run_stage(project, "ingest", function)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(run, projects)) == ["executed"] * 3
+    assert Path.cwd() == before
+    for project in projects:
+        assert (project / "rows.txt").read_text() == f"rows of {project.name}"
+        assert set(dvc_runner.stale(project)) == {"train"}
 
 
 def test_an_input_that_changes_during_the_stage_is_refused_not_recorded(project: Path) -> None:

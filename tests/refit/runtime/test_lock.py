@@ -58,32 +58,38 @@ def test_a_second_run_that_waits_gets_the_project_when_it_is_free(tmp_path: Path
     process.wait()
 
 
-def test_a_child_that_shows_the_token_goes_in_with_its_parents_rights(tmp_path: Path) -> None:
+def test_what_the_holder_starts_goes_in_with_its_rights_even_by_way_of_a_shell(tmp_path: Path) -> None:
     check = (
         "import sys; from pathlib import Path; from refit.runtime.lock import project_lock\n"
         "with project_lock(Path(sys.argv[1])) as owner: print(owner.may_promote, owner.trigger)"
     )
     with lock.project_lock(tmp_path, may_promote=True, trigger="schedule"):
         child = subprocess.run([sys.executable, "-c", check, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert child.stdout == "True schedule\n"
+        shell = f"{sys.executable} - {tmp_path}; true"
+        grandchild = subprocess.run(shell, shell=True, input=check, capture_output=True, text=True, check=True)
+    assert child.stdout == grandchild.stdout == "True schedule\n"
 
 
-def test_a_made_up_token_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = hold(tmp_path)
-    monkeypatch.setenv(lock.TOKEN_VARIABLE, "0" * 32)
-    try:
-        with pytest.raises(RefitError, match="held by"), lock.project_lock(tmp_path):
-            pass
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_the_token_is_gone_after_the_run(tmp_path: Path) -> None:
+def test_a_process_that_names_itself_the_holder_gets_nothing(tmp_path: Path) -> None:
+    """The kernel knows who holds the lock; the file only says so."""
+    path = tmp_path / ".refit/lock"
     with lock.project_lock(tmp_path):
-        assert lock.TOKEN_VARIABLE in os.environ
-    assert lock.TOKEN_VARIABLE not in os.environ
-    assert lock.holder(tmp_path) is None
+        said = path.read_text()
+    path.write_text(said)
+    assert lock.inherited(tmp_path) is None
+    with lock.project_lock(tmp_path) as owner:
+        assert not owner.may_promote
+
+
+def test_one_process_holds_several_projects_and_changes_no_variable(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with lock.project_lock(tmp_path / "a", trigger="first"), lock.project_lock(tmp_path / "b", trigger="second"):
+        assert dict(os.environ) == before
+        for name, trigger in (("a", "first"), ("b", "second")):
+            owner = lock.inherited(tmp_path / name)
+            assert owner is not None
+            assert owner.trigger == trigger
+    assert lock.holder(tmp_path / "a") is None
 
 
 def test_who_looks_whether_a_project_is_in_use_refuses_no_run_that_starts(tmp_path: Path) -> None:
