@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.learners import Spec
+from refit.learners import Spec, sklearn_private
 
 Floats = NDArray[np.float64]
 
@@ -40,12 +40,12 @@ def read(estimator: Any, given: Any, columns: NDArray[np.int64], spec: Spec) -> 
         columns: for each column, the index of its feature in the learner's spec.
     """
     given = given.toarray() if hasattr(given, "toarray") else np.asarray(given)
-    if hasattr(estimator, "_predictors"):
-        return _histogram_trees(estimator, given, columns), np.ravel(estimator._baseline_prediction)
+    if sklearn_private.is_histogram_boosting(estimator):
+        return _histogram_trees(estimator, given, columns), sklearn_private.histogram_baseline(estimator)
     if hasattr(estimator, "tree_"):
         return iter([_tree(estimator, given, columns, _scale(estimator, spec), 1.0)]), 0.0
-    if hasattr(estimator, "_raw_predict_init"):  # gradient boosting: a tree of numbers for each output
-        return _boosted_trees(estimator, given, columns), np.ravel(estimator._raw_predict_init(given[:1]))
+    if (start := sklearn_private.boosting_start(estimator, given)) is not None:  # a tree of numbers for each output
+        return _boosted_trees(estimator, given, columns), start
     share = 1 / len(estimator.estimators_)
     trees = (_tree(each, given, columns, _scale(estimator, spec), share) for each in estimator.estimators_)
     return trees, 0.0
@@ -85,12 +85,13 @@ def _boosted_trees(estimator: Any, given: NDArray[Any], columns: NDArray[np.int6
 
 def _histogram_trees(estimator: Any, given: NDArray[Any], columns: NDArray[np.int64]) -> Iterator[Tree]:
     """Read the trees of HistGradientBoosting, which orders categorical columns before all others."""
-    seen = np.asarray(estimator._preprocess_X(given, reset=False), dtype=np.float64)
+    seen = sklearn_private.histogram_rows(estimator, given)
     categorical = estimator.is_categorical_
     if categorical is not None:
         columns = np.concatenate([columns[categorical], columns[~categorical]])
-    outputs = len(estimator._predictors[0]) if len(estimator._predictors) else 1
-    for step in estimator._predictors:
+    steps = sklearn_private.histogram_trees(estimator)
+    outputs = len(steps[0]) if steps else 1
+    for step in steps:
         for output, predictor in enumerate(step):
             nodes = predictor.nodes
             leaf = nodes["is_leaf"].astype(np.bool_)

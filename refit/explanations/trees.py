@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refit.explanations.encoded import encoded
 from refit.explanations.shapley import RawContributions
 from refit.explanations.tree_reading import Floats, Tree, read
-from refit.learners import Learner
+from refit.learners import Learner, sklearn_private
 from refit.learners.sklearn_estimator import SklearnEstimator
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: flo
 
 def _leaves_of(estimator: Any) -> tuple[int, int] | None:
     """Count the trees and leaves of an estimator; None if it has no trees."""
-    if hasattr(estimator, "_predictors"):
-        counts = [int(each.nodes["is_leaf"].sum()) for step in estimator._predictors for each in step]
+    if sklearn_private.is_histogram_boosting(estimator):
+        steps = sklearn_private.histogram_trees(estimator)
+        counts = [int(each.nodes["is_leaf"].sum()) for step in steps for each in step]
         return len(counts), sum(counts)
     if hasattr(estimator, "tree_"):
         return 1, int(estimator.tree_.n_leaves)

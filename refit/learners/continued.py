@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.errors import UserError
+from refit.learners.sklearn_private import is_histogram_boosting, shortened, with_more_trees
 
 MOST_TREES, MOST_PASSES = 100, 20
 
@@ -31,7 +31,7 @@ def most_steps(model: Any) -> int:
         UserError: such a model cannot continue training.
     """
     estimator = _estimator(model)
-    if _is_histogram_boosting(estimator):
+    if is_histogram_boosting(estimator):
         return MOST_TREES
     if hasattr(estimator, "partial_fit"):
         return MOST_PASSES
@@ -55,14 +55,11 @@ def stages(
         row_sets: encoded rows to predict.
         verb: the estimator's method that predicts.
     """
-    if _is_histogram_boosting(model):
-        grown = _with_more_trees(model, matrix, label, steps)
+    if is_histogram_boosting(model):
+        grown = with_more_trees(model, matrix, label, steps)
         staged = [islice(getattr(grown, f"staged_{verb}")(rows), model.n_iter_ - 1, None) for rows in row_sets]
         for count in range(model.n_iter_, grown.n_iter_ + 1):
-            shorter = copy.copy(grown)
-            shorter._predictors = grown._predictors[:count]
-            shorter.max_iter = count
-            yield shorter, [next(each) for each in staged]
+            yield shortened(grown, count), [next(each) for each in staged]
         return
     now = copy.deepcopy(model)
     yield now, [getattr(now, verb)(rows) for rows in row_sets]
@@ -75,48 +72,3 @@ def stages(
 
 def _estimator(model: Any) -> Any:
     return model[-1] if hasattr(model, "named_steps") else model
-
-
-def _is_histogram_boosting(estimator: Any) -> bool:
-    return hasattr(estimator, "_bin_mapper") and hasattr(estimator, "_predictors")
-
-
-def _with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
-    """A copy with further trees, fitted to new rows."""
-    estimator = copy.deepcopy(model)
-    estimator.set_params(warm_start=True, early_stopping=False, max_iter=model.n_iter_ + trees)
-    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
-    with _own_bins(estimator):
-        estimator.fit(matrix, label)
-    estimator.set_params(warm_start=False)
-    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
-    return estimator
-
-
-@contextmanager
-def _own_bins(estimator: Any) -> Iterator[None]:
-    """Let a warm fit reuse the bins and categories that the estimator's trees were grown with.
-
-    scikit-learn computes bins from the rows of every fit, warm or not, and would apply the old trees to the new bins.
-    """
-    from sklearn.ensemble._hist_gradient_boosting import gradient_boosting as seam
-
-    mapper, original, encoded = estimator._bin_mapper, seam._BinMapper, estimator._preprocess_X
-
-    class FittedBinMapper:
-        """Returns the fitted mapper's bins instead of fitting it again."""
-
-        def fit_transform(self, rows: Any, sample_weight: Any = None) -> Any:
-            return mapper.transform(rows)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(mapper, name)
-
-    seam._BinMapper = lambda **_: FittedBinMapper()
-    estimator._preprocess_X = lambda rows, *, reset: (encoded(rows, reset=False), None)
-    try:
-        yield
-    finally:
-        seam._BinMapper = original
-        del estimator._preprocess_X
-        estimator._bin_mapper = mapper

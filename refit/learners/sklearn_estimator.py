@@ -30,6 +30,7 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
+from refit.learners.sklearn_private import truncate
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 
@@ -208,7 +209,7 @@ class SklearnEstimator:
         curve, best = self._iteration_curve(estimator, rows, label, seen, seen_label)
         estimator.set_params(**{_iterations_argument(estimator): best})
         if stops_by_itself:
-            _truncate(estimator, best)
+            truncate(estimator, best)
         else:
             estimator.fit(rows, label)
         return FitReport(best, curve)
@@ -332,15 +333,6 @@ def _dense_encoder(encoding: Encoding, words: list[Any], *, sparse: bool) -> Any
 
 def _iterations_argument(estimator: Any) -> str:
     return "n_estimators" if "n_estimators" in estimator.get_params() else "max_iter"
-
-
-def _truncate(estimator: Any, iterations: int) -> None:
-    """Cut a HistGradientBoosting that stopped early to bit for bit the one fitted with so many iterations."""
-    del estimator._predictors[iterations:]
-    estimator.train_score_ = estimator.validation_score_ = np.empty(0)
-    estimator.do_early_stopping_ = False
-    estimator._scorer = None  # this and the next refer to the estimator itself, which no file format supports
-    vars(estimator).pop("_raw_predict", None)
 
 
 @contextmanager
