@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Iterator
+import io
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import typer
@@ -22,6 +26,20 @@ def commands(app: typer.Typer, *parents: str) -> Iterator[tuple[str, ...]]:
 
 def refit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """The exit status of a command, and all that it printed."""
+    status = _status(arguments)
+    printed = capsys.readouterr()
+    return status, printed.out + printed.err
+
+
+def refit_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder, as `subprocess.run` returns it."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = _status(arguments)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def _status(arguments: Sequence[str]) -> int:
     gc.freeze()  # a command that fails collects garbage: only its own, not that of all libraries of a test process
     try:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
@@ -29,5 +47,4 @@ def refit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
             main.main()
     finally:
         gc.unfreeze()
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out + printed.err
+    return int(ended.value.code or 0)

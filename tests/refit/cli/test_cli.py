@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from commands import refit_in
 
 from refit.cli import main
 from refit.errors import Terminated, UserError
@@ -21,7 +22,8 @@ from refit.runtime import provenance
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def refit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A command as users start it; most tests call it in this process (`refit_in`), which imports nothing again."""
     return subprocess.run(
         [sys.executable, "-m", "refit", *arguments], cwd=cwd, capture_output=True, text=True, check=False
     )
@@ -39,12 +41,12 @@ def assert_one_line(done: subprocess.CompletedProcess[str], status: int, *words:
 def test_the_script_and_the_module_are_the_same_thing(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("refit")
     by_script = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert by_script.stdout == refit("--help", cwd=tmp_path).stdout
+    assert by_script.stdout == process("--help", cwd=tmp_path).stdout
 
 
 def test_the_version_is_the_one_that_a_model_records(tmp_path: Path) -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert refit("--version", cwd=tmp_path).stdout == f"refit {declared}\n"
+    assert process("--version", cwd=tmp_path).stdout == f"refit {declared}\n"
     assert provenance.release() == declared
 
 
@@ -77,7 +79,7 @@ def test_a_command_that_is_asked_to_end_within_a_query_says_so_and_is_no_fault(
 
 def test_a_folder_without_a_project_is_the_users_mistake(tmp_path: Path) -> None:
     for command in ("run", "status", "show"):
-        assert_one_line(refit(command, cwd=tmp_path), 2, "no params.yaml", "refit init")
+        assert_one_line(process(command, cwd=tmp_path), 2, "no params.yaml", "refit init")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_a_folder_without_a_project_is_the_users_mistake(tmp_path: Path) -> None
     ],
 )
 def test_a_wrong_setting_is_named_before_anything_starts(project: Path, setting: str, words: tuple[str, ...]) -> None:
-    assert_one_line(refit("run", "--set", setting, cwd=project), 2, *words)
+    assert_one_line(refit_in(project, "run", "--set", setting), 2, *words)
 
 
 def test_an_unknown_learner_is_named_with_the_nearest(project: Path) -> None:
@@ -99,12 +101,12 @@ def test_an_unknown_learner_is_named_with_the_nearest(project: Path) -> None:
     from refit.runtime import run_file
 
     run_file.write(project, run_file.RunFile(overrides=dict([kind.split("=")])))
-    done = refit("stage", "train", cwd=project)
+    done = refit_in(project, "stage", "train")
     assert_one_line(done, 2, "sklearn.linear_model.Logistic", "did you mean", "LogisticRegression")
 
 
 def test_an_unknown_stage_is_named_with_the_nearest(project: Path) -> None:
-    assert_one_line(refit("stage", "trane", cwd=project), 2, "'trane'", "did you mean 'train'")
+    assert_one_line(refit_in(project, "stage", "trane"), 2, "'trane'", "did you mean 'train'")
 
 
 def test_a_held_project_says_who_holds_it(project: Path) -> None:
@@ -114,42 +116,42 @@ def test_a_held_project_says_who_holds_it(project: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        done = refit("stage", "ingest", cwd=project)
+        done = refit_in(project, "stage", "ingest")
         holder.communicate("")
     assert_one_line(done, 1, f"pid {holder.pid}", "--wait")
 
 
 def test_show_and_status_answer_a_machine_on_the_last_line(project: Path) -> None:
-    shown = json.loads(refit("show", "--json", cwd=project).stdout.splitlines()[-1])
+    shown = json.loads(process("show", "--json", cwd=project).stdout.splitlines()[-1])
     assert (shown["model"], shown["version"]) == ("demo", "1")
     assert shown["kpis"]["currency"] == "USD"
     assert min(value for name, value in shown["kpis"].items() if name != "currency") > 0
-    assert json.loads(refit("status", "--json", cwd=project).stdout.splitlines()[-1]) == {"stale": {}}
+    assert json.loads(process("status", "--json", cwd=project).stdout.splitlines()[-1]) == {"stale": {}}
 
 
 def test_a_project_in_another_folder_is_named_by_option(project: Path, tmp_path: Path) -> None:
-    done = refit("status", "--project", str(project), cwd=tmp_path)
+    done = refit_in(tmp_path, "status", "--project", str(project))
     assert done.returncode == 0
     assert done.stdout.count("up to date") == 6
 
 
 def test_the_doctor_finds_a_project_in_order_and_a_broken_one(project: Path) -> None:
-    done = refit("doctor", cwd=project)
+    done = refit_in(project, "doctor")
     assert done.returncode == 0, done.stdout
     assert "in charge of demo: version 1" in done.stdout
     (project / "params.yaml").write_text("project: [")
-    broken = refit("doctor", cwd=project)
+    broken = refit_in(project, "doctor")
     assert broken.returncode == 1
     assert "not valid YAML" in broken.stdout
 
 
 def test_quarantine_is_listed_and_a_release_needs_a_reason(project: Path) -> None:
-    assert "empty" in refit("quarantine", "list", cwd=project).stdout
-    assert_one_line(refit("quarantine", "release", "table", "2024-01", "3", cwd=project), 2, "--why")
+    assert "empty" in refit_in(project, "quarantine", "list").stdout
+    assert_one_line(refit_in(project, "quarantine", "release", "table", "2024-01", "3"), 2, "--why")
 
 
 def test_promoting_a_version_that_is_not_there_names_those_that_are(project: Path) -> None:
-    assert_one_line(refit("promote", "7", cwd=project), 2, "7")
+    assert_one_line(process("promote", "7", cwd=project), 2, "7")
 
 
 def test_an_as_of_that_is_no_time_is_refused_before_anything_is_written(project: Path) -> None:
@@ -162,55 +164,55 @@ def test_an_as_of_that_is_no_time_is_refused_before_anything_is_written(project:
 
 
 def test_a_date_in_a_setting_is_named_like_any_other_wrong_value(project: Path) -> None:
-    assert_one_line(refit("run", "--set", "ingest.period=2024-01-01", cwd=project), 2, "ingest.period", "'2024-01-01'")
+    assert_one_line(refit_in(project, "run", "--set", "ingest.period=2024-01-01"), 2, "ingest.period", "'2024-01-01'")
 
 
 def test_a_broken_params_file_is_told_by_its_line_also_to_status(project: Path) -> None:
     (project / "params.yaml").write_text("train: {seed: 1}\ntrain: {seed: 2}\n")
-    assert_one_line(refit("status", cwd=project), 2, "line 2", "given twice")
+    assert_one_line(refit_in(project, "status"), 2, "line 2", "given twice")
 
 
 def test_the_doctor_notices_a_champion_whose_stored_files_were_changed(project: Path) -> None:
     stored = next((project / ".refit/mlartifacts").rglob("model.skops"))
     stored.write_bytes(stored.read_bytes() + b"x")
-    done = refit("doctor", cwd=project)
+    done = refit_in(project, "doctor")
     assert done.returncode == 1
     assert "model.skops" in done.stdout
 
 
 def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project: Path) -> None:
     (project / ".refit/ledger.db").unlink()
-    shown = refit("show", cwd=project).stdout
+    shown = refit_in(project, "show").stdout
     assert "not recorded" in shown
     assert "None" not in shown
     assert re.search(r"^cost +training \S+ USD · 1,000 predictions", shown, re.M)
     assert re.search(r"^predictions +one row \S+ ms", shown, re.M)
     assert "tells of no promotion: it was lost" in " ".join(shown.split())
-    found = refit("doctor", "--json", cwd=project)
+    found = refit_in(project, "doctor", "--json")
     assert found.returncode == 1  # the registry knows how many lines it had
     assert "it was lost" in found.stdout
     assert "the registry knows of line 1, but the ledger has none" in found.stdout
-    assert "the registry knows of line 1" in refit("show", cwd=project).stderr
+    assert "the registry knows of line 1" in refit_in(project, "show").stderr
 
     (project / ".refit/ledger.db").write_bytes(b"this is no database" * 100)
-    assert_one_line(refit("show", cwd=project), 1, ".refit/ledger.db cannot be used", "not a database")
-    assert "ledger.db cannot be used" in refit("doctor", "--json", cwd=project).stdout
+    assert_one_line(process("show", cwd=project), 1, ".refit/ledger.db cannot be used", "not a database")
+    assert "ledger.db cannot be used" in refit_in(project, "doctor", "--json").stdout
 
 
 def test_a_torn_snapshot_is_one_line_for_a_stage_and_for_the_quarantine_and_a_run_mends_it(project: Path) -> None:
     from driving import drive
 
     (project / "data/snapshot.json").write_text('{"batches": []}')
-    assert_one_line(refit("stage", "validate", cwd=project), 1, "snapshot.json is torn", "`refit run` writes it anew")
-    assert_one_line(refit("quarantine", "list", cwd=project), 1, "snapshot.json is torn")
+    assert_one_line(refit_in(project, "stage", "validate"), 1, "snapshot.json is torn", "`refit run` writes it anew")
+    assert_one_line(refit_in(project, "quarantine", "list"), 1, "snapshot.json is torn")
     drive(project)
-    assert "empty" in refit("quarantine", "list", cwd=project).stdout
+    assert "empty" in refit_in(project, "quarantine", "list").stdout
 
 
 def test_releases_that_are_none_are_refused_at_once(project: Path) -> None:
     (project / "released.json").write_text("[]")
     for command in ("run", "status"):
-        assert_one_line(refit(command, cwd=project), 2, "released.json holds no list of releases", "restore it")
+        assert_one_line(refit_in(project, command), 2, "released.json holds no list of releases", "restore it")
 
 
 def test_a_reported_error_keeps_nothing_alive_that_its_frames_held() -> None:
