@@ -40,7 +40,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "xtick.color": QUIET,
     "ytick.color": QUIET,
-    "savefig.facecolor": "white",
+    "figure.facecolor": "white",
 }
 
 
@@ -71,11 +71,14 @@ def tint(colour: str) -> Any:
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG and close it; characters that no font can show are escaped."""
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     try:
         _make_visible(figure)
-        with atomic(path) as scratch:
-            figure.savefig(scratch, format="png", metadata={"Software": None})  # no version: equal bytes on a rerun
+        with atomic(path) as scratch:  # `figure.savefig` would draw it twice, the first time only for its layout
+            FigureCanvasAgg(figure).print_png(
+                scratch, metadata={"Software": None}
+            )  # no version: equal bytes on a rerun
     finally:
         plt.close(figure)
 
