@@ -141,7 +141,9 @@ class Engine:
                 progress_bars=ProgressBarsConfig(globally=False),
             ),
         )
-        self._datasource = self._context.data_sources.add_pandas("batches")
+        # One asset for all frames: GX writes all of its settings as YAML whenever one is added or deleted.
+        frames = self._context.data_sources.add_pandas("batches").add_dataframe_asset("frames")
+        self._whole = frames.add_batch_definition_whole_dataframe("whole")
 
     def judge(
         self, name: str, frame: pandas.DataFrame, checks: Sequence[Check], *, mostly: float
@@ -157,12 +159,8 @@ class Engine:
         suite = self._gx.ExpectationSuite(
             name=name, expectations=[self._build(check, index, mostly) for index, check in enumerate(checks)]
         )
-        asset = self._datasource.add_dataframe_asset(name)
-        try:
-            batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-            result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-        finally:
-            self._datasource.delete_asset(name)
+        batch = self._whole.get_batch({"dataframe": frame})
+        result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
         results = {item.expectation_config.meta["check"]: item for item in result.results}
         verdicts = [
             _verdict(name, check, results.get(index), str(frame.index.name)) for index, check in enumerate(checks)
