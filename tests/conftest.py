@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import os
 import shutil
@@ -64,12 +65,28 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generated project after its first run; not to be changed."""
+    """A generated project after its first run; not to be changed. Made by the worker that needs it first."""
+    from driving import copy_project
+
+    project = tmp_path_factory.mktemp("finished") / "demo"
+    everyones = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        everyones = everyones.parent
+    with (everyones / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (everyones / "finished").is_dir():
+            return copy_project(everyones / "finished", project)
+        _finish(project)
+        shutil.copytree(project, everyones / "finished.partial", symlinks=True)
+        (everyones / "finished.partial").rename(everyones / "finished")
+    return project
+
+
+def _finish(project: Path) -> None:
     from driving import drive
 
     from refit.new_project.project_folder import create
 
-    project = tmp_path_factory.mktemp("finished") / "demo"
     create(project, csv=None, time=None, label=None, key=())
     params = (project / "params.yaml").read_text()
     params = params.replace("max_iter: 300", "max_iter: 60").replace(
@@ -77,15 +94,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (project / "params.yaml").write_text(params)  # the same project, with less to compute
     drive(project)
-    return project
 
 
 @pytest.fixture
 def project(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished project, at home at a path of its own."""
-    from registry import relocation
-    from registry.store import locate
+    from driving import copy_project
 
-    shutil.copytree(finished, tmp_path / "demo", symlinks=True)
-    relocation.settle(locate(tmp_path / "demo", None))
-    return tmp_path / "demo"
+    return copy_project(finished, tmp_path / "demo")

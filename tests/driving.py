@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from flows.session import session
 from flows.summary import summarise
 from refit.config import STAGES
+from registry import relocation
+from registry.store import locate
 from tasks.stages import run_remembered
 
 
@@ -19,6 +22,13 @@ def drive(project: Path, **settings: Any) -> dict[str, Any]:
         for stage in STAGES:
             run.ended(stage, run_remembered(stage, run.context(), force=run.force), 0.0)
         return summarise(run)
+
+
+def copy_project(project: Path, copy: Path) -> Path:
+    """A copy of a project, at home at a path of its own."""
+    shutil.copytree(project, copy, symlinks=True)
+    relocation.settle(locate(copy, None))
+    return copy
 
 
 def states(told: dict[str, Any]) -> list[str]:

@@ -10,11 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from commands import refit
-from driving import drive
+from driving import copy_project, drive
 
 from refit.new_project.project_folder import create
-from registry import relocation
-from registry.store import locate
 
 ODD = "a ?b#c%20 d'é [x]"
 
@@ -30,8 +28,7 @@ def test_a_project_in_a_folder_of_an_odd_name_is_trained_promoted_scored_and_rol
         shutil.copyfile(finished / "params.yaml", project / "params.yaml")
         drive(project)
     else:
-        shutil.copytree(finished, project, symlinks=True)
-        relocation.settle(locate(project, None))
+        copy_project(finished, project)
 
     def ran(*command: str) -> str:
         status, printed = refit(capsys, *command, "--project", str(project))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import random
-import shutil
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from driving import drive, states
+from driving import copy_project, drive, states
 
 from refit import learners
 from refit.cli import inspection, replays, running
@@ -91,12 +90,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def copied(done: dict[str, Path], tmp_path: Path, request: pytest.FixtureRequest) -> tuple[str, Path]:
     """A task, and a copy of its project at home at a path of its own."""
-    from registry import relocation
-    from registry.store import locate
-
-    shutil.copytree(done[request.param], tmp_path / "demo", symlinks=True)
-    relocation.settle(locate(tmp_path / "demo", None))
-    return request.param, tmp_path / "demo"
+    return request.param, copy_project(done[request.param], tmp_path / "demo")
 
 
 each_task = pytest.mark.parametrize("task", TASKS)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from driving import drive, states
+from driving import copy_project, drive, states
 
 from refit import learners
 from refit.cli.cross_validate import cross_validate
@@ -22,8 +22,6 @@ from refit.files.artifacts import read_json, write_json
 from refit.models.run_logging import store_of
 from refit.runtime.context import Context
 from refit.runtime.run_file import params_of
-from registry import relocation
-from registry.store import locate
 from tasks import train
 from tasks.train.tuning import STORAGE
 
@@ -49,9 +47,7 @@ TUNED = {
 @pytest.fixture(scope="module")
 def tuned(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated project, its learners tuned on folds, after a run."""
-    project = tmp_path_factory.mktemp("tuned") / "demo"
-    shutil.copytree(finished, project, symlinks=True)
-    relocation.settle(locate(project, None))
+    project = copy_project(finished, tmp_path_factory.mktemp("tuned") / "demo")
     raw = yaml.safe_load((project / "params.yaml").read_text())
     raw["train"] |= TUNED
     raw["evaluate"]["cross_validation"] = FOLDS
