@@ -14,20 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from registry.locking import registry_lock
+from registry.mlflow_tables import COLUMNS, EXPERIMENT_FOLDER, EXPERIMENTS, FOLDERS, RUN_FOLDER
 from registry.sqlite_files import select_read_only
 from registry.store import Store
 from registry.urls import folder_url, local_path
-
-_FOLDERS = "select name, artifact_location from experiments"
-_COLUMNS = "select t.name, c.name from sqlite_master t, pragma_table_info(t.name) c"
-_ARTIFACT_COLUMNS = (  # every column of MLflow 3.17 that holds a path of artifacts
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-    ("trace_tags", "value"),  # mlflow.artifactLocation
-)
 
 
 def settle(store: Store) -> str | None:
@@ -41,15 +31,15 @@ def settle(store: Store) -> str | None:
     if file is None or not file.is_file() or not os.access(file, os.W_OK):
         return None
     try:
-        if not _elsewhere(store, select_read_only(file, _FOLDERS, {})):
+        if not _elsewhere(store, select_read_only(file, EXPERIMENTS, {})):
             return None
     except sqlite3.OperationalError:
         pass  # no tables yet, or a journal that a writer has to roll back
     with registry_lock(store), closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("begin immediate")
-        columns = {tuple(row) for row in connection.execute(_COLUMNS)}
-        old = _elsewhere(store, connection.execute(_FOLDERS)) if _ARTIFACT_COLUMNS[0] in columns else []
+        columns = {tuple(row) for row in connection.execute(COLUMNS)}
+        old = _elsewhere(store, connection.execute(EXPERIMENTS)) if EXPERIMENT_FOLDER in columns else []
         runs = sum([_rewrite(connection, folder, _own(store), columns) for folder in old])
         connection.execute("commit")
     if not old:
@@ -91,10 +81,10 @@ def _rewrite(connection: sqlite3.Connection, old: str, new: str, columns: set[tu
             f" where substr({column}, 1, :length + 1) = :old || '/'",
             {"old": old, "new": new, "length": len(old)},
         ).rowcount
-        for table, column in _ARTIFACT_COLUMNS
+        for table, column in FOLDERS
         if (table, column) in columns
     }
-    return changed.get(("runs", "artifact_uri"), 0)
+    return changed.get(RUN_FOLDER, 0)
 
 
 def _own(store: Store) -> str:

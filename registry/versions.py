@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from registry import mlflow_tables
 from registry.client import client
 from registry.locking import registry_lock
-from registry.sqlite_files import select_read_only
 from registry.store import RegistryError, Store, faults, missing
 
 ARTIFACT = "model"  # folder of the model in a run
@@ -51,8 +51,7 @@ def registered(store: Store, model: str) -> Registered:
     if store.database:
         try:
             return Registered(
-                _pairs(store.database, "registered_model_aliases", "alias", "version", model),
-                _pairs(store.database, "registered_model_tags", "key", "value", model),
+                mlflow_tables.aliases(store.database, model), mlflow_tables.model_tags(store.database, model)
             )
         except sqlite3.OperationalError:
             pass  # tables of another MLflow version, or a journal to roll back: use the client
@@ -96,12 +95,10 @@ def tags_of_deleted(store: Store, model: str, number: str) -> dict[str, str]:
     """The tags of a deleted version, which MLflow keeps in its tables; empty if they cannot be read."""
     if not store.exists or not store.database or not number.isdecimal():
         return {}
-    sql = "select key, value from model_version_tags where name = :model and version = :version"
     try:
-        rows = select_read_only(store.database, sql, {"model": model, "version": int(number)})
+        return mlflow_tables.version_tags(store.database, model, number)
     except sqlite3.OperationalError:
         return {}
-    return {row["key"]: row["value"] for row in rows}
 
 
 def tagged(store: Store, model: str, key: str, value: str) -> list[Version]:
@@ -110,9 +107,8 @@ def tagged(store: Store, model: str, key: str, value: str) -> list[Version]:
         return []
     if store.database:
         try:
-            sql = "select version from model_version_tags where name = :model and key = :key and value = :value"
-            rows = select_read_only(store.database, sql, {"model": model, "key": key, "value": value})
-            matches = [_read_version(store.database, model, str(row["version"])) for row in rows]
+            numbers = mlflow_tables.versions_tagged(store.database, model, key, value)
+            matches = [_read_version(store.database, model, number) for number in numbers]
             return sorted((each for each in matches if each), key=lambda each: int(each.version))
         except sqlite3.OperationalError:
             pass
@@ -258,25 +254,9 @@ def save_pyfunc(
     )
 
 
-def _pairs(file: Path, table: str, key: str, value: str, model: str) -> dict[str, str]:
-    sql = f"select {key} as k, {value} as v from {table} where name = :model and workspace = 'default'"
-    return {row["k"]: str(row["v"]) for row in select_read_only(file, sql, {"model": model})}
-
-
 def _read_version(file: Path, model: str, number: str) -> Version | None:
-    where = "where name = :model and version = :version and workspace = 'default'"
-    values = {"model": model, "version": int(number)}
-    rows = select_read_only(file, f"select * from model_versions {where}", values)
-    if not rows or rows[0]["current_stage"] == "Deleted_Internal":
-        return None
-    tags = select_read_only(file, f"select key, value from model_version_tags {where}", values)
-    return Version(
-        model,
-        str(rows[0]["version"]),
-        rows[0]["run_id"],
-        _time(rows[0]["creation_time"]),
-        {tag["key"]: tag["value"] for tag in tags},
-    )
+    row = mlflow_tables.version(file, model, number)
+    return None if row is None else Version(model, row.version, row.run_id, _time(row.created_ms), row.tags)
 
 
 def _from_client(entry: Any) -> Version:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from registry import tracking, versions
+from registry import mlflow_tables, tracking, versions
 from registry.client import client
 from registry.store import RegistryError, Store
 
@@ -77,7 +77,7 @@ def test_direct_reading_gives_way_to_the_client_where_the_tables_are_not_those_i
     def unknown(*_: Any) -> Any:
         raise sqlite3.OperationalError("no such column: workspace")
 
-    monkeypatch.setattr(versions, "select_read_only", unknown)
+    monkeypatch.setattr(mlflow_tables, "select_read_only", unknown)
     assert versions.version(store, "way", "1") == made
     assert versions.registered(store, "way") == versions.Registered()
     assert versions.tagged(store, "way", "a", "b") == [made]
