@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from registry.client import client
 from registry.locking import registry_lock
-from registry.store import Store
+from registry.store import RegistryError, Store
 from registry.urls import local_path
 from registry.versions import Version
 
@@ -27,6 +29,7 @@ class Run:
     tags: Mapping[str, str]
     bytes: int
     nested: tuple[str, ...] = ()
+    elsewhere: str | None = None  # an artifact location that is not the run's own folder; nothing there is deleted
 
 
 def runs(store: Store, experiment: str) -> list[Run]:
@@ -58,7 +61,11 @@ def delete_version(store: Store, version: Version) -> None:
 
 
 def delete_run(store: Store, run: Run) -> None:
-    """Delete the artifacts of a run, then the run, nested runs first; MLflow keeps its row until `mlflow gc`."""
+    """Delete the artifacts of a run, then the run, nested runs first; MLflow keeps its row until `mlflow gc`.
+
+    Raises:
+        RegistryError: its artifacts are not in a folder of its own.
+    """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     mlflow = client(store)
@@ -66,13 +73,30 @@ def delete_run(store: Store, run: Run) -> None:
         mlflow.set_tag(run.run_id, MARK, run.tags.get(MARK, "run"))
         for run_id in (*run.nested, run.run_id):
             uri = mlflow.get_run(run_id).info.artifact_uri
+            if not _is_own(run_id, uri):
+                raise RegistryError(f"run {run_id} is left alone: {uri} is not a folder of its own; delete it by hand")
             get_artifact_repository(uri, tracking_uri=store.uri).delete_artifacts()
             if (folder := local_path(uri)) and folder.parent.is_dir():
                 shutil.rmtree(folder.parent)  # the run's own folder, which held the artifacts
             mlflow.delete_run(run_id)
 
 
+def _is_own(run_id: str, uri: str) -> bool:
+    """Whether an artifact location is the run's own, `.../RUN_ID/artifacts`, and neither of the two is a link.
+
+    Anyone who may write MLflow's database can change it.
+
+    >>> _is_own("4f2", "s3://bucket/demo/4f2/artifacts"), _is_own("4f2", "file:///home"), _is_own("4f2", "s3://bucket/")
+    (True, False, False)
+    """
+    folder = local_path(uri)
+    if folder is not None and (folder.is_symlink() or folder.parent.is_symlink()):
+        return False
+    return PurePosixPath(folder or urlsplit(uri).path).parts[-2:] == (run_id, "artifacts")
+
+
 def _run(mlflow: Any, run: Any, nested: list[Any]) -> Run:
+    locations = {each.info.run_id: each.info.artifact_uri for each in (run, *nested)}
     return Run(
         run.info.run_id,
         run.info.run_name or run.info.run_id,
@@ -80,11 +104,14 @@ def _run(mlflow: Any, run: Any, nested: list[Any]) -> Run:
         dict(run.data.tags),
         sum(_size(mlflow, each) for each in (run, *nested)),
         tuple(each.info.run_id for each in nested),
+        next((uri for run_id, uri in locations.items() if not _is_own(run_id, uri)), None),
     )
 
 
 def _size(mlflow: Any, run: Any, folder: str = "") -> int:
     """Bytes of a run's artifacts."""
+    if not _is_own(run.info.run_id, run.info.artifact_uri):
+        return 0
     if local := local_path(run.info.artifact_uri):
         return sum(path.stat().st_size for path in local.rglob("*") if path.is_file())
     entries = mlflow.list_artifacts(run.info.run_id, folder or None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -9,12 +10,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from refit.errors import RefitError, unreadable
+from refit.files.deletion import is_inside, remove
 
 BATCHES = Path("data/batches")
 SNAPSHOT = Path("data/snapshot.json")
@@ -132,8 +134,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*.partial"):
-            shutil.rmtree(left)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
+            remove(left)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     except OSError as error:
         raise RefitError(
@@ -163,13 +165,14 @@ def scraps(project: Path) -> list[Path]:
 
 
 def sweep(project: Path) -> list[Path]:
-    """Remove the scratch files and folders of killed runs, and return them. The caller holds the project's lock."""
-    left = scraps(project)
+    """Remove the scratch files and folders of killed runs, and return them. The caller holds the project's lock.
+
+    What a link places outside the project stays.
+    """
+    left = [path for path in scraps(project) if is_inside(project, path)]
     for path in left:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is only clutter
+            remove(path)
     return left
 
 

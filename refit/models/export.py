@@ -5,6 +5,7 @@ MLflow's own `load_model` trusts the artifact store and runs what it finds there
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def export(context: Context, number: str | None, to: Path) -> Exported:
         UserError: there is no such version, or `to` exists already.
         RefitError: its files are not those that were registered, or it lacks a required signature.
     """
-    if to.exists():
+    if os.path.lexists(to):
         raise UserError(f"{to} is there already; name a new folder")
     with run_logging.opened(context) as store:
         of = _version(context, store, number)

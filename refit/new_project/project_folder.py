@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import random
 import re
@@ -58,12 +59,13 @@ def create(
         UserError: the folder holds a project already, a role is ambiguous, or a first run would refuse the table.
     """
     for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
-        if (folder / name).exists():
+        if os.path.lexists(folder / name):
             raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
     if csv is not None:
         reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons, hints=hints), csv.name
     else:
         table = EXAMPLE
+    _require_room(folder, table, csv)
     with _all_or_nothing(folder):
         with atomic(folder / "raw" / table) as scratch:
             if csv is not None:
@@ -87,6 +89,23 @@ def create(
         dvc_runner.initialise(folder)
         prepare(folder)
     _print_result(folder, table, reading, label_leaks)
+
+
+def _require_room(folder: Path, table: str, csv: Path | None) -> None:
+    """Refuse a folder with files that the project, or its first run, would replace.
+
+    Raises:
+        UserError: there are some.
+    """
+    raw = folder / "raw" / table
+    if os.path.lexists(raw) and not (csv and raw.is_file() and filecmp.cmp(raw, csv, shallow=False)):
+        raise UserError(f"{raw} is there already, with other content; move it away, or name another folder")
+    for stage in pipeline(("raw",)).values():
+        for out in (*stage["outs"], *stage.get("metrics", ()), *stage.get("plots", ())):
+            if os.path.lexists(folder / (name := next(iter(out)) if isinstance(out, dict) else out)):
+                raise UserError(
+                    f"{folder} holds {name}, which a run would replace; move it away, or name another folder"
+                )
 
 
 @contextmanager

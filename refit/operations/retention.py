@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.files.artifacts import STATE
+from refit.files.deletion import is_inside, remove
 from refit.models import model_cache, run_logging
 from refit.runtime import dvc_runner, lock
 from refit.runtime.context import Context
@@ -78,10 +78,7 @@ def _delete(store: Store, item: Item) -> None:
     for run in item.runs:
         deletion.delete_run(store, run)
     for path in item.files:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Plan:
@@ -99,12 +96,30 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Pla
         *_decisions(context),
         *_quarantine(context),
     ]
-    notes = [f"{REPLAYS} is left alone: a replay is under way"] if replaying else []
+    items, notes = _own(context.project, items)
+    if replaying:
+        notes.append(f"{REPLAYS} is left alone: a replay is under way")
     try:
         items += _cached(context, store, cache, [each for each in every if each.version in stay])
     except RefitError as error:
         notes.append(f"DVC's cache is left alone: {error}")
     return Plan(tuple(items), stay, tuple(notes))
+
+
+def _own(project: Path, items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """Split off what lies neither in the project nor in MLflow's folder of a run; return the rest, and notes on it."""
+    own, elsewhere = list[Item](), dict[str, list[Item]]()
+    for item in items:
+        paths = () if item.kind == "cache" else item.files  # DVC's repository may be larger than the project
+        outside = sorted({path.parent for path in paths if not is_inside(project, path)})
+        reasons = [f"{path} leads to {path.resolve()}, outside of the project" for path in outside]
+        reasons += [f"its files are said to be in {run.elsewhere}" for run in item.runs if run.elsewhere]
+        (elsewhere.setdefault(reasons[0], []) if reasons else own).append(item)
+    notes = []
+    for reason, (first, *more) in elsewhere.items():
+        others = f" (and {len(more):,} more)" if more else ""
+        notes.append(f"{first.kind} {first.what}{others} is left alone: {reason}; delete it there, if it is to go")
+    return own, notes
 
 
 def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[str, str]:
@@ -246,8 +261,8 @@ def _replays(context: Context) -> Iterator[Item]:
 
 
 def _files(kind: Kind, what: str, why: str, *paths: Path) -> Item:
-    inside = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
-    return Item(kind, what, sum(file.stat().st_size for file in inside if file.is_file()), why, files=paths)
+    inside = [file for path in paths for file in ([path] if path.is_symlink() or path.is_file() else path.rglob("*"))]
+    return Item(kind, what, sum(file.lstat().st_size for file in inside if not file.is_dir()), why, files=paths)
 
 
 def _before(now: datetime, days: float | None) -> datetime:

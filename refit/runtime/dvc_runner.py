@@ -19,6 +19,7 @@ import psutil
 
 from refit.errors import RefitError, UserError, message_of, refused_by_the_system, unreadable
 from refit.files.artifacts import STATE
+from refit.files.deletion import is_inside
 from refit.files.yaml_files import parse_yaml, read_yaml
 from refit.runtime import provenance
 from refit.runtime.dvc_cache import remove_half_copies, verified
@@ -192,7 +193,7 @@ class Cache:
             used |= self._named(parse_yaml(lock, "dvc.lock") or {})
         objects = [path for path in self._objects.glob("??/*") if path.parent.name + path.name not in used]
         runs = [path for path in Path(self._repo.stage_cache.cache_dir).glob("??/*/*") if not self._runs(path) <= used]
-        return [*objects, *runs]
+        return [path for path in (*objects, *runs) if is_inside(Path(self._repo.root_dir), path)]
 
     def _named(self, lock: Any) -> set[str]:
         """The objects that a lock file references, including those in its folders."""

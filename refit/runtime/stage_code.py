@@ -37,6 +37,7 @@ PLUMBING = (
     "refit/config/section.py",
     "refit/errors.py",
     "refit/files/artifacts.py",
+    "refit/files/deletion.py",
     "refit/files/yaml_files.py",
     "refit/models/run_logging.py",
     "refit/runtime/context.py",

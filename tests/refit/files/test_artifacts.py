@@ -11,6 +11,7 @@ from refit.errors import RefitError
 from refit.files.artifacts import (
     FileRef,
     atomic,
+    atomic_folder,
     check_manifest,
     digest,
     read_json,
@@ -30,6 +31,17 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_scratch(tmp_path: Path)
         raise KeyboardInterrupt
     assert read_json(target) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_folder_is_written_without_touching_scratch_folders_of_others(tmp_path: Path) -> None:
+    for name in (".out.abcdefgh.partial", ".other.abcdefgh.partial", ".out.kept.partial"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".out.12345678.partial").symlink_to(tmp_path / ".other.abcdefgh.partial")
+    for name in ("out", "*", "o[tu]*"):
+        with atomic_folder(tmp_path / name) as scratch:
+            (scratch / "f").touch()
+    left = {".other.abcdefgh.partial", ".out.kept.partial"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "*", "o[tu]*", *left}
 
 
 def test_a_value_that_is_not_finite_is_never_written(tmp_path: Path) -> None:

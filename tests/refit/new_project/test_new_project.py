@@ -155,6 +155,29 @@ def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished:
         create(finished, csv=None, time=None, label=None, key=())
 
 
+@pytest.mark.parametrize("name", ["reports/figures", "data/features", "models/candidate", "reports/plots"])
+def test_a_folder_with_files_that_a_run_would_replace_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "demo" / name).mkdir(parents=True)
+    (tmp_path / "demo" / name / "mine.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match=f"holds {name}, which a run would replace"):
+        create(tmp_path / "demo", csv=None, time=None, label=None, key=())
+    assert (tmp_path / "demo" / name / "mine.png").read_bytes() == b"mine"
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == [name.partition("/")[0]]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_file_of_the_same_name_in_raw_is_never_overwritten(tmp_path: Path, linked: bool) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "demo").mkdir()
+    mine = tmp_path / "theirs/rows.csv"
+    mine.write_text("mine")
+    (tmp_path / "demo/raw").symlink_to(tmp_path / "theirs") if linked else mine.parent.rename(tmp_path / "demo/raw")
+    csv = table(tmp_path / "rows.csv")
+    with pytest.raises(UserError, match=r"raw/rows\.csv is there already, with other content"):
+        create(tmp_path / "demo", csv=csv, time="Signed up", label="Has Left", key=("Customer ID",))
+    assert (tmp_path / "demo/raw/rows.csv").read_text() == "mine"
+
+
 def test_the_readmes_command_is_one_that_init_takes(root: Path) -> None:
     line = next(
         line for line in (root / "README.md").read_text().splitlines() if "refit init" in line and "--csv" in line

@@ -276,6 +276,19 @@ class TestCache:
         both(project, [])
         assert self.unused(project) == {"rows", "run"}
 
+    def test_what_a_link_in_the_cache_leads_to_stays(
+        self, project: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        both(project, [])
+        (project / "raw.txt").write_text("other rows")
+        both(project, [])
+        objects = project / ".dvc/cache/files/md5"
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        for folder in list(objects.iterdir()):
+            folder.rename(elsewhere / folder.name)
+            folder.symlink_to(elsewhere / folder.name)
+        assert self.unused(project) == {"run"}
+
     def test_what_the_lock_file_of_a_version_names_stays(self, project: Path) -> None:
         both(project, [])
         lock = (project / "dvc.lock").read_text()

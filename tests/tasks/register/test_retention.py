@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,8 +22,9 @@ from refit.operations import retention
 from refit.runtime import lock
 from refit.runtime.context import Context
 from refit.storage import prediction_log, quarantine
-from registry import relocation, tracking, versions
+from registry import deletion, relocation, tracking, versions
 from registry.client import client
+from registry.store import RegistryError
 from tasks import register
 from tasks.drift.watch import DECISIONS
 from tasks.register import lineage
@@ -211,6 +213,71 @@ def test_what_killed_runs_left_and_what_replays_keep_goes(project: Any) -> None:
     plan = retention.collect(asking(project), delete=True)
     assert [(item.kind, item.bytes) for item in plan.items] == [("leftover", 4)] * 3 + [("replay", 4)]
     assert not any((project.folder / name).parent.exists() for name in left)
+
+
+FOLDERS = ("data", "reports", "data/quarantine", "data/predictions", ".refit/models", ".refit/versions")
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, ".refit/reproduce"])
+def test_nothing_is_deleted_that_a_linked_folder_places_outside_the_project(
+    project: Any, tmp_path: Path, folder: str
+) -> None:
+    project.registered(0)
+    elsewhere = tmp_path / "elsewhere"
+    linked = project.folder / folder
+    linked.parent.mkdir(parents=True, exist_ok=True)
+    if linked.is_dir():
+        shutil.move(linked, elsewhere)
+    for name in (".x.partial", "9-abcdef/f", "9.json", "other/f", "other/2020-01.parquet", "f", "day=2020-01-01/f"):
+        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / name).write_text("theirs")
+    for day in ("2020-01-02", "2021-01-01"):
+        (elsewhere / f"day={day}").mkdir()
+    linked.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    plan = retention.collect(
+        asking(project, versions=1, predictions_days=0, quarantine_days=0, decisions_days=30), delete=True
+    )
+    artifacts.sweep(project.folder)
+    assert sorted(elsewhere.rglob("*")) == before
+    assert any(f"leads to {elsewhere}" in note for note in plan.notes), plan.notes
+
+
+def test_a_link_goes_without_what_it_leads_to(project: Any, tmp_path: Path) -> None:
+    project.registered(0)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/f").write_text("theirs")
+    links = [project.folder / name for name in ("data/.a.partial", ".refit/models/9-abcdef", ".refit/replay")]
+    for link in links:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "kept")
+    retention.collect(asking(project), delete=True)
+    assert not any(os.path.lexists(link) for link in links)
+    assert (tmp_path / "kept/f").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("way", ["database", "link"])
+def test_a_run_whose_artifacts_are_not_in_its_own_folder_is_left_alone(seven: Any, tmp_path: Path, way: str) -> None:
+    theirs = tmp_path / "theirs/artifacts"
+    theirs.mkdir(parents=True)
+    (theirs / "f").write_text("theirs")
+    run_id = next(each.run_id for each in versions.tagged_by_client(seven.store, "toy", {}) if each.version == "2")
+    own = Path(client(seven.store).get_run(run_id).info.artifact_uri.removeprefix("file://"))
+    if way == "database":
+        with sqlite3.connect(seven.store.database) as connection:
+            connection.execute("update runs set artifact_uri = ? where run_uuid = ?", (theirs.as_uri(), run_id))
+    else:
+        shutil.rmtree(own.parent)
+        own.parent.symlink_to(theirs.parent)
+    plan = retention.collect(asking(seven, versions=2), delete=True)
+    assert "2" in numbers(seven)
+    assert "5" not in numbers(seven)
+    assert (theirs / "f").read_text() == "theirs"
+    assert any("version 2 (logistic) is left alone: its files are said to be in" in note for note in plan.notes)
+    (run,) = (run for run in deletion.runs(seven.store, "toy") if run.run_id == run_id)
+    with pytest.raises(RegistryError, match="is not a folder of its own"):
+        deletion.delete_run(seven.store, run)
+    assert (theirs / "f").read_text() == "theirs"
 
 
 def test_what_a_replay_under_way_uses_stays(project: Any) -> None:

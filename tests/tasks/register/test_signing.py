@@ -189,6 +189,9 @@ def test_an_exported_folder_is_loaded_only_by_its_digest_or_its_signature(signed
         refit.load(tmp_path / "out", manifest="0" * 64)
     with pytest.raises(UserError, match="is there already; name a new folder"):
         export.export(signed.context, None, tmp_path / "out")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is there already; name a new folder"):
+        export.export(signed.context, None, tmp_path / "dangling")
     (tmp_path / "out/surplus.py").write_text("raise SystemExit")
     for asked in ({"manifest": done.manifest}, {"public_key": key}):
         with pytest.raises(RefitError, match=r"surplus.py"):
