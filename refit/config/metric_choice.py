@@ -26,7 +26,7 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
         return raw
     if not kind_of(named).labelled:
         raw = _without_label(raw)
-    if named == "forecast":
+    if kind_of(named).folds == "time":
         train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
     train = {"metric": kind_of(named).default_metric, **train}
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}

@@ -112,7 +112,7 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
 def _folds(reading: TableReading, rows: float) -> dict[str, Any]:
     """Return the most folds that have enough rows each, with a margin, since rows are drawn at random."""
     count = max(2, min(5, int(0.9 * rows / FEWEST_ROWS)))
-    return {"kind": "kfold" if reading.task == "regression" else "stratified", "folds": count}
+    return {"kind": kind_of(reading.task).folds, "folds": count}
 
 
 def _periods(reading: TableReading) -> int:

@@ -53,7 +53,6 @@ class Problem(ABC):
 
     name: ClassVar[str]  # in `train.task`
     task: ClassVar[str]  # the kind of predictions that learners declare, and models record
-    unit: ClassVar[str] = "row"
     labelled: ClassVar[bool] = True
     probabilities: ClassVar[bool] = False  # predictions are probabilities, which can be calibrated
     has_threshold: ClassVar[bool] = False  # a prediction from a threshold on means 1

@@ -13,6 +13,5 @@ class Forecast(Regression):
     """A regression on rows that are forecasts to make; models record it as a regression."""
 
     name: ClassVar[str] = "forecast"
-    unit: ClassVar[str] = "forecast"
     can_leak: ClassVar[bool] = False  # the value before is often nearly the next one
     folds: ClassVar[Literal["kfold", "stratified", "time"]] = "time"
