@@ -23,26 +23,27 @@ from refit.files.artifacts import (
     read_json,
     read_snapshot,
 )
-from refit.models.run_logging import work_seconds
 from refit.plain_text import as_markdown, one_line
 from refit.reports.drift.report_words import verdict_word
 from refit.reports.html_theme import money
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.artifact import utc_text
 from refit.schemas.drift_decision import DriftDecision
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Training
 from registry.urls import folder_url
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
 SHOWN_CLASSES = 5
-_MEASUREMENTS = ("seconds", "rows_per_second", "peak_memory_mb", "latency_ms", "latency_1000_ms")
+_MEASUREMENTS = {"seconds", "rows_per_second", "peak_memory_mb", "latency_ms", "latency_1000_ms"}
 
 
 def summarise(run: Session) -> dict[str, Any]:
     """Return the run as one JSON-like mapping, which `refit run --json` prints."""
     project = run.project
-    validated, training = read_json(project / VALIDATED), read_json(project / TRAINING)
+    validated, training = read_json(project / VALIDATED), Training.read(project / TRAINING)
     evaluation, receipt = read_json(project / EVALUATION), read_json(project / RECEIPT)
-    features, price = read_json(project / FEATURE_SET), run.context().params.cost
+    features, price = FeatureTable.read(project / FEATURE_SET), run.context().params.cost
     return {
         "flow_run_id": run.owner.flow_run,
         "mlflow_run_id": receipt["run_id"],
@@ -51,22 +52,22 @@ def summarise(run: Session) -> dict[str, Any]:
         "batches": len(validated["batches"]),
         "stand_in": read_snapshot(project).get("stand_in", {}),
         "rows": validated["rows"],
-        "features": len(features["features"]),
-        "windows": features["windows"],
-        "labels": features["labels"],
+        "features": len(features.features),
+        "windows": features.windows.to_json(),
+        "labels": features.labels.to_json(),
         "stages": {stage: run.stages[stage] for stage in STAGES if stage in run.stages},
         "learners": [
             {
-                "name": learner["name"],
-                "validation": (learner["validation"] or {}).get(training["metric"]),
-                **{name: learner.get(name) for name in _MEASUREMENTS},
-                "cost_training": in_money(work_seconds(learner), price),
-                "cost_per_1000": in_money(learner["cpu_seconds_per_1000"], price),
+                "name": learner.name,
+                "validation": learner.validation.get(training.metric),
+                **learner.model_dump(mode="json", include=_MEASUREMENTS),
+                "cost_training": in_money(learner.work_seconds, price),
+                "cost_per_1000": in_money(learner.cpu_seconds_per_1000, price),
             }
-            for learner in training["learners"]
+            for learner in training.learners
         ],
-        "chosen": training["learner"],
-        "metric": training["metric"],
+        "chosen": training.learner,
+        "metric": training.metric,
         "metrics": {name: metric["value"] for name, metric in evaluation["metrics"]["candidate"].items()},
         "evaluation": evaluation["metrics"],
         "cost": evaluation["timings"]["cost"],

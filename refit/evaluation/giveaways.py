@@ -7,13 +7,13 @@ cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from refit.plain_text import MISSING
+from refit.schemas.feature_table import Giveaway
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,35 +30,13 @@ MOST_VALUES = 50  # of a feature whose values are examined one by one
 COUNTS = "counts the rows: its order may be that of the labels"
 
 
-@dataclass(frozen=True)
-class Giveaway:
-    """Features that leak the label, and how."""
-
-    features: tuple[str, ...]
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{', '.join(self.features)} {self.reason}"
-
-    def dump(self) -> dict[str, Any]:
-        return {"features": list(self.features), "reason": self.reason}
-
-    @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> Giveaway:
-        return cls(tuple(stored["features"]), stored["reason"])
-
-
-def giveaways(table: pa.Table, kinds: Mapping[str, Sequence[str]]) -> list[Giveaway]:
-    """Find the features that leak the column `label` of a training table.
-
-    Args:
-        kinds: names of features by kind: numeric, categorical.
-    """
+def giveaways(table: pa.Table, numeric: Sequence[str], categorical: Sequence[str]) -> list[Giveaway]:
+    """Find the features that leak the column `label` of a training table."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     table = table.filter(pc.is_valid(table["label"]))
-    result = [Giveaway((name,), COUNTS) for name in kinds["numeric"] if _counts_rows(table[name])]
+    result = [Giveaway(features=(name,), reason=COUNTS) for name in numeric if _counts_rows(table[name])]
     counted = {name for each in result for name in each.features}
     every = max(1, -(-len(table) // ROWS))
     some = table.take(pa.array(np.arange(0, len(table), every)))
@@ -66,13 +44,13 @@ def giveaways(table: pa.Table, kinds: Mapping[str, Sequence[str]]) -> list[Givea
         return result
     label = some["label"]
     if pa.types.is_floating(label.type):
-        numbers = [name for name in kinds["numeric"] if name not in counted]
-        return [*result, *_of_numbers(some, label.to_numpy(), numbers, kinds["categorical"])]
+        numbers = [name for name in numeric if name not in counted]
+        return [*result, *_of_numbers(some, label.to_numpy(), numbers, categorical)]
     encoded = label.combine_chunks().dictionary_encode()
     classes, labels = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    for name in (*kinds["numeric"], *kinds["categorical"]):
+    for name in (*numeric, *categorical):
         if name not in counted and (reason := _of_classes(some[name], labels, classes)):
-            result.append(Giveaway((name,), reason))
+            result.append(Giveaway(features=(name,), reason=reason))
     return result
 
 
@@ -150,18 +128,20 @@ def _of_numbers(
             explained = max(explained, _straight(table[name].to_numpy(), label))
         if explained >= EXPLAINED:
             alone.add(name)
-            yield Giveaway((name,), f"alone explains {min(explained, 0.9999):.2%} of the label's variance")
+            reason = f"alone explains {min(explained, 0.9999):.2%} of the label's variance"
+            yield Giveaway(features=(name,), reason=reason)
     rest = [name for name in numbers if name not in alone and not table[name].null_count]
     some = np.arange(0, len(label), max(1, -(-len(label) // SUM_ROWS)))
     columns = np.array([table[name].to_numpy()[some] for name in rest], float)
     if len(rest) > 1 and (sum_of := _parts(columns, label[some])):
-        yield Giveaway(tuple(rest[index] for index in sum_of), "together add up to the label")
+        yield Giveaway(features=tuple(rest[index] for index in sum_of), reason="together add up to the label")
         return
     positive = [index for index in range(len(rest)) if (columns[index] > 0).all()]
     if len(positive) > 1 and (label[some] > 0).all():
         product = _parts(np.log(columns[positive]), np.log(label[some]))
         if product:
-            yield Giveaway(tuple(rest[positive[index]] for index in product), "multiply or divide to the label")
+            features = tuple(rest[positive[index]] for index in product)
+            yield Giveaway(features=features, reason="multiply or divide to the label")
 
 
 def _straight(values: NDArray[np.float64], label: NDArray[np.float64]) -> float:

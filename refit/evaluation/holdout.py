@@ -24,6 +24,8 @@ from refit.problems.contract import Problem
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from refit.schemas.feature_table import ForecastRows
+
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
 Facts = Callable[[Labels, Floats], dict[str, Any]]
@@ -40,7 +42,7 @@ class Holdout:
     days: NDArray[np.datetime64]  # local day of each row
     sample: Sample
     target: Problem = field(default_factory=Binary)
-    forecast: Mapping[str, Any] | None = None  # for forecasts: their entry in `features.json`
+    forecast: ForecastRows | None = None
 
     @property
     def rows(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refit.config import CostParams
+from refit.schemas.serving_cost import Latency, ServingCost
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +34,7 @@ THOROUGH = Calls(alone=200, many=10, seconds=2.0)  # for a candidate
 GLANCE = Calls(alone=20, many=3, seconds=0.1)  # for every learner and trial
 
 
-def serving(learner: Learner, table: pa.Table, calls: Calls) -> dict[str, Any]:
+def serving(learner: Learner, table: pa.Table, calls: Calls) -> ServingCost:
     """Time predictions: milliseconds of calls with one row and with a thousand, and CPU seconds of the latter.
 
     CPU seconds count all threads and are the median of the calls. A table with fewer than a thousand rows is repeated.
@@ -43,11 +44,11 @@ def serving(learner: Learner, table: pa.Table, calls: Calls) -> dict[str, Any]:
     count = table.num_rows
     alone, _ = _clocked(learner, (table.slice(index % count, 1) for index in range(WARM_UP + calls.alone)), calls)
     many, cpu = _clocked(learner, repeat(table.take(np.arange(ROWS) % count), WARM_UP + calls.many), calls)
-    return {
-        "latency_ms": _quantiles(alone),
-        "latency_1000_ms": _quantiles(many),
-        "cpu_seconds_per_1000": round(float(np.median(cpu)), 6),
-    }
+    return ServingCost(
+        latency_ms=_latency(alone),
+        latency_1000_ms=_latency(many),
+        cpu_seconds_per_1000=round(float(np.median(cpu)), 6),
+    )
 
 
 def _clocked(learner: Learner, batches: Iterable[pa.Table], calls: Calls) -> tuple[list[float], list[float]]:
@@ -64,11 +65,11 @@ def _clocked(learner: Learner, batches: Iterable[pa.Table], calls: Calls) -> tup
     return wall[WARM_UP:], cpu[WARM_UP:]
 
 
-def _quantiles(seconds: Sequence[float]) -> dict[str, float | int]:
+def _latency(seconds: Sequence[float]) -> Latency:
     import numpy as np
 
-    milliseconds = {f"p{part}": round(float(np.quantile(seconds, part / 100)) * 1000, 3) for part in (50, 95, 99)}
-    return {**milliseconds, "calls": len(seconds)}
+    p50, p95, p99 = (round(float(np.quantile(seconds, share)) * 1000, 3) for share in (0.5, 0.95, 0.99))
+    return Latency(p50=p50, p95=p95, p99=p99, calls=len(seconds))
 
 
 def rows_at_once(learner: Learner, table: pa.Table) -> int:

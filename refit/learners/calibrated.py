@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import TypeAdapter
 
 from refit.files.artifacts import digest
 from refit.learners.calibration import Calibration, calibration_from
 from refit.learners.contract import Declaration, Floats, Learner
 from refit.learners.postprocessed import Postprocessed, exact
+from refit.schemas.postprocessing import StoredCalibration
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,14 +33,14 @@ class Calibrated(Postprocessed):
         return self.calibration.probabilities(self.inner.predict(table))
 
     def added(self) -> dict[str, Any]:
-        return {"calibration": self.calibration.to_dict()}
+        return {"calibration": self.calibration.to_json()}
 
     def digest(self) -> str:
-        return digest({"inner": self.inner.digest(), "calibration": exact(self.calibration.to_dict())})
+        return digest({"inner": self.inner.digest(), "calibration": exact(self.calibration.to_json())})
 
 
 def with_calibration(learner: Learner, description: Mapping[str, Any]) -> Learner:
     """Wrap the learner with the calibration in its description, if there is one."""
     if not (stored := description.get("calibration")):
         return learner
-    return Calibrated(learner, calibration_from(stored))
+    return Calibrated(learner, calibration_from(TypeAdapter(StoredCalibration).validate_json(json.dumps(stored))))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from refit.schemas.postprocessing import ClassCurves, IsotonicCurve, SigmoidCurve, StoredCalibration, TemperatureScale
 
 __all__ = [
     "Calibration",
@@ -31,95 +31,55 @@ _STEPS, _ENOUGH = 50, 1e-10
 _POWERS = (0.01, 100.0)  # bounds of the search for a temperature
 
 
-class Calibration(Protocol):
-    """Maps predictions to calibrated probabilities."""
-
-    def probabilities(self, predictions: Floats) -> Floats:
-        """(rows,) calibrated probabilities of 1, or (rows, classes)."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All parameters, as stored in JSON."""
-
-
-@dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(SigmoidCurve):
     """Platt scaling: a linear function of the log-odds."""
-
-    slope: float
-    intercept: float
 
     def probabilities(self, predictions: Floats) -> Floats:
         """(rows,) calibrated probabilities of 1.
 
-        >>> Sigmoid(1.0, 0.0).probabilities(np.array([0.25])).round(6).tolist()
+        >>> Sigmoid(slope=1.0, intercept=0.0).probabilities(np.array([0.25])).round(6).tolist()
         [0.25]
         """
         return _sigmoid(self.slope * log_odds(predictions) + self.intercept)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": "sigmoid", "slope": self.slope, "intercept": self.intercept}
 
-
-@dataclass(frozen=True)
-class Isotonic:
+class Isotonic(IsotonicCurve):
     """A non-decreasing piecewise linear curve, constant beyond its first and last point."""
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
 
     def probabilities(self, predictions: Floats) -> Floats:
         """(rows,) calibrated probabilities of 1.
 
-        >>> Isotonic((0.0, 1.0), (0.2, 0.6)).probabilities(np.array([0.5])).round(6).tolist()
+        >>> Isotonic(x=(0.0, 1.0), y=(0.2, 0.6)).probabilities(np.array([0.5])).round(6).tolist()
         [0.4]
         """
         p: Floats = np.interp(predictions, self.x, self.y)
         return p
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": "isotonic", "x": list(self.x), "y": list(self.y)}
 
-
-@dataclass(frozen=True)
-class Temperature:
+class Temperature(TemperatureScale):
     """Temperature scaling: one power for the probabilities of all classes. The predicted class never changes."""
-
-    power: float  # one divided by the temperature; below 1 the model becomes less confident
 
     def probabilities(self, predictions: Floats) -> Floats:
         """(rows, classes) calibrated probabilities.
 
-        >>> Temperature(0.5).probabilities(np.array([[0.8, 0.2]])).round(3).tolist()
+        >>> Temperature(power=0.5).probabilities(np.array([[0.8, 0.2]])).round(3).tolist()
         [[0.667, 0.333]]
         """
         scores = self.power * _logs(predictions)
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         return _normalised(p)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": "temperature", "power": self.power}
 
-
-@dataclass(frozen=True)
-class EachClass:
+class EachClass(ClassCurves):
     """One curve for each class against all others; rows are normalised to sum 1."""
-
-    curves: tuple[Isotonic, ...]
 
     def probabilities(self, predictions: Floats) -> Floats:
         """(rows, classes) calibrated probabilities."""
-        return _normalised(
-            np.column_stack(
-                [curve.probabilities(predictions[:, index]) for index, curve in enumerate(self.curves)],
-            )
-        )
+        curves = enumerate(zip(self.x, self.y, strict=True))
+        return _normalised(np.column_stack([np.interp(predictions[:, index], x, y) for index, (x, y) in curves]))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": "isotonic by class",
-            "x": [list(curve.x) for curve in self.curves],
-            "y": [list(curve.y) for curve in self.curves],
-        }
+
+Calibration = Sigmoid | Isotonic | Temperature | EachClass
 
 
 def fit_calibration(kind: Kind, predictions: Floats, labels: Floats) -> Calibration:
@@ -135,34 +95,22 @@ def fit_calibration(kind: Kind, predictions: Floats, labels: Floats) -> Calibrat
         return fit_temperature(predictions, labels.astype(np.int64))
     rarest = 1 / (len(labels) + 2)  # so that no class gets probability 0 from the rows of one calibration
     classes = range(predictions.shape[1])
-    return EachClass(
-        tuple(_fit_isotonic(predictions[:, each], (labels == each).astype(np.float64), rarest) for each in classes)
-    )
+    curves = [_fit_isotonic(predictions[:, each], (labels == each).astype(np.float64), rarest) for each in classes]
+    return EachClass(x=tuple(curve.x for curve in curves), y=tuple(curve.y for curve in curves))
 
 
 def _fit_isotonic(predictions: Floats, labels: Floats, least: float) -> Isotonic:
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=least, y_max=1.0, out_of_bounds="clip").fit(predictions, labels)
-    return Isotonic(tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_)))
+    return Isotonic(x=tuple(map(float, fitted.X_thresholds_)), y=tuple(map(float, fitted.y_thresholds_)))
 
 
-def calibration_from(stored: Mapping[str, Any]) -> Calibration:
-    """The calibration that `to_dict` gave.
-
-    Raises:
-        KeyError: it is of an unknown kind, or incomplete.
-    """
-    if stored["kind"] == "sigmoid":
-        return Sigmoid(float(stored["slope"]), float(stored["intercept"]))
-    if stored["kind"] == "temperature":
-        return Temperature(float(stored["power"]))
-    if stored["kind"] == "isotonic by class":
-        curves = zip(stored["x"], stored["y"], strict=True)
-        return EachClass(tuple(Isotonic(tuple(map(float, x)), tuple(map(float, y))) for x, y in curves))
-    if stored["kind"] != "isotonic":
-        raise KeyError(f"calibration {stored['kind']!r}")
-    return Isotonic(tuple(map(float, stored["x"])), tuple(map(float, stored["y"])))
+def calibration_from(stored: StoredCalibration) -> Calibration:
+    """The calibration with these parameters."""
+    kinds: dict[str, type[Calibration]]
+    kinds = {"sigmoid": Sigmoid, "isotonic": Isotonic, "temperature": Temperature, "isotonic by class": EachClass}
+    return kinds[stored.kind](**dict(stored))
 
 
 def fit_sigmoid(predictions: Floats, labels: Floats) -> Sigmoid:
@@ -187,7 +135,7 @@ def fit_sigmoid(predictions: Floats, labels: Floats) -> Sigmoid:
         if np.abs(step).max() <= _ENOUGH or loss - lower <= _ENOUGH * loss:
             break
         line, loss = line - step, lower
-    return Sigmoid(float(line[0]), float(line[1]))
+    return Sigmoid(slope=float(line[0]), intercept=float(line[1]))
 
 
 def fit_temperature(predictions: Floats, labels: NDArray[np.int64]) -> Temperature:
@@ -201,9 +149,9 @@ def fit_temperature(predictions: Floats, labels: NDArray[np.int64]) -> Temperatu
     low, high = _POWERS
     for _ in range(_STEPS):
         middle = math.sqrt(low * high)
-        expected = (Temperature(middle).probabilities(predictions) * scores).sum()
+        expected = (Temperature(power=middle).probabilities(predictions) * scores).sum()
         low, high = (middle, high) if expected < of_truth else (low, middle)
-    return Temperature(math.sqrt(low * high))
+    return Temperature(power=math.sqrt(low * high))
 
 
 def log_odds(predictions: Floats) -> Floats:

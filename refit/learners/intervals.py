@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from refit.config import nearest
 from refit.errors import UserError
 from refit.learners.contract import Floats
 from refit.plain_text import MISSING
+from refit.schemas.postprocessing import IntervalSummary, MarginSummary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +40,10 @@ class Margin:
     rows: int
     scores: tuple[float, ...]  # newest last if margins are adaptive
 
+    def summary(self) -> MarginSummary:
+        """The margin without the scores."""
+        return MarginSummary(value=self.value, rows=self.rows)
+
     def at(self, level: float) -> float:
         """The margin of another level, computed from the stored scores; the largest score if there are too few."""
         return conformal_quantile(np.array(self.scores), level)
@@ -49,7 +54,7 @@ class Intervals:
     """The margins of one model: a common one, and one for each value of a column that has enough rows."""
 
     level: float
-    by: str  # residuals or quantiles: how the band is formed before it is widened
+    by: Literal["residuals", "quantiles"]  # how the band is formed before it is widened
     common: Margin
     within: str | None = None
     groups: Mapping[str, Margin] = field(default_factory=dict)
@@ -80,11 +85,17 @@ class Intervals:
             **({"missing": self.missing} if self.missing != _MISSING_BEFORE else {}),
         }
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> IntervalSummary:
         """The same without the scores."""
-        short = {"value": self.common.value, "rows": self.common.rows}
-        groups = {name: {"value": margin.value, "rows": margin.rows} for name, margin in self.groups.items()}
-        return {**self.to_dict(), "common": short, "groups": groups}
+        return IntervalSummary(
+            level=self.level,
+            by=self.by,
+            within=self.within,
+            rate=self.rate,
+            common=self.common.summary(),
+            groups={name: margin.summary() for name, margin in self.groups.items()},
+            missing=self.missing if self.missing != _MISSING_BEFORE else None,
+        )
 
 
 def intervals_from(stored: Mapping[str, Any]) -> Intervals:

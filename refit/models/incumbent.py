@@ -16,6 +16,8 @@ from refit.models import model_cache, run_logging
 from refit.models.verification import MODEL, check_stored
 from refit.runtime import run_file
 from refit.runtime.context import Context, person
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Training
 from registry import signing, versions
 from registry.champion import CHAMPION as CHAMPION_ALIAS
 from registry.champion import current_champion, examine_ledger, finish_pending, record
@@ -268,7 +270,7 @@ def is_candidate(context: Context, champion: Version) -> bool:
         return False
     return all(
         champion.tags.get(key) == value
-        for key, value in run_logging.identity(read_json(context.path(TRAINING))).items()
+        for key, value in run_logging.identity(Training.read(context.path(TRAINING))).items()
     )
 
 
@@ -280,15 +282,15 @@ def is_stand_in(of: Version) -> bool:
 def _from_stand_in(context: Context) -> bool:
     """Whether the candidate in the project's files was trained on generated rows."""
     path = context.path(FEATURE_SET)
-    return path.is_file() and bool(read_json(path).get("stand_in"))
+    return path.is_file() and bool(FeatureTable.read(path).stand_in)
 
 
 def _looks(context: Context, store: Store, model: str) -> int:
     """How many other candidates used the same test window: each look makes a false gain more likely."""
     if not (context.path(FEATURE_SET).is_file() and context.path(TRAINING).is_file()):
         return 0
-    window = read_json(context.path(FEATURE_SET))["windows"]["test"]
-    judged = versions.tagged(store, model, TEST_TAG, digest({key: window[key] for key in ("start", "end")}))
+    window = FeatureTable.read(context.path(FEATURE_SET)).windows.test
+    judged = versions.tagged(store, model, TEST_TAG, digest(window.bounds))
     generated = _from_stand_in(context)
     return sum(is_stand_in(each) == generated and not is_candidate(context, each) for each in judged)
 

@@ -31,6 +31,8 @@ from refit.plain_text import as_markdown
 from refit.problems import metric_named
 from refit.runtime import provenance
 from refit.runtime.context import Context
+from refit.schemas.serving_cost import FitCost
+from refit.schemas.training import IterationScores, LearnerReport, Scores, SizeScores, Training, TuningReport
 from registry import relocation, tracking
 from registry.champion import current_champion
 from registry.store import RegistryError, Store, faults, locate
@@ -146,9 +148,9 @@ def log_cross_validation(context: Context, report: Mapping[str, Any]) -> None:
         tracking.log(store, run_id, "cross_validation", content)
 
 
-def identity(training: Mapping[str, Any]) -> dict[str, str]:
+def identity(training: Training) -> dict[str, str]:
     """The tags that identify a candidate: the digests of its inputs and of its model."""
-    return {"refit.candidate": training["inputs"], "refit.model_digest": training["model_digest"]}
+    return {"refit.candidate": training.inputs, "refit.model_digest": training.model_digest}
 
 
 @contextmanager
@@ -162,79 +164,77 @@ def _best_effort(context: Context, required: bool) -> Iterator[None]:
 
 
 def _log_training(context: Context, store: Store) -> str:
-    training = read_json(context.path(TRAINING))
+    training = Training.read(context.path(TRAINING))
     name = context.params.project.name
     experiment = tracking.ensure_experiment(store, name)
     tracking.end_abandoned(store, experiment)
     named = identity(training)
     candidate = named | {"refit.role": "candidate"}
-    run_id = tracking.ensure_run(store, experiment, f"{training['learner']} {training['inputs'][:8]}", candidate)
+    run_id = tracking.ensure_run(store, experiment, f"{training.learner} {training.inputs[:8]}", candidate)
     tracking.log(store, run_id, "training", _training(context, training))
     champion, price = _opponent(context, store, training), context.params.cost
-    chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
-    _log_against(store, run_id, champion, chosen["validation"])
-    for learner in training["learners"]:
-        tags = named | {"refit.role": "learner", "refit.learner": learner["name"]}
-        nested = tracking.ensure_run(store, experiment, learner["name"], tags, parent=run_id)
+    _log_against(store, run_id, champion, training.chosen.validation)
+    for learner in training.learners:
+        tags = named | {"refit.role": "learner", "refit.learner": learner.name}
+        nested = tracking.ensure_run(store, experiment, learner.name, tags, parent=run_id)
         tracking.log(store, nested, "training", _learner(learner, price))
-        _log_against(store, nested, champion, learner["validation"])
-        if learner.get("tuning"):
-            trials = list(_trials(learner["tuning"], named, price, champion))
+        _log_against(store, nested, champion, learner.validation)
+        if learner.tuning:
+            trials = list(_trials(learner.tuning, named, price, champion))
             tracking.log_children(store, experiment, nested, "trial", trials)
     return run_id
 
 
-def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: Mapping[str, float] | None) -> None:
+def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: Scores) -> None:
     """Log the error reduction of a run against the champion at the time when the run was first logged."""
     if champion is None or tracking.is_logged(store, run_id, "against"):
         return
     tags = {"refit.against": f"version {champion.version}"}
-    value = champion.reduction((scores or {}).get(champion.metric))
+    value = champion.reduction(scores.get(champion.metric))
     tracking.log(
         store, run_id, "against", Content(metrics=[(REDUCTION, value, 0)] if value is not None else [], tags=tags)
     )
 
 
-def _opponent(context: Context, store: Store, training: Mapping[str, Any]) -> Opponent | None:
+def _opponent(context: Context, store: Store, training: Training) -> Opponent | None:
     """The champion, unless it is this candidate or its run has no score to compare with."""
     try:
         champion = current_champion(store, context.params.project.name)
     except RegistryError:
         return None  # the stages that need the registry report the problem
-    if champion is None or champion.tags.get("refit.model_digest") == training["model_digest"]:
+    if champion is None or champion.tags.get("refit.model_digest") == training.model_digest:
         return None
     metrics, _ = tracking.numbers_of(store, champion.run_id)
-    score = metrics.get(f"validation_{training['metric']}")
-    return None if score is None else Opponent(champion.version, training["metric"], score)
+    score = metrics.get(f"validation_{training.metric}")
+    return None if score is None else Opponent(champion.version, training.metric, score)
 
 
 def _trials(
-    tuning: Mapping[str, Any], named: Mapping[str, str], price: CostParams, champion: Opponent | None
+    tuning: TuningReport, named: Mapping[str, str], price: CostParams, champion: Opponent | None
 ) -> Iterator[tuple[str, Content]]:
     """Name and content of a run for each trial of a search."""
-    for number, trial in enumerate(tuning["trials"]):
-        steps = [("score", value, fold) for fold, value in enumerate(trial["steps"])]
-        value = [("value", trial["value"], 0)] if trial["value"] is not None else []
-        costs = _cost_metrics(trial["took"], trial["seconds"], price)
-        reduction = None if champion is None else champion.reduction(trial["value"])
+    for number, trial in enumerate(tuning.trials):
+        steps = [("score", value, fold) for fold, value in enumerate(trial.steps)]
+        value = [("value", trial.value, 0)] if trial.value is not None else []
+        costs = _cost_metrics(trial.cost, trial.seconds, price)
+        reduction = None if champion is None else champion.reduction(trial.value)
         if reduction is not None:
             costs.append((REDUCTION, reduction, 0))
-        trial_tags = {"refit.state": trial["state"], "refit.problem": trial["problem"]}
+        trial_tags = {"refit.state": trial.state, "refit.problem": trial.problem}
         yield (
-            f"trial {number}" + (" (best)" if number == tuning["best"] else ""),
+            f"trial {number}" + (" (best)" if number == tuning.best else ""),
             Content(
-                params=trial["params"],
-                metrics=[*steps, *value, ("seconds", trial["seconds"], 0), *costs],
+                params=dict(trial.params),
+                metrics=[*steps, *value, ("seconds", trial.seconds, 0), *costs],
                 tags={**named, **{key: text for key, text in trial_tags.items() if text}},
             ),
         )
 
 
-def _training(context: Context, training: Mapping[str, Any]) -> Content:
+def _training(context: Context, training: Training) -> Content:
     snapshot = read_snapshot(context.project) if context.path(SNAPSHOT).is_file() else {}
-    chosen = next(each for each in training["learners"] if each["name"] == training["learner"])
     tags = {
-        "refit.learner": training["learner"],
+        "refit.learner": training.learner,
         "refit.as_of": snapshot.get("as_of"),
         "refit.snapshot": snapshot.get("digest"),
         "refit.stand_in": ", ".join(snapshot.get("stand_in", {})),
@@ -244,7 +244,10 @@ def _training(context: Context, training: Mapping[str, Any]) -> Content:
     }
     return Content(
         params=_flat(shown_params(context.params)),
-        metrics=[*_scores(chosen), *_cost_metrics(chosen, training.get("work_seconds"), context.params.cost)],
+        metrics=[
+            *_scores(training.chosen),
+            *_cost_metrics(training.chosen, training.work_seconds, context.params.cost),
+        ],
         tags={key: value for key, value in tags.items() if value},
         files={context.path(path): "training" for path in (TRAINING, FEATURE_SET) if context.path(path).is_file()},
         dataset={
@@ -258,63 +261,50 @@ def _training(context: Context, training: Mapping[str, Any]) -> Content:
     )
 
 
-def _cost_metrics(
-    measured: Mapping[str, Any], work_seconds: float | None, price: CostParams
-) -> list[tuple[str, float, int]]:
+def _cost_metrics(cost: FitCost | None, work_seconds: float, price: CostParams) -> list[tuple[str, float, int]]:
     """Time, memory and cost of a training and of its predictions, as metrics.
 
     Args:
-        measured: the entry of a learner or a trial in `models/training.json`.
         work_seconds: duration of the whole training, including every trial of its search.
     """
-    values = {name: measured.get(name) for name in ("rows_per_second", "peak_memory_mb")}
-    for name in ("latency_ms", "latency_1000_ms"):
-        values |= {f"{name}_{part}": measured[name][part] for part in ("p50", "p95") if name in measured}
-    if (seconds := measured.get("cpu_seconds_per_1000")) is not None:
-        values["cost_per_1000"] = in_money(seconds, price)
-    if work_seconds is not None:
-        values["cost_training"] = in_money(work_seconds, price)
+    values: dict[str, float | None] = {}
+    if cost is not None:
+        values = {"rows_per_second": cost.rows_per_second, "peak_memory_mb": cost.peak_memory_mb}
+        for name, latency in (("latency_ms", cost.latency_ms), ("latency_1000_ms", cost.latency_1000_ms)):
+            values |= {f"{name}_p50": latency.p50, f"{name}_p95": latency.p95}
+        values["cost_per_1000"] = in_money(cost.cpu_seconds_per_1000, price)
+    values["cost_training"] = in_money(work_seconds, price)
     return [(name, float(value), 0) for name, value in values.items() if value is not None]
 
 
-def _learner(learner: Mapping[str, Any], price: CostParams) -> Content:
-    steps = [
-        (f"curve_{part}", point[part], point["iteration"])
-        for point in learner.get("curve") or ()
-        for part in ("training", "validation")
+def _learner(learner: LearnerReport, price: CostParams) -> Content:
+    points: list[tuple[str, int, IterationScores | SizeScores]] = [
+        *(("curve", point.iteration, point) for point in learner.curve),
+        *(("by_rows", size.rows, size) for size in learner.size_curve),
     ]
-    sizes = [
-        (f"by_rows_{part}", point[part], point["rows"])
-        for point in learner.get("size_curve") or ()
-        for part in ("training", "validation")
-    ]
-    tags = {"refit.verdict": learner.get("verdict"), "refit.kind": learner["kind"]}
+    tags = {"refit.verdict": learner.verdict, "refit.kind": learner.kind}
     return Content(
-        params={"kind": learner["kind"], **_flat(learner.get("params") or {})},
+        params={"kind": learner.kind, **_flat(learner.params)},
         metrics=[
             *_scores(learner),
-            *_cost_metrics(learner, work_seconds(learner), price),
-            *((name, value, step) for name, value, step in steps + sizes if value is not None),
+            *_cost_metrics(learner, learner.work_seconds, price),
+            *((f"{curve}_training", point.training, step) for curve, step, point in points),
+            *((f"{curve}_validation", point.validation, step) for curve, step, point in points),
         ],
         tags={key: value for key, value in tags.items() if value},
     )
 
 
-def _scores(learner: Mapping[str, Any]) -> list[tuple[str, float, int]]:
-    scores = {
-        f"{part}_{name}": value
-        for part in ("validation", "training")
-        for name, value in (learner.get(part) or {}).items()
-    } | {"fit_seconds": learner.get("seconds"), "iterations": learner.get("iterations")}
-    if seeds := learner.get("seeds"):
-        scores |= {f"seeds_{name}": seeds[name] for name in ("mean", "deviation")}
-    return [(name, float(value), 0) for name, value in scores.items() if isinstance(value, int | float)]
-
-
-def work_seconds(learner: Mapping[str, Any]) -> float:
-    """Seconds of a learner's fits in `training.json`, including every trial of its search."""
-    trials = (learner.get("tuning") or {"trials": ()})["trials"]
-    return float((learner.get("seconds") or 0.0) + sum(trial["seconds"] for trial in trials))
+def _scores(learner: LearnerReport) -> list[tuple[str, float, int]]:
+    scores: dict[str, float | None] = {
+        **{f"validation_{name}": value for name, value in learner.validation.items()},
+        **{f"training_{name}": value for name, value in learner.training.items()},
+        "fit_seconds": learner.seconds,
+        "iterations": learner.iterations,
+    }
+    if seeds := learner.seeds:
+        scores |= {"seeds_mean": seeds.mean, "seeds_deviation": seeds.deviation}
+    return [(name, float(value), 0) for name, value in scores.items() if value is not None]
 
 
 def _evaluation(context: Context) -> Content:

@@ -9,9 +9,9 @@ from typing import Any
 
 from refit.config import Params, parse
 from refit.errors import UserError
-from refit.evaluation.giveaways import Giveaway
 from refit.files import artifacts
 from refit.runtime.context import Context
+from refit.schemas.feature_table import Giveaway
 
 
 def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, Any], list[Giveaway]]:

@@ -20,7 +20,7 @@ from flows.deployments import PREFECT_YAML, prefect_yaml
 from flows.session import prepare
 from refit.config import STAGES
 from refit.errors import UserError
-from refit.evaluation.giveaways import COUNTS, Giveaway
+from refit.evaluation.giveaways import COUNTS
 from refit.files.artifacts import atomic
 from refit.new_project.column_reading import Column
 from refit.new_project.first_look import look
@@ -30,6 +30,7 @@ from refit.new_project.table_reading import NULLS, Hints, TableReading, read_tab
 from refit.runtime import dvc_runner
 from refit.runtime.stage_code import SECTIONS
 from refit.runtime.terminal import say
+from refit.schemas.feature_table import Giveaway
 
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
@@ -368,7 +369,9 @@ def _warnings(reading: TableReading, label_leaks: Sequence[Giveaway]) -> Iterato
     counters = [column.alias for column in reading.columns if column.counter and is_feature(column, reading)]
     leaks = [*label_leaks, *reading.giveaways]
     leaking = {name for giveaway in leaks for name in giveaway.features}
-    leaks += [Giveaway((name,), COUNTS) for name in counters if name not in leaking and not reading.series]
+    leaks += [
+        Giveaway(features=(name,), reason=COUNTS) for name in counters if name not in leaking and not reading.series
+    ]
     for giveaway in leaks:
         yield "leak?", str(giveaway)
     if leaks and reading.series:

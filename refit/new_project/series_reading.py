@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from feature_store.compile import quote
 from refit.errors import UserError
-from refit.evaluation.giveaways import COUNTS, Giveaway, giveaways
+from refit.evaluation.giveaways import COUNTS, giveaways
 from refit.new_project.column_reading import Column
 from refit.new_project.zone_reading import local, read_zone
+from refit.schemas.feature_table import Giveaway
 
 MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 7 * 86_400
 MEAN_MONTH = 2_629_746
@@ -108,9 +109,12 @@ def simultaneous_leaks(connection: Any, columns: Sequence[Column], label: Column
     if not values:
         return ()
     rows = connection.sql(f"select {label.number} as label, {values} from t").to_arrow_table()
-    leaks = giveaways(rows, {"numeric": list(numbers), "categorical": []})
-    with_names = (replace(each, features=tuple(numbers[name].name for name in each.features)) for each in leaks)
-    return tuple(each for each in with_names if each.reason != COUNTS)
+    leaks = giveaways(rows, numeric=list(numbers), categorical=[])
+    return tuple(
+        Giveaway(features=tuple(numbers[alias].name for alias in leak.features), reason=leak.reason)
+        for leak in leaks
+        if leak.reason != COUNTS
+    )
 
 
 def _explain_repeated_times(connection: Any, name: str, columns: tuple[str, ...], repeated: int, rows: int) -> str:

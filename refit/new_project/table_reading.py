@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from feature_store.compile import quote
 from refit.config import nearest
 from refit.errors import UserError
-from refit.evaluation.giveaways import Giveaway
 from refit.new_project.code_reading import merges
 from refit.new_project.column_names import sql_name
 from refit.new_project.column_reading import Column, named_columns, read_column
@@ -23,6 +22,7 @@ from refit.new_project.period_reading import empty_at_times, read_band, read_per
 from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
 from refit.new_project.zone_reading import require_zone
+from refit.schemas.feature_table import Giveaway
 from refit.sources import csv_files
 from refit.sources.csv_files import CsvFile
 from refit.storage.batches import FAULT, LINE

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from refit.config import Params
-from refit.files.artifacts import FEATURE_SET, REPORTS, defined, read_json, write_json
+from refit.files.artifacts import FEATURE_SET, REPORTS, defined, write_json
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
+from refit.schemas.artifact import utc_text
+from refit.schemas.feature_table import FeatureTable
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, Window, cut, newest
 from tasks.train.trial import predict
@@ -53,7 +55,7 @@ def run(context: Context) -> dict[str, Any]:
         RefitError: there is no feature table yet.
     """
     params = context.params
-    features = read_json(context.path(FEATURE_SET))
+    features = FeatureTable.read(context.path(FEATURE_SET))
     specs = specs_of(params, features, context.project)
     make_all(specs, params)
     whole = labelled_rows(context, features, specs[0].target)
@@ -66,9 +68,9 @@ def run(context: Context) -> dict[str, Any]:
     report: dict[str, Any] = defined(
         {
             "model": params.project.name,
-            "as_of": features["as_of"],
-            "snapshot": features["snapshot"],
-            "stand_in": features.get("stand_in", []),
+            "as_of": utc_text(features.as_of),
+            "snapshot": features.snapshot,
+            "stand_in": list(features.stand_in),
             "rows": len(whole),
             "metric": params.train.metric,
             "asked": params.evaluate.cross_validation.model_dump(mode="json"),

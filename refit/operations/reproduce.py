@@ -24,6 +24,9 @@ from refit.files.artifacts import read_json, sha256
 from refit.models import incumbent, run_logging
 from refit.runtime import provenance
 from refit.runtime.context import Context
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Training
+from refit.schemas.warm_start import WarmStart
 from registry import versions
 from registry.urls import sqlite_url
 from tasks.register.lineage import gone
@@ -78,7 +81,7 @@ def reproduce(context: Context, number: str) -> list[Compared]:
             _settings(context, incumbent.required_tag(version, "refit.as_of"), provenance_folder, project)
             context.progress("the data of then")
             _data(context, provenance_folder, project)
-            started = read_json(stored / "data/candidate/features.json")
+            started = FeatureTable.read(stored / "data/candidate/features.json")
             _start(context, stored, project)
             for stage in STAGES:
                 context.progress(f"{stage} again")
@@ -86,14 +89,14 @@ def reproduce(context: Context, number: str) -> list[Compared]:
             return list(_compared(version.tags, started, project))
 
 
-def _compared(tags: Any, features: Any, project: Path) -> Iterator[Compared]:
-    again = read_json(project / artifacts.FEATURE_SET)
+def _compared(tags: Any, features: FeatureTable, project: Path) -> Iterator[Compared]:
+    again = FeatureTable.read(project / artifacts.FEATURE_SET)
     yield Compared("pinned libraries", tags.get("refit.constraints"), provenance.constraints_digest())
-    yield Compared("feature definitions", features["definitions_digest"], again["definitions_digest"])
-    yield Compared("training table", features["table"]["sha256"], again["table"]["sha256"])
-    made = read_json(project / artifacts.TRAINING)
-    yield Compared("candidate's inputs", tags.get("refit.candidate"), made["inputs"])
-    yield Compared("model", tags.get("refit.model_digest"), made["model_digest"])
+    yield Compared("feature definitions", features.definitions_digest, again.definitions_digest)
+    yield Compared("training table", features.table.sha256, again.table.sha256)
+    made = Training.read(project / artifacts.TRAINING)
+    yield Compared("candidate's inputs", tags.get("refit.candidate"), made.inputs)
+    yield Compared("model", tags.get("refit.model_digest"), made.model_digest)
 
 
 @contextmanager
@@ -156,9 +159,9 @@ def _start(context: Context, stored: Path, project: Path) -> None:
     if not record.is_file():
         return
     shutil.copyfile(record, project / artifacts.WARM_START)
-    start = read_json(record)
-    if start["version"] is not None:
-        shutil.copytree(incumbent.fetch_model(context, start["version"]), project / start["folder"])
+    start = WarmStart.read(record)
+    if start.version is not None and start.folder is not None:
+        shutil.copytree(incumbent.fetch_model(context, start.version), project / start.folder)
 
 
 def _run(stage: str, project: Path, tree: Path) -> None:

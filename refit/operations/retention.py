@@ -15,6 +15,8 @@ from refit.files.deletion import is_inside, remove
 from refit.models import model_cache, run_logging
 from refit.runtime import dvc_runner, lock
 from refit.runtime.context import Context
+from refit.schemas.training import Training
+from refit.schemas.warm_start import WarmStart
 from refit.storage.prediction_log import LOG
 from registry import champion, deletion, versions
 from registry.deletion import Run
@@ -142,8 +144,8 @@ def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[s
     name = artifacts.WARM_START.name
     for number in list(reasons):  # a warm start can only be reproduced from its own start model
         content = _provenance(store, there[number], name)
-        start = versions.json_object(there[number], name, content).get("version") if content else None
-        if start in there:
+        stored = versions.json_object(there[number], name, content) if content else {"version": None}
+        if (start := WarmStart.from_json(stored, name).version) in there:
             reasons.setdefault(start, f"version {number} was trained on from it")
     return dict(sorted(reasons.items(), key=lambda entry: int(entry[0])))
 
@@ -184,7 +186,7 @@ def _models(context: Context, store: Store, every: Sequence[Version], stay: Mapp
 def _present(context: Context) -> str | None:
     """The candidate in the project's files, which a run may be about to register."""
     path = context.path(artifacts.TRAINING)
-    return str(artifacts.read_json(path)["inputs"]) if path.is_file() else None
+    return Training.read(path).inputs if path.is_file() else None
 
 
 def _local_copies(context: Context, stay: Mapping[str, str]) -> Iterator[Item]:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,9 @@ from refit.reports.model_card import model_card, plots
 from refit.reports.model_card.by_task import view_of
 from refit.runtime import run_file
 from refit.runtime.context import Context
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.artifact import utc_text
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Training
 from tasks import featurize
 from tasks.evaluate import candidate_intervals
 from tasks.evaluate.explanation import explained
@@ -50,8 +51,8 @@ Report = dict[str, Any]
 class EvaluationInputs:
     """The candidate, with the results of earlier stages and the registry's incumbent."""
 
-    features: Mapping[str, Any]
-    training: Mapping[str, Any]
+    features: FeatureTable
+    training: Training
     comparand: Mapping[str, Any]
     learner: Learner
 
@@ -81,20 +82,20 @@ def run(context: Context) -> None:
     rows = _test_rows(context, given)
     target = _target(given, models, rows)
     test = holdout.holdout(rows, context.params.project.zone, params.gate.cluster, target)
-    test = replace(test, forecast=given.features.get("forecast"))
+    test = replace(test, forecast=given.features.forecast)
     context.progress("scoring candidate, champion and baseline")
     scored = _score(context, given, models, test)
-    timings = prediction_cost.serving(given.learner, test.table, prediction_cost.THOROUGH)
+    timings: Report = {**prediction_cost.serving(given.learner, test.table, prediction_cost.THOROUGH).to_json()}
     timings["rows_per_second"] = prediction_cost.rows_at_once(given.learner, test.table)
-    costs = timings.pop("cpu_seconds_per_1000"), given.training["work_seconds"]
+    costs = timings.pop("cpu_seconds_per_1000"), given.training.work_seconds
     timings["cost"] = prediction_cost.cost(*costs, context.params.cost)
     evaluation = _evaluate(context, given, test, scored)
     gate_evidence = evidence(
         test,
         scored,
         _values(evaluation, timings, params.gate),
-        training=given.training,
-        test_start=datetime.fromisoformat(given.features["windows"]["test"]["start"]),
+        training=given.training.to_json(),
+        test_start=given.features.windows.test.start,
         comparand=given.comparand,
         gate=params.gate,
         remarks=list(_remarks(given, test)),
@@ -114,14 +115,14 @@ def run(context: Context) -> None:
 def _read(context: Context) -> EvaluationInputs:
     candidate = context.path(artifacts.CANDIDATE)
     learner = learners.load(candidate, trusted_types=context.params.registry.trusted_types)
-    training = read_json(context.path(artifacts.TRAINING))
-    if training["model_digest"] != (stored_digest := learner.digest()):
+    training = Training.read(context.path(artifacts.TRAINING))
+    if training.model_digest != (stored_digest := learner.digest()):
         raise RefitError(
-            f"{artifacts.TRAINING} tells of model {training['model_digest'][:12]}, {artifacts.CANDIDATE} holds "
+            f"{artifacts.TRAINING} tells of model {training.model_digest[:12]}, {artifacts.CANDIDATE} holds "
             f"{stored_digest[:12]}; run `refit stage train` again"
         )
     return EvaluationInputs(
-        features=read_json(context.path(artifacts.FEATURE_SET)),
+        features=FeatureTable.read(context.path(artifacts.FEATURE_SET)),
         training=training,
         comparand=read_json(context.path(artifacts.COMPARAND)),
         learner=learner,
@@ -136,12 +137,12 @@ def _test_rows(context: Context, given: EvaluationInputs) -> pa.Table:
     path = context.path(artifacts.TABLE)
     if not path.is_file():
         raise RefitError(f"{path} does not exist yet; `refit stage featurize` makes it")
-    path = artifacts.FileRef(artifacts.TABLE.as_posix(), **given.features["table"]).resolve(context.project)
+    path = given.features.table.path(context.project)
     try:
         table = pq.read_table(path, filters=[("window", "=", "test")], page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
-    return table.sort_by([("event_time", "ascending"), (given.features["key"], "ascending")])
+    return table.sort_by([("event_time", "ascending"), (given.features.key, "ascending")])
 
 
 def _models(context: Context, given: EvaluationInputs) -> dict[str, Model]:
@@ -183,7 +184,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
     """
     p = {
         "candidate": _predictions("the candidate", given.learner, test.table, test.target),
-        "baseline": test.target.guess_for(test.table, given.training["baseline"]),
+        "baseline": test.target.guess_for(test.table, given.training.baseline),
     }
     thresholds, problems = {"candidate": given.learner.threshold, "baseline": HALF}, {}
     for role, model in models.items():
@@ -191,17 +192,17 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             problems[role] = f"it was made for task {task!r}, the candidate for {test.target.task!r}"
             continue
         try:
-            table = _own_rows(context, given, test, read_json(model.folder / artifacts.FEATURE_SET.name))
+            table = _own_rows(context, given, test, FeatureTable.read(model.folder / artifacts.FEATURE_SET.name))
         except UserError as error:
             problems[role] = f"its features cannot be computed for these rows ({error})"
             continue
         p[role] = _predictions(model.name, model.learner, table, test.target)
         thresholds[role] = model.learner.threshold
-    bands = candidate_intervals.bands(context, given.learner, test, given.features["key"])
+    bands = candidate_intervals.bands(context, given.learner, test, given.features.key)
     return Scored(p, thresholds, problems, bands)
 
 
-def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features: Mapping[str, Any]) -> pa.Table:
+def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features: FeatureTable) -> pa.Table:
     """Return the test rows with the features of a registered model, in the order of the test table.
 
     Raises:
@@ -210,11 +211,11 @@ def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if features["definitions_digest"] == given.features["definitions_digest"]:
+    if features.definitions_digest == given.features.definitions_digest:
         return test.table
-    table = featurize.rows_for(context, features["definitions"], "test")
-    key = given.features["key"]
-    indices = pc.index_in(test.table.column(key), value_set=pa.array(table.column(features["key"]).combine_chunks()))
+    table = featurize.rows_for(context, features.definitions, "test")
+    key = given.features.key
+    indices = pc.index_in(test.table.column(key), value_set=pa.array(table.column(features.key).combine_chunks()))
     if indices.null_count:
         raise UserError(f"{indices.null_count:,} of {test.rows:,} test rows are not among them")
     return table.take(indices)
@@ -230,7 +231,7 @@ def _predictions(model: str, learner: Learner, table: pa.Table, target: Problem)
 
 def _evaluate(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored) -> Report:
     """Measure everything on the test rows except timings, so that the result is reproducible."""
-    params, training, windows = context.params.evaluate, given.training, given.features["windows"]
+    params, training, windows = context.params.evaluate, given.training, given.features.windows
     metric, confidence, candidate = params.gate.metric, params.confidence, scored.p["candidate"]
     context.progress("metrics, intervals and slices")
     others = [name for name in scored.p if name != "candidate"]
@@ -239,25 +240,24 @@ def _evaluate(context: Context, given: EvaluationInputs, test: Holdout, scored: 
     view = view_of(problem := "forecast" if test.forecast else task)
     evaluation: Report = {
         "task": problem,
-        "as_of": given.features["as_of"],
+        "as_of": utc_text(given.features.as_of),
         "overrides": dict(run_file.read(context.project).overrides),
-        "snapshot": given.features["snapshot"],
-        "stand_in": given.features.get("stand_in", []),
+        "snapshot": given.features.snapshot,
+        "stand_in": list(given.features.stand_in),
         "candidate": {
-            "learner": training["learner"],
+            "learner": training.learner,
             "kind": given.learner.spec.kind,
-            "inputs": training["inputs"],
-            "model_digest": training["model_digest"],
-            "seen_until": training["seen_until"],
-            "split": training["split"],
+            "inputs": training.inputs,
+            "model_digest": training.model_digest,
+            "seen_until": utc_text(training.seen_until),
+            "split": training.split,
             "threshold": scored.thresholds["candidate"] if task == "binary" else None,
             "features": len(given.learner.spec.features),
             "model_mb": prediction_cost.megabytes(context.path(artifacts.CANDIDATE)),
         },
         "comparand": dict(given.comparand),
         "test": {
-            "start": windows["test"]["start"],
-            "end": windows["test"]["end"],
+            **windows.test.bounds,
             "rows": test.rows,
             **view.facts(test.labels, candidate),
             "days": len(np.unique(test.days)),
@@ -273,13 +273,13 @@ def _evaluate(context: Context, given: EvaluationInputs, test: Holdout, scored: 
         "slices": holdout.slices(test, params.slices, scored.p, metric, confidence, view.facts),
         **view.measured(test, scored, confidence),
         "daily": curves.daily(test, scored.p, metric),
-        "learning_metric": training["metric"],
-        "learners": training["learners"],
+        "learning_metric": training.metric,
+        "learners": [learner.to_json() for learner in training.learners],
     }
     evaluation["importance"] = permutation_importance(
         given.learner,
         test,
-        groups_of(Definitions.load(given.features["definitions"]).feature_set, given.learner.spec.features),
+        groups_of(given.features.definitions.feature_set, given.learner.spec.features),
         metric=metric,
         rows=params.permutation_rows,
         seed=context.params.train.seed,
@@ -303,7 +303,7 @@ def _values(evaluation: Report, timings: Report, gate: GateParams) -> dict[str, 
 
 def _as_json(decision: Decision, evidence: Evidence, given: EvaluationInputs, policy: Mapping[str, Any]) -> Report:
     """Return the content of `decision.json`: the verdict, and what is needed to plot and explain it."""
-    window = {key: given.features["windows"]["test"][key] for key in ("start", "end")}
+    window = given.features.windows.test
     difference = decision.difference
     return {
         "promote": decision.promote,
@@ -317,9 +317,9 @@ def _as_json(decision: Decision, evidence: Evidence, given: EvaluationInputs, po
         "slices": [asdict(each) for each in decision.slices],
         "difference": asdict(difference) if difference else None,
         "candidate": evidence.candidate,
-        "inputs": given.training["inputs"],
+        "inputs": given.training.inputs,
         "comparand": dict(given.comparand),
-        "test": {**window, "rows": evidence.rows, "digest": digest(window)},
+        "test": {**window.bounds, "rows": evidence.rows, "digest": digest(window.bounds)},
         "looks": evidence.looks,
         "policy": dict(policy),
     }
@@ -362,7 +362,7 @@ def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, score
 
     champion = scored.p.get("champion")
     columns = {
-        free(given.features["key"], artifacts.JUDGED): test.table.column(given.features["key"]),
+        free(given.features.key, artifacts.JUDGED): test.table.column(given.features.key),
         "event_time": test.table.column("event_time"),
         "label": test.table.column("label"),
         "candidate": as_column(aligned(scored.p["candidate"], test.target.classes, given.learner.spec.classes)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_store.compile import OWN, quote
 from feature_store.definition import RESERVED
@@ -12,16 +12,17 @@ from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
-from refit.config.windows import NAMES, period_start, windows
+from refit.config.windows import NAMES, Window, period_start, windows
 from refit.errors import RefitError, UserError, first_line
-from refit.evaluation.giveaways import Giveaway, giveaways
+from refit.evaluation.giveaways import giveaways
 from refit.files import artifacts
 from refit.problems import problem_of
 from refit.runtime.context import Context
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_definitions import Definitions
+from refit.schemas.feature_table import FeatureTable, Giveaway, TableFile, Windows, WindowSummary
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
-from tasks.featurize.kinds import advice, kinds_of
+from tasks.featurize.kinds import advice, columns_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse
@@ -55,38 +56,34 @@ def run(context: Context) -> None:
         as_of = warehouse.as_of
     context.progress("profile")
     generated = sorted({batch["source"] for batch in validated["batches"] if "stand_in" in batch})
-    names, stored = definitions.feature_set.names(), definitions.dump()
-    kinds = kinds_of(table, names, context.params)
-    for each in advice(table, kinds["categorical"]):
+    key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
+    columns = columns_of(table, key, names, context.params, _classes(table))
+    for each in advice(table, columns.categorical):
         context.progress(each)
-    given_away = giveaways(table, kinds) if problem_of(context.params.train.task).can_leak else []
-    for giveaway in given_away:
-        context.progress(f"may give the label away: {giveaway}")
-    sketch = profile(table, kinds, context.params.project.zone)
+    can_leak = problem_of(context.params.train.task).can_leak
+    leaks = giveaways(table, columns.numeric, columns.categorical) if can_leak else []
+    for leak in leaks:
+        context.progress(f"may give the label away: {leak}")
+    sketch = profile(table, columns, context.params.project.zone)
     write_profile(sketch, context.path(artifacts.FEATURES))
     _write_table(context, table)
-    artifacts.write_json(
-        context.path(artifacts.FEATURE_SET),
-        {
-            "key": definitions.feature_set.spine.key,
-            "definitions": stored,
-            "definitions_digest": artifacts.digest(stored),
-            "features": names,
-            "kept": list(context.params.featurize.keep),
-            **kinds,
-            "windows": _described(table, as_of, context.params, late),
-            "task": context.params.task,
-            "classes": _classes(table),
-            "split": split.rule if (split := context.params.featurize.split) else None,
-            **({"forecast": forecasts.described(forecast, table)} if (forecast := context.params.forecast) else {}),
-            "labels": labels,
-            "table": {"sha256": artifacts.sha256(context.path(artifacts.TABLE)), "rows": table.num_rows},
-            "snapshot": validated["snapshot"],
-            "as_of": validated["as_of"],
-            **({"stand_in": generated} if generated else {}),
-            **({"giveaways": [giveaway.dump() for giveaway in given_away]} if given_away else {}),
-        },
-    )
+    forecast, split = context.params.forecast, context.params.featurize.split
+    FeatureTable(
+        **dict(columns),
+        definitions=definitions,
+        definitions_digest=artifacts.digest(definitions.to_json()),
+        extra_columns=tuple(context.params.featurize.keep),
+        windows=_summaries(table, as_of, context.params, late),
+        task=context.params.task,
+        split=split.rule if split else None,
+        forecast=forecasts.summary(forecast, table) if forecast else None,
+        labels=labels,
+        table=TableFile(sha256=artifacts.sha256(context.path(artifacts.TABLE)), rows=table.num_rows),
+        snapshot=validated["snapshot"],
+        as_of=datetime.fromisoformat(validated["as_of"]),
+        stand_in=tuple(generated),
+        giveaways=tuple(leaks),
+    ).write(context.path(artifacts.FEATURE_SET))
 
 
 def rehearse(context: Context) -> list[Giveaway]:
@@ -106,16 +103,19 @@ def rehearse(context: Context) -> list[Giveaway]:
         every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
         table = _training_table(warehouse, definitions, context.params, "rehearsed")
-    kinds = kinds_of(table, definitions.feature_set.names(), context.params)
-    return giveaways(table, kinds) if problem_of(context.params.train.task).can_leak else []
+    if not problem_of(context.params.train.task).can_leak:
+        return []
+    key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
+    columns = columns_of(table, key, names, context.params)
+    return giveaways(table, columns.numeric, columns.categorical)
 
 
-def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> pa.Table:
+def rows_for(context: Context, definitions: Definitions, window: str) -> pa.Table:
     """Compute the features of other definitions for one window of the training table (same keys, order and labels).
 
     Raises:
         UserError: the definitions do not fit the current sources: they use another key, or give other rows.
-        RefitError: a batch is gone or changed, or the stored text is broken.
+        RefitError: a batch is gone or changed.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -123,23 +123,21 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
 
     if window not in NAMES:
         raise ValueError(f"window {window!r} is none of {', '.join(NAMES)}")
-    other = Definitions.load(definitions)
-    current = artifacts.read_json(context.path(artifacts.FEATURE_SET))
+    current = FeatureTable.read(context.path(artifacts.FEATURE_SET))
     validated = artifacts.read_json(context.path(artifacts.VALIDATED))
-    key, spine = current["key"], other.feature_set.spine
+    key, spine = current.key, definitions.feature_set.spine
     if spine.key != key:
         raise UserError(
             f"the training table names rows by {key!r}, the stored definitions by {spine.key!r}: no row matches"
         )
-    if validated["snapshot"] != current["snapshot"]:
+    if validated["snapshot"] != current.snapshot:
         raise RefitError(
             "data/validated.json is not the one that the training table came from; `refit run` makes them agree"
         )
-    ref = artifacts.FileRef(str(artifacts.TABLE), **current["table"])
-    table = pq.read_table(ref.resolve(context.project), columns=[key, "event_time", "window", "label"])
+    table = pq.read_table(current.table.path(context.project), columns=[key, "event_time", "window", "label"])
     table = table.filter(pc.equal(table["window"], window))
     with open_warehouse(context.project, validated, context.params) as warehouse:
-        features = features_of(warehouse, other, _rows_named(warehouse, other, table[key]), context.params)
+        features = features_of(warehouse, definitions, _rows_named(warehouse, definitions, table[key]), context.params)
     if not features[key].combine_chunks().equals(table[key].combine_chunks()):
         raise UserError(
             f"source {spine.source!r} of the stored definitions gives {features.num_rows} of the {table.num_rows} rows "
@@ -147,7 +145,7 @@ def rows_for(context: Context, definitions: Mapping[str, Any], window: str) -> p
         )
     columns = {key: table[key], "event_time": table["event_time"], "prediction_time": features["prediction_time"]}
     columns |= {"window": table["window"], "label": table["label"]}
-    return pa.table(columns | {name: features[name] for name in other.feature_set.names()})
+    return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 
 def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.ChunkedArray) -> str:
@@ -233,7 +231,7 @@ def _write_table(context: Context, table: pa.Table) -> None:
         pq.write_table(table, scratch, compression="zstd", compression_level=1, write_page_checksum=True)
 
 
-def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[str, int]) -> dict[str, Any]:
+def _summaries(table: pa.Table, as_of: datetime, params: Params, late: Mapping[str, int]) -> Windows:
     """Describe each window: bounds, rows and labels. Training begins at the start of the first row's period.
 
     `late` counts rows within the bounds that are left out, because their label came too late for the next window.
@@ -241,32 +239,31 @@ def _described(table: pa.Table, as_of: datetime, params: Params, late: Mapping[s
     import pyarrow.compute as pc
 
     first: datetime = pc.min(table["event_time"]).as_py().replace(tzinfo=UTC)
-    problem = problem_of(params.train.task)
-    described, delay = {}, timedelta(hours=params.featurize.label.delay_hours)
-    for window in windows(as_of, params):
+    problem, delay = problem_of(params.train.task), timedelta(hours=params.featurize.label.delay_hours)
+
+    def summary(window: Window) -> WindowSummary:
         labels = table["label"].filter(pc.equal(table["window"], window.name))
         start = window.start or period_start(first, params.ingest.period, params.project.zone)
-        described[window.name] = {
-            "start": _text(start),
-            "end": _text(window.end),
-            **({"until": _text(until)} if (until := window.until(delay)) < window.end else {}),
-            "rows": len(labels),
-            **({"late": late[window.name]} if late.get(window.name) else {}),
+        until = window.until(delay)
+        return WindowSummary(
+            start=start.replace(microsecond=0),
+            end=window.end.replace(microsecond=0),
+            rows=len(labels),
+            until=until.replace(microsecond=0) if until < window.end else None,
+            late=late.get(window.name, 0),
             **problem.describe_labels(labels),
-        }
-    return described
+        )
+
+    train, validation, test = map(summary, windows(as_of, params))
+    return Windows(train=train, validation=validation, test=test)
 
 
-def _classes(table: pa.Table) -> list[str]:
+def _classes(table: pa.Table) -> tuple[str, ...]:
     """Return the sorted text labels of the training and validation rows; empty if labels are numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not pa.types.is_string(table["label"].type):
-        return []
+        return ()
     learned = table["label"].filter(pc.not_equal(table["window"], "test"))
-    return sorted(pc.unique(learned).to_pylist())
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return tuple(sorted(pc.unique(learned).to_pylist()))

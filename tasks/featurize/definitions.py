@@ -14,7 +14,7 @@ from refit.config.section import first_complaint, free
 from refit.errors import UserError
 from refit.runtime import project_code
 from refit.runtime.context import Context
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_definitions import Definitions
 from tasks.featurize import forecasts
 from tasks.featurize.warehouse import cut_name, key_column, kinds_of_columns, sources
 
@@ -78,7 +78,7 @@ def resolve(context: Context) -> Definitions:
         )
     if forecast:
         forecasts.require_features(feature_set, forecast)
-    return Definitions(feature_set, {name: declared[name] for name in feature_set.sources()})
+    return Definitions(feature_set=feature_set, sources={name: declared[name] for name in feature_set.sources()})
 
 
 def _load(context: Context, definitions: str) -> FeatureSet:

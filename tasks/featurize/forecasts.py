@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_store.compile import quote
 from feature_store.definition import (
@@ -21,6 +21,7 @@ from refit.config import ForecastParams, Params, nearest
 from refit.config.forecasting import HORIZON, ZONE, series_of
 from refit.errors import UserError
 from refit.problems.regression import SEASONAL_NAIVE
+from refit.schemas.feature_table import ForecastRows
 from tasks.featurize.warehouse import Warehouse, key_column, sources
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def require_known(
                     )
 
 
-def described(forecast: ForecastParams, table: pa.Table) -> dict[str, Any]:
+def summary(forecast: ForecastParams, table: pa.Table) -> ForecastRows:
     """Describe the forecasts, with the seasonal naive error of each series on the training and validation rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -220,4 +221,11 @@ def described(forecast: ForecastParams, table: pa.Table) -> dict[str, Any]:
     names = series_of(learned, tuple(forecast.series))
     means = pa.table({"series": names, "error": errors}).group_by("series").aggregate([("error", "mean")])
     scales = dict(zip(means["series"].to_pylist(), means["error_mean"].to_pylist(), strict=True))
-    return {**forecast.model_dump(mode="json"), "series": list(forecast.series), "scales": dict(sorted(scales.items()))}
+    return ForecastRows(
+        of=forecast.of,
+        series=tuple(forecast.series),
+        step=forecast.step,
+        horizons=forecast.horizons,
+        season=forecast.season,
+        scales=scales,
+    )

@@ -11,7 +11,7 @@ from tasks.featurize.warehouse import Warehouse, sql_time
 
 if TYPE_CHECKING:
     from feature_store.definition import Source
-    from refit.storage.stored_definitions import Definitions
+    from refit.schemas.feature_definitions import Definitions
 
 NOTABLE = 0.01  # share of the rows that have the time
 OURS = ("event_time", "available_at", "prediction_time", "forecast_time", "target_time", "season_time")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from refit.config import Params, nearest
 from refit.errors import UserError
+from refit.schemas.feature_table import FeatureColumns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,8 +16,13 @@ FREE = 0.5  # share of distinct texts from which a feature looks like free text
 WORDS = 3  # mean number of words from which it looks like free text
 
 
-def kinds_of(table: pa.Table, names: Sequence[str], params: Params) -> dict[str, list[str]]:
-    """Return the names of features by kind, as in features.json: `numeric`, `categorical`, `text`.
+def columns_of(
+    table: pa.Table, key: str, names: Sequence[str], params: Params, classes: Sequence[str] = ()
+) -> FeatureColumns:
+    """Classify the features of a table.
+
+    Args:
+        names: of the features.
 
     Raises:
         UserError: featurize.text names something that is not a feature, or not a text.
@@ -30,11 +36,14 @@ def kinds_of(table: pa.Table, names: Sequence[str], params: Params) -> dict[str,
                 f"params.yaml: featurize.text: feature {name!r} holds {table.schema.field(name).type}, not text"
             )
     chosen = set(params.featurize.text)
-    return {
-        "numeric": [name for name in names if name not in texts],
-        "categorical": [name for name in texts if name not in chosen],
-        "text": [name for name in texts if name in chosen],
-    }
+    return FeatureColumns(
+        key=key,
+        features=tuple(names),
+        numeric=tuple(name for name in names if name not in texts),
+        categorical=tuple(name for name in texts if name not in chosen),
+        text=tuple(name for name in texts if name in chosen),
+        classes=tuple(classes),
+    )
 
 
 def advice(table: pa.Table, categorical: Sequence[str]) -> list[str]:

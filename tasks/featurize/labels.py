@@ -10,12 +10,13 @@ from refit.config import ForecastParams, Params, SplitParams, nearest
 from refit.config.windows import Window, earliest_as_of, windows
 from refit.errors import UserError
 from refit.problems import problem_of
+from refit.schemas.feature_table import LabelCounts
 from tasks.featurize.warehouse import Warehouse, sources, sql_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from refit.storage.stored_definitions import Definitions
+    from refit.schemas.feature_definitions import Definitions
 
 LABEL, LABEL_KNOWN_AT, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # added to the spine's columns
 CANDIDATES = "candidates"  # all rows of a window, with LABEL and LABEL_KNOWN_AT if known
@@ -24,7 +25,7 @@ CHOSEN = "chosen"  # the spine's columns, WINDOW and LABEL; ordered by event_tim
 _LABEL, _KNOWN_AT, _WINDOW, _PREDICTED = map(quote, (LABEL, LABEL_KNOWN_AT, WINDOW, f"{OWN}predicted"))
 
 
-def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -> dict[str, int]:
+def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -> LabelCounts:
     """Create the table `chosen` of rows in a window with a known label; returns the counts of rows by label.
 
     `known` rows have a label by as_of; for `none` the outcome is known but is not a label (a cancelled flight);
@@ -51,7 +52,7 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     counted, pending, none = warehouse.one(
         f"select count({_LABEL}), count(*) - count({_KNOWN_AT}), count({_KNOWN_AT}) - count({_LABEL}) from {CANDIDATES}"
     )
-    return {"known": counted, "pending": pending, "none": none}
+    return LabelCounts(known=counted, pending=pending, no_label=none)
 
 
 def late_rows(warehouse: Warehouse) -> dict[str, int]:

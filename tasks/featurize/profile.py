@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -11,6 +10,7 @@ from feature_store.offline import configure
 from feature_store.sketches import Layout, Sketch, count, local_day, make_layout
 from refit.errors import RefitError
 from refit.files import artifacts
+from refit.schemas.feature_table import FeatureColumns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,24 +18,21 @@ if TYPE_CHECKING:
 LEARNED = ("train", "validation")  # the windows that the final candidate is fitted on
 
 
-def profile(table: pa.Table, kinds: Mapping[str, Sequence[str]], zone: ZoneInfo) -> Sketch:
+def profile(table: pa.Table, columns: FeatureColumns, zone: ZoneInfo) -> Sketch:
     """Sketch each feature and `label` (a category unless it is a number) of the rows to learn from, by day.
 
     The layout is made from the same rows, so none of their values is unseen. Texts are counted by length.
-
-    Args:
-        kinds: names of features by kind: numeric, categorical, text.
     """
     import duckdb
     import pyarrow as pa
 
-    numbers, categories = [*kinds["numeric"]], [*kinds["categorical"]]
+    numbers, categories = [*columns.numeric], [*columns.categorical]
     (numbers if pa.types.is_floating(table.schema.field("label").type) else categories).append("label")
     learned = f'(select * from features where "window" in {LEARNED})'
     with duckdb.connect() as connection:
         configure(connection)
         connection.register("features", table)
-        layout = make_layout(connection, learned, numbers, categories, kinds["text"])
+        layout = make_layout(connection, learned, numbers, categories, columns.text)
         return count(connection, learned, layout, local_day("event_time", zone))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,10 @@ from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
 from refit.runtime import provenance
 from refit.runtime.context import Context
+from refit.schemas.artifact import utc_text
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Training
+from refit.schemas.warm_start import WarmStart
 from registry import signing
 from registry.versions import save_pyfunc
 
@@ -57,7 +61,7 @@ class Candidate:
     """The files of one candidate that `train` and `evaluate` wrote, read once and checked to belong together."""
 
     folder: Path
-    training: Mapping[str, Any]
+    training: Training
     decision: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
@@ -68,11 +72,11 @@ class Candidate:
         Raises:
             RefitError: a file is missing or differs, or the decision is about another model.
         """
-        training, decision = read_json(context.path(TRAINING)), read_json(context.path(DECISION))
-        if decision["candidate"] != training["model_digest"]:
+        training, decision = Training.read(context.path(TRAINING)), read_json(context.path(DECISION))
+        if decision["candidate"] != training.model_digest:
             raise RefitError(
                 f"{DECISION} judges model {decision['candidate'][:12]}, but {TRAINING} tells of "
-                f"{training['model_digest'][:12]}; `refit run` evaluates it"
+                f"{training.model_digest[:12]}; `refit run` evaluates it"
             )
         check_manifest(context.path(CANDIDATE))
         return cls(context.path(CANDIDATE), training, decision, read_json(context.path(METRICS)))
@@ -103,22 +107,22 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     It is an MLflow pyfunc (`data/candidate/` is the candidate's folder as it is), with `golden.parquet`,
     `backtest.parquet`, `provenance/` and a manifest of every file. Nothing in it is a pickle.
     """
-    features = read_json(candidate.folder / "features.json")
+    features = FeatureTable.read(candidate.folder / FEATURE_SET.name)
     description = read_json(candidate.folder / "model.json")
-    golden = golden_rows(context, features["key"], features["features"])
+    golden = golden_rows(context, features.key, features.features)
     save_pyfunc(
         folder,
         candidate.folder,
         run_id=run_id,
         loader=LOADER,
-        features=features["features"],
-        example=golden.slice(0, EXAMPLE_ROWS).select(features["features"]).to_pandas(),
+        features=list(features.features),
+        example=golden.slice(0, EXAMPLE_ROWS).select(features.features).to_pandas(),
         requirements=provenance.requirements(str(description["kind"])),
         outputs=description.get("classes", ()),
     )
     _write_parquet(golden, folder / GOLDEN)
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)
-    recorded = _write_provenance(context, candidate.training.get("started_from"), folder / "provenance")
+    recorded = _write_provenance(context, candidate.training.started_from, folder / "provenance")
     write_manifest(folder)
     signer = signer_of(context)
     snapshot = read_snapshot(context.project)
@@ -127,18 +131,18 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         **candidate.judgement,
         "refit.manifest": sha256(folder / "manifest.json"),
         **({signing.TAG: signing.sign(folder, signer)} if signer else {}),
-        "refit.learner": candidate.training["learner"],
-        "refit.seen_until": candidate.training["seen_until"],
+        "refit.learner": candidate.training.learner,
+        "refit.seen_until": utc_text(candidate.training.seen_until),
         "refit.snapshot": snapshot["digest"],
         "refit.as_of": snapshot["as_of"],
-        **({"refit.split": split} if (split := candidate.training["split"]) else {}),
+        **({"refit.split": split} if (split := candidate.training.split) else {}),
         **({STAND_IN: ", ".join(snapshot["stand_in"])} if "stand_in" in snapshot else {}),
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
     }
     return {key: str(value) for key, value in tags.items()}
 
 
-def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
+def golden_rows(context: Context, key: str, features: Sequence[str]) -> pa.Table:
     """Return features of test rows spread evenly over the window, with the predictions that were evaluated.
 
     Raises:
@@ -148,8 +152,7 @@ def golden_rows(context: Context, key: str, features: list[str]) -> pa.Table:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    recorded = read_json(context.path(CANDIDATE) / FEATURE_SET.name)["table"]
-    table = FileRef(TABLE.as_posix(), **recorded).resolve(context.project)
+    table = FeatureTable.read(context.path(CANDIDATE) / FEATURE_SET.name).table.path(context.project)
     test = pq.read_table(table, columns=[key, *features], filters=[("window", "=", "test")])
     judged = pq.read_table(_predictions(context))
     key_column = free(key, JUDGED)
@@ -194,7 +197,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path)
 
 
-def _write_provenance(context: Context, started_from: Any, folder: Path) -> dict[str, str | None]:
+def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -> dict[str, str | None]:
     """Write the files needed to reproduce a model; returns the values that become tags."""
     folder.mkdir()
     resolved = context.params.model_dump(mode="json", by_alias=True)
@@ -202,7 +205,7 @@ def _write_provenance(context: Context, started_from: Any, folder: Path) -> dict
     if context.path("dvc.lock").is_file():  # not dvc.yaml: DVC would take the copy for a pipeline of the project
         shutil.copyfile(context.path("dvc.lock"), folder / "dvc.lock")
     shutil.copyfile(context.path(SNAPSHOT), folder / SNAPSHOT.name)
-    write_json(folder / WARM_START.name, started_from or {"version": None})
+    started_from.write(folder / WARM_START.name)
     commit = provenance.commit(context.project)
     if commit.patch is not None:
         (folder / "uncommitted.patch").write_bytes(commit.patch)

@@ -13,7 +13,8 @@ from refit.files import artifacts
 from refit.learners import Learner
 from refit.models import incumbent, run_logging
 from refit.runtime.context import Context
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_definitions import Definitions
+from refit.schemas.feature_table import FeatureTable
 from registry.champion import current_champion
 from registry.versions import Version
 
@@ -62,12 +63,11 @@ def load_champion(context: Context) -> Champion:
     if version is None:
         raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
     folder = incumbent.fetch_model(context, version.version)
-    features = artifacts.read_json(folder / artifacts.FEATURE_SET.name)
     champion = Champion(
         version,
         folder,
         learners.load(folder, trusted_types=context.params.registry.trusted_types),
-        Definitions.load(features["definitions"]),
+        FeatureTable.read(folder / artifacts.FEATURE_SET.name).definitions,
     )
     if champion.table not in context.params.ingest.sources:
         raise RefitError(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from refit.config.forecasting import HORIZON
-from refit.files.artifacts import FEATURE_SET, REFERENCE, read_json
+from refit.files.artifacts import FEATURE_SET, REFERENCE
+from refit.schemas.feature_table import FeatureTable
 from tasks.score.champion_model import Champion
 
 if TYPE_CHECKING:
@@ -65,14 +66,14 @@ def new_horizons(champion: Champion, features: pa.Table) -> Iterator[str]:
     """Yield a note naming requested horizons that the model was not trained for: it predicts as for the nearest one."""
     import pyarrow.compute as pc
 
-    made_for = read_json(champion.folder / FEATURE_SET.name).get("forecast")
-    if made_for is None or HORIZON not in features.column_names:
+    trained = FeatureTable.read(champion.folder / FEATURE_SET.name).forecast
+    if trained is None or HORIZON not in features.column_names:
         return
     requested = {int(each) for each in pc.unique(features[HORIZON]).to_pylist() if each is not None}
-    if new := sorted(requested - set(made_for["horizons"])):
+    if new := sorted(requested - set(trained.horizons)):
         steps = ", ".join(map(str, new[:NAMED])) + (f" and {len(new) - NAMED} more" if len(new) > NAMED else "")
         yield (
             f"version {champion.version.version} never learned to forecast {steps} steps ahead, only "
-            f"{', '.join(map(str, made_for['horizons']))}: these rows are guesses; `refit run` trains one for the "
+            f"{', '.join(map(str, trained.horizons))}: these rows are guesses; `refit run` trains one for the "
             "horizons that params.yaml asks for"
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,16 +20,12 @@ from refit.files.artifacts import (
     PROFILE,
     PROFILE_COUNTS,
     REFERENCE,
-    TABLE,
     TRAINING,
     UNSEEN,
     WARM_START,
-    FileRef,
     atomic_folder,
     digest,
-    read_json,
     sha256,
-    write_json,
     write_manifest,
 )
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
@@ -37,6 +33,9 @@ from refit.learners.quantiles import quantile_of
 from refit.problems import metric_named
 from refit.problems.contract import Problem, as_column
 from refit.runtime.context import Context, Progress
+from refit.schemas.feature_table import FeatureColumns, FeatureTable
+from refit.schemas.training import Training, TrainingRows
+from refit.schemas.warm_start import WarmStart
 from tasks.train import interval_margins, warm
 from tasks.train.folds import Development, Window, development, require_learnable
 from tasks.train.trial import Trained, Trial, fitted, trial_report
@@ -58,14 +57,14 @@ def run(context: Context) -> None:
 
     started = time.monotonic()
     params = context.params
-    features = read_json(context.path(FEATURE_SET))
+    features = FeatureTable.read(context.path(FEATURE_SET))
     specs = specs_of(params, features, context.project)
     make_all(specs, params)
-    if features["task"] != params.task:
-        raise RefitError(f"the features were made for task {features['task']!r}; run `refit stage featurize` again")
+    if features.task != params.task:
+        raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
     train, validation = _windows(context, features, specs[0].target)
     start = _start(context)
-    if start["version"] is None:
+    if start.version is None:
         trained = from_scratch(specs, train, validation, context)
     else:
         trained = warm.go_on(context, specs, start, train, validation)
@@ -77,53 +76,45 @@ def run(context: Context) -> None:
         for source in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
             shutil.copyfile(context.path(source), folder / source.name)
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
-        _write_reference(folder / REFERENCE, train, validation, features["features"])
+        _write_reference(folder / REFERENCE, train, validation, features.features)
         write_manifest(folder)
     target, both = learner.spec.target, np.concatenate([train.label, validation.label])
-    write_json(
-        context.path(TRAINING),
-        {
-            "learner": best.learner.spec.name,
-            "task": target.task,
-            "classes": list(target.classes),
-            "metric": params.train.metric,
-            "seed": params.train.seed,
-            "model_digest": learner.digest(),
-            "threshold": learner.threshold,
-            "intervals": interval_margins.interval_summary(learner),
-            "seen_until": seen_until(features["windows"]["validation"]),
-            "split": features["split"],
-            "inputs": inputs,
-            "baseline": target.naive(both, params.train.metric, _features(learner, train, validation)),
-            "rows": {"train": len(train), "validation": len(validation)},
-            "refit_rows": trained.rows,
-            "started_from": start,
-            **_seconds(trained.trials, time.monotonic() - started),
-            "learners": [trial_report(trial, trained.trials, params.train.metric) for trial in trained.trials],
-        },
-    )
+    seconds = time.monotonic() - started
+    Training(
+        learner=best.learner.spec.name,
+        task=target.task,
+        classes=target.classes,
+        metric=params.train.metric,
+        seed=params.train.seed,
+        model_digest=learner.digest(),
+        threshold=learner.threshold,
+        intervals=interval_margins.interval_summary(learner),
+        seen_until=features.windows.validation.seen_until,
+        split=features.split,
+        inputs=inputs,
+        baseline=target.naive(both, params.train.metric, _features(learner, train, validation)),
+        rows=TrainingRows(train=len(train), validation=len(validation)),
+        refit_rows=trained.rows,
+        started_from=start,
+        seconds=round(seconds, 3),
+        work_seconds=round(seconds + _work_beyond(trained.trials), 3),
+        learners=tuple(trial_report(trial, trained.trials, params.train.metric) for trial in trained.trials),
+    ).write(context.path(TRAINING))
     log_training(context)
 
 
-def seen_until(window: Mapping[str, str]) -> str:
-    """Return the end of the rows of a window that are learned from; the newest rows have no final labels yet."""
-    return window.get("until", window["end"])
-
-
-def _seconds(trials: list[Trial], elapsed: float) -> dict[str, float]:
-    """Return elapsed seconds, and work seconds, which include every trial of a search, parallel and earlier ones."""
+def _work_beyond(trials: Sequence[Trial]) -> float:
+    """Return the seconds of trials of searches in addition to those that passed: parallel and earlier ones."""
     searches = [trial.tuning for trial in trials if trial.tuning]
-    more = sum(search.work_seconds - search.seconds for search in searches)
-    return {"seconds": round(elapsed, 3), "work_seconds": round(elapsed + max(0.0, more), 3)}
+    return max(0.0, sum(search.work_seconds - search.seconds for search in searches))
 
 
-def _start(context: Context) -> dict[str, Any]:
+def _start(context: Context) -> WarmStart:
     """Return what training starts from: a registered version, or nothing."""
-    nothing: dict[str, Any] = {"version": None}
     if context.params.train.warm_start is None:
-        return nothing
-    start: dict[str, Any] = read_json(context.path(WARM_START))
-    if start["version"] is None:
+        return WarmStart()
+    start = WarmStart.read(context.path(WARM_START))
+    if start.version is None:
         context.progress("nobody is in charge yet: training starts from nothing")
     return start
 
@@ -176,7 +167,7 @@ def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _write_reference(path: Path, train: Window, validation: Window, features: list[str]) -> None:
+def _write_reference(path: Path, train: Window, validation: Window, features: Sequence[str]) -> None:
     """Write rows spread evenly over the training data, as a reference to compare new rows with."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -200,7 +191,7 @@ def choose(trials: list[Trial], metric: str) -> Trial:
     return max(by_name, key=lambda trial: metric_named(metric).gain(trial.validation[metric], 0.0))
 
 
-def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list[Spec]:
+def specs_of(params: Params, features: FeatureColumns, project: Path) -> list[Spec]:
     """Return the spec of each enabled learner; `features` and `categorical` are names of columns.
 
     Raises:
@@ -211,15 +202,15 @@ def specs_of(params: Params, features: Mapping[str, Any], project: Path) -> list
             name=learner.name,
             kind=learner.kind,
             params=learner.params,
-            features=tuple(features["features"]),
-            categorical=frozenset(features["categorical"]),
+            features=features.features,
+            categorical=frozenset(features.categorical),
             seed=params.train.seed,
             metric=params.train.metric,
             trusted_types=params.registry.trusted_types,
             task=params.task,
-            classes=tuple(features.get("classes", ())),
-            text=tuple(features.get("text", ())),
-            vectoriser=(learner.text or params.train.text).model_dump() if features.get("text") else {},
+            classes=features.classes,
+            text=features.text,
+            vectoriser=(learner.text or params.train.text).model_dump() if features.text else {},
             average=params.train.seeds if params.train.average and learner.kind != "baseline" else 1,
             source=project_files.read_source(project, learner.kind, f"params.yaml: train.learners[{index}].kind"),
         )
@@ -253,7 +244,7 @@ def make_all(specs: list[Spec], params: Params) -> None:
         )
 
 
-def labelled_rows(context: Context, features: Mapping[str, Any], target: Problem) -> Window:
+def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> Window:
     """Read all rows of the feature table, ordered by event time and key.
 
     Raises:
@@ -263,20 +254,20 @@ def labelled_rows(context: Context, features: Mapping[str, Any], target: Problem
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    path = FileRef(TABLE.as_posix(), **features["table"]).resolve(context.project)
-    wanted = ["event_time", features["key"], "window", "label", *features["kept"], *features["features"]]
+    path = features.table.path(context.project)
+    wanted = ["event_time", features.key, "window", "label", *features.extra_columns, *features.features]
     try:
         wanted += [KNOWN_AT] if KNOWN_AT in pq.read_schema(path).names else []  # older tables have none
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
-    order = pc.sort_indices(table, [("event_time", "ascending"), (features["key"], "ascending")]).to_numpy()
+    order = pc.sort_indices(table, [("event_time", "ascending"), (features.key, "ascending")]).to_numpy()
     if (np.diff(order) != 1).any():
         table = table.take(order)
     return Window(table, target.labels(table["label"]))
 
 
-def _windows(context: Context, features: dict[str, Any], target: Problem) -> tuple[Window, Window]:
+def _windows(context: Context, features: FeatureTable, target: Problem) -> tuple[Window, Window]:
     """Return the training and validation windows; with cross-validation the folds are checked instead of these."""
     everything = labelled_rows(context, features, target)
     train, validation = everything.named("train"), everything.named("validation")
@@ -302,18 +293,18 @@ def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
     return best.finish.on(learner)
 
 
-def inputs_digest(context: Context, start: dict[str, Any]) -> str:
+def inputs_digest(context: Context, start: WarmStart) -> str:
     """Return the candidate's identity: a digest of everything that determines it."""
-    features = read_json(context.path(FEATURE_SET))
+    features = FeatureTable.read(context.path(FEATURE_SET))
     enabled = [learner.kind for learner in context.params.train.learners if learner.enabled]
     code = {kind: source for kind in enabled if (source := project_files.read_source(context.project, kind))}
     return digest(
         {
             **({"code": code} if code else {}),
             "features": sha256(context.path(FEATURE_SET)),
-            "table": features["table"]["sha256"],
+            "table": features.table.sha256,
             "train": context.params.train.model_dump(mode="json"),
             "trusted_types": context.params.registry.trusted_types,
-            "start": start.get("model_digest"),
+            "start": start.model_digest,
         }
     )

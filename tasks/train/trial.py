@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +16,12 @@ from refit.learners import FitReport, Floats, Learner, Spec, make
 from refit.learners.averaged import members_of
 from refit.learners.contract import middle_iterations
 from refit.runtime.context import Progress
+from refit.schemas.serving_cost import FitCost
+from refit.schemas.training import IterationScores, LearnerReport, SeedScores, SizeScores, TuningReport
 from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
 from tasks.train.effort import Effort, largest, measured
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Indices, Window
-from tasks.train.verdict import SizePoint, verdict
-
-if TYPE_CHECKING:
-    from tasks.train.search_result import Tuning
+from tasks.train.verdict import verdict
 
 SIZE_SHARES = (0.1, 0.3)  # of the most recent rows of the training window; the main fit uses all of them
 
@@ -51,11 +49,11 @@ class Trial:
     unseen: Indices  # of the scored rows, ascending, each once
     predicted: Floats  # out-of-fold, for these rows, as the candidate would predict them (calibrated)
     finish: Finish
-    cost: dict[str, Any]  # see `fit_cost`
+    cost: FitCost
     not_chosen: str | None
-    size_curve: tuple[SizePoint, ...] = ()
+    size_curve: tuple[SizeScores, ...] = ()
     by_seed: tuple[float, ...] = ()  # the validation metric of a fit with each seed, if there are several
-    tuning: Tuning | None = None
+    tuning: TuningReport | None = None
 
     @property
     def threshold(self) -> float:
@@ -98,12 +96,13 @@ def fitted(
     trial = scored(fits, development, params)
     metric = spec.metric
     require_finite(metric, trial.training[metric], *(each[metric] for each in trial.by_fold))
-    sizes: tuple[SizePoint, ...] = ()
+    sizes: tuple[SizeScores, ...] = ()
     if size_curves and spec.kind != "baseline":
         train, validation = development.windows(development.folds[-1])
         smaller = _size_curve(replace(spec, average=1), trial.report, train, validation, progress)
         on_training = _on_training(fits[-1], trial.finish)[metric]
-        sizes = (*smaller, SizePoint(len(train), on_training, trial.by_fold[-1][metric]))
+        validation_score = trial.by_fold[-1][metric]
+        sizes = (*smaller, SizeScores(rows=len(train), training=on_training, validation=validation_score))
     return replace(trial, size_curve=sizes, by_seed=_by_seed(spec, development, fits, params, progress))
 
 
@@ -129,16 +128,16 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
     )
 
 
-def fit_cost(fits: Sequence[FoldFit], development: Development) -> dict[str, Any]:
-    """Return the cost of fits (seconds, rows per second, largest additional memory), and of predictions of the last."""
+def fit_cost(fits: Sequence[FoldFit], development: Development) -> FitCost:
+    """Return the cost of fits, and of predictions of the last."""
     folds = development.folds[: len(fits)]
     seconds = sum(fit.effort.seconds for fit in fits)
-    return {
-        "seconds": round(seconds, 3),
-        "rows_per_second": round(sum(len(fold.fitted) for fold in folds) / max(seconds, 1e-9)),
-        "peak_memory_mb": largest([fit.effort for fit in fits]),
-        **serving(fits[-1].learner, development.windows(folds[-1])[1].rows, GLANCE),
-    }
+    return FitCost(
+        seconds=round(seconds, 3),
+        rows_per_second=round(sum(len(fold.fitted) for fold in folds) / max(seconds, 1e-9)),
+        peak_memory_mb=largest([fit.effort for fit in fits]),
+        **dict(serving(fits[-1].learner, development.windows(folds[-1])[1].rows, GLANCE)),
+    )
 
 
 def _on_training(fit: FoldFit, finish: Finish) -> dict[str, float]:
@@ -175,7 +174,7 @@ def _means(scores: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _size_curve(
     spec: Spec, report: FitReport, train: Window, validation: Window, progress: Progress
-) -> list[SizePoint]:
+) -> list[SizeScores]:
     """Score the same learner, with the same iterations, fitted on smaller parts of the most recent rows."""
     score = partial(spec.target.score, spec.metric)
     points = []
@@ -188,7 +187,8 @@ def _size_curve(
         learner.fit(part.rows, part.label, iterations=report.iterations)
         recent = part.recent(len(validation))
         training = score(recent.label, predict(learner, recent))
-        points.append(SizePoint(len(part), training, score(validation.label, predict(learner, validation))))
+        validated = score(validation.label, predict(learner, validation))
+        points.append(SizeScores(rows=len(part), training=training, validation=validated))
     return points
 
 
@@ -209,50 +209,42 @@ def require_finite(metric: str, *scores: float) -> None:
         raise UserError(f"train.metric: {metric} is no finite number on these rows{advice}: choose another metric")
 
 
-def trial_report(trial: Trial, trials: list[Trial], metric: str) -> dict[str, Any]:
-    """Return a trial in the form of `models/training.json`."""
-    spec = trial.learner.spec
+def trial_report(trial: Trial, trials: Sequence[Trial], metric: str) -> LearnerReport:
+    """Return what `models/training.json` says of a trial."""
+    spec, report = trial.learner.spec, trial.report
     baseline = next((t.validation[metric] for t in trials if t.learner.spec.kind == "baseline"), None)
-    return {
-        "name": spec.name,
-        "kind": spec.kind,
-        "params": spec.params,
-        "training": defined(trial.training),
-        "validation": defined(trial.validation),
-        "threshold": trial.threshold,
-        "calibration": None if trial.finish.calibration is None else trial.finish.calibration.to_dict(),
-        "seeds": _spread(trial.by_seed),
-        "folds": defined(trial.by_fold) if len(trial.by_fold) > 1 else [],
-        "iterations": trial.report.iterations,
-        **trial.cost,
-        "curve": [asdict(point) for point in trial.report.curve],
-        "size_curve": [asdict(point) for point in trial.size_curve],
-        "warnings": list(trial.report.warnings),
-        "not_chosen": trial.not_chosen,
-        "tuning": None if trial.tuning is None else _tuning(trial.tuning),
-        "verdict": verdict(
+    return LearnerReport(
+        name=spec.name,
+        kind=spec.kind,
+        params=spec.params,
+        training=defined(trial.training),
+        validation=defined(trial.validation),
+        threshold=trial.threshold,
+        calibration=trial.finish.calibration,
+        seeds=_spread(trial.by_seed),
+        folds=tuple(defined(scores) for scores in trial.by_fold) if len(trial.by_fold) > 1 else (),
+        iterations=report.iterations,
+        curve=tuple(
+            IterationScores(iteration=point.iteration, training=point.training, validation=point.validation)
+            for point in report.curve
+        ),
+        size_curve=trial.size_curve,
+        warnings=tuple(report.warnings),
+        not_chosen=trial.not_chosen,
+        tuning=trial.tuning,
+        verdict=verdict(
             metric,
             training=trial.training[metric],
             validation=trial.validation[metric],
             baseline=baseline,
-            last_iteration_best=bool(trial.report.curve)
-            and trial.report.curve[-1].iteration == trial.report.iterations,
+            last_iteration_best=bool(report.curve) and report.curve[-1].iteration == report.iterations,
             size_curve=trial.size_curve,
         ),
-    }
+        **dict(trial.cost),
+    )
 
 
-def _spread(by_seed: Sequence[float]) -> dict[str, Any] | None:
+def _spread(by_seed: Sequence[float]) -> SeedScores | None:
     if not by_seed:
         return None
-    return {"values": list(by_seed), "mean": float(np.mean(by_seed)), "deviation": float(np.std(by_seed, ddof=1))}
-
-
-def _tuning(tuning: Tuning) -> dict[str, Any]:
-    shown = ("params", "state", "value", "steps", "seconds", "problem", "took")
-    return {
-        "seconds": tuning.seconds,
-        "best": tuning.best,
-        "importance": tuning.importance,
-        "trials": [{name: getattr(each, name) for name in shown} for each in tuning.trials],
-    }
+    return SeedScores(values=tuple(by_seed), mean=float(np.mean(by_seed)), deviation=float(np.std(by_seed, ddof=1)))

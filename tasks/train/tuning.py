@@ -8,6 +8,7 @@ resumed, or run again on a slower machine, ends with the same arguments.
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import sqlite3
 import time
@@ -29,8 +30,8 @@ from refit.learners.contract import spec_to_dict
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
+from refit.schemas.training import TrialReport, TuningReport
 from tasks.train.folds import Development, content
-from tasks.train.search_result import TrialResult, Tuning
 from tasks.train.trial import fit_cost, fit_fold
 
 if TYPE_CHECKING:
@@ -39,7 +40,14 @@ if TYPE_CHECKING:
 STORAGE = Path(".refit/tuning.db")
 _STARTUP = 10  # random trials before the sampler learns from them; a pruner waits for half as many
 _RANGE_POINTS = 5  # grid points of a range without a step
-_STORED_FIELDS = ("params", "seconds", "problem", "took")  # of a trial, in addition to what Optuna records
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A trial, with the notes of the pruner."""
+
+    report: TrialReport
+    rungs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Search:
 
 def tune(
     spec: Spec, search: Search, development: Development, project: Path, progress: Progress = silent
-) -> tuple[Spec, Tuning]:
+) -> tuple[Spec, TuningReport]:
     """Search for the best arguments on the folds of `development`; returns the spec with them, and the search.
 
     The arguments of the given spec are tried first if they lie in the space. Trials that were finished before are read
@@ -95,11 +103,10 @@ def tune(
                 _tell(study, trial, result)
             record.add_trials(study.get_trials(deepcopy=False)[max(start, len(stored)) : start + size])
             done += results
-    best, tuning = _chosen(spec, study, done)
-    return best, replace(tuning, seconds=round(time.monotonic() - began, 3))
+    return _chosen(spec, study, [result.report for result in done], round(time.monotonic() - began, 3))
 
 
-def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialResult]) -> tuple[Spec, Tuning]:
+def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialReport], seconds: float) -> tuple[Spec, TuningReport]:
     if not any(trial.state == "complete" for trial in done):
         problems = dict.fromkeys(trial.problem for trial in done if trial.problem)
         raise UserError(
@@ -107,7 +114,8 @@ def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialResult]) -> tup
             "correct its params or its search"
         )
     best = study.best_trial.number
-    return replace(spec, params=placed(spec.params, done[best].params)), Tuning(tuple(done), best, _importance(study))
+    report = TuningReport(trials=tuple(done), best=best, importance=_importance(study), seconds=seconds)
+    return replace(spec, params=placed(spec.params, done[best].params)), report
 
 
 def _identity(spec: Spec, search: Search, development: Development) -> str:
@@ -279,7 +287,8 @@ def _try(
     trial = study.ask()
     trying = replace(spec, params=placed(spec.params, params))
     label, fits, values, steps = development.whole.label, [], [], []
-    state, problem = "complete", ""
+    state: Literal["complete", "pruned", "failed"] = "complete"
+    problem = ""
     began = time.monotonic()
     for number, fold in enumerate(development.folds):
         try:
@@ -298,30 +307,34 @@ def _try(
             state = "pruned"
             break
     rungs = {key: value for key, value in study.trials[-1].system_attrs.items() if "rung" in key}
-    cost = fit_cost(fits, development) if fits else {}
-    return TrialResult(params, tuple(steps), state, round(time.monotonic() - began, 3), problem, rungs, cost)
+    report = TrialReport(
+        params=params,
+        state=state,
+        value=steps[-1] if steps and state == "complete" else None,
+        steps=tuple(steps),
+        seconds=round(time.monotonic() - began, 3),
+        problem=problem,
+        cost=fit_cost(fits, development) if fits else None,
+    )
+    return TrialResult(report, rungs)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:
     from optuna.trial import TrialState
 
-    for number, value in enumerate(result.steps):
+    for number, value in enumerate(result.report.steps):
         trial.report(value, number)
-    stored = {name: getattr(result, name) for name in _STORED_FIELDS}
-    trial.set_user_attr("refit", stored)
+    trial.set_user_attr("refit", result.report.to_json())
     for key, value in result.rungs.items():
         study._storage.set_trial_system_attr(trial._trial_id, key, value)  # the only way to pass on a pruner's notes
-    state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[result.state]
-    study.tell(trial, result.value, state=state)
+    state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    study.tell(trial, result.report.value, state=state[result.report.state])
 
 
 def _stored_result(trial: optuna.trial.FrozenTrial) -> TrialResult:
     """Convert a stored trial to its result."""
-    stored = trial.user_attrs["refit"]
-    state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
-    steps = tuple(trial.intermediate_values[number] for number in sorted(trial.intermediate_values))
     rungs = {key: value for key, value in trial.system_attrs.items() if "rung" in key}
-    return TrialResult(steps=steps, state=state, rungs=rungs, **stored)
+    return TrialResult(TrialReport.model_validate_json(json.dumps(trial.user_attrs["refit"])), rungs)
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from refit.problems import metric_named
+from refit.schemas.training import SizeScores
 
 NO_BETTER = 0.02  # share of the perfect gain over the baseline, below which nothing was learned
 OVERFIT_LOSS = 0.35  # share of the training gain lost on validation, above which the learner has overfitted
 GROWING = 0.03  # share of the validation gain due to the last rows, above which more rows would help
-
-
-@dataclass(frozen=True)
-class SizePoint:
-    """Scores of a learner fitted on the most recent `rows` training rows."""
-
-    rows: int
-    training: float
-    validation: float
 
 
 def verdict(
@@ -28,15 +19,15 @@ def verdict(
     validation: float,
     baseline: float | None,
     last_iteration_best: bool = False,
-    size_curve: Sequence[SizePoint] = (),
+    size_curve: Sequence[SizeScores] = (),
 ) -> str:
     """Return `underfit`, `overfit` or `balanced`, with numbers and advice.
 
     Args:
         baseline: the baseline's score on validation, or None if there is no baseline.
 
-    >>> sizes = (SizePoint(300, 0.96, 0.6), SizePoint(1000, 0.95, 0.65))
-    >>> verdict("roc_auc", training=0.95, validation=0.65, baseline=0.5, size_curve=sizes).split("; ")[0]
+    >>> size = SizeScores(rows=1000, training=0.95, validation=0.65)
+    >>> verdict("roc_auc", training=0.95, validation=0.65, baseline=0.5, size_curve=[size]).split("; ")[0]
     'overfit: roc_auc .950 on training rows and .650 on validation rows'
     """
     numbers = f"{metric} {_short(training)} on training rows and {_short(validation)} on validation rows"
@@ -59,7 +50,7 @@ def verdict(
     return f"balanced: {numbers}{_more_rows(metric, val_gain, size_curve)}"
 
 
-def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizePoint]) -> str:
+def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizeScores]) -> str:
     """Return advice on a longer training window, from the size curve."""
     if len(size_curve) < 2:
         return ""

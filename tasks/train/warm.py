@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,8 @@ from refit.errors import UserError
 from refit.learners import Spec, make
 from refit.learners.postprocessed import fitted_within
 from refit.runtime.context import Context
+from refit.schemas.artifact import utc_text
+from refit.schemas.warm_start import WarmStart
 from tasks.train.folds import FEWEST_ROWS, Development, Window, newest
 from tasks.train.interval_margins import with_intervals
 from tasks.train.trial import Trained, fit_fold, scored
@@ -20,9 +21,7 @@ from tasks.train.trial import Trained, fit_fold, scored
 HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of iterations
 
 
-def go_on(
-    context: Context, specs: Sequence[Spec], start: Mapping[str, Any], train: Window, validation: Window
-) -> Trained:
+def go_on(context: Context, specs: Sequence[Spec], start: WarmStart, train: Window, validation: Window) -> Trained:
     """Continue training the version that `start` names on the rows at or after its `seen_until`.
 
     The number of iterations is chosen on the newest of them; then the learner is trained on all with that number.
@@ -31,20 +30,22 @@ def go_on(
         UserError: its learner is no longer configured, has other features, cannot be continued, or too few rows are
             new.
     """
+    assert start.folder is not None
+    assert start.seen_until is not None
     before = fitted_within(
-        learners.load(context.path(start["folder"]), trusted_types=context.params.registry.trusted_types)
+        learners.load(context.path(start.folder), trusted_types=context.params.registry.trusted_types)
     )
-    who = f"version {start['version']} ({before.spec.name}, {before.spec.kind})"
+    who = f"version {start.version} ({before.spec.name}, {before.spec.kind})"
     spec = _same(before.spec, specs, who)
-    new = _newer(train, validation, datetime.fromisoformat(start["seen_until"]))
+    new = _newer(train, validation, start.seen_until)
     fold = newest(new, HELD_BACK, context.params)
     first, last = new.at(fold.fitted), new.at(fold.scored)
     for part in (first, last):
         if len(part) < FEWEST_ROWS or spec.target.constant_labels(part.label):
             raise UserError(
                 f"a warm start from {who} needs {FEWEST_ROWS} new rows with labels that differ to learn from "
-                f"and as many to check on; {len(new):,} rows are newer than {start['seen_until']}, the newest seen: "
-                "wait for more, or set train.warm_start: null"
+                f"and as many to check on; {len(new):,} rows are newer than {utc_text(start.seen_until)}, the newest "
+                "seen: wait for more, or set train.warm_start: null"
             )
     development = Development(new, (fold,))
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from refit.files.artifacts import TRAINING, WARM_START, read_json, write_json
+from refit.files.artifacts import TRAINING, WARM_START
 from refit.models import incumbent, run_logging
 from refit.runtime.context import Context
+from refit.schemas.artifact import utc_moment
+from refit.schemas.training import Training
+from refit.schemas.warm_start import WarmStart
 from registry.champion import current_champion
 from tasks.train import inputs_digest
-
-NOTHING: dict[str, Any] = {"version": None}
 
 
 def ensure(project: Path) -> None:
     """Write an empty `warm_start.json` if there is none, because DVC needs the file on a fresh clone."""
     if not (project / WARM_START).is_file():
-        write_json(project / WARM_START, NOTHING)
+        WarmStart().write(project / WARM_START)
 
 
 def refresh(context: Context) -> None:
@@ -29,25 +29,24 @@ def refresh(context: Context) -> None:
     Raises:
         RefitError: the champion's files are gone or differ from the registered ones.
     """
-    content = _content(context) if context.params.train.warm_start else NOTHING
-    if read_json(context.path(WARM_START)) != content:
-        write_json(context.path(WARM_START), content)
+    start = _start(context) if context.params.train.warm_start else WarmStart()
+    if WarmStart.read(context.path(WARM_START)) != start:
+        start.write(context.path(WARM_START))
 
 
-def _content(context: Context) -> dict[str, Any]:
+def _start(context: Context) -> WarmStart:
     with run_logging.opened(context) as store:
         champion = current_champion(store, context.params.project.name)
     if champion is None:
-        return NOTHING
+        return WarmStart()
     if incumbent.is_candidate(context, champion):
-        training = read_json(context.path(TRAINING))
-        started: dict[str, Any] = training.get("started_from", NOTHING)
-        if training["inputs"] == inputs_digest(context, started):
-            return started
+        training = Training.read(context.path(TRAINING))
+        if training.inputs == inputs_digest(context, training.started_from):
+            return training.started_from
     folder = incumbent.fetch_model(context, champion.version)
-    return {
-        "version": champion.version,
-        "model_digest": incumbent.required_tag(champion, "refit.model_digest"),
-        "seen_until": incumbent.required_tag(champion, "refit.seen_until"),
-        "folder": folder.relative_to(context.project).as_posix(),
-    }
+    return WarmStart(
+        version=champion.version,
+        model_digest=incumbent.required_tag(champion, "refit.model_digest"),
+        seen_until=utc_moment(incumbent.required_tag(champion, "refit.seen_until")),
+        folder=folder.relative_to(context.project).as_posix(),
+    )

@@ -26,6 +26,7 @@ from refit.errors import UserError
 from refit.files.artifacts import EVALUATION, FEATURE_SET, TABLE, read_json
 from refit.new_project.project_folder import IGNORED, pipeline
 from refit.runtime import dvc_runner
+from refit.schemas.feature_table import FeatureTable
 from tasks.featurize import rows_for
 from tasks.stages import run_remembered
 
@@ -316,7 +317,7 @@ def test_a_model_keeps_its_season_where_other_forecasts_are_asked_for(after: Pat
         f"ingest.sources.forecasts.forecast.{name}": value for name, value in (("season", 10), ("horizons", [1]))
     }
     then = {row["row_key"]: row["seasonal_naive"] for row in pq.read_table(after / TABLE).to_pylist()}
-    own = read_json(after / FEATURE_SET)["definitions"]
+    own = FeatureTable.read(after / FEATURE_SET).definitions
     featurized(after, settings)
     assert {row["horizon"] for row in pq.read_table(after / TABLE).to_pylist()} == {1}
     with session(after, overrides=settings) as run:

@@ -9,7 +9,7 @@ import pytest
 
 from refit.config import Params, parse
 from refit.errors import UserError
-from tasks.featurize.kinds import advice, kinds_of
+from tasks.featurize.kinds import advice, columns_of
 
 TABLE = pa.table(
     {
@@ -34,20 +34,18 @@ def params(*text: str) -> Params:
 
 
 def test_texts_are_categories_unless_they_are_marked() -> None:
-    assert kinds_of(TABLE, NAMES, params()) == {
-        "numeric": ["price"],
-        "categorical": ["shop", "remark", "token"],
-        "text": [],
-    }
-    assert kinds_of(TABLE, NAMES, params("remark"))["text"] == ["remark"]
-    assert kinds_of(TABLE, NAMES, params("remark"))["categorical"] == ["shop", "token"]
+    plain, marked = columns_of(TABLE, "id", NAMES, params()), columns_of(TABLE, "id", NAMES, params("remark"))
+    assert plain.features == marked.features == tuple(NAMES)
+    assert plain.numeric == marked.numeric == ("price",)
+    assert (plain.categorical, plain.text) == (("shop", "remark", "token"), ())
+    assert (marked.categorical, marked.text) == (("shop", "token"), ("remark",))
 
 
 def test_what_is_no_text_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"featurize.text: there is no feature 'remarks'; did you mean 'remark'\?"):
-        kinds_of(TABLE, NAMES, params("remarks"))
+        columns_of(TABLE, "id", NAMES, params("remarks"))
     with pytest.raises(UserError, match=r"featurize.text: feature 'price' holds double, not text"):
-        kinds_of(TABLE, NAMES, params("price"))
+        columns_of(TABLE, "id", NAMES, params("price"))
 
 
 def test_a_category_that_reads_like_free_text_is_pointed_out() -> None:

@@ -28,6 +28,8 @@ from refit.config.windows import windows as windows_at
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.runtime.context import Context
+from refit.schemas.feature_definitions import Definitions
+from refit.schemas.feature_table import FeatureTable
 from tasks import featurize
 from tasks.featurize.labels import known_labels
 from tasks.featurize.profile import read_profile
@@ -448,7 +450,7 @@ def test_a_profile_that_is_incomplete_is_not_read(project: Project) -> None:
 def test_rows_for_gives_the_same_rows_with_the_features_of_stored_definitions(project: Project) -> None:
     context = project()
     featurize.run(context)
-    old = described(context)["definitions"]
+    old = FeatureTable.read(context.path(artifacts.FEATURE_SET)).definitions
     test = table_of(context).filter(pc.equal(table_of(context)["window"], "test")).drop_columns("label_known_at")
     assert featurize.rows_for(context, old, "test").equals(test)
     # The team has since renamed a column, moved the prediction and dropped a feature.
@@ -473,17 +475,18 @@ def test_rows_for_gives_the_same_rows_with_the_features_of_stored_definitions(pr
 def test_rows_for_refuses_definitions_that_give_other_rows(project: Project) -> None:
     context = project()
     featurize.run(context)
-    stored = described(context)["definitions"]
-    other_key = copy.deepcopy(stored)
-    other_key["feature_set"]["spine"]["key"] = "customer"
+    stored = FeatureTable.read(context.path(artifacts.FEATURE_SET))
+    feature_set, sources = stored.definitions.feature_set, stored.definitions.sources
+    spine = feature_set.spine.model_copy(update={"key": "customer"})
+    other_key = Definitions(feature_set=feature_set.model_copy(update={"spine": spine}), sources=sources)
     with pytest.raises(RefitError, match="names rows by 'id', the stored definitions by 'customer'"):
         featurize.rows_for(context, other_key, "test")
-    fewer = copy.deepcopy(stored)
-    fewer["sources"]["placed"]["where"] = "price > 50"
+    cut = sources["placed"].model_copy(update={"where": "price > 50"})
+    fewer = Definitions(feature_set=feature_set, sources={**sources, "placed": cut})
     with pytest.raises(RefitError, match="two models cannot be compared on different rows"):
         featurize.rows_for(context, fewer, "test")
-    with pytest.raises(RefitError, match="cannot be read"):
-        featurize.rows_for(context, {"feature_set": {}}, "test")
+    with pytest.raises(RefitError, match=r"of old is damaged or was changed .*definitions.feature_set.spine"):
+        FeatureTable.from_json({**stored.to_json(), "definitions": {"feature_set": {}}}, "of old")
 
 
 def test_without_definitions_the_declared_columns_are_the_features(project: Project) -> None:

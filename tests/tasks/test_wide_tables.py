@@ -27,7 +27,7 @@ from refit.learners.columns import numbers
 from refit.new_project import column_reading
 from refit.problems import problem_of
 from refit.runtime import stage_code
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_definitions import Definitions
 from tasks.evaluate.importance import permutation_importance
 from tasks.featurize import foresight
 from tasks.featurize.warehouse import Warehouse
@@ -120,7 +120,7 @@ def test_looking_for_times_that_lie_ahead_parses_no_column_that_is_none(quoted: 
             cut = Source(table="raw", event_time="event_time", available_at="event_time", columns=sql)
             features = tuple(Expression(name=n, sql=sql[n], description="as it is", missing="never") for n in names)
             spine = Spine(source="cases", key="x0", features=features[1:])
-            definitions = Definitions(FeatureSet(spine=spine), {"cases": cut})
+            definitions = Definitions(feature_set=FeatureSet(spine=spine), sources={"cases": cut})
             warehouse = Warehouse(connection, datetime(2024, 6, 1, tzinfo=UTC), ["raw"])
             with counted(sql_guard, "_parsed") as parses:
                 assert list(foresight.advice(warehouse, definitions)) == []

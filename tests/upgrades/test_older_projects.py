@@ -13,9 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 from commands import refit
 
+from refit.schemas.artifact import Artifact
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Training
+from refit.schemas.warm_start import WarmStart
+
 HERE = Path(__file__).parent
 NEW = "data/new.csv"
 THEN = "reports/scores/new-v2.parquet"
+STORED: dict[str, type[Artifact]] = {
+    "features.json": FeatureTable,
+    "training.json": Training,
+    "warm_start.json": WarmStart,
+}
 
 
 @pytest.fixture
@@ -36,6 +46,16 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, obj
     assert status == 0, printed
     answered: dict[str, object] = json.loads(next(line for line in printed.splitlines() if line.startswith("{")))
     return answered
+
+
+@pytest.mark.parametrize("name", list(STORED))
+def test_files_of_an_older_project_are_read_and_written_byte_for_byte(older: Path, name: str) -> None:
+    paths = list(older.rglob(name))
+    assert paths
+    for path in paths:
+        before = path.read_bytes()
+        STORED[name].read(path).write(path)
+        assert path.read_bytes() == before, path
 
 
 def test_an_older_project_shows_its_champion_and_every_line_of_its_ledger(

@@ -23,6 +23,7 @@ from refit.learners import Learner
 from refit.operations.replay.history import FOLDER, Floats, History, Rows
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
+from refit.schemas.warm_start import WarmStart
 from refit.storage.batches import utc_text
 from tasks.train import from_scratch, make_all, require_learnable_windows, specs_of, warm
 from tasks.train.folds import Window, content
@@ -122,18 +123,18 @@ class Fits:
     def _window(self, rows: Rows) -> Window:
         return Window(self._history.table.take(rows), self._history.labels_at(rows))
 
-    def _start(self, champion: Fit | None) -> dict[str, Any]:
-        """The start of training, in the form of `warm_start.json`."""
+    def _start(self, champion: Fit | None) -> WarmStart:
+        """The start of training."""
         if champion is None or self._context.params.train.warm_start is None:
-            return {"version": None}
-        return {
-            "version": utc_text(champion.as_of),
-            "model_digest": champion.model_digest,
-            "seen_until": champion.seen_until.isoformat(),
-            "folder": str(champion.folder / MODEL),
-        }
+            return WarmStart()
+        return WarmStart(
+            version=utc_text(champion.as_of),
+            model_digest=champion.model_digest,
+            seen_until=champion.seen_until,
+            folder=str(champion.folder / MODEL),
+        )
 
-    def _name(self, train: Window, validation: Window, spans: Mapping[str, Span], start: Mapping[str, Any]) -> str:
+    def _name(self, train: Window, validation: Window, spans: Mapping[str, Span], start: WarmStart) -> str:
         params = self._context.params
         return digest(
             [
@@ -143,15 +144,15 @@ class Fits:
                 params.train.model_dump(mode="json"),
                 params.featurize.label.delay_hours,  # the gap between folds in order of time
                 params.registry.trusted_types,
-                start.get("model_digest"),
+                start.model_digest,
                 code_digest("train"),
                 [spec.source for spec in self._specs],
             ]
         )
 
-    def _train(self, folder: Path, train: Window, validation: Window, start: dict[str, Any]) -> None:
+    def _train(self, folder: Path, train: Window, validation: Window, start: WarmStart) -> None:
         wall, cpu = time.monotonic(), time.process_time()
-        if start["version"] is None:
+        if start.version is None:
             trained = from_scratch(self._specs, train, validation, self._context, size_curves=False)
         else:
             trained = warm.go_on(self._context, self._specs, start, train, validation)
@@ -167,8 +168,8 @@ class Fits:
             "rows": trained.rows,
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
-            "latency_ms": takes["latency_ms"]["p50"],
-            "cpu_seconds_per_1000": takes["cpu_seconds_per_1000"],
+            "latency_ms": takes.latency_ms.p50,
+            "cpu_seconds_per_1000": takes.cpu_seconds_per_1000,
         }
         with atomic_folder(folder) as scratch:
             (scratch / MODEL).mkdir()

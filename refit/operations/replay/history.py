@@ -26,12 +26,13 @@ from refit.problems import problem_of
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
+from refit.schemas.feature_definitions import Definitions
+from refit.schemas.feature_table import FeatureColumns
 from refit.storage.batches import Manifest, utc_moment
 from refit.storage.snapshots import label_source, snapshot_of
-from refit.storage.stored_definitions import Definitions
 from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import resolve
-from tasks.featurize.kinds import kinds_of
+from tasks.featurize.kinds import columns_of
 from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
 from tasks.featurize.warehouse import open_warehouse
 
@@ -54,7 +55,7 @@ class History:
     event_time: Times
     prediction_time: Times
     days: Times  # the local day of each event
-    features: Mapping[str, Any]  # `key`, names by kind, and the classes of the label
+    features: FeatureColumns
     target: Problem
     digest: str
 
@@ -144,7 +145,7 @@ def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitio
     label = [params.featurize.label.model_dump(mode="json"), params.task, *params.featurize.keep]
     zone = params.project.timezone
     times = [validated["as_of"], until.isoformat()]
-    return artifacts.digest([batches, definitions.dump(), label, zone, times, code_digest("featurize")])
+    return artifacts.digest([batches, definitions.to_json(), label, zone, times, code_digest("featurize")])
 
 
 def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> pa.Table:
@@ -199,12 +200,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
         event_time=moments["event_time"],
         prediction_time=moments["prediction_time"],
         days=local_days(table["event_time"], params.project.zone),
-        features={
-            "key": definitions.feature_set.spine.key,
-            "features": names,
-            **kinds_of(table, names, params),
-            "classes": target.classes,
-        },
+        features=columns_of(table, definitions.feature_set.spine.key, names, params, target.classes),
         target=target,
         digest=name,
     )

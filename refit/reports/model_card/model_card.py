@@ -16,21 +16,22 @@ from refit.reports.model_card.by_task import view_of
 from refit.reports.model_card.model_card_page import page
 from refit.reports.model_card.wording import words_of
 from refit.runtime.context import Context
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Training
 
 MOST_FEATURES = 20
 
 Report = dict[str, Any]
 
 
-def write(context: Context, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+def write(context: Context, evaluation: Report, features: FeatureTable, training: Training) -> None:
     """Write `reports/model_card.html`, without scripts or external links, with every value escaped."""
     text = render(context.params.project.name, evaluation, features, training)
     with atomic(context.path(MODEL_CARD)) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
-def render(name: str, evaluation: Report, features: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+def render(name: str, evaluation: Report, features: FeatureTable, training: Training) -> str:
     """Render the page."""
     metric = evaluation["metric"]
     view = view_of(evaluation["task"])
@@ -48,7 +49,7 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         test=evaluation["test"],
         days=[entry["day"] for entry in evaluation["daily"]],
         decision=evaluation["decision"],
-        words=words_of(evaluation, dict(features)),
+        words=words_of(evaluation, features),
         tiles=_tiles(evaluation),
         compared=_compared(evaluation["decision"]),
         gated=_gated(evaluation["decision"]),
@@ -71,14 +72,14 @@ def render(name: str, evaluation: Report, features: Mapping[str, Any], training:
         slice_misses=round((1 - evaluation["confidence"]) * sum(p["enough"] for g in slices for p in g["parts"]), 1),
         importance=_importance(evaluation["importance"], _descriptions(features)),
         explained=card_explanation.shown(evaluation),
-        learners=(tried := card_learners.tried(evaluation["learners"], training["metric"])),
+        learners=(tried := card_learners.tried(evaluation["learners"], training.metric)),
         fold_count=max((each["by_fold"]["count"] for each in tried if each["by_fold"]), default=0),
-        searches=list(card_learners.searches(evaluation["learners"], training["metric"])),
+        searches=list(card_learners.searches(evaluation["learners"], training.metric)),
         learning=list(card_learners.learning(evaluation["learners"])),
-        learning_metric=training["metric"],
-        learning_word=metric_named(training["metric"]).words,
-        refit_rows=training["refit_rows"],
-        windows=[{"name": window, **features["windows"][window]} for window in ("train", "validation", "test")],
+        learning_metric=training.metric,
+        learning_word=metric_named(training.metric).words,
+        refit_rows=training.refit_rows,
+        windows=[{"name": name, **window.to_json()} for name, window in features.windows],
         identity=_identity(evaluation, training, features),
         charts={
             **view.charts(evaluation),
@@ -174,21 +175,21 @@ def _importance(importance: Report, descriptions: Mapping[str, str]) -> Report:
     }
 
 
-def _descriptions(features: Mapping[str, Any]) -> dict[str, str]:
-    described = Definitions.load(features["definitions"]).feature_set.described()
+def _descriptions(features: FeatureTable) -> dict[str, str]:
+    described = features.definitions.feature_set.described()
     return {
         name: feature.description + (f" ({feature.unit})" if feature.unit else "")
         for name, feature in described.items()
     }
 
 
-def _identity(evaluation: Report, training: Mapping[str, Any], features: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _identity(evaluation: Report, training: Training, features: FeatureTable) -> list[tuple[str, str]]:
     return [
-        ("model digest", training["model_digest"]),
-        ("made from", training["inputs"]),
+        ("model digest", training.model_digest),
+        ("made from", training.inputs),
         ("snapshot", evaluation["snapshot"]),
-        ("feature definitions", features["definitions_digest"]),
-        ("seed", str(training["seed"])),
+        ("feature definitions", features.definitions_digest),
+        ("seed", str(training.seed)),
     ]
 
 

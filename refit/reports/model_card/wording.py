@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from refit.evaluation.giveaways import Giveaway
 from refit.problems import metric_named
 from refit.reports.html_theme import money
 from refit.reports.model_card.by_task import view_of
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_table import FeatureTable, LabelCounts
 
 Report = dict[str, Any]
 
 
-def words_of(evaluation: Report, features: Report) -> dict[str, Any]:
+def words_of(evaluation: Report, features: FeatureTable) -> dict[str, Any]:
     """Every sentence of the model card that depends on the numbers."""
     return {
-        "about": Definitions.load(features["definitions"]).feature_set.description,
+        "about": features.definitions.feature_set.description,
         "verdict": verdict(evaluation),
         "summary": list(summary(evaluation)),
         "gate": gate(evaluation["decision"]),
         "budgets": budgets(evaluation),
         "clustered": clustered(evaluation["test"]),
         "view": view_of(evaluation["task"]).words(evaluation),
-        "labels": labels(features["labels"]),
+        "labels": labels(features.labels),
         "assumptions": list(assumptions(evaluation)),
-        "giveaways": [str(Giveaway.load(each)) for each in features.get("giveaways", ())],
+        "giveaways": [str(each) for each in features.giveaways],
     }
 
 
@@ -103,10 +102,10 @@ def clustered(test: Report) -> str:
     return f" that allow for rows of one {test['cluster']} being alike ({test['clusters']} clusters)"
 
 
-def labels(counts: Report) -> str:
+def labels(counts: LabelCounts) -> str:
     """The status of the labels in the windows."""
     return (
-        f"Labels: {counts['known']:,} known, {counts['pending']:,} not yet known at that time, {counts['none']:,} that "
+        f"Labels: {counts.known:,} known, {counts.pending:,} not yet known at that time, {counts.no_label:,} that "
         "never get one (they are not learned from)."
     )
 

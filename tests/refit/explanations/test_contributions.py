@@ -169,7 +169,7 @@ def test_an_average_is_explained_by_its_members_where_it_is_the_mean_of_what_the
 
 def test_of_a_calibrated_model_the_prediction_before_is_explained(rows: pa.Table, fitted: Fit) -> None:
     inner = fitted("binary", "sklearn.linear_model.LogisticRegression")
-    found = contributions(Calibrated(inner, Sigmoid(0.5, 0.1)), rows.slice(0, 20), rows)
+    found = contributions(Calibrated(inner, Sigmoid(slope=0.5, intercept=0.1)), rows.slice(0, 20), rows)
     assert found.calibrated
     assert predictions(found, "binary") == pytest.approx(inner.predict(rows.slice(0, 20)), abs=1e-9)
 

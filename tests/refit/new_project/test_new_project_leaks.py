@@ -27,7 +27,7 @@ def found(label: np.ndarray, **columns: np.ndarray) -> list[str]:
     texts = [name for name in columns if pa.types.is_string(table.schema.field(name).type)]
     numbers = {name: table[name].cast(pa.float64()) for name in columns if name not in texts}
     table = pa.table({**numbers, **{name: table[name] for name in texts}, "label": table["label"]})
-    return [str(each) for each in giveaways(table, {"numeric": list(numbers), "categorical": texts})]
+    return [str(each) for each in giveaways(table, list(numbers), texts)]
 
 
 def test_each_cause_of_a_failure_gives_it_away_and_a_good_predictor_does_not() -> None:

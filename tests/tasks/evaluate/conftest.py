@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from stored_files import learner_json, training_json
 
 from refit.config import override, parse
 from refit.evaluation import prediction_cost
@@ -23,7 +24,7 @@ from refit.learners import Learner, Spec, make
 from refit.models import incumbent, run_logging
 from refit.reports.model_card import plots
 from refit.runtime.context import Context
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_definitions import Definitions
 from tasks import evaluate
 
 DAYS = {"train": 40, "validation": 20, "test": 30}
@@ -114,45 +115,24 @@ class SmallProject:
         artifacts.write_manifest(folder)
         scores = {"roc_auc": 0.75, "log_loss": 0.5}
         curve = [{"iteration": i, "training": 0.7 + i / 50, "validation": 0.7 + i / 80} for i in (1, 2, 3)]
-        artifacts.write_json(
-            self.path(artifacts.TRAINING),
-            {
-                "learner": learner.spec.name,
-                "metric": "roc_auc",
-                "seed": 0,
-                "model_digest": learner.digest(),
-                "seen_until": read(self.path(artifacts.FEATURE_SET))["windows"]["validation"]["end"],
-                "split": None,
-                "inputs": artifacts.digest(learner.digest()),
-                "baseline": {"rate": rate},
-                "seconds": 1.5,
-                "work_seconds": 1.5,
-                "refit_rows": 3600,
-                "learners": [
-                    {
-                        "name": learner.spec.name,
-                        "kind": learner.spec.kind,
-                        "params": dict(learner.spec.params),
-                        "training": scores,
-                        "validation": scores,
-                        "iterations": None,
-                        "seconds": 0.5,
-                        "rows_per_second": 4_800,
-                        "peak_memory_mb": 1.5,
-                        "latency_ms": {"p50": 0.5, "p95": 0.7, "p99": 0.7, "calls": 20},
-                        "latency_1000_ms": {"p50": 1.0, "p95": 1.5, "p99": 1.5, "calls": 3},
-                        "cpu_seconds_per_1000": 0.001,
-                        "curve": curve,
-                        "size_curve": [
-                            {"rows": 400 * i, "training": 0.8, "validation": 0.7 + i / 50} for i in (1, 2, 3)
-                        ],
-                        "verdict": "fits well: training and validation agree",
-                        "warnings": [],
-                        "not_chosen": None,
-                    }
-                ],
-            },
+        told = learner_json(
+            learner.spec.name,
+            learner.spec.kind,
+            scores,
+            params=dict(learner.spec.params),
+            curve=curve,
+            size_curve=[{"rows": 400 * i, "training": 0.8, "validation": 0.7 + i / 50} for i in (1, 2, 3)],
+            verdict="fits well: training and validation agree",
         )
+        training = training_json(
+            [told],
+            model_digest=learner.digest(),
+            seen_until=read(self.path(artifacts.FEATURE_SET))["windows"]["validation"]["end"],
+            inputs=artifacts.digest(learner.digest()),
+            baseline={"rate": rate},
+            refit_rows=3600,
+        )
+        artifacts.write_json(self.path(artifacts.TRAINING), training)
 
     def put_in_charge(self, version: str = "3", **told: Any) -> None:
         """Take the candidate out of the way and into charge; the next one is judged against it."""
@@ -206,7 +186,7 @@ def made_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     moments = [f"{FIRST + timedelta(days=int(day)):%Y-%m-%dT%H:%M:%SZ}" for day in (0, *ends)]
     (folder / artifacts.FEATURES).mkdir(parents=True)
     pq.write_table(table, folder / artifacts.TABLE)
-    definitions = Definitions.load(FEATURES).dump()
+    definitions = Definitions.model_validate_json(json.dumps(FEATURES)).to_json()
     windows = {
         name: {"start": start, "end": end, "rows": DAYS[name] * ROWS_A_DAY, "positive": 0}
         for name, start, end in zip(DAYS, moments[:-1], moments[1:], strict=True)

@@ -11,10 +11,11 @@ from refit.reports.model_card import card_learners
 
 Evaluate = Callable[..., dict[str, Any]]
 
+MORE: dict[str, Any] = {"steps": [], "problem": "", "took": {}}
 TRIALS = [
-    {"params": {"C": 1.0, "penalty": "l2"}, "state": "complete", "value": 0.70, "seconds": 1.0},
-    {"params": {"C": 0.123456, "penalty": "l1"}, "state": "complete", "value": 0.78, "seconds": 1.5},
-    {"params": {"C": 9.0, "penalty": "l1"}, "state": "pruned", "value": None, "seconds": 0.5},
+    {"params": {"C": 1.0, "penalty": "l2"}, "state": "complete", "value": 0.70, "seconds": 1.0, **MORE},
+    {"params": {"C": 0.123456, "penalty": "l1"}, "state": "complete", "value": 0.78, "seconds": 1.5, **MORE},
+    {"params": {"C": 9.0, "penalty": "l1"}, "state": "pruned", "value": None, "seconds": 0.5, **MORE},
 ]
 
 

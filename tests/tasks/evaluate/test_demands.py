@@ -211,7 +211,7 @@ def test_a_cost_counts_the_cpu_and_not_the_waiting(small_project: Any, monkeypat
     monkeypatch.setattr(prediction_cost.time, "process_time", lambda: float(next(ticks)))
     takes = prediction_cost.serving(learner, table, prediction_cost.GLANCE)
     assert set(asked) == {1, 1000}
-    assert takes["cpu_seconds_per_1000"] == 1.0
+    assert takes.cpu_seconds_per_1000 == 1.0
     assert prediction_cost.cost(1.0, 2.0, CostParams(cpu_hour=3.6))["per_1000"] == 0.001
 
 

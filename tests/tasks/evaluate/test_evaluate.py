@@ -18,6 +18,7 @@ from refit.files import artifacts
 from refit.learners import Spec, make
 from refit.models import incumbent
 from refit.problems import problem_of
+from refit.schemas.feature_definitions import Definitions
 from tasks import evaluate, featurize
 
 Evaluate = Callable[..., dict[str, Any]]
@@ -115,7 +116,8 @@ def test_a_champion_with_other_features_is_scored_by_its_own(
     folder = small_project.path("registered/3")
     stored = artifacts.read_json(folder / "features.json")
     artifacts.write_json(
-        folder / "features.json", {**stored, "definitions_digest": "of old", "definitions": {"old": 1}}
+        folder / "features.json",
+        {**stored, "definitions_digest": "of old", "definitions": {**stored["definitions"], "sources": {}}},
     )
     artifacts.write_manifest(folder)
     small_project.train("strength")
@@ -123,13 +125,13 @@ def test_a_champion_with_other_features_is_scored_by_its_own(
     expected = champion.predict(table)
     asked = []
 
-    def rows_for(context: Any, definitions: Any, window: str) -> pa.Table:
-        asked.append((definitions, window))
+    def rows_for(context: Any, definitions: Definitions, window: str) -> pa.Table:
+        asked.append((definitions.sources, window))
         return table.take(np.random.default_rng(0).permutation(len(table)))
 
     monkeypatch.setattr(featurize, "rows_for", rows_for)
     evaluated()
-    assert asked == [({"old": 1}, "test")]
+    assert asked == [({}, "test")]
     found = pq.read_table(small_project.path("reports/predictions.parquet"))
     assert found["id"].to_pylist() == table["id"].to_pylist()
     assert np.array_equal(found["champion"].to_numpy(), expected)

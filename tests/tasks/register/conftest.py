@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from stored_files import features_json, learner_json, training_json
 
 from refit import config, learners
 from refit.files import artifacts
@@ -91,9 +92,9 @@ class Project:
         )
         (self.folder / artifacts.FEATURES).mkdir(parents=True, exist_ok=True)
         pq.write_table(table, self.folder / artifacts.TABLE)
-        columns = {"features": FEATURES, "numeric": ["distance"], "categorical": ["carrier"]}
         held = {"sha256": artifacts.sha256(self.folder / artifacts.TABLE), "rows": table.num_rows}
-        described = {"key": "id", **columns, "windows": {"test": WINDOW}, "table": held}
+        described = features_json(FEATURES, ["carrier"], table=held)
+        described["windows"]["test"] |= WINDOW
         write_json(self.folder / artifacts.FEATURE_SET, described)
         seen = {"as_of": "2014-01-01T00:00:00Z", "batches": [], "pending": {}}
         write_json(self.folder / artifacts.SNAPSHOT, {**seen, "digest": artifacts.snapshot_digest(seen)})
@@ -113,20 +114,14 @@ class Project:
         artifacts.write_manifest(candidate)
         scores = {"roc_auc": 0.6 + seed / 100}
         curve = [{"iteration": step, "training": 0.5 + step / 10, "validation": 0.5} for step in (1, 2)]
-        told = {"name": "logistic", "kind": kind, "params": {}, "validation": scores, "training": scores, "seconds": 1}
-        write_json(
-            self.folder / artifacts.TRAINING,
-            {
-                "learner": "logistic",
-                "metric": "roc_auc",
-                "seed": seed,
-                "model_digest": learner.digest(),
-                "seen_until": "2013-12-17T00:00:00Z",
-                "split": None,
-                "inputs": digest(["inputs", seed]),
-                "learners": [{**told, "curve": curve, "iterations": None, "verdict": "fits"}],
-            },
+        told = training_json(
+            [learner_json("logistic", kind, scores, curve=curve)],
+            seed=seed,
+            model_digest=learner.digest(),
+            seen_until="2013-12-17T00:00:00Z",
+            inputs=digest(["inputs", seed]),
         )
+        write_json(self.folder / artifacts.TRAINING, told)
 
     def evaluated(self, *, promote: bool = True, mode: str = "non_inferiority") -> None:
         """`evaluate`: the candidate's predictions, and the decision."""

@@ -152,7 +152,8 @@ def test_what_a_version_that_stays_was_trained_on_from_stays_too_and_only_that(p
     def trained_on(seed: int, start: str) -> None:
         project.judged(seed)
         training = artifacts.read_json(project.folder / artifacts.TRAINING)
-        write_json(project.folder / artifacts.TRAINING, {**training, "started_from": {"version": start, "folder": "x"}})
+        started = {"version": start, "folder": "x", "model_digest": "y", "seen_until": training["seen_until"]}
+        write_json(project.folder / artifacts.TRAINING, {**training, "started_from": started})
         register.run(project.context)
 
     project.registered(0)

@@ -11,7 +11,7 @@ import pytest
 
 from feature_store import Expression, FeatureSet, Spine
 from refit.files.artifacts import REFERENCE
-from refit.storage.stored_definitions import Definitions
+from refit.schemas.feature_definitions import Definitions
 from tasks.score.champion_model import Champion
 from tasks.score.missing import lost_zeros, newly_missing
 
@@ -25,8 +25,8 @@ def champion(tmp_path: Path) -> Champion:
     learned = {"a": [1.0, 2, 3, 4], "b": [1.0, None, 3, 4], "c": [1.0, None, None, None], "d": [None] * 4}
     pq.write_table(pa.table({name: pa.array(each, NUMBER) for name, each in learned.items()}), tmp_path / REFERENCE)
     features = tuple(Expression(name=name, sql=name) for name in "abcd")
-    definitions = Definitions(FeatureSet(spine=Spine(source="rows", key="id", features=features)), {})
-    return Champion(NOBODY, tmp_path, NOBODY, definitions)
+    feature_set = FeatureSet(spine=Spine(source="rows", key="id", features=features))
+    return Champion(NOBODY, tmp_path, NOBODY, Definitions(feature_set=feature_set, sources={}))
 
 
 def to_score(**columns: list[float | None]) -> pa.Table:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from stored_files import features_json
 
 from refit.config import override, parse
 from refit.files import artifacts
@@ -56,18 +57,9 @@ class SmallProject:
         (self.folder / artifacts.FEATURES).mkdir(parents=True, exist_ok=True)
         pq.write_table(table, self.folder / artifacts.TABLE)
         sha256 = artifacts.sha256(self.folder / artifacts.TABLE)
-        described = {
-            "key": "id",
-            "task": "binary",
-            "classes": [],
-            "features": FEATURES,
-            "numeric": FEATURES[:2],
-            "categorical": FEATURES[2:],
-            "kept": [],
-            "split": None,
-            "windows": {name: {"start": None, "end": end} for name, end in ENDS.items()},
-            "table": {"sha256": sha256, "rows": table.num_rows},
-        }
+        described = features_json(FEATURES, FEATURES[2:], table={"sha256": sha256, "rows": table.num_rows})
+        for name, end in ENDS.items():
+            described["windows"][name]["end"] = end
         artifacts.write_json(self.folder / artifacts.FEATURE_SET, described)
         artifacts.write_json(self.folder / artifacts.PROFILE, {})
         (self.folder / artifacts.PROFILE_COUNTS).write_bytes(b"")

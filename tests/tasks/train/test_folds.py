@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from refit.files.artifacts import read_json, write_json, write_manifest
 from refit.learners import Spec, make
 from refit.problems import problem_of
 from refit.runtime.context import Context
+from refit.schemas.warm_start import WarmStart
 from tasks.train.calibration_and_threshold import finish_from, pooled
 from tasks.train.folds import Development, Fold, Window, content, development, newest
 from tasks.train.warm import go_on
@@ -172,7 +174,8 @@ def test_a_warm_start_says_how_far_to_go_by_rows_whose_labels_the_fit_could_have
     (tmp_path / "m").mkdir()
     champion.save(tmp_path / "m")
     write_manifest(tmp_path / "m")
-    start = {"version": "1", "folder": "m", "seen_until": str(whole.rows["event_time"][100])}
+    seen_until = whole.rows["event_time"][100].as_py().replace(tzinfo=UTC)
+    start = WarmStart(version="1", folder="m", model_digest="", seen_until=seen_until)
 
     def gone_on(rows: Window) -> int:
         return go_on(Context(tmp_path, params), [spec], start, rows, rows.at(np.arange(0))).rows

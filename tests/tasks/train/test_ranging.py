@@ -17,6 +17,7 @@ from refit.learners import Spec, make
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.problems.regression import Regression
 from refit.runtime.context import Context, silent
+from refit.schemas.warm_start import WarmStart
 from tasks.train import from_scratch, make_all, warm
 from tasks.train.folds import Window, development
 from tasks.train.interval_margins import with_intervals
@@ -159,8 +160,8 @@ def test_a_warm_start_goes_on_from_a_learner_with_intervals_and_learns_new_ones(
     (tmp_path / "before").mkdir()
     before.save(tmp_path / "before")
     table, labels = rows(3000)
-    seen_until = table["event_time"][2000].as_py().replace(tzinfo=UTC).isoformat()
-    start = {"version": "1", "folder": "before", "seen_until": seen_until}
+    seen_until = table["event_time"][2000].as_py().replace(tzinfo=UTC)
+    start = WarmStart(version="1", folder="before", model_digest="", seen_until=seen_until)
     context = Context(tmp_path, params_of(kind, intervals={}, warm_start="champion"))
     windows = Window(table.slice(0, 2500), labels[:2500]), Window(table.slice(2500), labels[2500:])
     trained = warm.go_on(context, [before.spec], start, *windows)

@@ -17,10 +17,10 @@ import pytest
 from refit.config.training import SearchParams, TuningParams
 from refit.errors import UserError
 from refit.learners import Spec
+from refit.schemas.training import TuningReport
 from tasks import train
 from tasks.train import tuning
 from tasks.train.folds import Development, Fold, Window
-from tasks.train.search_result import Tuning
 from tasks.train.tuning import Search, tune
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
@@ -50,17 +50,19 @@ def search(space: dict[str, SearchParams] | None = None, **asked: Any) -> Search
     return Search(space or SPACE, TuningParams(**{"trials": 14, **asked}), "roc_auc")
 
 
-def tried(found: Tuning) -> list[tuple[Any, ...]]:
+def tried(found: TuningReport) -> list[tuple[Any, ...]]:
     """All of a search but how long it took."""
     return [(each.params, each.steps, each.state) for each in found.trials]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Tuning]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, TuningReport]:
     return tune(spec(), search(), rows(), tmp_path_factory.mktemp("undisturbed"))
 
 
-def test_it_finds_better_arguments_than_those_it_was_given(undisturbed: tuple[Spec, Tuning], tmp_path: Path) -> None:
+def test_it_finds_better_arguments_than_those_it_was_given(
+    undisturbed: tuple[Spec, TuningReport], tmp_path: Path
+) -> None:
     best, found = undisturbed
     whole = search({"max_depth": SearchParams(choices=(None, 3))}, sampler="grid")
     _, given = tune(spec(), whole, rows(), tmp_path)
@@ -115,8 +117,8 @@ def test_a_training_counts_every_trial_though_some_ran_at_once_or_before(tmp_pat
     asked = search(trials=2)
     first = tune(spec(), asked, rows(100, folds=2), tmp_path)[1]
     again = tune(spec(), asked, rows(100, folds=2), tmp_path)[1]
-    assert all(each.took["rows_per_second"] > 0 and each.took["latency_ms"]["p95"] > 0 for each in first.trials)
-    assert [each.took for each in again.trials] == [each.took for each in first.trials]
+    assert all(each.cost and each.cost.rows_per_second > 0 and each.cost.latency_ms.p95 > 0 for each in first.trials)
+    assert [each.cost for each in again.trials] == [each.cost for each in first.trials]
     assert again.work_seconds == first.work_seconds == sum(each.seconds for each in first.trials)
     tried = [SimpleNamespace(tuning=replace(again, seconds=0.0)), SimpleNamespace(tuning=None)]
     assert train._seconds(tried, 2.0)["work_seconds"] == round(2.0 + first.work_seconds, 3)  # type: ignore[arg-type]
@@ -181,7 +183,7 @@ def test_choices_may_be_lists(tmp_path: Path) -> None:
     assert found[0].params["hidden"] in ([8], [8, 4])
 
 
-def test_the_study_can_be_opened_with_optuna_itself(undisturbed: tuple[Spec, Tuning], tmp_path: Path) -> None:
+def test_the_study_can_be_opened_with_optuna_itself(undisturbed: tuple[Spec, TuningReport], tmp_path: Path) -> None:
     _, found = tune(spec(), search(trials=4), rows(), tmp_path)
     storage = f"sqlite:///{tmp_path / tuning.STORAGE}"
     (name,) = optuna.get_all_study_names(storage)

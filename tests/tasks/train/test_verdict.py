@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.train.verdict import SizePoint, verdict
+from refit.schemas.training import SizeScores
+from tasks.train.verdict import verdict
 
-FLAT = (SizePoint(100, 0.8, 0.745), SizePoint(1000, 0.78, 0.75))
-RISING = (SizePoint(100, 0.9, 0.65), SizePoint(1000, 0.78, 0.75))
-FALLING = (SizePoint(100, 0.9, 0.80), SizePoint(1000, 0.78, 0.75))
+FLAT = (SizeScores(rows=100, training=0.8, validation=0.745), SizeScores(rows=1000, training=0.78, validation=0.75))
+RISING = (SizeScores(rows=100, training=0.9, validation=0.65), SizeScores(rows=1000, training=0.78, validation=0.75))
+FALLING = (SizeScores(rows=100, training=0.9, validation=0.80), SizeScores(rows=1000, training=0.78, validation=0.75))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_training_and_validation_scores_give_the_verdict(training: float, valida
 
 
 def test_a_score_where_lower_is_better_is_read_that_way_round() -> None:
-    sizes = (SizePoint(1000, 0.1, 0.55),)
+    sizes = (SizeScores(rows=1000, training=0.1, validation=0.55),)
     said = verdict("log_loss", training=0.1, validation=0.55, baseline=0.69, size_curve=sizes)
     assert said.startswith("overfit: log_loss .100 on training rows and .550")
 
@@ -44,7 +45,7 @@ def test_a_learner_still_improving_needs_more_iterations() -> None:
         (FALLING, "older rows hurt, without them it is +0.050: shorten featurize.windows.training"),
     ],
 )
-def test_the_size_curve_says_whether_more_rows_would_help(sizes: tuple[SizePoint, ...], said: str) -> None:
+def test_the_size_curve_says_whether_more_rows_would_help(sizes: tuple[SizeScores, ...], said: str) -> None:
     assert verdict("roc_auc", training=0.78, validation=0.75, baseline=0.5, size_curve=sizes).endswith(said)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,11 @@ def by_horizon(test: Holdout, scored: Scored, confidence: float) -> Report:
     Koehler 2006, "Another look at measures of forecast accuracy", equation 9 with a season). It is undefined for a
     series that was not in training or never changed there.
     """
-    stored = test.forecast or {}
+    forecast = test.forecast
     horizons = test.table.column(HORIZON).to_numpy()
     error = np.abs(test.labels - scored.p["candidate"])
     season = test.table.column(SEASONAL_NAIVE).to_numpy(zero_copy_only=False).astype(np.float64)
-    naive, scaled = np.abs(test.labels - season), error / _scales(test, stored)
+    naive, scaled = np.abs(test.labels - season), error / _scales(test)
     symmetric = symmetric_error(test.labels, scored.p["candidate"])
 
     def tell(rows: NDArray[np.int64]) -> Report:
@@ -63,18 +63,19 @@ def by_horizon(test: Holdout, scored: Scored, confidence: float) -> Report:
 
     each = [{"horizon": int(h), **tell(np.flatnonzero(horizons == h))} for h in np.unique(horizons)]
     return {
-        "step": stored.get("step"),
-        "season": stored.get("season"),
+        "step": forecast.step if forecast else None,
+        "season": forecast.season if forecast else None,
         "all": tell(np.arange(test.rows)),
         "horizons": each,
     }
 
 
-def _scales(test: Holdout, stored: Mapping[str, Any]) -> Floats:
+def _scales(test: Holdout) -> Floats:
     """Training error of the seasonal naive forecast of each row's series, shape (rows,); NaN if unknown."""
-    scales = stored.get("scales", {})
-    names = series_of(test.table, stored.get("series", ()))
-    return np.array([scales.get(name) or math.nan for name in names], dtype=np.float64)
+    if test.forecast is None:
+        return np.full(test.rows, math.nan)
+    names = series_of(test.table, test.forecast.series)
+    return np.array([test.forecast.scales.get(name) or math.nan for name in names], dtype=np.float64)
 
 
 def tables(folder: Path, evaluation: Report) -> None:

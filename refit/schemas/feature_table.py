@@ -1,0 +1,130 @@
+"""`features.json`: the training table that `featurize` wrote: its columns, windows, labels and definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict, Field
+
+from refit.files.artifacts import TABLE, FileRef
+from refit.schemas.artifact import Artifact, Part, UtcTime, omitted, utc_text
+from refit.schemas.feature_definitions import Definitions
+
+__all__ = [
+    "FeatureColumns",
+    "FeatureTable",
+    "ForecastRows",
+    "Giveaway",
+    "LabelCounts",
+    "TableFile",
+    "WindowSummary",
+    "Windows",
+]
+
+
+class TableFile(Part):
+    """The digest and the number of rows of the training table."""
+
+    sha256: str
+    rows: int
+
+    def path(self, project: Path) -> Path:
+        """The table's path.
+
+        Raises:
+            RefitError: the table is missing, or not the described one.
+        """
+        return FileRef(TABLE.as_posix(), self.sha256, self.rows).resolve(project)
+
+
+class WindowSummary(Part):
+    """The bounds and rows of a window, and what its problem says of its labels (`Problem.describe_labels`)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    start: UtcTime
+    end: UtcTime
+    until: UtcTime | None = omitted(None)  # the end of the rows whose labels come in time for the next window
+    rows: int
+    late: int = omitted(0)  # rows within the bounds that are left out, as their labels came too late
+
+    @property
+    def seen_until(self) -> datetime:
+        """The end of the rows that are learned from; the newest rows have no final labels yet."""
+        return self.until or self.end
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """Its start and end, as stored: their digest identifies the window."""
+        return {"start": utc_text(self.start), "end": utc_text(self.end)}
+
+
+class Windows(Part):
+    """The three windows of the table."""
+
+    train: WindowSummary
+    validation: WindowSummary
+    test: WindowSummary
+
+
+class LabelCounts(Part):
+    """How many rows in the windows have a label."""
+
+    known: int
+    pending: int  # without an outcome so far
+    no_label: int = Field(alias="none")  # with an outcome that is no label, such as a cancelled flight
+
+
+class ForecastRows(Part):
+    """The series, steps and horizons of forecasts, and the mean seasonal naive error of each series."""
+
+    of: str
+    series: tuple[str, ...]
+    step: str
+    horizons: tuple[int, ...]
+    season: int
+    scales: Mapping[str, float | None]
+
+
+class Giveaway(Part):
+    """Features that leak the label, and how."""
+
+    features: tuple[str, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.features)} {self.reason}"
+
+
+class FeatureColumns(Part):
+    """The columns of a training table by role, and the classes of its label."""
+
+    key: str  # identifies rows
+    features: tuple[str, ...]
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    text: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+class FeatureTable(FeatureColumns, Artifact):
+    """The training table, described: it is stored with every model, so that its features can be computed again."""
+
+    REMEDY: ClassVar[str] = "`refit stage featurize` writes that of the project again"
+
+    definitions: Definitions
+    definitions_digest: str
+    extra_columns: tuple[str, ...] = Field((), alias="kept")  # `featurize.keep`
+    windows: Windows
+    task: str
+    split: str | None = None  # the rule that separated test rows; None if they are separated by time
+    forecast: ForecastRows | None = omitted(None)
+    labels: LabelCounts
+    table: TableFile
+    snapshot: str
+    as_of: UtcTime
+    stand_in: tuple[str, ...] = omitted(())  # sources whose rows were generated
+    giveaways: tuple[Giveaway, ...] = omitted(())

@@ -1,0 +1,71 @@
+"""What is learned from out-of-fold predictions: calibration curves and the margins of prediction intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from refit.schemas.artifact import Part, omitted
+
+__all__ = [
+    "ClassCurves",
+    "IntervalSummary",
+    "IsotonicCurve",
+    "MarginSummary",
+    "SigmoidCurve",
+    "StoredCalibration",
+    "TemperatureScale",
+]
+
+
+class SigmoidCurve(Part):
+    """Platt scaling: a linear function of the log-odds."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    slope: float
+    intercept: float
+
+
+class IsotonicCurve(Part):
+    """A non-decreasing piecewise linear curve, constant beyond its first and last point."""
+
+    kind: Literal["isotonic"] = "isotonic"
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+class TemperatureScale(Part):
+    """One power for the probabilities of all classes."""
+
+    kind: Literal["temperature"] = "temperature"
+    power: float
+
+
+class ClassCurves(Part):
+    """An isotonic curve for each class."""
+
+    kind: Literal["isotonic by class"] = "isotonic by class"
+    x: tuple[tuple[float, ...], ...]
+    y: tuple[tuple[float, ...], ...]
+
+
+StoredCalibration = SigmoidCurve | IsotonicCurve | TemperatureScale | ClassCurves
+
+
+class MarginSummary(Part):
+    """By how much a band is widened at both ends, and the number of rows that it is computed from."""
+
+    value: float
+    rows: int
+
+
+class IntervalSummary(Part):
+    """The margins of prediction intervals: a common one, and one for each value of a column."""
+
+    level: float
+    by: Literal["residuals", "quantiles"]
+    within: str | None
+    rate: float | None  # how far one label moves the level; None for fixed margins
+    common: MarginSummary
+    groups: Mapping[str, MarginSummary]
+    missing: str | None = omitted(None)  # the group of rows without a value

@@ -1,0 +1,140 @@
+"""`training.json`: how each learner fitted, which one is the candidate, and what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue, field_serializer, field_validator
+
+from refit.schemas.artifact import Artifact, Part, UtcTime
+from refit.schemas.postprocessing import IntervalSummary, StoredCalibration
+from refit.schemas.serving_cost import FitCost
+from refit.schemas.warm_start import WarmStart
+
+__all__ = ["IterationScores", "LearnerReport", "Scores", "SeedScores", "SizeScores", "Training", "TrialReport"]
+__all__ += ["TrainingRows", "TuningReport"]
+
+Scores = Mapping[str, float | int | None]  # by metric; None if it is undefined for these labels
+
+
+class IterationScores(Part):
+    """Scores after a number of iterations."""
+
+    iteration: int
+    training: float | int
+    validation: float | int
+
+
+class SizeScores(Part):
+    """Scores of a learner fitted on the most recent `rows` training rows."""
+
+    rows: int
+    training: float | int
+    validation: float | int
+
+
+class SeedScores(Part):
+    """The validation metric of fits with different seeds."""
+
+    values: tuple[float, ...]
+    mean: float
+    deviation: float
+
+
+class TrialReport(Part):
+    """One trial of a search: its arguments, the running mean of the score after each fold, and its final state."""
+
+    params: Mapping[str, Any]
+    state: Literal["complete", "pruned", "failed"]  # pruned: stopped after some folds; failed: could not be fitted
+    value: float | None  # the last step of a complete trial
+    steps: tuple[float, ...]
+    seconds: float
+    problem: str
+    cost: FitCost | None = Field(alias="took")  # None if nothing was fitted
+
+    @field_validator("cost", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        return None if value == {} else value
+
+    @field_serializer("cost")
+    def _empty_if_none(self, value: FitCost | None) -> dict[str, JsonValue]:
+        return {} if value is None else value.to_json()
+
+
+class TuningReport(Part):
+    """A finished search: its trials in order, the index of the best, and the importance of each argument."""
+
+    trials: tuple[TrialReport, ...]
+    best: int
+    importance: Mapping[str, float]
+    seconds: float = 0.0  # elapsed; less than the sum of the trials if some ran in parallel or were stored
+
+    @property
+    def work_seconds(self) -> float:
+        """Seconds of all trials, those of an earlier, unfinished search included."""
+        return sum(trial.seconds for trial in self.trials)
+
+
+class LearnerReport(FitCost):
+    """How one learner fitted: scores, curves, cost and verdict."""
+
+    name: str
+    kind: str
+    params: Mapping[str, Any]
+    training: Scores
+    validation: Scores
+    threshold: float
+    calibration: StoredCalibration | None = Field(discriminator="kind")
+    seeds: SeedScores | None
+    folds: tuple[Scores, ...]  # validation scores of each fold; empty if there is one
+    iterations: int | None
+    curve: tuple[IterationScores, ...]
+    size_curve: tuple[SizeScores, ...]
+    warnings: tuple[str, ...]
+    not_chosen: str | None  # why it cannot be the candidate
+    tuning: TuningReport | None
+    verdict: str
+
+    @property
+    def work_seconds(self) -> float:
+        """Seconds of its fits, including every trial of its search."""
+        return self.seconds + (self.tuning.work_seconds if self.tuning else 0.0)
+
+
+class TrainingRows(Part):
+    """The number of rows of each window."""
+
+    train: int
+    validation: int
+
+
+class Training(Artifact):
+    """The training of a candidate."""
+
+    REMEDY: ClassVar[str] = "`refit stage train` writes it again"
+
+    learner: str
+    task: str
+    classes: tuple[str, ...]
+    metric: str
+    seed: int
+    model_digest: str
+    threshold: float
+    intervals: IntervalSummary | None
+    seen_until: UtcTime  # no data from this time on was used
+    split: str | None = None  # the rule that separated test rows; None if they are separated by time
+    inputs: str  # the digest of everything that determines the candidate: its identity
+    baseline: Mapping[str, Any]  # the naive guess, as its problem learns it
+    rows: TrainingRows
+    refit_rows: int  # rows that the candidate was fitted on
+    started_from: WarmStart = WarmStart()
+    seconds: float
+    work_seconds: float  # including every trial of a search, parallel and earlier ones
+    learners: tuple[LearnerReport, ...]
+
+    @property
+    def chosen(self) -> LearnerReport:
+        """The learner that became the candidate."""
+        return next(learner for learner in self.learners if learner.name == self.learner)
