@@ -31,6 +31,5 @@ def batch_scoring(
         wait_seconds: how long to wait for another run of the same project to end.
     """
     with watching(own_project(project), trigger="batch scoring", wait_seconds=wait_seconds) as context:
-        return publish_scores(
-            score(context, own_file(context.project, "rows", rows), as_of, own_file(context.project, "out", out))
-        )
+        report = score(context, own_file(context.project, "rows", rows), as_of, own_file(context.project, "out", out))
+        return publish_scores(report).to_json()

@@ -30,6 +30,7 @@ from refit.runtime.terminal import Terminal, line
 from refit.schemas.artifact import utc_text
 from refit.schemas.drift_decision import DriftDecision
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.score_report import ScoreReport
 from refit.schemas.training import Training
 from registry.urls import folder_url
 
@@ -109,37 +110,36 @@ def _publish_table(key: str, lines: list[tuple[str, str]], description: str) -> 
     create_table_artifact(key=key, table=table, description=as_markdown(description))
 
 
-def publish_scores(report: dict[str, Any]) -> dict[str, Any]:
+def publish_scores(report: ScoreReport) -> ScoreReport:
     """Show the report of a scoring run in Prefect's UI as a table; return it."""
-    _publish_table("refit-scores", score_rows(report), f"{report['model']}: rows scored")
+    _publish_table("refit-scores", score_rows(report), f"{report.model}: rows scored")
     return report
 
 
-def score_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+def score_rows(report: ScoreReport) -> list[tuple[str, str]]:
     """Return the report of a scoring run as rows of a table: names and values."""
-    rows, logged = report["rows"], report["logged"]
     lines = [
-        ("model", f"{report['model']} version {report['version']}"),
-        ("as of", report["as_of"]),
-        ("rows", " · ".join(f"{rows[name]:,} {name.replace('_', ' ')}" for name in rows)),
-        ("logged", f"{logged['new']:,} new · {logged['known']:,} already in the prediction log"),
+        ("model", f"{report.model} version {report.version}"),
+        ("as of", utc_text(report.as_of)),
+        ("rows", " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.rows)),
+        ("logged", f"{report.logged.new:,} new · {report.logged.known:,} already in the prediction log"),
         _prediction_row(report),
-        ("predictions", report["out"]),
+        ("predictions", report.out),
     ]
-    if (intervals := report["intervals"]) and intervals["mean_width"] is not None:
-        lines.insert(-1, ("intervals", f"{100 * intervals['level']:.4g} %, mean width {intervals['mean_width']:.4g}"))
-    if report["threshold"] is not None:
-        lines.insert(-1, ("threshold", f"{report['threshold']:.4f}: from there on `predicted_label` is 1"))
-    lines += [("quarantine", report["quarantine"])] if report["quarantine"] else []
-    return [*lines, *(("note", note) for note in report["notes"]), ("seconds", f"{report['seconds']:.1f}")]
+    if (intervals := report.intervals) and intervals.mean_width is not None:
+        lines.insert(-1, ("intervals", f"{100 * intervals.level:.4g} %, mean width {intervals.mean_width:.4g}"))
+    if report.threshold is not None:
+        lines.insert(-1, ("threshold", f"{report.threshold:.4f}: from there on `predicted_label` is 1"))
+    lines += [("quarantine", report.quarantine)] if report.quarantine else []
+    return [*lines, *(("note", note) for note in report.notes), ("seconds", f"{report.seconds:.1f}")]
 
 
-def _prediction_row(report: dict[str, Any]) -> tuple[str, str]:
+def _prediction_row(report: ScoreReport) -> tuple[str, str]:
     """Return the mean prediction, or the classes that were predicted most often."""
-    if class_counts := report["called"]:
-        largest = sorted(class_counts.items(), key=lambda each: -each[1])
+    if report.called:
+        largest = sorted(report.called.items(), key=lambda each: -each[1])
         return "called", " · ".join(f"{name} {rows:,}" for name, rows in largest[:SHOWN_CLASSES])
-    mean = report["mean_prediction"]
+    mean = report.mean_prediction
     return "mean prediction", "–" if mean is None else f"{mean:.4f}"
 
 

@@ -17,6 +17,7 @@ from refit.errors import UserError, chain
 from refit.runtime import dvc_runner
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import DriftDecision
+from refit.schemas.score_report import ScoreReport
 from tasks.stages import run_remembered
 
 HOUR = 3600
@@ -83,7 +84,7 @@ def drift(context: Context, as_of: str) -> DriftDecision:
 
 
 @task(name="score", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
-def score(context: Context, rows: str, as_of: str, out: str | None) -> dict[str, Any]:
+def score(context: Context, rows: str, as_of: str, out: str | None) -> ScoreReport:
     """Score rows with the champion."""
     from tasks.score import run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +15,14 @@ from flows.session import session
 from refit.config import STAGES
 from refit.problems import metric_words
 from refit.runtime.terminal import Terminal, line
+from refit.schemas.cross_validation import CrossValidation
 
 EARLIER_STAGES = STAGES[: STAGES.index("train")]  # which have to be up to date first
 
 
 def cross_validate(
     project: Path, *, as_of: str, overrides: Mapping[str, Any], wait_seconds: float, quiet: bool = False
-) -> dict[str, Any]:
+) -> CrossValidation:
     """Bring the feature table up to date, train and score on every outer fold; return what `--json` prints.
 
     Raises:
@@ -45,32 +47,32 @@ def cross_validate(
     return report
 
 
-def print_report(report: Mapping[str, Any], console: Terminal) -> None:
+def print_report(report: CrossValidation, console: Terminal) -> None:
     """Print each score with its mean and spread over the folds, and the chosen learners."""
-    folding = report["asked"]
-    folds = len(report["folds"])
+    folds = len(report.folds)
     console.print()
-    console.print(f"{report['model']}: {report['rows']:,} rows, {folds} outer folds ({folding['kind']})", style="bold")
-    if report["stand_in"]:
+    console.print(f"{report.model}: {report.rows:,} rows, {folds} outer folds ({report.folding.kind})", style="bold")
+    if report.stand_in:
         console.print(
-            f"GENERATED stand-in for {', '.join(report['stand_in'])}: no score here means anything", style="bold"
+            f"GENERATED stand-in for {', '.join(report.stand_in)}: no score here means anything", style="bold"
         )
     table = Table("", box=None, pad_edge=False)
     for name in ("mean", "± between folds", "all together", "baseline"):
         table.add_column(name, justify="right")
-    for name, mean in report["mean"].items():
-        values = (mean, report["deviation"][name], report["together"].get(name), report["baseline"].get(name))
-        style = "green" if name == report["metric"] else ""
+    for name, mean in report.mean.items():
+        values = (mean, report.deviation[name], report.together.get(name), report.baseline.get(name))
+        style = "green" if name == report.metric else ""
         table.add_row(metric_words(name), *("" if value is None else f"{value:.4f}" for value in values), style=style)
     console.print(table)
-    chosen = Counter(each["learner"] for each in report["folds"])
+    chosen = Counter(each.learner for each in report.folds)
     console.print(
         line(
             ("Chosen", "bold"),
             f" {', '.join(f'{name} in {count}' for name, count in chosen.most_common())} of {folds}",
         )
     )
-    if intervals := [each["intervals"] for each in report["folds"] if each["intervals"]]:
-        coverage, width = (sum(each[name] for each in intervals) / len(intervals) for name in ("coverage", "width"))
+    if intervals := [each.intervals for each in report.folds if each.intervals]:
+        coverage = sum(each.coverage for each in intervals) / len(intervals)
+        width = sum(each.width or math.inf for each in intervals) / len(intervals)
         console.print(line(("Intervals", "bold"), f" held {coverage:.1%} of the labels; mean width {width:.4g}"))
-    console.print(line(("Took", "bold"), f" {report['seconds']:.1f} s; {report['file']}"), soft_wrap=True)
+    console.print(line(("Took", "bold"), f" {report.seconds:.1f} s; {report.file}"), soft_wrap=True)

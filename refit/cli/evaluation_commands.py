@@ -67,7 +67,7 @@ def cross_validate(
         project_at(project), as_of=as_of, overrides=assignments(set_ or []), wait_seconds=wait, quiet=as_json
     )
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
 
 
 @app.command()

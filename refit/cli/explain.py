@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import exp
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -13,14 +12,13 @@ from flows.session import watching
 from refit.errors import UserError
 from refit.problems import kind_of
 from refit.runtime.terminal import Terminal, line
+from refit.schemas.explanations import ExplainedRow, RowExplanations
 
 BAR_WIDTH = 24  # characters of the longest bar
 MOST_FEATURES = 10
 
-Report = dict[str, Any]
 
-
-def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: float, quiet: bool) -> Report:
+def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: float, quiet: bool) -> RowExplanations:
     """Explain the rows, print them unless `quiet`, and draw the first one if `out` is given."""
     from tasks.score import reasons
 
@@ -38,50 +36,48 @@ def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: floa
     return report
 
 
-def print_reasons(report: Report, console: Terminal) -> None:
+def print_reasons(report: RowExplanations, console: Terminal) -> None:
     """Print each row: the base, its largest contributions, and their sum."""
-    method = "estimated by sampling" if report["method"] == "sampling" else "exact"
-    for row in report["rows"]:
-        predicted = f"{row['class']!r}, probability" if row["class"] else "probability"
-        predicted = f"{predicted} " if kind_of(row["task"]).probabilities else ""
+    method = "estimated by sampling" if report.method == "sampling" else "exact"
+    for row in report.rows:
+        predicted = f"{row.predicted_class!r}, probability" if row.predicted_class else "probability"
+        predicted = f"{predicted} " if kind_of(row.task).probabilities else ""
         console.print(
             line(
-                (row["key"], "bold"),
+                (row.key, "bold"),
                 f": {predicted}",
-                (f"{row['prediction']:.4g}", "bold"),
-                f" by {report['model']} version {report['version']} ({report['source']})",
+                (f"{row.prediction:.4g}", "bold"),
+                f" by {report.model} version {report.version} ({report.source})",
             )
         )
-        console.print(f"What features add (SHAP values, {method}), in {report['in_words']}:", style="dim")
+        console.print(f"What features add (SHAP values, {method}), in {report.in_words}:", style="dim")
         console.print(_table(row))
-    if report["not_shown"]:
-        console.print(
-            f"{report['not_shown']:,} more rows are not explained; name one by its key, or give a smaller file."
-        )
+    if report.not_shown:
+        console.print(f"{report.not_shown:,} more rows are not explained; name one by its key, or give a smaller file.")
 
 
-def _table(row: Report) -> Table:
+def _table(row: ExplainedRow) -> Table:
     from refit.reports.reasons_picture import format_value
 
-    features, others = row["features"][:MOST_FEATURES], row["features"][MOST_FEATURES:]
-    largest = max((abs(feature["adds"]) for feature in features), default=0.0) or 1.0
+    features, others = row.features[:MOST_FEATURES], row.features[MOST_FEATURES:]
+    largest = max((abs(feature.adds) for feature in features), default=0.0) or 1.0
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_row("on the whole", "", f"{row['base']:.3g}", _probability(row["base"], row), style="dim")
+    table.add_row("on the whole", "", f"{row.base:.3g}", _probability(row.base, row), style="dim")
     for feature in features:
-        bar = "█" * round(BAR_WIDTH * abs(feature["adds"]) / largest)
-        colour = "yellow" if feature["adds"] >= 0 else "cyan"
-        table.add_row(feature["name"], format_value(feature["value"]), f"{feature['adds']:+.3g}", line((bar, colour)))
+        bar = "█" * round(BAR_WIDTH * abs(feature.adds) / largest)
+        colour = "yellow" if feature.adds >= 0 else "cyan"
+        table.add_row(feature.name, format_value(feature.value), f"{feature.adds:+.3g}", line((bar, colour)))
     if others:
-        table.add_row(f"{len(others)} other features", "", f"{sum(feature['adds'] for feature in others):+.3g}", "")
-    total = line((f"{row['total']:.3g}", "bold"))
-    table.add_row(line(("together", "bold")), "", total, _probability(row["total"], row))
+        table.add_row(f"{len(others)} other features", "", f"{sum(feature.adds for feature in others):+.3g}", "")
+    total = line((f"{row.total:.3g}", "bold"))
+    table.add_row(line(("together", "bold")), "", total, _probability(row.total, row))
     return table
 
 
-def _probability(total: float, row: Report) -> str:
+def _probability(total: float, row: ExplainedRow) -> str:
     """Format log-odds as a probability; empty for several classes, where it depends on the other classes' scores."""
-    return f"a probability of {1 / (1 + exp(-total)):.3g}" if row["log_odds"] else ""
+    return f"a probability of {1 / (1 + exp(-total)):.3g}" if row.log_odds else ""

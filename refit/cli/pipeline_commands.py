@@ -84,7 +84,7 @@ def score(
 
     report = running.score(project_at(project), rows, as_of=as_of, out=out, wait_seconds=wait, quiet=as_json)
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
 
 
 @app.command()

@@ -69,7 +69,7 @@ def explain(
 
     report = explain.explain_row(project_at(project), row, out=out, wait_seconds=wait, quiet=as_json)
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
 
 
 @app.command()

@@ -16,6 +16,7 @@ from refit.errors import RefitError, first_line, machine_fault
 from refit.runtime import dvc_runner, lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal
+from refit.schemas.score_report import ScoreReport
 from tasks.stages import stage_function
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def collect(project: Path, *, delete: bool, wait_seconds: float) -> dict[str, An
 
 def score(
     project: Path, rows: str, *, as_of: str, out: Path | None, wait_seconds: float, quiet: bool = False
-) -> dict[str, Any]:
+) -> ScoreReport:
     """`refit score`: the same as the flow `batch-scoring`, without Prefect, which would take longer than scoring."""
     from flows.summary import print_lines, score_rows
     from tasks.score import run as score_now

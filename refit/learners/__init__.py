@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from refit.errors import RefitError, message_of
 from refit.files.artifacts import check_manifest, read_json
@@ -19,9 +18,11 @@ from refit.learners.contract import (
     Labels,
     Learner,
     Spec,
+    spec_from,
 )
 from refit.learners.families import AVERAGED, FAMILIES, family, load_class
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription
 
 __all__ = [
     "Batch",
@@ -98,36 +99,39 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
     from refit.learners.prediction_intervals import ENDS, with_intervals
 
     check_manifest(folder)
-    description = read_json(folder / DESCRIPTION)
+    path = folder / DESCRIPTION
+    content = read_json(path)
+    if isinstance(content, Mapping) and content.get("format", FORMAT) != FORMAT:
+        raise RefitError(f"{folder} has format {content['format']}, this code reads {FORMAT}; train again")
+    description = ModelDescription.from_json(content, str(path))
     try:
-        kind = str(description["kind"])
-        if description["format"] != FORMAT:
-            raise RefitError(f"{folder} has format {description['format']}, this code reads {FORMAT}; train again")
-        learner = with_calibration(_load(kind, folder, description, trusted_types), description)
+        learner = with_calibration(_load(folder, description, trusted_types), description.calibration)
+        stored = description.intervals
         return with_intervals(
-            learner, description, lambda: tuple(load(folder / name, trusted_types=trusted_types) for name in ENDS)
+            learner, stored, lambda: tuple(load(folder / name, trusted_types=trusted_types) for name in ENDS)
         )
     except FileNotFoundError as error:
         raise RefitError(f"{folder} lacks a file ({message_of(error)}); restore the folder, or train again") from None
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         said = f"{type(error).__name__}: {message_of(error)[:200]}"
         raise RefitError(
-            f"{folder / DESCRIPTION} is no description of a learner ({said}); restore the folder, or train again"
+            f"{path} is no description of a learner ({said}); restore the folder, or train again"
         ) from error
 
 
-def _load(kind: str, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
+def _load(folder: Path, description: ModelDescription, trusted_types: tuple[str, ...]) -> Learner:
     """Load a learner; a class that the folder names is imported only if the user trusts it."""
-    if description.get("average", 1) > 1:
-        return load_class(AVERAGED).load(folder, description, trusted_types)
+    kind = description.kind
+    if description.average > 1:
+        return load_class(AVERAGED).load(folder, description, spec_from(description, trusted_types))
     if kind in FAMILIES:
-        return family(kind).load(folder, description, trusted_types)
+        return family(kind).load(folder, description, spec_from(description, trusted_types))
     from refit.learners import imports, project_files
     from refit.learners.sklearn_estimator import SklearnEstimator
 
     source = project_files.stored_code(kind, folder, trusted_types)
     chosen = _adapter(imports.find(kind, str(folder), source)) if kind in trusted_types else SklearnEstimator
-    return chosen.load(folder, {**description, "source": source}, trusted_types)
+    return chosen.load(folder, description, spec_from(description, trusted_types, source))
 
 
 def _adapter(cls: type) -> type[Learner]:

@@ -38,7 +38,8 @@ def adaptive_margins(
         known_at: (rows,) when each label became known; NaT if it has not.
 
     >>> from refit.learners.intervals import Intervals, Margin
-    >>> intervals = Intervals(0.5, "residuals", Margin(2.0, 3, (1.0, 2.0, 3.0)), rate=0.25)
+    >>> margin = Margin(value=2.0, rows=3, scores=(1.0, 2.0, 3.0))
+    >>> intervals = Intervals(level=0.5, by="residuals", common=margin, rate=0.25)
     >>> hours = np.arange(3).astype("datetime64[h]")
     >>> rows = {"band": np.zeros((3, 2)), "groups": np.array([""] * 3), "labels": np.array([9.0, 9.0, 9.0])}
     >>> adaptive_margins(intervals, **rows, predicted_at=hours, known_at=hours + 1).tolist()  # a miss, then a hit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from refit.errors import UserError
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners import load, make
 from refit.learners.contract import (
     DESCRIPTION,
@@ -24,9 +23,9 @@ from refit.learners.contract import (
     Spec,
     describe,
     middle_iterations,
-    spec_from,
 )
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
     from typing import Any
@@ -93,16 +92,16 @@ class Averaged:
         for number, member in enumerate(self.members):
             (folder / f"seed-{number}").mkdir()
             member.save(folder / f"seed-{number}")
-        write_json(folder / DESCRIPTION, describe(self))
+        describe(self).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Averaged:
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Averaged:
         learner = cls.__new__(cls)
-        learner.spec = spec_from(description, trusted_types)
-        learner.threshold = float(description["threshold"])
-        numbers = range(learner.spec.average)
-        learner.members = [load(folder / f"seed-{number}", trusted_types=trusted_types) for number in numbers]
+        learner.spec = spec
+        learner.threshold = description.threshold
+        seeds = range(spec.average)
+        learner.members = [load(folder / f"seed-{seed}", trusted_types=spec.trusted_types) for seed in seeds]
         return learner
 
     def unsafe_reason(self) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners.contract import (
     DESCRIPTION,
     Declaration,
@@ -19,11 +19,10 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    spec_from,
-    spec_to_dict,
 )
 from refit.problems import tasks
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,15 +71,14 @@ class Baseline:
         return self.spec.target.guess_for(table, self._naive)
 
     def save(self, folder: Path) -> None:
-        write_json(folder / DESCRIPTION, describe(self, **self._naive))
+        describe(self, self._naive).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Baseline:
-        learner = cls(spec_from(description))
-        learner.threshold = float(description["threshold"])
-        own = {"format", "threshold", *spec_to_dict(learner.spec)}
-        learner._naive = {name: value for name, value in description.items() if name not in own}
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Baseline:
+        learner = cls(spec)
+        learner.threshold = description.threshold
+        learner._naive = description.model_extra or {}
         return learner
 
     def unsafe_reason(self) -> str | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, ClassVar
 
 from refit.files.artifacts import digest
 from refit.learners.calibration import Calibration, calibration_from
 from refit.learners.contract import Declaration, Floats, Learner
 from refit.learners.postprocessed import Postprocessed, exact
+from refit.schemas.model_description import ModelDescription
 from refit.schemas.postprocessing import StoredCalibration
 
 if TYPE_CHECKING:
@@ -32,15 +29,13 @@ class Calibrated(Postprocessed):
     def predict(self, table: pa.Table) -> Floats:
         return self.calibration.probabilities(self.inner.predict(table))
 
-    def added(self) -> dict[str, Any]:
-        return {"calibration": self.calibration.to_json()}
+    def described(self, inner: ModelDescription) -> ModelDescription:
+        return inner.model_copy(update={"calibration": self.calibration})
 
     def digest(self) -> str:
         return digest({"inner": self.inner.digest(), "calibration": exact(self.calibration.to_json())})
 
 
-def with_calibration(learner: Learner, description: Mapping[str, Any]) -> Learner:
-    """Wrap the learner with the calibration in its description, if there is one."""
-    if not (stored := description.get("calibration")):
-        return learner
-    return Calibrated(learner, calibration_from(TypeAdapter(StoredCalibration).validate_json(json.dumps(stored))))
+def with_calibration(learner: Learner, stored: StoredCalibration | None) -> Learner:
+    """Wrap the learner with its stored calibration, if it has one."""
+    return learner if stored is None else Calibrated(learner, calibration_from(stored))

@@ -15,6 +15,8 @@ from refit.errors import UserError
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem
 from refit.runtime.context import Progress, silent
+from refit.schemas.artifact import Part
+from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -168,7 +170,7 @@ class Learner(Protocol):
         """Write `model.json`, the weights and the manifest into an existing folder."""
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Learner:
         """Load the learner that `save` wrote; `refit.learners.load` calls it after checking the manifest."""
 
     def unsafe_reason(self) -> str | None:
@@ -178,37 +180,42 @@ class Learner(Protocol):
         """Canonical digest of everything that its predictions depend on, independent of file formats."""
 
 
-def describe(learner: Learner, **more: Any) -> dict[str, Any]:
-    """The content of `model.json` that all learners share, and the entries that a family adds."""
-    return {"format": FORMAT, **spec_to_dict(learner.spec), "threshold": learner.threshold, **more}
+def describe(learner: Learner, own: Part | Mapping[str, Any] | None = None) -> ModelDescription:
+    """The content of `model.json`.
+
+    Args:
+        own: the entries that only its family has.
+    """
+    entries = own.to_json() if isinstance(own, Part) else dict(own or {})
+    return ModelDescription(format=FORMAT, threshold=learner.threshold, **stored_spec(learner.spec), **entries)
 
 
-def spec_to_dict(spec: Spec) -> dict[str, Any]:
-    """A spec as stored in JSON, without the source text and the types that the user trusts."""
-    payload = dataclasses.asdict(spec)
-    del payload["trusted_types"], payload["source"], payload["device"]
-    payload["categorical"] = [name for name in spec.features if name in spec.categorical]
-    return payload
+def stored_spec(spec: Spec) -> dict[str, Any]:
+    """The entries of `model.json` that give the spec, without the source text and the types that the user trusts."""
+    entries = dataclasses.asdict(spec)
+    del entries["trusted_types"], entries["source"], entries["device"]
+    entries["categorical"] = tuple(name for name in spec.features if name in spec.categorical)
+    return entries
 
 
-def spec_from(description: Mapping[str, Any], trusted_types: tuple[str, ...] = ()) -> Spec:
-    """The spec stored in a `model.json`."""
+def spec_from(description: ModelDescription, trusted_types: tuple[str, ...] = (), source: str = "") -> Spec:
+    """The spec stored in a `model.json`, with the source text that was stored next to it."""
     return Spec(
-        name=description["name"],
-        kind=description["kind"],
-        features=tuple(description["features"]),
-        categorical=frozenset(description["categorical"]),
-        params=description["params"],
-        seed=description["seed"],
-        metric=description["metric"],
+        name=description.name,
+        kind=description.kind,
+        features=description.features,
+        categorical=frozenset(description.categorical),
+        params=description.params,
+        seed=description.seed,
+        metric=description.metric,
         trusted_types=trusted_types,
-        task=description.get("task", "binary"),  # absent in models stored when binary was the only task
-        classes=tuple(description.get("classes", ())),
-        source=description.get("source", ""),
-        text=tuple(description.get("text", ())),
-        vectoriser=description.get("vectoriser", {}),
-        average=description.get("average", 1),
-        quantile=description.get("quantile"),
+        task=description.task,
+        classes=description.classes,
+        source=source,
+        text=description.text,
+        vectoriser=description.vectoriser,
+        average=description.average,
+        quantile=description.quantile,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from refit.learners.columns import numbers, texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from refit.learners.contract import Spec
     from refit.learners.texts import DenseTexts
 
 MAX_CATEGORIES = 255  # the most that a HistGradientBoosting split supports
@@ -43,14 +42,8 @@ class Encoding:
                 categories[name] = tuple(sorted(value for _, value in pairs[:limit]))
         return cls(features, categories)
 
-    @classmethod
-    def stored(cls, spec: Spec, description: Mapping[str, Any], texts: DenseTexts | None = None) -> Encoding:
-        """The encoding stored in a `model.json`."""
-        categories = {name: tuple(values) for name, values in description["categories"].items()}
-        return cls(spec.coded, categories, texts)
-
     def to_dict(self) -> dict[str, list[str]]:
-        """The known categories, in the form used by `model.json` and digests."""
+        """The known categories, in the form used by digests."""
         return {name: list(values) for name, values in self.categories.items()}
 
     def matrix(self, table: pa.Table) -> NDArray[np.float64]:

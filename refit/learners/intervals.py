@@ -7,9 +7,8 @@ exchangeable rows, an interval contains the label of a new row with the level's 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from refit.config import nearest
 from refit.errors import UserError
 from refit.learners.contract import Floats
 from refit.plain_text import MISSING
-from refit.schemas.postprocessing import IntervalSummary, MarginSummary
+from refit.schemas.postprocessing import IntervalSummary, MarginSummary, StoredIntervals, StoredMargin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,40 +25,28 @@ if TYPE_CHECKING:
     from refit.config.training import IntervalParams
 
 FEWEST_OF_A_GROUP = 50  # rows; a smaller group uses the common margin
-_MISSING_BEFORE = "None"  # in models stored before `missing` was part of their description
 STORED_SCORES = 1000  # stored with a margin, for other levels and for adaptive margins
 
 Texts = NDArray[np.str_]
 
 
-@dataclass(frozen=True)
-class Margin:
+class Margin(StoredMargin):
     """The amount by which a band is widened at both ends, and the scores that it is computed from."""
-
-    value: float
-    rows: int
-    scores: tuple[float, ...]  # newest last if margins are adaptive
-
-    def summary(self) -> MarginSummary:
-        """The margin without the scores."""
-        return MarginSummary(value=self.value, rows=self.rows)
 
     def at(self, level: float) -> float:
         """The margin of another level, computed from the stored scores; the largest score if there are too few."""
         return conformal_quantile(np.array(self.scores), level)
 
+    def summary(self) -> MarginSummary:
+        """The margin without the scores."""
+        return MarginSummary(value=self.value, rows=self.rows)
 
-@dataclass(frozen=True)
-class Intervals:
+
+class Intervals(StoredIntervals):
     """The margins of one model: a common one, and one for each value of a column that has enough rows."""
 
-    level: float
-    by: Literal["residuals", "quantiles"]  # how the band is formed before it is widened
     common: Margin
-    within: str | None = None
-    groups: Mapping[str, Margin] = field(default_factory=dict)
-    rate: float | None = None  # how far one label moves the level; None for fixed margins
-    missing: str = MISSING  # the name of the group of rows without a value
+    groups: Mapping[str, Margin] = {}
 
     def margins(self, groups: Texts, level: float | None = None) -> Floats:
         """(rows,) margins.
@@ -73,50 +60,16 @@ class Intervals:
         values = [each.value if other_level is None else each.at(other_level) for each in margins]
         return np.array(values, dtype=np.float64)[codes]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The entry of `model.json`."""
-        return {
-            "level": self.level,
-            "by": self.by,
-            "within": self.within,
-            "rate": self.rate,
-            "common": _margin_to_dict(self.common),
-            "groups": {name: _margin_to_dict(margin) for name, margin in self.groups.items()},
-            **({"missing": self.missing} if self.missing != _MISSING_BEFORE else {}),
-        }
-
     def summary(self) -> IntervalSummary:
         """The same without the scores."""
-        return IntervalSummary(
-            level=self.level,
-            by=self.by,
-            within=self.within,
-            rate=self.rate,
-            common=self.common.summary(),
-            groups={name: margin.summary() for name, margin in self.groups.items()},
-            missing=self.missing if self.missing != _MISSING_BEFORE else None,
-        )
+        groups = {name: margin.summary() for name, margin in self.groups.items()}
+        return IntervalSummary(**{**dict(self), "common": self.common.summary(), "groups": groups})
 
 
-def intervals_from(stored: Mapping[str, Any]) -> Intervals:
-    """The intervals that `to_dict` gave.
-
-    Raises:
-        KeyError: an entry is missing or unknown.
-    """
-    groups = {str(name): _margin_from(margin) for name, margin in stored["groups"].items()}
-    rate = None if stored["rate"] is None else float(stored["rate"])
-    if stored["by"] not in ("residuals", "quantiles"):
-        raise KeyError(stored["by"])
-    return Intervals(
-        float(stored["level"]),
-        stored["by"],
-        _margin_from(stored["common"]),
-        stored["within"],
-        groups,
-        rate,
-        str(stored.get("missing", _MISSING_BEFORE)),
-    )
+def intervals_from(stored: StoredIntervals) -> Intervals:
+    """The intervals with these margins."""
+    groups = {name: Margin(**dict(margin)) for name, margin in stored.groups.items()}
+    return Intervals(**{**dict(stored), "common": Margin(**dict(stored.common)), "groups": groups})
 
 
 def fit_intervals(band: Floats, labels: Floats, groups: Texts, params: IntervalParams) -> Intervals:
@@ -136,12 +89,13 @@ def fit_intervals(band: Floats, labels: Floats, groups: Texts, params: IntervalP
         if len(of_group) >= max(FEWEST_OF_A_GROUP, needed):
             of_groups[str(name)] = _margin(of_group, params)
     return Intervals(
-        params.level,
-        params.by,
-        _margin(scores, params),
-        params.within,
-        of_groups,
-        params.rate if params.adaptive else None,
+        level=params.level,
+        by=params.by,
+        common=_margin(scores, params),
+        within=params.within,
+        groups=of_groups,
+        rate=params.rate if params.adaptive else None,
+        missing=MISSING,
     )
 
 
@@ -240,13 +194,5 @@ def _margin(scores: Floats, params: IntervalParams) -> Margin:
     count = min(STORED_SCORES, len(scores))
     spread = np.linspace(0, len(scores) - 1, count).round().astype(np.int64)
     stored: Floats = scores[-count:] if params.adaptive else np.sort(scores)[spread]
-    return Margin(conformal_quantile(scores, params.level), len(scores), tuple(stored.tolist()))
-
-
-def _margin_to_dict(margin: Margin) -> dict[str, Any]:
-    return {"value": margin.value, "rows": margin.rows, "scores": list(margin.scores)}
-
-
-def _margin_from(stored: Mapping[str, Any]) -> Margin:
-    scores: Sequence[float] = stored["scores"]
-    return Margin(float(stored["value"]), int(stored["rows"]), tuple(map(float, scores)))
+    value = conformal_quantile(scores, params.level)
+    return Margin(value=value, rows=len(scores), scores=tuple(stored.tolist()))

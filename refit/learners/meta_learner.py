@@ -13,7 +13,7 @@ import numpy as np
 
 from refit.config import nearest
 from refit.errors import UserError
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners import load, make
 from refit.learners.contract import (
     DESCRIPTION,
@@ -25,9 +25,9 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    spec_from,
 )
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription, TransformedLearner
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,16 +112,16 @@ class MetaLearner(ABC):
     def save(self, folder: Path) -> None:
         (folder / INNER).mkdir()
         self.inner.save(folder / INNER)
-        write_json(folder / DESCRIPTION, describe(self, own=self._own))
+        describe(self, TransformedLearner(learned=self._own)).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Self:
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Self:
         learner = cls.__new__(cls)  # `__init__` would import the class that the description names for the inner learner
-        learner._configure(spec_from(description, trusted_types), str(folder))
-        learner.threshold = float(description["threshold"])
-        learner._own = {name: float(value) for name, value in description["own"].items()}
-        learner.inner = load(folder / INNER, trusted_types=trusted_types)
+        learner._configure(spec, str(folder))
+        learner.threshold = description.threshold
+        learner._own = dict(description.own(TransformedLearner).learned)
+        learner.inner = load(folder / INNER, trusted_types=spec.trusted_types)
         return learner
 
     def unsafe_reason(self) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from refit.config import nearest
 from refit.errors import RefitError, UserError, first_line
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners.contract import (
     DESCRIPTION,
     CurvePoint,
@@ -25,12 +24,12 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    spec_from,
 )
 from refit.learners.encoding import Encoding
 from refit.learners.texts import DenseTexts
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import EncodedLearner, ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,17 +141,17 @@ class NativeBoosting(ABC):
     def save(self, folder: Path) -> None:
         self._texts.save(folder)
         (folder / self.weights).write_text(self._text(self._booster), encoding="utf-8")
-        categories = self._encoding.to_dict()
         libraries = {self.library: self._library.__version__}
-        description = describe(self, categories=categories, weights=self.weights, libraries=libraries)
-        write_json(folder / DESCRIPTION, description)
+        own = EncodedLearner(categories=self._encoding.categories, weights=self.weights, libraries=libraries)
+        describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> NativeBoosting:
-        learner = cls(spec_from(description, trusted_types), where=str(folder))
-        learner.threshold = float(description["threshold"])
-        learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> NativeBoosting:
+        learner = cls(spec, where=str(folder))
+        learner.threshold = description.threshold
+        categories = description.own(EncodedLearner).categories
+        learner._encoding = Encoding(spec.coded, categories, DenseTexts.load(folder, spec))
         try:
             learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
         except (ValueError, learner._error()) as error:

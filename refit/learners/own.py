@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from refit.config import file_of
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, project_files, safe
 from refit.learners.columns import numbers, texts
 from refit.learners.contract import (
@@ -28,11 +28,11 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    spec_from,
 )
 from refit.learners.imports import find
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,13 +142,13 @@ class OwnLearner:
         with self._theirs("save"):
             self._inner.save(folder / FILES)
         project_files.store_code(self.spec, folder)
-        write_json(folder / DESCRIPTION, describe(self))
+        describe(self).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> OwnLearner:
-        learner = cls(spec_from(description, trusted_types))
-        learner.threshold = float(description["threshold"])
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> OwnLearner:
+        learner = cls(spec)
+        learner.threshold = description.threshold
         with learner._theirs("load"), safe.no_pickle():
             learner._inner = learner._class.load(folder / FILES, learner.spec)
         learner._fitted = True

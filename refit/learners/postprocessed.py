@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from refit.errors import UserError
-from refit.files.artifacts import read_json, write_json, write_manifest
+from refit.files.artifacts import write_manifest
 from refit.learners.contract import DESCRIPTION, FitReport, Floats, Learner, Spec
+from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,8 +47,8 @@ class Postprocessed(ABC):
         return self.inner.predict(table)
 
     @abstractmethod
-    def added(self) -> dict[str, Any]:
-        """The entries that it adds to the inner learner's `model.json`."""
+    def described(self, inner: ModelDescription) -> ModelDescription:
+        """The inner learner's description with what this adds."""
 
     @abstractmethod
     def digest(self) -> str:
@@ -55,11 +56,11 @@ class Postprocessed(ABC):
 
     def save(self, folder: Path) -> None:
         self.inner.save(folder)
-        write_json(folder / DESCRIPTION, read_json(folder / DESCRIPTION) | self.added())
+        self.described(ModelDescription.read(folder / DESCRIPTION)).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> Learner:
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Learner:
         """Raise AssertionError: `refit.learners.load` loads the inner learner and wraps it."""
         raise AssertionError("what finishes a learner is loaded by refit.learners.load")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,8 @@ from refit.files.artifacts import digest
 from refit.learners.contract import Declaration, Floats, Learner
 from refit.learners.intervals import Intervals, groups_in, intervals_from, widen
 from refit.learners.postprocessed import Postprocessed, exact
+from refit.schemas.model_description import ModelDescription
+from refit.schemas.postprocessing import StoredIntervals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,8 +52,8 @@ class IntervalLearner(Postprocessed):
         """(rows,) the group whose margin each row uses."""
         return groups_in(table, self.intervals.within, self.intervals.missing)
 
-    def added(self) -> dict[str, Any]:
-        return {"intervals": self.intervals.to_dict()}
+    def described(self, inner: ModelDescription) -> ModelDescription:
+        return inner.model_copy(update={"intervals": self.intervals})
 
     def save(self, folder: Path) -> None:
         for name, end in zip(ENDS, self.ends or (), strict=False):
@@ -67,20 +69,20 @@ class IntervalLearner(Postprocessed):
             {
                 "inner": self.inner.digest(),
                 "ends": [end.digest() for end in self.ends or ()],
-                "intervals": exact(self.intervals.to_dict()),
+                "intervals": exact(self.intervals.to_json()),
             }
         )
 
 
 def with_intervals(
-    learner: Learner, description: Mapping[str, Any], load_ends: Callable[[], tuple[Learner, ...]]
+    learner: Learner, stored: StoredIntervals | None, load_ends: Callable[[], tuple[Learner, ...]]
 ) -> Learner:
-    """Wrap the learner with the intervals in its description, if there are any.
+    """Wrap the learner with its stored intervals, if it has any.
 
     Args:
         load_ends: loads the learners of both ends, for intervals between quantiles.
     """
-    if not (stored := description.get("intervals")):
+    if stored is None:
         return learner
     intervals = intervals_from(stored)
     if intervals.by == "residuals":

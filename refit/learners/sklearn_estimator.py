@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refit.errors import RefitError, UserError, first_line
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, continued, project_files, safe, texts
 from refit.learners.blas import one_blas_thread
 from refit.learners.contract import (
@@ -26,13 +26,13 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    spec_from,
 )
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
 from refit.learners.sklearn_private import truncate
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import EncodedLearner, ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -278,17 +278,17 @@ class SklearnEstimator:
 
         safe.save_skops(self._model, folder / WEIGHTS)
         project_files.store_code(self.spec, folder)
-        categories = self._encoding.to_dict()
         libraries = {"scikit-learn": sklearn.__version__}
-        write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
+        own = EncodedLearner(categories=self._encoding.categories, weights=WEIGHTS, libraries=libraries)
+        describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> SklearnEstimator:
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> SklearnEstimator:
         learner = cls.__new__(cls)  # `__init__` would check the params and build an estimator again
-        learner.spec = spec_from(description, trusted_types)
-        learner.threshold = float(description["threshold"])
-        learner._encoding = Encoding.stored(learner.spec, description)
+        learner.spec = spec
+        learner.threshold = description.threshold
+        learner._encoding = Encoding(spec.coded, description.own(EncodedLearner).categories)
         learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, project_files.trusted(learner.spec))
         if not hasattr(learner._model, VERBS[learner.spec.task]):
             raise RefitError(f"{folder / WEIGHTS} holds no model that predicts; restore the folder, or train again")

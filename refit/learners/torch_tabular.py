@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from refit.config import nearest
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, safe
 from refit.learners.contract import (
     DESCRIPTION,
@@ -33,12 +33,12 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
-    spec_from,
 )
 from refit.learners.encoding import Encoding
 from refit.learners.texts import DenseTexts
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import EncodedLearner, ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -261,16 +261,18 @@ class TorchTabular:
     def save(self, folder: Path) -> None:
         safe.save_arrays(self._arrays(), folder / WEIGHTS)
         self._texts.save(folder)
-        categories = self._encoding.to_dict()
         libraries = {"torch": torch.__version__.split("+")[0]}
-        write_json(folder / DESCRIPTION, describe(self, categories=categories, weights=WEIGHTS, libraries=libraries))
+        own = EncodedLearner(categories=self._encoding.categories, weights=WEIGHTS, libraries=libraries)
+        describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
-    def load(cls, folder: Path, description: Mapping[str, Any], trusted_types: tuple[str, ...]) -> TorchTabular:
-        learner = cls(spec_from(description, trusted_types))
-        learner.threshold = float(description["threshold"])
-        learner._encoding = Encoding.stored(learner.spec, description, DenseTexts.load(folder, learner.spec))
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> TorchTabular:
+        learner = cls(spec)
+        learner.threshold = description.threshold
+        learner._encoding = Encoding(
+            spec.coded, description.own(EncodedLearner).categories, DenseTexts.load(folder, spec)
+        )
         arrays = safe.load_arrays(folder / WEIGHTS)
         learner._mean, learner._std = arrays.pop("numbers.mean"), arrays.pop("numbers.std")
         learner._scale = arrays.pop("label.scale", learner._scale)

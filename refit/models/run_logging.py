@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from refit.plain_text import as_markdown
 from refit.problems import metric_named
 from refit.runtime import provenance
 from refit.runtime.context import Context
+from refit.schemas.cross_validation import CrossValidation
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.training import IterationScores, LearnerReport, Scores, SizeScores, Training, TuningReport
 from registry import relocation, tracking
@@ -122,30 +122,31 @@ def log_evaluation(context: Context, *, required: bool = False) -> str | None:
     return None
 
 
-def log_cross_validation(context: Context, report: Mapping[str, Any]) -> None:
+def log_cross_validation(context: Context, report: CrossValidation) -> None:
     """Log a cross-validation as a separate run: means and deviations, and each fold as a step."""
     with _best_effort(context, required=False), opened(context) as store:
         experiment = tracking.ensure_experiment(store, context.params.project.name)
+        content = report.to_json()
         identity_tags = {
             "refit.role": "cross_validation",
-            "refit.cross_validation": digest([report["asked"], report["folds"]])[:20],
+            "refit.cross_validation": digest([content["asked"], content["folds"]])[:20],
         }
         run_id = tracking.ensure_run(store, experiment, "cross-validation", identity_tags)
-        metrics = [(f"cv_{name}", value, 0) for name, value in report["mean"].items()]
-        metrics += [(f"cv_{name}_deviation", value, 0) for name, value in report["deviation"].items()]
+        metrics = [(f"cv_{name}", value, 0) for name, value in report.mean.items()]
+        metrics += [(f"cv_{name}_deviation", value, 0) for name, value in report.deviation.items()]
         metrics += [
             (f"fold_{name}", value, index)
-            for index, fold in enumerate(report["folds"])
-            for name, value in fold["scores"].items()
+            for index, fold in enumerate(report.folds)
+            for name, value in fold.scores.items()
         ]
-        tags = {"refit.snapshot": str(report["snapshot"]), "refit.stand_in": ", ".join(report["stand_in"])}
-        content = Content(
+        tags = {"refit.snapshot": report.snapshot, "refit.stand_in": ", ".join(report.stand_in)}
+        logged = Content(
             params=_flat(shown_params(context.params)),
-            metrics=[each for each in metrics if math.isfinite(each[1])],
+            metrics=[(name, value, step) for name, value, step in metrics if value is not None],
             tags={key: value for key, value in tags.items() if value},
-            texts={"cross_validation.json": json.dumps(report, indent=1)},
+            texts={"cross_validation.json": json.dumps(content, indent=1)},
         )
-        tracking.log(store, run_id, "cross_validation", content)
+        tracking.log(store, run_id, "cross_validation", logged)
 
 
 def identity(training: Training) -> dict[str, str]:

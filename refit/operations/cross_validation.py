@@ -8,21 +8,22 @@ selection", BMC Bioinformatics 7).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from refit.config import Params
-from refit.files.artifacts import FEATURE_SET, REPORTS, defined, write_json
+from refit.files.artifacts import FEATURE_SET, REPORTS, defined
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
-from refit.schemas.artifact import utc_text
+from refit.schemas.cross_validation import CrossValidation, IntervalCoverage, OuterFold
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.training import Scores
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, Window, cut, newest
 from tasks.train.trial import predict
@@ -38,16 +39,16 @@ class Outer:
     """The result of one outer fold."""
 
     learner: str
-    params: dict[str, Any]
+    params: Mapping[str, Any]
     threshold: float
     predicted: Floats
     baseline: Floats
-    held: dict[str, float] | None  # coverage and mean width of its intervals; None if it has no intervals
+    intervals: IntervalCoverage | None  # None if it has no intervals
     rows: int
     seconds: float
 
 
-def run(context: Context) -> dict[str, Any]:
+def run(context: Context) -> CrossValidation:
     """Cross-validate on all labelled rows of the feature table. Writes and returns `reports/cross_validation.json`.
 
     Raises:
@@ -65,21 +66,38 @@ def run(context: Context) -> dict[str, Any]:
     for number, fold in enumerate(folds, start=1):
         context.progress(f"outer fold {number} of {len(folds)}", number - 1, len(folds))
         outer.append(_outer(context, specs, whole, fold))
-    report: dict[str, Any] = defined(
-        {
-            "model": params.project.name,
-            "as_of": utc_text(features.as_of),
-            "snapshot": features.snapshot,
-            "stand_in": list(features.stand_in),
-            "rows": len(whole),
-            "metric": params.train.metric,
-            "asked": params.evaluate.cross_validation.model_dump(mode="json"),
-            **judged(whole.label, folds, outer, specs[0].target),
-            "seconds": round(time.monotonic() - began, 3),
-            "file": REPORT.as_posix(),
-        }
+    label, problem = whole.label, specs[0].target
+    scores = [_scores(label[fold.scored], each, problem) for fold, each in zip(folds, outer, strict=True)]
+    baselines = [problem.scores(label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)]
+    report = CrossValidation(
+        model=params.project.name,
+        as_of=features.as_of,
+        snapshot=features.snapshot,
+        stand_in=features.stand_in,
+        rows=len(whole),
+        metric=params.train.metric,
+        folding=params.evaluate.cross_validation,
+        mean=_means(scores),
+        deviation=defined({name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]}),
+        together=_together(label, folds, outer, problem),
+        baseline=_means(baselines),
+        folds=tuple(
+            OuterFold(
+                learner=each.learner,
+                params=each.params,
+                rows=each.rows,
+                scored=len(fold.scored),
+                threshold=each.threshold,
+                scores=defined(fold_scores),
+                intervals=each.intervals,
+                seconds=each.seconds,
+            )
+            for fold, each, fold_scores in zip(folds, outer, scores, strict=True)
+        ),
+        seconds=round(time.monotonic() - began, 3),
+        file=REPORT.as_posix(),
     )
-    write_json(context.path(REPORT), report)
+    report.write(context.path(REPORT))
     return report
 
 
@@ -93,21 +111,22 @@ def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -
     naive = target.naive(inside.label, context.params.train.metric, features)
     return Outer(
         learner=trained.learner.spec.name,
-        params=dict(trained.learner.spec.params),
+        params=trained.learner.spec.params,
         threshold=trained.learner.threshold,
         predicted=predict(trained.learner, outside),
         baseline=target.guess_for(outside.rows, naive),
-        held=_held(trained.learner, outside),
+        intervals=_intervals(trained.learner, outside),
         rows=len(inside),
         seconds=round(seconds, 3),
     )
 
 
-def _held(learner: Learner, outside: Window) -> dict[str, float] | None:
+def _intervals(learner: Learner, outside: Window) -> IntervalCoverage | None:
     if not isinstance(learner, IntervalLearner):
         return None
     band = learner.interval(outside.rows)
-    return {"coverage": float((score(band, outside.label) <= 0).mean()), "width": float(np.diff(band).mean())}
+    covered = float((score(band, outside.label) <= 0).mean())
+    return IntervalCoverage(coverage=covered, width=defined(float(np.diff(band).mean())))
 
 
 def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
@@ -119,36 +138,18 @@ def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
     return inside.at(fold.fitted), inside.at(fold.scored)
 
 
-def judged(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], problem: Problem) -> dict[str, Any]:
-    """Scores of each fold, their mean and standard deviation, and the scores of all predictions combined."""
-    scores = [_scores(label[fold.scored], each, problem) for fold, each in zip(folds, outer, strict=True)]
-    baselines = [problem.scores(label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)]
-    by_fold = [
-        {
-            "learner": each.learner,
-            "params": each.params,
-            "rows": each.rows,
-            "scored": len(fold.scored),
-            "threshold": each.threshold,
-            "scores": fold_scores,
-            "intervals": each.held,
-            "seconds": each.seconds,
-        }
-        for fold, each, fold_scores in zip(folds, outer, scores, strict=True)
-    ]
+def _means(scores: Sequence[Mapping[str, float]]) -> Scores:
+    means: Scores = defined({name: float(np.mean([each[name] for each in scores])) for name in scores[0]})
+    return means
+
+
+def _together(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], problem: Problem) -> Scores:
+    """Scores of the predictions of all folds; none at a threshold, as these differ."""
     indices = np.concatenate([fold.scored for fold in folds])
-    p = np.concatenate([each.predicted for each in outer])
-    return {
-        "mean": {name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
-        "deviation": {name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]},
-        "together": {
-            name: value
-            for name, value in problem.scores(label[indices], p).items()
-            if problem.metric(name).comparable or name == "calibration_error"  # thresholds differ between folds
-        },
-        "baseline": {name: float(np.mean([each[name] for each in baselines])) for name in baselines[0]},
-        "folds": by_fold,
-    }
+    scores = problem.scores(label[indices], np.concatenate([each.predicted for each in outer]))
+    kept = {name for name in scores if problem.metric(name).comparable or name == "calibration_error"}
+    together: Scores = defined({name: value for name, value in scores.items() if name in kept})
+    return together
 
 
 def _scores(label: Labels, outer: Outer, problem: Problem) -> dict[str, float]:

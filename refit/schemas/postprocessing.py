@@ -9,11 +9,14 @@ from refit.schemas.artifact import Part, omitted
 
 __all__ = [
     "ClassCurves",
+    "IntervalSettings",
     "IntervalSummary",
     "IsotonicCurve",
     "MarginSummary",
     "SigmoidCurve",
     "StoredCalibration",
+    "StoredIntervals",
+    "StoredMargin",
     "TemperatureScale",
 ]
 
@@ -59,13 +62,31 @@ class MarginSummary(Part):
     rows: int
 
 
-class IntervalSummary(Part):
-    """The margins of prediction intervals: a common one, and one for each value of a column."""
+class StoredMargin(MarginSummary):
+    """A margin with the scores that it is computed from."""
 
-    level: float
-    by: Literal["residuals", "quantiles"]
-    within: str | None
-    rate: float | None  # how far one label moves the level; None for fixed margins
+    scores: tuple[float, ...]  # newest last if margins are adaptive
+
+
+class IntervalSettings(Part):
+    """How prediction intervals are formed."""
+
+    level: float  # share of labels inside
+    by: Literal["residuals", "quantiles"]  # how the band is formed before it is widened
+    within: str | None = None  # the column by whose values margins are grouped
+    rate: float | None = None  # how far one label moves the level; None for fixed margins
+    missing: str = omitted("None")  # the group of rows without a value; "None" in models stored before this was
+
+
+class StoredIntervals(IntervalSettings):
+    """The margins of prediction intervals: a common one, and one for each value of a column with enough rows."""
+
+    common: StoredMargin
+    groups: Mapping[str, StoredMargin] = {}
+
+
+class IntervalSummary(IntervalSettings):
+    """The same without the scores."""
+
     common: MarginSummary
     groups: Mapping[str, MarginSummary]
-    missing: str | None = omitted(None)  # the group of rows without a value

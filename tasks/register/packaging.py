@@ -44,6 +44,7 @@ from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.model_description import ModelDescription
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 from registry import signing
@@ -108,7 +109,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     `backtest.parquet`, `provenance/` and a manifest of every file. Nothing in it is a pickle.
     """
     features = FeatureTable.read(candidate.folder / FEATURE_SET.name)
-    description = read_json(candidate.folder / "model.json")
+    description = ModelDescription.read(candidate.folder / "model.json")
     golden = golden_rows(context, features.key, features.features)
     save_pyfunc(
         folder,
@@ -117,8 +118,8 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         loader=LOADER,
         features=list(features.features),
         example=golden.slice(0, EXAMPLE_ROWS).select(features.features).to_pandas(),
-        requirements=provenance.requirements(str(description["kind"])),
-        outputs=description.get("classes", ()),
+        requirements=provenance.requirements(description.kind),
+        outputs=description.classes,
     )
     _write_parquet(golden, folder / GOLDEN)
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)

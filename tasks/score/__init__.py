@@ -18,6 +18,7 @@ from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
+from refit.schemas.score_report import LoggedRows, ScoredRows, ScoreReport
 from refit.storage import prediction_log, quarantine
 from refit.storage.batches import Manifest, manifests, utc_moment, utc_text
 from refit.storage.quarantine import Refusal
@@ -51,7 +52,7 @@ class RowsToScore:
     lines: Mapping[str, int] | None = None  # of a file: key -> line
 
 
-def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = None) -> dict[str, Any]:
+def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = None) -> ScoreReport:
     """Score `rows`, write the predictions to `out`, log them, and return a summary.
 
     Args:
@@ -85,30 +86,33 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     _write(target, _output_table(champion, table, requested.lines, intervals, forecast_columns))
     refused = _write_refusals(target, requested)
     scored = table.num_rows
-    return {
-        "model": champion.version.model,
-        "version": champion.version.version,
-        "as_of": validated["as_of"],
-        "snapshot": validated["snapshot"],
-        "rows": {
-            "read": requested.read,
-            "scored": scored,
-            "quarantined": requested.refused,
-            "left_out": requested.read - requested.refused - scored,
-        },
-        "logged": {"new": logged, "known": scored - logged},
-        **_summary(champion.learner, of_column(table[prediction_log.PREDICTION])),
-        "intervals": intervals.summary() if intervals else None,
-        "out": str(target),
-        "quarantine": str(refused) if refused else None,
-        "notes": [
+    predictions = of_column(table[prediction_log.PREDICTION])
+    return ScoreReport(
+        model=champion.version.model,
+        version=champion.version.version,
+        as_of=utc_moment(validated["as_of"]),
+        snapshot=validated["snapshot"],
+        rows=ScoredRows(
+            read=requested.read,
+            scored=scored,
+            quarantined=requested.refused,
+            left_out=requested.read - requested.refused - scored,
+        ),
+        logged=LoggedRows(new=logged, known=scored - logged),
+        threshold=champion.learner.threshold if champion.learner.spec.task == "binary" else None,
+        mean_prediction=None if champion.learner.spec.classes or not scored else float(predictions.mean()),
+        called=_classes(champion.learner, predictions),
+        intervals=intervals.summary() if intervals else None,
+        out=str(target),
+        quarantine=str(refused) if refused else None,
+        notes=(
             *requested.notes,
             *newly_missing(champion, features),
             *lost_zeros(champion, features),
             *new_horizons(champion, features),
-        ],
-        "seconds": round(time.monotonic() - started, 3),
-    }
+        ),
+        seconds=round(time.monotonic() - started, 3),
+    )
 
 
 def between(context: Context, champion: Champion, validated: dict[str, Any], start: datetime, end: datetime) -> int:
@@ -328,24 +332,15 @@ def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:
     return columns | {f"probability_{name}": predicted[:, index] for index, name in enumerate(target.classes)}
 
 
-def _summary(learner: Learner, predicted: Floats) -> dict[str, Any]:
-    """Summarize predictions; values are None if there are none."""
+def _classes(learner: Learner, predicted: Floats) -> dict[str, int] | None:
+    """Return the number of rows by predicted class; None if there are no classes."""
     import numpy as np
 
     target = learner.spec.target
-    if target.classes:
-        names, counts = np.unique(target.predicted_values(predicted).to_pylist(), return_counts=True)
-        return {
-            "threshold": None,
-            "mean_prediction": None,
-            "called": dict(zip(names.tolist(), counts.tolist(), strict=True)),
-        }
-    threshold = learner.threshold if target.task == "binary" else None
-    return {
-        "threshold": threshold,
-        "mean_prediction": float(predicted.mean()) if len(predicted) else None,
-        "called": None,
-    }
+    if not target.classes:
+        return None
+    names, counts = np.unique(target.predicted_values(predicted).to_pylist(), return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -15,6 +15,7 @@ from refit.explanations import contributions, format_unit
 from refit.explanations.shapley import Contributions
 from refit.models.verification import GOLDEN, MODEL
 from refit.runtime.context import Context
+from refit.schemas.explanations import ExplainedRow, FeatureContribution, RowExplanations
 from refit.storage import prediction_log
 from tasks import featurize
 from tasks.featurize.warehouse import open_warehouse
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 MOST_ROWS = 20  # of a file
 SECONDS = 10.0  # approximate limit for one explanation
 
-Report = dict[str, Any]
 
-
-def run(context: Context, row: str) -> Report:
+def run(context: Context, row: str) -> RowExplanations:
     """Explain what pushed predictions up and down.
 
     Args:
@@ -57,41 +56,47 @@ def run(context: Context, row: str) -> Report:
     context.progress(f"explaining {shown.num_rows:,} row{'s' if shown.num_rows > 1 else ''}")
     shapley = contributions(champion.learner, shown, background, seed=0, seconds=SECONDS)
     predicted = champion.learner.predict(shown)
-    return {
-        "model": champion.version.model,
-        "version": champion.version.version,
-        "source": source,
-        "unit": shapley.unit,
-        "method": shapley.method,
-        "calibrated": shapley.calibrated,
-        "in_words": format_unit(shapley.unit, calibrated=shapley.calibrated),
-        "not_shown": features.num_rows - len(shapley.indices),
-        "rows": [
+    return RowExplanations(
+        model=champion.version.model,
+        version=champion.version.version,
+        source=source,
+        unit=shapley.unit,
+        method=shapley.method,
+        calibrated=shapley.calibrated,
+        in_words=format_unit(shapley.unit, calibrated=shapley.calibrated),
+        not_shown=features.num_rows - len(shapley.indices),
+        rows=tuple(
             _explanation(champion, shown.slice(int(index), 1), predicted[index], shapley, number)
             for number, index in enumerate(shapley.indices)
-        ],
-    }
+        ),
+    )
 
 
-def _explanation(champion: Champion, row: pa.Table, predicted: Any, shapley: Contributions, number: int) -> Report:
+def _explanation(
+    champion: Champion, row: pa.Table, predicted: Any, shapley: Contributions, number: int
+) -> ExplainedRow:
     """Explain one row: its prediction, and its features by contribution; of several classes, to the likeliest."""
     target = champion.learner.spec.target
     output = int(np.argmax(predicted)) if target.classes else 0
     values = shapley.values[number, :, output]
     order = np.argsort(-np.abs(values), kind="stable")
-    return {
-        "key": str(row[champion.key][0].as_py()),
-        "prediction": float(np.atleast_1d(predicted)[output]),
-        "class": target.classes[output] if target.classes else None,
-        "task": target.task,
-        "log_odds": shapley.unit == "log-odds" and target.task == "binary",
-        "base": float(shapley.base[output]),
-        "total": float(shapley.base[output] + values.sum()),
-        "features": [
-            {"name": name, "value": _finite_or_none(row[name][0].as_py()), "adds": float(values[index])}
-            for index, name in ((index, shapley.features[index]) for index in order)
-        ],
-    }
+    return ExplainedRow(
+        key=str(row[champion.key][0].as_py()),
+        prediction=float(np.atleast_1d(predicted)[output]),
+        predicted_class=target.classes[output] if target.classes else None,
+        task=target.task,
+        log_odds=shapley.unit == "log-odds" and target.task == "binary",
+        base=float(shapley.base[output]),
+        total=float(shapley.base[output] + values.sum()),
+        features=tuple(
+            FeatureContribution(
+                name=shapley.features[index],
+                value=_finite_or_none(row[shapley.features[index]][0].as_py()),
+                adds=float(values[index]),
+            )
+            for index in order
+        ),
+    )
 
 
 def _finite_or_none(value: Any) -> Any:

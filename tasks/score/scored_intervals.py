@@ -14,6 +14,7 @@ from refit.learners.adaptive import adaptive_margins
 from refit.learners.intervals import widen
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.runtime.context import Context
+from refit.schemas.score_report import IntervalWidth
 from tasks import featurize
 from tasks.featurize.labels import known_labels
 from tasks.featurize.warehouse import Warehouse, sql_time
@@ -35,10 +36,10 @@ class ScoredIntervals:
     def columns(self) -> dict[str, Any]:
         return {"low": self.band[:, 0], "high": self.band[:, 1]}
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> IntervalWidth:
         """Return their level and mean width."""
         width = float(np.diff(self.band).mean()) if len(self.band) else None
-        return {"level": self.level, "mean_width": width}
+        return IntervalWidth(level=self.level, mean_width=width)
 
 
 def intervals_of(

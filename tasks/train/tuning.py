@@ -26,7 +26,7 @@ from refit.config.training import SearchParams, TuningParams, flat, placed
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
-from refit.learners.contract import spec_to_dict
+from refit.learners.contract import stored_spec
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
@@ -122,7 +122,7 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
     """Return the digest of everything that determines the study, so that only its own trials are resumed."""
     return digest(
         {
-            "spec": spec_to_dict(spec),
+            "spec": stored_spec(spec),
             "source": spec.source,
             "code": code_digest("train"),
             "space": {name: space.model_dump(mode="json") for name, space in search.space.items()},

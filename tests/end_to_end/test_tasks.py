@@ -225,9 +225,9 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
 @pytest.mark.parametrize("copied", ["regression"], indirect=True)
 def test_a_cross_validation_tells_what_intervals_hold(copied: tuple[str, Path]) -> None:
     told = cross_validate(copied[1], as_of="latest", overrides={}, wait_seconds=0, quiet=True)
-    held = [fold["intervals"] for fold in told["folds"]]
-    assert np.mean([each["coverage"] for each in held]) == pytest.approx(0.8, abs=0.03)
-    assert all(20 < each["width"] < 70 for each in held)
+    held = [fold.intervals for fold in told.folds]
+    assert np.mean([each.coverage for each in held if each]) == pytest.approx(0.8, abs=0.03)
+    assert all(each and each.width and 20 < each.width < 70 for each in held)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from refit.files.artifacts import read_json, write_json
 from refit.models.run_logging import store_of
 from refit.runtime.context import Context
 from refit.runtime.run_file import params_of
+from refit.schemas.cross_validation import CrossValidation
 from tasks import train
 from tasks.train.tuning import STORAGE
 
@@ -114,14 +115,14 @@ def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None
     studies = f"sqlite:///{tuned / STORAGE}"
     before = len(optuna.get_all_study_names(studies))
     told = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
-    assert told == read_json(tuned / told["file"])
-    assert sum(fold["scored"] for fold in told["folds"]) == told["rows"]
-    assert all(fold["rows"] + fold["scored"] == told["rows"] for fold in told["folds"])
-    aucs = [fold["scores"]["roc_auc"] for fold in told["folds"]]
-    assert told["mean"]["roc_auc"] == pytest.approx(np.mean(aucs))
-    assert told["deviation"]["roc_auc"] == pytest.approx(np.std(aucs, ddof=1))
-    assert told["mean"]["roc_auc"] > told["baseline"]["roc_auc"] == 0.5
+    assert told == CrossValidation.read(tuned / told.file)
+    assert sum(fold.scored for fold in told.folds) == told.rows
+    assert all(fold.rows + fold.scored == told.rows for fold in told.folds)
+    aucs = [fold.scores["roc_auc"] for fold in told.folds]
+    assert told.mean["roc_auc"] == pytest.approx(np.mean(aucs))
+    assert told.deviation["roc_auc"] == pytest.approx(np.std(aucs, ddof=1))
+    assert (told.mean["roc_auc"] or 0) > 0.5 == told.baseline["roc_auc"]
     assert len(optuna.get_all_study_names(studies)) == before + 3  # each outer fold was tuned by itself
-    assert told["together"]["calibration_error"] < 0.1
+    assert (told.together["calibration_error"] or 1) < 0.1
     again = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
-    assert again["mean"] == told["mean"]
+    assert again.mean == told.mean

@@ -15,6 +15,7 @@ from commands import refit
 
 from refit.schemas.artifact import Artifact
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.model_description import ModelDescription
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 
@@ -25,6 +26,7 @@ STORED: dict[str, type[Artifact]] = {
     "features.json": FeatureTable,
     "training.json": Training,
     "warm_start.json": WarmStart,
+    "model.json": ModelDescription,
 }
 
 

@@ -72,7 +72,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
 def test_a_description_of_another_format_or_none_is_refused(tmp_path: Path) -> None:
     for description, said in (
         ({"kind": "baseline", "format": 99}, "has format 99, this code reads 1"),
-        ([], "no desc"),
+        ([], "Input should be an object"),
     ):
         write_json(tmp_path / "model.json", description)
         write_manifest(tmp_path)

@@ -15,10 +15,11 @@ from refit.evaluation.scored import Bands, Scored
 from refit.gate.comparison import Sample
 from refit.learners.intervals import Intervals, Margin
 from refit.metrics.clusters import Clusters
+from refit.plain_text import MISSING
 from refit.problems import problem_of
 from refit.reports.model_card import interval_charts, interval_plots
 
-MARGIN = Margin(1.645, 500, (1.0, 2.0))
+MARGIN = Margin(value=1.645, rows=500, scores=(1.0, 2.0))
 
 
 def judged(groups: list[str] | None = None, followed: bool = False) -> dict[str, Any]:
@@ -38,7 +39,14 @@ def judged(groups: list[str] | None = None, followed: bool = False) -> dict[str,
     )
     plain = np.column_stack([predicted - 1.645, predicted + 1.645])
     wide = np.column_stack([predicted - 1.645 * spread, predicted + 1.645 * spread])
-    known = Intervals(0.9, "residuals", MARGIN, "horizon" if groups else None, {}, 0.02 if followed else None)
+    known = Intervals(
+        level=0.9,
+        by="residuals",
+        common=MARGIN,
+        within="horizon" if groups else None,
+        rate=0.02 if followed else None,
+        missing=MISSING,
+    )
     bands = Bands(known, group, plain, wide if followed else None)
     return {"intervals": interval_coverage.interval_report(test, Scored({"candidate": predicted}, {}, {}, bands), 0.95)}
 

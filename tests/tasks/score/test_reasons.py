@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +14,7 @@ from refit.cli.registry_commands import explain
 from refit.errors import UserError
 from refit.runtime import run_file
 from refit.runtime.context import Context
+from refit.schemas.explanations import ExplainedRow
 from tasks import score
 from tasks.score import reasons
 
@@ -27,12 +27,12 @@ def context(project: Path) -> Context:
     )
 
 
-def assert_it_adds_up(row: dict[str, Any]) -> None:
-    total = row["base"] + sum(each["adds"] for each in row["features"])
-    assert row["total"] == pytest.approx(total)
-    meant = 1 / (1 + math.exp(-total)) if row["log_odds"] else total
-    assert row["prediction"] == pytest.approx(meant, abs=1e-6)
-    sizes = [abs(each["adds"]) for each in row["features"]]
+def assert_it_adds_up(row: ExplainedRow) -> None:
+    total = row.base + sum(each.adds for each in row.features)
+    assert row.total == pytest.approx(total)
+    meant = 1 / (1 + math.exp(-total)) if row.log_odds else total
+    assert row.prediction == pytest.approx(meant, abs=1e-6)
+    sizes = [abs(each.adds) for each in row.features]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -44,14 +44,14 @@ def test_a_row_is_explained_as_it_was_scored_or_as_the_sources_have_it(
     of_sources = reasons.run(context(project), key)
     score.run(context(project), f"{judged['event_time'][0].as_py():%Y-%m}")
     of_log = explain_row(project, key, out=project / "why.png", wait_seconds=0, quiet=False)
-    assert (of_sources["source"], of_log["source"]) == ("as the sources have it", "as it was scored")
-    assert of_sources["rows"] == of_log["rows"]
-    (row,) = of_log["rows"]
-    assert row["prediction"] == pytest.approx(seen, abs=1e-12)
+    assert (of_sources.source, of_log.source) == ("as the sources have it", "as it was scored")
+    assert of_sources.rows == of_log.rows
+    (row,) = of_log.rows
+    assert row.prediction == pytest.approx(seen, abs=1e-12)
     assert_it_adds_up(row)
     printed = capsys.readouterr().out
     assert key in printed
-    assert row["features"][0]["name"] in printed
+    assert row.features[0].name in printed
     assert (project / "why.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -60,8 +60,8 @@ def test_rows_of_a_file_are_explained_up_to_a_limit(project: Path, tmp_path: Pat
     file = tmp_path / "new.csv"
     file.write_text("\n".join([HEADER, *rows]) + "\n")
     told = reasons.run(context(project), str(file))
-    assert (len(told["rows"]), told["not_shown"]) == (reasons.MOST_ROWS, 3)
-    for row in told["rows"]:
+    assert (len(told.rows), told.not_shown) == (reasons.MOST_ROWS, 3)
+    for row in told.rows:
         assert_it_adds_up(row)
 
 

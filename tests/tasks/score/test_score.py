@@ -14,6 +14,7 @@ import pytest
 from refit.errors import RefitError, UserError
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.context import Context
+from refit.schemas.score_report import LoggedRows, ScoredRows
 from refit.storage import prediction_log, quarantine
 from tasks import score
 
@@ -35,23 +36,23 @@ def test_window_of_the_gate_scored_again_gives_the_predictions_that_the_gate_saw
     judged = pq.read_table(project / "reports/predictions.parquet")
     month = f"{judged['event_time'][0].as_py():%Y-%m}"
     told = score.run(context(project), month)
-    scored = pq.read_table(told["out"])
+    scored = pq.read_table(told.out)
     ours = dict(zip(scored["subscription"].to_pylist(), scored["prediction"].to_pylist(), strict=True))
     seen = dict(zip(judged["subscription"].to_pylist(), judged["candidate"].to_pylist(), strict=True))
     assert ours == pytest.approx(seen, abs=1e-12)
-    assert told["rows"] == {"read": len(ours), "scored": len(ours), "quarantined": 0, "left_out": 0}
+    assert told.rows == ScoredRows(read=len(ours), scored=len(ours), quarantined=0, left_out=0)
     assert set(scored["model_version"].to_pylist()) == {"1"}
-    assert set(scored["snapshot"].to_pylist()) == {told["snapshot"]}
+    assert set(scored["snapshot"].to_pylist()) == {told.snapshot}
 
 
 def test_row_is_logged_once_for_a_version_and_keeps_its_first_prediction(project: Path) -> None:
     first = score.run(context(project), "2024-05")
     again = score.run(context(project), "2024-05")
-    assert first["logged"] == {"new": first["rows"]["scored"], "known": 0}
-    assert again["logged"] == {"new": 0, "known": first["rows"]["scored"]}
+    assert first.logged == LoggedRows(new=first.rows.scored, known=0)
+    assert again.logged == LoggedRows(new=0, known=first.rows.scored)
     files = sorted((project / prediction_log.LOG).glob("day=*/v1-*.parquet"))
     rows = pa.concat_tables([pq.read_table(path) for path in files])
-    assert rows.num_rows == len(set(rows["_key"].to_pylist())) == first["rows"]["scored"]
+    assert rows.num_rows == len(set(rows["_key"].to_pylist())) == first.rows.scored
     day = files[0].parent.name.removeprefix("day=")
     assert {f"{time:%Y-%m-%d}" for time in pq.read_table(files[0])["_event_time"].to_pylist()} == {day}
     assert {"plan", "logins"} <= set(rows.column_names)
@@ -64,15 +65,15 @@ def test_damaged_file_of_the_log_is_named_and_nothing_is_written_over_it(project
     with pytest.raises(RefitError, match=rf"{damaged} is damaged.*; put it back from a copy, or move it away"):
         score.run(context(project), "2024-05")
     damaged.rename(project / "moved.parquet")
-    again = score.run(context(project), "2024-05")["logged"]
-    assert again["new"] > 0, "the rows of the file that was moved away are logged anew"
-    assert again["known"] > again["new"]
+    again = score.run(context(project), "2024-05").logged
+    assert again.new > 0, "the rows of the file that was moved away are logged anew"
+    assert again.known > again.new
 
 
 def test_key_is_logged_once_for_a_version_even_if_its_time_has_moved(project: Path, tmp_path: Path) -> None:
     for name, day, new in (("a", "2026-02-01", 1), ("b", "2026-03-05", 0)):
         file = write(tmp_path / f"{name}.csv", f"N1,{day},basic,FR,26,9.89,0,0")
-        assert score.run(context(project), str(file))["logged"]["new"] == new
+        assert score.run(context(project), str(file)).logged.new == new
 
 
 def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Path, tmp_path: Path) -> None:
@@ -87,16 +88,16 @@ def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Pat
         "N1,2026-02-01,basic,FR,26,9.89,0,0",
     )
     told = score.run(context(project), str(file), out=tmp_path / "scores.csv")
-    assert told["rows"] == {"read": 7, "scored": 2, "quarantined": 5, "left_out": 0}
+    assert told.rows == ScoredRows(read=7, scored=2, quarantined=5, left_out=0)
     scores = pyarrow.csv.read_csv(tmp_path / "scores.csv")
     assert scores["subscription"].to_pylist() == ["N1", "N2"]
     assert scores["line"].to_pylist() == [2, 3]
-    refused = {refusal.row: refusal.reason for refusal in quarantine.read(Path(told["quarantine"]))}
+    refused = {refusal.row: refusal.reason for refusal in quarantine.read(Path(told.quarantine or ""))}
     assert sorted(refused) == [4, 5, 6, 7, 8]
     assert refused[4] == "is no integer"
     assert refused[7] == "has no event time"
     assert "repeats another row" in refused[8]
-    assert told["notes"] == ["new.csv has no column churned: taken as missing"]
+    assert told.notes == ("new.csv has no column churned: taken as missing",)
 
 
 def test_label_that_a_file_brings_along_changes_no_prediction(project: Path, tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_label_that_a_file_brings_along_changes_no_prediction(project: Path, tmp
     for name, label in (("a", "yes"), ("b", "no")):
         file = write(tmp_path / f"{name}.csv", f"{row},{label}", header=f"{HEADER},churned")
         told = score.run(context(project), str(file), out=tmp_path / f"{name}.parquet")
-        predictions.append(pq.read_table(told["out"])["prediction"].to_pylist())
+        predictions.append(pq.read_table(told.out)["prediction"].to_pylist())
     assert predictions[0] == predictions[1]
 
 
@@ -157,9 +158,9 @@ def test_file_that_is_not_utf_8_is_one_clear_line(project: Path, tmp_path: Path,
 def test_file_of_which_no_row_can_be_scored_is_quarantined_whole(project: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "new.csv", "N1,soon,basic,FR,26,9.89,0,0", ",2026-02-01,basic,FR,26,9.89,0,0")
     told = score.run(context(project), str(file))
-    assert told["rows"] == {"read": 2, "scored": 0, "quarantined": 2, "left_out": 0}
-    assert {refusal.row for refusal in quarantine.read(Path(told["quarantine"]))} == {2, 3}
-    assert pq.read_table(told["out"]).num_rows == 0
+    assert told.rows == ScoredRows(read=2, scored=0, quarantined=2, left_out=0)
+    assert {refusal.row for refusal in quarantine.read(Path(told.quarantine or ""))} == {2, 3}
+    assert pq.read_table(told.out).num_rows == 0
 
 
 def test_scores_are_written_as_parquet_or_csv_only(project: Path, tmp_path: Path) -> None:
@@ -195,4 +196,4 @@ def test_a_log_file_of_an_older_refit_is_still_read(project: Path) -> None:
     first = score.run(context(project), "2024-05")
     for path in (project / prediction_log.LOG).glob("day=*/v1-*.parquet"):
         path.rename(path.with_name("v1-0123456789abcdef.parquet"))
-    assert score.run(context(project), "2024-05")["logged"] == {"new": 0, "known": first["rows"]["scored"]}
+    assert score.run(context(project), "2024-05").logged == LoggedRows(new=0, known=first.rows.scored)

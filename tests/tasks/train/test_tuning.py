@@ -120,8 +120,8 @@ def test_a_training_counts_every_trial_though_some_ran_at_once_or_before(tmp_pat
     assert all(each.cost and each.cost.rows_per_second > 0 and each.cost.latency_ms.p95 > 0 for each in first.trials)
     assert [each.cost for each in again.trials] == [each.cost for each in first.trials]
     assert again.work_seconds == first.work_seconds == sum(each.seconds for each in first.trials)
-    tried = [SimpleNamespace(tuning=replace(again, seconds=0.0)), SimpleNamespace(tuning=None)]
-    assert train._seconds(tried, 2.0)["work_seconds"] == round(2.0 + first.work_seconds, 3)  # type: ignore[arg-type]
+    tried = [SimpleNamespace(tuning=again.model_copy(update={"seconds": 0.0})), SimpleNamespace(tuning=None)]
+    assert train._work_beyond(tried) == first.work_seconds  # type: ignore[arg-type]
 
 
 def test_a_learner_whose_file_changed_takes_up_no_trial_of_the_old_one(

@@ -1,0 +1,67 @@
+"""`model.json`: the learner that a folder holds, and how its predictions are post-processed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import ConfigDict, Field
+
+from refit.schemas.artifact import Artifact, Part, omitted
+from refit.schemas.postprocessing import StoredCalibration, StoredIntervals
+
+__all__ = ["EncodedLearner", "ModelDescription", "TransformedLearner"]
+
+P = TypeVar("P", bound=Part)
+
+
+class ModelDescription(Artifact):
+    """What all learners store; a family adds entries of its own, which it reads with `own`."""
+
+    model_config = ConfigDict(extra="allow")
+    REMEDY: ClassVar[str] = "restore the folder, or train again"
+
+    format: int  # incremented when older code could misread it
+    name: str
+    kind: str
+    features: tuple[str, ...]
+    categorical: tuple[str, ...]
+    params: Mapping[str, Any]
+    seed: int
+    metric: str
+    task: str = "binary"  # absent in models stored when binary was the only task, like the next ones
+    classes: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    vectoriser: Mapping[str, Any] = {}
+    average: int = 1
+    quantile: float | None = None
+    threshold: float
+    calibration: StoredCalibration | None = omitted(None)
+    intervals: StoredIntervals | None = omitted(None)
+
+    def own(self, part: type[P]) -> P:
+        """The entries of a family.
+
+        Raises:
+            ValidationError: one is missing or has another type.
+        """
+        return part.model_validate_json(json.dumps(self.model_extra))
+
+
+class EncodedLearner(Part):
+    """Entries of a family that encodes categories as numbers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    categories: Mapping[str, tuple[str, ...]]  # a category's code is its index
+    weights: str  # the file of the fitted weights
+    libraries: Mapping[str, str]  # versions of the libraries that wrote it
+
+
+class TransformedLearner(Part):
+    """Entries of a family that transforms features and label for another learner."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    learned: Mapping[str, float] = Field(alias="own")  # by the transformation itself
