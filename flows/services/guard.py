@@ -14,8 +14,9 @@ IDENTITY = "/refit/identity"
 NAMES = ("127.0.0.1", "localhost")
 CONTENT_POLICY = b"content-security-policy"
 _POLICY = (
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; connect-src 'self' blob: data: {own}; "
-    "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+    "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; "
+    "style-src 'self' 'unsafe-inline' blob: data:; connect-src 'self' blob: data: {own}; "
+    "form-action 'self'; object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
 )
 
 Scope = MutableMapping[str, Any]
@@ -30,7 +31,8 @@ class Guard:
     - `Host` must be this server's own; otherwise a page of another name could reach it by DNS rebinding.
     - `Origin`, which browsers send along, must be this server's own.
     - `Sec-Fetch-Site`: from other sites, other ports included, only navigation by a link is allowed.
-    - Pages may load scripts from, and connect to, this server only: Prefect's `/docs` would load code from a CDN.
+    - Pages may load from, connect to, and send forms to, this server only: Prefect's `/docs` would load code from a CDN,
+      and a text that a page shows as Markdown may contain an image of another server.
     - `credentials`, if given, must be in `Authorization`, for every path.
     - `IDENTITY` proves to the process that started the server, and so knows its mark, that this server answers.
     """
@@ -57,7 +59,7 @@ class Guard:
             await self._app(scope, receive, self._with_content_policy(send))
 
     def _with_content_policy(self, send: Send) -> Send:
-        """Add a policy that keeps browsers from loading scripts from, or sending data to, other servers."""
+        """Add a policy that keeps browsers from loading anything from, or sending data to, other servers."""
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

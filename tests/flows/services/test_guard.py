@@ -108,7 +108,7 @@ def test_a_server_proves_who_started_it_and_says_nothing_else() -> None:
     assert ask(("host", "evil.example:4200"), path=IDENTITY, query="challenge=why")[0] == 403
 
 
-def test_pages_load_no_script_from_elsewhere_and_send_nothing_there() -> None:
+def test_pages_load_nothing_from_elsewhere_and_send_nothing_there() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -127,3 +127,7 @@ def test_pages_load_no_script_from_elsewhere_and_send_nothing_there() -> None:
     assert parts["script-src"] == ["'self'", "'unsafe-inline'", "'unsafe-eval'", "blob:", "data:"]
     ours = {f"{scheme}://{name}:1" for scheme in ("http", "ws") for name in ("127.0.0.1", "localhost")}
     assert set(parts["connect-src"]) == {"'self'", "blob:", "data:", *ours}
+    assert parts["default-src"] == ["'self'", "blob:", "data:"], "images, styles, fonts, frames, media and workers"
+    assert parts["form-action"] == ["'self'"], "default-src does not cover it"
+    local = {"'self'", "'none'", "'unsafe-inline'", "'unsafe-eval'", "blob:", "data:", *ours}
+    assert {source for sources in parts.values() for source in sources} <= local
