@@ -31,8 +31,8 @@ class Guard:
     - `Host` must be this server's own; otherwise a page of another name could reach it by DNS rebinding.
     - `Origin`, which browsers send along, must be this server's own.
     - `Sec-Fetch-Site`: from other sites, other ports included, only navigation by a link is allowed.
-    - Pages may load from, connect to, and send forms to, this server only: Prefect's `/docs` would load code from a CDN,
-      and a text that a page shows as Markdown may contain an image of another server.
+    - Pages may load from, connect to, and send forms to, this server only: Prefect's `/docs` would load code from a
+      CDN, and a text that a page shows as Markdown may contain an image of another server.
     - `credentials`, if given, must be in `Authorization`, for every path.
     - `IDENTITY` proves to the process that started the server, and so knows its mark, that this server answers.
     """

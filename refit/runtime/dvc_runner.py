@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager, nullcontext
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -112,7 +112,8 @@ def initialise(project: Path) -> None:
 
         _quiet()
         git = _in_git(project)
-        Repo.init(str(project), no_scm=not git, subdir=git).close()
+        with _environment(DVC_SITE_CACHE_DIR=str(_private_folder(project))):  # `init` takes no configuration
+            Repo.init(str(project), no_scm=not git, subdir=git).close()
         lines = [
             "[core]",
             "    analytics = false",
@@ -237,6 +238,15 @@ def objects_of(project: Path) -> Path | None:
         return Path(repo.cache.local.path).resolve()
 
 
+def _private_folder(project: Path) -> Path:
+    """The folder of DVC's record of file digests, closed to other users.
+
+    DVC's own place, /var/tmp/dvc, may be written by every user of the machine, and DVC believes what it finds there.
+    """
+    (project / STATE).mkdir(mode=0o700, exist_ok=True)
+    return project / STATE / "dvc"
+
+
 @contextmanager
 def _repository(project: Path) -> Iterator[Any]:
     if not _root(project):
@@ -248,9 +258,10 @@ def _repository(project: Path) -> Iterator[Any]:
     for folder in {project, _root(project) or project}:
         _check_text(folder / ".dvcignore")
     try:
-        # The configuration of a project that was copied out of its repository requires git.
-        config = None if _in_git(project) else {"core": {"no_scm": True}}
-        repo = Repo(str(project), config=config, _wait_for_lock=True)
+        core: dict[str, Any] = {"site_cache_dir": str(_private_folder(project))}
+        if not _in_git(project):
+            core["no_scm"] = True  # the configuration of a project that was copied out of its repository requires git
+        repo = Repo(str(project), config={"core": core}, _wait_for_lock=True)
     except (DvcException, OSError, ValueError) as error:
         raise RefitError(f"DVC cannot open {project}: {message_of(error)}") from error
     try:
@@ -277,14 +288,24 @@ def _seam(replacement: Callable[..., None]) -> Iterator[bool]:
 
 
 @contextmanager
-def _own_commands_first() -> Iterator[None]:
-    """Put this interpreter's folder first on PATH, so that shells started by DVC find its `refit`."""
-    path = os.environ.get("PATH", os.defpath)
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables within the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        os.environ["PATH"] = path
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _own_commands_first() -> AbstractContextManager[None]:
+    """Put this interpreter's folder first on PATH, so that shells started by DVC find its `refit`."""
+    path = os.environ.get("PATH", os.defpath)
+    return _environment(PATH=os.pathsep.join([str(Path(sys.executable).parent), path]))
 
 
 def _in_git(project: Path) -> bool:
