@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -22,6 +23,7 @@ from registry.store import RegistryError, Store, faults, missing
 
 ARTIFACT = "model"  # folder of the model in a run
 ANCHOR = "refit.anchor"
+_NUMBER = re.compile("[1-9][0-9]{0,17}")  # as MLflow writes it; `07` would be read as 7
 SPARE_BYTES = 4_000_000  # with less space than this left, a failed copy is blamed on a full disk
 
 
@@ -71,7 +73,7 @@ def registered_by_client(store: Store, model: str) -> Registered:
 
 def version(store: Store, model: str, number: str) -> Version | None:
     """One version with its tags, without importing mlflow if the store is an SQLite file."""
-    if not store.exists or not number.isdecimal():
+    if not store.exists or not _NUMBER.fullmatch(number):
         return None
     if store.database:
         try:
@@ -93,7 +95,7 @@ def version_by_client(store: Store, model: str, number: str) -> Version | None:
 
 def tags_of_deleted(store: Store, model: str, number: str) -> dict[str, str]:
     """The tags of a deleted version, which MLflow keeps in its tables; empty if they cannot be read."""
-    if not store.exists or not store.database or not number.isdecimal():
+    if not store.exists or not store.database or not _NUMBER.fullmatch(number):
         return {}
     try:
         return mlflow_tables.version_tags(store.database, model, number)

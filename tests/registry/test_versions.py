@@ -117,6 +117,17 @@ def test_nothing_is_there_before_anything_was_stored(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.parametrize("number", ["01", "\N{ARABIC-INDIC DIGIT ONE}", " 1", "+1", "1_0", "9" * 19, "9" * 5000, ""])
+def test_only_a_number_as_mlflow_writes_it_names_a_version(
+    store: Store, run_id: str, tmp_path: Path, number: str
+) -> None:
+    if versions.version(store, "numbered", "1") is None:
+        versions.create(store, "numbered", run_id=run_id, folder=tmp_path, tags={})
+    assert versions.version(store, "numbered", "1") is not None
+    assert versions.version(store, "numbered", number) is None
+    assert versions.tags_of_deleted(store, "numbered", number) == {}
+
+
 def test_a_version_whose_files_are_gone_says_so(store: Store, run_id: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("weights")
     made = versions.create(store, "gone", run_id=run_id, folder=tmp_path, tags={})
