@@ -308,6 +308,19 @@ def test_a_time_before_any_model_could_be_trained_says_from_when_on_one_can(proj
         lived(project, start="2024-01-05", end="2024-02-05", policies="never")
 
 
+def test_windows_without_any_row_have_no_score_and_end_no_replay(project: Path) -> None:
+    """Those before the first row, and a month in which nothing happened."""
+    path = project / "raw/subscriptions.csv"
+    header, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header, *(line for line in lines if ",2024-08-" not in line)]))
+    found = lived(project, start="2023-12-01", end="2024-10-01", policies="never")
+    windows = found["policies"]["never"]["by_window"]
+    empty = [window["start"][:7] for window in windows if not window["rows"]]
+    assert empty == ["2023-12", "2024-08"]
+    assert all(window["score"] is None for window in windows if window["start"][:7] in empty)
+    assert windows[-1]["score"] > 0.5
+
+
 def test_windows_are_those_of_the_calendar_between_both_ends(project: Path) -> None:
     params = run_file.params_of(project)
     asked = ReplayOptions("2024-01-20", "2024-03-10", "month", (), "roc_auc")
