@@ -73,8 +73,8 @@ class SourceParams(Section):
     @classmethod
     def _is_encoding(cls, value: str) -> str:
         try:
-            "".encode(value)
-        except LookupError:
+            "a".encode(value, "replace")  # `hex` and `idna` are codecs, but not of the text of a file
+        except (LookupError, UnicodeError):
             hint = nearest(value.lower(), ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "shift_jis"))
             raise ValueError(f"encoding {value!r} is unknown{hint or '; utf-16, latin-1 or cp1252 are some'}") from None
         return value

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 MOST_CLASSES, FEW_NUMBERS = 100, 10  # of a label that is no number; distinct numbers that still count as classes
 SENTENCE = 4  # mean words from which a column of different texts is natural language, and no identifier
 FEW = 20  # distinct values up to which the most frequent ones are counted
-COMMA = "[+-]?(?:[0-9]{1,3}(?:[.][0-9]{3})+|[0-9]+)(?:,[0-9]+)?"
+COMMA = "[+-]?(?:[1-9][0-9]{0,2}(?:[.][0-9]{3})+|[0-9]+)(?:,[0-9]+)?"
+_ONE_GROUP = "[+-]?[1-9][0-9]{0,2}[.][0-9]{3}"  # of COMMA: more than a thousand, or a number with a decimal point
+# Of COMMA, what no grouping of digits explains.
+_DECIMAL_COMMA = "[+-]?(?:[0-9.]+,(?:[0-9]{1,2}|[0-9]{4,})|0+,[0-9]+|[0-9.]+[.][0-9]{3},[0-9]+)"
+_AMOUNT = "[+-]?[$€£¥]? ?[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:[.][0-9]+)? ?[$€£¥]?"
 PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
 # Further texts that may mean a missing value, in lower case; NULLS of table_reading always do.
 MARKS = (
@@ -52,6 +56,9 @@ _TEXTS = {
     "boolean": "try_cast(v as boolean) is not null",
     "percent": "regexp_full_match(trim(v), '[+-]?[0-9]*[.]?[0-9]+ ?%')",
     "comma": f"regexp_full_match(trim(v), '{COMMA}')",
+    "one_group": f"regexp_full_match(trim(v), '{_ONE_GROUP}')",
+    "decimal_comma": f"regexp_full_match(trim(v), '{_DECIMAL_COMMA}')",
+    "amount": f"regexp_full_match(trim(v), '{_AMOUNT}') and regexp_matches(v, '[0-9]')",
     "time_like": TIME_LIKE,
 }
 _WORDS = "sum(n * (length(regexp_replace(trim(v), '\\S+', '', 'g')) + 1)) / sum(n)"
@@ -71,6 +78,8 @@ class Column:
     counts: Mapping[str, int] = field(default_factory=dict)  # the rows of the most frequent texts, if there are few
     percent: bool = False  # numbers with a % sign, which do not cast to a number
     comma: bool = False  # numbers such as 1.234,56, which do not cast either
+    grouped: bool = False  # some of these are such as 1.234
+    amount: bool = False  # numbers such as $1,234.56
     words: float = 0.0  # of a text, on average
     formats: tuple[str, ...] = ()  # of texts that are times, for strptime
     code: bool = False  # digits that a number would not keep as they are written
@@ -93,6 +102,11 @@ class Column:
     def is_text(self) -> bool:
         """Whether its values are texts, and no numbers with a decimal comma."""
         return self.type == "text" and not self.comma
+
+    @property
+    def comma_form(self) -> str:
+        """The regular expression of its numbers with a decimal comma; 1.234 is one only where the table has such."""
+        return COMMA if self.grouped else f"(?!{_ONE_GROUP}\\s*$){COMMA}"
 
     @property
     def value(self) -> str:
@@ -201,7 +215,9 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
     return replace(
         column,
         percent=rows["percent"] >= least,
-        comma=delimiter != "," and rows["comma"] >= least,
+        comma=rows["comma"] >= least and (delimiter != "," or rows["decimal_comma"] > 0),
+        grouped=rows["one_group"] > column.filled - least,
+        amount=rows["amount"] >= least and not column.code,
         words=_mean_words(connection),
         formats=formats,
         writing=writing,

@@ -11,7 +11,7 @@ from feature_store.definition import interval
 from refit.config import ForecastParams
 from refit.config.forecasting import HOURS
 from refit.config.section import free
-from refit.new_project.column_reading import COMMA, Column
+from refit.new_project.column_reading import Column
 from refit.new_project.period_reading import holdout_share
 from refit.new_project.series_reading import DAY, MEAN_MONTH, WEEK, Series
 from refit.new_project.table_reading import TableReading
@@ -276,9 +276,10 @@ def _suites(reading: TableReading) -> dict[str, Any]:
     sparse = [name for name in reading.sparse if name not in needed]
     checks: list[dict[str, Any]] = [{SOME_VALUE: {"column": name, "min_value": 0}} for name in sparse]
     # A number such as 12.5 among those with a decimal comma would be read as 125.
-    commas = [column.name for column in reading.columns if column.comma]
     checks += [
-        {"expect_column_values_to_match_regex": {"column": name, "regex": rf"^\s*{COMMA}\s*$"}} for name in commas
+        {"expect_column_values_to_match_regex": {"column": column.name, "regex": rf"^\s*{column.comma_form}\s*$"}}
+        for column in reading.columns
+        if column.comma
     ]
     if reading.task == "binary":
         label_values = {"column": reading.label.name, "value_set": _label_values(reading)}

@@ -323,13 +323,16 @@ def _describe_table(table: str, reading: TableReading) -> Iterator[tuple[str, st
         yield "", "an amount, say `number` for it in params.yaml"
     yield from _describe_missing(reading)
     if reading.split:
-        counts = ", ".join(f"{count:,} {window}" for window, count in reading.split.rows.items() if count)
-        yield "split", f"{reading.split.column.name}: {counts}"
+        counts = [f"{count:,} {window}" for window, count in reading.split.rows.items() if count]
+        if rest := reading.rows - sum(reading.split.rows.values()):
+            counts.append(f"{rest:,} say none and are left out")
+        yield "split", f"{reading.split.column.name}: {', '.join(counts)}"
     yield "key", ", ".join(reading.key) or "the line of each row: one that comes again in another file counts twice"
     others = [
         column
         for column in reading.columns
-        if column not in (reading.label, reading.time) and column.name not in reading.key
+        if column not in (reading.label, reading.time, reading.split and reading.split.column)
+        and column.name not in reading.key
     ]
     if reading.series:
         if others:
@@ -344,6 +347,10 @@ def _describe_table(table: str, reading: TableReading) -> Iterator[tuple[str, st
     for column in (column for column in others if column.percent):
         number = f"try_cast(replace({column.sql}, '%', '') as double)"
         yield "text", f"{column.name}: its % signs make it text; as a column of `cases`, {number} is the number"
+    for column in (column for column in others if column.amount and not column.comma):
+        number = f"try_cast(regexp_replace({column.sql}, '[$€£¥, ]', '', 'g') as double)"
+        yield "text", f"{column.name}: its signs or commas make it text; as a column of `cases`,"
+        yield "", f"{number} is the number"
     if reading.time:
         yield "known", "each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml"
 
@@ -353,7 +360,8 @@ def _describe_missing(reading: TableReading) -> Iterator[tuple[str, str]]:
     nulls = [text for text in reading.nulls if text not in NULLS]
     if nulls:
         where = [column for column in reading.columns if set(column.marks) & set(nulls)]
-        yield "missing", f"{', '.join(map(repr, nulls))} in {_names(where) or 'no column alone'}: read as missing"
+        columns = f" in {_names(where)}" if where else ""
+        yield "missing", f"{', '.join(map(repr, nulls))}{columns}: read as missing"
     marks = dict.fromkeys(mark for column in reading.columns for mark in column.marks if mark not in nulls)
     for mark in marks:
         where = [column for column in reading.columns if mark in column.marks]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from refit.new_project.series_reading import Series, read_series, simultaneous_l
 from refit.new_project.split_reading import GivenSplit, read_split
 from refit.new_project.zone_reading import require_zone
 from refit.schemas.feature_table import Giveaway
-from refit.sources import csv_files
+from refit.sources import csv_files, text_streams
 from refit.sources.csv_files import CsvFile
 from refit.storage.batches import FAULT, LINE
 
@@ -187,7 +188,7 @@ def _detect_layout(path: Path, encoding: str) -> CsvFile:
     if path.name.startswith("."):
         raise UserError(f"{path} has a name that begins with a point, which patterns of files pass over; rename it")
     try:
-        "".encode(encoding)  # `hex` and the like are codecs, but not of text
+        "a".encode(encoding, "replace")  # `hex` and `idna` are codecs, but not of the text of a file
     except (LookupError, UnicodeError):
         raise UserError(f"--encoding {encoding}: unknown; utf-8, cp1252, latin-1 and utf-16 are some") from None
     file = CsvFile(path, path.name, encoding=encoding)
@@ -204,8 +205,10 @@ def _detect_layout(path: Path, encoding: str) -> CsvFile:
 
 def _count_fields(line: str) -> tuple[int, str]:
     """Return the largest number of fields of a line by any delimiter, and that delimiter."""
+    # Where lines end at CR alone, `line` is the whole file.
+    first = next(io.StringIO(line, newline=""), "")
     return max(
-        ((len(next(csv.reader([line], delimiter=mark), [])), mark) for mark in ",;\t|"), key=lambda each: each[0]
+        ((len(next(csv.reader([first], delimiter=mark), [])), mark) for mark in ",;\t|"), key=lambda each: each[0]
     )
 
 
@@ -217,8 +220,10 @@ def _decode(line: bytes, file: CsvFile) -> str:
     """
     if line.startswith(b"PAR1"):
         raise UserError(f"{file.name} is Parquet, and --csv takes CSV; write its rows as CSV, at first at least")
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{file.name} is UTF-16 text; add --encoding utf-16")
+    if re.match(rb'\s*([{\[]\s*$|\{"|\[[{"])', line):
+        raise UserError(f"{file.name} is JSON, and --csv takes CSV; write its rows as CSV")
+    if wide := text_streams.wide_encoding(line):
+        raise UserError(f"{file.name} is {wide.upper()} text; add --encoding {wide}")
     try:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -237,12 +242,10 @@ def _other_encoding(name: str, line: bytes, start: int) -> UserError:
 
 def _require_utf8(file: CsvFile) -> None:
     """Refuse a file that is not UTF-8 unless another encoding is declared, which ingestion checks."""
-    from refit.sources.text_streams import whole_lines
-
     if codecs.lookup(file.encoding).name != "utf-8":
         return
     with file.open() as stream:
-        for block in whole_lines(stream):
+        for block in text_streams.whole_lines(stream):
             try:
                 block.decode("utf-8")
             except UnicodeDecodeError as error:

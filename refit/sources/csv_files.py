@@ -118,8 +118,10 @@ def _scan(file: CsvFile) -> bool:
     plain, ended, lines, read_bytes = True, False, file.skip_lines, 0
     with file.open() as stream:
         for block in text_streams.whole_lines(stream):
-            if not read_bytes and block.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8, or set `encoding: utf-16`")
+            if not read_bytes and (encoding := text_streams.wide_encoding(block)):
+                raise UserError(
+                    f"{file.name} is {encoding.upper()} text; save it as UTF-8, or set `encoding: {encoding}`"
+                )
             _check_text(file, block, lines, read_bytes)
             if plain:
                 text = block.rstrip(b"\r\n")

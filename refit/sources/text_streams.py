@@ -45,6 +45,19 @@ _DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError, ValueError, RuntimeError,
     IndexError, struct.error,
 )  # fmt: skip
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# Which of the first four bytes are NUL where a text begins with ASCII.
+_UNMARKED = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+}
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f-\xff]")
 _TOKEN = re.compile(rb'"(?:[^"]|"")*"(?=\s|$)|\S+')
 
@@ -118,8 +131,11 @@ def _read(stream: IO[bytes], size: int, name: str) -> bytes:
 
 
 def _check_kind(block: bytes, name: str) -> None:
-    for magic, kind in _OTHER_KINDS.items():
-        if block.startswith(magic) and (not magic.isascii() or _BINARY.search(block[:4096])):
+    kinds = [kind for magic, kind in _OTHER_KINDS.items() if block.startswith(magic)]
+    if block[257:262] == b"ustar":
+        kinds.append("tar")
+    for kind in kinds:
+        if _BINARY.search(block[:4096]):
             raise UserError(
                 f"{name} is {kind} data where text was expected; unpack or convert it to CSV or Parquet first"
             )
@@ -138,10 +154,22 @@ def _member(archive: zipfile.ZipFile, name: str, wanted: str | None) -> zipfile.
     if wanted is None and {"xl/workbook.xml", "content.xml"} & {member.filename for member in members}:
         raise UserError(f"{name} is a workbook; save the sheet that is meant as CSV")
     if len(members) != 1:
-        raise UserError(f"{name} holds {len(members)} files ({listed}); name the one that is meant (`member`)")
+        raise UserError(
+            f"{name} holds {len(members)} files ({listed}); name the one that is meant (`member`), or unpack it"
+        )
     if members[0].flag_bits & 1:
         raise UserError(f"{name} is encrypted; unpack it first")
     return members[0]
+
+
+def wide_encoding(start: bytes) -> str | None:
+    """The encoding of a text with two or four bytes a character, by its first bytes; None if it is another.
+
+    >>> wide_encoding("id,x".encode("utf-16")), wide_encoding("id,x".encode("utf-16-le")), wide_encoding(b"id,x")
+    ('utf-16', 'utf-16-le', None)
+    """
+    marked = next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), None)
+    return marked or _UNMARKED.get(tuple(byte == 0 for byte in start[:4]))
 
 
 def whole_lines(stream: IO[bytes]) -> Iterator[bytes]:

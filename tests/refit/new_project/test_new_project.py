@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from driving import drive, states
 
@@ -349,6 +350,36 @@ def test_numbers_with_a_decimal_comma_are_numbers(tmp_path: Path) -> None:
     number = "try_cast(replace(replace({}, '.', ''), ',', '.') as double)"
     columns = params.ingest.sources["table"].events["cases"].columns
     assert columns == {"grosse": number.format('"Größe"'), "y": number.format("y")}
+
+
+@pytest.mark.parametrize(
+    ("written", "comma"),
+    [("{:.1f}", True), ("{:.3f}", True), ("1,{:03.0f}", False), ("{:.0f}", False)],
+    ids=["tenths", "thousandths, some below 1", "thousands", "whole"],
+)
+def test_quoted_numbers_between_commas_have_a_decimal_comma_where_no_grouping_explains_it(
+    tmp_path: Path, written: str, comma: bool
+) -> None:
+    rows = [f'{n},"{written.format(n * 1000 % 7919 / 10).replace(".", ",")}",{n % 2}' for n in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,x,y", *rows]) + "\n")
+    reading = read_table(tmp_path / "t.csv", key=("id",), time=None, label="y")
+    assert [column.comma for column in reading.columns if column.name == "x"] == [comma]
+
+
+@pytest.mark.parametrize("written", ['"$1,{:03d}.50"', "{:d} €", '"1,{:03d}"', "${:d}.99"])
+def test_amounts_with_signs_are_said_to_be_text_and_how_to_make_numbers_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: str
+) -> None:
+    rows = [f"{n},{written.format(n)},00{n % 7},{n % 3},{n % 2}" for n in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,price,zip,z,y", *rows]) + "\n")
+    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label="y", key=("id",))
+    said = capsys.readouterr().out
+    assert "  text    price: its signs or commas make it text; as a column of `cases`," in said
+    assert said.count("make it text") == 1
+    [number] = re.findall(r"try_cast\(regexp_replace.* as double\)", said)
+    assert duckdb.sql(f"select {number} from (select {written.strip(chr(34)).format(5)!r} as price)").fetchall() == [
+        (float(re.sub("[^0-9.]", "", written.format(5))),)
+    ]
 
 
 def test_rows_that_no_column_names_are_named_by_their_line_and_folds_hold_enough_of_few(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ WRITTEN = {
     "pipes": text(timeless(rows()), mark="|"),
     "comments_above": "# exported by hand\n# on a Monday\n" + text(timeless(rows())),
     "no_final_line_end": text(timeless(rows())).rstrip("\n"),
+    "lines_that_end_at_carriage_returns": text(timeless(rows()), end="\r"),
     "semicolons_and_decimal_commas": text([[*r[:2], r[2].replace(".", ","), *r[3:]] for r in rows()], mark=";"),
 } | {name: text(table if name in TIMED else timeless(table)) for name, table in ACCEPTED.items()}
 REFUSED = {
@@ -231,7 +232,7 @@ def test_a_table_is_read_from_an_archive_or_under_another_name(
     assert run_to_features(tmp_path / "p") > ROWS / 2
 
 
-@pytest.mark.parametrize("encoding", ["no-such", "hex", "rot13", "undefined"])
+@pytest.mark.parametrize("encoding", ["no-such", "hex", "rot13", "undefined", "idna"])
 def test_what_is_no_encoding_of_text_is_refused(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(UserError, match=f"--encoding {encoding}: unknown; utf-8, cp1252"):
         create(
@@ -239,13 +240,13 @@ def test_what_is_no_encoding_of_text_is_refused(tmp_path: Path, encoding: str) -
         )
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
 def test_a_table_of_another_encoding_is_refused_with_the_option_that_reads_it(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(
         text(with_column(timeless(rows()), "town", lambda n: "Köln" if n % 2 else "Bonn")).encode(encoding)
     )
-    with pytest.raises(UserError, match=f"--encoding {encoding}"):
+    with pytest.raises(UserError, match=f"--encoding {encoding}(,|$)"):
         create(tmp_path / "p", csv=path, time=None, label="y", key=())
     create(tmp_path / "p", csv=path, time=None, label="y", key=(), hints=Hints(encoding=encoding))
     assert run_to_features(tmp_path / "p") > ROWS / 2
@@ -265,6 +266,51 @@ def test_times_written_in_several_ways_are_shown_with_their_shares_and_read_as_i
     assert run_to_features(tmp_path / "p") > ROWS / 2
     with pytest.raises(UserError, match=r"reads 40 of the 160 values of day \(25.0%\), and not '04/01/2024'"):
         create(tmp_path / "q", csv=path, time="day", label="y", key=(), hints=Hints(time_formats=("%Y-%m-%d",)))
+
+
+def test_a_split_tells_of_rows_that_say_no_part_and_not_of_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = ["train", "train", "dev", "test", ""]
+    path = write(tmp_path, "t", text(with_column(timeless(rows()), "part", lambda n: parts[n % 5])))
+    create(tmp_path / "p", csv=path, time=None, label="y", key=("id",), hints=Hints(split="part"))
+    said = capsys.readouterr().out
+    assert "split   part: 64 train, 32 validation, 32 test, 32 say none and are left out" in said
+    assert "  left" not in said
+
+
+def test_a_text_that_is_said_to_mean_missing_is_said_to_be_read_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = with_column(rows(), "z", lambda n: f"{n / 7:.2f}" if n % 9 else "?")
+    create(
+        tmp_path / "p",
+        csv=write(tmp_path, "t", text(table)),
+        time="day",
+        label="y",
+        key=("id",),
+        hints=Hints(missing=("?",)),
+    )
+    assert "  missing '?': read as missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[{"id": 1, "y": 0},\n{"id": 2, "y": 1}]', "t.csv is JSON"),
+        ('{"id": 1, "y": 0}\n{"id": 2, "y": 1}', "t.csv is JSON"),
+        ("[\n  {\n", "t.csv is JSON"),
+    ],
+)
+def test_a_table_in_json_is_called_so(tmp_path: Path, content: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        create(tmp_path / "p", csv=write(tmp_path, "t", content), time=None, label="y", key=())
+
+
+def test_a_header_in_brackets_is_no_json(tmp_path: Path) -> None:
+    table = timeless(rows())
+    path = write(tmp_path, "t", text([[f"[{name}]" for name in table[0]], *table[1:]]))
+    create(tmp_path / "p", csv=path, time=None, label="[y]", key=("[id]",))
 
 
 def test_a_column_says_which_rows_to_learn_from(tmp_path: Path) -> None:
@@ -301,10 +347,14 @@ def test_decimals_with_more_whole_digits_than_a_number_holds_are_codes(tmp_path:
     assert (found.type, found.code) == ("text", True)
 
 
-def test_a_number_with_a_point_among_decimal_commas_is_put_aside_and_not_read_ten_times_as_large(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("odd", "others"),
+    [("12.5", "1.{:03d},50"), ("1.234", "{:d},50"), ("0.234", "1.{:03d},50"), ("0.234", "1.{:03d}")],
+)
+def test_a_number_with_a_point_among_decimal_commas_is_put_aside_and_not_read_many_times_as_large(
+    tmp_path: Path, odd: str, others: str
 ) -> None:
-    table = with_column(rows(), "price", lambda n: "12.5" if n == 70 else f"1.{n:03d},50")
+    table = with_column(rows(), "price", lambda n: odd if n == 70 else f"{n},5" if n % 2 else others.format(n))
     (tmp_path / "t.csv").write_text(text(table, mark=";"))
     create(tmp_path / "p", csv=tmp_path / "t.csv", time="day", label="y", key=("id",))
     context = Context(tmp_path / "p", parse(read_yaml(tmp_path / "p/params.yaml")))
@@ -313,4 +363,5 @@ def test_a_number_with_a_point_among_decimal_commas_is_put_aside_and_not_read_te
     featurize.run(context)
     features = duckdb.sql(f"select id, price from '{tmp_path / 'p' / TABLE}'").fetchall()
     assert "r70" not in dict(features)
-    assert dict(features)["r71"] == 1071.5
+    assert dict(features)["r71"] == 71.5
+    assert dict(features)["r72"] == float(others.format(72).replace(".", "").replace(",", "."))

@@ -52,6 +52,8 @@ def test_a_missing_file_is_named(project: Any, path: str, words: list[str]) -> N
         (b"\n\n\n", ["raw/a.csv holds blank lines only"]),
         (HEADER.encode() + b"1,2013-01-31,caf\xe9,1\n", ["raw/a.csv line 2 is not UTF-8", "0xe9 at 32"]),
         ((HEADER + ROW).encode("utf-16"), ["raw/a.csv is UTF-16"]),
+        ((HEADER + ROW).encode("utf-16-be"), ["raw/a.csv is UTF-16-BE text", "`encoding: utf-16-be`"]),
+        ((HEADER + ROW).encode("utf-32"), ["raw/a.csv is UTF-32 text", "`encoding: utf-32`"]),
         (HEADER.encode() + b"1,2013-01-31,\0,1\n", ["raw/a.csv line 2 holds a NUL byte (byte 29)"]),
         (b"id,at,kind,cost,kind\n1,2013-01-31,a,1,b\n", ["column 'kind' is there twice"]),
         (b"id,at,cost\n1,2013-01-31,1\n", ["column 'kind' is missing", "ingest.sources.trips.columns"]),
@@ -131,7 +133,7 @@ def test_a_column_of_another_type_is_set_aside_row_by_row(project: Any) -> None:
         ({"[Content_Types].xml": "", "xl/workbook.xml": ""}, "is a workbook; save the sheet that is meant as CSV"),
         (
             {"a.csv": HEADER + ROW, "b.csv": HEADER + ROW},
-            "holds 2 files (a.csv, b.csv); name the one that is meant (`member`)",
+            "holds 2 files (a.csv, b.csv); name the one that is meant (`member`), or unpack it",
         ),
     ],
 )

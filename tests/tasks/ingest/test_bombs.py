@@ -190,8 +190,9 @@ def test_a_parquet_footer_of_very_many_columns_is_refused_unread(project: Any) -
         (b"ARROW1\x00\x00" + bytes(40), "Arrow"),
         (b"Obj\x01" + bytes(40), "Avro"),
         (b"SQLite format 3\x00" + bytes(40), "SQLite"),
+        (gzip.compress(b"a.csv" + bytes(252) + b"ustar" + bytes(250)), "tar"),
     ],
-    ids=["bzip2", "xz", "zstd", "arrow", "avro", "sqlite"],
+    ids=["bzip2", "xz", "zstd", "arrow", "avro", "sqlite", "tar"],
 )
 def test_data_of_a_kind_that_is_not_read_is_named(project: Any, content: bytes, kind: str) -> None:
     project.put("a.csv", content)
