@@ -52,7 +52,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 # Which of the first four bytes are NUL where a text begins with ASCII.
-_UNMARKED = {
+_UNMARKED: dict[tuple[bool, ...], str] = {
     (False, True, False, True): "utf-16-le",
     (True, False, True, False): "utf-16-be",
     (False, True, True, True): "utf-32-le",

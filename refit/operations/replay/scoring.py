@@ -80,7 +80,7 @@ def spans_of(history: History, bounds: Sequence[datetime], zone: ZoneInfo) -> li
 def scores_of(history: History, simulation: Simulation, spans: Sequence[Span], metric: str) -> Scores:
     """The metric of each window, with the labels known by the end of the replay."""
     p, positive = _predictions(history, simulation)
-    complete = np.isfinite(p).reshape(len(p), -1).all(axis=1)
+    complete = np.asarray(np.isfinite(p).reshape(len(p), -1).all(axis=1))
     rows, labelled, windows = [], [], []
     for span in spans:
         scored = span.rows[complete[span.rows]]
