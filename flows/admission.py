@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -10,7 +9,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from flows.progress_display import screen
+from flows.run_options import Trigger
 from refit.errors import UserError
+from refit.plain_text import shortened
+from refit.schemas.answered_drift import DataWindow
 
 MOST_CHARACTERS = 1_000  # of a reason or a column's name
 MOST_COLUMNS = 10_000
@@ -33,7 +35,7 @@ def own_project(project: str) -> Path:
     made_for = Path(str(parameters.get("project", "."))).resolve()
     if folder != made_for:
         raise UserError(
-            f"project {_shortened(project)} is not the one that this deployment was made for; it works on {made_for} "
+            f"project {shortened(project)} is not the one that this deployment was made for; it works on {made_for} "
             "only: leave the parameter out, or deploy the other project's own prefect.yaml"
         )
     return folder
@@ -46,13 +48,11 @@ def own_file(project: Path, parameter: str, path: FilePath) -> FilePath:
         UserError: the run is deployed, and the file lies elsewhere.
     """
     if path is not None and _deployed_with() is not None and not (project / path).resolve().is_relative_to(project):
-        raise UserError(
-            f"{parameter} {_shortened(path)} lies outside of {project}; a deployed run stays in its project"
-        )
+        raise UserError(f"{parameter} {shortened(path)} lies outside of {project}; a deployed run stays in its project")
     return path
 
 
-def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Return the overrides of a run; those of a deployed run may only be numbers and booleans.
 
     A text could name a file, a module or a server, and so other data or code than those of `params.yaml`.
@@ -64,40 +64,34 @@ def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
         for name, value in (overrides or {}).items():
             if value is not None and not isinstance(value, bool | int | float):
                 raise UserError(
-                    f"overrides: {_shortened(name)} is {_shortened(value)}; a deployed run takes numbers, true and "
+                    f"overrides: {shortened(name)} is {shortened(value)}; a deployed run takes numbers, true and "
                     "false: change params.yaml for anything else"
                 )
-    return overrides
+    return dict(overrides or {})
 
 
-def validated_reason(
-    reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None, emitted: str | None
-) -> str:
-    """Return `reason` after checking the types and sizes of an event's fields, and the event's age.
+def admitted(reason: str, window: object, columns: Sequence[str] | None, emitted: str | None) -> Trigger:
+    """Return what started a run, after checking the types and sizes of an event's fields, and the event's age.
 
-    >>> validated_reason("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["carrier"], None)
-    'drift'
-    >>> validated_reason("drift", {"end": ["2013-10-08"]}, None, None)
+    >>> str(admitted("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["carrier"], None))
+    'drift; window 2013-10-01 to 2013-10-08; columns carrier'
+    >>> admitted("drift", None, "carrier", None)
     Traceback (most recent call last):
     ...
-    refit.errors.UserError: window {"end": ["2013-10-08"]} is not as expected: `first` and `end`, ISO 8601
+    refit.errors.UserError: columns "carrier" is not as expected: at most 10,000 names of columns
 
     Raises:
         UserError: one of them is invalid.
     """
     if not isinstance(reason, str) or len(reason) > MOST_CHARACTERS:
         raise _unexpected("reason", reason, f"a text of at most {MOST_CHARACTERS:,} characters")
-    if window is not None and not (
-        isinstance(window, Mapping) and window.keys() <= {"first", "end"} and _are_texts(window.values(), most=100)
-    ):
-        raise _unexpected("window", window, "`first` and `end`, ISO 8601")
     if columns is not None and (
         not isinstance(columns, list | tuple) or len(columns) > MOST_COLUMNS or not _are_texts(columns)
     ):
         raise _unexpected("columns", columns, f"at most {MOST_COLUMNS:,} names of columns")
     if emitted is not None:
         _check_age(emitted, datetime.now(UTC))
-    return reason
+    return Trigger(reason, None if window is None else DataWindow.of(window), tuple(columns or ()))
 
 
 def refused_in_one_line(flow: Callable[P, R]) -> Callable[P, R]:
@@ -147,15 +141,9 @@ def _check_age(emitted: str, now: datetime) -> None:
         raise UserError(f"the event is of {moment.isoformat()}, which is yet to come; see that the clocks are right")
 
 
-def _are_texts(values: Any, most: int = MOST_CHARACTERS) -> bool:
-    return all(isinstance(value, str) and len(value) <= most for value in values)
+def _are_texts(values: Sequence[object]) -> bool:
+    return all(isinstance(value, str) and len(value) <= MOST_CHARACTERS for value in values)
 
 
-def _unexpected(name: str, value: Any, right: str) -> UserError:
-    return UserError(f"{name} {_shortened(value)} is not as expected: {right}")
-
-
-def _shortened(value: Any, most: int = 120) -> str:
-    """Return a value from outside as one line of limited length."""
-    text = json.dumps(value, default=str, ensure_ascii=True)[: most + 1]
-    return text if len(text) <= most else f"{text[:most]}..."
+def _unexpected(name: str, value: object, right: str) -> UserError:
+    return UserError(f"{name} {shortened(value)} is not as expected: {right}")

@@ -6,8 +6,9 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from flows.admission import own_project, own_settings, refused_in_one_line, validated_reason
+from flows.admission import admitted, own_project, own_settings, refused_in_one_line
 from flows.retrain_dedup import ends_if_answered
+from flows.run_options import RunOptions
 from flows.session import session
 from flows.summary import publish
 from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, validate
@@ -43,18 +44,17 @@ def continuous_training(
         allow_uncommitted: whether code that is not committed may be used; deployments say no.
         wait_seconds: how long to wait for another run of the same project to end.
     """
-    with session(
-        own_project(project),
+    folder = own_project(project)
+    options = RunOptions(
         as_of=as_of,
         overrides=own_settings(overrides),
-        reason=validated_reason(reason, window, columns, emitted),
-        window=window,
-        columns=columns,
+        trigger=admitted(reason, window, columns, emitted),
         force=force,
         allow_uncommitted=allow_uncommitted,
         flow_run=runtime.flow_run.id,
         wait_seconds=wait_seconds,
-    ) as run:
+    )
+    with session(folder, options) as run:
         ingest(run)
         validate(run)
         featurize(run)

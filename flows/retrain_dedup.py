@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, cast
+from typing import ParamSpec, TypeVar, cast
 
 from flows.progress_display import screen
 from refit.config import Params
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import STATE, read_json, write_json
+from refit.files.artifacts import STATE
+from refit.plain_text import shortened
+from refit.schemas.answered_drift import Answer, DataWindow, read_answers, write_answers
 from refit.storage.batches import manifests, utc_moment
 from refit.storage.snapshots import label_source
 
@@ -21,16 +22,17 @@ ANSWERS = STATE / "answered.json"
 LONGEST_WINDOW = timedelta(days=31)
 ONE_DAY = timedelta(days=1)  # a window's days are in the project's zone, which may be that far from UTC
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class AlreadyAnswered(Exception):
     """A retraining for this window of data, or for a newer one, has ended already."""
 
-    def __init__(self, window: Mapping[str, str], answer: Mapping[str, Any]) -> None:
-        self.result = {"answered": dict(answer), "window": dict(window)}
+    def __init__(self, window: DataWindow, answer: Answer) -> None:
+        self.result = {"answered": answer.to_json(), "window": window.to_json()}
         super().__init__(
-            f"nothing to do: drift up to {window['end']} was answered at {answer['at']} "
-            f"by the retraining for drift up to {answer['window']['end']} (flow run {answer['flow_run']})"
+            f"nothing to do: drift up to {window.end} was answered at {answer.at} "
+            f"by the retraining for drift up to {answer.window.end} (flow run {answer.flow_run})"
         )
 
 
@@ -42,17 +44,18 @@ class WindowRange:
     first: datetime | None = None
     last: datetime | None = None
 
-    def refusal(self, window: Mapping[str, str]) -> str | None:
+    def refusal(self, window: DataWindow) -> str | None:
         """Return why no data can have shown drift in a window; None if they can.
 
+        >>> from datetime import UTC
         >>> possible = WindowRange(*(datetime(2013, month, 1, tzinfo=UTC) for month in (12, 1, 10)))
-        >>> possible.refusal({"first": "2013-10-01", "end": "2013-10-08"})
-        >>> possible.refusal({"first": "2013-10-01", "end": "9999-12-31"})
+        >>> possible.refusal(DataWindow(first="2013-10-01", end="2013-10-08"))
+        >>> possible.refusal(DataWindow(first="2013-10-01", end="9999-12-31"))
         'it lies in the future: it is 2013-12-01'
-        >>> possible.refusal({"first": "2012-10-01", "end": "2012-10-08"})
+        >>> possible.refusal(DataWindow(first="2012-10-01", end="2012-10-08"))
         'it lies outside of the data: rows are of 2013-01-01 to 2013-10-01'
         """
-        first, end = _moment_of(window, "first"), _moment_of(window, "end")
+        first, end = window.begins, window.ends
         if first > end:
             return "it ends before it begins"
         if end > self.now + ONE_DAY:
@@ -90,41 +93,41 @@ def require_past(project: Path, params: Params, as_of: datetime, *, now: datetim
         )
 
 
-def require_seen(window: Mapping[str, str], as_of: datetime) -> None:
+def require_seen(window: DataWindow, as_of: datetime) -> None:
     """Refuse a run that cannot see the window it would answer: no other run would look at it afterwards.
 
     Raises:
         UserError: the window ends after `as_of`.
     """
-    if _moment_of(window, "end") - ONE_DAY > as_of:
+    if window.ends - ONE_DAY > as_of:
         raise UserError(
-            f"window {_brief(dict(window))} is refused: as_of {as_of:%Y-%m-%d} lies before its end, so the run would "
+            f"window {window} is refused: as_of {as_of:%Y-%m-%d} lies before its end, so the run would "
             "not see it; give a later as_of, or `latest`"
         )
 
 
-def refuse_if_answered(project: Path, params: Params, window: Mapping[str, str], *, now: datetime) -> None:
+def refuse_if_answered(project: Path, params: Params, window: DataWindow, *, now: datetime) -> None:
     """Refuse a window that ends no later than the newest answered one. The caller holds the project's lock.
 
     Raises:
         AlreadyAnswered: a retraining for this window, or for a newer one, has ended.
-        UserError: `window` does not say where it begins and ends, or no data can have shown drift in it.
+        UserError: no data can have shown drift in it.
     """
     _require_possible(project, params, window, now)
-    answer = _answers(project).get(params.project.name)
-    if answer and _moment_of(answer["window"], "end") >= _moment_of(window, "end"):
+    answer = read_answers(project / ANSWERS).get(params.project.name)
+    if answer and answer.window.ends >= window.ends:
         raise AlreadyAnswered(window, answer)
 
 
-def record(project: Path, params: Params, window: Mapping[str, str], *, flow_run: str | None, now: datetime) -> None:
+def record(project: Path, params: Params, window: DataWindow, *, flow_run: str | None, now: datetime) -> None:
     """Record that `window` is answered, whatever the gate decided. The caller holds the project's lock.
 
     Raises:
         UserError: no data can have shown drift in it, which may be known only now that they were read.
     """
     _require_possible(project, params, window, now)
-    answer = {"window": dict(window), "flow_run": flow_run, "at": now.isoformat(timespec="seconds")}
-    write_json(project / ANSWERS, _answers(project) | {params.project.name: answer})
+    answer = Answer(window=window, flow_run=flow_run, at=now.isoformat(timespec="seconds"))
+    write_answers(project / ANSWERS, read_answers(project / ANSWERS) | {params.project.name: answer})
 
 
 def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:
@@ -135,14 +138,14 @@ def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:
     Raises:
         RefitError: the record cannot be read.
     """
-    answer = _answers(project).get(params.project.name)
+    answer = read_answers(project / ANSWERS).get(params.project.name)
     if answer is None:
         return None
     try:
-        reason = window_range(project, params, now).refusal(answer["window"])
+        reason = window_range(project, params, now).refusal(answer.window)
     except UserError as error:
         reason = str(error)
-    return reason and f"{ANSWERS} says that drift up to {_brief(answer['window'].get('end'))} was answered: {reason}"
+    return reason and f"{ANSWERS} says that drift up to {shortened(answer.window.end)} was answered: {reason}"
 
 
 def repair(project: Path, params: Params, now: datetime) -> list[str]:
@@ -156,68 +159,27 @@ def repair(project: Path, params: Params, now: datetime) -> list[str]:
         return []
     if reason is None:
         return []
-    write_json(
-        project / ANSWERS, {name: answer for name, answer in _answers(project).items() if name != params.project.name}
-    )
+    answers = read_answers(project / ANSWERS)
+    write_answers(project / ANSWERS, {name: each for name, each in answers.items() if name != params.project.name})
     return [f"{reason}; forgotten"]
 
 
-def ends_if_answered(flow: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+def ends_if_answered(flow: Callable[P, R]) -> Callable[P, R]:
     """Let a flow end as `Answered`, with the earlier answer as its result, instead of failing."""
 
     @wraps(flow)
-    def guarded(*arguments: P.args, **settings: P.kwargs) -> dict[str, Any]:
+    def guarded(*arguments: P.args, **settings: P.kwargs) -> R:
         try:
             return flow(*arguments, **settings)
         except AlreadyAnswered as already:
             from prefect.states import Completed
 
             screen()(str(already))
-            return cast(dict[str, Any], Completed(name="Answered", message=str(already), data=already.result))
+            return cast(R, Completed(name="Answered", message=str(already), data=already.result))
 
     return guarded
 
 
-def _require_possible(project: Path, params: Params, window: Mapping[str, str], now: datetime) -> None:
+def _require_possible(project: Path, params: Params, window: DataWindow, now: datetime) -> None:
     if (reason := window_range(project, params, now).refusal(window)) is not None:
-        raise UserError(f"window {_brief(dict(window))} is refused: {reason}")
-
-
-def _answers(project: Path) -> dict[str, Any]:
-    path = project / ANSWERS
-    answers = read_json(path) if path.is_file() else {}
-    is_valid = isinstance(answers, dict) and all(
-        isinstance(answer, dict)
-        and {"window", "at", "flow_run"} <= answer.keys()
-        and isinstance(answer["window"], dict)
-        for answer in answers.values()
-    )
-    if not is_valid:
-        raise RefitError(
-            f"{path} is not what a retraining writes; delete it: the newest drift may be answered once more"
-        )
-    return dict(answers)
-
-
-def _moment_of(window: Mapping[str, str], edge: str) -> datetime:
-    """Return the moment at which a window of data begins (`first`) or ends (`end`), in UTC.
-
-    >>> _moment_of({"first": "2013-10-01T00:00:00Z", "end": "2013-10-08T00:00:00Z"}, "end").isoformat()
-    '2013-10-08T00:00:00+00:00'
-    >>> _moment_of({"first": "2013-10-01"}, "end")
-    Traceback (most recent call last):
-    ...
-    refit.errors.UserError: window {"first": "2013-10-01"} has no `end`; expected `first` and `end`, ISO 8601
-    """
-    right = "expected `first` and `end`, ISO 8601"
-    if edge not in window:
-        raise UserError(f"window {_brief(dict(window))} has no `{edge}`; {right}")
-    try:
-        moment = datetime.fromisoformat(window[edge])
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"window {edge} {_brief(window[edge])} is no time; {right}") from None
-
-
-def _brief(value: Any) -> str:
-    return json.dumps(value, default=str)[:200]
+        raise UserError(f"window {window} is refused: {reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from flows import retrain_dedup
 from flows.progress_display import LineScreen, Screen, screen
+from flows.run_options import RunOptions
 from refit.config import Params
 from refit.errors import UserError
 from refit.files.artifacts import RELEASED, sweep, write_json
@@ -93,19 +94,7 @@ def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
 
 
 @contextmanager
-def session(
-    project: str | Path,
-    *,
-    as_of: str = "latest",
-    overrides: Mapping[str, Any] | None = None,
-    reason: str = "manual",
-    window: Mapping[str, str] | None = None,
-    columns: Sequence[str] | None = None,
-    force: bool = False,
-    allow_uncommitted: bool = True,
-    flow_run: str | None = None,
-    wait_seconds: float = 0,
-) -> Iterator[Session]:
+def session(project: str | Path, options: RunOptions | None = None) -> Iterator[Session]:
     """Hold the project for one run whose models may be promoted.
 
     A run that ends with the user's mistake, before the first stage or within one, leaves `run.yaml` as it was: refused
@@ -119,17 +108,21 @@ def session(
     guard_logs()
     root = Path(project).resolve()
     display = screen()
-    settings = run_file.RunFile(as_of=as_of, overrides=dict(overrides or {}))
-    params = check(root, settings)
-    if window is not None and as_of != LATEST:
-        retrain_dedup.require_seen(window, moment_of(as_of, params))
+    options = options or RunOptions()
+    window = options.trigger.window
+    params = check(root, options)
+    if window is not None and options.as_of != LATEST:
+        retrain_dedup.require_seen(window, moment_of(options.as_of, params))
     provenance.repository(root)  # a failure of git is better reported now than after a training
-    if not allow_uncommitted:
+    if not options.allow_uncommitted:
         _refuse_uncommitted(root, display)
-    trigger = _format_trigger(reason, window, columns)
     with (
         lock.project_lock(
-            root, may_promote=True, trigger=trigger, flow_run=flow_run, wait_seconds=wait_seconds
+            root,
+            may_promote=True,
+            trigger=str(options.trigger),
+            flow_run=options.flow_run,
+            wait_seconds=options.wait_seconds,
         ) as owner,
         run_file.kept_if_refused(root),
     ):
@@ -137,13 +130,13 @@ def session(
             display(message)
         if window is not None:
             retrain_dedup.refuse_if_answered(root, params, window, now=utc_now())
-        prepare(root, settings)
+        prepare(root, options)
         sweep(root)
         for message in dvc_runner.repair(root):
             display(message)
-        yield Session(project=root, owner=owner, screen=display, force=force)
+        yield Session(project=root, owner=owner, screen=display, force=options.force)
         if window is not None:
-            retrain_dedup.record(root, params, window, flow_run=flow_run, now=utc_now())
+            retrain_dedup.record(root, params, window, flow_run=options.flow_run, now=utc_now())
 
 
 @contextmanager
@@ -173,20 +166,6 @@ def _refuse_uncommitted(root: Path, display: Screen) -> None:
             f"{root} has code that is not committed: {listed}; scheduled and triggered runs use committed code only: "
             "commit or stash it, or give --param allow_uncommitted=true"
         )
-
-
-def _format_trigger(reason: str, window: Mapping[str, str] | None, columns: Sequence[str] | None) -> str:
-    """Describe what started a run, as the ledger keeps it.
-
-    >>> _format_trigger("drift", {"first": "2013-10-01", "end": "2013-10-08"}, ["dep_delay", "carrier"])
-    'drift; window 2013-10-01 to 2013-10-08; columns dep_delay, carrier'
-    """
-    parts = [reason]
-    if window:
-        parts.append(f"window {window.get('first')} to {window.get('end')}")
-    if columns:
-        parts.append(f"columns {', '.join(columns)}")
-    return "; ".join(parts)
 
 
 def context_of(project: Path) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from functools import lru_cache
@@ -28,6 +29,16 @@ def one_line(text: object) -> str:
     red \x1b[31m, a new\nline, right to left \u202e, a file \xff.csv, [/x]
     """
     return _escaped(redacted(str(text)))
+
+
+def shortened(value: object, most: int = 120) -> str:
+    """A value from outside as one line of JSON of limited length.
+
+    >>> shortened(["2013-10-01"] * 99, most=24)
+    '["2013-10-01", "2013-10-...'
+    """
+    text = json.dumps(value, default=str)[: most + 1]
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def visible(text: str) -> str:

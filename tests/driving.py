@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from flows.run_options import RunOptions
 from flows.session import session
 from flows.summary import summarise
 from refit.config import STAGES
@@ -18,7 +19,7 @@ from tasks.stages import run_remembered
 
 def drive(project: Path, **settings: Any) -> dict[str, Any]:
     """The flow's six calls without Prefect, which costs seconds to start."""
-    with session(project, **settings) as run:
+    with session(project, RunOptions(**settings)) as run:
         for stage in STAGES:
             run.ended(stage, run_remembered(stage, run.context(), force=run.force), 0.0)
         return summarise(run)

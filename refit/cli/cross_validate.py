@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from flows.progress_display import show_progress
+from flows.run_options import RunOptions, Trigger
 from flows.session import session
 from refit.config import STAGES
 from refit.problems import metric_words
@@ -20,9 +20,7 @@ from refit.schemas.cross_validation import CrossValidation
 EARLIER_STAGES = STAGES[: STAGES.index("train")]  # which have to be up to date first
 
 
-def cross_validate(
-    project: Path, *, as_of: str, overrides: Mapping[str, Any], wait_seconds: float, quiet: bool = False
-) -> CrossValidation:
+def cross_validate(project: Path, options: RunOptions, *, quiet: bool = False) -> CrossValidation:
     """Bring the feature table up to date, train and score on every outer fold; return what `--json` prints.
 
     Raises:
@@ -35,7 +33,7 @@ def cross_validate(
 
     with (
         show_progress(Terminal(stderr=True)),
-        session(project, as_of=as_of, overrides=overrides, reason="cross-validation", wait_seconds=wait_seconds) as run,
+        session(project, replace(options, trigger=Trigger("cross-validation"))) as run,
     ):
         for stage in EARLIER_STAGES:
             with run.stage(stage):

@@ -61,11 +61,12 @@ def cross_validate(
     debug: Debug = False,
 ) -> None:
     """Judge training as it is set up, tuning and all, on folds that chose nothing (evaluate.cross_validation)."""
+    from flows.run_options import RunOptions
     from refit.cli import cross_validate
 
-    report = cross_validate.cross_validate(
-        project_at(project), as_of=as_of, overrides=assignments(set_ or []), wait_seconds=wait, quiet=as_json
-    )
+    folder = project_at(project)
+    options = RunOptions(as_of=as_of, overrides=assignments(set_ or []), wait_seconds=wait)
+    report = cross_validate.cross_validate(folder, options, quiet=as_json)
     if as_json:
         print_json(report.to_json())
 

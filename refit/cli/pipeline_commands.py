@@ -25,16 +25,12 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Bring the model up to date: six stages, each only if something it depends on changed."""
+    from flows.run_options import RunOptions
     from refit.cli import running
 
-    summary = running.run(
-        project_at(project),
-        as_of=as_of,
-        overrides=assignments(set_ or []),
-        force=force,
-        wait_seconds=wait,
-        quiet=as_json,
-    )
+    folder = project_at(project)
+    options = RunOptions(as_of=as_of, overrides=assignments(set_ or []), force=force, wait_seconds=wait)
+    summary = running.run(folder, options, quiet=as_json)
     if as_json:
         print_json(summary)
 

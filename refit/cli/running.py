@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from flows.progress_display import LineScreen, show_progress
+from flows.run_options import RunOptions
 from flows.session import Session, check, prepare, watching
 from refit.errors import RefitError, first_line, machine_fault
 from refit.runtime import dvc_runner, lock, run_file
@@ -24,15 +25,7 @@ if TYPE_CHECKING:
     from refit.schemas.drift_decision import DriftDecision
 
 
-def run(
-    project: Path,
-    *,
-    as_of: str,
-    overrides: Mapping[str, Any],
-    force: bool,
-    wait_seconds: float,
-    quiet: bool = False,
-) -> dict[str, Any]:
+def run(project: Path, options: RunOptions, *, quiet: bool = False) -> dict[str, Any]:
     """`refit run`: run the flow in this process, show it on standard error; return the summary, printed unless `quiet`.
 
     Its `seconds` are those of this process until the summary, including the start of Python and Prefect, but not the
@@ -42,8 +35,8 @@ def run(
         UserError: the settings are invalid; raised before the import of Prefect, which takes seconds.
         RefitError: another run holds the project; raised before that import, too, unless there are `wait_seconds`.
     """
-    check(project, run_file.RunFile(as_of=as_of, overrides=dict(overrides)))
-    if not wait_seconds:
+    check(project, options)
+    if not options.wait_seconds:
         lock.require_free(project)
     from flows.services.ports import server_for_runs
 
@@ -52,7 +45,11 @@ def run(
         from flows.continuous_training import continuous_training
 
         summary = continuous_training(
-            project=str(project), as_of=as_of, overrides=dict(overrides), force=force, wait_seconds=wait_seconds
+            project=str(project),
+            as_of=options.as_of,
+            overrides=dict(options.overrides),
+            force=options.force,
+            wait_seconds=options.wait_seconds,
         )
     summary = {**summary, "seconds": round(max(summary["seconds"], _age_of_this_process()), 3)}
     if not quiet:

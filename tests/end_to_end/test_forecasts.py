@@ -19,6 +19,7 @@ import pytest
 import yaml
 from driving import drive, states
 
+from flows.run_options import RunOptions
 from flows.session import session
 from refit.cli import running
 from refit.config import STAGES
@@ -164,7 +165,7 @@ def after(done: Path, tmp_path: Path) -> Path:
 
 
 def featurized(project: Path, settings: dict[str, Any]) -> None:
-    with session(project, overrides=settings) as run:
+    with session(project, RunOptions(overrides=settings)) as run:
         for stage in STAGES[: STAGES.index("train")]:
             run_remembered(stage, run.context())
 
@@ -320,7 +321,7 @@ def test_a_model_keeps_its_season_where_other_forecasts_are_asked_for(after: Pat
     own = FeatureTable.read(after / FEATURE_SET).definitions
     featurized(after, settings)
     assert {row["horizon"] for row in pq.read_table(after / TABLE).to_pylist()} == {1}
-    with session(after, overrides=settings) as run:
+    with session(after, RunOptions(overrides=settings)) as run:
         now = rows_for(run.context(), own, "test").to_pylist()
     assert now
     assert all(row["seasonal_naive"] == then[row["row_key"]] for row in now)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from driving import copy_project, drive, states
 
+from flows.run_options import RunOptions
 from refit import learners
 from refit.cli import inspection, replays, running
 from refit.cli.cross_validate import cross_validate
@@ -224,7 +225,7 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
 @pytest.mark.slow
 @pytest.mark.parametrize("copied", ["regression"], indirect=True)
 def test_a_cross_validation_tells_what_intervals_hold(copied: tuple[str, Path]) -> None:
-    told = cross_validate(copied[1], as_of="latest", overrides={}, wait_seconds=0, quiet=True)
+    told = cross_validate(copied[1], RunOptions(), quiet=True)
     held = [fold.intervals for fold in told.folds]
     assert np.mean([each.coverage for each in held if each]) == pytest.approx(0.8, abs=0.03)
     assert all(each and each.width and 20 < each.width < 70 for each in held)

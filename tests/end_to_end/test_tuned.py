@@ -15,6 +15,7 @@ import pytest
 import yaml
 from driving import copy_project, drive, states
 
+from flows.run_options import RunOptions
 from refit import learners
 from refit.cli.cross_validate import cross_validate
 from refit.files import artifacts
@@ -114,7 +115,7 @@ def test_neither_tuning_nor_calibration_nor_threshold_sees_the_test_rows(tuned: 
 def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None:
     studies = f"sqlite:///{tuned / STORAGE}"
     before = len(optuna.get_all_study_names(studies))
-    told = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
+    told = cross_validate(tuned, RunOptions(), quiet=True)
     assert told == CrossValidation.read(tuned / told.file)
     assert sum(fold.scored for fold in told.folds) == told.rows
     assert all(fold.rows + fold.scored == told.rows for fold in told.folds)
@@ -124,5 +125,5 @@ def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None
     assert (told.mean["roc_auc"] or 0) > 0.5 == told.baseline["roc_auc"]
     assert len(optuna.get_all_study_names(studies)) == before + 3  # each outer fold was tuned by itself
     assert (told.together["calibration_error"] or 1) < 0.1
-    again = cross_validate(tuned, as_of="latest", overrides={}, wait_seconds=0, quiet=True)
+    again = cross_validate(tuned, RunOptions(), quiet=True)
     assert again.mean == told.mean

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from driving import drive
 
+from flows.run_options import RunOptions
 from flows.session import session
 from refit.cli.replays import replay
 from refit.config import STAGES
@@ -67,7 +68,7 @@ def test_an_example_makes_a_model_of_its_stand_in(
     """Up to its judgement: test_stand_in.py takes `churn` through all six stages, and more than once."""
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
     project = example(name)
-    with session(project, overrides=smaller(project)) as run:
+    with session(project, RunOptions(overrides=smaller(project))) as run:
         for stage in STAGES[: STAGES.index("register")]:
             run_remembered(stage, run.context())
     for script in project.glob("compare.py"):
@@ -89,7 +90,7 @@ def test_an_example_reads_its_stand_in_and_its_features(
     project = example(name)
     sources = run_file.params_of(project).ingest.sources
     near = {f"ingest.sources.{source}.forecast.horizons": [1] for source, each in sources.items() if each.forecast}
-    with session(project, overrides=near) as run:
+    with session(project, RunOptions(overrides=near)) as run:
         run_remembered("ingest", run.context())
         assert resolve(run.context()).feature_set.names()
 

@@ -60,7 +60,7 @@ def test_a_deployed_run_takes_numbers_for_settings_and_no_texts() -> None:
     fine = {"train.seed": 1, "train.refit": True, "drift.alpha": 0.1, "drift.retrain_every_days": None}
     with deployed():
         assert admission.own_settings(fine) == fine
-        assert admission.own_settings(None) is None
+        assert admission.own_settings(None) == {}
         for value in ("os:system", ["a"], {"kind": "evil.py:Learner"}, {"a": 1}):
             with pytest.raises(UserError, match="a deployed run takes numbers, true and false"):
                 admission.own_settings({"train.learners": value})
@@ -109,7 +109,7 @@ WINDOW = {"first": "2024-10-01", "end": "2024-10-08"}
 def test_an_event_of_the_wrong_type_size_or_age_is_refused_in_one_line(field: str, value: Any) -> None:
     fields: dict[str, Any] = {"reason": "drift", "window": WINDOW, "columns": ["logins"], "emitted": None}
     with pytest.raises(UserError) as error:
-        admission.validated_reason(**fields | {field: value})
+        admission.admitted(**fields | {field: value})
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
 
@@ -117,7 +117,7 @@ def test_an_event_of_the_wrong_type_size_or_age_is_refused_in_one_line(field: st
 def test_an_event_of_just_now_is_let_in() -> None:
     for age in (timedelta(), timedelta(days=6), timedelta(minutes=-4)):
         emitted = str(datetime.now(UTC) - age)
-        assert admission.validated_reason("drift", WINDOW, ["logins"], emitted) == "drift"
+        assert admission.admitted("drift", WINDOW, ["logins"], emitted).reason == "drift"
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driving import drive, states
 
 from flows import retrain_dedup
+from flows.admission import admitted
+from flows.run_options import RunOptions
 from flows.session import session
 from refit.errors import RefitError, UserError
 
@@ -17,10 +20,15 @@ def window(day: int) -> dict[str, str]:
     return {"first": "2024-10-01T00:00:00Z", "end": f"2024-10-{day:02d}T00:00:00Z"}
 
 
+def drift_in(window: dict[str, str], **settings: Any) -> RunOptions:
+    """The options of a run for an event that names this window."""
+    return RunOptions(trigger=admitted("drift", window, None, None), **settings)
+
+
 def retrain(project: Path, day: int) -> bool:
     """Whether a run for the window that ends on `day` got as far as its stages."""
     try:
-        with session(project, window=window(day)):
+        with session(project, drift_in(window(day))):
             return True
     except retrain_dedup.AlreadyAnswered:
         return False
@@ -40,16 +48,16 @@ def test_an_older_window_that_comes_late_starts_nothing_and_a_newer_one_does(pro
 
 
 def test_a_run_that_failed_has_answered_nothing(project: Path) -> None:
-    with pytest.raises(ZeroDivisionError), session(project, window=window(20)):
+    with pytest.raises(ZeroDivisionError), session(project, drift_in(window(20))):
         raise ZeroDivisionError
     assert retrain(project, 20)
 
 
 def test_a_run_for_an_answered_window_changes_nothing(project: Path) -> None:
-    drive(project, window=window(20))
+    drive(project, trigger=drift_in(window(20)).trigger)
     before = (project / "run.yaml").read_bytes()
     with pytest.raises(retrain_dedup.AlreadyAnswered, match="nothing to do: drift up to 2024-10-19"):
-        drive(project, window=window(19), overrides={"train.seed": 5})
+        drive(project, trigger=drift_in(window(19)).trigger, overrides={"train.seed": 5})
     assert (project / "run.yaml").read_bytes() == before
     assert states(drive(project)) == ["unchanged"] * 6
 
@@ -62,7 +70,7 @@ def test_each_model_has_its_own_answers(project: Path) -> None:
 
 
 def test_times_in_other_zones_are_the_same_moment(project: Path) -> None:
-    with session(project, window={"first": "2024-10-01", "end": "2024-10-08T02:00:00+02:00"}):
+    with session(project, drift_in({"first": "2024-10-01", "end": "2024-10-08T02:00:00+02:00"})):
         pass
     assert not retrain(project, 8)
 
@@ -71,7 +79,7 @@ def test_times_in_other_zones_are_the_same_moment(project: Path) -> None:
 def test_a_window_without_an_end_is_refused_in_words(project: Path, wrong: dict[str, str]) -> None:
     with (
         pytest.raises(UserError, match=r"window .*expected `first` and `end`, ISO 8601"),
-        session(project, window=wrong),
+        session(project, drift_in(wrong)),
     ):
         pass
 
@@ -104,7 +112,7 @@ def test_the_flow_ends_as_answered_with_what_answered_it(project: Path) -> None:
 def test_a_window_that_no_data_can_have_shown_is_refused_and_later_drift_is_answered(
     project: Path, wrong: dict[str, str], reason: str
 ) -> None:
-    with pytest.raises(UserError, match=reason) as error, session(project, window=wrong):
+    with pytest.raises(UserError, match=reason) as error, session(project, drift_in(wrong)):
         pass
     assert "\n" not in str(error.value)
     assert not (project / retrain_dedup.ANSWERS).exists()
@@ -116,7 +124,7 @@ def test_a_window_is_held_against_the_data_once_more_when_it_is_kept(project: Pa
     batches.rename(hidden)  # as in a fresh checkout
     with (
         pytest.raises(UserError, match="outside of the data"),
-        session(project, window={"first": "1999-10-01", "end": "1999-11-01"}),
+        session(project, drift_in({"first": "1999-10-01", "end": "1999-11-01"})),
     ):
         hidden.rename(batches)  # the run reads them
     assert not (project / retrain_dedup.ANSWERS).exists()
@@ -148,11 +156,11 @@ def test_a_run_as_of_a_time_to_come_is_refused(project: Path) -> None:
 def test_a_run_as_of_a_time_before_its_window_ends_answers_nothing(project: Path) -> None:
     with (
         pytest.raises(UserError, match=r"as_of 2024-10-05 lies before its end.*would not see it"),
-        session(project, window=window(20), as_of="2024-10-05"),
+        session(project, drift_in(window(20), as_of="2024-10-05")),
     ):
         pass
     assert not (project / retrain_dedup.ANSWERS).exists()
-    with session(project, window=window(20), as_of="2024-10-20"):
+    with session(project, drift_in(window(20), as_of="2024-10-20")):
         pass
     assert not retrain(project, 20), "and the one that sees it counts"
 
@@ -166,6 +174,6 @@ def test_answers_that_cannot_be_read_stop_only_the_run_that_answers_drift(projec
         pass
     with (
         pytest.raises(RefitError, match="is not what a retraining writes; delete it"),
-        session(project, window=window(20)),
+        session(project, drift_in(window(20))),
     ):
         pass

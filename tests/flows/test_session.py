@@ -15,9 +15,10 @@ from refit.runtime import dvc_runner
 SEE = """
 import sys
 from pathlib import Path
+from flows.run_options import RunOptions
 from refit.cli import running
 try:
-    running.run(Path(sys.argv[1]), as_of=sys.argv[2], overrides={}, force=False, wait_seconds=0)
+    running.run(Path(sys.argv[1]), RunOptions(as_of=sys.argv[2]))
 except Exception as error:
     print(type(error).__name__, "prefect" in sys.modules, error)
 """

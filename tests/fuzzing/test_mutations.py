@@ -34,6 +34,7 @@ from refit.files import artifacts
 from refit.learners import safe
 from refit.runtime import run_file
 from refit.runtime.context import Context
+from refit.schemas.answered_drift import DataWindow
 from refit.sources import sources
 from refit.sources.source_files import SourceFile
 from refit.storage import batches, quarantine
@@ -194,7 +195,7 @@ def project(tmp_path: Path, root: Path) -> Path:
     ingest.run(context(tmp_path))
     release = quarantine.Release("trips", "2013-01", "0" * 64, (3,), "it is right", "me", "2020-01-01T00:00:00Z")
     artifacts.write_json(tmp_path / "released.json", {"released": [vars(release)]})
-    window = {"first": "2013-01-01", "end": "2013-01-08"}
+    window = DataWindow(first="2013-01-01", end="2013-01-08")
     retrain_dedup.record(tmp_path, parse(PARAMS), window, flow_run="x", now=NOW)
     up = {"name": "mlflow", "pid": 1, "since": 1.0, "mark": "x", "port": 5000, "log": str(tmp_path / ".refit/x.log")}
     artifacts.write_json(tmp_path / ".refit/up.json", [up])

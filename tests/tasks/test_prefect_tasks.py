@@ -36,13 +36,14 @@ def ingest(project: Path) -> str:
     """The task in a flow of its own, without the pause between its tries; how the stage ended."""
     from prefect import flow
 
+    from flows.run_options import RunOptions
     from flows.session import session
 
     task = prefect_tasks.ingest.with_options(retry_delay_seconds=0)
 
     @flow(name="ingest-only")
     def only() -> str:
-        with session(project, force=True) as run:
+        with session(project, RunOptions(force=True)) as run:
             task(run)
             return str(run.stages["ingest"]["state"])
 

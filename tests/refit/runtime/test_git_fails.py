@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.run_options import RunOptions
 from flows.session import session
 from refit.errors import RefitError
 from refit.runtime import dvc_runner, provenance
@@ -155,7 +156,7 @@ def test_no_run_begins_where_git_fails(project: Path, *, allow: bool) -> None:
     before = (project / "run.yaml").read_bytes()
     with (
         pytest.raises(RefitError, match="git fails there"),
-        session(project, allow_uncommitted=allow, overrides={"train.seed": 5}),
+        session(project, RunOptions(allow_uncommitted=allow, overrides={"train.seed": 5})),
     ):
         pass
     assert (project / "run.yaml").read_bytes() == before

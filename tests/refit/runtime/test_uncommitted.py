@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.run_options import RunOptions
 from flows.session import session
 from refit.errors import UserError
 from refit.runtime import provenance
@@ -60,10 +61,13 @@ def test_a_run_that_asks_for_committed_code_is_refused_before_anything_changes(c
     (committed / "new.py").write_text("x = 1\n")
     before = (committed / "run.yaml").read_bytes()
     said = r"not committed: new\.py; .*commit or stash it.*allow_uncommitted=true"
-    with pytest.raises(UserError, match=said), session(committed, allow_uncommitted=False, overrides={"train.seed": 5}):
+    with (
+        pytest.raises(UserError, match=said),
+        session(committed, RunOptions(allow_uncommitted=False, overrides={"train.seed": 5})),
+    ):
         pass
     assert (committed / "run.yaml").read_bytes() == before
-    with session(committed, allow_uncommitted=True):
+    with session(committed, RunOptions(allow_uncommitted=True)):
         pass
 
 
@@ -77,7 +81,7 @@ def test_code_that_git_is_told_to_ignore_or_that_lies_behind_a_link_is_not_commi
     git(committed, "commit", "--quiet", "--all", "-m", "hidden")
     assert provenance.uncommitted_code(committed) == ()
     said = r"not committed: dvc\.yaml, params\.yaml; "
-    with pytest.raises(UserError, match=said), session(committed, allow_uncommitted=False):
+    with pytest.raises(UserError, match=said), session(committed, RunOptions(allow_uncommitted=False)):
         pass
 
 
@@ -91,6 +95,6 @@ def test_outside_of_git_it_runs_and_says_so(project: Path, capsys: pytest.Captur
     from flows.progress_display import show_progress
     from refit.runtime.terminal import Terminal
 
-    with show_progress(Terminal(stderr=True)), session(project, allow_uncommitted=False):
+    with show_progress(Terminal(stderr=True)), session(project, RunOptions(allow_uncommitted=False)):
         pass
     assert "is not in git" in capsys.readouterr().err
