@@ -148,6 +148,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         scratch.chmod(0o700 if _is_private(path) else 0o755)
+        if path.is_symlink():
+            path.unlink()  # what it leads to stays
         if path.exists():  # a folder that holds files cannot be replaced in one step: for a moment there is none
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
             path.replace(old)

@@ -44,6 +44,17 @@ def test_a_folder_is_written_without_touching_scratch_folders_of_others(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"out", "*", "o[tu]*", *left}
 
 
+@pytest.mark.parametrize("target", ["theirs", "nowhere"])
+def test_a_link_is_replaced_by_the_folder_and_what_it_leads_to_stays(tmp_path: Path, target: str) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/f").write_text("theirs")
+    (tmp_path / "out").symlink_to(tmp_path / target)
+    with atomic_folder(tmp_path / "out") as scratch:
+        (scratch / "f").write_text("ours")
+    assert not (tmp_path / "out").is_symlink()
+    assert ((tmp_path / "out/f").read_text(), (tmp_path / "theirs/f").read_text()) == ("ours", "theirs")
+
+
 def test_a_value_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "metrics.json", {"auc": float("nan")})
