@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -146,22 +146,6 @@ class Layout:
     def only(self, names: Iterable[str]) -> Layout:
         """The layout of some of the columns."""
         return Layout({name: self.columns[name] for name in names})
-
-    def dump(self) -> dict[str, Any]:
-        """The layout as stored in JSON."""
-        return {"columns": [{"name": name, **asdict(column)} for name, column in self.columns.items()]}
-
-    @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> Layout:
-        """The layout that `dump` gave, after a round trip through JSON, which turns tuples into lists."""
-        kinds: dict[str, type[Column]] = {"number": Numbers, "text": Texts, "category": Categories}
-        columns: dict[str, Column] = {}
-        for entry in stored["columns"]:
-            fields: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "name"
-            }
-            columns[entry["name"]] = kinds[entry["kind"]](**fields)
-        return cls(columns)
 
 
 @dataclass(frozen=True, eq=False)

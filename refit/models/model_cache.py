@@ -10,8 +10,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from refit.errors import RefitError
-from refit.files.artifacts import STATE, read_json, write_json
+from refit.files.artifacts import STATE, write_json
 from refit.models.verification import check_stored
 from refit.runtime.context import Context
 from registry.versions import Version
@@ -19,6 +21,7 @@ from registry.versions import Version
 MODELS = STATE / "models"
 RECORDS = STATE / "versions"
 _DIGEST = re.compile("[0-9a-f]{12,128}")
+_STORED_VERSION = TypeAdapter(Version)
 
 
 def copy_path(context: Context, version: str, model_digest: str) -> Path:
@@ -62,11 +65,9 @@ def note(context: Context, of: Version) -> None:
 
 def record(context: Context, number: str) -> Version | None:
     """The stored registry record of a version; None if there is none or it is damaged."""
-    if not _record(context, number).is_file():
-        return None
     try:
-        return Version(**read_json(_record(context, number)))
-    except (RefitError, TypeError):
+        return _STORED_VERSION.validate_json(_record(context, number).read_bytes(), strict=True)
+    except (OSError, ValidationError):
         return None
 
 

@@ -25,7 +25,7 @@ from refit.schemas.cross_validation import CrossValidation, IntervalCoverage, Ou
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.training import Scores
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
-from tasks.train.folds import Fold, Window, cut, newest
+from tasks.train.folds import Fold, LabelledRows, cut, newest
 from tasks.train.trial import predict
 
 REPORT = REPORTS / "cross_validation.json"
@@ -101,7 +101,7 @@ def run(context: Context) -> CrossValidation:
     return report
 
 
-def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -> Outer:
+def _outer(context: Context, specs: Sequence[Spec], whole: LabelledRows, fold: Fold) -> Outer:
     """Train on the training rows of a fold as the stage does, and predict the other rows."""
     inside, outside, target = whole.at(fold.fitted), whole.at(fold.scored), specs[0].target
     began = time.monotonic()
@@ -121,7 +121,7 @@ def _outer(context: Context, specs: Sequence[Spec], whole: Window, fold: Fold) -
     )
 
 
-def _intervals(learner: Learner, outside: Window) -> IntervalCoverage | None:
+def _intervals(learner: Learner, outside: LabelledRows) -> IntervalCoverage | None:
     if not isinstance(learner, IntervalLearner):
         return None
     band = learner.interval(outside.rows)
@@ -129,7 +129,7 @@ def _intervals(learner: Learner, outside: Window) -> IntervalCoverage | None:
     return IntervalCoverage(coverage=covered, width=defined(float(np.diff(band).mean())))
 
 
-def _compared_on(inside: Window, params: Params) -> tuple[Window, Window]:
+def _compared_on(inside: LabelledRows, params: Params) -> tuple[LabelledRows, LabelledRows]:
     """Rows to fit and rows to compare learners on, in place of the two windows of the stage `train`."""
     if params.featurize.split:
         drawn = inside.rows["window"].to_numpy() == "validation"

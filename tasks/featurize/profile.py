@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from feature_store.offline import configure
-from feature_store.sketches import Layout, Sketch, count, local_day, make_layout
+from feature_store.sketches import Sketch, count, local_day, make_layout
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.schemas.feature_table import FeatureColumns
+from refit.schemas.profile import Profile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,7 @@ def write_profile(sketch: Sketch, folder: Path) -> None:
     """Write the layout as `profile.json` and the counts as `profile.parquet`."""
     import pyarrow.parquet as pq
 
-    artifacts.write_json(folder / artifacts.PROFILE.name, sketch.layout.dump())
+    Profile.of(sketch.layout).write(folder / artifacts.PROFILE.name)
     with artifacts.atomic(folder / artifacts.PROFILE_COUNTS.name) as scratch:
         pq.write_table(sketch.to_arrow(), scratch, compression="zstd")
 
@@ -53,12 +54,13 @@ def read_profile(folder: Path) -> Sketch:
     """
     import pyarrow.parquet as pq
 
-    stored, counts = artifacts.read_json(folder / artifacts.PROFILE.name), folder / artifacts.PROFILE_COUNTS.name
-    if "columns" not in stored or not counts.is_file():
+    path, counts = folder / artifacts.PROFILE.name, folder / artifacts.PROFILE_COUNTS.name
+    content = artifacts.read_json(path)
+    if "columns" not in content or not counts.is_file():
         raise RefitError(
             f"{folder} has no profile by day: the model was made by an older Refit; retrain it to watch it for drift"
         )
     try:
-        return Sketch.from_arrow(pq.read_table(counts), Layout.load(stored))
+        return Sketch.from_arrow(pq.read_table(counts), Profile.from_json(content, str(path)).layout())
     except ValueError as error:
         raise RefitError(f"{counts}: {error}; restore the folder") from None

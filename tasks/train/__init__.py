@@ -37,7 +37,7 @@ from refit.schemas.feature_table import FeatureColumns, FeatureTable
 from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
 from tasks.train import interval_margins, warm
-from tasks.train.folds import Development, Window, development, require_learnable
+from tasks.train.folds import Development, LabelledRows, development, require_learnable
 from tasks.train.trial import Trained, Trial, fitted, trial_report
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _start(context: Context) -> WarmStart:
 
 
 def from_scratch(
-    specs: list[Spec], train: Window, validation: Window, context: Context, *, size_curves: bool = True
+    specs: list[Spec], train: LabelledRows, validation: LabelledRows, context: Context, *, size_curves: bool = True
 ) -> Trained:
     """Choose the best learner and fit it again on both windows.
 
@@ -151,13 +151,13 @@ def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: 
     return replace(trial, tuning=tuning)
 
 
-def _features(learner: Learner, train: Window, validation: Window) -> pa.Table:
+def _features(learner: Learner, train: LabelledRows, validation: LabelledRows) -> pa.Table:
     import pyarrow as pa
 
     return pa.concat_tables([train.rows, validation.rows]).select(list(learner.spec.features))
 
 
-def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
+def _write_unseen(path: Path, validation: LabelledRows, predicted: Floats) -> None:
     """Write out-of-sample predictions with labels, which show the model's performance on new rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -167,7 +167,7 @@ def _write_unseen(path: Path, validation: Window, predicted: Floats) -> None:
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _write_reference(path: Path, train: Window, validation: Window, features: Sequence[str]) -> None:
+def _write_reference(path: Path, train: LabelledRows, validation: LabelledRows, features: Sequence[str]) -> None:
     """Write rows spread evenly over the training data, as a reference to compare new rows with."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -244,7 +244,7 @@ def make_all(specs: list[Spec], params: Params) -> None:
         )
 
 
-def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> Window:
+def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> LabelledRows:
     """Read all rows of the feature table, ordered by event time and key.
 
     Raises:
@@ -264,10 +264,10 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
     order = pc.sort_indices(table, [("event_time", "ascending"), (features.key, "ascending")]).to_numpy()
     if (np.diff(order) != 1).any():
         table = table.take(order)
-    return Window(table, target.labels(table["label"]))
+    return LabelledRows(table, target.labels(table["label"]))
 
 
-def _windows(context: Context, features: FeatureTable, target: Problem) -> tuple[Window, Window]:
+def _windows(context: Context, features: FeatureTable, target: Problem) -> tuple[LabelledRows, LabelledRows]:
     """Return the training and validation windows; with cross-validation the folds are checked instead of these."""
     everything = labelled_rows(context, features, target)
     train, validation = everything.named("train"), everything.named("validation")
@@ -276,7 +276,7 @@ def _windows(context: Context, features: FeatureTable, target: Problem) -> tuple
     return train, validation
 
 
-def require_learnable_windows(train: Window, validation: Window, target: Problem) -> None:
+def require_learnable_windows(train: LabelledRows, validation: LabelledRows, target: Problem) -> None:
     """Raise UserError if nothing can be learned from one of the windows."""
     advice = "widen featurize.windows, or move --as-of"
     for name, window in (("train", train), ("validation", validation)):

@@ -31,7 +31,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Window:
+class LabelledRows:
     """Rows of one window in canonical order, with their labels."""
 
     rows: pa.Table
@@ -40,17 +40,17 @@ class Window:
     def __len__(self) -> int:
         return len(self.label)
 
-    def recent(self, rows: int) -> Window:
+    def recent(self, rows: int) -> LabelledRows:
         """Return the last `rows` rows."""
         start = max(0, len(self) - rows)
-        return Window(self.rows.slice(start), self.label[start:])
+        return LabelledRows(self.rows.slice(start), self.label[start:])
 
-    def named(self, name: str) -> Window:
+    def named(self, name: str) -> LabelledRows:
         """Return the rows of the window `name`."""
         import pyarrow.compute as pc
 
         indices = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy())
-        return Window(self.rows.take(indices), self.label[indices])
+        return LabelledRows(self.rows.take(indices), self.label[indices])
 
     def known_by(self, moment: np.datetime64) -> NDArray[np.bool_]:
         """Return (rows,) whether the label was known by then; always true for older tables without such a column."""
@@ -58,12 +58,12 @@ class Window:
             return np.ones(len(self), dtype=np.bool_)
         return np.asarray(self.rows[KNOWN_AT].to_numpy() <= moment)
 
-    def at(self, indices: Indices) -> Window:
+    def at(self, indices: Indices) -> LabelledRows:
         """Return the rows at these indices."""
         if len(indices) and len(indices) == indices[-1] - indices[0] + 1:
             start, rows = int(indices[0]), len(indices)
-            return Window(self.rows.slice(start, rows), self.label[start : start + rows])
-        return Window(self.rows.take(indices), self.label[indices])
+            return LabelledRows(self.rows.slice(start, rows), self.label[start : start + rows])
+        return LabelledRows(self.rows.take(indices), self.label[indices])
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Fold:
 class Development:
     """All rows to learn from, in order of time, and the folds to compare learners on."""
 
-    whole: Window
+    whole: LabelledRows
     folds: tuple[Fold, ...]
 
-    def windows(self, fold: Fold) -> tuple[Window, Window]:
+    def windows(self, fold: Fold) -> tuple[LabelledRows, LabelledRows]:
         """Return the rows to fit, and the rows to score."""
         return self.whole.at(fold.fitted), self.whole.at(fold.scored)
 
@@ -108,7 +108,7 @@ def require_learnable(what: str, label: Labels, target: Problem, *, count: str, 
         raise UserError(f"the label is constant in {what}: {constant}: check featurize.label, or {advice}")
 
 
-def development(train: Window, validation: Window, params: Params, target: Problem) -> Development:
+def development(train: LabelledRows, validation: LabelledRows, params: Params, target: Problem) -> Development:
     """Combine training and validation rows, split by `train.cross_validation`, or as the two windows.
 
     Raises:
@@ -122,7 +122,7 @@ def development(train: Window, validation: Window, params: Params, target: Probl
     order = np.argsort(times, kind="stable")
     if (np.diff(order) != 1).any():
         rows, label, times = rows.take(order), label[order], times[order]
-    whole = Window(rows, label)
+    whole = LabelledRows(rows, label)
     if params.train.cross_validation is None:
         scored = np.flatnonzero(order >= len(train))
         return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored),))
@@ -130,7 +130,9 @@ def development(train: Window, validation: Window, params: Params, target: Probl
     return Development(whole, cut(whole, cv, params, target, where="train.cross_validation"))
 
 
-def cut(whole: Window, cv: CrossValidationParams, params: Params, target: Problem, *, where: str) -> tuple[Fold, ...]:
+def cut(
+    whole: LabelledRows, cv: CrossValidationParams, params: Params, target: Problem, *, where: str
+) -> tuple[Fold, ...]:
     """Split rows that are in order of time into folds.
 
     Args:
@@ -148,7 +150,7 @@ def cut(whole: Window, cv: CrossValidationParams, params: Params, target: Proble
     return folds
 
 
-def _cut(whole: Window, cv: CrossValidationParams, params: Params, target: Problem, where: str) -> Iterator[Fold]:
+def _cut(whole: LabelledRows, cv: CrossValidationParams, params: Params, target: Problem, where: str) -> Iterator[Fold]:
     if cv.kind in ("time", "rolling"):
         delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
         gap_hours = max(delay, ahead) if cv.gap_hours is None else cv.gap_hours
@@ -177,7 +179,7 @@ def _cut(whole: Window, cv: CrossValidationParams, params: Params, target: Probl
             yield Fold(np.sort(fitted), np.sort(scored))
 
 
-def _groups(whole: Window, column: str, where: str) -> Indices:
+def _groups(whole: LabelledRows, column: str, where: str) -> Indices:
     """Return (rows,) codes of the groups; rows without a group form one group."""
     if column not in whole.rows.column_names:
         near = nearest(column, whole.rows.column_names)
@@ -188,7 +190,7 @@ def _groups(whole: Window, column: str, where: str) -> Indices:
     return Clusters.of(np.asarray(whole.rows[column].to_pylist(), dtype=object)).codes
 
 
-def _by_time(whole: Window, cv: CrossValidationParams, gap: Any) -> Iterator[Fold]:
+def _by_time(whole: LabelledRows, cv: CrossValidationParams, gap: Any) -> Iterator[Fold]:
     """Yield folds that score consecutive parts of equal size, each by a fit of rows earlier by the gap.
 
     Rows of one moment stay together. The first part is only fitted. Only those earlier rows are fitted whose label was
@@ -205,7 +207,7 @@ def _by_time(whole: Window, cv: CrossValidationParams, gap: Any) -> Iterator[Fol
         yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored))
 
 
-def newest(whole: Window, share: float, params: Params) -> Fold:
+def newest(whole: LabelledRows, share: float, params: Params) -> Fold:
     """Score the newest rows, and fit the earlier rows whose labels were final by then.
 
     As with windows, the label of a fitted row was known and the delay had passed for all rows of its time.

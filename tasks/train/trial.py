@@ -20,7 +20,7 @@ from refit.schemas.serving_cost import FitCost
 from refit.schemas.training import IterationScores, LearnerReport, SeedScores, SizeScores, TuningReport
 from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
 from tasks.train.effort import Effort, largest, measured
-from tasks.train.folds import FEWEST_ROWS, Development, Fold, Indices, Window
+from tasks.train.folds import FEWEST_ROWS, Development, Fold, Indices, LabelledRows
 from tasks.train.verdict import verdict
 
 SIZE_SHARES = (0.1, 0.3)  # of the most recent rows of the training window; the main fit uses all of them
@@ -33,7 +33,7 @@ class FoldFit:
     learner: Learner
     report: FitReport
     predicted: Floats  # for the scored rows, which it has not seen
-    on_training: tuple[Window, Floats]  # the newest fitted rows, as many as are scored, with predictions
+    on_training: tuple[LabelledRows, Floats]  # the newest fitted rows, as many as are scored, with predictions
     effort: Effort
 
 
@@ -68,7 +68,7 @@ class Trained:
     best: Trial
     trials: list[Trial]
     rows: int
-    unseen: Window
+    unseen: LabelledRows
 
 
 def fit_fold(
@@ -173,7 +173,7 @@ def _means(scores: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _size_curve(
-    spec: Spec, report: FitReport, train: Window, validation: Window, progress: Progress
+    spec: Spec, report: FitReport, train: LabelledRows, validation: LabelledRows, progress: Progress
 ) -> list[SizeScores]:
     """Score the same learner, with the same iterations, fitted on smaller parts of the most recent rows."""
     score = partial(spec.target.score, spec.metric)
@@ -192,7 +192,7 @@ def _size_curve(
     return points
 
 
-def predict(learner: Learner, window: Window) -> Floats:
+def predict(learner: Learner, window: LabelledRows) -> Floats:
     """Return valid predictions, or raise an error that names the learner."""
     predicted = learner.predict(window.rows)
     if problem := learner.spec.target.check_predictions(predicted, len(window)):

@@ -14,14 +14,16 @@ from refit.learners.postprocessed import fitted_within
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.warm_start import WarmStart
-from tasks.train.folds import FEWEST_ROWS, Development, Window, newest
+from tasks.train.folds import FEWEST_ROWS, Development, LabelledRows, newest
 from tasks.train.interval_margins import with_intervals
 from tasks.train.trial import Trained, fit_fold, scored
 
 HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of iterations
 
 
-def go_on(context: Context, specs: Sequence[Spec], start: WarmStart, train: Window, validation: Window) -> Trained:
+def go_on(
+    context: Context, specs: Sequence[Spec], start: WarmStart, train: LabelledRows, validation: LabelledRows
+) -> Trained:
     """Continue training the version that `start` names on the rows at or after its `seen_until`.
 
     The number of iterations is chosen on the newest of them; then the learner is trained on all with that number.
@@ -76,7 +78,7 @@ def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:
     return spec
 
 
-def _newer(train: Window, validation: Window, seen_until: datetime) -> Window:
+def _newer(train: LabelledRows, validation: LabelledRows, seen_until: datetime) -> LabelledRows:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -84,4 +86,4 @@ def _newer(train: Window, validation: Window, seen_until: datetime) -> Window:
     label = np.concatenate([train.label, validation.label])
     limit = pa.scalar(seen_until.replace(tzinfo=None), rows["event_time"].type)
     new = pc.greater_equal(rows["event_time"], limit).combine_chunks().to_numpy(zero_copy_only=False)
-    return Window(rows.filter(pa.array(new)), label[new])
+    return LabelledRows(rows.filter(pa.array(new)), label[new])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from feature_store import sketches
 from feature_store.errors import DefinitionError
 from feature_store.sketches import Categories, Layout, Numbers, Sketch, count, make_layout
+from refit.schemas.profile import Profile
 
 SCHEMA = pa.schema({"event_time": pa.timestamp("us"), "x": pa.float64(), "name": pa.string()})
 LAYOUT = Layout(
@@ -77,7 +77,7 @@ def test_of_a_text_its_letters_are_counted() -> None:
         connection.register("rows", table)
         layout = make_layout(connection, "(select * from rows where length(remark) < 9)", [], [], ["remark"])
         counts = count(connection, "rows", layout, "day").totals()["remark"]
-    assert Layout.load(json.loads(json.dumps(layout.dump()))) == layout
+    assert Profile.from_json(Profile.of(layout).to_json(), "profile.json").layout() == layout
     assert layout.columns["remark"].kind == "text"
     assert counts.tolist() == [0, 1, 1, 1, 1, 1]  # below, three lengths, above, missing
 
@@ -104,7 +104,7 @@ def test_columns_of_two_sketches_stand_side_by_side_each_with_its_own_days() -> 
 def test_a_sketch_and_its_layout_come_back_from_files_equal(tmp_path: Path) -> None:
     sketch = counted([(1, 0.0, "a"), (2, None, "new"), (4, 9.0, None)])
     pq.write_table(sketch.to_arrow(), tmp_path / "sketch.parquet")
-    layout = Layout.load(json.loads(json.dumps(LAYOUT.dump())))
+    layout = Profile.from_json(Profile.of(LAYOUT).to_json(), "profile.json").layout()
     assert layout == LAYOUT
     assert Sketch.from_arrow(pq.read_table(tmp_path / "sketch.parquet"), layout) == sketch
     nothing = Sketch.empty(LAYOUT)

@@ -16,6 +16,7 @@ from commands import refit
 from refit.schemas.artifact import Artifact
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.model_description import ModelDescription
+from refit.schemas.profile import Profile
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 
@@ -27,6 +28,7 @@ STORED: dict[str, type[Artifact]] = {
     "training.json": Training,
     "warm_start.json": WarmStart,
     "model.json": ModelDescription,
+    "profile.json": Profile,
 }
 
 

@@ -26,7 +26,7 @@ from refit.runtime.stage_code import code_digest
 from refit.schemas.warm_start import WarmStart
 from refit.storage.batches import utc_text
 from tasks.train import from_scratch, make_all, require_learnable_windows, specs_of, warm
-from tasks.train.folds import Window, content
+from tasks.train.folds import LabelledRows, content
 from tasks.train.trial import predict
 
 MODEL, RECORD, UNSEEN = "model", "fit.json", "unseen.npy"
@@ -120,8 +120,8 @@ class Fits:
             return False
         return True
 
-    def _window(self, rows: Rows) -> Window:
-        return Window(self._history.table.take(rows), self._history.labels_at(rows))
+    def _window(self, rows: Rows) -> LabelledRows:
+        return LabelledRows(self._history.table.take(rows), self._history.labels_at(rows))
 
     def _start(self, champion: Fit | None) -> WarmStart:
         """The start of training."""
@@ -134,7 +134,7 @@ class Fits:
             folder=str(champion.folder / MODEL),
         )
 
-    def _name(self, train: Window, validation: Window, spans: Mapping[str, Span], start: WarmStart) -> str:
+    def _name(self, train: LabelledRows, validation: LabelledRows, spans: Mapping[str, Span], start: WarmStart) -> str:
         params = self._context.params
         return digest(
             [
@@ -150,7 +150,7 @@ class Fits:
             ]
         )
 
-    def _train(self, folder: Path, train: Window, validation: Window, start: WarmStart) -> None:
+    def _train(self, folder: Path, train: LabelledRows, validation: LabelledRows, start: WarmStart) -> None:
         wall, cpu = time.monotonic(), time.process_time()
         if start.version is None:
             trained = from_scratch(self._specs, train, validation, self._context, size_curves=False)
@@ -219,7 +219,7 @@ class Fits:
             return cached
         self._context.progress(f"predicting {rows:,} later rows")
         learner: Learner = learners.load(folder / MODEL, trusted_types=self._context.params.registry.trusted_types)
-        predicted = predict(learner, Window(self._history.table.slice(start), np.zeros(rows, np.int64)))
+        predicted = predict(learner, LabelledRows(self._history.table.slice(start), np.zeros(rows, np.int64)))
         with atomic(path) as scratch, scratch.open("wb") as file:
             np.savez(file, predicted)
         return predicted

@@ -11,7 +11,7 @@ import pytest
 
 from refit.evaluation.holdout import parts
 from refit.metrics.clusters import Clusters
-from tasks.train.folds import Window, _groups
+from tasks.train.folds import LabelledRows, _groups
 
 NAN, NAT = float("nan"), np.datetime64("NaT")
 
@@ -39,7 +39,7 @@ def test_missing_keys_make_one_cluster_and_no_text_is_missing(keys: Any, codes: 
 
 def test_rows_without_a_group_are_one_group_of_folds_and_not_that_of_the_text_none() -> None:
     table = pa.table({"shop": ["None", None, "a", None]})
-    groups = _groups(Window(table, np.zeros(4)), "shop", "train.cross_validation")
+    groups = _groups(LabelledRows(table, np.zeros(4)), "shop", "train.cross_validation")
     assert groups[1] == groups[3]
     assert len(set(groups.tolist())) == 3
 

@@ -20,7 +20,7 @@ from refit.problems import problem_of
 from refit.runtime.context import Context
 from refit.schemas.warm_start import WarmStart
 from tasks.train.calibration_and_threshold import finish_from, pooled
-from tasks.train.folds import Development, Fold, Window, content, development, newest
+from tasks.train.folds import Development, Fold, LabelledRows, content, development, newest
 from tasks.train.warm import go_on
 
 RAW: dict[str, Any] = {
@@ -40,7 +40,7 @@ def cut(count: int = 300, **train: Any) -> Development:
     label = (x + random.normal(size=count) > 0.6).astype(np.int64)
     rows = pa.table({"event_time": times, "owner": owner, "x": x})
     edge = round(0.8 * count)
-    parts = (Window(rows.slice(0, edge), label[:edge]), Window(rows.slice(edge), label[edge:]))
+    parts = (LabelledRows(rows.slice(0, edge), label[:edge]), LabelledRows(rows.slice(edge), label[edge:]))
     return development(*parts, parse({**RAW, "train": {**RAW["train"], **train}}), problem_of("binary"))
 
 
@@ -108,7 +108,7 @@ def test_every_row_from_the_first_edge_on_is_scored_by_one_fold(kind: str, count
 
 def test_rows_that_are_just_as_old_as_the_gap_are_not_fitted_and_those_just_within_the_span_are() -> None:
     times = np.datetime64("2024-01-01", "us") + 24 * HOUR * np.arange(200)
-    rows = Window(pa.table({"event_time": times}), np.arange(200) % 2)
+    rows = LabelledRows(pa.table({"event_time": times}), np.arange(200) % 2)
     asked = folds(kind="rolling", folds=3, gap_hours=48, training_days=30)
     params = parse({**RAW, "train": {**RAW["train"], **asked}})
     found = development(rows.at(np.arange(160)), rows.at(np.arange(160, 200)), params, problem_of("binary"))
@@ -132,11 +132,11 @@ def test_folds_in_time_fit_only_what_was_known_before_the_rows_that_they_score()
     assert cut(**folds(kind="time", gap_hours=0)).folds[0].fitted.max() > found.folds[0].fitted.max() - 60
 
 
-def with_late_labels(found: Development) -> Window:
+def with_late_labels(found: Development) -> LabelledRows:
     """The same rows; every tenth label became known 20 days after its row, the others at once."""
     times = found.whole.rows["event_time"].to_numpy()
     known = times + np.where(np.arange(len(times)) % 10 == 0, 20, 0) * 24 * HOUR
-    return Window(found.whole.rows.append_column("label_known_at", pa.array(known)), found.whole.label)
+    return LabelledRows(found.whole.rows.append_column("label_known_at", pa.array(known)), found.whole.label)
 
 
 @pytest.mark.parametrize("kind", ["time", "rolling"])
@@ -160,7 +160,7 @@ def test_the_newest_rows_are_compared_on_by_a_fit_of_labels_that_could_be_relied
     assert fold.scored.tolist() == list(range(480, 600))
     reliable = (times < times[480] - 48 * HOUR) & (known <= times[480])
     assert fold.fitted.tolist() == np.flatnonzero(reliable).tolist()
-    undated = Window(whole.rows.drop_columns("label_known_at"), whole.label)
+    undated = LabelledRows(whole.rows.drop_columns("label_known_at"), whole.label)
     assert len(newest(undated, 0.2, parse(RAW)).fitted) > len(fold.fitted), "a table of before says it by the delay"
     assert newest(whole.at(np.arange(0)), 0.2, parse(RAW)).fitted.tolist() == []
 
@@ -177,14 +177,14 @@ def test_a_warm_start_says_how_far_to_go_by_rows_whose_labels_the_fit_could_have
     seen_until = whole.rows["event_time"][100].as_py().replace(tzinfo=UTC)
     start = WarmStart(version="1", folder="m", model_digest="", seen_until=seen_until)
 
-    def gone_on(rows: Window) -> int:
+    def gone_on(rows: LabelledRows) -> int:
         return go_on(Context(tmp_path, params), [spec], start, rows, rows.at(np.arange(0))).rows
 
     assert gone_on(whole) == 300
     never = pa.array(np.full(400, np.datetime64("2025-01-01", "us")))
     unknown = whole.rows.set_column(whole.rows.column_names.index("label_known_at"), "label_known_at", never)
     with pytest.raises(UserError, match="needs 20 new rows with labels that differ to learn from"):
-        gone_on(Window(unknown, whole.label))
+        gone_on(LabelledRows(unknown, whole.label))
 
 
 FORECASTS: dict[str, Any] = {
@@ -204,7 +204,7 @@ def forecasts(told_late: np.timedelta64, **train: Any) -> Development:
     """A row for each of 120 days and both horizons, whose outcome is told so long after its step."""
     times, ahead = np.repeat(np.datetime64("2024-01-01", "us") + 24 * HOUR * np.arange(120), 2), np.tile([1, 3], 120)
     known = times + ahead * 24 * HOUR + told_late
-    rows = Window(pa.table({"event_time": times, "horizon": ahead, "label_known_at": known}), np.arange(240.0))
+    rows = LabelledRows(pa.table({"event_time": times, "horizon": ahead, "label_known_at": known}), np.arange(240.0))
     params = parse({**FORECASTS, "train": {**RAW["train"], "task": "forecast", "metric": "mae", **train}})
     return development(rows.at(np.arange(200)), rows.at(np.arange(200, 240)), params, problem_of("regression"))
 
@@ -300,7 +300,7 @@ def test_classes_that_a_learner_is_too_sure_of_come_true_once_calibrated(kind: s
     rows = pa.table({"event_time": time} | {f"x{place}": x[:, place] for place in range(3)})
     train = {**RAW["train"], "task": "multiclass", "metric": "log_loss", **folds(folds=5), "calibration": kind}
     params = parse({**RAW, "train": train})
-    whole = Window(rows, label)
+    whole = LabelledRows(rows, label)
     found = development(whole.recent(3000), whole.at(np.arange(0)), params, problem_of("multiclass", ("a", "b", "c")))
     sure = shares**4 / (shares**4).sum(axis=1, keepdims=True)
     raw = [sure[fold.scored] for fold in found.folds]
@@ -362,9 +362,9 @@ def test_a_calibrated_learner_is_stored_and_loaded_as_it_is(kind: str, tmp_path:
 
 def test_rows_are_taken_by_place_by_name_and_from_the_end() -> None:
     rows = pa.table({"window": ["train", "test", "train", "test", "train"], "x": [0, 1, 2, 3, 4]})
-    window = Window(rows, np.arange(5) * 10)
+    window = LabelledRows(rows, np.arange(5) * 10)
 
-    def taken(some: Window) -> tuple[list[int], list[int]]:
+    def taken(some: LabelledRows) -> tuple[list[int], list[int]]:
         return some.rows["x"].to_pylist(), some.label.tolist()
 
     assert taken(window.named("test")) == ([1, 3], [10, 30])
@@ -377,7 +377,7 @@ def test_rows_are_taken_by_place_by_name_and_from_the_end() -> None:
 
 
 def test_a_fold_gives_the_rows_to_fit_and_those_to_score_and_the_unseen_are_all_that_were_scored() -> None:
-    whole = Window(pa.table({"x": [0, 1, 2, 3, 4, 5]}), np.arange(6))
+    whole = LabelledRows(pa.table({"x": [0, 1, 2, 3, 4, 5]}), np.arange(6))
     first, second = Fold(np.array([0, 1]), np.array([2, 4])), Fold(np.array([0, 1, 2]), np.array([4, 5]))
     found = Development(whole, (first, second))
     fitted, scored = found.windows(first)

@@ -19,7 +19,7 @@ from refit.problems.regression import Regression
 from refit.runtime.context import Context, silent
 from refit.schemas.warm_start import WarmStart
 from tasks.train import from_scratch, make_all, warm
-from tasks.train.folds import Window, development
+from tasks.train.folds import LabelledRows, development
 from tasks.train.interval_margins import with_intervals
 from tasks.train.trial import fitted
 
@@ -59,7 +59,7 @@ def params_of(kind: str, **train: Any) -> Params:
 def candidate(kind: str, params: dict[str, Any], count: int = 2000, average: int = 1, **train: Any) -> IntervalLearner:
     (table, labels), asked = rows(count), params_of(kind, **train)
     edge = count * 2 // 3
-    windows = Window(table.slice(0, edge), labels[:edge]), Window(table.slice(edge), labels[edge:])
+    windows = LabelledRows(table.slice(0, edge), labels[:edge]), LabelledRows(table.slice(edge), labels[edge:])
     found = development(*windows, asked, Regression())
     spec = Spec("it", kind, ("x", "noise"), params=params, metric="mae", task="regression", average=average)
     trial = fitted(spec, found, asked, silent, size_curves=False)
@@ -146,7 +146,7 @@ def test_what_would_stop_the_intervals_is_told_before_anything_is_fitted(
 ) -> None:
     table, labels = rows(2000)
     monkeypatch.setattr("tasks.train.fitted", lambda *_, **__: pytest.fail("a fit began"))
-    windows = Window(table.slice(0, 1333), labels[:1333]), Window(table.slice(1333), labels[1333:])
+    windows = LabelledRows(table.slice(0, 1333), labels[:1333]), LabelledRows(table.slice(1333), labels[1333:])
     context = Context(Path(), params_of("baseline", intervals=asked))
     spec = Spec("it", "baseline", ("x",), task="regression", metric="mae")
     with pytest.raises(UserError) as told:
@@ -163,7 +163,7 @@ def test_a_warm_start_goes_on_from_a_learner_with_intervals_and_learns_new_ones(
     seen_until = table["event_time"][2000].as_py().replace(tzinfo=UTC)
     start = WarmStart(version="1", folder="before", model_digest="", seen_until=seen_until)
     context = Context(tmp_path, params_of(kind, intervals={}, warm_start="champion"))
-    windows = Window(table.slice(0, 2500), labels[:2500]), Window(table.slice(2500), labels[2500:])
+    windows = LabelledRows(table.slice(0, 2500), labels[:2500]), LabelledRows(table.slice(2500), labels[2500:])
     trained = warm.go_on(context, [before.spec], start, *windows)
     assert isinstance(trained.learner, IntervalLearner)
     assert trained.learner.intervals.common.rows == 200, "the newest fifth of the new rows"

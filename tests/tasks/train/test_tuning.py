@@ -20,7 +20,7 @@ from refit.learners import Spec
 from refit.schemas.training import TuningReport
 from tasks import train
 from tasks.train import tuning
-from tasks.train.folds import Development, Fold, Window
+from tasks.train.folds import Development, Fold, LabelledRows
 from tasks.train.tuning import Search, tune
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
@@ -39,7 +39,7 @@ def rows(count: int = 400, folds: int = 4) -> Development:
     table = pa.table({"event_time": times} | {f"x{i}": x[:, i] for i in range(4)})
     parts = np.array_split(np.random.default_rng(1).permutation(count), folds)
     cut = tuple(Fold(np.setdiff1d(np.arange(count), part), np.sort(part)) for part in parts)
-    return Development(Window(table, label), cut)
+    return Development(LabelledRows(table, label), cut)
 
 
 def spec(kind: str = TREE, **params: Any) -> Spec:
