@@ -12,7 +12,7 @@ from rich.table import Table
 from refit.config import file_of, nearest
 from refit.errors import UserError
 from refit.learners import Spec, project_files
-from refit.learners.conformance import Finding, check
+from refit.learners.conformance import RuleOutcome, check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
 from refit.problems import kind_of, tasks
 from refit.runtime import run_file
@@ -21,7 +21,7 @@ from refit.runtime.terminal import Terminal, line
 STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 
-def run_checks(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[Finding]:
+def run_checks(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[RuleOutcome]:
     """Check a kind, named as in `train.learners`, against each rule; the class is trusted for this check only.
 
     Raises:
@@ -40,7 +40,7 @@ def run_checks(project: Path, kind: str, params: Mapping[str, Any], task: str) -
     return list(check(spec))
 
 
-def print_findings(kind: str, findings: Sequence[Finding]) -> None:
+def print_findings(kind: str, findings: Sequence[RuleOutcome]) -> None:
     """Print a line for each rule, a summary, and the next step."""
     console = Terminal()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)

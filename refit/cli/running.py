@@ -21,7 +21,7 @@ from refit.schemas.score_report import ScoreReport
 from tasks.stages import stage_function
 
 if TYPE_CHECKING:
-    from refit.operations.reproduce import Compared
+    from refit.operations.reproduce import DigestPair
     from refit.schemas.drift_decision import DriftDecision
 
 
@@ -128,7 +128,7 @@ def repair(project: Path, *, wait_seconds: float, accept_ledger: str | None = No
         return register.repair(context, accept_ledger=accept_ledger)
 
 
-def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Compared]:
+def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[DigestPair]:
     """`refit reproduce`: train a version again; return the comparisons with the original, the model last."""
     from refit.operations import reproduce
 

@@ -48,7 +48,7 @@ KPIS = ("rows_per_second", *CLOCKED, "cost_training", "cost_per_1000")
 
 
 @dataclass(frozen=True)
-class Opponent:
+class ChampionScore:
     """A champion and its score on its own held-out validation rows, not on those of a later run."""
 
     version: str
@@ -58,7 +58,7 @@ class Opponent:
     def reduction(self, score: float | None) -> float | None:
         """Error reduction of another score in percent of the distance to a perfect score; negative if it is worse.
 
-        >>> Opponent("1", "roc_auc", 0.8).reduction(0.85)
+        >>> ChampionScore("1", "roc_auc", 0.8).reduction(0.85)
         25.0
         """
         missing = abs(metric_named(self.metric).perfect - self.score)
@@ -173,7 +173,7 @@ def _log_training(context: Context, store: Store) -> str:
     candidate = named | {"refit.role": "candidate"}
     run_id = tracking.ensure_run(store, experiment, f"{training.learner} {training.inputs[:8]}", candidate)
     tracking.log(store, run_id, "training", _training(context, training))
-    champion, price = _opponent(context, store, training), context.params.cost
+    champion, price = _champion_score(context, store, training), context.params.cost
     _log_against(store, run_id, champion, training.chosen.validation)
     for learner in training.learners:
         tags = named | {"refit.role": "learner", "refit.learner": learner.name}
@@ -186,7 +186,7 @@ def _log_training(context: Context, store: Store) -> str:
     return run_id
 
 
-def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: Scores) -> None:
+def _log_against(store: Store, run_id: str, champion: ChampionScore | None, scores: Scores) -> None:
     """Log the error reduction of a run against the champion at the time when the run was first logged."""
     if champion is None or tracking.is_logged(store, run_id, "against"):
         return
@@ -197,7 +197,7 @@ def _log_against(store: Store, run_id: str, champion: Opponent | None, scores: S
     )
 
 
-def _opponent(context: Context, store: Store, training: Training) -> Opponent | None:
+def _champion_score(context: Context, store: Store, training: Training) -> ChampionScore | None:
     """The champion, unless it is this candidate or its run has no score to compare with."""
     try:
         champion = current_champion(store, context.params.project.name)
@@ -207,11 +207,11 @@ def _opponent(context: Context, store: Store, training: Training) -> Opponent | 
         return None
     metrics, _ = tracking.numbers_of(store, champion.run_id)
     score = metrics.get(f"validation_{training.metric}")
-    return None if score is None else Opponent(champion.version, training.metric, score)
+    return None if score is None else ChampionScore(champion.version, training.metric, score)
 
 
 def _trials(
-    tuning: TuningReport, named: Mapping[str, str], price: CostParams, champion: Opponent | None
+    tuning: TuningReport, named: Mapping[str, str], price: CostParams, champion: ChampionScore | None
 ) -> Iterator[tuple[str, Content]]:
     """Name and content of a run for each trial of a search."""
     for number, trial in enumerate(tuning.trials):

@@ -37,7 +37,7 @@ _LEFT_OUT = ("data", "models", "reports", ".refit", ".git", ".dvc", "*.venv*", "
 
 
 @dataclass(frozen=True)
-class Compared:
+class DigestPair:
     """One digest of the original and of the reproduction."""
 
     what: str
@@ -49,7 +49,7 @@ class Compared:
         return self.then == self.now
 
 
-def reproduce(context: Context, number: str) -> list[Compared]:
+def reproduce(context: Context, number: str) -> list[DigestPair]:
     """Run validate, featurize and train again in a separate folder, without changing the project.
 
     The code is that of the version's commit with its patch, or the current code for a project outside git. The last
@@ -89,14 +89,14 @@ def reproduce(context: Context, number: str) -> list[Compared]:
             return list(_compared(version.tags, started, project))
 
 
-def _compared(tags: Any, features: FeatureTable, project: Path) -> Iterator[Compared]:
+def _compared(tags: Any, features: FeatureTable, project: Path) -> Iterator[DigestPair]:
     again = FeatureTable.read(project / artifacts.FEATURE_SET)
-    yield Compared("pinned libraries", tags.get("refit.constraints"), provenance.constraints_digest())
-    yield Compared("feature definitions", features.definitions_digest, again.definitions_digest)
-    yield Compared("training table", features.table.sha256, again.table.sha256)
+    yield DigestPair("pinned libraries", tags.get("refit.constraints"), provenance.constraints_digest())
+    yield DigestPair("feature definitions", features.definitions_digest, again.definitions_digest)
+    yield DigestPair("training table", features.table.sha256, again.table.sha256)
     made = Training.read(project / artifacts.TRAINING)
-    yield Compared("candidate's inputs", tags.get("refit.candidate"), made.inputs)
-    yield Compared("model", tags.get("refit.model_digest"), made.model_digest)
+    yield DigestPair("candidate's inputs", tags.get("refit.candidate"), made.inputs)
+    yield DigestPair("model", tags.get("refit.model_digest"), made.model_digest)
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from refit.schemas.artifact import Part, UtcTime
 
-__all__ = ["IntervalWidth", "LoggedRows", "ScoreReport", "ScoredRows"]
+__all__ = ["IntervalWidth", "LoggedRows", "RowTotals", "ScoreReport"]
 
 
-class ScoredRows(Part):
+class RowTotals(Part):
     """What became of the requested rows."""
 
     read: int
@@ -39,7 +39,7 @@ class ScoreReport(Part):
     version: str
     as_of: UtcTime
     snapshot: str
-    rows: ScoredRows
+    rows: RowTotals
     logged: LoggedRows
     threshold: float | None  # of a binary task
     mean_prediction: float | None

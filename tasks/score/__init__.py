@@ -18,7 +18,7 @@ from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
-from refit.schemas.score_report import LoggedRows, ScoredRows, ScoreReport
+from refit.schemas.score_report import LoggedRows, RowTotals, ScoreReport
 from refit.storage import prediction_log, quarantine
 from refit.storage.batches import Manifest, manifests, utc_moment, utc_text
 from refit.storage.quarantine import Refusal
@@ -92,7 +92,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         version=champion.version.version,
         as_of=utc_moment(validated["as_of"]),
         snapshot=validated["snapshot"],
-        rows=ScoredRows(
+        rows=RowTotals(
             read=requested.read,
             scored=scored,
             quarantined=requested.refused,

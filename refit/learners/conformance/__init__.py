@@ -10,11 +10,11 @@ from refit.learners import Spec, make
 from refit.learners.conformance.rules import RULES, Rule
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, load_in_fresh_process
 
-__all__ = ["RULES", "Broken", "Finding", "NotApplicable", "Rule", "Subject", "check", "load_in_fresh_process"]
+__all__ = ["RULES", "Broken", "NotApplicable", "Rule", "RuleOutcome", "Subject", "check", "load_in_fresh_process"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleOutcome:
     """The outcome of one rule, `passed`, `failed` or `skipped`, with the reason as a sentence."""
 
     rule: str
@@ -22,7 +22,7 @@ class Finding:
     said: str
 
 
-def check(spec: Spec) -> Iterator[Finding]:
+def check(spec: Spec) -> Iterator[RuleOutcome]:
     """Check a learner against each rule in turn; a broken rule does not stop the others.
 
     Raises:
@@ -34,10 +34,10 @@ def check(spec: Spec) -> Iterator[Finding]:
         try:
             each.keep(subject)
         except NotApplicable as why:
-            yield Finding(each.name, "skipped", str(why))
+            yield RuleOutcome(each.name, "skipped", str(why))
         except Broken as broken:
-            yield Finding(each.name, "failed", str(broken))
+            yield RuleOutcome(each.name, "failed", str(broken))
         except Exception as error:  # third-party code may raise anything; the other rules are still checked
-            yield Finding(each.name, "failed", f"{type(error).__name__}: {message_of(error)}")
+            yield RuleOutcome(each.name, "failed", f"{type(error).__name__}: {message_of(error)}")
         else:
-            yield Finding(each.name, "passed", each.promise)
+            yield RuleOutcome(each.name, "passed", each.promise)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from refit.cli import learner_check
 from refit.cli.main import app
 from refit.errors import UserError
-from refit.learners.conformance import Finding
+from refit.learners.conformance import RuleOutcome
 
 FLAWED = """
 import numpy as np
@@ -50,12 +50,12 @@ def test_broken_rules_are_told_by_sentence_and_status(tmp_path: Path) -> None:
 
 
 def test_people_get_a_line_for_each_rule_and_what_is_left_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    found = [Finding("one", "passed", "It does."), Finding("two", "skipped", "it has none")]
+    found = [RuleOutcome("one", "passed", "It does."), RuleOutcome("two", "skipped", "it has none")]
     learner_check.print_findings("mine.py:Mine", found)
     told = " ".join(capsys.readouterr().out.split())
     assert "passed one It does. skipped two it has none mine.py:Mine: 1 of 1 rules kept" in told
     assert "registry.trusted_types: ['mine.py:Mine']" in told
-    learner_check.print_findings("mine.py:Mine", [*found, Finding("three", "failed", "It does not.")])
+    learner_check.print_findings("mine.py:Mine", [*found, RuleOutcome("three", "failed", "It does not.")])
     assert "1 of 2 rules kept" in (told := capsys.readouterr().out)
     assert "trusted_types" not in told
 

@@ -14,7 +14,7 @@ import pytest
 from refit.errors import RefitError, UserError
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.context import Context
-from refit.schemas.score_report import LoggedRows, ScoredRows
+from refit.schemas.score_report import LoggedRows, RowTotals
 from refit.storage import prediction_log, quarantine
 from tasks import score
 
@@ -40,7 +40,7 @@ def test_window_of_the_gate_scored_again_gives_the_predictions_that_the_gate_saw
     ours = dict(zip(scored["subscription"].to_pylist(), scored["prediction"].to_pylist(), strict=True))
     seen = dict(zip(judged["subscription"].to_pylist(), judged["candidate"].to_pylist(), strict=True))
     assert ours == pytest.approx(seen, abs=1e-12)
-    assert told.rows == ScoredRows(read=len(ours), scored=len(ours), quarantined=0, left_out=0)
+    assert told.rows == RowTotals(read=len(ours), scored=len(ours), quarantined=0, left_out=0)
     assert set(scored["model_version"].to_pylist()) == {"1"}
     assert set(scored["snapshot"].to_pylist()) == {told.snapshot}
 
@@ -88,7 +88,7 @@ def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Pat
         "N1,2026-02-01,basic,FR,26,9.89,0,0",
     )
     told = score.run(context(project), str(file), out=tmp_path / "scores.csv")
-    assert told.rows == ScoredRows(read=7, scored=2, quarantined=5, left_out=0)
+    assert told.rows == RowTotals(read=7, scored=2, quarantined=5, left_out=0)
     scores = pyarrow.csv.read_csv(tmp_path / "scores.csv")
     assert scores["subscription"].to_pylist() == ["N1", "N2"]
     assert scores["line"].to_pylist() == [2, 3]
@@ -158,7 +158,7 @@ def test_file_that_is_not_utf_8_is_one_clear_line(project: Path, tmp_path: Path,
 def test_file_of_which_no_row_can_be_scored_is_quarantined_whole(project: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "new.csv", "N1,soon,basic,FR,26,9.89,0,0", ",2026-02-01,basic,FR,26,9.89,0,0")
     told = score.run(context(project), str(file))
-    assert told.rows == ScoredRows(read=2, scored=0, quarantined=2, left_out=0)
+    assert told.rows == RowTotals(read=2, scored=0, quarantined=2, left_out=0)
     assert {refusal.row for refusal in quarantine.read(Path(told.quarantine or ""))} == {2, 3}
     assert pq.read_table(told.out).num_rows == 0
 
