@@ -10,11 +10,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -89,7 +88,7 @@ def reproduce(context: Context, number: str) -> list[DigestPair]:
             return list(_compared(version.tags, started, project))
 
 
-def _compared(tags: Any, features: FeatureTable, project: Path) -> Iterator[DigestPair]:
+def _compared(tags: Mapping[str, str], features: FeatureTable, project: Path) -> Iterator[DigestPair]:
     again = FeatureTable.read(project / artifacts.FEATURE_SET)
     yield DigestPair("pinned libraries", tags.get("refit.constraints"), provenance.constraints_digest())
     yield DigestPair("feature definitions", features.definitions_digest, again.definitions_digest)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from refit.schemas.artifact import Part, omitted
 
@@ -52,7 +54,9 @@ class ClassCurves(Part):
     y: tuple[tuple[float, ...], ...]
 
 
-StoredCalibration = SigmoidCurve | IsotonicCurve | TemperatureScale | ClassCurves
+StoredCalibration = Annotated[
+    SigmoidCurve | IsotonicCurve | TemperatureScale | ClassCurves, Field(discriminator="kind")
+]
 
 
 class MarginSummary(Part):

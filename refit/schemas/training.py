@@ -86,7 +86,7 @@ class LearnerReport(FitCost):
     training: Scores
     validation: Scores
     threshold: float
-    calibration: StoredCalibration | None = Field(discriminator="kind")
+    calibration: StoredCalibration | None
     seeds: SeedScores | None
     folds: tuple[Scores, ...]  # validation scores of each fold; empty if there is one
     iterations: int | None
