@@ -48,7 +48,7 @@ def replay(
         quiet=as_json,
     )
     if as_json:
-        print_json(result)
+        print_json(result.to_json())
 
 
 @app.command()

@@ -18,6 +18,7 @@ from refit.problems import metric_named
 from refit.runtime import lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal, line
+from refit.schemas.replay_result import Gain, PolicyResult, ReplayResult, WindowResult
 
 MOST_WINDOWS = 16  # printed; the report has all
 
@@ -35,8 +36,8 @@ def replay(
     overrides: Mapping[str, Any],
     wait_seconds: float,
     quiet: bool = False,
-) -> dict[str, Any]:
-    """Simulate the time from `start` to `end` under each policy; return what `--json` prints.
+) -> ReplayResult:
+    """Simulate the time from `start` to `end` under each policy.
 
     Raises:
         UserError: an argument or the params are invalid, or there is nothing to simulate.
@@ -68,7 +69,8 @@ def replay(
         lock.project_lock(project / FOLDER, trigger="refit replay", wait_seconds=wait_seconds),
     ):
         result = replaying.run(Context(project=project, params=params, progress=screen()), request)
-        result["report"] = str(replay_report.write(project / FOLDER, result))
+        report = replay_report.write(project / FOLDER, result)
+        result = result.model_copy(update={"report": str(report)})
     if not quiet:
         show(result, Terminal())
     return result
@@ -79,52 +81,52 @@ def _require(option: str, value: str, valid_values: tuple[str, ...]) -> None:
         raise UserError(f"{option} {value}{nearest(value, valid_values)}; it is one of {', '.join(valid_values)}")
 
 
-def show(report: Mapping[str, Any], console: Terminal) -> None:
+def show(report: ReplayResult, console: Terminal) -> None:
     """Print the policies side by side, their windows, and the best one."""
-    metric = metric_named(report["metric"]).words
+    metric = metric_named(report.metric).words
     console.print()
-    console.print(f"{report['model']}, {report['from']} to {report['to']}, every {report['every']}", style="bold")
+    console.print(f"{report.model}, {report.start} to {report.end}, every {report.every}", style="bold")
     table = Table(Column("policy", overflow="fold"), box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in (metric, "behind", "±", "retrained", "promoted", "refused", "train s", report["currency"]):
+    for name in (metric, "behind", "±", "retrained", "promoted", "refused", "train s", report.currency):
         table.add_column(name, justify="right")
-    for name, policy in report["policies"].items():
-        style = "green" if name == report["best"] else ""
-        counts = (str(policy[count]) for count in ("retrainings", "promotions", "refusals"))
-        training = (f"{policy['train_seconds']:.0f}", f"{policy['train_cost']:.2g}")
-        table.add_row(_lines(name), _format_score(policy["score"]), *_gap(policy), *counts, *training, style=style)
+    for name, policy in report.policies.items():
+        style = "green" if name == report.best else ""
+        counts = map(str, (policy.retrainings, policy.promotions, policy.refusals))
+        training = (f"{policy.train_seconds:.0f}", f"{policy.train_cost:.2g}")
+        table.add_row(_lines(name), _format_score(policy.score), *_gap(policy), *counts, *training, style=style)
     console.print(table)
     console.print("behind: the best policy's lead on the same rows, ± half its interval", style="italic")
     _print_windows(report, console)
-    for name, policy in report["policies"].items():
-        if random := policy.get("random"):
-            gain = random["gain"]
+    for name, policy in report.policies.items():
+        if random := policy.random:
+            gain = random.gain
             console.print(
-                f"{name}: {gain['value']:+.4f} over the median of {random['schedules']} random schedules of as many "
+                f"{name}: {gain.value:+.4f} over the median of {random.schedules} random schedules of as many "
                 f"trainings ({_format_interval(gain)})"
             )
-    if report["no_change"] is not None:
-        console.print(f"saying what the last known label was: accuracy {report['no_change']:.4f}")
-    within = "" if report["budget"] is None else f" with at most {report['budget']} retrainings"
-    console.print(line((f"Best{within}:", "bold"), f" {report['best'] or f'none, {_explain_no_best(report)}'}"))
-    durations = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in report["parts"].items())
+    if report.no_change is not None:
+        console.print(f"saying what the last known label was: accuracy {report.no_change:.4f}")
+    within = "" if report.budget is None else f" with at most {report.budget} retrainings"
+    console.print(line((f"Best{within}:", "bold"), f" {report.best or f'none, {_explain_no_best(report)}'}"))
+    durations = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in report.parts.items())
     console.print(
-        line(("Took", "bold"), f" {report['seconds']:.1f} s: {durations}; {report['trained_now']} models trained anew")
+        line(("Took", "bold"), f" {report.seconds:.1f} s: {durations}; {report.trained_now} models trained anew")
     )
-    console.print(line(("Report", "bold"), f" {report['report']}"), soft_wrap=True)
+    console.print(line(("Report", "bold"), f" {report.report}"), soft_wrap=True)
 
 
-def _print_windows(report: Mapping[str, Any], console: Terminal) -> None:
+def _print_windows(report: ReplayResult, console: Terminal) -> None:
     """Print a row for each window and a column for each policy, with a star where a model was promoted."""
-    policies = report["policies"]
-    windows = next(iter(policies.values()))["by_window"]
+    policies = report.policies
+    windows = next(iter(policies.values())).by_window
     if len(windows) > MOST_WINDOWS:
         return
     table = Table("window from", box=None, pad_edge=False)
     for name in policies:
         table.add_column(_lines(name), justify="right", overflow="fold")
     for index, window in enumerate(windows):
-        row = [policy["by_window"][index] for policy in policies.values()]
-        table.add_row(window["day"], *(f"{_format_score(cell['score'])}{_mark(cell)}" for cell in row))
+        row = [policy.by_window[index] for policy in policies.values()]
+        table.add_row(str(window.day), *(f"{_format_score(cell.score)}{_mark(cell)}" for cell in row))
     console.print()
     console.print(table)
     console.print(
@@ -140,28 +142,28 @@ def _lines(policy: str) -> RenderableType:
     return Group(first, *(f":{each}" for each in settings))
 
 
-def _format_interval(gain: Mapping[str, float | None]) -> str:
-    if gain["lower"] is None:
+def _format_interval(gain: Gain) -> str:
+    if gain.lower is None:
         return "too few windows for an interval"
-    return f"between {gain['lower']:+.4f} and {gain['upper']:+.4f}"
+    return f"between {gain.lower:+.4f} and {gain.upper:+.4f}"
 
 
-def _explain_no_best(report: Mapping[str, Any]) -> str:
-    has_scores = any(policy["score"] is not None for policy in report["policies"].values())
+def _explain_no_best(report: ReplayResult) -> str:
+    has_scores = any(policy.score is not None for policy in report.policies.values())
     return "no policy keeps the budget" if has_scores else "no window has labels to score a model by"
 
 
-def _mark(window: Mapping[str, Any]) -> str:
-    return "*" if window["promoted"] else "-" if window["refused"] else " "
+def _mark(window: WindowResult) -> str:
+    return "*" if window.promoted else "-" if window.refused else " "
 
 
 def _format_score(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _gap(policy: Mapping[str, Any]) -> tuple[str, str]:
+def _gap(policy: PolicyResult) -> tuple[str, str]:
     """Format the difference between the best policy and this one, and half of its interval."""
-    difference = policy["behind_best"]
-    if difference["value"] is None or difference["lower"] is None:
+    difference = policy.behind_best
+    if difference.value is None or difference.lower is None or difference.upper is None:
         return "–", ""
-    return f"{difference['value']:.4f}", f"{(difference['upper'] - difference['lower']) / 2:.4f}"
+    return f"{difference.value:.4f}", f"{(difference.upper - difference.lower) / 2:.4f}"

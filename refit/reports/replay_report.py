@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -13,12 +12,11 @@ from refit.files import artifacts
 from refit.problems import metric_named
 from refit.reports import html_theme
 from refit.reports.svg_charts import Plane, roomy, short
+from refit.schemas.replay_result import PolicyResult, ReplayResult, WindowResult
 
 REPORT = "report.html"
 RESULT = "replay.json"
 COLOURS = 6  # of lines that can be distinguished
-
-Result = Mapping[str, Any]
 
 STYLE = """
 :root { --p0: #8a94a0; --p1: #bf6b1e; --p2: #7a5ea8; --p3: #0f6e84; --p4: #23744a; --p5: #a83a28; }
@@ -50,7 +48,7 @@ PAGE = """<!doctype html>
 <header>
 <p>Replay of retraining policies</p>
 <h1>{{ result.model }}</h1>
-<p>{{ result.from }} to {{ result.to }}, every {{ result.every }}</p>
+<p>{{ result.start }} to {{ result.end }}, every {{ result.every }}</p>
 </header>
 <div class="verdict good"><strong>{{ verdict }}</strong><p>{{ meaning }}</p></div>
 
@@ -98,79 +96,77 @@ interval that holds zero shows no difference.</p>
 """
 
 
-def write(folder: Path, result: Result) -> Path:
+def write(folder: Path, result: ReplayResult) -> Path:
     """Write the page and the numbers to a folder. Returns the path of the page."""
-    artifacts.write_json(folder / RESULT, result)
+    result.write(folder / RESULT)
     with artifacts.atomic(folder / REPORT) as scratch:
         scratch.write_text(render(result), encoding="utf-8")
     return folder / REPORT
 
 
-def render(result: Result) -> str:
+def render(result: ReplayResult) -> str:
     """Render the page, without scripts or external links, with every value escaped."""
     return html_theme.render(
         PAGE,
         style=STYLE,
         result=result,
-        metric=metric_named(result["metric"]).words,
+        metric=metric_named(result.metric).words,
         verdict=_verdict(result),
         meaning=_meaning(result),
-        chart=chart(result["policies"], metric_named(result["metric"]).words),
-        legend=[(name, f"p{index % COLOURS}") for index, name in enumerate(result["policies"])],
+        chart=chart(result.policies, metric_named(result.metric).words),
+        legend=[(name, f"p{index % COLOURS}") for index, name in enumerate(result.policies)],
     )
 
 
-def _verdict(result: Result) -> str:
-    within = "" if result["budget"] is None else f" with at most {result['budget']} retrainings"
-    if result["best"] is None:
+def _verdict(result: ReplayResult) -> str:
+    within = "" if result.budget is None else f" with at most {result.budget} retrainings"
+    if result.best is None:
         return f"No policy had a score{within}."
-    best = result["policies"][result["best"]]
-    return f"{result['best']} did best{within}: {best['score']:.4f} with {best['retrainings']} retrainings."
+    best = result.policies[result.best]
+    return f"{result.best} did best{within}: {best.score:.4f} with {best.retrainings} retrainings."
 
 
-def _meaning(result: Result) -> str:
+def _meaning(result: ReplayResult) -> str:
     """The policies with fewer retrainings that are not shown to be worse."""
-    if result["best"] is None:
+    if result.best is None:
         return "Give a larger --budget, or more time."
-    best = result["policies"][result["best"]]
+    best = result.policies[result.best]
     not_worse = [
-        f"{name} ({each['retrainings']})"
-        for name, each in result["policies"].items()
-        if each["retrainings"] < best["retrainings"]
-        and each["behind_best"]["lower"] is not None
-        and each["behind_best"]["lower"] <= 0
+        f"{name} ({each.retrainings})"
+        for name, each in result.policies.items()
+        if each.retrainings < best.retrainings and each.behind_best.lower is not None and each.behind_best.lower <= 0
     ]
-    if not best["retrainings"]:
+    if not best.retrainings:
         return ""
     if not not_worse:
         return "Every policy with fewer retrainings was worse by more than chance explains, or there is none."
     return f"With fewer retrainings, and not shown to be worse: {', '.join(not_worse)}."
 
 
-def chart(policies: Mapping[str, Result], metric: str) -> Markup:
+def chart(policies: Mapping[str, PolicyResult], metric: str) -> Markup:
     """The chart with a line for each policy and a point for each window."""
-    windows = next(iter(policies.values()))["by_window"]
-    values = [w["score"] for each in policies.values() for w in each["by_window"] if w["score"] is not None]
+    windows = next(iter(policies.values())).by_window
+    values = [window.score for each in policies.values() for window in each.by_window if window.score is not None]
     if not values:
         return Markup("")
     plane = Plane((-0.4, len(windows) - 0.6), roomy(values), width=760, height=320)
     step = max(1, math.ceil(len(windows) / 12))
-    parts = [plane.axes("window from", metric, {float(n): windows[n]["day"] for n in range(0, len(windows), step)})]
+    parts = [plane.axes("window from", metric, {float(n): str(windows[n].day) for n in range(0, len(windows), step)})]
     for index, (name, each) in enumerate(policies.items()):
-        parts += _drawn(plane, name, each["by_window"], f"p{index % COLOURS}")
+        parts += _drawn(plane, name, each.by_window, f"p{index % COLOURS}")
     return plane.svg(f"{metric} of each window by policy", *parts)
 
 
-def _drawn(plane: Plane, name: str, windows: Sequence[Result], kind: str) -> list[Markup]:
-    points = [(float(n), math.nan if w["score"] is None else w["score"]) for n, w in enumerate(windows)]
+def _drawn(plane: Plane, name: str, windows: Sequence[WindowResult], kind: str) -> list[Markup]:
+    points = [(float(n), math.nan if window.score is None else window.score) for n, window in enumerate(windows)]
     parts = [plane.line(points, kind)]
     for (x, y), window in zip(points, windows, strict=True):
-        if not window["trained"] or not math.isfinite(y):
+        if not window.trained or not math.isfinite(y):
             continue
-        title = f"{name}, {window['day']}: {y:.4f}, {'took charge' if window['promoted'] else 'refused'}"
+        title = f"{name}, {window.day}: {y:.4f}, {'took charge' if window.promoted else 'refused'}"
         parts.append(
             Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>').format(
-                kind if window["promoted"] else "refused", short(plane.x(x)), short(plane.y(y)), title
+                kind if window.promoted else "refused", short(plane.x(x)), short(plane.y(y)), title
             )
         )
     return parts

@@ -251,5 +251,5 @@ def test_it_is_made_again_bit_by_bit_explained_and_lived_through_again(copied: t
         wait_seconds=0,
         quiet=True,
     )
-    assert told["policies"]["always"]["retrainings"] == 1
-    assert all(each["score"] is not None for each in told["policies"].values())
+    assert told.policies["always"].retrainings == 1
+    assert all(each.score is not None for each in told.policies.values())

@@ -202,4 +202,4 @@ def test_an_example_of_forecasts_is_replayed_on_its_stand_in(
         wait_seconds=0,
         quiet=True,
     )
-    assert all(each["score"] > 0 for each in told["policies"].values())
+    assert all(each.score > 0 for each in told.policies.values())

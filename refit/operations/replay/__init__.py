@@ -18,6 +18,7 @@ from refit.operations.replay.policies import Policy
 from refit.operations.replay.scoring import Scores, Span, no_change, scores_of, spans_of
 from refit.operations.replay.simulation import Parts, Simulation, Simulator
 from refit.runtime.context import Context
+from refit.schemas.replay_result import AgainstChance, ReplayResult
 from refit.storage.snapshots import moment_of
 
 __all__ = ["ReplayOptions", "bounds_of", "run"]
@@ -38,8 +39,8 @@ class ReplayOptions:
     random: int = 0  # number of random schedules to compare each policy with
 
 
-def run(context: Context, options: ReplayOptions) -> dict[str, Any]:
-    """Replay the requested period under each policy. Returns the result as `--json` prints it.
+def run(context: Context, options: ReplayOptions) -> ReplayResult:
+    """Replay the requested period under each policy.
 
     At each bound of `every`, once the labels of the time before it are due, each policy decides from what is known by
     then. Each row is scored by the champion at the time of its prediction. The project does not change: all files are
@@ -65,38 +66,34 @@ def run(context: Context, options: ReplayOptions) -> dict[str, Any]:
     with parts("scores"):
         spans = spans_of(past, bounds, params.project.zone)
         scores = {name: scores_of(past, simulation, spans, options.metric) for name, simulation in simulations.items()}
-    best = comparing.best_of(_scores_and_retrainings(simulations, scores), options.metric, options.budget)
-    chance = {
-        name: _chance(simulator, simulation, scores[name], spans, options)
-        for name, simulation in simulations.items()
-        if options.random
-    }
+    best = comparing.best_of(_contenders(simulations, scores), options.metric, options.budget)
     against = scores[best] if best else next(iter(scores.values()))
     confidence = params.evaluate.confidence
-    return {
-        "model": params.project.name,
-        "from": options.start,
-        "to": options.end,
-        "every": options.every,
-        "metric": options.metric,
-        "confidence": confidence,
-        "currency": params.cost.currency,
-        "policies": {
-            name: {
-                **comparing.policy_report(
-                    simulation, scores[name], spans, params.cost, against, options.metric, confidence
-                ),
-                **({"random": chance[name]} if options.random else {}),
-            }
-            for name, simulation in simulations.items()
-        },
-        "no_change": no_change(past, spans, next(iter(scores.values())).rows) if options.metric == "accuracy" else None,
-        "budget": options.budget,
-        "best": best,
-        "trained_now": simulator.fits.trained,
-        "parts": parts.seconds,
-        "seconds": round(time.monotonic() - began, 3),
-    }
+    results = {}
+    for name, simulation in simulations.items():
+        result = comparing.policy_report(
+            simulation, scores[name], spans, params.cost, against, options.metric, confidence
+        )
+        if options.random:
+            chance = _chance(simulator, simulation, scores[name], spans, options)
+            result = result.model_copy(update={"random": chance})
+        results[name] = result
+    return ReplayResult(
+        model=params.project.name,
+        start=options.start,
+        end=options.end,
+        every=options.every,
+        metric=options.metric,
+        confidence=confidence,
+        currency=params.cost.currency,
+        policies=results,
+        no_change=no_change(past, spans, next(iter(scores.values())).rows) if options.metric == "accuracy" else None,
+        budget=options.budget,
+        best=best,
+        trained_now=simulator.fits.trained,
+        parts=parts.seconds,
+        seconds=round(time.monotonic() - began, 3),
+    )
 
 
 def bounds_of(options: ReplayOptions, params: Params, now: datetime) -> list[datetime]:
@@ -135,19 +132,19 @@ def _require_a_model(simulations: dict[str, Simulation], first: Any, params: Par
     raise UserError(f"no model could take charge in that time ({why}){when}")
 
 
-def _scores_and_retrainings(simulations: dict[str, Simulation], scores: dict[str, Scores]) -> dict[str, dict[str, Any]]:
+def _contenders(simulations: dict[str, Simulation], scores: dict[str, Scores]) -> dict[str, comparing.Contender]:
     return {
-        name: {
-            "score": value if math.isfinite(value := scores[name].value) else None,
-            "retrainings": max(0, len(simulation.trained) - 1),
-        }
+        name: comparing.Contender(
+            score=value if math.isfinite(value := scores[name].value) else None,
+            retrainings=max(0, len(simulation.trained) - 1),
+        )
         for name, simulation in simulations.items()
     }
 
 
 def _chance(
     simulator: Simulator, simulation: Simulation, ours: Scores, spans: Sequence[Span], options: ReplayOptions
-) -> Any:
+) -> AgainstChance | None:
     """Compare the policy with the same number of trainings at random times."""
     seed, confidence = simulator.context.params.train.seed, simulator.context.params.evaluate.confidence
     others = comparing.schedules(simulator, simulation, options.random, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from refit.operations.replay.policies import Policy
 from refit.operations.replay.scoring import Scores, Span, difference
 from refit.operations.replay.simulation import Simulation, Simulator, Step
 from refit.problems import metric_named
-from refit.storage.batches import utc_text
+from refit.schemas.replay_result import AgainstChance, FirstTraining, Gain, PolicyResult, ReplayStep, WindowResult
 
-__all__ = ["against_chance", "best_of", "policy_report"]
+__all__ = ["Contender", "against_chance", "best_of", "policy_report"]
 
 BLOCK, RESAMPLES = 4, 2000  # consecutive windows are similar, so they are drawn in blocks
 
@@ -30,72 +30,82 @@ def policy_report(
     best: Scores,
     metric: str,
     confidence: float,
-) -> dict[str, Any]:
-    """The result of a policy, as printed by `--json`."""
+) -> PolicyResult:
+    """The result of a policy."""
     first, later = next(iter(simulation.trained), None), simulation.trained[1:]
-    seconds = sum(step.fit.seconds for step in simulation.trained if step.fit)
-    cpu = sum(step.fit.cpu_seconds for step in simulation.trained if step.fit)
-    return {
-        "score": tidy(scores.value),
-        "behind_best": with_interval(difference(metric, best, scores), confidence, lowest=-math.inf),
-        "trainings": len(simulation.trained),
-        "retrainings": len(later),
-        "promotions": sum(step.promoted for step in later),
-        "refusals": sum(not step.promoted for step in later),
-        "train_seconds": round(seconds, 3),
-        "train_cost": in_money(cpu, price),
-        "first": first and {"as_of": utc_text(first.as_of), "learner": first.fit and first.fit.learner},
-        "rows": sum(scores.rows),
-        "labelled": sum(scores.labelled),
-        "by_window": [_window(index, span, simulation, scores) for index, span in enumerate(spans)],
-        "steps": [_step(step) for step in simulation.steps],
-    }
+    fits = [step.fit.record for step in simulation.trained if step.fit]
+    return PolicyResult(
+        score=tidy(scores.value),
+        behind_best=Gain(**with_interval(difference(metric, best, scores), confidence, lowest=-math.inf)),
+        trainings=len(simulation.trained),
+        retrainings=len(later),
+        promotions=sum(step.promoted for step in later),
+        refusals=sum(not step.promoted for step in later),
+        train_seconds=round(sum(fit.seconds for fit in fits), 3),
+        train_cost=in_money(sum(fit.cpu_seconds for fit in fits), price),
+        first=FirstTraining(as_of=first.as_of, learner=_learner(first)) if first else None,
+        rows=sum(scores.rows),
+        labelled=sum(scores.labelled),
+        by_window=tuple(_window(index, span, simulation, scores) for index, span in enumerate(spans)),
+        steps=tuple(map(_step, simulation.steps)),
+    )
 
 
-def _window(index: int, span: Span, simulation: Simulation, scores: Scores) -> dict[str, Any]:
+def _learner(step: Step) -> str | None:
+    return step.fit.record.learner if step.fit else None
+
+
+def _window(index: int, span: Span, simulation: Simulation, scores: Scores) -> WindowResult:
     step, metric = simulation.steps[index], scores.windows[index]
     champion = step.in_charge
-    return {
-        "day": f"{span.start:%Y-%m-%d}",
-        "start": utc_text(span.start),
-        "end": utc_text(span.end),
-        "rows": len(span.rows),
-        "scored": scores.rows[index],
-        "labelled": scores.labelled[index],
-        "score": None if metric is None else tidy(metric.value),
-        "trained": step.fit is not None,
-        "promoted": step.promoted,
-        "refused": step.fit is not None and not step.promoted,
-        "train_seconds": step.fit.seconds if step.fit else 0.0,
-        "in_charge": utc_text(champion.as_of) if champion else None,
-    }
+    return WindowResult(
+        day=span.start.date(),
+        start=span.start,
+        end=span.end,
+        rows=len(span.rows),
+        scored=scores.rows[index],
+        labelled=scores.labelled[index],
+        score=None if metric is None else tidy(metric.value),
+        trained=step.fit is not None,
+        promoted=step.promoted,
+        refused=step.fit is not None and not step.promoted,
+        train_seconds=step.fit.record.seconds if step.fit else 0.0,
+        champion_as_of=champion.as_of if champion else None,
+    )
 
 
-def _step(step: Step) -> dict[str, Any]:
-    return {
-        "as_of": utc_text(step.as_of),
-        "asked": step.retrain,
-        "reasons": list(step.reasons),
-        "learner": step.fit.learner if step.fit else None,
-        "promoted": step.promoted,
-        "gate": list(step.gate),
-    }
+def _step(step: Step) -> ReplayStep:
+    return ReplayStep(
+        as_of=step.as_of,
+        retrain=step.retrain,
+        reasons=step.reasons,
+        learner=_learner(step),
+        promoted=step.promoted,
+        gate=step.gate,
+    )
 
 
-def best_of(policies: Mapping[str, Mapping[str, Any]], metric: str, budget: int | None) -> str | None:
+class Contender(NamedTuple):
+    """What decides which policy is the best."""
+
+    score: float | None
+    retrainings: int
+
+
+def best_of(policies: Mapping[str, Contender], metric: str, budget: int | None) -> str | None:
     """The policy with the best score within the budget of retrainings; among equals, the one with fewer retrainings.
 
-    >>> policies = {"never": {"score": 0.7, "retrainings": 0}, "always": {"score": 0.8, "retrainings": 8}}
+    >>> policies = {"never": Contender(0.7, 0), "always": Contender(0.8, 8)}
     >>> best_of(policies, "roc_auc", None), best_of(policies, "roc_auc", 4)
     ('always', 'never')
     """
     sign = metric_named(metric).sign
-    allowed = [
-        name
+    ranks = {
+        name: (sign * each.score, -each.retrainings)
         for name, each in policies.items()
-        if each["score"] is not None and (budget is None or each["retrainings"] <= budget)
-    ]
-    return max(allowed, key=lambda name: (sign * policies[name]["score"], -policies[name]["retrainings"]), default=None)
+        if each.score is not None and (budget is None or each.retrainings <= budget)
+    }
+    return max(ranks, key=lambda name: ranks[name], default=None)
 
 
 def schedules(simulator: Simulator, simulation: Simulation, count: int, seed: int) -> list[Simulation]:
@@ -115,7 +125,9 @@ def schedules(simulator: Simulator, simulation: Simulation, count: int, seed: in
     return simulations
 
 
-def against_chance(ours: Scores, others: Sequence[Scores], metric: str, confidence: float, seed: int) -> Any:
+def against_chance(
+    ours: Scores, others: Sequence[Scores], metric: str, confidence: float, seed: int
+) -> AgainstChance | None:
     """Compare a policy with random schedules of the same number of trainings; None if there are no such schedules.
 
     The interval of the gain over their median uses moving blocks of windows (Künsch 1989, "The jackknife and the
@@ -144,10 +156,10 @@ def against_chance(ours: Scores, others: Sequence[Scores], metric: str, confiden
     if count < 2 * BLOCK:
         low = high = math.nan
     scores = [each.value for each in others]
-    return {
-        "schedules": len(others),
-        "scores": [tidy(score) for score in scores],
-        "median": tidy(float(np.median(scores))),
-        "gain": {"value": tidy(gain(np.arange(count))), "lower": tidy(low), "upper": tidy(high)},
-        "block": block,
-    }
+    return AgainstChance(
+        schedules=len(others),
+        scores=tuple(tidy(score) for score in scores),
+        median=tidy(float(np.median(scores))),
+        gain=Gain(value=tidy(gain(np.arange(count))), lower=tidy(low), upper=tidy(high)),
+        block=block,
+    )

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,12 @@ from refit.config.windows import Window as Span
 from refit.config.windows import windows
 from refit.errors import RefitError
 from refit.evaluation.prediction_cost import THOROUGH, megabytes, serving
-from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, read_json, write_json, write_manifest
+from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, write_manifest
 from refit.learners import Learner
 from refit.operations.replay.history import FOLDER, Floats, History, Rows
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
+from refit.schemas.replayed_fit import FitRecord
 from refit.schemas.warm_start import WarmStart
 from refit.storage.batches import utc_text
 from tasks.train import from_scratch, make_all, require_learnable_windows, specs_of, warm
@@ -38,16 +38,7 @@ class Fit:
 
     name: str  # digest of everything that affects it
     as_of: datetime
-    learner: str
-    model_digest: str
-    threshold: float
-    naive: Mapping[str, Any]  # the constant prediction from its rows
-    rows: int
-    seconds: float
-    cpu_seconds: float
-    latency_ms: float
-    cpu_seconds_per_1000: float
-    model_mb: float
+    record: FitRecord
     test: Span
     seen_until: datetime
     learned: Rows  # indices of the training and validation rows
@@ -129,7 +120,7 @@ class Fits:
             return WarmStart()
         return WarmStart(
             version=utc_text(champion.as_of),
-            model_digest=champion.model_digest,
+            model_digest=champion.record.model_digest,
             seen_until=champion.seen_until,
             folder=str(champion.folder / MODEL),
         )
@@ -158,48 +149,37 @@ class Fits:
             trained = warm.go_on(self._context, self._specs, start, train, validation)
         seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
         takes = serving(trained.learner, validation.rows, THOROUGH)
-        record = {
-            "learner": trained.best.learner.spec.name,
-            "model_digest": trained.learner.digest(),
-            "threshold": trained.learner.threshold,
-            "naive": self._history.target.naive(
-                np.concatenate([train.label, validation.label]), self._context.params.train.metric
-            ),
-            "rows": trained.rows,
-            "seconds": round(seconds, 3),
-            "cpu_seconds": round(cpu_seconds, 3),
-            "latency_ms": takes.latency_ms.p50,
-            "cpu_seconds_per_1000": takes.cpu_seconds_per_1000,
-        }
+        labels, metric = np.concatenate([train.label, validation.label]), self._context.params.train.metric
         with atomic_folder(folder) as scratch:
             (scratch / MODEL).mkdir()
             trained.learner.save(scratch / MODEL)
             write_manifest(scratch / MODEL)
             skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows only
             np.save(scratch / UNSEEN, np.column_stack([skipped + trained.best.unseen, trained.best.predicted]))
-            write_json(scratch / RECORD, {**record, "model_mb": megabytes(scratch / MODEL)})
+            FitRecord(
+                learner=trained.best.learner.spec.name,
+                model_digest=trained.learner.digest(),
+                threshold=trained.learner.threshold,
+                naive=self._history.target.naive(labels, metric),
+                rows=trained.rows,
+                seconds=round(seconds, 3),
+                cpu_seconds=round(cpu_seconds, 3),
+                latency_ms=takes.latency_ms.p50,
+                cpu_seconds_per_1000=takes.cpu_seconds_per_1000,
+                model_mb=megabytes(scratch / MODEL),
+            ).write(scratch / RECORD)
             write_manifest(scratch)
 
     def _fit(
         self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], rows: Mapping[str, Rows]
     ) -> Fit:
-        record = read_json(folder / RECORD)
         start = self._history.first_from(spans["validation"].end)
         learned = np.concatenate([rows["train"], rows["validation"]])
         unseen = np.load(folder / UNSEEN)
         return Fit(
             name=name,
             as_of=as_of,
-            learner=record["learner"],
-            model_digest=record["model_digest"],
-            threshold=record["threshold"],
-            naive=record["naive"],
-            rows=record["rows"],
-            seconds=record["seconds"],
-            cpu_seconds=record["cpu_seconds"],
-            latency_ms=record["latency_ms"],
-            cpu_seconds_per_1000=record["cpu_seconds_per_1000"],
-            model_mb=record["model_mb"],
+            record=FitRecord.read(folder / RECORD),
             test=spans["test"],
             seen_until=spans["validation"].until(self._delay),
             learned=learned,

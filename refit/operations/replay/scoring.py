@@ -103,7 +103,7 @@ def _predictions(history: History, simulation: Simulation) -> tuple[Floats, NDAr
         rows = np.flatnonzero(made)
         p[rows] = fit.p(rows)
         if history.target.has_threshold:
-            positive[rows] = p[rows] >= fit.threshold
+            positive[rows] = p[rows] >= fit.record.threshold
     return p, positive
 
 

@@ -154,14 +154,14 @@ class Simulator:
         gate, test = params.evaluate.gate, self._test(fit)
         comparand = {**_entry(champion), "anchor": _entry(anchor) if anchor else None, "looks": looks}
         others = {"champion": champion, "anchor": anchor}
-        p = {"candidate": fit.p(fit.tested), "baseline": test.target.guess_for(test.table, fit.naive)}
+        p = {"candidate": fit.p(fit.tested), "baseline": test.target.guess_for(test.table, fit.record.naive)}
         p |= {role: _predicted(others[role], fit) for role, _ in opponents(comparand)}
-        values = test.target.scores(test.labels, p["candidate"], fit.threshold)
+        values = test.target.scores(test.labels, p["candidate"], fit.record.threshold)
         collected = evidence(
             test,
             Scored(p, {}, {}),
             {**values, **self._budgets(fit)},
-            training={"model_digest": fit.model_digest, "seen_until": fit.seen_until.isoformat()},
+            training={"model_digest": fit.record.model_digest, "seen_until": fit.seen_until.isoformat()},
             test_start=fit.test.start or fit.seen_until,
             comparand=comparand,
             gate=gate,
@@ -171,9 +171,9 @@ class Simulator:
     def _budgets(self, fit: Fit) -> dict[str, float]:
         """Values for the gate's ceilings other than errors."""
         return {
-            "latency_ms": fit.latency_ms,
-            "model_mb": fit.model_mb,
-            "cost_per_1000": in_money(fit.cpu_seconds_per_1000, self.context.params.cost),
+            "latency_ms": fit.record.latency_ms,
+            "model_mb": fit.record.model_mb,
+            "cost_per_1000": in_money(fit.record.cpu_seconds_per_1000, self.context.params.cost),
         }
 
     def _test(self, fit: Fit) -> Holdout:
@@ -193,7 +193,7 @@ def _entry(fit: Fit | None) -> dict[str, Any]:
         return {"version": None, "model_digest": None, "seen_until": None}
     return {
         "version": utc_text(fit.as_of),
-        "model_digest": fit.model_digest,
+        "model_digest": fit.record.model_digest,
         "seen_until": fit.seen_until.isoformat(),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +18,13 @@ from refit.cli.replays import replay
 from refit.config import DriftParams
 from refit.errors import RefitError, UserError
 from refit.operations.replay import ReplayOptions, bounds_of, policies
-from refit.operations.replay.comparing import against_chance, best_of, schedules
+from refit.operations.replay.comparing import Contender, against_chance, best_of, schedules
 from refit.operations.replay.history import as_numpy, history
 from refit.operations.replay.policies import Policy
 from refit.operations.replay.simulation import Parts, Simulator
 from refit.runtime import run_file
 from refit.runtime.context import Context
+from refit.schemas.replay_result import Gain, ReplayResult, WindowResult
 
 EVERYTHING: dict[str, Any] = {
     "every": "month",
@@ -36,12 +38,12 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def lived(project: Path, **changed: Any) -> dict[str, Any]:
+def lived(project: Path, **changed: Any) -> ReplayResult:
     return replay(project, **{"start": "2024-06-01", "end": "2024-10-01", **EVERYTHING, **changed})
 
 
 @pytest.fixture(scope="module")
-def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, str]]:
+def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReplayResult, dict[str, str]]:
     """A project, what a replay of it tells, and the digests of its files before."""
     import shutil
 
@@ -51,9 +53,9 @@ def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return project, lived(project), before
 
 
-def untimed(windows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def untimed(windows: Sequence[WindowResult]) -> list[WindowResult]:
     """Windows without what the clock says of them."""
-    return [{key: value for key, value in window.items() if key != "train_seconds"} for window in windows]
+    return [window.model_copy(update={"train_seconds": 0.0}) for window in windows]
 
 
 def digests(project: Path) -> dict[str, str]:
@@ -65,42 +67,43 @@ def digests(project: Path) -> dict[str, str]:
     }
 
 
-def test_a_replay_changes_no_file_of_the_project(told: tuple[Path, dict[str, Any], dict[str, str]]) -> None:
+def test_a_replay_changes_no_file_of_the_project(told: tuple[Path, ReplayResult, dict[str, str]]) -> None:
     project, _, before = told
     assert digests(project) == before
 
 
-def test_the_result_tells_each_policy_window_by_window(told: tuple[Path, dict[str, Any], dict[str, str]]) -> None:
+def test_the_result_tells_each_policy_window_by_window(told: tuple[Path, ReplayResult, dict[str, str]]) -> None:
     project, found, _ = told
     names = ["never", "always", "schedule:retrain_every_days=45", "performance", "drift"]
-    assert list(found["policies"]) == names
-    assert found["best"] in names
-    for each in found["policies"].values():
-        assert [window["start"][:7] for window in each["by_window"]] == ["2024-06", "2024-07", "2024-08", "2024-09"]
-        assert each["promotions"] + each["refusals"] == each["retrainings"]
-        assert 0.5 < each["score"] < 1
-    assert found["policies"]["never"]["retrainings"] == 0
-    assert found["policies"]["always"]["retrainings"] == 3
-    assert found["policies"]["schedule:retrain_every_days=45"]["retrainings"] == 1
-    assert json.loads((project / ".refit/replay/replay.json").read_text())["best"] == found["best"]
+    assert list(found.policies) == names
+    assert found.best in names
+    for each in found.policies.values():
+        assert [f"{window.start:%Y-%m}" for window in each.by_window] == ["2024-06", "2024-07", "2024-08", "2024-09"]
+        assert each.promotions + each.refusals == each.retrainings
+        assert 0.5 < each.score < 1
+    assert found.policies["never"].retrainings == 0
+    assert found.policies["always"].retrainings == 3
+    assert found.policies["schedule:retrain_every_days=45"].retrainings == 1
+    stored = ReplayResult.read(project / ".refit/replay/replay.json")
+    assert stored == found.model_copy(update={"report": None})
     page = (project / ".refit/replay/report.html").read_text()
     assert all(name in page for name in names)
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
 def test_a_step_of_a_schedule_says_when_the_next_training_is_due(
-    told: tuple[Path, dict[str, Any], dict[str, str]],
+    told: tuple[Path, ReplayResult, dict[str, str]],
 ) -> None:
     _, found, _ = told
-    steps = found["policies"]["schedule:retrain_every_days=45"]["steps"][1:]
-    assert [step["reasons"][0] for step in steps if not step["asked"]] == [
+    steps = found.policies["schedule:retrain_every_days=45"].steps[1:]
+    assert [step.reasons[0] for step in steps if not step.retrain] == [
         "schedule: the newest version was trained 30.0 days ago, a new one is due every 45",
         "schedule: the newest version was trained 31.0 days ago, a new one is due every 45",
     ]
 
 
 def test_random_schedules_are_told_of_in_one_line_and_a_fault_with_its_moment(
-    told: tuple[Path, dict[str, Any], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    told: tuple[Path, ReplayResult, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, _, _ = told
     said: list[str] = []
@@ -124,16 +127,16 @@ def test_random_schedules_are_told_of_in_one_line_and_a_fault_with_its_moment(
 
 
 def test_a_second_replay_with_another_threshold_trains_nothing(
-    told: tuple[Path, dict[str, Any], dict[str, str]],
+    told: tuple[Path, ReplayResult, dict[str, str]],
 ) -> None:
     project, first, _ = told
     again = lived(project, policies="always,performance:min_skill_loss=0.001", overrides={"drift.cooldown_days": 1})
-    assert first["trained_now"] == 4
-    assert again["trained_now"] == 0
-    assert again["policies"]["always"]["by_window"] == first["policies"]["always"]["by_window"]
+    assert first.trained_now == 4
+    assert again.trained_now == 0
+    assert again.policies["always"].by_window == first.policies["always"].by_window
 
 
-def test_what_was_kept_and_is_damaged_is_made_again(told: tuple[Path, dict[str, Any], dict[str, str]]) -> None:
+def test_what_was_kept_and_is_damaged_is_made_again(told: tuple[Path, ReplayResult, dict[str, str]]) -> None:
     project, first, _ = told
     kept = project / ".refit/replay"
     fits = sorted((kept / "fits").iterdir())
@@ -142,18 +145,18 @@ def test_what_was_kept_and_is_damaged_is_made_again(told: tuple[Path, dict[str, 
     for path in torn:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     again = lived(project, policies="always")
-    assert again["trained_now"] == 2
-    assert untimed(again["policies"]["always"]["by_window"]) == untimed(first["policies"]["always"]["by_window"])
+    assert again.trained_now == 2
+    assert untimed(again.policies["always"].by_window) == untimed(first.policies["always"].by_window)
 
 
 def test_windows_are_named_by_the_days_of_the_projects_own_time_zone(
-    told: tuple[Path, dict[str, Any], dict[str, str]],
+    told: tuple[Path, ReplayResult, dict[str, str]],
 ) -> None:
     project, _, _ = told  # where batches of another declaration lie
     east = lived(project, start="2024-08-01", policies="never", overrides={"project.timezone": "Asia/Tokyo"})
-    windows = east["policies"]["never"]["by_window"]
-    assert [window["day"] for window in windows] == ["2024-08-01", "2024-09-01"]
-    assert windows[0]["start"] == "2024-07-31T15:00:00Z"
+    windows = east.policies["never"].by_window
+    assert [str(window.day) for window in windows] == ["2024-08-01", "2024-09-01"]
+    assert windows[0].start == datetime(2024, 7, 31, 15, tzinfo=UTC)
 
 
 @pytest.mark.slow
@@ -169,10 +172,10 @@ def test_months_without_any_label_are_told_and_end_no_replay(project: Path) -> N
         writer.writeheader()
         writer.writerows(rows)
     found = lived(project, start="2024-05-01", end="2024-08-01", policies="always")
-    steps = found["policies"]["always"]["steps"]
-    assert [step["promoted"] for step in steps] == [True, True, False]
-    assert steps[2]["gate"] == ["not judged: its test window holds no labelled row"]
-    assert [window["labelled"] > 0 for window in found["policies"]["always"]["by_window"]] == [True, False, False]
+    steps = found.policies["always"].steps
+    assert [step.promoted for step in steps] == [True, True, False]
+    assert steps[2].gate == ("not judged: its test window holds no labelled row",)
+    assert [window.labelled > 0 for window in found.policies["always"].by_window] == [True, False, False]
 
 
 def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path) -> None:
@@ -185,14 +188,14 @@ def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path
     simulation = simulator.run(Policy("never", "never", DriftParams()))
     fit = simulation.champion
     assert fit is not None
-    assert fit.model_digest == training["model_digest"]
-    assert fit.threshold == training["threshold"]
+    assert fit.record.model_digest == training["model_digest"]
+    assert fit.record.threshold == training["threshold"]
     assert len(fit.tested) == features["windows"]["test"]["rows"]
     assert list(simulation.steps[0].gate) == decision["reasons"]
 
 
 def test_what_lies_in_the_future_changes_no_decision_before_it(
-    told: tuple[Path, dict[str, Any], dict[str, str]], tmp_path: Path
+    told: tuple[Path, ReplayResult, dict[str, str]], tmp_path: Path
 ) -> None:
     import shutil
 
@@ -212,12 +215,12 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
         writer.writeheader()
         writer.writerows(rows)
     again = lived(poisoned)
-    for name, each in again["policies"].items():
-        before = [step for step in found["policies"][name]["steps"] if step["as_of"] < "2024-08-15"]
+    for name, each in again.policies.items():
+        before = [step for step in found.policies[name].steps if step.as_of < datetime(2024, 8, 15, tzinfo=UTC)]
         assert before, "the canary has to sing after some steps"
-        assert each["steps"][: len(before)] == before, name
-        assert untimed(each["by_window"][:2]) == untimed(found["policies"][name]["by_window"][:2]), name
-    assert again["policies"]["always"]["score"] != found["policies"]["always"]["score"]  # it did sing
+        assert list(each.steps[: len(before)]) == before, name
+        assert untimed(each.by_window[:2]) == untimed(found.policies[name].by_window[:2]), name
+    assert again.policies["always"].score != found.policies["always"].score  # it did sing
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -314,11 +317,11 @@ def test_windows_without_any_row_have_no_score_and_end_no_replay(project: Path) 
     header, *lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([header, *(line for line in lines if ",2024-08-" not in line)]))
     found = lived(project, start="2023-12-01", end="2024-10-01", policies="never")
-    windows = found["policies"]["never"]["by_window"]
-    empty = [window["start"][:7] for window in windows if not window["rows"]]
+    windows = found.policies["never"].by_window
+    empty = [f"{window.start:%Y-%m}" for window in windows if not window.rows]
     assert empty == ["2023-12", "2024-08"]
-    assert all(window["score"] is None for window in windows if window["start"][:7] in empty)
-    assert windows[-1]["score"] > 0.5
+    assert all(window.score is None for window in windows if f"{window.start:%Y-%m}" in empty)
+    assert windows[-1].score > 0.5
 
 
 def test_windows_are_those_of_the_calendar_between_both_ends(project: Path) -> None:
@@ -331,15 +334,15 @@ def test_windows_are_those_of_the_calendar_between_both_ends(project: Path) -> N
 
 def test_the_best_policy_keeps_the_budget_and_of_equals_is_the_thriftier() -> None:
     found = {
-        "always": {"score": 0.8, "retrainings": 8},
-        "schedule": {"score": 0.8, "retrainings": 4},
-        "never": {"score": 0.7, "retrainings": 0},
-        "empty": {"score": None, "retrainings": 0},
+        "always": Contender(0.8, 8),
+        "schedule": Contender(0.8, 4),
+        "never": Contender(0.7, 0),
+        "empty": Contender(None, 0),
     }
     assert best_of(found, "roc_auc", None) == "schedule"
     assert best_of(found, "roc_auc", 3) == "never"
     assert best_of(found, "log_loss", None) == "never"  # less is better there
-    assert best_of({"always": {"score": 0.8, "retrainings": 8}}, "roc_auc", 1) is None
+    assert best_of({"always": Contender(0.8, 8)}, "roc_auc", 1) is None
 
 
 def test_no_change_says_the_label_known_last_and_never_the_rows_own() -> None:
@@ -371,21 +374,24 @@ def test_chance_gives_no_interval_of_windows_too_few_to_be_drawn_unlike() -> Non
         return Scores((10,) * len(values), (10,) * len(values), windows)
 
     few = against_chance(scores([0.7, 0.8, 0.9, 0.8]), [scores([0.6] * 4)], "accuracy", 0.95, 0)
-    assert few["gain"] == {"value": 0.2, "lower": None, "upper": None}
+    assert few is not None
+    assert few.gain == Gain(value=0.2, lower=None, upper=None)
     many = against_chance(scores([0.7, 0.8, 0.9] * 4), [scores([0.6] * 12)], "accuracy", 0.95, 0)
-    assert many["gain"]["lower"] <= many["gain"]["value"] <= many["gain"]["upper"]
+    assert many is not None
+    assert many.gain.lower <= many.gain.value <= many.gain.upper
 
 
 def test_the_screen_tells_apart_policies_that_differ_in_their_last_setting(
-    told: tuple[Path, dict[str, Any], dict[str, str]], capsys: pytest.CaptureFixture[str]
+    told: tuple[Path, ReplayResult, dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from refit.cli.replays import show
     from refit.runtime.terminal import Terminal
 
     _, found, _ = told
-    never = found["policies"]["never"]
+    never = found.policies["never"]
     names = [f"performance:retrain_every_days=60:alpha=0.{n}" for n in (1, 2)]
-    show(found | {"policies": dict.fromkeys(names, never), "best": None, "report": "/a [b]/c"}, Terminal(width=80))
+    changes = {"policies": dict.fromkeys(names, never), "best": None, "report": "/a [b]/c"}
+    show(found.model_copy(update=changes), Terminal(width=80))
     shown = capsys.readouterr().out
     assert shown.count("alpha=0.1") == shown.count("alpha=0.2") == 2
     assert "no policy keeps the budget" in shown
