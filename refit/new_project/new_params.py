@@ -12,7 +12,7 @@ from refit.config import ForecastParams
 from refit.config.forecasting import HOURS
 from refit.config.section import free
 from refit.new_project.column_reading import Column
-from refit.new_project.period_reading import holdout_share
+from refit.new_project.period_reading import complete_within, holdout_share
 from refit.new_project.series_reading import DAY, MEAN_MONTH, WEEK, Series
 from refit.new_project.table_reading import TableReading
 from refit.new_project.zone_reading import local, utc
@@ -65,7 +65,7 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
     text = [column.alias for column in features if column.is_read]
     featurize: dict[str, Any] = {
         "definitions": None,
-        "label": {"source": "cases", "column": reading.label.alias, "delay_hours": 0},
+        "label": {"source": "cases", "column": reading.label.alias, "delay_hours": reading.label_delay},
         **({"text": text} if text else {}),
     }
     train = {
@@ -260,7 +260,8 @@ def _label(reading: TableReading) -> str:
 
 def _completion(reading: TableReading) -> dict[str, Any]:
     """Return a shorter completion time for days, which the default of 24 hours would end with their first row."""
-    return {"complete_within_hours": 6} if reading.period == "day" and reading.time else {}
+    hours = complete_within(reading.period)
+    return {"complete_within_hours": hours} if hours != 24 and reading.time else {}
 
 
 def _rows_band(reading: TableReading) -> dict[str, Any]:

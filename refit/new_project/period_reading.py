@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +64,29 @@ def read_band(connection: Any, moment: str | None, period: str) -> tuple[float, 
     share = f"select n / avg(n) over (order by began rows between 3 preceding and 1 preceding) as share from ({inner})"
     [(least, most)] = connection.execute(f"select min(share), max(share) from ({share})").fetchall()
     return float(least or 1.0), float(most or 1.0)
+
+
+def read_label_delay(connection: Any, label: str, moment: str | None, period: str) -> int:
+    """Return by how many hours the newest label lies behind the newest row; 0 if a whole period has some labels.
+
+    Otherwise the newest whole period, which models are tested on, has rows and no label: labels come later.
+    """
+    if moment is None:
+        return 0
+    hours = complete_within(period)
+    [(labelled, newest, start)] = connection.execute(
+        f"select max({moment}) filter ({label} is not null) as labelled, max({moment}) as newest, "
+        f"date_trunc('{period}', newest + interval {hours} hour) - interval 1 {period} from t"
+    ).fetchall()
+    if labelled is None or labelled >= start:
+        return 0
+    behind: timedelta = newest - labelled
+    return math.ceil(behind / timedelta(hours=1))
+
+
+def complete_within(period: str) -> int:
+    """Return the hours before its end from which a period is complete: 24 would end a day with its first row."""
+    return 6 if period == "day" else 24
 
 
 def empty_at_times(connection: Any, table: pa.Table, moment: str | None, period: str) -> tuple[str, ...]:

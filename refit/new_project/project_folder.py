@@ -351,7 +351,10 @@ def _describe_table(table: str, reading: TableReading) -> Iterator[tuple[str, st
         number = f"try_cast(regexp_replace({column.sql}, '[$€£¥, ]', '', 'g') as double)"
         yield "text", f"{column.name}: its signs or commas make it text; as a column of `cases`,"
         yield "", f"{number} is the number"
-    if reading.time:
+    if reading.label_delay:
+        yield "known", f"the newest rows have no label: labels count as known {reading.label_delay:,} hours after their"
+        yield "", "row (featurize.label.delay_hours in params.yaml)"
+    elif reading.time:
         yield "known", "each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml"
 
 

@@ -19,7 +19,7 @@ from refit.new_project.code_reading import merges
 from refit.new_project.column_names import sql_name
 from refit.new_project.column_reading import Column, named_columns, read_column
 from refit.new_project.label_reading import find_label, only_column, positive_of, spread_of, task_of
-from refit.new_project.period_reading import empty_at_times, read_band, read_period
+from refit.new_project.period_reading import empty_at_times, read_band, read_label_delay, read_period
 from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
 from refit.new_project.zone_reading import require_zone
@@ -66,6 +66,7 @@ class TableReading:
     days_per_period: int
     band: tuple[float, float]  # the least and most rows of a period, relative to the mean of those before it
     dated: date  # the day of all rows in a table without a time: when the file was last changed
+    label_delay: int = 0  # hours by which the newest label lies behind the newest row, if whole periods have none
     sparse: tuple[str, ...] = ()  # columns without any value in some period, or in all of them
     split: GivenSplit | None = None  # if a column assigns rows to windows
     zone: str = "UTC"
@@ -152,6 +153,9 @@ def read_table(
             days_per_period=days,
             band=band,
             dated=min(date.fromtimestamp(path.stat().st_mtime), date.today() - timedelta(days=1)),  # noqa: DTZ011, DTZ012
+            label_delay=0
+            if split or series
+            else read_label_delay(connection, quote(label_column.name), moment, period),
             sparse=empty_at_times(connection, table, moment, period),
             split=split,
             zone=hints.zone,

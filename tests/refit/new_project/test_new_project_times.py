@@ -11,6 +11,7 @@ import pytest
 
 from refit.errors import UserError
 from refit.new_project.new_params import params_of
+from refit.new_project.project_folder import create
 from refit.new_project.table_reading import Hints, TableReading, read_table
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -78,3 +79,32 @@ def test_a_parquet_file_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "table.parquet").write_bytes(b"PAR1\x15\x04\xffPAR1")
     with pytest.raises(UserError, match=r"table\.parquet is Parquet, and --csv takes CSV"):
         read_table(tmp_path / "table.parquet", key=(), time=None, label="y")
+
+
+@pytest.mark.parametrize(
+    ("unlabelled_from", "hours"),
+    [(488, 0), (460, 0), (320, 2016), (426, 744)],
+    ids=["all labelled", "the last whole month has some", "from half a month on", "whole months have none"],
+)
+def test_labels_that_the_newest_rows_still_lack_are_known_as_much_later_as_they_come(
+    tmp_path: Path, unlabelled_from: int, hours: int
+) -> None:
+    lines = [
+        f"k{n},{START + timedelta(hours=HOURS * n):%Y-%m-%d %H:%M},{n % 7},{n % 2 if n < unlabelled_from else ''}"
+        for n in range(488)  # January to August
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(["id,t,x,y", *lines]) + "\n")
+    found = read_table(tmp_path / "table.csv", key=("id",), time="t", label="y")
+    assert (found.period, params_of("late", found)["featurize"]["label"]["delay_hours"]) == ("month", hours)
+
+
+def test_a_project_of_which_the_newest_month_has_no_label_runs_and_says_when_labels_count_as_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        f"k{n},{START + timedelta(hours=HOURS * n):%Y-%m-%d %H:%M},{n * 37 % 11},{n * 7 % 3 % 2 if n < 426 else ''}"
+        for n in range(488)  # January to August
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(["id,t,x,y", *lines]) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "table.csv", time="t", label="y", key=("id",))
+    assert "no label: labels count as known 744 hours after their" in capsys.readouterr().out
