@@ -250,7 +250,7 @@ def test_what_the_target_will_bring_is_refused_and_what_is_known_ahead_is_not(
 
 def test_the_newest_moment_of_each_series_is_forecast(after: Path) -> None:
     found = running.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
-    rows = pq.read_table(found["out"]).to_pylist()
+    rows = pq.read_table(found.out).to_pylist()
     assert [row["row_key"] for row in rows] == [
         f"{shop}|2023-08-01 00:00:00|{horizon}" for shop in ("north", "south") for horizon in HORIZONS
     ]
@@ -262,10 +262,10 @@ def test_the_newest_moment_of_each_series_is_forecast(after: Path) -> None:
 def test_a_series_that_ends_before_the_others_is_told_of(after: Path) -> None:
     write(after / "raw/later.csv", [row for row in days(LAST, date(2023, 8, 2)) if row["shop"] == "north"])
     found = running.score(after, "newest", as_of="2023-08-02T06:00", out=None, wait_seconds=1)
-    (note,) = found["notes"]
+    (note,) = found.notes
     assert "end before 2023-08-02 00:00" in note
     assert note.endswith("from there: south (2023-08-01 00:00)")
-    assert found["rows"]["scored"] == 2 * len(HORIZONS)
+    assert found.rows.scored == 2 * len(HORIZONS)
 
 
 def test_a_champion_that_is_asked_for_horizons_it_never_learned_says_so(after: Path) -> None:
@@ -273,9 +273,9 @@ def test_a_champion_that_is_asked_for_horizons_it_never_learned_says_so(after: P
     params["ingest"]["sources"]["forecasts"]["forecast"]["horizons"] = [1, 5, 20]
     (after / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     found = running.score(after, "newest", as_of="2023-08-01T06:00", out=None, wait_seconds=1)
-    (note,) = [each for each in found["notes"] if "never learned" in each]
+    (note,) = [each for each in found.notes if "never learned" in each]
     assert "forecast 5, 20 steps ahead, only 1, 3, 9" in note
-    assert found["rows"]["scored"] == 2 * 3
+    assert found.rows.scored == 2 * 3
 
 
 def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
@@ -285,8 +285,8 @@ def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     assert told["as_of"].startswith("2023-09-01")
     assert states(told)[0] == "executed"
     watched = running.drift(after, as_of="latest", wait_seconds=1)
-    assert watched["verdict"] == "warn"
-    assert any("34 of 42 rows are labelled, 500 are needed" in reason for reason in watched["reasons"])
+    assert watched.verdict == "warn"
+    assert any("34 of 42 rows are labelled, 500 are needed" in reason for reason in watched.reasons)
 
 
 def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:

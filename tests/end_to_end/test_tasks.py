@@ -180,12 +180,13 @@ def test_scores_have_intervals_that_follow_the_labels_known_by_then(copied: tupl
     widths = []
     for as_of in ("2024-05-31T12:00", "2024-06-25"):
         told = running.score(project, str(project / "new.csv"), as_of=as_of, out=None, wait_seconds=0, quiet=True)
-        found = pq.read_table(told["out"])
+        found = pq.read_table(told.out)
         low, prediction, high = (found[name].to_numpy() for name in ("low", "prediction", "high"))
         assert (low < prediction).all()
         assert (prediction < high).all()
         widths.append(float((high - low).mean()))
-        assert told["intervals"] == {"level": 0.8, "mean_width": pytest.approx(widths[-1])}
+        assert told.intervals
+        assert (told.intervals.level, told.intervals.mean_width) == (0.8, pytest.approx(widths[-1]))
     assert widths[0] < 60 < 900 < widths[1]
 
 
@@ -202,8 +203,8 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
     write(project / "raw/june.csv", later)
     write(project / "new.csv", [{name: row[name] for name in row if name != "price"} for row in later[:40]])
     told = running.score(project, str(project / "new.csv"), as_of="now", out=None, wait_seconds=0, quiet=True)
-    assert told["rows"]["scored"] == 40
-    scored = pq.read_table(told["out"])
+    assert told.rows.scored == 40
+    scored = pq.read_table(told.out)
     if task == "multiclass":
         p = np.column_stack([scored[f"probability_{name}"] for name in ("high", "low", "middle")])
         np.testing.assert_allclose(p.sum(axis=1), 1.0)
@@ -211,10 +212,10 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
     else:
         assert abs(np.mean(scored["prediction"]) - np.mean([row["price"] for row in later[:40]])) < 25
     watched = running.drift(project, as_of="latest", wait_seconds=0, quiet=True)
-    newest = watched["windows"][-1]
-    assert newest["performance"]["skill"] > 0.2
-    assert newest["performance"]["estimated"] is None
-    assert {"label", "prediction", "area"} <= {each["column"] for each in newest["inputs"]["columns"]}
+    newest = watched.windows[-1]
+    assert (newest.performance.skill or 0) > 0.2
+    assert newest.performance.estimated is None
+    assert {"label", "prediction", "area"} <= {each.column for each in newest.inputs.columns}
     again = drive(project)
     assert again["decision"]["comparand"]["version"] == "1"
     assert [each["against"] for each in again["decision"]["compared"]] == ["champion", "baseline"]
