@@ -1,0 +1,125 @@
+"""What `refit init` says of a table: what it understood, what it left out, and what may give the label away."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from refit.evaluation.giveaways import COUNTS
+from refit.new_project.column_reading import Column
+from refit.new_project.new_params import is_feature
+from refit.new_project.period_reading import holdout_share
+from refit.new_project.table_reading import NULLS, TableReading
+from refit.runtime.terminal import say
+from refit.schemas.feature_table import Giveaway
+
+
+def print_result(folder: Path, table: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> None:
+    say(f"{folder}: a project that predicts `{reading.label.name}` ({describe_task(reading)})")
+    for label, text in (*_describe_table(table, reading), *_warnings(reading, label_leaks)):
+        say(f"  {label:<7} {text}")
+    say(f"  next    cd {shlex.quote(str(folder))} && refit run")
+
+
+def _describe_table(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
+    """Describe the inferred roles and the unused columns, as names and texts."""
+    yield "rows", describe_rows(reading, f"raw/{table}")
+    if comma := [column for column in reading.columns if column.comma]:
+        yield "numbers", f"{_names(comma)}: written with a decimal comma"
+    if codes := [column for column in reading.columns if column.code]:
+        yield "codes", f"{_names(codes)}: text, since a number would lose leading zeros or digits; to learn from one as"
+        yield "", "an amount, say `number` for it in params.yaml"
+    yield from _describe_missing(reading)
+    if reading.split:
+        counts = [f"{count:,} {window}" for window, count in reading.split.rows.items() if count]
+        if rest := reading.rows - sum(reading.split.rows.values()):
+            counts.append(f"{rest:,} say none and are left out")
+        yield "split", f"{reading.split.column.name}: {', '.join(counts)}"
+    yield "key", ", ".join(reading.key) or "the line of each row: one that comes again in another file counts twice"
+    others = [
+        column
+        for column in reading.columns
+        if column not in (reading.label, reading.time, reading.split and reading.split.column)
+        and column.name not in reading.key
+    ]
+    if reading.series:
+        if others:
+            yield "left", f"{_names(others)}: docs/forecasting.md tells how to say since when it is known"
+        yield "known", "each row at the end of its step; if it comes later, `available_at` in params.yaml says so"
+        return
+    if unused := [column for column in others if not is_feature(column, reading)]:
+        yield "left", f"{_names(unused)}: a different text in nearly every row; to learn from its words, add it to"
+        yield "", "the columns of `cases` in params.yaml, and to featurize.text"
+    if text := [column for column in others if column.is_read]:
+        yield "read", f"{_names(text)}: its words are learned from (featurize.text)"
+    for column in (column for column in others if column.percent):
+        number = f"try_cast(replace({column.sql}, '%', '') as double)"
+        yield "text", f"{column.name}: its % signs make it text; as a column of `cases`, {number} is the number"
+    for column in (column for column in others if column.amount and not column.comma):
+        number = f"try_cast(regexp_replace({column.sql}, '[$€£¥, ]', '', 'g') as double)"
+        yield "text", f"{column.name}: its signs or commas make it text; as a column of `cases`,"
+        yield "", f"{number} is the number"
+    if reading.label_delay:
+        yield "known", f"the newest rows have no label: labels count as known {reading.label_delay:,} hours after their"
+        yield "", "row (featurize.label.delay_hours in params.yaml)"
+    elif reading.time:
+        yield "known", "each label with its row; if it comes later, set featurize.label.delay_hours in params.yaml"
+
+
+def _describe_missing(reading: TableReading) -> Iterator[tuple[str, str]]:
+    """Describe which unusual texts are read as missing, and which could be."""
+    nulls = [text for text in reading.nulls if text not in NULLS]
+    if nulls:
+        where = [column for column in reading.columns if set(column.marks) & set(nulls)]
+        columns = f" in {_names(where)}" if where else ""
+        yield "missing", f"{', '.join(map(repr, nulls))}{columns}: read as missing"
+    marks = dict.fromkeys(mark for column in reading.columns for mark in column.marks if mark not in nulls)
+    for mark in marks:
+        where = [column for column in reading.columns if mark in column.marks]
+        option = f"--missing {shlex.quote(mark)}"
+        yield "missing", f"{mark!r} in {_names(where)}: a category as it stands; {option} reads it as missing"
+
+
+def _warnings(reading: TableReading, label_leaks: Sequence[Giveaway]) -> Iterator[tuple[str, str]]:
+    """Warn of columns that may not be known at prediction time, and of times that are read as texts."""
+    for column in reading.columns:
+        if column.writing and is_feature(column, reading):
+            yield "time?", f"{column.name} {column.writing.description()}"
+    counters = [column.alias for column in reading.columns if column.counter and is_feature(column, reading)]
+    leaks = [*label_leaks, *reading.giveaways]
+    leaking = {name for giveaway in leaks for name in giveaway.features}
+    leaks += [
+        Giveaway(features=(name,), reason=COUNTS) for name in counters if name not in leaking and not reading.series
+    ]
+    for giveaway in leaks:
+        yield "leak?", str(giveaway)
+    if leaks and reading.series:
+        yield "", "known only together with the label: say of none of them that it is known ahead"
+    elif leaks:
+        names = dict.fromkeys(name for giveaway in leaks for name in giveaway.features)
+        yield "", f"known only with the label or after it? Leave it out: featurize.exclude: [{', '.join(names)}]"
+
+
+def describe_task(reading: TableReading) -> str:
+    """Describe what is predicted."""
+    amounts = "; train.task: regression if they are amounts" if reading.label.is_number else ""
+    classes = f"one of {reading.label.distinct} classes{amounts}"
+    descriptions = {"binary": f"1 = {reading.positive!r}", "multiclass": classes, "regression": "a number"}
+    return descriptions[reading.task]
+
+
+def describe_rows(reading: TableReading, path: str) -> str:
+    """Describe the number of rows and their distribution over time."""
+    if series := reading.series:
+        ahead = ", ".join(map(str, series.horizons))
+        season = f", a season of {series.season}" if series.season > 1 else ""
+        return f"{reading.rows:,} of {path}: {series.count:,} series in steps of {series.step}{season}; {ahead} ahead"
+    if reading.time is None:
+        drawn = f"{holdout_share(reading.rows):.0%}"
+        return f"{reading.rows:,} of {path}, without a time: {drawn} are drawn to judge models on"
+    return f"{reading.rows:,} of {path}, by {reading.period} of `{reading.time.name}`"
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(column.name for column in columns)
