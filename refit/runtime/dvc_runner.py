@@ -23,6 +23,7 @@ from refit.files.deletion import is_inside
 from refit.files.yaml_files import parse_yaml, read_yaml
 from refit.runtime import provenance
 from refit.runtime.dvc_cache import remove_half_copies, verified
+from refit.runtime.dvc_inputs import refuse_pipes
 from refit.runtime.stage_faults import fault, fault_of_dvc, own_error
 
 _WITHOUT_GIT = "    no_scm = true"
@@ -77,6 +78,7 @@ def run_stage(
     ):
         started = time.time()
         try:
+            refuse_pipes(repo, stage)
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
             if (own := own_error(error)) is not None:
@@ -95,7 +97,10 @@ def stale(project: Path) -> dict[str, list[str]]:
     _check_lock_file(project)
     with _repository(project) as repo:
         try:
+            refuse_pipes(repo, "dvc.yaml")
             status = repo.status(targets=["dvc.yaml"])
+        except RefitError:
+            raise
         except Exception as error:
             refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
             raise RefitError(f"DVC cannot say what is stale: {refusal or message_of(error)}") from error

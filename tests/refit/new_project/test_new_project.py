@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date, timedelta
 from pathlib import Path
@@ -154,6 +155,9 @@ def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished:
         create(tmp_path / "demo", csv=tmp_path / "no.csv", time=None, label=None, key=())
     with pytest.raises(UserError, match="holds a project already"):
         create(finished, csv=None, time=None, label=None, key=())
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UserError, match="is a pipe or a socket"):
+        create(tmp_path / "demo", csv=tmp_path / "pipe.csv", time=None, label=None, key=())
 
 
 @pytest.mark.parametrize("name", ["reports/figures", "data/features", "models/candidate", "reports/plots"])

@@ -270,6 +270,19 @@ def test_what_dvc_remembers_of_files_lies_where_no_other_user_can_write_it(
     assert "DVC_SITE_CACHE_DIR" not in os.environ
 
 
+@pytest.mark.parametrize("place", ["raw.txt", "raw.txt/deep/pipe.csv"])
+def test_a_pipe_among_the_inputs_is_refused_and_not_waited_for(project: Path, place: str) -> None:
+    (project / "raw.txt").unlink()
+    (project / place).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(project / place)
+    for ask in (lambda: both(project, []), lambda: dvc_runner.stale(project)):
+        with pytest.raises(UserError, match=f"{place} is a pipe, a socket or a device"):
+            ask()
+    if place != "raw.txt":
+        (project / ".dvcignore").write_text("*.csv\n.refit\n")
+        assert "ingest" in dvc_runner.stale(project)
+
+
 def test_a_folder_that_dvc_does_not_know_says_how_to_start(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="refit init"):
         dvc_runner.stale(tmp_path)
