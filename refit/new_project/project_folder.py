@@ -57,6 +57,8 @@ def create(
     for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
         if os.path.lexists(folder / name):
             raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
+    if csv is not None and (csv.is_fifo() or csv.is_socket()):
+        raise UserError(f"{csv} is a pipe or a socket; write its rows to a CSV file, and name that")
     if csv is not None:
         reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons, hints=hints), csv.name
     else:

@@ -189,8 +189,6 @@ def _detect_layout(path: Path, encoding: str) -> CsvFile:
         raise UserError(f"{path} does not exist")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name one CSV file in it")
-    if path.is_fifo() or path.is_socket():
-        raise UserError(f"{path} is a pipe or a socket; write its rows to a CSV file, and name that")
     if path.name.startswith("."):
         raise UserError(f"{path} has a name that begins with a point, which patterns of files pass over; rename it")
     try:
