@@ -25,7 +25,7 @@ from refit.files.artifacts import (
 )
 from refit.plain_text import as_markdown, one_line
 from refit.reports.drift.report_words import verdict_word
-from refit.reports.html_theme import money
+from refit.reports.templates import money
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.artifact import utc_text
 from refit.schemas.drift_decision import DriftDecision

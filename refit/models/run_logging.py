@@ -312,7 +312,7 @@ def _evaluation(context: Context) -> Content:
     metrics = read_json(context.path(METRICS))
     decision = read_json(context.path(DECISION))
     reports = context.path(REPORTS)
-    plots = [*sorted((reports / "figures").glob("*.png")), *sorted((reports / "plots").glob("*"))]
+    plots = [*sorted((reports / "figures").glob("*")), *sorted((reports / "plots").glob("*"))]
     files: dict[Path, str | None] = dict.fromkeys(plots, "plots")
     files |= {context.path(path): "evaluation" for path in (EVALUATION, DECISION) if context.path(path).is_file()}
     if (card := context.path(MODEL_CARD)).is_file():

@@ -1,47 +1,197 @@
-"""The common style of all figures, and writing of figures and CSV tables."""
+"""Charts: what one is, the common style of all figures, and writing of figures and of CSV tables for `dvc plots`."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from refit.files.artifacts import atomic
 from refit.files.csv_cells import escaped
-from refit.plain_text import one_line, visible
+from refit.plain_text import one_line
+from refit.reports.palette import LIGHT, ROLES
+from refit.reports.svg import TIP, make_visible, to_svg
 
-INK, QUIET, GRID = "#1f2933", "#6b7785", "#e4e8ec"
-COLOURS = {"candidate": "#0f6e84", "champion": "#c8772a", "baseline": "#8a94a0", "anchor": "#7a5ea8"}
-GOOD, BAD = "#2e7d4f", "#b3402f"
+Report = dict[str, Any]
+Bounds = tuple[float | None, float | None]
+
+PAPER, INK, QUIET, GRID = LIGHT["paper"], LIGHT["ink"], LIGHT["quiet"], LIGHT["line"]
+COLOURS = {role: LIGHT[role] for role in ROLES}
+GOOD, BAD = LIGHT["good"], LIGHT["bad"]
+FULL, HALF, THIRD = 9.6, 4.7, 3.1  # widths in inches: of a page, and of one of two or three next to each other
 
 STYLE: dict[str, Any] = {
-    "figure.figsize": (6.4, 4.4),
     "figure.dpi": 110,
+    "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
+    "figure.constrained_layout.h_pad": 0.06,
+    "font.family": "DejaVu Sans",  # wider than the fonts of pages, so that no text of theirs overlaps
+    "font.size": 8.5,
     "text.color": INK,
     "text.parse_math": False,  # a `$` in a category is not a formula
     "axes.edgecolor": QUIET,
+    "axes.facecolor": "none",
     "axes.labelcolor": INK,
-    "axes.titlesize": 11.5,
+    "axes.titlesize": 9,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.titlepad": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.spines.left": False,
     "axes.axisbelow": True,
     "axes.grid": True,
+    "axes.grid.axis": "y",
     "grid.color": GRID,
     "grid.linewidth": 0.8,
-    "lines.linewidth": 1.9,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "butt",
     "legend.frameon": False,
+    "legend.borderaxespad": 0.1,
+    "legend.borderpad": 0.2,
+    "legend.columnspacing": 1.2,
+    "legend.handlelength": 1.2,
+    "legend.handletextpad": 0.5,
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
     "xtick.color": QUIET,
     "ytick.color": QUIET,
-    "figure.facecolor": "white",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "refit",
 }
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the model card, which MLflow and DVC have as a file."""
+
+    name: str
+    section: str  # of the card
+    description: str  # what it shows: its caption, and the text for those who do not see it
+    draw: Callable[[Report], Any]  # a figure of an evaluation; None if there is nothing to draw
+
+
+@dataclass(frozen=True)
+class DrawnChart:
+    """A chart as a page shows it."""
+
+    svg: Markup
+    caption: str
+
+
+def drawn(figure: Any, name: str, description: str) -> DrawnChart:
+    """Draw a figure for a page; `name` is unique in the page."""
+    return DrawnChart(Markup(to_svg(figure, name, description)), description)
+
+
+def chart(section: str, description: str) -> Callable[[Callable[[Report], Any]], Chart]:
+    """Make a chart of a function; its name is that of the chart's file."""
+    return lambda draw: Chart(draw.__name__, section, description, draw)
+
+
+def new_figure(title: str, size: tuple[float, float]) -> tuple[Any, Any]:
+    """Create a figure with one pair of axes.
+
+    Args:
+        title: of the figure, above its axes and legend; may be empty.
+        size: width and height in inches.
+    """
+    figure, axes = new_grid(title, size)
+    return figure, axes[0, 0]
+
+
+def new_grid(title: str, size: tuple[float, float], rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Any, Any]:
+    """Create a figure with an array of axes of shape (rows, columns); `grid` are arguments of `Figure.subplots`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    if title:
+        figure.suptitle(title, x=0.008, ha="left")
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+
+
+def legend(axes: Any, **more: Any) -> None:
+    """A legend above the axes, if anything has a label; `more` are arguments of `Axes.legend`."""
+    if "handles" in more or axes.get_legend_handles_labels()[0]:
+        axes.legend(**{"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 6, **more})
+
+
+def dots(axes: Any, points: Iterable[tuple[float, float]], colour: str, size: float = 3, **more: Any) -> None:
+    """Many dots as one path, a third of the size of as many markers."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    ends = [point for point in points for _ in range(2)]
+    if ends:
+        outline = Outline(ends, [Outline.MOVETO, Outline.LINETO] * (len(ends) // 2))
+        outline.should_simplify = False  # it would leave lines without a length out
+        axes.add_patch(PathPatch(outline, fill=False, edgecolor=colour, linewidth=size, capstyle="round", **more))
+        axes.autoscale_view()
+
+
+def bounds(measured: Iterable[Mapping[str, Any]]) -> list[Bounds]:
+    """The interval of each measured value."""
+    return [(each["lower"], each["upper"]) for each in measured]
+
+
+def intervals(axes: Any, at: Iterable[float], ends: Iterable[Bounds], colour: str) -> None:
+    """Intervals as vertical lines; those without ends are left out."""
+    for x, (lower, upper) in zip(at, ends, strict=True):
+        if lower is not None:
+            axes.vlines(x, lower, upper, color=colour, linewidth=1.4, alpha=0.55)
+
+
+def spans(axes: Any, at: Iterable[float], ends: Iterable[Bounds], colour: str, **more: Any) -> None:
+    """Intervals as horizontal lines; those without ends are left out."""
+    for y, (lower, upper) in zip(at, ends, strict=True):
+        if lower is not None:
+            axes.hlines(y, lower, upper, color=colour, **{"linewidth": 1, **more})
+
+
+def signed_ticks(axes: Any) -> None:
+    """Show the sign of each number below the x-axis."""
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.4g}" if value else "0")
+
+
+def list_down(axes: Any, names: Sequence[str], **more: Any) -> None:
+    """Name the rows of a chart from top to bottom; its grid is vertical."""
+    axes.set_yticks(range(len(names)), names, color=INK, **more)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    axes.tick_params(axis="y", pad=6)
+
+
+def tip(artist: Any, text: str) -> None:
+    """Show a text when a reader points at a part of a chart."""
+    artist.set_gid(f"{TIP}{text}")
+
+
+def short_name(value: str, most: int = 18) -> str:
+    """Shorten the name of a category to fit a figure.
+
+    >>> short_name("a"), short_name("the longest of all the names")
+    ('a', 'the longest of al…')
+    """
+    return value if len(value) <= most else f"{value[: most - 1]}…"
+
+
+def roomy(values: Iterable[float], room: float = 0.08) -> tuple[float, float]:
+    """A range a little wider than the values, for an axis.
+
+    >>> roomy([0.0, 10.0], 0.1)
+    (-1.0, 11.0)
+    """
+    values = list(values)
+    room *= max(max(values) - min(values), 1e-4)
+    return min(values) - room, max(values) + room
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -52,51 +202,10 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
         writer.writerows([escaped(one_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
-def new_axes(title: str, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Any, Any]:
-    """Create a figure with one pair of axes."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=size)
-    axes.set_title(title)
-    return figure, axes
-
-
-def tint(colour: str) -> Any:
-    """A colour map from white to a colour."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("tint", ["white", colour])
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG and close it; characters that no font can show are escaped."""
-    import matplotlib.pyplot as plt
+def save_png(figure: Any, path: Path) -> None:
+    """Write a figure as PNG; characters that no font can show are escaped."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    try:
-        _make_visible(figure)
-        with atomic(path) as scratch:  # `figure.savefig` would draw it twice, the first time only for its layout
-            FigureCanvasAgg(figure).print_png(
-                scratch, metadata={"Software": None}
-            )  # no version: equal bytes on a rerun
-    finally:
-        plt.close(figure)
-
-
-def _make_visible(figure: Any) -> None:
-    """Escape control and format characters in all texts of a figure: matplotlib's warnings would print them.
-
-    The texts of ticks are set when they are drawn, by the formatter of their axis.
-    """
-    from matplotlib.text import Text
-    from matplotlib.ticker import FuncFormatter
-
-    for text in figure.findobj(Text):
-        text.set_text(visible(text.get_text()))
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        if isinstance(formatter := axis.get_major_formatter(), FuncFormatter):
-            formatter.func = partial(_visible_label, formatter.func)
-
-
-def _visible_label(label: Callable[..., str], value: float, position: int) -> str:
-    return visible(label(value, position))
+    make_visible(figure)
+    with atomic(path) as scratch:  # `figure.savefig` would draw it twice, the first time only for its layout
+        FigureCanvasAgg(figure).print_png(scratch, metadata={"Software": None})  # no version: equal bytes on a rerun

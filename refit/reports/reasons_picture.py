@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from refit.plain_text import MISSING
-from refit.reports.drawing import COLOURS, INK, QUIET, STYLE, save
-from refit.reports.model_card.explanation_plots import short_name
+from refit.reports.drawing import COLOURS, INK, QUIET, STYLE, list_down, new_figure, save_png, short_name
 from refit.schemas.explanations import RowExplanations
 
 MOST_FEATURES = 12
@@ -16,10 +15,6 @@ UP, DOWN = COLOURS["champion"], COLOURS["candidate"]
 
 def draw(report: RowExplanations, path: Path) -> None:
     """Write a PNG of the first explained row."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     from matplotlib import rc_context
 
     row = report.rows[0]
@@ -27,8 +22,10 @@ def draw(report: RowExplanations, path: Path) -> None:
     steps = [(f"{short_name(each.name, 34)} = {format_value(each.value)}", each.adds) for each in shown]
     if rest:
         steps.append((f"{len(rest)} other features", sum(each.adds for each in rest)))
+    what = f"{row.predicted_class!r} {row.prediction:.3g}" if row.predicted_class else f"{row.prediction:.4g}"
+    title = f"Why {row.key} is predicted {what} ({report.model} version {report.version})"
     with rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(8.2, 1.6 + 0.32 * len(steps)))
+        figure, axes = new_figure(title, (8.2, 1.4 + 0.3 * len(steps)))
         at = row.base
         for position, (_, adds) in enumerate(steps):
             axes.barh(position, adds, left=at, color=UP if adds >= 0 else DOWN, height=0.66, alpha=0.85)
@@ -36,16 +33,11 @@ def draw(report: RowExplanations, path: Path) -> None:
             at += adds
             axes.plot([at, at], [position - 0.33, position + 1.33], color=QUIET, linewidth=0.7)
         axes.axvline(row.base, color=QUIET, linewidth=0.8, linestyle=":")
-        axes.set_yticks(range(len(steps)), [name for name, _ in steps], color=INK, fontsize=8.5)
-        axes.set_ylim(len(steps) - 0.4, -0.6)
+        list_down(axes, [name for name, _ in steps])
         axes.use_sticky_edges = False
         axes.margins(x=0.1)
         axes.set_xlabel(f"{report.in_words}: from {row.base:.3g} on the whole to {row.total:.3g} for this row")
-        axes.grid(visible=False, axis="y")
-        what = f"{row.predicted_class!r} {row.prediction:.3g}" if row.predicted_class else f"{row.prediction:.4g}"
-        title = f"Why {row.key} is predicted {what} ({report.model} version {report.version})"
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-        save(figure, path)
+        save_png(figure, path)
 
 
 def format_value(value: Any) -> str:

@@ -5,95 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from markupsafe import Markup
+from typing import Any
 
 from refit.files import artifacts
 from refit.problems import metric_named
-from refit.reports import html_theme
-from refit.reports.svg_charts import Plane, roomy, short
+from refit.reports import templates
+from refit.reports.drawing import (
+    BAD,
+    COLOURS,
+    FULL,
+    GOOD,
+    INK,
+    PAPER,
+    STYLE,
+    drawn,
+    new_figure,
+    short_name,
+    tip,
+)
 from refit.schemas.replay_result import PolicyResult, ReplayResult, WindowResult
 
 REPORT = "report.html"
 RESULT = "replay.json"
-COLOURS = 6  # of lines that can be distinguished
-
-STYLE = """
-:root { --p0: #8a94a0; --p1: #bf6b1e; --p2: #7a5ea8; --p3: #0f6e84; --p4: #23744a; --p5: #a83a28; }
-@media (prefers-color-scheme: dark) {
-  :root { --p0: #76818d; --p1: #e39a55; --p2: #ab92d6; --p3: #4bb6cd; --p4: #5fc08a; --p5: #ea8572; }
-}
-.line.p0 { stroke: var(--p0); stroke-width: 8; }
-.line.p1 { stroke: var(--p1); stroke-width: 6.5; }
-.line.p2 { stroke: var(--p2); stroke-width: 5; }
-.line.p3 { stroke: var(--p3); stroke-width: 3.5; }
-.line.p4 { stroke: var(--p4); stroke-width: 2; }
-.line.p5 { stroke: var(--p5); stroke-width: 1.4; }
-.dot.p0 { fill: var(--p0); } .dot.p1 { fill: var(--p1); } .dot.p2 { fill: var(--p2); }
-.dot.p3 { fill: var(--p3); } .dot.p4 { fill: var(--p4); } .dot.p5 { fill: var(--p5); }
-.policy { white-space: pre-line; }
-.refused { fill: var(--paper); stroke: var(--ink); stroke-width: 1.2; }
-"""
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ result.model }}: replay</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<main>
-<header>
-<p>Replay of retraining policies</p>
-<h1>{{ result.model }}</h1>
-<p>{{ result.start }} to {{ result.end }}, every {{ result.every }}</p>
-</header>
-<div class="verdict good"><strong>{{ verdict }}</strong><p>{{ meaning }}</p></div>
-
-<section id="windows">
-<h2>{{ metric }} over time</h2>
-<p class="lede">Each row is scored by the model in charge when it was predicted. A filled dot: a new model took charge
-at the beginning of that window; a hollow one: one was trained and the gate refused it.</p>
-<figure class="wide">{{ chart }}<figcaption>{% for name, colour in legend %}{{ swatch(colour, name) }}{% endfor %}
-</figcaption></figure>
-</section>
-
-<section id="policies">
-<h2>What each policy came to</h2>
-<div class="scroll"><table>
-<thead><tr><th>policy</th><th class="n">{{ metric }}</th><th class="n">behind the best</th>
-<th class="n">retrainings</th>
-<th class="n">promotions</th>
-<th class="n">refusals</th><th class="n">training</th><th class="n">cost</th></tr></thead>
-<tbody>
-{% for name, each in result.policies.items() %}<tr{% if name == result.best %} class="chosen"{% endif %}>
-<th scope="row" class="policy">{{ name | replace(":", "\\n:") }}</th><td class="n">{{ each.score | fixed }}</td>
-<td class="n">{{ each.behind_best.value | fixed }}{% if each.behind_best.lower is not none %}
- <small>{{ each.behind_best.lower | fixed }} to {{ each.behind_best.upper | fixed }}</small>{% endif %}</td>
-<td class="n">{{ each.retrainings }}</td><td class="n">{{ each.promotions }}</td><td class="n">{{ each.refusals }}</td>
-<td class="n">{{ "%.0f" | format(each.train_seconds) }} s</td>
-<td class="n">{{ "%g" | format(each.train_cost) }} {{ result.currency }}</td></tr>
-{% endfor %}</tbody></table></div>
-<p class="quiet">Behind the best: on the same rows, with its {{ result.confidence | percent }} interval by days. An
-interval that holds zero shows no difference.</p>
-</section>
-
-<section id="steps">
-<h2>Why it trained, and what the gate said</h2>
-{% for name, each in result.policies.items() %}<details><summary>{{ name }}</summary><div class="scroll"><table>
-<thead><tr><th>as of (UTC)</th><th>decision</th><th>gate</th></tr></thead><tbody>
-{% for step in each.steps %}<tr><th scope="row">{{ step.as_of | moment }}</th><td>{{ step.reasons | join("; ") }}</td>
-<td>{% if step.learner %}{{ "took charge" if step.promoted else "refused" }}: {{ step.gate | join("; ") }}{% endif %}
-</td></tr>
-{% endfor %}</tbody></table></div></details>{% endfor %}
-</section>
-<footer>Written by <code>refit replay</code>; all numbers are in <code>replay.json</code> beside this page.</footer>
-</main>
-</body>
-</html>
-"""
+SCORES = (
+    "A filled dot: a new model took charge at the beginning of that window; a hollow one: one was trained and the gate "
+    "refused it."
+)
+LINES = (*(COLOURS[role] for role in ("baseline", "champion", "anchor", "candidate")), GOOD, BAD)
+LONGEST = 30  # characters of names that fit next to each other
+WIDTHS = (8, 6.5, 5, 3.5, 2, 1.4)  # later lines do not hide earlier ones where they are equal
 
 
 def write(folder: Path, result: ReplayResult) -> Path:
@@ -106,15 +46,19 @@ def write(folder: Path, result: ReplayResult) -> Path:
 
 def render(result: ReplayResult) -> str:
     """Render the page, without scripts or external links, with every value escaped."""
-    return html_theme.render(
-        PAGE,
-        style=STYLE,
+    from matplotlib import rc_context
+
+    metric = metric_named(result.metric).words
+    with rc_context(STYLE):
+        figure = chart(result.policies, metric)
+        charts = [drawn(figure, "scores", SCORES)] if figure else []
+    return templates.render(
+        "replay_report.html.j2",
         result=result,
-        metric=metric_named(result.metric).words,
+        metric=metric,
         verdict=_verdict(result),
         meaning=_meaning(result),
-        chart=chart(result.policies, metric_named(result.metric).words),
-        legend=[(name, f"p{index % COLOURS}") for index, name in enumerate(result.policies)],
+        charts=charts,
     )
 
 
@@ -143,30 +87,31 @@ def _meaning(result: ReplayResult) -> str:
     return f"With fewer retrainings, and not shown to be worse: {', '.join(not_worse)}."
 
 
-def chart(policies: Mapping[str, PolicyResult], metric: str) -> Markup:
-    """The chart with a line for each policy and a point for each window."""
+def chart(policies: Mapping[str, PolicyResult], metric: str) -> Any:
+    """A line for each policy with a point for each window; None without a score."""
     windows = next(iter(policies.values())).by_window
-    values = [window.score for each in policies.values() for window in each.by_window if window.score is not None]
-    if not values:
-        return Markup("")
-    plane = Plane((-0.4, len(windows) - 0.6), roomy(values), width=760, height=320)
-    step = max(1, math.ceil(len(windows) / 12))
-    parts = [plane.axes("window from", metric, {float(n): str(windows[n].day) for n in range(0, len(windows), step)})]
+    if not any(window.score is not None for each in policies.values() for window in each.by_window):
+        return None
+    figure, axes = new_figure(f"{metric} of each window by policy", (FULL, 3.8 + 0.05 * len(policies)))
     for index, (name, each) in enumerate(policies.items()):
-        parts += _drawn(plane, name, each.by_window, f"p{index % COLOURS}")
-    return plane.svg(f"{metric} of each window by policy", *parts)
+        place = index % len(LINES)
+        scores = [math.nan if window.score is None else window.score for window in each.by_window]
+        label = short_name(name, 4 * LONGEST)
+        axes.plot(range(len(scores)), scores, color=LINES[place], linewidth=WIDTHS[place], label=label)
+        _mark_trainings(axes, name, each.by_window, LINES[place])
+    step = max(1, math.ceil(len(windows) / 12))
+    axes.set_xticks(range(0, len(windows), step), [str(window.day) for window in windows[::step]])
+    axes.set(xlabel="window from", ylabel=metric)
+    columns = 3 if max(map(len, policies)) <= LONGEST else 1
+    figure.legend(loc="outside lower left", ncols=columns)
+    return figure
 
 
-def _drawn(plane: Plane, name: str, windows: Sequence[WindowResult], kind: str) -> list[Markup]:
-    points = [(float(n), math.nan if window.score is None else window.score) for n, window in enumerate(windows)]
-    parts = [plane.line(points, kind)]
-    for (x, y), window in zip(points, windows, strict=True):
-        if not window.trained or not math.isfinite(y):
+def _mark_trainings(axes: Any, name: str, windows: Sequence[WindowResult], colour: str) -> None:
+    for x, window in enumerate(windows):
+        if not window.trained or window.score is None:
             continue
-        title = f"{name}, {window.day}: {y:.4f}, {'took charge' if window.promoted else 'refused'}"
-        parts.append(
-            Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>').format(
-                kind if window.promoted else "refused", short(plane.x(x)), short(plane.y(y)), title
-            )
-        )
-    return parts
+        inside, edge = (colour, colour) if window.promoted else (PAPER, INK)
+        (dot,) = axes.plot(x, window.score, "o", markersize=6, color=inside, markeredgecolor=edge)
+        outcome = "took charge" if window.promoted else "refused"
+        tip(dot, f"{name}, {window.day}: {window.score:.4f}, {outcome}")

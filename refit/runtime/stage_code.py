@@ -52,6 +52,7 @@ COMPUTED: Mapping[str, tuple[str, ...]] = {
     "train": ("refit/config/metric_choice.py", "refit/config/training.py"),
     "evaluate": ("refit/config/metric_choice.py",),
 }
+CODE = (".py", ".j2", ".css")
 # Folders that count as a whole: their modules are found by name at run time, or belong together.
 FAMILIES = (
     "feature_store",
@@ -61,6 +62,7 @@ FAMILIES = (
     "refit/explanations",
     "refit/learners",
     "refit/reports/model_card",
+    "refit/reports/templates",
     *(f"tasks/{stage}" for stage in STAGES),
 )
 
@@ -140,7 +142,7 @@ def _own(project: Path, name: str) -> Iterator[Path]:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return sorted(each for each in path.rglob("*") if each.suffix in CODE) if path.is_dir() else [path]
 
 
 @cache

@@ -28,7 +28,7 @@ from refit.models import incumbent as comparand
 from refit.models import run_logging
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem, aligned, as_column
-from refit.reports.model_card import model_card, plots
+from refit.reports.model_card import charts, model_card
 from refit.reports.model_card.by_task import view_of
 from refit.runtime import run_file
 from refit.runtime.context import Context
@@ -330,11 +330,11 @@ def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Sco
     context.progress("plots and report")
     context.path(artifacts.DECISION).unlink(missing_ok=True)
     _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
-    plots.draw(context.path(artifacts.REPORTS), evaluation)
+    drawn = charts.draw(context.path(artifacts.REPORTS), evaluation)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
     recorded = {"sha256": artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), "rows": test.rows}
     write_json(context.path(artifacts.EVALUATION), evaluation | {"predictions": recorded})
-    model_card.write(context, evaluation, given.features, given.training)
+    model_card.write(context, evaluation, given.features, given.training, drawn)
     write_json(context.path(artifacts.DECISION), evaluation["decision"])
 
 

@@ -215,7 +215,7 @@ def test_errors_are_told_by_horizon_beside_the_season_before(done: Path) -> None
     assert found["all"]["mae"]["value"] == pytest.approx(error.mean())
     assert found["all"]["saved"] > 0.1
     assert evaluation["metrics"]["baseline"]["mae"]["value"] == pytest.approx(found["all"]["naive_mae"]["value"])
-    assert {"error_by_horizon.png", "residuals.png"} <= {path.name for path in (done / "reports/figures").iterdir()}
+    assert {"error_by_horizon.svg", "residuals.svg"} <= {path.name for path in (done / "reports/figures").iterdir()}
     assert "How far ahead?" in (done / "reports/model_card.html").read_text()
 
 

@@ -122,7 +122,7 @@ def test_every_metric_of_the_task_is_measured_with_its_interval_and_only_its_plo
     assert set(ours) == set(kind_of(task).metric_names())
     for name, found in ours.items():
         assert found["lower"] <= found["value"] <= found["upper"], name
-    drawn = {path.stem for path in (done[task] / "reports/figures").glob("*.png")}
+    drawn = {path.stem for path in (done[task] / "reports/figures").glob("*.svg")}
     assert FIGURES[task] <= drawn
     assert not drawn & {"roc", "precision_recall", "scores"}
     assert {part["by"] for part in evaluation["slices"] if part["enough"]} == {"town"}

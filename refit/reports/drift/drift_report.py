@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from refit.drift.inputs import WORDS
 from refit.files import artifacts
 from refit.problems import metric_named
-from refit.reports import html_theme
-from refit.reports.drift import report_charts as charts
+from refit.reports import templates
+from refit.reports.drawing import STYLE, DrawnChart, drawn
+from refit.reports.drift import report_charts
 from refit.reports.drift import report_words as words
-from refit.reports.drift.report_page import PAGE, STYLE
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import ColumnDrift, Comparison, Distribution, DriftDecision, JudgedWindow, Statistic
 
@@ -22,6 +20,10 @@ __all__ = ["REPORT", "render", "write"]
 REPORT = artifacts.REPORTS / "drift" / "report.html"
 MOST_COLUMNS = 36  # fill a printed page
 MOST_DECISIONS = 20
+SKILL = (
+    "Vertical lines are intervals; shaded: what is usual; below the dashed line skill is lost; dotted: the usual mean."
+)
+HEAT_MAP = "The largest effect of each column in each window, as a multiple of the size from which on it is drift."
 
 
 def write(context: Context, decision: DriftDecision, decisions: Sequence[DriftDecision]) -> None:
@@ -41,9 +43,9 @@ def render(decision: DriftDecision, decisions: Sequence[DriftDecision]) -> str:
     ranked = _ranked(windows)
     step, command = words.next_step(decision)
     drifted = sum(each.breached for each in newest)
-    return html_theme.render(
-        PAGE,
-        style=STYLE,
+    charts = _charts(decision, ranked[:MOST_COLUMNS])
+    return templates.render(
+        "drift_report.html.j2",
         decision=decision,
         kind={"ok": "good", "warn": "warn", "retrain": "bad"}[decision.verdict],
         verdict=words.verdict(decision),
@@ -54,20 +56,47 @@ def render(decision: DriftDecision, decisions: Sequence[DriftDecision]) -> str:
         span=f"{windows[0].first} up to {windows[-1].end}" if windows else None,
         newest=str(windows[-1]) if windows else None,
         performance=words.performance(decision),
-        skills=charts.performance(decision.backtest, windows),
-        has_backtest=bool(decision.backtest),
+        skills=charts.skills,
         waiting=windows[::-1],
         metric=metric_named(decision.policy.metric).words,
         inputs=words.inputs(decision),
-        heat_map=charts.heat_map(ranked[:MOST_COLUMNS], windows),
-        legend=charts.legend(),
+        heat_map=charts.heat_map,
         left_out=len(ranked[MOST_COLUMNS:]),
-        distributions=[_distribution(each, newest) for each in decision.distributions],
+        distributions=[
+            _distribution(each, newest, chart)
+            for each, chart in zip(decision.distributions, charts.distributions, strict=True)
+        ],
         columns=[_row(each, windows) for each in newest],
         most=MOST_COLUMNS,
         method=list(words.method(decision)),
         history=_history(decision, decisions),
     )
+
+
+@dataclass(frozen=True)
+class _Charts:
+    """The charts of the page; a list is empty if there is nothing to draw."""
+
+    skills: list[DrawnChart]
+    heat_map: list[DrawnChart]
+    distributions: list[DrawnChart | None]
+
+
+def _charts(decision: DriftDecision, columns: Sequence[str]) -> _Charts:
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        skills = report_charts.performance(decision.backtest, decision.windows)
+        heat_map = report_charts.heat_map(columns, decision.windows)
+        figures = [(each.column, report_charts.distribution(each)) for each in decision.distributions]
+        return _Charts(
+            [drawn(skills, "skill", SKILL)] if skills else [],
+            [drawn(heat_map, "columns", HEAT_MAP)] if heat_map else [],
+            [
+                drawn(figure, f"distribution-{index}", f"{column}, then and now") if figure else None
+                for index, (column, figure) in enumerate(figures)
+            ],
+        )
 
 
 def _ranked(windows: Sequence[JudgedWindow]) -> list[str]:
@@ -86,15 +115,15 @@ class _Picture:
     distribution: Distribution
     breached: bool
     effect: str
-    chart: Markup
+    chart: DrawnChart | None
 
 
-def _distribution(each: Distribution, newest: Sequence[ColumnDrift]) -> _Picture:
+def _distribution(each: Distribution, newest: Sequence[ColumnDrift], chart: DrawnChart | None) -> _Picture:
     drift = next(column for column in newest if column.column == each.column)
     effect = "no effect could be measured"
     if largest := drift.largest:
         effect = f"{WORDS[largest.statistic]} {largest.size:.3f}, drift from {largest.limit:.3f} on"
-    return _Picture(each, drift.breached, effect, charts.distribution(each))
+    return _Picture(each, drift.breached, effect, chart)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from datetime import date
-
-from markupsafe import Markup
+from collections.abc import Sequence
+from typing import Any
 
 from refit.drift.inputs import WORDS
-from refit.reports.svg_charts import Plane, number, roomy, short, ticks
+from refit.reports.drawing import (
+    BAD,
+    COLOURS,
+    FULL,
+    GRID,
+    INK,
+    PAPER,
+    QUIET,
+    THIRD,
+    intervals,
+    legend,
+    list_down,
+    new_figure,
+    short_name,
+    tip,
+)
 from refit.schemas.drift_decision import (
     BacktestWindow,
     CategoryDistribution,
@@ -21,228 +34,158 @@ from refit.schemas.drift_decision import (
     PerformanceVerdict,
 )
 
-_Point = tuple[int, DayWindow, BacktestWindow | PerformanceVerdict]  # x, and what is shown there
-_LABELS, _HEAD, _ROW = 208, 34, 21  # of the heat map: width of the names, height of the dates, height of a row
-_LONGEST = 30  # characters of a name that are drawn; all are shown on hover
+Skill = BacktestWindow | PerformanceVerdict
+Point = tuple[int, DayWindow, Skill]  # x, and what is shown there
+
+MOST_CELLS = 8  # in a row of the heat map, which keep their width where there are fewer
+SCALE = {0.0: "0", 0.5: "half", 0.95: "just below", 1.0: "1× what is drift", 3.0: "3× and more"}
 
 
-def performance(backtest: Sequence[BacktestWindow], windows: Sequence[JudgedWindow]) -> Markup:
-    """Skill of each window, first of the backtest and then of production, with the usual range as a band."""
-    gap = 1 if backtest and windows else 0
-    past = list(enumerate(backtest))
-    now = [(len(backtest) + gap + index, window) for index, window in enumerate(windows)]
+def performance(backtest: Sequence[BacktestWindow], windows: Sequence[JudgedWindow]) -> Any:
+    """Skill of each window, first of the backtest and then of production; None if there is no skill.
+
+    The usual range is a band, and the numbers of a dot are its tooltip.
+    """
     measured = [window.performance for window in windows]
-    shown: list[BacktestWindow | PerformanceVerdict] = [*backtest, *measured]
-    values = [value for each in shown for value in (each.skill, each.lower, each.upper, each.estimated_skill)]
-    values += [end for each in measured for end in each.usual or ()]
-    finite = [value for value in values if value is not None]
-    if not finite:
-        return Markup("")
-    plane = Plane((-0.6, len(past) + len(now) + gap - 0.4), roomy(finite), width=760, height=290, top=24)
-    positions: list[tuple[int, DayWindow]] = [*past, *now]
-    step = max(1, math.ceil(len(positions) / 16))
-    marks = {float(x): _month_and_day(window.first) for x, window in positions[::step]}
-    parts = [plane.axes("first day of the window", "skill", marks), *_bands(plane, now), *_mean(plane, measured)]
-    parts += _heads(plane, len(past), len(past) + gap - 0.5 if now else None)
-    of_past: list[_Point] = [(x, window, window) for x, window in past]
-    of_now: list[_Point] = [(x, window, window.performance) for x, window in now]
-    for points, kind in ((of_past, "baseline"), (of_now, "candidate")):
-        parts += _whiskers(plane, points, kind)
-        parts.append(plane.line([(x, _value(each.estimated_skill)) for x, _, each in points], f"estimated {kind}"))
-        parts.append(plane.line([(x, _value(each.skill)) for x, _, each in points], kind))
-        parts += [_point(plane, x, window, each, kind) for x, window, each in points]
-    return plane.svg("skill of each window", *parts)
+    shown: list[Skill] = [*backtest, *measured]
+    if all(value is None for each in shown for value in (each.skill, each.estimated_skill)):
+        return None
+    gap = 1 if backtest and windows else 0
+    past: list[Point] = [(x, window, window) for x, window in enumerate(backtest)]
+    now: list[Point] = [(len(backtest) + gap + x, window, window.performance) for x, window in enumerate(windows)]
+    figure, axes = new_figure("Skill of each window", (FULL, 3.7))
+    _usual(axes, [(len(backtest) + gap + x, each) for x, each in enumerate(measured)])
+    for points, colour, label in ((past, COLOURS["baseline"], "backtest"), (now, COLOURS["candidate"], "production")):
+        if points:
+            _skill(axes, points, colour, label)
+    axes.plot([], [], color=COLOURS["champion"], linestyle="--", linewidth=1.4, label="estimated without labels")
+    if any(each.breached for each in measured):
+        axes.plot([], [], "o", color=BAD, markersize=6, label="lost")
+    if past and now:
+        axes.axvline(len(past), color=GRID, linewidth=1.5)
+    positions = [*past, *now]
+    marks = positions[:: max(1, math.ceil(len(positions) / 14))]
+    axes.set_xticks([x for x, *_ in marks], [f"{window.first:%m-%d}" for _, window, _ in marks])
+    axes.set(xlabel="first day of the window", ylabel="skill", xlim=(-0.6, len(positions) + gap - 0.4))
+    legend(axes)
+    return figure
 
 
-def _month_and_day(day: date) -> str:
-    return f"{day:%m-%d}"
+def _usual(axes: Any, now: Sequence[tuple[int, PerformanceVerdict]]) -> None:
+    """The mean of the backtest, and a band around it whose lower end is the threshold."""
+    expected = next((each.expected for _, each in reversed(now) if each.expected is not None), None)
+    if expected is not None:
+        axes.axhline(expected, color=QUIET, linestyle=":", linewidth=1)
+    for x, each in now:
+        if each.usual:
+            axes.fill_between([x - 0.5, x + 0.5], *each.usual, color=COLOURS["candidate"], alpha=0.11, linewidth=0)
+            axes.hlines(each.usual[0], x - 0.5, x + 0.5, color=INK, linestyle="--", linewidth=1.2)
 
 
-def _value(value: float | None) -> float:
+def _skill(axes: Any, points: Sequence[Point], colour: str, label: str) -> None:
+    x = [place for place, *_ in points]
+    intervals(axes, x, [(each.lower, each.upper) for *_, each in points], colour)
+    estimated = [_or_nan(each.estimated_skill) for *_, each in points]
+    axes.plot(x, estimated, color=COLOURS["champion"], linestyle="--", linewidth=1.4)
+    axes.plot(x, [_or_nan(each.skill) for *_, each in points], color=colour, label=label)
+    for place, window, each in points:
+        if each.skill is None:
+            continue
+        lost = isinstance(each, PerformanceVerdict) and each.breached
+        (dot,) = axes.plot(place, each.skill, "o", color=BAD if lost else colour, markersize=7 if lost else 5)
+        band = "" if each.lower is None or each.upper is None else f" ({each.lower:.3f} to {each.upper:.3f})"
+        threshold = each.threshold if isinstance(each, PerformanceVerdict) else None
+        limit = "" if threshold is None else f", breached below {threshold:.3f}"
+        tip(dot, f"{window}: skill {each.skill:.3f}{band}{limit}")
+
+
+def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _bands(plane: Plane, now: Sequence[tuple[int, JudgedWindow]]) -> Iterator[Markup]:
-    for x, window in now:
-        if (usual := window.performance.usual) is None:
-            continue
-        left, right, low, high = plane.x(x - 0.5), plane.x(x + 0.5), plane.y(usual[0]), plane.y(usual[1])
-        yield Markup('<rect class="usual" x="{}" y="{}" width="{}" height="{}"/>').format(
-            short(left), short(high), short(right - left), short(low - high)
-        )
-        yield Markup('<path class="margin" d="M{} {}H{}"/>').format(short(left), short(low), short(right))
+def heat_map(columns: Sequence[str], windows: Sequence[JudgedWindow]) -> Any:
+    """A row for each column and a cell for each window: its largest effect as a multiple of the threshold.
 
-
-def _mean(plane: Plane, measured: Sequence[PerformanceVerdict]) -> Iterator[Markup]:
-    expected = next((each.expected for each in reversed(measured) if each.expected is not None), None)
-    if expected is not None:
-        yield plane.line([(plane.x_range[0], expected), (plane.x_range[1], expected)], "chance")
-
-
-def _heads(plane: Plane, past: int, border: float | None) -> Iterator[Markup]:
-    """Headings on the left and right of the border."""
-    head = Markup('<text class="tick mid" x="{}" y="12">{}</text>')
-    if past:
-        yield head.format(short(plane.x((past - 1) / 2)), "backtest")
-    if border is not None:
-        middle = (max(border, plane.x_range[0]) + plane.x_range[1]) / 2
-        yield head.format(short(plane.x(middle)), "in production")
-        if past:
-            yield plane.line([(border, plane.y_range[0]), (border, plane.y_range[1])], "border")
-
-
-def _whiskers(plane: Plane, points: Sequence[_Point], kind: str) -> Iterator[Markup]:
-    for x, _, each in points:
-        if each.lower is not None and each.upper is not None:
-            yield Markup('<path class="whisker {}" d="M{} {}V{}"/>').format(
-                kind, short(plane.x(x)), short(plane.y(each.lower)), short(plane.y(each.upper))
-            )
-
-
-def _point(plane: Plane, x: float, window: DayWindow, each: BacktestWindow | PerformanceVerdict, kind: str) -> Markup:
-    if each.skill is None:
-        return Markup("")
-    breached = isinstance(each, PerformanceVerdict) and each.breached
-    threshold = each.threshold if isinstance(each, PerformanceVerdict) else None
-    band = "" if each.lower is None else f" ({each.lower:.3f} to {each.upper:.3f})"
-    limit = f", breached below {threshold:.3f}" if threshold is not None else ""
-    title = f"{window}: skill {each.skill:.3f}{band}{limit}"
-    return Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
-        "bad" if breached else kind, short(plane.x(x)), short(plane.y(each.skill)), 6 if breached else 4, title
-    )
-
-
-def heat_map(columns: Sequence[str], windows: Sequence[JudgedWindow]) -> Markup:
-    """A row for each column and a cell for each window: its largest effect as a multiple of the threshold."""
+    None if there is nothing to show. The effects of each cell are its tooltip.
+    """
     if not columns or not windows:
-        return Markup("")
-    width = min(96.0, (760 - _LABELS) / len(windows))
-    plane = Plane((0, 1), (0, 1), width=760, height=_HEAD + _ROW * len(columns) + 2)
-    parts = []
-    for index, window in enumerate(windows):
-        x = _LABELS + (index + 0.5) * width
-        parts.append(
-            Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(
-                short(x), _HEAD - 10, _month_and_day(window.first)
-            )
-        )
+        return None
+    from matplotlib.patches import Patch
+
+    figure, axes = new_figure("Drift of each column in each window", (FULL, 1.2 + 0.21 * len(columns)))
     by_column = [{each.column: each for each in window.inputs.columns} for window in windows]
     for row, column in enumerate(columns):
-        y = _HEAD + row * _ROW
-        parts.append(
-            Markup('<text class="end label" x="{}" y="{}"><title>{}</title>{}</text>').format(
-                _LABELS - 10, y + 14.5, column, column if len(column) <= _LONGEST else column[: _LONGEST - 1] + "…"
-            )
-        )
         for index, window in enumerate(windows):
-            parts.append(_cell(_LABELS + index * width, y, width, by_column[index].get(column), column, str(window)))
-    return plane.svg("drift of each column in each window", *parts)
+            _cell(axes, index, row, by_column[index].get(column), f"{column}, {window}")
+    list_down(axes, [short_name(column, 30) for column in columns])
+    axes.set_xticks(range(len(windows)), [f"{window.first:%m-%d}" for window in windows])
+    axes.set(xlim=(-0.5, max(len(windows), MOST_CELLS) - 0.5))
+    axes.set_xlabel("first day of the window", loc="left")
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    handles = [Patch(**_colour(ratio), label=label) for ratio, label in SCALE.items()]
+    handles.append(Patch(fill=False, edgecolor=INK, linewidth=1.4, label="drifted"))
+    legend(axes, handles=handles)
+    return figure
 
 
-def _cell(x: float, y: float, width: float, drift: ColumnDrift | None, column: str, when: str) -> Markup:
-    box = Markup('x="{}" y="{}" width="{}" height="{}" rx="2"').format(
-        short(x + 1), short(y + 1), short(width - 2), _ROW - 2
-    )
+def _cell(axes: Any, x: int, y: int, drift: ColumnDrift | None, name: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    box: dict[str, Any] = {"xy": (x - 0.48, y - 0.44), "width": 0.96, "height": 0.88}
     if drift is None:
-        return Markup('<rect class="empty" {}><title>{}</title></rect>').format(box, f"{column}, {when}: not measured")
+        empty = axes.add_patch(Rectangle(**box, fill=False, edgecolor=GRID, linestyle="--"))
+        return tip(empty, f"{name}: not measured")
     ratio = drift.severity
-    kind, opacity = _colour(ratio)
-    title = f"{column}, {when}: {'; '.join(_effects(drift))}" + (" · drifted" if drift.breached else "")
-    cell = Markup('<rect class="cell {}{}" {} fill-opacity="{:.2f}"><title>{}</title></rect>').format(
-        kind, " breached" if drift.breached else "", box, opacity, title
-    )
-    if ratio < 1:
-        return cell
-    return cell + Markup('<text class="over mid" x="{}" y="{}">{}</text>').format(
-        short(x + width / 2), short(y + 14.5), f"{ratio:.1f}×" if ratio < 100 else "99×+"
-    )
+    cell = axes.add_patch(Rectangle(**box, **_colour(ratio)))
+    if drift.breached:
+        axes.add_patch(Rectangle(**box, fill=False, edgecolor=INK, linewidth=1.4))
+    numbers = "; ".join(f"{WORDS[each.statistic]} {each.size:.3f} of {each.limit:.3f}" for each in drift.comparisons)
+    tip(cell, f"{name}: {numbers}" + (" · drifted" if drift.breached else ""))
+    if ratio >= 1:
+        text = f"{ratio:.1f}×" if ratio < 100 else "99×+"
+        axes.text(x, y, text, ha="center", va="center", color=PAPER, fontweight="bold")
+    return None
 
 
-def _effects(drift: ColumnDrift) -> Iterator[str]:
-    for name, size, limit in drift.comparisons:
-        yield f"{WORDS[name]} {size:.3f} of {limit:.3f}"
+def _colour(ratio: float) -> dict[str, Any]:
+    if ratio >= 1:
+        return {"facecolor": BAD, "linewidth": 0, "alpha": round(0.72 + 0.28 * min((ratio - 1) / 2, 1), 2)}
+    return {"facecolor": COLOURS["candidate"], "linewidth": 0, "alpha": round(0.05 + 0.5 * ratio, 2)}
 
 
-def _colour(ratio: float) -> tuple[str, float]:
-    return ("over", 0.72 + 0.28 * min((ratio - 1) / 2, 1)) if ratio >= 1 else ("under", 0.05 + 0.5 * ratio)
-
-
-def legend() -> Markup:
-    """Legend of the colours of the heat map."""
-    plane = Plane((0, 1), (0, 1), width=760, height=26)
-    parts, x = [], 110.0
-    for ratio, text in (
-        (0.0, "0"),
-        (0.5, "half"),
-        (0.95, "just below"),
-        (1.0, "1× what is drift"),
-        (3.0, "3× and more"),
-    ):
-        kind, opacity = _colour(ratio)
-        parts.append(
-            Markup('<rect class="cell {}" x="{}" y="4" width="22" height="16" rx="2" fill-opacity="{:.2f}"/>').format(
-                kind, short(x), opacity
-            )
-        )
-        parts.append(Markup('<text class="tick" x="{}" y="16">{}</text>').format(short(x + 28), text))
-        x += 46 + 5.8 * len(text)
-    parts.append(
-        Markup('<rect class="cell breached" x="{}" y="4" width="22" height="16" rx="2" fill-opacity="0"/>').format(
-            short(x)
-        )
-    )
-    parts.append(Markup('<text class="tick" x="{}" y="16">drifted</text>').format(short(x + 28)))
-    return plane.svg("legend", *parts)
-
-
-def distribution(each: Distribution) -> Markup:
-    """One column then and now."""
+def distribution(each: Distribution) -> Any:
+    """One column then and now; None if there is nothing to draw."""
     return _categories(each) if isinstance(each, CategoryDistribution) else _numbers(each)
 
 
-def _numbers(each: NumberDistribution) -> Markup:
-    edges = each.edges
-    if len(edges) < 2:
-        return Markup("")
-    plane = Plane((edges[0], edges[-1]), (0, 1.05 * max(*each.then, *each.now, 1e-9)), width=320, height=180, bottom=22)
-    marks = {tick: number(tick) for tick in ticks(*plane.x_range, wanted=6)}
-    areas = [
-        Markup('<path class="{}" d="{}"/>').format(kind, _steps(plane, edges, shares))
-        for shares, kind in ((each.then, "area negative"), (each.now, "now"))
-    ]
-    return plane.svg(f"{each.column} then and now", plane.axes("", "share", marks), *areas)
+def _numbers(each: NumberDistribution) -> Any:
+    if len(each.edges) < 2:
+        return None
+    figure, axes = new_figure("", (THIRD, 1.8))
+    axes.stairs(each.then, each.edges, color=COLOURS["baseline"], fill=True, alpha=0.45)
+    axes.stairs(each.now, each.edges, color=COLOURS["candidate"], fill=True, alpha=0.18)
+    axes.stairs(each.now, each.edges, color=COLOURS["candidate"], linewidth=1.6)
+    axes.set(ylabel="share", xlim=(each.edges[0], each.edges[-1]))
+    axes.set_ylim(bottom=0)
+    return figure
 
 
-def _steps(plane: Plane, edges: Sequence[float], shares: Sequence[float]) -> str:
-    path = f"M{short(plane.x(edges[0]))} {short(plane.y(0))}"
-    for index, share in enumerate(shares):
-        path += f"V{short(plane.y(share))}H{short(plane.x(edges[index + 1]))}"
-    return f"{path}V{short(plane.y(0))}"
-
-
-def _categories(each: CategoryDistribution) -> Markup:
+def _categories(each: CategoryDistribution) -> Any:
     rows = list(zip(each.names, each.then, each.now, strict=True))
-    others = (("other names", each.other), ("unseen before", each.unseen))
-    rows += [(f"({word})", *shares) for word, shares in others if any(shares)]
-    most = max([share for _, *shares in rows for share in shares] or [1.0]) or 1.0
-    plane = Plane((0, most), (0, 1), width=320, height=24 * len(rows) + 8, left=104, right=96, top=0)
-    parts = []
+    rows += [
+        (f"({words})", *shares)
+        for shares, words in ((each.other, "other names"), (each.unseen, "unseen before"))
+        if any(shares)
+    ]
+    figure, axes = new_figure("", (THIRD, 0.3 + 0.27 * len(rows)))
     for row, (name, then, now) in enumerate(rows):
-        y = 24 * row + 4
-        parts.append(
-            Markup('<text class="end label" x="98" y="{}"><title>{}</title>{}</text>').format(
-                y + 13, name, name if len(name) <= 18 else name[:17] + "…"
-            )
-        )
-        for share, kind, low in ((then, "then", 0), (now, "candidate", 10)):
-            parts.append(
-                Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="8" rx="1.5"/>').format(
-                    kind, plane.left, y + low, short(max(plane.x(share) - plane.left, 0.6))
-                )
-            )
-        parts.append(
-            Markup('<text class="tick" x="{}" y="{}">{}</text>').format(
-                short(plane.x(max(then, now)) + 6), y + 13, f"{then:.1%} → {now:.1%}"
-            )
-        )
-    return plane.svg(f"{each.column} then and now", *parts)
+        bar = axes.barh(row - 0.2, then, color=COLOURS["baseline"], height=0.34, alpha=0.6)[0]
+        axes.barh(row + 0.2, now, color=COLOURS["candidate"], height=0.34)
+        tip(bar, f"{name}: {then:.1%} → {now:.1%}")
+        at = (max(then, now), row)
+        axes.annotate(f"{then:.1%} → {now:.1%}", at, (5, 0), textcoords="offset points", va="center", color=QUIET)
+    list_down(axes, [short_name(name) for name, *_ in rows])
+    axes.set(xticks=[], xlim=(0, 1.6 * (max(max(then, now) for _, then, now in rows) or 1.0)))
+    axes.spines["bottom"].set_visible(False)
+    return figure

@@ -1,70 +1,81 @@
-"""The model card's section on intervals: coverage, width, and the newest rows."""
+"""Charts of the model card on intervals of predictions: coverage, width, and the newest rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from refit.reports.svg_charts import Plane, roomy
-
-Report = Mapping[str, Any]
-
-
-def drawn(intervals: Report | None) -> dict[str, Markup]:
-    """Charts by name; empty if there are no intervals."""
-    if not intervals:
-        return {}
-    charts = {"stretch": stretch(intervals["stretch"])}
-    if groups := intervals["groups"]:
-        charts["coverage"] = by_group(groups, "coverage", intervals["within"], "share within", intervals["level"])
-        charts["width"] = by_group(groups, "width", intervals["within"], "mean width")
-    return charts
-
-
-def stretch(rows: Sequence[Report]) -> Markup:
-    """The interval of each row as a vertical line, with the actual value."""
-    y_range = roomy([row[name] for row in rows for name in ("low", "high", "label")])
-    plane = Plane((0, max(len(rows) - 1, 1)), y_range, width=760, height=260)
-    step = max(1, len(rows) // 6)
-    marks = {float(index): rows[index]["time"][5:10] for index in range(0, len(rows), step)}
-    spans = [plane.line([(index, row["low"]), (index, row["high"])], "thin") for index, row in enumerate(rows)]
-    came = [(index, row["label"]) for index, row in enumerate(rows)]
-    outside = [(index, row["label"]) for index, row in enumerate(rows) if not row["low"] <= row["label"] <= row["high"]]
-    dots = [plane.dots(came, "candidate", 1.8), plane.dots(outside, "bad", 3)]
-    return plane.svg(
-        "intervals of the newest test rows", plane.axes("test rows, newest last", "", marks), *spans, *dots
-    )
+from refit.evaluation.interval_coverage import percent
+from refit.reports.drawing import (
+    BAD,
+    COLOURS,
+    FULL,
+    QUIET,
+    Report,
+    bounds,
+    chart,
+    dots,
+    legend,
+    new_figure,
+    new_grid,
+    write_csv,
+)
+from refit.reports.drawing import (
+    intervals as interval_lines,
+)
 
 
-def by_group(groups: Sequence[Report], what: str, within: str, label: str, mark: float | None = None) -> Markup:
-    """A value of each group with its interval, in the order of the groups."""
-    ends = [end for each in groups for end in each[what].values() if end is not None]
-    y_range = roomy([*ends, *([] if mark is None else [mark])])
-    plane = Plane((-0.5, len(groups) - 0.5), y_range, height=330)
-    step = max(1, len(groups) // 8)
-    marks = {float(index): groups[index]["value"] for index in range(0, len(groups), step)}
-    parts = [] if mark is None else [plane.line([(plane.x_range[0], mark), (plane.x_range[1], mark)], "chance")]
-    parts += [
-        plane.line([(index, each[what]["lower"]), (index, each[what]["upper"])], "thin")
-        for index, each in enumerate(groups)
-        if each[what]["lower"] is not None
-    ]
-    points = [(float(index), each[what]["value"]) for index, each in enumerate(groups)]
-    return plane.svg(f"{label} by {within}", plane.axes(within, label, marks), *parts, plane.dots(points, "candidate"))
+@chart("intervals", "The newest test rows: the interval of each, what was predicted, and what came.")
+def intervals(evaluation: Report) -> Any:
+    if not (report := evaluation.get("intervals")):
+        return None
+    rows: Sequence[Report] = report["stretch"]
+    figure, axes = new_figure(f"{percent(report['level'])} intervals of the newest test rows", (FULL, 3.6))
+    for index, row in enumerate(rows):
+        axes.plot([index] * 2, [row["low"], row["high"]], color=COLOURS["candidate"], linewidth=2.2, alpha=0.3)
+    axes.plot([], [], color=COLOURS["candidate"], linewidth=2.2, alpha=0.3, label="interval")
+    within = [row["low"] <= row["label"] <= row["high"] for row in rows]
+    axes.plot(range(len(rows)), [row["predicted"] for row in rows], "_", color=COLOURS["candidate"], label="predicted")
+    for held, colour, size, label in ((True, QUIET, 3.5, "came, within"), (False, BAD, 5, "came, outside")):
+        came = [(index, row["label"]) for index, row in enumerate(rows) if within[index] is held]
+        dots(axes, came, colour, size)
+        axes.plot([], [], "o", color=colour, markersize=4, label=label)
+    step = max(1, len(rows) // 8)
+    axes.set_xticks(range(0, len(rows), step), [row["time"][5:10] for row in rows[::step]])
+    axes.set(xlabel="test rows, newest last", ylabel="label")
+    legend(axes)
+    return figure
 
 
-SECTION = """{% if evaluation.intervals %}<section id="intervals">
-<h2>How sure is it?</h2>
-<p class="lede">An interval is to hold {{ "%.4g" | format(100 * evaluation.intervals.level) }} % of the labels. Of two
-that do, the narrower is better; the Winkler score puts both into one number:
-{{ evaluation.intervals.winkler.value | fixed(3) }}.</p>
-<figure class="wide">{{ charts.stretch }}<figcaption>The newest test rows: interval, and what came; large dots lie
-outside</figcaption></figure>
-{% if evaluation.intervals.groups %}<div class="pair">
-<figure>{{ charts.coverage }}<figcaption>Share of labels within; dotted: what was asked for</figcaption></figure>
-<figure>{{ charts.width }}<figcaption>Mean width</figcaption></figure>
-</div>
-{% endif %}</section>
-{% endif %}"""
+@chart("intervals", "The share of labels within (dotted: what was asked for) and the mean width, of each group.")
+def intervals_by_group(evaluation: Report) -> Any:
+    report = evaluation.get("intervals")
+    if not report or not report["groups"]:
+        return None
+    groups: Sequence[Report] = report["groups"]
+    figure, axes = new_grid(f"Intervals by {report['within']}", (FULL, 3.2), columns=2)
+    for ax, name in zip(axes[0], ("coverage", "width"), strict=True):
+        measured = [each[name] for each in groups]
+        interval_lines(ax, range(len(groups)), bounds(measured), COLOURS["candidate"])
+        dots(ax, enumerate(each["value"] for each in measured), COLOURS["candidate"], 5)
+        few = range(0, len(groups), max(1, len(groups) // 8))
+        ax.set_xticks(few, [groups[index]["value"] for index in few])
+        ax.set(xlabel=report["within"])
+    axes[0, 0].axhline(report["level"], color=QUIET, linestyle=":", linewidth=1)
+    axes[0, 0].set(ylabel="share of labels within")
+    axes[0, 1].set(ylabel="mean width")
+    axes[0, 1].set_ylim(bottom=0)
+    return figure
+
+
+def tables(folder: Path, evaluation: Report) -> None:
+    """Write `intervals.csv`, if there are any."""
+    if not (report := evaluation.get("intervals")):
+        return
+    parts = [{"value": "all", "rows": report["rows"], **report}, *report["groups"]]
+    rows = ((p["value"], p["rows"], *(p[name]["value"] for name in ("coverage", "width", "winkler"))) for p in parts)
+    write_csv(folder / "intervals.csv", ("group", "rows", "coverage", "width", "winkler"), rows)
+
+
+CHARTS = (intervals, intervals_by_group)

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from refit.files.artifacts import MODEL_CARD, atomic
 from refit.problems import metric_named
-from refit.reports import html_theme
-from refit.reports.html_theme import count, fixed, money
-from refit.reports.model_card import card_charts as charts
+from refit.reports import templates
+from refit.reports.drawing import DrawnChart, Report
 from refit.reports.model_card import card_explanation, card_learners
 from refit.reports.model_card.by_task import view_of
-from refit.reports.model_card.model_card_page import page
 from refit.reports.model_card.wording import words_of
+from refit.reports.templates import count, fixed, money
 from refit.runtime.context import Context
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.training import Training
 
 MOST_FEATURES = 20
 
-Report = dict[str, Any]
+Charts = Mapping[str, Sequence[DrawnChart]]
 
 
-def write(context: Context, evaluation: Report, features: FeatureTable, training: Training) -> None:
+def write(context: Context, evaluation: Report, features: FeatureTable, training: Training, charts: Charts) -> None:
     """Write `reports/model_card.html`, without scripts or external links, with every value escaped."""
-    text = render(context.params.project.name, evaluation, features, training)
+    text = render(context.params.project.name, evaluation, features, training, charts)
     with atomic(context.path(MODEL_CARD)) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
-def render(name: str, evaluation: Report, features: FeatureTable, training: Training) -> str:
-    """Render the page."""
+def render(name: str, evaluation: Report, features: FeatureTable, training: Training, charts: Charts) -> str:
+    """Render the page; `charts` are those of each section."""
     metric = evaluation["metric"]
     view = view_of(evaluation["task"])
     models = [model for model in ("candidate", "champion", "anchor", "baseline") if model in evaluation["metrics"]]
     slices = _slices(evaluation)
-    return html_theme.render(
-        page(view),
+    return templates.render(
+        [f"model_card_{evaluation['task']}.html.j2", "model_card.html.j2"],
         name=name,
         view=view,
         evaluation=evaluation,
@@ -51,8 +50,7 @@ def render(name: str, evaluation: Report, features: FeatureTable, training: Trai
         decision=evaluation["decision"],
         words=words_of(evaluation, features),
         tiles=_tiles(evaluation),
-        compared=_compared(evaluation["decision"]),
-        gated=_gated(evaluation["decision"]),
+        gated=[each for each in evaluation["decision"]["slices"] if each["estimate"] is not None],
         confidence=f"{evaluation['confidence']:.0%}",
         models=models,
         measured=evaluation["metrics"],
@@ -74,17 +72,13 @@ def render(name: str, evaluation: Report, features: FeatureTable, training: Trai
         explained=card_explanation.shown(evaluation),
         learners=(tried := card_learners.tried(evaluation["learners"], training.metric)),
         fold_count=max((each["by_fold"]["count"] for each in tried if each["by_fold"]), default=0),
-        searches=list(card_learners.searches(evaluation["learners"], training.metric)),
-        learning=list(card_learners.learning(evaluation["learners"])),
+        searches=list(card_learners.searches(evaluation["learners"])),
         learning_metric=training.metric,
         learning_word=metric_named(training.metric).words,
         refit_rows=training.refit_rows,
         windows=[{"name": name, **window.to_json()} for name, window in features.windows],
         identity=_identity(evaluation, training, features),
-        charts={
-            **view.charts(evaluation),
-            "daily": charts.daily(evaluation["daily"], reversed(models), metric_named(metric).words),
-        },
+        charts=defaultdict(list, charts),
     )
 
 
@@ -122,54 +116,19 @@ def _tiles(evaluation: Report) -> list[Report]:
     return tiles
 
 
-def _compared(decision: Report) -> list[Report]:
-    verdicts = {True: "better than the margin demands", False: "not shown to be within the margin"}
-    return [
-        {**each, "words": verdicts[each["passed"]], "chart": charts.gain_line(each)}
-        for each in decision["compared"]
-        if each["estimate"] is not None
-    ]
-
-
-def _gated(decision: Report) -> list[Report]:
-    """The slices that the gate compared, on a shared scale."""
-    judged = [each for each in decision["slices"] if each["estimate"] is not None]
-    ends = [0.0, *(each[end] for each in judged for end in ("lower", "upper", "must_exceed"))]
-    low, high = min(ends), max(*ends, min(ends) + 1e-6)
-    return [{**each, "chart": charts.margin_line(each, low, high)} for each in judged]
-
-
 def _slices(evaluation: Report) -> list[Report]:
-    metric = evaluation["metric"]
-    whole = evaluation["metrics"]["candidate"][metric]["value"] or 0.0
-    measured = [part[metric] for part in evaluation["slices"] if part[metric]]
-    ends = [entry[end] for entry in measured for end in ("lower", "upper", "value") if entry[end] is not None]
-    low, high = min([whole, *ends]), max([whole, *ends])
     groups: dict[str, list[Report]] = {}
     for part in evaluation["slices"]:
-        chart = charts.interval_line(part[metric], low, high, whole)
-        groups.setdefault(part["by"], []).append({**part, "chart": chart})
+        groups.setdefault(part["by"], []).append(part)
     return [{"by": by, "parts": parts} for by, parts in groups.items()]
 
 
 def _importance(importance: Report, descriptions: Mapping[str, str]) -> Report:
-    everything = [*importance["features"], *importance["groups"]]
-    ends = [e[end] for e in everything for end in ("lower", "upper", "value") if e[end] is not None]
-    low, high = min([0.0, *ends]), max([1e-6, *ends])
-    features = [
-        {**entry, "chart": charts.bar(entry, low, high), "description": descriptions.get(entry["name"], "")}
-        for entry in importance["features"]
-    ]
-    counts: dict[str, int] = {}
-    for entry in importance["features"]:
-        counts[entry["group"]] = counts.get(entry["group"], 0) + 1
-    groups = [
-        {**entry, "chart": charts.bar(entry, low, high), "count": counts.get(entry["name"], 1)}
-        for entry in importance["groups"]
-    ]
+    features = [{**entry, "description": descriptions.get(entry["name"], "")} for entry in importance["features"]]
+    counts = Counter(entry["group"] for entry in features)
     return {
         "rows": importance["rows"],
-        "groups": groups,
+        "groups": [{**entry, "count": counts.get(entry["name"], 1)} for entry in importance["groups"]],
         "first": features[:MOST_FEATURES],
         "rest": features[MOST_FEATURES:],
     }

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from refit.problems import metric_named
-from refit.reports.html_theme import money
 from refit.reports.model_card.by_task import view_of
+from refit.reports.templates import money
 from refit.schemas.feature_table import FeatureTable, LabelCounts
 
 Report = dict[str, Any]

@@ -7,10 +7,11 @@ import warnings
 from pathlib import Path
 
 from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
-from refit.reports.drawing import STYLE, save
-from refit.reports.html_theme import render
-from refit.reports.svg_charts import Plane
+from refit.reports.drawing import STYLE, drawn, save_png, tip
+from refit.reports.templates import render, templates
 from tasks.validate import data_docs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,10 +26,24 @@ def assert_visible(page: str) -> None:
     assert "<b>" not in page
 
 
+def hostile_figure(text: str) -> Figure:
+    figure = Figure(figsize=(14, 9))
+    axes = figure.subplots()
+    (line,) = axes.plot([0, 1], [0, 1], label=text)
+    tip(line, text)
+    axes.set(title=text, xlabel=text)
+    axes.text(0.5, 0.5, text)
+    axes.set_yticks([0, 1], [text, "b"])
+    axes.legend()
+    return figure
+
+
 def test_a_page_shows_what_its_values_and_its_charts_hold() -> None:
-    chart = Plane((0, 1), (0, 1)).axes(HOSTILE, HOSTILE, {0.5: HOSTILE})
-    for value in (HOSTILE, Markup("<i>{}</i>").format(HOSTILE), chart):
-        assert_visible(render("<p>{{ value }}</p>\n", value=value))
+    page = templates().from_string("<p>{{ value }}</p>\n")
+    with rc_context(STYLE):
+        chart = drawn(hostile_figure(HOSTILE), "chart", HOSTILE)
+    for value in (HOSTILE, Markup("<i>{}</i>").format(HOSTILE), chart.svg):
+        assert_visible(render(page, value=value))
 
 
 def test_the_data_docs_show_what_the_names_of_columns_and_batches_hold() -> None:
@@ -38,27 +53,19 @@ def test_the_data_docs_show_what_the_names_of_columns_and_batches_hold() -> None
 
 
 def test_a_chart_shows_its_texts_and_no_warning_prints_them(tmp_path: Path) -> None:
-    import matplotlib.pyplot as plt
-    from matplotlib import rc_context
-
-    def drawn(text: str) -> bytes:
-        figure, axes = plt.subplots(figsize=(14, 9))
-        axes.plot([0, 1], [0, 1], label=text)
-        axes.set(title=text, xlabel=text)
-        axes.text(0.5, 0.5, text)
-        axes.set_yticks([0, 1], [text, "b"])
-        axes.legend()
-        save(figure, tmp_path / "chart.png")
+    def png(text: str) -> bytes:
+        save_png(hostile_figure(text), tmp_path / "chart.png")
         return (tmp_path / "chart.png").read_bytes()
 
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert drawn(HOSTILE) == drawn(f"{SHOWN} <b>")
+        assert png(HOSTILE) == png(f"{SHOWN} <b>")
+        assert drawn(hostile_figure(HOSTILE), "a", "") == drawn(hostile_figure(f"{SHOWN} <b>"), "a", "")
 
 
 def test_no_page_is_made_in_another_way() -> None:
     makers = {
-        "refit/reports/html_theme.py": "from jinja2",
+        "refit/reports/templates/__init__.py": "from jinja2",
         "tasks/validate/data_docs.py": "from string import Template",
     }
     for folder in ("flows", "refit", "tasks", "registry"):

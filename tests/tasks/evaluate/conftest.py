@@ -22,7 +22,7 @@ from refit.evaluation import prediction_cost
 from refit.files import artifacts
 from refit.learners import Learner, Spec, make
 from refit.models import incumbent, run_logging
-from refit.reports.model_card import plots
+from refit.reports.model_card import charts
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
 from tasks import evaluate
@@ -229,8 +229,8 @@ def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """The same without the PNGs, which take most of the stage's time."""
-    monkeypatch.setattr(plots, "figures", lambda task: {})
+    """The same without charts, which take most of the stage's time."""
+    monkeypatch.setattr(charts, "charts_of", lambda task: ())
     return drawn
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from refit.files import artifacts
-from refit.reports.model_card import card_learners
+from refit.reports.model_card import learner_charts
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -29,13 +29,14 @@ def told_of(small_project: Any) -> None:
     artifacts.write_json(path, training)
 
 
-def test_the_card_tells_scores_by_fold_and_how_a_search_went(evaluated: Evaluate, small_project: Any) -> None:
+def test_the_card_tells_scores_by_fold_and_how_a_search_went(drawn: Evaluate, small_project: Any) -> None:
     told_of(small_project)
-    evaluated()
+    found = drawn()
     page = small_project.path(artifacts.MODEL_CARD).read_text()
     assert "the mean of 3 folds" in page
     assert "± 0.0500" in page
-    assert page.count('class="dot fold"') == 3
+    (dots,) = learner_charts.folds.draw(found).axes[0].patches
+    assert {x for x, _ in dots.get_path().vertices} == {0.70, 0.75, 0.80}
     assert "logistic: 3 trials" in page
     words = " ".join(page.split())
     assert "2 finished, 1 given up after some folds, in 3 s of computing" in words
@@ -54,9 +55,7 @@ def test_a_card_without_folds_or_a_search_has_no_word_of_them(evaluated: Evaluat
 
 def test_the_best_so_far_only_ever_gets_better() -> None:
     learner = {"name": "one", "tuning": {"best": 0, "importance": {}, "trials": TRIALS}}
-    for metric, levels in (("roc_auc", 2), ("log_loss", 1)):
-        chart = next(card_learners.searches([learner], metric))["chart"]
-        (line,) = re.findall(r'class="line candidate" d="M([^"]*)"', chart)
-        heights = [float(point.split()[1]) for point in line.split("L")]
-        assert len(set(heights)) == levels, metric
-        assert heights == sorted(heights, reverse=True)  # y grows downwards
+    for metric, so_far in (("roc_auc", [0.70, 0.78]), ("log_loss", [0.70, 0.70])):
+        figure = learner_charts.tuning.draw({"learners": [learner], "learning_metric": metric})
+        (line,) = (line for line in figure.axes[0].lines if line.get_label() == "best so far")
+        assert list(line.get_ydata()) == so_far, metric

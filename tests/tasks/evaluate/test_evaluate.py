@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -275,7 +276,7 @@ def test_the_same_inputs_give_the_same_bytes_but_for_the_clock(drawn: Evaluate, 
     first = outputs()
     shutil.rmtree(small_project.path(artifacts.REPORTS))
     assert outputs() == first
-    assert {"decision.json", "metrics.json", "predictions.parquet", "figures/roc.png", "plots/roc.csv"} <= set(first)
+    assert {"decision.json", "metrics.json", "predictions.parquet", "figures/roc.svg", "plots/roc.csv"} <= set(first)
 
 
 def test_only_the_timings_of_an_evaluation_differ(evaluated: Evaluate) -> None:
@@ -300,7 +301,7 @@ def test_a_stage_cut_off_leaves_no_decision_of_an_earlier_candidate(
     def killed(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate.plots, "draw", killed)
+    monkeypatch.setattr(evaluate.charts, "draw", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluated()
     assert not small_project.path(artifacts.DECISION).exists()
@@ -332,7 +333,7 @@ def test_importance_of_a_feature_does_not_depend_on_which_others_there_are(
 def test_no_permutation_rows_measure_nothing_and_say_so(drawn: Evaluate, small_project: Any) -> None:
     assert drawn(evaluate__permutation_rows=0)["importance"]["features"] == []
     assert "Not measured" in small_project.path(CARD).read_text()
-    assert not small_project.path(FIGURES / "importance.png").exists()
+    assert not small_project.path(FIGURES / "importance.svg").exists()
 
 
 def test_slices_cover_every_row_once_and_small_ones_are_said_to_be_small(evaluated: Evaluate) -> None:
@@ -360,9 +361,9 @@ def test_the_pictures_are_pictures(drawn: Evaluate, small_project: Any) -> None:
     drawn()
     names = {path.name for path in small_project.path(FIGURES).iterdir()}
     wanted = ("gate", "roc", "precision_recall", "calibration", "confusion", "importance", "learning_curves", "daily")
-    assert {f"{name}.png" for name in wanted} <= names
+    assert {f"{name}.svg" for name in wanted} <= names
     for path in small_project.path(FIGURES).iterdir():
-        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_the_plots_of_dvc_have_a_header_and_rows(evaluated: Evaluate, small_project: Any) -> None:

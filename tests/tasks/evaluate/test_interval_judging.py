@@ -17,7 +17,7 @@ from refit.learners.intervals import Intervals, Margin
 from refit.metrics.clusters import Clusters
 from refit.plain_text import MISSING
 from refit.problems import problem_of
-from refit.reports.model_card import interval_charts, interval_plots
+from refit.reports.model_card import interval_charts
 
 MARGIN = Margin(value=1.645, rows=500, scores=(1.0, 2.0))
 
@@ -89,15 +89,15 @@ def test_what_following_the_labels_is_worth_is_told_beside_intervals_that_do_not
 def test_pictures_and_tables_show_groups_and_the_newest_rows(tmp_path: Path) -> None:
     evaluation = judged(["1", "10"])
     assert len(evaluation["intervals"]["stretch"]) == interval_coverage.STRETCH
-    interval_plots.tables(tmp_path, evaluation)
+    interval_charts.tables(tmp_path, evaluation)
     lines = (tmp_path / "intervals.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["group", "all", "1", "10"]
-    assert set(interval_charts.drawn(evaluation["intervals"])) == {"stretch", "coverage", "width"}
-    figures = [interval_plots.stretch_figure(evaluation), interval_plots.by_group_figure(evaluation)]
-    assert all(figure is not None for figure in figures)
-    assert interval_plots.by_group_figure(judged()) is None
+    stretch, by_group = (each.draw(evaluation) for each in interval_charts.CHARTS)
+    assert len(stretch.axes) == 1
+    assert [axes.get_ylabel() for axes in by_group.axes] == ["share of labels within", "mean width"]
+    assert interval_charts.intervals_by_group.draw(judged()) is None
     nothing: dict[str, Any] = {"intervals": None}
-    assert interval_plots.stretch_figure(nothing) is None
+    assert interval_charts.intervals.draw(nothing) is None
     assert [*interval_coverage.sentences(nothing), *interval_coverage.flat(nothing)] == []
 
 

@@ -133,7 +133,7 @@ class Project:
         judged = test.select(["id", "event_time", "label"]).append_column("candidate", pa.array(predicted))
         self.predicted(judged)
         (reports / "figures").mkdir(exist_ok=True)
-        (reports / "figures" / "roc.png").write_bytes(b"a picture")
+        (reports / "figures" / "roc.svg").write_bytes(b"a picture")
         (reports / "model_card.html").write_text("<p>card</p>")
         write_json(self.folder / artifacts.METRICS, {"roc_auc": 0.7})
         write_json(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from refit.reports.drawing import Chart
 
 if TYPE_CHECKING:
     from refit.evaluation.holdout import Holdout
@@ -23,24 +25,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class View:
-    """How the predictions of a task are reported. All functions but the first two take the stored evaluation."""
+    """How the predictions of a task are reported, in the template `model_card_<task>.html.j2`.
+
+    All functions but the first two take the stored evaluation.
+    """
 
     measured: Callable[[Holdout, Scored, float], Report]  # its parts of `evaluation.json`
     facts: Callable[[NDArray[Any], Floats], Report]  # of labels and predictions: of the test rows, or of a slice
     tables: Callable[[Path, Report], None]  # CSV for `dvc plots`
-    figures: Mapping[str, Callable[[Report], Any]]  # PNG, by file name; None if there is nothing to draw
+    charts: tuple[Chart, ...]
     tiles: tuple[str, ...]  # metrics at the top of the model card, in addition to the gate's
     summary: Callable[[Report], Iterator[str]]  # sentences on what the candidate can do
     words: Callable[[Report], str]  # introduction of the section
-    charts: Callable[[Report], dict[str, Any]]  # charts used in the parts below
-    lede: str  # introduction of the numbers
-    numbers: str  # part of the page below the table of numbers
-    section: str  # its own section
-    link: tuple[str, str]  # link to that section: id and name
     slice_heads: tuple[str, ...]  # columns of the table of slices
     slice_cells: Callable[[Report], tuple[str, ...]]  # cells of a slice, from its facts
     label_head: str  # column for labels in the table of windows
     label_cell: Callable[[Report], str]  # its cell for a window or the test rows
+    largest: Callable[[Report], list[int]] = lambda evaluation: []  # classes in tables and charts, by index
 
 
 def view_of(task: str) -> View:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.evaluation import curves
-from refit.evaluation.calibration_bins import calibration
+from refit.evaluation import calibration_bins, curves
 from refit.evaluation.holdout import Holdout, tidy
 from refit.evaluation.scored import Scored
-from refit.reports.drawing import COLOURS, INK, QUIET, new_axes, tint, write_csv
-from refit.reports.html_theme import count, percent
-from refit.reports.model_card import card_charts as charts
+from refit.reports.drawing import COLOURS, HALF, QUIET, chart, legend, new_figure, write_csv
 from refit.reports.model_card.by_task import Report, View
+from refit.reports.model_card.probability_charts import reliability, shaded_cells
+from refit.reports.templates import count, percent
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +24,8 @@ def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
     candidate, threshold = scored.p["candidate"], scored.thresholds["candidate"]
     shown = {name: p for name, p in scored.p.items() if name in ("candidate", "champion")}
     return {
-        "calibration": calibration(test.sample, candidate, test.labels, confidence),
-        "confusion": confusion(test, candidate, threshold),
+        "calibration": calibration_bins.calibration(test.sample, candidate, test.labels, confidence),
+        "confusion": confusion_counts(test, candidate, threshold),
         "curves": {
             "roc": {name: curves.roc(test.labels, p) for name, p in shown.items()},
             "precision_recall": {name: curves.precision_recall(test.labels, p) for name, p in shown.items()},
@@ -39,7 +38,7 @@ def facts(labels: NDArray[Any], p: Floats) -> Report:
     return {"positive": int(labels.sum()), "rate": tidy(labels.mean()), "predicted": tidy(p.mean())}
 
 
-def confusion(test: Holdout, p: Floats, threshold: float) -> dict[str, float]:
+def confusion_counts(test: Holdout, p: Floats, threshold: float) -> dict[str, float]:
     """The confusion matrix, with rows classified as 1 at or above the threshold."""
     predicted, positive = p >= threshold, test.labels == 1
     return {
@@ -52,9 +51,9 @@ def confusion(test: Holdout, p: Floats, threshold: float) -> dict[str, float]:
 
 
 def tables(folder: Path, evaluation: Report) -> None:
-    curves = evaluation["curves"]
-    write_csv(folder / "roc.csv", ("model", "false_positive_rate", "true_positive_rate"), _lines(curves["roc"]))
-    write_csv(folder / "precision_recall.csv", ("model", "recall", "precision"), _lines(curves["precision_recall"]))
+    points = evaluation["curves"]
+    write_csv(folder / "roc.csv", ("model", "false_positive_rate", "true_positive_rate"), _lines(points["roc"]))
+    write_csv(folder / "precision_recall.csv", ("model", "recall", "precision"), _lines(points["precision_recall"]))
     bins = evaluation["calibration"]["bins"]
     rows: Iterable[Sequence[Any]] = ((b["predicted"], b["observed"]["value"], b["rows"]) for b in bins)
     write_csv(folder / "calibration.csv", ("predicted", "observed", "rows"), rows)
@@ -68,22 +67,21 @@ def _lines(by_model: dict[str, list[tuple[float, float]]]) -> Iterable[Sequence[
     return ((model, x, y) for model, points in by_model.items() for x, y in points)
 
 
-def _roc(evaluation: Report) -> Any:
-    figure, axes = new_axes("Positives found against false alarms (ROC)", size=(5.2, 5.0))
-    axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1, label="chance")
+@chart("numbers", "Positives found against false alarms; dotted: chance.")
+def roc(evaluation: Report) -> Any:
+    figure, axes = new_figure("Positives found against false alarms (ROC)", (HALF, 4.1))
+    axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1)
     _models(axes, evaluation, "roc", "roc_auc")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
-    axes.legend(loc="lower right")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     return figure
 
 
-def _precision_recall(evaluation: Report) -> Any:
-    figure, axes = new_axes("Precision at each recall")
-    rate = evaluation["calibration"]["observed"]
-    axes.axhline(rate, color=QUIET, linestyle=":", linewidth=1, label=f"chance {rate:.3f}")
+@chart("numbers", "Precision at each recall; dotted: the rate of all rows, which is chance.")
+def precision_recall(evaluation: Report) -> Any:
+    figure, axes = new_figure("Precision at each recall", (HALF, 4.1))
+    axes.axhline(evaluation["calibration"]["observed"], color=QUIET, linestyle=":", linewidth=1)
     _models(axes, evaluation, "precision_recall", "average_precision")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.01))
-    axes.legend(loc="upper right")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     return figure
 
 
@@ -92,64 +90,47 @@ def _models(axes: Any, evaluation: Report, curve: str, metric: str) -> None:
         value = evaluation["metrics"][name][metric]["value"]
         label = name if value is None else f"{name} {value:.3f}"
         axes.plot(*zip(*points, strict=True), color=COLOURS[name], label=label)
+    legend(axes)
 
 
-def _calibration(evaluation: Report) -> Any:
-    figure, axes = new_axes("What was predicted, and what came true", size=(5.2, 5.0))
-    bins = evaluation["calibration"]["bins"]
-    predicted = [b["predicted"] for b in bins]
-    observed = [b["observed"]["value"] for b in bins]
-    lower = [_or(b["observed"]["lower"], b["observed"]["value"]) for b in bins]
-    upper = [_or(b["observed"]["upper"], b["observed"]["value"]) for b in bins]
-    top = min(1.0, 1.08 * max(*predicted, *upper))
-    axes.plot([0, top], [0, top], color=QUIET, linestyle=":", linewidth=1, label="perfect")
-    axes.vlines(predicted, lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
-    axes.plot(
-        predicted, observed, "o-", color=COLOURS["candidate"], markersize=4.5, label="candidate, tenths of the rows"
-    )
-    axes.set(xlabel="mean prediction", ylabel="observed rate", xlim=(0, top), ylim=(0, top), aspect="equal")
-    axes.legend(loc="upper left")
-    return figure
-
-
-def _confusion(evaluation: Report) -> Any:
+@chart("numbers", "The test rows of each class, by what they are called.")
+def confusion(evaluation: Report) -> Any:
     matrix = evaluation["confusion"]
     cells = [
         [matrix["true_negative"], matrix["false_positive"]],
         [matrix["false_negative"], matrix["true_positive"]],
     ]
-    total = sum(map(sum, cells))
-    figure, axes = new_axes(f"Calls at threshold {matrix['threshold']:.3f}", size=(5.0, 4.4))
-    shares = [[count / max(sum(row), 1) for count in row] for row in cells]
-    axes.imshow(shares, cmap=tint(COLOURS["candidate"]), vmin=0, vmax=1, aspect="auto")
-    for i, row in enumerate(cells):
-        for j, rows in enumerate(row):
-            ink = "white" if shares[i][j] > 0.55 else INK
-            text = f"{rows:,}\n{shares[i][j]:.0%} of the row"
-            axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=11)
+    figure, axes = new_figure(f"Calls at threshold {matrix['threshold']:.3f}", (HALF, 2.9))
+    shaded_cells(axes, cells, [*map(sum, cells)], lambda rows, share: f"{rows:,}\n{share:.0%} of the row", fontsize=10)
     axes.set_xticks([0, 1], ["called negative", "called positive"])
     axes.set_yticks([0, 1], ["negative", "positive"])
-    axes.set_xlabel(f"{total:,} test rows")
-    axes.grid(visible=False)
+    axes.set_xlabel(f"{sum(map(sum, cells)):,} test rows")
     return figure
 
 
-def _scores(evaluation: Report) -> Any:
-    scores = evaluation["curves"]["scores"]
-    figure, axes = new_axes("Which probabilities each class was given")
+@chart("calibration", "Rows in tenths by prediction, with intervals; dotted: a perfect forecaster.")
+def calibration(evaluation: Report) -> Any:
+    return reliability(evaluation, "What was predicted, and what came true", "mean prediction", "observed rate")
+
+
+@chart("calibration", "The probabilities that rows of each class were given; dotted: the threshold.")
+def scores(evaluation: Report) -> Any:
+    report, threshold = evaluation["curves"]["scores"], evaluation["confusion"]["threshold"]
+    edges, rows = report["edges"], list(zip(report["negative"], report["positive"], strict=True))
+    filled = [index for index, both in enumerate(rows) if any(both)]
+    low, high = edges[filled[0]], edges[filled[-1] + 1]
+    figure, axes = new_figure("Which probabilities each class was given", (HALF, 4.1))
     for name, colour in (("negative", COLOURS["baseline"]), ("positive", COLOURS["candidate"])):
-        total = max(sum(scores[name]), 1)
-        shares = [count / total for count in scores[name]]
-        axes.stairs(shares, scores["edges"], color=colour, fill=True, alpha=0.35)
-        axes.stairs(shares, scores["edges"], color=colour, linewidth=1.6, label=f"{name}, {total:,} rows")
-    axes.axvline(evaluation["confusion"]["threshold"], color=QUIET, linestyle=":", linewidth=1, label="threshold")
-    axes.set(xlabel="predicted probability", ylabel="share of the class", xlim=(0, 1))
-    axes.legend(loc="upper right")
+        total = max(sum(report[name]), 1)
+        shares = [count / total for count in report[name][filled[0] : filled[-1] + 1]]
+        steps = edges[filled[0] : filled[-1] + 2]
+        axes.stairs(shares, steps, color=colour, fill=True, alpha=0.35)
+        axes.stairs(shares, steps, color=colour, linewidth=1.4, label=f"{name}, {total:,} rows")
+    if low <= threshold <= high:
+        axes.axvline(threshold, color=QUIET, linestyle=":", linewidth=1)
+    axes.set(xlabel="predicted probability", ylabel="share of the class")
+    legend(axes)
     return figure
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 def summary(evaluation: Report) -> Iterator[str]:
@@ -187,67 +168,14 @@ def words(evaluation: Report) -> str:
     return f"{overall}; the mean distance is {error:.1%}, and {where}."
 
 
-def drawn(evaluation: Report) -> dict[str, Any]:
-    lines = evaluation["curves"]
-    return {
-        "roc": charts.roc(lines["roc"]),
-        "precision_recall": charts.precision_recall(lines["precision_recall"], evaluation["calibration"]["observed"]),
-        "reliability": charts.reliability(evaluation["calibration"]["bins"]),
-        "histogram": charts.histogram(lines["scores"], evaluation["confusion"]["threshold"]),
-    }
-
-
-LEDE = """Calls such as accuracy and F1 count a row as positive from {{ candidate.threshold | fixed(3) }} on, which gave
-the best F1 on validation rows; accuracy pays for it (the champion has its own threshold, the baseline always calls the
-majority)."""
-
-NUMBERS = """<div class="pair">
-<figure>{{ charts.roc }}<figcaption>ROC. {% for model in evaluation.curves.roc %}{{ swatch(model) }}{% endfor %};
-dotted: chance</figcaption></figure>
-<figure>{{ charts.precision_recall }}<figcaption>Precision at each recall; dotted: the base rate
-{{ evaluation.calibration.observed | fixed(3) }}</figcaption></figure>
-</div>
-{% set confusion = evaluation.confusion %}
-<h3>Calls from {{ candidate.threshold | fixed(3) }} on</h3>
-<table class="confusion"><thead><tr><th></th><th class="n">called negative</th><th class="n">called positive</th></tr>
-</thead><tbody>
-<tr><th scope="row">was negative</th><td>{{ confusion.true_negative | count }}</td>
-<td>{{ confusion.false_positive | count }}</td></tr>
-<tr><th scope="row">was positive</th><td>{{ confusion.false_negative | count }}</td>
-<td>{{ confusion.true_positive | count }}</td></tr></tbody></table>
-"""
-
-SECTION = """<section id="calibration">
-<h2>Can its probabilities be taken at their word?</h2>
-<p class="lede">{{ words.view }}</p>
-<div class="pair">
-<figure>{{ charts.reliability }}<figcaption>Rows in tenths by prediction; dotted: a perfect forecaster
-</figcaption></figure>
-<figure>{{ charts.histogram }}<figcaption>Predictions given to {{ swatch("baseline", "negative rows") }}
-{{ swatch("candidate", "positive rows") }}; dotted: the threshold</figcaption></figure>
-</div>
-</section>
-"""
-
 VIEW = View(
     measured=measured,
     facts=facts,
     tables=tables,
-    figures={
-        "roc": _roc,
-        "precision_recall": _precision_recall,
-        "calibration": _calibration,
-        "confusion": _confusion,
-        "scores": _scores,
-    },
+    charts=(roc, precision_recall, confusion, calibration, scores),
     tiles=("roc_auc", "log_loss", "calibration_error"),
     summary=summary,
     words=words,
-    charts=drawn,
-    lede=LEDE,
-    numbers=NUMBERS,
-    section=SECTION,
-    link=("calibration", "Calibration"),
     slice_heads=("came true", "predicted"),
     slice_cells=lambda part: (percent(part["rate"]), percent(part["predicted"])),
     label_head="positive",

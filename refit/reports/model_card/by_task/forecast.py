@@ -17,9 +17,8 @@ from refit.evaluation.scored import Scored
 from refit.metrics.clusters import jackknife, leave_out_mean
 from refit.metrics.formulas import symmetric_error
 from refit.problems.regression import SEASONAL_NAIVE
-from refit.reports.drawing import COLOURS, new_axes, write_csv
+from refit.reports.drawing import COLOURS, FULL, bounds, chart, dots, intervals, legend, new_figure, write_csv
 from refit.reports.model_card.by_task import Report, regression
-from refit.reports.svg_charts import Plane, roomy
 
 Floats = NDArray[np.float64]
 
@@ -87,30 +86,22 @@ def tables(folder: Path, evaluation: Report) -> None:
     write_csv(folder / "horizons.csv", ("horizon", "mae", "seasonal_naive_mae", "mase", "smape", "rows"), rows)
 
 
-def _figure(evaluation: Report) -> Any:
-    figure, axes = new_axes("The error by how far ahead")
+@chart("horizons", "The error of each horizon, with intervals.")
+def error_by_horizon(evaluation: Report) -> Any:
+    figure, axes = new_figure("The error by how far ahead", (FULL, 3.4))
     horizons = evaluation["forecast"]["horizons"]
-    x = [each["horizon"] for each in horizons]
     for name, what, label in (("baseline", "naive_mae", "the season before"), ("candidate", "mae", "candidate")):
-        ranged = [each for each in horizons if each[what]["lower"] is not None]
-        ends = [[each[what][end] for each in ranged] for end in ("lower", "upper")]
-        axes.vlines([each["horizon"] for each in ranged], *ends, color=COLOURS[name], linewidth=1.4, alpha=0.55)
-        axes.plot(
-            x,
-            [_number(each[what]["value"]) for each in horizons],
-            "o-",
-            color=COLOURS[name],
-            markersize=4.5,
-            label=label,
-        )
+        known = [(each["horizon"], each[what]) for each in horizons if each[what]["value"] is not None]
+        x, measured = [horizon for horizon, _ in known], [each for _, each in known]
+        values = [each["value"] for each in measured]
+        intervals(axes, x, bounds(measured), COLOURS[name])
+        axes.plot(x, values, color=COLOURS[name], label=label)
+        dots(axes, zip(x, values, strict=True), COLOURS[name], 5)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel=f"steps ahead (of {evaluation['forecast']['step']})", ylabel="mean absolute error")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="lower right")
+    legend(axes)
     return figure
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def summary(evaluation: Report) -> Iterator[str]:
@@ -132,47 +123,10 @@ def _span(evaluation: Report, pick: Any) -> str:
     return f"{pick(each['saved'] or 0.0 for each in evaluation['forecast']['horizons']):.1%}"
 
 
-def drawn(evaluation: Report) -> dict[str, Any]:
-    horizons = evaluation["forecast"]["horizons"]
-    ends = [each[what]["value"] or 0.0 for each in horizons for what in ("mae", "naive_mae")]
-    far = horizons[-1]["horizon"]
-    plane = Plane(roomy([0.0, far]), (0.0, 1.1 * max(*ends, 1e-9)), height=300)
-    marks = {float(each["horizon"]): str(each["horizon"]) for each in horizons[:: max(1, len(horizons) // 8)]}
-    parts = []
-    for kind, what in (("baseline", "naive_mae"), ("candidate", "mae")):
-        line = [(float(h["horizon"]), h[what]["value"]) for h in horizons if h[what]["value"] is not None]
-        parts += [plane.line(line, kind), plane.dots(line, kind)]
-    chart = plane.svg("error by horizon", plane.axes("steps ahead", "mean absolute error", marks), *parts)
-    return {**regression.VIEW.charts(evaluation), "horizons": chart}
-
-
-SECTION = """<section id="horizons">
-<h2>How far ahead?</h2>
-<p class="lede">A step is {{ evaluation.forecast.step }}. The season before is the newest value known of
-{{ evaluation.forecast.season }} steps before the target; MASE is the error in units of what that erred by in
-training.</p>
-<div class="pair">
-<figure>{{ charts.horizons }}<figcaption>Grey: the season before</figcaption></figure>
-<div class="scroll"><table><thead><tr><th class="n">ahead</th><th class="n">MAE</th><th class="n">season before</th>
-<th class="n">saved</th><th class="n">MASE</th><th class="n">sMAPE</th></tr></thead><tbody>
-{% for each in evaluation.forecast.horizons %}<tr><td class="n">{{ each.horizon }}</td>
-<td class="n">{{ "%.4g" | format(each.mae.value) }}</td>
-<td class="n">{{ "–" if each.naive_mae.value is none else "%.4g" | format(each.naive_mae.value) }}</td>
-<td class="n">{{ "–" if each.saved is none else "%.1f %%" | format(100 * each.saved) }}</td>
-<td class="n">{{ "–" if each.mase is none else "%.3f" | format(each.mase) }}</td>
-<td class="n">{{ "%.1f %%" | format(100 * each.smape) }}</td></tr>
-{% endfor %}</tbody></table></div>
-</div>
-</section>
-"""
-
 VIEW = replace(
     regression.VIEW,
     measured=measured,
     tables=tables,
-    figures={"error_by_horizon": _figure, **regression.VIEW.figures},
+    charts=(error_by_horizon, *regression.VIEW.charts),
     summary=summary,
-    charts=drawn,
-    section=SECTION + regression.VIEW.section,
-    link=("horizons", "Horizons"),
 )

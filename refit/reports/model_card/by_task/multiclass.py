@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.evaluation.calibration_bins import calibration
+from refit.evaluation import calibration_bins
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.metrics.clusters import jackknife, leave_out_mean
-from refit.reports.drawing import COLOURS, INK, QUIET, new_axes, tint, write_csv
-from refit.reports.model_card import card_charts as charts
+from refit.reports.drawing import COLOURS, FULL, HALF, INK, chart, list_down, new_figure, short_name, write_csv
 from refit.reports.model_card.by_task import Report, View
+from refit.reports.model_card.probability_charts import reliability, shaded_cells
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
     return {
         "classes": list(by_class(test, predicted, confidence)),
         "confusion": {"names": list(test.target.classes), "rows": matrix.tolist()},
-        "calibration": calibration(test.sample, sure, predicted == test.labels, confidence),
+        "calibration": calibration_bins.calibration(test.sample, sure, predicted == test.labels, confidence),
     }
 
 
@@ -86,47 +86,39 @@ def largest(evaluation: Report) -> list[int]:
     return sorted(sorted(range(len(rows)), key=lambda index: -rows[index])[:MOST_SHOWN])
 
 
-def _confusion(evaluation: Report) -> Any:
+@chart("numbers", "The test rows of each class, by the class that they are called.")
+def confusion(evaluation: Report) -> Any:
     shown, names = largest(evaluation), evaluation["confusion"]["names"]
-    counts = np.array(evaluation["confusion"]["rows"])
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(4.4, 1.8 + 0.42 * len(shown))
-    figure, axes = new_axes("Who is taken for whom", size=(side + 0.6, side))
-    axes.imshow(shares[np.ix_(shown, shown)], cmap=tint(COLOURS["candidate"]), vmin=0, vmax=1, aspect="auto")
-    for i, row in enumerate(shown):
-        for j, column in enumerate(shown):
-            if counts[row, column]:
-                ink = "white" if shares[row, column] > 0.55 else INK
-                axes.text(j, i, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=8)
-    axes.set_xticks(range(len(shown)), [names[index] for index in shown], rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(shown)), [names[index] for index in shown], fontsize=8)
+    rows = evaluation["confusion"]["rows"]
+    counts = [[rows[row][column] for column in shown] for row in shown]
+    labels = [short_name(names[index]) for index in shown]
+    few = len(shown) <= 6
+    figure, axes = new_figure("Who is taken for whom", (HALF, 4.1) if few else (FULL, 1.8 + 0.3 * len(shown)))
+    shaded_cells(axes, counts, [sum(rows[row]) for row in shown], lambda count, _: f"{count:,}", fontsize=8)
+    axes.set_xticks(range(len(shown)), labels, rotation=0 if few else 45, ha="center" if few else "right", color=INK)
+    axes.set_yticks(range(len(shown)), labels, color=INK)
     axes.set(xlabel="called", ylabel="was")
-    axes.grid(visible=False)
     return figure
 
 
-def _classes(evaluation: Report) -> Any:
-    shown = [evaluation["classes"][index] for index in largest(evaluation)][::-1]
-    figure, axes = new_axes("F1 of each class", size=(6.4, 1.4 + 0.26 * max(len(shown), 3)))
-    axes.barh(range(len(shown)), [each["f1"] or 0.0 for each in shown], color=COLOURS["candidate"], height=0.7)
-    axes.set_yticks(range(len(shown)), [each["name"] for each in shown])
+@chart("numbers", "F1 of each class: the harmonic mean of precision and recall.")
+def classes(evaluation: Report) -> Any:
+    shown = [evaluation["classes"][index] for index in largest(evaluation)]
+    figure, axes = new_figure("F1 of each class", (HALF, max(1.0 + 0.26 * len(shown), 2)))
+    scores = [each["f1"] or 0.0 for each in shown]
+    axes.barh(range(len(shown)), scores, color=COLOURS["candidate"], height=0.66, alpha=0.8)
+    list_down(axes, [short_name(each["name"]) for each in shown])
     axes.set(xlim=(0, 1), xlabel="F1")
-    axes.grid(visible=False, axis="y")
     return figure
 
 
-def _calibration(evaluation: Report) -> Any:
-    figure, axes = new_axes("How sure a call was, and how often it was right", size=(5.2, 5.0))
-    bins = evaluation["calibration"]["bins"]
-    ranged = [b for b in bins if b["observed"]["lower"] is not None]
-    lower, upper = ([b["observed"][end] for b in ranged] for end in ("lower", "upper"))
-    axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1, label="perfect")
-    axes.vlines([b["predicted"] for b in ranged], lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
-    line = [b["predicted"] for b in bins], [b["observed"]["value"] for b in bins]
-    axes.plot(*line, "o-", color=COLOURS["candidate"], markersize=4.5, label="candidate, tenths of the rows")
-    axes.set(xlabel="probability of the called class", ylabel="share of right calls", xlim=(0, 1), ylim=(0, 1.01))
-    axes.legend(loc="upper left")
-    return figure
+@chart(
+    "calibration",
+    "Rows in tenths by the probability of the called class, with intervals; dotted: a perfect forecaster.",
+)
+def calibration(evaluation: Report) -> Any:
+    title = "How sure a call was, and how often it was right"
+    return reliability(evaluation, title, "probability of the called class", "share of right calls")
 
 
 def summary(evaluation: Report) -> Iterator[str]:
@@ -152,10 +144,6 @@ def words(evaluation: Report) -> str:
     )
 
 
-def drawn(evaluation: Report) -> dict[str, Any]:
-    return {"reliability": charts.reliability(evaluation["calibration"]["bins"]), "shown": largest(evaluation)}
-
-
 def format_classes(window: Report) -> str:
     """The number of classes in a window, and the largest one."""
     classes = window["classes"]
@@ -165,50 +153,17 @@ def format_classes(window: Report) -> str:
     return f"{len(classes)}" + (f", most {top} ({classes[top]:,})" if top is not None else "")
 
 
-NUMBERS = """{% set shown = charts.shown %}
-<h3>Each class by itself</h3>
-<div class="scroll"><table>
-<thead><tr><th>class</th><th class="n">rows</th><th class="n">called</th><th class="n">precision</th>
-<th class="n">recall</th><th class="n">F1</th></tr></thead><tbody>
-{% for place in shown %}{% set each = evaluation.classes[place] %}<tr><th scope="row">{{ each.name }}</th>
-<td class="n">{{ each.rows | count }}</td><td class="n">{{ each.called | count }}</td>
-<td class="n">{{ cell(each.precision, 3) }}</td><td class="n">{{ cell(each.recall, 3) }}</td>
-<td class="n">{{ each.f1 | fixed(3) }}</td></tr>
-{% endfor %}</tbody></table></div>
-<h3>Who is taken for whom</h3>
-<div class="scroll"><table class="confusion">
-<thead><tr><th>was \\ called</th>{% for place in shown %}<th class="n">{{ evaluation.confusion.names[place] }}</th>
-{% endfor %}</tr></thead><tbody>
-{% for row in shown %}<tr><th scope="row">{{ evaluation.confusion.names[row] }}</th>
-{% for column in shown %}<td>{{ evaluation.confusion.rows[row][column] | count }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-{% if shown | length < evaluation.classes | length %}<p class="quiet">The {{ shown | length }} largest of
-{{ evaluation.classes | length }} classes.</p>{% endif %}
-"""
-
-SECTION = """<section id="calibration">
-<h2>Can its probabilities be taken at their word?</h2>
-<p class="lede">{{ words.view }}</p>
-<figure>{{ charts.reliability }}<figcaption>Rows in tenths by the probability of the called class; dotted: a perfect
-forecaster</figcaption></figure>
-</section>
-"""
-
 VIEW = View(
     measured=measured,
     facts=facts,
     tables=tables,
-    figures={"confusion": _confusion, "classes": _classes, "calibration": _calibration},
+    charts=(confusion, classes, calibration),
     tiles=("log_loss", "accuracy", "f1_macro"),
     summary=summary,
     words=words,
-    charts=drawn,
-    lede="A row is called the class with the highest probability.",
-    numbers=NUMBERS,
-    section=SECTION,
-    link=("calibration", "Calibration"),
     slice_heads=("called rightly", "sure by"),
     slice_cells=lambda part: (f"{part['right']:.1%}", f"{part['predicted']:.1%}"),
     label_head="classes",
     label_cell=format_classes,
+    largest=largest,
 )

@@ -14,9 +14,20 @@ from refit.evaluation.calibration_bins import calibration
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.metrics.clusters import jackknife, leave_out_mean
-from refit.reports.drawing import COLOURS, QUIET, new_axes, write_csv
-from refit.reports.model_card import card_charts as charts
-from refit.reports.model_card import interval_charts, interval_plots
+from refit.reports.drawing import (
+    COLOURS,
+    HALF,
+    INK,
+    QUIET,
+    bounds,
+    chart,
+    dots,
+    intervals,
+    legend,
+    new_figure,
+    roomy,
+    write_csv,
+)
 from refit.reports.model_card.by_task import Report, View
 
 Floats = NDArray[np.float64]
@@ -31,7 +42,7 @@ def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
     rows = np.unique(np.linspace(0, test.rows - 1, min(MOST_POINTS, test.rows)).astype(np.int64))
     return {
         "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in rows],
-        "residuals": residuals(test.labels - candidate),
+        "residuals": residual_counts(test.labels - candidate),
         "by_size": by_size(test, candidate, confidence),
         "intervals": interval_coverage.interval_report(test, scored, confidence),
     }
@@ -41,7 +52,7 @@ def facts(labels: NDArray[Any], predicted: Floats) -> Report:
     return {"mean": tidy(labels.mean()), "std": tidy(labels.std()), "predicted": tidy(predicted.mean())}
 
 
-def residuals(left: Floats) -> dict[str, Any]:
+def residual_counts(left: Floats) -> dict[str, Any]:
     """Histogram of actual minus predicted values, in equal bins."""
     low, high = np.quantile(left, [(1 - MIDDLE) / 2, (1 + MIDDLE) / 2])
     if not high > low:
@@ -76,43 +87,60 @@ def tables(folder: Path, evaluation: Report) -> None:
         (b["predicted"], b["observed"]["value"], b["error"]["value"], b["rows"]) for b in evaluation["by_size"]["bins"]
     )
     write_csv(folder / "error_by_size.csv", ("predicted", "actual", "mean_absolute_error", "rows"), rows)
-    interval_plots.tables(folder, evaluation)
 
 
-def _predicted_actual(evaluation: Report) -> Any:
-    figure, axes = new_axes("What was predicted, and what came", size=(5.2, 5.0))
-    points = evaluation["points"]
-    ends = [value for point in points for value in point]
-    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=QUIET, linestyle=":", linewidth=1, label="perfect")
-    axes.scatter(*zip(*points, strict=True), s=9, alpha=0.45, color=COLOURS["candidate"], linewidth=0)
-    bins = evaluation["by_size"]["bins"]
-    means = [(b["predicted"], b["observed"]["value"]) for b in bins]
-    axes.plot(*zip(*means, strict=True), "o-", color=COLOURS["champion"], markersize=4, label="mean of a tenth")
+@chart("numbers", "Some of the test rows, and the means of tenths of all rows; dotted: perfect.")
+def predicted_actual(evaluation: Report) -> Any:
+    figure, axes = new_figure("What was predicted, and what came", (HALF, 4.1))
+    points, bins = evaluation["points"], evaluation["by_size"]["bins"]
+    ends = roomy(value for point in points for value in point)
+    axes.plot(ends, ends, color=QUIET, linestyle=":", linewidth=1)
+    dots(axes, points, COLOURS["candidate"], 3, alpha=0.45)
+    axes.plot([], [], "o", color=COLOURS["candidate"], markersize=3, label=f"{len(points)} test rows")
+    means = [(each["predicted"], each["observed"]["value"]) for each in bins]
+    axes.plot(*zip(*means, strict=True), "o-", color=INK, markersize=3.5, linewidth=1.2, label="mean of a tenth")
     axes.set(xlabel="predicted", ylabel="actual")
-    axes.legend(loc="upper left")
+    legend(axes)
     return figure
 
 
-def _residuals(evaluation: Report) -> Any:
-    figure, axes = new_axes("What is left over")
+@chart("numbers", "What was left over; right of 0 it predicted too little.")
+def residuals(evaluation: Report) -> Any:
+    figure, axes = new_figure("What is left over", (HALF, 4.1))
     left = evaluation["residuals"]
     axes.stairs(left["rows"], left["edges"], color=COLOURS["candidate"], fill=True, alpha=0.5)
-    axes.axvline(0, color=QUIET, linestyle=":", linewidth=1)
+    if left["edges"][0] <= 0 <= left["edges"][-1]:
+        axes.axvline(0, color=QUIET, linestyle=":", linewidth=1)
     axes.set(xlabel="actual less predicted", ylabel="test rows")
     return figure
 
 
-def _error_by_size(evaluation: Report) -> Any:
-    figure, axes = new_axes("The error by the size of the prediction")
+@chart("errors", "The mean label of rows in tenths by prediction, with intervals; dotted: a perfect forecaster.")
+def label_by_size(evaluation: Report) -> Any:
+    figure, axes = new_figure("What came, by the size of the prediction", (HALF, 4.1))
     bins = evaluation["by_size"]["bins"]
-    ranged = [b for b in bins if b["error"]["lower"] is not None]
-    lower, upper = ([b["error"][end] for b in ranged] for end in ("lower", "upper"))
-    axes.vlines([b["predicted"] for b in ranged], lower, upper, color=COLOURS["candidate"], linewidth=1.4, alpha=0.55)
-    line = [b["predicted"] for b in bins], [b["error"]["value"] for b in bins]
-    axes.plot(*line, "o-", color=COLOURS["candidate"], markersize=4.5)
+    ends = roomy([each["predicted"] for each in bins])
+    axes.plot(ends, ends, color=QUIET, linestyle=":", linewidth=1)
+    _tenths(axes, bins, "observed")
+    axes.set(xlabel="mean prediction of a tenth of the rows", ylabel="mean label")
+    return figure
+
+
+@chart("errors", "The mean absolute error of each tenth of the rows, with intervals.")
+def error_by_size(evaluation: Report) -> Any:
+    figure, axes = new_figure("The error by the size of the prediction", (HALF, 4.1))
+    _tenths(axes, evaluation["by_size"]["bins"], "error")
     axes.set(xlabel="mean prediction of a tenth of the rows", ylabel="mean absolute error")
     axes.set_ylim(bottom=0)
     return figure
+
+
+def _tenths(axes: Any, bins: Sequence[Mapping[str, Any]], what: str) -> None:
+    predicted, measured = [each["predicted"] for each in bins], [each[what] for each in bins]
+    values = [each["value"] for each in measured]
+    intervals(axes, predicted, bounds(measured), COLOURS["candidate"])
+    axes.plot(predicted, values, color=COLOURS["candidate"])
+    dots(axes, zip(predicted, values, strict=True), COLOURS["candidate"], 5)
 
 
 def summary(evaluation: Report) -> Iterator[str]:
@@ -141,55 +169,14 @@ def words(evaluation: Report) -> str:
     )
 
 
-def drawn(evaluation: Report) -> dict[str, Any]:
-    bins: Sequence[Mapping[str, Any]] = evaluation["by_size"]["bins"]
-    return {
-        "points": charts.scatter(evaluation["points"], "predicted", "actual"),
-        "residuals": charts.counts(evaluation["residuals"], "actual less predicted"),
-        "by_size": charts.whiskers(bins, "observed", "mean prediction", "mean label", diagonal=True),
-        "error": charts.whiskers(bins, "error", "mean prediction", "mean absolute error"),
-        **interval_charts.drawn(evaluation["intervals"]),
-    }
-
-
-SECTION = (
-    """<section id="errors">
-<h2>How far off, and where?</h2>
-<p class="lede">{{ words.view }}</p>
-<div class="pair">
-<figure>{{ charts.by_size }}<figcaption>Rows in tenths by prediction; dotted: a perfect forecaster</figcaption></figure>
-<figure>{{ charts.error }}<figcaption>The mean absolute error of each tenth</figcaption></figure>
-</div>
-</section>
-"""
-    + interval_charts.SECTION
-)
-
 VIEW = View(
     measured=measured,
     facts=facts,
     tables=tables,
-    figures={
-        "predicted_actual": _predicted_actual,
-        "residuals": _residuals,
-        "error_by_size": _error_by_size,
-        "intervals": interval_plots.stretch_figure,
-        "intervals_by_group": interval_plots.by_group_figure,
-    },
+    charts=(predicted_actual, residuals, label_by_size, error_by_size),
     tiles=("mae", "rmse", "r2"),
     summary=summary,
     words=words,
-    charts=drawn,
-    lede="""Errors are in the label's own units, but for their share of the label and R², the share of the labels'
-variance that is explained.""",
-    numbers="""<div class="pair">
-<figure>{{ charts.points }}<figcaption>{{ evaluation.points | length }} of the test rows; dotted: perfect</figcaption>
-</figure>
-<figure>{{ charts.residuals }}<figcaption>What was left over; right of 0 it predicted too little</figcaption></figure>
-</div>
-""",
-    section=SECTION,
-    link=("errors", "Errors"),
     slice_heads=("mean label", "mean prediction"),
     slice_cells=lambda part: (f"{part['mean']:.4g}", f"{part['predicted']:.4g}"),
     label_head="mean label",

@@ -1,0 +1,150 @@
+"""Charts of the model card on learners: scores by fold, searches for arguments, learning curves."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from refit.problems import metric_named
+from refit.reports.drawing import (
+    COLOURS,
+    FULL,
+    INK,
+    QUIET,
+    Report,
+    chart,
+    dots,
+    legend,
+    list_down,
+    new_figure,
+    new_grid,
+    short_name,
+    write_csv,
+)
+
+COLUMNS = 3
+MOST_ARGUMENTS = 6
+FEW = 12  # points that are marked
+
+
+def fold_scores(learner: Mapping[str, Any], metric: str) -> list[float]:
+    """The score on each fold of cross-validation; empty without folds."""
+    scores = [fold.get(metric) for fold in learner.get("folds") or ()]
+    return [score for score in scores if score is not None]
+
+
+@chart("learners", "The score of each learner on each fold; the line is the mean.")
+def folds(evaluation: Report) -> Any:
+    metric = evaluation["learning_metric"]
+    scores = {
+        each["name"]: found
+        for each in evaluation["learners"]
+        if each["kind"] != "baseline" and len(found := fold_scores(each, metric)) > 1  # a naive guess is far from all
+    }
+    if not scores:
+        return None
+    figure, axes = new_figure("The score on each fold", (FULL, 1.0 + 0.26 * len(scores)))
+    for row, found in enumerate(scores.values()):
+        dots(axes, [(score, row) for score in found], COLOURS["candidate"], 6, alpha=0.5)
+        axes.vlines(statistics.fmean(found), row - 0.35, row + 0.35, color=INK, linewidth=2)
+    list_down(axes, [short_name(name, 40) for name in scores])
+    axes.set_xlabel(metric_named(metric).words)
+    return figure
+
+
+@chart("learners", "Each trial of a search with the best so far, and the share of each argument in how good it is.")
+def tuning(evaluation: Report) -> Any:
+    tuned = [learner for learner in evaluation["learners"] if learner.get("tuning")]
+    if not tuned:
+        return None
+    size = (FULL, 0.5 + 2.6 * len(tuned))
+    figure, axes = new_grid("The search for arguments", size, rows=len(tuned), columns=2, width_ratios=(3, 2))
+    for learner, (left, right) in zip(tuned, axes, strict=True):
+        _history(left, learner, evaluation["learning_metric"])
+        _shares(right, learner["tuning"]["importance"])
+    return figure
+
+
+def _history(axes: Any, learner: Report, metric: str) -> None:
+    trials = learner["tuning"]["trials"]
+    shown = [(n, trial["value"]) for n, trial in enumerate(trials) if trial["value"] is not None]
+    given_up = [n for n, trial in enumerate(trials) if trial["state"] == "pruned"]
+    numbers, values = [n for n, _ in shown], [value for _, value in shown]
+    so_far = list(accumulate(values, max if metric_named(metric).higher_is_better else min))
+    axes.step(numbers, so_far, where="post", color=COLOURS["candidate"], label="best so far")
+    axes.plot(numbers, values, "o", color=COLOURS["baseline"], markersize=4, label="trial")
+    if given_up:  # at the bottom: a score of some folds is not comparable to one of all
+        foot = {"transform": axes.get_xaxis_transform(), "color": QUIET, "markersize": 5}
+        axes.plot(given_up, [0.03] * len(given_up), "x", label="given up after some folds", **foot)
+    title = f"{short_name(learner['name'], 30)}: {len(trials)} trials"
+    axes.set_title(title, pad=18)  # above the legend
+    axes.set(xlabel="trial", ylabel=metric_named(metric).words)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    legend(axes)
+
+
+def _shares(axes: Any, importance: dict[str, float]) -> None:
+    shown = sorted(importance.items(), key=lambda pair: -pair[1])[:MOST_ARGUMENTS]
+    axes.set_title("What mattered", pad=18)
+    if not shown:
+        axes.axis("off")
+        axes.text(0, 0.9, "too few trials to tell", transform=axes.transAxes, color=QUIET, va="top")
+        return
+    axes.barh(range(len(shown)), [share for _, share in shown], color=COLOURS["candidate"], height=0.66, alpha=0.8)
+    list_down(axes, [short_name(name, 24) for name, _ in shown])
+    axes.set(xlabel="share of how good a trial is", xlim=(0, 1))
+
+
+@chart("learners", "Training and validation rows as a learner learns; dotted: the iterations that were chosen.")
+def learning_curves(evaluation: Report) -> Any:
+    return _learning(evaluation, "curve", "iteration", "How the learners learn", "iterations")
+
+
+@chart("learners", "Training and validation rows by the number of training rows.")
+def learning_by_rows(evaluation: Report) -> Any:
+    return _learning(evaluation, "size_curve", "rows", "Would more data help?", "training rows")
+
+
+def _learning(evaluation: Report, curve: str, x: str, title: str, label: str) -> Any:
+    learners = [learner for learner in evaluation["learners"] if len(learner[curve]) > 1]
+    if not learners:
+        return None
+    rows, columns = math.ceil(len(learners) / COLUMNS), min(COLUMNS, len(learners))
+    size = (FULL * max(columns, 1.5) / COLUMNS, 0.6 + 2.5 * rows)
+    figure, axes = new_grid(title, size, rows=rows, columns=columns, sharey=True)
+    for ax, learner in zip(axes.flat, learners, strict=False):
+        points = learner[curve]
+        for part, colour in (("training", COLOURS["baseline"]), ("validation", COLOURS["candidate"])):
+            line = [point[x] for point in points], [point[part] for point in points]
+            ax.plot(*line, color=colour, label=f"{part} rows")
+            if len(points) < FEW:
+                dots(ax, zip(*line, strict=True), colour, 4)
+        if curve == "curve" and learner["iterations"]:
+            ax.axvline(learner["iterations"], color=QUIET, linestyle=":", linewidth=1)
+        ax.set(title=short_name(learner["name"], 30), xlabel=label)
+        ax.locator_params(axis="x", nbins=4)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(metric_named(evaluation["learning_metric"]).words)
+    for ax in list(axes.flat)[len(learners) :]:
+        ax.axis("off")
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+def tables(folder: Path, evaluation: Report) -> None:
+    """Write `learning.csv` and `learning_by_rows.csv`."""
+    for name, curve, x in (("learning", "curve", "iteration"), ("learning_by_rows", "size_curve", "rows")):
+        rows: Iterable[tuple[Any, ...]] = (
+            (learner["name"], point[x], part, point[part])
+            for learner in evaluation["learners"]
+            for point in learner[curve]
+            for part in ("training", "validation")
+        )
+        write_csv(folder / f"{name}.csv", ("learner", x, "window", "score"), rows)
+
+
+CHARTS = (folds, tuning, learning_curves, learning_by_rows)

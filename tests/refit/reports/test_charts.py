@@ -1,0 +1,133 @@
+"""A chart is drawn once, by one library, for the card and as a file: themed, described, and self-contained."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib import rc_context
+
+from refit.reports.drawing import COLOURS, HALF, STYLE, dots, drawn, legend, list_down, new_figure, tip
+from refit.reports.model_card.charts import charts_of
+from refit.reports.palette import DARK, LIGHT, PRINT
+from refit.reports.svg import standalone
+from refit.runtime.stage_code import PACKAGES, SOURCE_ROOT, stage_code
+
+REPORTS = SOURCE_ROOT / "refit/reports"
+TASKS = ("binary", "multiclass", "regression", "forecast")
+ODD = "$x_1$ <script>&\"'"
+
+
+def figure(text: str = ODD) -> Any:
+    figure, axes = new_figure(text, (HALF, 3))
+    (line,) = axes.plot([0, 1], [0.123456789, 1], color=COLOURS["champion"], label=text)
+    tip(line, text)
+    dots(axes, [(0, 0), (1, 1)], COLOURS["candidate"])
+    axes.scatter([0.5], [0.5], color=COLOURS["baseline"])
+    list_down(axes, [text, "b"])
+    legend(axes)
+    return figure
+
+
+def svg(name: str = "odd", description: str = ODD) -> str:
+    with rc_context(STYLE):
+        return drawn(figure(), name, description).svg
+
+
+def test_texts_from_data_print_as_themselves_in_titles_ticks_legends_tips_and_descriptions() -> None:
+    root = ElementTree.fromstring(svg())
+    texts = [element.text for element in root.iter("text")]
+    assert texts.count(ODD) == 3  # title, legend, tick
+    assert [element.text for element in root.iter("title")] == [ODD, ODD]
+    assert [element.text for element in root.iter("desc")] == [ODD]
+    assert not list(root.iter("script"))
+
+
+def test_a_chart_has_a_title_a_description_and_ids_of_its_own() -> None:
+    root = ElementTree.fromstring(svg("mine"))
+    assert root.attrib["role"] == "img"
+    ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+    assert len(ids) == len(set(ids))
+    assert all(name.startswith("mine-") for name in ids)
+    assert set(root.attrib["aria-labelledby"].split()) <= set(ids)
+    links = {element.attrib["href"] for element in root.iter() if "href" in element.attrib}
+    assert links
+    assert links <= {f"#{name}" for name in ids}
+
+
+def test_a_chart_takes_its_colours_from_the_page_and_a_file_brings_them_for_light_and_dark() -> None:
+    chart = svg(description="")
+    assert {"var(--champion)", "var(--candidate)", "var(--baseline)", "var(--ink)"} <= set(
+        re.findall(r"var\(--[\w-]+\)", chart)
+    )
+    assert not re.findall(r"#[0-9a-fA-F]{3,6}\b", chart)
+    assert not re.findall(r"url\(|@import|https?:|<style|<metadata|font-family", chart)
+    file = standalone(chart)
+    ElementTree.fromstring(file)
+    style = file[file.index("<style>") : file.index("</style>")]
+    light, dark = style.split("@media(prefers-color-scheme:dark)")
+    for name in LIGHT:
+        assert f"--{name}:{LIGHT[name]}" in light
+        assert f"--{name}:{DARK[name]}" in dark
+    assert re.sub(r" xmlns=\S+(?= )|<style>.*</style>", "", file).strip() == chart
+
+
+def test_every_role_has_a_colour_of_its_own_in_every_theme() -> None:
+    assert LIGHT.keys() == DARK.keys() == PRINT.keys()
+    assert len(set(LIGHT.values())) == len(LIGHT)  # a drawing is themed by looking for them
+    assert len(set(DARK.values())) == len(DARK)
+
+
+def test_equal_charts_have_equal_bytes() -> None:
+    assert svg() == svg()
+
+
+def test_colours_are_named_in_the_palette_and_pages_are_written_in_templates() -> None:
+    for path in REPORTS.rglob("*"):
+        if path.suffix not in (".py", ".j2", ".css") or path.name == "palette.py":
+            continue
+        source = path.read_text()
+        assert not re.findall(r"#[0-9a-fA-F]{6}\b", source), path
+        assert path.suffix == ".j2" or not re.findall(r"</?(?:div|p|table|section|span|figure)\b", source), path
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_chart_has_a_place_in_the_card_and_a_name_of_its_own(task: str) -> None:
+    charts = charts_of(task)
+    names = [each.name for each in charts]
+    assert len(names) == len(set(names))
+    templates = {path.name: path.read_text() for path in (REPORTS / "templates").glob("model_card*.j2")}
+    own = {f"model_card_{task}.html.j2", "model_card.html.j2"}
+    own |= {"model_card_regression.html.j2"} if task == "forecast" else set()  # whose template it extends
+    placed = {section for name in own for section in re.findall(r"figures\(charts\.(\w+)\)", templates[name])}
+    tables = {"intervals", "intervals_by_group"}  # None for tasks without them
+    assert {each.section for each in charts if each.name not in tables} <= placed
+    assert all(each.description.endswith(".") for each in charts)
+
+
+def test_a_page_is_rendered_without_matplotlib_until_something_is_drawn() -> None:
+    modules = ["model_card.charts", "model_card.model_card", "drift.drift_report", "replay_report", "reasons_picture"]
+    script = "; ".join(f"import refit.reports.{name}" for name in modules)
+    script = f"{script}; import sys; print('matplotlib' in sys.modules, 'jinja2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=SOURCE_ROOT)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_every_file_of_a_package_is_installed_and_templates_are_code_of_the_stage(root: Path) -> None:
+    data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    patterns = [f"{package.replace('.', '/')}/{name}" for package, names in data.items() for name in names]
+    installed = {path for pattern in patterns for path in root.glob(pattern)}
+    others = {
+        path
+        for package in PACKAGES
+        for path in (root / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert others == installed
+    assert "refit/reports/templates" in stage_code("evaluate")
