@@ -12,6 +12,7 @@ from flows.progress_display import screen
 from flows.run_options import Trigger
 from refit.errors import UserError
 from refit.plain_text import shortened
+from refit.runtime.run_file import Overrides
 from refit.schemas.answered_drift import DataWindow
 
 MOST_CHARACTERS = 1_000  # of a reason or a column's name
@@ -52,7 +53,7 @@ def own_file(project: Path, parameter: str, path: FilePath) -> FilePath:
     return path
 
 
-def own_settings(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def own_settings(overrides: Overrides | None) -> Overrides:
     """Return the overrides of a run; those of a deployed run may only be numbers and booleans.
 
     A text could name a file, a module or a server, and so other data or code than those of `params.yaml`.

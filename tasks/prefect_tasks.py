@@ -24,7 +24,7 @@ HOUR = 3600
 RETRY_DELAY_SECONDS = 10
 
 
-class Run(Protocol):
+class StageRun(Protocol):
     """What a stage task needs from its run."""
 
     force: bool
@@ -45,8 +45,8 @@ def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
     return False
 
 
-def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[Run], State[str]]:
-    def stage(run: Run) -> State[str]:
+def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[StageRun], State[str]]:
+    def stage(run: StageRun) -> State[str]:
         started = time.monotonic()
         with run.stage(name):
             outcome = run_remembered(name, run.context(), force=run.force)
@@ -55,7 +55,7 @@ def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[Run], 
             return Completed(data=outcome)
         return Completed(name="Cached", message=outcome, data=outcome)
 
-    decorated: Callable[[Run], State[str]] = stage
+    decorated: Callable[[StageRun], State[str]] = stage
     return task(
         name=name,
         cache_policy=NO_CACHE,  # DVC caches stages; a second cache could only disagree with it

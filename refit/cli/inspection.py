@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.padding import Padding
 from rich.table import Table
@@ -26,6 +26,9 @@ from refit.runtime.context import utc_now
 from refit.runtime.stage_code import SOURCE_ROOT
 from refit.runtime.terminal import Terminal, line, say
 from tasks.stages import unseen_by_dvc
+
+if TYPE_CHECKING:
+    from refit.operations.retention import DeletionPlan
 
 
 @dataclass(frozen=True)
@@ -125,23 +128,23 @@ def print_history(entries: list[dict[str, Any]]) -> None:
             console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
 
 
-def print_deletions(report: dict[str, Any]) -> None:
+def print_deletions(plan: DeletionPlan, *, deleted: bool) -> None:
     """Print what `refit gc` deleted, or may delete."""
     console = Terminal()
-    kept_versions = ", ".join(f"{number} ({why})" for number, why in report["versions_kept"].items())
+    kept_versions = ", ".join(f"{number} ({why})" for number, why in plan.stay.items())
     table = Table("kind", "what", "size", "why", box=None, pad_edge=False)
-    for item in report["items"]:
-        table.add_row(item["kind"], item["what"], format_size(item["bytes"]), item["why"])
-    if report["items"]:
+    for item in plan.items:
+        table.add_row(item.kind, item.what, format_size(item.bytes), item.why)
+    if plan.items:
         console.print(table)
-    for note in report["left_alone"]:
+    for note in plan.notes:
         console.print(note)
     if kept_versions:
         console.print(f"Versions that stay: {kept_versions}")
-    count = len(report["items"])
-    total = f"{count} thing{'' if count == 1 else 's'}, {format_size(report['bytes'])}"
-    if report["deleted"] or not report["items"]:
-        console.print(f"Deleted: {total}." if report["items"] else "There is nothing to delete.")
+    count = len(plan.items)
+    total = f"{count} thing{'' if count == 1 else 's'}, {format_size(plan.bytes)}"
+    if deleted or not plan.items:
+        console.print(f"Deleted: {total}." if plan.items else "There is nothing to delete.")
     else:
         console.print(f"{total} may go; refit gc --delete deletes them.")
 

@@ -207,10 +207,12 @@ def gc(
     """What `retention` in params.yaml lets go: old versions, runs, caches, logs. Only a list, unless --delete."""
     from refit.cli import running
 
-    report = running.collect(project_at(project), delete=delete, wait_seconds=wait)
+    plan = running.collect(project_at(project), delete=delete, wait_seconds=wait)
     if as_json:
-        print_json(report)
+        from refit.operations import retention
+
+        print_json(retention.as_json(plan, deleted=delete))
     else:
         from refit.cli import inspection
 
-        inspection.print_deletions(report)
+        inspection.print_deletions(plan, deleted=delete)

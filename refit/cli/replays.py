@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
@@ -33,7 +32,7 @@ def replay(
     metric: str | None,
     budget: int | None,
     random: int,
-    overrides: Mapping[str, Any],
+    overrides: run_file.Overrides,
     wait_seconds: float,
     quiet: bool = False,
 ) -> ReplayResult:

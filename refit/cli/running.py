@@ -22,6 +22,7 @@ from tasks.stages import stage_function
 
 if TYPE_CHECKING:
     from refit.operations.reproduce import DigestPair
+    from refit.operations.retention import DeletionPlan
     from refit.schemas.drift_decision import DriftDecision
 
 
@@ -136,12 +137,12 @@ def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[Diges
         return reproduce.reproduce(context, version)
 
 
-def collect(project: Path, *, delete: bool, wait_seconds: float) -> dict[str, Any]:
-    """`refit gc`: return what may be deleted, or was deleted, in the form that `--json` prints."""
+def collect(project: Path, *, delete: bool, wait_seconds: float) -> DeletionPlan:
+    """`refit gc`: return what may be deleted, or was deleted."""
     from refit.operations import retention
 
     with _locked_context(project, "refit gc", wait_seconds, may_promote=False) as context:
-        return retention.as_json(retention.collect(context, delete=delete), deleted=delete)
+        return retention.collect(context, delete=delete)
 
 
 def score(

@@ -16,6 +16,8 @@ MOST_DEPTH = 60
 MOST_VALUES = 400_000  # with every alias expanded, as any traversal sees them
 MOST_DIGITS = 60  # of a number
 
+YamlTree = dict[str, Any]  # a mapping as YAML has it, before it is checked into params, or to be written
+
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 
 

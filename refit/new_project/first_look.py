@@ -10,11 +10,12 @@ from typing import Any
 from refit.config import Params, parse
 from refit.errors import UserError
 from refit.files import artifacts
+from refit.files.yaml_files import YamlTree
 from refit.runtime.context import Context
 from refit.schemas.feature_table import Giveaway
 
 
-def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, Any], list[Giveaway]]:
+def look(project: Path, params: YamlTree, table: str) -> tuple[YamlTree, list[Giveaway]]:
     """Ingest, validate and label the rows; return params that fit them, and features that leak the label.
 
     A small batch may have a larger share of bad rows than validation allows, although the whole table has not.
@@ -35,9 +36,7 @@ def look(project: Path, params: dict[str, Any], table: str) -> tuple[dict[str, A
         raise UserError(f"{table} would be refused by a first run: {error}") from None
 
 
-def _with_share(
-    project: Path, params: dict[str, Any], parsed: Params, batches: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _with_share(project: Path, params: YamlTree, parsed: Params, batches: Sequence[Mapping[str, Any]]) -> YamlTree:
     """Return the params with the allowed share of quarantined rows raised to that of the worst batch.
 
     Raises:

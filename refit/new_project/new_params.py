@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from feature_store.compile import literal
@@ -11,6 +12,7 @@ from feature_store.definition import interval
 from refit.config import ForecastParams
 from refit.config.forecasting import HOURS
 from refit.config.section import free
+from refit.files.yaml_files import YamlTree
 from refit.new_project.column_reading import Column
 from refit.new_project.period_reading import complete_within, holdout_share
 from refit.new_project.series_reading import DAY, MEAN_MONTH, WEEK, Series
@@ -22,7 +24,7 @@ from tasks.train.folds import FEWEST_ROWS
 from tasks.validate.suites import SOME_VALUE
 
 LOGISTIC = {"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}}
-LINEAR: Mapping[str, Any] = {
+LINEAR: Mapping[str, YamlTree] = {
     "binary": LOGISTIC,
     "multiclass": LOGISTIC,
     "regression": {"name": "ridge", "kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}},
@@ -37,24 +39,35 @@ _SECONDS = {"day": DAY, "week": WEEK, "month": MEAN_MONTH}
 ESTIMATORS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 
 
-def params_of(name: str, reading: TableReading) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Sections:
+    """The sections of the params that depend on what a row is."""
+
+    ingest: YamlTree
+    featurize: YamlTree
+    train: YamlTree
+    evaluate: YamlTree
+    drift: YamlTree | None = None
+
+
+def params_of(name: str, reading: TableReading) -> YamlTree:
     """Return the params in the form of `params.yaml`."""
-    kind = _of_series(reading, reading.series) if reading.series else _of_rows(reading)
+    sections = _of_series(reading, reading.series) if reading.series else _of_rows(reading)
     return {
         "project": {"name": name, "timezone": reading.zone},
-        "ingest": {"period": reading.period, **_completion(reading), **kind["ingest"]},
+        "ingest": {"period": reading.period, **_completion(reading), **sections.ingest},
         "validate": {**_rows_band(reading), "suites": _suites(reading)},
-        "featurize": kind["featurize"],
-        "train": kind["train"],
-        "evaluate": kind["evaluate"],
+        "featurize": sections.featurize,
+        "train": sections.train,
+        "evaluate": sections.evaluate,
         "register": {"golden_rows": 50},
-        **({"drift": kind["drift"]} if "drift" in kind else {}),
+        **({"drift": sections.drift} if sections.drift else {}),
         "registry": {"tracking_uri": None, "trusted_types": []},
         "cost": {"cpu_hour": 0.05, "currency": "USD"},
     }
 
 
-def _of_rows(reading: TableReading) -> dict[str, Any]:
+def _of_rows(reading: TableReading) -> _Sections:
     """Return the params of labelled rows: features are the columns, the test is later rows or a random sample."""
     features = [column for column in reading.columns if is_feature(column, reading)]
     columns = {column.alias: _feature(column) for column in features}
@@ -63,7 +76,7 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
     if split:
         columns[split.column.alias] = split.sql
     text = [column.alias for column in features if column.is_read]
-    featurize: dict[str, Any] = {
+    featurize: YamlTree = {
         "definitions": None,
         "label": {"source": "cases", "column": reading.label.alias, "delay_hours": reading.label_delay},
         **({"text": text} if text else {}),
@@ -85,31 +98,25 @@ def _of_rows(reading: TableReading) -> dict[str, Any]:
         "cluster": "row" if days < FEW_DAYS else "day",
     }
     cases = {"cases": {"available_at": "event_time", "columns": columns}}
-    sections = {
-        "ingest": {"sources": {"table": _source(reading, cases)}},
-        "featurize": featurize,
-        "train": train,
-        "evaluate": {"gate": gate},
-    }
+    ingest, evaluate = {"sources": {"table": _source(reading, cases)}}, {"gate": gate}
     if split:
         featurize["split"] = {"column": split.column.alias, "validation": 0.2 if split.rows["validation"] else 0}
         featurize["exclude"] = [split.column.alias]
         if not split.rows["validation"]:
             train["cross_validation"] = _folds(reading, split.rows["train"])
-        return sections
+        return _Sections(ingest, featurize, train, evaluate)
     if reading.time is None:
         share = holdout_share(reading.rows)
         folds = _folds(reading, (1 - share) * reading.rows)
         featurize["split"] = {"test": share, "validation": 0, "seed": 0}
-        train["cross_validation"] = folds
-        sections["evaluate"]["cross_validation"] = folds
-        return sections
+        train["cross_validation"] = evaluate["cross_validation"] = folds
+        return _Sections(ingest, featurize, train, evaluate)
     featurize["windows"] = {"test": test, "validation": math.ceil(test / 2), "training": None}
     weekly = reading.rows_per_period * 7 // 30 if reading.period == "month" else reading.rows_per_period
-    return {**sections, "drift": _drift(reading, weekly // 2)}
+    return _Sections(ingest, featurize, train, evaluate, _drift(reading, weekly // 2))
 
 
-def _folds(reading: TableReading, rows: float) -> dict[str, Any]:
+def _folds(reading: TableReading, rows: float) -> YamlTree:
     """Return the most folds that have enough rows each, with a margin, since rows are drawn at random."""
     count = max(2, min(5, int(0.9 * rows / FEWEST_ROWS)))
     return {"kind": kind_of(reading.task).folds, "folds": count}
@@ -127,7 +134,7 @@ def _periods(reading: TableReading) -> int:
     return max(1, min(math.ceil(needed / rows), reading.rows // rows // 4))
 
 
-def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
+def _of_series(reading: TableReading, series: Series) -> _Sections:
     """Return the params of series to forecast: changes from a level by their own past and the calendar."""
     assert reading.time
     by_name = {column.name: column for column in reading.columns}
@@ -154,16 +161,16 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
     clusters = test * _SECONDS[reading.period] / max(DAY, series.step_seconds)
     rows = int(series.count * len(series.horizons) * test * _SECONDS[reading.period] / series.step_seconds)
     typical_error = max(series.naive_error, 0.01 * reading.spread)
-    return {
-        "ingest": {
+    return _Sections(
+        ingest={
             **({"complete_within_hours": HOURS[unit]} if unit in LONG else {}),
             "sources": {"table": source, "forecasts": {"kind": "forecasts", "forecast": forecast}},
         },
-        "featurize": {
+        featurize={
             "label": {"source": "steps", "column": value, "delay_hours": 0},
             "windows": {"test": test, "validation": math.ceil(test / 2), "training": None},
         },
-        "train": {
+        train={
             "task": "forecast",
             "metric": "mae",
             "seed": 0,
@@ -171,7 +178,7 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
             "intervals": {"level": 0.9, "within": "horizon"},
             "learners": _forecasters(series),
         },
-        "evaluate": {
+        evaluate={
             "gate": {
                 "mode": "non_inferiority",
                 "max_loss": float(f"{0.02 * typical_error:.2g}"),
@@ -180,10 +187,10 @@ def _of_series(reading: TableReading, series: Series) -> dict[str, Any]:
                 "cluster": "row" if clusters < FEW_DAYS else "day",
             }
         },
-    }
+    )
 
 
-def _forecasters(series: Series) -> list[dict[str, Any]]:
+def _forecasters(series: Series) -> list[YamlTree]:
     """Return a seasonal baseline, and learners of the change from a level, as trees cannot extrapolate."""
     forecast = ForecastParams(of="table", step=series.step, horizons=series.horizons, season=series.season)
     level, scaled = scales(forecast)
@@ -206,11 +213,11 @@ def _forecasters(series: Series) -> list[dict[str, Any]]:
     ]
 
 
-def _source(reading: TableReading, events: dict[str, Any]) -> dict[str, Any]:
+def _source(reading: TableReading, events: YamlTree) -> YamlTree:
     """The source of the table in `raw/`. Without a key, lines identify rows; without a time, one day dates all."""
     columns = {column.name: column.type for column in reading.columns}
     key = list(reading.key)
-    line_columns: dict[str, Any] = {}
+    line_columns: YamlTree = {}
     if not key:
         lower = {name.lower() for name in columns}
         key = [name if name not in lower else free(f"table_{name}", lower) for name in ("file", "line")]
@@ -234,7 +241,7 @@ def _source(reading: TableReading, events: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _learners(reading: TableReading) -> list[dict[str, Any]]:
+def _learners(reading: TableReading) -> list[YamlTree]:
     return [
         {"name": "base_rate", "kind": "baseline"},
         LINEAR[reading.task],
@@ -246,7 +253,7 @@ def _learners(reading: TableReading) -> list[dict[str, Any]]:
     ]
 
 
-def _drift(reading: TableReading, rows: int) -> dict[str, Any]:
+def _drift(reading: TableReading, rows: int) -> YamlTree:
     window = "week" if reading.period == "month" else reading.period
     return {"window": window, "min_labelled_rows": max(30, min(500, rows))}
 
@@ -258,24 +265,24 @@ def _label(reading: TableReading) -> str:
     return f"({reading.label.sql}::varchar = {literal(_cast_text(reading, reading.positive))})::integer"
 
 
-def _completion(reading: TableReading) -> dict[str, Any]:
+def _completion(reading: TableReading) -> YamlTree:
     """Return a shorter completion time for days, which the default of 24 hours would end with their first row."""
     hours = complete_within(reading.period)
     return {"complete_within_hours": hours} if hours != 24 and reading.time else {}
 
 
-def _rows_band(reading: TableReading) -> dict[str, Any]:
+def _rows_band(reading: TableReading) -> YamlTree:
     """Return a band with a margin around the table's own periods, if the default one is too narrow."""
     least, most = reading.band
     low, high = round(min(0.5, 0.7 * least), 3), round(max(2.0, 1.4 * most), 1)
     return {} if (low, high) == (0.5, 2.0) else {"rows_band": {"low": max(low, 0.001), "high": high}}
 
 
-def _suites(reading: TableReading) -> dict[str, Any]:
+def _suites(reading: TableReading) -> YamlTree:
     """Return checks: values of a binary label (others may get new ones), sparse columns, and decimal commas."""
     needed = {*reading.key, *([reading.time.name] if reading.time else [])}
     sparse = [name for name in reading.sparse if name not in needed]
-    checks: list[dict[str, Any]] = [{SOME_VALUE: {"column": name, "min_value": 0}} for name in sparse]
+    checks: list[YamlTree] = [{SOME_VALUE: {"column": name, "min_value": 0}} for name in sparse]
     # A number such as 12.5 among those with a decimal comma would be read as 125.
     checks += [
         {"expect_column_values_to_match_regex": {"column": column.name, "regex": rf"^\s*{column.comma_form}\s*$"}}

@@ -20,6 +20,7 @@ from flows.session import prepare
 from refit.config import STAGES
 from refit.errors import UserError
 from refit.files.artifacts import atomic
+from refit.files.yaml_files import YamlTree
 from refit.new_project.description import describe_rows, describe_task, print_result
 from refit.new_project.first_look import look
 from refit.new_project.new_params import params_of
@@ -177,7 +178,7 @@ def steps_ahead(horizons: str) -> tuple[int, ...]:
 _CANDIDATE = ("models/candidate", "models/training.json")
 
 
-def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
+def pipeline(raw: tuple[str, ...]) -> YamlTree:
     """Return the six stages of `dvc.yaml`; code is a dependency by its digest in `run.yaml`, not by files."""
     deps: dict[str, list[str]] = {
         "ingest": list(raw),
@@ -201,7 +202,7 @@ def pipeline(raw: tuple[str, ...]) -> dict[str, Any]:
         ],
         "register": [{"models/receipt.json": {"persist": True}}],
     }
-    stages: dict[str, Any] = {}
+    stages: YamlTree = {}
     for stage in STAGES:
         own = dict.fromkeys(f"overrides.{section.partition('.')[0]}" for section in SECTIONS[stage])
         run = [*{"ingest": ["as_of"], "featurize": ["task"]}.get(stage, []), f"code.{stage}", *own]
@@ -240,7 +241,7 @@ _OF_SERIES: Mapping[str, str] = {
 }
 
 
-def _commented(params: dict[str, Any], reading: TableReading, *, generated: bool) -> str:
+def _commented(params: YamlTree, reading: TableReading, *, generated: bool) -> str:
     parts = ["# What this project learns, and what it takes for one of its models to take charge.\n"]
     if generated:
         parts.append("# The table in raw/ is GENERATED, to have something that runs; no score on it means anything.\n")

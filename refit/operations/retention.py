@@ -44,7 +44,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeletionPlan:
     """All items to delete, in order; the versions that stay, with reasons; and notes on what is left alone."""
 
     items: tuple[Item, ...]
@@ -56,7 +56,7 @@ class Plan:
         return sum(item.bytes for item in self.items)
 
 
-def collect(context: Context, *, delete: bool = False) -> Plan:
+def collect(context: Context, *, delete: bool = False) -> DeletionPlan:
     """Plan what `params.yaml: retention` allows to delete, and delete it on request.
 
     The caller holds the project's lock. If interrupted, it can be called again: a version is deleted before its
@@ -83,7 +83,7 @@ def _delete(store: Store, item: Item) -> None:
         remove(path)
 
 
-def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Plan:
+def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> DeletionPlan:
     model = context.params.project.name
     champion.current_champion(store, model)  # raises if it is lost: `refit repair` needs what would be deleted here
     every = versions.tagged_by_client(store, model, {}) if store.exists else []
@@ -105,7 +105,7 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Pla
         items += _cached(context, store, cache, [each for each in every if each.version in stay])
     except RefitError as error:
         notes.append(f"DVC's cache is left alone: {error}")
-    return Plan(tuple(items), stay, tuple(notes))
+    return DeletionPlan(tuple(items), stay, tuple(notes))
 
 
 def _own(project: Path, items: Sequence[Item]) -> tuple[list[Item], list[str]]:
@@ -272,7 +272,7 @@ def _before(now: datetime, days: float | None) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if days is None else now - timedelta(days=days)
 
 
-def as_json(plan: Plan, *, deleted: bool) -> dict[str, Any]:
+def as_json(plan: DeletionPlan, *, deleted: bool) -> dict[str, Any]:
     """A plan as `refit gc --json` prints it."""
     return {
         "deleted": deleted,

@@ -13,9 +13,11 @@ import yaml
 from refit.config import STAGES, Params, default_of, override, parse
 from refit.errors import UserError
 from refit.files.artifacts import RUN, atomic, digest, sha256
-from refit.files.yaml_files import read_yaml
+from refit.files.yaml_files import YamlTree, read_yaml
 from refit.runtime.stage_code import code_digest, defaults_digest, own_code
 from registry.secrets import holds_literal
+
+Overrides = Mapping[str, Any]  # "section.key" -> value, for one run only
 
 _ABSENT = object()
 ADDRESSES = (".tracking_uri", ".path", ".published")
@@ -27,7 +29,7 @@ class RunFile:
     """The settings of one run."""
 
     as_of: str = "latest"
-    overrides: Mapping[str, Any] = field(default_factory=dict)  # "section.key" -> value
+    overrides: Overrides = field(default_factory=dict)
 
 
 def read(project: Path) -> RunFile:
@@ -45,7 +47,7 @@ def read(project: Path) -> RunFile:
 
 def write(project: Path, run: RunFile) -> None:
     """Write `run.yaml` if its content changes, so that DVC sees a change only if there is one."""
-    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    sections: dict[str, YamlTree] = {section: {} for section in SECTIONS}
     for name, value in run.overrides.items():
         section, _, key = name.partition(".")
         if section not in sections or not key:
@@ -112,7 +114,7 @@ def _secrets(value: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: holds a password or a token; write ${{NAME}} in its place and set NAME in the environment"
 
 
-def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
+def _not_written(project: Path, raw: YamlTree) -> Iterator[str]:
     """Find missing params that dvc.yaml depends on: DVC needs them in the file even if they have the default value."""
     path = project / "dvc.yaml"
     stages = _stages(path) if path.exists() else ()
@@ -128,7 +130,7 @@ def _not_written(project: Path, raw: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: is missing, and dvc.yaml depends on it; write `{key or section}: {default}`"
 
 
-def _stages(path: Path) -> list[Mapping[str, Any]]:
+def _stages(path: Path) -> list[YamlTree]:
     """The stages in dvc.yaml.
 
     Raises:

@@ -12,6 +12,7 @@ from driving import drive, states
 
 from refit.cli import inspection, running
 from refit.models import model_cache
+from refit.operations import retention
 from registry import versions
 from registry.client import client
 from registry.store import locate
@@ -22,7 +23,7 @@ COLUMN = "train.learners.logistic.params.C"
 
 
 def gc(project: Path, *, delete: bool = False) -> dict[str, Any]:
-    return running.collect(project, delete=delete, wait_seconds=0)
+    return retention.as_json(running.collect(project, delete=delete, wait_seconds=0), deleted=delete)
 
 
 def errors(project: Path) -> list[str]:

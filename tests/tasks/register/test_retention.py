@@ -39,7 +39,7 @@ def asking(project: Any, **wanted: Any) -> Context:
     return replace(project.context, params=params, now=lambda: later)
 
 
-def named(plan: retention.Plan) -> list[tuple[str, str]]:
+def named(plan: retention.DeletionPlan) -> list[tuple[str, str]]:
     return [(item.kind, item.what) for item in plan.items]
 
 
