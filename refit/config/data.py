@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -10,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from refit.config.forecasting import MADE, ForecastParams
 from refit.config.section import ColumnType, Name, Section, free, nearest
+
+time_zones = cache(available_timezones)  # it reads a folder of 600 files each time
 
 
 class ProjectParams(Section):
@@ -19,8 +22,8 @@ class ProjectParams(Section):
     @field_validator("timezone")
     @classmethod
     def _is_time_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError(f"time zone {value!r} is unknown{nearest(value, available_timezones())}")
+        if value not in time_zones():
+            raise ValueError(f"time zone {value!r} is unknown{nearest(value, time_zones())}")
         return value
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from functools import cache
 from string import Template
 from typing import Any
 
@@ -36,14 +37,13 @@ $body
 
 
 class Pages:
-    """Renders pages; GX compiles its templates only once."""
+    """Renders pages; GX compiles its templates only once in a process."""
 
     def __init__(self) -> None:
         from great_expectations.render.renderer import ValidationResultsPageRenderer
-        from great_expectations.render.view import DefaultJinjaSectionView
 
         self._renderer = ValidationResultsPageRenderer()
-        self._view = DefaultJinjaSectionView()
+        self._view = _section_view()
 
     def page(self, name: str, results: Sequence[Any], settled: Sequence[Check]) -> str:
         """Render one batch's page: the sections by GX, and the checks that were settled without GX."""
@@ -66,6 +66,13 @@ class Pages:
             f"<details><summary>{len(settled)} were settled by the number of nulls</summary><ul>{listed}</ul></details>"
         )
         return _framed(name, overview + "\n".join(rendered))
+
+
+@cache
+def _section_view() -> Any:
+    from great_expectations.render.view import DefaultJinjaSectionView
+
+    return DefaultJinjaSectionView()
 
 
 def _plain_headings(section: dict[str, Any]) -> dict[str, Any]:
