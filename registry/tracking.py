@@ -45,11 +45,11 @@ def ensure_experiment(store: Store, name: str) -> str:
         return str(mlflow.create_experiment(name, artifact_location=location))
 
 
-def find_run(store: Store, experiment: str, identity: Mapping[str, str]) -> str | None:
-    """The oldest run of an experiment that carries all tags of `identity`."""
+def find_run(store: Store, experiment: str, identity: Mapping[str, str]) -> Any:
+    """The oldest run of an experiment that carries all tags of `identity`; None if there is none."""
     conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in sorted(identity.items()))
     runs = client(store).search_runs([experiment], conditions, order_by=["attributes.start_time ASC"], max_results=1)
-    return str(runs[0].info.run_id) if runs else None
+    return runs[0] if runs else None
 
 
 def restore_run(store: Store, run_id: str) -> bool:
@@ -75,12 +75,12 @@ def ensure_run(
     if parent is not None:
         identity = {**identity, "mlflow.parentRunId": parent}
     with registry_lock(store):
-        if (run_id := find_run(store, experiment, identity)) is None:
+        if (run := find_run(store, experiment, identity)) is None:
             tags = {**identity, "refit.host": socket.gethostname()}
-            run_id = str(mlflow.create_run(experiment, run_name=name, tags=tags).info.run_id)
-        if mlflow.get_run(run_id).info.status == "RUNNING":
-            mlflow.set_terminated(run_id, "FINISHED")
-        return run_id
+            run = mlflow.create_run(experiment, run_name=name, tags=tags)
+        if run.info.status == "RUNNING":
+            mlflow.set_terminated(run.info.run_id, "FINISHED")
+        return str(run.info.run_id)
 
 
 def log_children(
@@ -99,7 +99,7 @@ def log_children(
             if name not in there:
                 tags = {**content.tags, "refit.role": role, "refit.host": socket.gethostname()}
                 run = mlflow.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
-                _log_batches(mlflow, run.info.run_id, content, run.info.start_time)
+                _log_batches(mlflow, run, content)
                 mlflow.set_terminated(run.info.run_id, "FINISHED")
 
 
@@ -136,7 +136,7 @@ def log(store: Store, run_id: str, part: str, content: Content) -> None:
         digest = _digest(content)
         if run.data.tags.get(PART + part) == digest:
             return
-        _log_batches(mlflow, run_id, content, run.info.start_time)
+        _log_batches(mlflow, run, content)
         for path, folder in content.files.items():
             (mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact)(run_id, str(path), folder)
         for name, text in content.texts.items():
@@ -146,23 +146,21 @@ def log(store: Store, run_id: str, part: str, content: Content) -> None:
         mlflow.set_tag(run_id, PART + part, digest)
 
 
-def _log_batches(mlflow: Any, run_id: str, content: Content, timestamp: int) -> None:
-    """Log params, metrics and tags.
+def _log_batches(mlflow: Any, run: Any, content: Content) -> None:
+    """Log params, metrics and tags to a run that was just read.
 
-    All points of a curve share one timestamp, so that writing a point twice changes nothing. A single number gets the
-    current time, so that MLflow shows the newest one.
+    All points of a curve share the time of the run's start, so that writing a point twice changes nothing. A single
+    number gets the current time, so that MLflow shows the newest one.
     """
     from mlflow.entities import Metric, Param, RunTag
 
-    logged = mlflow.get_run(run_id).data.params
+    logged, started = run.data.params, run.info.start_time
     now = time.time_ns() // 1_000_000
     params = [Param(_key(key), _value(value)) for key, value in content.params.items() if _key(key) not in logged]
-    metrics = [
-        Metric(_key(key), float(value), timestamp if step else now, step) for key, value, step in content.metrics
-    ]
+    metrics = [Metric(_key(key), float(value), started if step else now, step) for key, value, step in content.metrics]
     tags = [RunTag(key, value) for key, value in content.tags.items()]
     for batch in zip_longest(_chunks(metrics, 800), _chunks(params, 100), _chunks(tags, 100), fillvalue=()):
-        mlflow.log_batch(run_id, *batch)
+        mlflow.log_batch(run.info.run_id, *batch)
 
 
 def _chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,8 @@ def metrics_of(project: Path, version: str) -> dict[str, list[tuple[int, float]]
         experiment = mlflow_runs.ensure_experiment(store, "demo")
         run = mlflow_runs.find_run(store, experiment, {"refit.drift": version})
         assert run is not None
-        mlflow = client(store)
-        names = mlflow.get_run(run).data.metrics
-        return {name: [(each.step, each.value) for each in mlflow.get_metric_history(run, name)] for name in names}
+        history = partial(client(store).get_metric_history, run.info.run_id)
+        return {name: [(each.step, each.value) for each in history(name)] for name in run.data.metrics}
 
 
 def test_quiet_months_are_ok_and_every_window_is_accounted_for(project: Path) -> None:
