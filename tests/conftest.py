@@ -19,6 +19,8 @@ import refit  # turns analytics off before any library is imported
 ROOT = Path(refit.__file__).resolve().parent.parent
 
 gc.set_threshold(50_000)  # as `refit` does: Python's default adds a quarter to the time of our imports
+os.fsync = lambda _: None  # no test pulls the plug: waiting for the disk at each of thousands of files takes long
+os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)  # or a child's collection copies all of its memory
 
 # Set before Prefect is imported anywhere: nobody's profile, server or database is touched by a test.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="refit-prefect-")
@@ -28,8 +30,44 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE"
     os.environ.pop(name, None)
 
 
+# The files that take longest, longest first: a worker that began one of them last would work on alone.
+LONGEST = (
+    "end_to_end/test_flights.py",
+    "end_to_end/test_main_job.py",
+    "end_to_end/test_up.py",
+    "refit/new_project/test_new_project_odd_tables.py",
+    "end_to_end/test_forecasts.py",
+    "refit/operations/test_replay.py",
+    "refit/new_project/test_new_project.py",
+    "tasks/register/test_retention.py",
+    "tasks/register/test_register.py",
+    "examples/test_stand_in.py",
+    "refit/learners/test_contract.py",
+    "end_to_end/test_tasks.py",
+    "fuzzing/test_mutations.py",
+    "tasks/train/test_train_same.py",
+    "tasks/register/test_register_at_once.py",
+    "tasks/evaluate/test_evaluate.py",
+    "refit/gate/test_promotion.py",
+    "refit/cli/test_secrets.py",
+    "tasks/register/test_incumbent.py",
+    "feature_store/test_point_in_time.py",
+    "end_to_end/test_reproduce.py",
+    "end_to_end/test_tuned.py",
+    "tasks/drift/test_watch.py",
+    "flows/test_flow.py",
+)
+
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")  # drawn examples are the same on every run, however slow the machine is
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    if missing := [str(path) for path in places if not path.is_file()]:
+        raise pytest.UsageError(f"LONGEST of tests/conftest.py names files that do not exist: {', '.join(missing)}")
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -20,6 +20,7 @@ from refit.new_project.project_folder import create
 from refit.new_project.table_reading import read_table
 
 # Awkward on purpose: capitals, spaces, a reserved word, a semicolon, a missing value, a label in words.
+LITTLE = {"evaluate.permutation_rows": 200, "evaluate.explain.rows": 0}  # what takes long and is tested elsewhere
 HEADER = "Customer ID;Signed up;Total Charges;window;Plan;Has Left"
 
 
@@ -223,7 +224,7 @@ def test_a_table_without_a_time_or_a_key_is_judged_on_rows_drawn_from_it_and_its
     rows = [f'"{REVIEWS.format(("great", "awful")[n % 2], n)}",{("pos", "neg")[n % 2]}' for n in range(300)]
     (tmp_path / "t.csv").write_text("\n".join(["review,sentiment", *rows]) + "\n")
     create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="sentiment", key=())
-    told = drive(tmp_path / "p")
+    told = drive(tmp_path / "p", overrides=LITTLE)
     assert told["rows"] == {"read": 300, "accepted": 300, "quarantined": 0, "pending": 0}
     assert told["metrics"]["roc_auc"] == 1
     assert told["model"]["alias"] == "champion"
@@ -246,7 +247,7 @@ def sales(first: date, steps: list[timedelta]) -> list[str]:
 def test_the_next_steps_of_series_are_forecast_by_one_command(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(sales(date(2024, 1, 1), [timedelta(1)] * 244)) + "\n")
     create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="Sold", key=("Store",), horizons=(1, 7))
-    told = drive(tmp_path / "p")
+    told = drive(tmp_path / "p", overrides=LITTLE)
     assert told["model"]["alias"] == "champion"
     assert told["metrics"]["mae"] < 0.7 * told["evaluation"]["baseline"]["mae"]["value"]
     assert told["intervals"]["level"] == 0.9

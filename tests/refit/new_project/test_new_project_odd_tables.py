@@ -87,7 +87,7 @@ ACCEPTED = {
     "labels_of_three_classes": with_labels(rows(), lambda n, _: "pqr"[n * 7 % 3]),
     "german_label": with_labels(rows(), lambda _, label: {"0": "nein", "1": "ja"}[label]),
     "a_second_time": with_column(rows(), "seen", lambda n: f"2023-02-0{n % 9 + 1} 10:00:00"),
-    "months_in_words": with_days(rows(), lambda n: f"{n % 28 + 1:02d}-Jan-2024"),
+    "months_in_words": with_days(rows(), lambda n: f"{n % 7 + 1:02d}-Jan-2024"),
 }
 # The others are tried without a time, as one batch: each batch of a period costs a validation.
 TIMED = (

@@ -54,22 +54,33 @@ def files_of(project: Any) -> dict[Path, bytes]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a project with seven versions lies, once it is made; a copy of it takes its artifacts with it."""
-    return tmp_path_factory.mktemp("retention") / "toy"
+    """Where projects with versions lie once they are made; a copy of one takes its artifacts with it."""
+    return tmp_path_factory.mktemp("retention")
+
+
+def with_versions(project: Any, original: Path, *, count: int, promoted: int) -> Any:
+    """The project with versions of which the first were promoted: a copy of one that is made where there is none."""
+    if not original.is_dir():
+        shutil.copytree(project.folder, original)
+        first = type(project)(original)
+        for seed in range(count):
+            first.registered(seed, promote=seed < promoted)
+    shutil.rmtree(project.folder)
+    shutil.copytree(original, project.folder)
+    relocation.settle(project.store)
+    return project
 
 
 @pytest.fixture
 def seven(project: Any, made: Path) -> Any:
     """Version 1 is the anchor, 3 was in charge before 4, 7 is the challenger; 2 was in charge once, 5 and 6 never."""
-    if not made.is_dir():
-        shutil.copytree(project.folder, made)
-        first = type(project)(made)
-        for seed in range(7):
-            first.registered(seed, promote=seed < 4)
-    shutil.rmtree(project.folder)
-    shutil.copytree(made, project.folder)
-    relocation.settle(project.store)
-    return project
+    return with_versions(project, made / "seven/toy", count=7, promoted=4)
+
+
+@pytest.fixture
+def four(project: Any, made: Path) -> Any:
+    """Version 1 is the anchor, 3 was in charge before 4, and 2 once."""
+    return with_versions(project, made / "four/toy", count=4, promoted=4)
 
 
 def test_the_champion_the_one_before_the_anchor_the_challenger_and_the_newest_always_stay(seven: Any) -> None:
@@ -300,11 +311,7 @@ def test_what_a_replay_under_way_uses_stays(project: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
-def test_cut_off_anywhere_it_is_finished_by_the_next_one(project: Any, owner: str, name: str, when: str) -> None:
-    def prepare() -> None:
-        for seed in range(4):
-            project.registered(seed)
-
+def test_cut_off_anywhere_it_is_finished_by_the_next_one(four: Any, owner: str, name: str, when: str) -> None:
     def killed() -> None:
         from mlflow import MlflowClient
         from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -321,16 +328,16 @@ def test_cut_off_anywhere_it_is_finished_by_the_next_one(project: Any, owner: st
         retention.collect(asked, delete=True)
 
     def again() -> None:
-        for number in numbers(project):
+        for number in numbers(four):
             if number in ("1", "3", "4"):
-                incumbent.fetch_model(project.context, number)
+                incumbent.fetch_model(four.context, number)
         retention.collect(asked, delete=True)
-        assert numbers(project) == ["1", "3", "4"]
+        assert numbers(four) == ["1", "3", "4"]
         assert named(retention.collect(asked)) == []
 
-    asked = asking(project, versions=1, runs_days=None)  # what a run's age would let go anyhow shows nothing
-    assert [in_child(each) for each in (prepare, killed, again)] == [0, -signal.SIGKILL, 0]
-    stored = {path.parents[1].name for path in (project.folder / ".refit/mlartifacts").glob("*/*/artifacts/model")}
+    asked = asking(four, versions=1, runs_days=None)  # what a run's age would let go anyhow shows nothing
+    assert [in_child(each) for each in (killed, again)] == [-signal.SIGKILL, 0]
+    stored = {path.parents[1].name for path in (four.folder / ".refit/mlartifacts").glob("*/*/artifacts/model")}
     assert len(stored) == 3
 
 
