@@ -64,7 +64,6 @@ STYLE: dict[str, Any] = {
     "xtick.minor.size": 0,
     "ytick.minor.size": 0,
     "svg.fonttype": "none",
-    "svg.hashsalt": "refit",
 }
 
 

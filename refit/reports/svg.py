@@ -50,8 +50,7 @@ def to_svg(figure: Any, name: str, description: str) -> str:
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the reader's fonts show it
-        without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=without)  # `savefig` draws twice, first for the layout
+        FigureCanvasSVG(figure).print_svg(buffer)  # `savefig` draws twice, the first time only for the layout
     drawing = ElementTree.fromstring(buffer.getvalue())
     width, height = (float(size) for size in drawing.attrib["viewBox"].split()[2:])
     attributes = {
@@ -70,7 +69,7 @@ def to_svg(figure: Any, name: str, description: str) -> str:
     ids: dict[str, str] = {}
     for group in drawing.iter(f"{_SVG}g"):
         svg.extend(_parts(group, partial(_renamed, ids, name)))
-        break  # the first group is the whole figure; before it come definitions of clip paths
+        break  # the first group is the whole figure; the date and definitions of clip paths are next to it
     return ElementTree.tostring(svg, encoding="unicode")
 
 
