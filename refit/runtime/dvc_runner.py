@@ -249,7 +249,11 @@ def _private_folder(project: Path) -> Path:
     DVC's own place, /var/tmp/dvc, may be written by every user of the machine, and DVC believes what it finds there.
     """
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
-    return project / STATE / "dvc"
+    folder = project / STATE / "dvc"
+    if os.path.expandvars(folder) != str(folder):  # DVC would replace `$NAME` in the name of a folder
+        folder = Path.home() / ".cache/refit/dvc"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager

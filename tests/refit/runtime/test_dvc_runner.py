@@ -253,20 +253,24 @@ def test_a_torn_or_stale_read_write_lock_is_removed(project: Path, content: str)
     assert both(project, []) == ["executed", "executed"]
 
 
+@pytest.mark.parametrize("name", ["mine", "50% $HOME #?"])
 def test_what_dvc_remembers_of_files_lies_where_no_other_user_can_write_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
     def chosen(configured: str | None = None) -> str:
         """As DVC chooses it, but for /var/tmp/dvc."""
         return os.environ.get("DVC_SITE_CACHE_DIR") or configured or str(tmp_path / "shared")
 
     monkeypatch.setattr("dvc.dirs.site_cache_dir", chosen)
-    (tmp_path / "mine").mkdir()
-    project = made(tmp_path / "mine")
+    (tmp_path / name).mkdir()
+    project = made(tmp_path / name)
     assert both(project, []) == ["executed", "executed"]
-    assert list((project / ".refit/dvc").rglob("hashes/local/cache.db"))
-    assert (project / ".refit").stat().st_mode & 0o777 == 0o700
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    private = project / ".refit" if name == "mine" else tmp_path / "home/.cache/refit/dvc"
+    assert list(private.rglob("hashes/local/cache.db"))
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in tmp_path.iterdir()} <= {name, "home"}
     assert "DVC_SITE_CACHE_DIR" not in os.environ
 
 
