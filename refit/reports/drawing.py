@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from markupsafe import Markup
@@ -23,6 +25,8 @@ PAPER, INK, QUIET, GRID = LIGHT["paper"], LIGHT["ink"], LIGHT["quiet"], LIGHT["l
 COLOURS = {role: LIGHT[role] for role in ROLES}
 GOOD, BAD = LIGHT["good"], LIGHT["bad"]
 FULL, HALF, THIRD = 9.6, 4.7, 3.1  # widths in inches: of a page, and of one of two or three next to each other
+
+_LOCK = Lock()
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 110,
@@ -65,6 +69,15 @@ STYLE: dict[str, Any] = {
     "ytick.minor.size": 0,
     "svg.fonttype": "none",
 }
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The style within which figures are made and drawn, by one thread at a time: matplotlib's settings are global."""
+    from matplotlib import rc_context
+
+    with _LOCK, rc_context(STYLE):
+        yield
 
 
 @dataclass(frozen=True)

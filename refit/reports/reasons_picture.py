@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from refit.plain_text import MISSING
-from refit.reports.drawing import COLOURS, INK, QUIET, STYLE, list_down, new_figure, save_png, short_name
+from refit.reports.drawing import COLOURS, INK, QUIET, list_down, new_figure, save_png, short_name, styled
 from refit.schemas.explanations import RowExplanations
 
 MOST_FEATURES = 12
@@ -15,8 +15,6 @@ UP, DOWN = COLOURS["champion"], COLOURS["candidate"]
 
 def draw(report: RowExplanations, path: Path) -> None:
     """Write a PNG of the first explained row."""
-    from matplotlib import rc_context
-
     row = report.rows[0]
     shown, rest = row.features[:MOST_FEATURES], row.features[MOST_FEATURES:]
     steps = [(f"{short_name(each.name, 34)} = {format_value(each.value)}", each.adds) for each in shown]
@@ -24,7 +22,7 @@ def draw(report: RowExplanations, path: Path) -> None:
         steps.append((f"{len(rest)} other features", sum(each.adds for each in rest)))
     what = f"{row.predicted_class!r} {row.prediction:.3g}" if row.predicted_class else f"{row.prediction:.4g}"
     title = f"Why {row.key} is predicted {what} ({report.model} version {report.version})"
-    with rc_context(STYLE):
+    with styled():
         figure, axes = new_figure(title, (8.2, 1.4 + 0.3 * len(steps)))
         at = row.base
         for position, (_, adds) in enumerate(steps):

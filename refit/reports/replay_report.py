@@ -17,10 +17,10 @@ from refit.reports.drawing import (
     GOOD,
     INK,
     PAPER,
-    STYLE,
     drawn,
     new_figure,
     short_name,
+    styled,
     tip,
 )
 from refit.schemas.replay_result import PolicyResult, ReplayResult, WindowResult
@@ -46,10 +46,8 @@ def write(folder: Path, result: ReplayResult) -> Path:
 
 def render(result: ReplayResult) -> str:
     """Render the page, without scripts or external links, with every value escaped."""
-    from matplotlib import rc_context
-
     metric = metric_named(result.metric).words
-    with rc_context(STYLE):
+    with styled():
         figure = chart(result.policies, metric)
         charts = [drawn(figure, "scores", SCORES)] if figure else []
     return templates.render(

@@ -9,7 +9,7 @@ from refit.drift.inputs import WORDS
 from refit.files import artifacts
 from refit.problems import metric_named
 from refit.reports import templates
-from refit.reports.drawing import STYLE, DrawnChart, drawn
+from refit.reports.drawing import DrawnChart, drawn, styled
 from refit.reports.drift import report_charts
 from refit.reports.drift import report_words as words
 from refit.runtime.context import Context
@@ -83,9 +83,7 @@ class _Charts:
 
 
 def _charts(decision: DriftDecision, columns: Sequence[str]) -> _Charts:
-    from matplotlib import rc_context
-
-    with rc_context(STYLE):
+    with styled():
         skills = report_charts.performance(decision.backtest, decision.windows)
         heat_map = report_charts.heat_map(columns, decision.windows)
         figures = [(each.column, report_charts.distribution(each)) for each in decision.distributions]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from refit.files.artifacts import atomic
-from refit.reports.drawing import STYLE, Chart, DrawnChart, Report, drawn, write_csv
+from refit.reports.drawing import Chart, DrawnChart, Report, drawn, styled, write_csv
 from refit.reports.model_card import feature_charts, interval_charts, learner_charts, verdict_charts
 from refit.reports.model_card.by_task import view_of
 from refit.reports.svg import standalone
@@ -33,10 +33,8 @@ def draw(reports: Path, evaluation: Report) -> dict[str, list[DrawnChart]]:
     for old in (*(reports / PLOTS).glob("*.csv"), *(reports / FIGURES).glob("*.*")):
         old.unlink()
     write_tables(reports / PLOTS, evaluation)
-    from matplotlib import rc_context
-
     by_section: dict[str, list[DrawnChart]] = defaultdict(list)
-    with rc_context(STYLE):
+    with styled():
         for chart in charts_of(evaluation["task"]):
             if (figure := chart.draw(evaluation)) is None:
                 continue

@@ -6,14 +6,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from matplotlib import rc_context
 
-from refit.reports.drawing import COLOURS, HALF, STYLE, dots, drawn, legend, list_down, new_figure, tip
+from refit.reports.drawing import COLOURS, HALF, dots, drawn, legend, list_down, new_figure, styled, tip
 from refit.reports.model_card.charts import charts_of
 from refit.reports.palette import DARK, LIGHT, PRINT
 from refit.reports.svg import standalone
@@ -36,7 +36,7 @@ def figure(text: str = ODD) -> Any:
 
 
 def svg(name: str = "odd", description: str = ODD) -> str:
-    with rc_context(STYLE):
+    with styled():
         return drawn(figure(), name, description).svg
 
 
@@ -86,6 +86,11 @@ def test_every_role_has_a_colour_of_its_own_in_every_theme() -> None:
 
 def test_equal_charts_have_equal_bytes() -> None:
     assert svg() == svg()
+
+
+def test_threads_that_draw_at_the_same_time_share_no_settings() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: svg(), range(12))) == {svg()}
 
 
 def test_colours_are_named_in_the_palette_and_pages_are_written_in_templates() -> None:

@@ -7,10 +7,9 @@ import warnings
 from pathlib import Path
 
 from markupsafe import Markup
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from refit.reports.drawing import STYLE, drawn, save_png, tip
+from refit.reports.drawing import drawn, save_png, styled, tip
 from refit.reports.templates import render, templates
 from tasks.validate import data_docs
 
@@ -40,7 +39,7 @@ def hostile_figure(text: str) -> Figure:
 
 def test_a_page_shows_what_its_values_and_its_charts_hold() -> None:
     page = templates().from_string("<p>{{ value }}</p>\n")
-    with rc_context(STYLE):
+    with styled():
         chart = drawn(hostile_figure(HOSTILE), "chart", HOSTILE)
     for value in (HOSTILE, Markup("<i>{}</i>").format(HOSTILE), chart.svg):
         assert_visible(render(page, value=value))
@@ -57,7 +56,7 @@ def test_a_chart_shows_its_texts_and_no_warning_prints_them(tmp_path: Path) -> N
         save_png(hostile_figure(text), tmp_path / "chart.png")
         return (tmp_path / "chart.png").read_bytes()
 
-    with rc_context(STYLE), warnings.catch_warnings():
+    with styled(), warnings.catch_warnings():
         warnings.simplefilter("error")
         assert png(HOSTILE) == png(f"{SHOWN} <b>")
         assert drawn(hostile_figure(HOSTILE), "a", "") == drawn(hostile_figure(f"{SHOWN} <b>"), "a", "")

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from matplotlib import rc_context
 
 from refit.files import artifacts
-from refit.reports.drawing import STYLE
+from refit.reports.drawing import styled
 from refit.reports.model_card import feature_charts
 from refit.reports.model_card.card_explanation import shown
 from refit.reports.svg import to_svg
@@ -53,7 +52,7 @@ def test_categories_are_drawn_as_they_are_spelt_and_of_many_classes_the_likelies
     feature = {"name": "price", "kind": "category", "values": ["$5_{", "<b>$"], "shares": [0.6, 0.4], "mean": mean}
     explained = {"rows": 9, "classes": classes, "shap": None, "partial_dependence": [feature]}
     evaluation = {"task": "multiclass" if classes else "binary", "explained": explained}
-    with rc_context(STYLE):
+    with styled():
         svg = to_svg(feature_charts.partial_dependence.draw(evaluation), "partial", "")
     lines = [name for name, _ in feature_charts.lines_of(explained, feature)]
     assert lines == ([classes[place] for place in (0, 2, 3, 1)] if classes else [""])
