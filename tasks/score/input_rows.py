@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refit.config import SourceParams
+from feature_store.compile import literal, quote
+from feature_store.sql_guard import columns_in
+from refit.config import LabelParams, SourceParams
 from refit.config.section import row_column, time_column
 from refit.errors import UserError
 from refit.files.artifacts import STATE
@@ -46,7 +48,7 @@ def read_rows(context: Context, name: str, path: Path) -> InputRows:
     """Read the rows of a CSV or Parquet file in the layout of a source.
 
     Columns that are neither required nor part of the key may be absent, because outcomes are not known yet. The
-    label's column may be absent even where it is required.
+    label's column may be absent even where it is required, and whatever is in it refuses no row.
 
     Raises:
         UserError: the file cannot be read, has an undeclared column, or lacks a needed one.
@@ -57,9 +59,10 @@ def read_rows(context: Context, name: str, path: Path) -> InputRows:
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a CSV or Parquet file in the layout of ingest.sources.{name}")
     declared = context.params.ingest.sources[name].model_copy(update={"kind": "files", "sha256": None})
-    source = _as_present(declared, sources.column_names(file, declared), context.params.featurize.label.column)
-    table, uncast, read = _cast(context, name, file, source, declared)
-    refusals = [*uncast, *(_judged(context, name, source, table, declared) if table.num_rows else ())]
+    outcomes = _outcomes(context.params.featurize.label, name, declared)
+    source = _as_present(declared, sources.column_names(file, declared), outcomes)
+    table, uncast, read = _cast(context, name, file, source, declared, outcomes)
+    refusals = [*uncast, *(_judged(context, name, source, table, declared, outcomes) if table.num_rows else ())]
     bad = {refusal.row for refusal in refusals}
     accepted = table.filter(
         pa.array([row not in bad for row in table[row_column(declared.columns)].to_pylist()], pa.bool_())
@@ -69,17 +72,35 @@ def read_rows(context: Context, name: str, path: Path) -> InputRows:
     return InputRows(_with_absent(accepted, declared, absent), tuple(refusals), read, notes)
 
 
-def _as_present(declared: SourceParams, column_names: list[str], label: str | None) -> SourceParams:
+def _outcomes(label: LabelParams, name: str, declared: SourceParams) -> Set[str]:
+    """Return the columns of a source of which only the label is made: they are not known yet, or not to be seen."""
+    import duckdb
+
+    if label.column is None or label.source not in (declared.events or (name,)):
+        return frozenset()
+    others = [declared.event_time or "null", declared.available_at or "null"]
+    made_of = quote(label.column)
+    for source, event in declared.events.items():
+        others += [event.available_at, event.where or "null"]
+        others += [sql for column, sql in event.columns.items() if (source, column) != (label.source, label.column)]
+        made_of = event.columns.get(label.column, made_of) if source == label.source else made_of
+    with duckdb.connect() as connection:
+        used = {name for sql in others for name in columns_in(connection, sql)} | {key.lower() for key in declared.key}
+        return {column for column in declared.columns if column.lower() in columns_in(connection, made_of) - used}
+
+
+def _as_present(declared: SourceParams, column_names: list[str], outcomes: Set[str]) -> SourceParams:
     """Return the declaration, reduced to the columns that a file has or must have."""
-    needed = {*declared.key, *(column for column in declared.required if column != label)}
+    required = tuple(column for column in declared.required if column not in outcomes)
+    needed = {*declared.key, *required}
     columns = {name: kind for name, kind in declared.columns.items() if name in column_names or name in needed}
-    required = tuple(name for name in declared.required if name != label)
     return declared.model_copy(update={"columns": columns, "required": required})
 
 
 def _cast(
-    context: Context, name: str, file: SourceFile, source: SourceParams, declared: SourceParams
+    context: Context, name: str, file: SourceFile, source: SourceParams, declared: SourceParams, outcomes: Set[str]
 ) -> tuple[pa.Table, list[Refusal], int]:
+    """Return the rows that could be cast, with null for an outcome that could not, the refusals and the rows read."""
     from tasks.ingest import casting
 
     where = f"ingest.sources.{name}"
@@ -88,29 +109,34 @@ def _cast(
         read = sum(caster.add(0, batch) for batch in sources.read(file, source, where))
         columns = ", ".join(f"{cell} as {casting.quoted(name)}" for name, cell in casting.cells(source).items())
         number, time = (casting.quoted(name(declared.columns)) for name in (row_column, time_column))
+        outcome = " or ".join(["false", *(f'f."column" = {literal(column)}' for column in sorted(outcomes))])
+        faults = (
+            "(from (select _line, unnest(_faults) as f, _raw from cast_rows where _faults is not null) "
+            f"where ({outcome}) is not true)"
+        )
         table = connection.sql(
-            f"select _line as {number}, {columns}, _event_time as {time} from cast_rows where _faults is null "
-            "order by _line"
+            f"select _line as {number}, {columns}, _event_time as {time} from cast_rows where _line not in "
+            f"(select _line from {faults}) order by _line"
         ).to_arrow_table()
-        faults = connection.sql(
-            'select _line, f."column", f."value", f.reason, _raw from '
-            "(select _line, unnest(_faults) as f, _raw from cast_rows where _faults is not null) order by _line"
+        refused = connection.sql(
+            f'select _line, f."column", f."value", f.reason, _raw from {faults} order by _line'
         ).fetchall()
     refusals = [
-        Refusal(row, file.name, column, value, reason, raw, UNCAST) for row, column, value, reason, raw in faults
+        Refusal(row, file.name, column, value, reason, raw, UNCAST) for row, column, value, reason, raw in refused
     ]
     return table, refusals, read
 
 
 def _judged(
-    context: Context, name: str, source: SourceParams, table: pa.Table, declared: SourceParams
+    context: Context, name: str, source: SourceParams, table: pa.Table, declared: SourceParams, outcomes: Set[str]
 ) -> list[Refusal]:
     """Return the rows that the source's suite refuses; expectations of whole columns are only for batches."""
     from tasks.validate.gx_runner import Engine, check_suites
 
     check_suites(context.params)
     frame = frames.frame_of(table, declared)
-    suite = [check for check in suite_of(context.params, name) if set(check.columns) <= set(source.columns)]
+    known = source.columns.keys() - outcomes
+    suite = [check for check in suite_of(context.params, name) if known >= set(check.columns)]
     checks = [
         check
         for check in (*row_checks(source, f"ingest.sources.{name}"), *suite)

@@ -11,12 +11,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from refit.config import parse
 from refit.errors import RefitError, UserError
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.context import Context
 from refit.schemas.score_report import LoggedRows, RowTotals
 from refit.storage import prediction_log, quarantine
 from tasks import score
+from tasks.score.input_rows import read_rows
 
 HEADER = "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins"
 
@@ -108,6 +110,29 @@ def test_label_that_a_file_brings_along_changes_no_prediction(project: Path, tmp
         told = score.run(context(project), str(file), out=tmp_path / f"{name}.parquet")
         predictions.append(pq.read_table(told.out)["prediction"].to_pylist())
     assert predictions[0] == predictions[1]
+
+
+@pytest.mark.parametrize("label", ["?", "", "0.5", "perhaps"])
+def test_whatever_a_file_has_as_label_refuses_no_row(project: Path, tmp_path: Path, label: str) -> None:
+    """It stands for what is not known yet, and need not be of the label's type."""
+    file = write(tmp_path / "new.csv", f"N1,2026-02-01,basic,FR,26,9.89,0,0,{label}", header=f"{HEADER},churned")
+    told = score.run(context(project), str(file), out=tmp_path / "new.parquet")
+    assert (told.rows.scored, told.rows.quarantined) == (1, 0)
+
+
+@pytest.mark.parametrize(("column", "refused"), [("churned", 0), ("plan", 1)])
+def test_a_suite_judges_no_label_and_every_column_that_features_use(
+    project: Path, tmp_path: Path, column: str, refused: int
+) -> None:
+    changed = run_file.params_of(project).model_dump(by_alias=True)
+    source = changed["ingest"]["sources"]["table"]
+    source["columns"]["churned"] = "text"
+    source["required"] = [*source["required"], "churned"]
+    check = {"expect_column_values_to_be_in_set": {"column": column, "value_set": ["none of these"]}}
+    changed["validate"]["suites"] = {"table": [check]}
+    file = write(tmp_path / "new.csv", "N1,2026-02-01,basic,FR,26,9.89,0,0,maybe", header=f"{HEADER},churned")
+    found = read_rows(Context(project, parse(changed)), "table", file)
+    assert (found.rows.num_rows, found.refused) == (1 - refused, refused)
 
 
 def test_scoring_leaves_the_pipeline_unchanged(project: Path) -> None:
