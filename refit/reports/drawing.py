@@ -125,7 +125,7 @@ def new_grid(title: str, size: tuple[float, float], rows: int = 1, columns: int 
 
     figure = Figure(figsize=size)
     if title:
-        figure.suptitle(title, x=0.008, ha="left")
+        figure.suptitle(title, x=0.05 / size[0], ha="left")  # above the labels of the axes
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
 
 
