@@ -15,7 +15,7 @@ from refit.errors import RefitError, UserError
 from refit.files.artifacts import STATE
 from refit.plain_text import shortened
 from refit.schemas.answered_drift import Answer, DataWindow, read_answers, write_answers
-from refit.storage.batches import manifests, utc_moment
+from refit.storage.batches import manifests
 from refit.storage.snapshots import label_source
 
 ANSWERS = STATE / "answered.json"
@@ -72,8 +72,8 @@ def window_range(project: Path, params: Params, now: datetime) -> WindowRange:
     batches = manifests(project, label_source(params))
     return WindowRange(
         now,
-        min((utc_moment(batch.first) for batch in batches if batch.first), default=None),
-        max((utc_moment(batch.last) for batch in batches if batch.last), default=None),
+        min((batch.first for batch in batches if batch.first), default=None),
+        max((batch.last for batch in batches if batch.last), default=None),
     )
 
 

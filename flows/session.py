@@ -15,10 +15,11 @@ from flows.progress_display import LineScreen, Screen, screen
 from flows.run_options import RunOptions
 from refit.config import Params
 from refit.errors import UserError
-from refit.files.artifacts import RELEASED, sweep, write_json
+from refit.files.artifacts import RELEASED, sweep
 from refit.runtime import dvc_runner, lock, provenance, run_file
 from refit.runtime.context import Context, utc_now
 from refit.runtime.terminal import Terminal, guard_logs
+from refit.schemas.releases import Releases
 from refit.storage.snapshots import LATEST, moment_of
 
 
@@ -88,7 +89,7 @@ def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
 
     run_file.write(project, settings or run_file.read(project))
     if not (project / RELEASED).is_file():
-        write_json(project / RELEASED, {"released": []})
+        Releases().write(project / RELEASED)
     incumbent.ensure(project)
     warm_start_file.ensure(project)
 

@@ -18,10 +18,10 @@ from refit.files.artifacts import (
     FEATURE_SET,
     MODEL_CARD,
     RECEIPT,
+    SNAPSHOT,
     TRAINING,
     VALIDATED,
     read_json,
-    read_snapshot,
 )
 from refit.plain_text import as_markdown, one_line
 from refit.reports.drift.report_words import verdict_word
@@ -31,7 +31,9 @@ from refit.schemas.artifact import utc_text
 from refit.schemas.drift_decision import DriftDecision
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.score_report import ScoreReport
+from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
+from refit.schemas.validated import Validated
 from registry.urls import folder_url
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
@@ -42,17 +44,17 @@ _MEASUREMENTS = {"seconds", "rows_per_second", "peak_memory_mb", "latency_ms", "
 def summarise(run: Session) -> dict[str, Any]:
     """Return the run as one JSON-like mapping, which `refit run --json` prints."""
     project = run.project
-    validated, training = read_json(project / VALIDATED), Training.read(project / TRAINING)
+    validated, training = Validated.read(project / VALIDATED), Training.read(project / TRAINING)
     evaluation, receipt = read_json(project / EVALUATION), read_json(project / RECEIPT)
     features, price = FeatureTable.read(project / FEATURE_SET), run.context().params.cost
     return {
         "flow_run_id": run.owner.flow_run,
         "mlflow_run_id": receipt["run_id"],
-        "as_of": validated["as_of"],
-        "snapshot": validated["snapshot"],
-        "batches": len(validated["batches"]),
-        "stand_in": read_snapshot(project).get("stand_in", {}),
-        "rows": validated["rows"],
+        "as_of": utc_text(validated.as_of),
+        "snapshot": validated.snapshot,
+        "batches": len(validated.batches),
+        "stand_in": Snapshot.read(project / SNAPSHOT).stand_in or {},
+        "rows": validated.rows.to_json(),
         "features": len(features.features),
         "windows": features.windows.to_json(),
         "labels": features.labels.to_json(),

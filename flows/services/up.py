@@ -27,9 +27,10 @@ from flows.services.service_state import (
     write_record,
 )
 from refit.errors import UserError
-from refit.files.artifacts import SNAPSHOT, STATE, read_json
+from refit.files.artifacts import SNAPSHOT, STATE
 from refit.files.permissions import tighten
 from refit.runtime.terminal import say
+from refit.schemas.snapshot import Snapshot
 from registry.urls import sqlite_url
 
 _WORKER_ENVIRONMENT = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # 10 s by default: a long wait after an event
@@ -158,7 +159,7 @@ def _print_state(project: Path, services: Mapping[str, Started], before: Mapping
 def _as_of(project: Path) -> str:
     """Return an example `--param as_of`, a day in the project's data; empty without a snapshot."""
     path = project / SNAPSHOT
-    return f" --param as_of={read_json(path)['as_of'][:10]}" if path.is_file() else ""
+    return f" --param as_of={Snapshot.read(path).as_of:%Y-%m-%d}" if path.is_file() else ""
 
 
 @contextmanager

@@ -29,6 +29,8 @@ from tasks.stages import unseen_by_dvc
 
 if TYPE_CHECKING:
     from refit.operations.retention import DeletionPlan
+    from refit.storage.quarantine import ListedRefusal
+    from tasks.register.lineage import Lineage, MadeVersion
 
 
 @dataclass(frozen=True)
@@ -89,25 +91,35 @@ def explain_version(project: Path, version: str) -> list[str]:
     return lineage.explain(context_of(project), version)
 
 
-def lineage_of(project: Path, version: str | None, data: str | None) -> dict[str, Any]:
-    """Return what a version was made from, or which versions were made from the data with a digest."""
+def lineage_of(project: Path, version: str) -> Lineage:
+    """Return what a version was made from."""
     from tasks.register import lineage
 
-    context = context_of(project)
-    return lineage.lineage(context, version) if version else {"versions": lineage.made_from(context, str(data))}
+    return lineage.lineage(context_of(project), version)
 
 
-def print_lineage(lineage: dict[str, Any]) -> None:
-    """Print the result of `refit lineage`."""
+def made_from(project: Path, data: str) -> list[MadeVersion]:
+    """Return which versions were made from the data with a digest."""
+    from tasks.register import lineage
+
+    return lineage.made_from(context_of(project), data)
+
+
+def print_made_versions(versions: list[MadeVersion]) -> None:
+    """Print the result of `refit lineage --data`."""
+    for version in versions:
+        Terminal().print(f"version {version.version} ({version.created}) from {', '.join(version.batches)}")
+
+
+def print_lineage(lineage: Lineage) -> None:
+    """Print the result of `refit lineage VERSION`."""
     console = Terminal()
-    for version in lineage.get("versions", ()):
-        console.print(f"version {version['version']} ({version['created']}) from {', '.join(version['batches'])}")
-    for name, value in lineage.items():
-        if name not in ("versions", "batches") and value is not None:
+    for name, value in lineage:
+        if name != "batches" and value is not None:
             console.print(line((f"{name.replace('_', ' '):<13}", "bold"), f" {value}"))
-    for batch in lineage.get("batches", ()):
-        files = ", ".join(batch["files"])
-        text = f" {batch['source']} {batch['name']}, {batch['rows']:,} rows of {files}, sha256 {batch['sha256'][:12]}"
+    for batch in lineage.batches:
+        files = ", ".join(batch.files)
+        text = f" {batch.source} {batch.name}, {batch.rows:,} rows of {files}, sha256 {batch.sha256[:12]}"
         console.print(line((f"{'batch':<13}", "bold"), text))
 
 
@@ -162,11 +174,11 @@ def format_size(count: float) -> str:
     return f"{count:.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
 
 
-def quarantined_rows(project: Path, *, source: str | None, batch: str | None) -> list[dict[str, Any]]:
+def quarantined_rows(project: Path, *, source: str | None, batch: str | None) -> list[ListedRefusal]:
     """Return the refused rows, each with its reason."""
     from refit.storage import quarantine
 
-    return list(quarantine.listing(context_of(project), source, batch))
+    return quarantine.listing(context_of(project), source, batch)
 
 
 def print_champion(facts: dict[str, Any]) -> None:
@@ -212,15 +224,16 @@ def _format_costs(kpis: dict[str, Any]) -> dict[str, str]:
     return {"cost": format_cost(cost), "predictions": format_latency(latencies)}
 
 
-def print_quarantined_rows(rows: list[dict[str, Any]]) -> None:
+def print_quarantined_rows(rows: list[ListedRefusal]) -> None:
     """Print the refused rows for `refit quarantine list`."""
     console = Terminal()
     if not rows:
         console.print("The quarantine is empty: no row was refused.")
         return
-    table = Table("source", "batch", "row", "column", "value", "reason", box=None, pad_edge=False)
+    columns = ("source", "batch", "row", "column", "value", "reason")
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows[:200]:
-        table.add_row(*(str(row.get(key) or "") for key in ("source", "batch", "row", "column", "value", "reason")))
+        table.add_row(*(str(getattr(row, column) or "") for column in columns))
     console.print(table)
     if len(rows) > 200:
         console.print(f"... and {len(rows) - 200:,} more; --json gives them all")

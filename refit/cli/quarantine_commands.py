@@ -26,7 +26,7 @@ def quarantine_list(
 
     rows = inspection.quarantined_rows(project_at(project), source=source, batch=batch)
     if as_json:
-        print_json({"rows": rows})
+        print_json({"rows": [row.to_json() for row in rows]})
     else:
         inspection.print_quarantined_rows(rows)
 

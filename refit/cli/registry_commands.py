@@ -85,11 +85,15 @@ def lineage(
 
     if (version is None) == (data is None):
         raise UserError("name a version, or give --data DIGEST")
-    report = inspection.lineage_of(project_at(project), version, data)
+    if version is not None:
+        lineage = inspection.lineage_of(project_at(project), version)
+        print_json(lineage.to_json()) if as_json else inspection.print_lineage(lineage)
+        return
+    made = inspection.made_from(project_at(project), str(data))
     if as_json:
-        print_json(report)
+        print_json({"versions": [each.to_json() for each in made]})
     else:
-        inspection.print_lineage(report)
+        inspection.print_made_versions(made)
 
 
 @app.command()

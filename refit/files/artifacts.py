@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -48,6 +49,8 @@ STATE = Path(".refit")
 PREDICTIONS = Path("data/predictions")
 RUN = Path("run.yaml")
 
+SETTLED_NS = 2_000_000_000
+
 
 @dataclass(frozen=True)
 class FileRef:
@@ -58,7 +61,7 @@ class FileRef:
     rows: int
 
     def resolve(self, root: Path) -> Path:
-        """The file's path under `root`.
+        """The file's path under `root`. A process computes the digest of a file again only if the file has changed.
 
         Raises:
             RefitError: the file is missing, or its digest is not the recorded one.
@@ -66,11 +69,36 @@ class FileRef:
         path = root / self.path
         if not path.is_file():
             raise RefitError(f"{self.path} is gone; `dvc checkout` brings it back from DVC's cache")
-        if (actual := sha256(path)) != self.sha256:
+        if (actual := _cached_sha256(path)) != self.sha256:
             raise RefitError(
                 f"{self.path} has changed: recorded {self.sha256[:12]}, found {actual[:12]}; delete it, `dvc checkout`"
             )
         return path
+
+
+def is_settled(touched_ns: int) -> bool:
+    """Whether a file that was last changed at `touched_ns` will have another time if it is changed again.
+
+    The clock of a file system ticks slowly: two changes may have one time.
+    """
+    return time.time_ns() - touched_ns > SETTLED_NS
+
+
+_digests: dict[Path, tuple[tuple[int, ...], str]] = {}  # of files that this process has read
+
+
+def _cached_sha256(path: Path) -> str:
+    path = path.absolute()
+    state = path.stat()
+    stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    settled = is_settled(state.st_ctime_ns)
+    known = _digests.get(path)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    actual = sha256(path)
+    if settled:
+        _digests[path] = (stamp, actual)
+    return actual
 
 
 def sha256(path: Path) -> str:
@@ -214,27 +242,6 @@ def read_json(path: Path) -> Any:
         raise RefitError(f"{path} is not valid JSON ({error}); delete it and run again") from None
     except OSError as error:
         raise RefitError(unreadable(path, error)) from None
-
-
-def snapshot_digest(snapshot: Mapping[str, Any]) -> str:
-    """The digest that identifies a snapshot by its time and batches. Counts of waiting rows do not change it."""
-    return digest({key: snapshot.get(key) for key in ("as_of", "batches")})
-
-
-def read_snapshot(project: Path) -> dict[str, Any]:
-    """The snapshot that `ingest` wrote for this run: `as_of`, `batches`, `pending`, `digest`.
-
-    Raises:
-        RefitError: it is missing, damaged or changed; the message says what to do.
-    """
-    snapshot: dict[str, Any] = read_json(project / SNAPSHOT)
-    try:
-        sound = isinstance(snapshot, dict) and bool(snapshot) and snapshot.get("digest") == snapshot_digest(snapshot)
-    except ValueError:  # a number that JSON does not allow, so no digest of it can exist
-        sound = False
-    if not sound:
-        raise RefitError(f"{project / SNAPSHOT} is torn, or was changed by hand; `refit run` writes it anew")
-    return snapshot
 
 
 def write_manifest(folder: Path) -> dict[str, str]:

@@ -24,14 +24,15 @@ from refit.files.artifacts import (
     TRAINING,
     digest,
     read_json,
-    read_snapshot,
 )
 from refit.plain_text import as_markdown
 from refit.problems import metric_named
 from refit.runtime import provenance
 from refit.runtime.context import Context
+from refit.schemas.artifact import utc_text
 from refit.schemas.cross_validation import CrossValidation
 from refit.schemas.serving_cost import FitCost
+from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import IterationScores, LearnerReport, Scores, SizeScores, Training, TuningReport
 from registry import relocation, tracking
 from registry.champion import current_champion
@@ -233,12 +234,12 @@ def _trials(
 
 
 def _training(context: Context, training: Training) -> Content:
-    snapshot = read_snapshot(context.project) if context.path(SNAPSHOT).is_file() else {}
+    snapshot = Snapshot.read(context.path(SNAPSHOT)) if context.path(SNAPSHOT).is_file() else None
     tags = {
         "refit.learner": training.learner,
-        "refit.as_of": snapshot.get("as_of"),
-        "refit.snapshot": snapshot.get("digest"),
-        "refit.stand_in": ", ".join(snapshot.get("stand_in", {})),
+        "refit.as_of": utc_text(snapshot.as_of) if snapshot else None,
+        "refit.snapshot": snapshot.digest if snapshot else None,
+        "refit.stand_in": ", ".join(snapshot.stand_in or ()) if snapshot else None,
         "refit.git_commit": provenance.commit_hash(context.project),
         "refit.trigger": context.trigger,
         **_flow_run(context.flow_run),
@@ -253,7 +254,7 @@ def _training(context: Context, training: Training) -> Content:
         files={context.path(path): "training" for path in (TRAINING, FEATURE_SET) if context.path(path).is_file()},
         dataset={
             "name": context.params.project.name,
-            "digest": snapshot["digest"],
+            "digest": snapshot.digest,
             "source": str(context.path(SNAPSHOT)),
             "context": "training",
         }

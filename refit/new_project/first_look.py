@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from refit.config import Params, parse
 from refit.errors import UserError
@@ -13,6 +12,7 @@ from refit.files import artifacts
 from refit.files.yaml_files import YamlTree
 from refit.runtime.context import Context
 from refit.schemas.feature_table import Giveaway
+from refit.schemas.snapshot import Snapshot, SnapshotBatch
 
 
 def look(project: Path, params: YamlTree, table: str) -> tuple[YamlTree, list[Giveaway]]:
@@ -27,7 +27,7 @@ def look(project: Path, params: YamlTree, table: str) -> tuple[YamlTree, list[Gi
 
     try:
         ingest.run(Context(project, parse(params)))
-        batches = artifacts.read_snapshot(project)["batches"]
+        batches = Snapshot.read(project / artifacts.SNAPSHOT).batches
         fitting = _with_share(project, params, parse(params), batches)
         context = Context(project, parse(fitting))
         validate.run(context)
@@ -36,19 +36,18 @@ def look(project: Path, params: YamlTree, table: str) -> tuple[YamlTree, list[Gi
         raise UserError(f"{table} would be refused by a first run: {error}") from None
 
 
-def _with_share(project: Path, params: YamlTree, parsed: Params, batches: Sequence[Mapping[str, Any]]) -> YamlTree:
+def _with_share(project: Path, params: YamlTree, parsed: Params, batches: Sequence[SnapshotBatch]) -> YamlTree:
     """Return the params with the allowed share of quarantined rows raised to that of the worst batch.
 
     Raises:
         UserError: the whole table has too many rows that cannot be read.
     """
     most = parsed.validate_.max_quarantined_share
-    bad, read = (sum(batch[what] for batch in batches) for what in ("uncast", "read"))
+    bad, read = sum(batch.uncast for batch in batches), sum(batch.rows_read for batch in batches)
     if bad > most * read:
-        [first, *_] = [batch for batch in batches if batch["uncast"]]
-        line = _first_fault(project / first["uncast_path"])
+        line = next(_first_fault(project / batch.uncast_path) for batch in batches if batch.uncast_path)
         raise UserError(f"{bad:,} of {read:,} rows cannot be read, at most {most:.0%} may be; {line}; correct the file")
-    worst = max((batch["uncast"] / batch["read"] for batch in batches if batch["read"]), default=0.0)
+    worst = max((batch.uncast / batch.rows_read for batch in batches if batch.rows_read), default=0.0)
     if worst <= most:
         return params
     return {**params, "validate": {**params["validate"], "max_quarantined_share": math.ceil(worst * 100) / 100}}

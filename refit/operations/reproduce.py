@@ -19,11 +19,12 @@ import yaml
 
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
-from refit.files.artifacts import read_json, sha256
+from refit.files.artifacts import sha256
 from refit.models import incumbent, run_logging
 from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 from registry import versions
@@ -136,11 +137,11 @@ def _settings(context: Context, as_of: str, provenance_folder: Path, project: Pa
 
 def _data(context: Context, provenance_folder: Path, project: Path) -> None:
     """Copy the batches that the version was made from, after checking their digests."""
-    snapshot = read_json(provenance_folder / artifacts.SNAPSHOT.name)
+    snapshot = Snapshot.read(provenance_folder / artifacts.SNAPSHOT.name)
     (project / artifacts.SNAPSHOT).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(provenance_folder / artifacts.SNAPSHOT.name, project / artifacts.SNAPSHOT)
-    for batch in snapshot["batches"]:
-        for path, digest in ((batch["path"], batch["sha256"]), (batch["uncast_path"], batch["uncast_sha256"])):
+    for batch in snapshot.batches:
+        for path, digest in ((batch.path, batch.sha256), (batch.uncast_path, batch.uncast_sha256)):
             if path is None:
                 continue
             source, target = context.path(path), project / path

@@ -15,6 +15,7 @@ from refit.files.deletion import is_inside, remove
 from refit.models import model_cache, run_logging
 from refit.runtime import dvc_runner, lock
 from refit.runtime.context import Context
+from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 from refit.storage.prediction_log import LOG
@@ -237,7 +238,7 @@ def _quarantine(context: Context) -> Iterator[Item]:
     keep, folder = context.params.retention.quarantine_days, context.path(artifacts.QUARANTINE)
     if keep is None or not context.path(artifacts.SNAPSHOT).is_file():
         return
-    seen = {(entry["source"], entry["name"]) for entry in artifacts.read_snapshot(context.project)["batches"]}
+    seen = {(batch.source, batch.name) for batch in Snapshot.read(context.path(artifacts.SNAPSHOT)).batches}
     for path in sorted(folder.glob("*/*.parquet")):
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         if (path.parent.name, path.stem) not in seen and written < _before(context.now(), keep):

@@ -16,6 +16,7 @@ from refit.errors import UserError
 from refit.files.csv_cells import WRITTEN_BY_REFIT, restored_columns
 from refit.sources import text_streams
 from refit.sources.limits import DEFAULT, Limits
+from refit.sources.source_files import ReadDigest
 from refit.storage.batches import FAULT, LINE, TEXT
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class CsvFile:
     encoding: str = "utf-8"
     member: str | None = None
     limits: Limits = DEFAULT
+    read_digest: ReadDigest | None = None  # receives the digest if the file is not packed
 
     @property
     def mark(self) -> str:
@@ -61,7 +63,7 @@ class CsvFile:
         Raises:
             UserError: the archive is broken, or it is ambiguous which member of a zip to read.
         """
-        with text_streams.unpacked(self.path, self.name, self.member, self.limits) as raw:
+        with text_streams.unpacked(self.path, self.name, self.member, self.limits, self.read_digest) as raw:
             recode = codecs.lookup(self.encoding).name not in ("utf-8", "utf-8-sig")
             stream = text_streams.as_utf8(raw, self.encoding, self.name) if recode else raw
             if self.delimiter == WHITESPACE:
@@ -72,7 +74,7 @@ class CsvFile:
 
 
 def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
-    """The rows of a CSV file as record batches of text.
+    """The rows of a CSV file as record batches of text; a plain file is read once.
 
     Columns: LINE (where the row starts), FAULT (why a line is not a row, else null), TEXT (that line), then
     `columns`. Blank lines are skipped.
@@ -81,62 +83,77 @@ def read(file: CsvFile, columns: Sequence[str], check_header: CheckHeader) -> It
         UserError: the file is empty, has no rows, is not UTF-8, has NUL bytes or an unclosed quote, or `check_header`
             fails.
     """
-    plain = _scan(file)
-    names = header(file)
-    check_header(names)
-    rows = _rows(file, names, columns, plain=plain)
-    if tuple(names[-len(WRITTEN_BY_REFIT) :]) == WRITTEN_BY_REFIT:
-        rows = (restored_columns(batch, columns) for batch in rows)
-    yield from rows
+    with file.open() as stream:
+        blocks = _checked(file, stream)
+        plain = _PlainBlocks(file, blocks)
+        names = _header(file, io.BytesIO(plain.first)) if plain.is_whole else header(file)
+        check_header(names)
+        rows = _rows(file, names, columns, plain)
+        if tuple(names[-len(WRITTEN_BY_REFIT) :]) == WRITTEN_BY_REFIT:
+            rows = (restored_columns(batch, columns) for batch in rows)
+        yield from rows
 
 
-def _rows(file: CsvFile, names: Sequence[str], columns: Sequence[str], *, plain: bool) -> Iterator[pa.RecordBatch]:
+def _rows(file: CsvFile, names: Sequence[str], columns: Sequence[str], plain: _PlainBlocks) -> Iterator[pa.RecordBatch]:
     done = 0
-    if plain:
+    if plain.is_whole:
         import pyarrow as pa
 
         try:
-            for batch in _read_plain(file, columns):
+            for batch in _read_plain(file, text_streams.stream_of(iter(plain)), columns):
                 yield batch
                 done += batch.num_rows
-            if done:
+            if done and plain.is_whole:
                 return
         except pa.ArrowInvalid:
             pass  # most likely a ragged line: the careful reader continues after the rows already yielded
     yield from _read_carefully(file, names, columns, skip=done)
 
 
-def _scan(file: CsvFile) -> bool:
-    """Whether each line is exactly one record, so that the number of a row gives its line.
+class _PlainBlocks:
+    """The first blocks of a file, up to one in which a line is not exactly one record.
+
+    In these, the number of a row gives its line. `is_whole` says whether no other block was met yet.
+    """
+
+    def __init__(self, file: CsvFile, blocks: Iterator[bytes]) -> None:
+        quote = re.escape(file.mark.encode())
+        field = rb'(?:[^"%b\r\n][^%b\r\n]*+|"(?:[^"\r\n]|"")*+"|)' % (quote, quote)
+        self._record = re.compile(rb"%b(?:%b%b)*+\r?" % (field, quote, field)) if file.quoting else None
+        self._blocks = blocks
+        self.first = next(blocks)
+        self.is_whole = _is_plain(self.first.removeprefix(_BOM).rstrip(b"\r\n"), self._record)
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.is_whole:
+            yield self.first
+        last = self.first
+        for block in self._blocks if self.is_whole else ():
+            text = last.rstrip(b"\r\n")
+            ended = not text or last[len(text) :] not in (b"", b"\n", b"\r\n")  # blank lines may follow at the end
+            self.is_whole = not ended and _is_plain(block.rstrip(b"\r\n"), self._record)
+            if not self.is_whole:
+                return
+            yield block
+            last = block
+
+
+def _checked(file: CsvFile, stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the blocks of a file.
 
     Raises:
         UserError: the file is empty, is not UTF-8, or has NUL bytes.
     """
-    quote = re.escape(file.mark.encode())
-    field = rb'(?:[^"%b\r\n][^%b\r\n]*+|"(?:[^"\r\n]|"")*+"|)' % (quote, quote)
-    record = re.compile(rb"%b(?:%b%b)*+\r?" % (field, quote, field))
-    plain, ended, lines, read_bytes = True, False, file.skip_lines, 0
-    with file.open() as stream:
-        for block in text_streams.whole_lines(stream):
-            if not read_bytes and (encoding := text_streams.wide_encoding(block)):
-                raise UserError(
-                    f"{file.name} is {encoding.upper()} text; save it as UTF-8, or set `encoding: {encoding}`"
-                )
-            _check_text(file, block, lines, read_bytes)
-            if plain:
-                text = block.rstrip(b"\r\n")
-                line = text if read_bytes else text.removeprefix(_BOM)
-                plain = not ended and _is_plain(line, record if file.quoting else None)
-                ended = not text or block[len(text) :] not in (
-                    b"",
-                    b"\n",
-                    b"\r\n",
-                )  # blank lines may follow
-            lines += block.count(b"\n")
-            read_bytes += len(block)
+    lines, read_bytes = file.skip_lines, 0
+    for block in text_streams.whole_lines(stream):
+        if not read_bytes and (encoding := text_streams.wide_encoding(block)):
+            raise UserError(f"{file.name} is {encoding.upper()} text; save it as UTF-8, or set `encoding: {encoding}`")
+        _check_text(file, block, lines, read_bytes)
+        yield block
+        lines += block.count(b"\n")
+        read_bytes += len(block)
     if not read_bytes:
         raise UserError(f"{file.name} is empty; {file.expected}")
-    return plain
 
 
 def _check_text(file: CsvFile, block: bytes, lines: int, offset: int) -> None:
@@ -171,45 +188,45 @@ def header(file: CsvFile) -> list[str]:
     Raises:
         UserError: there is no header, it is malformed or unexpected, or the file is not UTF-8.
     """
-    try:
-        with file.open() as stream, closing(_records(file, stream)) as records:
-            for line, fields, fault, _ in records:
-                if file.names is not None:
-                    if [field.strip().lower() for field in fields or ()] == [name.lower() for name in file.names]:
-                        raise UserError(f"{file.name} line {line} names the columns; drop `header: false`")
-                    return list(file.names)
-                if fields is None:
-                    raise UserError(f"{file.name} line {line}: the header has {fault}")
-                return fields
-    except UnicodeDecodeError:
-        _scan(file)  # reports the line
-        raise
+    with file.open() as stream:
+        return _header(file, text_streams.stream_of(_checked(file, stream)))
+
+
+def _header(file: CsvFile, stream: IO[bytes]) -> list[str]:
+    with closing(_records(file, stream)) as records:
+        for line, fields, fault, _ in records:
+            if file.names is not None:
+                if [field.strip().lower() for field in fields or ()] == [name.lower() for name in file.names]:
+                    raise UserError(f"{file.name} line {line} names the columns; drop `header: false`")
+                return list(file.names)
+            if fields is None:
+                raise UserError(f"{file.name} line {line}: the header has {fault}")
+            return fields
     raise UserError(f"{file.name} holds blank lines only; {file.expected}")
 
 
-def _read_plain(file: CsvFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _read_plain(file: CsvFile, stream: IO[bytes], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.csv
 
     line = file.skip_lines + (1 if file.names else 2)
-    with file.open() as stream:
-        reader = pyarrow.csv.open_csv(
-            stream,
-            read_options=pyarrow.csv.ReadOptions(block_size=text_streams.BLOCK, column_names=file.names),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=file.mark, quote_char='"' if file.quoting else False),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=list(columns),
-                strings_can_be_null=False,
-                check_utf8=False,
-            ),
-        )
-        for batch in reader:
-            if batch.num_rows:
-                nothing = pa.nulls(batch.num_rows, pa.string())
-                lines = pa.array(range(line, line + batch.num_rows), pa.int64())
-                yield pa.record_batch([lines, nothing, nothing, *batch.columns], names=[LINE, FAULT, TEXT, *columns])
-                line += batch.num_rows
+    reader = pyarrow.csv.open_csv(
+        stream,
+        read_options=pyarrow.csv.ReadOptions(block_size=text_streams.BLOCK, column_names=file.names),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=file.mark, quote_char='"' if file.quoting else False),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()),
+            include_columns=list(columns),
+            strings_can_be_null=False,
+            check_utf8=False,
+        ),
+    )
+    for batch in reader:
+        if batch.num_rows:
+            nothing = pa.nulls(batch.num_rows, pa.string())
+            lines = pa.array(range(line, line + batch.num_rows), pa.int64())
+            yield pa.record_batch([lines, nothing, nothing, *batch.columns], names=[LINE, FAULT, TEXT, *columns])
+            line += batch.num_rows
 
 
 def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
@@ -228,7 +245,7 @@ def _read_carefully(file: CsvFile, names: Sequence[str], columns: Sequence[str],
     texts: list[str | None] = []
     rows: list[tuple[str | None, ...]] = []
     number = size = 0
-    with file.open() as stream, closing(_records(file, stream)) as records:
+    with file.open() as opened, closing(_records(file, text_streams.stream_of(_checked(file, opened)))) as records:
         if file.names is None:
             next(records)
         indices = [names.index(column) for column in columns]

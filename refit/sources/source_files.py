@@ -23,6 +23,13 @@ class SourceFile:
     stand_in: str | None = None  # for a generated file, the digest of the script that wrote it
 
 
+@dataclass
+class ReadDigest:
+    """The sha256 of a file that was read from its first to its last byte; None if it was not."""
+
+    sha256: str | None = None
+
+
 def numbered(batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
     """Put the columns LINE, FAULT and TEXT before those of `batch`, with rows numbered from `line`."""
     import pyarrow as pa

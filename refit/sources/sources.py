@@ -9,13 +9,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refit.config import SourceParams, nearest
 from refit.errors import UserError
-from refit.sources import csv_files, folders, limits, parquet_files, synthetic_data
-from refit.sources.source_files import SourceFile, numbered
+from refit.sources import csv_files, folders, limits, parquet_files, synthetic_data, text_streams
+from refit.sources.source_files import ReadDigest, SourceFile, numbered
 from refit.storage.batches import LINE
 
 if TYPE_CHECKING:
@@ -103,21 +104,28 @@ def _in_package(source: SourceParams, where: str) -> list[SourceFile]:
     raise UserError(f"package {package!r} has no file {source.path!r}{_nearest_file(path)} ({where}.path)")
 
 
-def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.RecordBatch]:
+def read(
+    file: SourceFile, source: SourceParams, where: str, read_digest: ReadDigest | None = None
+) -> Iterator[pa.RecordBatch]:
     """The rows of a file, in order, as record batches.
 
     Columns: LINE (line or row number), FAULT and TEXT (why a line is not a row, and that line), then the declared
     columns, as text from CSV and with the file's own types otherwise.
 
+    Args:
+        read_digest: receives the digest of plain text once the last row is read.
+
     Raises:
         UserError: the file cannot be read as declared, or its columns are not the declared ones.
     """
 
-    batches = _read_file(file, _in_file(source), where)
+    batches = _read_file(file, _in_file(source), where, read_digest)
     return _with_filled_columns(file, source, batches) if source.filled_columns else batches
 
 
-def _read_file(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.RecordBatch]:
+def _read_file(
+    file: SourceFile, source: SourceParams, where: str, read_digest: ReadDigest | None
+) -> Iterator[pa.RecordBatch]:
     def check_header(names: Sequence[str]) -> None:
         check_columns(names, source, f"{file.name}", where)
 
@@ -131,7 +139,8 @@ def _read_file(file: SourceFile, source: SourceParams, where: str) -> Iterator[p
         raise UserError(
             f"{where}.delimiter: {source.delimiter!r} cannot separate columns; use a character such as , or ;"
         )
-    return csv_files.read(_csv_file(file, source, where), list(source.columns), check_header)
+    csv_file = replace(_csv_file(file, source, where), read_digest=read_digest)
+    return csv_files.read(csv_file, list(source.columns), check_header)
 
 
 def _in_file(source: SourceParams) -> SourceParams:
@@ -190,6 +199,14 @@ def is_parquet(file: SourceFile, source: SourceParams) -> bool:
         return True
     with file.path.open("rb") as stream:
         return stream.read(4) == b"PAR1"
+
+
+def is_plain_text(file: SourceFile, source: SourceParams) -> bool:
+    """Whether the file can be opened, and its own bytes are the text that `read` reads from the first to the last."""
+    try:
+        return source.kind != "database" and not is_parquet(file, source) and not text_streams.is_packed(file.path)
+    except OSError:
+        return False
 
 
 def check_columns(actual: Sequence[str], source: SourceParams, name: str, where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import hashlib
 import io
 import lzma
 import re
@@ -17,12 +18,14 @@ from typing import IO, cast
 
 from refit.errors import UserError, first_line
 from refit.sources.limits import Limits
+from refit.sources.source_files import ReadDigest
 
 BLOCK = 1 << 23
 _PIECE = 1 << 20
 # zipfile unpacks everything that it reads of these at once: 4 kB may become 80 MB
 _GREEDY = (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _GREEDY_PIECE = 1 << 12
+_ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _OTHER_KINDS = {
     b"BZh": "bzip2",
     b"\xfd7zXZ\x00": "xz",
@@ -30,8 +33,8 @@ _OTHER_KINDS = {
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"\x04\x22\x4d\x18": "LZ4",
     b"Rar!": "RAR",
-    b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip",
+    _GZIP: "gzip",
+    _ZIP: "zip",
     b"PK\x05\x06": "empty zip",
     b"ARROW1": "Arrow",
     b"Obj\x01": "Avro",
@@ -62,9 +65,21 @@ _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f-\xff]")
 _TOKEN = re.compile(rb'"(?:[^"]|"")*"(?=\s|$)|\S+')
 
 
+def is_packed(path: Path) -> bool:
+    """Whether `unpacked` decompresses a file."""
+    with path.open("rb") as raw:
+        magic = raw.read(4)
+    return magic == _ZIP or magic[:2] == _GZIP
+
+
 @contextmanager
-def unpacked(path: Path, name: str, member: str | None, limits: Limits) -> Iterator[IO[bytes]]:
+def unpacked(
+    path: Path, name: str, member: str | None, limits: Limits, read_digest: ReadDigest | None = None
+) -> Iterator[IO[bytes]]:
     """Open a file decompressed; `member` names the file to read in a zip of several.
+
+    Args:
+        read_digest: receives the digest of a file that is not compressed, once it is read to its end.
 
     Raises:
         UserError: the archive is broken or of an unsupported kind, or it is ambiguous which file of a zip to read; or,
@@ -75,17 +90,17 @@ def unpacked(path: Path, name: str, member: str | None, limits: Limits) -> Itera
             packed = path.stat().st_size
             magic = raw.read(4)
             raw.seek(0)
-            if magic == b"PK\x03\x04":
+            if magic == _ZIP:
                 opened, piece = _open_member(raw, name, member)
                 with opened:
-                    yield _stream(_within(opened, name, limits, packed, piece))
+                    yield stream_of(_within(opened, name, limits, packed, piece))
             elif member is not None:
                 raise UserError(f"{name} is no zip, of which {member!r} could be read; drop `member`")
-            elif magic[:2] == b"\x1f\x8b":
+            elif magic[:2] == _GZIP:
                 with gzip.open(raw) as unzipped:
-                    yield _stream(_within(cast(IO[bytes], unzipped), name, limits, packed, _PIECE))
+                    yield stream_of(_within(cast(IO[bytes], unzipped), name, limits, packed, _PIECE))
             else:
-                yield _stream(_within(raw, name, limits, None, _PIECE))
+                yield stream_of(_digested(_within(raw, name, limits, None, _PIECE), read_digest or ReadDigest()))
     except FileNotFoundError:
         raise UserError(f"{name} does not exist") from None
     except OSError as error:
@@ -121,6 +136,14 @@ def _within(stream: IO[bytes], name: str, limits: Limits, packed: int | None, pi
         length = len(block) - last - 1 if last >= 0 else length + len(block)
         lines += block.count(b"\n")
         yield block
+
+
+def _digested(blocks: Iterator[bytes], read_digest: ReadDigest) -> Iterator[bytes]:
+    content = hashlib.sha256()
+    for block in blocks:
+        content.update(block)
+        yield block
+    read_digest.sha256 = content.hexdigest()
 
 
 def _read(stream: IO[bytes], size: int, name: str) -> bytes:
@@ -191,7 +214,7 @@ def as_utf8(stream: IO[bytes], encoding: str, name: str) -> IO[bytes]:
     Raises:
         UserError: while reading, bytes are invalid in the encoding.
     """
-    return _stream(_recoded(stream, encoding, name))
+    return stream_of(_recoded(stream, encoding, name))
 
 
 def _recoded(stream: IO[bytes], encoding: str, name: str) -> Iterator[bytes]:
@@ -228,16 +251,15 @@ def with_tabs(stream: IO[bytes], *, quoting: bool) -> IO[bytes]:
     def tabbed(line: bytes) -> bytes:
         return b"\t".join(_TOKEN.findall(line) if quoting and b'"' in line else line.split())
 
-    return _stream(b"\n".join(map(tabbed, block.split(b"\n"))) for block in whole_lines(stream))
+    return stream_of(b"\n".join(map(tabbed, block.split(b"\n"))) for block in whole_lines(stream))
 
 
-def _stream(blocks: Iterator[bytes]) -> IO[bytes]:
+def stream_of(blocks: Iterator[bytes]) -> IO[bytes]:
+    """A readable file made of blocks of bytes."""
     return io.BufferedReader(_Blocks(blocks), 1 << 16)
 
 
 class _Blocks(io.RawIOBase):
-    """A readable file made of blocks of bytes."""
-
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
         self._rest = memoryview(b"")

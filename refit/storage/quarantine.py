@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue
 
 from refit.config import nearest
 from refit.errors import RefitError, UserError, first_line
 from refit.files import artifacts
 from refit.runtime.context import Context
+from refit.schemas.artifact import Part, utc_text
+from refit.schemas.releases import Release, Releases
+from refit.schemas.snapshot import Snapshot, SnapshotBatch
 
 COLUMNS = ("_row", "file", "column", "value", "reason", "row", "check")
 
@@ -80,48 +82,26 @@ def read(path: Path) -> list[Refusal]:
     return [Refusal(*values) for values in zip(*columns, strict=True)]
 
 
-@dataclass(frozen=True)
-class Release:
-    """A person's decision to accept refused rows of one batch."""
-
-    source: str
-    batch: str
-    sha256: str  # of the batch: row numbers are only valid for this file
-    rows: tuple[int, ...]
-    why: str
-    who: str
-    when: str
-
-
-def releases(project: Path) -> list[Release]:
-    """All releases so far; empty if the file is missing.
+def releases(project: Path) -> Releases:
+    """All releases so far; none if the file is missing.
 
     Raises:
         UserError: the file cannot be read, or was not written by `refit quarantine release`.
     """
     path = project / artifacts.RELEASED
     if not path.is_file():
-        return []
+        return Releases()
     try:
         path.open("rb").close()
     except PermissionError:
         raise UserError(f"{path} cannot be read; give this user the right to") from None
     try:
-        records = artifacts.read_json(path)["released"]
-        return TypeAdapter(list[Release]).validate_json(json.dumps(records), strict=True)
-    except (RefitError, KeyError, TypeError, ValueError):
-        raise UserError(
-            f'{artifacts.RELEASED} holds no list of releases; restore it, or start again with {{"released": []}}'
-        ) from None
+        return Releases.read(path)
+    except RefitError:
+        raise UserError(f"{artifacts.RELEASED} holds no list of releases; {Releases.REMEDY}") from None
 
 
-def released_rows(decisions: Iterable[Release], entry: Mapping[str, Any]) -> set[int]:
-    """The released rows of one batch (an entry of a snapshot)."""
-    name = (entry["source"], entry["name"], entry["sha256"])
-    return {row for one in decisions if (one.source, one.batch, one.sha256) == name for row in one.rows}
-
-
-def inadmissible(refusals: Iterable[Refusal], released: set[int]) -> dict[int, str]:
+def inadmissible(refusals: Iterable[Refusal], released: Set[int]) -> dict[int, str]:
     """Why some released rows cannot be accepted: they never cast, repeat another row, or share a key.
 
     >>> uncast = Refusal(7, "a.csv", "age", "x", "not an integer", None, UNCAST)
@@ -144,48 +124,50 @@ def inadmissible(refusals: Iterable[Refusal], released: set[int]) -> dict[int, s
     return reasons
 
 
-def listing(context: Context, source: str | None = None, batch: str | None = None) -> list[dict[str, Any]]:
+class ListedRefusal(Part):
+    """A refusal as `refit quarantine list` shows it."""
+
+    source: str
+    batch: str
+    row: int
+    file: str | None
+    column: str | None
+    value: str | None
+    reason: str
+    check: str
+    raw: JsonValue  # the whole raw row
+    released: bool
+
+
+def listing(context: Context, source: str | None = None, batch: str | None = None) -> list[ListedRefusal]:
     """Every refusal of the snapshot's batches, in order, and whether its row was released.
 
     Raises:
         UserError: there is no such source or batch.
     """
     decisions = releases(context.project)
-    lines = []
-    for entry in _entries(context, source, batch):
-        path = context.path(path_of(entry["source"], entry["name"]))
-        if not path.is_file():
-            continue
-        released = released_rows(decisions, entry)
-        lines += [
-            {
-                "source": entry["source"],
-                "batch": entry["name"],
-                "row": refusal.row,
-                "file": refusal.file,
-                "column": refusal.column,
-                "value": refusal.value,
-                "reason": refusal.reason,
-                "check": refusal.check,
-                "raw": json.loads(refusal.raw) if refusal.raw else None,
-                "released": refusal.row in released,
-            }
-            for refusal in read(path)
-        ]
-    return lines
+    listed = []
+    for each in _batches(context, source, batch):
+        path = context.path(path_of(each.source, each.name))
+        released = decisions.rows_of(each)
+        for refusal in read(path) if path.is_file() else ():
+            raw = json.loads(refusal.raw) if refusal.raw else None
+            values = {**vars(refusal), "raw": raw, "released": refusal.row in released}
+            listed.append(ListedRefusal(source=each.source, batch=each.name, **values))
+    return listed
 
 
-def _entries(context: Context, source: str | None, batch: str | None) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = artifacts.read_snapshot(context.project)["batches"]
+def _batches(context: Context, source: str | None, batch: str | None) -> list[SnapshotBatch]:
+    batches = Snapshot.read(context.path(artifacts.SNAPSHOT)).batches
     for role, wanted, valid_names in (
-        ("source", source, {entry["source"] for entry in entries}),
-        ("batch", batch, {entry["name"] for entry in entries if source in (None, entry["source"])}),
+        ("source", source, {each.source for each in batches}),
+        ("batch", batch, {each.name for each in batches if source in (None, each.source)}),
     ):
         if wanted is not None and wanted not in valid_names:
             raise UserError(
                 f"there is no {role} {wanted!r}{nearest(wanted, valid_names)}; `refit quarantine list` shows them"
             )
-    return [entry for entry in entries if source in (None, entry["source"]) and batch in (None, entry["name"])]
+    return [each for each in batches if source in (None, each.source) and batch in (None, each.name)]
 
 
 def release(context: Context, source: str, batch: str, rows: Sequence[int] | None, why: str) -> str:
@@ -196,11 +178,11 @@ def release(context: Context, source: str, batch: str, rows: Sequence[int] | Non
     """
     if not why.strip():
         raise UserError("a release needs a reason: --why TEXT")
-    (entry,) = _entries(context, source, batch)
+    (stored,) = _batches(context, source, batch)
     path = context.path(path_of(source, batch))
     refusals = read(path) if path.is_file() else []
     decisions = releases(context.project)
-    before = released_rows(decisions, entry)
+    before = decisions.rows_of(stored)
     quarantined = {refusal.row for refusal in refusals}
     wanted = set(rows) if rows is not None else quarantined
     if absent := sorted(wanted - quarantined):
@@ -212,8 +194,16 @@ def release(context: Context, source: str, batch: str, rows: Sequence[int] | Non
     fresh = sorted(wanted - before - set(barred))
     if not fresh:
         raise UserError(f"{source} {batch} has no further row that can be released; `refit quarantine list` shows why")
-    record = Release(source, batch, entry["sha256"], tuple(fresh), why.strip(), _user(), _stamp(context))
-    artifacts.write_json(context.path(artifacts.RELEASED), {"released": [asdict(one) for one in [*decisions, record]]})
+    record = Release(
+        source=source,
+        batch=batch,
+        sha256=stored.sha256,
+        rows=tuple(fresh),
+        why=why.strip(),
+        who=_user(),
+        when=utc_text(context.now().replace(microsecond=0)),
+    )
+    Releases(released=(*decisions.released, record)).write(context.path(artifacts.RELEASED))
     count = f"{len(fresh)} row" + ("s" if len(fresh) > 1 else "")
     barred_note = f"; {len(barred)} cannot be released, `refit quarantine list` shows why" if barred else ""
     return f"released {count} of {source} {batch}, accepted from the next `refit run` on{barred_note}"
@@ -224,7 +214,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return "unknown"
-
-
-def _stamp(context: Context) -> str:
-    return context.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,61 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from refit.config import Params, nearest
 from refit.errors import UserError
-from refit.files.artifacts import snapshot_digest
+from refit.schemas.manifest import Manifest, Ranges
+from refit.schemas.snapshot import Snapshot, SnapshotBatch, snapshot_digest
 from refit.storage import waiting
-from refit.storage.batches import Manifest, utc_moment, utc_text
 
 LATEST = "latest"
-_HIDDEN = {"part", "closed", "content", "uncast_content", "size", "uncast_size", "declaration", "waited"}
 
 
-def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> dict[str, Any]:
-    """The snapshot as stored in `data/snapshot.json`.
+def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manifest]]) -> Snapshot:
+    """The snapshot of the batches that a run at `as_of` may use.
 
     Raises:
         UserError: `as_of` is not a time, or there is no batch before it.
     """
     moment = resolve_as_of(as_of, params, stored)
-    seen: list[dict[str, Any]] = []
+    seen: list[SnapshotBatch] = []
     pending: dict[str, int] = {}
     for name, batches in stored.items():
         if params.ingest.sources[name].event_time is None:
             visible, hidden = list(batches[-1:]), []
         else:
-            visible = [batch for batch in batches if batch.start and utc_moment(batch.start) < moment]
+            visible = [batch for batch in batches if batch.start and batch.start < moment]
             hidden = [batch for batch in batches if batch not in visible]
         taken = waiting.taken_rows(batches)
         seen += [_entry(batch, taken.get(batch.name, ())) for batch in visible]
-        pending[name] = sum(batch.read - waiting.count(taken.get(batch.name, ())) for batch in hidden)
-    snapshot: dict[str, Any] = {
-        "as_of": utc_text(moment),
-        "batches": seen,
-        "pending": pending,
-    }
-    if generated := {entry["source"] for entry in seen if "stand_in" in entry}:
-        published = {name: params.ingest.sources[name].published for name in sorted(generated)}
-        snapshot["stand_in"] = {name: where for name, where in published.items() if where}
-    return {**snapshot, "digest": snapshot_digest(snapshot)}
+        pending[name] = sum(batch.rows_read - waiting.count(taken.get(batch.name, ())) for batch in hidden)
+    generated = {batch.source for batch in seen if batch.stand_in}
+    published = {name: params.ingest.sources[name].published for name in sorted(generated)}
+    return Snapshot(
+        as_of=moment,
+        batches=tuple(seen),
+        pending=pending,
+        stand_in={name: where for name, where in published.items() if where} if generated else None,
+        digest=snapshot_digest(moment, seen),
+    )
 
 
-def _entry(batch: Manifest, taken: waiting.Ranges) -> dict[str, Any]:
+def _entry(batch: Manifest, taken: Ranges) -> SnapshotBatch:
     """The snapshot's entry for a batch; rows that waited in it and were moved to a later batch count there."""
-    uncast = batch.uncast_path.as_posix() if batch.uncast_path else None
-    entry = {name: value for name, value in asdict(batch).items() if name not in _HIDDEN}
-    if entry["stand_in"] is None:
-        del entry["stand_in"]
-    if not batch.repeats:
-        del entry["repeats"]
-    if taken:
-        number = waiting.count(taken)
-        entry |= {"read": batch.read - number, "uncast": batch.uncast - number, "taken": [list(span) for span in taken]}
-    return {**entry, "files": list(batch.files), "path": batch.path.as_posix(), "uncast_path": uncast}
+    moved = waiting.count(taken)
+    return SnapshotBatch(
+        source=batch.source,
+        name=batch.name,
+        static=batch.static,
+        start=batch.start,
+        end=batch.end,
+        files=batch.files,
+        rows=batch.rows,
+        rows_read=batch.rows_read - moved,
+        uncast=batch.uncast - moved,
+        first=batch.first,
+        last=batch.last,
+        path=batch.path.as_posix(),
+        sha256=batch.sha256,
+        uncast_path=batch.uncast_path.as_posix() if batch.uncast_path else None,
+        uncast_sha256=batch.uncast_sha256,
+        stand_in=batch.stand_in,
+        repeats=batch.repeats,
+        taken=taken,
+    )
 
 
 def label_source(params: Params) -> str:
@@ -89,12 +97,11 @@ def resolve_as_of(text: str, params: Params, stored: Mapping[str, Sequence[Manif
         UserError: it is not a time, lies before all batches, or no period is complete yet.
     """
     name = label_source(params)
-    batches = [batch for batch in stored[name] if batch.start and batch.end]
-    spans = sorted({(utc_moment(str(batch.start)), utc_moment(str(batch.end))) for batch in batches})
+    spans = sorted({(batch.start, batch.end) for batch in stored[name] if batch.start and batch.end})
     zone = params.project.zone
     available = f"{name} has {spans[0][0].astimezone(zone):%Y-%m-%d} to {spans[-1][1].astimezone(zone):%Y-%m-%d}"
     if text == LATEST:
-        last = max((utc_moment(batch.last) for batch in batches if batch.last), default=None)
+        last = max((batch.last for batch in stored[name] if batch.last), default=None)
         near = timedelta(hours=params.ingest.complete_within_hours)
         ends = [end for _, end in spans[:-1]]
         if last is not None and last >= spans[-1][1] - near:

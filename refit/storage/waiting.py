@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refit.storage.batches import FUTURE, Manifest
+from refit.schemas.manifest import Manifest, Ranges
+from refit.storage.batches import FUTURE
 
 if TYPE_CHECKING:
     import duckdb
-
-Ranges = tuple[tuple[int, int], ...]
 
 TABLE = "waiting_rows"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -24,6 +24,7 @@ from refit.models.verification import BACKTEST, MODEL
 from refit.problems.contract import Problem, of_column
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import DayWindow, InputVerdict
+from refit.schemas.validated import Validated
 from refit.storage import prediction_log
 from tasks import score
 from tasks.featurize.labels import known_labels
@@ -133,7 +134,7 @@ def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Problem,
         return count(connection, "backtest", layout, local_day("event_time", zone))
 
 
-def labels(context: Context, champion: Champion, validated: dict[str, Any]) -> pa.Table:
+def labels(context: Context, champion: Champion, validated: Validated) -> pa.Table:
     """Return the labels that have arrived: `_key`, `label`, `event_time` and `known_at`.
 
     A label counts only after `label.delay_hours`, the same for every row. Some outcomes arrive late, so taking those
@@ -147,7 +148,7 @@ def labels(context: Context, champion: Champion, validated: dict[str, Any]) -> p
 def observe(
     context: Context,
     champion: Champion,
-    validated: dict[str, Any],
+    validated: Validated,
     labels: pa.Table,
     spans: Sequence[DayWindow],
     against: Reference,

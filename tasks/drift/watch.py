@@ -63,7 +63,7 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     _require_task(champion, context)
     reference = observations.reference(context, champion)
     validated = validated_data_at(context, as_of)
-    moment = datetime.fromisoformat(validated["as_of"])
+    moment = validated.as_of
     windows = observations.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
     labels = observations.labels(context, champion, validated)
     observed = observations.observe(context, champion, validated, labels, windows, reference) if windows else None

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Bands
-from refit.files.artifacts import VALIDATED, read_json
+from refit.files.artifacts import VALIDATED
 from refit.learners import Learner
 from refit.learners.adaptive import adaptive_margins
 from refit.learners.intervals import widen
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.runtime.context import Context
+from refit.schemas.validated import Validated
 from tasks.featurize.labels import known_labels
 from tasks.featurize.warehouse import open_warehouse
 
@@ -42,7 +43,7 @@ def _known_at(context: Context, test: Holdout, key: str) -> NDArray[np.datetime6
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    with open_warehouse(context.project, read_json(context.path(VALIDATED)), context.params) as warehouse:
+    with open_warehouse(context.project, Validated.read(context.path(VALIDATED)), context.params) as warehouse:
         labels = known_labels(warehouse, context.params, key, datetime.max.replace(tzinfo=UTC))
     keys = test.table.column(key).cast(pa.string())
     indices = pc.index_in(keys, value_set=labels["_key"].combine_chunks())

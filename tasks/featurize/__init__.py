@@ -20,6 +20,7 @@ from refit.problems import problem_of
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
 from refit.schemas.feature_table import FeatureTable, Giveaway, TableFile, Windows, WindowSummary
+from refit.schemas.validated import Validated
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, columns_of
@@ -40,7 +41,7 @@ def run(context: Context) -> None:
         UserError: definitions, label or windows do not fit the data.
         RefitError: a batch is gone or changed.
     """
-    validated = artifacts.read_json(context.path(artifacts.VALIDATED))
+    validated = Validated.read(context.path(artifacts.VALIDATED))
     definitions = resolve(context)
     with open_warehouse(context.project, validated, context.params) as warehouse:
         context.progress("labels")
@@ -55,7 +56,7 @@ def run(context: Context) -> None:
         forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
         as_of = warehouse.as_of
     context.progress("profile")
-    generated = sorted({batch["source"] for batch in validated["batches"] if "stand_in" in batch})
+    generated = sorted({batch.source for batch in validated.batches if batch.stand_in})
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
     columns = columns_of(table, key, names, context.params, _classes(table))
     for each in advice(table, columns.categorical):
@@ -79,8 +80,8 @@ def run(context: Context) -> None:
         forecast=forecasts.summary(forecast, table) if forecast else None,
         labels=labels,
         table=TableFile(sha256=artifacts.sha256(context.path(artifacts.TABLE)), rows=table.num_rows),
-        snapshot=validated["snapshot"],
-        as_of=datetime.fromisoformat(validated["as_of"]),
+        snapshot=validated.snapshot,
+        as_of=validated.as_of,
         stand_in=tuple(generated),
         giveaways=tuple(leaks),
     ).write(context.path(artifacts.FEATURE_SET))
@@ -95,7 +96,7 @@ def rehearse(context: Context) -> list[Giveaway]:
         UserError: as in `run`, except for features that fail only on other rows.
         RefitError: a batch is gone or changed.
     """
-    validated = artifacts.read_json(context.path(artifacts.VALIDATED))
+    validated = Validated.read(context.path(artifacts.VALIDATED))
     definitions = resolve(context)
     with open_warehouse(context.project, validated, context.params) as warehouse:
         label_rows(warehouse, definitions, context.params)
@@ -124,13 +125,13 @@ def rows_for(context: Context, definitions: Definitions, window: str) -> pa.Tabl
     if window not in NAMES:
         raise ValueError(f"window {window!r} is none of {', '.join(NAMES)}")
     current = FeatureTable.read(context.path(artifacts.FEATURE_SET))
-    validated = artifacts.read_json(context.path(artifacts.VALIDATED))
+    validated = Validated.read(context.path(artifacts.VALIDATED))
     key, spine = current.key, definitions.feature_set.spine
     if spine.key != key:
         raise UserError(
             f"the training table names rows by {key!r}, the stored definitions by {spine.key!r}: no row matches"
         )
-    if validated["snapshot"] != current.snapshot:
+    if validated.snapshot != current.snapshot:
         raise RefitError(
             "data/validated.json is not the one that the training table came from; `refit run` makes them agree"
         )

@@ -19,6 +19,7 @@ from refit.config.forecasting import ZONE
 from refit.config.section import SQL_TYPES, free, row_column, time_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
+from refit.schemas.validated import Validated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -180,8 +181,8 @@ class Warehouse:
 
 
 @contextmanager
-def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) -> Iterator[Warehouse]:
-    """Open the accepted rows of the batches that `validated` lists, after checking each file against its digest.
+def open_warehouse(project: Path, validated: Validated, params: Params) -> Iterator[Warehouse]:
+    """Open the accepted rows of validated batches, after checking each file against its digest.
 
     Raises:
         RefitError: a batch is gone or changed.
@@ -189,14 +190,13 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
     import duckdb
 
     by_source: dict[str, list[str]] = {}
-    for batch in validated["batches"]:
-        path = artifacts.FileRef(batch["path"], batch["sha256"], batch["rows"]).resolve(project)
+    for batch in validated.batches:
+        path = batch.file.resolve(project)
         rows = f"select * from read_parquet({literal(str(path.resolve()))})"
-        if batch["excluded"] and batch["source"] in params.ingest.sources:
-            number = quote(row_column(params.ingest.sources[batch["source"]].columns))
-            rows += f" where {number} not in (select unnest([{', '.join(map(str, map(int, batch['excluded'])))}]))"
-        by_source.setdefault(batch["source"], []).append(rows)
-    as_of = datetime.fromisoformat(validated["as_of"])
+        if batch.excluded and batch.source in params.ingest.sources:
+            number = quote(row_column(params.ingest.sources[batch.source].columns))
+            rows += f" where {number} not in (select unnest([{', '.join(map(str, batch.excluded))}]))"
+        by_source.setdefault(batch.source, []).append(rows)
     with duckdb.connect() as connection:
         configure(connection)
         for source, parts in by_source.items():
@@ -208,7 +208,7 @@ def open_warehouse(project: Path, validated: Mapping[str, Any], params: Params) 
         connection.execute(f"set allowed_directories = [{literal(f'{project.resolve()}/')}]")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
-        yield Warehouse(connection, as_of, list(by_source))
+        yield Warehouse(connection, validated.as_of, list(by_source))
 
 
 def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params) -> None:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refit.config import SourceParams
-from refit.errors import RefitError, UserError
-from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest, read_json, sha256, write_json
+from refit.errors import UserError
+from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest, is_settled, sha256
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
+from refit.schemas.ingest_state import ReadFile, SourceState, read_states, write_states
+from refit.schemas.manifest import Manifest
 from refit.sources import sources
-from refit.sources.source_files import SourceFile
+from refit.sources.source_files import ReadDigest, SourceFile
 from refit.storage import batches
-from refit.storage.batches import Manifest, utc_moment, utc_text
 from refit.storage.snapshots import label_source, snapshot_of
 from tasks.ingest import derived
+
+if TYPE_CHECKING:
+    from tasks.ingest.casting import Caster
 
 REMEMBERED = STATE / "ingest.json"  # a cache of what was read; losing it only costs time
 _LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member")
 _ADDED_COLUMNS = ("file_column", "line_column")
-_SETTLED_NS = 2_000_000_000  # a file touched more recently than this may change again within one tick of its clock
 
 
 def run(context: Context) -> None:
@@ -35,7 +38,7 @@ def run(context: Context) -> None:
     """
     label_source(context.params)
     as_of = run_file.read(context.project).as_of
-    write_json(context.path(SNAPSHOT), snapshot_of(as_of, context.params, take_in(context)))
+    snapshot_of(as_of, context.params, take_in(context)).write(context.path(SNAPSHOT))
 
 
 def take_in(context: Context) -> dict[str, list[Manifest]]:
@@ -72,15 +75,6 @@ def declaration(context: Context, name: str) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A file's digest, with the sizes and times that show whether the file was changed since."""
-
-    sha256: str
-    sizes: list[int]
-    touched_ns: int | None  # None: changed so recently that the digest must be computed again
-
-
 class _Reading:
     """Ingests one source: compares the cached state with its current data, and writes the difference as batches."""
 
@@ -91,7 +85,7 @@ class _Reading:
         self.where = f"ingest.sources.{name}"
         self.declaration = declaration(context, name)
         self.stored = batches.manifests(context.project, name)
-        self.memory = _cached_state(context.project).get(name, {})
+        self.state = read_states(context.path(REMEMBERED)).get(name)
         self.is_derived = self.source.kind == "query"
         self.files = (
             [derived.file(context, name)]
@@ -99,8 +93,8 @@ class _Reading:
             else sources.find(context.sources_root, self.source, self.where, generated_in=context.project)
         )
         self.stand_in = self.files[0].stand_in
+        self.seen: dict[str, ReadFile] = {}
         self._check_not_lost()
-        self.seen = {file.name: _look(file, self.memory.get("files", {}).get(file.name)) for file in self.files}
         self._check_digest()
         self._check_renamed_files()
 
@@ -112,9 +106,15 @@ class _Reading:
                 f"put it back, or delete {BATCHES / self.name} to go on with generated rows"
             )
 
+    def _digest(self, file: SourceFile) -> str:
+        """Return the digest of a file, computed again only if the file has changed."""
+        if file.name not in self.seen:
+            self.seen[file.name] = _look(file, self.state.files.get(file.name) if self.state else None)
+        return self.seen[file.name].sha256
+
     def _check_digest(self) -> None:
         file = self.files[0]
-        if not self.stand_in and self.source.sha256 and (current := self.seen[file.name].sha256) != self.source.sha256:
+        if not self.stand_in and self.source.sha256 and (current := self._digest(file)) != self.source.sha256:
             raise UserError(
                 f"{file.name} has sha256 {current}, {self.where}.sha256 is {self.source.sha256}; "
                 "fetch the right file, or correct params.yaml if this one is meant"
@@ -124,32 +124,38 @@ class _Reading:
         """Refuse a file that was read under another name: rows identified by their file would count twice."""
         if self.source.file_column not in self.source.key:
             return
-        remembered = self.memory.get("files", {}) if self.stored else {}
-        names = {entry["sha256"]: name for name, entry in remembered.items()}
+        names = {file.sha256: name for name, file in self.state.files.items()} if self.state and self.stored else {}
         for file in self.files:
-            other = names.setdefault(self.seen[file.name].sha256, file.name)
+            other = names.setdefault(self._digest(file), file.name)
             if Path(other).name != Path(file.name).name:
                 raise UserError(
                     f"{file.name} holds what {other} held: rows are named by their file and line ({self.where}.key) "
                     "and would count twice; take one of them away, or give a renamed file its old name back"
                 )
 
+    def _current_state(self, stored: Sequence[Manifest], read_again: datetime | None) -> SourceState:
+        """Return the state once all files are read. Up to `how`, it must be unchanged for files to be skipped."""
+        return SourceState(
+            declaration=self.declaration,
+            code=code_digest("ingest"),
+            how=digest(self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS})),
+            batches=tuple(batch.name for batch in stored),
+            files={file.name: self.seen[file.name] for file in self.files if file.name in self.seen},
+            read_again=read_again,
+        )
+
     @property
-    def _identity(self) -> dict[str, Any]:
-        """What must be unchanged so that files already read can be skipped."""
-        return {
-            "declaration": self.declaration,
-            "code": code_digest("ingest"),
-            "how": digest(self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS})),
-        }
+    def _valid_state(self) -> SourceState | None:
+        """The cached state if it describes the stored batches, and files would be read in the same way now."""
+        if not self.stored or self._is_outdated or self.state is None:
+            return None
+        current = self._current_state(self.stored, self.state.read_again)
+        return self.state if current == self.state.model_copy(update={"files": current.files}) else None
 
     @property
     def is_up_to_date(self) -> bool:
         """Whether the cached state describes the stored batches."""
-        if not self.stored or self._is_outdated:
-            return False
-        same = all(self.memory.get(key) == value for key, value in self._identity.items())
-        return same and self.memory.get("batches") == [batch.name for batch in self.stored]
+        return self._valid_state is not None
 
     @property
     def _is_outdated(self) -> bool:
@@ -159,13 +165,11 @@ class _Reading:
 
     def changed(self) -> list[SourceFile]:
         """Return the files to read: all if none is cached, or if the table needs all of them."""
-        if not self.is_up_to_date:
-            return self.files
-        read_again = self.memory["read_again"]
-        if read_again is not None and utc_moment(read_again) <= self.context.now():
+        state = self._valid_state
+        if state is None or (state.read_again is not None and state.read_again <= self.context.now()):
             return self.files  # rows of the future may have become due
-        known_files = self.memory["files"]
-        changed = [f for f in self.files if known_files.get(f.name, {}).get("sha256") != self.seen[f.name].sha256]
+        known = state.files
+        changed = [f for f in self.files if f.name not in known or self._digest(f) != known[f.name].sha256]
         return self.files if changed and self.source.event_time is None else changed
 
     def take(self) -> list[Manifest]:
@@ -184,7 +188,7 @@ class _Reading:
         changed = self.changed()
         if not changed:
             self.context.progress(f"{self.name}: unchanged", 1, 1)
-            self._cache_state(self.stored, self.memory["read_again"])
+            self._cache_state(self.stored, self.state.read_again if self.state else None)
             return self.stored
         batches.clear_leftovers(self.context.project, self.name)
         written, read_again = self._read(changed)
@@ -201,14 +205,14 @@ class _Reading:
                 f"differ; put params.yaml back, or delete {BATCHES / self.name} to read the source again"
             )
 
-    def _read(self, changed: Sequence[SourceFile]) -> tuple[list[Manifest], str | None]:
+    def _read(self, changed: Sequence[SourceFile]) -> tuple[list[Manifest], datetime | None]:
         from tasks.ingest import casting, partitioning
 
         spill = self.context.path(STATE) / "spill"
         with casting.connect(str(spill)) as connection:
             caster = casting.Caster(connection, self.source, self.where, self.context.now())
             self._cast(caster, changed)
-            read_again = utc_text(caster.next_future())
+            read_again = caster.next_future()
             names = {number: file.name for number, file in enumerate(self.files)}
             partitioner = partitioning.Partitioner(
                 connection,
@@ -226,65 +230,76 @@ class _Reading:
                 self.context.progress(f"{self.name}: rows that equal another one, each counted once: {repeats:,}")
             return written, read_again
 
-    def _cast(self, caster: Any, files: Sequence[SourceFile]) -> None:
+    def _cast(self, caster: Caster, files: Sequence[SourceFile]) -> None:
         numbers = {file.name: number for number, file in enumerate(self.files)}
         for file in files:
-            rows = 0
-            for batch in sources.read(file, self.source, self.where):
+            if not sources.is_plain_text(file, self.source):
+                self._digest(file)
+            rows, read_digest, before = 0, ReadDigest(), _Stamp.of(file)
+            for batch in sources.read(file, self.source, self.where, read_digest):
                 rows += caster.add(numbers[file.name], batch)
                 self.context.progress(f"{self.name}: {rows:,} rows of {file.name}", numbers[file.name], len(numbers))
-            if _look(file, None).sha256 != self.seen[file.name].sha256:
-                raise UserError(f"{file.name} changed while it was read; run again once it is written completely")
+            self.seen[file.name] = self._digest_as_read(file, read_digest, before)
 
-    def _touched(self, starts: Collection[str], changed: Sequence[SourceFile]) -> set[str]:
+    def _digest_as_read(self, file: SourceFile, read_digest: ReadDigest, before: _Stamp) -> ReadFile:
+        """Return the digest of the content that was read, after checking that no other content was there before."""
+        known, sha = self.seen.get(file.name), read_digest.sha256
+        now = _look(file, known) if sha is None else before.with_digest(sha)
+        if (known and known.sha256 != now.sha256) or (sha is not None and not before.is_of(file)):
+            raise UserError(f"{file.name} changed while it was read; run again once it is written completely")
+        return now
+
+    def _touched(self, starts: Collection[datetime], changed: Sequence[SourceFile]) -> set[datetime]:
         """Return the periods of which the changed files have rows, now or when they were last read."""
         names = {file.name for file in changed}
         return {*starts, *(batch.start for batch in self.stored if batch.start and names.intersection(batch.files))}
 
-    def _cache_state(self, stored: Sequence[Manifest], read_again: str | None) -> None:
-        entry = {
-            **self._identity,
-            "batches": [batch.name for batch in stored],
-            "files": {name: vars(seen) for name, seen in self.seen.items()},
-            "read_again": read_again,
-        }
-        if entry != self.memory:
-            everything = _cached_state(self.context.project)
-            write_json(self.context.path(REMEMBERED), {**everything, self.name: entry})
+    def _cache_state(self, stored: Sequence[Manifest], read_again: datetime | None) -> None:
+        state = self._current_state(stored, read_again)
+        if state != self.state:
+            path = self.context.path(REMEMBERED)
+            write_states(path, {**read_states(path), self.name: state})
 
 
-def _cached_state(project: Path) -> dict[str, Any]:
-    try:
-        stored = read_json(project / REMEMBERED)
-    except RefitError:
-        return {}
-    return {name: entry for name, entry in stored.items() if _is_sound(entry)} if isinstance(stored, dict) else {}
+@dataclass(frozen=True)
+class _Stamp:
+    """The sizes and times of a file and of its journal, whose data counts as well if it is a database."""
+
+    paths: tuple[Path, ...]
+    sizes: tuple[int, ...]
+    touched_ns: int
+    settled: bool
+
+    @classmethod
+    def of(cls, file: SourceFile) -> _Stamp:
+        paths = (file.path, *(p for p in map(Path, (f"{file.path}-wal", f"{file.path}.wal")) if p.is_file()))
+        try:
+            states = [path.stat() for path in paths]
+        except OSError as error:
+            raise _unreadable(file, error) from None
+        touched = max(state.st_ctime_ns for state in states)
+        return cls(paths, tuple(state.st_size for state in states), touched, is_settled(touched))
+
+    def is_of(self, file: SourceFile) -> bool:
+        """Whether nothing has changed since."""
+        now = _Stamp.of(file)
+        return (self.paths, self.sizes, self.touched_ns) == (now.paths, now.sizes, now.touched_ns)
+
+    def with_digest(self, sha: str) -> ReadFile:
+        return ReadFile(sha256=sha, sizes=self.sizes, touched_ns=self.touched_ns if self.settled else None)
 
 
-def _is_sound(entry: Any) -> bool:
-    """Return whether the cached state of a source has the expected form."""
-    try:
-        files, read_again = entry["files"], entry["read_again"]
-        for seen in files.values():
-            if not isinstance(seen["sha256"], str) or not isinstance(seen["sizes"], list) or len(seen) != 3:
-                return False
-            hash(seen["touched_ns"])
-        return read_again is None or utc_moment(read_again).tzinfo is not None
-    except (TypeError, ValueError, KeyError, AttributeError):
-        return False
-
-
-def _look(file: SourceFile, cached: Mapping[str, Any] | None) -> _Seen:
+def _look(file: SourceFile, known: ReadFile | None) -> ReadFile:
     """Return the digest of a file, computed again only if the file has changed."""
+    stamp = _Stamp.of(file)
+    if known and (known.sizes, known.touched_ns) == (stamp.sizes, stamp.touched_ns):
+        return known
     try:
-        # Data in the journal of a database counts as well.
-        paths = [file.path, *(p for p in map(Path, (f"{file.path}-wal", f"{file.path}.wal")) if p.is_file())]
-        sizes = [path.stat().st_size for path in paths]
-        touched = max(path.stat().st_ctime_ns for path in paths)
-        if cached and (cached["sizes"], cached["touched_ns"]) == (sizes, touched):
-            return _Seen(**cached)
-        digests = [sha256(path) for path, size in zip(paths, sizes, strict=True) if size]
-        settled = time.time_ns() - touched > _SETTLED_NS
-        return _Seen(digests[0] if len(digests) == 1 else digest(digests), sizes, touched if settled else None)
+        digests = [sha256(path) for path, size in zip(stamp.paths, stamp.sizes, strict=True) if size]
     except OSError as error:
-        raise UserError(f"{file.name} cannot be read ({error.strerror}); give this user access to it") from None
+        raise _unreadable(file, error) from None
+    return stamp.with_digest(digests[0] if len(digests) == 1 else digest(digests))
+
+
+def _unreadable(file: SourceFile, error: OSError) -> UserError:
+    return UserError(f"{file.name} cannot be read ({error.strerror}); give this user access to it")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from refit.config import SourceParams
 from refit.config.section import row_column, time_column
-from refit.storage.batches import FILE_STRIDE, Manifest
+from refit.schemas.manifest import Manifest
+from refit.storage.batches import FILE_STRIDE
 from tasks.ingest.casting import cells, quoted
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from refit.config.queries import check_query
 from refit.errors import UserError, first_line
 from refit.files.artifacts import STATE, digest
 from refit.runtime.context import Context
+from refit.schemas.manifest import Manifest
 from refit.sources.source_files import ROWS, SourceFile
 from refit.storage import batches
-from refit.storage.batches import Manifest, for_sql, write_parquet
+from refit.storage.batches import for_sql, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Any
 from refit.config import Params
 from refit.config.section import row_column, time_column
 from refit.errors import UserError
-from refit.files.artifacts import BATCHES, sha256, write_json
+from refit.files.artifacts import BATCHES, sha256
+from refit.schemas.manifest import Manifest
 from refit.storage import waiting
-from refit.storage.batches import (
-    FILE_STRIDE,
-    FUTURE,
-    Manifest,
-    combine_digests,
-    manifests,
-    utc_moment,
-    utc_text,
-    write_parquet,
-)
+from refit.storage.batches import FILE_STRIDE, FUTURE, combine_digests, manifests, write_parquet
 from tasks.ingest import repeats
 from tasks.ingest.batch_diff import FRESH, BatchDiff, compare, fault_text, row_text
 from tasks.ingest.casting import cells, literal, quoted
@@ -75,7 +67,7 @@ class Partitioner:
         self.periods: list[Period] = []
         self.repeats: dict[int, int] = {}  # by period: number of rows that repeat another one
 
-    def assign_periods(self) -> list[str]:
+    def assign_periods(self) -> list[datetime]:
         """Create the table `placed`, the cast rows with their period number; returns the starts of the periods.
 
         Raises:
@@ -110,12 +102,12 @@ class Partitioner:
         self._drop_repeats()
         repeats.check(self.connection, self._key(), self.files, f"ingest.sources.{self.name}")
         numbers = run("select distinct _period from placed order by _period").fetchall()
-        return [str(utc_text(self.periods[index].start)) for (index,) in numbers]
+        return [self.periods[index].start for (index,) in numbers]
 
     def _drop_repeats(self) -> None:
         self.repeats = repeats.drop(self.connection, list(cells(self.source).values()), list(self._key()))
 
-    def write_new(self, starts: Collection[str]) -> list[Manifest]:
+    def write_new(self, starts: Collection[datetime]) -> list[Manifest]:
         """Write the new rows of the periods that start at `starts`, or of the static table; returns the new batches.
 
         Raises:
@@ -125,10 +117,10 @@ class Partitioner:
         waiting.load(self.connection, self.project, self.stored)
         if self.source.event_time is None:
             return self._static(cuts[0])
-        newest = [self.periods[cut.index].start for cut in cuts] + [utc_moment(m.start) for m in self.stored if m.start]
-        lasts = [cut.last for cut in cuts if cut.last] + [utc_moment(m.last) for m in self.stored if m.last]
+        newest = [self.periods[cut.index].start for cut in cuts] + [m.start for m in self.stored if m.start]
+        lasts = [cut.last for cut in cuts if cut.last] + [m.last for m in self.stored if m.last]
         reaches = self._reaches()
-        by_start = {utc_text(self.periods[cut.index].start): cut for cut in cuts}
+        by_start = {self.periods[cut.index].start: cut for cut in cuts}
         written = []
         for start in sorted(starts):
             parts = [manifest for manifest in self.stored if manifest.start == start]
@@ -145,7 +137,7 @@ class Partitioner:
 
     def _check_gone(self, parts: Sequence[Manifest], reaches: Mapping[str, datetime]) -> None:
         """Check that a period without rows in this reading is older than the earliest rows of its files."""
-        lasts = [(utc_moment(part.last), file) for part in parts if part.last for file in part.files]
+        lasts = [(part.last, file) for part in parts if part.last for file in part.files]
         if any(file in reaches and reaches[file] <= last for last, file in lasts):
             nothing = "(from placed where false)"
             diff = compare(self.connection, self.project, nothing, parts, self.source, self.files, reaches)
@@ -273,15 +265,15 @@ class Partitioner:
             name=name,
             part=part,
             static=period is None,
-            start=utc_text(period.start) if period else None,
-            end=utc_text(period.end) if period else None,
+            start=period.start if period else None,
+            end=period.end if period else None,
             closed=closed,
             files=tuple(self.files[number] for number in numbers),
             rows=cut.rows,
-            read=cut.read,
+            rows_read=cut.read,
             uncast=uncast,
-            first=utc_text(cut.first),
-            last=utc_text(cut.last),
+            first=cut.first,
+            last=cut.last,
             content=cut.content,
             uncast_content=cut.uncast_content,
             sha256=sha256(self.project / path),
@@ -293,7 +285,7 @@ class Partitioner:
             repeats=self.repeats.get(cut.index, 0),
             waited=waited,
         )
-        write_json(self.project / path.with_suffix(".json"), manifest)
+        manifest.write(self.project / path.with_suffix(".json"))
         return manifest
 
     def _uncast_query(self, here: str, numbered: str) -> str:

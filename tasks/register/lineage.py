@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from refit.errors import UserError
+from refit.errors import RefitError, UserError
 from refit.models import run_logging
 from refit.runtime.context import Context
+from refit.schemas.artifact import Part
+from refit.schemas.snapshot import Snapshot, SnapshotBatch
 from registry import versions
 from registry.champion import CHAMPION, PREVIOUS
 from registry.ledger import MOVES, Entry, Ledger
@@ -16,10 +18,47 @@ from registry.versions import Version
 from tasks.register.promoting import decision_on
 
 SNAPSHOT = "provenance/snapshot.json"
-_BATCH: dict[str, type] = {"source": str, "name": str, "sha256": str, "rows": int, "files": list}
 
 
-def lineage(context: Context, number: str) -> dict[str, Any]:
+class UsedBatch(Part):
+    """A batch that a version was made from."""
+
+    source: str
+    name: str
+    sha256: str
+    rows: int
+    files: tuple[str, ...]
+
+
+class Lineage(Part):
+    """What a version was made from; None for what its tags do not say."""
+
+    model: str
+    version: str
+    created: str
+    run_id: str | None
+    learner: str | None
+    as_of: str | None
+    seen_until: str | None
+    snapshot: str | None
+    git_commit: str | None
+    git_patch: str | None
+    params: str | None
+    constraints: str | None
+    model_digest: str | None
+    manifest: str | None
+    batches: tuple[UsedBatch, ...]
+
+
+class MadeVersion(Part):
+    """A version that was made from some data."""
+
+    version: str
+    created: str
+    batches: tuple[str, ...]  # those of the data, or "snapshot" for a whole snapshot
+
+
+def lineage(context: Context, number: str) -> Lineage:
     """Return what a version was made from: batches, feature definitions, code, params, and its MLflow run.
 
     Raises:
@@ -27,28 +66,31 @@ def lineage(context: Context, number: str) -> dict[str, Any]:
     """
     with run_logging.opened(context) as store:
         version = _version(context, store, number)
-        snapshot = _snapshot(store, version)
+        batches = _batches(store, version)
     tags = version.tags
-    return {
-        "model": version.model,
-        "version": version.version,
-        "created": version.created,
-        "run_id": version.run_id,
-        "learner": tags.get("refit.learner"),
-        "as_of": tags.get("refit.as_of"),
-        "seen_until": tags.get("refit.seen_until"),
-        "snapshot": tags.get("refit.snapshot"),
-        "git_commit": tags.get("refit.git_commit"),
-        "git_patch": tags.get("refit.git_patch"),
-        "params": tags.get("refit.params"),
-        "constraints": tags.get("refit.constraints"),
-        "model_digest": tags.get("refit.model_digest"),
-        "manifest": tags.get("refit.manifest"),
-        "batches": [{key: batch[key] for key in _BATCH} for batch in (snapshot or {}).get("batches", [])],
-    }
+    return Lineage(
+        model=version.model,
+        version=version.version,
+        created=version.created,
+        run_id=version.run_id,
+        learner=tags.get("refit.learner"),
+        as_of=tags.get("refit.as_of"),
+        seen_until=tags.get("refit.seen_until"),
+        snapshot=tags.get("refit.snapshot"),
+        git_commit=tags.get("refit.git_commit"),
+        git_patch=tags.get("refit.git_patch"),
+        params=tags.get("refit.params"),
+        constraints=tags.get("refit.constraints"),
+        model_digest=tags.get("refit.model_digest"),
+        manifest=tags.get("refit.manifest"),
+        batches=tuple(
+            UsedBatch(source=each.source, name=each.name, sha256=each.sha256, rows=each.rows, files=each.files)
+            for each in batches
+        ),
+    )
 
 
-def made_from(context: Context, digest: str) -> list[dict[str, Any]]:
+def made_from(context: Context, digest: str) -> list[MadeVersion]:
     """Return the versions that were made from a batch or a snapshot, given its digest or the start of it.
 
     Raises:
@@ -59,11 +101,11 @@ def made_from(context: Context, digest: str) -> list[dict[str, Any]]:
     model, made = context.params.project.name, []
     with run_logging.opened(context) as store:
         for version in versions.tagged_by_client(store, model, {}):
-            snapshot = _snapshot(store, version) or {}
-            batches = [batch for batch in snapshot.get("batches", []) if batch["sha256"].startswith(digest)]
-            if batches or version.tags.get("refit.snapshot", "").startswith(digest):
-                names = [f"{batch['source']} {batch['name']}" for batch in batches]
-                made.append({"version": version.version, "created": version.created, "batches": names or ["snapshot"]})
+            names = tuple(each.title for each in _batches(store, version) if each.sha256.startswith(digest))
+            if names or version.tags.get("refit.snapshot", "").startswith(digest):
+                made.append(
+                    MadeVersion(version=version.version, created=version.created, batches=names or ("snapshot",))
+                )
     if not made:
         raise UserError(f"no version of {model} was made from data with a digest that begins with {digest}")
     return made
@@ -100,16 +142,15 @@ def _version(context: Context, store: Store, number: str) -> Version:
     return version
 
 
-def _snapshot(store: Store, version: Version) -> dict[str, Any] | None:
+def _batches(store: Store, version: Version) -> tuple[SnapshotBatch, ...]:
+    """Return the batches that a version was made from; none if that is not stored."""
     content = versions.read_file(store, version, SNAPSHOT)
     if not content:
-        return None
-    snapshot = versions.json_object(version, str(SNAPSHOT), content)
-    batches = snapshot.get("batches", [])
-    for batch in batches if isinstance(batches, list) else [None]:
-        if not isinstance(batch, dict) or any(not isinstance(batch.get(key), kind) for key, kind in _BATCH.items()):
-            raise versions.changed(version, str(SNAPSHOT), "its list of batches is none")
-    return snapshot
+        return ()
+    try:
+        return Snapshot.from_json(versions.json_object(version, SNAPSHOT, content), "it").batches
+    except RefitError as error:
+        raise versions.changed(version, SNAPSHOT, str(error).partition("; ")[0]) from None
 
 
 def _named(line: Entry) -> tuple[str | None, ...]:

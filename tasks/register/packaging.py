@@ -31,7 +31,6 @@ from refit.files.artifacts import (
     check_manifest,
     digest,
     read_json,
-    read_snapshot,
     sha256,
     write_json,
     write_manifest,
@@ -45,6 +44,7 @@ from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.model_description import ModelDescription
+from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 from registry import signing
@@ -126,7 +126,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     recorded = _write_provenance(context, candidate.training.started_from, folder / "provenance")
     write_manifest(folder)
     signer = signer_of(context)
-    snapshot = read_snapshot(context.project)
+    snapshot = Snapshot.read(context.path(SNAPSHOT))
     tags = {
         **candidate.identity,
         **candidate.judgement,
@@ -134,10 +134,10 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         **({signing.TAG: signing.sign(folder, signer)} if signer else {}),
         "refit.learner": candidate.training.learner,
         "refit.seen_until": utc_text(candidate.training.seen_until),
-        "refit.snapshot": snapshot["digest"],
-        "refit.as_of": snapshot["as_of"],
+        "refit.snapshot": snapshot.digest,
+        "refit.as_of": utc_text(snapshot.as_of),
         **({"refit.split": split} if (split := candidate.training.split) else {}),
-        **({STAND_IN: ", ".join(snapshot["stand_in"])} if "stand_in" in snapshot else {}),
+        **({STAND_IN: ", ".join(snapshot.stand_in)} if snapshot.stand_in is not None else {}),
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
     }
     return {key: str(value) for key, value in tags.items()}

@@ -18,9 +18,12 @@ from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
+from refit.schemas.artifact import utc_text
+from refit.schemas.manifest import Manifest
 from refit.schemas.score_report import LoggedRows, RowTotals, ScoreReport
+from refit.schemas.validated import Validated
 from refit.storage import prediction_log, quarantine
-from refit.storage.batches import Manifest, manifests, utc_moment, utc_text
+from refit.storage.batches import manifests
 from refit.storage.quarantine import Refusal
 from tasks import featurize
 from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
@@ -90,8 +93,8 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     return ScoreReport(
         model=champion.version.model,
         version=champion.version.version,
-        as_of=utc_moment(validated["as_of"]),
-        snapshot=validated["snapshot"],
+        as_of=validated.as_of,
+        snapshot=validated.snapshot,
         rows=RowTotals(
             read=requested.read,
             scored=scored,
@@ -115,7 +118,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     )
 
 
-def between(context: Context, champion: Champion, validated: dict[str, Any], start: datetime, end: datetime) -> int:
+def between(context: Context, champion: Champion, validated: Validated, start: datetime, end: datetime) -> int:
     """Score and log the rows from `start` up to `end` that are not scored yet, as they would have been at the time.
 
     Returns the number of rows scored.
@@ -131,7 +134,7 @@ def between(context: Context, champion: Champion, validated: dict[str, Any], sta
     return prediction_log.append(context, champion.version.version, table)
 
 
-def predicted(champion: Champion, features: pa.Table, validated: dict[str, Any], now: datetime) -> pa.Table:
+def predicted(champion: Champion, features: pa.Table, validated: Validated, now: datetime) -> pa.Table:
     """Return features, predictions and their origin, in the layout of the log.
 
     Raises:
@@ -151,8 +154,8 @@ def predicted(champion: Champion, features: pa.Table, validated: dict[str, Any],
     constants = {
         prediction_log.VERSION: version.version,
         prediction_log.DIGEST: version.tags.get("refit.model_digest"),
-        prediction_log.SNAPSHOT: validated["snapshot"],
-        prediction_log.AS_OF: validated["as_of"],
+        prediction_log.SNAPSHOT: validated.snapshot,
+        prediction_log.AS_OF: utc_text(validated.as_of),
         prediction_log.PREDICTED_AT: utc_text(now.replace(microsecond=0)),
     }
     columns = {
@@ -166,7 +169,7 @@ def predicted(champion: Champion, features: pa.Table, validated: dict[str, Any],
 
 
 def _requested_rows(
-    context: Context, warehouse: Warehouse, champion: Champion, rows: str, validated: dict[str, Any]
+    context: Context, warehouse: Warehouse, champion: Champion, rows: str, validated: Validated
 ) -> RowsToScore:
     """Select the requested rows: of a file, of a batch, or of a coming period."""
     if match := _UPCOMING.fullmatch(rows):
@@ -206,16 +209,15 @@ def of_file(context: Context, warehouse: Warehouse, champion: Champion, file: Pa
     )
 
 
-def _of_batch(
-    warehouse: Warehouse, champion: Champion, parts: list[Manifest], validated: dict[str, Any]
-) -> RowsToScore:
-    name, start, end = parts[0].name.partition(".")[0], str(parts[0].start), str(parts[0].end)
-    entries = [e for e in validated["batches"] if (e["source"], e["start"]) == (champion.table, parts[0].start)]
-    if not entries:
-        raise UserError(f"batch {name} of {champion.table} is not known by {validated['as_of']}; give a later --as-of")
-    relation = _rows_between(warehouse, champion, utc_moment(start), utc_moment(end))
-    refused = sum(entry["quarantined"] for entry in entries)
-    return RowsToScore(name, relation, sum(entry["read"] for entry in entries), refused=refused)
+def _of_batch(warehouse: Warehouse, champion: Champion, parts: list[Manifest], validated: Validated) -> RowsToScore:
+    name, start, end = parts[0].name.partition(".")[0], parts[0].start, parts[0].end
+    batches = [each for each in validated.batches if (each.source, each.start) == (champion.table, start)]
+    if not batches or start is None or end is None:
+        as_of = utc_text(validated.as_of)
+        raise UserError(f"batch {name} of {champion.table} is not known by {as_of}; give a later --as-of")
+    relation = _rows_between(warehouse, champion, start, end)
+    refused = sum(batch.quarantined for batch in batches)
+    return RowsToScore(name, relation, sum(batch.rows_read for batch in batches), refused=refused)
 
 
 def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead: timedelta, rows: str) -> RowsToScore:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
-from typing import Any
 
 from refit.runtime.context import Context
-from refit.storage.batches import Manifest, utc_moment
+from refit.schemas.manifest import Manifest
+from refit.schemas.validated import Validated
 from refit.storage.snapshots import LATEST, label_source, snapshot_of
 from tasks import ingest, validate
 
 NOW = "now"
 
 
-def validated_data_at(context: Context, as_of: str) -> dict[str, Any]:
+def validated_data_at(context: Context, as_of: str) -> Validated:
     """Return what `data/validated.json` would hold at `as_of`; the caller holds the project's lock.
 
     Args:
@@ -34,7 +34,7 @@ def _moment(context: Context, as_of: str, stored: Mapping[str, Sequence[Manifest
         return as_of
     moment = context.now()
     if as_of == LATEST:
-        lasts = [utc_moment(batch.last) for batch in stored[label_source(context.params)] if batch.last]
+        lasts = [batch.last for batch in stored[label_source(context.params)] if batch.last]
         day = max(lasts).astimezone(context.params.project.zone).date() + timedelta(days=1)
         moment = min(moment, datetime.combine(day, time(), context.params.project.zone))
     return moment.isoformat()

@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from refit.plain_text import visible
+from refit.schemas.validated import ValidatedBatch
 from tasks.validate.expectations import Check
 
 FRAME = Template("""<!DOCTYPE html>
@@ -97,11 +98,11 @@ def _escaped(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def index(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Render the page that lists all batches, each an entry of `validated.json` with its `failure`."""
+def index(batches: Sequence[ValidatedBatch], failures: Sequence[str | None]) -> str:
+    """Render the page that lists all batches, each with the reason if it fails."""
     columns = ("source", "batch", "read", "accepted", "quarantined", "checks", "")
     head = "".join(f"<th>{column}</th>" for column in columns)
-    body = "".join(_line(line) for line in lines)
+    body = "".join(_line(batch, failure) for batch, failure in zip(batches, failures, strict=True))
     return _framed(
         "Data Docs",
         f"<h1>What validation found</h1><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
@@ -113,9 +114,9 @@ def _framed(title: str, body: str) -> str:
     return visible(FRAME.substitute(title=html.escape(title), body=body))
 
 
-def _line(line: Mapping[str, Any]) -> str:
-    source, name = html.escape(line["source"]), html.escape(line["name"])
-    counts = "".join(f"<td>{line[what]:,}</td>" for what in ("read", "accepted", "quarantined", "checks"))
-    failed = line["failure"]
-    state = f'<td class="failed">✗ {html.escape(failed)}</td>' if failed else '<td class="passed">✓ accepted</td>'
+def _line(batch: ValidatedBatch, failure: str | None) -> str:
+    source, name = html.escape(batch.source), html.escape(batch.name)
+    numbers = (batch.rows_read, batch.accepted, batch.quarantined, batch.checks)
+    counts = "".join(f"<td>{number:,}</td>" for number in numbers)
+    state = f'<td class="failed">✗ {html.escape(failure)}</td>' if failure else '<td class="passed">✓ accepted</td>'
     return f'<tr><td>{source}</td><td><a href="{source}/{name}.html">{name}</a></td>{counts}{state}</tr>'

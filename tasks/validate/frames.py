@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from refit.config import SourceParams
 from refit.config.section import row_column, time_column
 from refit.errors import RefitError, first_line
-from refit.files.artifacts import FileRef
+from refit.schemas.snapshot import SnapshotBatch
 from refit.storage.batches import FILE_STRIDE
 from refit.storage.quarantine import EARLIER, REPEATED, Refusal
-from tasks.validate.suites import Plan
+from tasks.validate.suites import BatchPlan
 
 if TYPE_CHECKING:
     import pandas
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXACT_IN_FLOAT = 2**53
 
 
-def read(project: Path, entry: Mapping[str, Any], source: SourceParams) -> pyarrow.Table:
+def read(project: Path, batch: SnapshotBatch, source: SourceParams) -> pyarrow.Table:
     """Read the rows of a batch, after checking that they are the recorded ones.
 
     Raises:
@@ -33,18 +33,18 @@ def read(project: Path, entry: Mapping[str, Any], source: SourceParams) -> pyarr
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = FileRef(entry["path"], entry["sha256"], entry["rows"]).resolve(project)
+    path = batch.file.resolve(project)
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RefitError(
-            f"{entry['path']} cannot be read ({first_line(error)}); delete it and run `refit run` again"
+            f"{batch.path} cannot be read ({first_line(error)}); delete it and run `refit run` again"
         ) from None
     number = row_column(source.columns)
     rows = set(table[number].to_pylist()) if number in table.column_names else set()
-    if not len(table) == len(rows) == entry["rows"]:
+    if not len(table) == len(rows) == batch.rows:
         stored = f"{len(table):,} rows with {len(rows):,} row numbers"
-        raise RefitError(f"{entry['path']} holds {stored}, {entry['rows']:,} were recorded; delete it and ingest again")
+        raise RefitError(f"{batch.path} holds {stored}, {batch.rows:,} were recorded; delete it and ingest again")
     return table
 
 
@@ -104,14 +104,14 @@ def repeats(frame: pandas.DataFrame, source: SourceParams) -> list[Refusal]:
     ]
 
 
-def repeated_keys(project: Path, frame: pandas.DataFrame, plan: Plan) -> list[Refusal]:
+def repeated_keys(project: Path, frame: pandas.DataFrame, plan: BatchPlan) -> list[Refusal]:
     """Return rows whose key is already in an earlier batch of the same period."""
     key, number = list(plan.source.key), row_column(plan.source.columns)
     refusals: dict[int, Refusal] = {}
     for mate in plan.periodmates:
         seen = frame_of(read(project, mate, plan.source).select([*key, number]), plan.source).drop_duplicates()
         repeated = frame[key].dropna().reset_index().merge(seen, on=key).set_index(number).sort_index()
-        reason = f"its key is already in {mate['source']} {mate['name']}"
+        reason = f"its key is already in {mate.title}"
         refusals |= {
             row: _repeat_refusal(row, key, value, reason, EARLIER)
             for row, value in _keyed(repeated, key)
@@ -129,15 +129,13 @@ def _repeat_refusal(row: int, key: Sequence[str], value: list[Any], reason: str,
     return Refusal(row, None, ", ".join(key), as_text(value[0] if len(value) == 1 else value), reason, None, check)
 
 
-def file_of(entry: Mapping[str, Any], row: int) -> str | None:
+def file_of(files: Sequence[str], row: int) -> str | None:
     """Return the file of a row: `_row` is its line, plus a stride for each earlier file of the batch.
 
-    >>> file_of({"files": ["a.csv", "b.csv"]}, 1_000_000_007)
+    >>> file_of(["a.csv", "b.csv"], 1_000_000_007)
     'b.csv'
     """
-    files = entry.get("files") or [None]
-    file: str | None = files[min(row // FILE_STRIDE, len(files) - 1)]
-    return file
+    return files[min(row // FILE_STRIDE, len(files) - 1)] if files else None
 
 
 def raw_rows(table: pyarrow.Table, wanted: set[int], source: SourceParams) -> dict[int, str]:

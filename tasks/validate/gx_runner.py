@@ -35,7 +35,7 @@ class Verdict:
 
     check: Check
     success: bool
-    found: str
+    observed: str
     mostly: float | None = None  # for row-by-row expectations: the share of rows that must pass
     evaluated: int = 0
     rows: Mapping[int, Any] = field(default_factory=dict)  # the value of each bad row
@@ -198,7 +198,7 @@ def _verdict(batch: str, check: Check, item: Any, index: str) -> Verdict:
     return Verdict(
         check,
         success=bool(item.success),
-        found=f"{count:,} of {evaluated:,} values are not as expected{example}",
+        observed=f"{count:,} of {evaluated:,} values are not as expected{example}",
         mostly=float(item.expectation_config.kwargs.get("mostly", 1.0)),
         evaluated=evaluated,
         rows=rows,

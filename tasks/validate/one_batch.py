@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refit.config.section import time_column
 from refit.files import artifacts
 from refit.files.artifacts import FileRef
 from refit.runtime.context import Context
+from refit.schemas.validation_record import QuarantineFile, ValidationRecord, VerdictRecord
 from refit.storage import quarantine
 from refit.storage.batches import FUTURE
 from refit.storage.quarantine import UNCAST, Refusal
@@ -19,13 +20,13 @@ from tasks.validate import frames
 from tasks.validate.data_docs import Pages
 from tasks.validate.expectations import Check
 from tasks.validate.gx_runner import Engine, Verdict, check_suites
-from tasks.validate.suites import NOT_NULL, SOME_VALUE, Plan
+from tasks.validate.suites import NOT_NULL, SOME_VALUE, BatchPlan
 
 if TYPE_CHECKING:
     import pandas
 
 
-def validate(context: Context, plans: Sequence[Plan]) -> dict[str, dict[str, Any]]:
+def validate(context: Context, plans: Sequence[BatchPlan]) -> dict[str, ValidationRecord]:
     """Validate batches one after another; returns their records by name.
 
     Each batch is finished on disk before the next begins, so that an interrupted run loses only the current batch.
@@ -43,35 +44,36 @@ def validate(context: Context, plans: Sequence[Plan]) -> dict[str, dict[str, Any
     return records
 
 
-def _validate_one(context: Context, engine: Engine, pages: Pages, plan: Plan) -> dict[str, Any]:
-    table = frames.read(context.project, plan.entry, plan.source)
+def _validate_one(context: Context, engine: Engine, pages: Pages, plan: BatchPlan) -> ValidationRecord:
+    table = frames.read(context.project, plan.batch, plan.source)
     frame = frames.frame_of(table, plan.source)
     repeated = [*frames.repeats(frame, plan.source), *frames.repeated_keys(context.project, frame, plan)]
     verdicts, page = _judge(engine, pages, plan, frame.drop(index=list({refusal.row for refusal in repeated})))
     refusals = [*repeated, *refusals_of(verdicts.values())]
     raw = frames.raw_rows(table, {refusal.row for refusal in refusals}, plan.source)
     refusals = [
-        replace(refusal, file=frames.file_of(plan.entry, refusal.row), raw=raw[refusal.row]) for refusal in refusals
+        replace(refusal, file=frames.file_of(plan.batch.files, refusal.row), raw=raw[refusal.row])
+        for refusal in refusals
     ]
     uncast = _uncast(context.project, plan)
-    reference = _store(context.path(plan.quarantine_path), [*uncast, *refusals])
+    stored = _store(context, plan, [*uncast, *refusals])
     with artifacts.atomic(context.path(plan.page_path)) as scratch:
         scratch.write_text(page, encoding="utf-8")
     reasons = Counter(check for check, _ in {(refusal.check, refusal.row) for refusal in (*uncast, *refusals)})
-    record = {
-        "key": plan.key,
-        "verdicts": [_verdict_record(verdict, index) for index, verdict in verdicts.items()],
-        "refused": sorted({refusal.row for refusal in refusals}),
-        "uncast": len({refusal.row for refusal in uncast}),
-        "waiting": len({refusal.row for refusal in uncast if refusal.reason == FUTURE}),
-        "reasons": dict(reasons),
-        "quarantine": reference and {"path": plan.quarantine_path.as_posix(), "sha256": reference},
-    }
-    artifacts.write_json(context.path(plan.record_path), record)
+    record = ValidationRecord(
+        key=plan.key,
+        verdicts=tuple(_verdict_record(verdict, index) for index, verdict in verdicts.items()),
+        refused=tuple(sorted({refusal.row for refusal in refusals})),
+        uncast=len({refusal.row for refusal in uncast}),
+        waiting=len({refusal.row for refusal in uncast if refusal.reason == FUTURE}),
+        reasons=dict(reasons),
+        quarantine=stored,
+    )
+    record.write(context.path(plan.record_path))
     return record
 
 
-def _judge(engine: Engine, pages: Pages, plan: Plan, frame: pandas.DataFrame) -> tuple[dict[int, Verdict], str]:
+def _judge(engine: Engine, pages: Pages, plan: BatchPlan, frame: pandas.DataFrame) -> tuple[dict[int, Verdict], str]:
     """Return the verdicts by the index of their check, and the batch's page."""
     checks = dict(enumerate(plan.checks))
     time = time_column(plan.source.columns)
@@ -108,16 +110,16 @@ def _by_nulls(check: Check, nulls: Mapping[str, int], rows: int) -> Verdict | No
     return None
 
 
-def _verdict_record(verdict: Verdict, index: int) -> dict[str, Any]:
-    return {
-        "check": index,
-        "expectation": verdict.check.name,
-        "success": verdict.success,
-        "found": verdict.found,
-        "mostly": verdict.mostly,
-        "evaluated": verdict.evaluated,
-        "rows": sorted(verdict.rows),
-    }
+def _verdict_record(verdict: Verdict, index: int) -> VerdictRecord:
+    return VerdictRecord(
+        check=index,
+        expectation=verdict.check.name,
+        success=verdict.success,
+        observed=verdict.observed,
+        mostly=verdict.mostly,
+        evaluated=verdict.evaluated,
+        rows=tuple(sorted(verdict.rows)),
+    )
 
 
 def refusals_of(verdicts: Iterable[Verdict]) -> Iterator[Refusal]:
@@ -130,26 +132,26 @@ def refusals_of(verdicts: Iterable[Verdict]) -> Iterator[Refusal]:
             yield Refusal(row, None, columns, frames.as_text(value), reason, None, check.name)
 
 
-def _uncast(project: Path, plan: Plan) -> list[Refusal]:
+def _uncast(project: Path, plan: BatchPlan) -> list[Refusal]:
     """Return the rows that ingest could not cast, so that the quarantine is complete."""
     import pyarrow.parquet as pq
 
-    entry = plan.entry
-    if entry["uncast_path"] is None:
+    batch = plan.batch
+    if batch.uncast_path is None or batch.uncast_sha256 is None:
         return []
-    taken = entry.get("taken", [])  # rows that waited for their time and now belong to a later batch
-    path = FileRef(entry["uncast_path"], entry["uncast_sha256"], entry["uncast"]).resolve(project)
+    path = FileRef(batch.uncast_path, batch.uncast_sha256, batch.uncast).resolve(project)
     return [
         Refusal(line["_row"], line["file"], line["column"], line["value"], line["reason"], line.get("row"), UNCAST)
         for line in pq.ParquetFile(path).read().to_pylist()
-        if not any(first <= line["_row"] <= last for first, last in taken)
+        if not any(first <= line["_row"] <= last for first, last in batch.taken)
     ]
 
 
-def _store(path: Path, refusals: Sequence[Refusal]) -> str | None:
-    """Write a batch's quarantine, or remove that of an earlier suite; returns its digest."""
+def _store(context: Context, plan: BatchPlan, refusals: Sequence[Refusal]) -> QuarantineFile | None:
+    """Write a batch's quarantine, or remove that of an earlier suite; returns its file."""
+    path = context.path(plan.quarantine_path)
     if not refusals:
         path.unlink(missing_ok=True)
         return None
     quarantine.write(path, refusals)
-    return artifacts.sha256(path)
+    return QuarantineFile(path=plan.quarantine_path.as_posix(), sha256=artifacts.sha256(path))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from refit.config import Params, SourceParams
 from refit.config.section import time_column
 from refit.config.shares import share_of
 from refit.errors import RefitError
 from refit.files import artifacts
+from refit.schemas.artifact import utc_text
+from refit.schemas.snapshot import SnapshotBatch
 from refit.storage import quarantine
 from tasks.validate.expectations import Check, check_declared, suite_of
 
@@ -30,49 +31,49 @@ ABOUT_NULLS = (SOME_VALUE, NOT_NULL, "expect_column_values_to_be_null")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The checks of one batch, and the key under which their result is cached."""
+class BatchPlan:
+    """The expectations on one batch, and the key under which their result is cached."""
 
-    entry: Mapping[str, Any]  # the batch in the snapshot
+    batch: SnapshotBatch
     source: SourceParams
     checks: tuple[Check, ...]
     warnings: tuple[str, ...]  # checks left out here, and why
     max_share: float
-    periodmates: tuple[Mapping[str, Any], ...]  # earlier batches of the same period
+    periodmates: tuple[SnapshotBatch, ...]  # earlier batches of the same period
 
     @property
     def name(self) -> str:
         """Source and batch, for display."""
-        return f"{self.entry['source']} {self.entry['name']}"
+        return self.batch.title
 
     @property
     def quarantine_path(self) -> Path:
         """The file of its refused rows."""
-        return quarantine.path_of(self.entry["source"], self.entry["name"])
+        return quarantine.path_of(self.batch.source, self.batch.name)
 
     @property
     def record_path(self) -> Path:
         """The file of the cached result; if it has the right key, the batch was validated."""
-        return artifacts.VALIDATION / f"{self.entry['source']}/{self.entry['name']}.json"
+        return artifacts.VALIDATION / f"{self.batch.source}/{self.batch.name}.json"
 
     @property
     def page_path(self) -> Path:
         """Its page of the Data Docs."""
-        return artifacts.DATA_DOCS / f"{self.entry['source']}/{self.entry['name']}.html"
+        return artifacts.DATA_DOCS / f"{self.batch.source}/{self.batch.name}.html"
 
     @cached_property
     def key(self) -> str:
         """Digest of everything that the result depends on."""
         return artifacts.digest(
             {
-                **({"taken": self.entry["taken"]} if "taken" in self.entry else {}),
+                **({"taken": self.batch.taken} if self.batch.taken else {}),
                 "code": [CODE_VERSION, metadata.version("great-expectations")],
-                "batch": [self.entry["sha256"], self.entry["uncast_sha256"]],
+                "batch": [self.batch.sha256, self.batch.uncast_sha256],
                 "checks": [[check.name, check.arguments, check.where] for check in self.checks],
                 "columns": self.source.columns,
                 "key": self.source.key,
                 "max_share": self.max_share,
-                "periodmates": [mate["sha256"] for mate in self.periodmates],
+                "periodmates": [mate.sha256 for mate in self.periodmates],
             }
         )
 
@@ -86,7 +87,7 @@ def is_part(name: str) -> bool:
     return re.search(r"\.\d+$", name) is not None
 
 
-def plans(params: Params, entries: Sequence[Mapping[str, Any]]) -> list[Plan]:
+def plans(params: Params, batches: Sequence[SnapshotBatch]) -> list[BatchPlan]:
     """Plan the checks of each batch, in the snapshot's order.
 
     Raises:
@@ -95,22 +96,20 @@ def plans(params: Params, entries: Sequence[Mapping[str, Any]]) -> list[Plan]:
     """
     check_declared(params)
     result = []
-    for index, entry in enumerate(entries):
-        if entry["source"] not in params.ingest.sources:
-            raise RefitError(
-                f"{artifacts.SNAPSHOT} holds {entry['source']}, params.yaml no longer does; run `refit run`"
-            )
-        earlier = [other for other in entries[:index] if other["source"] == entry["source"]]
-        result.append(_plan(params, entry, earlier))
+    for index, batch in enumerate(batches):
+        if batch.source not in params.ingest.sources:
+            raise RefitError(f"{artifacts.SNAPSHOT} holds {batch.source}, params.yaml no longer does; run `refit run`")
+        earlier = [other for other in batches[:index] if other.source == batch.source]
+        result.append(_plan(params, batch, earlier))
     return result
 
 
-def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> Plan:
-    source = params.ingest.sources[entry["source"]]
-    suite = suite_of(params, entry["source"])
-    path = f"ingest.sources.{entry['source']}"
-    some, doubt = _some_value(source, entry, suite, params.featurize.label.column)
-    band, caution = _row_count(params, entry, earlier)
+def _plan(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]) -> BatchPlan:
+    source = params.ingest.sources[batch.source]
+    suite = suite_of(params, batch.source)
+    path = f"ingest.sources.{batch.source}"
+    some, doubt = _some_value(source, batch, suite, params.featurize.label.column)
+    band, caution = _row_count(params, batch, earlier)
     always = [
         Check(ROW_COUNT, {"min_value": 1}, advice="leave the empty batch out"),
         Check(
@@ -121,19 +120,19 @@ def _plan(params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[st
         *row_checks(source, path),
         *(
             ()
-            if entry["static"]
-            else _within_period(entry, time_column(source.columns), f"change {path}.event_time in params.yaml")
+            if batch.static
+            else _within_period(batch, time_column(source.columns), f"change {path}.event_time in params.yaml")
         ),
         *some,
         *band,
     ]
-    return Plan(
-        entry=entry,
+    return BatchPlan(
+        batch=batch,
         source=source,
         checks=(*always, *suite),
         warnings=(*doubt, *caution),
         max_share=params.validate_.max_quarantined_share,
-        periodmates=tuple(other for other in earlier if not entry["static"] and other["start"] == entry["start"]),
+        periodmates=tuple(other for other in earlier if not batch.static and other.start == batch.start),
     )
 
 
@@ -160,19 +159,19 @@ def _present(column: str, advice: str) -> Check:
     return Check(NOT_NULL, {"column": column}, advice=advice)
 
 
-def _within_period(entry: Mapping[str, Any], time: str, advice: str) -> Iterator[Check]:
+def _within_period(batch: SnapshotBatch, time: str, advice: str) -> Iterator[Check]:
     # Text without a zone: GX would cut a datetime to its date, and a zone cannot be compared with stored UTC.
-    start, end = (str(entry[bound]).removesuffix("Z") for bound in ("start", "end"))
+    start, end = (utc_text(bound).removesuffix("Z") for bound in (batch.start, batch.end) if bound)
     between = {"column": time, "min_value": start, "max_value": end, "strict_max": True}
     yield _present(time, advice)
     yield Check("expect_column_values_to_be_between", between, advice=advice)
 
 
 def _some_value(
-    source: SourceParams, entry: Mapping[str, Any], suite: Sequence[Check], label: str | None
+    source: SourceParams, batch: SnapshotBatch, suite: Sequence[Check], label: str | None
 ) -> tuple[list[Check], list[str]]:
     """Check that no column is wholly null, unless the suite says something about its nulls; labels may be absent."""
-    if is_part(entry["name"]) and entry["rows"] < FEW_ROWS:
+    if is_part(batch.name) and batch.rows < FEW_ROWS:
         return [], [f"columns without any value are not looked for in a part of fewer than {FEW_ROWS} rows"]
     covered = {label, *(column for check in suite if check.name in ABOUT_NULLS for column in check.columns)}
     covered |= {*_needed(source)}
@@ -181,24 +180,22 @@ def _some_value(
         if column not in covered:
             advice = (
                 f"say that it may be empty: add `{SOME_VALUE}: {{column: {column}, min_value: 0}}` "
-                f"to validate.suites.{entry['source']} in params.yaml"
+                f"to validate.suites.{batch.source} in params.yaml"
             )
             checks.append(Check(SOME_VALUE, {"column": column, "min_value": 0, "strict_min": True}, advice=advice))
     return checks, []
 
 
-def _row_count(
-    params: Params, entry: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]
-) -> tuple[list[Check], list[str]]:
+def _row_count(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]) -> tuple[list[Check], list[str]]:
     """Check the row count against the latest batches, without a first one that starts in the middle of its period."""
     bounds = params.validate_.rows_band
-    if is_part(entry["name"]):
+    if is_part(batch.name):
         return [], ["row count not compared with earlier batches: this is a part of a period"]
     late = timedelta(hours=params.ingest.complete_within_hours)
     whole = earlier[1:] if earlier and _begun(earlier[0]) > late else earlier
-    recent = [other["rows"] for other in whole if not is_part(other["name"])][-bounds.recent :]
+    recent = [other.rows for other in whole if not is_part(other.name)][-bounds.recent :]
     if not recent:
-        return [], [f"row count not compared with earlier batches: this is the first whole one of {entry['source']}"]
+        return [], [f"row count not compared with earlier batches: this is the first whole one of {batch.source}"]
     mean = sum(recent) / len(recent)
     band = {
         "min_value": math.floor(share_of(bounds.low, mean)),
@@ -207,7 +204,6 @@ def _row_count(
     return [Check(ROW_COUNT, band, advice="widen validate.rows_band in params.yaml")], []
 
 
-def _begun(entry: Mapping[str, Any]) -> timedelta:
+def _begun(batch: SnapshotBatch) -> timedelta:
     """Return how far into its period a batch's first row lies; zero for an empty batch."""
-    first = entry["first"] or entry["start"]
-    return datetime.fromisoformat(first) - datetime.fromisoformat(entry["start"]) if first else timedelta(0)
+    return batch.first - batch.start if batch.first and batch.start else timedelta(0)

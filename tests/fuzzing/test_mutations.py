@@ -35,6 +35,7 @@ from refit.learners import safe
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.schemas.answered_drift import DataWindow
+from refit.schemas.snapshot import Snapshot
 from refit.sources import sources
 from refit.sources.source_files import SourceFile
 from refit.storage import batches, quarantine
@@ -141,7 +142,7 @@ def whole_ingest(path: Path) -> None:
 
 
 def snapshot(path: Path) -> None:
-    artifacts.read_snapshot(project_of(path))
+    Snapshot.read(path)
 
 
 FORMATS = {
@@ -193,8 +194,9 @@ def project(tmp_path: Path, root: Path) -> Path:
     (tmp_path / "raw/a.csv").write_text(CSV)
     (tmp_path / "run.yaml").write_text("as_of: '2013-02-01'\noverrides: {train: {seed: 3}}\n")
     ingest.run(context(tmp_path))
-    release = quarantine.Release("trips", "2013-01", "0" * 64, (3,), "it is right", "me", "2020-01-01T00:00:00Z")
-    artifacts.write_json(tmp_path / "released.json", {"released": [vars(release)]})
+    batch = {"source": "trips", "batch": "2013-01", "sha256": "0" * 64}
+    release = {**batch, "rows": [3], "why": "it is right", "who": "me", "when": "2020-01-01T00:00:00Z"}
+    artifacts.write_json(tmp_path / "released.json", {"released": [release]})
     window = DataWindow(first="2013-01-01", end="2013-01-08")
     retrain_dedup.record(tmp_path, parse(PARAMS), window, flow_run="x", now=NOW)
     up = {"name": "mlflow", "pid": 1, "since": 1.0, "mark": "x", "port": 5000, "log": str(tmp_path / ".refit/x.log")}

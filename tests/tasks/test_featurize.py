@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from snapshots import batch_of
 
 from refit.config import override, parse
 from refit.config.windows import earliest_as_of
@@ -30,6 +31,7 @@ from refit.files import artifacts
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.validated import Validated
 from tasks import featurize
 from tasks.featurize.labels import known_labels
 from tasks.featurize.profile import read_profile
@@ -166,19 +168,14 @@ def write_batches(folder: Path, rows: list[dict[str, Any]], as_of: str, excluded
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(lines, schema if source == "orders" else static), path)
         gone = list(excluded) if source == "orders" and name == "2019-03" else []
-        relative = path.relative_to(folder).as_posix()
-        batches.append(
-            {
-                "source": source,
-                "name": name,
-                "static": source != "orders",
-                "path": relative,
-                "sha256": artifacts.sha256(path),
-            }
-            | {"rows": len(found), "accepted": len(found) - len(gone), "quarantined": len(gone), "excluded": gone}
-        )
+        counts = {"accepted": len(found) - len(gone), "quarantined": len(gone), "excluded": gone}
+        content = {"rows": len(found), "read": len(found), "sha256": artifacts.sha256(path)}
+        batch = batch_of(source, name, **content, **counts, excluded_rows=None, checks=0, warnings=[])
+        batches.append(batch)
     snapshot = artifacts.digest([batch["sha256"] for batch in batches])
-    artifacts.write_json(folder / "data/validated.json", {"as_of": as_of, "snapshot": snapshot, "batches": batches})
+    rows = {"read": 0, "accepted": 0, "quarantined": 0, "pending": 0}
+    content = {"as_of": as_of, "snapshot": snapshot, "rows": rows, "batches": batches}
+    artifacts.write_json(folder / "data/validated.json", content)
 
 
 @pytest.fixture
@@ -346,7 +343,7 @@ def test_a_label_counts_once_it_is_there_and_the_delay_of_all_rows_has_passed(
     project: Project, delay_hours: float, days: int
 ) -> None:
     context = project({"featurize.label.delay_hours": delay_hours})
-    validated = artifacts.read_json(context.path(artifacts.VALIDATED))
+    validated = Validated.read(context.path(artifacts.VALIDATED))
     with open_warehouse(context.project, validated, context.params) as warehouse:
         found = known_labels(warehouse, context.params, "id", datetime.max.replace(tzinfo=UTC))
     assert found.num_rows > 500
@@ -621,7 +618,7 @@ def test_expressions_of_the_params_see_no_file_of_the_machine(project: Project, 
     from tasks.featurize.warehouse import open_warehouse
 
     context = project()
-    validated = artifacts.read_json(context.path(artifacts.VALIDATED))
+    validated = Validated.read(context.path(artifacts.VALIDATED))
     with open_warehouse(context.project, validated, context.params) as warehouse:
         with pytest.raises(Exception, match="disabled by configuration"):
             warehouse.connection.execute(f"select * from read_csv('{tmp_path / 'other.csv'}')").fetchall()

@@ -22,9 +22,9 @@ from refit.learners import Learner
 from refit.operations.replay.history import FOLDER, Floats, History, Rows
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
+from refit.schemas.artifact import utc_text
 from refit.schemas.replayed_fit import FitRecord
 from refit.schemas.warm_start import WarmStart
-from refit.storage.batches import utc_text
 from tasks.train import from_scratch, make_all, require_learnable_windows, specs_of, warm
 from tasks.train.folds import LabelledRows, content
 from tasks.train.trial import predict

@@ -7,7 +7,7 @@ later data does not change them. Everything else is limited to the simulated mom
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,9 +26,11 @@ from refit.problems import problem_of
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
+from refit.schemas.artifact import utc_text
 from refit.schemas.feature_definitions import Definitions
 from refit.schemas.feature_table import FeatureColumns
-from refit.storage.batches import Manifest, utc_moment
+from refit.schemas.manifest import Manifest
+from refit.schemas.validated import Validated
 from refit.storage.snapshots import label_source, snapshot_of
 from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import resolve
@@ -125,7 +127,7 @@ def _taken_in(own: Context) -> dict[str, list[Manifest]]:
 
 
 def _require_a_batch(stored: Sequence[Manifest], known_by: datetime, params: Params) -> None:
-    first = min(utc_moment(batch.start) for batch in stored if batch.start)
+    first = min(batch.start for batch in stored if batch.start)
     if known_by <= first:
         raise UserError(f"--to lies before all rows: the first are of {first.astimezone(params.project.zone):%Y-%m-%d}")
 
@@ -140,15 +142,15 @@ def _own_context(context: Context) -> Context:
     return replace(context, project=folder, declared_in=context.sources_root)
 
 
-def _digest(params: Params, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> str:
-    batches = [(batch["sha256"], batch["excluded"]) for batch in validated["batches"]]
+def _digest(params: Params, validated: Validated, definitions: Definitions, until: datetime) -> str:
+    batches = [(batch.sha256, batch.excluded) for batch in validated.batches]
     label = [params.featurize.label.model_dump(mode="json"), params.task, *params.featurize.keep]
     zone = params.project.timezone
-    times = [validated["as_of"], until.isoformat()]
+    times = [utc_text(validated.as_of), until.isoformat()]
     return artifacts.digest([batches, definitions.to_json(), label, zone, times, code_digest("featurize")])
 
 
-def _computed(own: Context, validated: Mapping[str, Any], definitions: Definitions, until: datetime) -> pa.Table:
+def _computed(own: Context, validated: Validated, definitions: Definitions, until: datetime) -> pa.Table:
     with open_warehouse(own.project, validated, own.params) as warehouse:
         rows_until(warehouse, definitions, own.params, until)
         features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)

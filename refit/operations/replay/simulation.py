@@ -20,7 +20,7 @@ from refit.operations.replay.drift_checks import Watch
 from refit.operations.replay.fits import Fit, Fits
 from refit.operations.replay.history import Floats, History
 from refit.runtime.context import Context
-from refit.storage.batches import utc_text
+from refit.schemas.artifact import utc_text
 
 
 @dataclass(frozen=True)

@@ -203,8 +203,9 @@ def test_a_torn_snapshot_is_one_line_for_a_stage_and_for_the_quarantine_and_a_ru
     from driving import drive
 
     (project / "data/snapshot.json").write_text('{"batches": []}')
-    assert_one_line(refit_in(project, "stage", "validate"), 1, "snapshot.json is torn", "`refit run` writes it anew")
-    assert_one_line(refit_in(project, "quarantine", "list"), 1, "snapshot.json is torn")
+    words = ("snapshot.json is damaged or was changed", "`refit run` writes it again")
+    assert_one_line(refit_in(project, "stage", "validate"), 1, *words)
+    assert_one_line(refit_in(project, "quarantine", "list"), 1, *words)
     drive(project)
     assert "empty" in refit_in(project, "quarantine", "list").stdout
 

@@ -14,7 +14,7 @@ import pytest
 
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json
-from tasks.ingest import partitioning
+from refit.schemas.manifest import Manifest
 
 Month = Callable[..., str]
 
@@ -307,11 +307,11 @@ def test_a_place_that_can_not_be_written_is_a_fault_that_names_it(project: Any, 
 def test_the_manifest_is_written_last(project: Any, month: Month, monkeypatch: pytest.MonkeyPatch) -> None:
     project.put("a.csv", month(1, range(1, 32)))
     seen: list[list[str]] = []
-    write = partitioning.write_json
+    write = Manifest.write
     monkeypatch.setattr(
-        partitioning,
-        "write_json",
-        lambda path, value: (seen.append([p.name for p in path.parent.iterdir()]), write(path, value)),
+        Manifest,
+        "write",
+        lambda manifest, path: (seen.append([p.name for p in path.parent.iterdir()]), write(manifest, path)),
     )
     project.ingest()
     assert seen == [["2013-01.parquet"]]

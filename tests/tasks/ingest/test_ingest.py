@@ -17,6 +17,7 @@ import pytest
 
 from refit.config import override, parse
 from refit.errors import RefitError, UserError
+from refit.files import artifacts
 from refit.files.artifacts import digest, sha256
 from refit.files.yaml_files import read_yaml
 from refit.runtime.context import Context
@@ -289,7 +290,7 @@ def test_a_project_with_an_override_is_ingested_as_overridden(project: Any, mont
 def test_a_file_that_was_not_touched_is_not_even_hashed_again(
     project: Any, month: Month, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "_SETTLED_NS", -1)
+    monkeypatch.setattr(artifacts, "SETTLED_NS", -1)
     path = project.put("a.csv", month(1, range(1, 32)))
     project.ingest()
     hashed: list[Path] = []

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from snapshots import write_snapshot
 from stored_files import features_json, learner_json, training_json
 
 from refit import config, learners
@@ -96,8 +97,7 @@ class Project:
         described = features_json(FEATURES, ["carrier"], table=held)
         described["windows"]["test"] |= WINDOW
         write_json(self.folder / artifacts.FEATURE_SET, described)
-        seen = {"as_of": "2014-01-01T00:00:00Z", "batches": [], "pending": {}}
-        write_json(self.folder / artifacts.SNAPSHOT, {**seen, "digest": artifacts.snapshot_digest(seen)})
+        write_snapshot(self.folder)
         self._fit(table.slice(0, 160), seed)
 
     def _fit(self, table: pa.Table, seed: int) -> None:

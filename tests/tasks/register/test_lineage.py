@@ -5,21 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from snapshots import batch_of, write_snapshot
 
 from refit.errors import UserError
-from refit.files import artifacts
-from refit.files.artifacts import write_json
 from tasks import register
 from tasks.register import lineage
 
 pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it
 
-BATCH = {"source": "rows", "name": "2013-11", "sha256": "ab" * 32, "rows": 200, "files": ["rows.csv"]}
+BATCH: dict[str, Any] = {"source": "rows", "name": "2013-11", "sha256": "ab" * 32, "rows": 200, "files": ["rows.csv"]}
 
 
 def with_batch(project: Any) -> None:
-    content = {"as_of": "2014-01-01T00:00:00Z", "batches": [BATCH], "pending": {}}
-    write_json(project.folder / artifacts.SNAPSHOT, {**content, "digest": artifacts.snapshot_digest(content)})
+    write_snapshot(project.folder, [batch_of(**BATCH)])
 
 
 def test_a_version_names_its_batches_and_a_batch_its_versions(project: Any) -> None:
@@ -28,12 +26,12 @@ def test_a_version_names_its_batches_and_a_batch_its_versions(project: Any) -> N
     with_batch(project)
     register.run(project.context)
     told = lineage.lineage(project.context, "2")
-    assert told["batches"] == [BATCH]
-    assert (told["learner"], told["seen_until"]) == ("logistic", "2013-12-17T00:00:00Z")
+    assert [batch.to_json() for batch in told.batches] == [BATCH]
+    assert (told.learner, told.seen_until) == ("logistic", "2013-12-17T00:00:00Z")
     found = lineage.made_from(project.context, "ababab")
-    assert [(each["version"], each["batches"]) for each in found] == [("2", ["rows 2013-11"])]
-    by_snapshot = lineage.made_from(project.context, told["snapshot"])
-    assert [each["version"] for each in by_snapshot] == ["2"]
+    assert [(each.version, each.batches) for each in found] == [("2", ("rows 2013-11",))]
+    by_snapshot = lineage.made_from(project.context, str(told.snapshot))
+    assert [each.version for each in by_snapshot] == ["2"]
 
 
 def test_why_a_version_is_or_is_not_in_charge_is_said_in_words(project: Any) -> None:

@@ -81,7 +81,7 @@ def test_what_asks_about_it_makes_sense_afterwards(bereft: Any) -> None:
     assert "version 2 took charge in place of version 1" in gone[0]
     assert "version 3 was registered again in place of version 2" in again[-2]
     assert again[-1] == "It is in charge now."
-    assert lineage.lineage(bereft.context, "3")["model_digest"] == shown["decision"]["candidate"]
+    assert lineage.lineage(bereft.context, "3").model_digest == shown["decision"]["candidate"]
     for ask in (lineage.lineage, register.promote, register.rollback):
         with pytest.raises(UserError, match="version 2 of toy was deleted in MLflow, version 3 is the same model"):
             ask(bereft.context, "2")

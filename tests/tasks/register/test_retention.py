@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from snapshots import batch_of, write_snapshot
 
 from refit.config import RetentionParams
 from refit.errors import RefitError
@@ -205,8 +206,7 @@ def test_logs_decisions_and_quarantine_go_by_age_and_only_where_asked(project: A
         write_json(folder / DECISIONS / f"{stem}.json", {})
     for batch in ("2013-11", "gone"):
         quarantine.write(folder / quarantine.path_of("rows", batch), [])
-    seen = {"as_of": "2014-01-01T00:00:00Z", "batches": [{"source": "rows", "name": "2013-11"}], "pending": {}}
-    write_json(folder / artifacts.SNAPSHOT, {**seen, "digest": artifacts.snapshot_digest(seen)})
+    write_snapshot(folder, [batch_of("rows", "2013-11")])
     assert named(retention.collect(asking(project))) == []
     asked = asking(project, predictions_days=31, decisions_days=90, quarantine_days=30)
     expected = [("predictions", "2013-01-01"), ("decisions", "20130101T000000Z.json"), ("quarantine", "rows gone")]

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from snapshots import write_snapshot
 
 from refit.config import override, parse
 from refit.files import artifacts
@@ -124,10 +125,7 @@ class Shop:
         self.snapshot()
 
     def snapshot(self) -> None:
-        content = {"as_of": "2024-12-01T00:00:00Z", "batches": self.entries, "pending": self.pending}
-        artifacts.write_json(
-            self.project / artifacts.SNAPSHOT, {**content, "digest": artifacts.snapshot_digest(content)}
-        )
+        write_snapshot(self.project, self.entries, self.pending, datetime(2024, 12, 1, tzinfo=UTC))
 
     def raw(self, *suite: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         """Params with a `suite` for the sales and `changes` of the section, `__` for a dot."""

@@ -20,11 +20,11 @@ def test_the_list_tells_each_refusal_with_its_reason_and_narrows_to_source_and_b
     shop.add("2024-02", sales(100, 2, at={4: {"amount": -2.0}}))
     shop.run(AMOUNT)
     lines = quarantine.listing(shop.context())
-    assert [(line["batch"], line["row"], line["column"], line["value"]) for line in lines] == [
+    assert [(line.batch, line.row, line.column, line.value) for line in lines] == [
         ("2024-01", 5, "amount", "-1.0"), ("2024-01", 200, "amount", "many"), ("2024-02", 6, "amount", "-2.0"),
     ]  # fmt: skip
-    assert lines[0]["raw"]["id"] == "1-3"
-    assert {line["released"] for line in lines} == {False}
+    assert lines[0].raw["id"] == "1-3"
+    assert {line.released for line in lines} == {False}
     assert len(quarantine.listing(shop.context(), "sales", "2024-02")) == 1
     with pytest.raises(UserError, match="there is no source 'sale'; did you mean 'sales'"):
         quarantine.listing(shop.context(), "sale")
@@ -39,7 +39,7 @@ def test_a_released_row_is_accepted_from_the_next_run_on_though_the_result_is_re
     batch = shop.run(AMOUNT)["batches"][0]
     assert (batch["accepted"], batch["quarantined"], batch["excluded"]) == (99, 1, [6])
     assert batch["warnings"][-1] == "1 quarantined row was released by a person (released.json)"
-    assert [line["released"] for line in quarantine.listing(shop.context())] == [True, False]
+    assert [line.released for line in quarantine.listing(shop.context())] == [True, False]
 
 
 def test_a_release_says_who_when_and_why_and_only_adds(shop, sales):

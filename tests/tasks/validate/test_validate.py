@@ -10,9 +10,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from snapshots import batch_of
 
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
+from refit.schemas.validated import ValidatedBatch
+from refit.schemas.validation_record import ValidationRecord
 from tasks import validate
 from tasks.validate import one_batch
 
@@ -377,14 +380,14 @@ def test_a_run_cut_short_between_batches_goes_on_where_it_was(shop, sales, monke
     for folder in ("data/validation", "data/quarantine", "reports"):
         (shop.project / folder).rename(shop.project / folder.replace("/", "_"))
     (shop.project / artifacts.VALIDATED).unlink()
-    real = artifacts.write_json
+    real = ValidationRecord.write
 
-    def killed(path, value):
+    def killed(record, path):
         if path.name == "2024-02.json":
             raise KeyboardInterrupt
-        real(path, value)
+        real(record, path)
 
-    monkeypatch.setattr(artifacts, "write_json", killed)
+    monkeypatch.setattr(ValidationRecord, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         shop.run(AMOUNT)
     monkeypatch.undo()
@@ -407,8 +410,10 @@ def test_rows_that_do_not_add_up_are_an_error(shop, sales, fault):
     shop.add("2024-01", sales(100), faults=[fault(200)], read=105)
     with pytest.raises(RefitError, match="105 rows were read, but 100 accepted and 1 quarantined"):
         shop.run()
+    counts = {"read": 5, "accepted": 3, "quarantined": 1, "excluded": [], "excluded_rows": None, "checks": 0}
+    batch = json.dumps(batch_of("sales", "2024-01", **counts, warnings=[]))
     with pytest.raises(RefitError, match="do not add up"):
-        validate.balance([{"read": 5, "accepted": 3, "quarantined": 1}], {})
+        validate.balance([ValidatedBatch.model_validate_json(batch)], {})
 
 
 def test_a_row_number_given_twice_is_an_error(shop, sales):
