@@ -1,4 +1,4 @@
-"""The registry lock: one process at a time writes versions, aliases and the ledger."""
+"""The registry lock: one process at a time writes versions, aliases and the ledger; and what file locks share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,50 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self
 
 from registry.store import RegistryError, Store
 
+PAUSE_SECONDS = 0.05  # between two tries
+STARTING = "a process that is just starting"
 _held: dict[Path, int] = {}  # how often this process has entered each lock
 _inside = threading.RLock()  # threads of one process exclude each other here; processes by flock
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock, as the lock file names it."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
+
+    @classmethod
+    def this_process(cls, **others: Any) -> Self:
+        """This process, which has just taken the lock."""
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(os.getpid(), socket.gethostname(), command, since, **others)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The last holder written to a lock file and not yet removed from it, if any."""
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+
+    def write(self, descriptor: int) -> None:
+        """Write it to the open lock file."""
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(self)).encode(), 0)
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on {self.host} (`{self.command}`, since {self.since})"
 
 
 @contextmanager
@@ -42,9 +79,12 @@ def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
         except OSError as error:
             raise RegistryError(f"cannot write {path}: {error.strerror}; give this user write access to it") from None
         try:
-            _acquire(descriptor, path, time.monotonic() + wait_seconds)
+            if not acquire(descriptor, wait_seconds):
+                raise RegistryError(
+                    f"{path} is held by {Holder.read(path) or STARTING}; wait for it to end, then run again"
+                )
             _held[path] = 1
-            _write_owner(descriptor)
+            Holder.this_process().write(descriptor)
             yield
         finally:
             if _held.pop(path, None):
@@ -52,31 +92,14 @@ def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
             os.close(descriptor)  # closing frees the flock
 
 
-def _write_owner(descriptor: int) -> None:
-    owner = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
-
-
-def _acquire(descriptor: int, path: Path, deadline: float) -> None:
+def acquire(descriptor: int, wait_seconds: float) -> bool:
+    """Lock an open file, which the kernel frees when this process dies; return False if others hold it for longer."""
+    deadline = time.monotonic() + wait_seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return True
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise RegistryError(f"{path} is held by {_owner(path)}; wait for it to end, then run again") from None
-            time.sleep(0.05)
-
-
-def _owner(path: Path) -> str:
-    try:
-        owner = json.loads(path.read_text())
-        return f"pid {owner['pid']} on {owner['host']} (`{owner['command']}`, since {owner['since']})"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "a process that is just starting"
+                return False
+            time.sleep(PAUSE_SECONDS)

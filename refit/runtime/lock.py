@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import struct
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 from refit.errors import RefitError
 from refit.files.artifacts import STATE
 from refit.files.permissions import close, tighten
+from registry.locking import STARTING, Holder, acquire
 
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
 @dataclass(frozen=True)
-class Owner:
+class Owner(Holder):
     """The holder of the lock, and what the processes that it starts may do on its behalf."""
 
-    pid: int
-    host: str
-    command: str
-    since: str
     may_promote: bool = False
     trigger: str = "manual"
     flow_run: str | None = None
-
-    def __str__(self) -> str:
-        return f"pid {self.pid} on {self.host} (`{self.command}`, since {self.since})"
 
 
 @contextmanager
@@ -62,20 +52,12 @@ def project_lock(
     except OSError as error:
         raise RefitError(f"cannot write {path}: {error.strerror}; give this user write access to {project}") from None
     try:
-        _acquire(descriptor, path, time.monotonic() + wait_seconds)
+        if not acquire(descriptor, wait_seconds):
+            raise _held(path)
         with suppress(OSError):  # some file systems have no such locks: `is_held` then reports it
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
-        owner = Owner(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
-            may_promote=may_promote,
-            trigger=trigger,
-            flow_run=flow_run,
-        )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(owner)).encode(), 0)
+        owner = Owner.this_process(may_promote=may_promote, trigger=trigger, flow_run=flow_run)
+        owner.write(descriptor)
         close(project)
         try:
             yield owner
@@ -105,10 +87,7 @@ def _ancestors() -> set[int]:
 
 def holder(project: Path) -> Owner | None:
     """The last owner written to the lock file and not yet removed from it, if any."""
-    try:
-        return Owner(**json.loads((project / STATE / "lock").read_text()))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return None
+    return Owner.read(project / STATE / "lock")
 
 
 def require_free(project: Path) -> None:
@@ -141,17 +120,6 @@ def _whole_file(kind: int) -> bytes:
     return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
 
 
-def _acquire(descriptor: int, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise _held(path) from None
-            time.sleep(0.2)
-
-
 def _held(path: Path) -> RefitError:
-    owner = holder(path.parent.parent) or "a process that is just starting"
+    owner = holder(path.parent.parent) or STARTING
     return RefitError(f"{path} is held by {owner}; wait for it to end, or give --wait SECONDS")
