@@ -12,6 +12,7 @@ from flows.run_options import RunOptions
 from flows.session import session
 from flows.summary import summarise
 from refit.config import STAGES
+from refit.models import verification
 from registry import relocation
 from registry.store import locate
 from tasks.stages import run_remembered
@@ -30,6 +31,14 @@ def copy_project(project: Path, copy: Path) -> Path:
     shutil.copytree(project, copy, symlinks=True)
     relocation.settle(locate(copy, None))
     return copy
+
+
+def check_here(
+    folder: Path, *, manifest: str, tolerance: float, trusted_types: tuple[str, ...], project: Path
+) -> float:
+    """What `verification.in_fresh_process` checks, in this process: what is checked is the same, seconds are saved."""
+    verification.check_stored(folder, manifest)
+    return verification.check_golden(folder, tolerance, trusted_types)
 
 
 def states(told: dict[str, Any]) -> list[str]:

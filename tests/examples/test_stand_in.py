@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import drive
+from driving import check_here, drive
 
 from flows.summary import summary_rows
 from refit.cli.inspection import champion_summary, context_of, print_champion
 from refit.errors import UserError
 from refit.files.artifacts import MODEL_CARD
-from refit.models import run_logging
+from refit.models import run_logging, verification
 from refit.runtime.project_code import load
 from registry.client import client
 from tasks import register
@@ -33,7 +33,12 @@ CHEAP = {
 @pytest.fixture(scope="module")
 def life(example: Callable[[str], Path]) -> dict[str, Any]:
     """The example on its stand-in; on what takes the place of the real file; and on the stand-in once more."""
-    project = example("churn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verification, "in_fresh_process", check_here)
+        return lived(example("churn"))
+
+
+def lived(project: Path) -> dict[str, Any]:
     settings = {**CHEAP, "ingest.sources.customers.path": "raw/Telco-Customer-Churn.csv"}
     found: dict[str, Any] = {"project": project, "generated": drive(project, overrides=settings)}
     found["card"] = (project / MODEL_CARD).read_text()

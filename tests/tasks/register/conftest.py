@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from driving import check_here
 from snapshots import write_snapshot
 from stored_files import features_json, learner_json, training_json
 
@@ -176,12 +177,7 @@ class Project:
 @pytest.fixture
 def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check stored models in this process: what is checked is the same, and seconds are saved."""
-
-    def here(folder: Path, *, manifest: str, tolerance: float, trusted_types: tuple[str, ...], project: Path) -> float:
-        verification.check_stored(folder, manifest)
-        return verification.check_golden(folder, tolerance, trusted_types)
-
-    monkeypatch.setattr(verification, "in_fresh_process", here)
+    monkeypatch.setattr(verification, "in_fresh_process", check_here)
 
 
 @pytest.fixture
