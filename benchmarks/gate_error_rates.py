@@ -28,9 +28,11 @@ from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Check, Evidence, GatePolicy, Opponent, decide
+from refit.gate.promotion import Evidence, GateOpponent, GatePolicy, decide
 from refit.metrics.clusters import Clusters, Estimate
 from refit.problems import metric_named
+from refit.schemas.decision import GateCheck
+from refit.schemas.incumbent import Incumbent, TrainedModel
 
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
 OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike
@@ -47,12 +49,12 @@ def promoted(
         seen_until=NOW,
         test_start=NOW,
         rows=len(sample.labels),
-        labels=Check("labels", True, "they differ"),
+        labels=GateCheck(name="labels", passed=True, sentence="they differ"),
         clusters=sample.clusters.effective,
         metrics={policy.metric: 0.7},
         over_baseline=Estimate(0.2, 0.01, 30.0),
-        champion=Opponent("1", "champion", NOW, against_champion),
-        anchor=None if against_anchor is None else Opponent("0", "anchor", NOW, against_anchor),
+        champion=GateOpponent("1", "champion", NOW, against_champion),
+        anchor=None if against_anchor is None else GateOpponent("0", "anchor", NOW, against_anchor),
     )
     return decide(known, policy).promote
 
@@ -200,14 +202,13 @@ def known_of(drawn: Drawn, part: NDArray[np.str_], gate: GateParams) -> Evidence
     ours, theirs = drawn.scores
     labels = drawn.sample.labels
     test = Holdout(pa.table({"part": part}), labels, drawn.days.astype("datetime64[D]"), drawn.sample)
-    told = {"model_digest": "new", "seen_until": NOW.isoformat()}
     return evidence(
         test,
         Scored({"candidate": ours, "champion": theirs, "baseline": np.full(len(labels), labels.mean())}, {}, {}),
         {gate.metric: 0.7},
-        training=told,
+        candidate=TrainedModel(model_digest="new", seen_until=NOW),
         test_start=NOW,
-        comparand={**told, "model_digest": "old", "version": "1"},
+        incumbent=Incumbent(model="drawn", version="1", model_digest="old", seen_until=NOW),
         gate=gate,
     )
 

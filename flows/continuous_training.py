@@ -9,6 +9,7 @@ from prefect import flow, runtime
 from flows.admission import admitted, own_project, own_settings, refused_in_one_line
 from flows.retrain_dedup import ends_if_answered
 from flows.run_options import RunOptions
+from flows.run_summary import RunSummary
 from flows.session import session
 from flows.summary import publish
 from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, validate
@@ -28,7 +29,7 @@ def continuous_training(
     force: bool = False,
     allow_uncommitted: bool = True,
     wait_seconds: float = 0,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Ingest, validate, featurize, train, evaluate, register: each stage only if something it depends on changed.
 
     Args:

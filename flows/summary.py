@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from flows.progress_display import STATE_STYLE
+from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes, StageEnd
 from flows.session import Session
 from refit.config import STAGES
 from refit.evaluation.prediction_cost import in_money
@@ -21,15 +22,19 @@ from refit.files.artifacts import (
     SNAPSHOT,
     TRAINING,
     VALIDATED,
-    read_json,
 )
 from refit.plain_text import as_markdown, one_line
 from refit.reports.drift.report_words import verdict_word
 from refit.reports.templates import money
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.artifact import utc_text
+from refit.schemas.decision import Decision
 from refit.schemas.drift_decision import DriftDecision
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.interval_report import IntervalReport
+from refit.schemas.measured import Measured
+from refit.schemas.receipt import Receipt
 from refit.schemas.score_report import ScoreReport
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
@@ -38,69 +43,78 @@ from registry.urls import folder_url
 
 STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
 SHOWN_CLASSES = 5
-_MEASUREMENTS = {"seconds", "rows_per_second", "peak_memory_mb", "latency_ms", "latency_1000_ms"}
 
 
-def summarise(run: Session) -> dict[str, Any]:
-    """Return the run as one JSON-like mapping, which `refit run --json` prints."""
+def summarise(run: Session) -> RunSummary:
+    """Return what the files of a run say."""
     project = run.project
     validated, training = Validated.read(project / VALIDATED), Training.read(project / TRAINING)
-    evaluation, receipt = read_json(project / EVALUATION), read_json(project / RECEIPT)
-    features, price = FeatureTable.read(project / FEATURE_SET), run.context().params.cost
-    return {
-        "flow_run_id": run.owner.flow_run,
-        "mlflow_run_id": receipt["run_id"],
-        "as_of": utc_text(validated.as_of),
-        "snapshot": validated.snapshot,
-        "batches": len(validated.batches),
-        "stand_in": Snapshot.read(project / SNAPSHOT).stand_in or {},
-        "rows": validated.rows.to_json(),
-        "features": len(features.features),
-        "windows": features.windows.to_json(),
-        "labels": features.labels.to_json(),
-        "stages": {stage: run.stages[stage] for stage in STAGES if stage in run.stages},
-        "learners": [
-            {
-                "name": learner.name,
-                "validation": learner.validation.get(training.metric),
-                **learner.model_dump(mode="json", include=_MEASUREMENTS),
-                "cost_training": in_money(learner.work_seconds, price),
-                "cost_per_1000": in_money(learner.cpu_seconds_per_1000, price),
-            }
+    evaluation, receipt = Evaluation.read(project / EVALUATION), Receipt.read(project / RECEIPT)
+    features, timings = FeatureTable.read(project / FEATURE_SET), evaluation.timings
+    price = run.context().params.cost
+    return RunSummary(
+        flow_run_id=run.owner.flow_run,
+        mlflow_run_id=receipt.run_id,
+        as_of=validated.as_of,
+        snapshot=validated.snapshot,
+        batches=len(validated.batches),
+        stand_in=Snapshot.read(project / SNAPSHOT).stand_in or {},
+        rows=validated.rows,
+        features=len(features.features),
+        windows=features.windows,
+        labels=features.labels,
+        stages={stage: StageEnd(**run.stages[stage]) for stage in STAGES if stage in run.stages},
+        learners=tuple(
+            LearnerSummary(
+                name=learner.name,
+                validation=learner.validation.get(training.metric),
+                seconds=learner.seconds,
+                rows_per_second=learner.rows_per_second,
+                peak_memory_mb=learner.peak_memory_mb,
+                latency_ms=learner.latency_ms,
+                latency_1000_ms=learner.latency_1000_ms,
+                cost_training=in_money(learner.work_seconds, price),
+                cost_per_1000=in_money(learner.cpu_seconds_per_1000, price),
+            )
             for learner in training.learners
-        ],
-        "chosen": training.learner,
-        "metric": training.metric,
-        "metrics": {name: metric["value"] for name, metric in evaluation["metrics"]["candidate"].items()},
-        "evaluation": evaluation["metrics"],
-        "cost": evaluation["timings"]["cost"],
-        "timings": {name: evaluation["timings"][name] for name in ("latency_ms", "latency_1000_ms", "rows_per_second")},
-        "error_reduction": evaluation["error_reduction"],
-        "intervals": _intervals(evaluation),
-        "decision": read_json(project / DECISION),
-        "model": {"name": receipt["model"], "version": receipt["version"], "alias": receipt["alias"]},
-        "report": str(MODEL_CARD),
-        "seconds": round(time.monotonic() - run.started, 3),
-    }
+        ),
+        chosen=training.learner,
+        metric=training.metric,
+        metrics={name: measured.value for name, measured in evaluation.metrics["candidate"].items()},
+        evaluation=evaluation.metrics,
+        cost=timings.cost,
+        timings=ServingTimes(
+            latency_ms=timings.latency_ms,
+            latency_1000_ms=timings.latency_1000_ms,
+            rows_per_second=timings.rows_per_second,
+        ),
+        error_reduction=evaluation.error_reduction,
+        intervals=_interval_summary(evaluation),
+        decision=Decision.read(project / DECISION),
+        model=RegisteredAs(name=receipt.model, version=receipt.version, alias=receipt.alias),
+        report=str(MODEL_CARD),
+        seconds=round(time.monotonic() - run.started, 3),
+    )
 
 
-def _intervals(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+def _interval_summary(evaluation: Evaluation) -> IntervalSummary | None:
     """Return coverage, width and Winkler score of the prediction intervals on the test rows; None if there are none."""
-    if not (intervals := evaluation.get("intervals")):
+    if (report := evaluation.detail("intervals", IntervalReport)) is None:
         return None
-    return {"level": intervals["level"], **{name: intervals[name] for name in ("coverage", "width", "winkler")}}
+    return IntervalSummary(level=report.level, coverage=report.coverage, width=report.width, winkler=report.winkler)
 
 
-def publish(run: Session) -> dict[str, Any]:
+def publish(run: Session) -> RunSummary:
     """Return the summary, and show it in Prefect's UI as a table with a link to the MLflow run."""
     from prefect.artifacts import create_markdown_artifact
 
     summary = summarise(run)
-    _publish_table("refit-summary", summary_rows(summary), f"{summary['model']['name']}: what this run did")
+    model = summary.model
+    _publish_table("refit-summary", summary_rows(summary), f"{model.name}: what this run did")
     create_markdown_artifact(
         key="refit-mlflow",
-        markdown=f"MLflow run `{summary['mlflow_run_id']}` · model `{summary['model']['name']}` version "
-        f"{summary['model']['version']} ({summary['model']['alias']}) · report {as_markdown(run.project / MODEL_CARD)}",
+        markdown=f"MLflow run `{summary.mlflow_run_id}` · model `{model.name}` version {model.version} ({model.alias}) "
+        f"· report {as_markdown(run.project / MODEL_CARD)}",
     )
     return summary
 
@@ -181,138 +195,134 @@ def print_lines(lines: list[tuple[str, str]], console: Terminal) -> None:
     console.print(table)
 
 
-def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     """Return the summary as rows of a table: names and values."""
-    rows, decision, model = summary["rows"], summary["decision"], summary["model"]
-    counts = " · ".join(f"{rows[name]:,} {name}" for name in ("read", "accepted", "quarantined", "pending"))
-    counts += " (their period begins at or after as_of)" if rows["pending"] else ""
-    windows = " · ".join(f"{name} {summary['windows'][name]['rows']:,}" for name in ("train", "validation", "test"))
-    labels = " · ".join(f"{summary['labels'][name]:,} {name}" for name in ("known", "pending", "none"))
+    rows, decision, model = summary.rows, summary.decision, summary.model
+    counts = " · ".join(f"{number:,} {name}" for name, number in rows.to_json().items())
+    counts += " (their period begins at or after as_of)" if rows.pending else ""
+    windows = " · ".join(f"{name} {window.rows:,}" for name, window in summary.windows)
+    labels = " · ".join(f"{count:,} {name}" for name, count in summary.labels.to_json().items())
     return [
-        *((f"GENERATED: {name}", STAND_IN.format(where=where)) for name, where in summary["stand_in"].items()),
-        ("as of", summary["as_of"]),
-        ("snapshot", f"{summary['snapshot'][:12]}, {summary['batches']} batches"),
+        *((f"GENERATED: {name}", STAND_IN.format(where=where)) for name, where in summary.stand_in.items()),
+        ("as of", utc_text(summary.as_of)),
+        ("snapshot", f"{summary.snapshot[:12]}, {summary.batches} batches"),
         ("rows", counts),
         ("labels", labels),
-        ("features", f"{summary['features']} · labelled rows: {windows}"),
-        ("learners", " · ".join(_format_learner(learner, summary) for learner in summary["learners"])),
-        ("cost", format_cost(summary["cost"])),
-        ("predictions", format_latency(summary["timings"])),
-        *([("intervals", _format_coverage(summary["intervals"]))] if summary["intervals"] else []),
-        *([("against the champion", _format_reduction(summary))] if summary["error_reduction"] else []),
-        ("decision", ("promote: " if decision["promote"] else "keep: ") + "; ".join(decision["reasons"])),
-        *(("note", note) for note in decision["notes"]),
-        ("model", f"{model['name']} version {model['version']}, alias {model['alias']}"),
-        ("stages", " · ".join(f"{name} {s['state']} {s['seconds']:.1f} s" for name, s in summary["stages"].items())),
-        ("report", summary["report"]),
+        ("features", f"{summary.features} · labelled rows: {windows}"),
+        ("learners", " · ".join(_format_learner(learner, summary) for learner in summary.learners)),
+        ("cost", format_cost(summary.cost.training, summary.cost.per_1000, summary.cost.currency)),
+        ("predictions", _format_times(summary.timings)),
+        *([("intervals", _format_coverage(summary.intervals))] if summary.intervals else []),
+        *([("against the champion", _format_reduction(summary))] if summary.error_reduction else []),
+        ("decision", ("promote: " if decision.promote else "keep: ") + "; ".join(decision.reasons)),
+        *(("note", note) for note in decision.notes),
+        ("model", f"{model.name} version {model.version}, alias {model.alias}"),
+        ("stages", " · ".join(f"{name} {end.state} {end.seconds:.1f} s" for name, end in summary.stages.items())),
+        ("report", summary.report),
     ]
 
 
-def _format_learner(learner: dict[str, Any], summary: dict[str, Any]) -> str:
-    score = "failed" if learner["validation"] is None else f"{learner['validation']:.4f}"
-    return f"{learner['name']} {score}" + (" (chosen)" if learner["name"] == summary["chosen"] else "")
+def _format_learner(learner: LearnerSummary, summary: RunSummary) -> str:
+    score = "failed" if learner.validation is None else f"{learner.validation:.4f}"
+    return f"{learner.name} {score}" + (" (chosen)" if learner.name == summary.chosen else "")
 
 
-def format_cost(cost: dict[str, Any]) -> str:
+def format_cost(training: float, per_1000: float, currency: str) -> str:
     """Format the cost of a training and of 1,000 predictions."""
-    return f"training {money(cost['training'])} {cost['currency']} · 1,000 predictions {money(cost['per_1000'])}"
+    return f"training {money(training)} {currency} · 1,000 predictions {money(per_1000)}"
 
 
-def format_latency(timings: dict[str, Any]) -> str:
-    """Format the latency of predictions for one row and for 1,000 rows."""
-    one, many = timings["latency_ms"], timings["latency_1000_ms"]
+def format_latency(one: tuple[float, float], many: tuple[float, float]) -> str:
+    """Format the median and the 95th percentile of the latency, for one row and for 1,000 rows."""
     return (
-        f"one row {one['p50']:.1f} ms (95 % within {one['p95']:.1f}) · 1,000 rows {many['p50']:.1f} ms "
-        f"(95 % within {many['p95']:.1f})"
+        f"one row {one[0]:.1f} ms (95 % within {one[1]:.1f}) · 1,000 rows {many[0]:.1f} ms (95 % within {many[1]:.1f})"
     )
 
 
-def _format_coverage(intervals: dict[str, Any]) -> str:
+def _format_times(times: ServingTimes) -> str:
+    one, many = times.latency_ms, times.latency_1000_ms
+    return format_latency((one.p50, one.p95), (many.p50, many.p95))
+
+
+def _format_coverage(intervals: IntervalSummary) -> str:
     """Format the level, the coverage and the mean width of prediction intervals."""
-    coverage = _format_interval(intervals["coverage"], 100, 1)
-    return (
-        f"{100 * intervals['level']:.4g} % intervals held {coverage} % of the labels; "
-        f"mean width {intervals['width']['value']:.4g}"
-    )
+    coverage = _format_interval(intervals.coverage, 100, 1)
+    width = "–" if intervals.width.value is None else f"{intervals.width.value:.4g}"
+    return f"{100 * intervals.level:.4g} % intervals held {coverage} % of the labels; mean width {width}"
 
 
-def _format_reduction(summary: dict[str, Any]) -> str:
+def _format_reduction(summary: RunSummary) -> str:
     """Format the candidate's error reduction against the champion on the test rows."""
-    share = summary["error_reduction"]["value"]
-    decision = summary["decision"]
-    return "–" if share is None else f"{share:+.1%} of the champion's errors in {decision['metric']} taken away"
+    share = summary.error_reduction.value if summary.error_reduction else None
+    return "–" if share is None else f"{share:+.1%} of the champion's errors in {summary.decision.metric} taken away"
 
 
-def print_summary(summary: dict[str, Any], console: Terminal) -> None:
+def print_summary(summary: RunSummary, console: Terminal) -> None:
     """Print the summary: rows read, learners, the champion, and the next commands."""
     console.print()
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column(overflow="fold")
-    for what, value in summary_rows(summary)[: 5 + len(summary["stand_in"])]:
+    for what, value in summary_rows(summary)[: 5 + len(summary.stand_in)]:
         head.add_row(what, value)
     console.print(head)
     console.print()
     console.print(_learners(summary))
     console.print()
-    test = summary["windows"]["test"]
-    console.print(
-        f"test window {test['start'][:10]} to {test['end'][:10]}, {test['rows']:,} rows; ± is the 95 % interval",
-        style="italic",
-    )
-    console.print(_scores(summary))
-    if summary["intervals"]:
-        console.print(_format_coverage(summary["intervals"]))
+    test = summary.windows.test
+    window = f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"
+    console.print(f"{window}; ± is the 95 % interval", style="italic")
+    console.print(_scores(summary.evaluation))
+    if summary.intervals:
+        console.print(_format_coverage(summary.intervals))
     console.print()
-    decision, model = summary["decision"], summary["model"]
-    verdict = (f"{model['name']} version {model['version']} is in charge", "green")
-    if model["alias"] != "champion":
-        text = f"{model['name']} version {model['version']} is registered as {model['alias']}, not in charge"
-        verdict = (text, "yellow")
-    decided = "promote" if decision["promote"] else "do not promote"
-    console.print(line(("Gate", "bold"), f" ({decision['mode']}): {decided}"))
+    decision, model = summary.decision, summary.model
+    verdict = (f"{model.name} version {model.version} is in charge", "green")
+    if model.alias != "champion":
+        verdict = (f"{model.name} version {model.version} is registered as {model.alias}, not in charge", "yellow")
+    decided = "promote" if decision.promote else "do not promote"
+    console.print(line(("Gate", "bold"), f" ({decision.mode}): {decided}"))
     reasons = Table.grid(padding=(0, 1))
-    for reason in decision["reasons"]:
+    for reason in decision.reasons:
         reasons.add_row(" •", reason)
-    for note in decision["notes"]:
+    for note in decision.notes:
         reasons.add_row(" •", note, style="dim")
     console.print(reasons)
     console.print(line(("Model", "bold"), " ", verdict))
-    console.print(line(("Cost", "bold"), f"  {format_cost(summary['cost'])}"))
-    console.print(line(("Asked", "bold"), f" {format_latency(summary['timings'])}"))
-    if summary["error_reduction"]:
+    cost = summary.cost
+    console.print(line(("Cost", "bold"), f"  {format_cost(cost.training, cost.per_1000, cost.currency)}"))
+    console.print(line(("Asked", "bold"), f" {_format_times(summary.timings)}"))
+    if summary.error_reduction:
         console.print(line(("Errors", "bold"), f" {_format_reduction(summary)}"))
     console.print()
     console.print(_stages(summary))
     console.print()
-    console.print(line(("Report", "bold"), f" {summary['report']}"))
-    steps = f" refit show · make ui · refit run --set train.seed=1    ({summary['seconds']:.1f} s in all)"
+    console.print(line(("Report", "bold"), f" {summary.report}"))
+    steps = f" refit show · make ui · refit run --set train.seed=1    ({summary.seconds:.1f} s in all)"
     console.print(line(("Next", "bold"), steps))
 
 
-def _learners(summary: dict[str, Any]) -> Table:
+def _learners(summary: RunSummary) -> Table:
     """Return a table of each learner's score, time and cost; `ms a row` is the 95th percentile for one row."""
-    heads = ("seconds", "rows/s", "MB", "ms a row", summary["cost"]["currency"])
-    table = Table("learner", f"validation {summary['metric']}", box=None, pad_edge=False, title_justify="left")
+    heads = ("seconds", "rows/s", "MB", "ms a row", summary.cost.currency)
+    table = Table("learner", f"validation {summary.metric}", box=None, pad_edge=False, title_justify="left")
     for head in heads:
         table.add_column(head, justify="right")
-    for learner in summary["learners"]:
+    for learner in summary.learners:
         name, _, rest = _format_learner(learner, summary).partition(" ")
-        memory = learner["peak_memory_mb"]
         table.add_row(
             name,
             rest,
-            f"{learner['seconds']:.1f}",
-            f"{learner['rows_per_second']:,}",
-            "–" if memory is None else f"{memory:.0f}",
-            f"{learner['latency_ms']['p95']:.1f}",
-            money(learner["cost_training"]),
+            f"{learner.seconds:.1f}",
+            f"{learner.rows_per_second:,}",
+            "–" if learner.peak_memory_mb is None else f"{learner.peak_memory_mb:.0f}",
+            f"{learner.latency_ms.p95:.1f}",
+            money(learner.cost_training),
         )
     return table
 
 
-def _scores(summary: dict[str, Any]) -> Table:
-    compared = summary["evaluation"]
+def _scores(compared: Mapping[str, Mapping[str, Measured]]) -> Table:
     columns = [model for model in ("candidate", "champion", "baseline") if compared.get(model)]
     table = Table("test metric", *columns, box=None, pad_edge=False)
     for name in compared["candidate"]:
@@ -320,25 +330,25 @@ def _scores(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _format_interval(estimate: dict[str, float] | None, scale: float = 1, digits: int = 4) -> str:
+def _format_interval(measured: Measured | None, scale: float = 1, digits: int = 4) -> str:
     """Format a value and the larger half of its interval, which is asymmetric where the metric's range cuts it off.
 
-    >>> _format_interval({"value": 0.893, "lower": 0.883, "upper": 0.902}, 100, 1)
+    >>> _format_interval(Measured(value=0.893, lower=0.883, upper=0.902), 100, 1)
     '89.3 ± 1.0'
     """
-    if not estimate or estimate.get("value") is None:
+    if measured is None or measured.value is None:
         return "–"
-    value = f"{scale * estimate['value']:.{digits}f}"
-    if estimate.get("lower") is None:
+    value = f"{scale * measured.value:.{digits}f}"
+    if measured.lower is None or measured.upper is None:
         return value
-    reach = max(estimate["value"] - estimate["lower"], estimate["upper"] - estimate["value"])
+    reach = max(measured.value - measured.lower, measured.upper - measured.value)
     return f"{value} ± {scale * reach:.{digits}f}"
 
 
-def _stages(summary: dict[str, Any]) -> Table:
+def _stages(summary: RunSummary) -> Table:
     """Return a table with a column for each stage; one line of text would not fit a narrow screen."""
-    ended = summary["stages"]
-    table = Table("stage", *ended, box=None, pad_edge=False)
-    table.add_row("ended", *(line((one["state"], STATE_STYLE.get(one["state"], ""))) for one in ended.values()))
-    table.add_row("seconds", *(f"{one['seconds']:.1f}" for one in ended.values()))
+    ended = summary.stages.values()
+    table = Table("stage", *summary.stages, box=None, pad_edge=False)
+    table.add_row("ended", *(line((end.state, STATE_STYLE.get(end.state, ""))) for end in ended))
+    table.add_row("seconds", *(f"{end.seconds:.1f}" for end in ended))
     return table

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.run_options import RunOptions
+from flows.run_summary import RunSummary
 from flows.session import session
 from flows.summary import summarise
 from refit.config import STAGES
@@ -19,7 +20,12 @@ from tasks.stages import run_remembered
 
 
 def drive(project: Path, **settings: Any) -> dict[str, Any]:
-    """The flow's six calls without Prefect, which costs seconds to start."""
+    """The flow's six calls without Prefect, which costs seconds to start; what `refit run --json` prints."""
+    return summary_of(project, **settings).to_json()
+
+
+def summary_of(project: Path, **settings: Any) -> RunSummary:
+    """The same, as the object that is shown."""
     with session(project, RunOptions(**settings)) as run:
         for stage in STAGES:
             run.ended(stage, run_remembered(stage, run.context(), force=run.force), 0.0)

@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.padding import Padding
 from rich.table import Table
@@ -28,8 +28,11 @@ from refit.runtime.terminal import Terminal, line, say
 from tasks.stages import unseen_by_dvc
 
 if TYPE_CHECKING:
+    from refit.models.run_logging import Kpis
     from refit.operations.retention import DeletionPlan
     from refit.storage.quarantine import ListedRefusal
+    from registry.ledger import Entry
+    from tasks.register import ChampionSummary
     from tasks.register.lineage import Lineage, MadeVersion
 
 
@@ -60,18 +63,18 @@ def status(project: Path) -> dict[str, list[str]]:
     return reasons
 
 
-def champion_summary(project: Path) -> dict[str, Any]:
-    """Return the champion in the form that `refit show --json` prints."""
+def champion_summary(project: Path) -> ChampionSummary:
+    """Return what is known about the champion."""
     from tasks import register
 
     return register.champion_summary(context_of(project))
 
 
-def history(project: Path) -> list[dict[str, Any]]:
+def history(project: Path) -> list[Entry]:
     """Return the ledger's entries of the project's model, oldest first."""
     from tasks import register
 
-    return [asdict(entry) for entry in register.history(context_of(project))]
+    return register.history(context_of(project))
 
 
 def warn_of_broken_ledger(project: Path) -> str | None:
@@ -123,20 +126,20 @@ def print_lineage(lineage: Lineage) -> None:
         console.print(line((f"{'batch':<13}", "bold"), text))
 
 
-def print_history(entries: list[dict[str, Any]]) -> None:
+def print_history(entries: list[Entry]) -> None:
     """Print the ledger's entries, the newest last."""
     console = Terminal()
     if not entries:
         console.print("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
         return
     for entry in entries:
-        versions = f"version {entry['to_version']}"
-        if entry["from_version"] not in (None, entry["to_version"]):
-            versions += f" {'against' if entry['action'] == 'refuse' else 'for'} version {entry['from_version']}"
-        style = "yellow" if entry["action"] == "refuse" else "green"
-        console.print(line((entry["at"], "bold"), "  ", (f"{entry['action']:<9}", style), f" {versions}"))
-        console.print(f"    by {entry['who']}, trigger: {entry['trigger']}", style="dim")
-        for reason in entry["reasons"]:
+        versions = f"version {entry.to_version}"
+        if entry.from_version not in (None, entry.to_version):
+            versions += f" {'against' if entry.action == 'refuse' else 'for'} version {entry.from_version}"
+        style = "yellow" if entry.action == "refuse" else "green"
+        console.print(line((entry.at, "bold"), "  ", (f"{entry.action:<9}", style), f" {versions}"))
+        console.print(f"    by {entry.who}, trigger: {entry.trigger}", style="dim")
+        for reason in entry.reasons:
             console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
 
 
@@ -181,30 +184,29 @@ def quarantined_rows(project: Path, *, source: str | None, batch: str | None) ->
     return quarantine.listing(context_of(project), source, batch)
 
 
-def print_champion(facts: dict[str, Any]) -> None:
+def print_champion(champion: ChampionSummary) -> None:
     """Print the champion for `refit show`."""
-    metrics = {name: value for name, value in (facts["metrics"] or {}).items() if isinstance(value, float)}
+    metrics = {name: value for name, value in (champion.metrics or {}).items() if isinstance(value, float)}
     score = " · ".join(
         f"{name} {value:.4f}" for name, value in metrics.items() if not name.endswith(("_lower", "_upper"))
     )
+    trained_on = "not recorded: Refit did not register it"
+    if champion.snapshot:
+        trained_on = f"data before {champion.seen_until}, snapshot {champion.snapshot[:12]}, as of {champion.as_of}"
+    since = f"{champion.since} ({champion.action}; trigger: {champion.trigger})" if champion.since else "not recorded"
+    generated = {"data": f"GENERATED stand-in ({champion.stand_in}): no figure means anything"}
     rows = {
-        "in charge": f"{facts['model']} version {facts['version']} ({facts['learner']})",
-        **(
-            {"data": f"GENERATED stand-in ({facts['stand_in']}): no figure means anything"} if facts["stand_in"] else {}
-        ),
-        "since": f"{facts['since']} ({facts['action']}; trigger: {facts['trigger']})"
-        if facts["since"]
-        else "not recorded",
-        "why": "; ".join(facts["why"]),
+        "in charge": f"{champion.model} version {champion.version} ({champion.learner})",
+        **(generated if champion.stand_in else {}),
+        "since": since,
+        "why": "; ".join(champion.why),
         "test metrics": score,
-        **_format_costs(facts["kpis"]),
-        "trained on": f"data before {facts['seen_until']}, snapshot {facts['snapshot'][:12]}, as of {facts['as_of']}"
-        if facts["snapshot"]
-        else "not recorded: Refit did not register it",
-        "code": f"git commit {facts['git_commit'] or 'none: the project was not in git, or had no commit yet'}",
-        "previous": facts["previous"] or "none",
-        "anchor": f"version {facts['anchor']}",
-        "MLflow run": facts["run_id"],
+        **_format_costs(champion.kpis),
+        "trained on": trained_on,
+        "code": f"git commit {champion.git_commit or 'none: the project was not in git, or had no commit yet'}",
+        "previous": champion.previous or "none",
+        "anchor": f"version {champion.anchor}",
+        "MLflow run": champion.run_id,
     }
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -214,14 +216,16 @@ def print_champion(facts: dict[str, Any]) -> None:
     Terminal().print(table)
 
 
-def _format_costs(kpis: dict[str, Any]) -> dict[str, str]:
+def _format_costs(kpis: Kpis) -> dict[str, str]:
     """Format the latency of predictions and the cost of training; empty if neither is recorded."""
-    if not kpis:
+    if kpis.cost_training is None or kpis.cost_per_1000 is None:
         return {}
-    cost = {"training": kpis["cost_training"], "per_1000": kpis["cost_per_1000"], "currency": kpis["currency"]}
-    calls = ("latency_ms", "latency_1000_ms")
-    latencies = {name: {part: kpis[f"{name}_{part}"] for part in ("p50", "p95")} for name in calls}
-    return {"cost": format_cost(cost), "predictions": format_latency(latencies)}
+    one = kpis.latency_ms_p50 or 0.0, kpis.latency_ms_p95 or 0.0
+    many = kpis.latency_1000_ms_p50 or 0.0, kpis.latency_1000_ms_p95 or 0.0
+    return {
+        "cost": format_cost(kpis.cost_training, kpis.cost_per_1000, str(kpis.currency)),
+        "predictions": format_latency(one, many),
+    }
 
 
 def print_quarantined_rows(rows: list[ListedRefusal]) -> None:
@@ -359,8 +363,8 @@ def _project(project: Path) -> Iterator[Finding]:
         yield Finding("error", f"the champion cannot be trusted: {error.sentence}")
         return
     try:
-        if version and (champion := champion_summary(project))["since"] is None:
-            yield Finding("warning", "; ".join(champion["why"]), "restore the file if there is a copy of it")
+        if version and (champion := champion_summary(project)).since is None:
+            yield Finding("warning", "; ".join(champion.why), "restore the file if there is a copy of it")
     except RefitError as error:
         yield Finding("error", error.sentence)
 

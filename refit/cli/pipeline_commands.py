@@ -32,7 +32,7 @@ def run(
     options = RunOptions(as_of=as_of, overrides=assignments(set_ or []), force=force, wait_seconds=wait)
     summary = running.run(folder, options, quiet=as_json)
     if as_json:
-        print_json(summary)
+        print_json(summary.to_json())
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False)
     champion = inspection.champion_summary(project_at(project))
     inspection.warn_of_broken_ledger(project_at(project))
     if as_json:
-        print_json(champion)
+        print_json(champion.to_json())
     else:
         inspection.print_champion(champion)
 
@@ -35,7 +36,7 @@ def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fal
     entries = inspection.history(project_at(project))
     broken = inspection.warn_of_broken_ledger(project_at(project))
     if as_json:
-        print_json({"history": entries, "broken": broken})
+        print_json({"history": [asdict(entry) for entry in entries], "broken": broken})
     else:
         inspection.print_history(entries)
 

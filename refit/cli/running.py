@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -21,12 +21,13 @@ from refit.schemas.score_report import ScoreReport
 from tasks.stages import stage_function
 
 if TYPE_CHECKING:
+    from flows.run_summary import RunSummary
     from refit.operations.reproduce import DigestPair
     from refit.operations.retention import DeletionPlan
     from refit.schemas.drift_decision import DriftDecision
 
 
-def run(project: Path, options: RunOptions, *, quiet: bool = False) -> dict[str, Any]:
+def run(project: Path, options: RunOptions, *, quiet: bool = False) -> RunSummary:
     """`refit run`: run the flow in this process, show it on standard error; return the summary, printed unless `quiet`.
 
     Its `seconds` are those of this process until the summary, including the start of Python and Prefect, but not the
@@ -52,7 +53,7 @@ def run(project: Path, options: RunOptions, *, quiet: bool = False) -> dict[str,
             force=options.force,
             wait_seconds=options.wait_seconds,
         )
-    summary = {**summary, "seconds": round(max(summary["seconds"], _age_of_this_process()), 3)}
+    summary = summary.model_copy(update={"seconds": round(max(summary.seconds, _age_of_this_process()), 3)})
     if not quiet:
         from flows.summary import print_summary
 

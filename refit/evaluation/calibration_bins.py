@@ -11,17 +11,36 @@ from refit.evaluation.holdout import tidy, with_interval
 from refit.gate.comparison import Sample
 from refit.metrics.clusters import jackknife, leave_out_mean
 from refit.metrics.formulas import calibration_bins
+from refit.schemas.artifact import Part, omitted
+from refit.schemas.measured import Measured
 
 Floats = NDArray[np.float64]
 
 
-def calibration(
+class ReliabilityBin(Part):
+    """Rows with about the same prediction."""
+
+    predicted: float | None
+    observed: Measured
+    rows: int
+    error: Measured | None = omitted(None)  # the mean absolute error, of predicted numbers
+
+
+class Reliability(Part):
+    """Mean prediction and observed mean, overall and in bins."""
+
+    bins: tuple[ReliabilityBin, ...]
+    predicted: float | None
+    observed: float | None
+
+
+def reliability(
     sample: Sample,
     predicted: Floats,
     observed_values: NDArray[Any],
     confidence: float,
     span: tuple[float, float] = (0.0, 1.0),
-) -> dict[str, Any]:
+) -> Reliability:
     """Mean prediction and observed mean, overall and in bins, with clustered intervals.
 
     Args:
@@ -34,5 +53,6 @@ def calibration(
         rows = codes == each
         observed = jackknife(leave_out_mean(observed_values[rows].astype(np.float64), sample.only(rows).clusters))
         interval = with_interval(observed, confidence, *span)
-        bins.append({"predicted": tidy(predicted[rows].mean()), "observed": interval, "rows": int(rows.sum())})
-    return {"bins": bins, "predicted": tidy(predicted.mean()), "observed": tidy(observed_values.mean())}
+        mean = tidy(predicted[rows].mean())
+        bins.append(ReliabilityBin(predicted=mean, observed=interval, rows=int(rows.sum())))
+    return Reliability(bins=tuple(bins), predicted=tidy(predicted.mean()), observed=tidy(observed_values.mean()))

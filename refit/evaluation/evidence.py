@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,10 @@ from refit.config import GateParams, nearest
 from refit.evaluation.holdout import Holdout, parts, too_small
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import error_reduction, gain
-from refit.gate.promotion import Check, Evidence, Opponent, Slice
+from refit.gate.promotion import Evidence, GateOpponent, Slice
 from refit.metrics.clusters import Estimate
+from refit.schemas.decision import GateCheck
+from refit.schemas.incumbent import Incumbent, TrainedModel
 
 Floats = NDArray[np.float64]
 
@@ -23,25 +24,14 @@ UNKNOWN = Estimate(math.nan, math.nan, 0.0)
 SHOWN_VALUES = 12  # of a column, if a slice names none of its values
 
 
-def opponents(comparand: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Role and version of the registered models to score; the anchor only if it is not the champion itself."""
-    champion, anchor = comparand["version"], comparand.get("anchor")
-    if comparand.get("stand_in") == "champion":
-        return []  # the champion was made from generated rows, so the candidate cannot lose against it
-    roles = [("champion", str(champion))] if champion is not None else []
-    if roles and anchor and anchor["version"] != champion:
-        roles.append(("anchor", str(anchor["version"])))
-    return roles
-
-
 def evidence(
     test: Holdout,
     scored: Scored,
     values: Mapping[str, float | None],
     *,
-    training: Mapping[str, Any],
+    candidate: TrainedModel,
     test_start: datetime,
-    comparand: Mapping[str, Any],
+    incumbent: Incumbent,
     gate: GateParams,
     remarks: Sequence[str] = (),
 ) -> Evidence:
@@ -49,44 +39,44 @@ def evidence(
 
     Args:
         values: the candidate's own metrics; None if one could not be measured.
-        training: `model_digest`, `seen_until` and `split` of the candidate.
-        comparand: the content of `comparand.json`.
         remarks: notes about these rows for readers of the decision.
 
     Raises:
         UserError: a slice names no column.
     """
-    roles = dict(opponents(comparand))
     slices = tuple(slice_ for key in gate.slices for slice_ in _slices(key, test, scored, gate))
-    candidate, champion = scored.p["candidate"], scored.p.get("champion")
+    ours, champions = scored.p["candidate"], scored.p.get("champion")
 
-    def opponent(role: str, version: Mapping[str, Any]) -> Opponent:
-        return Opponent(
-            version=str(version["version"]),
-            digest=str(version["model_digest"]),
-            seen_until=_moment(version.get("seen_until")),
-            split=version.get("split"),
-            gain=gain(gate.metric, test.sample, candidate, scored.p[role]) if role in scored.p else UNKNOWN,
+    def opponent(role: str) -> GateOpponent | None:
+        if (model := incumbent.opponents.get(role)) is None:
+            return None
+        return GateOpponent(
+            version=model.version,
+            digest=model.model_digest,
+            seen_until=model.seen_until,
+            split=model.split,
+            gain=gain(gate.metric, test.sample, ours, scored.p[role]) if role in scored.p else UNKNOWN,
             problem=scored.problems.get(role, ""),
         )
 
+    varied, sentence = test.target.has_variation(test.labels)
     return Evidence(
-        candidate=training["model_digest"],
-        seen_until=_moment(training.get("seen_until")),
-        split=training.get("split"),
+        candidate=candidate.model_digest,
+        seen_until=candidate.seen_until,
+        split=candidate.split,
         test_start=test_start,
         rows=test.rows,
-        labels=Check("labels", *test.target.has_variation(test.labels)),
+        labels=GateCheck(name="labels", passed=varied, sentence=sentence),
         clusters=test.sample.clusters.effective,
         metrics={name: math.nan if value is None else value for name, value in values.items()},
-        over_baseline=gain(gate.metric, test.sample, candidate, scored.p["baseline"]),
-        champion=opponent("champion", comparand) if "champion" in roles else None,
-        anchor=opponent("anchor", comparand["anchor"]) if "anchor" in roles else None,
+        over_baseline=gain(gate.metric, test.sample, ours, scored.p["baseline"]),
+        champion=opponent("champion"),
+        anchor=opponent("anchor"),
         remarks=tuple(remarks),
-        looks=int(comparand.get("looks") or 0),
-        stand_in=comparand.get("stand_in"),
+        looks=incumbent.looks,
+        stand_in=incumbent.stand_in,
         slices=slices,
-        error_reduction=None if champion is None else error_reduction(gate.metric, test.sample, candidate, champion),
+        error_reduction=None if champions is None else error_reduction(gate.metric, test.sample, ours, champions),
     )
 
 
@@ -119,7 +109,3 @@ def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored:
     if problem:
         return Slice(key, name, UNKNOWN, problem)
     return Slice(key, name, gain(gate.metric, part, scored.p["candidate"][rows], scored.p["champion"][rows]))
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

@@ -20,6 +20,8 @@ from refit.metrics.clusters import Clusters, Estimate, jackknife
 from refit.plain_text import MISSING
 from refit.problems.binary import Binary
 from refit.problems.contract import Problem
+from refit.schemas.evaluation import EvaluatedSlice, Facts
+from refit.schemas.measured import Measured
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
-Facts = Callable[[Labels, Floats], dict[str, Any]]
 
 FEWEST_ROWS, MOST_VALUES, BANDS = 200, 12, 4
 
@@ -77,7 +78,7 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Problem) -> H
     return Holdout(table, labels, days, Sample(labels, clusters, target), target)
 
 
-def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> dict[str, dict[str, float | None]]:
+def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> dict[str, Measured]:
     """Each metric's value with a two-sided clustered interval; None if it is undefined."""
     return {
         metric.name: with_interval(
@@ -87,7 +88,7 @@ def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> di
     }
 
 
-def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dict[str, dict[str, float | None]]:
+def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dict[str, Measured]:
     """The gain of `ours` over `theirs` in each comparable metric (positive is better), with two-sided intervals."""
     return {
         name: with_interval(gain(name, test.sample, ours, theirs), confidence, -math.inf)
@@ -95,13 +96,11 @@ def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dic
     }
 
 
-def with_interval(
-    estimate: Estimate, confidence: float, lowest: float = 0.0, highest: float = math.inf
-) -> dict[str, float | None]:
-    """`value`, `lower` and `upper` for a report: within the metric's range, None if not finite."""
+def with_interval(estimate: Estimate, confidence: float, lowest: float = 0.0, highest: float = math.inf) -> Measured:
+    """An estimate with its interval for a report: within the metric's range, None if not finite."""
     low, high = estimate.interval(confidence)
     lower, upper = (max(low, lowest), min(high, highest)) if estimate.finite else (low, high)
-    return {"value": tidy(estimate.value), "lower": tidy(lower), "upper": tidy(upper)}
+    return Measured(value=tidy(estimate.value), lower=tidy(lower), upper=tidy(upper))
 
 
 def tidy(value: float) -> float | None:
@@ -110,15 +109,20 @@ def tidy(value: float) -> float | None:
 
 
 def slices(
-    test: Holdout, by: Sequence[str], scored: Mapping[str, Floats], metric: str, confidence: float, facts: Facts
-) -> list[dict[str, Any]]:
+    test: Holdout,
+    by: Sequence[str],
+    scored: Mapping[str, Floats],
+    metric: str,
+    confidence: float,
+    facts: Callable[[Labels, Floats], Facts],
+) -> tuple[EvaluatedSlice, ...]:
     """The candidate's metric, and its gain over the champion if there is one, on parts of the test rows.
 
     Args:
         by: columns of the table; a number with many values is cut into bands of about equal count, a category with
             many values shows its largest.
         scored: predictions by model; `candidate` is required.
-        facts: computes further entries from the labels and predictions of a part.
+        facts: describes the labels and predictions of a part.
 
     Raises:
         UserError: a column does not exist.
@@ -126,27 +130,26 @@ def slices(
     result = []
     for column in by:
         for value, rows in parts(test.table, column, params_key="evaluate.slices", most=MOST_VALUES):
-            part = test.sample.only(rows)
-            problem = too_small(part, test.target)
-            ours = scored["candidate"][rows]
-            entry: dict[str, Any] = {
-                "by": column,
-                "value": value,
-                "rows": len(part.labels),
-                **facts(part.labels, ours),
-                "enough": not problem,
-                "problem": problem,
-                metric: None,
-                "gain": None,
-            }
+            part, ours = test.sample.only(rows), scored["candidate"][rows]
+            problem, score, over_champion = too_small(part, test.target), None, None
             if not problem:
-                span = test.target.metric(metric).span
-                entry[metric] = with_interval(single(metric, part, ours), confidence, *span)
+                score = with_interval(single(metric, part, ours), confidence, *test.target.metric(metric).span)
                 if "champion" in scored:
                     against = gain(metric, part, ours, scored["champion"][rows])
-                    entry["gain"] = with_interval(against, confidence, -math.inf)
-            result.append(entry)
-    return result
+                    over_champion = with_interval(against, confidence, -math.inf)
+            result.append(
+                EvaluatedSlice(
+                    by=column,
+                    value=value,
+                    rows=len(part.labels),
+                    facts=facts(part.labels, ours),
+                    enough=not problem,
+                    problem=problem,
+                    score=score,
+                    gain=over_champion,
+                )
+            )
+    return tuple(result)
 
 
 def too_small(part: Sample, target: Problem) -> str:

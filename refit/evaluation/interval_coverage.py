@@ -15,30 +15,35 @@ from refit.learners import Floats
 from refit.learners.intervals import ends_of, score
 from refit.metrics.clusters import jackknife, leave_out_mean
 from refit.metrics.formulas import pinball
+from refit.schemas.evaluation import Details
+from refit.schemas.interval_report import IntervalGroup, IntervalReport, IntervalScores, StretchRow
+from refit.schemas.measured import Measured
 
 Report = dict[str, Any]
+ScoresOf = Callable[[Floats, NDArray[np.int64]], IntervalScores]
 
 MOST_GROUPS = 40  # in the report, the largest
 STRETCH = 120  # newest test rows (of one group) in the plot
 
 
-def interval_report(test: Holdout, scored: Scored, confidence: float) -> Report | None:
+def interval_report(test: Holdout, scored: Scored, confidence: float) -> IntervalReport | None:
     """The entry `intervals` of `evaluation.json`: coverage, width and scores, for all rows and for each group."""
     bands = scored.bands
     if bands is None:
         return None
-    report_of = _reporter(test, bands.intervals.level, confidence)
-    return {
-        "level": bands.intervals.level,
-        "by": bands.intervals.by,
-        "within": bands.intervals.within,
-        "rate": bands.intervals.rate,
-        "rows": test.rows,
-        **report_of(bands.reported, np.arange(test.rows)),
-        "plain": None if bands.adaptive is None else report_of(bands.plain, np.arange(test.rows)),
-        "groups": list(_by_group(bands, report_of)),
-        "stretch": _stretch(test, scored.p["candidate"], bands),
-    }
+    scores_of = _scorer(test, bands.intervals.level, confidence)
+    every = np.arange(test.rows)
+    return IntervalReport(
+        **dict(scores_of(bands.reported, every)),
+        level=bands.intervals.level,
+        by=bands.intervals.by,
+        within=bands.intervals.within,
+        rate=bands.intervals.rate,
+        rows=test.rows,
+        plain=None if bands.adaptive is None else scores_of(bands.plain, every),
+        groups=tuple(_by_group(bands, scores_of)),
+        stretch=tuple(_stretch(test, scored.p["candidate"], bands)),
+    )
 
 
 def winkler(band: Floats, labels: Floats, level: float) -> Floats:
@@ -54,27 +59,27 @@ def winkler(band: Floats, labels: Floats, level: float) -> Floats:
     return scores
 
 
-def _reporter(test: Holdout, level: float, confidence: float) -> Callable[[Floats, NDArray[np.int64]], Report]:
-    """Return a function that reports on a band for some of the rows, with clustered intervals."""
+def _scorer(test: Holdout, level: float, confidence: float) -> ScoresOf:
+    """Return a function that scores a band on some of the rows, with clustered intervals."""
 
-    def report_of(band: Floats, rows: NDArray[np.int64]) -> Report:
+    def scores_of(band: Floats, rows: NDArray[np.int64]) -> IntervalScores:
         band, labels, clusters = band[rows], test.labels[rows], test.sample.only(rows).clusters
-        parts: dict[str, tuple[Floats, float]] = {
-            "coverage": ((score(band, labels) <= 0).astype(np.float64), 1.0),
-            "width": (band[:, 1] - band[:, 0], math.inf),
-            "winkler": (winkler(band, labels, level), math.inf),
-        }
-        report: Report = {
-            name: with_interval(jackknife(leave_out_mean(values, clusters)), confidence, 0.0, most)
-            for name, (values, most) in parts.items()
-        }
+
+        def mean(values: Floats, most: float = math.inf) -> Measured:
+            return with_interval(jackknife(leave_out_mean(values, clusters)), confidence, 0.0, most)
+
         losses = {f"{q:.4g}": pinball(labels, band[:, end], q) for end, q in enumerate(ends_of(level))}
-        return report | {"pinball": {q: tidy(loss.mean()) for q, loss in losses.items()}}
+        return IntervalScores(
+            coverage=mean((score(band, labels) <= 0).astype(np.float64), 1.0),
+            width=mean(band[:, 1] - band[:, 0]),
+            winkler=mean(winkler(band, labels, level)),
+            pinball={q: tidy(loss.mean()) for q, loss in losses.items()},
+        )
 
-    return report_of
+    return scores_of
 
 
-def _by_group(bands: Bands, report_of: Callable[[Floats, NDArray[np.int64]], Report]) -> Iterator[Report]:
+def _by_group(bands: Bands, scores_of: ScoresOf) -> Iterator[IntervalGroup]:
     if bands.intervals.within is None:
         return
     names, counts = np.unique(bands.groups, return_counts=True)
@@ -82,7 +87,7 @@ def _by_group(bands: Bands, report_of: Callable[[Floats, NDArray[np.int64]], Rep
     for name in sorted(largest, key=_in_order):
         rows = np.flatnonzero(bands.groups == name)
         own = name in bands.intervals.groups
-        yield {"value": name, "rows": len(rows), "own_margin": own, **report_of(bands.reported, rows)}
+        yield IntervalGroup(**dict(scores_of(bands.reported, rows)), value=name, rows=len(rows), own_margin=own)
 
 
 def _in_order(name: str) -> tuple[float, str]:
@@ -93,29 +98,27 @@ def _in_order(name: str) -> tuple[float, str]:
         return math.inf, name
 
 
-def _stretch(test: Holdout, predicted: Floats, bands: Bands) -> list[Report]:
+def _stretch(test: Holdout, predicted: Floats, bands: Bands) -> Iterator[StretchRow]:
     """The newest rows of the largest group, oldest first."""
     names, counts = np.unique(bands.groups, return_counts=True)
     rows = np.flatnonzero(bands.groups == names[counts.argmax()])[-STRETCH:]
     times = test.table.column("event_time").take(rows).to_pylist()
-    return [
-        {
-            "time": f"{time:%Y-%m-%dT%H:%M}",
-            "label": tidy(test.labels[row]),
-            "predicted": tidy(predicted[row]),
-            "low": tidy(bands.reported[row, 0]),
-            "high": tidy(bands.reported[row, 1]),
-        }
-        for time, row in zip(times, rows, strict=True)
-    ]
+    for time, row in zip(times, rows, strict=True):
+        yield StretchRow(
+            time=f"{time:%Y-%m-%dT%H:%M}",
+            label=tidy(test.labels[row]),
+            predicted=tidy(predicted[row]),
+            low=tidy(bands.reported[row, 0]),
+            high=tidy(bands.reported[row, 1]),
+        )
 
 
-def flat(evaluation: Report) -> Iterator[tuple[str, float | None]]:
+def flat(details: Details) -> Iterator[tuple[str, float | None]]:
     """The intervals' entries in `reports/metrics.json`."""
-    if intervals := evaluation.get("intervals"):
-        yield "interval_coverage", intervals["coverage"]["value"]
-        yield "interval_width", intervals["width"]["value"]
-        yield "interval_winkler", intervals["winkler"]["value"]
+    if isinstance(intervals := getattr(details, "intervals", None), IntervalReport):
+        yield "interval_coverage", intervals.coverage.value
+        yield "interval_width", intervals.width.value
+        yield "interval_winkler", intervals.winkler.value
 
 
 def sentences(evaluation: Report) -> Iterator[str]:

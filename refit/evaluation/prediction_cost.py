@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refit.config import CostParams
-from refit.schemas.serving_cost import Latency, ServingCost
+from refit.schemas.serving_cost import Cost, Latency, ServingCost
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,18 +80,18 @@ def rows_at_once(learner: Learner, table: pa.Table) -> int:
     return round(rows / max(time.perf_counter() - start, 1e-9))
 
 
-def cost(cpu_seconds_per_1000: float, training_seconds: float, price: CostParams) -> dict[str, Any]:
+def cost(cpu_seconds_per_1000: float, training_seconds: float, price: CostParams) -> Cost:
     """The cost of 1,000 predictions and of a training, at the price of a CPU hour.
 
     Training counts its wall-clock seconds, as if it used one CPU.
     """
-    return {
-        "cpu_seconds_per_1000": cpu_seconds_per_1000,
-        "per_1000": in_money(cpu_seconds_per_1000, price),
-        "training": in_money(training_seconds, price),
-        "cpu_hour": price.cpu_hour,
-        "currency": price.currency,
-    }
+    return Cost(
+        cpu_seconds_per_1000=cpu_seconds_per_1000,
+        per_1000=in_money(cpu_seconds_per_1000, price),
+        training=in_money(training_seconds, price),
+        cpu_hour=price.cpu_hour,
+        currency=price.currency,
+    )
 
 
 def in_money(seconds: float, price: CostParams) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refit.learners import Learner
+from refit.schemas.evaluation import PartialDependence
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,16 +22,12 @@ ENDS = (0.02, 0.98)  # quantiles between which a number's grid lies
 RowIndices = NDArray[np.int64]
 
 
-def partial_dependence(learner: Learner, rows: pa.Table, features: Sequence[str]) -> list[dict[str, Any]]:
+def partial_dependence(learner: Learner, rows: pa.Table, features: Sequence[str]) -> tuple[PartialDependence, ...]:
     """Compute the mean prediction with a feature set to one value in all rows, for several values of the feature.
 
     Friedman 2001, "Greedy function approximation", section 8.1. All rows at all values of all features are predicted
     in one call, or in several if they would not fit in memory. Text features and features with fewer than two values
     are left out of the result.
-
-    Returns:
-        For each feature its `name`, `kind` (`number` or `category`), `values`, the `shares` of rows with each category,
-        and the `mean` prediction at each value: a number each, or one for each class of the learner's spec.
     """
     grids = {name: grid for name in features if len(grid := _grid(learner, rows, name)) > 1}
     most = MOST_CELLS // max(1, rows.num_rows * rows.num_columns)
@@ -39,10 +36,10 @@ def partial_dependence(learner: Learner, rows: pa.Table, features: Sequence[str]
         if not blocks or sum(map(len, blocks[-1].values())) + len(grid) > most:
             blocks.append({})
         blocks[-1][name] = grid
-    return [curve for block in blocks for curve in _of_block(learner, rows, block)]
+    return tuple(curve for block in blocks for curve in _of_block(learner, rows, block))
 
 
-def _of_block(learner: Learner, rows: pa.Table, grids: Mapping[str, RowIndices]) -> list[dict[str, Any]]:
+def _of_block(learner: Learner, rows: pa.Table, grids: Mapping[str, RowIndices]) -> list[PartialDependence]:
     points, count = sum(map(len, grids.values())), rows.num_rows
     everything = rows.take(np.tile(np.arange(count), points))
     start = 0
@@ -91,17 +88,20 @@ def _spread(numbers: NDArray[np.float64]) -> RowIndices:
     return distinct[np.round(np.linspace(0, ENDS[1], MOST_POINTS) * (len(distinct) - 1)).astype(np.int64)]
 
 
-def _curve(learner: Learner, rows: pa.Table, name: str, grid: RowIndices, means: NDArray[np.float64]) -> dict[str, Any]:
+def _curve(
+    learner: Learner, rows: pa.Table, name: str, grid: RowIndices, means: NDArray[np.float64]
+) -> PartialDependence:
     import pyarrow as pa
 
     column = rows.column(name).combine_chunks()
     category = name in learner.spec.categorical
     values = column.cast(pa.string() if category else pa.float64(), safe=False).take(pa.array(grid)).to_pylist()
     counts = {each["values"]: each["counts"] for each in column.cast(pa.string()).value_counts().to_pylist()}
-    return {
-        "name": name,
-        "kind": "category" if category else "number",
-        "values": values,
-        "shares": [round(counts[value] / rows.num_rows, 6) for value in values] if category else None,
-        "mean": np.round(means, 10).tolist(),
-    }
+    mean = np.round(means, 10).tolist()
+    return PartialDependence(
+        name=name,
+        kind="category" if category else "number",
+        values=tuple(values),
+        shares=tuple(round(counts[value] / rows.num_rows, 6) for value in values) if category else None,
+        mean=tuple(mean) if means.ndim == 1 else tuple(map(tuple, mean)),
+    )

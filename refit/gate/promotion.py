@@ -14,10 +14,10 @@ from typing import Literal
 
 from refit.metrics.clusters import Estimate
 from refit.problems import metric_named, metric_words
+from refit.schemas.decision import GainComparison, GateCheck, GateVerdict, Mode
 
-__all__ = ["Check", "Compared", "Decision", "Evidence", "GatePolicy", "Opponent", "Slice", "decide"]
+__all__ = ["Evidence", "GateOpponent", "GatePolicy", "Slice", "decide"]
 
-Mode = Literal["non_inferiority", "superiority"]
 SHOWN_NAMES = 5  # of the parts that are too small to be judged
 
 
@@ -40,16 +40,7 @@ class GatePolicy:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One requirement, whether it is met, and the sentence that states it."""
-
-    name: str
-    passed: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Opponent:
+class GateOpponent:
     """A registered model and the candidate's gain over it on the same rows, positive if the candidate is better."""
 
     version: str
@@ -83,12 +74,12 @@ class Evidence:
     seen_until: datetime | None  # no data at or after this time was used to make the candidate
     test_start: datetime
     rows: int
-    labels: Check  # whether the labels of the test rows vary, so that models can be compared on them
+    labels: GateCheck  # whether the labels of the test rows vary, so that models can be compared on them
     clusters: float  # effective number of clusters
     metrics: Mapping[str, float]
     over_baseline: Estimate | None
-    champion: Opponent | None = None
-    anchor: Opponent | None = None
+    champion: GateOpponent | None = None
+    anchor: GateOpponent | None = None
     looks: int = 0  # how often other candidates were judged on this test window
     slices: tuple[Slice, ...] = ()  # against the champion
     stand_in: Literal["champion", "candidate"] | None = (
@@ -99,45 +90,11 @@ class Evidence:
     remarks: tuple[str, ...] = ()  # notes about these rows for readers of the decision
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A gain with its one-sided bounds, and the value that its lower bound has to exceed."""
-
-    against: str  # champion, anchor or baseline; for a slice its name, with the gain over the champion
-    version: str | None
-    estimate: float | None
-    lower: float | None
-    upper: float | None
-    must_exceed: float
-    passed: bool
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The verdict: `reasons` explain it, `notes` give further context."""
-
-    promote: bool
-    mode: Mode
-    metric: str
-    confidence: float
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-    checks: tuple[Check, ...]
-    compared: tuple[Compared, ...]
-    slices: tuple[Compared, ...] = ()
-
-    @property
-    def difference(self) -> Compared | None:
-        """The decisive comparison: with the champion, or with the baseline if there is no champion."""
-        by_name = {compared.against: compared for compared in self.compared}
-        return by_name.get("champion") or by_name.get("baseline")
-
-
-def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
+def decide(evidence: Evidence, policy: GatePolicy) -> GateVerdict:
     """Promote if every check passes; otherwise refuse, with the sentence of each check that failed.
 
     >>> from datetime import datetime
-    >>> both = Check("classes", True, "the test window holds 5,400 positive and 21,600 negative rows; both are needed")
+    >>> both = GateCheck(name="classes", passed=True, sentence="5,400 positive, 21,600 negative rows; both are needed")
     >>> first = Evidence("c0ffee", datetime(2013, 12, 1), datetime(2013, 12, 1), 27000, both, 31.0,
     ...                  {"roc_auc": 0.724}, over_baseline=Estimate(0.224, 0.01, 31.0))
     >>> decide(first, GatePolicy()).promote
@@ -155,7 +112,7 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
     )
     failed = tuple(check.sentence for check in checks if not check.passed)
     shown = tuple(check.sentence for check in checks if check.name.startswith(("gain", "floor", "ceiling")))
-    return Decision(
+    return GateVerdict(
         promote=not failed,
         mode=policy.mode,
         metric=policy.metric,
@@ -165,23 +122,28 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
         checks=checks,
         compared=compared,
         slices=slices,
+        difference=next((each for role in ("champion", "baseline") for each in compared if each.against == role), None),
     )
 
 
-def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
+def _check(name: str, passed: bool, sentence: str) -> GateCheck:
+    return GateCheck(name=name, passed=bool(passed), sentence=sentence)
+
+
+def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[GateCheck]:
     """Check the conditions for comparing models at all."""
-    yield Check(
+    yield _check(
         "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
     )
     yield evidence.labels
     if evidence.stand_in == "candidate":
         sentence = "the candidate was made from a GENERATED stand-in, the one in charge from real data: it stays"
-        yield Check("real", False, sentence)
+        yield _check("real", False, sentence)
     yield _clusters(evidence, policy)
     yield _unseen("the candidate", evidence.seen_until, evidence.split, evidence)
     if evidence.champion:
         yield _unseen_by(evidence.champion, "champion", evidence)
-        yield Check(
+        yield _check(
             "different",
             evidence.champion.digest != evidence.candidate,
             f"the candidate {'differs from' if evidence.champion.digest != evidence.candidate else 'is identical to'} "
@@ -190,43 +152,43 @@ def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
     if evidence.anchor and policy.mode == "non_inferiority":
         yield _unseen_by(evidence.anchor, "anchor", evidence)
     value = evidence.metrics.get(policy.metric, math.nan)
-    yield Check(
+    yield _check(
         "finite",
         _finite(value),
         f"the candidate's {metric_named(policy.metric).words} on the test window is {_number(value)}",
     )
 
 
-def _clusters(evidence: Evidence, policy: GatePolicy) -> Check:
+def _clusters(evidence: Evidence, policy: GatePolicy) -> GateCheck:
     kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
     enough = evidence.clusters >= policy.min_clusters
     advice = "" if enough else "; a longer test window has more (featurize.windows.test, or featurize.split.test)"
-    return Check("clusters", enough, f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}{advice}")
+    return _check("clusters", enough, f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}{advice}")
 
 
-def _unseen_by(opponent: Opponent, role: str, evidence: Evidence) -> Check:
+def _unseen_by(opponent: GateOpponent, role: str, evidence: Evidence) -> GateCheck:
     return _unseen(_named(role, opponent), opponent.seen_until, opponent.split, evidence)
 
 
-def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: Evidence) -> Check:
+def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: Evidence) -> GateCheck:
     """Check that a model has not seen the test rows: it is older than they are, or the same rule excluded them."""
     test_start = evidence.test_start
     if evidence.split:
         if split == evidence.split:
-            return Check("unseen", True, f"{who} has not seen the test rows (kept apart by one rule: {split})")
+            return _check("unseen", True, f"{who} has not seen the test rows (kept apart by one rule: {split})")
         rule = f"split by {split}" if split else "not split so"
-        return Check("unseen", False, f"{who} may have seen test rows: it was {rule}, the test is {evidence.split}")
+        return _check("unseen", False, f"{who} may have seen test rows: it was {rule}, the test is {evidence.split}")
     if seen_until is None:
-        return Check(
+        return _check(
             "unseen", False, f"it is not recorded until when {who} has seen data, so the test may be no test of it"
         )
     passed = seen_until <= test_start
     verb = "has not seen" if passed else "has already seen"
     when = f"data up to {seen_until:%Y-%m-%d %H:%M}, test from {test_start:%Y-%m-%d %H:%M}"
-    return Check("unseen", passed, f"{who} {verb} the test window ({when})")
+    return _check("unseen", passed, f"{who} {verb} the test window ({when})")
 
 
-def _limits(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
+def _limits(evidence: Evidence, policy: GatePolicy) -> Iterator[GateCheck]:
     """Check floors and ceilings: absolute limits for the candidate's own metrics."""
     for kind, limits in (("floor", policy.floors), ("ceiling", policy.ceilings)):
         for metric, limit in sorted(limits.items()):
@@ -236,7 +198,7 @@ def _limits(evidence: Evidence, policy: GatePolicy) -> Iterator[Check]:
             passed = _finite(value) and (value >= limit if kind == "floor" else value <= limit)
             bound = "at least" if kind == "floor" else "at most"
             sentence = f"{metric_words(metric)} {_number(value)}, {bound} {_number(limit)} is demanded"
-            yield Check(f"{kind}: {metric}", passed, sentence)
+            yield _check(f"{kind}: {metric}", passed, sentence)
 
 
 def _measured(evidence: Evidence, metric: str) -> float:
@@ -245,7 +207,7 @@ def _measured(evidence: Evidence, metric: str) -> float:
     return evidence.metrics.get(metric, math.nan)
 
 
-def _comparisons(evidence: Evidence, policy: GatePolicy) -> Iterator[Compared]:
+def _comparisons(evidence: Evidence, policy: GatePolicy) -> Iterator[GainComparison]:
     if evidence.champion:
         needed = policy.min_gain if policy.mode == "superiority" else -policy.max_loss
         yield _compare("champion", evidence.champion.version, evidence.champion.gain, needed, policy)
@@ -255,24 +217,31 @@ def _comparisons(evidence: Evidence, policy: GatePolicy) -> Iterator[Compared]:
     yield _compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline, policy)
 
 
-def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: GatePolicy) -> Compared:
-    if not gain.finite:
-        return Compared(against, version, None, None, None, needed, False)
+def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: GatePolicy) -> GainComparison:
     lower, upper = gain.lower(policy.alpha), gain.upper(policy.alpha)
-    return Compared(against, version, gain.value, lower, upper, needed, lower > needed)
+    known = _finite(lower) and _finite(upper)
+    return GainComparison(
+        against=against,
+        version=version,
+        estimate=gain.value if known else None,
+        lower=lower if known else None,
+        upper=upper if known else None,
+        must_exceed=needed,
+        passed=known and bool(lower > needed),
+    )
 
 
-def _verdicts(evidence: Evidence, policy: GatePolicy, compared: tuple[Compared, ...]) -> Iterator[Check]:
+def _verdicts(evidence: Evidence, policy: GatePolicy, compared: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
     for each in compared:
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), policy)
 
 
-def _verdict(name: str, each: Compared, against: str, problem: str, policy: GatePolicy) -> Check:
+def _verdict(name: str, each: GainComparison, against: str, problem: str, policy: GatePolicy) -> GateCheck:
     word = metric_named(policy.metric).words
     if each.estimate is None or each.lower is None:
-        return Check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
-    return Check(
+        return _check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
+    return _check(
         name,
         each.passed,
         f"{each.estimate:+z.4f} {word} against {against}, at least {each.lower:+z.4f} with {1 - policy.alpha:.0%} "
@@ -280,7 +249,7 @@ def _verdict(name: str, each: Compared, against: str, problem: str, policy: Gate
     )
 
 
-def _slices(evidence: Evidence, policy: GatePolicy) -> Iterator[Compared]:
+def _slices(evidence: Evidence, policy: GatePolicy) -> Iterator[GainComparison]:
     """Compare on each part that is large enough, at the gate's full `alpha`.
 
     All parts have to pass, so promoting a model that loses too much on one of them takes an error on that part: this is
@@ -292,7 +261,7 @@ def _slices(evidence: Evidence, policy: GatePolicy) -> Iterator[Compared]:
                 yield _compare(part.name, evidence.champion.version, part.gain, -policy.slices[part.key], policy)
 
 
-def _slice_verdicts(evidence: Evidence, policy: GatePolicy, slices: tuple[Compared, ...]) -> Iterator[Check]:
+def _slice_verdicts(evidence: Evidence, policy: GatePolicy, slices: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
     if not evidence.champion:
         return
     for each in slices:
@@ -302,10 +271,10 @@ def _slice_verdicts(evidence: Evidence, policy: GatePolicy, slices: tuple[Compar
     problems = {part.key: part.problem for part in evidence.slices if part.demanded}
     for key in sorted(set(policy.slices) - judged):
         why = evidence.champion.problem or problems.get(key, "no part of it is large enough to be judged")
-        yield Check(f"slice {key}", False, f"the loss where {key} could not be measured: {why}")
+        yield _check(f"slice {key}", False, f"the loss where {key} could not be measured: {why}")
 
 
-def _closest(slices: tuple[Compared, ...]) -> Iterator[str]:
+def _closest(slices: tuple[GainComparison, ...]) -> Iterator[str]:
     """One sentence for all slices that passed, to keep a promotion with many slices readable."""
     measured = [(each.lower - each.must_exceed, each) for each in slices if each.lower is not None]
     if measured:
@@ -314,7 +283,7 @@ def _closest(slices: tuple[Compared, ...]) -> Iterator[str]:
         yield f"{opening} {each.against}: at least {each.lower:+z.4f}, more than {each.must_exceed:+z.4f} was needed"
 
 
-def _why(each: Compared, evidence: Evidence) -> str:
+def _why(each: GainComparison, evidence: Evidence) -> str:
     opponent = {"champion": evidence.champion, "anchor": evidence.anchor}.get(each.against)
     return f": {opponent.problem}" if opponent and opponent.problem else ""
 
@@ -343,7 +312,7 @@ def _notes(evidence: Evidence, policy: GatePolicy) -> Iterator[str]:
         )
 
 
-def _named(role: str, opponent: Opponent) -> str:
+def _named(role: str, opponent: GateOpponent) -> str:
     return f"the {role} (version {opponent.version})"
 
 

@@ -7,16 +7,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from refit.errors import RefitError
-from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest, read_json, write_json
+from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest
 from refit.models import model_cache, run_logging
 from refit.models.verification import MODEL, check_stored
 from refit.runtime import run_file
 from refit.runtime.context import Context, person
+from refit.schemas.artifact import Artifact, utc_moment
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.incumbent import CANDIDATE, CHAMPION, Incumbent, RegisteredModel
 from refit.schemas.training import Training
 from registry import signing, versions
 from registry.champion import CHAMPION as CHAMPION_ALIAS
@@ -27,11 +30,12 @@ from registry.versions import Version
 
 TAG = "refit.comparand"
 STAND_IN = "refit.stand_in"  # tag: the sources whose rows were generated when a version was trained
-CHAMPION, CANDIDATE = "champion", "candidate"  # which of the two was trained on generated rows, if the other was not
 TEST_TAG = "refit.test"  # tag: digest of the test window on which a version was evaluated
 
+A = TypeVar("A", bound=Artifact)
 
-def refresh(context: Context) -> dict[str, Any]:
+
+def refresh(context: Context) -> Incumbent:
     """Write `comparand.json` from the registry if it is out of date. Returns its content.
 
     An interrupted promotion is finished first, if this run may promote.
@@ -45,14 +49,14 @@ def refresh(context: Context) -> dict[str, Any]:
     content = expected(context)
     path = context.path(COMPARAND)
     if not _holds(path, content):
-        write_json(path, content)
+        content.write(path)
     return content
 
 
-def _holds(path: Path, content: dict[str, Any]) -> bool:
+def _holds(path: Path, content: Incumbent) -> bool:
     """Whether the file holds exactly this content; False if it is damaged."""
     try:
-        return bool(read_json(path) == content)
+        return Incumbent.read(path) == content
     except RefitError:
         return False
 
@@ -60,10 +64,10 @@ def _holds(path: Path, content: dict[str, Any]) -> bool:
 def ensure(project: Path) -> None:
     """Write a `comparand.json` without a champion if there is none: DVC needs the file on a fresh clone."""
     if not (project / COMPARAND).is_file():
-        write_json(project / COMPARAND, _no_champion(run_file.params_of(project).project.name))
+        Incumbent(model=run_file.params_of(project).project.name).write(project / COMPARAND)
 
 
-def check(context: Context) -> dict[str, Any]:
+def check(context: Context) -> Incumbent:
     """The content of `comparand.json`, after checking that the registry names the same champion.
 
     The number of looks may differ: another checkout that shares the registry may have evaluated a candidate since.
@@ -71,17 +75,13 @@ def check(context: Context) -> dict[str, Any]:
     Raises:
         RefitError: another version was promoted since the file was written.
     """
-    written, content = read_json(context.path(COMPARAND)), expected(context)
-    if {**written, "looks": None} != {**content, "looks": None}:
-        raise RefitError(
-            f"{COMPARAND} names {_format_version(written)}, the registry {_format_version(content)}; "
-            "`refit run` writes it anew"
-        )
-    result: dict[str, Any] = written
-    return result
+    written, content = Incumbent.read(context.path(COMPARAND)), expected(context)
+    if written.model_copy(update={"looks": content.looks}) != content:
+        raise RefitError(f"{COMPARAND} names {written}, the registry {content}; `refit run` writes it anew")
+    return written
 
 
-def expected(context: Context) -> dict[str, Any]:
+def expected(context: Context) -> Incumbent:
     """The content that `comparand.json` should have now.
 
     If the champion *is* the candidate, the content comes from the decision that promoted it: a candidate is not
@@ -92,14 +92,14 @@ def expected(context: Context) -> dict[str, Any]:
         champion = current_champion(store, model)
         looks = _looks(context, store, model)
         if champion is None:
-            return _no_champion(model) | {"looks": looks}
+            return Incumbent(model=model, looks=looks)
         if is_candidate(context, champion) and TAG in champion.tags:
-            return versions.read_tag(champion, TAG) or {}
-        content = {"model": model, **_entry(champion), "anchor": _anchor(store, champion), "looks": looks}
+            return from_tag(champion, TAG, Incumbent)
+        content = Incumbent(model=model, **dict(_entry(champion)), anchor=_anchor(store, champion), looks=looks)
         generated = is_stand_in(champion), _from_stand_in(context)
         if generated[0] == generated[1]:
             return content
-        return {**content, "stand_in": CHAMPION if generated[0] else CANDIDATE}
+        return content.model_copy(update={"stand_in": CHAMPION if generated[0] else CANDIDATE})
 
 
 def fetch_model(context: Context, version: str) -> Path:
@@ -226,6 +226,20 @@ def required_tag(of: Version, key: str) -> str:
     return of.tags[key]
 
 
+def from_tag(of: Version, key: str, kind: type[A]) -> A:
+    """The stored file that a tag of a version repeats.
+
+    Raises:
+        RefitError: there is no such tag, or a newer Refit wrote it.
+        RegistryError: the tag was changed in MLflow since Refit wrote it.
+    """
+    content = versions.json_object(of, f"the tag {key}", required_tag(of, key))
+    try:
+        return kind.parse(content, f"the tag {key} of version {of.version} of {of.model}")
+    except ValueError as error:
+        raise versions.changed(of, f"the tag {key}", str(error)) from None
+
+
 def finish(context: Context, store: Store) -> None:
     """Finish the promotion that a killed process left half-done, and report it; chain a ledger of an older Refit.
 
@@ -295,24 +309,27 @@ def _looks(context: Context, store: Store, model: str) -> int:
     return sum(is_stand_in(each) == generated and not is_candidate(context, each) for each in judged)
 
 
-def _anchor(store: Store, champion: Version) -> dict[str, Any] | None:
+def _anchor(store: Store, champion: Version) -> RegisteredModel:
     number = versions.registered(store, champion.model).tags.get(versions.ANCHOR)
     version = versions.version(store, champion.model, number) if number else None
     return _entry(version or champion)
 
 
-def _entry(of: Version) -> dict[str, Any]:
-    return {
-        "version": of.version,
-        "model_digest": required_tag(of, "refit.model_digest"),
-        "seen_until": required_tag(of, "refit.seen_until"),
-        "split": of.tags.get("refit.split"),
-    }
+def _entry(of: Version) -> RegisteredModel:
+    return RegisteredModel(
+        version=of.version,
+        model_digest=required_tag(of, "refit.model_digest"),
+        seen_until=_moment(of, "refit.seen_until"),
+        split=of.tags.get("refit.split"),
+    )
 
 
-def _no_champion(model: str) -> dict[str, Any]:
-    return {"model": model, "version": None, "model_digest": None, "seen_until": None, "anchor": None, "looks": 0}
-
-
-def _format_version(content: dict[str, Any]) -> str:
-    return f"version {content['version']}" if content.get("version") else "nobody"
+def _moment(of: Version, key: str) -> datetime:
+    """The time in a tag of a version."""
+    try:
+        moment = utc_moment(required_tag(of, key))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise versions.changed(of, f"the tag {key}", f"{of.tags[key][:80]!r} is no time in UTC")
+    return moment

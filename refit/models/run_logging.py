@@ -29,8 +29,9 @@ from refit.plain_text import as_markdown
 from refit.problems import metric_named
 from refit.runtime import provenance
 from refit.runtime.context import Context
-from refit.schemas.artifact import utc_text
+from refit.schemas.artifact import Part, omitted, utc_text
 from refit.schemas.cross_validation import CrossValidation
+from refit.schemas.decision import Decision
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import IterationScores, LearnerReport, Scores, SizeScores, Training, TuningReport
@@ -46,6 +47,19 @@ if TYPE_CHECKING:
 REDUCTION = "validation_error_reduction_percent"
 CLOCKED = [f"{name}_{part}" for name in ("latency_ms", "latency_1000_ms") for part in ("p50", "p95")]
 KPIS = ("rows_per_second", *CLOCKED, "cost_training", "cost_per_1000")
+
+
+class Kpis(Part):
+    """Time and cost of a run, as `docs/training.md` explains them; empty if the run has no record of them."""
+
+    rows_per_second: float | None = omitted(None)
+    latency_ms_p50: float | None = omitted(None)
+    latency_ms_p95: float | None = omitted(None)
+    latency_1000_ms_p50: float | None = omitted(None)
+    latency_1000_ms_p95: float | None = omitted(None)
+    cost_training: float | None = omitted(None)
+    cost_per_1000: float | None = omitted(None)
+    currency: str | None = omitted(None)  # of the run's own params
 
 
 @dataclass(frozen=True)
@@ -103,15 +117,12 @@ def log_training(context: Context, *, required: bool = False) -> str | None:
     return None
 
 
-def kpis(store: Store, run_id: str | None) -> dict[str, Any]:
-    """Time and cost of a run's training and of its model's predictions; empty unless the run has all of them.
-
-    `docs/training.md` explains the names; `currency` is that of the run's own params.
-    """
+def kpis(store: Store, run_id: str | None) -> Kpis:
+    """Time and cost of a run's training and of its model's predictions; empty unless the run has all of them."""
     metrics, params = tracking.numbers_of(store, run_id)
     if not metrics.keys() >= {*KPIS}:
-        return {}
-    return {**{name: metrics[name] for name in KPIS}, "currency": params["cost.currency"]}
+        return Kpis()
+    return Kpis(**{name: metrics[name] for name in KPIS}, currency=params["cost.currency"])
 
 
 def log_evaluation(context: Context, *, required: bool = False) -> str | None:
@@ -311,7 +322,7 @@ def _scores(learner: LearnerReport) -> list[tuple[str, float, int]]:
 
 def _evaluation(context: Context) -> Content:
     metrics = read_json(context.path(METRICS))
-    decision = read_json(context.path(DECISION))
+    decision = Decision.read(context.path(DECISION))
     reports = context.path(REPORTS)
     plots = [*sorted((reports / "figures").glob("*")), *sorted((reports / "plots").glob("*"))]
     files: dict[Path, str | None] = dict.fromkeys(plots, "plots")
@@ -325,8 +336,8 @@ def _evaluation(context: Context) -> Content:
     ]
     if (share := metrics.get("error_reduction")) is not None:
         shown.append(("test_error_reduction_percent", 100 * share, 0))
-    tags = {"refit.decision": "promote" if decision["promote"] else "refuse"}
-    note = [f"**{tags['refit.decision']}** ({decision['mode']}): {as_markdown('; '.join(decision['reasons']))}"]
+    tags = {"refit.decision": "promote" if decision.promote else "refuse"}
+    note = [f"**{tags['refit.decision']}** ({decision.mode}): {as_markdown('; '.join(decision.reasons))}"]
     if (docs := context.path(DATA_DOCS) / "index.html").is_file():
         tags["refit.data_docs"] = folder_url(docs)
         note.append(f"Data Docs: {folder_url(docs)}")

@@ -56,6 +56,7 @@ CODE = (".py", ".j2", ".css")
 # Folders that count as a whole: their modules are found by name at run time, or belong together.
 FAMILIES = (
     "feature_store",
+    "refit/evaluation/details",
     "refit/metrics",
     "refit/problems",
     "registry",

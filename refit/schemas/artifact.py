@@ -91,10 +91,23 @@ class Artifact(Part):
         """The content as parsed from JSON.
 
         Args:
-            name: of the file or tag, for errors.
+            name: of the file, for errors.
 
         Raises:
             RefitError: it is not the content of such a file, or of another version; the message says what to do.
+        """
+        try:
+            return cls.parse(content, name)
+        except ValueError as error:
+            raise RefitError(f"{name} is damaged or was changed ({error}); {cls.REMEDY}") from None
+
+    @classmethod
+    def parse(cls, content: object, name: str) -> Self:
+        """The content as parsed from JSON, for callers that know better than `REMEDY` what to do about damage.
+
+        Raises:
+            RefitError: it was written by a newer Refit.
+            ValueError: it is not the content of such a file; the message names the first problem, on one line.
         """
         version = content.get("schema", 1) if isinstance(content, Mapping) else 1
         if isinstance(version, int) and version > cls.CURRENT:
@@ -105,7 +118,7 @@ class Artifact(Part):
         try:
             return cls.model_validate_json(json.dumps(content))
         except (ValidationError, RecursionError) as error:
-            raise RefitError(f"{name} is damaged or was changed ({first_complaint(error)}); {cls.REMEDY}") from None
+            raise ValueError(first_complaint(error)) from None
 
     def write(self, path: Path) -> None:
         """Write the file atomically."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 
-__all__ = ["CANDIDATE", "CHAMPION", "Incumbent", "RegisteredModel"]
+__all__ = ["CANDIDATE", "CHAMPION", "Incumbent", "RegisteredModel", "TrainedModel"]
 
 CHAMPION: Literal["champion"] = "champion"
 CANDIDATE: Literal["candidate"] = "candidate"
 
 
-class RegisteredModel(Part):
-    """A version of the registry, with what decides whether it may be compared on a test window."""
+class TrainedModel(Part):
+    """A model, with what decides whether it may be compared on a test window."""
+
+    model_digest: str
+    seen_until: UtcTime | None  # no row at or after this time was used to make it
+    split: str | None = None  # the rule that separated its test rows; None if they are separated by time
+
+
+class RegisteredModel(TrainedModel):
+    """A version of the registry."""
 
     version: str
-    model_digest: str
-    seen_until: UtcTime | None
-    split: str | None = None  # the rule that separated its test rows; None if they are separated by time
 
 
 class Incumbent(Artifact):
@@ -38,6 +45,17 @@ class Incumbent(Artifact):
     anchor: RegisteredModel | None = None
     looks: int = 0  # other candidates that were evaluated on the same test window
     stand_in: Literal["champion", "candidate"] | None = omitted(None)  # which of the two learned from generated rows
+
+    @model_serializer(mode="wrap")
+    def _without_split(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the split where there is no champion, as files always did."""
+        content: dict[str, Any] = serialize(self)
+        if self.version is None:
+            content.pop("split", None)
+        return content
+
+    def __str__(self) -> str:
+        return f"version {self.version}" if self.version else "nobody"
 
     @property
     def champion(self) -> RegisteredModel | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refit.schemas.artifact import Part
 
-__all__ = ["FitCost", "Latency", "ServingCost"]
+__all__ = ["Cost", "FitCost", "Latency", "ServingCost"]
 
 
 class Latency(Part):
@@ -22,6 +22,16 @@ class ServingCost(Part):
     latency_ms: Latency
     latency_1000_ms: Latency
     cpu_seconds_per_1000: float  # of all threads
+
+
+class Cost(Part):
+    """The cost of 1,000 predictions and of a training, at the price of a CPU hour."""
+
+    cpu_seconds_per_1000: float
+    per_1000: float
+    training: float
+    cpu_hour: float
+    currency: str
 
 
 class FitCost(ServingCost):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +17,32 @@ from refit.config import GateParams
 from refit.config.section import free
 from refit.errors import RefitError, UserError
 from refit.evaluation import curves, holdout, interval_coverage, prediction_cost
-from refit.evaluation.evidence import evidence, opponents
+from refit.evaluation.details import measures_of
+from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
-from refit.files.artifacts import digest, read_json, write_json
-from refit.gate.promotion import Decision, Evidence, GatePolicy, decide
+from refit.files.artifacts import digest, write_json
+from refit.gate.promotion import Evidence, GatePolicy, decide
 from refit.learners import Learner
-from refit.models import incumbent as comparand
-from refit.models import run_logging
+from refit.models import incumbent, run_logging
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem, aligned, as_column
 from refit.reports.model_card import charts, model_card
-from refit.reports.model_card.by_task import view_of
 from refit.runtime import run_file
 from refit.runtime.context import Context
-from refit.schemas.artifact import utc_text
+from refit.schemas.decision import Decision, EvaluatedWindow, GateVerdict
+from refit.schemas.evaluation import (
+    EvaluatedCandidate,
+    EvaluatedRows,
+    Evaluation,
+    Measurements,
+    PredictedRows,
+    Timings,
+)
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.incumbent import Incumbent
+from refit.schemas.measured import Measured
 from refit.schemas.training import Training
 from tasks import featurize
 from tasks.evaluate import candidate_intervals
@@ -44,7 +53,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
-Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class EvaluationInputs:
 
     features: FeatureTable
     training: Training
-    comparand: Mapping[str, Any]
+    incumbent: Incumbent
     learner: Learner
 
 
@@ -76,7 +84,6 @@ def run(context: Context) -> None:
     """
     started = time.perf_counter()
     params = context.params.evaluate
-    comparand.check(context)
     given = _read(context)
     models = _models(context, given)
     rows = _test_rows(context, given)
@@ -85,34 +92,41 @@ def run(context: Context) -> None:
     test = replace(test, forecast=given.features.forecast)
     context.progress("scoring candidate, champion and baseline")
     scored = _score(context, given, models, test)
-    timings: Report = {**prediction_cost.serving(given.learner, test.table, prediction_cost.THOROUGH).to_json()}
-    timings["rows_per_second"] = prediction_cost.rows_at_once(given.learner, test.table)
-    costs = timings.pop("cpu_seconds_per_1000"), given.training.work_seconds
-    timings["cost"] = prediction_cost.cost(*costs, context.params.cost)
-    evaluation = _evaluate(context, given, test, scored)
+    serving = prediction_cost.serving(given.learner, test.table, prediction_cost.THOROUGH)
+    rows_per_second = prediction_cost.rows_at_once(given.learner, test.table)
+    cost = prediction_cost.cost(serving.cpu_seconds_per_1000, given.training.work_seconds, context.params.cost)
+    measured = _measure(context, given, test, scored)
     gate_evidence = evidence(
         test,
         scored,
-        _values(evaluation, timings, params.gate),
-        training=given.training.to_json(),
-        test_start=given.features.windows.test.start,
-        comparand=given.comparand,
+        _values(measured, {"latency_ms": serving.latency_ms.p50, "cost_per_1000": cost.per_1000}, params.gate),
+        candidate=measured.candidate,
+        test_start=measured.test.start,
+        incumbent=given.incumbent,
         gate=params.gate,
         remarks=list(_remarks(given, test)),
     )
-    decision = decide(gate_evidence, GatePolicy(**params.gate.model_dump()))
-    if reduction := gate_evidence.error_reduction:
-        evaluation["error_reduction"] = with_interval(reduction, params.confidence, -math.inf, 1.0)
-    evaluation["decision"] = {
-        **_as_json(decision, gate_evidence, given, params.gate.model_dump(mode="json")),
-        "error_reduction": evaluation["error_reduction"],
-    }
-    evaluation["timings"] = {**timings, "evaluate_seconds": round(time.perf_counter() - started, 2)}
+    verdict = decide(gate_evidence, GatePolicy(**params.gate.model_dump()))
+    reduction = gate_evidence.error_reduction
+    error_reduction = None if reduction is None else with_interval(reduction, params.confidence, -math.inf, 1.0)
+    evaluation = Evaluation(
+        **dict(measured),
+        error_reduction=error_reduction,
+        decision=_decision(verdict, gate_evidence, given, params.gate, error_reduction),
+        timings=Timings(
+            latency_ms=serving.latency_ms,
+            latency_1000_ms=serving.latency_1000_ms,
+            rows_per_second=rows_per_second,
+            cost=cost,
+            evaluate_seconds=round(time.perf_counter() - started, 2),
+        ),
+    )
     _write(context, given, test, scored, evaluation)
     run_logging.log_evaluation(context)
 
 
 def _read(context: Context) -> EvaluationInputs:
+    opponent = incumbent.check(context)
     candidate = context.path(artifacts.CANDIDATE)
     learner = learners.load(candidate, trusted_types=context.params.registry.trusted_types)
     training = Training.read(context.path(artifacts.TRAINING))
@@ -124,7 +138,7 @@ def _read(context: Context) -> EvaluationInputs:
     return EvaluationInputs(
         features=FeatureTable.read(context.path(artifacts.FEATURE_SET)),
         training=training,
-        comparand=read_json(context.path(artifacts.COMPARAND)),
+        incumbent=opponent,
         learner=learner,
     )
 
@@ -148,10 +162,10 @@ def _test_rows(context: Context, given: EvaluationInputs) -> pa.Table:
 def _models(context: Context, given: EvaluationInputs) -> dict[str, Model]:
     """Load the registered models to compare the candidate with, by role."""
     loaded = {}
-    for role, version in opponents(given.comparand):
-        folder = comparand.fetch_model(context, version)
+    for role, model in given.incumbent.opponents.items():
+        folder = incumbent.fetch_model(context, model.version)
         learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
-        loaded[role] = Model(f"the {role} (version {version})", learner, folder)
+        loaded[role] = Model(f"the {role} (version {model.version})", learner, folder)
     return loaded
 
 
@@ -229,54 +243,18 @@ def _predictions(model: str, learner: Learner, table: pa.Table, target: Problem)
     return aligned(np.asarray(predicted, dtype=np.float64), learner.spec.classes, target.classes)
 
 
-def _evaluate(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored) -> Report:
+def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored) -> Measurements:
     """Measure everything on the test rows except timings, so that the result is reproducible."""
-    params, training, windows = context.params.evaluate, given.training, given.features.windows
+    params, training, window = context.params.evaluate, given.training, given.features.windows.test
     metric, confidence, candidate = params.gate.metric, params.confidence, scored.p["candidate"]
     context.progress("metrics, intervals and slices")
     others = [name for name in scored.p if name != "candidate"]
-    measured = {n: holdout.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
-    task = test.target.task
-    view = view_of(problem := "forecast" if test.forecast else task)
-    evaluation: Report = {
-        "task": problem,
-        "as_of": utc_text(given.features.as_of),
-        "overrides": dict(run_file.read(context.project).overrides),
-        "snapshot": given.features.snapshot,
-        "stand_in": list(given.features.stand_in),
-        "candidate": {
-            "learner": training.learner,
-            "kind": given.learner.spec.kind,
-            "inputs": training.inputs,
-            "model_digest": training.model_digest,
-            "seen_until": utc_text(training.seen_until),
-            "split": training.split,
-            "threshold": scored.thresholds["candidate"] if task == "binary" else None,
-            "features": len(given.learner.spec.features),
-            "model_mb": prediction_cost.megabytes(context.path(artifacts.CANDIDATE)),
-        },
-        "comparand": dict(given.comparand),
-        "test": {
-            **windows.test.bounds,
-            "rows": test.rows,
-            **view.facts(test.labels, candidate),
-            "days": len(np.unique(test.days)),
-            "cluster": params.gate.cluster,
-            "clusters": test.sample.clusters.count,
-            "effective_clusters": tidy(test.sample.clusters.effective),
-        },
-        "metric": metric,
-        "confidence": confidence,
-        "metrics": measured,
-        "error_reduction": None,  # set if there is a champion
-        "gains": {n: holdout.gains(test, candidate, scored.p[n], confidence) for n in others},
-        "slices": holdout.slices(test, params.slices, scored.p, metric, confidence, view.facts),
-        **view.measured(test, scored, confidence),
-        "daily": curves.daily(test, scored.p, metric),
-        "learning_metric": training.metric,
-        "learners": [learner.to_json() for learner in training.learners],
-    }
-    evaluation["importance"] = permutation_importance(
+    metrics = {n: holdout.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
+    measures = measures_of(problem := "forecast" if test.forecast else test.target.task)
+    gains = {n: holdout.gains(test, candidate, scored.p[n], confidence) for n in others}
+    slices = holdout.slices(test, params.slices, scored.p, metric, confidence, measures.facts)
+    details, daily = measures.details(test, scored, confidence), curves.daily(test, scored.p, metric)
+    importance = permutation_importance(
         given.learner,
         test,
         groups_of(given.features.definitions.feature_set, given.learner.spec.features),
@@ -287,73 +265,113 @@ def _evaluate(context: Context, given: EvaluationInputs, test: Holdout, scored: 
         progress=context.progress,
     )
     context.progress("how predictions follow features")
-    evaluation["explained"] = explained(
-        given.learner, test, evaluation["importance"]["features"], params.explain, context.params.train.seed
+    return Measurements(
+        task=problem,
+        as_of=given.features.as_of,
+        overrides=dict(run_file.read(context.project).overrides),
+        snapshot=given.features.snapshot,
+        stand_in=given.features.stand_in,
+        candidate=EvaluatedCandidate(
+            learner=training.learner,
+            kind=given.learner.spec.kind,
+            inputs=training.inputs,
+            model_digest=training.model_digest,
+            seen_until=training.seen_until,
+            split=training.split,
+            threshold=scored.thresholds["candidate"] if test.target.has_threshold else None,
+            features=len(given.learner.spec.features),
+            model_mb=prediction_cost.megabytes(context.path(artifacts.CANDIDATE)),
+        ),
+        incumbent=given.incumbent,
+        test=EvaluatedRows(
+            start=window.start,
+            end=window.end,
+            rows=test.rows,
+            facts=measures.facts(test.labels, candidate),
+            days=len(np.unique(test.days)),
+            cluster=params.gate.cluster,
+            clusters=test.sample.clusters.count,
+            effective_clusters=tidy(test.sample.clusters.effective),
+        ),
+        metric=metric,
+        confidence=confidence,
+        metrics=metrics,
+        gains=gains,
+        slices=slices,
+        details=details,
+        daily=daily,
+        learning_metric=training.metric,
+        learners=training.learners,
+        importance=importance,
+        explained=explained(given.learner, test, importance.features, params.explain, context.params.train.seed),
     )
-    return evaluation
 
 
-def _values(evaluation: Report, timings: Report, gate: GateParams) -> dict[str, float | None]:
+def _values(measured: Measurements, timed: Mapping[str, float], gate: GateParams) -> dict[str, float | None]:
     """Return the candidate's metrics; timings are included only if the gate has a ceiling for them."""
-    values = {name: measured["value"] for name, measured in evaluation["metrics"]["candidate"].items()}
-    values["model_mb"] = evaluation["candidate"]["model_mb"]
-    timed = {"latency_ms": timings["latency_ms"]["p50"], "cost_per_1000": timings["cost"]["per_1000"]}
+    values = {name: each.value for name, each in measured.metrics["candidate"].items()}
+    values["model_mb"] = measured.candidate.model_mb
     return values | {name: value for name, value in timed.items() if name in gate.ceilings}
 
 
-def _as_json(decision: Decision, evidence: Evidence, given: EvaluationInputs, policy: Mapping[str, Any]) -> Report:
-    """Return the content of `decision.json`: the verdict, and what is needed to plot and explain it."""
+def _decision(
+    verdict: GateVerdict,
+    evidence: Evidence,
+    given: EvaluationInputs,
+    policy: GateParams,
+    error_reduction: Measured | None,
+) -> Decision:
+    """Return the verdict with what is needed to plot and explain it."""
     window = given.features.windows.test
-    difference = decision.difference
-    return {
-        "promote": decision.promote,
-        "mode": decision.mode,
-        "metric": decision.metric,
-        "confidence": decision.confidence,
-        "reasons": list(decision.reasons),
-        "notes": list(decision.notes),
-        "checks": [asdict(check) for check in decision.checks],
-        "compared": [asdict(each) for each in decision.compared],
-        "slices": [asdict(each) for each in decision.slices],
-        "difference": asdict(difference) if difference else None,
-        "candidate": evidence.candidate,
-        "inputs": given.training.inputs,
-        "comparand": dict(given.comparand),
-        "test": {**window.bounds, "rows": evidence.rows, "digest": digest(window.bounds)},
-        "looks": evidence.looks,
-        "policy": dict(policy),
-    }
+    return Decision(
+        **dict(verdict),
+        candidate=evidence.candidate,
+        inputs=given.training.inputs,
+        incumbent=given.incumbent,
+        test=EvaluatedWindow(
+            start=window.start,
+            end=window.end,
+            rows=evidence.rows,
+            digest=digest(window.bounds),
+        ),
+        looks=evidence.looks,
+        policy=policy,
+        error_reduction=error_reduction,
+    )
 
 
-def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored, evaluation: Report) -> None:
-    """Write everything under `reports/`; the decision last, so that it never lies next to another run's numbers."""
+def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored, evaluation: Evaluation) -> None:
+    """Write everything under `reports/`; the decision last, so that it never lies next to another run's numbers.
+
+    Figures and model card still take `evaluation.to_json()`: the only place where the evaluation is taken apart.
+    """
     context.progress("plots and report")
     context.path(artifacts.DECISION).unlink(missing_ok=True)
     _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
-    drawn = charts.draw(context.path(artifacts.REPORTS), evaluation)
+    recorded = PredictedRows(sha256=artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), rows=test.rows)
+    evaluation = evaluation.model_copy(update={"predictions": recorded})
+    content = evaluation.to_json()
+    drawn = charts.draw(context.path(artifacts.REPORTS), content)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
-    recorded = {"sha256": artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), "rows": test.rows}
-    write_json(context.path(artifacts.EVALUATION), evaluation | {"predictions": recorded})
-    model_card.write(context, evaluation, given.features, given.training, drawn)
-    write_json(context.path(artifacts.DECISION), evaluation["decision"])
+    evaluation.write(context.path(artifacts.EVALUATION))
+    model_card.write(context, content, given.features, given.training, drawn)
+    evaluation.decision.write(context.path(artifacts.DECISION))
 
 
-def flat_metrics(evaluation: Report) -> dict[str, float | int | bool | None]:
+def flat_metrics(evaluation: Evaluation) -> dict[str, float | int | bool | None]:
     """Return the metrics for `dvc metrics show` and `diff`, without timings: equal models show no difference."""
-    flat: dict[str, Any] = {}
-    for name, measured in evaluation["metrics"]["candidate"].items():
-        flat[name] = measured["value"]
-    metric = evaluation["metric"]
-    flat[f"{metric}_lower"] = evaluation["metrics"]["candidate"][metric]["lower"]
-    flat[f"{metric}_upper"] = evaluation["metrics"]["candidate"][metric]["upper"]
-    flat |= interval_coverage.flat(evaluation)
-    for other, measured in evaluation["gains"].items():
-        flat[f"gain_over_{other}"] = measured[metric]["value"]
-    if reduction := evaluation["error_reduction"]:
-        flat["error_reduction"] = reduction["value"]
-    flat["test_rows"] = evaluation["test"]["rows"]
-    flat["promote"] = evaluation["decision"]["promote"]
-    return flat
+    measured, metric = evaluation.metrics["candidate"], evaluation.metric
+    reduction = evaluation.error_reduction
+    return {
+        **{name: each.value for name, each in measured.items()},
+        f"{metric}_lower": measured[metric].lower,
+        f"{metric}_upper": measured[metric].upper,
+        **dict(interval_coverage.flat(evaluation.details)),
+        **{f"gain_over_{other}": gains[metric].value for other, gains in evaluation.gains.items()},
+        **({} if reduction is None else {"error_reduction": reduction.value}),
+        "test_rows": evaluation.test.rows,
+        "promote": evaluation.decision.promote,
+    }
 
 
 def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, scored: Scored) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,16 +13,15 @@ from refit.explanations import contributions
 from refit.explanations.partial import partial_dependence
 from refit.explanations.shapley import Contributions
 from refit.learners import Learner
+from refit.schemas.evaluation import Explained, FeatureLoss, Shap, ShapFeature, ShapPoints
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Report = dict[str, Any]
-
 
 def explained(
-    learner: Learner, test: Holdout, importance: Sequence[Report], params: ExplainParams, seed: int
-) -> Report:
+    learner: Learner, test: Holdout, importance: Sequence[FeatureLoss], params: ExplainParams, seed: int
+) -> Explained:
     """Compute Shapley values of all features, and partial dependence on the most important ones.
 
     Args:
@@ -30,50 +29,51 @@ def explained(
     """
     count = min(params.rows, test.rows)
     if not count:
-        return {"rows": 0, "classes": [], "shap": None, "partial_dependence": []}
+        return Explained(rows=0, classes=(), shap=None, partial_dependence=())
     chosen = np.sort(np.random.default_rng(seed).choice(test.rows, count, replace=False))
     rows = test.table.select(learner.spec.features).take(chosen)
     shap = _shap(contributions(learner, rows, rows, seed=seed), learner, rows, params.features)
-    order = [entry["name"] for entry in importance or shap["features"]]
-    return {
-        "rows": count,
-        "classes": list(learner.spec.classes),
-        "shap": shap,
-        "partial_dependence": partial_dependence(learner, rows, order[: params.features]),
-    }
+    order = [each.name for each in importance or shap.features]
+    return Explained(
+        rows=count,
+        classes=learner.spec.classes,
+        shap=shap,
+        partial_dependence=partial_dependence(learner, rows, order[: params.features]),
+    )
 
 
-def _shap(shapley: Contributions, learner: Learner, rows: pa.Table, most: int) -> Report:
+def _shap(shapley: Contributions, learner: Learner, rows: pa.Table, most: int) -> Shap:
     """Return mean absolute values of all features, and the values of the largest if there is a single output."""
     sizes = shapley.mean_size()
     order = np.argsort(-sizes, kind="stable")
     drawn = order[:most] if shapley.values.shape[2] == 1 else order[:0]
-    return {
-        "unit": shapley.unit,
-        "method": shapley.method,
-        "calibrated": shapley.calibrated,
-        "rows": len(shapley.indices),
-        "base": np.round(shapley.base, 10).tolist(),
-        "features": [{"name": shapley.features[index], "value": tidy(sizes[index])} for index in order],
-        "points": [
-            {
-                "name": shapley.features[index],
-                "values": np.round(shapley.values[:, index, 0], 6).tolist(),
-                "levels": _levels(learner, rows.take(shapley.indices), shapley.features[index]),
-            }
+    return Shap(
+        unit=shapley.unit,
+        method=shapley.method,
+        calibrated=shapley.calibrated,
+        rows=len(shapley.indices),
+        base=tuple(np.round(shapley.base, 10).tolist()),
+        features=tuple(ShapFeature(name=shapley.features[index], value=tidy(sizes[index])) for index in order),
+        points=tuple(
+            ShapPoints(
+                name=shapley.features[index],
+                values=tuple(np.round(shapley.values[:, index, 0], 6).tolist()),
+                levels=_levels(learner, rows.take(shapley.indices), shapley.features[index]),
+            )
             for index in drawn
-        ],
-    }
+        ),
+    )
 
 
-def _levels(learner: Learner, rows: pa.Table, name: str) -> list[float | None]:
+def _levels(learner: Learner, rows: pa.Table, name: str) -> tuple[float | None, ...]:
     """Return the rank of each row's number, from 0 to 1; None for a category, a text or a missing value."""
     import pyarrow as pa
 
     if name in learner.spec.categorical or name in learner.spec.text:
-        return [None] * rows.num_rows
+        return tuple(None for _ in range(rows.num_rows))
     numbers = rows.column(name).cast(pa.float64(), safe=False).to_numpy()
     finite = np.sort(numbers[np.isfinite(numbers)])
     below, upto = np.searchsorted(finite, numbers, "left"), np.searchsorted(finite, numbers, "right")
     levels = (below + upto) / (2 * max(len(finite), 1))
-    return [round(float(level), 3) if np.isfinite(n) else None for level, n in zip(levels, numbers, strict=True)]
+    known = np.isfinite(numbers).tolist()
+    return tuple(round(float(level), 3) if there else None for level, there in zip(levels, known, strict=True))

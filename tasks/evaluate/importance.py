@@ -15,6 +15,7 @@ from refit.learners import Floats, Learner
 from refit.learners.encoding import Original
 from refit.problems.contract import aligned
 from refit.runtime.context import Progress, silent
+from refit.schemas.evaluation import FeatureLoss, Importance
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +33,7 @@ def permutation_importance(
     seed: int,
     confidence: float,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Importance:
     """Measure the metric lost when a feature is shuffled between rows, with intervals clustered as in the gate.
 
     Correlated features hide each other: shuffling one of two copies costs nothing, so whole groups are shuffled too.
@@ -46,7 +47,7 @@ def permutation_importance(
         UserError: a feature is missing.
     """
     if not rows:
-        return {"rows": 0, "features": [], "groups": []}
+        return Importance(rows=0, features=(), groups=())
     chosen = np.arange(test.rows)
     if rows < test.rows:
         chosen = np.sort(np.random.default_rng(seed).choice(test.rows, rows, replace=False))
@@ -62,21 +63,18 @@ def permutation_importance(
     view_of = {feature: group for group, features in groups.items() for feature in features}
     shared = {group: tuple(features) for group, features in groups.items() if len(features) > 1}
     jobs = [(name, (name,)) for name in learner.spec.features] + list(shared.items())
-    losses: list[dict[str, Any]] = []
+    losses = []
     for done, (name, columns) in enumerate(jobs):
         progress("permutation importance", done, len(jobs))
         order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(chosen))
         lost = gain(metric, sample, intact, predicted(_shuffled(table, columns, order), columns))
-        losses.append({"name": name, **with_interval(lost, confidence, -np.inf)})
-    features, views = losses[: len(learner.spec.features)], losses[len(learner.spec.features) :]
-    for entry in features:
-        entry["group"] = view_of.get(str(entry["name"]), ITSELF)
-    alone = [{**entry, "name": entry["group"]} for entry in features if entry["group"] not in shared]
-    return {
-        "rows": len(chosen),
-        "features": _by_loss(features),
-        "groups": _by_loss([*views, *({key: e[key] for key in ("name", "value", "lower", "upper")} for e in alone)]),
-    }
+        losses.append(FeatureLoss(name=name, **dict(with_interval(lost, confidence, -np.inf))))
+    of_features, of_groups = losses[: len(learner.spec.features)], losses[len(learner.spec.features) :]
+    features = [each.model_copy(update={"group": view_of.get(each.name, ITSELF)}) for each in of_features]
+    alone = [
+        each.model_copy(update={"name": each.group, "group": None}) for each in features if each.group not in shared
+    ]
+    return Importance(rows=len(chosen), features=_by_loss(features), groups=_by_loss([*of_groups, *alone]))
 
 
 def _shuffled(table: pa.Table, columns: Iterable[str], order: Any) -> pa.Table:
@@ -86,8 +84,8 @@ def _shuffled(table: pa.Table, columns: Iterable[str], order: Any) -> pa.Table:
     return table
 
 
-def _by_loss(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(entries, key=lambda entry: (-(entry["value"] or 0.0), entry["name"]))
+def _by_loss(losses: Iterable[FeatureLoss]) -> tuple[FeatureLoss, ...]:
+    return tuple(sorted(losses, key=lambda loss: (-(loss.value or 0.0), loss.name)))
 
 
 def groups_of(feature_set: FeatureSet, features: Sequence[str]) -> dict[str, list[str]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from refit.errors import UserError
-from refit.files.artifacts import DECISION, RECEIPT, read_json, write_json
+from refit.files.artifacts import DECISION, RECEIPT
 from refit.models import incumbent, run_logging
 from refit.runtime.context import Context
+from refit.schemas.artifact import utc_moment
+from refit.schemas.decision import Decision
+from refit.schemas.receipt import Receipt
 from registry import champion as champions
 from registry import versions
 from registry.chain import Chain
@@ -18,10 +20,23 @@ from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store
 from registry.versions import Version
+from tasks.register.champion_summary import ChampionSummary, champion_summary
 from tasks.register.lineage import gone
 from tasks.register.packaging import Candidate, build
 from tasks.register.promoting import carry_out, check_again, decision_key, promote_by_hand, roll_back
 from tasks.register.restoring import restore
+
+__all__ = [
+    "ChampionSummary",
+    "champion_summary",
+    "history",
+    "ledger_state",
+    "needs_rerun",
+    "promote",
+    "repair",
+    "rollback",
+    "run",
+]
 
 
 def run(context: Context) -> None:
@@ -39,22 +54,19 @@ def run(context: Context) -> None:
         assert run_id is not None
         version = _ensure_version(context, store, candidate, run_id)
         versions.set_alias(store, version.model, CHALLENGER, version.version)
-        outcome = carry_out(context, store, version)
+        outcome = carry_out(context, store, version, candidate.decision)
         champion_number = versions.registered(store, version.model).aliases.get(CHAMPION)
-    write_json(
-        context.path(RECEIPT),
-        {
-            "model": version.model,
-            "version": version.version,
-            "alias": CHAMPION if champion_number == version.version else CHALLENGER,
-            "run_id": version.run_id,
-            "candidate": candidate.training.inputs,
-            "model_digest": candidate.training.model_digest,
-            "decision": candidate.decision,
-            "outcome": outcome,
-            "registered_at": version.created,
-        },
-    )
+    Receipt(
+        model=version.model,
+        version=version.version,
+        alias="champion" if champion_number == version.version else "challenger",
+        run_id=version.run_id,
+        candidate=candidate.training.inputs,
+        model_digest=candidate.training.model_digest,
+        decision=candidate.decision,
+        outcome=outcome,
+        registered_at=utc_moment(version.created),
+    ).write(context.path(RECEIPT))
 
 
 def needs_rerun(context: Context) -> str | None:
@@ -64,8 +76,8 @@ def needs_rerun(context: Context) -> str | None:
     """
     if not context.path(RECEIPT).is_file():
         return f"{RECEIPT} is missing"
-    receipt, decision = read_json(context.path(RECEIPT)), read_json(context.path(DECISION))
-    model, number = receipt["model"], receipt["version"]
+    receipt, decision = Receipt.read(context.path(RECEIPT)), Decision.read(context.path(DECISION))
+    model, number = receipt.model, receipt.version
     with run_logging.opened(context) as store:
         if versions.version(store, model, number) is None:
             return f"version {number} of {model} is no longer in the registry"
@@ -73,7 +85,7 @@ def needs_rerun(context: Context) -> str | None:
         if CHALLENGER not in aliases:
             return f"{model} has lost its alias {CHALLENGER}"
         is_champion = aliases.get(CHAMPION) == number
-        if is_champion != (receipt["alias"] == CHAMPION):
+        if is_champion != (receipt.alias == CHAMPION):
             return f"version {number} of {model} is {'in charge now' if is_champion else 'no longer in charge'}"
         if is_champion or not context.may_promote:
             return None
@@ -175,51 +187,6 @@ def history(context: Context) -> list[Entry]:
     """Return every promotion, refusal, overruling and rollback of the project's model, oldest first."""
     with run_logging.opened(context) as store:
         return Ledger.of(store).entries(context.params.project.name)
-
-
-def champion_summary(context: Context) -> dict[str, Any]:
-    """Describe the champion: since when and why it is champion, and what the registry stores about it.
-
-    Raises:
-        RefitError: there is no champion, or the registry has lost the one that the ledger names.
-    """
-    model = context.params.project.name
-    with run_logging.opened(context) as store:
-        champion = champions.current_champion(store, model)
-        if champion is None:
-            raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
-        aliases = versions.registered(store, model).aliases
-        ledger = Ledger.of(store)
-        line = ledger.last_move(model)
-        promotion = line if line and line.to_version == champion.version else None
-        return {
-            "model": model,
-            "version": champion.version,
-            "aliases": sorted(alias for alias, number in aliases.items() if number == champion.version),
-            "learner": champion.tags.get("refit.learner"),
-            "metrics": versions.read_tag(champion, "refit.metrics"),
-            "snapshot": champion.tags.get("refit.snapshot"),
-            "as_of": champion.tags.get("refit.as_of"),
-            "seen_until": champion.tags.get("refit.seen_until"),
-            "stand_in": champion.tags.get(incumbent.STAND_IN),
-            "git_commit": champion.tags.get("refit.git_commit"),
-            "decision": versions.read_tag(champion, "refit.decision"),
-            "run_id": champion.run_id,
-            "kpis": run_logging.kpis(store, champion.run_id),
-            "since": promotion.at if promotion else None,
-            "why": list(promotion.reasons) if promotion else [_missing_promotion(line, ledger.location)],
-            "action": promotion.action if promotion else None,
-            "trigger": promotion.trigger if promotion else None,
-            "previous": aliases.get(champions.PREVIOUS),
-            "anchor": versions.registered(store, model).tags.get(versions.ANCHOR),
-        }
-
-
-def _missing_promotion(line: Entry | None, ledger: str) -> str:
-    """Explain why the ledger has no promotion of the champion."""
-    if line is None:
-        return f"the ledger {ledger} tells of no promotion: it was lost or moved away, or the alias was set by hand"
-    return f"the alias was set outside of Refit: by the ledger {ledger}, version {line.to_version} is in charge"
 
 
 def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id: str) -> Version:

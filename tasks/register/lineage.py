@@ -166,10 +166,10 @@ def _origin(of: Version) -> Iterator[str]:
     )
     if "refit.decision" in tags:
         decision = decision_on(of)
-        judged = decision["comparand"].get("version")
+        judged = decision.incumbent.version
         against = f"version {judged}" if judged else "the naive baseline, as nobody was in charge"
-        verdict = "promote it" if decision["promote"] else "refuse it"
-        yield f"The gate compared it with {against} and said: {verdict} ({'; '.join(decision['reasons'])})."
+        verdict = "promote it" if decision.promote else "refuse it"
+        yield f"The gate compared it with {against} and said: {verdict} ({'; '.join(decision.reasons)})."
 
 
 def _format_line(line: Entry) -> str:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,8 @@ from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
 from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
+from refit.schemas.decision import Decision
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.model_description import ModelDescription
 from refit.schemas.snapshot import Snapshot
@@ -63,7 +64,7 @@ class Candidate:
 
     folder: Path
     training: Training
-    decision: Mapping[str, Any]
+    decision: Decision
     metrics: Mapping[str, Any]
 
     @classmethod
@@ -73,10 +74,10 @@ class Candidate:
         Raises:
             RefitError: a file is missing or differs, or the decision is about another model.
         """
-        training, decision = Training.read(context.path(TRAINING)), read_json(context.path(DECISION))
-        if decision["candidate"] != training.model_digest:
+        training, decision = Training.read(context.path(TRAINING)), Decision.read(context.path(DECISION))
+        if decision.candidate != training.model_digest:
             raise RefitError(
-                f"{DECISION} judges model {decision['candidate'][:12]}, but {TRAINING} tells of "
+                f"{DECISION} judges model {decision.candidate[:12]}, but {TRAINING} tells of "
                 f"{training.model_digest[:12]}; `refit run` evaluates it"
             )
         check_manifest(context.path(CANDIDATE))
@@ -87,18 +88,14 @@ class Candidate:
         """The tags that name its run and its version."""
         return run_logging.identity(self.training)
 
-    @cached_property
-    def decision_digest(self) -> str:
-        return digest(self.decision)
-
     @property
     def judgement(self) -> dict[str, str]:
         """The tags of its latest evaluation; a champion keeps the tags that it was promoted with."""
         return {
-            "refit.decision": json.dumps(self.decision, sort_keys=True),
-            COMPARAND_TAG: json.dumps(self.decision["comparand"], sort_keys=True),
+            "refit.decision": json.dumps(self.decision.to_json(), sort_keys=True),
+            COMPARAND_TAG: json.dumps(self.decision.incumbent.to_json(), sort_keys=True),
             "refit.metrics": json.dumps(self.metrics, sort_keys=True),
-            **({TEST_TAG: test["digest"]} if (test := self.decision.get("test")) else {}),
+            TEST_TAG: self.decision.test.digest,
         }
 
 
@@ -186,10 +183,9 @@ def _predictions(context: Context) -> Path:
     Raises:
         RefitError: the file is missing, differs from what `evaluate` wrote, or was written by an older Refit.
     """
-    recorded = read_json(context.path(EVALUATION)).get("predictions")
-    if recorded is None:
+    if (recorded := Evaluation.read(context.path(EVALUATION)).predictions) is None:
         raise RefitError(f"{EVALUATION} is of an older Refit, and names no predictions; `refit run` evaluates again")
-    return FileRef(JUDGED_ROWS.as_posix(), **recorded).resolve(context.project)
+    return FileRef(JUDGED_ROWS.as_posix(), sha256=recorded.sha256, rows=recorded.rows).resolve(context.project)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from refit.errors import RefitError, UserError, machine_fault
 from refit.files.artifacts import digest
 from refit.models import model_cache, verification
-from refit.models.incumbent import check_trusted, downloaded, is_stand_in, required_tag
+from refit.models.incumbent import check_trusted, downloaded, from_tag, is_stand_in, required_tag
 from refit.runtime.context import Context, person
+from refit.schemas.decision import Decision
+from refit.schemas.receipt import Outcome
 from registry import champion as champions
 from registry import versions
 from registry.champion import CHAMPION
@@ -21,11 +22,10 @@ from registry.store import Store
 from registry.versions import Version
 
 RESTORED = "refit.restored_from"  # tag: the version number before the deletion in MLflow
-_DECISION: Mapping[str, type] = {"promote": bool, "mode": str, "reasons": list, "comparand": dict}
 NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`"
 
 
-def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any]:
+def carry_out(context: Context, store: Store, version: Version, decision: Decision) -> Outcome:
     """Carry out the decision on a version unless that was done: move the aliases and write a line in the ledger.
 
     A decision that has its line is never carried out again, whichever version was promoted since, and a version that
@@ -35,7 +35,7 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
         RefitError: the stored model does not pass its check; the champion is unchanged.
     """
     champion = champions.current_champion(store, version.model)
-    ledger, decision = Ledger.of(store), decision_on(version)
+    ledger = Ledger.of(store)
     before = champion.version if champion else None
     if before == version.version:
         line = ledger.last_move(version.model)
@@ -49,7 +49,7 @@ def carry_out(context: Context, store: Store, version: Version) -> dict[str, Any
             f"it was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
             "puts it back"
         ]
-    entry = entry_of(context, version, "promote", key, decision["reasons"], before)
+    entry = entry_of(context, version, decision, "promote", key, decision.reasons, before)
     if objections:
         entry = _refusal(entry, objections)
         champions.record(store, entry)
@@ -70,8 +70,8 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     decision = decision_on(version)
     objections = _refusals(decision, champion)
     key = f"{model}:{version.version}:by hand:{secrets.token_hex(8)}"
-    reasons = [*([why] if why else []), *(objections or decision["reasons"])]
-    entry = entry_of(context, version, "overrule" if objections else "promote", key, reasons, before)
+    reasons = [*([why] if why else []), *(objections or decision.reasons)]
+    entry = entry_of(context, version, decision, "overrule" if objections else "promote", key, reasons, before)
     if objections and not why:
         champions.record(store, _refusal(entry, objections))
         raise UserError(
@@ -112,46 +112,40 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
             "--to names another"
         )
     key = f"{model}:{target.version}:rollback:{secrets.token_hex(8)}"
-    entry = entry_of(context, target, "rollback", key, [why or "rolled back by hand"], before)
+    entry = entry_of(context, target, decision_on(target), "rollback", key, [why or "rolled back by hand"], before)
     _verify(context, store, target, entry)
     anchor = registered.tags.get(versions.ANCHOR, before)
     champions.set_champion(store, replace(entry, anchor=target.version if anchor == before else anchor))
     return f"{model} version {target.version} is back in charge in place of version {before}"
 
 
-def decision_on(version: Version) -> dict[str, Any]:
-    """Return the decision that the registry stores with a version.
+def decision_on(version: Version) -> Decision:
+    """Return the decision that the registry stores with a version, for those that are not the project's candidate.
 
     Raises:
         RefitError: the version has no decision.
         RegistryError: the decision was changed outside of Refit.
     """
-    required_tag(version, "refit.decision")
-    decision = versions.read_tag(version, "refit.decision") or {}
-    for key, kind in _DECISION.items():
-        if not isinstance(decision.get(key), kind):
-            raise versions.changed(version, "the tag refit.decision", f"{key} is {decision.get(key)!r}")
-    return decision
+    return from_tag(version, "refit.decision", Decision)
 
 
-def decision_key(model: str, number: str, decision: Mapping[str, Any]) -> str:
+def decision_key(model: str, number: str, decision: Decision) -> str:
     """Return the key of the ledger's line for a decision on a version."""
-    return f"{model}:{number}:{digest(decision)}"
+    return f"{model}:{number}:{decision.digest}"
 
 
-def _outcome(line: Entry | None, otherwise: str) -> dict[str, Any]:
+def _outcome(line: Entry | None, otherwise: str) -> Outcome:
     """Return the receipt's outcome of a decision: from its line in the ledger, or why it has no line."""
     if line is None:
-        return {"action": None, "reasons": [otherwise]}
-    return {"action": line.action, "reasons": list(line.reasons)}
+        return Outcome(action=None, reasons=(otherwise,))
+    return Outcome(action=line.action, reasons=tuple(line.reasons))
 
 
-def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str]:
+def _refusals(decision: Decision, champion: Version | None) -> list[str]:
     """Return why a decision does not promote its candidate; empty if it does."""
-    if not decision["promote"]:
-        return list(decision["reasons"])
-    opponent = decision["comparand"]
-    against = (opponent.get("version"), opponent.get("model_digest"))
+    if not decision.promote:
+        return list(decision.reasons)
+    against = (decision.incumbent.version, decision.incumbent.model_digest)
     now = (champion.version, champion.tags.get("refit.model_digest")) if champion else (None, None)
     if against == now or (champion and against == (champion.tags.get(RESTORED), now[1])):
         return []
@@ -159,9 +153,9 @@ def _refusals(decision: Mapping[str, Any], champion: Version | None) -> list[str
     return [f"it was judged against {names[0]}, but {names[1]} is in charge now"]
 
 
-def _anchor(store: Store, version: Version, before: str | None, decision: Mapping[str, Any] | None) -> str:
+def _anchor(store: Store, version: Version, before: str | None, decision: Decision | None) -> str:
     """Return the anchor after a promotion: the version itself if it is the first or superior, else the old anchor."""
-    superior = decision is not None and decision["mode"] == "superiority"
+    superior = decision is not None and decision.mode == "superiority"
     predecessor = versions.version(store, version.model, before) if before else None
     if predecessor is None or superior or is_stand_in(predecessor):
         return version.version
@@ -208,8 +202,15 @@ def _verify(context: Context, store: Store, version: Version, entry: Entry) -> N
 
 
 def entry_of(
-    context: Context, version: Version, action: Action, key: str, reasons: list[str], before: str | None
+    context: Context,
+    version: Version,
+    decision: Decision,
+    action: Action,
+    key: str,
+    reasons: Sequence[str],
+    before: str | None,
 ) -> Entry:
+    """Return a line for the ledger about a version, with its digests and that of the decision on it."""
     digests = {
         name: version.tags.get(f"refit.{name}") for name in ("candidate", "model_digest", "manifest", "snapshot")
     }
@@ -223,7 +224,7 @@ def entry_of(
         from_version=before,
         to_version=version.version,
         reasons=tuple(reasons),
-        digests=digests | {"decision": digest(decision_on(version))},
+        digests=digests | {"decision": decision.digest},
     )
 
 

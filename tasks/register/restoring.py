@@ -19,7 +19,7 @@ from registry.champion import CHALLENGER
 from registry.ledger import Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
-from tasks.register.promoting import RESTORED, check_again, entry_of
+from tasks.register.promoting import RESTORED, check_again, decision_on, entry_of
 
 _JUDGEMENT = ("refit.decision", "refit.metrics", COMPARAND_TAG, TEST_TAG)
 _INSTEAD = 'or put another one in charge with `refit promote VERSION --why "..."`'
@@ -41,7 +41,7 @@ def restore(context: Context, store: Store, line: Entry) -> str:
     model, number = version.model, version.version
     why = f"version {lost.version} was deleted in MLflow; this is the same model, registered again"
     key = f"{model}:{number}:restore:{secrets.token_hex(8)}"
-    entry = entry_of(context, version, "restore", key, [why, *line.reasons], lost.version)
+    entry = entry_of(context, version, decision_on(version), "restore", key, [why, *line.reasons], lost.version)
     champion.set_champion(store, replace(entry, anchor=number if line.anchor == lost.version else line.anchor))
     if CHALLENGER not in versions.registered(store, model).aliases:
         versions.set_alias(store, model, CHALLENGER, number)

@@ -65,7 +65,7 @@ def decisions(project: Path) -> list[tuple[str, str]]:
     """What the ledger holds."""
     if not (project / STATE).is_dir():
         return []
-    return [(entry["action"], entry["to_version"]) for entry in inspection.history(project)]
+    return [(entry.action, entry.to_version) for entry in inspection.history(project)]
 
 
 def problems(command: Callable[[], tuple[int, str]], project: Path, disk: Path, free: int) -> Iterator[str]:

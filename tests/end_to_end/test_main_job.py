@@ -30,7 +30,7 @@ def dvc(project: Path, *arguments: str) -> str:
 
 
 def champion(project: Path) -> dict[str, Any]:
-    return inspection.champion_summary(project)
+    return inspection.champion_summary(project).to_json()
 
 
 def ledger_lines(project: Path) -> int:

@@ -37,7 +37,7 @@ def test_an_experiment_is_compared_and_never_takes_charge(tmp_path: Path) -> Non
     run(project, "git", "commit", "--quiet", "-m", "a project that ran once")
 
     run(project, "dvc", "exp", "run", "-S", "train.seed=1")
-    assert inspection.champion_summary(project)["version"] == "1"
+    assert inspection.champion_summary(project).version == "1"
     assert read_json(project / RECEIPT)["alias"] == "challenger"
     assert "seed" in run(project, "dvc", "params", "diff")
     assert "up to date" in run(project, "dvc", "status")

@@ -109,7 +109,7 @@ def test_init_sees_the_task_and_the_first_model_takes_charge_by_the_metric_of_it
     assert training["task"] == task
     assert training["metric"] == decision["metric"] == {"regression": "mae", "multiclass": "log_loss"}[task]
     assert decision["promote"] is True, decision["reasons"]
-    assert inspection.champion_summary(done[task])["version"] == "1"
+    assert inspection.champion_summary(done[task]).version == "1"
     assert training["classes"] == (["high", "low", "middle"] if task == "multiclass" else [])
 
 

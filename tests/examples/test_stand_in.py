@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from driving import check_here, drive
 
+from flows.run_summary import RunSummary
 from flows.summary import summary_rows
 from refit.cli.inspection import champion_summary, context_of, print_champion
 from refit.errors import UserError
@@ -58,7 +60,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
 ) -> None:
     told = life["generated"]
     assert list(told["stand_in"]) == ["customers"]
-    what, value = summary_rows(told)[0]
+    what, value = summary_rows(RunSummary.model_validate_json(json.dumps(told)))[0]
     assert what == "GENERATED: customers"
     assert "https://github.com/IBM" in value
     assert "GENERATED data: a stand-in for customers" in life["card"]
@@ -80,7 +82,7 @@ def test_a_model_made_from_real_rows_counts_as_the_first(life: dict[str, Any]) -
     assert life["real"]["model"] == {"name": "churn", "version": "2", "alias": "champion"}
     assert [each["against"] for each in decision["compared"]] == ["baseline"], "generated rows are nothing to beat"
     assert any("GENERATED stand-in and counts as nobody" in note for note in decision["notes"])
-    assert champion_summary(life["project"])["anchor"] == "2"
+    assert champion_summary(life["project"]).anchor == "2"
 
 
 def test_a_model_made_from_generated_rows_never_replaces_one_made_from_real(life: dict[str, Any]) -> None:
@@ -88,6 +90,6 @@ def test_a_model_made_from_generated_rows_never_replaces_one_made_from_real(life
     assert told["model"]["alias"] == "challenger"
     assert not told["decision"]["promote"]
     assert "made from a GENERATED stand-in, the one in charge from real data" in told["decision"]["reasons"][0]
-    assert champion_summary(life["project"])["version"] == "2"
+    assert champion_summary(life["project"]).version == "2"
     with pytest.raises(UserError, match="version 1 of churn was made from a GENERATED stand-in"):
         register.rollback(context_of(life["project"]))

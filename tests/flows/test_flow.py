@@ -54,17 +54,17 @@ def test_a_flow_run_shows_its_tasks_its_summary_and_its_mlflow_run(project: Path
     from flows.continuous_training import continuous_training
 
     told = continuous_training(project=str(project))
-    assert task_states(told["flow_run_id"]) == dict.fromkeys(STAGES, "Cached")
-    shown = artifacts_of(told["flow_run_id"])
+    assert task_states(str(told.flow_run_id)) == dict.fromkeys(STAGES, "Cached")
+    shown = artifacts_of(str(told.flow_run_id))
     assert "version 1" in str(shown["refit-summary"])
-    assert told["mlflow_run_id"] in str(shown["refit-mlflow"])
+    assert str(told.mlflow_run_id) in str(shown["refit-mlflow"])
 
     changed = continuous_training(project=str(project), overrides={"train.seed": 3}, reason="a test")
-    states = task_states(changed["flow_run_id"])
+    states = task_states(str(changed.flow_run_id))
     assert (states["featurize"], states["train"], states["register"]) == ("Cached", "Completed", "Completed")
     with sqlite3.connect(project / ".refit/mlflow.db") as connection:
-        tags = dict(connection.execute("select key, value from tags where run_uuid = ?", [changed["mlflow_run_id"]]))
-    assert tags["refit.prefect_flow_run"] == changed["flow_run_id"]
+        tags = dict(connection.execute("select key, value from tags where run_uuid = ?", [changed.mlflow_run_id]))
+    assert tags["refit.prefect_flow_run"] == str(changed.flow_run_id)
 
 
 def test_a_failed_stage_fails_the_flow_with_its_own_words(project: Path) -> None:
@@ -89,4 +89,4 @@ def test_the_seconds_of_a_run_are_those_of_its_whole_process(project: Path) -> N
     from refit.cli import running
 
     told = running.run(project, RunOptions(), quiet=True)
-    assert told["seconds"] > time.monotonic() - BEGAN > sum(stage["seconds"] for stage in told["stages"].values())
+    assert told.seconds > time.monotonic() - BEGAN > sum(stage.seconds for stage in told.stages.values())

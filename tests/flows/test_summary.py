@@ -6,17 +6,23 @@ import io
 import re
 from pathlib import Path
 
-from driving import drive
+from driving import summary_of
 
+from flows.run_summary import IntervalSummary
 from flows.summary import _scores, print_summary
 from refit.runtime.terminal import Terminal
+from refit.schemas.measured import Measured
 
 
 def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column(project: Path) -> None:
-    told = drive(project)
-    told["evaluation"]["champion"] = told["evaluation"]["candidate"]
-    coverage = {"value": 0.893, "lower": 0.883, "upper": 0.902}
-    told["intervals"] = {"level": 0.9, "coverage": coverage, "width": {"value": 214.6}}
+    told = summary_of(project)
+    coverage, width = Measured(value=0.893, lower=0.883, upper=0.902), Measured(value=214.6, lower=None, upper=None)
+    told = told.model_copy(
+        update={
+            "evaluation": {**told.evaluation, "champion": told.evaluation["candidate"]},
+            "intervals": IntervalSummary(level=0.9, coverage=coverage, width=width, winkler=width),
+        }
+    )
     console = Terminal(file=io.StringIO(), width=80)
     print_summary(told, console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -28,7 +34,7 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     assert "90 % intervals held 89.3 ± 1.0 % of the labels; mean width 214.6" in lines
     heads = next(line.split() for line in lines if line.startswith("stage "))
     states = next(line.split() for line in lines if line.startswith("ended "))
-    assert heads == ["stage", *told["stages"]]
+    assert heads == ["stage", *told.stages]
     assert states == ["ended", *["unchanged"] * 6]
     assert any(
         line.startswith("test window 2024-") and line.rstrip().endswith("± is the 95 % interval") for line in lines
@@ -36,7 +42,6 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
 
 
 def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side() -> None:
-    told = {"evaluation": {"candidate": {"roc_auc": {"value": 0.99, "lower": 0.95, "upper": 1.0}}}}
     console = Terminal(file=io.StringIO(), width=80)
-    console.print(_scores(told))
+    console.print(_scores({"candidate": {"roc_auc": Measured(value=0.99, lower=0.95, upper=1.0)}}))
     assert "0.9900 ± 0.0400" in console.file.getvalue()  # type: ignore[attr-defined]

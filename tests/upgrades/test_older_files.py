@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tarfile
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import pytest
 
 from refit.files.artifacts import read_json
 from refit.schemas.artifact import Artifact
+from refit.schemas.decision import Decision
+from refit.schemas.evaluation import Evaluation
+from refit.schemas.incumbent import Incumbent
 from refit.schemas.ingest_state import read_states
 from refit.schemas.manifest import Manifest
+from refit.schemas.receipt import Receipt
 from refit.schemas.releases import Releases
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.validated import Validated
@@ -22,6 +27,10 @@ STORED: dict[str, type[Artifact]] = {
     "data/validated.json": Validated,
     "data/validation/*/*.json": ValidationRecord,
     "released.json": Releases,
+    "comparand.json": Incumbent,
+    "models/receipt.json": Receipt,
+    "reports/decision.json": Decision,
+    "reports/evaluation.json": Evaluation,
     ".refit/mlartifacts/*/*/artifacts/model/provenance/snapshot.json": Snapshot,
 }
 
@@ -46,3 +55,9 @@ def test_an_older_file_is_written_byte_for_byte_as_it_was(older: Path, tmp_path:
 def test_the_state_of_an_older_ingest_is_read(older: Path) -> None:
     path = older / ".refit/ingest.json"
     assert {name: state.to_json() for name, state in read_states(path).items()} == read_json(path)
+
+
+def test_an_older_decision_has_the_digest_that_the_ledger_names_it_by(older: Path) -> None:
+    with sqlite3.connect(older / ".refit/ledger.db") as ledger:
+        (key,) = ledger.execute("select key from ledger order by rowid desc limit 1").fetchone()
+    assert key == f"shop:2:{Decision.read(older / 'reports/decision.json').digest}"

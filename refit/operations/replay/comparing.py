@@ -36,7 +36,7 @@ def policy_report(
     fits = [step.fit.record for step in simulation.trained if step.fit]
     return PolicyResult(
         score=tidy(scores.value),
-        behind_best=Gain(**with_interval(difference(metric, best, scores), confidence, lowest=-math.inf)),
+        behind_best=Gain(**dict(with_interval(difference(metric, best, scores), confidence, lowest=-math.inf))),
         trainings=len(simulation.trained),
         retrainings=len(later),
         promotions=sum(step.promoted for step in later),

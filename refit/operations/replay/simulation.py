@@ -10,17 +10,19 @@ from datetime import datetime
 from typing import Any
 
 from refit.errors import RefitError, UserError
-from refit.evaluation.evidence import evidence, opponents
+from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, holdout
 from refit.evaluation.prediction_cost import in_money
 from refit.evaluation.scored import Scored
-from refit.gate.promotion import Decision, GatePolicy, decide
+from refit.gate.promotion import GatePolicy, decide
 from refit.operations.replay import policies
 from refit.operations.replay.drift_checks import Watch
 from refit.operations.replay.fits import Fit, Fits
 from refit.operations.replay.history import Floats, History
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
+from refit.schemas.decision import GateVerdict
+from refit.schemas.incumbent import Incumbent, RegisteredModel, TrainedModel
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Simulator:
         self.context, self.history, self.moments, self.parts = context, history, tuple(moments), parts
         self.fits = Fits(context, history)
         self._watch = Watch(context, history)
-        self._gate: dict[tuple[Any, ...], Decision] = {}
+        self._gate: dict[tuple[Any, ...], GateVerdict] = {}
         self._tests: dict[tuple[str, datetime], Holdout] = {}
 
     def run(self, policy: policies.Policy, *, shown: bool = True) -> Simulation:
@@ -138,7 +140,7 @@ class Simulator:
         retrain = policy.kind == "always" or (policy.kind == "given" and index in policy.steps)
         return retrain, (policies.NAMES.get(policy.name, policy.name),)
 
-    def _judge(self, fit: Fit, simulation: Simulation) -> Decision:
+    def _judge(self, fit: Fit, simulation: Simulation) -> GateVerdict:
         """The gate's decision on a candidate; counts the look at its test window."""
         window = f"{fit.test.start} {fit.test.end}"
         looks = simulation.judged.count(window)
@@ -149,21 +151,24 @@ class Simulator:
             self._gate[key] = self._decision(fit, simulation.champion, simulation.anchor, looks)
         return self._gate[key]
 
-    def _decision(self, fit: Fit, champion: Fit | None, anchor: Fit | None, looks: int) -> Decision:
+    def _decision(self, fit: Fit, champion: Fit | None, anchor: Fit | None, looks: int) -> GateVerdict:
         params = self.context.params
         gate, test = params.evaluate.gate, self._test(fit)
-        comparand = {**_entry(champion), "anchor": _entry(anchor) if anchor else None, "looks": looks}
+        entry = dict(_entry(champion)) if champion else {}
+        incumbent = Incumbent(
+            model=params.project.name, **entry, anchor=_entry(anchor) if anchor else None, looks=looks
+        )
         others = {"champion": champion, "anchor": anchor}
         p = {"candidate": fit.p(fit.tested), "baseline": test.target.guess_for(test.table, fit.record.naive)}
-        p |= {role: _predicted(others[role], fit) for role, _ in opponents(comparand)}
+        p |= {role: _predicted(others[role], fit) for role in incumbent.opponents}
         values = test.target.scores(test.labels, p["candidate"], fit.record.threshold)
         collected = evidence(
             test,
             Scored(p, {}, {}),
             {**values, **self._budgets(fit)},
-            training={"model_digest": fit.record.model_digest, "seen_until": fit.seen_until.isoformat()},
+            candidate=TrainedModel(model_digest=fit.record.model_digest, seen_until=fit.seen_until),
             test_start=fit.test.start or fit.seen_until,
-            comparand=comparand,
+            incumbent=incumbent,
             gate=gate,
         )
         return decide(collected, GatePolicy(**gate.model_dump()))
@@ -187,15 +192,9 @@ class Simulator:
         return self._tests[key]
 
 
-def _entry(fit: Fit | None) -> dict[str, Any]:
-    """A model's entry in `comparand.json`; its version is the time of its training."""
-    if fit is None:
-        return {"version": None, "model_digest": None, "seen_until": None}
-    return {
-        "version": utc_text(fit.as_of),
-        "model_digest": fit.record.model_digest,
-        "seen_until": fit.seen_until.isoformat(),
-    }
+def _entry(fit: Fit) -> RegisteredModel:
+    """A model as an opponent; its version is the time of its training."""
+    return RegisteredModel(version=utc_text(fit.as_of), model_digest=fit.record.model_digest, seen_until=fit.seen_until)
 
 
 def _predicted(opponent: Fit | None, fit: Fit) -> Floats:

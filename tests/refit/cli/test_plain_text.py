@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import logging
@@ -20,6 +19,7 @@ from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json, write_json
 from refit.plain_text import one_line
 from refit.runtime.terminal import Terminal, line, print_json
+from refit.schemas.artifact import Part
 from refit.storage import quarantine
 from registry.ledger import Ledger
 from registry.store import locate
@@ -175,6 +175,8 @@ def test_json_stays_json_where_a_secret_is_hidden_beside_a_quote(capsys: pytest.
 
 def poisoned(value: Any) -> Any:
     """A report whose every text has a hostile end."""
+    if isinstance(value, Part):
+        return value.model_copy(update={name: poisoned(getattr(value, name)) for name in type(value).model_fields})
     if isinstance(value, dict):
         return {key: poisoned(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -183,12 +185,12 @@ def poisoned(value: Any) -> Any:
 
 
 def test_the_summary_of_a_run_shows_texts_as_they_are(project: Path) -> None:
-    from driving import drive
+    from driving import summary_of
 
     from flows.summary import print_summary
 
     file = io.StringIO()
-    print_summary(poisoned(copy.deepcopy(drive(project))), Terminal(file=file, width=80))
+    print_summary(poisoned(summary_of(project)), Terminal(file=file, width=80))
     assert_plain(file.getvalue())
     assert "[/tickets/42]" in "".join(file.getvalue().split("\n"))
 

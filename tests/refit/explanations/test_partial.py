@@ -25,13 +25,13 @@ Fit = Callable[..., Any]
 )
 def test_it_is_the_mean_prediction_of_rows_with_one_value(rows: pa.Table, fitted: Fit, task: str, kind: str) -> None:
     table, learner = rows, fitted(task, kind)
-    found = {each["name"]: each for each in partial_dependence(learner, table, table.column_names)}
-    assert found["strength"]["kind"] == "number"
-    assert len(found["strength"]["values"]) == MOST_POINTS
-    assert found["visits"]["values"] == [0, 1, 2, 3]
-    assert found["colour"]["values"] == ["red", "green", "blue"]
+    found = {each.name: each for each in partial_dependence(learner, table, table.column_names)}
+    assert found["strength"].kind == "number"
+    assert len(found["strength"].values) == MOST_POINTS
+    assert found["visits"].values == (0, 1, 2, 3)
+    assert found["colour"].values == ("red", "green", "blue")
     for name, each in found.items():
-        for value, mean in zip(each["values"], each["mean"], strict=True):
+        for value, mean in zip(each.values, each.mean, strict=True):
             place = table.column_names.index(name)
             one = pa.array([value] * len(table), table.schema.field(name).type)
             expected = learner.predict(table.set_column(place, name, one)).mean(axis=0)
@@ -48,7 +48,7 @@ def test_a_line_of_a_linear_model_has_its_slope_and_all_is_one_call(
     strength, visits = partial_dependence(learner, rows, ("strength", "visits"))
     assert len(calls) == 1
     for line in (strength, visits):
-        slopes = np.diff(line["mean"]) / np.diff(line["values"])
+        slopes = np.diff(line.mean) / np.diff(line.values)
         assert slopes == pytest.approx(slopes[0], abs=1e-6)
 
 
@@ -56,8 +56,8 @@ def test_a_number_that_is_mostly_zero_still_has_points_where_it_is_not(rows: pa.
     rain = pa.array(np.where(np.arange(400) % 20 == 0, np.arange(400) / 100, 0.0))
     table = rows.set_column(rows.column_names.index("visits"), "visits", rain)
     (found,) = partial_dependence(fitted("regression", "sklearn.linear_model.LinearRegression"), table, ("visits",))
-    assert len(found["values"]) == MOST_POINTS
-    assert found["values"][-1] == 3.8
+    assert len(found.values) == MOST_POINTS
+    assert found.values[-1] == 3.8
 
 
 def test_a_feature_of_one_value_or_none_is_not_told(rows: pa.Table, fitted: Fit) -> None:
@@ -65,5 +65,5 @@ def test_a_feature_of_one_value_or_none_is_not_told(rows: pa.Table, fitted: Fit)
     table = rows.set_column(place, "noise", pa.nulls(len(rows), pa.float64()))
     learner = fitted("binary", "sklearn.ensemble.HistGradientBoostingClassifier", max_iter=3)
     found = partial_dependence(learner, table, ("same", "strength", "noise"))
-    assert [each["name"] for each in found] == ["strength"]
-    assert partial_dependence(learner, table, ("same",)) == []
+    assert [each.name for each in found] == ["strength"]
+    assert partial_dependence(learner, table, ("same",)) == ()

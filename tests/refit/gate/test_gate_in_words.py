@@ -8,18 +8,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from refit.gate.promotion import Check, Decision, Evidence, GatePolicy, Opponent, Slice, decide
+from refit.gate.promotion import Evidence, GateOpponent, GatePolicy, Slice, decide
 from refit.metrics.clusters import Estimate
+from refit.schemas.decision import GateCheck, GateVerdict
 
 START, LATER = datetime(2013, 12, 1, 5, tzinfo=UTC), datetime(2013, 12, 2, tzinfo=UTC)
-CHAMPION = Opponent("3", "old", START, Estimate(0.0, 0.001, 30.0))
-ANCHOR = Opponent("1", "older", START, Estimate(0.01, 0.001, 30.0))
+CHAMPION = GateOpponent("3", "old", START, Estimate(0.0, 0.001, 30.0))
+ANCHOR = GateOpponent("1", "older", START, Estimate(0.01, 0.001, 30.0))
 EVIDENCE = Evidence(
     candidate="new",
     seen_until=START,
     test_start=START,
     rows=27_000,
-    labels=Check("classes", True, "both classes are there"),
+    labels=GateCheck(name="classes", passed=True, sentence="both classes are there"),
     clusters=30.0,
     metrics={"roc_auc": 0.72, "log_loss": 0.43},
     over_baseline=Estimate(0.22, 0.01, 30.0),
@@ -38,7 +39,7 @@ POLICY = GatePolicy(
 )
 
 
-def checks(decision: Decision, *, passed: bool) -> list[tuple[str, str]]:
+def checks(decision: GateVerdict, *, passed: bool) -> list[tuple[str, str]]:
     assert decision.promote is passed
     assert (decision.mode, decision.metric, decision.confidence) == ("non_inferiority", "roc_auc", 0.95)
     return [(check.name, check.sentence) for check in decision.checks if check.passed is passed]
@@ -106,7 +107,7 @@ def test_a_refusal_gives_every_reason_and_nothing_else() -> None:
     wrong = replace(
         EVIDENCE,
         rows=1,
-        labels=Check("classes", False, "both are needed"),
+        labels=GateCheck(name="classes", passed=False, sentence="both are needed"),
         clusters=1.0,
         seen_until=None,
         metrics={},
@@ -210,7 +211,8 @@ def test_numbers_have_four_digits_or_two_that_count(value: float, text: str) -> 
 def test_a_model_that_another_rule_or_none_kept_apart_may_have_seen_test_rows() -> None:
     here = replace(EVIDENCE, split="rule A", champion=replace(CHAMPION, split="rule A"), anchor=None)
     (seen, _) = [check for check in decide(here, POLICY).checks if check.name == "unseen"]
-    assert seen == Check("unseen", True, "the candidate has not seen the test rows (kept apart by one rule: rule A)")
+    sentence = "the candidate has not seen the test rows (kept apart by one rule: rule A)"
+    assert seen == GateCheck(name="unseen", passed=True, sentence=sentence)
     for split, words in (("rule B", "split by rule B"), (None, "not split so")):
         decision = decide(replace(here, champion=replace(CHAMPION, split=split)), POLICY)
         assert decision.reasons == (

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 
 from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Check, Decision, Evidence, GatePolicy, Opponent, Slice, decide
+from refit.gate.promotion import Evidence, GateOpponent, GatePolicy, Slice, decide
 from refit.metrics.clusters import Clusters, Estimate
+from refit.schemas.decision import GateCheck, GateVerdict
 
 START = datetime(2013, 12, 1, 5, tzinfo=UTC)
 LATER = datetime(2013, 12, 2, tzinfo=UTC)
-DIFFER = Check("classes", True, "both classes are there")
+DIFFER = GateCheck(name="classes", passed=True, sentence="both classes are there")
 POLICY = GatePolicy(min_rows=2000, min_gain_over_baseline=0.05)
 
 
-def champion(value: float = 0.0, error: float = 0.001, **changes: Any) -> Opponent:
-    return replace(Opponent("3", "old", START, Estimate(value, error, 30.0)), **changes)
+def champion(value: float = 0.0, error: float = 0.001, **changes: Any) -> GateOpponent:
+    return replace(GateOpponent("3", "old", START, Estimate(value, error, 30.0)), **changes)
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -40,7 +41,7 @@ def evidence(**changes: Any) -> Evidence:
     return replace(sound, **changes)
 
 
-def refused(decision: Decision, *words: str) -> None:
+def refused(decision: GateVerdict, *words: str) -> None:
     assert not decision.promote
     assert any(all(word in reason for word in words) for reason in decision.reasons), decision.reasons
 
@@ -126,7 +127,10 @@ def test_too_few_rows_are_refused_and_just_enough_are_not() -> None:
 
 
 def test_labels_that_are_all_alike_are_refused() -> None:
-    refused(decide(evidence(labels=Check("classes", False, "both are needed")), POLICY), "both are needed")
+    refused(
+        decide(evidence(labels=GateCheck(name="classes", passed=False, sentence="both are needed")), POLICY),
+        "both are needed",
+    )
 
 
 def test_too_few_clusters_are_refused_and_what_would_help_is_said() -> None:
@@ -154,7 +158,7 @@ def test_the_champion_itself_is_not_promoted_again() -> None:
 
 
 def test_a_chain_of_small_losses_is_stopped_by_the_anchor() -> None:
-    anchor = Opponent("1", "older", START, Estimate(-0.006, 0.001, 30.0))
+    anchor = GateOpponent("1", "older", START, Estimate(-0.006, 0.001, 30.0))
     refused(decide(evidence(anchor=anchor), POLICY), "against the anchor (version 1)")
     assert decide(evidence(anchor=replace(anchor, gain=Estimate(-0.002, 0.001, 30.0))), POLICY).promote
     refused(
@@ -163,7 +167,7 @@ def test_a_chain_of_small_losses_is_stopped_by_the_anchor() -> None:
 
 
 def test_superiority_asks_for_no_anchor() -> None:
-    anchor = Opponent("1", "older", None, Estimate(-0.1, 0.001, 30.0))
+    anchor = GateOpponent("1", "older", None, Estimate(-0.1, 0.001, 30.0))
     assert decide(evidence(champion=champion(0.02), anchor=anchor), replace(POLICY, mode="superiority")).promote
 
 
@@ -252,7 +256,7 @@ def test_slices_are_not_asked_of_a_first_candidate_and_that_is_told() -> None:
 
 
 def test_every_failed_check_is_a_reason_not_only_the_first() -> None:
-    one_class = Check("classes", False, "one class only")
+    one_class = GateCheck(name="classes", passed=False, sentence="one class only")
     decision = decide(evidence(rows=10, labels=one_class, clusters=1.0, seen_until=None), POLICY)
     assert len(decision.reasons) == 4
 

@@ -25,6 +25,7 @@ from refit.models import incumbent, run_logging
 from refit.reports.model_card import charts
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
+from refit.schemas.incumbent import Incumbent
 from tasks import evaluate
 
 DAYS = {"train": 40, "validation": 20, "test": 30}
@@ -221,7 +222,7 @@ def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """The project, with a stand-in for the registry: `charge` says who is in charge, `registered/` holds the models."""
     folder, charge = tmp_path / "project", dict(NOBODY)
     shutil.copytree(made_project, folder)
-    monkeypatch.setattr(incumbent, "check", lambda context: charge)
+    monkeypatch.setattr(incumbent, "check", lambda context: Incumbent.read(context.path(artifacts.COMPARAND)))
     monkeypatch.setattr(incumbent, "fetch_model", lambda context, version: folder / "registered" / version)
     monkeypatch.setattr(run_logging, "log_evaluation", lambda context, **more: None)
     return SmallProject(Context(project=folder, params=parse(PARAMS)), charge)

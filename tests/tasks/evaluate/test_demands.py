@@ -24,6 +24,7 @@ from refit.problems import problem_of
 from refit.problems.binary import Binary
 from refit.reports.model_card import verdict_charts
 from refit.runtime.context import Context
+from refit.schemas.incumbent import Incumbent, TrainedModel
 
 Evaluate = Callable[..., dict[str, Any]]
 CARD = artifacts.MODEL_CARD
@@ -81,15 +82,15 @@ def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **ga
     table = pq.read_table(context.path(artifacts.TABLE), filters=[("window", "=", "test")])
     params = GateParams(**GATE, **gate)
     test = holdout.holdout(table, context.params.project.zone, params.cluster, Binary())
-    told = {"model_digest": "new", "seen_until": "2024-02-01T00:00:00+00:00"}
+    seen = datetime.fromisoformat("2024-02-01T00:00:00+00:00")
     p = {"candidate": candidate, "champion": champion, "baseline": np.full(test.rows, 0.4)}
     known = evidence(
         test,
         Scored(p, {}, {}),
         {"roc_auc": 0.7},
-        training=told,
+        candidate=TrainedModel(model_digest="new", seen_until=seen),
         test_start=datetime.fromisoformat("2024-03-01T00:00:00+00:00"),
-        comparand={**told, "model_digest": "old", "version": "3"},
+        incumbent=Incumbent(model="small", version="3", model_digest="old", seen_until=seen),
         gate=params,
     )
     return known, GatePolicy(**params.model_dump())
@@ -212,7 +213,7 @@ def test_a_cost_counts_the_cpu_and_not_the_waiting(small_project: Any, monkeypat
     takes = prediction_cost.serving(learner, table, prediction_cost.GLANCE)
     assert set(asked) == {1, 1000}
     assert takes.cpu_seconds_per_1000 == 1.0
-    assert prediction_cost.cost(1.0, 2.0, CostParams(cpu_hour=3.6))["per_1000"] == 0.001
+    assert prediction_cost.cost(1.0, 2.0, CostParams(cpu_hour=3.6)).per_1000 == 0.001
 
 
 def test_the_size_of_the_model_is_that_of_its_folder_and_has_a_ceiling(evaluated: Evaluate, small_project: Any) -> None:

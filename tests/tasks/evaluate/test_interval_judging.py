@@ -48,7 +48,9 @@ def judged(groups: list[str] | None = None, followed: bool = False) -> dict[str,
         missing=MISSING,
     )
     bands = Bands(known, group, plain, wide if followed else None)
-    return {"intervals": interval_coverage.interval_report(test, Scored({"candidate": predicted}, {}, {}, bands), 0.95)}
+    report = interval_coverage.interval_report(test, Scored({"candidate": predicted}, {}, {}, bands), 0.95)
+    assert report is not None
+    return {"intervals": report.to_json()}
 
 
 def test_coverage_width_and_scores_are_those_of_the_definition() -> None:

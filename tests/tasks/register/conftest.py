@@ -21,6 +21,8 @@ from refit.files import artifacts
 from refit.files.artifacts import digest, read_json, write_json
 from refit.models import incumbent, run_logging, verification
 from refit.runtime.context import Context
+from refit.schemas.decision import Decision
+from refit.schemas.evaluation import Evaluation
 from registry import versions
 from registry.ledger import Entry, Ledger
 from registry.store import Store
@@ -35,6 +37,68 @@ RAW = {
     "train": {"learners": [{"name": "logistic", "kind": "sklearn.linear_model.LogisticRegression"}]},
     "register": {"golden_rows": 20},
 }
+
+
+def decision_of(**told: Any) -> Decision:
+    """What `evaluate` writes about a candidate, without comparisons."""
+    written = {
+        "promote": True,
+        "mode": "superiority",
+        "metric": "roc_auc",
+        "confidence": 0.95,
+        "reasons": [],
+        "notes": [],
+        "checks": [],
+        "compared": [],
+        "slices": [],
+        "difference": None,
+        "candidate": "c0ffee",
+        "inputs": "1234",
+        "comparand": {"model": "toy"},
+        "test": {**WINDOW, "rows": 40, "digest": digest(WINDOW)},
+        "looks": 0,
+        "policy": config.GateParams().model_dump(mode="json"),
+        "error_reduction": None,
+    }
+    return Decision.from_json({**written, **told}, "decision.json")
+
+
+def evaluation_of(predictions: dict[str, Any]) -> Evaluation:
+    """What `evaluate` writes about a candidate that it has hardly measured."""
+    latency = {"p50": 0.5, "p95": 0.7, "p99": 0.9, "calls": 20}
+    cost = {"cpu_seconds_per_1000": 0.001, "per_1000": 1e-8, "training": 1e-5, "cpu_hour": 0.05, "currency": "USD"}
+    seen = {"model_digest": "c0ffee", "seen_until": WINDOW["start"], "split": None}
+    candidate = {"learner": "logistic", "kind": "linear", "inputs": "1234", "threshold": 0.5, **seen}
+    written = {
+        "task": "binary",
+        "as_of": "2014-01-01T00:00:00Z",
+        "overrides": {},
+        "snapshot": "5" * 64,
+        "candidate": {**candidate, "features": 2, "model_mb": 0.1},
+        "comparand": {"model": "toy"},
+        "test": {**WINDOW, "rows": 40, "days": 4, "cluster": "day", "clusters": 4, "effective_clusters": 4.0},
+        "metric": "roc_auc",
+        "confidence": 0.95,
+        "metrics": {"candidate": {"roc_auc": {"value": 0.7, "lower": None, "upper": None}}},
+        "gains": {},
+        "slices": [],
+        "daily": [],
+        "learning_metric": "roc_auc",
+        "learners": [],
+        "importance": {"rows": 0, "features": [], "groups": []},
+        "explained": {"rows": 0, "classes": [], "shap": None, "partial_dependence": []},
+        "error_reduction": None,
+        "decision": decision_of().to_json(),
+        "timings": {
+            "latency_ms": latency,
+            "latency_1000_ms": latency,
+            "rows_per_second": 1000,
+            "cost": cost,
+            "evaluate_seconds": 1.5,
+        },
+        "predictions": predictions,
+    }
+    return Evaluation.from_json(written, "evaluation.json")
 
 
 class Project:
@@ -137,25 +201,23 @@ class Project:
         (reports / "figures" / "roc.svg").write_bytes(b"a picture")
         (reports / "model_card.html").write_text("<p>card</p>")
         write_json(self.folder / artifacts.METRICS, {"roc_auc": 0.7})
-        write_json(
-            self.folder / artifacts.DECISION,
-            {
-                "promote": promote,
-                "mode": mode,
-                "reasons": ["better than the baseline"] if promote else ["only 12 rows"],
-                "comparand": against,
-                "test": {**WINDOW, "rows": 40, "digest": digest(WINDOW)},
-                "candidate": read_json(self.folder / artifacts.TRAINING)["model_digest"],
-            },
-        )
+        training = read_json(self.folder / artifacts.TRAINING)
+        decision_of(
+            promote=promote,
+            mode=mode,
+            reasons=["better than the baseline"] if promote else ["only 12 rows"],
+            comparand=against.to_json(),
+            candidate=training["model_digest"],
+            inputs=training["inputs"],
+            looks=against.looks,
+        ).write(self.folder / artifacts.DECISION)
 
     def predicted(self, judged: pa.Table) -> None:
         """The predictions as `evaluate` leaves them, with what it records of them."""
         path = self.folder / artifacts.REPORTS / "predictions.parquet"
         pq.write_table(judged, path)
         held = {"sha256": artifacts.sha256(path), "rows": judged.num_rows}
-        metrics = {"candidate": {"roc_auc": {"value": 0.7}}}
-        write_json(self.folder / artifacts.EVALUATION, {"metrics": metrics, "predictions": held})
+        evaluation_of(held).write(self.folder / artifacts.EVALUATION)
 
     def judged(self, seed: int = 0, *, promote: bool = True, mode: str = "non_inferiority") -> None:
         """All that comes before `register`, in the order of a run."""
@@ -172,6 +234,12 @@ class Project:
     def without_leave(self) -> Context:
         """The context of a bare `dvc repro`."""
         return replace(self.context, may_promote=False, trigger="dvc")
+
+
+@pytest.fixture
+def decision() -> dict[str, Any]:
+    """The content of a whole `decision.json`."""
+    return decision_of().to_json()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from refit.errors import RefitError
+from refit.files.artifacts import digest
 from refit.models import incumbent, model_cache
+from refit.schemas.decision import Decision
 from registry import versions
 from registry.client import client
 from registry.ledger import Ledger
@@ -36,7 +39,7 @@ def test_a_tag_that_holds_something_else_is_named(project: Any, use: str) -> Non
     tag, act = USES[use]
     if use == "promote":
         client(project.store).delete_registered_model_alias("toy", "champion")
-    wrong = ["{", "[]", "5", DEEP, *(['{"promote": 1}'] if tag == "refit.decision" else [])]
+    wrong = ["{", "[]", "5", DEEP, *(['{"promote": 1}'] if tag != "refit.metrics" else [])]
     for value in wrong:
         with closing(sqlite3.connect(project.folder / ".refit/mlflow.db")) as connection, connection:
             connection.execute("update model_version_tags set value = ? where key = ?", (value, tag))
@@ -45,12 +48,34 @@ def test_a_tag_that_holds_something_else_is_named(project: Any, use: str) -> Non
         assert "\n" not in str(said.value)
 
 
-def test_a_decision_may_say_no_more_and_no_less_than_the_gate_writes() -> None:
-    whole = '{"promote": true, "mode": "superiority", "reasons": [], "comparand": {}}'
-    assert promoting.decision_on(Version("toy", "1", None, "", {"refit.decision": whole}))["promote"] is True
-    for part in ('"promote": true, ', '"mode": "superiority", ', '"reasons": [], '):
+@pytest.mark.parametrize("text", ["yesterday", "2013-12-17T00:00:00", ""])
+def test_a_champion_whose_time_is_none_is_no_opponent(project: Any, text: str) -> None:
+    project.registered(0)
+    project.trained(1)
+    client(project.store).set_model_version_tag("toy", "1", "refit.seen_until", text)
+    with pytest.raises(RefitError, match=r"refit.seen_until of version 1 of toy is not as Refit wrote it: .* no time"):
+        incumbent.expected(project.context)
+
+
+def test_a_decision_may_say_no_more_and_no_less_than_the_gate_writes(decision: dict[str, Any]) -> None:
+    def stored(content: object) -> Version:
+        return Version("toy", "1", None, "", {"refit.decision": json.dumps(content)})
+
+    assert promoting.decision_on(stored(decision)).promote is True
+    for key in decision.keys() - {"slices", "error_reduction"}:  # which the first decisions did not have
         with pytest.raises(RegistryError, match="is not as Refit wrote it"):
-            promoting.decision_on(Version("toy", "1", None, "", {"refit.decision": whole.replace(part, "")}))
+            promoting.decision_on(stored({name: value for name, value in decision.items() if name != key}))
+    for wrong in ({"promote": 1}, {"promote": "true"}, {"mode": "any"}, {"reasons": "none"}, {"overruled": True}):
+        with pytest.raises(RegistryError, match="is not as Refit wrote it"):
+            promoting.decision_on(stored({**decision, **wrong}))
+
+
+def test_a_decision_has_the_digest_of_its_own_text_even_if_it_is_older_than_a_field(
+    decision: dict[str, Any],
+) -> None:
+    older = {key: value for key, value in decision.items() if key not in ("slices", "error_reduction")}
+    for content in (decision, older):
+        assert Decision.from_json(content, "decision.json").digest == digest(content)
 
 
 @pytest.mark.parametrize("digest", ["../../../out", "", "x" * 64])

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("same_process")
 
 
 def test_where_nobody_is_in_charge_the_comparand_says_so(project: Any) -> None:
-    assert incumbent.refresh(project.context) == {
+    assert incumbent.refresh(project.context).champion is None
+    assert read_json(project.folder / artifacts.COMPARAND) == {
         "model": "toy",
         "version": None,
         "model_digest": None,
@@ -42,7 +43,8 @@ def test_a_new_candidate_is_judged_against_the_champion(project: Any) -> None:
     digest = read_json(project.folder / artifacts.TRAINING)["model_digest"]
     project.trained(1)
     entry = {"version": "1", "model_digest": digest, "seen_until": "2013-12-17T00:00:00Z", "split": None}
-    assert incumbent.refresh(project.context) == {"model": "toy", **entry, "anchor": entry, "looks": 1}
+    assert incumbent.refresh(project.context).to_json() == {"model": "toy", **entry, "anchor": entry, "looks": 1}
+    assert read_json(project.folder / artifacts.COMPARAND) == {"model": "toy", **entry, "anchor": entry, "looks": 1}
 
 
 def test_a_champion_is_not_judged_against_itself_so_a_second_run_finds_the_file_unchanged(project: Any) -> None:
@@ -51,7 +53,7 @@ def test_a_champion_is_not_judged_against_itself_so_a_second_run_finds_the_file_
     for seed in (0, 1):
         project.registered(seed)
         before = path.read_bytes(), path.stat().st_mtime_ns
-        assert incumbent.refresh(project.context)["version"] == (None, "1")[seed]
+        assert incumbent.refresh(project.context).version == (None, "1")[seed]
         assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
@@ -67,11 +69,11 @@ def test_every_other_candidate_judged_on_the_same_test_window_is_a_look(project:
     for seed in (0, 1, 2):
         project.registered(seed, promote=False)
     project.trained(3)
-    assert incumbent.refresh(project.context)["looks"] == 3
+    assert incumbent.refresh(project.context).looks == 3
     features = read_json(project.folder / artifacts.FEATURE_SET)
     features["windows"]["test"]["end"] = "2014-01-01T00:00:00Z"
     write_json(project.folder / artifacts.FEATURE_SET, features)
-    assert incumbent.refresh(project.context)["looks"] == 0
+    assert incumbent.refresh(project.context).looks == 0
 
 
 def test_the_anchor_is_the_last_superior_version_and_not_the_champion(project: Any) -> None:
@@ -79,7 +81,7 @@ def test_the_anchor_is_the_last_superior_version_and_not_the_champion(project: A
     project.registered(1)
     project.trained(2)
     content = incumbent.refresh(project.context)
-    assert (content["version"], content["anchor"]["version"]) == ("2", "1")
+    assert (content.version, content.opponents["anchor"].version) == ("2", "1")
 
 
 def test_evaluate_is_refused_where_the_file_and_the_registry_disagree(project: Any) -> None:
@@ -103,7 +105,7 @@ def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_who_
     registry = other.context.params.registry.model_copy(update={"tracking_uri": project.store.uri})
     other.context = replace(other.context, params=other.context.params.model_copy(update={"registry": registry}))
     other.registered(2, promote=False)
-    assert incumbent.expected(project.context)["looks"] == written["looks"] + 1
+    assert incumbent.expected(project.context).looks == written.looks + 1
     assert incumbent.check(project.context) == written
 
 
@@ -145,7 +147,7 @@ from refit.config import parse
 context = Context(Path({str(project.folder)!r}), parse(json.loads({params!r})), may_promote=True)
 incumbent.refresh(context)
 found = [name for name in ("mlflow", "sqlalchemy", "pandas", "sklearn", "numpy", "pyarrow") if name in sys.modules]
-print(json.dumps([register.needs_rerun(context), register.champion_summary(context)["version"], found]))
+print(json.dumps([register.needs_rerun(context), register.champion_summary(context).version, found]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [None, "1", []]
@@ -155,7 +157,7 @@ def test_a_fresh_clone_gets_a_file_that_says_nobody(project: Any) -> None:
     params = json.loads(project.context.params.model_dump_json(by_alias=True))
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
     incumbent.ensure(project.folder)
-    assert incumbent.check(project.context)["version"] is None
+    assert incumbent.check(project.context).version is None
 
 
 def test_a_whole_local_copy_is_never_removed_and_a_damaged_one_only_once_a_whole_one_is_here(

@@ -224,10 +224,11 @@ def test_in_charge_says_who_since_when_and_why(project: Any) -> None:
         register.champion_summary(project.context)
     project.registered()
     found = register.champion_summary(project.context)
-    assert (found["version"], found["aliases"]) == ("1", ["challenger", "champion"])
-    assert found["metrics"] == {"roc_auc": 0.7}
-    assert (found["since"], found["why"]) == ("2014-01-01T00:00:00Z", ["better than the baseline"])
-    assert found["decision"]["promote"] is True
+    assert (found.version, found.aliases) == ("1", ("challenger", "champion"))
+    assert found.metrics == {"roc_auc": 0.7}
+    assert (found.since, found.why) == ("2014-01-01T00:00:00Z", ("better than the baseline",))
+    assert found.decision is not None
+    assert found.decision.promote is True
 
 
 def test_promoting_by_hand_goes_through_the_checks_and_a_reason_overrules_them(project: Any) -> None:
@@ -282,7 +283,7 @@ def test_an_alias_that_someone_set_in_mlflow_is_not_moved_back_on_an_old_decisio
     project.registered(0)
     project.registered(1)
     client(project.store).set_registered_model_alias("toy", "champion", "1")
-    assert incumbent.refresh(project.context) == read_json(project.folder / artifacts.DECISION)["comparand"]
+    assert incumbent.refresh(project.context).to_json() == read_json(project.folder / artifacts.DECISION)["comparand"]
     register.run(project.context)
     assert (project.aliases["champion"], project.receipt["alias"]) == ("1", "challenger")
     assert register.needs_rerun(project.context) is None
@@ -295,7 +296,7 @@ def test_a_champion_keeps_the_decision_that_put_it_in_charge(project: Any) -> No
     write_json(project.folder / artifacts.DECISION, {**decision, "promote": False, "reasons": ["stricter now"]})
     register.run(project.context)
     assert project.aliases["champion"] == "1"
-    assert register.champion_summary(project.context)["decision"] == decision
+    assert register.champion_summary(project.context).to_json()["decision"] == decision
     assert project.told == [("promote", None, "1")]
 
 
@@ -367,7 +368,7 @@ class TestLostChampion:
         with pytest.raises(RefitError, match="has no champion"):
             register.run(project.context)
         register.promote(project.context, "1", "the alias was removed by mistake")
-        assert register.champion_summary(project.context)["version"] == "1"
+        assert register.champion_summary(project.context).version == "1"
 
     def test_a_version_that_refit_did_not_register_is_no_comparand(self, project: Any) -> None:
         project.registered(0)

@@ -73,15 +73,16 @@ def test_it_comes_back_under_a_new_number_with_its_files_and_all_of_its_tags(ber
 def test_what_asks_about_it_makes_sense_afterwards(bereft: Any) -> None:
     register.repair(bereft.context)
     shown = register.champion_summary(bereft.context)
-    assert (shown["version"], shown["previous"], shown["anchor"], shown["action"]) == ("3", "1", "3", "restore")
-    assert shown["why"][0] == "version 2 was deleted in MLflow; this is the same model, registered again"
-    assert shown["decision"]["promote"] is True
+    assert (shown.version, shown.previous, shown.anchor, shown.action) == ("3", "1", "3", "restore")
+    assert shown.why[0] == "version 2 was deleted in MLflow; this is the same model, registered again"
+    assert shown.decision is not None
+    assert shown.decision.promote is True
     gone, again = lineage.explain(bereft.context, "2"), lineage.explain(bereft.context, "3")
     assert gone[-1].endswith("version 2 of toy was deleted in MLflow, version 3 is the same model.")
     assert "version 2 took charge in place of version 1" in gone[0]
     assert "version 3 was registered again in place of version 2" in again[-2]
     assert again[-1] == "It is in charge now."
-    assert lineage.lineage(bereft.context, "3").model_digest == shown["decision"]["candidate"]
+    assert lineage.lineage(bereft.context, "3").model_digest == shown.decision.candidate
     for ask in (lineage.lineage, register.promote, register.rollback):
         with pytest.raises(UserError, match="version 2 of toy was deleted in MLflow, version 3 is the same model"):
             ask(bereft.context, "2")

@@ -113,7 +113,7 @@ def test_without_being_told_to_delete_it_deletes_nothing_and_counts_the_bytes(se
 def test_afterwards_nothing_is_left_to_delete_and_what_stays_can_be_shown_explained_and_put_back(seven: Any) -> None:
     retention.collect(asking(seven, versions=1), delete=True)
     assert named(retention.collect(asking(seven, versions=1))) == []
-    assert register.champion_summary(seven.context)["version"] == "4"
+    assert register.champion_summary(seven.context).version == "4"
     assert "took charge" in lineage.explain(seven.context, "2")[0]
     register.rollback(seven.context)
     assert seven.aliases["champion"] == "3"

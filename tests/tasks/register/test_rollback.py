@@ -72,9 +72,9 @@ def test_a_version_that_someone_registered_and_put_in_charge_by_hand_can_be_show
 def test_anchor_that_is_taken_out_of_charge_is_no_anchor_any_more(project: Any) -> None:
     project.registered(0)
     project.registered(1, mode="superiority")
-    assert register.champion_summary(project.context)["anchor"] == "2"
+    assert register.champion_summary(project.context).anchor == "2"
     register.rollback(project.context)
-    assert register.champion_summary(project.context)["anchor"] == "1"
+    assert register.champion_summary(project.context).anchor == "1"
 
 
 def test_without_an_earlier_version_there_is_nothing_to_go_back_to(project: Any) -> None:
@@ -95,7 +95,7 @@ def test_an_alias_deleted_in_mlflow_is_put_back_from_the_ledger(project: Any) ->
         register.champion_summary(project.context)
     lines = len(project.ledger)
     assert register.repair(project.context).startswith("toy version 1 has its alias champion back")
-    assert register.champion_summary(project.context)["version"] == "1"
+    assert register.champion_summary(project.context).version == "1"
     assert len(project.ledger) == lines, "nothing was decided"
 
 
@@ -156,7 +156,7 @@ def test_a_broken_ledger_lets_nobody_take_charge_until_a_person_accepts_it_and_s
     with pytest.raises(RefitError, match="is broken: line 1 "):
         register.promote(project.context, "1", why="it must")
     assert project.aliases["champion"] == "2"
-    assert register.champion_summary(project.context)["since"] == "2014-01-01T00:00:00Z"
+    assert register.champion_summary(project.context).since == "2014-01-01T00:00:00Z"
     assert "goes on with its 2 lines" in register.repair(project.context, accept_ledger="the disk failed")
     register.rollback(project.context)
     assert project.aliases["champion"] == "1"

@@ -6,16 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refit.reports.drawing import Chart
-
-if TYPE_CHECKING:
-    from refit.evaluation.holdout import Holdout
-    from refit.evaluation.scored import Scored
 
 __all__ = ["Report", "View", "view_of"]
 
@@ -27,11 +23,9 @@ Floats = NDArray[np.float64]
 class View:
     """How the predictions of a task are reported, in the template `model_card_<task>.html.j2`.
 
-    All functions but the first two take the stored evaluation.
+    All functions take the stored evaluation.
     """
 
-    measured: Callable[[Holdout, Scored, float], Report]  # its parts of `evaluation.json`
-    facts: Callable[[NDArray[Any], Floats], Report]  # of labels and predictions: of the test rows, or of a slice
     tables: Callable[[Path, Report], None]  # CSV for `dvc plots`
     charts: tuple[Chart, ...]
     tiles: tuple[str, ...]  # metrics at the top of the model card, in addition to the gate's

@@ -9,45 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.evaluation import calibration_bins, curves
-from refit.evaluation.holdout import Holdout, tidy
-from refit.evaluation.scored import Scored
 from refit.reports.drawing import COLOURS, HALF, QUIET, chart, legend, new_figure, write_csv
 from refit.reports.model_card.by_task import Report, View
 from refit.reports.model_card.probability_charts import reliability, shaded_cells
 from refit.reports.templates import count, percent
 
 Floats = NDArray[np.float64]
-
-
-def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
-    candidate, threshold = scored.p["candidate"], scored.thresholds["candidate"]
-    shown = {name: p for name, p in scored.p.items() if name in ("candidate", "champion")}
-    return {
-        "calibration": calibration_bins.calibration(test.sample, candidate, test.labels, confidence),
-        "confusion": confusion_counts(test, candidate, threshold),
-        "curves": {
-            "roc": {name: curves.roc(test.labels, p) for name, p in shown.items()},
-            "precision_recall": {name: curves.precision_recall(test.labels, p) for name, p in shown.items()},
-            "scores": curves.histogram(test.labels, candidate),
-        },
-    }
-
-
-def facts(labels: NDArray[Any], p: Floats) -> Report:
-    return {"positive": int(labels.sum()), "rate": tidy(labels.mean()), "predicted": tidy(p.mean())}
-
-
-def confusion_counts(test: Holdout, p: Floats, threshold: float) -> dict[str, float]:
-    """The confusion matrix, with rows classified as 1 at or above the threshold."""
-    predicted, positive = p >= threshold, test.labels == 1
-    return {
-        "threshold": threshold,
-        "true_positive": int((predicted & positive).sum()),
-        "false_positive": int((predicted & ~positive).sum()),
-        "false_negative": int((~predicted & positive).sum()),
-        "true_negative": int((~predicted & ~positive).sum()),
-    }
 
 
 def tables(folder: Path, evaluation: Report) -> None:
@@ -169,8 +136,6 @@ def words(evaluation: Report) -> str:
 
 
 VIEW = View(
-    measured=measured,
-    facts=facts,
     tables=tables,
     charts=(roc, precision_recall, confusion, calibration, scores),
     tiles=("roc_auc", "log_loss", "calibration_error"),

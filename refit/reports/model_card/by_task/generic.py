@@ -22,8 +22,6 @@ def _no_sentences(evaluation: Report) -> Iterator[str]:
 
 
 VIEW = View(
-    measured=_nothing,
-    facts=_nothing,
     tables=_no_tables,
     charts=(),
     tiles=(),

@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.evaluation import calibration_bins
-from refit.evaluation.holdout import Holdout, tidy, with_interval
-from refit.evaluation.scored import Scored
-from refit.metrics.clusters import jackknife, leave_out_mean
 from refit.reports.drawing import COLOURS, FULL, HALF, INK, chart, list_down, new_figure, short_name, write_csv
 from refit.reports.model_card.by_task import Report, View
 from refit.reports.model_card.probability_charts import reliability, shaded_cells
@@ -20,49 +16,6 @@ from refit.reports.model_card.probability_charts import reliability, shaded_cell
 Floats = NDArray[np.float64]
 
 MOST_SHOWN = 25  # classes in a figure or a table, the largest ones
-
-
-def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
-    candidate = scored.p["candidate"]
-    predicted = candidate.argmax(axis=1)
-    sure = candidate.max(axis=1)
-    classes = len(test.target.classes)
-    matrix = np.bincount(test.labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    return {
-        "classes": list(by_class(test, predicted, confidence)),
-        "confusion": {"names": list(test.target.classes), "rows": matrix.tolist()},
-        "calibration": calibration_bins.calibration(test.sample, sure, predicted == test.labels, confidence),
-    }
-
-
-def facts(labels: NDArray[Any], p: Floats) -> Report:
-    right = p.argmax(axis=1) == labels
-    return {"classes": len(np.unique(labels)), "right": tidy(right.mean()), "predicted": tidy(p.max(axis=1).mean())}
-
-
-def by_class(test: Holdout, predicted: NDArray[np.int64], confidence: float) -> Iterator[dict[str, Any]]:
-    """Precision, recall and F1 of each class, with clustered intervals of the first two."""
-    for code, name in enumerate(test.target.classes):
-        is_it, is_called = test.labels == code, predicted == code
-        total = int(is_it.sum() + is_called.sum())
-        yield {
-            "name": name,
-            "rows": int(is_it.sum()),
-            "called": int(is_called.sum()),
-            "precision": _share(test, is_it, is_called, confidence),
-            "recall": _share(test, is_called, is_it, confidence),
-            "f1": tidy(2 * int((is_it & is_called).sum()) / total) if total else None,
-        }
-
-
-def _share(
-    test: Holdout, hit: NDArray[np.bool_], among: NDArray[np.bool_], confidence: float
-) -> dict[str, float | None] | None:
-    """The share of hits among some rows; None if there are no such rows."""
-    if not among.any():
-        return None
-    estimate = jackknife(leave_out_mean(hit[among].astype(np.float64), test.sample.only(among).clusters))
-    return with_interval(estimate, confidence, 0.0, 1.0)
 
 
 def tables(folder: Path, evaluation: Report) -> None:
@@ -154,8 +107,6 @@ def format_classes(window: Report) -> str:
 
 
 VIEW = View(
-    measured=measured,
-    facts=facts,
     tables=tables,
     charts=(confusion, classes, calibration),
     tiles=("log_loss", "accuracy", "f1_macro"),

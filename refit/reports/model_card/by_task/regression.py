@@ -10,10 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.evaluation import interval_coverage
-from refit.evaluation.calibration_bins import calibration
-from refit.evaluation.holdout import Holdout, tidy, with_interval
-from refit.evaluation.scored import Scored
-from refit.metrics.clusters import jackknife, leave_out_mean
 from refit.reports.drawing import (
     COLOURS,
     HALF,
@@ -31,51 +27,6 @@ from refit.reports.drawing import (
 from refit.reports.model_card.by_task import Report, View
 
 Floats = NDArray[np.float64]
-
-MOST_POINTS = 400  # drawn rows, evenly spread over the window
-HISTOGRAM_BINS = 40
-MIDDLE = 0.98  # share of the residuals in the range of the histogram; the rest is in its outermost bins
-
-
-def measured(test: Holdout, scored: Scored, confidence: float) -> Report:
-    candidate = scored.p["candidate"]
-    rows = np.unique(np.linspace(0, test.rows - 1, min(MOST_POINTS, test.rows)).astype(np.int64))
-    return {
-        "points": [(tidy(candidate[row]), tidy(test.labels[row])) for row in rows],
-        "residuals": residual_counts(test.labels - candidate),
-        "by_size": by_size(test, candidate, confidence),
-        "intervals": interval_coverage.interval_report(test, scored, confidence),
-    }
-
-
-def facts(labels: NDArray[Any], predicted: Floats) -> Report:
-    return {"mean": tidy(labels.mean()), "std": tidy(labels.std()), "predicted": tidy(predicted.mean())}
-
-
-def residual_counts(left: Floats) -> dict[str, Any]:
-    """Histogram of actual minus predicted values, in equal bins."""
-    low, high = np.quantile(left, [(1 - MIDDLE) / 2, (1 + MIDDLE) / 2])
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
-    return {
-        "edges": [tidy(edge) for edge in edges],
-        "rows": np.histogram(np.clip(left, low, high), edges)[0].tolist(),
-        "mean": tidy(left.mean()),
-        "quantiles": {str(q): tidy(np.quantile(left, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
-    }
-
-
-def by_size(test: Holdout, predicted: Floats, confidence: float) -> dict[str, Any]:
-    """Mean prediction, mean label and mean absolute error, in bins of about equal count."""
-    everywhere = (-np.inf, np.inf)
-    result = calibration(test.sample, predicted, test.labels, confidence, everywhere)
-    error = np.abs(test.labels - predicted)
-    ends = np.cumsum([each["rows"] for each in result["bins"]])
-    for each, rows in zip(result["bins"], np.split(np.argsort(predicted, kind="stable"), ends[:-1]), strict=True):
-        mean = jackknife(leave_out_mean(error[rows], test.sample.only(rows).clusters))
-        each["error"] = with_interval(mean, confidence)
-    return result
 
 
 def tables(folder: Path, evaluation: Report) -> None:
@@ -170,8 +121,6 @@ def words(evaluation: Report) -> str:
 
 
 VIEW = View(
-    measured=measured,
-    facts=facts,
     tables=tables,
     charts=(predicted_actual, residuals, label_by_size, error_by_size),
     tiles=("mae", "rmse", "r2"),

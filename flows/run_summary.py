@@ -1,0 +1,89 @@
+"""What a run says at its end: `refit run --json` prints it, the terminal and Prefect show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from refit.schemas.artifact import Part, UtcTime
+from refit.schemas.decision import Decision
+from refit.schemas.feature_table import LabelCounts, Windows
+from refit.schemas.measured import Measured
+from refit.schemas.serving_cost import Cost, Latency
+from refit.schemas.validated import RowBalance
+
+__all__ = ["IntervalSummary", "LearnerSummary", "RegisteredAs", "RunSummary", "ServingTimes", "StageEnd"]
+
+
+class StageEnd(Part):
+    """How a stage ended."""
+
+    state: str
+    seconds: float | int
+
+
+class LearnerSummary(Part):
+    """A learner's validation score, time and cost."""
+
+    name: str
+    validation: float | int | None
+    seconds: float
+    rows_per_second: int
+    peak_memory_mb: float | None
+    latency_ms: Latency
+    latency_1000_ms: Latency
+    cost_training: float
+    cost_per_1000: float
+
+
+class ServingTimes(Part):
+    """How long the candidate's predictions take."""
+
+    latency_ms: Latency
+    latency_1000_ms: Latency
+    rows_per_second: int
+
+
+class IntervalSummary(Part):
+    """How many labels of the test rows the candidate's intervals held, and how wide they are."""
+
+    level: float
+    coverage: Measured
+    width: Measured
+    winkler: Measured
+
+
+class RegisteredAs(Part):
+    """The version of the candidate."""
+
+    name: str
+    version: str
+    alias: str
+
+
+class RunSummary(Part):
+    """A run, from the files that it wrote."""
+
+    flow_run_id: str | None
+    mlflow_run_id: str | None
+    as_of: UtcTime
+    snapshot: str
+    batches: int
+    stand_in: Mapping[str, str]  # where the real file of each generated source is published
+    rows: RowBalance
+    features: int
+    windows: Windows
+    labels: LabelCounts
+    stages: Mapping[str, StageEnd]
+    learners: tuple[LearnerSummary, ...]
+    chosen: str
+    metric: str
+    metrics: Mapping[str, float | None]  # of the candidate on the test rows
+    evaluation: Mapping[str, Mapping[str, Measured]]  # by model, then by metric
+    cost: Cost
+    timings: ServingTimes
+    error_reduction: Measured | None  # against the champion
+    intervals: IntervalSummary | None
+    decision: Decision
+    model: RegisteredAs
+    report: str
+    seconds: float

@@ -1,0 +1,82 @@
+"""`reports/decision.json`: what the gate decided about a candidate, and what is needed to explain it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from refit.config.learning import GateParams
+from refit.files.artifacts import digest
+from refit.schemas.artifact import Artifact, Part, UtcTime
+from refit.schemas.incumbent import Incumbent
+from refit.schemas.measured import Measured
+
+__all__ = ["Decision", "EvaluatedWindow", "GainComparison", "GateCheck", "GateVerdict", "Mode"]
+
+Mode = Literal["non_inferiority", "superiority"]
+
+
+class GateCheck(Part):
+    """One requirement of the gate, whether it is met, and the sentence that states it."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+class GainComparison(Part):
+    """A gain with its one-sided bounds, and the value that its lower bound has to exceed."""
+
+    against: str  # champion, anchor or baseline; for a slice its name, with the gain over the champion
+    version: str | None
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    must_exceed: float
+    passed: bool
+
+
+class GateVerdict(Part):
+    """What the gate says: `reasons` explain it, `notes` give further context."""
+
+    promote: bool
+    mode: Mode
+    metric: str
+    confidence: float
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    checks: tuple[GateCheck, ...]
+    compared: tuple[GainComparison, ...]
+    slices: tuple[GainComparison, ...] = ()
+    difference: (
+        GainComparison | None
+    )  # the decisive one: with the champion, or with the baseline if there is no champion
+
+
+class EvaluatedWindow(Part):
+    """The test window of a candidate; versions with the same digest were evaluated on the same window."""
+
+    start: UtcTime
+    end: UtcTime
+    rows: int
+    digest: str
+
+
+class Decision(Artifact, GateVerdict):
+    """The verdict on a candidate, with the models, the window and the policy that it rests on."""
+
+    REMEDY: ClassVar[str] = "`refit run` evaluates again"
+
+    candidate: str  # canonical digest of the model
+    inputs: str
+    incumbent: Incumbent = Field(alias="comparand")
+    test: EvaluatedWindow
+    looks: int
+    policy: GateParams
+    error_reduction: Measured | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest by which the ledger names it: of the content as it was read, without fields that it lacked."""
+        return digest(self.model_dump(mode="json", by_alias=True, exclude_unset=True))
