@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def prints(name: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, BENCHMARKS / f"{name}.py", *arguments],
         cwd=BENCHMARKS.parent,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"},  # set by refit in tests
         capture_output=True,
         text=True,
         check=False,
