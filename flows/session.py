@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from flows import retrain_dedup
 from flows.progress_display import LineScreen, Screen, screen
 from flows.run_options import RunOptions
+from flows.run_summary import StageEnd
 from refit.config import Params
 from refit.errors import UserError
 from refit.files.artifacts import RELEASED, sweep
@@ -32,7 +32,7 @@ class Session:
     screen: Screen
     force: bool = False
     started: float = field(default_factory=time.monotonic)
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[str, StageEnd] = field(default_factory=dict)
 
     def context(self) -> Context:
         """Return the stages' arguments, read again each time: params may have changed since the last stage."""
@@ -59,7 +59,7 @@ class Session:
 
     def ended(self, stage: str, outcome: dvc_runner.Outcome, seconds: float) -> None:
         """Note how a stage ended, for the summary."""
-        self.stages[stage] = {"state": outcome, "seconds": round(seconds, 3)}
+        self.stages[stage] = StageEnd(state=outcome, seconds=round(seconds, 3))
         self.screen.end(stage, outcome, seconds)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from flows.progress_display import STATE_STYLE
-from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes, StageEnd
+from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes
 from flows.session import Session
 from refit.config import STAGES
 from refit.evaluation.prediction_cost import in_money
@@ -63,7 +63,7 @@ def summarise(run: Session) -> RunSummary:
         features=len(features.features),
         windows=features.windows,
         labels=features.labels,
-        stages={stage: StageEnd(**run.stages[stage]) for stage in STAGES if stage in run.stages},
+        stages={stage: run.stages[stage] for stage in STAGES if stage in run.stages},
         learners=tuple(
             LearnerSummary(
                 name=learner.name,

@@ -6,7 +6,7 @@ import atexit
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -16,6 +16,9 @@ from refit.files.permissions import close, tighten
 from refit.files.yaml_files import read_value
 from refit.runtime.terminal import say
 from registry.secrets import redacted
+
+if TYPE_CHECKING:
+    from refit.runtime.run_file import Overrides
 
 Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line of standard output")]
@@ -66,7 +69,7 @@ def project_at(folder: Path) -> Path:
     return folder.resolve()
 
 
-def assignments(texts: list[str]) -> dict[str, Any]:
+def assignments(texts: list[str]) -> Overrides:
     """Parse `section.key=value` texts into a mapping.
 
     Raises:

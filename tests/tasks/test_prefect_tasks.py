@@ -45,7 +45,7 @@ def ingest(project: Path) -> str:
     def only() -> str:
         with session(project, RunOptions(force=True)) as run:
             task(run)
-            return str(run.stages["ingest"]["state"])
+            return str(run.stages["ingest"].state)
 
     return only()
 
