@@ -17,7 +17,7 @@ from refit.config import nearest
 from refit.errors import UserError
 from refit.learners.contract import Floats
 from refit.plain_text import MISSING
-from refit.schemas.postprocessing import IntervalSummary, MarginSummary, StoredIntervals, StoredMargin
+from refit.schemas.postprocessing import MarginsByGroup, MarginSummary, StoredIntervals, StoredMargin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,10 +60,10 @@ class Intervals(StoredIntervals):
         values = [each.value if other_level is None else each.at(other_level) for each in margins]
         return np.array(values, dtype=np.float64)[codes]
 
-    def summary(self) -> IntervalSummary:
+    def summary(self) -> MarginsByGroup:
         """The same without the scores."""
         groups = {name: margin.summary() for name, margin in self.groups.items()}
-        return IntervalSummary(**{**dict(self), "common": self.common.summary(), "groups": groups})
+        return MarginsByGroup(**{**dict(self), "common": self.common.summary(), "groups": groups})
 
 
 def intervals_from(stored: StoredIntervals) -> Intervals:

@@ -12,9 +12,9 @@ from refit.schemas.artifact import Part, omitted
 __all__ = [
     "ClassCurves",
     "IntervalSettings",
-    "IntervalSummary",
     "IsotonicCurve",
     "MarginSummary",
+    "MarginsByGroup",
     "SigmoidCurve",
     "StoredCalibration",
     "StoredIntervals",
@@ -89,7 +89,7 @@ class StoredIntervals(IntervalSettings):
     groups: Mapping[str, StoredMargin] = {}
 
 
-class IntervalSummary(IntervalSettings):
+class MarginsByGroup(IntervalSettings):
     """The same without the scores."""
 
     common: MarginSummary

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
 from refit.schemas.artifact import Artifact, Part, UtcTime
-from refit.schemas.postprocessing import IntervalSummary, StoredCalibration
+from refit.schemas.postprocessing import MarginsByGroup, StoredCalibration
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.warm_start import WarmStart
 
@@ -122,7 +122,7 @@ class Training(Artifact):
     seed: int
     model_digest: str
     threshold: float
-    intervals: IntervalSummary | None
+    intervals: MarginsByGroup | None
     seen_until: UtcTime  # no data from this time on was used
     split: str | None = None  # the rule that separated test rows; None if they are separated by time
     inputs: str  # the digest of everything that determines the candidate: its identity

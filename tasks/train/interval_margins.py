@@ -11,7 +11,7 @@ from refit.learners.intervals import ends_of, fit_intervals, groups_in, require_
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.learners.quantiles import quantile_of
 from refit.runtime.context import Progress
-from refit.schemas.postprocessing import IntervalSummary
+from refit.schemas.postprocessing import MarginsByGroup
 from tasks.train.calibration_and_threshold import pooled
 from tasks.train.folds import Development
 from tasks.train.trial import Trial, fit_fold
@@ -65,6 +65,6 @@ def _end(spec: Spec, level: float, rows: Development, progress: Progress) -> tup
     return end, pooled(rows, [fit.predicted for fit in fits])
 
 
-def interval_summary(learner: Learner) -> IntervalSummary | None:
+def interval_summary(learner: Learner) -> MarginsByGroup | None:
     """Return what `models/training.json` says of a candidate's intervals."""
     return learner.intervals.summary() if isinstance(learner, IntervalLearner) else None
