@@ -254,7 +254,7 @@ def _format_coverage(intervals: IntervalSummary) -> str:
 def _format_reduction(summary: RunSummary) -> str:
     """Format the candidate's error reduction against the champion on the test rows."""
     share = summary.error_reduction.value if summary.error_reduction else None
-    return "–" if share is None else f"{share:+.1%} of the champion's errors in {summary.decision.metric} taken away"
+    return "–" if share is None else f"{100 * share:+.1f} % vs champion ({summary.decision.metric})"
 
 
 def print_summary(summary: RunSummary, console: Terminal) -> None:
@@ -277,9 +277,9 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
         console.print(_format_coverage(summary.intervals))
     console.print()
     decision, model = summary.decision, summary.model
-    verdict = (f"{model.name} version {model.version} is in charge", "green")
+    verdict = (f"{model.name} version {model.version} is champion", "green")
     if model.alias != "champion":
-        verdict = (f"{model.name} version {model.version} is registered as {model.alias}, not in charge", "yellow")
+        verdict = (f"{model.name} version {model.version} is registered as {model.alias}, not as champion", "yellow")
     decided = "promote" if decision.promote else "do not promote"
     console.print(line(("Gate", "bold"), f" ({decision.mode}): {decided}"))
     reasons = Table.grid(padding=(0, 1))

@@ -29,14 +29,14 @@ def current_champion(store: Store, model: str) -> Version | None:
             return None
         gone = versions.version(store, model, last.to_version) is None
         raise RegistryError(
-            f"version {last.to_version} of {model} is in charge by the ledger (since {last.at}), but the registry at "
-            f"{store.shown} has no champion: its {'version' if gone else 'alias'} was deleted; `refit repair` "
+            f"version {last.to_version} of {model} is the champion by the ledger (since {last.at}), but the registry "
+            f"at {store.shown} has no champion: its {'version' if gone else 'alias'} was deleted; `refit repair` "
             f"{'registers it again' if gone else 'puts it back'}, "
-            f'`refit promote VERSION --why "..."` puts another in charge'
+            f'`refit promote VERSION --why "..."` promotes another'
         )
     if (version := versions.version(store, model, number)) is None:
         raise RegistryError(
-            f"the alias champion of {model} leads to version {number}, which does not exist; put another one in charge "
+            f"the alias champion of {model} leads to version {number}, which does not exist; promote another one "
             f'with `refit promote VERSION --why "..."`'
         )
     return version
@@ -125,7 +125,7 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
         if versions.version(store, model, entry.to_version) is None:
             entry = _abandoned(entry, "its version was deleted before the move was finished", at)
         elif now not in (entry.from_version, entry.to_version, *((None,) if entry.action == "restore" else ())):
-            entry = _abandoned(entry, f"version {now} took charge before the move was finished", at)
+            entry = _abandoned(entry, f"version {now} was promoted before the move was finished", at)
         else:
             _move(store, entry)
         note = partial(_note, store, model)

@@ -197,7 +197,7 @@ def download(store: Store, of: Version, destination: Path) -> Path:
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(destination.parent))
             raise RegistryError(f"{what} copied: the disk is full ({destination.parent}); free some space") from full
         raise RegistryError(
-            f"{what} read: {str(error).splitlines()[0]}; restore the artifact store, or put another version in charge"
+            f"{what} read: {str(error).splitlines()[0]}; restore the artifact store, or promote another version"
         ) from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # written by mlflow when it loads a model
     return folder
@@ -296,5 +296,5 @@ def changed(of: Version, what: str, problem: str) -> RegistryError:
     """The error for something that was changed in MLflow."""
     return RegistryError(
         f"{what} of version {of.version} of {of.model} is not as Refit wrote it: {problem}; restore the registry from "
-        "a copy, or put another version in charge"
+        "a copy, or promote another version"
     )

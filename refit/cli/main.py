@@ -30,7 +30,7 @@ _RESUMES = "what was finished is kept, the same command goes on from there"
 
 app = typer.Typer(
     name="refit",
-    help="Keeps models current: none takes charge unless shown to be no worse than a stated margin allows.",
+    help="Keeps models current: none becomes champion unless shown to be no worse than a stated margin allows.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

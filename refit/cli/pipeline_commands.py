@@ -75,7 +75,7 @@ def score(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Score rows with the model in charge, and log the predictions."""
+    """Score rows with the champion, and log the predictions."""
     from refit.cli import running
 
     report = running.score(project_at(project), rows, as_of=as_of, out=out, wait_seconds=wait, quiet=as_json)
@@ -93,7 +93,7 @@ def drift(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Does the model in charge still fit? Inputs and performance of the newest windows, and what to do."""
+    """Does the champion still fit? Inputs and performance of the newest windows, and what to do."""
     from refit.cli import running
 
     decision = running.drift(project_at(project), as_of=as_of, wait_seconds=wait, quiet=as_json)

@@ -16,13 +16,14 @@ app = typer.Typer()
 @app.command()
 def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """Look at the environment, the libraries, the locks, and what could get in the way."""
-    from refit.cli import inspection
 
-    findings = inspection.doctor(project.resolve())
+    from refit.cli.doctor import examine, print_findings
+
+    findings = examine(project.resolve())
     if as_json:
         print_json({"findings": [vars(finding) for finding in findings]})
     else:
-        inspection.print_findings(findings)
+        print_findings(findings)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 

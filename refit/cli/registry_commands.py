@@ -17,7 +17,7 @@ app = typer.Typer()
 
 @app.command()
 def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Who is in charge, since when, why, and its numbers."""
+    """Which version is champion, since when, why, and its numbers."""
     from refit.cli import inspection
 
     champion = inspection.champion_summary(project_at(project))
@@ -43,7 +43,7 @@ def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fal
 
 @app.command()
 def explain(
-    version: Annotated[str | None, typer.Argument(help="model version: why it is, or is not, in charge")] = None,
+    version: Annotated[str | None, typer.Argument(help="model version: why it is, or is not, champion")] = None,
     row: Annotated[
         str | None, typer.Option("--row", help="key of a row, or a CSV or Parquet file: why it is predicted so")
     ] = None,
@@ -53,9 +53,9 @@ def explain(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Why a version is, or is not, in charge; or, with --row, which features pushed a prediction up and down."""
+    """Why a version is, or is not, champion; or, with --row, which features pushed a prediction up and down."""
     if (version is None) == (row is None):
-        raise UserError("name a version, or give --row KEY (or FILE.csv) of what the model in charge predicts")
+        raise UserError("name a version, or give --row KEY (or FILE.csv) of what the champion predicts")
     if row is None:
         from refit.cli import inspection
 
@@ -99,13 +99,13 @@ def lineage(
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="model version to put in charge")],
+    version: Annotated[str, typer.Argument(help="model version to promote")],
     project: Project = HERE,
     why: Why = None,
     wait: Wait = 0,
     debug: Debug = False,
 ) -> None:
-    """Put a version in charge through the gate's checks; `--why` overrules the gate, on the record."""
+    """Promote a version through the gate's checks; `--why` overrules the gate, on the record."""
     from refit.cli import running
 
     say(running.promote(project_at(project), version, why=why, wait_seconds=wait))
@@ -114,14 +114,14 @@ def promote(
 @app.command()
 def rollback(
     to: Annotated[
-        str | None, typer.Option("--to", help="version to put back in charge; default: the one before")
+        str | None, typer.Option("--to", help="version to restore as champion; default: the one before")
     ] = None,
     project: Project = HERE,
     why: Why = None,
     wait: Wait = 0,
     debug: Debug = False,
 ) -> None:
-    """Put an earlier version back in charge, once its stored model has proved to be what it was."""
+    """Make an earlier version champion again, once its stored model has proved to be what it was."""
     from refit.cli import running
 
     say(running.rollback(project_at(project), to, why=why, wait_seconds=wait))

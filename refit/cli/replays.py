@@ -109,7 +109,7 @@ def show(report: ReplayResult, console: Terminal) -> None:
     console.print(line((f"Best{within}:", "bold"), f" {report.best or f'none, {_explain_no_best(report)}'}"))
     durations = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in report.parts.items())
     console.print(
-        line(("Took", "bold"), f" {report.seconds:.1f} s: {durations}; {report.trained_now} models trained anew")
+        line(("Took", "bold"), f" {report.seconds:.1f} s: {durations}; {report.trained_now} models trained again")
     )
     console.print(line(("Report", "bold"), f" {report.report}"), soft_wrap=True)
 
@@ -129,7 +129,7 @@ def _print_windows(report: ReplayResult, console: Terminal) -> None:
     console.print()
     console.print(table)
     console.print(
-        "* a new model took charge, - one was trained and refused, – no score: nobody was in charge, or labels are "
+        "* a new model was promoted, - one was trained and refused, – no score: there was no champion, or labels are "
         "missing or all alike",
         style="italic",
     )

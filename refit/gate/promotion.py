@@ -137,7 +137,7 @@ def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[GateCheck]:
     )
     yield evidence.labels
     if evidence.stand_in == "candidate":
-        sentence = "the candidate was made from a GENERATED stand-in, the one in charge from real data: it stays"
+        sentence = "the candidate was made from a GENERATED stand-in, the champion from real data: it stays"
         yield _check("real", False, sentence)
     yield _clusters(evidence, policy)
     yield _unseen("the candidate", evidence.seen_until, evidence.split, evidence)
@@ -291,9 +291,9 @@ def _why(each: GainComparison, evidence: Evidence) -> str:
 def _notes(evidence: Evidence, policy: GatePolicy) -> Iterator[str]:
     yield from evidence.remarks
     if not evidence.champion:
-        opening = "nobody is in charge yet"
+        opening = "there is no champion yet"
         if evidence.stand_in == "champion":
-            opening = "the one in charge was made from a GENERATED stand-in and counts as nobody"
+            opening = "the champion was made from a GENERATED stand-in and counts as nobody"
         yield f"{opening}: the candidate had to beat the naive baseline"
         unasked = [*(["slices"] if policy.slices else []), *({"error_reduction"} & set(policy.floors))]
         if unasked:

@@ -39,7 +39,7 @@ def most_steps(model: Any) -> int:
     raise UserError(
         f"train.warm_start: champion: a {kind} cannot go on from what it has learned; warm starts are for "
         "HistGradientBoosting, estimators with partial_fit (such as SGDClassifier) and torch_tabular: "
-        "set train.warm_start: null, or put such a learner in charge first"
+        "set train.warm_start: null, or promote such a learner first"
     )
 
 

@@ -33,7 +33,7 @@ def read_source(project: Path, kind: str, where: str = "") -> str:
         if module and (project / f"{module}.py").is_file():
             raise UserError(
                 f"learner {kind!r} is in a file of the project: write it {module}.py:{class_name}, so that a change of "
-                f"it trains anew and its models are stored with it{at}"
+                f"it trains again and its models are stored with it{at}"
             )
         return ""
     path = (project / name).resolve()

@@ -119,6 +119,6 @@ def _version(context: Context, store: Store, number: str | None) -> Version:
     model = context.params.project.name
     version = champion.current_champion(store, model) if number is None else versions.version(store, model, number)
     if version is None:
-        missing = f"no version of {model} is in charge yet" if number is None else f"{model} has no version {number!r}"
+        missing = f"no version of {model} is champion yet" if number is None else f"{model} has no version {number!r}"
         raise UserError(f"{missing}; `refit history` names those that were judged")
     return version

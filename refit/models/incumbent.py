@@ -77,7 +77,7 @@ def check(context: Context) -> Incumbent:
     """
     written, content = Incumbent.read(context.path(COMPARAND)), expected(context)
     if written.model_copy(update={"looks": content.looks}) != content:
-        raise RefitError(f"{COMPARAND} names {written}, the registry {content}; `refit run` writes it anew")
+        raise RefitError(f"{COMPARAND} names {written}, the registry {content}; `refit run` writes it again")
     return written
 
 
@@ -221,7 +221,7 @@ def required_tag(of: Version, key: str) -> str:
     if key not in of.tags:
         raise RefitError(
             f"version {of.version} of {of.model} has no tag {key}: Refit did not register it; "
-            'put one of its own in charge with `refit promote VERSION --why "..."`'
+            'promote one of its own with `refit promote VERSION --why "..."`'
         )
     return of.tags[key]
 

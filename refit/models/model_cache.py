@@ -33,7 +33,7 @@ def copy_path(context: Context, version: str, model_digest: str) -> Path:
     if not _DIGEST.fullmatch(model_digest):
         raise RefitError(
             f"the tag refit.model_digest of version {version} is not as Refit wrote it: {model_digest[:80]!r}; restore "
-            "the registry from a copy, or put another version in charge"
+            "the registry from a copy, or promote another version"
         )
     return context.path(MODELS) / f"{version}-{model_digest[:12]}"
 

@@ -228,7 +228,7 @@ _COMMENTS: Mapping[str, str] = {
     "validate": "What a batch must fulfil, under Great Expectations' own names; rows that do not go to quarantine.",
     "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
     "train": "What is tried: any scikit-learn-compatible estimator by import path. Scored on the validation window.",
-    "evaluate": "What it takes for a new model to take charge.",
+    "evaluate": "What it takes for a new model to be promoted.",
     "cost": "The price of a CPU hour, to tell trainings and predictions in money.",
     "drift": "What is watched between two trainings: `refit drift`.",
 }
@@ -242,7 +242,7 @@ _OF_SERIES: Mapping[str, str] = {
 
 
 def _commented(params: YamlTree, reading: TableReading, *, generated: bool) -> str:
-    parts = ["# What this project learns, and what it takes for one of its models to take charge.\n"]
+    parts = ["# What this project learns, and what it takes for one of its models to be promoted.\n"]
     if generated:
         parts.append("# The table in raw/ is GENERATED, to have something that runs; no score on it means anything.\n")
     for section, content in params.items():
@@ -265,13 +265,13 @@ Predicts `{reading.label.name}` ({describe_task(reading)}) from {origin}.
 Rows: {describe_rows(reading, f"raw/{table}")}.
 
     refit run        # six stages, then a summary; again: unchanged
-    refit show       # who is in charge, and why
+    refit show       # which version is champion, and why
     refit status     # what would run now
     refit up         # by itself from now on: prefect.yaml says what and when
 
 - More data: put the next file beside it in `raw/` and `refit run`.
 - Other learners, another gate: edit `params.yaml`; unknown keys are errors that name the nearest known one.
-- `dvc repro`, `dvc exp run -S train.seed=1` and `dvc metrics show` work here too; they never change who is in charge.
+- `dvc repro`, `dvc exp run -S train.seed=1` and `dvc metrics show` work here too; they promote nothing.
 """
 
 

@@ -28,8 +28,8 @@ from refit.schemas.replay_result import PolicyResult, ReplayResult, WindowResult
 REPORT = "report.html"
 RESULT = "replay.json"
 SCORES = (
-    "A filled dot: a new model took charge at the beginning of that window; a hollow one: one was trained and the gate "
-    "refused it."
+    "A filled dot: a new model was promoted at the beginning of that window; a hollow one: one was trained and "
+    "refused by the gate."
 )
 LINES = (*(COLOURS[role] for role in ("baseline", "champion", "anchor", "candidate")), GOOD, BAD)
 LONGEST = 30  # characters of names that fit next to each other
@@ -111,5 +111,5 @@ def _mark_trainings(axes: Any, name: str, windows: Sequence[WindowResult], colou
             continue
         inside, edge = (colour, colour) if window.promoted else (PAPER, INK)
         (dot,) = axes.plot(x, window.score, "o", markersize=6, color=inside, markeredgecolor=edge)
-        outcome = "took charge" if window.promoted else "refused"
+        outcome = "was promoted" if window.promoted else "refused"
         tip(dot, f"{name}, {window.day}: {window.score:.4f}, {outcome}")

@@ -104,7 +104,7 @@ def _require_task(champion: Champion, context: Context) -> None:
     was, now = champion.learner.spec.task, context.params.task
     if was != now:
         raise UserError(
-            f"version {champion.version.version} in charge was made for task {was!r}, train.task is {now!r}: its "
+            f"version {champion.version.version} (the champion) was made for task {was!r}, train.task is {now!r}: its "
             "predictions cannot be held against such labels; `refit run`, then `refit promote VERSION --why ...`"
         )
 

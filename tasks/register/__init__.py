@@ -86,7 +86,7 @@ def needs_rerun(context: Context) -> str | None:
             return f"{model} has lost its alias {CHALLENGER}"
         is_champion = aliases.get(CHAMPION) == number
         if is_champion != (receipt.alias == CHAMPION):
-            return f"version {number} of {model} is {'in charge now' if is_champion else 'no longer in charge'}"
+            return f"version {number} of {model} is {'the champion now' if is_champion else 'no longer the champion'}"
         if is_champion or not context.may_promote:
             return None
         ledger = Ledger.of(store)
@@ -110,7 +110,7 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
     with run_logging.opened(context) as store, registry_lock(store):
         incumbent.finish(context, store)
         if (registered := versions.version(store, model, version)) is None:
-            raise UserError(f"{gone(store, model, version)}; `refit show` names the one in charge")
+            raise UserError(f"{gone(store, model, version)}; `refit show` names the champion")
         return promote_by_hand(context, store, registered, why)
 
 
@@ -133,7 +133,7 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
                 f"{model} has no previous version to go back to; --to names one, `refit history` shows them"
             )
         if (target := versions.version(store, model, number)) is None:
-            raise UserError(f"{gone(store, model, number)}; `refit history` names those that were in charge")
+            raise UserError(f"{gone(store, model, number)}; `refit history` names those that were champions")
         return roll_back(context, store, target, why)
 
 

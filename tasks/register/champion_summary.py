@@ -53,7 +53,7 @@ def champion_summary(context: Context) -> ChampionSummary:
     with run_logging.opened(context) as store:
         champion = champions.current_champion(store, model)
         if champion is None:
-            raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
+            raise UserError(f"no version of {model} is champion yet; `refit run` trains and judges one")
         registered, tags = versions.registered(store, model), champion.tags
         ledger = Ledger.of(store)
         line = ledger.last_move(model)
@@ -86,4 +86,4 @@ def _missing_promotion(line: Entry | None, ledger: str) -> str:
     """Explain why the ledger has no promotion of the champion."""
     if line is None:
         return f"the ledger {ledger} tells of no promotion: it was lost or moved away, or the alias was set by hand"
-    return f"the alias was set outside of Refit: by the ledger {ledger}, version {line.to_version} is in charge"
+    return f"the alias was set outside of Refit: by the ledger {ledger}, version {line.to_version} is champion"

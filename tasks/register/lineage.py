@@ -167,7 +167,7 @@ def _origin(of: Version) -> Iterator[str]:
     if "refit.decision" in tags:
         decision = decision_on(of)
         judged = decision.incumbent.version
-        against = f"version {judged}" if judged else "the naive baseline, as nobody was in charge"
+        against = f"version {judged}" if judged else "the naive baseline, as there was no champion"
         verdict = "promote it" if decision.promote else "refuse it"
         yield f"The gate compared it with {against} and said: {verdict} ({'; '.join(decision.reasons)})."
 
@@ -177,8 +177,8 @@ def _format_line(line: Entry) -> str:
     if line.action == "refuse":
         return f"{line.at}: version {line.to_version} was refused {why}."
     verb = {
-        "promote": "took charge",
-        "overrule": "was put in charge against the gate",
+        "promote": "was promoted",
+        "overrule": "was promoted against the gate",
         "rollback": "was put back",
         "restore": "was registered again",
     }
@@ -189,11 +189,11 @@ def _format_line(line: Entry) -> str:
 def _current_state(version: Version, aliases: dict[str, str] | Any, lines: list[Entry]) -> str:
     champion = aliases.get(CHAMPION)
     if champion == version.version:
-        return "It is in charge now."
+        return "It is the champion now."
     state = (
-        "It was the one in charge before, and can be put back: refit rollback."
+        "It was the champion before, and can be restored: refit rollback."
         if (aliases.get(PREVIOUS) == version.version)
-        else "It is not in charge."
+        else "It is not the champion."
     )
     ever = any(line.action in MOVES and line.to_version == version.version for line in lines)
     return f"{state} Version {champion} is." if ever or champion else f"{state} Nobody is."

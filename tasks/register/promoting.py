@@ -39,7 +39,7 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
     before = champion.version if champion else None
     if before == version.version:
         line = ledger.last_move(version.model)
-        return _outcome(line if line and line.to_version == before else None, "it is in charge already")
+        return _outcome(line if line and line.to_version == before else None, "it is the champion already")
     key = decision_key(version.model, version.version, decision)
     if (line := ledger.find(key)) or not context.may_promote:
         return _outcome(line, NOT_HERE)
@@ -55,7 +55,7 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         champions.record(store, entry)
     else:
         _verify(context, store, version, entry)
-        context.progress(f"version {version.version} takes charge")
+        context.progress(f"version {version.version} is promoted")
         champions.set_champion(store, replace(entry, anchor=_anchor(store, version, before, decision)))
     return _outcome(entry, "")
 
@@ -65,7 +65,7 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     model = version.model
     before = versions.registered(store, model).aliases.get(CHAMPION)
     if before == version.version:
-        return f"{model} version {before} is in charge already"
+        return f"{model} version {before} is the champion already"
     champion = versions.version(store, model, before) if before else None
     decision = decision_on(version)
     objections = _refusals(decision, champion)
@@ -75,13 +75,13 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     if objections and not why:
         champions.record(store, _refusal(entry, objections))
         raise UserError(
-            f"version {version.version} of {model} may not take charge: {'; '.join(objections)}; "
+            f"version {version.version} of {model} may not be promoted: {'; '.join(objections)}; "
             '--why "REASON" overrules, and the ledger keeps the reason'
         )
     _verify(context, store, version, entry)
     anchor = _anchor(store, version, before, None if objections else decision)
     champions.set_champion(store, replace(entry, anchor=anchor))
-    return f"{model} version {version.version} is in charge" + (f" in place of version {before}" if before else "")
+    return f"{model} version {version.version} is champion" + (f" in place of version {before}" if before else "")
 
 
 def roll_back(context: Context, store: Store, target: Version, why: str | None) -> str:
@@ -96,15 +96,13 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
     model, registered = target.model, versions.registered(store, target.model)
     before = registered.aliases.get(CHAMPION)
     if before is None:
-        raise UserError(
-            f"no version of {model} is in charge, so there is nothing to roll back; `refit promote VERSION`"
-        )
+        raise UserError(f"no version of {model} is champion, so there is nothing to roll back; `refit promote VERSION`")
     if before == target.version:
-        raise UserError(f"{model} version {before} is in charge already; --to names another")
+        raise UserError(f"{model} version {before} is the champion already; --to names another")
     if not Ledger.of(store).was_champion(model, target.version):
         raise UserError(
-            f"version {target.version} of {model} was never in charge, so there is no going back to it; "
-            f"`refit promote {target.version}` asks whether it may take charge"
+            f"version {target.version} of {model} was never champion, so there is no going back to it; "
+            f"`refit promote {target.version}` asks whether it may be promoted"
         )
     if is_stand_in(target) and (now := versions.version(store, model, before)) and not is_stand_in(now):
         raise UserError(
@@ -116,7 +114,7 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
     _verify(context, store, target, entry)
     anchor = registered.tags.get(versions.ANCHOR, before)
     champions.set_champion(store, replace(entry, anchor=target.version if anchor == before else anchor))
-    return f"{model} version {target.version} is back in charge in place of version {before}"
+    return f"{model} version {target.version} is champion again in place of version {before}"
 
 
 def decision_on(version: Version) -> Decision:
@@ -150,7 +148,7 @@ def _refusals(decision: Decision, champion: Version | None) -> list[str]:
     if against == now or (champion and against == (champion.tags.get(RESTORED), now[1])):
         return []
     names = [f"version {number}" if number else "nobody" for number in (against[0], now[0])]
-    return [f"it was judged against {names[0]}, but {names[1]} is in charge now"]
+    return [f"it was judged against {names[0]}, but {names[1]} is the champion now"]
 
 
 def _anchor(store: Store, version: Version, before: str | None, decision: Decision | None) -> str:
@@ -198,7 +196,7 @@ def _verify(context: Context, store: Store, version: Version, entry: Entry) -> N
         why = f"the stored model did not pass its check: {message}"
         key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's key: a repaired model can be tried again
         champions.record(store, replace(_refusal(entry, [why]), key=key))
-        raise RefitError(f"version {version.version} of {version.model} does not take charge: {why}") from error
+        raise RefitError(f"version {version.version} of {version.model} is not promoted: {why}") from error
 
 
 def entry_of(

@@ -22,7 +22,7 @@ from registry.versions import Version
 from tasks.register.promoting import RESTORED, check_again, decision_on, entry_of
 
 _JUDGEMENT = ("refit.decision", "refit.metrics", COMPARAND_TAG, TEST_TAG)
-_INSTEAD = 'or put another one in charge with `refit promote VERSION --why "..."`'
+_INSTEAD = 'or promote another one with `refit promote VERSION --why "..."`'
 
 
 def restore(context: Context, store: Store, line: Entry) -> str:
@@ -46,7 +46,7 @@ def restore(context: Context, store: Store, line: Entry) -> str:
     if CHALLENGER not in versions.registered(store, model).aliases:
         versions.set_alias(store, model, CHALLENGER, number)
     return (
-        f"{model} version {lost.version}, in charge since {line.at}, was deleted in MLflow; the same model is in "
+        f"{model} version {lost.version}, champion since {line.at}, was deleted in MLflow; the same model is in "
         f"charge again as version {number}"
     )
 
@@ -58,9 +58,9 @@ def _deleted_version(context: Context, store: Store, line: Entry) -> Version:
     recorded = {f"refit.{key}": value for key, value in line.digests.items() if key in ("manifest", "model_digest")}
     if not tags or any(tags.get(key) != value for key, value in recorded.items()):
         raise UserError(
-            f"version {line.to_version} of {line.model}, in charge since {line.at}, was deleted in MLflow, and "
+            f"version {line.to_version} of {line.model}, champion since {line.at}, was deleted in MLflow, and "
             f"{model_cache.RECORDS}/{line.to_version}.json, which would tell its tags, is "
-            f"{'about another model' if tags else 'not there'}: try in the checkout that put it in charge, restore the "
+            f"{'about another model' if tags else 'not there'}: try in the checkout that promoted it, restore the "
             f"registry from a copy, {_INSTEAD}"
         )
     return Version(line.model, line.to_version, local.run_id if local else None, local.created if local else "", tags)

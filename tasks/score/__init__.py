@@ -148,7 +148,7 @@ def predicted(champion: Champion, features: pa.Table, validated: Validated, now:
     predicted = champion.learner.predict(features) if rows else np.zeros(target.shape(0))
     if problem := target.check_predictions(predicted, rows):
         raise RefitError(
-            f"version {version.version} of {version.model} predicts {problem}; put another one in charge: refit "
+            f"version {version.version} of {version.model} predicts {problem}; promote another one: refit "
             "promote VERSION"
         )
     constants = {

@@ -61,7 +61,7 @@ def load_champion(context: Context) -> Champion:
     with run_logging.opened(context) as store:
         version = current_champion(store, model)
     if version is None:
-        raise UserError(f"no version of {model} is in charge yet; `refit run` trains and judges one")
+        raise UserError(f"no version of {model} is champion yet; `refit run` trains and judges one")
     folder = incumbent.fetch_model(context, version.version)
     champion = Champion(
         version,
@@ -72,6 +72,6 @@ def load_champion(context: Context) -> Champion:
     if champion.table not in context.params.ingest.sources:
         raise RefitError(
             f"version {version.version} of {model} predicts rows of source {champion.table!r}, which params.yaml no "
-            "longer declares; put it back, or put another version in charge: refit promote VERSION"
+            "longer declares; put it back, or promote another version: refit promote VERSION"
         )
     return champion

@@ -115,7 +115,7 @@ def _start(context: Context) -> WarmStart:
         return WarmStart()
     start = WarmStart.read(context.path(WARM_START))
     if start.version is None:
-        context.progress("nobody is in charge yet: training starts from nothing")
+        context.progress("there is no champion yet: training starts from scratch")
     return start
 
 

@@ -74,7 +74,7 @@ def test_of_two_retrainings_in_checkouts_that_share_a_registry_one_takes_charge_
     refused = [line.reasons for line in lines if line.action == "refuse"]
     for status, said in results:
         assert status == 0 or said == (
-            f"error: comparand.json names version 1, the registry version {now}; `refit run` writes it anew"
+            f"error: comparand.json names version 1, the registry version {now}; `refit run` writes it again"
         )
-    assert refused in ([], [(f"it was judged against version 1, but version {now} is in charge now",)])
+    assert refused in ([], [(f"it was judged against version 1, but version {now} is the champion now",)])
     assert [status for status, _ in results].count(0) == 1 + len(refused)

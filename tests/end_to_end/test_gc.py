@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from driving import drive, states
 
-from refit.cli import inspection, running
+from refit.cli import doctor, running
 from refit.models import model_cache
 from refit.operations import retention
 from registry import versions
@@ -27,7 +27,7 @@ def gc(project: Path, *, delete: bool = False) -> dict[str, Any]:
 
 
 def errors(project: Path) -> list[str]:
-    return [finding.what for finding in inspection.doctor(project) if finding.level == "error"]
+    return [finding.what for finding in doctor.examine(project) if finding.level == "error"]
 
 
 def test_with_the_default_params_a_young_project_has_nothing_to_delete(project: Path) -> None:
@@ -48,7 +48,7 @@ def test_the_doctor_notices_a_lost_alias_and_a_deleted_version_and_repair_heals_
     mlflow.delete_model_version("demo", "1")
     (lost,) = errors(project)
     assert "its version was deleted; `refit repair` registers it again" in lost
-    assert running.repair(project, wait_seconds=0).endswith("in charge again as version 2")
+    assert running.repair(project, wait_seconds=0).endswith("champion again as version 2")
     assert errors(project) == []
     assert states(drive(project)) == ["unchanged"] * 5 + ["executed"]
     assert states(drive(project)) == ["unchanged"] * 6
@@ -75,7 +75,7 @@ def test_what_stays_is_shown_put_back_made_again_and_restored_and_the_rest_is_go
     shutil.rmtree(project / "data")  # all of it comes back from DVC's cache
     assert states(drive(project, overrides={COLUMN: 0.7, **lenient}))[3] == "restored"
     told = running.rollback(project, None, why=None, wait_seconds=0)
-    assert told == "demo version 5 is back in charge in place of version 4"
+    assert told == "demo version 5 is champion again in place of version 4"
     for number in ("1", "4", "5"):
         assert running.reproduce(project, number, wait_seconds=0)[-1].same
     assert versions.version(locate(project, None), "demo", "3") is None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from driving import drive, states
 
-from refit.cli import inspection
+from refit.cli import doctor, inspection
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import DECISION, RECEIPT, TRAINING, read_json
 from refit.runtime import run_file
@@ -218,7 +218,7 @@ def test_show_as_json_says_who_is_in_charge_and_why(finished: Path) -> None:
 def test_a_look_at_the_project_changes_nothing(project: Path) -> None:
     before = times_of_files(project)
     inspection.status(project)
-    inspection.doctor(project)
+    doctor.examine(project)
     Context(project=project, params=run_file.params_of(project))
     assert times_of_files(project) == before
 

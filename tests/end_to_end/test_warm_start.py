@@ -19,14 +19,14 @@ BOOSTING = {
 
 @pytest.mark.slow
 def test_champion_goes_on_with_the_rows_that_it_has_not_seen(project: Path) -> None:
-    for name in ("mlflow.db", "ledger.db"):  # nobody is in charge yet
+    for name in ("mlflow.db", "ledger.db"):  # there is no champion yet
         (project / ".refit" / name).unlink()
     settings = {"train.learners": [{"name": "base_rate", "kind": "baseline"}, BOOSTING], "train.seed": 7}
     first = drive(project, as_of="2024-08-01", overrides=settings)
     assert read_json(project / WARM_START) == {"version": None}
     champion = first["model"]["version"]
     if first["model"]["alias"] != "champion":
-        pytest.fail(f"the first model did not take charge: {first['decision']['reasons']}")
+        pytest.fail(f"the first model was not promoted: {first['decision']['reasons']}")
     warm = {**settings, "train.warm_start": "champion"}
     second = drive(project, as_of="2024-10-01", overrides=warm)
     training = read_json(project / TRAINING)

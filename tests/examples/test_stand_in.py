@@ -89,7 +89,7 @@ def test_a_model_made_from_generated_rows_never_replaces_one_made_from_real(life
     told = life["again"]
     assert told["model"]["alias"] == "challenger"
     assert not told["decision"]["promote"]
-    assert "made from a GENERATED stand-in, the one in charge from real data" in told["decision"]["reasons"][0]
+    assert "made from a GENERATED stand-in, the champion from real data" in told["decision"]["reasons"][0]
     assert champion_summary(life["project"]).version == "2"
     with pytest.raises(UserError, match="version 1 of churn was made from a GENERATED stand-in"):
         register.rollback(context_of(life["project"]))

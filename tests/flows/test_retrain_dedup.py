@@ -13,6 +13,7 @@ from flows import retrain_dedup
 from flows.admission import admitted
 from flows.run_options import RunOptions
 from flows.session import session
+from refit.cli import doctor
 from refit.errors import RefitError, UserError
 
 
@@ -134,15 +135,14 @@ def test_a_window_is_held_against_the_data_once_more_when_it_is_kept(project: Pa
 def test_an_impossible_answer_that_was_kept_is_shown_by_doctor_and_forgotten_by_the_next_run(
     project: Path, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from refit.cli import inspection
     from refit.files.artifacts import write_json
 
     kept = {"window": {"first": "2024-10-01", "end": end}, "flow_run": None, "at": "2024-11-01T00:00:00+00:00"}
     write_json(project / retrain_dedup.ANSWERS, {"demo": kept, "another": kept})
-    (finding,) = [finding for finding in inspection.doctor(project) if "answered.json" in finding.what]
+    (finding,) = [finding for finding in doctor.examine(project) if "answered.json" in finding.what]
     assert (finding.level, finding.advice) == ("warning", "`refit run` forgets it")
     assert retrain(project, 20)
-    assert not [finding for finding in inspection.doctor(project) if "answered.json" in finding.what]
+    assert not [finding for finding in doctor.examine(project) if "answered.json" in finding.what]
     assert not retrain(project, 20), "and this one is kept"
 
 
@@ -166,10 +166,9 @@ def test_a_run_as_of_a_time_before_its_window_ends_answers_nothing(project: Path
 
 
 def test_answers_that_cannot_be_read_stop_only_the_run_that_answers_drift(project: Path) -> None:
-    from refit.cli import inspection
 
     (project / retrain_dedup.ANSWERS).write_text('["not", "ours"]')
-    assert [f.level for f in inspection.doctor(project) if "answered.json" in f.what] == ["error"]
+    assert [f.level for f in doctor.examine(project) if "answered.json" in f.what] == ["error"]
     with session(project):
         pass
     with (

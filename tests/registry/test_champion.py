@@ -1,4 +1,4 @@
-"""Who is in charge moves once for each line of the ledger, wherever the process that moved it died."""
+"""Which version is champion moves once for each line of the ledger, wherever the process that moved it died."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_move_is_given_up_where_another_version_took_charge(store: Store) -> N
     versions.set_alias(store, "toy", champion.CHAMPION, "4")
     refusal = champion.finish_pending(store, "toy", at=NOW)
     assert refusal is not None
-    reasons = ("given up: version 4 took charge before the move was finished", "it is the first")
+    reasons = ("given up: version 4 was promoted before the move was finished", "it is the first")
     assert (refusal.action, refusal.at, refusal.reasons) == ("refuse", NOW, reasons)
     assert standing(store) == ("4", None, "1")
     assert Ledger.of(store).find("b") == refusal

@@ -129,7 +129,7 @@ def _require_a_model(simulations: dict[str, Simulation], first: Any, params: Par
     why = "; ".join(step.gate or step.reasons[1:])
     earliest = earliest_as_of(datetime.fromisoformat(str(first)[:19]).replace(tzinfo=UTC), params)
     when = "" if earliest <= step.as_of else f"; the earliest moment for one is {earliest:%Y-%m-%d %H:%M}: a later --to"
-    raise UserError(f"no model could take charge in that time ({why}){when}")
+    raise UserError(f"no model could be promoted in that time ({why}){when}")
 
 
 def _contenders(simulations: dict[str, Simulation], scores: dict[str, Scores]) -> dict[str, comparing.Contender]:

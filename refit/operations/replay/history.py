@@ -121,7 +121,7 @@ def _taken_in(own: Context) -> dict[str, list[Manifest]]:
     except UserError:
         if not own.path(artifacts.BATCHES).is_dir():
             raise
-    own.progress("not as it was for the last replay: reading the sources anew")
+    own.progress("not as it was for the last replay: reading the sources again")
     shutil.rmtree(own.path(artifacts.BATCHES))
     return ingest.take_in(own)
 

@@ -14,7 +14,7 @@ from refit.files.yaml_files import read_value
 __all__ = ["NAMES", "Policy", "parse"]
 
 NAMES = {
-    "never": "the first model stays in charge",
+    "never": "the first model stays champion",
     "schedule": "every `drift.retrain_every_days`",
     "drift": "when inputs drift",
     "performance": "when skill is lost",

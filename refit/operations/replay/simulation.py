@@ -131,7 +131,7 @@ class Simulator:
         """Whether the policy asks for a training, and why."""
         policy = simulation.policy
         if simulation.champion is None or simulation.newest is None:
-            return True, ("nobody is in charge",)
+            return True, ("there is no champion",)
         if policy.kind == "decided":
             decision = self._watch.decide(
                 simulation.champion, as_of, simulation.newest.as_of, simulation.requested, policy.drift

@@ -35,7 +35,7 @@ def next_step(decision: DriftDecision) -> tuple[str, str]:
     if decision.verdict == "retrain":
         return (
             "The flow drift-watch asks for it by itself, by the event drift.detected. By hand it is the command below; "
-            "the gate then decides whether the new model takes charge.",
+            "the gate then decides whether the new model is promoted.",
             "refit run",
         )
     if decision.blocked:
@@ -139,7 +139,7 @@ def tiles(decision: DriftDecision, drifted: int, columns: int) -> Iterator[tuple
         )
         yield "skill", f"{newest.skill:.3f}", usual
     yield "columns drifted", f"{drifted}", f"of {columns} in the newest window" if columns else "none compared"
-    yield "version", decision.version, f"in charge; made from rows before {decision.seen_until}"
+    yield "version", decision.version, f"champion; made from rows before {decision.seen_until}"
     yield (
         "labelled since",
         f"{decision.new_labelled:,}",

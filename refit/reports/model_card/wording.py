@@ -33,8 +33,12 @@ def verdict(evaluation: Report) -> str:
     decision = evaluation["decision"]
     champion = evaluation["comparand"]["version"]
     if decision["promote"]:
-        return f"It may take charge from version {champion}." if champion else "It may take charge: the first to do so."
-    return f"Version {champion} stays in charge." if champion else "It may not take charge, and nobody else is."
+        return (
+            f"It may be promoted in place of version {champion}."
+            if champion
+            else "It may be promoted, as the first champion."
+        )
+    return f"Version {champion} stays champion." if champion else "It may not be promoted, and there is no champion."
 
 
 def summary(evaluation: Report) -> Iterator[str]:
@@ -63,7 +67,8 @@ def _against(each: Report, metric: str) -> str:
 
 def _reduced(reduction: Report, metric: str) -> str:
     span = "" if reduction["lower"] is None else f" (between {reduction['lower']:+.1%} and {reduction['upper']:+.1%})"
-    return f"Of what the champion lacks to a perfect {metric}, it takes away {reduction['value']:+.1%}{span}."
+    share = f"{reduction['value']:+.1%}"
+    return f"Error reduction vs champion, as a share of its distance from a perfect {metric}: {share}{span}."
 
 
 def budgets(evaluation: Report) -> str:
@@ -124,7 +129,7 @@ def assumptions(evaluation: Report) -> Iterator[str]:
         yield "The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come."
         yield (
             f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; "
-            "it is not fitted again on that window before it takes charge."
+            "it is not fitted again on that window before it is promoted."
         )
     yield "Importance tells what this model uses, not what causes the outcome."
     if looks := evaluation["decision"]["looks"]:

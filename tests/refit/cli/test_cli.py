@@ -138,7 +138,7 @@ def test_a_project_in_another_folder_is_named_by_option(project: Path, tmp_path:
 def test_the_doctor_finds_a_project_in_order_and_a_broken_one(project: Path) -> None:
     done = refit_in(project, "doctor")
     assert done.returncode == 0, done.stdout
-    assert "in charge of demo: version 1" in done.stdout
+    assert "champion of demo: version 1" in done.stdout
     (project / "params.yaml").write_text("project: [")
     broken = refit_in(project, "doctor")
     assert broken.returncode == 1

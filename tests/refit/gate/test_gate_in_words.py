@@ -128,7 +128,7 @@ def test_a_refusal_gives_every_reason_and_nothing_else() -> None:
         ("classes", "both are needed"),
         (
             "real",
-            "the candidate was made from a GENERATED stand-in, the one in charge from real data: it stays",
+            "the candidate was made from a GENERATED stand-in, the champion from real data: it stays",
         ),
         (
             "clusters",
@@ -180,14 +180,14 @@ def test_a_first_candidate_is_not_asked_what_compares_with_a_champion() -> None:
     ]
     assert decision.checks[2].sentence == "30.0 rows taken as independent, the gate needs 20"
     assert decision.notes == (
-        "the one in charge was made from a GENERATED stand-in and counts as nobody: the candidate had to beat the "
+        "the champion was made from a GENERATED stand-in and counts as nobody: the candidate had to beat the "
         "naive baseline",
         "not asked, as they compare with a champion: slices and error_reduction",
         "rows are taken as independent (evaluate.gate.cluster: row); if they are not, the bounds are too narrow",
     )
     assert decision.difference == decision.compared[-1]
     nobody = decide(replace(first, stand_in=None, split=None), replace(POLICY, slices={}, floors={}))
-    assert nobody.notes == ("nobody is in charge yet: the candidate had to beat the naive baseline",)
+    assert nobody.notes == ("there is no champion yet: the candidate had to beat the naive baseline",)
 
 
 @pytest.mark.parametrize(("looks", "words"), [(1, "once before: .* to 10%"), (2, "2 times .* 15%"), (40, ".* 100%")])

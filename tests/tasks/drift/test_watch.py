@@ -146,5 +146,5 @@ def test_month_whose_labels_are_all_yet_to_come_is_watched_without_them(project:
 def test_nobody_in_charge_is_said(project: Path) -> None:
     for name in ("mlflow.db", "ledger.db"):
         (project / ".refit" / name).unlink()
-    with pytest.raises(UserError, match="no version of demo is in charge yet"):
+    with pytest.raises(UserError, match="no version of demo is champion yet"):
         watch.run(context(project))

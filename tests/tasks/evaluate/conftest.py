@@ -219,7 +219,7 @@ def made_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_project(made_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
-    """The project, with a stand-in for the registry: `charge` says who is in charge, `registered/` holds the models."""
+    """The project, and a stand-in for the registry: `charge` says which is champion, `registered/` holds the models."""
     folder, charge = tmp_path / "project", dict(NOBODY)
     shutil.copytree(made_project, folder)
     monkeypatch.setattr(incumbent, "check", lambda context: Incumbent.read(context.path(artifacts.COMPARAND)))

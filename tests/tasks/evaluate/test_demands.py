@@ -170,7 +170,10 @@ def test_error_reduction_is_told_everywhere_where_there_is_a_champion(evaluated:
     assert found["decision"]["error_reduction"] == reduction
     flat = artifacts.read_json(challenged.path(artifacts.METRICS))
     assert flat["error_reduction"] == reduction["value"]
-    assert f"it takes away {reduction['value']:+.1%}" in challenged.path(CARD).read_text()
+    assert (
+        f"Error reduction vs champion, as a share of its distance from a perfect ROC AUC: {reduction['value']:+.1%}"
+        in challenged.path(CARD).read_text()
+    )
     refused = evaluated(evaluate__gate={**GATE, "floors": {"error_reduction": 0.99}})["decision"]
     assert not refused["promote"]
     assert "error reduction" in " ".join(refused["reasons"])

@@ -398,7 +398,7 @@ def test_the_model_card_tells_the_verdict_and_every_check(evaluated: Evaluate, s
     small_project.train("noise", "echo")
     decision = evaluated()["decision"]
     page = small_project.path(CARD).read_text()
-    assert "Version 3 stays in charge." in page
+    assert "Version 3 stays champion." in page
     for check in decision["checks"]:
         assert str(check["sentence"]).replace("'", "&#39;") in page
 

@@ -1,4 +1,4 @@
-"""Where a version comes from and where a batch went, both ways; and why a version is in charge, in words."""
+"""Where a version comes from and where a batch went, both ways; and why a version is champion, in words."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_why_a_version_is_or_is_not_in_charge_is_said_in_words(project: Any) -> 
     project.registered(2, promote=False)
     register.rollback(project.context, why="version 2 fails on Mondays")
     first, second, third = (" ".join(lineage.explain(project.context, number)) for number in "123")
-    assert first.endswith("It is in charge now.")
-    assert "took charge" in first
+    assert first.endswith("It is the champion now.")
+    assert "was promoted" in first
     assert "was put back in place of version 2 (version 2 fails on Mondays" in first
-    assert "It was the one in charge before, and can be put back: refit rollback. Version 1 is." in second
+    assert "It was the champion before, and can be restored: refit rollback. Version 1 is." in second
     assert "version 3 was refused" in third
-    assert third.endswith("It is not in charge. Version 1 is.")
+    assert third.endswith("It is not the champion. Version 1 is.")
 
 
 def test_a_version_or_a_digest_that_nobody_knows_is_one_clear_line(project: Any) -> None:

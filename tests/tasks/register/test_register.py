@@ -1,4 +1,4 @@
-"""The stage `register`: one version for one candidate, and who takes charge."""
+"""The stage `register`: one version for one candidate, and who is promoted."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_candidate_judged_against_someone_else_than_the_champion_is_refused(pr
     write_json(project.folder / artifacts.DECISION, decision)
     register.run(project.context)
     assert project.aliases["champion"] == "1"
-    assert project.ledger[-1].reasons == ("it was judged against version 7, but version 1 is in charge now",)
+    assert project.ledger[-1].reasons == ("it was judged against version 7, but version 1 is the champion now",)
     assert project.receipt["outcome"]["action"] == "refuse"
 
 
@@ -117,7 +117,7 @@ def test_a_tampered_stored_model_is_refused_with_its_file_named_and_the_alias_st
     (stored,) = (project.folder / ".refit/mlartifacts").rglob(f"{project.receipt['run_id']}/artifacts/model/{file}")
     stored.write_bytes(stored.read_bytes()[:-1] + b"?")
     for _ in range(2):
-        with pytest.raises(RefitError, match=rf"version 2 of toy does not take charge: .* model/{file} is missing or"):
+        with pytest.raises(RefitError, match=rf"version 2 of toy is not promoted: .* model/{file} is missing or"):
             register.run(project.context)
     assert project.aliases["champion"] == "1"
     assert project.told == [("promote", None, "1"), ("refuse", "1", "2")]
@@ -168,7 +168,7 @@ def test_a_model_without_a_safe_format_is_never_put_in_charge_not_even_by_overru
     artifacts.write_manifest(candidate)
     register.run(project.without_leave())
     for why in (None, "I trust it"):
-        with pytest.raises(RefitError, match=r"does not take charge: .*model\.pkl"):
+        with pytest.raises(RefitError, match=r"is not promoted: .*model\.pkl"):
             register.promote(project.context, "1", why)
     assert project.aliases == {"challenger": "1"}
 
@@ -220,7 +220,7 @@ def test_the_version_keeps_what_is_needed_to_explain_and_to_make_it_again(projec
 
 
 def test_in_charge_says_who_since_when_and_why(project: Any) -> None:
-    with pytest.raises(UserError, match="no version of toy is in charge yet"):
+    with pytest.raises(UserError, match="no version of toy is champion yet"):
         register.champion_summary(project.context)
     project.registered()
     found = register.champion_summary(project.context)
@@ -234,18 +234,18 @@ def test_in_charge_says_who_since_when_and_why(project: Any) -> None:
 def test_promoting_by_hand_goes_through_the_checks_and_a_reason_overrules_them(project: Any) -> None:
     project.registered(0)
     project.registered(1, promote=False)
-    with pytest.raises(UserError, match=r"version 2 of toy may not take charge: only 12 rows; --why"):
+    with pytest.raises(UserError, match=r"version 2 of toy may not be promoted: only 12 rows; --why"):
         register.promote(project.context, "2")
     assert project.aliases["champion"] == "1"
     assert register.promote(project.context, "2", "rows are few, but I know them") == (
-        "toy version 2 is in charge in place of version 1"
+        "toy version 2 is champion in place of version 1"
     )
     assert project.aliases == {"challenger": "2", "champion": "2", "previous": "1"}
     line = project.ledger[-1]
     assert (line.action, line.from_version, line.to_version) == ("overrule", "1", "2")
     assert line.reasons == ("rows are few, but I know them", "only 12 rows")
     assert line.anchor == "1"
-    assert register.promote(project.context, "2") == "toy version 2 is in charge already"
+    assert register.promote(project.context, "2") == "toy version 2 is the champion already"
 
 
 def test_a_good_version_is_promoted_by_hand_without_a_reason(project: Any) -> None:
@@ -332,7 +332,7 @@ class TestNeedsRerun:
         project.registered(0)
         project.registered(1, promote=False)
         register.promote(project.context, "2", "I say so")
-        assert register.needs_rerun(project.context) == "version 2 of toy is in charge now"
+        assert register.needs_rerun(project.context) == "version 2 of toy is the champion now"
         register.run(project.context)
         assert project.receipt["alias"] == "champion"
         assert register.needs_rerun(project.context) is None
@@ -342,7 +342,7 @@ class TestNeedsRerun:
         receipt = (project.folder / artifacts.RECEIPT).read_bytes()
         project.registered(1)
         (project.folder / artifacts.RECEIPT).write_bytes(receipt)
-        assert register.needs_rerun(project.context) == "version 1 of toy is no longer in charge"
+        assert register.needs_rerun(project.context) == "version 1 of toy is no longer the champion"
 
     def test_a_promotion_that_was_cut_off(self, project: Any) -> None:
         project.registered(0)
@@ -352,13 +352,13 @@ class TestNeedsRerun:
 
 
 class TestLostChampion:
-    """The ledger remembers who is in charge; a registry that has lost it is not one where nobody ever was."""
+    """The ledger remembers which version is champion; a registry that has lost it is not one where nobody ever was."""
 
     def test_a_deleted_champion_is_an_error_and_not_nobody(self, project: Any) -> None:
         project.registered(0)
         client(project.store).delete_model_version("toy", "1")
         for call in (incumbent.refresh, register.champion_summary):
-            with pytest.raises(RefitError, match=r"version 1 of toy is in charge by the ledger.*has no champion"):
+            with pytest.raises(RefitError, match=r"version 1 of toy is the champion by the ledger.*has no champion"):
                 call(project.context)
 
     def test_a_removed_alias_stops_the_next_promotion_and_a_person_sets_it_right(self, project: Any) -> None:

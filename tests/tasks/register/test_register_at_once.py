@@ -1,4 +1,4 @@
-"""Two retrainings or eight promotions at once: one takes charge, and each of the others says who is in charge now.
+"""Two retrainings or eight promotions at once: one is promoted, and each of the others says who is the champion now.
 
 Every process is a real one with an MLflow client of its own; registry, ledger and locks are real files. The versions
 are made once, and registry and ledger put back before each trial.
@@ -68,7 +68,7 @@ def refit(*arguments: str) -> None:
 
 
 class Checkouts:
-    """Eight checkouts of one project that share a registry; version 1 is in charge.
+    """Eight checkouts of one project that share a registry; version 1 is champion.
 
     Each has a successor judged against it: that of checkout n is version n + 1, registered by a run that could not
     promote.
@@ -96,7 +96,7 @@ class Checkouts:
             (checkout.folder / "params.yaml").write_text(yaml.safe_dump(asked))
 
     def reset(self) -> None:
-        """Put registry and ledger back to where nobody but version 1 took charge."""
+        """Put registry and ledger back to where nobody but version 1 was promoted."""
         for left in (self.folder / "shared").glob("*.db*"):
             left.unlink()
         for spare in (self.folder / "spare").glob("*.db"):
@@ -153,7 +153,7 @@ def test_of_eight_promotions_judged_against_one_champion_one_is_carried_out_and_
         assert [status for status, _ in ended] == [0] * 8, ended
         assert "Traceback" not in "".join(said for _, said in ended)
         now = checkouts.winner()
-        beaten = f"it was judged against version 1, but version {now} is in charge now"
+        beaten = f"it was judged against version 1, but version {now} is the champion now"
         assert checkouts.refusals() == {str(n + 1): beaten for n in EIGHT if str(n + 1) != now}
         for number in EIGHT:
             receipt = checkouts[number].receipt
@@ -199,12 +199,12 @@ def check_by_hand(checkouts: Checkouts, ended: Sequence[tuple[int, str]]) -> Non
     """One of the commands put its version in charge; the others say in one line, and in the ledger, who is."""
     now = checkouts.winner()
     assert [said.splitlines()[-1] for status, said in ended if status == 0] == [
-        f"toy version {now} is in charge in place of version 1"
+        f"toy version {now} is champion in place of version 1"
     ], ended
     refused = [said for status, said in ended if status == 2]
     assert len(refused) == len(ended) - 1, ended
     assert all(said.startswith("error: version ") and said.count("\n") == 1 for said in refused), refused
-    assert all(f"but version {now} is in charge now" in said for said in refused), refused
+    assert all(f"but version {now} is the champion now" in said for said in refused), refused
     assert len(checkouts.refusals()) == len(refused)
 
 
@@ -226,8 +226,8 @@ def test_two_retrainings_at_once_leave_one_in_charge_and_the_other_says_so(check
             if status == 0:
                 told = checkouts[number].receipt
                 assert (told["version"] == now) != (told["version"] in beaten)
-            else:  # the other took charge before this one was judged
+            else:  # the other was promoted before this one was judged
                 assert said == (
-                    f"error: comparand.json names version 1, the registry version {now}; `refit run` writes it anew\n"
+                    f"error: comparand.json names version 1, the registry version {now}; `refit run` writes it again\n"
                 )
         assert [status for status, _ in ended].count(0) == 1 + len(beaten)

@@ -215,7 +215,7 @@ def test_a_move_cut_off_is_given_up_where_someone_else_took_charge_since(project
     in_child(lambda: rerun(project))  # that version is none of ours, which `refresh` then says
     assert project.aliases["champion"] == "3"
     assert project.told[-1] == ("refuse", "1", "2")
-    assert "version 3 took charge before the move was finished" in project.ledger[-1].reasons[0]
+    assert "version 3 was promoted before the move was finished" in project.ledger[-1].reasons[0]
 
 
 def test_two_processes_that_register_the_same_candidate_at_once_make_one_version(project: Any) -> None:

@@ -81,7 +81,7 @@ def test_a_deleted_champion_comes_back_and_old_versions_go_on_a_server(server: s
     for seed in range(4):
         project.registered(seed)
     client(project.store).delete_model_version("toy", "4")
-    assert register.repair(project.context).endswith("in charge again as version 5")
+    assert register.repair(project.context).endswith("champion again as version 5")
     few = project.context.params.model_copy(update={"retention": RetentionParams(versions=1)})
     plan = retention.collect(replace(project.context, params=few), delete=True)
     assert plan.stay == {"1": "anchor", "3": "previous", "5": "challenger, champion"}

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("same_process")
 
 @pytest.fixture
 def bereft(project: Any) -> Any:
-    """Version 2 took charge after version 1, and was deleted."""
+    """Version 2 was promoted after version 1, and was deleted."""
     project.registered(0)
     project.registered(1, mode="superiority")
     client(project.store).delete_model_version("toy", "2")
@@ -58,7 +58,7 @@ def test_it_comes_back_under_a_new_number_with_its_files_and_all_of_its_tags(ber
     assert before is not None
     with pytest.raises(RefitError, match="its version was deleted; `refit repair` registers it again"):
         register.champion_summary(bereft.context)
-    assert register.repair(bereft.context).endswith("the same model is in charge again as version 3")
+    assert register.repair(bereft.context).endswith("the same model is champion again as version 3")
     found = versions.version(bereft.store, "toy", "3")
     assert found is not None
     assert found.tags == {**before.tags, "refit.restored_from": "2"}
@@ -79,9 +79,9 @@ def test_what_asks_about_it_makes_sense_afterwards(bereft: Any) -> None:
     assert shown.decision.promote is True
     gone, again = lineage.explain(bereft.context, "2"), lineage.explain(bereft.context, "3")
     assert gone[-1].endswith("version 2 of toy was deleted in MLflow, version 3 is the same model.")
-    assert "version 2 took charge in place of version 1" in gone[0]
+    assert "version 2 was promoted in place of version 1" in gone[0]
     assert "version 3 was registered again in place of version 2" in again[-2]
-    assert again[-1] == "It is in charge now."
+    assert again[-1] == "It is the champion now."
     assert lineage.lineage(bereft.context, "3").model_digest == shown.decision.candidate
     for ask in (lineage.lineage, register.promote, register.rollback):
         with pytest.raises(UserError, match="version 2 of toy was deleted in MLflow, version 3 is the same model"):
@@ -109,7 +109,7 @@ def test_a_challenger_judged_against_it_may_still_take_charge(project: Any) -> N
     client(project.store).delete_model_version("toy", "1")
     register.repair(project.context)
     assert project.aliases["champion"] == "3"
-    assert register.promote(project.context, "2") == "toy version 2 is in charge in place of version 3"
+    assert register.promote(project.context, "2") == "toy version 2 is champion in place of version 3"
 
 
 @pytest.mark.parametrize("lost", ["the local copy", "a file of the local copy", "the files in MLflow", "the run"])

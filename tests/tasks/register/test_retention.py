@@ -114,7 +114,7 @@ def test_afterwards_nothing_is_left_to_delete_and_what_stays_can_be_shown_explai
     retention.collect(asking(seven, versions=1), delete=True)
     assert named(retention.collect(asking(seven, versions=1))) == []
     assert register.champion_summary(seven.context).version == "4"
-    assert "took charge" in lineage.explain(seven.context, "2")[0]
+    assert "was promoted" in lineage.explain(seven.context, "2")[0]
     register.rollback(seven.context)
     assert seven.aliases["champion"] == "3"
     assert incumbent.check_champion(seven.context) == "3"

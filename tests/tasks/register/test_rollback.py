@@ -23,7 +23,7 @@ def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> 
     project.registered(0)
     project.registered(1)
     assert register.rollback(project.context, why="it fails on Mondays") == (
-        "toy version 1 is back in charge in place of version 2"
+        "toy version 1 is champion again in place of version 2"
     )
     assert (project.aliases["champion"], project.aliases["previous"]) == ("1", "2")
     line = register.history(project.context)[-1]
@@ -38,7 +38,7 @@ def test_any_version_may_be_named_and_going_back_twice_is_refused(project: Any) 
         project.registered(seed)
     register.rollback(project.context, "1")
     assert project.aliases["champion"] == "1"
-    with pytest.raises(UserError, match="version 1 is in charge already"):
+    with pytest.raises(UserError, match="version 1 is the champion already"):
         register.rollback(project.context, "1")
     with pytest.raises(UserError, match="toy has no version '9'; `refit history`"):
         register.rollback(project.context, "9")
@@ -48,7 +48,7 @@ def test_a_version_that_the_gate_refused_is_no_earlier_one_to_go_back_to(project
     project.registered(0)
     project.registered(1, promote=False)
     told = register.history(project.context)
-    with pytest.raises(UserError, match=r"version 2 of toy was never in charge.*`refit promote 2`"):
+    with pytest.raises(UserError, match=r"version 2 of toy was never champion.*`refit promote 2`"):
         register.rollback(project.context, "2")
     with pytest.raises(UserError, match="toy has no version ''"):
         register.rollback(project.context, "")

@@ -1,4 +1,4 @@
-"""The last check before a model takes charge, in the fresh process in which it really runs."""
+"""The last check before a model is promoted, in the fresh process in which it really runs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tasks.score.champion_model import Champion
 from tasks.score.missing import lost_zeros, newly_missing
 
 NUMBER = pa.float64()
-NOBODY: Any = None  # who is in charge has no say here
+NOBODY: Any = None  # which version is champion has no say here
 
 
 @pytest.fixture

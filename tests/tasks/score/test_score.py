@@ -1,4 +1,4 @@
-"""Scoring with the model in charge: every row answered for, every prediction the one that the gate saw, logged once."""
+"""Scoring with the champion: every row answered for, every prediction the one that the gate saw, logged once."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_scores_are_written_as_parquet_or_csv_only(project: Path, tmp_path: Path
 def test_nobody_in_charge_is_said(project: Path) -> None:
     for name in ("mlflow.db", "ledger.db"):
         (project / ".refit" / name).unlink()
-    with pytest.raises(UserError, match="no version of demo is in charge yet; `refit run`"):
+    with pytest.raises(UserError, match="no version of demo is champion yet; `refit run`"):
         score.run(context(project), "2024-05")
 
 

@@ -1,0 +1,201 @@
+"""Checks of the environment, the project and its services, for `refit doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from flows import retrain_dedup
+from flows.services.service_state import read_record
+from flows.session import context_of
+from refit.cli.inspection import champion_summary
+from refit.config import Params
+from refit.errors import RefitError, refused_by_the_system
+from refit.files.artifacts import STATE
+from refit.runtime import lock, run_file
+from refit.runtime.context import utc_now
+from refit.runtime.stage_code import SOURCE_ROOT
+from refit.runtime.terminal import Terminal, line
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of `refit doctor`."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    advice: str = ""
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print the findings of `refit doctor`."""
+    console = Terminal()
+    style = {"ok": "green", "warning": "yellow", "error": "red"}
+    for finding in findings:
+        advice = f" → {finding.advice}" if finding.advice else ""
+        console.print(line((f"{finding.level:<7}", style[finding.level]), f" {finding.what}{advice}"))
+
+
+def examine(project: Path) -> list[Finding]:
+    """Check the environment, the project and its services; return all findings."""
+    parts = (_python(), _libraries(), _shadowing(), _project(project), _services(project))
+    return [finding for part in parts for finding in _until_unreadable(part)]
+
+
+def _until_unreadable(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield findings up to the first file that the system does not let us read."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield Finding("error", refused_by_the_system(error) or str(error))
+
+
+def _python() -> Iterator[Finding]:
+    version = sys.version.split()[0]
+    fits = sys.version_info[:2] == (3, 11)
+    yield Finding(
+        "ok" if fits else "error", f"Python {version}", "" if fits else "Refit runs on Python 3.11: make setup"
+    )
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        yield Finding(
+            "warning", "PYTHONDONTWRITEBYTECODE is set", "unset it: imports are 2-4 times slower without bytecode"
+        )
+    git = shutil.which("git")
+    yield Finding(
+        "ok" if git else "warning", f"git {'at ' + git if git else 'is missing'}", "" if git else "install git"
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    constraints = SOURCE_ROOT / "constraints.txt"
+    pins = (
+        dict(
+            line.split("==", 1)
+            for line in constraints.read_text().splitlines()
+            if "==" in line and not line.startswith("#")
+        )
+        if constraints.is_file()
+        else {}
+    )
+    different = []
+    for name in sorted(pins):
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if installed.split("+")[0] != pins[name]:
+            different.append(f"{name} {installed} (pinned {pins[name]})")
+    core = ("prefect", "mlflow", "dvc", "great-expectations", "scikit-learn", "torch", "duckdb")
+    missing = [
+        name for name in core if util.find_spec(name.replace("-", "_").replace("scikit_learn", "sklearn")) is None
+    ]
+    if missing:
+        yield Finding("error", f"missing: {', '.join(missing)}", "make setup")
+    if different:
+        yield Finding("warning", f"not as pinned: {', '.join(different)}", "make setup")
+    if not missing and not different:
+        yield Finding("ok", "libraries as pinned: " + ", ".join(f"{name} {metadata.version(name)}" for name in core))
+
+
+def _shadowing() -> Iterator[Finding]:
+    for package in ("flows", "refit", "tasks", "feature_store", "registry"):
+        spec = util.find_spec(package)
+        where = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if where != SOURCE_ROOT / package:
+            yield Finding(
+                "error",
+                f"package {package!r} comes from {where}",
+                f"expected {SOURCE_ROOT / package}: run in Refit's own environment, without PYTHONPATH",
+            )
+            return
+    yield Finding("ok", f"no package shadows ours in {SOURCE_ROOT}")
+
+
+def _project(project: Path) -> Iterator[Finding]:
+    if not (project / "params.yaml").is_file():
+        yield Finding("warning", f"{project} is no project", "--project DIR names one, `refit init DIR` makes one")
+        return
+    try:
+        params = run_file.params_of(project)
+    except RefitError as error:
+        yield Finding("error", error.sentence)
+        return
+    yield Finding("ok", f"params.yaml: project {params.project.name}, {len(params.train.learners)} learners")
+    owner = lock.holder(project)
+    if owner is None:
+        yield Finding("ok", "no run holds the project")
+    elif lock.is_held(project):
+        yield Finding("warning", f"held by {owner}", "wait for it, or end that process; the lock frees itself")
+    free = shutil.disk_usage(project).free
+    yield Finding("ok" if free > 2e9 else "warning", f"{free / 1e9:.1f} GB of disk free")
+    if not os.access(project, os.W_OK):
+        yield Finding("error", f"{project} is read-only for this user", "give write access")
+        return
+    if not (project / STATE).is_dir():
+        yield Finding("ok", "nothing has run here yet", "refit run")
+        return
+    yield from _answers(project, params)
+    yield from _ledger(project)
+    from refit.models.incumbent import check_champion
+
+    try:
+        version = check_champion(context_of(project))
+        description = f"version {version}, its stored files are those registered" if version else "nobody yet"
+        yield Finding("ok", f"champion of {params.project.name}: {description}")
+    except RefitError as error:
+        yield Finding("error", f"the champion cannot be trusted: {error.sentence}")
+        return
+    try:
+        if version and (champion := champion_summary(project)).since is None:
+            yield Finding("warning", "; ".join(champion.why), "restore the file if there is a copy of it")
+    except RefitError as error:
+        yield Finding("error", error.sentence)
+
+
+def _ledger(project: Path) -> Iterator[Finding]:
+    from tasks import register
+
+    try:
+        path, chain = register.ledger_state(context_of(project))
+    except RefitError as error:
+        yield Finding("error", str(error))
+        return
+    if chain.problem:
+        advice = (
+            'restore the file from a copy, or `refit repair --accept-ledger --why "..."` goes on with what is there'
+        )
+        yield Finding("error", f"the ledger {path} is broken: {chain.problem}", advice)
+    elif chain.unchained:
+        lines = f"{chain.unchained} lines of an older Refit, which no digest covers yet"
+        yield Finding("warning", f"the ledger has {lines}", "the next `refit run` takes them over")
+    elif chain.lines:
+        yield Finding("ok", f"the ledger is as it was written: {chain.lines} lines, chained by digests")
+
+
+def _answers(project: Path, params: Params) -> Iterator[Finding]:
+    """Check that the record of answered drift lets later drift be answered."""
+    try:
+        if reason := retrain_dedup.invalid_reason(project, params, utc_now()):
+            yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
+    except RefitError as error:
+        yield Finding("error", str(error))
+
+
+def _services(project: Path) -> Iterator[Finding]:
+    """Check that each process started by `refit up` is alive and answers."""
+    for name, process in read_record(project).items():
+        where = f"{name} (pid {process.pid}" + (f", port {process.port})" if process.port else ")")
+        if process.answers():
+            yield Finding("ok", f"up: {where}")
+        else:
+            state = "does not answer" if process.process() else "has ended"
+            yield Finding("warning", f"{where} {state}; its log is {process.log}", "refit up")
