@@ -62,7 +62,7 @@ class ScoredRows:
     days: NDArray[np.datetime64]  # (rows,) local day of each row
     predictions: Floats  # in the form of the task
     labels: Floats  # (rows,) in the form of the metrics; nan if the label has not come yet
-    target: Problem = field(default_factory=Binary)
+    problem: Problem = field(default_factory=Binary)
 
     def within(self, window: DayWindow) -> ScoredRows:
         """The rows of one window."""
@@ -74,7 +74,7 @@ class ScoredRows:
         return self._only(~np.isnan(self.labels))
 
     def _only(self, rows: NDArray[np.bool_]) -> ScoredRows:
-        return ScoredRows(self.days[rows], self.predictions[rows], self.labels[rows], self.target)
+        return ScoredRows(self.days[rows], self.predictions[rows], self.labels[rows], self.problem)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def skill(metric: str, scored: ScoredRows) -> Estimate:
     Args:
         scored: labelled rows only.
     """
-    target, clusters = scored.target, Clusters.of(scored.days)
+    target, clusters = scored.problem, Clusters.of(scored.days)
     labels = scored.labels.astype(target.dtype)
     ours = leave_out(metric, Sample(labels, clusters, target), scored.predictions)
     if target.estimable:  # known from the base rate alone
@@ -142,7 +142,7 @@ def backtest(scored: ScoredRows, policy: SkillPolicy) -> Backtest:
     labelled = scored.labelled()
     if len(np.unique(labelled.labels)) < 2:
         return Backtest((), 0.0, (), (), None)
-    estimable = scored.target.estimable
+    estimable = scored.problem.estimable
     calibration = fit_sigmoid(labelled.predictions, labelled.labels) if estimable else None
     parts = {window: labelled.within(window) for window in whole_windows(labelled.days, policy.window)}
     parts = {window: part for window, part in parts.items() if not _problem(part, part, policy)}
@@ -223,7 +223,7 @@ def judge_window(
         reasons=(),
         estimated_skill=finite_or_none(estimated_skill),
     )
-    reasons = _reasons(verdict, problem, len(reference.skills), policy, estimable=observed.target.estimable)
+    reasons = _reasons(verdict, problem, len(reference.skills), policy, estimable=observed.problem.estimable)
     return verdict.model_copy(update={"reasons": tuple(reasons)})
 
 
@@ -279,11 +279,11 @@ def _problem(rows: ScoredRows, labelled: ScoredRows, policy: SkillPolicy) -> str
     if len(labelled.labels) < policy.min_labelled_rows:
         count = f"{len(labelled.labels):,} of {len(rows.labels):,} rows are labelled"
         return f"{count}, {policy.min_labelled_rows:,} are needed"
-    return labelled.target.constant_labels(labelled.labels.astype(labelled.target.dtype))
+    return labelled.problem.constant_labels(labelled.labels.astype(labelled.problem.dtype))
 
 
 def _value(metric: str, labelled: ScoredRows) -> float:
-    return labelled.target.score(metric, labelled.labels.astype(labelled.target.dtype), labelled.predictions)
+    return labelled.problem.score(metric, labelled.labels.astype(labelled.problem.dtype), labelled.predictions)
 
 
 def _reasons(

@@ -72,9 +72,9 @@ def daily(test: Holdout, scored: Mapping[str, Floats], metric: str) -> tuple[Dai
     for day in np.unique(test.days):
         rows = test.days == day
         labels = test.labels[rows]
-        undefined = test.target.constant_labels(labels)
+        undefined = test.problem.constant_labels(labels)
         scores = {
-            name: None if undefined else tidy(test.target.score(metric, labels, p[rows])) for name, p in scored.items()
+            name: None if undefined else tidy(test.problem.score(metric, labels, p[rows])) for name, p in scored.items()
         }
         result.append(DailyScores(day=str(day), rows=int(rows.sum()), scores=scores))
     return tuple(result)

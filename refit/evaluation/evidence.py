@@ -59,7 +59,7 @@ def evidence(
             problem=scored.problems.get(role, ""),
         )
 
-    varied, sentence = test.target.has_variation(test.labels)
+    varied, sentence = test.problem.has_variation(test.labels)
     return Evidence(
         candidate=candidate.model_digest,
         seen_until=candidate.seen_until,
@@ -103,7 +103,7 @@ def _slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> Iterat
 
 def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:
     part = test.sample.only(rows)
-    problem, clusters = too_small(part, test.target), part.clusters.effective
+    problem, clusters = too_small(part, test.problem), part.clusters.effective
     if not problem and clusters < gate.min_clusters:
         problem = f"it has {clusters:,.1f} clusters, {gate.min_clusters} are needed"
     if problem:

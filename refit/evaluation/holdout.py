@@ -42,7 +42,7 @@ class Holdout:
     labels: Labels
     days: NDArray[np.datetime64]  # local day of each row
     sample: Sample
-    target: Problem = field(default_factory=Binary)
+    problem: Problem = field(default_factory=Binary)
     forecast: ForecastRows | None = None
 
     @property
@@ -84,7 +84,7 @@ def measure(test: Holdout, p: Floats, threshold: float, confidence: float) -> di
         metric.name: with_interval(
             jackknife(leave_out(metric.name, test.sample, p, threshold)), confidence, *metric.span
         )
-        for metric in test.target.metrics
+        for metric in test.problem.metrics
     }
 
 
@@ -92,7 +92,7 @@ def gains(test: Holdout, ours: Floats, theirs: Floats, confidence: float) -> dic
     """The gain of `ours` over `theirs` in each comparable metric (positive is better), with two-sided intervals."""
     return {
         name: with_interval(gain(name, test.sample, ours, theirs), confidence, -math.inf)
-        for name in test.target.metric_names(comparable=True)
+        for name in test.problem.metric_names(comparable=True)
     }
 
 
@@ -131,9 +131,9 @@ def slices(
     for column in by:
         for value, rows in parts(test.table, column, params_key="evaluate.slices", most=MOST_VALUES):
             part, ours = test.sample.only(rows), scored["candidate"][rows]
-            problem, score, over_champion = too_small(part, test.target), None, None
+            problem, score, over_champion = too_small(part, test.problem), None, None
             if not problem:
-                score = with_interval(single(metric, part, ours), confidence, *test.target.metric(metric).span)
+                score = with_interval(single(metric, part, ours), confidence, *test.problem.metric(metric).span)
                 if "champion" in scored:
                     against = gain(metric, part, ours, scored["champion"][rows])
                     over_champion = with_interval(against, confidence, -math.inf)

@@ -95,7 +95,7 @@ def _unit(raw: RawContributions, learner: Learner, rows: pa.Table) -> Unit | Non
     total = raw.base + raw.values.sum(axis=1)
     if total.shape != predicted.shape or not np.isfinite(total).all():
         return None
-    problem = learner.spec.target
+    problem = learner.spec.problem
     tolerance = 1e-4 if raw.method == "boosting library" else 1e-6  # boosting libraries use single precision
     if _same(total, predicted, tolerance):
         return "probability" if problem.probabilities else "number"

@@ -38,7 +38,7 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, *, seed: int
     values = np.zeros_like(steps)
     np.put_along_axis(values, orders[..., None], steps, axis=2)
     base = predicted[:, :, 0].mean(axis=1)[0] if len(indices) else np.zeros(max(len(learner.spec.classes), 1))
-    unit = "probability" if learner.spec.target.probabilities else "number"
+    unit = "probability" if learner.spec.problem.probabilities else "number"
     return Contributions(features, values.mean(axis=1), base, unit, "sampling", indices)  # type: ignore[arg-type]
 
 

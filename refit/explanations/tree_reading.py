@@ -53,7 +53,7 @@ def read(estimator: Any, given: Any, columns: NDArray[np.int64], spec: Spec) -> 
 
 def _scale(estimator: Any, spec: Spec) -> Floats | None:
     """(values of a leaf, outputs) matrix from a leaf's class shares to predictions; None if no mapping is needed."""
-    if not spec.target.probabilities:
+    if not spec.problem.probabilities:
         return None
     classes = np.asarray(estimator.classes_)
     if not spec.classes:

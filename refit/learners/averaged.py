@@ -74,7 +74,7 @@ class Averaged:
     ) -> CurvePoint:
         """Score the mean on the validation rows, and on as many of the newest training rows."""
         recent = slice(max(0, len(label) - len(validation[1])), None)
-        score = partial(self.spec.target.score, self.spec.metric, threshold=self.spec.level)
+        score = partial(self.spec.problem.score, self.spec.metric, threshold=self.spec.level)
         on_training = score(label[recent], self.predict(train.slice(recent.start)))
         return CurvePoint(iterations, on_training, score(validation[1], self.predict(validation[0])))
 

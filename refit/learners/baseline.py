@@ -55,7 +55,7 @@ class Baseline:
         progress: Progress = silent,
     ) -> FitReport:
         check_labels(label, self.spec)
-        self._naive = self.spec.target.naive(label, self.spec.metric, train.select(list(self.spec.features)))
+        self._naive = self.spec.problem.naive(label, self.spec.metric, train.select(list(self.spec.features)))
         if self.spec.quantile is not None:
             self._naive = {"value": float(np.quantile(label, self.spec.quantile))}
         return FitReport()
@@ -67,8 +67,8 @@ class Baseline:
         if not self._naive:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         if self.spec.quantile is not None:
-            return self.spec.target.guess(self._naive, table.num_rows)
-        return self.spec.target.guess_for(table, self._naive)
+            return self.spec.problem.guess(self._naive, table.num_rows)
+        return self.spec.problem.guess_for(table, self._naive)
 
     def save(self, folder: Path) -> None:
         describe(self, self._naive).write(folder / DESCRIPTION)

@@ -75,8 +75,13 @@ class Spec:
         return HALF if self.quantile is None else self.quantile
 
     @property
-    def target(self) -> Problem:
+    def problem(self) -> Problem:
         return problem_of(self.task, self.classes)
+
+    @property
+    def target(self) -> Problem:
+        """The older name of `problem`, for learners that projects have written."""
+        return self.problem
 
 
 @dataclass(frozen=True)
@@ -227,9 +232,9 @@ def check_labels(label: Labels, spec: Spec) -> None:
     """
     if not len(label):
         raise UserError(f"learner {spec.name!r} was given no rows; widen featurize.windows or move --as-of")
-    if invalid := spec.target.invalid_labels(label):
+    if invalid := spec.problem.invalid_labels(label):
         raise UserError(f"learner {spec.name!r}: {invalid}")
-    if constant := spec.target.constant_labels(label):
+    if constant := spec.problem.constant_labels(label):
         raise UserError(
             f"learner {spec.name!r}: the label is constant, {constant}: check featurize.label, or widen "
             "featurize.windows"

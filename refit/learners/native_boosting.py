@@ -135,7 +135,7 @@ class NativeBoosting(ABC):
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         matrix = self._encoding.matrix(table)
         if not len(matrix):
-            return np.empty(self.spec.target.shape(0))
+            return np.empty(self.spec.problem.shape(0))
         return np.asarray(self._predicted(self._booster, matrix), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
@@ -205,7 +205,7 @@ class NativeBoosting(ABC):
         return dict(self.spec.params)
 
     def _score(self, label: Labels, predicted: Any) -> float:
-        return self.spec.target.score(self.spec.metric, label, predicted, self.spec.level)
+        return self.spec.problem.score(self.spec.metric, label, predicted, self.spec.level)
 
     @property
     def _higher_is_better(self) -> bool:

@@ -126,14 +126,14 @@ class OwnLearner:
         return FitReport(taken, tuple(curve))
 
     def _score(self, table: pa.Table, label: Labels) -> float:
-        return self.spec.target.score(self.spec.metric, label, self.predict(table), self.spec.level)
+        return self.spec.problem.score(self.spec.metric, label, self.predict(table), self.spec.level)
 
     def predict(self, table: pa.Table) -> Floats:
         if not self._fitted:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         rows = self._rows(table)
         if not rows.num_rows:
-            return np.empty(self.spec.target.shape(0))
+            return np.empty(self.spec.problem.shape(0))
         with self._theirs("predict"):
             return np.array(self._inner.predict(rows), dtype=np.float64)
 

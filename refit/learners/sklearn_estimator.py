@@ -234,7 +234,7 @@ class SklearnEstimator:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         matrix = self._encoding.matrix(table)
         if not len(matrix):
-            return np.empty(self.spec.target.shape(0))
+            return np.empty(self.spec.problem.shape(0))
         with one_blas_thread():
             try:
                 raw = getattr(self._model, VERBS[self.spec.task])(self._given(matrix, table))
@@ -246,7 +246,7 @@ class SklearnEstimator:
             return self._shaped(raw, self._model)
 
     def _score(self, label: Labels, predicted: Floats) -> float:
-        return self.spec.target.score(self.spec.metric, label, predicted, self.spec.level)
+        return self.spec.problem.score(self.spec.metric, label, predicted, self.spec.level)
 
     def _shaped(self, raw: Any, model: Any) -> Floats:
         """The estimator's output in the shape of the task; a class absent from its training has probability 0."""
@@ -263,7 +263,7 @@ class SklearnEstimator:
         if values.ndim != 2 or values.shape[1] != len(model.classes_):
             expected = f"{len(model.classes_)} columns were expected, a probability for each class"
             raise self._misshapen("predict_proba", values, expected)
-        predicted = np.zeros(self.spec.target.shape(len(values)))
+        predicted = np.zeros(self.spec.problem.shape(len(values)))
         predicted[:, model.classes_] = values
         return predicted
 

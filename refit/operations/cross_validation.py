@@ -59,14 +59,14 @@ def run(context: Context) -> CrossValidation:
     features = FeatureTable.read(context.path(FEATURE_SET))
     specs = specs_of(params, features, context.project)
     make_all(specs, params)
-    whole = labelled_rows(context, features, specs[0].target)
-    folds = cut(whole, params.evaluate.cross_validation, params, specs[0].target, where="evaluate.cross_validation")
+    whole = labelled_rows(context, features, specs[0].problem)
+    folds = cut(whole, params.evaluate.cross_validation, params, specs[0].problem, where="evaluate.cross_validation")
     began = time.monotonic()
     outer = []
     for number, fold in enumerate(folds, start=1):
         context.progress(f"outer fold {number} of {len(folds)}", number - 1, len(folds))
         outer.append(_outer(context, specs, whole, fold))
-    label, problem = whole.label, specs[0].target
+    label, problem = whole.label, specs[0].problem
     scores = [_scores(label[fold.scored], each, problem) for fold, each in zip(folds, outer, strict=True)]
     baselines = [problem.scores(label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)]
     report = CrossValidation(
@@ -103,7 +103,7 @@ def run(context: Context) -> CrossValidation:
 
 def _outer(context: Context, specs: Sequence[Spec], whole: LabelledRows, fold: Fold) -> Outer:
     """Train on the training rows of a fold as the stage does, and predict the other rows."""
-    inside, outside, target = whole.at(fold.fitted), whole.at(fold.scored), specs[0].target
+    inside, outside, target = whole.at(fold.fitted), whole.at(fold.scored), specs[0].problem
     began = time.monotonic()
     trained = from_scratch(list(specs), *_compared_on(inside, context.params), context, size_curves=False)
     seconds = time.monotonic() - began

@@ -95,7 +95,7 @@ def reference(context: Context, champion: Champion) -> Reference:
                 f"version {champion.version.version} of {champion.version.model} holds no {path.name}: an older Refit "
                 "registered it; `refit run --force` makes one that can be watched"
             )
-    backtest, target = pq.read_table(backtest_path), champion.learner.spec.target
+    backtest, target = pq.read_table(backtest_path), champion.learner.spec.problem
     zone = context.params.project.zone
     sample = pq.read_table(champion.folder / artifacts.REFERENCE)
     return Reference(
@@ -105,7 +105,7 @@ def reference(context: Context, champion: Champion) -> Reference:
             days=local_days(backtest["event_time"], zone),
             predictions=of_column(backtest["prediction"]),
             labels=target.labels_or_nan(backtest["label"]),
-            target=target,
+            problem=target,
         ),
         rows=sample.drop_columns(["event_time"]),
         days=local_days(sample["event_time"], zone),
@@ -156,7 +156,7 @@ def observe(
     """Return the rows of some windows, or None if there are none; rows that were never scored are scored as of then."""
     from feature_store.sketches import count
 
-    params, target = context.params, champion.learner.spec.target
+    params, target = context.params, champion.learner.spec.problem
     first, end = spans[0].first, spans[-1].end
     start = datetime.combine(first, datetime.min.time(), params.project.zone)
     until = datetime.combine(end, datetime.min.time(), params.project.zone)
@@ -189,7 +189,7 @@ def observe(
             days=table["_day"].to_numpy().astype("datetime64[D]"),
             predictions=of_column(table[prediction_log.PREDICTION]),
             labels=target.labels_or_nan(table[LABEL]),
-            target=target,
+            problem=target,
         ),
         rows=table,
     )

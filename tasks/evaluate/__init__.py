@@ -173,7 +173,7 @@ def _target(given: EvaluationInputs, models: Mapping[str, Model], rows: pa.Table
     """Return the candidate's target, with the classes of all models and of the test rows."""
     spec = given.learner.spec
     if not spec.classes:
-        return spec.target
+        return spec.problem
     others = {name for each in models.values() for name in each.learner.spec.classes}
     return problem_of(spec.task, sorted({*spec.classes, *others, *rows.column("label").unique().to_pylist()}))
 
@@ -184,7 +184,7 @@ def _remarks(given: EvaluationInputs, test: Holdout) -> Iterator[str]:
         yield "no learner did better on validation than the naive baseline: the candidate is the baseline itself"
     learned = given.learner.spec.classes
     rows = {
-        name: int((test.labels == code).sum()) for code, name in enumerate(test.target.classes) if name not in learned
+        name: int((test.labels == code).sum()) for code, name in enumerate(test.problem.classes) if name not in learned
     }
     if unseen := ", ".join(f"{name!r} ({count:,} rows)" for name, count in rows.items() if count):
         yield f"the candidate has not learned all classes of the test rows and is wrong about {unseen}"
@@ -197,20 +197,20 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
     otherwise no successor could ever be registered.
     """
     p = {
-        "candidate": _predictions("the candidate", given.learner, test.table, test.target),
-        "baseline": test.target.guess_for(test.table, given.training.baseline),
+        "candidate": _predictions("the candidate", given.learner, test.table, test.problem),
+        "baseline": test.problem.guess_for(test.table, given.training.baseline),
     }
     thresholds, problems = {"candidate": given.learner.threshold, "baseline": HALF}, {}
     for role, model in models.items():
-        if (task := model.learner.spec.task) != test.target.task:
-            problems[role] = f"it was made for task {task!r}, the candidate for {test.target.task!r}"
+        if (task := model.learner.spec.task) != test.problem.task:
+            problems[role] = f"it was made for task {task!r}, the candidate for {test.problem.task!r}"
             continue
         try:
             table = _own_rows(context, given, test, FeatureTable.read(model.folder / artifacts.FEATURE_SET.name))
         except UserError as error:
             problems[role] = f"its features cannot be computed for these rows ({error})"
             continue
-        p[role] = _predictions(model.name, model.learner, table, test.target)
+        p[role] = _predictions(model.name, model.learner, table, test.problem)
         thresholds[role] = model.learner.threshold
     bands = candidate_intervals.bands(context, given.learner, test, given.features.key)
     return Scored(p, thresholds, problems, bands)
@@ -238,7 +238,7 @@ def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features
 def _predictions(model: str, learner: Learner, table: pa.Table, target: Problem) -> Floats:
     """Return a model's predictions, with a column for each class of the target."""
     predicted = learner.predict(table)
-    if problem := learner.spec.target.check_predictions(predicted, table.num_rows):
+    if problem := learner.spec.problem.check_predictions(predicted, table.num_rows):
         raise RefitError(f"{model} predicts {problem}, of the test rows; it cannot be judged: train again")
     return aligned(np.asarray(predicted, dtype=np.float64), learner.spec.classes, target.classes)
 
@@ -250,7 +250,7 @@ def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: S
     context.progress("metrics, intervals and slices")
     others = [name for name in scored.p if name != "candidate"]
     metrics = {n: holdout.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
-    measures = measures_of(problem := "forecast" if test.forecast else test.target.task)
+    measures = measures_of(problem := "forecast" if test.forecast else test.problem.task)
     gains = {n: holdout.gains(test, candidate, scored.p[n], confidence) for n in others}
     slices = holdout.slices(test, params.slices, scored.p, metric, confidence, measures.facts)
     details, daily = measures.details(test, scored, confidence), curves.daily(test, scored.p, metric)
@@ -278,7 +278,7 @@ def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: S
             model_digest=training.model_digest,
             seen_until=training.seen_until,
             split=training.split,
-            threshold=scored.thresholds["candidate"] if test.target.has_threshold else None,
+            threshold=scored.thresholds["candidate"] if test.problem.has_threshold else None,
             features=len(given.learner.spec.features),
             model_mb=prediction_cost.megabytes(context.path(artifacts.CANDIDATE)),
         ),
@@ -383,7 +383,7 @@ def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, score
         free(given.features.key, artifacts.JUDGED): test.table.column(given.features.key),
         "event_time": test.table.column("event_time"),
         "label": test.table.column("label"),
-        "candidate": as_column(aligned(scored.p["candidate"], test.target.classes, given.learner.spec.classes)),
+        "candidate": as_column(aligned(scored.p["candidate"], test.problem.classes, given.learner.spec.classes)),
         "baseline": as_column(scored.p["baseline"]),
         "champion": pa.nulls(test.rows, pa.float64()) if champion is None else as_column(champion),
     }

@@ -57,7 +57,7 @@ def permutation_importance(
 
     def predicted(rows: pa.Table, shuffled: Sequence[str] = ()) -> Floats:
         with original.changed(rows, shuffled):
-            return aligned(learner.predict(rows), learner.spec.classes, test.target.classes)
+            return aligned(learner.predict(rows), learner.spec.classes, test.problem.classes)
 
     intact = predicted(table)
     view_of = {feature: group for group, features in groups.items() for feature in features}

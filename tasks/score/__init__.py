@@ -144,7 +144,7 @@ def predicted(champion: Champion, features: pa.Table, validated: Validated, now:
     import pyarrow as pa
 
     rows, version = features.num_rows, champion.version
-    target = champion.learner.spec.target
+    target = champion.learner.spec.problem
     predicted = champion.learner.predict(features) if rows else np.zeros(target.shape(0))
     if problem := target.check_predictions(predicted, rows):
         raise RefitError(
@@ -327,7 +327,7 @@ def _output_table(
 
 def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:
     """Return prediction columns: probability and label, class and probability of each class, or a number."""
-    target = learner.spec.target
+    target = learner.spec.problem
     columns: dict[str, Any] = {"prediction": target.predicted_values(predicted)}
     if target.task == "binary":
         columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
@@ -338,7 +338,7 @@ def _classes(learner: Learner, predicted: Floats) -> dict[str, int] | None:
     """Return the number of rows by predicted class; None if there are no classes."""
     import numpy as np
 
-    target = learner.spec.target
+    target = learner.spec.problem
     if not target.classes:
         return None
     names, counts = np.unique(target.predicted_values(predicted).to_pylist(), return_counts=True)

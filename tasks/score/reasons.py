@@ -76,7 +76,7 @@ def _explanation(
     champion: Champion, row: pa.Table, predicted: Any, shapley: Contributions, number: int
 ) -> ExplainedRow:
     """Explain one row: its prediction, and its features by contribution; of several classes, to the likeliest."""
-    target = champion.learner.spec.target
+    target = champion.learner.spec.problem
     output = int(np.argmax(predicted)) if target.classes else 0
     values = shapley.values[number, :, output]
     order = np.argsort(-np.abs(values), kind="stable")

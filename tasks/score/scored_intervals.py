@@ -93,7 +93,7 @@ def _since_training(
     table = _with_column(warehouse, champion, features, relation, within)
     indices = _indices(table[champion.key], labels["_key"])
     matching = labels.take(indices)
-    return table, champion.learner.spec.target.labels_or_nan(matching["label"]), matching["known_at"].to_numpy()
+    return table, champion.learner.spec.problem.labels_or_nan(matching["label"]), matching["known_at"].to_numpy()
 
 
 def _with_column(

@@ -62,7 +62,7 @@ def run(context: Context) -> None:
     make_all(specs, params)
     if features.task != params.task:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
-    train, validation = _windows(context, features, specs[0].target)
+    train, validation = _windows(context, features, specs[0].problem)
     start = _start(context)
     if start.version is None:
         trained = from_scratch(specs, train, validation, context)
@@ -78,7 +78,7 @@ def run(context: Context) -> None:
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
         _write_reference(folder / REFERENCE, train, validation, features.features)
         write_manifest(folder)
-    target, both = learner.spec.target, np.concatenate([train.label, validation.label])
+    target, both = learner.spec.problem, np.concatenate([train.label, validation.label])
     seconds = time.monotonic() - started
     Training(
         learner=best.learner.spec.name,
@@ -127,7 +127,7 @@ def from_scratch(
     Args:
         size_curves: fit smaller shares as well, to show whether more rows would help; the candidate is the same.
     """
-    rows = development(train, validation, context.params, specs[0].target)
+    rows = development(train, validation, context.params, specs[0].problem)
     interval_margins.check(rows, context.params)
     trials = [_run_trial(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)

@@ -111,7 +111,7 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
     finish, predicted = finish_from(development, [fit.predicted for fit in fits], params)
     learner, label = fits[-1].learner, development.whole.label
     by_fold = tuple(
-        learner.spec.target.scores(label[fold.scored], p, finish.threshold)
+        learner.spec.problem.scores(label[fold.scored], p, finish.threshold)
         for fold, p in zip(development.folds, predicted, strict=True)
     )
     return Trial(
@@ -142,7 +142,7 @@ def fit_cost(fits: Sequence[FoldFit], development: Development) -> FitCost:
 
 def _on_training(fit: FoldFit, finish: Finish) -> dict[str, float]:
     recent, predicted = fit.on_training
-    return fit.learner.spec.target.scores(recent.label, finish.calibrated(predicted), finish.threshold)
+    return fit.learner.spec.problem.scores(recent.label, finish.calibrated(predicted), finish.threshold)
 
 
 def _by_seed(
@@ -163,7 +163,7 @@ def _by_seed(
             else:
                 progress(f"fitting {spec.name}, seed {number + 1} of {params.train.seeds}")
                 p = fit_fold(replace(spec, seed=spec.seed + number), development, fold, progress).predicted
-            values.append(spec.target.score(spec.metric, scored.label, p))
+            values.append(spec.problem.score(spec.metric, scored.label, p))
         by_seed.append(float(np.mean(values)))
     return tuple(by_seed)
 
@@ -176,11 +176,11 @@ def _size_curve(
     spec: Spec, report: FitReport, train: LabelledRows, validation: LabelledRows, progress: Progress
 ) -> list[SizeScores]:
     """Score the same learner, with the same iterations, fitted on smaller parts of the most recent rows."""
-    score = partial(spec.target.score, spec.metric)
+    score = partial(spec.problem.score, spec.metric)
     points = []
     for share in SIZE_SHARES:
         part = train.recent(round(share * len(train)))
-        if len(part) < FEWEST_ROWS or spec.target.constant_labels(part.label):
+        if len(part) < FEWEST_ROWS or spec.problem.constant_labels(part.label):
             continue
         progress(f"learning curve of {spec.name}, {len(part):,} rows")
         learner = make(spec)
@@ -195,7 +195,7 @@ def _size_curve(
 def predict(learner: Learner, window: LabelledRows) -> Floats:
     """Return valid predictions, or raise an error that names the learner."""
     predicted = learner.predict(window.rows)
-    if problem := learner.spec.target.check_predictions(predicted, len(window)):
+    if problem := learner.spec.problem.check_predictions(predicted, len(window)):
         raise RefitError(
             f"learner {learner.spec.name!r} predicted {problem}; change its params, or disable it in train.learners"
         )

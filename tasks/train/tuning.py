@@ -297,7 +297,7 @@ def _try(
             state, problem = "failed", str(error)
             break
         fits.append(fit)
-        values.append(spec.target.score(spec.metric, label[fold.scored], fit.predicted))
+        values.append(spec.problem.score(spec.metric, label[fold.scored], fit.predicted))
         if not np.isfinite(values[-1]):
             state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
             break

@@ -43,7 +43,7 @@ def go_on(
     fold = newest(new, HELD_BACK, context.params)
     first, last = new.at(fold.fitted), new.at(fold.scored)
     for part in (first, last):
-        if len(part) < FEWEST_ROWS or spec.target.constant_labels(part.label):
+        if len(part) < FEWEST_ROWS or spec.problem.constant_labels(part.label):
             raise UserError(
                 f"a warm start from {who} needs {FEWEST_ROWS} new rows with labels that differ to learn from "
                 f"and as many to check on; {len(new):,} rows are newer than {utc_text(start.seen_until)}, the newest "

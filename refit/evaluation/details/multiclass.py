@@ -69,7 +69,7 @@ def facts(labels: NDArray[Any], predicted: Floats) -> MulticlassFacts:
 def details(test: Holdout, scored: Scored, confidence: float) -> MulticlassDetails:
     candidate = scored.p["candidate"]
     called, sure = candidate.argmax(axis=1), candidate.max(axis=1)
-    names = test.target.classes
+    names = test.problem.classes
     matrix = np.bincount(test.labels * len(names) + called, minlength=len(names) ** 2).reshape(len(names), len(names))
     return MulticlassDetails(
         classes=tuple(by_class(test, called, confidence)),
@@ -80,7 +80,7 @@ def details(test: Holdout, scored: Scored, confidence: float) -> MulticlassDetai
 
 def by_class(test: Holdout, called: NDArray[np.int64], confidence: float) -> Iterator[ClassScores]:
     """Precision, recall and F1 of each class, with clustered intervals of the first two."""
-    for code, name in enumerate(test.target.classes):
+    for code, name in enumerate(test.problem.classes):
         is_it, is_called = test.labels == code, called == code
         total = int(is_it.sum() + is_called.sum())
         yield ClassScores(

@@ -104,12 +104,12 @@ class Watch:
         policy = drift.policy(performance.SkillPolicy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
         held_out = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
-        tested = ScoredRows(history.days[held_out], predicted, history.label[held_out], history.target)
+        tested = ScoredRows(history.days[held_out], predicted, history.label[held_out], history.problem)
         reference = self._once((fit.name, fit.as_of, policy), lambda: performance.backtest(tested, policy))
         for window in spans:
             rows = self._rows(fit, window)
             labels = np.where(is_known[rows], history.label[rows], np.nan)
-            scored = ScoredRows(history.days[rows], fit.p(rows), labels, history.target)
+            scored = ScoredRows(history.days[rows], fit.p(rows), labels, history.problem)
             key = (fit.name, fit.as_of, policy, window, int(is_known[rows].sum()))
             yield self._once(key, partial(performance.judge_window, reference, scored, window, policy))
 
@@ -136,7 +136,7 @@ class Watch:
         history = self._history
         table = history.table.take(fit.learned)
         table = table.append_column("window", pa.repeat("train", table.num_rows))
-        table = table.append_column(LABEL, history.target.to_column(history.label[fit.learned]))
+        table = table.append_column(LABEL, history.problem.to_column(history.label[fit.learned]))
         return profile(table, history.features, self._zone)
 
     def _predicted(self, fit: Fit) -> Sketch:
@@ -144,7 +144,7 @@ class Watch:
         rows = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
         event_time = self._history.table["event_time"].take(rows)
-        return observations.predictions(event_time, predicted, self._history.target, self._zone)
+        return observations.predictions(event_time, predicted, self._history.problem, self._zone)
 
     def _scored(self, fit: Fit, learned: Sketch, predicted: Sketch) -> Sketch:
         """Features and predictions of all later rows."""
@@ -152,7 +152,7 @@ class Watch:
 
         layout = learned.layout
         table = self._history.table.slice(fit.start)
-        table = table.append_column(PREDICTION, self._history.target.predicted_values(fit.predicted))
+        table = table.append_column(PREDICTION, self._history.problem.predicted_values(fit.predicted))
         table = table.append_column("_day", pa.array(self._history.days[fit.start :]))
         with connected() as connection:
             connection.register("rows", table)
@@ -166,7 +166,7 @@ class Watch:
         days = self._history.days
         first, end = np.datetime64(spans[0].first, "D"), np.datetime64(spans[-1].end, "D")
         rows = is_known & (days >= first) & (days < end)
-        came = self._history.target.to_column(self._history.label[rows])
+        came = self._history.problem.to_column(self._history.label[rows])
         with connected() as connection:
             connection.register("rows", pa.table({LABEL: came, "_day": days[rows]}))
             return count(connection, "rows", learned.layout.only([LABEL]), "_day")

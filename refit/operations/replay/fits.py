@@ -88,7 +88,7 @@ class Fits:
             for name, span in spans.items()
         }
         train, validation = (self._window(rows[name]) for name in ("train", "validation"))
-        require_learnable_windows(train, validation, self._history.target)
+        require_learnable_windows(train, validation, self._history.problem)
         start = self._start(champion)
         name = self._name(train, validation, spans, start)
         if name in self._cache:
@@ -160,7 +160,7 @@ class Fits:
                 learner=trained.best.learner.spec.name,
                 model_digest=trained.learner.digest(),
                 threshold=trained.learner.threshold,
-                naive=self._history.target.naive(labels, metric),
+                naive=self._history.problem.naive(labels, metric),
                 rows=trained.rows,
                 seconds=round(seconds, 3),
                 cpu_seconds=round(cpu_seconds, 3),
@@ -185,7 +185,7 @@ class Fits:
             learned=learned,
             held_back=learned[unseen[:, 0].astype(np.int64)],
             tested=rows["test"],
-            unseen=unseen[:, 1:].reshape(self._history.target.shape(len(unseen))),
+            unseen=unseen[:, 1:].reshape(self._history.problem.shape(len(unseen))),
             start=start,
             predicted=self._predicted(folder, start),
             folder=folder,

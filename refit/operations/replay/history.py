@@ -58,7 +58,7 @@ class History:
     prediction_time: Times
     days: Times  # the local day of each event
     features: FeatureColumns
-    target: Problem
+    problem: Problem
     digest: str
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class History:
 
     def labels_at(self, rows: Rows) -> NDArray[Any]:
         """The labels of labelled rows, in the type that learners expect."""
-        return self.label[rows].astype(self.target.dtype)
+        return self.label[rows].astype(self.problem.dtype)
 
     def labelled(self, moment: datetime) -> NDArray[np.bool_]:
         """Mask of the rows that were predicted, and whose label was known, by a moment."""
@@ -203,6 +203,6 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
         prediction_time=moments["prediction_time"],
         days=local_days(table["event_time"], params.project.zone),
         features=columns_of(table, definitions.feature_set.spine.key, names, params, target.classes),
-        target=target,
+        problem=target,
         digest=name,
     )

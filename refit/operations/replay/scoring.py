@@ -93,7 +93,7 @@ def scores_of(history: History, simulation: Simulation, spans: Sequence[Span], m
 
 def _predictions(history: History, simulation: Simulation) -> tuple[Floats, NDArray[np.bool_]]:
     """Each row's prediction by the champion at that time, and whether it was classified as 1."""
-    p, positive = np.full(history.target.shape(len(history)), np.nan), np.zeros(len(history), bool)
+    p, positive = np.full(history.problem.shape(len(history)), np.nan), np.zeros(len(history), bool)
     ends = [as_numpy(step.as_of) for step in simulation.steps[1:]] + [np.datetime64("9999-01-01", "us")]
     for step, end in zip(simulation.steps, ends, strict=True):
         fit = step.in_charge
@@ -102,7 +102,7 @@ def _predictions(history: History, simulation: Simulation) -> tuple[Floats, NDAr
         made = (history.prediction_time >= as_numpy(step.as_of)) & (history.prediction_time < end)
         rows = np.flatnonzero(made)
         p[rows] = fit.p(rows)
-        if history.target.has_threshold:
+        if history.problem.has_threshold:
             positive[rows] = p[rows] >= fit.record.threshold
     return p, positive
 
@@ -112,10 +112,10 @@ def _measured(history: History, metric: str, rows: Rows, p: Floats, positive: ND
     if not len(rows):
         return None
     labels, clusters = history.labels_at(rows), Clusters.of(history.days[rows])
-    if not history.target.metric(metric).comparable:  # accuracy, which depends on the threshold of each champion
+    if not history.problem.metric(metric).comparable:  # accuracy, which depends on the threshold of each champion
         estimate = leave_out_mean((positive == (labels == 1)).astype(np.float64), clusters)
     else:
-        estimate = leave_out(metric, Sample(labels, clusters, history.target), p)
+        estimate = leave_out(metric, Sample(labels, clusters, history.problem), p)
     if not math.isfinite(estimate.value):
         return None
     # Without its only day, or its only day with positives, the metric is undefined: the window keeps its value.

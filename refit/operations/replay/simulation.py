@@ -159,9 +159,9 @@ class Simulator:
             model=params.project.name, **entry, anchor=_entry(anchor) if anchor else None, looks=looks
         )
         others = {"champion": champion, "anchor": anchor}
-        p = {"candidate": fit.p(fit.tested), "baseline": test.target.guess_for(test.table, fit.record.naive)}
+        p = {"candidate": fit.p(fit.tested), "baseline": test.problem.guess_for(test.table, fit.record.naive)}
         p |= {role: _predicted(others[role], fit) for role in incumbent.opponents}
-        values = test.target.scores(test.labels, p["candidate"], fit.record.threshold)
+        values = test.problem.scores(test.labels, p["candidate"], fit.record.threshold)
         collected = evidence(
             test,
             Scored(p, {}, {}),
@@ -185,9 +185,9 @@ class Simulator:
         key = (fit.name, fit.as_of)
         if key not in self._tests:
             table = self.history.table.take(fit.tested)
-            table = table.append_column("label", self.history.target.to_column(self.history.label[fit.tested]))
+            table = table.append_column("label", self.history.problem.to_column(self.history.label[fit.tested]))
             self._tests[key] = holdout(
-                table, self.context.params.project.zone, self.context.params.evaluate.gate.cluster, self.history.target
+                table, self.context.params.project.zone, self.context.params.evaluate.gate.cluster, self.history.problem
             )
         return self._tests[key]
 

@@ -136,7 +136,7 @@ def test_each_rule_is_kept(subjects: dict[str, Subject], rule: Rule, kind: str) 
 def test_it_learns_what_there_is_to_learn(subjects: dict[str, Subject], kind: str) -> None:
     learned, spec = subjects[kind], subjects[kind].spec
     naive = Subject(replace(spec, kind="baseline", params={}))
-    reached, least = (spec.target.score(spec.metric, each.seen.label, each.predicted) for each in (learned, naive))
+    reached, least = (spec.problem.score(spec.metric, each.seen.label, each.predicted) for each in (learned, naive))
     assert metric_named(spec.metric).gain(reached, least) > 0.03
 
 
