@@ -22,8 +22,8 @@ from typing import Any
 
 import duckdb
 
-from feature_store.compile import quote
 from feature_store.offline import compute, configure
+from feature_store.sql_text import quote
 from feature_store.views.flights import FEATURES
 from refit.config import parse
 from refit.files.yaml_files import read_yaml

@@ -13,26 +13,9 @@ from dataclasses import dataclass, replace
 
 from feature_store import clocks
 from feature_store.definition import Age, Aggregate, Expression, FeatureView, Lag, Latest, Lookup, Spine, interval
+from feature_store.sql_text import quote
 
 OWN = "\ue000"  # prefix of the engine's own columns; no column of a user may begin with it
-
-
-def quote(name: str) -> str:
-    """Quote a name as an SQL identifier.
-
-    >>> print(quote('say "x" twice'))
-    "say ""x"" twice"
-    """
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Quote a text as an SQL literal.
-
-    >>> print(literal("it's"))
-    'it''s'
-    """
-    return "'" + text.replace("'", "''") + "'"
 
 
 def own(name: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from feature_store.compile import commas, quote
+from feature_store.compile import commas
 from feature_store.errors import DefinitionError
+from feature_store.sql_text import quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

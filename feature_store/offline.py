@@ -14,6 +14,7 @@ from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, La
 from feature_store.errors import DefinitionError
 from feature_store.exact import require_exact, require_same_values
 from feature_store.sql_guard import require_row_level, types_of
+from feature_store.sql_text import quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -71,9 +72,9 @@ def compute(
             tables |= _lookup(scratch, lookup, rows, sources[lookup.source])
         joined = sql.assemble_sql(row, spine_columns, {name: tables[name] for name in feature_set.names()})
         for table, names in _values(feature_set, tables).items():
-            require_exact(connection, table, {f"feature {name!r}": sql.quote(name) for name in names})
+            require_exact(connection, table, {f"feature {name!r}": quote(name) for name in names})
         types = dict(zip(feature_set.names(), connection.sql(joined).types[len(spine_columns) + 1 :], strict=True))
-        cells = [*map(sql.quote, spine_columns), *(_cell(name, str(kind)) for name, kind in types.items())]
+        cells = [*map(quote, spine_columns), *(_cell(name, str(kind)) for name, kind in types.items())]
         query = f"select {sql.commas(cells)} from ({joined}) order by {sql.N}"
         result = scratch.table("features", query, "the features", keep=True)
         _require_equal_counts(connection, rows, result)
@@ -91,7 +92,7 @@ class _Scratch:
     made: list[str] = field(default_factory=list)
 
     def table(self, name: str, query: str, what: str, *, keep: bool = False) -> str:
-        quoted = sql.quote(f"{self.prefix}_{name}")
+        quoted = quote(f"{self.prefix}_{name}")
         with _explained(what):
             self.connection.execute(f"create temp table {quoted} as {query}")
         if not keep:
@@ -137,7 +138,7 @@ def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView,
     """The view, the spine and the source; for a view without an entity, with the same entity added to all rows."""
     if view.entity:
         return view, rows, source
-    same = f"select *, 1 as {sql.quote(sql.EVERYONE)} from"
+    same = f"select *, 1 as {quote(sql.EVERYONE)} from"
     return view.model_copy(update={"entity": (sql.EVERYONE,)}), f"({same} {rows})", f"({same} {source})"
 
 
@@ -156,7 +157,7 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     summed = [each for each in view.features if isinstance(each, Aggregate) and each.function in ("sum", "mean", "std")]
     require_exact(connection, source, {f"{what}: {each.name}": str(each.column) for each in summed})
     require_same_values(connection, what, rows, source, view.entity)
-    kinds = connection.sql(f"select {sql.commas(map(sql.quote, view.entity))} from {rows}").types
+    kinds = connection.sql(f"select {sql.commas(map(quote, view.entity))} from {rows}").types
     numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
     joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone), what)
     tables: dict[str, str] = {}
@@ -187,7 +188,7 @@ def _peers(connection: DuckDBPyConnection, joined: str, latest: str) -> bool:
 
 def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[str, str]:
     """Join one static table; return the table of each of its features."""
-    what, keys = f"lookup {lookup.name!r}", sql.commas(map(sql.quote, lookup.key))
+    what, keys = f"lookup {lookup.name!r}", sql.commas(map(quote, lookup.key))
     if "available_at" in scratch.connection.sql(f"select * from {table}").columns:
         raise DefinitionError(
             f"{what}: rows of {lookup.source!r} become known over time, it would show later ones; use a FeatureView"
@@ -206,7 +207,7 @@ def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[st
     _check(
         scratch.connection,
         {feature.name: feature.sql for feature in lookup.features},
-        f"{rows} as spine, {table} as {sql.quote(lookup.name)}",
+        f"{rows} as spine, {table} as {quote(lookup.name)}",
     )
     joined = scratch.table(lookup.name, sql.lookup_sql(lookup, rows, table), what)
     return dict.fromkeys((feature.name for feature in lookup.features), joined)
@@ -234,7 +235,7 @@ def _values(feature_set: FeatureSet, tables: Mapping[str, str]) -> dict[str, lis
 
 
 def _cell(name: str, kind: str) -> str:
-    column = sql.quote(name)
+    column = quote(name)
     if kind in _NUMBERS or kind.startswith("DECIMAL"):
         return f"case when isfinite({column}::double) then {column}::double end as {column}"
     if kind == "VARCHAR" or kind.startswith("ENUM"):

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from feature_store.compile import commas, own, quote
+from feature_store.compile import commas, own
 from feature_store.errors import DefinitionError
+from feature_store.sql_text import quote
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator
 
 from feature_store import clocks
-from feature_store.compile import quote
 from feature_store.definition import interval
+from feature_store.sql_text import quote
 from refit.config.section import ColumnType, Name, Section
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from feature_store.compile import quote
+from feature_store.sql_text import quote
 from refit.config.section import free
 
 # Columns that sources and feature tables have already.

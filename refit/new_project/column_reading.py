@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import literal, quote
+from feature_store.sql_text import literal, quote
 from refit.new_project.code_reading import CODE, DIGITS
 from refit.new_project.column_names import alias
 from refit.new_project.time_reading import (

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from feature_store.compile import literal
 from feature_store.definition import interval
+from feature_store.sql_text import literal
 from refit.config import ForecastParams
 from refit.config.forecasting import HOURS
 from refit.config.section import free

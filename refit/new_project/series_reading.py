@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from feature_store.compile import quote
+from feature_store.sql_text import quote
 from refit.errors import UserError
 from refit.evaluation.giveaways import COUNTS, giveaways
 from refit.new_project.column_reading import Column

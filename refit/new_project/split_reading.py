@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from feature_store.compile import literal, quote
+from feature_store.sql_text import literal, quote
 from refit.errors import UserError
 from refit.new_project.column_reading import Column
 

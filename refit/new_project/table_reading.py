@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import quote
+from feature_store.sql_text import quote
 from refit.config import nearest
 from refit.errors import UserError
 from refit.new_project.code_reading import merges

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from feature_store import clocks
-from feature_store.compile import literal
+from feature_store.sql_text import literal
 from refit.config import nearest
 from refit.errors import UserError
 

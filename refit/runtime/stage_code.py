@@ -25,9 +25,10 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("project", "evaluate", "train.seed", "registry", "cost"),
     "register": ("project", "register", "registry"),
 }
-# Imported by every stage without affecting its result: names of files, checks of params, error messages, logging to
-# MLflow. The values of params, including defaults, are digested as values.
+# Imported by every stage without affecting its result: names of files, checks of params, error messages, SQL
+# quoting, logging to MLflow. The values of params, including defaults, are digested as values.
 PLUMBING = (
+    "feature_store/sql_text.py",
     "refit/__init__.py",
     "refit/config/__init__.py",
     "refit/config/data.py",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feature_store.compile import OWN, literal, own, quote
+from feature_store.compile import OWN, own
+from feature_store.sql_text import literal, quote
 from refit.config.windows import local_days
 from refit.errors import RefitError, first_line
 from refit.files.artifacts import PREDICTIONS, atomic, sha256

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.compile import literal
+from feature_store.sql_text import literal
 from refit.config import Params
 from refit.config.windows import local_days, period_start, shift
 from refit.drift import inputs

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from feature_store.compile import OWN, quote
+from feature_store.compile import OWN
 from feature_store.definition import RESERVED
 from feature_store.errors import DefinitionError
 from feature_store.offline import compute
+from feature_store.sql_text import quote
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
 from refit.config.windows import NAMES, Window, period_start, windows

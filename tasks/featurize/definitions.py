@@ -6,9 +6,9 @@ import importlib
 import re
 from collections.abc import Mapping, Sequence
 
-from feature_store.compile import quote
 from feature_store.definition import RESERVED, Expression, FeatureSet, Source, Spine
 from feature_store.errors import DefinitionError
+from feature_store.sql_text import quote
 from refit.config import nearest
 from refit.config.section import first_complaint, free
 from refit.errors import UserError

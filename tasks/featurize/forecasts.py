@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from feature_store.compile import quote
 from feature_store.definition import (
     Aggregate,
     Expression,
@@ -17,6 +16,7 @@ from feature_store.definition import (
     Spine,
     interval,
 )
+from feature_store.sql_text import quote
 from refit.config import ForecastParams, Params, nearest
 from refit.config.forecasting import HORIZON, ZONE, series_of
 from refit.errors import UserError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from feature_store.compile import quote
 from feature_store.sql_guard import TIMES, column_of, columns_in, times_in
+from feature_store.sql_text import quote
 from tasks.featurize.warehouse import Warehouse, sql_time
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from feature_store.compile import OWN, quote
+from feature_store.compile import OWN
+from feature_store.sql_text import quote
 from refit.config import ForecastParams, Params, SplitParams, nearest
 from refit.config.windows import Window, earliest_as_of, windows
 from refit.errors import UserError

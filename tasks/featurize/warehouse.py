@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import literal, quote
 from feature_store.definition import RESERVED, Source
 from feature_store.errors import DefinitionError
 from feature_store.offline import configure
 from feature_store.sql_guard import require_row_level, types_of
+from feature_store.sql_text import literal, quote
 from refit.config import Params, SourceParams, nearest
 from refit.config.data import mentions
 from refit.config.forecasting import ZONE

@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_store.sql_text import quote
 from refit.config import SourceParams
 from refit.config.section import row_column, time_column
 from refit.schemas.manifest import Manifest
 from refit.storage.batches import FILE_STRIDE
-from tasks.ingest.casting import cells, quoted
+from tasks.ingest.casting import cells
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,12 +46,12 @@ _COPY = "case when named then 1 else row_number() over (partition by named, good
 
 def has_key(key: Sequence[str]) -> str:
     """Return SQL that is true if a row has a value for each column of its key."""
-    return f"({' and '.join(f'{quoted(column)} is not null' for column in key)})"
+    return f"({' and '.join(f'{quote(column)} is not null' for column in key)})"
 
 
 def row_text(columns: Sequence[str]) -> str:
     """Return SQL for a text that is equal only for equal rows."""
-    return f"concat_ws(chr(31), {', '.join(f'coalesce({quoted(column)}::varchar, chr(26))' for column in columns)})"
+    return f"concat_ws(chr(31), {', '.join(f'coalesce({quote(column)}::varchar, chr(26))' for column in columns)})"
 
 
 def fault_text() -> str:
@@ -123,7 +124,7 @@ def _load(
         "create or replace table all_then_rows (good boolean, named boolean, content uhugeint, key uhugeint, "
         "_event_time timestamp, file varchar)"
     )
-    row, time = quoted(row_column(source.columns)), quoted(time_column(source.columns))
+    row, time = quote(row_column(source.columns)), quote(time_column(source.columns))
     for part in parts:
         connection.register("part", part.rows_table(project))
         connection.execute(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from feature_store.sql_text import literal, quote
 from refit.config import ColumnType, SourceParams
 from refit.config.section import OWN, SQL_TYPES
 from refit.errors import UserError, first_line
@@ -59,16 +60,6 @@ def connect(temp: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def quoted(name: str) -> str:
-    """Quote a name as an SQL identifier; not imported from `feature_store`, whose code must not affect ingest."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Quote a text as an SQL literal; not imported from `feature_store`, like `quoted`."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def cells(source: SourceParams) -> dict[str, str]:
     """Map the declared columns to their names in internal tables: `c0`, `c1`, ..."""
     return {name: f"c{index}" for index, name in enumerate(source.columns)}
@@ -100,7 +91,7 @@ class Caster:
     def _event_time(self) -> str:
         """The expression on separate lines, so that comments end; a plain column is quoted, as it may be a keyword."""
         expression = self.source.event_time or "null"
-        return f"\n{quoted(expression) if expression in self.source.columns else expression}\n"
+        return f"\n{quote(expression) if expression in self.source.columns else expression}\n"
 
     def _check_names(self, where: str) -> None:
         names = list(self.source.columns)
@@ -118,7 +109,7 @@ class Caster:
     def _check_event_time(self, where: str) -> None:
         if self.source.event_time is None:
             return
-        names = ", ".join(f"{cell} as {quoted(name)}" for name, cell in cells(self.source).items())
+        names = ", ".join(f"{cell} as {quote(name)}" for name, cell in cells(self.source).items())
         query = f"select try({self._event_time}) as time from (select {names} from cast_rows)"
         try:
             result_type = self.connection.execute(f"describe {query}").fetchall()[0][1]

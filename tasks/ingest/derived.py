@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_store.sql_text import quote
 from refit.config import Params, SourceParams, nearest
 from refit.config.queries import check_query
 from refit.errors import UserError, first_line
@@ -64,7 +65,7 @@ def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manife
 
     from tasks.ingest import casting
 
-    key = ", ".join(map(casting.quoted, source.key))
+    key = ", ".join(map(quote, source.key))
     query = str(source.query).strip().rstrip(";")
     failed = ""
     with casting.connect(str(context.path(STATE) / "spill")) as connection:

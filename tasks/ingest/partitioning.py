@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_store.sql_text import literal, quote
 from refit.config import Params
 from refit.config.section import row_column, time_column
 from refit.errors import UserError
@@ -17,7 +18,7 @@ from refit.storage import waiting
 from refit.storage.batches import FILE_STRIDE, FUTURE, combine_digests, manifests, write_parquet
 from tasks.ingest import repeats
 from tasks.ingest.batch_diff import FRESH, BatchDiff, compare, fault_text, row_text
-from tasks.ingest.casting import cells, literal, quoted
+from tasks.ingest.casting import cells
 from tasks.ingest.periods import Period, periods_on
 
 if TYPE_CHECKING:
@@ -253,8 +254,8 @@ class Partitioner:
         if uncast:
             self._write_rows(self._uncast_query(here, f"{number} as _row"), uncast_path)
         waited = waiting.take(self.connection, here) if period else {}
-        columns = ", ".join(f"{cell} as {quoted(name)}" for name, cell in cells(self.source).items())
-        row, time = quoted(row_column(self.source.columns)), quoted(time_column(self.source.columns))
+        columns = ", ".join(f"{cell} as {quote(name)}" for name, cell in cells(self.source).items())
+        row, time = quote(row_column(self.source.columns)), quote(time_column(self.source.columns))
         self._write_rows(
             f"select {columns}, {number} as {row}, _event_time as {time} from {here} where _faults is null "
             "order by _file, _line",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from feature_store.sql_text import quote
 from refit.errors import UserError
 from tasks.ingest.batch_diff import fault_text, has_key, row_text
-from tasks.ingest.casting import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,7 +22,7 @@ def drop(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], key: Seq
     another, so that exports may overlap, while a file with the same bad line twice has two bad lines.
     """
     run = connection.execute
-    values = ", ".join(map(quoted, [*columns, "_event_time"]))
+    values = ", ".join(map(quote, [*columns, "_event_time"]))
     run(
         "create or replace temp table repeated_hashes as select _period, hash(" + values + ") as hashed "
         "from placed group by all having count(*) > 1"
@@ -60,7 +60,7 @@ def check(connection: duckdb.DuckDBPyConnection, key: Mapping[str, str], files: 
     """
     if len(files) < 2:
         return
-    columns = ", ".join(map(quoted, key))
+    columns = ", ".join(map(quote, key))
     pairs = (
         f"select min(_file), arg_min(_line, _file), max(_file), arg_max(_line, _file), {columns} from placed "
         f"where _faults is null and {has_key(list(key))} group by _period, {columns} having min(_file) < max(_file)"

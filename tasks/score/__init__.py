@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import quote
+from feature_store.sql_text import quote
 from refit.config import ForecastParams, nearest
 from refit.config.section import free, row_column
 from refit.errors import RefitError, UserError

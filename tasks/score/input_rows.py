@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store.compile import literal, quote
 from feature_store.sql_guard import columns_in
+from feature_store.sql_text import literal, quote
 from refit.config import LabelParams, SourceParams
 from refit.config.section import row_column, time_column
 from refit.errors import UserError
@@ -107,8 +107,8 @@ def _cast(
     with casting.connect(str(context.path(STATE) / "spill")) as connection:
         caster = casting.Caster(connection, source, where, _NEVER)
         read = sum(caster.add(0, batch) for batch in sources.read(file, source, where))
-        columns = ", ".join(f"{cell} as {casting.quoted(name)}" for name, cell in casting.cells(source).items())
-        number, time = (casting.quoted(name(declared.columns)) for name in (row_column, time_column))
+        columns = ", ".join(f"{cell} as {quote(name)}" for name, cell in casting.cells(source).items())
+        number, time = (quote(name(declared.columns)) for name in (row_column, time_column))
         outcome = " or ".join(["false", *(f'f."column" = {literal(column)}' for column in sorted(outcomes))])
         faults = (
             "(from (select _line, unnest(_faults) as f, _raw from cast_rows where _faults is not null) "

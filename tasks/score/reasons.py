@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feature_store.compile import literal, quote
+from feature_store.sql_text import literal, quote
 from refit.errors import UserError
 from refit.explanations import contributions, format_unit
 from refit.explanations.shapley import Contributions

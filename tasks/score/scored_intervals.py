@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feature_store.compile import quote
+from feature_store.sql_text import quote
 from refit.learners import Floats
 from refit.learners.adaptive import adaptive_margins
 from refit.learners.intervals import widen

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.compile import quote
+from feature_store.sql_text import quote
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT as COLUMN
 from refit.config.windows import local_days
