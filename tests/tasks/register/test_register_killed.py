@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from refit.models import incumbent
+from refit.schemas.receipt import Receipt
 from registry import versions
 from registry.ledger import Ledger
 from registry.store import Store
@@ -43,7 +44,7 @@ CRITICAL = [
     ("set_registered_model_alias", 2, "after"),  # previous
     ("set_registered_model_alias", 3, "after"),  # champion
     ("finish", 1, "after"),
-    ("write_json", 1, "before"),
+    ("write", 1, "before"),
 ]
 
 
@@ -78,7 +79,7 @@ def killing(owner: Any, name: str, count: int, when: str) -> None:
 def owner_of(name: str) -> Any:
     from mlflow import MlflowClient
 
-    return {"begin": Ledger, "finish": Ledger, "write_json": register}.get(name, MlflowClient)
+    return {"begin": Ledger, "finish": Ledger, "write": Receipt}.get(name, MlflowClient)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def rerun(project: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("name", [*CLIENT_WRITES, "begin", "finish", "write_json"])
+@pytest.mark.parametrize("name", [*CLIENT_WRITES, "begin", "finish", "write"])
 def test_killed_at_every_single_write(project: Any, judged: Path, name: str, when: str) -> None:
     for count in range(1, 20):
         shutil.rmtree(judged)
