@@ -62,7 +62,7 @@ class TrainParams(Section):
 
     @field_validator("task")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _exists(cls, value: str) -> str:
         if value not in kinds():
             raise ValueError(f"there is no task {value!r}; there are {', '.join(kinds())}{nearest(value, kinds())}")
         return value

@@ -92,9 +92,9 @@ def _cached_sha256(path: Path) -> str:
     state = path.stat()
     stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     settled = is_settled(state.st_ctime_ns)
-    known = _digests.get(path)
-    if known is not None and known[0] == stamp:
-        return known[1]
+    cached = _digests.get(path)
+    if cached is not None and cached[0] == stamp:
+        return cached[1]
     actual = sha256(path)
     if settled:
         _digests[path] = (stamp, actual)

@@ -219,15 +219,15 @@ def _comparisons(evidence: Evidence, policy: GatePolicy) -> Iterator[GainCompari
 
 def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: GatePolicy) -> GainComparison:
     lower, upper = gain.lower(policy.alpha), gain.upper(policy.alpha)
-    known = _finite(lower) and _finite(upper)
+    is_finite = _finite(lower) and _finite(upper)
     return GainComparison(
         against=against,
         version=version,
-        estimate=gain.value if known else None,
-        lower=lower if known else None,
-        upper=upper if known else None,
+        estimate=gain.value if is_finite else None,
+        lower=lower if is_finite else None,
+        upper=upper if is_finite else None,
         must_exceed=needed,
-        passed=known and bool(lower > needed),
+        passed=is_finite and bool(lower > needed),
     )
 
 

@@ -79,7 +79,7 @@ def run(context: Context) -> CrossValidation:
         folding=params.evaluate.cross_validation,
         mean=_means(scores),
         deviation=defined({name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]}),
-        together=_together(label, folds, outer, problem),
+        together=_pooled_scores(label, folds, outer, problem),
         baseline=_means(baselines),
         folds=tuple(
             OuterFold(
@@ -143,13 +143,13 @@ def _means(scores: Sequence[Mapping[str, float]]) -> Scores:
     return means
 
 
-def _together(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], problem: Problem) -> Scores:
+def _pooled_scores(label: Labels, folds: Sequence[Fold], outer: Sequence[Outer], problem: Problem) -> Scores:
     """Scores of the predictions of all folds; none at a threshold, as these differ."""
     indices = np.concatenate([fold.scored for fold in folds])
     scores = problem.scores(label[indices], np.concatenate([each.predicted for each in outer]))
-    kept = {name for name in scores if problem.metric(name).comparable or name == "calibration_error"}
-    together: Scores = defined({name: value for name, value in scores.items() if name in kept})
-    return together
+    fair = {name for name in scores if problem.metric(name).comparable or name == "calibration_error"}
+    pooled_scores: Scores = defined({name: value for name, value in scores.items() if name in fair})
+    return pooled_scores
 
 
 def _scores(label: Labels, outer: Outer, problem: Problem) -> dict[str, float]:

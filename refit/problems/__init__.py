@@ -76,22 +76,22 @@ def metric_named(name: str) -> Metric:
     >>> metric_named("log_loss").words, metric_named("log_loss").higher_is_better
     ('log loss', False)
     """
-    known = _metrics()
-    if name not in known:
-        raise ValueError(f"metric {name!r} is unknown; known are {', '.join(known)}")
-    return known[name]
+    metrics = _metrics()
+    if name not in metrics:
+        raise ValueError(f"metric {name!r} is unknown; known are {', '.join(metrics)}")
+    return metrics[name]
 
 
 def metric_words(name: str) -> str:
     """What people call a metric; the name itself of anything else that is measured."""
-    known = _metrics()
-    return known[name].words if name in known else name
+    metrics = _metrics()
+    return metrics[name].words if name in metrics else name
 
 
 @cache
 def _metrics() -> Mapping[str, Metric]:
     every = (*(each for kind in kinds() for each in kind_of(kind).metrics), *LIMITS)
-    known: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for each in every:
-        known.setdefault(each.name, each)
-    return known
+        metrics.setdefault(each.name, each)
+    return metrics

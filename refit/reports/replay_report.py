@@ -92,11 +92,11 @@ def chart(policies: Mapping[str, PolicyResult], metric: str) -> Any:
         return None
     figure, axes = new_figure(f"{metric} of each window by policy", (FULL, 3.8 + 0.05 * len(policies)))
     for index, (name, each) in enumerate(policies.items()):
-        place = index % len(LINES)
+        style = index % len(LINES)
         scores = [math.nan if window.score is None else window.score for window in each.by_window]
         label = short_name(name, 4 * LONGEST)
-        axes.plot(range(len(scores)), scores, color=LINES[place], linewidth=WIDTHS[place], label=label)
-        _mark_trainings(axes, name, each.by_window, LINES[place])
+        axes.plot(range(len(scores)), scores, color=LINES[style], linewidth=WIDTHS[style], label=label)
+        _mark_trainings(axes, name, each.by_window, LINES[style])
     step = max(1, math.ceil(len(windows) / 12))
     axes.set_xticks(range(0, len(windows), step), [str(window.day) for window in windows[::step]])
     axes.set(xlabel="window from", ylabel=metric)

@@ -29,8 +29,8 @@ def refuse_pipes(repo: Any, target: str) -> None:
 
 def _special(top: str) -> Iterator[str]:
     """The paths at or below `top` that are neither files nor folders; links count as what they lead to."""
-    found = [Path(top), *(Path(folder, name) for folder, _, names in os.walk(top) for name in names)]
-    for path in found:
+    paths = [Path(top), *(Path(folder, name) for folder, _, names in os.walk(top) for name in names)]
+    for path in paths:
         with suppress(OSError):  # missing, or a link to nothing: DVC says so
             mode = path.stat().st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):

@@ -75,5 +75,5 @@ def _levels(learner: Learner, rows: pa.Table, name: str) -> tuple[float | None, 
     finite = np.sort(numbers[np.isfinite(numbers)])
     below, upto = np.searchsorted(finite, numbers, "left"), np.searchsorted(finite, numbers, "right")
     levels = (below + upto) / (2 * max(len(finite), 1))
-    known = np.isfinite(numbers).tolist()
-    return tuple(round(float(level), 3) if there else None for level, there in zip(levels, known, strict=True))
+    is_number = np.isfinite(numbers).tolist()
+    return tuple(round(float(level), 3) if there else None for level, there in zip(levels, is_number, strict=True))

@@ -168,8 +168,8 @@ class _Reading:
         state = self._valid_state
         if state is None or (state.read_again is not None and state.read_again <= self.context.now()):
             return self.files  # rows of the future may have become due
-        known = state.files
-        changed = [f for f in self.files if f.name not in known or self._digest(f) != known[f.name].sha256]
+        earlier = state.files
+        changed = [f for f in self.files if f.name not in earlier or self._digest(f) != earlier[f.name].sha256]
         return self.files if changed and self.source.event_time is None else changed
 
     def take(self) -> list[Manifest]:
@@ -243,9 +243,9 @@ class _Reading:
 
     def _digest_as_read(self, file: SourceFile, read_digest: ReadDigest, before: _Stamp) -> ReadFile:
         """Return the digest of the content that was read, after checking that no other content was there before."""
-        known, sha = self.seen.get(file.name), read_digest.sha256
-        now = _look(file, known) if sha is None else before.with_digest(sha)
-        if (known and known.sha256 != now.sha256) or (sha is not None and not before.is_of(file)):
+        earlier, sha = self.seen.get(file.name), read_digest.sha256
+        now = _look(file, earlier) if sha is None else before.with_digest(sha)
+        if (earlier and earlier.sha256 != now.sha256) or (sha is not None and not before.is_of(file)):
             raise UserError(f"{file.name} changed while it was read; run again once it is written completely")
         return now
 
@@ -289,11 +289,11 @@ class _Stamp:
         return ReadFile(sha256=sha, sizes=self.sizes, touched_ns=self.touched_ns if self.settled else None)
 
 
-def _look(file: SourceFile, known: ReadFile | None) -> ReadFile:
+def _look(file: SourceFile, earlier: ReadFile | None) -> ReadFile:
     """Return the digest of a file, computed again only if the file has changed."""
     stamp = _Stamp.of(file)
-    if known and (known.sizes, known.touched_ns) == (stamp.sizes, stamp.touched_ns):
-        return known
+    if earlier and (earlier.sizes, earlier.touched_ns) == (stamp.sizes, stamp.touched_ns):
+        return earlier
     try:
         digests = [sha256(path) for path, size in zip(stamp.paths, stamp.sizes, strict=True) if size]
     except OSError as error:

@@ -135,8 +135,8 @@ def _judged(
 
     check_suites(context.params)
     frame = frames.frame_of(table, declared)
-    known = source.columns.keys() - outcomes
-    suite = [check for check in suite_of(context.params, name) if known >= set(check.columns)]
+    columns = source.columns.keys() - outcomes
+    suite = [check for check in suite_of(context.params, name) if columns >= set(check.columns)]
     checks = [
         check
         for check in (*row_checks(source, f"ingest.sources.{name}"), *suite)

@@ -33,9 +33,10 @@ def start(root: Path, scratch: Path, differences: dict[str, str], *paths: str) -
 def names(root: Path, scratch: Path, *paths: str) -> tuple[list[str], list[str]]:
     """What two fresh interpreters collect whose second, date, hash seed, zone, locale and folders differ."""
     here = start(root, scratch / "here", HERE, *paths)
-    time.sleep(1.1)
+    first = here.communicate(timeout=300)[0].splitlines()[:-1]
+    time.sleep(1.1)  # after the first has ended: on a busy machine, one that started earlier may import later
     there = start(root, scratch / "there", THERE, *paths)
-    first, second = (process.communicate(timeout=300)[0].splitlines()[:-1] for process in (here, there))
+    second = there.communicate(timeout=300)[0].splitlines()[:-1]
     assert (here.returncode, there.returncode) == (0, 0), "\n".join([*first[-20:], *second[-20:]])
     return first, second
 

@@ -68,20 +68,21 @@ def facts(labels: NDArray[Any], predicted: Floats) -> MulticlassFacts:
 
 def details(test: Holdout, scored: Scored, confidence: float) -> MulticlassDetails:
     candidate = scored.p["candidate"]
-    called, sure = candidate.argmax(axis=1), candidate.max(axis=1)
+    predicted_class, sure = candidate.argmax(axis=1), candidate.max(axis=1)
     names = test.problem.classes
-    matrix = np.bincount(test.labels * len(names) + called, minlength=len(names) ** 2).reshape(len(names), len(names))
+    count = len(names)
+    matrix = np.bincount(test.labels * count + predicted_class, minlength=count**2).reshape(count, count)
     return MulticlassDetails(
-        classes=tuple(by_class(test, called, confidence)),
+        classes=tuple(by_class(test, predicted_class, confidence)),
         confusion=ClassConfusion(names=names, rows=tuple(map(tuple, matrix.tolist()))),
-        calibration=reliability(test.sample, sure, called == test.labels, confidence),
+        calibration=reliability(test.sample, sure, predicted_class == test.labels, confidence),
     )
 
 
-def by_class(test: Holdout, called: NDArray[np.int64], confidence: float) -> Iterator[ClassScores]:
+def by_class(test: Holdout, predicted_class: NDArray[np.int64], confidence: float) -> Iterator[ClassScores]:
     """Precision, recall and F1 of each class, with clustered intervals of the first two."""
     for code, name in enumerate(test.problem.classes):
-        is_it, is_called = test.labels == code, called == code
+        is_it, is_called = test.labels == code, predicted_class == code
         total = int(is_it.sum() + is_called.sum())
         yield ClassScores(
             name=name,

@@ -23,8 +23,8 @@ __all__ = ["Scores", "difference", "metrics_of", "no_change", "scores_of"]
 def metrics_of(kind: str) -> tuple[str, ...]:
     """The metrics by which policies may be compared for a kind of problem."""
     problem = kind_of(kind)
-    called = ("accuracy",) if problem.has_threshold else ()  # by each champion's own threshold
-    return (*problem.metric_names(comparable=True), *called)
+    by_threshold = ("accuracy",) if problem.has_threshold else ()  # by each champion's own threshold
+    return (*problem.metric_names(comparable=True), *by_threshold)
 
 
 @dataclass(frozen=True)

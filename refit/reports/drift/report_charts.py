@@ -83,16 +83,16 @@ def _usual(axes: Any, now: Sequence[tuple[int, PerformanceVerdict]]) -> None:
 
 
 def _skill(axes: Any, points: Sequence[Point], colour: str, label: str) -> None:
-    x = [place for place, *_ in points]
+    x = [index for index, *_ in points]
     intervals(axes, x, [(each.lower, each.upper) for *_, each in points], colour)
     estimated = [_or_nan(each.estimated_skill) for *_, each in points]
     axes.plot(x, estimated, color=COLOURS["champion"], linestyle="--", linewidth=1.4)
     axes.plot(x, [_or_nan(each.skill) for *_, each in points], color=colour, label=label)
-    for place, window, each in points:
+    for index, window, each in points:
         if each.skill is None:
             continue
         lost = isinstance(each, PerformanceVerdict) and each.breached
-        (dot,) = axes.plot(place, each.skill, "o", color=BAD if lost else colour, markersize=7 if lost else 5)
+        (dot,) = axes.plot(index, each.skill, "o", color=BAD if lost else colour, markersize=7 if lost else 5)
         band = "" if each.lower is None or each.upper is None else f" ({each.lower:.3f} to {each.upper:.3f})"
         threshold = each.threshold if isinstance(each, PerformanceVerdict) else None
         limit = "" if threshold is None else f", breached below {threshold:.3f}"

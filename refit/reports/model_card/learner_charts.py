@@ -41,16 +41,16 @@ def fold_scores(learner: Mapping[str, Any], metric: str) -> list[float]:
 def folds(evaluation: Report) -> Any:
     metric = evaluation["learning_metric"]
     scores = {
-        each["name"]: found
+        each["name"]: of_folds
         for each in evaluation["learners"]
-        if each["kind"] != "baseline" and len(found := fold_scores(each, metric)) > 1  # a naive guess is far from all
+        if each["kind"] != "baseline" and len(of_folds := fold_scores(each, metric)) > 1  # naive guesses are far off
     }
     if not scores:
         return None
     figure, axes = new_figure("The score on each fold", (FULL, 1.0 + 0.26 * len(scores)))
-    for row, found in enumerate(scores.values()):
-        dots(axes, [(score, row) for score in found], COLOURS["candidate"], 6, alpha=0.5)
-        axes.vlines(statistics.fmean(found), row - 0.35, row + 0.35, color=INK, linewidth=2)
+    for row, of_folds in enumerate(scores.values()):
+        dots(axes, [(score, row) for score in of_folds], COLOURS["candidate"], 6, alpha=0.5)
+        axes.vlines(statistics.fmean(of_folds), row - 0.35, row + 0.35, color=INK, linewidth=2)
     list_down(axes, [short_name(name, 40) for name in scores])
     axes.set_xlabel(metric_named(metric).words)
     return figure

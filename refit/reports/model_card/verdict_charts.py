@@ -109,10 +109,10 @@ def daily(evaluation: Report) -> Any:
         return None
     figure, axes = new_figure(f"{metric} day by day", (FULL, 3.3))
     for name in drawn:
-        known = [(index, day[name]) for index, day in enumerate(days) if day[name] is not None]
+        points = [(index, day[name]) for index, day in enumerate(days) if day[name] is not None]
         values = [float("nan") if day[name] is None else day[name] for day in days]
         axes.plot(range(len(days)), values, color=COLOURS[name], label=name)
-        dots(axes, known, COLOURS[name], 4)
+        dots(axes, points, COLOURS[name], 4)
     step = max(1, -(-len(days) // 12))
     axes.set_xticks(range(0, len(days), step), [day["day"][5:] for day in days[::step]])
     axes.set(xlabel="day of the test window", ylabel=metric)

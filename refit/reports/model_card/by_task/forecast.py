@@ -30,8 +30,8 @@ def error_by_horizon(evaluation: Report) -> Any:
     figure, axes = new_figure("The error by how far ahead", (FULL, 3.4))
     horizons = evaluation["forecast"]["horizons"]
     for name, what, label in (("baseline", "naive_mae", "the season before"), ("candidate", "mae", "candidate")):
-        known = [(each["horizon"], each[what]) for each in horizons if each[what]["value"] is not None]
-        x, measured = [horizon for horizon, _ in known], [each for _, each in known]
+        points = [(each["horizon"], each[what]) for each in horizons if each[what]["value"] is not None]
+        x, measured = [horizon for horizon, _ in points], [each for _, each in points]
         values = [each["value"] for each in measured]
         intervals(axes, x, bounds(measured), COLOURS[name])
         axes.plot(x, values, color=COLOURS[name], label=label)
