@@ -46,8 +46,8 @@ def restore(context: Context, store: Store, line: Entry) -> str:
     if CHALLENGER not in versions.registered(store, model).aliases:
         versions.set_alias(store, model, CHALLENGER, number)
     return (
-        f"{model} version {lost.version}, champion since {line.at}, was deleted in MLflow; the same model is in "
-        f"charge again as version {number}"
+        f"{model} version {lost.version}, champion since {line.at}, was deleted in MLflow; the same model is "
+        f"champion again as version {number}"
     )
 
 

@@ -97,5 +97,21 @@ def test_a_stage_names_its_input_that_was_changed_by_hand_so_that_it_cannot_go_o
     (project / name).write_text(json.dumps({**content, place: 7}))
     status, printed = refit(capsys, "stage", stage, "--project", str(project))
     assert status == 1
-    assert f"error: stage {stage} cannot use {name}: modified: it is not as it was written (TypeError: " in printed
+    assert re.search(
+        rf"error: .*{name} is damaged or was changed \(\w+: {place}: .*, found '7'\); `refit run` ", printed
+    )
+
+
+def test_a_fault_over_an_input_that_was_changed_by_hand_names_the_input(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unforeseen(context: object) -> None:
+        raise TypeError("no reason")
+
+    path = project / "reports/decision.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "notes": ["by hand"]}))
+    monkeypatch.setattr("tasks.register.run", unforeseen)
+    status, printed = refit(capsys, "stage", "register", "--project", str(project))
+    assert status == 1
+    assert "error: stage register cannot use reports/decision.json: modified: it is not as it was written (" in printed
     assert "`refit run` makes it again" in printed

@@ -27,6 +27,7 @@ from refit.learners.columns import numbers
 from refit.new_project import column_reading
 from refit.problems import problem_of
 from refit.runtime import stage_code
+from refit.schemas.evaluation import Importance
 from refit.schemas.feature_definitions import Definitions
 from tasks.evaluate.importance import permutation_importance
 from tasks.featurize import foresight
@@ -71,7 +72,7 @@ def fitted(kind: str, table: pa.Table) -> tuple[Learner, Holdout]:
     return learner, holdout(table, ZoneInfo("UTC"), "day", target)
 
 
-def importance(learner: Learner, test: Holdout) -> dict[str, Any]:
+def importance(learner: Learner, test: Holdout) -> Importance:
     groups = {"a": list(learner.spec.features[:3]), "b": list(learner.spec.features[3:])}
     return permutation_importance(learner, test, groups, metric="log_loss", rows=ROWS, seed=0, confidence=0.95)
 
@@ -92,8 +93,10 @@ def test_importance_is_the_same_as_of_rows_that_are_encoded_each_time(kind: str)
         patch.setattr(encoding.Original, "matrix", lambda _, encoder, table: encoder._coded(table))
         expected = importance(learner, test)
     assert importance(learner, test) == expected
-    assert expected["features"][0]["name"] == "x0"
-    assert expected["features"][0]["value"] > 0
+    first = expected.features[0]
+    assert first.name == "x0"
+    assert first.value is not None
+    assert first.value > 0
 
 
 def test_only_the_changed_columns_of_the_very_table_are_taken_from_elsewhere() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 import warnings
 from pathlib import Path
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from snapshots import batch_of
 
 from refit.reports.drawing import drawn, save_png, styled, tip
 from refit.reports.templates import render, templates
+from refit.schemas.validated import ValidatedBatch
 from tasks.validate import data_docs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,8 +49,9 @@ def test_a_page_shows_what_its_values_and_its_charts_hold() -> None:
 
 
 def test_the_data_docs_show_what_the_names_of_columns_and_batches_hold() -> None:
-    lines = [{"source": HOSTILE, "name": HOSTILE, "read": 1, "accepted": 1, "quarantined": 0, "checks": 1}]
-    assert_visible(data_docs.index([{**line, "failure": HOSTILE} for line in lines]))
+    judged = {"accepted": 1, "quarantined": 0, "excluded": [], "excluded_rows": None, "checks": 1, "warnings": []}
+    batch = ValidatedBatch.model_validate_json(json.dumps(batch_of(HOSTILE, HOSTILE, **judged)))
+    assert_visible(data_docs.index([batch], [HOSTILE]))
     assert_visible(data_docs.Pages().page(HOSTILE, [], []))
 
 
