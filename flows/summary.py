@@ -213,7 +213,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("cost", format_cost(summary.cost.training, summary.cost.per_1000, summary.cost.currency)),
         ("predictions", _format_times(summary.timings)),
         *([("intervals", _format_coverage(summary.intervals))] if summary.intervals else []),
-        *([("against the champion", _format_reduction(summary))] if summary.error_reduction else []),
+        *([("error reduction", _format_reduction(summary))] if summary.error_reduction else []),
         ("decision", ("promote: " if decision.promote else "keep: ") + "; ".join(decision.reasons)),
         *(("note", note) for note in decision.notes),
         ("model", f"{model.name} version {model.version}, alias {model.alias}"),
@@ -254,7 +254,7 @@ def _format_coverage(intervals: IntervalSummary) -> str:
 def _format_reduction(summary: RunSummary) -> str:
     """Format the candidate's error reduction against the champion on the test rows."""
     share = summary.error_reduction.value if summary.error_reduction else None
-    return "–" if share is None else f"{100 * share:+.1f} % vs champion ({summary.decision.metric})"
+    return "–" if share is None else f"{100 * share:+.1f} % vs champion, in {summary.decision.metric}"
 
 
 def print_summary(summary: RunSummary, console: Terminal) -> None:
@@ -291,9 +291,9 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     console.print(line(("Model", "bold"), " ", verdict))
     cost = summary.cost
     console.print(line(("Cost", "bold"), f"  {format_cost(cost.training, cost.per_1000, cost.currency)}"))
-    console.print(line(("Asked", "bold"), f" {_format_times(summary.timings)}"))
+    console.print(line(("Latency", "bold"), f" {_format_times(summary.timings)}"))
     if summary.error_reduction:
-        console.print(line(("Errors", "bold"), f" {_format_reduction(summary)}"))
+        console.print(line(("Error reduction", "bold"), f" {_format_reduction(summary)}"))
     console.print()
     console.print(_stages(summary))
     console.print()

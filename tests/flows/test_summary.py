@@ -29,7 +29,7 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     number = r"\d\.\d{4} ± \d\.\d{4}"
     for metric in ("roc_auc", "log_loss", "brier"):
         assert [line for line in lines if re.fullmatch(rf"{metric} +{number} +{number} +{number} *", line)], lines
-    assert any(line.startswith("Asked one row ") and "1,000 rows" in line for line in lines)
+    assert any(line.startswith("Latency one row ") and "1,000 rows" in line for line in lines)
     assert any("there is no champion yet" in line for line in lines), "what a reader should know is told too"
     assert "90 % intervals held 89.3 ± 1.0 % of the labels; mean width 214.6" in lines
     heads = next(line.split() for line in lines if line.startswith("stage "))
