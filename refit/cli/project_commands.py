@@ -16,7 +16,6 @@ app = typer.Typer()
 @app.command()
 def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """Look at the environment, the libraries, the locks, and what could get in the way."""
-
     from refit.cli.doctor import examine, print_findings
 
     findings = examine(project.resolve())

@@ -15,7 +15,7 @@ from refit.config.training import (
     ThresholdParams,
     TuningParams,
 )
-from refit.problems import kind_of, kinds
+from refit.problems import is_kind, kind_of, kinds
 
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
 
@@ -63,7 +63,7 @@ class TrainParams(Section):
     @field_validator("task")
     @classmethod
     def _exists(cls, value: str) -> str:
-        if value not in kinds():
+        if not is_kind(value):
             raise ValueError(f"there is no task {value!r}; there are {', '.join(kinds())}{nearest(value, kinds())}")
         return value
 

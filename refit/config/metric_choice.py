@@ -7,7 +7,7 @@ from typing import Any
 
 from refit.config.learning import GateParams, TrainParams
 from refit.config.section import nearest
-from refit.problems import kind_of, kinds
+from refit.problems import is_kind, kind_of
 
 MARGINS = ("max_loss", "min_gain_over_baseline")
 
@@ -22,7 +22,7 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
         return raw  # invalid, which the sections report
     named = train.get("task", "binary")
-    if named not in kinds():
+    if not is_kind(named):
         return raw
     if not kind_of(named).labelled:
         raw = _without_label(raw)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -74,9 +73,8 @@ class Averaged:
     ) -> CurvePoint:
         """Score the mean on the validation rows, and on as many of the newest training rows."""
         recent = slice(max(0, len(label) - len(validation[1])), None)
-        score = partial(self.spec.problem.score, self.spec.metric, threshold=self.spec.level)
-        on_training = score(label[recent], self.predict(train.slice(recent.start)))
-        return CurvePoint(iterations, on_training, score(validation[1], self.predict(validation[0])))
+        on_training = self.spec.score(label[recent], self.predict(train.slice(recent.start)))
+        return CurvePoint(iterations, on_training, self.spec.score(validation[1], self.predict(validation[0])))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
         """Raise UserError: an average has no single state to continue from."""

@@ -78,6 +78,10 @@ class Spec:
     def problem(self) -> Problem:
         return problem_of(self.task, self.classes)
 
+    def score(self, label: Labels, predicted: Floats) -> float:
+        """The learner's own metric of some predictions, at the quantile that it predicts if it predicts one."""
+        return self.problem.score(self.metric, label, predicted, self.level)
+
     @property
     def target(self) -> Problem:
         """The older name of `problem`, for learners that projects have written."""

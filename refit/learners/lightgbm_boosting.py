@@ -51,7 +51,7 @@ class LightGBM(NativeBoosting):
         data = self._library.Dataset(rows, label, weight=self._weights(label), categorical_feature=categories)
 
         def judge(predicted: Any, of: Any) -> tuple[str, float, bool]:
-            return "score", self._score(of.get_label().astype(label.dtype), predicted), self._higher_is_better
+            return "score", self.spec.score(of.get_label().astype(label.dtype), predicted), self._higher_is_better
 
         def tell(environment: Any) -> None:
             progress(f"fitting {self.spec.name}", environment.iteration, most)

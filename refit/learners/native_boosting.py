@@ -120,7 +120,9 @@ class NativeBoosting(ABC):
         wanted = sorted({*range(1, len(scores) + 1, step), best, len(scores)})
         last = slice(max(0, len(label) - recent), None)
         return tuple(
-            CurvePoint(n, self._score(label[last], self._predicted(self._first(trained, n), rows[last])), scores[n - 1])
+            CurvePoint(
+                n, self.spec.score(label[last], self._predicted(self._first(trained, n), rows[last])), scores[n - 1]
+            )
             for n in wanted
         )
 
@@ -203,9 +205,6 @@ class NativeBoosting(ABC):
                 f"({where}.params.objective)"
             )
         return dict(self.spec.params)
-
-    def _score(self, label: Labels, predicted: Any) -> float:
-        return self.spec.problem.score(self.spec.metric, label, predicted, self.spec.level)
 
     @property
     def _higher_is_better(self) -> bool:

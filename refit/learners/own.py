@@ -126,7 +126,7 @@ class OwnLearner:
         return FitReport(taken, tuple(curve))
 
     def _score(self, table: pa.Table, label: Labels) -> float:
-        return self.spec.problem.score(self.spec.metric, label, self.predict(table), self.spec.level)
+        return self.spec.score(label, self.predict(table))
 
     def predict(self, table: pa.Table) -> Floats:
         if not self._fitted:

@@ -141,7 +141,7 @@ class SklearnEstimator:
                     self._model, taken = model, step
                     continue
                 p_seen, p_train = (self._shaped(each, before._model) for each in predicted)
-                curve.append(CurvePoint(step, self._score(label, p_train), self._score(validation[1], p_seen)))
+                curve.append(CurvePoint(step, self.spec.score(label, p_train), self.spec.score(validation[1], p_seen)))
                 if (gain := metric_named(self.spec.metric).gain(curve[-1].validation, curve[0].validation)) > best:
                     self._model, taken, best = model, step, gain
         return FitReport(taken, tuple(curve))
@@ -220,13 +220,13 @@ class SklearnEstimator:
         """Scores after every few iterations, and the first iteration with the best validation score."""
         metric, staged_predict = self.spec.metric, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
         recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows as in validation, the newest
-        on_validation = [self._score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
+        on_validation = [self.spec.score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
         gains = [metric_named(metric).gain(value, on_validation[0]) for value in on_validation]
         best = int(np.argmax(gains)) + 1
         step = max(1, len(on_validation) // CURVE_POINTS)
         wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
         staged = enumerate(staged_predict(rows[recent]), start=1)
-        on_training = {n: self._score(label[recent], self._shaped(p, estimator)) for n, p in staged if n in wanted}
+        on_training = {n: self.spec.score(label[recent], self._shaped(p, estimator)) for n, p in staged if n in wanted}
         return tuple(CurvePoint(n, on_training[n], on_validation[n - 1]) for n in wanted), best
 
     def predict(self, table: pa.Table) -> Floats:
@@ -244,9 +244,6 @@ class SklearnEstimator:
                     "change its params, or disable it in train.learners"
                 ) from error
             return self._shaped(raw, self._model)
-
-    def _score(self, label: Labels, predicted: Floats) -> float:
-        return self.spec.problem.score(self.spec.metric, label, predicted, self.spec.level)
 
     def _shaped(self, raw: Any, model: Any) -> Floats:
         """The estimator's output in the shape of the task; a class absent from its training has probability 0."""

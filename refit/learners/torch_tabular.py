@@ -219,11 +219,10 @@ class TorchTabular:
     def _scored(
         self, network: TabularNetwork, epoch: int, rows: Rows, label: Labels, validation: tuple[Rows, Labels]
     ) -> CurvePoint:
-        score = partial(self.spec.problem.score, self.spec.metric, threshold=self.spec.level)
         seen, seen_label = validation
         recent = slice(max(0, len(label) - len(seen_label)), None)  # as many rows as in validation, the newest
-        training = score(label[recent], self._predictions(network, (rows[0][recent], rows[1][recent])))
-        return CurvePoint(epoch, training, score(seen_label, self._predictions(network, seen)))
+        training = self.spec.score(label[recent], self._predictions(network, (rows[0][recent], rows[1][recent])))
+        return CurvePoint(epoch, training, self.spec.score(seen_label, self._predictions(network, seen)))
 
     def predict(self, table: pa.Table) -> Floats:
         if self._network is None:

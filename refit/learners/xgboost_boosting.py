@@ -52,7 +52,7 @@ class XGBoost(NativeBoosting):
             return library.train(params, data, most, verbose_eval=False), []
 
         def judge(predicted: Any, of: Any) -> tuple[str, float]:
-            return "score", self._score(of.get_label().astype(label.dtype), predicted)
+            return "score", self.spec.score(of.get_label().astype(label.dtype), predicted)
 
         scores: dict[str, Any] = {}
         stop = library.callback.EarlyStopping(rounds=PATIENCE, maximize=self._higher_is_better)

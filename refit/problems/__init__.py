@@ -13,7 +13,7 @@ from refit.metrics import LIMITS, Metric
 if TYPE_CHECKING:
     from refit.problems.contract import Problem
 
-__all__ = ["kind_of", "kinds", "metric_named", "metric_words", "problem_of", "tasks"]
+__all__ = ["is_kind", "kind_of", "kinds", "metric_named", "metric_words", "problem_of", "tasks"]
 
 PLUGINS = "refit.problems"  # entry points of installed packages that add kinds: NAME = module:Class
 _KINDS = {
@@ -36,6 +36,11 @@ def kind_of(name: str) -> type[Problem]:
     module, _, cls = entry.partition(":")
     kind: type[Problem] = getattr(importlib.import_module(module), cls)
     return kind
+
+
+def is_kind(name: object) -> bool:
+    """Whether there is such a kind. Packages are looked through only for a name that is none of Refit's own."""
+    return isinstance(name, str) and (name in _KINDS or name in _plugins())
 
 
 def kinds() -> tuple[str, ...]:
@@ -76,21 +81,24 @@ def metric_named(name: str) -> Metric:
     >>> metric_named("log_loss").words, metric_named("log_loss").higher_is_better
     ('log loss', False)
     """
-    metrics = _metrics()
-    if name not in metrics:
-        raise ValueError(f"metric {name!r} is unknown; known are {', '.join(metrics)}")
-    return metrics[name]
+    if (metric := _metric(name)) is None:
+        raise ValueError(f"metric {name!r} is unknown; known are {', '.join(_metrics(kinds()))}")
+    return metric
 
 
 def metric_words(name: str) -> str:
     """What people call a metric; the name itself of anything else that is measured."""
-    metrics = _metrics()
-    return metrics[name].words if name in metrics else name
+    metric = _metric(name)
+    return name if metric is None else metric.words
+
+
+def _metric(name: str) -> Metric | None:
+    return _metrics(tuple(_KINDS)).get(name) or _metrics(kinds()).get(name)
 
 
 @cache
-def _metrics() -> Mapping[str, Metric]:
-    every = (*(each for kind in kinds() for each in kind_of(kind).metrics), *LIMITS)
+def _metrics(names: tuple[str, ...]) -> Mapping[str, Metric]:
+    every = (*(each for name in names for each in kind_of(name).metrics), *LIMITS)
     metrics: dict[str, Metric] = {}
     for each in every:
         metrics.setdefault(each.name, each)

@@ -13,7 +13,7 @@ from refit.errors import UserError
 
 
 def refuse_pipes(repo: Any, target: str) -> None:
-    """Check that the inputs of the stages of a DVC target are files: DVC waits for whoever might write to a pipe.
+    """Check that the inputs of the stages of a DVC target are files: DVC would wait for a pipe's writer.
 
     Raises:
         UserError: one is a pipe, a socket or a device.

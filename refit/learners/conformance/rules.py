@@ -285,7 +285,7 @@ def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
     if any(metric_named(metric).gain(point.validation, at_best[0]) > 0 for point in report.curve):
         raise Broken(f"its curve has a better {metric} than {at_best[0]:g}, that of the iterations it calls best")
     predicted = search.predict(subject.seen.table)
-    score = subject.spec.problem.score(metric, subject.seen.label, predicted, subject.spec.level)
+    score = subject.spec.score(subject.seen.label, predicted)
     if not np.isclose(score, at_best[0], rtol=1e-4):  # some libraries score in single precision
         raise Broken(f"its curve says {at_best[0]:g} at its best iteration; its predictions score {score:g}")
 

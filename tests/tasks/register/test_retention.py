@@ -1,4 +1,4 @@
-"""What `refit gc` may delete: by the params, and never what is, was or may be in charge."""
+"""What `refit gc` may delete: by the params, and never what is, was or may become champion."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def with_versions(project: Any, original: Path, *, count: int, promoted: int) ->
 
 @pytest.fixture
 def seven(project: Any, made: Path) -> Any:
-    """Version 1 is the anchor, 3 was in charge before 4, 7 is the challenger; 2 was in charge once, 5 and 6 never."""
+    """Version 1 is the anchor, 3 was champion before 4, 7 is the challenger; 2 was champion once, 5 and 6 never."""
     return with_versions(project, made / "seven/toy", count=7, promoted=4)
 
 
 @pytest.fixture
 def four(project: Any, made: Path) -> Any:
-    """Version 1 is the anchor, 3 was in charge before 4, and 2 once."""
+    """Version 1 is the anchor, 3 was champion before 4, and 2 once."""
     return with_versions(project, made / "four/toy", count=4, promoted=4)
 
 

@@ -68,7 +68,7 @@ def test_damaged_file_of_the_log_is_named_and_nothing_is_written_over_it(project
         score.run(context(project), "2024-05")
     damaged.rename(project / "moved.parquet")
     again = score.run(context(project), "2024-05").logged
-    assert again.new > 0, "the rows of the file that was moved away are logged anew"
+    assert again.new > 0, "the rows of the file that was moved away are logged again"
     assert again.known > again.new
 
 
