@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SETTINGS = {"asof_loop_join_threshold": "0", "preserve_insertion_order": "true", "TimeZone": "UTC"}
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _NUMBERS = frozenset((*_SIGNED, *(f"U{name}" for name in _SIGNED), "BOOLEAN", "FLOAT", "DOUBLE"))
+_ARRAY = re.compile(r"FLOAT\[[0-9]+\]|FLOAT(\[[0-9]*\])?\[\]")  # vectors; sequences of steps
 
 
 def configure(connection: DuckDBPyConnection) -> None:
@@ -240,6 +242,8 @@ def _cell(name: str, kind: str) -> str:
         return f"case when isfinite({column}::double) then {column}::double end as {column}"
     if kind == "VARCHAR" or kind.startswith("ENUM"):
         return f"{column}::varchar as {column}"
+    if kind == "BLOB" or _ARRAY.fullmatch(kind):
+        return column
     raise DefinitionError(f"feature {name!r} is a {kind}; make it a number (such as epoch(...)) or a text")
 
 

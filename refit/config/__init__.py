@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from refit.config.column_types import ColumnType
 from refit.config.data import (
     FeaturizeParams,
     IngestParams,
@@ -24,7 +25,7 @@ from refit.config.forecasting import ForecastParams, with_queries
 from refit.config.learning import CostParams, EvaluateParams, GateParams, RegisterParams, TrainParams
 from refit.config.metric_choice import metric_problems, with_metrics
 from refit.config.monitoring import DriftParams, RegistryParams, RetentionParams
-from refit.config.section import ColumnType, Section, nearest
+from refit.config.section import Section, nearest
 from refit.config.training import file_of
 from refit.errors import UserError
 from refit.problems import kind_of

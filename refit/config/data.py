@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
+from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
-from refit.config.section import ColumnType, Name, Section, free, nearest
+from refit.config.section import Name, Section, free, nearest
 
 time_zones = cache(available_timezones)  # it reads a folder of 600 files each time
 
@@ -87,6 +88,12 @@ class SourceParams(Section):
         """The columns that are filled by reading and not by the content of the file."""
         return tuple(column for column in (self.file_column, self.line_column) if column)
 
+    @property
+    def arrays(self) -> dict[str, ArrayColumn]:
+        """The columns whose cells are images or vectors."""
+        kinds = {name: array_column(declared) for name, declared in self.columns.items()}
+        return {name: array for name, array in kinds.items() if array is not None}
+
     def inside(self, column: str) -> str | None:
         """The name of a column in SQL over the source.
 
@@ -110,6 +117,10 @@ class SourceParams(Section):
             for column in filter(None, names):
                 if column not in self.columns:
                     raise ValueError(f"{role} column {column!r} is not declared{nearest(column, self.columns)}")
+                if role != "required" and column in self.arrays:
+                    raise ValueError(
+                        f"{role} column {column!r} is {self.columns[column]}; name a column of single values"
+                    )
         if self.kind == "package" and not self.package:
             raise ValueError("kind 'package' needs `package`")
         if self.kind in ("database", "query") and not self.query:

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator
 from feature_store import clocks
 from feature_store.definition import interval
 from feature_store.sql_text import quote
-from refit.config.section import ColumnType, Name, Section
+from refit.config.column_types import ScalarType
+from refit.config.section import Name, Section
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,14 +31,14 @@ class ForecastParams(Section):
     """Forecasts for the given steps ahead, made at the end of each step of each series."""
 
     of: Name = Field(description="source with a row for each step of each series; its event_time is the step's start")
-    series: dict[Name, ColumnType] = Field({}, description="columns that identify a series; empty for a single series")
+    series: dict[Name, ScalarType] = Field({}, description="columns that identify a series; empty for a single series")
     step: str = Field(pattern=f"^{_STEP.pattern}$", description="15m, 1h, 1d, 1w, 1mo, 1y")
     horizons: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(min_length=1, description="steps ahead")
     season: int = Field(1, ge=1, le=100_000, description="steps after which it tends to repeat itself; 1: no season")
 
     @field_validator("series")
     @classmethod
-    def _unlike_ours(cls, value: dict[str, ColumnType]) -> dict[str, ColumnType]:
+    def _unlike_ours(cls, value: dict[str, ScalarType]) -> dict[str, ScalarType]:
         if taken := sorted(set(value) & set(_OURS)):
             raise ValueError(f"forecasts have a column {taken[0]!r} themselves; cut the series' column by another name")
         return value

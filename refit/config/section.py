@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,8 +13,6 @@ from refit.errors import first_line
 
 __all__ = [
     "OWN",
-    "SQL_TYPES",
-    "ColumnType",
     "Name",
     "Section",
     "first_complaint",
@@ -24,15 +22,6 @@ __all__ = [
     "time_column",
 ]
 
-ColumnType = Literal["integer", "number", "text", "timestamp", "date", "boolean"]
-SQL_TYPES: dict[ColumnType, str] = {
-    "integer": "BIGINT",
-    "number": "DOUBLE",
-    "text": "VARCHAR",
-    "timestamp": "TIMESTAMP",
-    "date": "DATE",
-    "boolean": "BOOLEAN",
-}
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 

@@ -19,7 +19,7 @@ def numbers(table: pa.Table, name: str) -> Any:
     """
     import pyarrow as pa
 
-    column = _column(table, name)
+    column = cells_of(table, name)
     if column.type == pa.float64():
         return column
     kinds = pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null
@@ -42,7 +42,7 @@ def texts(table: pa.Table, name: str) -> Any:
     """
     import pyarrow as pa
 
-    column = _column(table, name)
+    column = cells_of(table, name)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kinds = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null
@@ -51,7 +51,12 @@ def texts(table: pa.Table, name: str) -> Any:
     return column.cast(pa.string())
 
 
-def _column(table: pa.Table, name: str) -> Any:
+def cells_of(table: pa.Table, name: str) -> Any:
+    """A feature as one array.
+
+    Raises:
+        UserError: the column is missing.
+    """
     if table.schema.get_field_index(name) < 0:  # `column_names` in each call would be quadratic in columns
         raise UserError(
             f"feature {name!r} is missing from the rows{nearest(name, table.column_names)}; the model needs it"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem
@@ -59,6 +60,7 @@ class Spec:
     classes: tuple[str, ...] = ()  # multiclass: the label's texts, in the order of their codes
     source: str = ""  # for a kind `file.py:Class`: the text of the project's file
     text: tuple[str, ...] = ()  # features that are free text
+    arrays: Mapping[str, ArrayColumn] = field(default_factory=dict)  # features that are images, vectors or sequences
     vectoriser: Mapping[str, Any] = field(default_factory=dict)  # for free text: kind, params, components
     average: int = 1  # number of seeds, from `seed` on, whose models are averaged
     device: str | None = None  # for networks, such as `cpu` or `cuda:0`; None: a GPU if there is one; not stored
@@ -67,7 +69,13 @@ class Spec:
     @property
     def coded(self) -> tuple[str, ...]:
         """The features that are numbers or categories."""
-        return tuple(name for name in self.features if name not in self.text)
+        return tuple(name for name in self.features if name not in self.text and name not in self.arrays)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The coded features, and a name for each value of the images and vectors."""
+        flat = (f"{name}[{index}]" for name, array in self.arrays.items() for index in range(array.size))
+        return (*self.coded, *flat)
 
     @property
     def level(self) -> float:
@@ -204,6 +212,7 @@ def stored_spec(spec: Spec) -> dict[str, Any]:
     entries = dataclasses.asdict(spec)
     del entries["trusted_types"], entries["source"], entries["device"]
     entries["categorical"] = tuple(name for name in spec.features if name in spec.categorical)
+    entries["arrays"] = dict(spec.arrays)
     return entries
 
 
@@ -222,6 +231,7 @@ def spec_from(description: ModelDescription, trusted_types: tuple[str, ...] = ()
         classes=description.classes,
         source=source,
         text=description.text,
+        arrays=description.arrays,
         vectoriser=description.vectoriser,
         average=description.average,
         quantile=description.quantile,

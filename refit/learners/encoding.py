@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refit.config.column_types import ArrayColumn
+from refit.learners.arrays import flat
 from refit.learners.columns import numbers, texts
 
 if TYPE_CHECKING:
@@ -28,10 +30,16 @@ class Encoding:
     features: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]]
     texts: DenseTexts | None = None  # columns after those of the features
+    arrays: Mapping[str, ArrayColumn] = field(default_factory=dict)  # images and vectors, whose values come next
 
     @classmethod
     def learn(
-        cls, table: pa.Table, features: tuple[str, ...], categorical: frozenset[str], limit: int = MAX_CATEGORIES
+        cls,
+        table: pa.Table,
+        features: tuple[str, ...],
+        categorical: frozenset[str],
+        limit: int = MAX_CATEGORIES,
+        arrays: Mapping[str, ArrayColumn] | None = None,
     ) -> Encoding:
         """Take the `limit` most frequent categories of each column (ties by name), sorted by name."""
         categories = {}
@@ -40,7 +48,7 @@ class Encoding:
                 counts = texts(table, name).value_counts().to_pylist()
                 pairs = sorted((-entry["counts"], entry["values"]) for entry in counts if entry["values"] is not None)
                 categories[name] = tuple(sorted(value for _, value in pairs[:limit]))
-        return cls(features, categories)
+        return cls(features, categories, arrays=arrays or {})
 
     def to_dict(self) -> dict[str, list[str]]:
         """The known categories, in the form used by digests."""
@@ -63,7 +71,7 @@ class Encoding:
         for index, name in enumerate(self.features):
             matrix[:, index] = self._column(table, name)
         matrix[~np.isfinite(matrix)] = np.nan
-        return matrix
+        return np.hstack([matrix, flat(table, self.arrays)]) if self.arrays else matrix
 
     def _column(self, table: pa.Table, name: str) -> NDArray[np.float64]:
         """A feature's codes or numbers; infinite numbers are kept."""
@@ -82,6 +90,7 @@ class Encoding:
     def is_categorical(self) -> NDArray[np.bool_]:
         """(columns of the matrix,) mask of the categorical ones."""
         mask = [name in self.categories for name in self.features]
+        mask += [False] * sum(array.size for array in self.arrays.values())
         return np.array([*mask, *[False] * (self.texts.width if self.texts else 0)], dtype=bool)
 
 
@@ -120,6 +129,8 @@ class Original:
             if name in changed:
                 values = encoding._column(table, name)
                 matrix[:, index] = np.where(np.isfinite(values), values, np.nan)
+        if changed.intersection(encoding.arrays):
+            matrix[:, len(encoding.features) :] = flat(table, encoding.arrays)
         return matrix
 
 

@@ -88,7 +88,7 @@ class NativeBoosting(ABC):
         progress: Progress = silent,
     ) -> FitReport:
         check_labels(label, self.spec)
-        encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical)
+        encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, arrays=self.spec.arrays)
         self._encoding = replace(encoding, texts=DenseTexts.learn(self.spec, train))
         rows = self._encoding.matrix(train)
         max_iterations = iterations or int(self._arguments.get("n_estimators") or ITERATIONS)
@@ -153,7 +153,7 @@ class NativeBoosting(ABC):
         learner = cls(spec, where=str(folder))
         learner.threshold = description.threshold
         categories = description.own(EncodedLearner).categories
-        learner._encoding = Encoding(spec.coded, categories, DenseTexts.load(folder, spec))
+        learner._encoding = Encoding(spec.coded, categories, DenseTexts.load(folder, spec), spec.arrays)
         try:
             learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
         except (ValueError, learner._error()) as error:

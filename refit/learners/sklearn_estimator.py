@@ -98,7 +98,7 @@ class SklearnEstimator:
         check_labels(label, self.spec)
         estimator = clone(self._estimator)
         limit = min(getattr(estimator, "max_bins", MAX_CATEGORIES), MAX_CATEGORIES)
-        self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit)
+        self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit, self.spec.arrays)
         if iterations is not None:
             estimator.set_params(**{_iterations_argument(estimator): iterations})
         with _warnings_into([]) as messages, _watched(estimator, self.spec.name, progress), one_blas_thread():
@@ -167,7 +167,7 @@ class SklearnEstimator:
         """Append each text to the coded features as a few numbers; return the rows and the fitted transformer."""
         from sklearn.compose import ColumnTransformer
 
-        coded = ("coded", "passthrough", list(self.spec.coded))
+        coded = ("coded", "passthrough", list(self.spec.columns))
         encoder = ColumnTransformer([coded, *texts.branches(self.spec, train, sparse=False)], sparse_threshold=0)
         rows = encoder.fit_transform(texts.frame(self.spec, matrix, train))
         texts.plain_within(encoder, self.spec)
@@ -285,7 +285,7 @@ class SklearnEstimator:
         learner = cls.__new__(cls)  # `__init__` would check the params and build an estimator again
         learner.spec = spec
         learner.threshold = description.threshold
-        learner._encoding = Encoding(spec.coded, description.own(EncodedLearner).categories)
+        learner._encoding = Encoding(spec.coded, description.own(EncodedLearner).categories, arrays=spec.arrays)
         learner._model = learner._estimator = safe.load_skops(folder / WEIGHTS, project_files.trusted(learner.spec))
         if not hasattr(learner._model, VERBS[learner.spec.task]):
             raise RefitError(f"{folder / WEIGHTS} holds no model that predicts; restore the folder, or train again")

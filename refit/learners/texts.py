@@ -96,7 +96,7 @@ def frame(spec: Spec, matrix: NDArray[np.float64], table: pa.Table) -> Any:
     """A pandas frame of the coded features and the texts, the input of a ColumnTransformer."""
     import pandas as pd
 
-    rows = pd.DataFrame(matrix, columns=list(spec.coded))
+    rows = pd.DataFrame(matrix, columns=list(spec.columns))
     for name in spec.text:
         rows[name] = column(table, name)
     return rows

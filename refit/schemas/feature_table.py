@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 
+from refit.config.column_types import ArrayColumn
 from refit.files.artifacts import TABLE, FileRef
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted, utc_text
 from refit.schemas.feature_definitions import Definitions
@@ -107,6 +108,7 @@ class FeatureColumns(Part):
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
     text: tuple[str, ...] = ()
+    arrays: Mapping[str, ArrayColumn] = omitted({})  # images, vectors and sequences
     classes: tuple[str, ...] = ()
 
 

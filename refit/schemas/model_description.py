@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from refit.config.column_types import ArrayColumn
 from refit.schemas.artifact import Artifact, Part, omitted
 from refit.schemas.postprocessing import StoredCalibration, StoredIntervals
 
@@ -33,6 +34,7 @@ class ModelDescription(Artifact):
     task: str = "binary"  # absent in models stored when binary was the only task, like the next ones
     classes: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    arrays: Mapping[str, ArrayColumn] = omitted({})  # features that are images, vectors or sequences
     vectoriser: Mapping[str, Any] = {}
     average: int = 1
     quantile: float | None = None

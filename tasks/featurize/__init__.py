@@ -24,7 +24,7 @@ from refit.schemas.feature_table import FeatureTable, Giveaway, TableFile, Windo
 from refit.schemas.validated import Validated
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
-from tasks.featurize.kinds import advice, columns_of
+from tasks.featurize.kinds import advice, arrays_of, columns_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse
@@ -59,7 +59,8 @@ def run(context: Context) -> None:
     context.progress("profile")
     generated = sorted({batch.source for batch in validated.batches if batch.stand_in})
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
-    columns = columns_of(table, key, names, context.params, _classes(table))
+    arrays = arrays_of(table, definitions, context.params)
+    columns = columns_of(table, key, names, context.params, _classes(table), arrays)
     for each in advice(table, columns.categorical):
         context.progress(each)
     can_leak = problem_of(context.params.train.task).can_leak
@@ -108,7 +109,7 @@ def rehearse(context: Context) -> list[Giveaway]:
     if not problem_of(context.params.train.task).can_leak:
         return []
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
-    columns = columns_of(table, key, names, context.params)
+    columns = columns_of(table, key, names, context.params, arrays=arrays_of(table, definitions, context.params))
     return giveaways(table, columns.numeric, columns.categorical)
 
 

@@ -14,9 +14,10 @@ from feature_store.offline import configure
 from feature_store.sql_guard import require_row_level, types_of
 from feature_store.sql_text import literal, quote
 from refit.config import Params, SourceParams, nearest
+from refit.config.column_types import sql_type
 from refit.config.data import mentions
 from refit.config.forecasting import ZONE
-from refit.config.section import SQL_TYPES, free, row_column, time_column
+from refit.config.section import free, row_column, time_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.schemas.validated import Validated
@@ -88,7 +89,7 @@ def kinds_of_columns(raw: SourceParams, source: Source) -> dict[str, str]:
     """Return the SQL type of each column of a source, from the declared raw types; empty for invalid SQL."""
     import duckdb
 
-    raw_types = {raw.inside(name): SQL_TYPES[kind] for name, kind in raw.columns.items()} | {"event_time": "TIMESTAMP"}
+    raw_types = {raw.inside(name): sql_type(kind) for name, kind in raw.columns.items()} | {"event_time": "TIMESTAMP"}
     cells = ", ".join(f"{quote(name)} {kind}" for name, kind in raw_types.items() if name is not None)
     with duckdb.connect() as connection:
         connection.execute(f"create table raw ({cells})")

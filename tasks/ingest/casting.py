@@ -10,7 +10,8 @@ import duckdb
 
 from feature_store.sql_text import literal, quote
 from refit.config import ColumnType, SourceParams
-from refit.config.section import OWN, SQL_TYPES
+from refit.config.column_types import ArrayColumn, array_column, sql_type
+from refit.config.section import OWN
 from refit.errors import UserError, first_line
 from refit.storage.batches import FAULT, FUTURE, LINE, TEXT
 
@@ -29,7 +30,7 @@ _SHORT = "case when length({{0}}) < 16 then true else {} end"  # few texts are l
 # A plain cast reads 31/01/24 as a day of the year 31, and 24-01-31 as one of the year 24.
 HAS_YEAR = "not regexp_matches({0}, '^\\s*[+-]?[0-9]{{1,3}}[^0-9]')"
 # DuckDB's own casts round '2.7' to 3, take 'inf', drop the offset of '10:00+02:00' and the time of a date.
-_CASTS: dict[ColumnType, str] = {
+_CASTS: dict[str, str] = {
     "integer": "case when try_cast({0} as double) = try_cast({0} as bigint) "
     f"and {_SHORT.format(_IS_WHOLE)} then try_cast({{0}} as bigint) end",
     "number": f"case when isfinite(try_cast({{0}} as double)) and {_SHORT.format(_IS_HELD)} "
@@ -79,7 +80,7 @@ class Caster:
         self.connection = connection
         self.source = source
         self._check_names(where)
-        columns = ", ".join(f"{cell} {SQL_TYPES[source.columns[name]]}" for name, cell in cells(source).items())
+        columns = ", ".join(f"{cell} {sql_type(source.columns[name])}" for name, cell in cells(source).items())
         connection.execute(
             f"create or replace table cast_rows (_file integer, _line bigint, {columns}, "
             f"_event_time timestamp, _faults {_FAULT}[], _raw varchar)"
@@ -152,7 +153,15 @@ class Caster:
         rows = batch.num_rows
         for kind, names in self._same_type_columns(batch):
             self._register("arrived", pa.table({"v": pa.chunked_array([batch[name] for name in names])}))
-            query = f"select t, {_CASTS[kind].format('t')} as v from (select {self._text()} as t from arrived)"
+            if array := array_column(kind):
+                cells = (
+                    f"(select {self._text()} as v from arrived)"
+                    if pa.types.is_string(batch[names[0]].type)
+                    else "arrived"
+                )
+                query = f"select {_array_text(array)} as t, {_array_value(array)} as v from {cells}"
+            else:
+                query = f"select t, {_CASTS[kind].format('t')} as v from (select {self._text()} as t from arrived)"
             cast = self.connection.sql(query).to_arrow_table()
             self._unregister("arrived")
             for index, name in enumerate(names):
@@ -252,6 +261,22 @@ class Caster:
             f"where _faults is not null) where f.reason = {literal(FUTURE)}"
         ).fetchone()
         return earliest.replace(tzinfo=UTC) if isinstance(earliest, datetime) else None
+
+
+def _array_value(array: ArrayColumn) -> str:
+    """SQL for a cell `v`, null if it has another shape, or values that are missing or not finite."""
+    if array.kind == "image":
+        return f"case when octet_length(v) = {array.size} then v end"
+    finite = "list_bool_and(list_transform(list_value, lambda x: coalesce(isfinite(x), false)))"
+    cell = f"case when len(list_value) = {array.size} and {finite} then list_value end"
+    return f"(select {cell}::FLOAT[{array.size}] from (select try_cast(v as float[]) as list_value))"
+
+
+def _array_text(array: ArrayColumn) -> str:
+    """SQL for a short description of a cell `v`, which faults and the quarantine show in place of all its values."""
+    if array.kind == "image":
+        return "octet_length(v) || ' bytes'"
+    return "case when v is null then null else coalesce(len(try_cast(v as float[]))::varchar, 'no') || ' numbers' end"
 
 
 def _fault(condition: str, column: str, value: str, reason: str) -> str:

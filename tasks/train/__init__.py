@@ -210,6 +210,7 @@ def specs_of(params: Params, features: FeatureColumns, project: Path) -> list[Sp
             task=params.task,
             classes=features.classes,
             text=features.text,
+            arrays=features.arrays,
             vectoriser=(learner.text or params.train.text).model_dump() if features.text else {},
             average=params.train.seeds if params.train.average and learner.kind != "baseline" else 1,
             source=project_files.read_source(project, learner.kind, f"params.yaml: train.learners[{index}].kind"),

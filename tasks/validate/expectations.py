@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from refit.config import ColumnType, Params, nearest
+from refit.config.column_types import array_column
 from refit.errors import UserError
 
 # Expectations whose bounds are values of the column, and not counts or lengths.
@@ -95,6 +96,9 @@ def raise_problems(problems: Sequence[str]) -> None:
         raise UserError(f"params.yaml has {len(problems)} problems:", *problems)
 
 
+_OF_ARRAYS = ("expect_column_to_exist", "expect_column_values_to_not_be_null")
+
+
 def _misfits(check: Check, kinds: Mapping[str, ColumnType]) -> Iterator[str]:
     path = f"{check.where}.{check.name}"
     if unknown := [column for column in check.columns if column not in kinds]:
@@ -104,6 +108,10 @@ def _misfits(check: Check, kinds: Mapping[str, ColumnType]) -> Iterator[str]:
     if column is None:
         return
     kind = kinds[column]
+    if array_column(kind):
+        if check.name not in _OF_ARRAYS:
+            yield f"{path}: column {column!r} is {kind}; only {' and '.join(_OF_ARRAYS)} take such a column"
+        return
     values = check.arguments.get("value_set")
     if isinstance(values, list | tuple):
         if kind in ("timestamp", "date"):

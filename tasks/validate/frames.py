@@ -62,6 +62,8 @@ def frame_of(table: pyarrow.Table, source: SourceParams) -> pandas.DataFrame:
             columns[name] = _whole_numbers(column)
         elif pa.types.is_boolean(column.type):
             columns[name] = column.to_pandas(types_mapper=lambda _: pd.BooleanDtype())
+        elif pa.types.is_nested(column.type):  # vectors, as bytes: they can be compared, and only that is needed
+            columns[name] = column.to_pandas().map(lambda cell: cell.tobytes(), na_action="ignore")
         else:
             others.append(name)
     frame = pd.concat([pd.DataFrame(columns), table.select(others).to_pandas()], axis=1)
@@ -154,6 +156,8 @@ def raw_rows(table: pyarrow.Table, wanted: set[int], source: SourceParams) -> di
 def _as_json(value: Any) -> Any:
     if isinstance(value, date | datetime):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

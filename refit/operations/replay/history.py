@@ -34,7 +34,7 @@ from refit.schemas.validated import Validated
 from refit.storage.snapshots import label_source, snapshot_of
 from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import resolve
-from tasks.featurize.kinds import columns_of
+from tasks.featurize.kinds import arrays_of, columns_of
 from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
 from tasks.featurize.warehouse import open_warehouse
 
@@ -188,7 +188,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names, task = definitions.feature_set.names(), params.task
+    key, names, task = definitions.feature_set.spine.key, definitions.feature_set.names(), params.task
     table = table.append_column(COLUMN, table[LABEL_KNOWN_AT])  # used to cut folds in time
     target = problem_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
     moments = {
@@ -202,7 +202,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) ->
         event_time=moments["event_time"],
         prediction_time=moments["prediction_time"],
         days=local_days(table["event_time"], params.project.zone),
-        features=columns_of(table, definitions.feature_set.spine.key, names, params, target.classes),
+        features=columns_of(table, key, names, params, target.classes, arrays_of(table, definitions, params)),
         problem=target,
         digest=name,
     )
