@@ -206,7 +206,8 @@ def _cached(
         return
     if cache.shared:
         raise RefitError("it lies outside of the repository, and other checkouts may use it; `dvc gc` knows how")
-    locks = [content.decode() for each in staying if (content := _provenance(store, each, "dvc.lock"))]
+    contents = {f"version {each.version}": _provenance(store, each, "dvc.lock") for each in staying}
+    locks = {owner: content for owner, content in contents.items() if content}
     if unused := cache.unused(locks):
         why = "no commit, no version that stays and no present stage refers to it"
         yield _files("cache", f"{len(unused):,} objects of DVC's cache", why, *unused)
