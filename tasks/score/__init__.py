@@ -16,6 +16,7 @@ from refit.config.section import free, row_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
+from refit.learners.arrays import summarised
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
@@ -165,7 +166,8 @@ def predicted(champion: Champion, features: pa.Table, validated: Validated, now:
         prediction_log.PREDICTION: as_column(predicted),
         **{name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in constants.items()},
     }
-    return pa.table(columns | {name: features[name] for name in champion.definitions.feature_set.names()})
+    inputs = summarised(features.select(champion.definitions.feature_set.names()), champion.learner.spec.arrays)
+    return pa.table(columns | {name: inputs[name] for name in inputs.column_names})
 
 
 def _requested_rows(

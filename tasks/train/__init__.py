@@ -29,6 +29,7 @@ from refit.files.artifacts import (
     write_manifest,
 )
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
+from refit.learners.arrays import summarised
 from refit.learners.quantiles import quantile_of
 from refit.problems import metric_named
 from refit.problems.contract import Problem, as_column
@@ -76,7 +77,7 @@ def run(context: Context) -> None:
         for source in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
             shutil.copyfile(context.path(source), folder / source.name)
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
-        _write_reference(folder / REFERENCE, train, validation, features.features)
+        _write_reference(folder / REFERENCE, train, validation, features)
         write_manifest(folder)
     target, both = learner.spec.problem, np.concatenate([train.label, validation.label])
     seconds = time.monotonic() - started
@@ -167,14 +168,14 @@ def _write_unseen(path: Path, validation: LabelledRows, predicted: Floats) -> No
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _write_reference(path: Path, train: LabelledRows, validation: LabelledRows, features: Sequence[str]) -> None:
+def _write_reference(path: Path, train: LabelledRows, validation: LabelledRows, features: FeatureColumns) -> None:
     """Write rows spread evenly over the training data, as a reference to compare new rows with."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = pa.concat_tables([train.rows, validation.rows]).select(["event_time", *features])
+    rows = pa.concat_tables([train.rows, validation.rows]).select(["event_time", *features.features])
     indices = np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_ROWS, len(rows))).astype(np.int64))
-    pq.write_table(rows.take(indices), path, compression="zstd")
+    pq.write_table(summarised(rows.take(indices), features.arrays), path, compression="zstd")
 
 
 def choose(trials: list[Trial], metric: str) -> Trial:
