@@ -154,11 +154,11 @@ def constraints_digest() -> str | None:
     return sha256(constraints) if constraints.is_file() else None
 
 
-def requirements(kind: str) -> list[str]:
+def requirements(kind: str, *, is_network: bool = False) -> list[str]:
     """The packages that a stored model of this kind of learner needs besides Refit, at the installed versions."""
     names = ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml"]
     root = kind.replace(":", ".").split(".")[0]
-    if root == "torch_tabular":
+    if is_network or root == "torch_tabular":
         names += ["torch", "safetensors"]
     elif root in ("lightgbm", "xgboost"):
         names += _distributions().get(root, [])

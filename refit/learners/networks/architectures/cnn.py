@@ -1,0 +1,59 @@
+"""A small network for small images: two convolutions, one pooling, two dense layers (LeCun et al. 1998)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from refit.learners.networks.inputs import Inputs, InputShapes
+from refit.learners.networks.params import ArchitectureParams
+
+needs = frozenset({"image"})
+
+
+class Params(ArchitectureParams):
+    """Arguments of kind `cnn`."""
+
+    channels: list[Annotated[int, Field(ge=1)]] = Field(
+        [32, 64], min_length=1, max_length=6, description="of each convolution, 3 x 3 with ReLU"
+    )
+    dense: int = Field(128, ge=1, description="units of the layer before the last")
+    dropout: float = Field(0.25, ge=0, lt=1, description="after the pooling, and twice as much after the dense layer")
+    batch_rows: int = Field(128, ge=1, description="rows of one step")
+    epochs: int = Field(6, ge=1, description="passes over the training rows; the schedule spans them")
+
+
+class Cnn(nn.Module):
+    """Convolutions without padding, a pooling of 2 x 2 and two dense layers."""
+
+    def __init__(self, name: str, shape: tuple[int, int, int], params: Params, outputs: int) -> None:
+        super().__init__()
+        self.name = name
+        height, width, before = shape
+        layers: list[nn.Module] = []
+        for channels in params.channels:
+            layers += [nn.Conv2d(before, channels, 3), nn.ReLU()]
+            height, width, before = height - 2, width - 2, channels
+        self.convolutions = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Dropout(params.dropout), nn.Flatten())
+        self.dense = nn.Sequential(
+            nn.Linear(before * (height // 2) * (width // 2), params.dense),
+            nn.ReLU(),
+            nn.Dropout(min(2 * params.dropout, 0.9)),
+            nn.Linear(params.dense, outputs),
+        )
+
+    def forward(self, batch: Inputs) -> Tensor:
+        outputs: Tensor = self.dense(self.convolutions(batch.images[self.name]))
+        return outputs.squeeze(1) if outputs.shape[1] == 1 else outputs
+
+
+def build(params: Params, inputs: InputShapes, outputs: int) -> nn.Module:
+    """The module with random weights.
+
+    Raises:
+        UserError: there is no image, or it is too small.
+    """
+    name, shape = inputs.only_image("cnn", smallest=2 * len(params.channels) + 2)
+    return Cnn(name, shape, params, outputs)
