@@ -43,7 +43,7 @@ class Baseline:
 
     @property
     def declaration(self) -> Declaration:
-        return Declaration(tasks(), safe_format="json")
+        return Declaration(tasks(), sequences=True, images=True, safe_format="json")
 
     def fit(
         self,

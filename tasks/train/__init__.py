@@ -30,6 +30,7 @@ from refit.files.artifacts import (
 )
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
 from refit.learners.arrays import summarised
+from refit.learners.averaged import members_of
 from refit.learners.quantiles import quantile_of
 from refit.problems import metric_named
 from refit.problems.contract import Problem, as_column
@@ -228,7 +229,8 @@ def make_all(specs: list[Spec], params: Params) -> None:
     for spec in specs:
         where = f"params.yaml: train.learners[{index_of[spec.name]}]"
         try:
-            tasks = make(spec, where=where).declaration.tasks
+            learner = make(spec, where=where)
+            declared = members_of(learner)[0].declaration
             if params.train.intervals and params.train.intervals.by == "quantiles":
                 make(quantile_of(spec, params.train.intervals.level, where=where), where=where)
         except UserError as error:
@@ -236,9 +238,16 @@ def make_all(specs: list[Spec], params: Params) -> None:
             continue
         if spec.kind == "recursive" and (why := recursive.unfit(spec, params.forecast)):
             problems.append(f"{why} ({where}.params)")
-        if spec.task not in tasks:
+        steps = [name for name, array in spec.arrays.items() if array.kind == "sequence"]
+        if steps and not declared.sequences:
             problems.append(
-                f"learner {spec.kind!r} declares {' and '.join(tasks)}; train.task is {spec.task!r} ({where}.kind)"
+                f"learner {spec.kind!r} takes no sequences, which feature {steps[0]!r} is; gru, lstm and tcn do "
+                f"({where}.kind)"
+            )
+        if spec.task not in declared.tasks:
+            problems.append(
+                f"learner {spec.kind!r} declares {' and '.join(declared.tasks)}; train.task is {spec.task!r} "
+                f"({where}.kind)"
             )
     if problems:
         raise UserError(
