@@ -20,6 +20,7 @@ from refit.config.section import first_complaint
 from refit.errors import RefitError
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.decision import Decision
+from refit.schemas.explanations import Method, Unit
 from refit.schemas.incumbent import Incumbent, TrainedModel
 from refit.schemas.measured import Measured
 from refit.schemas.serving_cost import Cost, Latency
@@ -46,24 +47,35 @@ __all__ = [
 ]
 
 P = TypeVar("P", bound=Part)
+REMEDY = "`refit run` evaluates again"
 
 
-class Facts(Part):
+class OfProblem(Part):
+    """What a kind of problem says in its own words: each kind has its own class."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def of_kind(self, kind: type[P]) -> P:
+        """Itself as its kind's own class, also where it was read from a file.
+
+        Raises:
+            RefitError: it is not of this kind; the message says what to do.
+        """
+        return self if isinstance(self, kind) else _checked(self.to_json(), kind, "details")
+
+
+class Facts(OfProblem):
     """What a kind of problem says about some rows: their labels and the candidate's predictions of them.
 
-    Each kind has its own class. In the file, its fields are keys of the entry that it belongs to.
+    In the file, its fields are keys of the entry that it belongs to.
     """
 
-    model_config = ConfigDict(extra="allow")
 
-
-class Details(Part):
+class Details(OfProblem):
     """What a kind of problem measures on the test rows, beyond its metrics.
 
-    Each kind has its own class. In the file, its fields are keys of the evaluation itself.
+    In the file, its fields are keys of the evaluation itself.
     """
-
-    model_config = ConfigDict(extra="allow")
 
 
 class EvaluatedCandidate(TrainedModel):
@@ -156,8 +168,8 @@ class ShapPoints(Part):
 class Shap(Part):
     """Shapley values of the features, largest first; points only if there is a single output."""
 
-    unit: str
-    method: str
+    unit: Unit
+    method: Method
     calibrated: bool
     rows: int
     base: tuple[float, ...]
@@ -226,12 +238,9 @@ class Measurements(Part):
 
 
 class Evaluation(Artifact, Measurements):
-    """The evaluation of a candidate.
+    """The evaluation of a candidate."""
 
-    Reports take it as `evaluation.to_json()` until they take the object itself (tasks/evaluate: `_write`).
-    """
-
-    REMEDY: ClassVar[str] = "`refit run` evaluates again"
+    REMEDY: ClassVar[str] = REMEDY
 
     error_reduction: Measured | None  # against the champion
     decision: Decision
@@ -249,19 +258,23 @@ class Evaluation(Artifact, Measurements):
         return content
 
     def detail(self, name: str, kind: type[P]) -> P | None:
-        """A part of the details of an evaluation that was read from a file; None if it has none.
+        """A part of the details; None if this kind of problem has none of that name.
 
         Raises:
             RefitError: it is not such a part; the message says what to do.
         """
-        if (content := (self.details.model_extra or {}).get(name)) is None:
-            return None
-        try:
-            return kind.model_validate_json(json.dumps(content))
-        except ValidationError as error:
-            raise RefitError(
-                f"the evaluation's {name} are damaged or were changed ({first_complaint(error)}); {self.REMEDY}"
-            ) from None
+        part = getattr(self.details, name, None)
+        return part if part is None or isinstance(part, kind) else _checked(part, kind, name)
+
+
+def _checked(content: object, kind: type[P], name: str) -> P:
+    """A part of an evaluation that was read from a file."""
+    try:
+        return kind.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise RefitError(
+            f"the evaluation's {name} are damaged or were changed ({first_complaint(error)}); {REMEDY}"
+        ) from None
 
 
 def _unnested(content: dict[str, Any], key: str) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _usual(axes: Any, now: Sequence[tuple[int, PerformanceVerdict]]) -> None:
 
 def _skill(axes: Any, points: Sequence[Point], colour: str, label: str) -> None:
     x = [index for index, *_ in points]
-    intervals(axes, x, [(each.lower, each.upper) for *_, each in points], colour)
+    intervals(axes, x, [each for *_, each in points], colour)
     estimated = [_or_nan(each.estimated_skill) for *_, each in points]
     axes.plot(x, estimated, color=COLOURS["champion"], linestyle="--", linewidth=1.4)
     axes.plot(x, [_or_nan(each.skill) for *_, each in points], color=colour, label=label)

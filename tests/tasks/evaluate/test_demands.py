@@ -24,6 +24,7 @@ from refit.problems import problem_of
 from refit.problems.binary import Binary
 from refit.reports.model_card import verdict_charts
 from refit.runtime.context import Context
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.incumbent import Incumbent, TrainedModel
 
 Evaluate = Callable[..., dict[str, Any]]
@@ -149,8 +150,8 @@ def test_the_card_and_the_picture_show_each_slice_against_its_margin(drawn: Eval
         assert f"{each['lower']:+.4f}" in page
     assert "and on each slice for a loss of less than the slice&#39;s own margin" in page
     with_slices, plain = (
-        verdict_charts.gate.draw(found),
-        verdict_charts.gate.draw(drawn(evaluate__gate=GATE)),
+        verdict_charts.gate.draw(Evaluation.from_json(content, "evaluation.json"))
+        for content in (found, drawn(evaluate__gate=GATE))
     )
     last = with_slices.axes[-1]
     assert len(with_slices.axes) == len(plain.axes) + 1
