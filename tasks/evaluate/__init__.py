@@ -23,7 +23,7 @@ from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
 from refit.files.artifacts import digest, write_json
-from refit.gate.promotion import Evidence, GatePolicy, decide
+from refit.gate.promotion import Evidence, decide
 from refit.learners import Learner
 from refit.models import incumbent, run_logging
 from refit.problems import problem_of
@@ -107,7 +107,7 @@ def run(context: Context) -> None:
         gate=params.gate,
         remarks=list(_remarks(given, test)),
     )
-    verdict = decide(gate_evidence, GatePolicy(**params.gate.model_dump()))
+    verdict = decide(gate_evidence, params.gate)
     reduction = gate_evidence.error_reduction
     error_reduction = None if reduction is None else with_interval(reduction, params.confidence, -math.inf, 1.0)
     evaluation = Evaluation(

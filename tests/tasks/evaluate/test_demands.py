@@ -19,7 +19,7 @@ from refit.evaluation import holdout, prediction_cost
 from refit.evaluation.evidence import evidence
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
-from refit.gate.promotion import Evidence, GatePolicy, decide
+from refit.gate.promotion import Evidence, decide
 from refit.problems import problem_of
 from refit.problems.binary import Binary
 from refit.reports.model_card import verdict_charts
@@ -78,7 +78,7 @@ def test_a_slice_that_is_no_column_names_the_nearest_whoever_is_in_charge(evalua
             evaluated(evaluate__gate={**GATE, "slices": {key: 0.02}})
 
 
-def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **gate: Any) -> tuple[Evidence, GatePolicy]:
+def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **gate: Any) -> tuple[Evidence, GateParams]:
     """What a replay does: evidence from predictions alone, with no file written."""
     table = pq.read_table(context.path(artifacts.TABLE), filters=[("window", "=", "test")])
     params = GateParams(**GATE, **gate)
@@ -94,7 +94,7 @@ def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **ga
         incumbent=Incumbent(model="small", version="3", model_digest="old", seen_until=seen),
         gate=params,
     )
-    return known, GatePolicy(**params.model_dump())
+    return known, params
 
 
 def test_a_candidate_that_fails_on_one_value_is_refused_for_it_however_good_it_is_elsewhere(small_project: Any) -> None:
