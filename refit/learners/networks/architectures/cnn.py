@@ -1,8 +1,8 @@
-"""A small network for small images: two convolutions, one pooling, two dense layers (LeCun et al. 1998)."""
+"""A small network for small images: convolutions with pooling, and two dense layers (LeCun et al. 1998)."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ class Params(ArchitectureParams):
     channels: list[Annotated[int, Field(ge=1)]] = Field(
         [32, 64], min_length=1, max_length=6, description="of each convolution, 3 x 3 with ReLU"
     )
+    pool: Literal["each", "last"] = Field(
+        "each", description="halve the image after each convolution, or only after the last: slower, no better on MNIST"
+    )
     dense: int = Field(128, ge=1, description="units of the layer before the last")
     dropout: float = Field(0.25, ge=0, lt=1, description="after the pooling, and twice as much after the dense layer")
     batch_rows: int = Field(128, ge=1, description="rows of one step")
@@ -26,19 +29,22 @@ class Params(ArchitectureParams):
 
 
 class Cnn(nn.Module):
-    """Convolutions without padding, a pooling of 2 x 2 and two dense layers."""
+    """Convolutions without padding, poolings of 2 x 2 and two dense layers."""
 
     def __init__(self, name: str, shape: tuple[int, int, int], params: Params, outputs: int) -> None:
         super().__init__()
         self.name = name
         height, width, before = shape
         layers: list[nn.Module] = []
-        for channels in params.channels:
+        for index, channels in enumerate(params.channels):
             layers += [nn.Conv2d(before, channels, 3), nn.ReLU()]
             height, width, before = height - 2, width - 2, channels
-        self.convolutions = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Dropout(params.dropout), nn.Flatten())
+            if params.pool == "each" or index == len(params.channels) - 1:
+                layers.append(nn.MaxPool2d(2))
+                height, width = height // 2, width // 2
+        self.convolutions = nn.Sequential(*layers, nn.Dropout(params.dropout), nn.Flatten())
         self.dense = nn.Sequential(
-            nn.Linear(before * (height // 2) * (width // 2), params.dense),
+            nn.Linear(before * height * width, params.dense),
             nn.ReLU(),
             nn.Dropout(min(2 * params.dropout, 0.9)),
             nn.Linear(params.dense, outputs),
@@ -55,5 +61,8 @@ def build(params: Params, inputs: InputShapes, outputs: int) -> nn.Module:
     Raises:
         UserError: there is no image, or it is too small.
     """
-    name, shape = inputs.only_image("cnn", smallest=2 * len(params.channels) + 2)
+    smallest = 2  # before the last pooling
+    for index in range(len(params.channels)):
+        smallest = (2 * smallest if params.pool == "each" and index else smallest) + 2
+    name, shape = inputs.only_image("cnn", smallest=smallest)
     return Cnn(name, shape, params, outputs)
