@@ -40,7 +40,7 @@ class Inputs:
     codes: Tensor  # (rows, categories) int64, 0 for missing
     numbers: Tensor  # (rows, 2 x numbers) float32: standardised, 0 for missing; then 1 where it is missing
     images: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, channels, height, width) uint8; see `Scaling`
-    sequences: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, steps, values) float32, padded with 0
+    sequences: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, steps, 2 x values) as numbers; padded with 0
     lengths: Mapping[str, Tensor] = field(default_factory=dict)  # (rows,) int64: steps of each sequence
     vectors: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, values) float32, 0 where it is missing
     tokens: Tensor | None = None  # (rows, length) int64, 0 after the last one
@@ -78,7 +78,7 @@ class InputShapes:
     cardinalities: tuple[int, ...] = ()  # codes of each category, 0 for missing included
     numbers: int = 0  # columns of `Inputs.numbers`
     images: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # height, width, channels
-    sequences: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # most steps, values of a step
+    sequences: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # most steps, columns of a step
     vectors: Mapping[str, int] = field(default_factory=dict)
     vocabulary: int = 0  # tokens, those for padding and unknown words included
 
@@ -168,7 +168,7 @@ class Preparation:
             cardinalities=tuple(len(categories[name]) + 1 for name in self.encoding.features if name in categories),
             numbers=2 * int((~self.encoding.is_categorical).sum()),
             images={name: (shape[0], shape[1], shape[2]) for name, shape in of_kind["image"].items()},
-            sequences={name: (shape[0], shape[1]) for name, shape in of_kind["sequence"].items()},
+            sequences={name: (shape[0], 2 * shape[1]) for name, shape in of_kind["sequence"].items()},
             vectors={name: shape[0] for name, shape in of_kind["vector"].items()},
         )
 
@@ -188,12 +188,14 @@ class Preparation:
             if array.kind == "image":
                 groups["image"][name] = _view(images(table, name, array)).permute(0, 3, 1, 2)
             elif array.kind == "vector":
-                read = standardised(vectors(table, name, array), self.moments[name])
+                read = standardised(_finite(vectors(table, name, array)), self.moments[name])
                 groups["vector"][name] = torch.from_numpy(np.nan_to_num(read, nan=0.0))
             else:
                 steps, lengths = sequences(table, name, array)
-                read = np.nan_to_num(standardised(steps, self.moments[name]), nan=0.0)
+                read = standardised(_finite(steps), self.moments[name])
                 read[np.arange(read.shape[1]) >= lengths[:, None]] = 0.0
+                absent = np.isnan(read)
+                read = np.concatenate([np.where(absent, np.float32(0), read), absent], axis=2, dtype=np.float32)
                 groups["sequence"][name] = torch.from_numpy(read)
                 groups["lengths"][name] = torch.from_numpy(lengths)
         return Inputs(
@@ -237,10 +239,15 @@ def _moments_of(table: pa.Table, name: str, array: ArrayColumn) -> Moments:
     if array.kind == "image":
         return _pixel_moments(images(table, name, array))
     if array.kind == "vector":
-        return mean_and_deviation(vectors(table, name, array).astype(np.float64))
+        return mean_and_deviation(_finite(vectors(table, name, array)).astype(np.float64))
     steps, lengths = sequences(table, name, array)
     there = np.arange(steps.shape[1]) < lengths[:, None]
-    return mean_and_deviation(steps[there].astype(np.float64))
+    return mean_and_deviation(_finite(steps[there]).astype(np.float64))
+
+
+def _finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The numbers with NaN, which is missing, in place of infinite ones."""
+    return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
 
 
 def _pixel_moments(pixels: NDArray[np.uint8]) -> Moments:

@@ -73,6 +73,7 @@ class Network:
         self._scale = np.array([0.0, 1.0])  # of the label: the network is fitted to (label - scale[0]) / scale[1]
         self._network: nn.Module | None = None
         _check_features(spec, self._architecture, where)
+        _check_mixup(spec, self._params, where)
         loss_of(self._params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
 
     def _read(self, where: str) -> tuple[Architecture, ArchitectureParams]:
@@ -294,6 +295,17 @@ def _check_features(spec: Spec, chosen: Architecture, where: str) -> None:
                 f"learner {spec.kind!r} reads {' and '.join(sorted(chosen.needs))}, feature {name!r} is a {what}; "
                 f"leave it out (featurize.exclude), or choose another kind ({where}.kind)"
             )
+
+
+def _check_mixup(spec: Spec, params: ArchitectureParams, where: str) -> None:
+    """Raises UserError if labels would be mixed and features would not."""
+    unmixed = [name for name in spec.features if name in spec.text or name in spec.categorical]
+    unmixed += [name for name, array in spec.arrays.items() if array.kind == "sequence"]
+    if params.mixup and unmixed:
+        raise UserError(
+            f"learner {spec.kind!r}: mixup mixes images, vectors and numbers, feature {unmixed[0]!r} is none of these; "
+            f"leave mixup out ({where}.params.mixup)"
+        )
 
 
 @contextmanager

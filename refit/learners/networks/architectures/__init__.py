@@ -3,4 +3,9 @@
 ARCHITECTURES: dict[str, str] = {  # by the kind of learner; a module is imported only when it is used
     "mlp": "refit.learners.networks.architectures.mlp",
     "cnn": "refit.learners.networks.architectures.cnn",
+    "resnet": "refit.learners.networks.architectures.resnet",
+    "gru": "refit.learners.networks.architectures.gru",
+    "lstm": "refit.learners.networks.architectures.lstm",
+    "tcn": "refit.learners.networks.architectures.tcn",
+    "tabular_resnet": "refit.learners.networks.architectures.tabular_resnet",
 }
