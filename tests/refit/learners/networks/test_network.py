@@ -80,7 +80,8 @@ def test_vectors_are_read_and_a_missing_one_is_the_mean() -> None:
         ("mlp", {"nesterov": True}, r"nesterov needs optimizer: sgd and a momentum above 0 \(.*params\)"),
         ("cnn", {"loss": "mse"}, r"loss 'mse' is not for task 'multiclass'; choose one of cross_entropy, focal"),
         ("cnn", {"class_weights": {"across": 1.0, "upright": 1.0, "non": 1.0}}, r"class 'non.* \(.*class_weights\)"),
-        ("cnn", {"channels": [4] * 5}, r"needs images of at least 12 x 12 pixels .* 'picture' has 10 x 10"),
+        ("cnn", {"channels": [4] * 5, "pool": "last"}, r"needs images of at least 12 x 12 pixels .* has 10 x 10"),
+        ("cnn", {"channels": [4] * 3}, r"needs images of at least 22 x 22 pixels .* 'picture' has 10 x 10"),
     ],
 )
 def test_a_wrong_argument_is_one_line(kind: str, params: dict[str, Any], what: str, images: Rows) -> None:
