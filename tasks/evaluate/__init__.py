@@ -28,7 +28,7 @@ from refit.learners import Learner
 from refit.models import incumbent, run_logging
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem, aligned, as_column
-from refit.reports.model_card import charts, model_card
+from refit.reports.model_card import charts, image_charts, model_card
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.schemas.decision import Decision, EvaluatedWindow, GateVerdict
@@ -348,7 +348,10 @@ def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Sco
     _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
     recorded = PredictedRows(sha256=artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), rows=test.rows)
     evaluation = evaluation.model_copy(update={"predictions": recorded})
-    drawn = charts.draw(context.path(artifacts.REPORTS), evaluation)
+    predicted = aligned(scored.p["candidate"], test.problem.classes, given.learner.spec.classes)
+    drawn = charts.draw(
+        context.path(artifacts.REPORTS), evaluation, image_charts.charts(test, predicted, given.learner.spec)
+    )
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
     evaluation.write(context.path(artifacts.EVALUATION))
     model_card.write(context, evaluation, given.features, given.training, drawn)

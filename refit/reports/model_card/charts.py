@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from refit.files.artifacts import atomic
@@ -26,17 +27,20 @@ def charts_of(task: str) -> tuple[Chart, ...]:
     )
 
 
-def draw(reports: Path, evaluation: Evaluation) -> dict[str, list[DrawnChart]]:
+def draw(reports: Path, evaluation: Evaluation, more: Sequence[Chart] = ()) -> dict[str, list[DrawnChart]]:
     """Write `figures/*.svg` and `plots/*.csv`, replacing the files of an earlier evaluation.
 
     Returns the same charts for the card, by section.
+
+    Args:
+        more: charts of what the evaluation does not hold, such as images.
     """
     for old in (*(reports / PLOTS).glob("*.csv"), *(reports / FIGURES).glob("*.*")):
         old.unlink()
     write_tables(reports / PLOTS, evaluation)
     by_section: dict[str, list[DrawnChart]] = defaultdict(list)
     with styled():
-        for chart in charts_of(evaluation.task):
+        for chart in (*charts_of(evaluation.task), *more):
             if (figure := chart.draw(evaluation)) is None:
                 continue
             on_page = drawn(figure, chart.name, chart.description)
