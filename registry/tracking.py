@@ -83,6 +83,26 @@ def ensure_run(
         return str(run.info.run_id)
 
 
+def start_run(store: Store, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    """The id of a new run that is shown as running until `end_run`, or until the next training ends abandoned ones."""
+    run = client(store).create_run(experiment, run_name=name, tags={**tags, "refit.host": socket.gethostname()})
+    return str(run.info.run_id)
+
+
+def log_points(store: Store, run_id: str, points: Sequence[tuple[str, float, int]]) -> None:
+    """Log points of curves, (name, value, step), with the current time."""
+    from mlflow.entities import Metric
+
+    now = time.time_ns() // 1_000_000
+    for batch in _chunks([Metric(_key(name), float(value), now, step) for name, value, step in points], 800):
+        client(store).log_batch(run_id, batch)
+
+
+def end_run(store: Store, run_id: str, status: str) -> None:
+    """End a run as FINISHED or FAILED."""
+    client(store).set_terminated(run_id, status)
+
+
 def log_children(
     store: Store, experiment: str, parent: str, role: str, children: Sequence[tuple[str, Content]]
 ) -> None:

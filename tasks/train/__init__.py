@@ -16,6 +16,7 @@ from refit.config.forecasting import KNOWN_AT
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import (
     CANDIDATE,
+    CHECKPOINTS,
     FEATURE_SET,
     PROFILE,
     PROFILE_COUNTS,
@@ -31,6 +32,7 @@ from refit.files.artifacts import (
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
 from refit.learners.arrays import summarised
 from refit.learners.averaged import members_of
+from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.quantiles import quantile_of
 from refit.problems import metric_named
 from refit.problems.contract import Problem, as_column
@@ -55,6 +57,12 @@ def run(context: Context) -> None:
         UserError: a learner or an argument is unknown, the label is constant, or a window has too few rows.
         RefitError: an input is missing or damaged, or the predictions of a learner are invalid.
     """
+    with checkpoints_in(context.path(CHECKPOINTS)):
+        _train(context)
+
+
+def _train(context: Context) -> None:
+    from refit.models.live_logging import epochs_logged
     from refit.models.run_logging import log_training
 
     started = time.monotonic()
@@ -66,12 +74,13 @@ def run(context: Context) -> None:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
     train, validation = _windows(context, features, specs[0].problem)
     start = _start(context)
-    if start.version is None:
-        trained = from_scratch(specs, train, validation, context)
-    else:
-        trained = warm.go_on(context, specs, start, train, validation)
-    learner, best = trained.learner, trained.best
     inputs = inputs_digest(context, start)
+    with epochs_logged(context, inputs):
+        if start.version is None:
+            trained = from_scratch(specs, train, validation, context)
+        else:
+            trained = warm.go_on(context, specs, start, train, validation)
+    learner, best = trained.learner, trained.best
     context.path(TRAINING).unlink(missing_ok=True)  # never next to a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as folder:
         learner.save(folder)

@@ -67,7 +67,7 @@ class State:
         if self.averaged:
             self.averaged.load_state_dict(groups["averaged"])
         device = next(self.network.parameters()).device
-        self.best = {name: tensor.to(device) for name, tensor in groups["best"].items()}
+        self.best = {name: tensor.to(device) for name, tensor in groups.get("best", {}).items()} or None
         self.epoch, self.finished = entries["epoch"], entries["finished"]
         self.curve = [CurvePoint(**point) for point in entries["curve"]]
         vars(self.plateau).update(entries["plateau"])
@@ -109,10 +109,11 @@ class Checkpoint:
                 entries = json.loads((file.metadata() or {})["refit"])
                 if entries["identity"] != self.identity:
                     raise ValueError("it is of another fit")
-                state.restore({name: file.get_tensor(name) for name in file.keys()}, entries)  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, LookupError, ValueError) as error:
             self.progress(f"warning: {self.path} cannot be used ({first_line(error)}); {self.learner} starts again")
             return
+        state.restore(tensors, entries)
         self.progress(f"{self.learner} goes on from its checkpoint after epoch {state.epoch}")
 
     def write(self, state: State) -> None:
