@@ -37,11 +37,12 @@ class Cnn(nn.Module):
         height, width, before = shape
         layers: list[nn.Module] = []
         for index, channels in enumerate(params.channels):
-            layers += [nn.Conv2d(before, channels, 3), nn.ReLU()]
+            layers.append(nn.Conv2d(before, channels, 3))
             height, width, before = height - 2, width - 2, channels
             if params.pool == "each" or index == len(params.channels) - 1:
                 layers.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2
+            layers.append(nn.ReLU())  # after the pooling: the same values, for a quarter of the work
         self.convolutions = nn.Sequential(*layers, nn.Dropout(params.dropout), nn.Flatten())
         self.dense = nn.Sequential(
             nn.Linear(before * height * width, params.dense),
