@@ -53,10 +53,12 @@ class ArchitectureParams(Closed):
     label_smoothing: Share = Field(0.0, description="share of the label that is spread evenly over all classes")
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "adamw"
-    learning_rate: Positive = Field(1e-3, description="the highest of the schedule")
+    learning_rate: float = Field(1e-3, gt=0, le=1000, description="the highest of the schedule")
     momentum: Share = Field(0.9, description="of sgd")
     nesterov: bool = Field(False, description="of sgd")
-    weight_decay: float = Field(1e-2, ge=0, description="decoupled from the gradient in adamw, L2 in the others")
+    weight_decay: float = Field(
+        1e-2, ge=0, le=1000, description="decoupled from the gradient in adamw, L2 in the others"
+    )
     clip_norm: Positive | None = Field(None, description="largest norm of a step's gradient")
     ema: Share = Field(0.0, description="decay of the moving average of the weights that predicts; 0: the last ones")
 
