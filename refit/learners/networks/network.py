@@ -252,7 +252,12 @@ class Network:
         safe.save_arrays(self._arrays(), folder / WEIGHTS)
         self._texts.save(folder)
         libraries = {"torch": torch.__version__.split("+")[0]}
-        own = EncodedLearner(categories=self._prepared.encoding.categories, weights=WEIGHTS, libraries=libraries)
+        own = EncodedLearner(
+            categories=self._prepared.encoding.categories,
+            weights=WEIGHTS,
+            libraries=libraries,
+            arguments=self._stored_arguments(),
+        )
         describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
 
@@ -260,7 +265,10 @@ class Network:
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Network:
         learner = cls(spec)
         learner.threshold = description.threshold
-        encoding = Encoding(spec.coded, description.own(EncodedLearner).categories, DenseTexts.load(folder, spec))
+        own = description.own(EncodedLearner)
+        if own.arguments:
+            learner._params = checked(learner._architecture.Params, spec.kind, own.arguments, str(folder))
+        encoding = Encoding(spec.coded, own.categories, DenseTexts.load(folder, spec))
         arrays = safe.load_arrays(folder / WEIGHTS)
         learner._preparation = Preparation.stored(spec, encoding, arrays)
         learner._scale = arrays.pop("label.scale", learner._scale)
@@ -268,6 +276,10 @@ class Network:
         learner._network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         learner._network.eval()
         return learner
+
+    def _stored_arguments(self) -> dict[str, Any]:
+        """All arguments with their defaults, so that the model loads the same after a default has changed."""
+        return self._params.model_dump(mode="json")
 
     @property
     def _texts(self) -> DenseTexts:

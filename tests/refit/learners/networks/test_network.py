@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import create_model
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.learners import Spec, load, make
 from refit.learners.conformance.sample import CATEGORICAL, CLASSES, FEATURES, sample
+from refit.learners.networks.architecture import architecture
 from refit.learners.quantiles import quantile_of
 from tests.refit.learners.networks.conftest import TINY, Rows, spec_of
 
@@ -35,6 +37,17 @@ def test_images_are_learned_stored_and_loaded(kind: str, images: Rows, unseen_im
     stored = load(tmp_path)
     np.testing.assert_array_equal(stored.predict(unseen_images[0]), predicted)
     assert stored.digest() == learner.digest()
+
+
+def test_a_stored_network_loads_the_same_after_a_default_has_changed(
+    images: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make(replace(spec_of("mlp"), params={"epochs": 1}))
+    learner.fit(*images)
+    learner.save(tmp_path)
+    changed = create_model("Params", __base__=architecture("mlp").Params, hidden=(list[int], [7]))
+    monkeypatch.setattr("refit.learners.networks.architectures.mlp.Params", changed)
+    assert np.array_equal(load(tmp_path).predict(images[0]), learner.predict(images[0]))
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
