@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -34,3 +34,7 @@ class TorchTabular(Network):
         mlp = architecture("mlp")
         epochs = older.pop("max_epochs")
         return mlp, mlp.Params(epochs=epochs, optimizer="adamw", schedule="cosine", **older)
+
+    def _stored_arguments(self) -> dict[str, Any]:
+        """None: these defaults never change, and stored models keep their bytes."""
+        return {}
