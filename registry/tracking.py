@@ -25,7 +25,7 @@ PART = "refit.logged."  # tag prefix: which parts of a run are complete, with th
 class Content:
     """The content of one part of a run. Metrics are (name, value, step)."""
 
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
     metrics: Sequence[tuple[str, float, int]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str | None] = field(default_factory=dict)  # file or folder -> folder in the run

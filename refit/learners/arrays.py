@@ -139,7 +139,7 @@ def summarised(table: pa.Table, arrays: Mapping[str, ArrayColumn]) -> pa.Table:
 
     if not arrays:
         return table
-    columns: dict[str, Any] = {}
+    columns: dict[str, object] = {}
     for name in table.column_names:
         if name in arrays:
             numbers = _summary(table, name, arrays[name])

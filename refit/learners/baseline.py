@@ -39,7 +39,7 @@ class Baseline:
             raise UserError(f"learner 'baseline' takes no params; found {', '.join(spec.params)} ({where}.params)")
         self.spec = spec
         self.threshold = 0.5
-        self._naive: Mapping[str, Any] = {}
+        self._naive: Mapping[str, object] = {}
 
     @property
     def declaration(self) -> Declaration:

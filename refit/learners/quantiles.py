@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from refit.errors import UserError
 from refit.learners.contract import Spec
 from refit.learners.networks.architectures import ARCHITECTURES
 
 # By library and class: the argument for the level, and the other arguments that quantile regression needs.
-ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {
+ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, object]]] = {
     ("sklearn", "HistGradientBoostingRegressor"): ("quantile", {"loss": "quantile"}),
     ("sklearn", "GradientBoostingRegressor"): ("alpha", {"loss": "quantile"}),
     ("sklearn", "QuantileRegressor"): ("quantile", {}),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from refit.errors import RefitError
 from refit.files import artifacts
@@ -274,7 +274,7 @@ def _before(now: datetime, days: float | None) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if days is None else now - timedelta(days=days)
 
 
-def as_json(plan: DeletionPlan, *, deleted: bool) -> dict[str, Any]:
+def as_json(plan: DeletionPlan, *, deleted: bool) -> dict[str, object]:
     """A plan as `refit gc --json` prints it."""
     return {
         "deleted": deleted,

@@ -28,7 +28,7 @@ FULL, HALF, THIRD = 9.6, 4.7, 3.1  # widths in inches: of a page, and of one of 
 
 _LOCK = Lock()
 
-STYLE: dict[str, Any] = {
+STYLE: dict[str, object] = {
     "figure.dpi": 110,
     "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,

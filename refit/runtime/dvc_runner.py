@@ -273,7 +273,7 @@ def _repository(project: Path) -> Iterator[Any]:
     for folder in {project, _root(project) or project}:
         _check_text(folder / ".dvcignore")
     try:
-        core: dict[str, Any] = {"site_cache_dir": str(_private_folder(project))}
+        core: dict[str, object] = {"site_cache_dir": str(_private_folder(project))}
         if not _in_git(project):
             core["no_scm"] = True  # the configuration of a project that was copied out of its repository requires git
         repo = Repo(str(project), config={"core": core}, _wait_for_lock=True)

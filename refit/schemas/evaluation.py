@@ -89,8 +89,22 @@ class EvaluatedCandidate(TrainedModel):
     model_mb: float
 
 
-class EvaluatedRows(Part):
+class Flat(Part):
+    """A part of which one value is not in the file, but the value's entries in place of it."""
+
+    INNER: ClassVar[str]
+
+    @model_serializer(mode="wrap")
+    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        content = serialize(self)
+        inner = content.pop(self.INNER)
+        return {**content, **inner}
+
+
+class EvaluatedRows(Flat):
     """The test rows."""
+
+    INNER: ClassVar[str] = "facts"
 
     start: UtcTime
     end: UtcTime
@@ -101,13 +115,11 @@ class EvaluatedRows(Part):
     clusters: int
     effective_clusters: float | None
 
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _unnested(serialize(self), "facts")
 
-
-class EvaluatedSlice(Part):
+class EvaluatedSlice(Flat):
     """A part of the test rows, with the candidate's metric on it and its gain over the champion."""
+
+    INNER: ClassVar[str] = "facts"
 
     by: str
     value: str
@@ -118,21 +130,15 @@ class EvaluatedSlice(Part):
     score: Measured | None  # in the file, its key is the metric's name
     gain: Measured | None
 
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _unnested(serialize(self), "facts")
 
-
-class DailyScores(Part):
+class DailyScores(Flat):
     """The metric of each model on a day of the test window; None on a day whose labels are constant."""
+
+    INNER: ClassVar[str] = "scores"
 
     day: str
     rows: int
-    scores: Mapping[str, float | None]  # by model; in the file, they are keys of the day
-
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _unnested(serialize(self), "scores")
+    scores: Mapping[str, float | None]  # by model
 
 
 class FeatureLoss(Measured):
@@ -213,8 +219,10 @@ class PredictedRows(Part):
     rows: int
 
 
-class Measurements(Part):
+class Measurements(Flat):
     """Everything that is measured on the test rows except timings: equal models give equal measurements."""
+
+    INNER: ClassVar[str] = "details"
 
     task: str  # the name of the kind of problem
     as_of: UtcTime
@@ -251,11 +259,10 @@ class Evaluation(Artifact, Measurements):
     def parse(cls, content: object, name: str) -> Self:
         return super().parse(_nested(content), name)
 
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content = _unnested(serialize(self), "details")
-        content["slices"] = [_renamed(part, "score", self.metric) for part in content["slices"]]
-        return content
+    def to_json(self) -> dict[str, JsonValue]:
+        """The content as JSON values; in a slice, the score has the metric's name."""
+        content = super().to_json()
+        return content | {"slices": [_renamed(part.to_json(), "score", self.metric) for part in self.slices]}
 
     def detail(self, name: str, kind: type[P]) -> P | None:
         """A part of the details; None if this kind of problem has none of that name.
@@ -277,12 +284,6 @@ def _checked(content: object, kind: type[P], name: str) -> P:
         ) from None
 
 
-def _unnested(content: dict[str, Any], key: str) -> dict[str, Any]:
-    """The content with the entries of one of its values in place of it."""
-    inner: dict[str, Any] = content.pop(key)
-    return content | inner
-
-
 def _renamed(content: Any, old: str, new: str) -> Any:
     """The content with another name for one of its keys; what holds no keys as it is."""
     if not isinstance(content, dict):
@@ -297,16 +298,16 @@ def _nested(content: object) -> object:
     parts = dict(content)
     if isinstance(slices := parts.get("slices"), list):
         named = [_renamed(each, str(content.get("metric")), "score") for each in slices]
-        parts["slices"] = [_with_inner(each, EvaluatedSlice, "facts") for each in named]
+        parts["slices"] = [_with_inner(each, EvaluatedSlice) for each in named]
     if isinstance(daily := parts.get("daily"), list):
-        parts["daily"] = [_with_inner(each, DailyScores, "scores") for each in daily]
-    return _with_inner(parts | {"test": _with_inner(parts.get("test"), EvaluatedRows, "facts")}, Evaluation, "details")
+        parts["daily"] = [_with_inner(each, DailyScores) for each in daily]
+    return _with_inner(parts | {"test": _with_inner(parts.get("test"), EvaluatedRows)}, Evaluation)
 
 
-def _with_inner(content: Any, kind: type[Part], inner: str) -> Any:
+def _with_inner(content: Any, kind: type[Flat]) -> Any:
     """The content with all entries that are no fields of their kind in a value of their own."""
     if not isinstance(content, dict):
         return content
-    own = {field.alias or name for name, field in kind.model_fields.items()} - {inner}
+    own = {field.alias or name for name, field in kind.model_fields.items()} - {kind.INNER}
     outer = {key: value for key, value in content.items() if key in own}
-    return outer | {inner: {key: value for key, value in content.items() if key not in own}}
+    return outer | {kind.INNER: {key: value for key, value in content.items() if key not in own}}

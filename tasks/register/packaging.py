@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -66,7 +66,7 @@ class Candidate:
     folder: Path
     training: Training
     decision: Decision
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, object]
 
     @classmethod
     def read(cls, context: Context) -> Candidate:

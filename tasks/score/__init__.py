@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_store.sql_text import quote
 from refit.config import ForecastParams, nearest
@@ -327,10 +327,10 @@ def _output_table(
     return pa.table(leading | columns)
 
 
-def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:
+def _columns(learner: Learner, predicted: Floats) -> dict[str, object]:
     """Return prediction columns: probability and label, class and probability of each class, or a number."""
     target = learner.spec.problem
-    columns: dict[str, Any] = {"prediction": target.predicted_values(predicted)}
+    columns: dict[str, object] = {"prediction": target.predicted_values(predicted)}
     if target.task == "binary":
         columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
     return columns | {f"probability_{name}": predicted[:, index] for index, name in enumerate(target.classes)}
