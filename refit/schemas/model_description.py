@@ -59,7 +59,7 @@ class EncodedLearner(Part):
     categories: Mapping[str, tuple[str, ...]]  # a category's code is its index
     weights: str  # the file of the fitted weights
     libraries: Mapping[str, str]  # versions of the libraries that wrote it
-    arguments: Mapping[str, Any] = omitted({})  # all arguments of a network, as defaults may change after it
+    arguments: Mapping[str, object] = omitted({})  # all arguments of a network, as defaults may change after it
 
 
 class TransformedLearner(Part):
