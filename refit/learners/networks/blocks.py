@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from refit.errors import UserError
 from refit.learners.networks.inputs import Inputs, InputShapes
+from refit.learners.networks.tokens import PADDING
 
-__all__ = ["Columns", "SequenceNetwork", "at_last_step", "squeezed"]
+__all__ = ["Columns", "SequenceNetwork", "at_last_step", "squeezed", "tokens_of"]
 
 
 class Columns(nn.Module):
@@ -83,6 +84,13 @@ def at_last_step(encoder: nn.Module, steps: Tensor, lengths: Tensor) -> Tensor:
     states: Tensor = encoder(steps[:, :longest])
     last = states[torch.arange(len(states), device=states.device), (lengths - 1).clamp_min(0)]
     return last * (lengths > 0).unsqueeze(1)
+
+
+def tokens_of(batch: Inputs) -> Tensor:
+    """(rows, tokens) without the padding that all rows share: more padding changes no bit."""
+    assert batch.tokens is not None
+    longest = int((batch.tokens != PADDING).sum(dim=1).max()) if len(batch) else 0
+    return batch.tokens[:, : max(1, longest)]
 
 
 def squeezed(outputs: Tensor) -> Tensor:

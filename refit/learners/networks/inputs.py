@@ -17,6 +17,8 @@ from refit.errors import UserError
 from refit.learners.arrays import images, sequences, vectors
 from refit.learners.contract import Spec
 from refit.learners.encoding import Encoding
+from refit.learners.networks.params import ArchitectureParams
+from refit.learners.networks.tokens import Tokenizer, TokenParams
 from refit.learners.texts import DenseTexts
 
 if TYPE_CHECKING:
@@ -108,6 +110,14 @@ class InputShapes:
             )
         return name, shape
 
+    def require_text(self, kind: str) -> None:
+        """Raises UserError if there is no text."""
+        if not self.vocabulary:
+            raise UserError(
+                f"learner {kind!r} reads texts, the features have none; name one under featurize.text, or choose "
+                "another kind"
+            )
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -133,22 +143,30 @@ class Preparation:
     arrays: Mapping[str, ArrayColumn]
     numbers: Moments  # of the numbers of the encoding
     moments: Mapping[str, Moments]  # of the channels of an image (0 to 1), the values of a vector or of a step
+    tokenizer: Tokenizer | None = None  # of networks that read texts; others read columns of `encoding.texts`
 
     @classmethod
-    def learn(cls, spec: Spec, table: pa.Table, max_categories: int) -> Preparation:
-        """The categories, means and deviations of a table's rows."""
-        encoding = Encoding.learn(table, spec.coded, spec.categorical, max_categories)
-        encoding = replace(encoding, texts=DenseTexts.learn(spec, table))
+    def learn(cls, spec: Spec, table: pa.Table, params: ArchitectureParams, where: str = "train") -> Preparation:
+        """The categories, means, deviations and tokens of a table's rows."""
+        encoding = Encoding.learn(table, spec.coded, spec.categorical, params.max_categories)
+        tokenizer, texts = None, DenseTexts()
+        if isinstance(params, TokenParams) and spec.text:
+            tokenizer = Tokenizer.learn(spec.text, table, params, where)
+        else:
+            texts = DenseTexts.learn(spec, table)
+        encoding = replace(encoding, texts=texts)
         matrix = encoding.matrix(table)
         moments = {name: _moments_of(table, name, array) for name, array in spec.arrays.items()}
-        return cls(encoding, spec.arrays, mean_and_deviation(matrix[:, ~encoding.is_categorical]), moments)
+        return cls(encoding, spec.arrays, mean_and_deviation(matrix[:, ~encoding.is_categorical]), moments, tokenizer)
 
     @classmethod
-    def stored(cls, spec: Spec, encoding: Encoding, weights: dict[str, NDArray[Any]]) -> Preparation:
+    def stored(
+        cls, spec: Spec, encoding: Encoding, weights: dict[str, NDArray[Any]], tokenizer: Tokenizer | None = None
+    ) -> Preparation:
         """Take what `to_arrays` gave out of the stored arrays of a learner."""
         numbers = weights.pop("numbers.mean"), weights.pop("numbers.std")
         moments = {name: (weights.pop(f"{name}:mean"), weights.pop(f"{name}:std")) for name in spec.arrays}
-        return cls(encoding, spec.arrays, numbers, moments)
+        return cls(encoding, spec.arrays, numbers, moments, tokenizer)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The means and deviations by name."""
@@ -170,6 +188,7 @@ class Preparation:
             images={name: (shape[0], shape[1], shape[2]) for name, shape in of_kind["image"].items()},
             sequences={name: (shape[0], 2 * shape[1]) for name, shape in of_kind["sequence"].items()},
             vectors={name: shape[0] for name, shape in of_kind["vector"].items()},
+            vocabulary=0 if self.tokenizer is None else self.tokenizer.vocabulary,
         )
 
     def inputs(self, table: pa.Table) -> Inputs:
@@ -205,6 +224,7 @@ class Preparation:
             groups["sequence"],
             groups["lengths"],
             groups["vector"],
+            None if self.tokenizer is None else torch.from_numpy(self.tokenizer.tokens(table)),
         )
 
     def scaling(self, device: torch.device) -> Scaling:

@@ -38,6 +38,7 @@ from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import loss_of
 from refit.learners.networks.params import ArchitectureParams, checked
 from refit.learners.networks.surroundings import surroundings
+from refit.learners.networks.tokens import Tokenizer, TokenParams, tokenizers_library
 from refit.learners.texts import DenseTexts
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
@@ -72,6 +73,8 @@ class Network:
         self._preparation: Preparation | None = None
         self._scale = np.array([0.0, 1.0])  # of the label: the network is fitted to (label - scale[0]) / scale[1]
         self._network: nn.Module | None = None
+        if isinstance(self._params, TokenParams):
+            tokenizers_library(where)  # so that a missing library is an early error
         _check_features(spec, self._architecture, where)
         _check_mixup(spec, self._params, where)
         loss_of(self._params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
@@ -91,7 +94,7 @@ class Network:
         progress: Progress = silent,
     ) -> FitReport:
         check_labels(label, self.spec)
-        self._preparation = Preparation.learn(self.spec, train, self._params.max_categories)
+        self._preparation = Preparation.learn(self.spec, train, self._params, self._where)
         if self.spec.task == "regression":
             self._scale = np.concatenate(mean_and_deviation(label[:, None]))
         return self._learn(self._new_network, train, label, validation, iterations, progress)
@@ -251,6 +254,8 @@ class Network:
     def save(self, folder: Path) -> None:
         safe.save_arrays(self._arrays(), folder / WEIGHTS)
         self._texts.save(folder)
+        if self._prepared.tokenizer:
+            self._prepared.tokenizer.save(folder)
         libraries = {"torch": torch.__version__.split("+")[0]}
         own = EncodedLearner(
             categories=self._prepared.encoding.categories,
@@ -268,9 +273,14 @@ class Network:
         own = description.own(EncodedLearner)
         if own.arguments:
             learner._params = checked(learner._architecture.Params, spec.kind, own.arguments, str(folder))
-        encoding = Encoding(spec.coded, own.categories, DenseTexts.load(folder, spec))
+        tokenizer, texts = None, DenseTexts()
+        if isinstance(learner._params, TokenParams) and spec.text:
+            tokenizer = Tokenizer.load(folder, spec.text, learner._params.length, str(folder))
+        else:
+            texts = DenseTexts.load(folder, spec)
+        encoding = Encoding(spec.coded, own.categories, texts)
         arrays = safe.load_arrays(folder / WEIGHTS)
-        learner._preparation = Preparation.stored(spec, encoding, arrays)
+        learner._preparation = Preparation.stored(spec, encoding, arrays, tokenizer)
         learner._scale = arrays.pop("label.scale", learner._scale)
         learner._network = learner._new_network()
         learner._network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
@@ -291,6 +301,8 @@ class Network:
     def digest(self) -> str:
         categories = self._prepared.encoding.to_dict()
         parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
+        if self._prepared.tokenizer:
+            parts["tokenizer"] = self._prepared.tokenizer.to_json()
         return digest(
             {"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **self._texts.digest(), **parts}
         )

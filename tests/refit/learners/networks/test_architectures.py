@@ -19,6 +19,7 @@ from tests.refit.learners.networks.conftest import IMAGE, Rows, image_rows
 
 STEPS = ArrayColumn(kind="sequence", shape=(12, 2))
 FAST: dict[str, Any] = {"epochs": 8, "batch_rows": 32, "learning_rate": 0.01, "dropout": 0.0}
+VECTORISER = {"kind": "sklearn.feature_extraction.text.TfidfVectorizer", "params": {}, "components": 50}  # not used
 RECURRENT = {**FAST, "units": 16, "dense": 16}
 
 
@@ -35,7 +36,9 @@ class Case:
     @property
     def spec(self) -> Spec:
         features, categorical, arrays = FEATURES_OF[self.features]
-        return Spec("it", self.kind, features, categorical, self.params, metric="accuracy", arrays=arrays)
+        text = tuple(name for name in features if name == "remark")
+        spec = Spec("it", self.kind, features, categorical, self.params, metric="accuracy", arrays=arrays)
+        return replace(spec, text=text, vectoriser=VECTORISER if text else {})
 
     def rows(self, count: int, seed: int) -> Rows:
         return ROWS_OF[self.features](count, seed)
@@ -77,12 +80,27 @@ def sequences(count: int, seed: int) -> Rows:
     return table, label
 
 
+def remarks(count: int, seed: int) -> Rows:
+    """Texts in which one of a few words decides; some are missing."""
+    random = np.random.default_rng(seed)
+    label = random.integers(0, 2, count)
+    texts: list[str | None] = []
+    for each in label:
+        good = random.choice(["fine", "great", "lovely"]) if each else random.choice(["poor", "awful", "dull"])
+        words = [f"w{n}" for n in random.integers(0, 30, random.integers(0, 12))]
+        words.insert(int(random.integers(0, len(words) + 1)), good)
+        texts.append(" ".join(words) if random.random() < 0.95 else None)
+    colour = np.where(random.random(count) < 0.9, np.array(["red", "blue"])[label], "green")
+    return pa.table({"remark": pa.array(texts, pa.string()), "colour": colour.tolist()}), label
+
+
 FEATURES_OF: dict[str, tuple[tuple[str, ...], frozenset[str], dict[str, ArrayColumn]]] = {
     "columns": (("number", "colour", "empty", "constant"), frozenset({"colour"}), {}),
     "image": (("picture",), frozenset(), {"picture": IMAGE}),
     "sequence": (("steps", "colour"), frozenset({"colour"}), {"steps": STEPS}),
+    "text": (("remark", "colour"), frozenset({"colour"}), {}),
 }
-ROWS_OF = {"columns": columns, "image": pictures, "sequence": sequences}
+ROWS_OF = {"columns": columns, "image": pictures, "sequence": sequences, "text": remarks}
 CASES = [
     Case("mlp", {**FAST, "hidden": [32], "epochs": 20}, "columns", 0.9),
     Case("cnn", {**FAST, "channels": [4], "dense": 16}, "image", 0.9),
@@ -90,6 +108,8 @@ CASES = [
     Case("gru", RECURRENT, "sequence", 0.9),
     Case("lstm", RECURRENT, "sequence", 0.9),
     Case("tcn", {**FAST, "channels": 8, "dense": 16}, "sequence", 0.9, {"kernel": 1}),
+    Case("text_embedding", {**FAST, "units": 16}, "text", 0.9, {"tokenizer": "letters"}),
+    Case("text_transformer", {**FAST, "units": 16, "heads": 2, "layers": 1}, "text", 0.9, {"heads": 3}),
     Case("tabular_resnet", {**FAST, "units": 16, "blocks": 1}, "columns", 0.9, {"blocks": 0}),
 ]
 every_architecture = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)

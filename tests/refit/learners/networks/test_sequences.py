@@ -15,6 +15,7 @@ from refit.learners import Spec, make
 from refit.learners.networks.architecture import architecture
 from refit.learners.networks.blocks import at_last_step
 from refit.learners.networks.inputs import Inputs, InputShapes, Preparation
+from refit.learners.networks.params import ArchitectureParams
 
 KINDS = ("gru", "lstm", "tcn")
 STEPS, COLUMNS, ROWS = 9, 4, 6
@@ -88,7 +89,7 @@ def test_steps_are_standardised_and_what_is_missing_is_marked() -> None:
     column = ArrayColumn(kind="sequence", shape=(3, 2))
     cells = [[[1.0, 10.0], [3.0, None]], None, [], [[float("inf"), 30.0], [5.0, 20.0]]]
     table = pa.table({"steps": pa.array(cells, pa.list_(pa.list_(pa.float32())))})
-    prepared = Preparation.learn(Spec("it", "gru", ("steps",), arrays={"steps": column}), table, 10)
+    prepared = Preparation.learn(Spec("it", "gru", ("steps",), arrays={"steps": column}), table, ArchitectureParams())
     read = prepared.inputs(table)
     first, second = (np.array(each) for each in ([1.0, 3.0, 5.0], [10.0, 30.0, 20.0]))
     a, b = ((each - each.mean()) / each.std() for each in (first, second))
