@@ -199,10 +199,8 @@ class Cache:
             try:
                 used |= self._named(parse_yaml(lock.decode(), "dvc.lock") or {})
             except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
-                raise RefitError(
-                    f"the dvc.lock of {owner} is damaged ({message_of(error)}), so what it needs is unknown: restore "
-                    "it, and run again"
-                ) from None
+                why = f"damaged ({message_of(error)}), so what it needs is unknown"
+                raise RefitError(f"the dvc.lock of {owner} is {why}: restore it, and run again") from None
         objects = [path for path in self._objects.glob("??/*") if path.parent.name + path.name not in used]
         runs = [path for path in Path(self._repo.stage_cache.cache_dir).glob("??/*/*") if not self._runs(path) <= used]
         return [path for path in (*objects, *runs) if is_inside(Path(self._repo.root_dir), path)]
