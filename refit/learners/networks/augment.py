@@ -17,7 +17,7 @@ __all__ = ["augmented", "mixed"]
 
 def augmented(batch: Inputs, how: Augmentation) -> Inputs:
     """The batch with every image changed at random, by torch's global generator."""
-    if how == Augmentation():
+    if not (how.crop or how.flip or how.rotate or how.noise):
         return batch
     return replace(batch, images={name: _changed(images, how) for name, images in batch.images.items()})
 

@@ -112,9 +112,11 @@ def _loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tens
     batch = task.scaling(augmented(batch, params.augment))
     if params.mixup:
         batch, other, share = mixed(batch, params.mixup)
-    dtype = HALF_PRECISION.get(params.precision)
-    with torch.autocast(task.device.type, dtype, enabled=dtype is not None):
-        outputs = network(batch).float()
+    if params.precision == "32":
+        outputs = network(batch)
+    else:
+        with torch.autocast(task.device.type, HALF_PRECISION[params.precision]):
+            outputs = network(batch).float()
     if params.mixup:
         return share * task.loss(outputs, target) + (1 - share) * task.loss(outputs, target[other])
     return task.loss(outputs, target)
@@ -181,7 +183,8 @@ class LossWatch:
         return self._total / self._rows
 
     def _check(self) -> None:
-        values = torch.stack([loss for loss, _, _ in self._pending]).tolist() if self._pending else []
+        losses = [loss for loss, _, _ in self._pending]
+        values = torch.stack(losses).tolist() if len(losses) > 1 else [float(loss) for loss in losses]
         for value, (_, rows, step) in zip(values, self._pending, strict=True):
             if not isfinite(value):
                 shown, rest = rows[:SHOW_ROWS].tolist(), len(rows) - SHOW_ROWS

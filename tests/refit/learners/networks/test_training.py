@@ -133,11 +133,13 @@ def test_a_batch_in_parts_is_the_same_step(images: Rows) -> None:
 
 
 def test_the_best_weights_predict_when_it_stops_early(images: Rows, unseen_images: Rows) -> None:
-    learner = make(spec_of("mlp", learning_rate=0.1, epochs=30, patience=2, schedule="constant"))
+    spec = spec_of("mlp", learning_rate=0.1, epochs=30, patience=2, schedule="constant")
+    learner = make(replace(spec, metric="log_loss"))
     report = learner.fit(*images, validation=unseen_images)
     assert report.iterations is not None
     assert len(report.curve) == report.iterations + 2 < 30
-    best = max(point.validation for point in report.curve)
+    best = min(point.validation for point in report.curve)
+    assert report.curve[-1].validation > best
     assert learner.spec.score(unseen_images[1], learner.predict(unseen_images[0])) == best
 
 
