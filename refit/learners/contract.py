@@ -116,6 +116,9 @@ class FitReport:
     iterations: int | None = None
     curve: tuple[CurvePoint, ...] = ()
     warnings: tuple[str, ...] = ()
+    regularisers: Mapping[str, float] = field(
+        default_factory=dict
+    )  # arguments to raise where it overfits: their values
 
 
 def middle_iterations(reports: Sequence[FitReport]) -> int | None:

@@ -159,7 +159,7 @@ class Network:
                 )
             curve = train(network, rows, target, task, checkpoint)
         self._network = network
-        return FitReport(self._best(curve) or task.epochs, curve)
+        return FitReport(self._best(curve) or task.epochs, curve, regularisers=self._params.regularisers())
 
     def _best(self, curve: Sequence[CurvePoint]) -> int:
         """The first epoch with the best validation score; 0 without a curve."""

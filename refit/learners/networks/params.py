@@ -78,6 +78,10 @@ class ArchitectureParams(Closed):
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     threads: int = Field(1, ge=1, le=64, description="on the CPU; the last bits of the model depend on it")
 
+    def regularisers(self) -> dict[str, float]:
+        """The arguments that regularise, with their values."""
+        return {name: value for name in ("dropout", "weight_decay") if (value := getattr(self, name, None)) is not None}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
