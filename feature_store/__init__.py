@@ -1,17 +1,6 @@
 """Point-in-time features: definitions as data, and the engine that computes them from events."""
 
-from feature_store.definition import (
-    Age,
-    Aggregate,
-    Expression,
-    FeatureSet,
-    FeatureView,
-    Lag,
-    Latest,
-    Lookup,
-    Sequence,
-    Spine,
-)
+from feature_store.definition import Age, Aggregate, Expression, FeatureSet, FeatureView, Lag, Latest, Lookup, Spine
 from feature_store.errors import DefinitionError
 
 __all__ = [
@@ -24,6 +13,5 @@ __all__ = [
     "Lag",
     "Latest",
     "Lookup",
-    "Sequence",
     "Spine",
 ]

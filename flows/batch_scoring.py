@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import flow
-from pydantic import JsonValue
 
 from flows.admission import own_file, own_project, refused_in_one_line
 from flows.session import watching
@@ -19,7 +20,7 @@ def batch_scoring(
     as_of: str = "now",
     out: str | None = None,
     wait_seconds: float = 0,
-) -> dict[str, JsonValue]:
+) -> dict[str, Any]:
     """Score rows with the champion, write and log the predictions.
 
     Args:

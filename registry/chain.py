@@ -11,10 +11,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from registry.sqlite_files import Row
+from typing import Any
 
 ACCEPT = "accept"  # action of a line that adopts all lines before it
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -51,7 +51,7 @@ class SourceParams(Section):
         None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
     )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
-    format: Literal["csv", "parquet", "auto"] = "auto"
+    format: Literal["csv", "parquet", "idx", "images", "auto"] = "auto"
     delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
     header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
     skip_lines: int = Field(0, ge=0, description="lines above the header, or above the first row without one")
@@ -67,7 +67,9 @@ class SourceParams(Section):
     columns: dict[str, ColumnType] = Field(min_length=1)
     required: tuple[str, ...] = Field((), description="columns that may not be missing")
     file_column: str | None = Field(None, description="a declared column that takes the name of the row's file")
+    folder_column: str | None = Field(None, description="a declared column that takes the name of that file's folder")
     line_column: str | None = Field(None, description="a declared column that takes the row's line, or number")
+    resize: bool = Field(False, description="pictures: true scales those of another size; else they are faults")
     key: tuple[str, ...] = Field(min_length=1, description="columns that identify a row")
     event_time: str | None = Field(None, description="SQL over the raw columns, in UTC; null for a static table")
     available_at: str | None = Field(None, description="SQL; default: event_time")
@@ -86,7 +88,7 @@ class SourceParams(Section):
     @property
     def filled_columns(self) -> tuple[str, ...]:
         """The columns that are filled by reading and not by the content of the file."""
-        return tuple(column for column in (self.file_column, self.line_column) if column)
+        return tuple(column for column in (self.file_column, self.folder_column, self.line_column) if column)
 
     @property
     def arrays(self) -> dict[str, ArrayColumn]:
@@ -112,7 +114,7 @@ class SourceParams(Section):
             raise ValueError(f"kind 'forecasts' needs `forecast`, and makes {', '.join(MADE)} itself: leave them out")
         if self.forecast and self.kind != "query":
             raise ValueError("`forecast` is for kind 'forecasts'")
-        filled = {"file_column": (self.file_column,), "line_column": (self.line_column,)}
+        filled = {name: (getattr(self, name),) for name in ("file_column", "folder_column", "line_column")}
         for role, names in {"key": self.key, "required": self.required, **filled}.items():
             for column in filter(None, names):
                 if column not in self.columns:
@@ -131,7 +133,28 @@ class SourceParams(Section):
             raise ValueError("`stand_in` is for kind 'files', and needs `published`: where to get the real one")
         if self.event_time is None and (self.events or self.available_at):
             raise ValueError("a static source (no event_time) has neither events nor available_at")
+        self._check_format()
         return self
+
+    def _check_format(self) -> None:
+        """Check that the columns are those that a format without names of columns can have."""
+        images = [name for name, array in self.arrays.items() if array.kind == "image"]
+        others = [name for name in self.columns if name not in self.arrays and name not in self.filled_columns]
+        if self.format == "idx" and (len(self.arrays) != 1 or len(others) > 1):
+            raise ValueError(
+                "format idx gives one column image(...) or vector(...) and at most one other, the label; "
+                f"columns has {len(self.arrays)} and {len(others)} of them"
+            )
+        if self.format == "images" and (len(self.arrays) != 1 or not images or others):
+            found = f"{', '.join(others)} too" if others else f"{len(images)} of them"
+            raise ValueError(
+                "format images gives one column image(...), with file_column and folder_column for the names; "
+                f"columns has {found}"
+            )
+        if self.format == "images" and self.line_column:
+            raise ValueError("format images has no lines for `line_column`; a picture is known by its file_column")
+        if self.resize and (not images or self.format == "idx"):
+            raise ValueError("`resize` is for PNG and JPEG in a column image(...)")
 
 
 def mentions(sql: str, column: str) -> bool:
@@ -159,7 +182,7 @@ class RowsBand(Section):
 class ValidateParams(Section):
     rows_band: RowsBand = RowsBand()
     max_quarantined_share: float = Field(0.05, ge=0, le=1, description="more bad rows than this fail the batch")
-    suites: dict[Name, tuple[dict[str, dict[str, object]], ...]] = Field(
+    suites: dict[Name, tuple[dict[str, dict[str, Any]], ...]] = Field(
         {}, description="source -> expectations under Great Expectations' own names"
     )
 

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from refit.config.section import Name, Section, nearest
 
-Arguments = dict[str, Any]  # of an estimator, as params.yaml gives them
 TextOrNumber = str | int | float | bool | None
 
 
@@ -76,7 +75,7 @@ class SearchParams(Section):
         """Whether the range contains whole numbers only."""
         return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
 
-    def is_active(self, so_far: Mapping[str, object]) -> bool:
+    def is_active(self, so_far: Mapping[str, Any]) -> bool:
         """Whether this argument is searched, given the values of the others."""
         return all(
             so_far.get(name) in (values if isinstance(values, tuple) else (values,))
@@ -135,13 +134,13 @@ class TextParams(Section):
     """How text features are converted to columns."""
 
     kind: str = Field("sklearn.feature_extraction.text.TfidfVectorizer", description="import path of a vectoriser")
-    params: Arguments = Field(
+    params: dict[str, Any] = Field(
         {"ngram_range": [1, 2], "max_features": 50_000}, description="its arguments; default: words and pairs of words"
     )
     components: int = Field(100, ge=2, description="numbers that a text becomes for learners that take no sparse rows")
 
 
-def flat(params: Mapping[str, object]) -> Arguments:
+def flat(params: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments, with nested arguments under dotted names.
 
     >>> flat({"estimator": {"params": {"C": 2}}})["estimator.params.C"]
@@ -154,7 +153,7 @@ def flat(params: Mapping[str, object]) -> Arguments:
     return arguments
 
 
-def placed(params: Mapping[str, Any], changes: Mapping[str, object]) -> Arguments:
+def placed(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments with some values replaced; a dotted name is a nested argument.
 
     >>> placed({"kind": "Ridge", "params": {"alpha": 1}}, {"params.alpha": 2})
@@ -170,7 +169,7 @@ def placed(params: Mapping[str, Any], changes: Mapping[str, object]) -> Argument
 class LearnerParams(Section):
     name: Name
     kind: str = Field(description="one of ours, an estimator's import path, or `file.py:Class` of the project")
-    params: Arguments = Field({}, description="the estimator's arguments")
+    params: dict[str, Any] = Field({}, description="the estimator's arguments")
     search: dict[str, SearchParams] = Field(
         {}, description="arguments to tune, by name, with dots within others; see train.tuning"
     )

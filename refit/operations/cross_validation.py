@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Outer:
     """The result of one outer fold."""
 
     learner: str
-    params: Mapping[str, object]
+    params: Mapping[str, Any]
     threshold: float
     predicted: Floats
     baseline: Floats

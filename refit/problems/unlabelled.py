@@ -9,7 +9,6 @@ from refit.problems.contract import LabelSql, Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pydantic import JsonValue
 
     from refit.problems.contract import Labels
 
@@ -30,7 +29,7 @@ class Unlabelled(Problem):
 
         return np.zeros(len(column), dtype=np.int64)
 
-    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, JsonValue]:
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
         return {}
 
     def invalid_labels(self, labels: Labels) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from refit.schemas.artifact import Part
 
-__all__ = ["ExplainedRow", "FeatureContribution", "Method", "RowExplanations", "Unit"]
-
-Unit = Literal["probability", "number", "log-odds", "log"]
-Method = Literal["trees", "boosting library", "linear", "sampling"]
+__all__ = ["ExplainedRow", "FeatureContribution", "RowExplanations"]
 
 
 class FeatureContribution(Part):
@@ -41,8 +36,8 @@ class RowExplanations(Part):
     model: str
     version: str
     source: str  # where the rows come from
-    unit: Unit  # in which contributions add up
-    method: Method
+    unit: str  # in which contributions add up
+    method: str
     calibrated: bool
     in_words: str  # the unit
     not_shown: int  # rows beyond the limit

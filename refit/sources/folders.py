@@ -24,7 +24,7 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
         UserError: a file is not regular or not complete, is a link to another folder, has a name that is not UTF-8, or
             belongs to a table whose log marks rows as deleted; or the folder cannot be read.
     """
-    base = _base(project, pattern)
+    base = base_of(project, pattern)
     _check_readable(base, where)
     files = []
     for name in sorted(_names(project, pattern, base, where)):
@@ -108,7 +108,7 @@ def _table_kind(folder: Path) -> str | None:
     return None
 
 
-def _base(project: Path, pattern: str) -> Path:
+def base_of(project: Path, pattern: str) -> Path:
     """The folder of a pattern before its first wildcard."""
     fixed: list[str] = []
     for part in Path(pattern).parent.parts:

@@ -16,11 +16,20 @@ ROWS = 50_000  # in a record batch
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to read, and its name in messages and batches, which is never a path of this machine only."""
+    """A file to read, and its name in messages and batches, which is never a path of this machine only.
 
-    path: Path
+    The pictures of a pattern are one such file: 100,000 of them would be as many entries in every list of files.
+    """
+
+    path: Path  # of pictures: the folder that their pattern starts from
     name: str
     stand_in: str | None = None  # for a generated file, the digest of the script that wrote it
+    parts: tuple[Path, ...] = ()  # all files that it is read from, if not `path` alone
+
+    @property
+    def home(self) -> Path:
+        """The folder that all parts are in, at whatever depth."""
+        return self.path if self.path.is_dir() else self.path.parent
 
 
 @dataclass

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from refit.config import SourceParams, nearest
 from refit.errors import UserError
-from refit.sources import csv_files, folders, limits, parquet_files, synthetic_data, text_streams
+from refit.sources import csv_files, folders, idx_files, limits, parquet_files, pictures, synthetic_data, text_streams
 from refit.sources.source_files import ReadDigest, SourceFile, numbered
 from refit.storage.batches import LINE
 
@@ -42,7 +42,34 @@ def find(project: Path, source: SourceParams, where: str, *, generated_in: Path 
         files = synthetic_data.files(project, source, where, generated_in or project)
     if source.sha256 and len(files) != 1:
         raise UserError(f"{where}.sha256 names one file, {source.path} matches {len(files)}; drop sha256 or the glob")
+    files = _with_parts(project, files, source)
+    if source.sha256 and len(files[0].parts) > 1:
+        raise UserError(
+            f"{where}.sha256 names one file, and {files[0].name} is read with {files[0].parts[1].name}; drop sha256"
+        )
     return files
+
+
+def _with_parts(project: Path, files: Sequence[SourceFile], source: SourceParams) -> list[SourceFile]:
+    """The same files, each with all others that it is read from."""
+    if source.format == "images":
+        return [_pictures(project, files, source)]
+    if source.format == "idx":
+        return [replace(file, parts=idx_files.parts(file.path)) for file in files]
+    return list(files)
+
+
+def _pictures(project: Path, files: Sequence[SourceFile], source: SourceParams) -> SourceFile:
+    """All pictures of a source as one file: they are read in the order of their names, and change together."""
+    first = files[0]
+    pattern = _expanded(source.path)
+    if first.stand_in:
+        home, name = synthetic_data.folder_of(first.path), f"{source.stand_in}:{Path(pattern).name}"
+    elif source.kind == "package":
+        home, name = first.path.parent, first.name
+    else:
+        home, name = folders.base_of(project, pattern), _as_declared(pattern, source.path)
+    return SourceFile(home, name, first.stand_in, tuple(file.path for file in files))
 
 
 def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
@@ -129,18 +156,20 @@ def _read_file(
     def check_header(names: Sequence[str]) -> None:
         check_columns(names, source, f"{file.name}", where)
 
-    if source.kind == "database":
-        from refit.sources import databases  # imports duckdb
+    match format_of(file, source):
+        case "database":
+            from refit.sources import databases  # imports duckdb
 
-        return databases.read(file, source, where, check_header)
-    if is_parquet(file, source):
-        return _read_parquet(file, list(source.columns), check_header, limits.of(source, where))
-    if source.delimiter in '"\r\n\0' or not source.delimiter.isascii():
-        raise UserError(
-            f"{where}.delimiter: {source.delimiter!r} cannot separate columns; use a character such as , or ;"
-        )
-    csv_file = replace(_csv_file(file, source, where), read_digest=read_digest)
-    return csv_files.read(csv_file, list(source.columns), check_header)
+            return databases.read(file, source, where, check_header)
+        case "parquet":
+            return _read_parquet(file, list(source.columns), check_header, limits.of(source, where))
+        case "idx":
+            return idx_files.read(file, source, where)
+        case "images":
+            return pictures.read(file, source, where)
+        case "csv":
+            csv_file = replace(_csv_file(file, source, where), read_digest=read_digest)
+            return csv_files.read(csv_file, list(source.columns), check_header)
 
 
 def _in_file(source: SourceParams) -> SourceParams:
@@ -152,13 +181,14 @@ def _in_file(source: SourceParams) -> SourceParams:
 def _with_filled_columns(
     file: SourceFile, source: SourceParams, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Fill the columns for the file name (without its folder, which may be moved) and the line, if declared."""
+    """Fill the columns for the names of file and folder (without its own, which may be moved) and the line."""
     import pyarrow as pa
 
     for batch in batches:
         filled = batch
-        if source.file_column:
-            filled = filled.append_column(source.file_column, pa.array([file.path.name] * batch.num_rows, pa.string()))
+        for column, name in ((source.file_column, file.path.name), (source.folder_column, file.path.parent.name)):
+            if column and column not in batch.schema.names:  # pictures have their own
+                filled = filled.append_column(column, pa.array([name] * batch.num_rows, pa.string()))
         if source.line_column:
             filled = filled.append_column(source.line_column, batch[LINE].cast(pa.string()))
         yield filled
@@ -166,6 +196,10 @@ def _with_filled_columns(
 
 def _csv_file(file: SourceFile, source: SourceParams, where: str) -> csv_files.CsvFile:
     """A CSV file with the layout declared by its source."""
+    if source.delimiter in '"\r\n\0' or not source.delimiter.isascii():
+        raise UserError(
+            f"{where}.delimiter: {source.delimiter!r} cannot separate columns; use a character such as , or ;"
+        )
     return csv_files.CsvFile(
         file.path,
         file.name,
@@ -180,31 +214,43 @@ def _csv_file(file: SourceFile, source: SourceParams, where: str) -> csv_files.C
 
 
 def column_names(file: SourceFile, source: SourceParams) -> list[str]:
-    """The columns of a file, whatever is declared.
+    """The columns of a file, whatever is declared; of a format without names of columns, the declared ones.
 
     Raises:
-        UserError: the file cannot be read as CSV or Parquet.
+        UserError: the file cannot be read in its format.
     """
     where = "ingest.sources"
-    if not is_parquet(file, source):
-        return [*csv_files.header(_csv_file(file, _in_file(source), where)), *source.filled_columns]
-    return [*parquet_files.names(file.path, file.name, limits.of(source, where)), *source.filled_columns]
+    match format_of(file, source):
+        case "parquet":
+            names = parquet_files.names(file.path, file.name, limits.of(source, where))
+        case "idx":
+            names = idx_files.column_names(file, _in_file(source))
+        case "images":
+            names = list(_in_file(source).columns)
+        case _:
+            names = csv_files.header(_csv_file(file, _in_file(source), where))
+    return [*names, *source.filled_columns]
 
 
-def is_parquet(file: SourceFile, source: SourceParams) -> bool:
-    """Whether a file is Parquet: as declared, or by its suffix or first bytes."""
+Format = Literal["csv", "parquet", "idx", "images", "database"]
+
+
+def format_of(file: SourceFile, source: SourceParams) -> Format:
+    """The format of a file: as declared, or by its suffix or first bytes."""
+    if source.kind == "database":
+        return "database"
     if source.format != "auto":
-        return source.format == "parquet"
+        return source.format
     if file.path.suffix.lower() in PARQUET_SUFFIXES:
-        return True
+        return "parquet"
     with file.path.open("rb") as stream:
-        return stream.read(4) == b"PAR1"
+        return "parquet" if stream.read(4) == b"PAR1" else "csv"
 
 
 def is_plain_text(file: SourceFile, source: SourceParams) -> bool:
     """Whether the file can be opened, and its own bytes are the text that `read` reads from the first to the last."""
     try:
-        return source.kind != "database" and not is_parquet(file, source) and not text_streams.is_packed(file.path)
+        return format_of(file, source) == "csv" and not text_streams.is_packed(file.path)
     except OSError:
         return False
 

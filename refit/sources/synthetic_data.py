@@ -26,11 +26,20 @@ def files(project: Path, source: SourceParams, where: str, generated_in: Path) -
     folder = generated_in / FOLDER / digest
     if not digest or not folder.is_dir():
         _write(project, script, folder, f"{where}.stand_in")
-    paths = sorted(folder.glob(pattern))
+    paths = sorted(folder.rglob(pattern) if source.format == "images" else folder.glob(pattern))
     if not paths:
         written = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise UserError(f"{script} wrote {written}, and no {pattern}; its write(folder) has to ({where}.path)")
     return [SourceFile(path, f"{script}:{path.name}", stand_in=digest) for path in paths]
+
+
+def folder_of(path: Path) -> Path:
+    """The folder that holds everything which was generated together with a file.
+
+    >>> folder_of(Path("p/.refit/stand_ins/12ab/cats/1.png")).as_posix()
+    'p/.refit/stand_ins/12ab'
+    """
+    return next(parent for parent in path.parents if parent.parent.name == FOLDER.name)
 
 
 def _write(project: Path, script: str, folder: Path, where: str) -> None:

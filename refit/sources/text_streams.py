@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 # zipfile unpacks everything that it reads of these at once: 4 kB may become 80 MB
 _GREEDY = (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _GREEDY_PIECE = 1 << 12
-_ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
+ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _OTHER_KINDS = {
     b"BZh": "bzip2",
     b"\xfd7zXZ\x00": "xz",
@@ -33,8 +33,8 @@ _OTHER_KINDS = {
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"\x04\x22\x4d\x18": "LZ4",
     b"Rar!": "RAR",
-    _GZIP: "gzip",
-    _ZIP: "zip",
+    GZIP: "gzip",
+    ZIP: "zip",
     b"PK\x05\x06": "empty zip",
     b"ARROW1": "Arrow",
     b"Obj\x01": "Avro",
@@ -44,7 +44,7 @@ _OTHER_KINDS = {
     b"SQLite format 3": "SQLite",
 }
 # Errors that the libraries raised for damaged input in trials; bzip2 raises OSError and ValueError.
-_DAMAGED = (
+DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError, ValueError, RuntimeError,
     IndexError, struct.error,
 )  # fmt: skip
@@ -69,7 +69,7 @@ def is_packed(path: Path) -> bool:
     """Whether `unpacked` decompresses a file."""
     with path.open("rb") as raw:
         magic = raw.read(4)
-    return magic == _ZIP or magic[:2] == _GZIP
+    return magic == ZIP or magic[:2] == GZIP
 
 
 @contextmanager
@@ -90,13 +90,13 @@ def unpacked(
             packed = path.stat().st_size
             magic = raw.read(4)
             raw.seek(0)
-            if magic == _ZIP:
+            if magic == ZIP:
                 opened, piece = _open_member(raw, name, member)
                 with opened:
                     yield stream_of(_within(opened, name, limits, packed, piece))
             elif member is not None:
                 raise UserError(f"{name} is no zip, of which {member!r} could be read; drop `member`")
-            elif magic[:2] == _GZIP:
+            elif magic[:2] == GZIP:
                 with gzip.open(raw) as unzipped:
                     yield stream_of(_within(cast(IO[bytes], unzipped), name, limits, packed, _PIECE))
             else:
@@ -113,11 +113,12 @@ def _open_member(raw: IO[bytes], name: str, member: str | None) -> tuple[IO[byte
         archive = zipfile.ZipFile(raw)
         info = _member(archive, name, member)
         return archive.open(info), _GREEDY_PIECE if info.compress_type in _GREEDY else _PIECE
-    except _DAMAGED as error:
-        raise _damage(name, error) from None
+    except DAMAGED as error:
+        raise damage(name, error) from None
 
 
-def _damage(name: str, error: Exception) -> UserError:
+def damage(name: str, error: Exception) -> UserError:
+    """The error for a file that a library could not unpack."""
     return UserError(f"{name} cannot be unpacked ({first_line(error)}); fetch the file again")
 
 
@@ -149,8 +150,8 @@ def _digested(blocks: Iterator[bytes], read_digest: ReadDigest) -> Iterator[byte
 def _read(stream: IO[bytes], size: int, name: str) -> bytes:
     try:
         return stream.read(size)
-    except _DAMAGED as error:
-        raise _damage(name, error) from None
+    except DAMAGED as error:
+        raise damage(name, error) from None
 
 
 def _check_kind(block: bytes, name: str) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refit.config import SourceParams
 from refit.errors import UserError
-from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest, is_settled, sha256
+from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
@@ -21,13 +20,14 @@ from refit.sources.source_files import ReadDigest, SourceFile
 from refit.storage import batches
 from refit.storage.snapshots import label_source, snapshot_of
 from tasks.ingest import derived
+from tasks.ingest.stamps import Stamp, look
 
 if TYPE_CHECKING:
     from tasks.ingest.casting import Caster
 
 REMEMBERED = STATE / "ingest.json"  # a cache of what was read; losing it only costs time
-_LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member")
-_ADDED_COLUMNS = ("file_column", "line_column")
+_LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member", "resize")
+_ADDED_COLUMNS = ("file_column", "line_column", "folder_column")
 
 
 def run(context: Context) -> None:
@@ -109,7 +109,7 @@ class _Reading:
     def _digest(self, file: SourceFile) -> str:
         """Return the digest of a file, computed again only if the file has changed."""
         if file.name not in self.seen:
-            self.seen[file.name] = _look(file, self.state.files.get(file.name) if self.state else None)
+            self.seen[file.name] = look(file, self.state.files.get(file.name) if self.state else None)
         return self.seen[file.name].sha256
 
     def _check_digest(self) -> None:
@@ -209,6 +209,7 @@ class _Reading:
         from tasks.ingest import casting, partitioning
 
         spill = self.context.path(STATE) / "spill"
+        spill.parent.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
         with casting.connect(str(spill)) as connection:
             caster = casting.Caster(connection, self.source, self.where, self.context.now())
             self._cast(caster, changed)
@@ -235,16 +236,16 @@ class _Reading:
         for file in files:
             if not sources.is_plain_text(file, self.source):
                 self._digest(file)
-            rows, read_digest, before = 0, ReadDigest(), _Stamp.of(file)
+            rows, read_digest, before = 0, ReadDigest(), Stamp.of(file)
             for batch in sources.read(file, self.source, self.where, read_digest):
                 rows += caster.add(numbers[file.name], batch)
                 self.context.progress(f"{self.name}: {rows:,} rows of {file.name}", numbers[file.name], len(numbers))
             self.seen[file.name] = self._digest_as_read(file, read_digest, before)
 
-    def _digest_as_read(self, file: SourceFile, read_digest: ReadDigest, before: _Stamp) -> ReadFile:
+    def _digest_as_read(self, file: SourceFile, read_digest: ReadDigest, before: Stamp) -> ReadFile:
         """Return the digest of the content that was read, after checking that no other content was there before."""
         earlier, sha = self.seen.get(file.name), read_digest.sha256
-        now = _look(file, earlier) if sha is None else before.with_digest(sha)
+        now = look(file, earlier) if sha is None else before.with_digest(sha)
         if (earlier and earlier.sha256 != now.sha256) or (sha is not None and not before.is_of(file)):
             raise UserError(f"{file.name} changed while it was read; run again once it is written completely")
         return now
@@ -259,47 +260,3 @@ class _Reading:
         if state != self.state:
             path = self.context.path(REMEMBERED)
             write_states(path, {**read_states(path), self.name: state})
-
-
-@dataclass(frozen=True)
-class _Stamp:
-    """The sizes and times of a file and of its journal, whose data counts as well if it is a database."""
-
-    paths: tuple[Path, ...]
-    sizes: tuple[int, ...]
-    touched_ns: int
-    settled: bool
-
-    @classmethod
-    def of(cls, file: SourceFile) -> _Stamp:
-        paths = (file.path, *(p for p in map(Path, (f"{file.path}-wal", f"{file.path}.wal")) if p.is_file()))
-        try:
-            states = [path.stat() for path in paths]
-        except OSError as error:
-            raise _unreadable(file, error) from None
-        touched = max(state.st_ctime_ns for state in states)
-        return cls(paths, tuple(state.st_size for state in states), touched, is_settled(touched))
-
-    def is_of(self, file: SourceFile) -> bool:
-        """Whether nothing has changed since."""
-        now = _Stamp.of(file)
-        return (self.paths, self.sizes, self.touched_ns) == (now.paths, now.sizes, now.touched_ns)
-
-    def with_digest(self, sha: str) -> ReadFile:
-        return ReadFile(sha256=sha, sizes=self.sizes, touched_ns=self.touched_ns if self.settled else None)
-
-
-def _look(file: SourceFile, earlier: ReadFile | None) -> ReadFile:
-    """Return the digest of a file, computed again only if the file has changed."""
-    stamp = _Stamp.of(file)
-    if earlier and (earlier.sizes, earlier.touched_ns) == (stamp.sizes, stamp.touched_ns):
-        return earlier
-    try:
-        digests = [sha256(path) for path, size in zip(stamp.paths, stamp.sizes, strict=True) if size]
-    except OSError as error:
-        raise _unreadable(file, error) from None
-    return stamp.with_digest(digests[0] if len(digests) == 1 else digest(digests))
-
-
-def _unreadable(file: SourceFile, error: OSError) -> UserError:
-    return UserError(f"{file.name} cannot be read ({error.strerror}); give this user access to it")

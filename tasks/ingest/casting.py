@@ -129,7 +129,8 @@ class Caster:
         rows = pa.table({"_line": batch[LINE], "_fault": batch[FAULT], "_text": batch[TEXT]})
         texts, values = self._texts_and_values(batch)
         times = self._times(values)
-        faults = self._faults(rows, texts, values, times)
+        reasons = {name: batch[name].field("fault") for name in self.source.arrays if _is_named(batch[name])}
+        faults = self._faults(rows, texts, values, times, reasons)
         columns = {"_file": pa.repeat(pa.scalar(file, pa.int32()), batch.num_rows), "_line": batch[LINE]}
         columns |= {cell: values[name] for name, cell in cells(self.source).items()}
         self._register("casted", pa.table({**columns, "_event_time": times["_known"], **faults}))
@@ -154,12 +155,12 @@ class Caster:
         for kind, names in self._same_type_columns(batch):
             self._register("arrived", pa.table({"v": pa.chunked_array([batch[name] for name in names])}))
             if array := array_column(kind):
-                cells = (
-                    f"(select {self._text()} as v from arrived)"
-                    if pa.types.is_string(batch[names[0]].type)
-                    else "arrived"
-                )
-                query = f"select {_array_text(array)} as t, {_array_value(array)} as v from {cells}"
+                text, cells = _array_text(array), "arrived"
+                if _is_named(batch[names[0]]):
+                    text, cells = "name", "(select v.name as name, v.pixels as v from arrived)"
+                elif pa.types.is_string(batch[names[0]].type):
+                    cells = f"(select {self._text()} as v from arrived)"
+                query = f"select {text} as t, {_array_value(array)} as v from {cells}"
             else:
                 query = f"select t, {_CASTS[kind].format('t')} as v from (select {self._text()} as t from arrived)"
             cast = self.connection.sql(query).to_arrow_table()
@@ -195,8 +196,12 @@ class Caster:
         texts: Sequence[pa.ChunkedArray],
         values: Mapping[str, pa.ChunkedArray],
         times: pa.Table,
+        reasons: Mapping[str, pa.Array],
     ) -> dict[str, pa.ChunkedArray | pa.Array]:
-        """Return `_faults` of each row in the order of the columns, and `_raw`, the texts of a row with faults."""
+        """Return `_faults` of each row in the order of the columns, and `_raw`, the texts of a row with faults.
+
+        `reasons` has the columns whose reader says itself why a value does not fit.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -210,7 +215,9 @@ class Caster:
                 kind = self.source.columns[name]
                 finite = "coalesce(isfinite(try_cast(_t as double)), false)" if kind == "number" else "false"
                 uncast = f"_t is not null and _v is null and {finite}"
-                self._note(2 * position, _fault(f"{uncast} = false", name, "_t", f"is no {kind}"), seen)
+                own = {"_own": reasons[name]} if name in reasons else {}
+                fault = _fault(f"{uncast} = false", name, "_t", f"is no {kind}", own_reason="_own" if own else "null")
+                self._note(2 * position, fault, {**seen, **own})
                 self._note(2 * position, _fault(uncast, name, "_t", TOO_LONG), seen)
             if text.null_count and name in self.source.required:
                 missing = _fault("_fault is null and _t is null", name, "null", "is required and missing")
@@ -279,8 +286,17 @@ def _array_text(array: ArrayColumn) -> str:
     return "case when v is null then null else coalesce(len(try_cast(v as float[]))::varchar, 'no') || ' numbers' end"
 
 
-def _fault(condition: str, column: str, value: str, reason: str) -> str:
-    fault = f"{{'column': {literal(column)}, 'value': {value}, 'reason': {literal(reason)}}}"
+def _is_named(cells: pa.Array) -> bool:
+    """Whether a reader gives each cell as its value, the name of the file that it is from, and why it does not fit."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(cells.type)) and [field.name for field in cells.type] == ["pixels", "name", "fault"]
+
+
+def _fault(condition: str, column: str, value: str, reason: str, own_reason: str = "null") -> str:
+    """SQL for the fault of a value where a condition holds; `own_reason` is SQL for the reader's own reason."""
+    why = f"coalesce({own_reason}, {literal(reason)})"
+    fault = f"{{'column': {literal(column)}, 'value': {value}, 'reason': {why}}}"
     return f"case when {condition} then {fault} end"
 
 

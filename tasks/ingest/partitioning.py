@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _WAITS = f"coalesce(list_contains(list_transform(_faults, lambda f: f.reason), {literal(FUTURE)}), false)"
 _GROUP = 122_880  # rows; DuckDB's row group size, so that readers need not split again
+_GROUP_VALUES = 1 << 26  # of images and vectors: a group of large ones has fewer rows
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,9 @@ class Partitioner:
         )
 
     def _write_rows(self, query: str, path: Path) -> None:
-        write_parquet(self.project / path, self.connection.sql(query).to_arrow_reader(_GROUP))
+        values = sum(array.size for array in self.source.arrays.values())
+        rows = max(1, min(_GROUP, _GROUP_VALUES // max(1, values)))
+        write_parquet(self.project / path, self.connection.sql(query).to_arrow_reader(rows))
 
 
 def _digest_sums(text: str, which: str) -> str:

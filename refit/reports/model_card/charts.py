@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 from refit.files.artifacts import atomic
-from refit.reports.drawing import Chart, DrawnChart, drawn, styled, write_csv
+from refit.reports.drawing import Chart, DrawnChart, Report, drawn, styled, write_csv
 from refit.reports.model_card import feature_charts, interval_charts, learner_charts, verdict_charts
 from refit.reports.model_card.by_task import view_of
 from refit.reports.svg import standalone
-from refit.schemas.evaluation import Evaluation
 
 FIGURES, PLOTS = "figures", "plots"
 
@@ -27,20 +25,17 @@ def charts_of(task: str) -> tuple[Chart, ...]:
     )
 
 
-def draw(reports: Path, evaluation: Evaluation, more: Sequence[Chart] = ()) -> dict[str, list[DrawnChart]]:
+def draw(reports: Path, evaluation: Report) -> dict[str, list[DrawnChart]]:
     """Write `figures/*.svg` and `plots/*.csv`, replacing the files of an earlier evaluation.
 
     Returns the same charts for the card, by section.
-
-    Args:
-        more: charts of what the evaluation does not hold, such as images.
     """
     for old in (*(reports / PLOTS).glob("*.csv"), *(reports / FIGURES).glob("*.*")):
         old.unlink()
     write_tables(reports / PLOTS, evaluation)
     by_section: dict[str, list[DrawnChart]] = defaultdict(list)
     with styled():
-        for chart in (*charts_of(evaluation.task), *more):
+        for chart in charts_of(evaluation["task"]):
             if (figure := chart.draw(evaluation)) is None:
                 continue
             on_page = drawn(figure, chart.name, chart.description)
@@ -50,11 +45,12 @@ def draw(reports: Path, evaluation: Evaluation, more: Sequence[Chart] = ()) -> d
     return by_section
 
 
-def write_tables(folder: Path, evaluation: Evaluation) -> None:
+def write_tables(folder: Path, evaluation: Report) -> None:
     """Write the CSV files that `dvc.yaml` lists under plots."""
-    view_of(evaluation.task).tables(folder, evaluation)
+    view_of(evaluation["task"]).tables(folder, evaluation)
     interval_charts.tables(folder, evaluation)
     feature_charts.tables(folder, evaluation)
     learner_charts.tables(folder, evaluation)
-    rows = ((day.day, model, day.scores[model], day.rows) for day in evaluation.daily for model in evaluation.metrics)
+    models = list(evaluation["metrics"])
+    rows = ((day["day"], model, day[model], day["rows"]) for day in evaluation["daily"] for model in models)
     write_csv(folder / "daily.csv", ("day", "model", "score", "rows"), rows)

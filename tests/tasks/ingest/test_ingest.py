@@ -22,6 +22,7 @@ from refit.files.artifacts import digest, sha256
 from refit.files.yaml_files import read_yaml
 from refit.runtime.context import Context
 from tasks import ingest
+from tasks.ingest import stamps
 
 Month = Callable[..., str]
 
@@ -294,7 +295,7 @@ def test_a_file_that_was_not_touched_is_not_even_hashed_again(
     path = project.put("a.csv", month(1, range(1, 32)))
     project.ingest()
     hashed: list[Path] = []
-    monkeypatch.setattr(ingest, "sha256", lambda path: (hashed.append(path), sha256(path))[1])
+    monkeypatch.setattr(stamps, "sha256", lambda path: (hashed.append(path), sha256(path))[1])
     project.ingest()
     assert hashed == []
     before = path.stat()
