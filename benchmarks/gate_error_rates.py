@@ -28,7 +28,7 @@ from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Evidence, GateOpponent, GatePolicy, decide
+from refit.gate.promotion import Evidence, GateOpponent, decide
 from refit.metrics.clusters import Clusters, Estimate
 from refit.problems import metric_named
 from refit.schemas.decision import GateCheck
@@ -38,11 +38,11 @@ ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
 OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike
 MARGIN = 0.01  # max_loss of the power curves
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OPEN = GatePolicy(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)
+OPEN = GateParams(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)
 
 
 def promoted(
-    policy: GatePolicy, sample: Sample, against_champion: Estimate, against_anchor: Estimate | None = None
+    policy: GateParams, sample: Sample, against_champion: Estimate, against_anchor: Estimate | None = None
 ) -> bool:
     known = Evidence(
         candidate="candidate",
@@ -111,7 +111,7 @@ def error_rates(runs: int, seed: int) -> None:
     for mode, metric, window in cases:
         superior = mode == "superiority"
         margin = 0.0 if superior else true_loss(metric, WORSE, NOISE, window.task)
-        policy = replace(OPEN, mode=mode, metric=metric, max_loss=margin, cluster=window.cluster)
+        policy = OPEN.model_copy(update={"mode": mode, "metric": metric, "max_loss": margin, "cluster": window.cluster})
         random, wrong, positive = np.random.default_rng(seed), 0, 0
         for _ in range(runs):
             drawn = draw(random, window, NOISE if superior else WORSE, NOISE)
@@ -147,14 +147,14 @@ def power(runs: int, seed: int) -> dict[tuple[str, int], list[tuple[float, float
                 drawn = draw(random, window, spread_of(start + true), OWN, common=COMMON)
                 found = gain("roc_auc", drawn.sample, *drawn.scores)
                 for mode in modes:
-                    counts[mode, days] += promoted(replace(OPEN, mode=mode), drawn.sample, found)
+                    counts[mode, days] += promoted(OPEN.model_copy(update={"mode": mode}), drawn.sample, found)
         line(f"{true:+.3f}", *(share(count, runs) for count in counts.values()))
         for key, count in counts.items():
             points.setdefault(key, []).append((true, count / runs))
     return points
 
 
-STEPS, CHAIN = 30, replace(OPEN, max_loss=0.02)
+STEPS, CHAIN = 30, OPEN.model_copy(update={"max_loss": 0.02})
 CANDIDATES: Mapping[str, Any] = {
     "each worse by 0 to 0.008": lambda random: -random.uniform(0, 0.008),
     "around 0.001 worse, spread 0.004": lambda random: random.normal(-0.001, 0.004),
@@ -222,13 +222,12 @@ def slices(runs: int, seed: int) -> None:
         for times in (1.0, 1.5, 2.0):
             worse = spread_of(quality_of(OWN) - margin * times)
             gate = GateParams(max_loss=0.03, min_gain_over_baseline=0.0, slices={"part=a": margin})
-            policy = GatePolicy(**gate.model_dump())
             random, with_slice, without = np.random.default_rng(seed), 0, 0
             for _ in range(runs):
                 drawn = draw(random, window, np.where(part == "a", worse, 0.0), OWN, common=COMMON)
                 known = known_of(drawn, part, gate)
-                with_slice += decide(known, policy).promote
-                without += decide(known, replace(policy, slices={})).promote
+                with_slice += decide(known, gate).promote
+                without += decide(known, gate.model_copy(update={"slices": {}})).promote
             line(
                 f"{window.days} x {of_part} of {window} rows",
                 f"{margin * times:.2f}",
@@ -256,7 +255,7 @@ def tiny(runs: int, seed: int) -> None:
             if "heavy" in how:
                 drawn = replace(drawn, sample=replace(drawn.sample, clusters=Clusters.of(np.maximum(drawn.days, 14))))
             part = np.where(np.arange(len(drawn.days)) % window.rows < how.get("part", 0), "a", "b")
-            count += decide(known_of(drawn, part, gate), GatePolicy(**gate.model_dump())).promote
+            count += decide(known_of(drawn, part, gate), gate).promote
         line(name, share(count, runs))
 
 

@@ -1,6 +1,17 @@
 """Point-in-time features: definitions as data, and the engine that computes them from events."""
 
-from feature_store.definition import Age, Aggregate, Expression, FeatureSet, FeatureView, Lag, Latest, Lookup, Spine
+from feature_store.definition import (
+    Age,
+    Aggregate,
+    Expression,
+    FeatureSet,
+    FeatureView,
+    Lag,
+    Latest,
+    Lookup,
+    Sequence,
+    Spine,
+)
 from feature_store.errors import DefinitionError
 
 __all__ = [
@@ -13,5 +24,6 @@ __all__ = [
     "Lag",
     "Latest",
     "Lookup",
+    "Sequence",
     "Spine",
 ]

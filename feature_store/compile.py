@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from feature_store import clocks
 from feature_store.definition import Age, Aggregate, Expression, FeatureView, Lag, Latest, Lookup, Spine, interval
+from feature_store.definition import Sequence as SequenceOf
 from feature_store.sql_text import quote
 
 OWN = "\ue000"  # prefix of the engine's own columns; no column of a user may begin with it
@@ -45,7 +46,7 @@ def spine_sql(spine: Spine, relation: str) -> str:
     )
 
 
-def _ago(time: str, duration: str, zone: str | None, *, exact: bool = False) -> str:
+def ago(time: str, duration: str, zone: str | None, *, exact: bool = False) -> str:
     """SQL of a time minus a duration; days and longer follow the zone's calendar, if there is one.
 
     Args:
@@ -78,8 +79,10 @@ def reach_sql(view: FeatureView, spine: str, zone: str | None = None) -> str:
     for feature in view.features:
         if isinstance(feature, Lag):
             reaches.append(None)  # a row may become known long before its event
+        elif isinstance(feature, Aggregate):
+            reaches += feature.windows
         else:
-            reaches += feature.windows if isinstance(feature, Aggregate) else [feature.max_age or view.ttl]
+            reaches.append(feature.window if isinstance(feature, SequenceOf) else feature.max_age or view.ttl)
     first = "min(prediction_time)" if zone is None else "min(prediction_time) - interval '2 day'"
     earliest = [f"{first} - {interval(reach)}" for reach in dict.fromkeys(reaches) if reach]
     return f"select {f'least({commas(earliest)})' if all(reaches) else 'null'} from {spine}"
@@ -156,7 +159,7 @@ def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered
     keys = [ENTITY] if numbered else [quote(name) for name in view.entity]
     windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
     joins = [_asof(keys, "now", "spine.prediction_time")]
-    joins += [_asof(keys, f"before_{window}", _ago("spine.prediction_time", window, zone)) for window in windows]
+    joins += [_asof(keys, f"before_{window}", ago("spine.prediction_time", window, zone)) for window in windows]
     columns, needed = [f"spine.{N}"], terms(view)
     if any(isinstance(feature, Latest) for feature in view.features):
         columns += [f"spine.{quote(name)}" for name in view.entity]
@@ -290,7 +293,7 @@ def lags(view: FeatureView, zone: str | None = None) -> dict[str, dict[str, str]
         if isinstance(feature, Lag):
             for name, before in feature.columns().items():
                 time = f"spine.{quote(feature.of)}::timestamp"
-                time = _ago(time, before, zone, exact=True) if before else time
+                time = ago(time, before, zone, exact=True) if before else time
                 by_time.setdefault(time, {})[name] = feature.column
     return by_time
 

@@ -125,7 +125,31 @@ class Lag(Described):
         return {f"{self.name}_{before}": before for before in self.before} or {self.name: None}
 
 
-Feature = Annotated[Latest | Age | Aggregate | Lag, Field(discriminator="kind")]
+class Sequence(Described):
+    """The newest rows that were known at the prediction, in the order of their events, the oldest first.
+
+    A list of steps, each with one float32 a column: `FLOAT[columns][]`. Of the rows known at the prediction, those with
+    the newest events count, at most `last`; with a `window`, of the rows that became known in it, as for an aggregate.
+    Rows with the same event time are in the order in which they became known; those known at the same instant in the
+    order of their values, column by column, missing ones first. A missing or non-finite value is null within its step.
+    Missing if there is no such row, or no entity.
+    """
+
+    kind: Literal["sequence"] = "sequence"
+    name: Name
+    columns: tuple[str, ...] = Field(
+        min_length=1, max_length=1000, description="SQL over the source's columns: the numbers of each step"
+    )
+    last: int = Field(50, ge=1, le=10_000, description="the most steps")
+    window: Duration | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Most steps, and values of a step."""
+        return self.last, len(self.columns)
+
+
+Feature = Annotated[Latest | Age | Aggregate | Lag | Sequence, Field(discriminator="kind")]
 
 
 class FeatureView(Definition):
@@ -224,6 +248,10 @@ class FeatureSet(Definition):
     def described(self) -> dict[str, Described]:
         """Feature name -> its definition, in column order."""
         return {name: feature for name, feature, _ in self._columns()}
+
+    def sequences(self) -> dict[str, tuple[int, int]]:
+        """Name of each sequence -> its most steps, and the values of a step."""
+        return {name: feature.shape for name, feature in self.described().items() if isinstance(feature, Sequence)}
 
     def sources(self) -> list[str]:
         """The names of its sources, each once, the spine's first."""

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from feature_store import compile as sql
-from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Latest, Lookup
+from feature_store import sequences
+from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Lag, Latest, Lookup, Sequence
 from feature_store.errors import DefinitionError
 from feature_store.exact import require_exact, require_same_values
 from feature_store.sql_guard import require_row_level, types_of
@@ -64,25 +65,57 @@ def compute(
         rows = _spine(scratch, feature_set, spine)
         spine_columns = [feature_set.spine.key, "event_time", "prediction_time"]
         _check(connection, {feature.name: feature.sql for feature in feature_set.spine.features}, rows)
+        lists: dict[str, sequences.Lists] = {}
         row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, spine_columns), "the spine's features")
         tables = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
         for view in feature_set.views:
             zone = f"spine.{sql.ZONE}" if feature_set.spine.calendar else None
             seen = _within_reach(connection, view, rows, sources[view.source], zone)
-            tables |= _view(scratch, *_of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'", zone)
+            of_someone, limit = _of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'"
+            tables |= _view(scratch, *of_someone, limit, zone)
+            lists |= _sequences(scratch, *of_someone, limit, zone)
         for lookup in feature_set.lookups:
             tables |= _lookup(scratch, lookup, rows, sources[lookup.source])
-        joined = sql.assemble_sql(row, spine_columns, {name: tables[name] for name in feature_set.names()})
-        for table, names in _values(feature_set, tables).items():
-            require_exact(connection, table, {f"feature {name!r}": quote(name) for name in names})
-        types = dict(zip(feature_set.names(), connection.sql(joined).types[len(spine_columns) + 1 :], strict=True))
-        cells = [*map(quote, spine_columns), *(_cell(name, str(kind)) for name, kind in types.items())]
-        query = f"select {sql.commas(cells)} from ({joined}) order by {sql.N}"
-        result = scratch.table("features", query, "the features", keep=True)
+        result = _together(scratch, feature_set, row, spine_columns, tables, lists)
         _require_equal_counts(connection, rows, result)
     finally:
         scratch.clear()
     return connection.table(result)
+
+
+def _together(
+    scratch: _Scratch,
+    feature_set: FeatureSet,
+    row: str,
+    spine_columns: list[str],
+    tables: Mapping[str, str],
+    lists: Mapping[str, sequences.Lists],
+) -> str:
+    """Create the result from the table of each feature; sequences are in the order of the spine already."""
+    connection = scratch.connection
+    columns_of = {name: tables[name] for name in feature_set.names() if name in tables}
+    joined = sql.assemble_sql(row, spine_columns, columns_of)
+    for table, names in _values(feature_set, tables).items():
+        require_exact(connection, table, {f"feature {name!r}": quote(name) for name in names})
+    types = dict(zip(columns_of, connection.sql(joined).types[len(spine_columns) + 1 :], strict=True))
+    cells = {name: _cell(name, str(kind)) for name, kind in types.items()}
+    spine_cells = [*map(quote, spine_columns)]
+    query = f"select {sql.commas([sql.N, *spine_cells, *cells.values()])} from ({joined}) order by {sql.N}"
+    listed = sql.commas([*spine_cells, *map(quote, feature_set.names())])
+    if not lists:
+        return scratch.table("features", f"select {listed} from ({query})", "the features", keep=True)
+    ordered = scratch.table("ordered", query, "the features")
+    [[rows]] = connection.execute(f"select count(*) from {ordered}").fetchall()
+    given = f"{scratch.prefix}_sequences"
+    connection.register(given, sequences.reader(lists, rows))
+    try:
+        at_its_place = (
+            f"if({ordered}.{sql.N} = lists.{sql.N}, true, error('sequences are not in the order of their rows'))"
+        )
+        query = f"select {listed} from {ordered} positional join {quote(given)} as lists where {at_its_place}"
+        return scratch.table("features", query, "the features", keep=True)
+    finally:
+        connection.unregister(given)
 
 
 @dataclass
@@ -101,9 +134,14 @@ class _Scratch:
             self.made.append(quoted)
         return quoted
 
+    def drop(self, name: str) -> None:
+        """Drop a table that is not needed any longer."""
+        self.made.remove(name)
+        self.connection.execute(f"drop table {name}")
+
     def clear(self) -> None:
-        for name in self.made:
-            self.connection.execute(f"drop table {name}")
+        for name in tuple(self.made):
+            self.drop(name)
 
 
 def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
@@ -147,22 +185,25 @@ def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView,
 def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None) -> dict[str, str]:
     """Compute one view; return the table of each of its features."""
     what, connection = f"view {view.name!r}", scratch.connection
-    inner = {
-        feature.name: feature.column for feature in view.features if not isinstance(feature, Age) and feature.column
-    }
+    inner = {f.name: f.column for f in view.features if isinstance(f, Latest | Aggregate | Lag) and f.column}
+    steps = {f"{f.name}, step of {sql}": sql for f in view.features if isinstance(f, Sequence) for sql in f.columns}
+    inner |= steps
     inner |= {f"{what}, where": view.where} if view.where else {}
     if missing := {"event_time", "available_at"} - set(connection.sql(f"select * from {source}").columns):
         raise DefinitionError(
             f"{what}: source {view.source!r} has no {min(missing)}; a view reads events, a lookup a static table"
         )
     _check(connection, inner, source)
+    _require_numbers(connection, steps, source)
     summed = [each for each in view.features if isinstance(each, Aggregate) and each.function in ("sum", "mean", "std")]
-    require_exact(connection, source, {f"{what}: {each.name}": str(each.column) for each in summed})
+    inputs = {each.name: str(each.column) for each in summed} | steps
+    require_exact(connection, source, {f"{what}: {name}": expression for name, expression in inputs.items()})
     require_same_values(connection, what, rows, source, view.entity)
     kinds = connection.sql(f"select {sql.commas(map(quote, view.entity))} from {rows}").types
     numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
-    joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone), what)
     tables: dict[str, str] = {}
+    if any(isinstance(feature, Latest | Aggregate | Age) for feature in view.features):
+        joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone), what)
     if latest := [feature.name for feature in view.features if isinstance(feature, Latest)]:
         latest_table = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
         if _peers(connection, joined, latest_table):
@@ -179,6 +220,33 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
         elif isinstance(feature, Age):
             tables[feature.name] = joined
     return tables
+
+
+def _sequences(
+    scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None
+) -> dict[str, sequences.Lists]:
+    """Find the steps of a view's sequences, by name."""
+    features = [feature for feature in view.features if isinstance(feature, Sequence)]
+    if not features:
+        return {}
+    what, connection = f"view {view.name!r}", scratch.connection
+    [[count]] = connection.execute(f"select count(*) from {rows}").fetchall()
+    entities = scratch.table(f"{view.name}_entities", sequences.entities_sql(view, rows), what)
+    lists = {}
+    for feature in features:
+        query = sequences.ordered_sql(view, feature, entities, source, limit)
+        ordered = scratch.table(f"{view.name}_{feature.name}", query, f"{what}, {feature.name}")
+        with _explained(f"{what}, {feature.name}"):
+            newest = sequences.newest_sql(view, feature, rows, entities, ordered, zone)
+            lists[feature.name] = sequences.Lists.find(connection, feature, ordered, newest, count)
+        scratch.drop(ordered)
+    return lists
+
+
+def _require_numbers(connection: DuckDBPyConnection, expressions: Mapping[str, str], relation: str) -> None:
+    for name, kind in zip(expressions, types_of(connection, [*expressions.values()], relation), strict=True):
+        if not _is_number(str(kind)):
+            raise DefinitionError(f"{name} is a {kind}; a step holds numbers: make it one, such as (state = 'on')::int")
 
 
 def _peers(connection: DuckDBPyConnection, joined: str, latest: str) -> bool:
@@ -231,14 +299,18 @@ def _values(feature_set: FeatureSet, tables: Mapping[str, str]) -> dict[str, lis
     """The features that copy values, by their table; the inputs of sums have been checked already."""
     by_table: dict[str, list[str]] = {}
     for name, feature in feature_set.described().items():
-        if not isinstance(feature, Aggregate | Age):
+        if not isinstance(feature, Aggregate | Age | Sequence):
             by_table.setdefault(tables[name], []).append(name)
     return by_table
 
 
+def _is_number(kind: str) -> bool:
+    return kind in _NUMBERS or kind.startswith("DECIMAL")
+
+
 def _cell(name: str, kind: str) -> str:
     column = quote(name)
-    if kind in _NUMBERS or kind.startswith("DECIMAL"):
+    if _is_number(kind):
         return f"case when isfinite({column}::double) then {column}::double end as {column}"
     if kind == "VARCHAR" or kind.startswith("ENUM"):
         return f"{column}::varchar as {column}"

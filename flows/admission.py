@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 from flows.progress_display import screen
 from flows.run_options import Trigger
@@ -113,7 +113,7 @@ def refused_in_one_line(flow: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
-def _deployed_with() -> Mapping[str, Any] | None:
+def _deployed_with() -> Mapping[str, object] | None:
     """Return the parameters of this run's deployment; None if the flow was called directly."""
     from prefect import runtime
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow
+from pydantic import JsonValue
 
 from flows.admission import own_file, own_project, refused_in_one_line
 from flows.session import watching
@@ -20,7 +19,7 @@ def batch_scoring(
     as_of: str = "now",
     out: str | None = None,
     wait_seconds: float = 0,
-) -> dict[str, Any]:
+) -> dict[str, JsonValue]:
     """Score rows with the champion, write and log the predictions.
 
     Args:

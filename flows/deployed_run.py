@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.deployments import PREFECT_YAML
-from refit.files.yaml_files import read_yaml
+from refit.files.yaml_files import YamlTree, read_yaml
 from refit.plain_text import one_line
 from refit.runtime.terminal import say
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SET_FOLDER = "prefect.deployments.steps.set_working_directory"
 
 
-def refusal(deployment: DeploymentResponse | None, project: Path, declared: Mapping[str, Any]) -> str | None:
+def refusal(deployment: DeploymentResponse | None, project: Path, declared: YamlTree) -> str | None:
     """Return why a run of a deployment may not start; None if `prefect.yaml` declares the deployment.
 
     Args:
@@ -50,13 +50,13 @@ def refusal(deployment: DeploymentResponse | None, project: Path, declared: Mapp
     return None
 
 
-def _stays_in(project: Path, step: Mapping[str, Any]) -> bool:
+def _stays_in(project: Path, step: YamlTree) -> bool:
     (name, arguments), *others = step.items()
     folder = (arguments or {}).get("directory")
     return not others and name == _SET_FOLDER and isinstance(folder, str) and Path(folder).resolve() == project
 
 
-def _project_of(parameters: Mapping[str, Any]) -> Any:
+def _project_of(parameters: Mapping[str, object]) -> Any:
     return parameters.get("project", ".")
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.services.processes import python
 from refit.errors import RefitError, UserError
@@ -162,7 +162,7 @@ def deploy(project: Path, environment: Mapping[str, str], *, log: Path) -> None:
         raise RefitError(f"prefect could not deploy {project / PREFECT_YAML}; it says why in {log}")
 
 
-def job_template(project: Path) -> dict[str, Any]:
+def job_template(project: Path) -> dict[str, object]:
     """Return the pool's job template: one command in one folder, without variables.
 
     Prefect's own template has variables for command, environment and folder, which every request for a run may set.

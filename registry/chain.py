@@ -11,11 +11,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from registry.sqlite_files import Row
 
 ACCEPT = "accept"  # action of a line that adopts all lines before it
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from registry import chain
 from registry.chain import Chain
 from registry.secrets import redacted
-from registry.sqlite_files import Fault, fault, readable, select_read_only, unusable
+from registry.sqlite_files import Fault, Row, fault, readable, select_read_only, unusable
 from registry.store import RegistryError, Store
 from registry.urls import sqlite_path, sqlite_url
 
@@ -211,12 +211,12 @@ class Ledger:
             note(chain.about_to_follow(chain.head_of(rows), head))
         return head
 
-    def _lines(self, connection: Connection) -> Sequence[Mapping[str, Any]]:
+    def _lines(self, connection: Connection) -> Sequence[Row]:
         from sqlalchemy import text
 
         return self._with_all_fields([dict(row) for row in connection.execute(text(_LINES)).mappings()])
 
-    def _with_all_fields(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _with_all_fields(self, rows: list[Row]) -> list[Row]:
         missing = sorted(_FIELDS - rows[0].keys()) if rows else []
         if missing:
             what = f"it is damaged (its lines have no {', '.join(missing)})"
@@ -277,7 +277,7 @@ class Ledger:
     def _file(self) -> Path | None:
         return sqlite_path(self.url)
 
-    def _select(self, sql: str, **values: str) -> list[dict[str, Any]]:
+    def _select(self, sql: str, **values: str) -> list[Row]:
         if (file := self._file) is not None:
             if problem := unusable(file):
                 raise self._refusing(problem)
@@ -311,7 +311,7 @@ class Ledger:
         return RegistryError(f"the ledger {self.location} cannot be used: {problem}{instead}")
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def _entry(row: Row) -> Entry:
     values = {name: row[name] for name in Entry.__dataclass_fields__}
     try:
         reasons, digests = json.loads(row["reasons"]), json.loads(row["digests"])
@@ -322,7 +322,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         return Entry(**{**values, "reasons": (str(row["reasons"]),), "digests": {}})
 
 
-def _parse(values: Mapping[str, Any]) -> Entry:
+def _parse(values: Row) -> Entry:
     return Entry(**{**values, "reasons": tuple(values["reasons"])})
 
 

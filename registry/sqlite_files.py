@@ -13,6 +13,8 @@ from typing import Any
 
 from registry.urls import read_only_url
 
+Row = Mapping[str, Any]  # of a SELECT: its values by column
+
 _HEADER = b"SQLite format 3\0"
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _HELD = ("SQLITE_BUSY", "SQLITE_LOCKED")
@@ -31,7 +33,7 @@ class Fault:
         return f"{self.what}; {self.advice}"
 
 
-def select_read_only(file: Path, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def select_read_only(file: Path, sql: str, values: Mapping[str, object]) -> list[Row]:
     """Rows of one SELECT on an SQLite file, without writing to it, not even to roll back a journal.
 
     Raises:

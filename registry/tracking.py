@@ -25,7 +25,7 @@ PART = "refit.logged."  # tag prefix: which parts of a run are complete, with th
 class Content:
     """The content of one part of a run. Metrics are (name, value, step)."""
 
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
     metrics: Sequence[tuple[str, float, int]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str | None] = field(default_factory=dict)  # file or folder -> folder in the run
@@ -81,6 +81,26 @@ def ensure_run(
         if run.info.status == "RUNNING":
             mlflow.set_terminated(run.info.run_id, "FINISHED")
         return str(run.info.run_id)
+
+
+def start_run(store: Store, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+    """The id of a new run that is shown as running until `end_run`, or until the next training ends abandoned ones."""
+    run = client(store).create_run(experiment, run_name=name, tags={**tags, "refit.host": socket.gethostname()})
+    return str(run.info.run_id)
+
+
+def log_points(store: Store, run_id: str, points: Sequence[tuple[str, float, int]]) -> None:
+    """Log points of curves, (name, value, step), with the current time."""
+    from mlflow.entities import Metric
+
+    now = time.time_ns() // 1_000_000
+    for batch in _chunks([Metric(_key(name), float(value), now, step) for name, value, step in points], 800):
+        client(store).log_batch(run_id, batch)
+
+
+def end_run(store: Store, run_id: str, status: str) -> None:
+    """End a run as FINISHED or FAILED."""
+    client(store).set_terminated(run_id, status)
 
 
 def log_children(

@@ -14,12 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry import mlflow_tables
 from registry.client import client
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store, faults, missing
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 ARTIFACT = "model"  # folder of the model in a run
 ANCHOR = "refit.anchor"
@@ -271,7 +274,7 @@ def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read_tag(of: Version, key: str) -> dict[str, Any] | None:
+def read_tag(of: Version, key: str) -> dict[str, JsonValue] | None:
     """The JSON object in a tag of a version; None if it has no such tag.
 
     Raises:
@@ -280,7 +283,7 @@ def read_tag(of: Version, key: str) -> dict[str, Any] | None:
     return json_object(of, f"the tag {key}", of.tags[key]) if key in of.tags else None
 
 
-def json_object(of: Version, what: str, text: str | bytes) -> dict[str, Any]:
+def json_object(of: Version, what: str, text: str | bytes) -> dict[str, JsonValue]:
     """The JSON object in a text that the registry stores for a version.
 
     Raises:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from flows.services.credentials import USER, matches
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 IDENTITY = "/refit/identity"
 NAMES = ("127.0.0.1", "localhost")
@@ -18,11 +20,6 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline' blob: data:; connect-src 'self' blob: data: {own}; "
     "form-action 'self'; object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
 )
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
@@ -37,7 +34,7 @@ class Guard:
     - `IDENTITY` proves to the process that started the server, and so knows its mark, that this server answers.
     """
 
-    def __init__(self, app: App, *, port: int, mark: str, credentials: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, port: int, mark: str, credentials: str | None) -> None:
         self._app = app
         self._hosts = {f"{name}:{port}".encode() for name in NAMES}
         own = " ".join(f"{scheme}://{name}:{port}" for scheme in ("http", "ws") for name in NAMES)
@@ -61,7 +58,7 @@ class Guard:
     def _with_content_policy(self, send: Send) -> Send:
         """Add a policy that keeps browsers from loading anything from, or sending data to, other servers."""
 
-        async def answer(message: MutableMapping[str, Any]) -> None:
+        async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), (CONTENT_POLICY, self._policy)]}
             await send(message)

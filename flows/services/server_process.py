@@ -14,14 +14,18 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from flows.services.credentials import auth_string
-from flows.services.guard import App, Guard
+from flows.services.guard import Guard
 from flows.services.ports import WHILE_STDIN
 from flows.services.processes import MARK
 from flows.services.service_state import MLFLOW, PREFECT
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 LARGEST_MESSAGE = 2_000_000  # bytes of one websocket message; Prefect itself takes events of 1.5 MB at most
 
@@ -59,7 +63,7 @@ async def _serve(server: uvicorn.Server, listening: socket.socket, background: C
         task.cancel()
 
 
-def _prefect(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
+def _prefect(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
     """Return what `prefect server start` serves, with its services, and the secret required."""
     os.environ["PREFECT_SERVER_API_AUTH_STRING"] = secret
     from prefect.server.api.server import create_app
@@ -74,7 +78,7 @@ def _prefect(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
     return create_app(final=True), watch
 
 
-def _mlflow(secret: str) -> tuple[App, Callable[[], Awaitable[None]]]:
+def _mlflow(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
     """Return what `mlflow server` serves. It has no single-user secret, so the guard requires it."""
     from flows.session import context_of
     from refit.models.run_logging import opened

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -21,7 +20,7 @@ from refit.runtime.terminal import Terminal, line
 STYLE = {"passed": "green", "failed": "red", "skipped": "dim"}
 
 
-def run_checks(project: Path, kind: str, params: Mapping[str, Any], task: str) -> list[RuleOutcome]:
+def run_checks(project: Path, kind: str, params: Mapping[str, object], task: str) -> list[RuleOutcome]:
     """Check a kind, named as in `train.learners`, against each rule; the class is trusted for this check only.
 
     Raises:

@@ -6,7 +6,7 @@ import atexit
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -18,6 +18,8 @@ from refit.runtime.terminal import say
 from registry.secrets import redacted
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from refit.runtime.run_file import Overrides
 
 Project = Annotated[Path, typer.Option("--project", help="the project's folder")]
@@ -75,7 +77,7 @@ def assignments(texts: list[str]) -> Overrides:
     Raises:
         UserError: a text has another form.
     """
-    settings: dict[str, Any] = {}
+    settings: dict[str, JsonValue] = {}
     for text in texts:
         path, equals, value = text.partition("=")
         if not equals or "." not in path.strip("."):
@@ -84,7 +86,7 @@ def assignments(texts: list[str]) -> Overrides:
     return settings
 
 
-def json_object(option: str, text: str) -> dict[str, Any]:
+def json_object(option: str, text: str) -> dict[str, object]:
     """Parse the JSON object given to an option.
 
     Raises:

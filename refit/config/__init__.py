@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from refit.config.column_types import ColumnType
 from refit.config.data import (
@@ -28,6 +29,7 @@ from refit.config.monitoring import DriftParams, RegistryParams, RetentionParams
 from refit.config.section import Section, nearest
 from refit.config.training import file_of
 from refit.errors import UserError
+from refit.files.yaml_files import YamlTree
 from refit.problems import kind_of
 
 __all__ = [
@@ -137,7 +139,7 @@ def default_of(section: str, key: str = "") -> str | None:
     return None if inner is None or inner.is_required() else json.dumps(inner.get_default(call_default_factory=True))
 
 
-def defaults(section: str) -> dict[str, Any]:
+def defaults(section: str) -> dict[str, object]:
     """Every default of a section, or of a key in it, and of nested sections, by the name of their class.
 
     >>> defaults("validate")["RowsBand"]
@@ -163,7 +165,7 @@ def defaults(section: str) -> dict[str, Any]:
     }
 
 
-def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[str] = ()) -> Params:
+def parse(raw: YamlTree, *, name: str = "params.yaml", also: Sequence[str] = ()) -> Params:
     """Check a whole params mapping and convert it to `Params`.
 
     Args:
@@ -192,7 +194,7 @@ def parse(raw: Mapping[str, Any], *, name: str = "params.yaml", also: Sequence[s
             details = error.errors(include_url=False)
             within = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
             # A list with invalid items is also reported as too short; the problems of the items are enough.
-            problems = [_format_problem(dict(detail)) for detail in details if detail["loc"] not in within]
+            problems = [_format_problem(detail) for detail in details if detail["loc"] not in within]
     problems += also
     if len(problems) == 1:
         raise UserError(f"{name}: {problems[0]}")
@@ -210,7 +212,7 @@ def _not_finite(value: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {value} is not a finite number"
 
 
-def _format_problem(detail: dict[str, Any]) -> str:
+def _format_problem(detail: ErrorDetails) -> str:
     location = [part for part in detail["loc"] if part != "[key]"]
     path = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location))
     if detail["type"] == "extra_forbidden":
@@ -243,7 +245,7 @@ def _known_keys(location: list[str | int]) -> list[str]:
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
-def override(raw: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str, Any]:
+def override(raw: YamlTree, assignments: Mapping[str, object]) -> YamlTree:
     """Return `raw` with `section.key=value` assignments applied; list items are addressed by position or name.
 
     Raises:
@@ -252,7 +254,7 @@ def override(raw: Mapping[str, Any], assignments: Mapping[str, Any]) -> dict[str
     >>> override({"train": {"seed": 0}}, {"train.seed": 3})
     {'train': {'seed': 3}}
     """
-    result: dict[str, Any] = copy.deepcopy(dict(raw))
+    result = copy.deepcopy(raw)
     for path, value in assignments.items():
         *parents, last = path.split(".")
         target: Any = result

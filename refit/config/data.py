@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -182,7 +182,7 @@ class RowsBand(Section):
 class ValidateParams(Section):
     rows_band: RowsBand = RowsBand()
     max_quarantined_share: float = Field(0.05, ge=0, le=1, description="more bad rows than this fail the batch")
-    suites: dict[Name, tuple[dict[str, dict[str, Any]], ...]] = Field(
+    suites: dict[Name, tuple[dict[str, dict[str, object]], ...]] = Field(
         {}, description="source -> expectations under Great Expectations' own names"
     )
 

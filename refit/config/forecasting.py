@@ -14,6 +14,7 @@ from feature_store.definition import interval
 from feature_store.sql_text import quote
 from refit.config.column_types import ScalarType
 from refit.config.section import Name, Section
+from refit.files.yaml_files import YamlTree
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +101,7 @@ def _parts(step: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
-def with_queries(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_queries(raw: YamlTree) -> YamlTree:
     """Replace each source of kind `forecasts` in raw params by its query."""
     ingest, project = raw.get("ingest"), raw.get("project")
     sources = ingest.get("sources") if isinstance(ingest, Mapping) else None
@@ -123,7 +124,7 @@ def _expanded(raw: Any, zone: str) -> Any:
     return {**raw, **made, "kind": "query", "query": _query(forecast, list(series), zone)}
 
 
-def _query(forecast: Mapping[str, Any], series: list[str], zone: str) -> str:
+def _query(forecast: Mapping[str, object], series: list[str], zone: str) -> str:
     """The query with one row for each end of a step and each horizon."""
     parts = _STEP.fullmatch(str(forecast.get("step")))
     step = interval(parts[0]) if parts else "null"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from refit.config.learning import GateParams, TrainParams
 from refit.config.section import nearest
+from refit.files.yaml_files import YamlTree
 from refit.problems import is_kind, kind_of
 
 MARGINS = ("max_loss", "min_gain_over_baseline")
 
 
-def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_metrics(raw: YamlTree) -> YamlTree:
     """Fill in defaults of raw params that depend on the task.
 
     These are the metric for training, the same metric for the gate, and folds in order of time for forecasts.
     """
     train, evaluate = raw.get("train"), raw.get("evaluate", {})
-    gate = evaluate.get("gate", {}) if isinstance(evaluate, Mapping) else None
-    if not isinstance(train, Mapping) or not isinstance(gate, Mapping):
+    gate = evaluate.get("gate", {}) if isinstance(evaluate, dict) else None
+    if not isinstance(train, dict) or not isinstance(gate, dict):
         return raw  # invalid, which the sections report
     named = train.get("task", "binary")
     if not is_kind(named):
@@ -32,7 +32,7 @@ def with_metrics(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
 
 
-def _without_label(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+def _without_label(raw: YamlTree) -> YamlTree:
     """Set the column of a raw label to None, unless one is given: a problem without labels has none."""
     featurize = raw.get("featurize")
     label = featurize.get("label") if isinstance(featurize, Mapping) else None
@@ -41,7 +41,7 @@ def _without_label(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**raw, "featurize": {**featurize, "label": {"column": None, **label}}}
 
 
-def _in_time(section: Mapping[str, Any]) -> Mapping[str, Any]:
+def _in_time(section: YamlTree) -> YamlTree:
     """Set the kind of a raw section's folds to `time`, unless another kind is given."""
     folds = section.get("cross_validation")
     return {**section, "cross_validation": {"kind": "time", **folds}} if isinstance(folds, Mapping) else section

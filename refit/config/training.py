@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from refit.config.section import Name, Section, nearest
 
+Arguments = dict[str, Any]  # of an estimator, as params.yaml gives them
 TextOrNumber = str | int | float | bool | None
 
 
@@ -75,7 +76,7 @@ class SearchParams(Section):
         """Whether the range contains whole numbers only."""
         return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
 
-    def is_active(self, so_far: Mapping[str, Any]) -> bool:
+    def is_active(self, so_far: Mapping[str, object]) -> bool:
         """Whether this argument is searched, given the values of the others."""
         return all(
             so_far.get(name) in (values if isinstance(values, tuple) else (values,))
@@ -134,13 +135,13 @@ class TextParams(Section):
     """How text features are converted to columns."""
 
     kind: str = Field("sklearn.feature_extraction.text.TfidfVectorizer", description="import path of a vectoriser")
-    params: dict[str, Any] = Field(
+    params: Arguments = Field(
         {"ngram_range": [1, 2], "max_features": 50_000}, description="its arguments; default: words and pairs of words"
     )
     components: int = Field(100, ge=2, description="numbers that a text becomes for learners that take no sparse rows")
 
 
-def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+def flat(params: Mapping[str, object]) -> Arguments:
     """Arguments, with nested arguments under dotted names.
 
     >>> flat({"estimator": {"params": {"C": 2}}})["estimator.params.C"]
@@ -153,7 +154,7 @@ def flat(params: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def placed(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def placed(params: Mapping[str, Any], changes: Mapping[str, object]) -> Arguments:
     """Arguments with some values replaced; a dotted name is a nested argument.
 
     >>> placed({"kind": "Ridge", "params": {"alpha": 1}}, {"params.alpha": 2})
@@ -169,7 +170,7 @@ def placed(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 class LearnerParams(Section):
     name: Name
     kind: str = Field(description="one of ours, an estimator's import path, or `file.py:Class` of the project")
-    params: dict[str, Any] = Field({}, description="the estimator's arguments")
+    params: Arguments = Field({}, description="the estimator's arguments")
     search: dict[str, SearchParams] = Field(
         {}, description="arguments to tune, by name, with dots within others; see train.tuning"
     )

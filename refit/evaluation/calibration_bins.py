@@ -33,6 +33,13 @@ class Reliability(Part):
     predicted: float | None
     observed: float | None
 
+    @property
+    def off_diagonal(self) -> str:
+        """How many bins were predicted outside the interval of what was observed, as `2 of 10` or `none of 10`."""
+        ends = [(each.predicted, each.observed.lower, each.observed.upper) for each in self.bins]
+        measured = [(p, low, high) for p, low, high in ends if p is not None and low is not None and high is not None]
+        return f"{sum(not low <= p <= high for p, low, high in measured) or 'none'} of {len(measured)}"
+
 
 def reliability(
     sample: Sample,

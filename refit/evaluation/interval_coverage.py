@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,9 @@ from refit.learners import Floats
 from refit.learners.intervals import ends_of, score
 from refit.metrics.clusters import jackknife, leave_out_mean
 from refit.metrics.formulas import pinball
-from refit.schemas.evaluation import Details
 from refit.schemas.interval_report import IntervalGroup, IntervalReport, IntervalScores, StretchRow
 from refit.schemas.measured import Measured
 
-Report = dict[str, Any]
 ScoresOf = Callable[[Floats, NDArray[np.int64]], IntervalScores]
 
 MOST_GROUPS = 40  # in the report, the largest
@@ -113,42 +110,42 @@ def _stretch(test: Holdout, predicted: Floats, bands: Bands) -> Iterator[Stretch
         )
 
 
-def flat(details: Details) -> Iterator[tuple[str, float | None]]:
+def flat(intervals: IntervalReport | None) -> Iterator[tuple[str, float | None]]:
     """The intervals' entries in `reports/metrics.json`."""
-    if isinstance(intervals := getattr(details, "intervals", None), IntervalReport):
+    if intervals:
         yield "interval_coverage", intervals.coverage.value
         yield "interval_width", intervals.width.value
         yield "interval_winkler", intervals.winkler.value
 
 
-def sentences(evaluation: Report) -> Iterator[str]:
+def sentences(intervals: IntervalReport | None) -> Iterator[str]:
     """Sentences for the model card."""
-    intervals = evaluation.get("intervals")
     if not intervals:
         return
-    coverage, span = intervals["coverage"], ""
-    if coverage["lower"] is not None:
-        span = f" (between {percent(coverage['lower'], 1)} and {percent(coverage['upper'], 1)})"
     yield (
-        f"{percent(intervals['level'])} intervals held {percent(coverage['value'], 1)} of {intervals['rows']:,} "
-        f"labels{span}; mean width {intervals['width']['value']:.4g}."
+        f"{percent(intervals.level)} intervals held {_share(intervals.coverage.value)} of {intervals.rows:,} labels"
+        f"{intervals.coverage.between(_share)}; mean width {intervals.width.value:.4g}."
     )
-    if plain := intervals["plain"]:
+    if plain := intervals.plain:
         yield (
             "They follow the labels as they become known; as they were in training they would have held "
-            f"{percent(plain['coverage']['value'], 1)}, with mean width {plain['width']['value']:.4g}."
+            f"{_share(plain.coverage.value)}, with mean width {plain.width.value:.4g}."
         )
-    if missed := [group for group in intervals["groups"] if _misses(group["coverage"], intervals["level"])]:
+    if missed := [group.value for group in intervals.groups if _misses(group.coverage, intervals.level)]:
         yield (
-            f"By {intervals['within']}, {len(missed)} of {len(intervals['groups'])} held less than that by more than "
-            f"their interval: {', '.join(group['value'] for group in missed[:5])}{' …' if len(missed) > 5 else ''}."
+            f"By {intervals.within}, {len(missed)} of {len(intervals.groups)} held less than that by more than "
+            f"their interval: {', '.join(missed[:5])}{' …' if len(missed) > 5 else ''}."
         )
 
 
-def percent(share: float, digits: int | None = None) -> str:
-    """Format a share: `90 %`, or with a number of digits `89.6 %`."""
-    return f"{100 * share:.4g} %" if digits is None else f"{100 * share:.{digits}f} %"
+def percent(share: float) -> str:
+    """Format a share to be reached: `90 %`."""
+    return f"{100 * share:.4g} %"
 
 
-def _misses(coverage: Mapping[str, float | None], level: float) -> bool:
-    return coverage["upper"] is not None and coverage["upper"] < level
+def _share(reached: float | None) -> str:
+    return "–" if reached is None else f"{100 * reached:.1f} %"
+
+
+def _misses(coverage: Measured, level: float) -> bool:
+    return coverage.upper is not None and coverage.upper < level

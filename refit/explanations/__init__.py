@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refit.explanations import boosting, linear, sampling, trees
-from refit.explanations.shapley import Contributions, Floats, RawContributions, Unit
+from refit.explanations.shapley import Contributions, Floats, RawContributions
 from refit.learners import Learner
 from refit.learners.averaged import Averaged
 from refit.learners.calibrated import Calibrated
 from refit.learners.postprocessed import fitted_within
+from refit.schemas.explanations import Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,7 +20,7 @@ def encoded(learner: SklearnEstimator, rows: pa.Table) -> tuple[Any, Any, NDArra
     given = learner._given(learner._encoding.matrix(rows), rows)
     steps = getattr(learner._model, "named_steps", None)
     if steps is None or "encode" not in steps:
-        return learner._model, given, places_of(learner, learner._encoding.features)
+        return learner._model, given, places_of(learner, learner._encoding.origins)
     encoder, (_, estimator) = steps["encode"], learner._model.steps[-1]
     return estimator, encoder.transform(given), places_of(learner, _columns(encoder, learner._encoding))
 
@@ -35,9 +35,9 @@ def _columns(encoder: Any, encoding: Encoding) -> list[str]:
         if name.startswith("text "):
             features = [name.removeprefix("text ")] * (part.stop - part.start)
         elif name == "coded":
-            features = list(encoding.features)
+            features = encoding.origins
         else:
-            features = [encoding.features[index] for index in columns]
+            features = [encoding.origins[index] for index in columns]
             if name == "numbers":
                 gaps = transformer.named_steps["impute"].indicator_.features_
                 features += [features[index] for index in gaps]
@@ -52,7 +52,7 @@ def of_matrix(learner: Learner, encoding: Encoding) -> NDArray[np.int64]:
     """Feature indices of the columns of an encoding's matrix: coded features, then the columns of each text."""
     texts = encoding.texts.fitted if encoding.texts else {}
     widths = {name: int(each.transform([""]).shape[1]) for name, each in texts.items()}
-    return places_of(learner, [*encoding.features, *(name for name, width in widths.items() for _ in range(width))])
+    return places_of(learner, [*encoding.origins, *(name for name, width in widths.items() for _ in range(width))])
 
 
 def places_of(learner: Learner, features: Any) -> NDArray[np.int64]:

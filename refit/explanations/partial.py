@@ -26,11 +26,11 @@ def partial_dependence(learner: Learner, rows: pa.Table, features: Sequence[str]
     """Compute the mean prediction with a feature set to one value in all rows, for several values of the feature.
 
     Friedman 2001, "Greedy function approximation", section 8.1. All rows at all values of all features are predicted
-    in one call, or in several if they would not fit in memory. Text features and features with fewer than two values
+    in one call, or in several if they would not fit in memory. Texts, arrays and features with fewer than two values
     are left out of the result.
     """
     grids = {name: grid for name in features if len(grid := _grid(learner, rows, name)) > 1}
-    most = MOST_CELLS // max(1, rows.num_rows * rows.num_columns)
+    most = MOST_CELLS // max(1, rows.num_rows * len(learner.spec.columns))
     blocks: list[dict[str, RowIndices]] = []
     for name, grid in grids.items():
         if not blocks or sum(map(len, blocks[-1].values())) + len(grid) > most:
@@ -63,7 +63,7 @@ def _grid(learner: Learner, rows: pa.Table, name: str) -> RowIndices:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if name in learner.spec.text:
+    if name in learner.spec.text or name in learner.spec.arrays:
         return np.empty(0, dtype=np.int64)
     column = rows.column(name).combine_chunks()
     if name in learner.spec.categorical:

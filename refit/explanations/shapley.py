@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refit.schemas.explanations import Method, Unit
+
 Floats = NDArray[np.float64]
-Unit = Literal["probability", "number", "log-odds", "log"]
-Method = Literal["trees", "boosting library", "linear", "sampling"]
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ DECISION = REPORTS / "decision.json"
 MODEL_CARD = REPORTS / "model_card.html"
 DATA_DOCS = REPORTS / "data_docs"
 STATE = Path(".refit")
+CHECKPOINTS = STATE / "checkpoints"  # of a training that is under way or was killed
 PREDICTIONS = Path("data/predictions")
 RUN = Path("run.yaml")
 

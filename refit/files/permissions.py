@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from refit.files.artifacts import PREDICTIONS, STATE
@@ -30,7 +30,12 @@ def tighten(project: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    with suppress(FileNotFoundError, PermissionError):
+    try:
         mode = path.lstat().st_mode
         if mode & OTHERS and not path.is_symlink():
             path.chmod(mode & 0o7777 & ~OTHERS)
+    except (FileNotFoundError, PermissionError):
+        return
+    except OSError as error:
+        if error.errno != errno.EROFS:  # on a read-only disk nothing was written that would need it
+            raise

@@ -88,8 +88,8 @@ _Loader.yaml_constructors = {
 }
 
 
-def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    mapping: dict[str, Any] = {}
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> YamlTree:
+    mapping: YamlTree = {}
     for key_node, value_node in node.value:
         key = str(loader.construct_object(key_node, deep=True))
         if key in mapping:
@@ -112,7 +112,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> YamlTree:
     """The mapping in a YAML file.
 
     Raises:

@@ -8,35 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from refit.config.learning import GateParams
 from refit.metrics.clusters import Estimate
 from refit.problems import metric_named, metric_words
-from refit.schemas.decision import GainComparison, GateCheck, GateVerdict, Mode
+from refit.schemas.decision import GainComparison, GateCheck, GateVerdict
 
-__all__ = ["Evidence", "GateOpponent", "GatePolicy", "Slice", "decide"]
+__all__ = ["Evidence", "GateOpponent", "Slice", "decide"]
 
 SHOWN_NAMES = 5  # of the parts that are too small to be judged
-
-
-@dataclass(frozen=True)
-class GatePolicy:
-    """The project's requirements for a promotion (`evaluate.gate` in the params)."""
-
-    mode: Mode = "non_inferiority"
-    metric: str = "roc_auc"
-    alpha: float = 0.05
-    max_loss: float = 0.005
-    min_gain: float = 0.0
-    min_gain_over_baseline: float = 0.01
-    min_rows: int = 2000
-    cluster: str = "day"
-    min_clusters: int = 20
-    slices: Mapping[str, float] = field(default_factory=dict)  # a column or column=value -> largest loss there
-    floors: Mapping[str, float] = field(default_factory=dict)
-    ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +36,7 @@ class GateOpponent:
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the test rows named in `GatePolicy.slices`, with the gain over the champion on it, or a problem."""
+    """A part of the test rows named in `evaluate.gate.slices`, with the gain over the champion on it, or a problem."""
 
     key: str  # of the policy: the part's own name, or its column
     name: str  # column=value
@@ -90,16 +73,16 @@ class Evidence:
     remarks: tuple[str, ...] = ()  # notes about these rows for readers of the decision
 
 
-def decide(evidence: Evidence, policy: GatePolicy) -> GateVerdict:
+def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
     """Promote if every check passes; otherwise refuse, with the sentence of each check that failed.
 
     >>> from datetime import datetime
     >>> both = GateCheck(name="classes", passed=True, sentence="5,400 positive, 21,600 negative rows; both are needed")
     >>> first = Evidence("c0ffee", datetime(2013, 12, 1), datetime(2013, 12, 1), 27000, both, 31.0,
     ...                  {"roc_auc": 0.724}, over_baseline=Estimate(0.224, 0.01, 31.0))
-    >>> decide(first, GatePolicy()).promote
+    >>> decide(first, GateParams()).promote
     True
-    >>> decide(first, GatePolicy(min_rows=50_000)).reasons
+    >>> decide(first, GateParams(min_rows=50_000)).reasons
     ('27,000 test rows, the gate needs 50,000',)
     """
     compared = tuple(_comparisons(evidence, policy))
@@ -130,7 +113,7 @@ def _check(name: str, passed: bool, sentence: str) -> GateCheck:
     return GateCheck(name=name, passed=bool(passed), sentence=sentence)
 
 
-def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[GateCheck]:
+def _conditions(evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
     """Check the conditions for comparing models at all."""
     yield _check(
         "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
@@ -159,7 +142,7 @@ def _conditions(evidence: Evidence, policy: GatePolicy) -> Iterator[GateCheck]:
     )
 
 
-def _clusters(evidence: Evidence, policy: GatePolicy) -> GateCheck:
+def _clusters(evidence: Evidence, policy: GateParams) -> GateCheck:
     kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
     enough = evidence.clusters >= policy.min_clusters
     advice = "" if enough else "; a longer test window has more (featurize.windows.test, or featurize.split.test)"
@@ -188,7 +171,7 @@ def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: 
     return _check("unseen", passed, f"{who} {verb} the test window ({when})")
 
 
-def _limits(evidence: Evidence, policy: GatePolicy) -> Iterator[GateCheck]:
+def _limits(evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
     """Check floors and ceilings: absolute limits for the candidate's own metrics."""
     for kind, limits in (("floor", policy.floors), ("ceiling", policy.ceilings)):
         for metric, limit in sorted(limits.items()):
@@ -207,7 +190,7 @@ def _measured(evidence: Evidence, metric: str) -> float:
     return evidence.metrics.get(metric, math.nan)
 
 
-def _comparisons(evidence: Evidence, policy: GatePolicy) -> Iterator[GainComparison]:
+def _comparisons(evidence: Evidence, policy: GateParams) -> Iterator[GainComparison]:
     if evidence.champion:
         needed = policy.min_gain if policy.mode == "superiority" else -policy.max_loss
         yield _compare("champion", evidence.champion.version, evidence.champion.gain, needed, policy)
@@ -217,7 +200,7 @@ def _comparisons(evidence: Evidence, policy: GatePolicy) -> Iterator[GainCompari
     yield _compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline, policy)
 
 
-def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: GatePolicy) -> GainComparison:
+def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: GateParams) -> GainComparison:
     lower, upper = gain.lower(policy.alpha), gain.upper(policy.alpha)
     is_finite = _finite(lower) and _finite(upper)
     return GainComparison(
@@ -231,13 +214,13 @@ def _compare(against: str, version: str | None, gain: Estimate, needed: float, p
     )
 
 
-def _verdicts(evidence: Evidence, policy: GatePolicy, compared: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
+def _verdicts(evidence: Evidence, policy: GateParams, compared: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
     for each in compared:
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), policy)
 
 
-def _verdict(name: str, each: GainComparison, against: str, problem: str, policy: GatePolicy) -> GateCheck:
+def _verdict(name: str, each: GainComparison, against: str, problem: str, policy: GateParams) -> GateCheck:
     word = metric_named(policy.metric).words
     if each.estimate is None or each.lower is None:
         return _check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
@@ -249,7 +232,7 @@ def _verdict(name: str, each: GainComparison, against: str, problem: str, policy
     )
 
 
-def _slices(evidence: Evidence, policy: GatePolicy) -> Iterator[GainComparison]:
+def _slices(evidence: Evidence, policy: GateParams) -> Iterator[GainComparison]:
     """Compare on each part that is large enough, at the gate's full `alpha`.
 
     All parts have to pass, so promoting a model that loses too much on one of them takes an error on that part: this is
@@ -261,7 +244,7 @@ def _slices(evidence: Evidence, policy: GatePolicy) -> Iterator[GainComparison]:
                 yield _compare(part.name, evidence.champion.version, part.gain, -policy.slices[part.key], policy)
 
 
-def _slice_verdicts(evidence: Evidence, policy: GatePolicy, slices: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
+def _slice_verdicts(evidence: Evidence, policy: GateParams, slices: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
     if not evidence.champion:
         return
     for each in slices:
@@ -288,7 +271,7 @@ def _why(each: GainComparison, evidence: Evidence) -> str:
     return f": {opponent.problem}" if opponent and opponent.problem else ""
 
 
-def _notes(evidence: Evidence, policy: GatePolicy) -> Iterator[str]:
+def _notes(evidence: Evidence, policy: GateParams) -> Iterator[str]:
     yield from evidence.remarks
     if not evidence.champion:
         opening = "there is no champion yet"

@@ -122,3 +122,52 @@ def flat(table: pa.Table, arrays: Mapping[str, ArrayColumn]) -> NDArray[np.float
         read = images if array.kind == "image" else vectors
         parts.append(read(table, name, array).reshape(table.num_rows, -1))
     return np.hstack(parts)
+
+
+def summarised(table: pa.Table, arrays: Mapping[str, ArrayColumn]) -> pa.Table:
+    """The table with a few numbers in place of each array, to watch its distribution by.
+
+    An image becomes the mean and the deviation of its values, from 0 to 255; a vector its length in space (norm) and
+    the mean of its values; a sequence its number of steps and the share of values that are missing in them.
+
+    >>> import pyarrow as pa
+    >>> cells = pa.table({"pixels": [bytes([0, 50, 100, 150])], "price": [2.0]})
+    >>> summarised(cells, {"pixels": ArrayColumn(kind="image", shape=(2, 2, 1))}).to_pylist()
+    [{'pixels.mean': 75.0, 'pixels.contrast': 55.90169943749474, 'price': 2.0}]
+    """
+    import pyarrow as pa
+
+    if not arrays:
+        return table
+    columns: dict[str, object] = {}
+    for name in table.column_names:
+        if name in arrays:
+            numbers = _summary(table, name, arrays[name])
+            columns |= {f"{name}.{part}": pa.array(values, from_pandas=True) for part, values in numbers.items()}
+        else:
+            columns[name] = table[name]
+    return pa.table(columns)
+
+
+def summary_names(name: str, array: ArrayColumn) -> tuple[str, ...]:
+    """The columns that `summarised` puts in place of an array."""
+    return tuple(f"{name}.{part}" for part in _SUMMARIES[array.kind])
+
+
+_SUMMARIES = {"image": ("mean", "contrast"), "vector": ("norm", "mean"), "sequence": ("length", "missing")}
+_VALUES = 1_000_000  # of images at once: as doubles they take eight bytes each
+
+
+def _summary(table: pa.Table, name: str, array: ArrayColumn) -> dict[str, NDArray[np.float64]]:
+    if array.kind == "sequence":
+        steps, lengths = sequences(table, name, array)
+        missing = np.isnan(steps).sum(axis=(1, 2)) / np.maximum(1, lengths * array.shape[1])
+        return {"length": lengths.astype(np.float64), "missing": missing}
+    if array.kind == "vector":
+        values = vectors(table, name, array).astype(np.float64)
+        return {"norm": np.sqrt((values**2).sum(axis=1)), "mean": values.mean(axis=1)}
+    pixels = images(table, name, array).reshape(table.num_rows, array.size)
+    rows = max(1, _VALUES // array.size)
+    parts = (pixels[start : start + rows].astype(np.float64) for start in range(0, max(1, len(pixels)), rows))
+    means, contrasts = zip(*((part.mean(axis=1), part.std(axis=1)) for part in parts), strict=True)
+    return {"mean": np.concatenate(means), "contrast": np.concatenate(contrasts)}

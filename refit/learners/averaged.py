@@ -66,7 +66,7 @@ class Averaged:
                 member.fit(train, label, iterations=middle, progress=progress)
         warnings = dict.fromkeys(warning for report in reports for warning in report.warnings)
         curve = () if validation is None or middle is None else (self._scored(middle, train, label, validation),)
-        return FitReport(middle, curve, tuple(warnings))
+        return FitReport(middle, curve, tuple(warnings), reports[0].regularisers)
 
     def _scored(
         self, iterations: int, train: pa.Table, label: Labels, validation: tuple[pa.Table, Labels]

@@ -39,11 +39,11 @@ class Baseline:
             raise UserError(f"learner 'baseline' takes no params; found {', '.join(spec.params)} ({where}.params)")
         self.spec = spec
         self.threshold = 0.5
-        self._naive: Mapping[str, Any] = {}
+        self._naive: Mapping[str, object] = {}
 
     @property
     def declaration(self) -> Declaration:
-        return Declaration(tasks(), safe_format="json")
+        return Declaration(tasks(), sequences=True, images=True, safe_format="json")
 
     def fit(
         self,

@@ -38,7 +38,7 @@ def most_steps(model: Any) -> int:
     kind = type(estimator).__name__
     raise UserError(
         f"train.warm_start: champion: a {kind} cannot go on from what it has learned; warm starts are for "
-        "HistGradientBoosting, estimators with partial_fit (such as SGDClassifier) and torch_tabular: "
+        "HistGradientBoosting, estimators with partial_fit (such as SGDClassifier) and networks: "
         "set train.warm_start: null, or promote such a learner first"
     )
 

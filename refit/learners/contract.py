@@ -71,6 +71,10 @@ class Spec:
         """The features that are numbers or categories."""
         return tuple(name for name in self.features if name not in self.text and name not in self.arrays)
 
+    def is_number(self, feature: str) -> bool:
+        """Whether each of its cells is one number."""
+        return not (feature in self.categorical or feature in self.text or feature in self.arrays)
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The coded features, and a name for each value of the images and vectors."""
@@ -112,6 +116,9 @@ class FitReport:
     iterations: int | None = None
     curve: tuple[CurvePoint, ...] = ()
     warnings: tuple[str, ...] = ()
+    regularisers: Mapping[str, float] = field(
+        default_factory=dict
+    )  # arguments to raise where it overfits: their values
 
 
 def middle_iterations(reports: Sequence[FitReport]) -> int | None:

@@ -87,6 +87,11 @@ class Encoding:
         return values
 
     @property
+    def origins(self) -> list[str]:
+        """The feature of each column of the matrix, without those of the texts."""
+        return [*self.features, *(name for name, array in self.arrays.items() for _ in range(array.size))]
+
+    @property
     def is_categorical(self) -> NDArray[np.bool_]:
         """(columns of the matrix,) mask of the categorical ones."""
         mask = [name in self.categories for name in self.features]

@@ -6,9 +6,11 @@ import importlib
 from collections.abc import Mapping
 
 from refit.learners.contract import Learner
+from refit.learners.networks.architectures import ARCHITECTURES
 
 FAMILIES: Mapping[str, str] = {
     "baseline": "refit.learners.baseline:Baseline",
+    **dict.fromkeys(ARCHITECTURES, "refit.learners.networks.network:Network"),
     "torch_tabular": "refit.learners.torch_tabular:TorchTabular",
     "relative": "refit.learners.relative:Relative",
     "recursive": "refit.learners.recursive:Recursive",

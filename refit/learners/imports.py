@@ -24,7 +24,7 @@ DECIDED = {
 
 
 def build(
-    kind: str, params: Mapping[str, Any], *, seed: int, where: str, task: str = "binary", source: str = ""
+    kind: str, params: Mapping[str, object], *, seed: int, where: str, task: str = "binary", source: str = ""
 ) -> Any:
     """Build a scikit-learn-compatible classifier or regressor for the task, with every `random_state` set to the seed.
 
@@ -48,7 +48,7 @@ def build(
 
 
 def build_object(
-    kind: str, params: Mapping[str, Any], *, seed: int, where: str, sort: str = "classifier", source: str = ""
+    kind: str, params: Mapping[str, object], *, seed: int, where: str, sort: str = "classifier", source: str = ""
 ) -> Any:
     """Build an object of any class that can be fitted, with every `random_state` set to the seed.
 

@@ -39,7 +39,7 @@ class MetaLearner(ABC):
     """A learner whose params hold the `kind` and `params` of an inner learner, and its own arguments."""
 
     declaration: ClassVar[Declaration] = Declaration(("regression",), safe_format="that of the inner learner")
-    arguments: ClassVar[Mapping[str, Any]]  # name -> default
+    arguments: ClassVar[Mapping[str, object]]  # name -> default
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self._configure(spec, where)

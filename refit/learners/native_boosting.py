@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config import nearest
+from refit.config.training import Arguments
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest, write_manifest
 from refit.learners.contract import (
@@ -175,7 +176,7 @@ class NativeBoosting(ABC):
     def _texts(self) -> DenseTexts:
         return self._encoding.texts or DenseTexts()
 
-    def _checked(self, where: str) -> dict[str, Any]:
+    def _checked(self, where: str) -> Arguments:
         """The params, after checking that the library has each argument and that none is set elsewhere."""
         if self.spec.task not in self.declaration.tasks:
             is_for, stem = " and ".join(self.declaration.tasks), self.spec.kind.removesuffix("Classifier")

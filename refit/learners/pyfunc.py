@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ class TableModel:
         """The columns that the learner uses."""
         return self._learner.spec.features
 
-    def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> Floats | pd.DataFrame:
+    def predict(self, frame: pd.DataFrame, params: Mapping[str, object] | None = None) -> Floats | pd.DataFrame:
         """(rows,) probabilities of 1 or numbers, or a column of probabilities for each class.
 
         The frame's columns may come in any order; surplus columns are ignored. A number may have any type that
@@ -125,7 +125,7 @@ def _shown(value: Any) -> str:
     return f"{shown[:60]} ({type(value).__name__})"
 
 
-def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> TableModel:
+def _load_pyfunc(path: str, model_config: Mapping[str, Sequence[str]] | None = None) -> TableModel:
     """Load the learner in a folder. Only `model_config={"trusted_types": [...]}` can allow further types."""
     trusted = tuple((model_config or {}).get("trusted_types", ()))
     return TableModel(load(Path(path), trusted_types=trusted))

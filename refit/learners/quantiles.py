@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from refit.errors import UserError
 from refit.learners.contract import Spec
+from refit.learners.networks.architectures import ARCHITECTURES
 
 # By library and class: the argument for the level, and the other arguments that quantile regression needs.
-ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {
+ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, object]]] = {
     ("sklearn", "HistGradientBoostingRegressor"): ("quantile", {"loss": "quantile"}),
     ("sklearn", "GradientBoostingRegressor"): ("alpha", {"loss": "quantile"}),
     ("sklearn", "QuantileRegressor"): ("quantile", {}),
     ("lightgbm", "LGBMRegressor"): ("alpha", {"objective": "quantile"}),
     ("xgboost", "XGBRegressor"): ("quantile_alpha", {"objective": "reg:quantileerror"}),
 }
-BY_SPEC = ("baseline", "torch_tabular")  # built-in kinds that read the level from the spec
+BY_SPEC = ("baseline", *ARCHITECTURES, "torch_tabular")  # built-in kinds that read the level from the spec
 
 
 def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.learners") -> Spec:

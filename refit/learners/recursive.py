@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Recursive(MetaLearner):
     series forecasting", section 3.
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"lags": None, "cycles": {}}
+    arguments: ClassVar[Mapping[str, object]] = {"lags": None, "cycles": {}}
 
     def _check(self) -> None:
         features = self.spec.features

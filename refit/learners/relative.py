@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Relative(MetaLearner):
     training levels.
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"level": None, "scaled": [], "change": "ratio"}
+    arguments: ClassVar[Mapping[str, object]] = {"level": None, "scaled": [], "change": "ratio"}
 
     def _check(self) -> None:
         level, change = self.asked["level"], self.asked["change"]

@@ -317,7 +317,7 @@ def _dense_encoder(encoding: Encoding, words: list[Any], *, sparse: bool) -> Any
     mean = SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True, keep_empty_features=True, copy=False)
     numbers = Pipeline([("scale", StandardScaler(copy=False)), ("impute", mean)])  # 0 is the mean after scaling
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
-    indices = np.arange(len(encoding.features))
+    indices = np.arange(len(encoding.origins))
     return ColumnTransformer(
         [
             ("numbers", numbers, indices[~encoding.is_categorical].tolist()),

@@ -54,7 +54,7 @@ class XGBoost(NativeBoosting):
         def judge(predicted: Any, of: Any) -> tuple[str, float]:
             return "score", self.spec.score(of.get_label().astype(label.dtype), predicted)
 
-        scores: dict[str, Any] = {}
+        scores: dict[str, dict[str, list[float]]] = {}
         stop = library.callback.EarlyStopping(rounds=PATIENCE, maximize=self._higher_is_better)
         trained = library.train(
             params,

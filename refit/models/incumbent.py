@@ -17,7 +17,7 @@ from refit.models import model_cache, run_logging
 from refit.models.verification import MODEL, check_stored
 from refit.runtime import run_file
 from refit.runtime.context import Context, person
-from refit.schemas.artifact import Artifact, utc_moment
+from refit.schemas.artifact import Artifact, utc_moment, utc_text
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.incumbent import CANDIDATE, CHAMPION, Incumbent, RegisteredModel
 from refit.schemas.training import Training
@@ -246,7 +246,7 @@ def finish(context: Context, store: Store) -> None:
     Raises:
         RegistryError: the ledger was changed.
     """
-    now = context.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = utc_text(context.now(), "seconds")
     if entry := finish_pending(store, context.params.project.name, at=now):
         done = "finished" if entry.action in MOVES else "gave up"
         context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
@@ -266,7 +266,7 @@ def accept_ledger(context: Context, store: Store, why: str) -> None:
         store,
         Entry(
             key=f"{model}:accept:{secrets.token_hex(8)}",
-            at=context.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            at=utc_text(context.now(), "seconds"),
             who=person(),
             trigger=context.trigger,
             action="accept",

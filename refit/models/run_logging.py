@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refit.errors import RefitError
 from refit.evaluation.prediction_cost import in_money
@@ -350,7 +350,7 @@ def _evaluation(context: Context) -> Content:
     )
 
 
-def shown_params(params: Params) -> dict[str, Any]:
+def shown_params(params: Params) -> dict[str, object]:
     """The params to compare between runs, without schemas and suites, which are in the stored params."""
     shown = params.model_dump(mode="json", by_alias=True)
     shown["ingest"].pop("sources")
@@ -359,13 +359,13 @@ def shown_params(params: Params) -> dict[str, Any]:
     return shown
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """A nested mapping with dotted keys.
 
     >>> _flat({"a": {"b": 1}, "c": [2]})
     {'a.b': 1, 'c': [2]}
     """
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, inner in value.items():
         if isinstance(inner, Mapping) and inner:
             flat |= _flat(inner, f"{prefix}{key}.")

@@ -224,7 +224,7 @@ def _project_name(folder: Path) -> str:
 _DVC_HEAD = "# The six stages: `refit run` runs them inside DVC; `dvc repro` and `dvc exp run` run the same commands.\n"
 
 _COMMENTS: Mapping[str, str] = {
-    "ingest": "Where rows come from. Every file that matches `path` is read; drop the next beside it and run again.",
+    "ingest": "Where rows come from. Every file that matches `path` is read; add the next one and run again.",
     "validate": "What a batch must fulfil, under Great Expectations' own names; rows that do not go to quarantine.",
     "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
     "train": "What is tried: any scikit-learn-compatible estimator by import path. Scored on the validation window.",
@@ -269,7 +269,7 @@ Rows: {describe_rows(reading, f"raw/{table}")}.
     refit status     # what would run now
     refit up         # by itself from now on: prefect.yaml says what and when
 
-- More data: put the next file beside it in `raw/` and `refit run`.
+- More data: put the next file next to it in `raw/` and `refit run`.
 - Other learners, another gate: edit `params.yaml`; unknown keys are errors that name the nearest known one.
 - `dvc repro`, `dvc exp run -S train.seed=1` and `dvc metrics show` work here too; they promote nothing.
 """

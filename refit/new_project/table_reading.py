@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +16,13 @@ from refit.new_project.code_reading import merges
 from refit.new_project.column_names import sql_name
 from refit.new_project.column_reading import Column, named_columns, read_column
 from refit.new_project.label_reading import find_label, only_column, positive_of, spread_of, task_of
+from refit.new_project.layout_reading import detect_layout, require_utf8
 from refit.new_project.period_reading import empty_at_times, read_band, read_label_delay, read_period
 from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
 from refit.new_project.zone_reading import require_zone
 from refit.schemas.feature_table import Giveaway
-from refit.sources import csv_files, text_streams
+from refit.sources import csv_files
 from refit.sources.csv_files import CsvFile
 from refit.storage.batches import FAULT, LINE
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NULLS = ("", " ", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
-_MOST_COMMENTS = 100  # lines above a header
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def read_table(
     """
     import duckdb
 
-    file = _detect_layout(path, hints.encoding)
+    file = detect_layout(path, hints.encoding)
     with duckdb.connect(config={"threads": 1}) as connection:  # each column is little work
         connection.execute("set TimeZone = 'UTC'")
         table = _load_texts(file)
@@ -113,30 +110,16 @@ def read_table(
         else:
             names = tuple(column for column in columns if column is not label_column and not column.is_read)
             row_key = _key(connection, names, key, time_column, path)
-        columns = tuple(
-            replace(column, type="text")
-            if column.name in row_key and merges(connection, quote(column.name), column.type)
-            else column
-            for column in columns
-        )
+        columns = _with_whole_keys(connection, columns, row_key)
         moment = time_column.read_moment if time_column else None
-        split = read_split(connection, by_name[hints.split]) if hints.split else None
-        if split and series:
-            raise UserError("--split and --horizons: forecasts are judged on what comes later; leave --split out")
+        split = _split(connection, by_name, hints.split, series)
         period, per_period, days = read_period(
             connection, time_column.name if time_column else "", moment, path.name, len(table), split=split is not None
         )
         band = read_band(connection, moment, period)
-        task = "regression" if horizons else task_of(label_column)
-        if hints.positive is not None and task != "binary":
-            raise UserError(f"--positive {hints.positive}: {label_column.name} has not just two values; leave it out")
-        others = [column.name for column in columns]
-        columns = tuple(
-            column if column is time_column else replace(column, sql=sql_name(column.name, column.sql, others))
-            for column in columns
-        )
+        task = _task(label_column, horizons, hints.positive)
+        columns = _with_sql_names(columns, time_column)
         label_column = next(column for column in columns if column.name == label_column.name)
-        leaks = simultaneous_leaks(connection, columns, label_column) if series else ()
         return TableReading(
             columns=columns,
             file=file,
@@ -160,8 +143,42 @@ def read_table(
             split=split,
             zone=hints.zone,
             series=series,
-            giveaways=leaks,
+            giveaways=simultaneous_leaks(connection, columns, label_column) if series else (),
         )
+
+
+def _with_whole_keys(connection: Any, columns: tuple[Column, ...], row_key: tuple[str, ...]) -> tuple[Column, ...]:
+    """The columns; those of the key whose type would merge different texts are read as text."""
+    return tuple(
+        replace(column, type="text")
+        if column.name in row_key and merges(connection, quote(column.name), column.type)
+        else column
+        for column in columns
+    )
+
+
+def _split(
+    connection: Any, by_name: Mapping[str, Column], name: str | None, series: Series | None
+) -> GivenSplit | None:
+    split = read_split(connection, by_name[name]) if name else None
+    if split and series:
+        raise UserError("--split and --horizons: forecasts are judged on what comes later; leave --split out")
+    return split
+
+
+def _task(label: Column, horizons: tuple[int, ...], positive: str | None) -> str:
+    task = "regression" if horizons else task_of(label)
+    if positive is not None and task != "binary":
+        raise UserError(f"--positive {positive}: {label.name} has not just two values; leave it out")
+    return task
+
+
+def _with_sql_names(columns: tuple[Column, ...], time: Column | None) -> tuple[Column, ...]:
+    names = [column.name for column in columns]
+    return tuple(
+        column if column is time else replace(column, sql=sql_name(column.name, column.sql, names))
+        for column in columns
+    )
 
 
 def _require_columns(
@@ -183,79 +200,6 @@ def _require_columns(
         raise UserError("--time-format says how a time is written; say of which column with --time COLUMN")
 
 
-def _detect_layout(path: Path, encoding: str) -> CsvFile:
-    """Return the file with the delimiter and the skipped lines that its first lines show."""
-    if not path.exists():
-        raise UserError(f"{path} does not exist")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name one CSV file in it")
-    if path.name.startswith("."):
-        raise UserError(f"{path} has a name that begins with a point, which patterns of files pass over; rename it")
-    try:
-        "a".encode(encoding, "replace")  # `hex` and `idna` are codecs, but not of the text of a file
-    except (LookupError, UnicodeError):
-        raise UserError(f"--encoding {encoding}: unknown; utf-8, cp1252, latin-1 and utf-16 are some") from None
-    file = CsvFile(path, path.name, encoding=encoding)
-    with file.open() as stream:
-        lines = [_decode(stream.readline(), file)]
-        while lines[-1].startswith("#") and len(lines) <= _MOST_COMMENTS:
-            lines.append(_decode(stream.readline(), file))
-    fields = [_count_fields(line) for line in lines]
-    skip = len(lines) - 1 if fields[-1][0] > 1 or fields[0][0] == 1 else 0
-    if not lines[skip].strip() and not any(line.strip() for line in lines):
-        raise UserError(f"{path} is empty; a header line and rows are needed")
-    return replace(file, delimiter=fields[skip][1], skip_lines=skip)
-
-
-def _count_fields(line: str) -> tuple[int, str]:
-    """Return the largest number of fields of a line by any delimiter, and that delimiter."""
-    # Where lines end at CR alone, `line` is the whole file.
-    first = next(io.StringIO(line, newline=""), "")
-    return max(
-        ((len(next(csv.reader([first], delimiter=mark), [])), mark) for mark in ",;\t|"), key=lambda each: each[0]
-    )
-
-
-def _decode(line: bytes, file: CsvFile) -> str:
-    """Decode a line.
-
-    Raises:
-        UserError: it does not have the file's encoding; the message names a likely one.
-    """
-    if line.startswith(b"PAR1"):
-        raise UserError(f"{file.name} is Parquet, and --csv takes CSV; write its rows as CSV, at first at least")
-    if re.match(rb'\s*([{\[]\s*$|\{"|\[[{"])', line):
-        raise UserError(f"{file.name} is JSON, and --csv takes CSV; write its rows as CSV")
-    if wide := text_streams.wide_encoding(line):
-        raise UserError(f"{file.name} is {wide.upper()} text; add --encoding {wide}")
-    try:
-        return line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _other_encoding(file.name, line, error.start) from None
-
-
-def _other_encoding(name: str, line: bytes, start: int) -> UserError:
-    """Return the error for bytes that are not UTF-8; it shows them in the most likely other encoding."""
-    near = line[max(0, start - 12) : start + 12].splitlines() or [b""]
-    shown = max(near, key=len).decode("cp1252", errors="replace").strip()
-    return UserError(
-        f"{name} is not UTF-8 text (byte 0x{line[start]:02x}, as cp1252 it says {shown!r}); "
-        "if that is right add --encoding cp1252, else name the encoding that it was saved in"
-    )
-
-
-def _require_utf8(file: CsvFile) -> None:
-    """Refuse a file that is not UTF-8 unless another encoding is declared, which ingestion checks."""
-    if codecs.lookup(file.encoding).name != "utf-8":
-        return
-    with file.open() as stream:
-        for block in text_streams.whole_lines(stream):
-            try:
-                block.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise _other_encoding(file.name, block, error.start) from None
-
-
 def _load_texts(file: CsvFile) -> pa.Table:
     """Return the rows that ingestion would accept, as texts.
 
@@ -266,7 +210,7 @@ def _load_texts(file: CsvFile) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    _require_utf8(file)
+    require_utf8(file)
     names = csv_files.header(file)
     if unnamed := [number for number, name in enumerate(names, start=1) if not name.strip()]:
         raise UserError(f"{file.name}: column {unnamed[0]} of its header has no name; give it one")

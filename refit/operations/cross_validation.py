@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ class Outer:
     """The result of one outer fold."""
 
     learner: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     threshold: float
     predicted: Floats
     baseline: Floats

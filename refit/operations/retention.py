@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from refit.errors import RefitError
 from refit.files import artifacts
@@ -206,7 +206,8 @@ def _cached(
         return
     if cache.shared:
         raise RefitError("it lies outside of the repository, and other checkouts may use it; `dvc gc` knows how")
-    locks = [content.decode() for each in staying if (content := _provenance(store, each, "dvc.lock"))]
+    contents = {f"version {each.version}": _provenance(store, each, "dvc.lock") for each in staying}
+    locks = {owner: content for owner, content in contents.items() if content}
     if unused := cache.unused(locks):
         why = "no commit, no version that stays and no present stage refers to it"
         yield _files("cache", f"{len(unused):,} objects of DVC's cache", why, *unused)
@@ -273,7 +274,7 @@ def _before(now: datetime, days: float | None) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if days is None else now - timedelta(days=days)
 
 
-def as_json(plan: DeletionPlan, *, deleted: bool) -> dict[str, Any]:
+def as_json(plan: DeletionPlan, *, deleted: bool) -> dict[str, object]:
     """A plan as `refit gc --json` prints it."""
     return {
         "deleted": deleted,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+    from pydantic import JsonValue
 
     from refit.metrics.formulas import Formula
     from refit.problems.contract import Floats, Labels, Naive
@@ -63,7 +64,7 @@ class Binary(Problem):
 
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
-    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, JsonValue]:
         import pyarrow.compute as pc
 
         return {"positive": pc.sum(column).as_py() or 0}
@@ -93,7 +94,7 @@ class Binary(Problem):
     def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
         return ~((predicted >= 0) & (predicted <= 1))
 
-    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The rate of positive labels."""
         return {"rate": float(labels.mean())}
 

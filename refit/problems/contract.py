@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import ArrayLike, NDArray
+    from pydantic import JsonValue
 
     from refit.metrics.formulas import Formula
 
@@ -92,7 +93,7 @@ class Problem(ABC):
         return pa.array(np.asarray(labels, dtype=self.dtype))
 
     @abstractmethod
-    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, JsonValue]:
         """The labels of a window in figures, as `features.json` has them."""
 
     @abstractmethod
@@ -142,7 +143,7 @@ class Problem(ABC):
     # The naive opponent
 
     @abstractmethod
-    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The simplest guess, which a learner has to beat.
 
         Args:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+    from pydantic import JsonValue
 
     from refit.metrics.formulas import Formula
     from refit.problems.contract import Floats, Labels, Naive
@@ -68,7 +69,7 @@ class Multiclass(Problem):
 
         return pa.array(self.classes, pa.string()).take(pa.array(np.asarray(labels, dtype=np.int64)))
 
-    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, JsonValue]:
         counts = {each["values"]: each["counts"] for each in column.value_counts().to_pylist()}
         return {"classes": dict(sorted(counts.items()))}
 
@@ -98,7 +99,7 @@ class Multiclass(Problem):
     def predicted_values(self, predicted: Floats) -> pa.Array:
         return self.to_column(predicted.argmax(axis=1))
 
-    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The share of each class."""
         import numpy as np
 

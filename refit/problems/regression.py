@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+    from pydantic import JsonValue
 
     from refit.metrics.formulas import Formula
     from refit.problems.contract import Floats, Labels, Naive
@@ -61,7 +62,7 @@ class Regression(Problem):
 
         return np.asarray(column.to_numpy(), dtype=np.float64)
 
-    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, JsonValue]:
         import pyarrow.compute as pc
 
         return {"mean": pc.mean(column).as_py(), "std": pc.stddev(column).as_py()}
@@ -96,7 +97,7 @@ class Regression(Problem):
         invalid: NDArray[np.bool_] = ~np.isfinite(predicted)
         return invalid
 
-    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> dict[str, Any]:
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The mean, which minimises squared errors; for absolute errors the median."""
         import numpy as np
 

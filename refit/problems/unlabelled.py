@@ -9,6 +9,7 @@ from refit.problems.contract import LabelSql, Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pydantic import JsonValue
 
     from refit.problems.contract import Labels
 
@@ -29,7 +30,7 @@ class Unlabelled(Problem):
 
         return np.zeros(len(column), dtype=np.int64)
 
-    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, Any]:
+    def describe_labels(self, column: pa.ChunkedArray) -> dict[str, JsonValue]:
         return {}
 
     def invalid_labels(self, labels: Labels) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from markupsafe import Markup
 
@@ -18,8 +18,8 @@ from refit.plain_text import one_line
 from refit.reports.palette import LIGHT, ROLES
 from refit.reports.svg import TIP, make_visible, to_svg
 
-Report = dict[str, Any]
-Bounds = tuple[float | None, float | None]
+if TYPE_CHECKING:
+    from refit.schemas.evaluation import Evaluation
 
 PAPER, INK, QUIET, GRID = LIGHT["paper"], LIGHT["ink"], LIGHT["quiet"], LIGHT["line"]
 COLOURS = {role: LIGHT[role] for role in ROLES}
@@ -28,7 +28,7 @@ FULL, HALF, THIRD = 9.6, 4.7, 3.1  # widths in inches: of a page, and of one of 
 
 _LOCK = Lock()
 
-STYLE: dict[str, Any] = {
+STYLE: dict[str, object] = {
     "figure.dpi": 110,
     "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,
@@ -80,6 +80,16 @@ def styled() -> Iterator[None]:
         yield
 
 
+class Bounded(Protocol):
+    """What has an interval, such as a measured number; None where it is undefined."""
+
+    @property
+    def lower(self) -> float | None: ...
+
+    @property
+    def upper(self) -> float | None: ...
+
+
 @dataclass(frozen=True)
 class Chart:
     """A chart of the model card, which MLflow and DVC have as a file."""
@@ -87,7 +97,7 @@ class Chart:
     name: str
     section: str  # of the card
     description: str  # what it shows: its caption, and the text for those who do not see it
-    draw: Callable[[Report], Any]  # a figure of an evaluation; None if there is nothing to draw
+    draw: Callable[[Evaluation], Any]  # a figure of an evaluation; None if there is nothing to draw
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def drawn(figure: Any, name: str, description: str) -> DrawnChart:
     return DrawnChart(Markup(to_svg(figure, name, description)), description)
 
 
-def chart(section: str, description: str) -> Callable[[Callable[[Report], Any]], Chart]:
+def chart(section: str, description: str) -> Callable[[Callable[[Evaluation], Any]], Chart]:
     """Make a chart of a function; its name is that of the chart's file."""
     return lambda draw: Chart(draw.__name__, section, description, draw)
 
@@ -135,8 +145,8 @@ def legend(axes: Any, **more: Any) -> None:
         axes.legend(**{"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 6, **more})
 
 
-def dots(axes: Any, points: Iterable[tuple[float, float]], colour: str, size: float = 3, **more: Any) -> None:
-    """Many dots as one path, a third of the size of as many markers."""
+def dots(axes: Any, points: Iterable[tuple[Any, Any]], colour: str, size: float = 3, **more: Any) -> None:
+    """Many dots as one path, a third of the size of as many markers; one with a None is not drawn."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Outline
 
@@ -148,23 +158,18 @@ def dots(axes: Any, points: Iterable[tuple[float, float]], colour: str, size: fl
         axes.autoscale_view()
 
 
-def bounds(measured: Iterable[Mapping[str, Any]]) -> list[Bounds]:
-    """The interval of each measured value."""
-    return [(each["lower"], each["upper"]) for each in measured]
+def intervals(axes: Any, at: Iterable[float | None], measured: Iterable[Bounded], colour: str) -> None:
+    """Intervals as vertical lines; undefined ones are left out."""
+    for x, each in zip(at, measured, strict=True):
+        if each.lower is not None:
+            axes.vlines(x, each.lower, each.upper, color=colour, linewidth=1.4, alpha=0.55)
 
 
-def intervals(axes: Any, at: Iterable[float], ends: Iterable[Bounds], colour: str) -> None:
-    """Intervals as vertical lines; those without ends are left out."""
-    for x, (lower, upper) in zip(at, ends, strict=True):
-        if lower is not None:
-            axes.vlines(x, lower, upper, color=colour, linewidth=1.4, alpha=0.55)
-
-
-def spans(axes: Any, at: Iterable[float], ends: Iterable[Bounds], colour: str, **more: Any) -> None:
-    """Intervals as horizontal lines; those without ends are left out."""
-    for y, (lower, upper) in zip(at, ends, strict=True):
-        if lower is not None:
-            axes.hlines(y, lower, upper, color=colour, **{"linewidth": 1, **more})
+def spans(axes: Any, at: Iterable[float], measured: Iterable[Bounded], colour: str, **more: Any) -> None:
+    """Intervals as horizontal lines; undefined ones are left out."""
+    for y, each in zip(at, measured, strict=True):
+        if each.lower is not None:
+            axes.hlines(y, each.lower, each.upper, color=colour, **{"linewidth": 1, **more})
 
 
 def signed_ticks(axes: Any) -> None:

@@ -1,8 +1,8 @@
 """Turns a figure into SVG that is the same in a page and as a file: small, light and dark, with a text alternative.
 
 matplotlib draws with the colours of the light theme. Here each becomes a CSS variable, which a page defines for light,
-dark and print, and a file defines for itself. A chart has no link, no script, no font and no date, and equal figures
-have equal bytes.
+dark and print, and a file defines for itself. A chart has no link to a file, no script, no font and no date, and equal
+figures have equal bytes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ NARROWEST = 0.65  # of the full width, where a page is narrow
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
+_PIXELS = "data:image/png;base64,"  # an image within the chart
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _POINT = re.compile(r"M([-\d.]+ [-\d.]+)L\1(?![-\d.])")
 _VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
@@ -110,7 +111,9 @@ def _attributes(element: Element, name: str, renamed: Callable[[str], str]) -> I
     if name:
         yield "id", renamed(name)  # of a marker, which `use` refers to
     for key, value in element.attrib.items():
-        if key == _LINK:
+        if key == _LINK and value.startswith(_PIXELS):
+            yield "href", value
+        elif key == _LINK:
             yield "href", f"#{renamed(value.removeprefix('#'))}"
         elif key == "style":
             yield "style", _style(value)

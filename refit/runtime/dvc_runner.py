@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -177,14 +177,14 @@ class Cache:
         """Whether it is outside the repository, so that other checkouts may use it."""
         return not self._objects.resolve().is_relative_to(Path(self._repo.root_dir).resolve())
 
-    def unused(self, locks: Sequence[str]) -> list[Path]:
+    def unused(self, locks: Mapping[str, bytes]) -> list[Path]:
         """Its files that are not referenced by the workspace, a commit, an experiment, or one of `locks`.
 
         Args:
-            locks: contents of `dvc.lock` files, whose data must stay.
+            locks: contents of `dvc.lock` files, whose data must stay, by the name of their owner for errors.
 
         Raises:
-            RefitError: a commit cannot be read, so the files that it needs are unknown.
+            RefitError: a commit or a lock file cannot be read, so the files that it needs are unknown.
         """
         from dvc.exceptions import DvcException
         from dvc.scm import NoSCM
@@ -195,8 +195,12 @@ class Cache:
         except DvcException as error:
             raise RefitError(f"what DVC's cache is needed for cannot be told: {message_of(error)}") from error
         used = {str(each.value) for objects in used_objects.values() for each in objects if each.value}
-        for lock in locks:
-            used |= self._named(parse_yaml(lock, "dvc.lock") or {})
+        for owner, lock in locks.items():
+            try:
+                used |= self._named(parse_yaml(lock.decode(), "dvc.lock") or {})
+            except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
+                why = f"damaged ({message_of(error)}), so what it needs is unknown"
+                raise RefitError(f"the dvc.lock of {owner} is {why}: restore it, and run again") from None
         objects = [path for path in self._objects.glob("??/*") if path.parent.name + path.name not in used]
         runs = [path for path in Path(self._repo.stage_cache.cache_dir).glob("??/*/*") if not self._runs(path) <= used]
         return [path for path in (*objects, *runs) if is_inside(Path(self._repo.root_dir), path)]
@@ -267,7 +271,7 @@ def _repository(project: Path) -> Iterator[Any]:
     for folder in {project, _root(project) or project}:
         _check_text(folder / ".dvcignore")
     try:
-        core: dict[str, Any] = {"site_cache_dir": str(_private_folder(project))}
+        core: dict[str, object] = {"site_cache_dir": str(_private_folder(project))}
         if not _in_git(project):
             core["no_scm"] = True  # the configuration of a project that was copied out of its repository requires git
         repo = Repo(str(project), config={"core": core}, _wait_for_lock=True)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -154,12 +154,16 @@ def constraints_digest() -> str | None:
     return sha256(constraints) if constraints.is_file() else None
 
 
-def requirements(kind: str) -> list[str]:
-    """The packages that a stored model of this kind of learner needs besides Refit, at the installed versions."""
+def requirements(kind: str, *, network: Sequence[str] = ()) -> list[str]:
+    """The packages that a stored model of this kind of learner needs besides Refit, at the installed versions.
+
+    Args:
+        network: the packages of its architecture, if it is a network.
+    """
     names = ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml"]
     root = kind.replace(":", ".").split(".")[0]
-    if root == "torch_tabular":
-        names += ["torch", "safetensors"]
+    if network or root == "torch_tabular":
+        names += network or ("torch", "safetensors")
     elif root in ("lightgbm", "xgboost"):
         names += _distributions().get(root, [])
     elif root != "baseline":

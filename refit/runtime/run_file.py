@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 from refit.config import STAGES, Params, default_of, override, parse
 from refit.errors import UserError
@@ -17,7 +18,7 @@ from refit.files.yaml_files import YamlTree, read_yaml
 from refit.runtime.stage_code import code_digest, defaults_digest, own_code
 from registry.secrets import holds_literal
 
-Overrides = Mapping[str, Any]  # "section.key" -> value, for one run only
+Overrides = Mapping[str, JsonValue]  # "section.key" -> value, for one run only
 
 _ABSENT = object()
 ADDRESSES = (".tracking_uri", ".path", ".published")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, ClassVar, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, ValidationError
 
@@ -19,13 +19,13 @@ __all__ = ["Artifact", "Part", "UtcTime", "omitted", "utc_moment", "utc_text"]
 T = TypeVar("T")
 
 
-def utc_text(moment: datetime) -> str:
-    """Format a moment as stored in JSON.
+def utc_text(moment: datetime, precision: Literal["auto", "seconds"] = "auto") -> str:
+    """Format a moment as stored in JSON; a precision of seconds cuts off what is less than one.
 
     >>> utc_text(datetime(2013, 11, 1, 4, tzinfo=UTC))
     '2013-11-01T04:00:00Z'
     """
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
 def utc_moment(text: str) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ class OuterFold(Part):
     """One outer fold: the learner chosen inside, and its scores outside."""
 
     learner: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     rows: int  # fitted
     scored: int
     threshold: float

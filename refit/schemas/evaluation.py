@@ -20,6 +20,7 @@ from refit.config.section import first_complaint
 from refit.errors import RefitError
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.decision import Decision
+from refit.schemas.explanations import Method, Unit
 from refit.schemas.incumbent import Incumbent, TrainedModel
 from refit.schemas.measured import Measured
 from refit.schemas.serving_cost import Cost, Latency
@@ -46,24 +47,35 @@ __all__ = [
 ]
 
 P = TypeVar("P", bound=Part)
+REMEDY = "`refit run` evaluates again"
 
 
-class Facts(Part):
+class OfProblem(Part):
+    """What a kind of problem says in its own words: each kind has its own class."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def of_kind(self, kind: type[P]) -> P:
+        """Itself as its kind's own class, also where it was read from a file.
+
+        Raises:
+            RefitError: it is not of this kind; the message says what to do.
+        """
+        return self if isinstance(self, kind) else _checked(self.to_json(), kind, "details")
+
+
+class Facts(OfProblem):
     """What a kind of problem says about some rows: their labels and the candidate's predictions of them.
 
-    Each kind has its own class. In the file, its fields are keys of the entry that it belongs to.
+    In the file, its fields are keys of the entry that it belongs to.
     """
 
-    model_config = ConfigDict(extra="allow")
 
-
-class Details(Part):
+class Details(OfProblem):
     """What a kind of problem measures on the test rows, beyond its metrics.
 
-    Each kind has its own class. In the file, its fields are keys of the evaluation itself.
+    In the file, its fields are keys of the evaluation itself.
     """
-
-    model_config = ConfigDict(extra="allow")
 
 
 class EvaluatedCandidate(TrainedModel):
@@ -77,8 +89,22 @@ class EvaluatedCandidate(TrainedModel):
     model_mb: float
 
 
-class EvaluatedRows(Part):
+class Flat(Part):
+    """A part of which one value is not in the file, but the value's entries in place of it."""
+
+    INNER: ClassVar[str]
+
+    @model_serializer(mode="wrap")
+    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        content = serialize(self)
+        inner = content.pop(self.INNER)
+        return {**content, **inner}
+
+
+class EvaluatedRows(Flat):
     """The test rows."""
+
+    INNER: ClassVar[str] = "facts"
 
     start: UtcTime
     end: UtcTime
@@ -89,13 +115,11 @@ class EvaluatedRows(Part):
     clusters: int
     effective_clusters: float | None
 
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _unnested(serialize(self), "facts")
 
-
-class EvaluatedSlice(Part):
+class EvaluatedSlice(Flat):
     """A part of the test rows, with the candidate's metric on it and its gain over the champion."""
+
+    INNER: ClassVar[str] = "facts"
 
     by: str
     value: str
@@ -106,21 +130,15 @@ class EvaluatedSlice(Part):
     score: Measured | None  # in the file, its key is the metric's name
     gain: Measured | None
 
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _unnested(serialize(self), "facts")
 
-
-class DailyScores(Part):
+class DailyScores(Flat):
     """The metric of each model on a day of the test window; None on a day whose labels are constant."""
+
+    INNER: ClassVar[str] = "scores"
 
     day: str
     rows: int
-    scores: Mapping[str, float | None]  # by model; in the file, they are keys of the day
-
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _unnested(serialize(self), "scores")
+    scores: Mapping[str, float | None]  # by model
 
 
 class FeatureLoss(Measured):
@@ -156,8 +174,8 @@ class ShapPoints(Part):
 class Shap(Part):
     """Shapley values of the features, largest first; points only if there is a single output."""
 
-    unit: str
-    method: str
+    unit: Unit
+    method: Method
     calibrated: bool
     rows: int
     base: tuple[float, ...]
@@ -201,8 +219,10 @@ class PredictedRows(Part):
     rows: int
 
 
-class Measurements(Part):
+class Measurements(Flat):
     """Everything that is measured on the test rows except timings: equal models give equal measurements."""
+
+    INNER: ClassVar[str] = "details"
 
     task: str  # the name of the kind of problem
     as_of: UtcTime
@@ -226,12 +246,9 @@ class Measurements(Part):
 
 
 class Evaluation(Artifact, Measurements):
-    """The evaluation of a candidate.
+    """The evaluation of a candidate."""
 
-    Reports take it as `evaluation.to_json()` until they take the object itself (tasks/evaluate: `_write`).
-    """
-
-    REMEDY: ClassVar[str] = "`refit run` evaluates again"
+    REMEDY: ClassVar[str] = REMEDY
 
     error_reduction: Measured | None  # against the champion
     decision: Decision
@@ -242,32 +259,29 @@ class Evaluation(Artifact, Measurements):
     def parse(cls, content: object, name: str) -> Self:
         return super().parse(_nested(content), name)
 
-    @model_serializer(mode="wrap")
-    def _flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content = _unnested(serialize(self), "details")
-        content["slices"] = [_renamed(part, "score", self.metric) for part in content["slices"]]
-        return content
+    def to_json(self) -> dict[str, JsonValue]:
+        """The content as JSON values; in a slice, the score has the metric's name."""
+        content = super().to_json()
+        return content | {"slices": [_renamed(part.to_json(), "score", self.metric) for part in self.slices]}
 
     def detail(self, name: str, kind: type[P]) -> P | None:
-        """A part of the details of an evaluation that was read from a file; None if it has none.
+        """A part of the details; None if this kind of problem has none of that name.
 
         Raises:
             RefitError: it is not such a part; the message says what to do.
         """
-        if (content := (self.details.model_extra or {}).get(name)) is None:
-            return None
-        try:
-            return kind.model_validate_json(json.dumps(content))
-        except ValidationError as error:
-            raise RefitError(
-                f"the evaluation's {name} are damaged or were changed ({first_complaint(error)}); {self.REMEDY}"
-            ) from None
+        part = getattr(self.details, name, None)
+        return part if part is None or isinstance(part, kind) else _checked(part, kind, name)
 
 
-def _unnested(content: dict[str, Any], key: str) -> dict[str, Any]:
-    """The content with the entries of one of its values in place of it."""
-    inner: dict[str, Any] = content.pop(key)
-    return content | inner
+def _checked(content: object, kind: type[P], name: str) -> P:
+    """A part of an evaluation that was read from a file."""
+    try:
+        return kind.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise RefitError(
+            f"the evaluation's {name} are damaged or were changed ({first_complaint(error)}); {REMEDY}"
+        ) from None
 
 
 def _renamed(content: Any, old: str, new: str) -> Any:
@@ -284,16 +298,16 @@ def _nested(content: object) -> object:
     parts = dict(content)
     if isinstance(slices := parts.get("slices"), list):
         named = [_renamed(each, str(content.get("metric")), "score") for each in slices]
-        parts["slices"] = [_with_inner(each, EvaluatedSlice, "facts") for each in named]
+        parts["slices"] = [_with_inner(each, EvaluatedSlice) for each in named]
     if isinstance(daily := parts.get("daily"), list):
-        parts["daily"] = [_with_inner(each, DailyScores, "scores") for each in daily]
-    return _with_inner(parts | {"test": _with_inner(parts.get("test"), EvaluatedRows, "facts")}, Evaluation, "details")
+        parts["daily"] = [_with_inner(each, DailyScores) for each in daily]
+    return _with_inner(parts | {"test": _with_inner(parts.get("test"), EvaluatedRows)}, Evaluation)
 
 
-def _with_inner(content: Any, kind: type[Part], inner: str) -> Any:
+def _with_inner(content: Any, kind: type[Flat]) -> Any:
     """The content with all entries that are no fields of their kind in a value of their own."""
     if not isinstance(content, dict):
         return content
-    own = {field.alias or name for name, field in kind.model_fields.items()} - {inner}
+    own = {field.alias or name for name, field in kind.model_fields.items()} - {kind.INNER}
     outer = {key: value for key, value in content.items() if key in own}
-    return outer | {inner: {key: value for key, value in content.items() if key not in own}}
+    return outer | {kind.INNER: {key: value for key, value in content.items() if key not in own}}

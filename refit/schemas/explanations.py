@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from refit.schemas.artifact import Part
 
-__all__ = ["ExplainedRow", "FeatureContribution", "RowExplanations"]
+__all__ = ["ExplainedRow", "FeatureContribution", "Method", "RowExplanations", "Unit"]
+
+Unit = Literal["probability", "number", "log-odds", "log"]
+Method = Literal["trees", "boosting library", "linear", "sampling"]
 
 
 class FeatureContribution(Part):
@@ -36,8 +41,8 @@ class RowExplanations(Part):
     model: str
     version: str
     source: str  # where the rows come from
-    unit: str  # in which contributions add up
-    method: str
+    unit: Unit  # in which contributions add up
+    method: Method
     calibrated: bool
     in_words: str  # the unit
     not_shown: int  # rows beyond the limit

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 
@@ -47,9 +47,9 @@ class Incumbent(Artifact):
     stand_in: Literal["champion", "candidate"] | None = omitted(None)  # which of the two learned from generated rows
 
     @model_serializer(mode="wrap")
-    def _without_split(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_split(self, serialize: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         """Leave out the split where there is no champion, as files always did."""
-        content: dict[str, Any] = serialize(self)
+        content: dict[str, JsonValue] = serialize(self)
         if self.version is None:
             content.pop("split", None)
         return content

@@ -36,6 +36,13 @@ class StretchRow(Part):
     low: float | None
     high: float | None
 
+    @property
+    def within(self) -> bool:
+        """Whether the interval holds the label."""
+        if self.low is None or self.label is None or self.high is None:
+            return False
+        return self.low <= self.label <= self.high
+
 
 class IntervalReport(IntervalScores):
     """The candidate's intervals on the test rows."""

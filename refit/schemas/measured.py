@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from refit.schemas.artifact import Part
 
 __all__ = ["Measured"]
@@ -13,3 +15,13 @@ class Measured(Part):
     value: float | None
     lower: float | None
     upper: float | None
+
+    def between(self, shown: Callable[[float], str]) -> str:
+        """The interval as the end of a phrase; empty if there is none.
+
+        >>> Measured(value=0.5, lower=0.4, upper=0.6).between("{:.0%}".format)
+        ' (between 40% and 60%)'
+        """
+        if self.lower is None or self.upper is None:
+            return ""
+        return f" (between {shown(self.lower)} and {shown(self.upper)})"

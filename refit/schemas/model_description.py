@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -28,14 +28,14 @@ class ModelDescription(Artifact):
     kind: str
     features: tuple[str, ...]
     categorical: tuple[str, ...]
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     seed: int
     metric: str
     task: str = "binary"  # absent in models stored when binary was the only task, like the next ones
     classes: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     arrays: Mapping[str, ArrayColumn] = omitted({})  # features that are images, vectors or sequences
-    vectoriser: Mapping[str, Any] = {}
+    vectoriser: Mapping[str, object] = {}
     average: int = 1
     quantile: float | None = None
     threshold: float
@@ -59,6 +59,7 @@ class EncodedLearner(Part):
     categories: Mapping[str, tuple[str, ...]]  # a category's code is its index
     weights: str  # the file of the fitted weights
     libraries: Mapping[str, str]  # versions of the libraries that wrote it
+    arguments: Mapping[str, object] = omitted({})  # all arguments of a network, as defaults may change after it
 
 
 class TransformedLearner(Part):

@@ -83,7 +83,7 @@ class PolicyResult(Part):
     labelled: int
     by_window: tuple[WindowResult, ...]
     steps: tuple[ReplayStep, ...]
-    random: AgainstChance | Literal[False] | None = omitted(False)  # False: not asked for; None: no other schedule
+    random: AgainstChance | Literal[False] | None = omitted(False)  # False: not requested
 
 
 class ReplayResult(Artifact):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from refit.schemas.artifact import Artifact
 
@@ -16,7 +15,7 @@ class FitRecord(Artifact):
     learner: str
     model_digest: str
     threshold: float
-    naive: Mapping[str, Any]  # the naive guess from its rows, as its problem learns it
+    naive: Mapping[str, object]  # the naive guess from its rows, as its problem learns it
     rows: int
     seconds: float
     cpu_seconds: float

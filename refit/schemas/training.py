@@ -45,7 +45,7 @@ class SeedScores(Part):
 class TrialReport(Part):
     """One trial of a search: its arguments, the running mean of the score after each fold, and its final state."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     state: Literal["complete", "pruned", "failed"]  # pruned: stopped after some folds; failed: could not be fitted
     value: float | None  # the last step of a complete trial
     steps: tuple[float, ...]
@@ -82,7 +82,7 @@ class LearnerReport(FitCost):
 
     name: str
     kind: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     training: Scores
     validation: Scores
     threshold: float
@@ -126,7 +126,7 @@ class Training(Artifact):
     seen_until: UtcTime  # no data from this time on was used
     split: str | None = None  # the rule that separated test rows; None if they are separated by time
     inputs: str  # the digest of everything that determines the candidate: its identity
-    baseline: Mapping[str, Any]  # the naive guess, as its problem learns it
+    baseline: Mapping[str, object]  # the naive guess, as its problem learns it
     rows: TrainingRows
     refit_rows: int  # rows that the candidate was fitted on
     started_from: WarmStart = WarmStart()

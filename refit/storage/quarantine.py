@@ -201,7 +201,7 @@ def release(context: Context, source: str, batch: str, rows: Sequence[int] | Non
         rows=tuple(fresh),
         why=why.strip(),
         who=_user(),
-        when=utc_text(context.now().replace(microsecond=0)),
+        when=utc_text(context.now(), "seconds"),
     )
     Releases(released=(*decisions.released, record)).write(context.path(artifacts.RELEASED))
     count = f"{len(fresh)} row" + ("s" if len(fresh) > 1 else "")

@@ -23,12 +23,12 @@ from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
 from refit.files.artifacts import digest, write_json
-from refit.gate.promotion import Evidence, GatePolicy, decide
+from refit.gate.promotion import Evidence, decide
 from refit.learners import Learner
 from refit.models import incumbent, run_logging
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem, aligned, as_column
-from refit.reports.model_card import charts, model_card
+from refit.reports.model_card import charts, image_charts, model_card
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.schemas.decision import Decision, EvaluatedWindow, GateVerdict
@@ -42,6 +42,7 @@ from refit.schemas.evaluation import (
 )
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.incumbent import Incumbent
+from refit.schemas.interval_report import IntervalReport
 from refit.schemas.measured import Measured
 from refit.schemas.training import Training
 from tasks import featurize
@@ -106,7 +107,7 @@ def run(context: Context) -> None:
         gate=params.gate,
         remarks=list(_remarks(given, test)),
     )
-    verdict = decide(gate_evidence, GatePolicy(**params.gate.model_dump()))
+    verdict = decide(gate_evidence, params.gate)
     reduction = gate_evidence.error_reduction
     error_reduction = None if reduction is None else with_interval(reduction, params.confidence, -math.inf, 1.0)
     evaluation = Evaluation(
@@ -341,20 +342,19 @@ def _decision(
 
 
 def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Scored, evaluation: Evaluation) -> None:
-    """Write everything under `reports/`; the decision last, so that it never lies next to another run's numbers.
-
-    Figures and model card still take `evaluation.to_json()`: the only place where the evaluation is taken apart.
-    """
+    """Write everything under `reports/`; the decision last, so that it never lies next to another run's numbers."""
     context.progress("plots and report")
     context.path(artifacts.DECISION).unlink(missing_ok=True)
     _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
     recorded = PredictedRows(sha256=artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), rows=test.rows)
     evaluation = evaluation.model_copy(update={"predictions": recorded})
-    content = evaluation.to_json()
-    drawn = charts.draw(context.path(artifacts.REPORTS), content)
+    predicted = aligned(scored.p["candidate"], test.problem.classes, given.learner.spec.classes)
+    drawn = charts.draw(
+        context.path(artifacts.REPORTS), evaluation, image_charts.charts(test, predicted, given.learner.spec)
+    )
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
     evaluation.write(context.path(artifacts.EVALUATION))
-    model_card.write(context, content, given.features, given.training, drawn)
+    model_card.write(context, evaluation, given.features, given.training, drawn)
     evaluation.decision.write(context.path(artifacts.DECISION))
 
 
@@ -366,7 +366,7 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float | int | bool | None]
         **{name: each.value for name, each in measured.items()},
         f"{metric}_lower": measured[metric].lower,
         f"{metric}_upper": measured[metric].upper,
-        **dict(interval_coverage.flat(evaluation.details)),
+        **dict(interval_coverage.flat(evaluation.detail("intervals", IntervalReport))),
         **{f"gain_over_{other}": gains[metric].value for other, gains in evaluation.gains.items()},
         **({} if reduction is None else {"error_reduction": reduction.value}),
         "test_rows": evaluation.test.rows,

@@ -66,10 +66,10 @@ def _shap(shapley: Contributions, learner: Learner, rows: pa.Table, most: int) -
 
 
 def _levels(learner: Learner, rows: pa.Table, name: str) -> tuple[float | None, ...]:
-    """Return the rank of each row's number, from 0 to 1; None for a category, a text or a missing value."""
+    """Return the rank of each row's number, from 0 to 1; None if it is no number, or missing."""
     import pyarrow as pa
 
-    if name in learner.spec.categorical or name in learner.spec.text:
+    if not learner.spec.is_number(name):
         return tuple(None for _ in range(rows.num_rows))
     numbers = rows.column(name).cast(pa.float64(), safe=False).to_numpy()
     finite = np.sort(numbers[np.isfinite(numbers)])

@@ -58,17 +58,19 @@ def columns_of(
 
 
 def arrays_of(table: pa.Table, definitions: Definitions, params: Params) -> dict[str, ArrayColumn]:
-    """The features that are images or vectors, with their shapes.
+    """The features that are images, vectors or sequences, with their shapes.
 
     Raises:
         UserError: an image is computed by SQL: its shape is known only if it is a declared column.
     """
     import pyarrow as pa
 
-    arrays = {}
+    arrays, sequences = {}, definitions.feature_set.sequences()
     for name, feature in definitions.feature_set.described().items():
         kind = table.schema.field(name).type
-        if pa.types.is_binary(kind):
+        if name in sequences:
+            arrays[name] = ArrayColumn(kind="sequence", shape=sequences[name])
+        elif pa.types.is_binary(kind):
             arrays[name] = _declared_image(name, feature, definitions, params)
         elif pa.types.is_fixed_size_list(kind):
             arrays[name] = ArrayColumn(kind="vector", shape=(kind.list_size,))

@@ -10,6 +10,7 @@ from feature_store.offline import configure
 from feature_store.sketches import Sketch, count, local_day, make_layout
 from refit.errors import RefitError
 from refit.files import artifacts
+from refit.learners.arrays import summarised, summary_names
 from refit.schemas.feature_table import FeatureColumns
 from refit.schemas.profile import Profile
 
@@ -22,12 +23,15 @@ LEARNED = ("train", "validation")  # the windows that the final candidate is fit
 def profile(table: pa.Table, columns: FeatureColumns, zone: ZoneInfo) -> Sketch:
     """Sketch each feature and `label` (a category unless it is a number) of the rows to learn from, by day.
 
-    The layout is made from the same rows, so none of their values is unseen. Texts are counted by length.
+    The layout is made from the same rows, so none of their values is unseen. Texts are counted by length,
+    arrays by numbers that describe them.
     """
     import duckdb
     import pyarrow as pa
 
+    table = summarised(table, columns.arrays)
     numbers, categories = [*columns.numeric], [*columns.categorical]
+    numbers += [each for name, array in columns.arrays.items() for each in summary_names(name, array)]
     (numbers if pa.types.is_floating(table.schema.field("label").type) else categories).append("label")
     learned = f'(select * from features where "window" in {LEARNED})'
     with duckdb.connect() as connection:

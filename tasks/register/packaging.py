@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -34,6 +34,7 @@ from refit.files.artifacts import (
     write_json,
     write_manifest,
 )
+from refit.learners.networks.architectures import packages
 from refit.models import run_logging
 from refit.models.incumbent import STAND_IN, TEST_TAG, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
@@ -65,7 +66,7 @@ class Candidate:
     folder: Path
     training: Training
     decision: Decision
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, object]
 
     @classmethod
     def read(cls, context: Context) -> Candidate:
@@ -115,7 +116,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         loader=LOADER,
         features=list(features.features),
         example=golden.slice(0, EXAMPLE_ROWS).select(features.features).to_pandas(),
-        requirements=provenance.requirements(description.kind),
+        requirements=provenance.requirements(description.kind, network=packages(description.kind)),
         outputs=description.classes,
     )
     _write_parquet(golden, folder / GOLDEN)

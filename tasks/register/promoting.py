@@ -12,6 +12,7 @@ from refit.files.artifacts import digest
 from refit.models import model_cache, verification
 from refit.models.incumbent import check_trusted, downloaded, from_tag, is_stand_in, required_tag
 from refit.runtime.context import Context, person
+from refit.schemas.artifact import utc_text
 from refit.schemas.decision import Decision
 from refit.schemas.receipt import Outcome
 from registry import champion as champions
@@ -214,7 +215,7 @@ def entry_of(
     }
     return Entry(
         key=key,
-        at=context.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        at=utc_text(context.now(), "seconds"),
         who=person(),
         trigger=context.trigger,
         action=action,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_store.sql_text import quote
 from refit.config import ForecastParams, nearest
@@ -16,6 +16,7 @@ from refit.config.section import free, row_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
+from refit.learners.arrays import summarised
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
@@ -165,7 +166,8 @@ def predicted(champion: Champion, features: pa.Table, validated: Validated, now:
         prediction_log.PREDICTION: as_column(predicted),
         **{name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in constants.items()},
     }
-    return pa.table(columns | {name: features[name] for name in champion.definitions.feature_set.names()})
+    inputs = summarised(features.select(champion.definitions.feature_set.names()), champion.learner.spec.arrays)
+    return pa.table(columns | {name: inputs[name] for name in inputs.column_names})
 
 
 def _requested_rows(
@@ -325,10 +327,10 @@ def _output_table(
     return pa.table(leading | columns)
 
 
-def _columns(learner: Learner, predicted: Floats) -> dict[str, Any]:
+def _columns(learner: Learner, predicted: Floats) -> dict[str, object]:
     """Return prediction columns: probability and label, class and probability of each class, or a number."""
     target = learner.spec.problem
-    columns: dict[str, Any] = {"prediction": target.predicted_values(predicted)}
+    columns: dict[str, object] = {"prediction": target.predicted_values(predicted)}
     if target.task == "binary":
         columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
     return columns | {f"probability_{name}": predicted[:, index] for index, name in enumerate(target.classes)}

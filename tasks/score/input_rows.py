@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_store.sql_guard import columns_in
 from feature_store.sql_text import literal, quote
@@ -154,7 +154,7 @@ def _with_absent(table: pa.Table, declared: SourceParams, absent: list[str]) -> 
     """Return the rows with every declared column, null where the file has none, and `event_time` by its usual name."""
     import pyarrow as pa
 
-    types: Mapping[str, Any] = {
+    types: Mapping[str, object] = {
         "integer": pa.int64(),
         "number": pa.float64(),
         "text": pa.string(),

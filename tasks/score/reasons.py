@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_store.sql_text import literal, quote
+from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.explanations import contributions, format_unit
 from refit.explanations.shapley import Contributions
@@ -90,25 +91,29 @@ def _explanation(
         total=float(shapley.base[output] + values.sum()),
         features=tuple(
             FeatureContribution(
-                name=shapley.features[index],
-                value=_finite_or_none(row[shapley.features[index]][0].as_py()),
+                name=name,
+                value=_shown_value(row[name][0].as_py(), champion.learner.spec.arrays.get(name)),
                 adds=float(values[index]),
             )
-            for index in order
+            for name, index in ((shapley.features[index], index) for index in order)
         ),
     )
 
 
-def _finite_or_none(value: Any) -> Any:
-    """Return a feature's value, or None for a number that is not finite."""
+def _shown_value(value: Any, array: ArrayColumn | None) -> Any:
+    """Return a feature's value, the kind of an array, or None for a number that is not finite."""
+    if array is not None:
+        return None if value is None else str(array)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _logged(context: Context, champion: Champion, key: str) -> pa.Table | None:
-    """Return the row with the logged features, or None if it was not scored."""
+    """Return the row with the logged features, or None if it was not scored, or has arrays, which are not logged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if champion.learner.spec.arrays:
+        return None
     for path in prediction_log.files(context.project, champion.version.version, date.min, date.max):
         if key in prediction_log.keys_in(path)[prediction_log.KEY].to_pylist():
             row = pq.read_table(path, filters=[(prediction_log.KEY, "=", key)])

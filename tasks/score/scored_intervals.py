@@ -33,7 +33,7 @@ class ScoredIntervals:
     level: float
     band: Floats  # (rows, 2)
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, object]:
         return {"low": self.band[:, 0], "high": self.band[:, 1]}
 
     def summary(self) -> IntervalWidth:

@@ -16,6 +16,7 @@ from refit.config.forecasting import KNOWN_AT
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import (
     CANDIDATE,
+    CHECKPOINTS,
     FEATURE_SET,
     PROFILE,
     PROFILE_COUNTS,
@@ -29,6 +30,9 @@ from refit.files.artifacts import (
     write_manifest,
 )
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
+from refit.learners.arrays import summarised
+from refit.learners.averaged import members_of
+from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.quantiles import quantile_of
 from refit.problems import metric_named
 from refit.problems.contract import Problem, as_column
@@ -53,6 +57,12 @@ def run(context: Context) -> None:
         UserError: a learner or an argument is unknown, the label is constant, or a window has too few rows.
         RefitError: an input is missing or damaged, or the predictions of a learner are invalid.
     """
+    with checkpoints_in(context.path(CHECKPOINTS)):
+        _train(context)
+
+
+def _train(context: Context) -> None:
+    from refit.models.live_logging import epochs_logged
     from refit.models.run_logging import log_training
 
     started = time.monotonic()
@@ -64,19 +74,20 @@ def run(context: Context) -> None:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
     train, validation = _windows(context, features, specs[0].problem)
     start = _start(context)
-    if start.version is None:
-        trained = from_scratch(specs, train, validation, context)
-    else:
-        trained = warm.go_on(context, specs, start, train, validation)
-    learner, best = trained.learner, trained.best
     inputs = inputs_digest(context, start)
+    with epochs_logged(context, inputs):
+        if start.version is None:
+            trained = from_scratch(specs, train, validation, context)
+        else:
+            trained = warm.go_on(context, specs, start, train, validation)
+    learner, best = trained.learner, trained.best
     context.path(TRAINING).unlink(missing_ok=True)  # never next to a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as folder:
         learner.save(folder)
         for source in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
             shutil.copyfile(context.path(source), folder / source.name)
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
-        _write_reference(folder / REFERENCE, train, validation, features.features)
+        _write_reference(folder / REFERENCE, train, validation, features)
         write_manifest(folder)
     target, both = learner.spec.problem, np.concatenate([train.label, validation.label])
     seconds = time.monotonic() - started
@@ -167,14 +178,14 @@ def _write_unseen(path: Path, validation: LabelledRows, predicted: Floats) -> No
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _write_reference(path: Path, train: LabelledRows, validation: LabelledRows, features: Sequence[str]) -> None:
+def _write_reference(path: Path, train: LabelledRows, validation: LabelledRows, features: FeatureColumns) -> None:
     """Write rows spread evenly over the training data, as a reference to compare new rows with."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = pa.concat_tables([train.rows, validation.rows]).select(["event_time", *features])
+    rows = pa.concat_tables([train.rows, validation.rows]).select(["event_time", *features.features])
     indices = np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_ROWS, len(rows))).astype(np.int64))
-    pq.write_table(rows.take(indices), path, compression="zstd")
+    pq.write_table(summarised(rows.take(indices), features.arrays), path, compression="zstd")
 
 
 def choose(trials: list[Trial], metric: str) -> Trial:
@@ -227,7 +238,8 @@ def make_all(specs: list[Spec], params: Params) -> None:
     for spec in specs:
         where = f"params.yaml: train.learners[{index_of[spec.name]}]"
         try:
-            tasks = make(spec, where=where).declaration.tasks
+            learner = make(spec, where=where)
+            declared = members_of(learner)[0].declaration
             if params.train.intervals and params.train.intervals.by == "quantiles":
                 make(quantile_of(spec, params.train.intervals.level, where=where), where=where)
         except UserError as error:
@@ -235,9 +247,16 @@ def make_all(specs: list[Spec], params: Params) -> None:
             continue
         if spec.kind == "recursive" and (why := recursive.unfit(spec, params.forecast)):
             problems.append(f"{why} ({where}.params)")
-        if spec.task not in tasks:
+        steps = [name for name, array in spec.arrays.items() if array.kind == "sequence"]
+        if steps and not declared.sequences:
             problems.append(
-                f"learner {spec.kind!r} declares {' and '.join(tasks)}; train.task is {spec.task!r} ({where}.kind)"
+                f"learner {spec.kind!r} takes no sequences, which feature {steps[0]!r} is; gru, lstm and tcn do "
+                f"({where}.kind)"
+            )
+        if spec.task not in declared.tasks:
+            problems.append(
+                f"learner {spec.kind!r} declares {' and '.join(declared.tasks)}; train.task is {spec.task!r} "
+                f"({where}.kind)"
             )
     if problems:
         raise UserError(

@@ -239,6 +239,7 @@ def trial_report(trial: Trial, trials: Sequence[Trial], metric: str) -> LearnerR
             baseline=baseline,
             last_iteration_best=bool(report.curve) and report.curve[-1].iteration == report.iterations,
             size_curve=trial.size_curve,
+            regularisers=report.regularisers,
         ),
         **dict(trial.cost),
     )

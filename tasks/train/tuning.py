@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from refit.config.training import SearchParams, TuningParams, flat, placed
+from refit.config.training import Arguments, SearchParams, TuningParams, flat, placed
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
@@ -180,13 +180,13 @@ def _pruner(tuning: TuningParams) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _planned(spec: Spec, search: Search) -> Iterator[dict[str, Any]]:
+def _planned(spec: Spec, search: Search) -> Iterator[Arguments]:
     """Yield the arguments that are tried before the sampler is used: all points of a grid, or those of the params."""
     fixed = flat(spec.params)
     if search.tuning.sampler == "grid":
         seen: set[str] = set()
         for values in itertools.product(*(_points(space) for space in search.space.values())):
-            point: dict[str, Any] = {}
+            point: Arguments = {}
             for (name, space), value in zip(search.space.items(), values, strict=True):
                 if space.is_active({**fixed, **point}):
                     point[name] = value
@@ -224,9 +224,9 @@ def _plain(choice: Any) -> Any:
     return list(choice) if isinstance(choice, tuple) else choice
 
 
-def _suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Mapping[str, Any]) -> dict[str, Any]:
+def _suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Arguments) -> Arguments:
     """Return the sampled arguments of a trial, without those whose condition does not hold."""
-    arguments: dict[str, Any] = {}
+    arguments: Arguments = {}
     for name, wanted in space.items():
         if not wanted.is_active({**params, **arguments}):
             continue
@@ -249,7 +249,7 @@ def _suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: M
 
 def _try_all(
     spec: Spec,
-    wanted: Sequence[dict[str, Any]],
+    wanted: Sequence[Arguments],
     search: Search,
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
@@ -266,14 +266,14 @@ def _try_given(
     search: Search,
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
-    params: dict[str, Any],
+    params: Arguments,
 ) -> TrialResult:
     return _try(spec, params, search, development, before)
 
 
 def _try(
     spec: Spec,
-    params: dict[str, Any],
+    params: Arguments,
     search: Search,
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
@@ -325,8 +325,8 @@ def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None
     for number, value in enumerate(result.report.steps):
         trial.report(value, number)
     trial.set_user_attr("refit", result.report.to_json())
-    for key, value in result.rungs.items():
-        study._storage.set_trial_system_attr(trial._trial_id, key, value)  # the only way to pass on a pruner's notes
+    for key, note in result.rungs.items():
+        study._storage.set_trial_system_attr(trial._trial_id, key, note)  # the only way to pass on a pruner's notes
     state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
     study.tell(trial, result.report.value, state=state[result.report.state])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from refit.problems import metric_named
 from refit.schemas.training import SizeScores
@@ -20,11 +20,13 @@ def verdict(
     baseline: float | None,
     last_iteration_best: bool = False,
     size_curve: Sequence[SizeScores] = (),
+    regularisers: Mapping[str, float] | None = None,
 ) -> str:
     """Return `underfit`, `overfit` or `balanced`, with numbers and advice.
 
     Args:
         baseline: the baseline's score on validation, or None if there is no baseline.
+        regularisers: the learner's arguments that regularise, with their values.
 
     >>> size = SizeScores(rows=1000, training=0.95, validation=0.65)
     >>> verdict("roc_auc", training=0.95, validation=0.65, baseline=0.5, size_curve=[size]).split("; ")[0]
@@ -44,10 +46,22 @@ def verdict(
             return f"overfit: {no_better}; regularise strongly, or use fewer features"
         return f"underfit: {no_better}; it needs other features or a stronger learner"
     if train_gain - val_gain > OVERFIT_LOSS * train_gain:
-        return f"overfit: {numbers}; regularise more, or make it smaller{_more_rows(metric, val_gain, size_curve)}"
+        advice = f"{_regularise(regularisers or {})}, or make it smaller"
+        return f"overfit: {numbers}; {advice}{_more_rows(metric, val_gain, size_curve)}"
     if last_iteration_best:
         return f"underfit: {numbers}, and the last iteration was the best; allow more iterations"
     return f"balanced: {numbers}{_more_rows(metric, val_gain, size_curve)}"
+
+
+def _regularise(regularisers: Mapping[str, float]) -> str:
+    """Return advice to regularise, by the arguments that a learner has for it.
+
+    >>> _regularise({"dropout": 0.1, "weight_decay": 0.0})
+    'raise dropout (now 0.1) or weight_decay (now 0)'
+    """
+    if not regularisers:
+        return "regularise more"
+    return "raise " + " or ".join(f"{name} (now {value:g})" for name, value in regularisers.items())
 
 
 def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizeScores]) -> str:

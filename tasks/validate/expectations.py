@@ -24,7 +24,7 @@ class Check:
     """One expectation, under its snake_case name."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
     where: str | None = None  # its path in the params; None if it always applies
     advice: str = ""  # what to change if the batch is right and the check is wrong
 
@@ -107,7 +107,7 @@ def _misfits(check: Check, kinds: Mapping[str, ColumnType]) -> Iterator[str]:
     column = check.arguments.get("column")
     if column is None:
         return
-    kind = kinds[column]
+    kind = kinds[str(column)]
     if array_column(kind):
         if check.name not in _OF_ARRAYS:
             yield f"{path}: column {column!r} is {kind}; only {' and '.join(_OF_ARRAYS)} take such a column"

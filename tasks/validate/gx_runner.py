@@ -26,6 +26,7 @@ UNUSABLE = {
 }
 # Reserved: which rows are listed and how errors are caught is set here, and all failures are equally severe.
 RESERVED = ("id", "meta", "result_format", "catch_exceptions", "rendered_content", "batch_id", "windows", "severity")
+Result = Mapping[str, Any]  # as Great Expectations returns it
 SHOWN = 20  # bad values listed on the Data Docs page; the quarantine has all of them
 
 
@@ -72,7 +73,7 @@ def check_suites(params: Params) -> None:
     raise_problems(problems)
 
 
-def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
+def _problems(name: str, arguments: Mapping[str, object]) -> list[str]:
     from pydantic.v1 import ValidationError
 
     names = expectation_names()
@@ -102,7 +103,7 @@ def _problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _format_problem(name: str, argument: str, message: str, arguments: Mapping[str, Any]) -> str:
+def _format_problem(name: str, argument: str, message: str, arguments: Mapping[str, object]) -> str:
     if argument == "__root__":
         return f"{name}: {message}"
     given = f"; found {arguments[argument]!r}" if argument in arguments else ""
@@ -205,12 +206,12 @@ def _verdict(batch: str, check: Check, item: Any, index: str) -> Verdict:
     )
 
 
-def _observed(result: Mapping[str, Any]) -> str:
+def _observed(result: Result) -> str:
     mismatched = (result.get("details") or {}).get("mismatched")
     return one_line(mismatched if mismatched else result.get("observed_value", "nothing"))
 
 
-def _errors(info: Mapping[str, Any] | None) -> list[str]:
+def _errors(info: Result | None) -> list[str]:
     """Return the messages of all raised errors: GX gives one record, or one per metric."""
     if not info:
         return []
@@ -220,7 +221,7 @@ def _errors(info: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _value(entry: Mapping[str, Any], index: str) -> Any:
+def _value(entry: Result, index: str) -> Any:
     values = [value for column, value in entry.items() if column != index]
     return values[0] if len(values) == 1 else values
 

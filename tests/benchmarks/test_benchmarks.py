@@ -17,13 +17,22 @@ SMALL = {  # the arguments, and what the table then shows
     "drift_error_rates": ("--streams 1", "| sign of a coefficient, inputs unchanged |"),
     "figures": ("--dates 2013-08-03", "| 2013-08-03 | 2013-07 | boosting |"),
     "gate_error_rates": ("--runs 2", "| 10 days (20 are needed) | 0 of 1"),
+    "network_loop": ("--rows 200 --rounds 1 --models mlp gru", "| mlp | "),
     "orchestration": ("--rounds 1", "| unchanged, embedded; six empty tasks |"),
     "point_in_time_join": ("--labels 1000 --events 5000 --rounds 1", "1,000 labels x 5,000 events"),
     "reference_features": ("--days 8 --rounds 1", "features of the year's flights"),
     "replay_elec2": ("--data {prices} --until 1996-12-02 --random 1", "| always |"),
     "wide_tables": ("--stages --columns 10 --rows 300", " evaluate "),
 }
-LONG = ("drift_error_rates", "figures", "gate_error_rates", "orchestration", "replay_elec2", "wide_tables")
+LONG = (
+    "drift_error_rates",
+    "figures",
+    "gate_error_rates",
+    "network_loop",
+    "orchestration",
+    "replay_elec2",
+    "wide_tables",
+)
 
 
 def prints(name: str, *arguments: str) -> str:

@@ -25,7 +25,7 @@ from refit.files.artifacts import EVALUATION, REPORTS, TRAINING, read_json
 from refit.new_project.project_folder import IGNORED, pipeline
 from refit.operations.replay import ReplayOptions, bounds_of
 from refit.operations.replay.history import FOLDER, history
-from refit.problems import metric_named, metric_words
+from refit.problems import metric_named
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from tasks.featurize.definitions import resolve
@@ -35,6 +35,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LONG = ("demand", "fraud", "iris", "lifetime_value", "maintenance", "sentiment")
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
+ERRORS = ("total", "coverage")  # figures beside metrics: how far they are from what they should be
 REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, that examples/README.md leaves room for
     "churn": {"validation roc_auc": 0.84},
     "demand": {"test mae": 42.0, "test coverage": 0.03},  # 38 % below the season before; 87 to 93 % at each horizon
@@ -132,7 +133,7 @@ def test_an_example_reaches_what_it_says_on_the_public_file(
     found = figures(project)
     for figure, bound in REACHED[name].items():
         name_of = figure.split()[1]
-        rising = metric_words(name_of) != name_of and metric_named(name_of).higher_is_better
+        rising = name_of not in ERRORS and metric_named(name_of).higher_is_better
         assert found[figure] >= bound if rising else found[figure] <= bound, (figure, found[figure])
 
 

@@ -17,6 +17,20 @@ from commands import refit
 from fuzzing.mutations import damaged, damaged_json, damaged_yaml
 
 Damage = Callable[[bytes, Random], bytes]
+
+
+def damaged_owner(content: bytes, random: Random) -> bytes:
+    """A lock file with a damaged owner; a lock that nobody holds is empty."""
+    owner = {
+        "pid": 1,
+        "host": "here",
+        "command": "refit run",
+        "since": "2024-10-01T00:00:00+00:00",
+        "trigger": "manual",
+    }
+    return damaged_json(content or json.dumps(owner).encode(), random)
+
+
 MODEL = ".refit/mlartifacts/demo/*/artifacts/model"
 COPY = ".refit/models/1-*"
 # Each file, as a pattern, with what damages it and the commands that read it.
@@ -48,7 +62,7 @@ FILES: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "reports/decision.json": (damaged_json, ("stage register", "show")),
     "reports/evaluation.json": (damaged_json, ("stage register",)),
     ".refit/ingest.json": (damaged_json, ("stage ingest",)),
-    ".refit/lock": (damaged_json, ("status",)),
+    ".refit/lock": (damaged_owner, ("status",)),
     ".refit/ledger.db": (damaged, ("show", "history", "explain 1", "doctor")),
     ".refit/mlflow.db": (damaged, ("show", "lineage 1", "score 2024-10")),
     ".refit/versions/1.json": (damaged_json, ("show", "gc", "lineage 1")),

@@ -40,6 +40,11 @@ class BinaryConfusion(Part):
     false_negative: int
     true_negative: int
 
+    @property
+    def cells(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows of negative and of positive labels, each by what they are called, negative first."""
+        return (self.true_negative, self.false_positive), (self.false_negative, self.true_positive)
+
 
 class BinaryCurves(Part):
     """The curves of candidate and champion, and the probabilities of each class."""

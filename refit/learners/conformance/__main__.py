@@ -6,14 +6,13 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from refit.files.artifacts import read_json
 from refit.learners import load, make, safe
 from refit.learners.conformance.subject import bits
 
 
-def _reports(folder: Path) -> Iterator[dict[str, Any]]:
+def _reports(folder: Path) -> Iterator[dict[str, object]]:
     """Report the predictions of each stored learner, loaded without pickle, and the digest of a new fit."""
     import pyarrow.parquet as pq
 

@@ -52,7 +52,7 @@ class Subject:
         return self.fitted.predict(self.seen.table)
 
     @cached_property
-    def fresh_process(self) -> Mapping[str, Any]:
+    def fresh_process(self) -> Mapping[str, object]:
         """The report of a fresh process that loads the stored learner."""
         load_in_fresh_process([self])
         return self.fresh_process

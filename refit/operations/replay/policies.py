@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -67,7 +67,7 @@ def _parsed(text: str, drift: DriftParams) -> Policy:
         if settings:
             raise UserError(f"policy {name} has no settings; found {':'.join(settings)!r}")
         return Policy(name, "never" if name == "never" else "always", drift)
-    changed: dict[str, Any] = {"retrain_on": _CAUSES[name]} if name in _CAUSES else {}
+    changed: dict[str, object] = {"retrain_on": _CAUSES[name]} if name in _CAUSES else {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:

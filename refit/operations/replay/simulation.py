@@ -14,7 +14,7 @@ from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, holdout
 from refit.evaluation.prediction_cost import in_money
 from refit.evaluation.scored import Scored
-from refit.gate.promotion import GatePolicy, decide
+from refit.gate.promotion import decide
 from refit.operations.replay import policies
 from refit.operations.replay.drift_checks import Watch
 from refit.operations.replay.fits import Fit, Fits
@@ -171,7 +171,7 @@ class Simulator:
             incumbent=incumbent,
             gate=gate,
         )
-        return decide(collected, GatePolicy(**gate.model_dump()))
+        return decide(collected, gate)
 
     def _budgets(self, fit: Fit) -> dict[str, float]:
         """Values for the gate's ceilings other than errors."""

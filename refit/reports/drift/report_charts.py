@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from refit.drift.inputs import WORDS
@@ -84,7 +85,7 @@ def _usual(axes: Any, now: Sequence[tuple[int, PerformanceVerdict]]) -> None:
 
 def _skill(axes: Any, points: Sequence[Point], colour: str, label: str) -> None:
     x = [index for index, *_ in points]
-    intervals(axes, x, [(each.lower, each.upper) for *_, each in points], colour)
+    intervals(axes, x, [each for *_, each in points], colour)
     estimated = [_or_nan(each.estimated_skill) for *_, each in points]
     axes.plot(x, estimated, color=COLOURS["champion"], linestyle="--", linewidth=1.4)
     axes.plot(x, [_or_nan(each.skill) for *_, each in points], color=colour, label=label)
@@ -132,14 +133,14 @@ def heat_map(columns: Sequence[str], windows: Sequence[JudgedWindow]) -> Any:
 def _cell(axes: Any, x: int, y: int, drift: ColumnDrift | None, name: str) -> None:
     from matplotlib.patches import Rectangle
 
-    box: dict[str, Any] = {"xy": (x - 0.48, y - 0.44), "width": 0.96, "height": 0.88}
+    box = partial(Rectangle, (x - 0.48, y - 0.44), 0.96, 0.88)
     if drift is None:
-        empty = axes.add_patch(Rectangle(**box, fill=False, edgecolor=GRID, linestyle="--"))
+        empty = axes.add_patch(box(fill=False, edgecolor=GRID, linestyle="--"))
         return tip(empty, f"{name}: not measured")
     ratio = drift.severity
-    cell = axes.add_patch(Rectangle(**box, **_colour(ratio)))
+    cell = axes.add_patch(box(**_colour(ratio)))
     if drift.breached:
-        axes.add_patch(Rectangle(**box, fill=False, edgecolor=INK, linewidth=1.4))
+        axes.add_patch(box(fill=False, edgecolor=INK, linewidth=1.4))
     numbers = "; ".join(f"{WORDS[each.statistic]} {each.size:.3f} of {each.limit:.3f}" for each in drift.comparisons)
     tip(cell, f"{name}: {numbers}" + (" · drifted" if drift.breached else ""))
     if ratio >= 1:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from refit.reports.drawing import Report
+from dataclasses import dataclass
+
 from refit.reports.model_card.feature_charts import ANY_PREDICTED, PREDICTED, drawn_classes, unit_of
+from refit.schemas.evaluation import Evaluation, Shap, ShapFeature
+from refit.schemas.explanations import Method
 
 MOST_FEATURES = 12
-HOW = {
+HOW: dict[Method, str] = {
     "trees": "exactly, from its trees",
     "boosting library": "exactly, by its own library",
     "linear": "exactly, from its coefficients",
@@ -14,22 +17,43 @@ HOW = {
 }
 
 
-def shown(evaluation: Report) -> Report:
+@dataclass(frozen=True)
+class ShownShap:
+    """The Shapley values of the largest features."""
+
+    rows: int
+    unit: str
+    how: str
+    by_row: bool
+    largest: tuple[ShapFeature, ...]
+
+
+@dataclass(frozen=True)
+class ShownExplanation:
     """The values for the page's section on explanations."""
-    explained = evaluation["explained"]
-    return {
-        "rows": explained["rows"],
-        "shap": _shap(explained["shap"]) if explained["shap"] else None,
-        "predicted": PREDICTED.get(evaluation["task"], ANY_PREDICTED),
-        "more_classes": len(explained["classes"]) - len(drawn_classes(explained)) if explained["classes"] else 0,
-    }
+
+    rows: int
+    shap: ShownShap | None
+    predicted: str
+    more_classes: int  # that are not drawn
 
 
-def _shap(values: Report) -> Report:
-    return {
-        "rows": values["rows"],
-        "unit": unit_of(values),
-        "how": HOW[values["method"]],
-        "by_row": bool(values["points"]),
-        "largest": values["features"][:MOST_FEATURES],
-    }
+def shown(evaluation: Evaluation) -> ShownExplanation:
+    """The values for the page's section on explanations."""
+    explained = evaluation.explained
+    return ShownExplanation(
+        rows=explained.rows,
+        shap=_shap(explained.shap) if explained.shap else None,
+        predicted=PREDICTED.get(evaluation.task, ANY_PREDICTED),
+        more_classes=len(explained.classes) - len(drawn_classes(explained)),
+    )
+
+
+def _shap(values: Shap) -> ShownShap:
+    return ShownShap(
+        rows=values.rows,
+        unit=unit_of(values),
+        how=HOW[values.method],
+        by_row=bool(values.points),
+        largest=values.features[:MOST_FEATURES],
+    )

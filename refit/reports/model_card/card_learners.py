@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from refit.reports.drawing import Report
 from refit.reports.model_card.learner_charts import fold_scores
+from refit.schemas.training import LearnerReport, TrialReport
 
 STATES = {"complete": "finished", "pruned": "given up after some folds", "failed": "failed"}
 
 
-def tried(learners: Sequence[Mapping[str, Any]], metric: str) -> list[Report]:
-    """A table row for each learner, with the number and the deviation of its scores by fold if there are any."""
-    return [{**learner, "by_fold": _folds(fold_scores(learner, metric))} for learner in learners]
+@dataclass(frozen=True)
+class Folds:
+    """The number and the standard deviation of a learner's scores by fold."""
+
+    count: int
+    deviation: float
 
 
-def _folds(scores: Sequence[float]) -> Report | None:
-    return {"count": len(scores), "deviation": statistics.stdev(scores)} if len(scores) > 1 else None
+@dataclass(frozen=True)
+class ShownArgument:
+    """An argument of the best trial, and its share of how good a trial is; None if it is not known."""
+
+    name: str
+    value: str
+    share: float | None
 
 
-def searches(learners: Sequence[Mapping[str, Any]]) -> Iterator[Report]:
-    """The search for the arguments of each tuned learner, and its result."""
+@dataclass(frozen=True)
+class ShownSearch:
+    """The search for the arguments of a learner, and its result."""
+
+    name: str
+    trials: int
+    states: str
+    best: int
+    value: float | None
+    seconds: float
+    arguments: tuple[ShownArgument, ...]
+
+
+def folds(learners: Sequence[LearnerReport], metric: str) -> dict[str, Folds]:
+    """By learner; only those that have more than one fold."""
+    scores = {learner.name: fold_scores(learner, metric) for learner in learners}
+    return {name: Folds(len(each), statistics.stdev(each)) for name, each in scores.items() if len(each) > 1}
+
+
+def searches(learners: Sequence[LearnerReport]) -> Iterator[ShownSearch]:
+    """The search of each tuned learner."""
     for learner in learners:
-        if not (tuning := learner.get("tuning")):
-            continue
-        trials = tuning["trials"]
-        best = trials[tuning["best"]]
-        counts = {words: sum(trial["state"] == state for trial in trials) for state, words in STATES.items()}
-        shares = tuning["importance"]
-        yield {
-            "name": learner["name"],
-            "trials": len(trials),
-            "states": ", ".join(f"{count} {words}" for words, count in counts.items() if count),
-            "best": tuning["best"],
-            "value": best["value"],
-            "seconds": sum(trial["seconds"] for trial in trials),
-            "arguments": [
-                {
-                    "name": name,
-                    "value": f"{value:.4g}" if isinstance(value, float) else str(value),
-                    "share": shares.get(name),
-                }
-                for name, value in sorted(best["params"].items(), key=lambda pair: -shares.get(pair[0], 0.0))
-            ],
-        }
+        if tuning := learner.tuning:
+            shares = tuning.importance
+            yield ShownSearch(
+                name=learner.name,
+                trials=len(tuning.trials),
+                states=_states(tuning.trials),
+                best=tuning.best,
+                value=(best := tuning.trials[tuning.best]).value,
+                seconds=tuning.work_seconds,
+                arguments=tuple(
+                    ShownArgument(name, f"{value:.4g}" if isinstance(value, float) else str(value), shares.get(name))
+                    for name, value in sorted(best.params.items(), key=lambda pair: -shares.get(pair[0], 0.0))
+                ),
+            )
+
+
+def _states(trials: Sequence[TrialReport]) -> str:
+    counts = {words: sum(trial.state == state for trial in trials) for state, words in STATES.items()}
+    return ", ".join(f"{count} {words}" for words, count in counts.items() if count)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from refit.files.artifacts import atomic
-from refit.reports.drawing import Chart, DrawnChart, Report, drawn, styled, write_csv
+from refit.reports.drawing import Chart, DrawnChart, drawn, styled, write_csv
 from refit.reports.model_card import feature_charts, interval_charts, learner_charts, verdict_charts
 from refit.reports.model_card.by_task import view_of
 from refit.reports.svg import standalone
+from refit.schemas.evaluation import Evaluation
 
 FIGURES, PLOTS = "figures", "plots"
 
@@ -25,17 +27,20 @@ def charts_of(task: str) -> tuple[Chart, ...]:
     )
 
 
-def draw(reports: Path, evaluation: Report) -> dict[str, list[DrawnChart]]:
+def draw(reports: Path, evaluation: Evaluation, more: Sequence[Chart] = ()) -> dict[str, list[DrawnChart]]:
     """Write `figures/*.svg` and `plots/*.csv`, replacing the files of an earlier evaluation.
 
     Returns the same charts for the card, by section.
+
+    Args:
+        more: charts of what the evaluation does not hold, such as images.
     """
     for old in (*(reports / PLOTS).glob("*.csv"), *(reports / FIGURES).glob("*.*")):
         old.unlink()
     write_tables(reports / PLOTS, evaluation)
     by_section: dict[str, list[DrawnChart]] = defaultdict(list)
     with styled():
-        for chart in charts_of(evaluation["task"]):
+        for chart in (*charts_of(evaluation.task), *more):
             if (figure := chart.draw(evaluation)) is None:
                 continue
             on_page = drawn(figure, chart.name, chart.description)
@@ -45,12 +50,11 @@ def draw(reports: Path, evaluation: Report) -> dict[str, list[DrawnChart]]:
     return by_section
 
 
-def write_tables(folder: Path, evaluation: Report) -> None:
+def write_tables(folder: Path, evaluation: Evaluation) -> None:
     """Write the CSV files that `dvc.yaml` lists under plots."""
-    view_of(evaluation["task"]).tables(folder, evaluation)
+    view_of(evaluation.task).tables(folder, evaluation)
     interval_charts.tables(folder, evaluation)
     feature_charts.tables(folder, evaluation)
     learner_charts.tables(folder, evaluation)
-    models = list(evaluation["metrics"])
-    rows = ((day["day"], model, day[model], day["rows"]) for day in evaluation["daily"] for model in models)
+    rows = ((day.day, model, day.scores[model], day.rows) for day in evaluation.daily for model in evaluation.metrics)
     write_csv(folder / "daily.csv", ("day", "model", "score", "rows"), rows)

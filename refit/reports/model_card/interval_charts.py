@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ from refit.reports.drawing import (
     COLOURS,
     FULL,
     QUIET,
-    Report,
-    bounds,
     chart,
     dots,
     legend,
@@ -24,57 +21,63 @@ from refit.reports.drawing import (
 from refit.reports.drawing import (
     intervals as interval_lines,
 )
+from refit.schemas.evaluation import Evaluation
+from refit.schemas.interval_report import IntervalReport
+
+
+def report_of(evaluation: Evaluation) -> IntervalReport | None:
+    """The evaluation of the prediction intervals; None if there are none."""
+    return evaluation.detail("intervals", IntervalReport)
 
 
 @chart("intervals", "The newest test rows: the interval of each, what was predicted, and what came.")
-def intervals(evaluation: Report) -> Any:
-    if not (report := evaluation.get("intervals")):
+def intervals(evaluation: Evaluation) -> Any:
+    if not (report := report_of(evaluation)):
         return None
-    rows: Sequence[Report] = report["stretch"]
-    figure, axes = new_figure(f"{percent(report['level'])} intervals of the newest test rows", (FULL, 3.6))
+    rows = report.stretch
+    figure, axes = new_figure(f"{percent(report.level)} intervals of the newest test rows", (FULL, 3.6))
     for index, row in enumerate(rows):
-        axes.plot([index] * 2, [row["low"], row["high"]], color=COLOURS["candidate"], linewidth=2.2, alpha=0.3)
+        axes.plot([index] * 2, [row.low, row.high], color=COLOURS["candidate"], linewidth=2.2, alpha=0.3)
     axes.plot([], [], color=COLOURS["candidate"], linewidth=2.2, alpha=0.3, label="interval")
-    within = [row["low"] <= row["label"] <= row["high"] for row in rows]
-    axes.plot(range(len(rows)), [row["predicted"] for row in rows], "_", color=COLOURS["candidate"], label="predicted")
+    axes.plot(range(len(rows)), [row.predicted for row in rows], "_", color=COLOURS["candidate"], label="predicted")
     for held, colour, size, label in ((True, QUIET, 3.5, "came, within"), (False, BAD, 5, "came, outside")):
-        came = [(index, row["label"]) for index, row in enumerate(rows) if within[index] is held]
+        came = [(index, row.label) for index, row in enumerate(rows) if row.within is held]
         dots(axes, came, colour, size)
         axes.plot([], [], "o", color=colour, markersize=4, label=label)
     step = max(1, len(rows) // 8)
-    axes.set_xticks(range(0, len(rows), step), [row["time"][5:10] for row in rows[::step]])
+    axes.set_xticks(range(0, len(rows), step), [row.time[5:10] for row in rows[::step]])
     axes.set(xlabel="test rows, newest last", ylabel="label")
     legend(axes)
     return figure
 
 
 @chart("intervals", "The share of labels within (dotted: what was asked for) and the mean width, of each group.")
-def intervals_by_group(evaluation: Report) -> Any:
-    report = evaluation.get("intervals")
-    if not report or not report["groups"]:
+def intervals_by_group(evaluation: Evaluation) -> Any:
+    report = report_of(evaluation)
+    if not report or not report.groups:
         return None
-    groups: Sequence[Report] = report["groups"]
-    figure, axes = new_grid(f"Intervals by {report['within']}", (FULL, 3.2), columns=2)
-    for ax, name in zip(axes[0], ("coverage", "width"), strict=True):
-        measured = [each[name] for each in groups]
-        interval_lines(ax, range(len(groups)), bounds(measured), COLOURS["candidate"])
-        dots(ax, enumerate(each["value"] for each in measured), COLOURS["candidate"], 5)
+    groups = report.groups
+    figure, axes = new_grid(f"Intervals by {report.within}", (FULL, 3.2), columns=2)
+    coverage, width = axes[0]
+    for ax, measured in ((coverage, [each.coverage for each in groups]), (width, [each.width for each in groups])):
+        interval_lines(ax, range(len(groups)), measured, COLOURS["candidate"])
+        dots(ax, enumerate(each.value for each in measured), COLOURS["candidate"], 5)
         few = range(0, len(groups), max(1, len(groups) // 8))
-        ax.set_xticks(few, [groups[index]["value"] for index in few])
-        ax.set(xlabel=report["within"])
-    axes[0, 0].axhline(report["level"], color=QUIET, linestyle=":", linewidth=1)
-    axes[0, 0].set(ylabel="share of labels within")
-    axes[0, 1].set(ylabel="mean width")
-    axes[0, 1].set_ylim(bottom=0)
+        ax.set_xticks(few, [groups[index].value for index in few])
+        ax.set(xlabel=report.within)
+    coverage.axhline(report.level, color=QUIET, linestyle=":", linewidth=1)
+    coverage.set(ylabel="share of labels within")
+    width.set(ylabel="mean width")
+    width.set_ylim(bottom=0)
     return figure
 
 
-def tables(folder: Path, evaluation: Report) -> None:
+def tables(folder: Path, evaluation: Evaluation) -> None:
     """Write `intervals.csv`, if there are any."""
-    if not (report := evaluation.get("intervals")):
+    if not (report := report_of(evaluation)):
         return
-    parts = [{"value": "all", "rows": report["rows"], **report}, *report["groups"]]
-    rows = ((p["value"], p["rows"], *(p[name]["value"] for name in ("coverage", "width", "winkler"))) for p in parts)
+    parts = [("all", report.rows, report), *((each.value, each.rows, each) for each in report.groups)]
+    rows = ((name, count, each.coverage.value, each.width.value, each.winkler.value) for name, count, each in parts)
     write_csv(folder / "intervals.csv", ("group", "rows", "coverage", "width", "winkler"), rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from refit.reports.drawing import (
     FULL,
     INK,
     QUIET,
-    Report,
     chart,
     dots,
     legend,
@@ -25,25 +24,29 @@ from refit.reports.drawing import (
     short_name,
     write_csv,
 )
+from refit.schemas.evaluation import Evaluation
+from refit.schemas.training import LearnerReport, TrialReport
 
+Curve = Sequence[tuple[int, float, float]]  # x, the training and the validation score
+
+PARTS = ("training", "validation")
 COLUMNS = 3
 MOST_ARGUMENTS = 6
 FEW = 12  # points that are marked
 
 
-def fold_scores(learner: Mapping[str, Any], metric: str) -> list[float]:
+def fold_scores(learner: LearnerReport, metric: str) -> list[float]:
     """The score on each fold of cross-validation; empty without folds."""
-    scores = [fold.get(metric) for fold in learner.get("folds") or ()]
-    return [score for score in scores if score is not None]
+    return [score for fold in learner.folds if (score := fold.get(metric)) is not None]
 
 
 @chart("learners", "The score of each learner on each fold; the line is the mean.")
-def folds(evaluation: Report) -> Any:
-    metric = evaluation["learning_metric"]
+def folds(evaluation: Evaluation) -> Any:
+    metric = evaluation.learning_metric
     scores = {
-        each["name"]: of_folds
-        for each in evaluation["learners"]
-        if each["kind"] != "baseline" and len(of_folds := fold_scores(each, metric)) > 1  # naive guesses are far off
+        each.name: of_folds
+        for each in evaluation.learners
+        if each.kind != "baseline" and len(of_folds := fold_scores(each, metric)) > 1  # naive guesses are far off
     }
     if not scores:
         return None
@@ -57,22 +60,21 @@ def folds(evaluation: Report) -> Any:
 
 
 @chart("learners", "Each trial of a search with the best so far, and the share of each argument in how good it is.")
-def tuning(evaluation: Report) -> Any:
-    tuned = [learner for learner in evaluation["learners"] if learner.get("tuning")]
+def tuning(evaluation: Evaluation) -> Any:
+    tuned = [(learner.name, learner.tuning) for learner in evaluation.learners if learner.tuning]
     if not tuned:
         return None
     size = (FULL, 0.5 + 2.6 * len(tuned))
     figure, axes = new_grid("The search for arguments", size, rows=len(tuned), columns=2, width_ratios=(3, 2))
-    for learner, (left, right) in zip(tuned, axes, strict=True):
-        _history(left, learner, evaluation["learning_metric"])
-        _shares(right, learner["tuning"]["importance"])
+    for (name, report), (left, right) in zip(tuned, axes, strict=True):
+        _history(left, name, report.trials, evaluation.learning_metric)
+        _shares(right, report.importance)
     return figure
 
 
-def _history(axes: Any, learner: Report, metric: str) -> None:
-    trials = learner["tuning"]["trials"]
-    shown = [(n, trial["value"]) for n, trial in enumerate(trials) if trial["value"] is not None]
-    given_up = [n for n, trial in enumerate(trials) if trial["state"] == "pruned"]
+def _history(axes: Any, name: str, trials: Sequence[TrialReport], metric: str) -> None:
+    shown = [(n, trial.value) for n, trial in enumerate(trials) if trial.value is not None]
+    given_up = [n for n, trial in enumerate(trials) if trial.state == "pruned"]
     numbers, values = [n for n, _ in shown], [value for _, value in shown]
     so_far = list(accumulate(values, max if metric_named(metric).higher_is_better else min))
     axes.step(numbers, so_far, where="post", color=COLOURS["candidate"], label="best so far")
@@ -80,14 +82,14 @@ def _history(axes: Any, learner: Report, metric: str) -> None:
     if given_up:  # at the bottom: a score of some folds is not comparable to one of all
         foot = {"transform": axes.get_xaxis_transform(), "color": QUIET, "markersize": 5}
         axes.plot(given_up, [0.03] * len(given_up), "x", label="given up after some folds", **foot)
-    title = f"{short_name(learner['name'], 30)}: {len(trials)} trials"
+    title = f"{short_name(name, 30)}: {len(trials)} trials"
     axes.set_title(title, pad=18)  # above the legend
     axes.set(xlabel="trial", ylabel=metric_named(metric).words)
     axes.xaxis.get_major_locator().set_params(integer=True)
     legend(axes)
 
 
-def _shares(axes: Any, importance: dict[str, float]) -> None:
+def _shares(axes: Any, importance: Mapping[str, float]) -> None:
     shown = sorted(importance.items(), key=lambda pair: -pair[1])[:MOST_ARGUMENTS]
     axes.set_title("What mattered", pad=18)
     if not shown:
@@ -100,49 +102,63 @@ def _shares(axes: Any, importance: dict[str, float]) -> None:
 
 
 @chart("learners", "Training and validation rows as a learner learns; dotted: the iterations that were chosen.")
-def learning_curves(evaluation: Report) -> Any:
-    return _learning(evaluation, "curve", "iteration", "How the learners learn", "iterations")
+def learning_curves(evaluation: Evaluation) -> Any:
+    curves = {each.name: by_iteration(each) for each in evaluation.learners}
+    chosen = {each.name: each.iterations for each in evaluation.learners}
+    return _learning(evaluation, curves, chosen, "How the learners learn", "iterations")
 
 
 @chart("learners", "Training and validation rows by the number of training rows.")
-def learning_by_rows(evaluation: Report) -> Any:
-    return _learning(evaluation, "size_curve", "rows", "Would more data help?", "training rows")
+def learning_by_rows(evaluation: Evaluation) -> Any:
+    curves = {each.name: by_size(each) for each in evaluation.learners}
+    return _learning(evaluation, curves, {}, "Would more data help?", "training rows")
 
 
-def _learning(evaluation: Report, curve: str, x: str, title: str, label: str) -> Any:
-    learners = [learner for learner in evaluation["learners"] if len(learner[curve]) > 1]
-    if not learners:
+def by_iteration(learner: LearnerReport) -> Curve:
+    """Its scores after each number of iterations."""
+    return [(each.iteration, each.training, each.validation) for each in learner.curve]
+
+
+def by_size(learner: LearnerReport) -> Curve:
+    """Its scores by the number of training rows."""
+    return [(each.rows, each.training, each.validation) for each in learner.size_curve]
+
+
+def _learning(
+    evaluation: Evaluation, by_learner: Mapping[str, Curve], marked: Mapping[str, int | None], title: str, label: str
+) -> Any:
+    curves = {name: curve for name, curve in by_learner.items() if len(curve) > 1}
+    if not curves:
         return None
-    rows, columns = math.ceil(len(learners) / COLUMNS), min(COLUMNS, len(learners))
+    rows, columns = math.ceil(len(curves) / COLUMNS), min(COLUMNS, len(curves))
     size = (FULL * max(columns, 1.5) / COLUMNS, 0.6 + 2.5 * rows)
     figure, axes = new_grid(title, size, rows=rows, columns=columns, sharey=True)
-    for ax, learner in zip(axes.flat, learners, strict=False):
-        points = learner[curve]
-        for part, colour in (("training", COLOURS["baseline"]), ("validation", COLOURS["candidate"])):
-            line = [point[x] for point in points], [point[part] for point in points]
-            ax.plot(*line, color=colour, label=f"{part} rows")
-            if len(points) < FEW:
-                dots(ax, zip(*line, strict=True), colour, 4)
-        if curve == "curve" and learner["iterations"]:
-            ax.axvline(learner["iterations"], color=QUIET, linestyle=":", linewidth=1)
-        ax.set(title=short_name(learner["name"], 30), xlabel=label)
+    for ax, (name, curve) in zip(axes.flat, curves.items(), strict=False):
+        x, *lines = zip(*curve, strict=True)
+        for part, colour, line in zip(PARTS, (COLOURS["baseline"], COLOURS["candidate"]), lines, strict=True):
+            ax.plot(x, line, color=colour, label=f"{part} rows")
+            if len(curve) < FEW:
+                dots(ax, zip(x, line, strict=True), colour, 4)
+        if marked.get(name):
+            ax.axvline(marked[name], color=QUIET, linestyle=":", linewidth=1)
+        ax.set(title=short_name(name, 30), xlabel=label)
         ax.locator_params(axis="x", nbins=4)
     for ax in axes[:, 0]:
-        ax.set_ylabel(metric_named(evaluation["learning_metric"]).words)
-    for ax in list(axes.flat)[len(learners) :]:
+        ax.set_ylabel(metric_named(evaluation.learning_metric).words)
+    for ax in list(axes.flat)[len(curves) :]:
         ax.axis("off")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
-def tables(folder: Path, evaluation: Report) -> None:
+def tables(folder: Path, evaluation: Evaluation) -> None:
     """Write `learning.csv` and `learning_by_rows.csv`."""
-    for name, curve, x in (("learning", "curve", "iteration"), ("learning_by_rows", "size_curve", "rows")):
+    for name, curve_of, x in (("learning", by_iteration, "iteration"), ("learning_by_rows", by_size, "rows")):
         rows: Iterable[tuple[Any, ...]] = (
-            (learner["name"], point[x], part, point[part])
-            for learner in evaluation["learners"]
-            for point in learner[curve]
-            for part in ("training", "validation")
+            (learner.name, at, part, score)
+            for learner in evaluation.learners
+            for at, *scores in curve_of(learner)
+            for part, score in zip(PARTS, scores, strict=True)
         )
         write_csv(folder / f"{name}.csv", ("learner", x, "window", "score"), rows)
 

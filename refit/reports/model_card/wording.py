@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 from refit.problems import metric_named
 from refit.reports.model_card.by_task import view_of
 from refit.reports.templates import money
+from refit.schemas.decision import Decision, GainComparison
+from refit.schemas.evaluation import EvaluatedRows, Evaluation
 from refit.schemas.feature_table import FeatureTable, LabelCounts
+from refit.schemas.measured import Measured
 
-Report = dict[str, Any]
 
-
-def words_of(evaluation: Report, features: FeatureTable) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Words:
     """Every sentence of the model card that depends on the numbers."""
-    return {
-        "about": features.definitions.feature_set.description,
-        "verdict": verdict(evaluation),
-        "summary": list(summary(evaluation)),
-        "gate": gate(evaluation["decision"]),
-        "budgets": budgets(evaluation),
-        "clustered": clustered(evaluation["test"]),
-        "view": view_of(evaluation["task"]).words(evaluation),
-        "labels": labels(features.labels),
-        "assumptions": list(assumptions(evaluation)),
-        "giveaways": [str(each) for each in features.giveaways],
-    }
+
+    about: str
+    verdict: str
+    summary: tuple[str, ...]
+    gate: str
+    budgets: str
+    clustered: str
+    view: str
+    labels: str
+    assumptions: tuple[str, ...]
+    giveaways: tuple[str, ...]
 
 
-def verdict(evaluation: Report) -> str:
-    decision = evaluation["decision"]
-    champion = evaluation["comparand"]["version"]
-    if decision["promote"]:
+def words_of(evaluation: Evaluation, features: FeatureTable) -> Words:
+    """The sentences of a candidate's model card."""
+    return Words(
+        about=features.definitions.feature_set.description,
+        verdict=verdict(evaluation),
+        summary=tuple(summary(evaluation)),
+        gate=gate(evaluation.decision),
+        budgets=budgets(evaluation),
+        clustered=clustered(evaluation.test),
+        view=view_of(evaluation.task).words(evaluation),
+        labels=labels(features.labels),
+        assumptions=tuple(assumptions(evaluation)),
+        giveaways=tuple(map(str, features.giveaways)),
+    )
+
+
+def verdict(evaluation: Evaluation) -> str:
+    champion = evaluation.incumbent.version
+    if evaluation.decision.promote:
         return (
             f"It may be promoted in place of version {champion}."
             if champion
@@ -41,70 +57,70 @@ def verdict(evaluation: Report) -> str:
     return f"Version {champion} stays champion." if champion else "It may not be promoted, and there is no champion."
 
 
-def summary(evaluation: Report) -> Iterator[str]:
+def summary(evaluation: Evaluation) -> Iterator[str]:
     """The reasons for the verdict: what the candidate can do, how it compares, and why it was refused."""
-    decision = evaluation["decision"]
-    yield from view_of(evaluation["task"]).summary(evaluation)
-    for each in decision["compared"]:
-        if each["against"] == "champion" and each["estimate"] is not None:
-            yield _against(each, metric_named(decision["metric"]).words)
-    if (reduction := evaluation["error_reduction"]) and reduction["value"] is not None:
-        yield _reduced(reduction, metric_named(decision["metric"]).words)
-    if not decision["promote"]:
-        yield f"What stopped it: {'; '.join(decision['reasons'])}."
+    decision = evaluation.decision
+    metric = metric_named(decision.metric).words
+    yield from view_of(evaluation.task).summary(evaluation)
+    for each in decision.compared:
+        if each.against == "champion":
+            yield from _against(each, metric)
+    if (reduction := evaluation.error_reduction) and reduction.value is not None:
+        yield _reduced(reduction, metric)
+    if not decision.promote:
+        yield f"What stopped it: {'; '.join(decision.reasons)}."
 
 
-def _against(each: Report, metric: str) -> str:
-    if each["lower"] > 0:
-        return f"It beats the champion by {each['estimate']:.4f} {metric}, and by {each['lower']:.4f} at the least."
-    if each["upper"] < 0:
-        return f"It is worse than the champion by {-each['estimate']:.4f} {metric}."
-    return (
-        f"No difference to the champion in {metric} is shown: it lies between {each['lower']:+z.4f} and "
-        f"{each['upper']:+z.4f}."
-    )
-
-
-def _reduced(reduction: Report, metric: str) -> str:
-    span = "" if reduction["lower"] is None else f" (between {reduction['lower']:+.1%} and {reduction['upper']:+.1%})"
-    share = f"{reduction['value']:+.1%}"
-    return f"Error reduction vs champion, as a share of its distance from a perfect {metric}: {share}{span}."
-
-
-def budgets(evaluation: Report) -> str:
-    """The cost of predictions and training, and the size of the model."""
-    cost, size = evaluation["timings"]["cost"], evaluation["candidate"]["model_mb"]
-    return (
-        f"Its folder holds {size:,.3f} MB. At {cost['cpu_hour']:g} {cost['currency']} for a CPU hour, 1,000 "
-        f"predictions cost {money(cost['per_1000'])} {cost['currency']} ({cost['cpu_seconds_per_1000'] * 1000:,.1f} ms "
-        f"of CPU) and the training {money(cost['training'])} {cost['currency']}."
-    )
-
-
-def gate(decision: Report) -> str:
-    """The requirement of the gate."""
-    metric, sure = metric_named(decision["metric"]).words, f"{decision['confidence']:.0%}"
-    policy = decision["policy"]
-    if decision["comparand"]["version"] is None:
-        demand = f"a gain in {metric} of more than {policy['min_gain_over_baseline']:g} over the naive baseline"
-    elif decision["mode"] == "superiority":
-        demand = f"a gain in {metric} of more than {policy['min_gain']:g} over the champion (superiority)"
+def _against(each: GainComparison, metric: str) -> Iterator[str]:
+    gain, lower, upper = each.estimate, each.lower, each.upper
+    if gain is None or lower is None or upper is None:
+        return
+    if lower > 0:
+        yield f"It beats the champion by {gain:.4f} {metric}, and by {lower:.4f} at the least."
+    elif upper < 0:
+        yield f"It is worse than the champion by {-gain:.4f} {metric}."
     else:
-        demand = f"a loss in {metric} of less than {policy['max_loss']:g} against the champion (non-inferiority)"
-    slices = ", and on each slice for a loss of less than the slice's own margin" if decision["slices"] else ""
+        yield f"No difference to the champion in {metric} is shown: it lies between {lower:+z.4f} and {upper:+z.4f}."
+
+
+def _reduced(reduction: Measured, metric: str) -> str:
+    share = f"{reduction.value:+.1%}{reduction.between('{:+.1%}'.format)}"
+    return f"Error reduction vs champion, as a share of its distance from a perfect {metric}: {share}."
+
+
+def budgets(evaluation: Evaluation) -> str:
+    """The cost of predictions and training, and the size of the model."""
+    cost, size = evaluation.timings.cost, evaluation.candidate.model_mb
+    return (
+        f"Its folder holds {size:,.3f} MB. At {cost.cpu_hour:g} {cost.currency} for a CPU hour, 1,000 "
+        f"predictions cost {money(cost.per_1000)} {cost.currency} ({cost.cpu_seconds_per_1000 * 1000:,.1f} ms "
+        f"of CPU) and the training {money(cost.training)} {cost.currency}."
+    )
+
+
+def gate(decision: Decision) -> str:
+    """The requirement of the gate."""
+    metric, sure, policy = metric_named(decision.metric).words, f"{decision.confidence:.0%}", decision.policy
+    if decision.incumbent.version is None:
+        demand = f"a gain in {metric} of more than {policy.min_gain_over_baseline:g} over the naive baseline"
+    elif decision.mode == "superiority":
+        demand = f"a gain in {metric} of more than {policy.min_gain:g} over the champion (superiority)"
+    else:
+        demand = f"a loss in {metric} of less than {policy.max_loss:g} against the champion (non-inferiority)"
+    slices = ", and on each slice for a loss of less than the slice's own margin" if decision.slices else ""
     return (
         f"It asks for {demand}{slices}, shown with {sure} confidence on the same rows. The lower end of each interval "
         "below has to lie right of the dashed line."
     )
 
 
-def clustered(test: Report) -> str:
+def clustered(test: EvaluatedRows) -> str:
     """How rows were clustered, as the end of a sentence about intervals."""
-    if test["cluster"] == "row":
+    if test.cluster == "row":
         return ", rows taken as independent"
-    if test["clusters"] < 2:
-        return f"; there are none, as all rows share one {test['cluster']}"
-    return f" that allow for rows of one {test['cluster']} being alike ({test['clusters']} clusters)"
+    if test.clusters < 2:
+        return f"; there are none, as all rows share one {test.cluster}"
+    return f" that allow for rows of one {test.cluster} being alike ({test.clusters} clusters)"
 
 
 def labels(counts: LabelCounts) -> str:
@@ -115,22 +131,22 @@ def labels(counts: LabelCounts) -> str:
     )
 
 
-def assumptions(evaluation: Report) -> Iterator[str]:
+def assumptions(evaluation: Evaluation) -> Iterator[str]:
     """The assumptions behind the numbers."""
-    test = evaluation["test"]
-    if test["cluster"] == "row":
+    test, candidate = evaluation.test, evaluation.candidate
+    if test.cluster == "row":
         yield "Rows are taken as independent, as the params say; if they are not, the intervals are too narrow."
     else:
-        yield f"Rows of one {test['cluster']} may be alike; rows of two are taken as independent of each other."
-    if rule := evaluation["candidate"]["split"]:
+        yield f"Rows of one {test.cluster} may be alike; rows of two are taken as independent of each other."
+    if rule := candidate.split:
         how = "as a column says" if rule.startswith("as column") else "by chance"
         yield f"The test rows were kept apart {how} ({rule}): the intervals tell of rows like these, not of later."
     else:
         yield "The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come."
         yield (
-            f"The model was made from data up to {evaluation['candidate']['seen_until'][:10]}, before the test window; "
+            f"The model was made from data up to {candidate.seen_until:%Y-%m-%d}, before the test window; "
             "it is not fitted again on that window before it is promoted."
         )
     yield "Importance tells what this model uses, not what causes the outcome."
-    if looks := evaluation["decision"]["looks"]:
+    if looks := evaluation.decision.looks:
         yield f"This test window has judged {looks} other candidate{'s' if looks > 1 else ''} before."

@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from refit.config import DriftParams, GateParams, Params, default_of
+from refit.config import DriftParams, Params, default_of
 from refit.drift import decision, inputs, performance
-from refit.gate import promotion
 
 POLICIES = {
-    "the gate": (promotion.GatePolicy, GateParams()),
     "drift of inputs": (inputs.InputPolicy, DriftParams()),
     "drift of skill": (performance.SkillPolicy, DriftParams()),
     "drift's decision": (decision.RetrainPolicy, DriftParams()),

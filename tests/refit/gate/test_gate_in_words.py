@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from refit.gate.promotion import Evidence, GateOpponent, GatePolicy, Slice, decide
+from refit.config import GateParams
+from refit.gate.promotion import Evidence, GateOpponent, Slice, decide
 from refit.metrics.clusters import Estimate
 from refit.schemas.decision import GateCheck, GateVerdict
 
@@ -31,7 +33,13 @@ EVIDENCE = Evidence(
     error_reduction=Estimate(0.01, 0.02, 30.0),
     remarks=("a remark",),
 )
-POLICY = GatePolicy(
+
+
+def changed(policy: GateParams, **changes: Any) -> GateParams:
+    return policy.model_copy(update=changes)
+
+
+POLICY = GateParams(
     min_gain_over_baseline=0.05,
     floors={"roc_auc": 0.7, "error_reduction": 0.0},
     ceilings={"log_loss": 0.5},
@@ -167,7 +175,7 @@ def test_a_refusal_gives_every_reason_and_nothing_else() -> None:
 
 def test_a_first_candidate_is_not_asked_what_compares_with_a_champion() -> None:
     first = replace(EVIDENCE, champion=None, anchor=None, looks=0, remarks=(), stand_in="champion", split="a rule")
-    decision = decide(replace(first, split=None), replace(POLICY, cluster="row"))
+    decision = decide(replace(first, split=None), changed(POLICY, cluster="row"))
     assert [name for name, _ in checks(decision, passed=True)] == [
         "rows",
         "classes",
@@ -186,7 +194,7 @@ def test_a_first_candidate_is_not_asked_what_compares_with_a_champion() -> None:
         "rows are taken as independent (evaluate.gate.cluster: row); if they are not, the bounds are too narrow",
     )
     assert decision.difference == decision.compared[-1]
-    nobody = decide(replace(first, stand_in=None, split=None), replace(POLICY, slices={}, floors={}))
+    nobody = decide(replace(first, stand_in=None, split=None), changed(POLICY, slices={}, floors={}))
     assert nobody.notes == ("there is no champion yet: the candidate had to beat the naive baseline",)
 
 
@@ -222,7 +230,7 @@ def test_a_model_that_another_rule_or_none_kept_apart_may_have_seen_test_rows() 
 
 def test_an_anchor_counts_only_for_non_inferiority_and_slices_only_where_the_policy_names_them() -> None:
     strict = replace(EVIDENCE, champion=replace(CHAMPION, gain=Estimate(0.02, 0.001, 30.0)))
-    decision = decide(strict, replace(POLICY, mode="superiority", min_gain=0.01, slices={}))
+    decision = decide(strict, changed(POLICY, mode="superiority", min_gain=0.01, slices={}))
     assert decision.promote
     assert decision.slices == ()
     assert [(each.against, each.must_exceed) for each in decision.compared] == [("champion", 0.01), ("baseline", 0.05)]
@@ -242,7 +250,7 @@ def test_what_cannot_be_measured_of_a_part_or_has_no_words_of_its_own_is_said_pl
     assert decide(none, POLICY).reasons == (
         "the loss where origin could not be measured: no part of it is large enough to be judged",
     )
-    decision = decide(EVIDENCE, replace(POLICY, floors={"smiles": 1.0}))
+    decision = decide(EVIDENCE, changed(POLICY, floors={"smiles": 1.0}))
     assert decision.reasons == ("smiles not a number, at least 1.0000 is demanded",)
     other = decide(replace(EVIDENCE, split="rule A", anchor=None), POLICY)
     assert [check.name for check in other.checks if not check.passed] == ["unseen"]

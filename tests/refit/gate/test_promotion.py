@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from refit.config import GateParams
 from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Evidence, GateOpponent, GatePolicy, Slice, decide
+from refit.gate.promotion import Evidence, GateOpponent, Slice, decide
 from refit.metrics.clusters import Clusters, Estimate
 from refit.schemas.decision import GateCheck, GateVerdict
 
 START = datetime(2013, 12, 1, 5, tzinfo=UTC)
 LATER = datetime(2013, 12, 2, tzinfo=UTC)
 DIFFER = GateCheck(name="classes", passed=True, sentence="both classes are there")
-POLICY = GatePolicy(min_rows=2000, min_gain_over_baseline=0.05)
+
+
+def changed(policy: GateParams, **changes: Any) -> GateParams:
+    return policy.model_copy(update=changes)
+
+
+POLICY = GateParams(min_rows=2000, min_gain_over_baseline=0.05)
 
 
 def champion(value: float = 0.0, error: float = 0.001, **changes: Any) -> GateOpponent:
@@ -48,7 +55,7 @@ def refused(decision: GateVerdict, *words: str) -> None:
 
 def test_an_equal_model_passes_non_inferiority_and_fails_superiority() -> None:
     assert decide(evidence(), POLICY).promote
-    refused(decide(evidence(), replace(POLICY, mode="superiority")), "against the champion (version 3)", "is needed")
+    refused(decide(evidence(), changed(POLICY, mode="superiority")), "against the champion (version 3)", "is needed")
 
 
 def test_rows_kept_apart_by_chance_are_unseen_only_by_models_of_the_same_rule() -> None:
@@ -65,7 +72,7 @@ def test_rows_kept_apart_by_chance_are_unseen_only_by_models_of_the_same_rule() 
 def test_a_better_model_passes_both_modes_and_says_by_how_much() -> None:
     better = evidence(champion=champion(0.02))
     for mode in ("non_inferiority", "superiority"):
-        decision = decide(better, replace(POLICY, mode=mode))
+        decision = decide(better, changed(POLICY, mode=mode))
         assert decision.promote
         assert decision.reasons[0].startswith(
             "+0.0200 ROC AUC against the champion (version 3), at least +0.0183 with 95%"
@@ -80,11 +87,11 @@ def test_a_loss_that_is_small_but_not_shown_to_be_small_enough_is_refused() -> N
 def test_a_lower_bound_on_the_margin_itself_is_not_above_it() -> None:
     exactly = evidence(champion=champion(-0.005, 0.0))
     refused(decide(exactly, POLICY), "more than -0.0050 is needed")
-    refused(decide(evidence(champion=champion(0.0, 0.0)), replace(POLICY, mode="superiority")), "more than +0.0000")
+    refused(decide(evidence(champion=champion(0.0, 0.0)), changed(POLICY, mode="superiority")), "more than +0.0000")
 
 
 def test_a_demanded_gain_must_be_exceeded_by_the_lower_bound_not_by_the_estimate() -> None:
-    policy = replace(POLICY, mode="superiority", min_gain=0.01)
+    policy = changed(POLICY, mode="superiority", min_gain=0.01)
     refused(decide(evidence(champion=champion(0.011, 0.001)), policy), "more than +0.0100 is needed")
     assert decide(evidence(champion=champion(0.013, 0.001)), policy).promote
 
@@ -141,7 +148,7 @@ def test_too_few_clusters_are_refused_and_what_would_help_is_said() -> None:
 
 
 def test_rows_taken_as_independent_are_said_so() -> None:
-    decision = decide(evidence(clusters=27_000.0), replace(POLICY, cluster="row"))
+    decision = decide(evidence(clusters=27_000.0), changed(POLICY, cluster="row"))
     assert decision.promote
     assert any("taken as independent" in note for note in decision.notes)
 
@@ -168,26 +175,26 @@ def test_a_chain_of_small_losses_is_stopped_by_the_anchor() -> None:
 
 def test_superiority_asks_for_no_anchor() -> None:
     anchor = GateOpponent("1", "older", None, Estimate(-0.1, 0.001, 30.0))
-    assert decide(evidence(champion=champion(0.02), anchor=anchor), replace(POLICY, mode="superiority")).promote
+    assert decide(evidence(champion=champion(0.02), anchor=anchor), changed(POLICY, mode="superiority")).promote
 
 
 def test_floors_and_ceilings_are_kept_and_what_was_not_measured_fails_them() -> None:
-    assert decide(evidence(), replace(POLICY, floors={"roc_auc": 0.72}, ceilings={"log_loss": 0.43})).promote
-    refused(decide(evidence(), replace(POLICY, floors={"roc_auc": 0.75})), "ROC AUC 0.7200", "at least 0.7500")
-    refused(decide(evidence(), replace(POLICY, ceilings={"log_loss": 0.4})), "log loss 0.4300", "at most 0.4000")
-    refused(decide(evidence(), replace(POLICY, ceilings={"latency_ms": 5.0})), "latency in ms not a number")
-    refused(decide(evidence(metrics={"roc_auc": 0.72, "f1": math.nan}), replace(POLICY, floors={"f1": 0.1})), "F1")
+    assert decide(evidence(), changed(POLICY, floors={"roc_auc": 0.72}, ceilings={"log_loss": 0.43})).promote
+    refused(decide(evidence(), changed(POLICY, floors={"roc_auc": 0.75})), "ROC AUC 0.7200", "at least 0.7500")
+    refused(decide(evidence(), changed(POLICY, ceilings={"log_loss": 0.4})), "log loss 0.4300", "at most 0.4000")
+    refused(decide(evidence(), changed(POLICY, ceilings={"latency_ms": 5.0})), "latency in ms not a number")
+    refused(decide(evidence(metrics={"roc_auc": 0.72, "f1": math.nan}), changed(POLICY, floors={"f1": 0.1})), "F1")
 
 
 def test_costs_too_small_for_four_digits_are_still_told() -> None:
-    policy = replace(POLICY, ceilings={"cost_per_1000": 1e-7, "model_mb": 5.0})
+    policy = changed(POLICY, ceilings={"cost_per_1000": 1e-7, "model_mb": 5.0})
     costly = evidence(metrics={"roc_auc": 0.72, "cost_per_1000": 2.5e-7, "model_mb": 5.25})
     refused(decide(costly, policy), "cost of 1,000 predictions 2.5e-07", "at most 1e-07")
     refused(decide(costly, policy), "model size in MB 5.2500", "at most 5.0000")
 
 
 def test_error_reduction_is_demanded_where_there_is_a_champion_and_told_where_there_is_none() -> None:
-    policy = replace(POLICY, floors={"error_reduction": 0.0})
+    policy = changed(POLICY, floors={"error_reduction": 0.0})
     assert decide(evidence(error_reduction=Estimate(0.01, 0.02, 30.0)), policy).promote
     refused(decide(evidence(error_reduction=Estimate(-0.01, 0.02, 30.0)), policy), "error reduction -0.0100")
     refused(decide(evidence(), policy), "error reduction not a number")
@@ -196,7 +203,7 @@ def test_error_reduction_is_demanded_where_there_is_a_champion_and_told_where_th
     assert any("error_reduction" in note for note in first.notes)
 
 
-SLICED = replace(POLICY, slices={"origin": 0.02, "carrier=UA": 0.03})
+SLICED = changed(POLICY, slices={"origin": 0.02, "carrier=UA": 0.03})
 
 
 def sliced(**gains: float) -> Evidence:
@@ -207,7 +214,7 @@ def sliced(**gains: float) -> Evidence:
 
 @pytest.mark.parametrize("mode", ["non_inferiority", "superiority"])
 def test_every_slice_must_be_shown_to_lose_less_than_its_own_margin(mode: Any) -> None:
-    policy = replace(SLICED, mode=mode)
+    policy = changed(SLICED, mode=mode)
     better = champion(0.01)  # on all rows together nothing stands against it
     assert decide(replace(sliced(EWR=0.0, JFK=-0.01), champion=better), policy).promote
     decision = decide(replace(sliced(EWR=0.0, JFK=-0.018), champion=better), policy)
@@ -275,7 +282,7 @@ def test_the_decision_is_a_pure_function_of_the_evidence() -> None:
 DAYS, ROWS, RUNS = 28, 50, 1500
 ALPHA = 0.05
 ALLOWED = ALPHA + 0.01 + 2 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)  # one point, and what so few runs cannot tell
-OPEN = GatePolicy(alpha=ALPHA, min_rows=100, min_gain_over_baseline=0.0)
+OPEN = GateParams(alpha=ALPHA, min_rows=100, min_gain_over_baseline=0.0)
 
 
 def pair(random: np.random.Generator, days: int, noise: float) -> tuple[Sample, np.ndarray, np.ndarray]:
@@ -295,7 +302,7 @@ def pair(random: np.random.Generator, days: int, noise: float) -> tuple[Sample, 
     return sample, scores[0], scores[1]
 
 
-def promoted(policy: GatePolicy, noise: float) -> float:
+def promoted(policy: GateParams, noise: float) -> float:
     """The share of simulated candidates that the gate puts in charge."""
     random, count = np.random.default_rng(20131201), 0
     for _ in range(RUNS):
@@ -313,7 +320,7 @@ def promoted(policy: GatePolicy, noise: float) -> float:
 
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "log_loss", "brier"])
 def test_superiority_promotes_an_equal_model_no_more_often_than_it_says(metric: str) -> None:
-    assert 0.02 < promoted(replace(OPEN, mode="superiority", metric=metric), noise=0.8) < ALLOWED
+    assert 0.02 < promoted(changed(OPEN, mode="superiority", metric=metric), noise=0.8) < ALLOWED
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "brier"])
@@ -321,13 +328,13 @@ def test_non_inferiority_promotes_a_model_worse_by_the_margin_no_more_often_than
     sample, ours, theirs = pair(np.random.default_rng(1), 8_000, noise=1.1)
     loss = -gain(metric, sample, ours, theirs).value  # the true loss, near enough
     assert loss > 0.005
-    assert 0.02 < promoted(replace(OPEN, metric=metric, max_loss=loss), noise=1.1) < ALLOWED
+    assert 0.02 < promoted(changed(OPEN, metric=metric, max_loss=loss), noise=1.1) < ALLOWED
 
 
 def test_a_model_that_loses_the_margin_on_one_slice_is_promoted_no_more_often_than_it_says() -> None:
     """Better by far on all rows together, and worse on one part by just its margin."""
     margin = -np.mean([gain("roc_auc", *pair(np.random.default_rng(s), 8_000, noise=1.1)).value for s in (1, 2, 3)])
-    policy = replace(OPEN, slices={"part=a": float(margin)})
+    policy = changed(OPEN, slices={"part=a": float(margin)})
     random, runs, count = np.random.default_rng(7), 1500, 0
     for _ in range(runs):
         part = gain("roc_auc", *pair(random, DAYS, noise=1.1))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from refit.errors import RefitError
-from refit.evaluation.details.binary import BinaryFacts
+from refit.evaluation.details.binary import BinaryDetails, BinaryFacts
+from refit.evaluation.details.multiclass import MulticlassDetails
 from refit.schemas.evaluation import DailyScores, EvaluatedSlice, Evaluation
 from refit.schemas.interval_report import IntervalReport
 from refit.schemas.measured import Measured
@@ -90,3 +91,13 @@ def test_a_part_of_one_kind_of_problem_is_read_as_what_it_is_or_refused(stored: 
     broken = Evaluation.from_json({**stored, "intervals": {"level": 0.9}}, "evaluation.json")
     with pytest.raises(RefitError, match=r"intervals are damaged or were changed .*; `refit run` evaluates again"):
         broken.detail("intervals", IntervalReport)
+
+
+def test_details_read_from_a_file_become_those_of_their_kind_or_are_refused(stored: dict[str, Any]) -> None:
+    evaluation = Evaluation.from_json(stored, "evaluation.json")
+    details = evaluation.details.of_kind(BinaryDetails)
+    assert details.to_json() == {name: stored[name] for name in ("calibration", "confusion", "curves")}
+    assert details.of_kind(BinaryDetails) is details
+    assert sum(map(sum, details.confusion.cells)) == stored["test"]["rows"]
+    with pytest.raises(RefitError, match=r"details are damaged or were changed .*; `refit run` evaluates again"):
+        evaluation.details.of_kind(MulticlassDetails)

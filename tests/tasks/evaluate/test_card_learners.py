@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 from refit.files import artifacts
 from refit.reports.model_card import learner_charts
+from refit.schemas.evaluation import Evaluation
+from refit.schemas.training import LearnerReport, TuningReport
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -35,7 +38,7 @@ def test_the_card_tells_scores_by_fold_and_how_a_search_went(drawn: Evaluate, sm
     page = small_project.path(artifacts.MODEL_CARD).read_text()
     assert "the mean of 3 folds" in page
     assert "± 0.0500" in page
-    (dots,) = learner_charts.folds.draw(found).axes[0].patches
+    (dots,) = learner_charts.folds.draw(Evaluation.from_json(found, "evaluation.json")).axes[0].patches
     assert {x for x, _ in dots.get_path().vertices} == {0.70, 0.75, 0.80}
     assert "logistic: 3 trials" in page
     words = " ".join(page.split())
@@ -54,8 +57,9 @@ def test_a_card_without_folds_or_a_search_has_no_word_of_them(evaluated: Evaluat
 
 
 def test_the_best_so_far_only_ever_gets_better() -> None:
-    learner = {"name": "one", "tuning": {"best": 0, "importance": {}, "trials": TRIALS}}
+    tuning = TuningReport.model_validate_json(json.dumps({"best": 0, "importance": {}, "trials": TRIALS}))
+    learner = LearnerReport.model_construct(name="one", tuning=tuning)
     for metric, so_far in (("roc_auc", [0.70, 0.78]), ("log_loss", [0.70, 0.70])):
-        figure = learner_charts.tuning.draw({"learners": [learner], "learning_metric": metric})
+        figure = learner_charts.tuning.draw(Evaluation.model_construct(learners=(learner,), learning_metric=metric))
         (line,) = (line for line in figure.axes[0].lines if line.get_label() == "best so far")
         assert list(line.get_ydata()) == so_far, metric

@@ -19,11 +19,12 @@ from refit.evaluation import holdout, prediction_cost
 from refit.evaluation.evidence import evidence
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
-from refit.gate.promotion import Evidence, GatePolicy, decide
+from refit.gate.promotion import Evidence, decide
 from refit.problems import problem_of
 from refit.problems.binary import Binary
 from refit.reports.model_card import verdict_charts
 from refit.runtime.context import Context
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.incumbent import Incumbent, TrainedModel
 
 Evaluate = Callable[..., dict[str, Any]]
@@ -77,7 +78,7 @@ def test_a_slice_that_is_no_column_names_the_nearest_whoever_is_in_charge(evalua
             evaluated(evaluate__gate={**GATE, "slices": {key: 0.02}})
 
 
-def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **gate: Any) -> tuple[Evidence, GatePolicy]:
+def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **gate: Any) -> tuple[Evidence, GateParams]:
     """What a replay does: evidence from predictions alone, with no file written."""
     table = pq.read_table(context.path(artifacts.TABLE), filters=[("window", "=", "test")])
     params = GateParams(**GATE, **gate)
@@ -93,7 +94,7 @@ def gathered(context: Context, candidate: np.ndarray, champion: np.ndarray, **ga
         incumbent=Incumbent(model="small", version="3", model_digest="old", seen_until=seen),
         gate=params,
     )
-    return known, GatePolicy(**params.model_dump())
+    return known, params
 
 
 def test_a_candidate_that_fails_on_one_value_is_refused_for_it_however_good_it_is_elsewhere(small_project: Any) -> None:
@@ -149,8 +150,8 @@ def test_the_card_and_the_picture_show_each_slice_against_its_margin(drawn: Eval
         assert f"{each['lower']:+.4f}" in page
     assert "and on each slice for a loss of less than the slice&#39;s own margin" in page
     with_slices, plain = (
-        verdict_charts.gate.draw(found),
-        verdict_charts.gate.draw(drawn(evaluate__gate=GATE)),
+        verdict_charts.gate.draw(Evaluation.from_json(content, "evaluation.json"))
+        for content in (found, drawn(evaluate__gate=GATE))
     )
     last = with_slices.axes[-1]
     assert len(with_slices.axes) == len(plain.axes) + 1

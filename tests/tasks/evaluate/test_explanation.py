@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from refit.reports.drawing import styled
 from refit.reports.model_card import feature_charts
 from refit.reports.model_card.card_explanation import shown
 from refit.reports.svg import to_svg
+from refit.schemas.evaluation import Evaluation, Explained
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -49,14 +51,17 @@ def test_no_rows_to_explain_leave_everything_else_as_it_is(evaluated: Evaluate, 
 def test_categories_are_drawn_as_they_are_spelt_and_of_many_classes_the_likeliest(classes: list[str]) -> None:
     shares = [0.5, 0.1, 0.2, 0.15, 0.05]
     mean: list[Any] = [shares, shares] if classes else [0.2, 0.3]
-    feature = {"name": "price", "kind": "category", "values": ["$5_{", "<b>$"], "shares": [0.6, 0.4], "mean": mean}
-    explained = {"rows": 9, "classes": classes, "shap": None, "partial_dependence": [feature]}
-    evaluation = {"task": "multiclass" if classes else "binary", "explained": explained}
+    content = {"name": "price", "kind": "category", "values": ["$5_{", "<b>$"], "shares": [0.6, 0.4], "mean": mean}
+    explained = Explained.model_validate_json(
+        json.dumps({"rows": 9, "classes": classes, "shap": None, "partial_dependence": [content]})
+    )
+    (feature,) = explained.partial_dependence
+    evaluation = Evaluation.model_construct(task="multiclass" if classes else "binary", explained=explained)
     with styled():
         svg = to_svg(feature_charts.partial_dependence.draw(evaluation), "partial", "")
     lines = [name for name, _ in feature_charts.lines_of(explained, feature)]
     assert lines == ([classes[place] for place in (0, 2, 3, 1)] if classes else [""])
     assert all(f">{name}</text>" in svg for name in lines if name)
-    assert shown(evaluation)["more_classes"] == (1 if classes else 0)
+    assert shown(evaluation).more_classes == (1 if classes else 0)
     assert ">&lt;b&gt;$</text>" in svg
     assert ">$5_{</text>" in svg

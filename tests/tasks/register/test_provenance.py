@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from refit.learners.networks.architectures import packages
 from refit.runtime import provenance
 
 
@@ -66,3 +67,7 @@ def test_requirements_name_what_the_learners_kind_needs_and_no_more() -> None:
     assert "torch" not in names
     assert "torch" in {line.split("==")[0] for line in provenance.requirements("torch_tabular")}
     assert "scikit-learn" not in {line.split("==")[0] for line in provenance.requirements("baseline")}
+    network = provenance.requirements("mlp", network=packages("mlp"))
+    assert {"torch", "safetensors"} < {line.split("==")[0] for line in network}
+    assert "scikit-learn" not in {line.split("==")[0] for line in network}
+    assert ("tokenizers" in packages("text_transformer"), packages("baseline")) == (True, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def small_project(folder: Path) -> SmallProject:
 def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """How a training shows in MLflow is tested elsewhere."""
     monkeypatch.setattr("refit.models.run_logging.log_training", lambda context: None)
+    monkeypatch.setattr("refit.models.live_logging.epochs_logged", lambda context, inputs: nullcontext())
 
 
 @pytest.fixture

@@ -52,3 +52,11 @@ def test_the_size_curve_says_whether_more_rows_would_help(sizes: tuple[SizeScore
 def test_without_a_baseline_the_verdict_asks_for_one() -> None:
     said = verdict("roc_auc", training=0.78, validation=0.75, baseline=None, size_curve=FLAT)
     assert said.endswith("add a baseline to train.learners to compare with")
+
+
+def test_of_a_network_that_overfits_it_names_the_arguments_to_raise() -> None:
+    sizes = [SizeScores(rows=rows, training=0.95, validation=0.65) for rows in (500, 1000)]
+    text = verdict(
+        "roc_auc", training=0.95, validation=0.65, baseline=0.5, size_curve=sizes, regularisers={"dropout": 0.1}
+    )
+    assert "; raise dropout (now 0.1), or make it smaller; more rows would bring little" in text

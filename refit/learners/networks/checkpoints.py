@@ -1,0 +1,160 @@
+"""Checkpoints: all that a fit needs in order to go on after its process was killed, in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from refit.errors import RefitError, first_line
+from refit.files.artifacts import atomic
+from refit.learners.contract import CurvePoint
+from refit.learners.networks.optimisers import Plateau
+from refit.runtime.context import Progress, silent
+
+__all__ = ["Checkpoint", "State", "identity"]
+
+FORMAT = 1  # incremented when a file of older code would give another model
+
+
+@dataclass
+class State:
+    """The state of a fit between two epochs."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    averaged: AveragedModel | None
+    shuffle: torch.Generator  # draws the order of the rows
+    plateau: Plateau
+    epoch: int = 0  # complete ones
+    finished: bool = False
+    curve: list[CurvePoint] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None  # weights of the epoch with the best score
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, and what goes on changing: moments of the optimiser, states of the generators."""
+        groups: dict[str, Mapping[str, Tensor]] = {"network": self.network.state_dict(), "best": self.best or {}}
+        if self.averaged:
+            groups["averaged"] = self.averaged.state_dict()
+        if not self.finished:
+            for index, moments in self.optimizer.state_dict()["state"].items():
+                groups[f"optimizer.{index}"] = {name: value for name, value in moments.items() if value is not None}
+            groups["random"] = _generators(self)
+        return {f"{group}/{name}": tensor for group, part in groups.items() for name, tensor in part.items()}
+
+    def entries(self) -> dict[str, Any]:
+        """The rest, for JSON."""
+        curve = [asdict(point) for point in self.curve]
+        scaler, plateau = self.scaler.state_dict(), vars(self.plateau)
+        return {"epoch": self.epoch, "finished": self.finished, "curve": curve, "scaler": scaler, "plateau": plateau}
+
+    def restore(self, tensors: Mapping[str, Tensor], entries: Mapping[str, Any]) -> None:
+        """Take over what `tensors` and `entries` gave."""
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            group, _, inner = name.partition("/")
+            groups.setdefault(group, {})[inner] = tensor
+        self.network.load_state_dict(groups["network"])
+        if self.averaged:
+            self.averaged.load_state_dict(groups["averaged"])
+        device = next(self.network.parameters()).device
+        self.best = {name: tensor.to(device) for name, tensor in groups.get("best", {}).items()} or None
+        self.epoch, self.finished = entries["epoch"], entries["finished"]
+        self.curve = [CurvePoint(**point) for point in entries["curve"]]
+        vars(self.plateau).update(entries["plateau"])
+        if not self.finished:
+            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            moments = {
+                index: {name: _laid_out_as(weight, moment) for name, moment in groups[f"optimizer.{index}"].items()}
+                for index, weight in enumerate(weights)
+                if f"optimizer.{index}" in groups
+            }
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+            self.scaler.load_state_dict(entries["scaler"])
+            _restore_generators(self, groups["random"])
+
+
+@dataclass
+class Checkpoint:
+    """The file of one fit, named by its identity."""
+
+    folder: Path
+    identity: str
+    learner: str
+    every_seconds: float = 1.0
+    progress: Progress = silent
+    _written: float = field(default_factory=time.monotonic)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.identity}.safetensors"
+
+    def restore(self, state: State) -> None:
+        """Go on from the file, if there is one of this very fit; any other is left alone."""
+        from safetensors import SafetensorError, safe_open
+
+        if not self.path.is_file():
+            return
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                entries = json.loads((file.metadata() or {})["refit"])
+                if entries["identity"] != self.identity:
+                    raise ValueError("it is of another fit")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, LookupError, ValueError) as error:
+            self.progress(f"warning: {self.path} cannot be used ({first_line(error)}); {self.learner} starts again")
+            return
+        state.restore(tensors, entries)
+        self.progress(f"{self.learner} goes on from its checkpoint after epoch {state.epoch}")
+
+    def write(self, state: State) -> None:
+        """Write the state, unless the last file is younger than `every_seconds`. A full disk is only a warning."""
+        from safetensors.torch import save
+
+        if time.monotonic() - self._written < self.every_seconds:
+            return
+        entries = {"identity": self.identity, **state.entries()}
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.tensors().items()}
+        try:
+            with atomic(self.path) as scratch:
+                scratch.write_bytes(save(tensors, {"refit": json.dumps(entries)}))
+        except (OSError, RefitError) as error:
+            self.progress(f"warning: no checkpoint of {self.learner} ({first_line(error)}); the fit goes on without it")
+        self._written = time.monotonic()
+
+
+def identity(described: Mapping[str, Any], tensors: Iterable[Tensor]) -> str:
+    """Digest of everything that determines a fit: its description, its rows and the weights that it starts from."""
+    versions = {"format": FORMAT, "torch": torch.__version__}
+    hasher = hashlib.sha256(json.dumps({**versions, **described}, sort_keys=True, default=str).encode())
+    for tensor in tensors:
+        hasher.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return hasher.hexdigest()[:32]
+
+
+def _laid_out_as(weight: Tensor, moment: Tensor) -> Tensor:
+    """A moment with the strides of its weight, as the optimiser would have made it."""
+    return torch.empty_like(weight, device=moment.device).copy_(moment) if moment.shape == weight.shape else moment
+
+
+def _generators(state: State) -> dict[str, Tensor]:
+    states = {"shuffle": state.shuffle.get_state(), "cpu": torch.get_rng_state()}
+    device = next(state.network.parameters()).device
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _restore_generators(state: State, states: Mapping[str, Tensor]) -> None:
+    state.shuffle.set_state(states["shuffle"])
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], next(state.network.parameters()).device)

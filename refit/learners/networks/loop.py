@@ -1,0 +1,209 @@
+"""The training loop of every network, from top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from refit.errors import UserError
+from refit.learners.contract import CurvePoint
+from refit.learners.networks.augment import augmented, mixed
+from refit.learners.networks.checkpoints import Checkpoint, State
+from refit.learners.networks.inputs import Inputs, Scaling
+from refit.learners.networks.losses import Loss
+from refit.learners.networks.optimisers import Plateau, optimizer_of, rate, set_rate
+from refit.learners.networks.params import ArchitectureParams
+from refit.learners.networks.surroundings import EpochReport
+from refit.runtime.context import Progress, silent
+
+__all__ = ["Task", "train"]
+
+HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+SHOW_ROWS = 5  # of a batch whose loss is not finite
+SHOW_SECONDS = 1.0  # between two reports of progress within an epoch
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is trained for, and how."""
+
+    name: str  # of the learner, for messages
+    params: ArchitectureParams
+    loss: Loss
+    epochs: int  # to run; the schedule spans `params.epochs`
+    seed: int
+    device: torch.device
+    scaling: Scaling
+    score: Callable[[nn.Module, int], CurvePoint] | None = None  # after an epoch, on training and validation rows
+    best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
+    on_epoch: Callable[[EpochReport], None] | None = None
+    progress: Progress = silent
+
+
+def train(
+    network: nn.Module, rows: Inputs, target: Tensor, task: Task, checkpoint: Checkpoint | None = None
+) -> tuple[CurvePoint, ...]:
+    """Train a network in place; returns its scores after each epoch, if there are validation rows to score.
+
+    With them it ends with the weights of the best epoch, and stops when `patience` epochs were no better.
+
+    Raises:
+        UserError: the loss or the weights are no longer finite, or the memory does not suffice.
+    """
+    params, device = task.params, task.device
+    network.to(device)
+    rows, target = _near(rows, target, device)
+    optimizer = optimizer_of(params, network)
+    scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "16-mixed")
+    averaged = AveragedModel(network, avg_fn=_moving_average(params.ema)) if params.ema else None
+    predicting = averaged.module if averaged else network
+    state = State(network, optimizer, scaler, averaged, torch.Generator().manual_seed(task.seed), Plateau(params))
+    if checkpoint:
+        checkpoint.restore(state)
+    while state.epoch < task.epochs and not state.finished:
+        started, epoch = time.monotonic(), state.epoch
+        task.progress(f"fitting {task.name}, epochs", epoch, task.epochs)
+        network.train()
+        watch = LossWatch(task, epoch)
+        batches = _batches(network, target, params.batch_rows, state.shuffle)
+        for step, batch in enumerate(batches):
+            set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
+            optimizer.zero_grad(set_to_none=True)
+            for part in batch.chunk(params.accumulate):
+                loss = _loss(network, rows.take(part), target[part], task)
+                share = len(part) / len(batch)
+                scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+                watch.add(loss, part, step, len(batches))
+            if params.clip_norm is not None:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)  # Pascanu et al. 2013
+            scaler.step(optimizer)
+            scaler.update()
+            if averaged:
+                averaged.update_parameters(network)
+        mean_loss = watch.mean(network)
+        state.plateau.after_epoch(mean_loss)
+        state.epoch += 1
+        if task.score is not None:
+            state.curve.append(task.score(predicting, state.epoch))
+            if (best := task.best(state.curve)) == state.epoch:
+                state.best = _copy_of(predicting)
+            state.finished = state.epoch - best >= params.patience
+        state.finished = state.finished or state.epoch == task.epochs
+        if checkpoint:
+            checkpoint.write(state)
+        _report(task, state, mean_loss, optimizer.param_groups[0]["lr"], time.monotonic() - started)
+    network.load_state_dict(state.best or _copy_of(predicting))
+    network.to("cpu").eval()
+    return tuple(state.curve)
+
+
+def _loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
+    """The mean loss of a batch, after augmentation and mixup, by mixed precision if the params say so."""
+    params = task.params
+    batch, target = batch.to(task.device), target.to(task.device)
+    batch = task.scaling(augmented(batch, params.augment))
+    if params.mixup:
+        batch, other, share = mixed(batch, params.mixup)
+    if params.precision == "32":
+        outputs = network(batch)
+    else:
+        with torch.autocast(task.device.type, HALF_PRECISION[params.precision]):
+            outputs = network(batch).float()
+    if params.mixup:
+        return share * task.loss(outputs, target) + (1 - share) * task.loss(outputs, target[other])
+    return task.loss(outputs, target)
+
+
+def _near(rows: Inputs, target: Tensor, device: torch.device) -> tuple[Inputs, Tensor]:
+    """The rows on the device if they take at most half of its free memory; else unchanged, to be moved by batch."""
+    if device.type == "cuda" and 2 * sum(each.nbytes for each in rows.tensors()) > torch.cuda.mem_get_info(device)[0]:
+        return rows, target
+    return rows.to(device), target.to(device)
+
+
+def _batches(network: nn.Module, target: Tensor, size: int, shuffle: torch.Generator) -> tuple[Tensor, ...]:
+    """The row numbers of each batch, in a new order; without a last batch of one row, of which no batch norm learns."""
+    batches = torch.randperm(len(target), generator=shuffle).to(target.device).split(size)  # type: ignore[no-untyped-call]
+    norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    return tuple(batches[:-1] if norms and len(batches) > 1 and len(batches[-1]) == 1 else batches)
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential moving average of weights (Polyak and Juditsky 1992), with less memory in the first steps."""
+
+    def average(averaged: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
+        steps = int(count)
+        return torch.lerp(averaged, weight, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+    return average
+
+
+def _copy_of(network: nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(network.state_dict())
+
+
+class LossWatch:
+    """Adds up the losses of an epoch and stops the training as soon as one is not finite."""
+
+    def __init__(self, task: Task, epoch: int) -> None:
+        self._task, self._epoch = task, epoch
+        self._every = 32 if task.device.type == "cuda" else 1  # to read a loss is to wait for the GPU
+        self._pending: list[tuple[Tensor, Tensor, int]] = []
+        self._total, self._rows, self._shown = 0.0, 0, time.monotonic()
+
+    def add(self, loss: Tensor, rows: Tensor, step: int, steps: int) -> None:
+        self._pending.append((loss.detach(), rows, step))
+        if len(self._pending) < self._every:
+            return
+        self._check()
+        if (now := time.monotonic()) - self._shown > SHOW_SECONDS:
+            self._shown = now
+            self._task.progress(f"fitting {self._task.name}, epochs", self._epoch + step / steps, self._task.epochs)
+
+    def mean(self, network: nn.Module) -> float:
+        """The mean loss of the epoch's rows.
+
+        Raises:
+            UserError: a loss or a weight is not finite.
+        """
+        self._check()
+        if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+            raise UserError(
+                f"learner {self._task.name!r}: weights are no longer finite after epoch {self._epoch + 1}; lower "
+                "learning_rate, or set clip_norm"
+            )
+        return self._total / self._rows
+
+    def _check(self) -> None:
+        losses = [loss for loss, _, _ in self._pending]
+        values = torch.stack(losses).tolist() if len(losses) > 1 else [float(loss) for loss in losses]
+        for value, (_, rows, step) in zip(values, self._pending, strict=True):
+            if not isfinite(value):
+                shown, rest = rows[:SHOW_ROWS].tolist(), len(rows) - SHOW_ROWS
+                more = f" and {rest} more" if rest > 0 else ""
+                raise UserError(
+                    f"learner {self._task.name!r}: the loss is {value} in epoch {self._epoch + 1}, batch {step + 1} "
+                    f"(training rows {', '.join(map(str, shown))}{more}, counted from 0); lower learning_rate, set "
+                    "clip_norm, or look at these rows"
+                )
+            self._total += value * len(rows)
+            self._rows += len(rows)
+        self._pending.clear()
+
+
+def _report(task: Task, state: State, loss: float, learning_rate: float, seconds: float) -> None:
+    if task.on_epoch is None:
+        return
+    point = state.curve[-1] if state.curve else None
+    scores = {"training": point.training, "validation": point.validation} if point else {}
+    task.on_epoch(
+        EpochReport(task.name, task.seed, state.epoch, task.epochs, loss, learning_rate, round(seconds, 3), **scores)
+    )

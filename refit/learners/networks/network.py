@@ -1,0 +1,359 @@
+"""The learner of every architecture: prepares rows, trains the network and predicts with it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest, write_manifest
+from refit.learners import canonical, safe
+from refit.learners.contract import (
+    DESCRIPTION,
+    CurvePoint,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Learner,
+    Spec,
+    check_labels,
+    describe,
+    stored_spec,
+)
+from refit.learners.encoding import Encoding
+from refit.learners.networks.architecture import Architecture, architecture
+from refit.learners.networks.checkpoints import Checkpoint, identity
+from refit.learners.networks.inputs import Inputs, Preparation, mean_and_deviation
+from refit.learners.networks.loop import Task, train
+from refit.learners.networks.losses import loss_of
+from refit.learners.networks.params import ArchitectureParams, checked
+from refit.learners.networks.surroundings import surroundings
+from refit.learners.networks.tokens import Tokenizer, TokenParams, tokenizers_library
+from refit.learners.texts import DenseTexts
+from refit.problems import metric_named
+from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import EncodedLearner, ModelDescription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+WEIGHTS = "model.safetensors"
+PREDICT_COLUMNS, PREDICT_ARRAYS = 65_536, 512  # rows of a batch, so that memory does not grow with the table
+LINKS: dict[str, Callable[[Tensor], Tensor]] = {  # from outputs to predictions
+    "binary": torch.sigmoid,
+    "multiclass": lambda outputs: torch.softmax(outputs, dim=1),
+    "regression": lambda outputs: outputs,
+}
+
+
+class Network:
+    """Trains on CUDA if available; predicts on the CPU, so that predictions are the same on any machine."""
+
+    declaration: ClassVar[Declaration] = Declaration(
+        ("binary", "multiclass", "regression"), warm_start=True, sequences=True, images=True, safe_format="safetensors"
+    )
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._where = where
+        self._architecture, self._params = self._read(where)
+        self._preparation: Preparation | None = None
+        self._scale = np.array([0.0, 1.0])  # of the label: the network is fitted to (label - scale[0]) / scale[1]
+        self._network: nn.Module | None = None
+        if isinstance(self._params, TokenParams):
+            tokenizers_library(where)  # so that a missing library is an early error
+        _check_features(spec, self._architecture, where)
+        _check_mixup(spec, self._params, where)
+        loss_of(self._params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
+
+    def _read(self, where: str) -> tuple[Architecture, ArchitectureParams]:
+        """The architecture and its checked arguments."""
+        chosen = architecture(self.spec.kind)
+        return chosen, checked(chosen.Params, self.spec.kind, self.spec.params, where)
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        self._preparation = Preparation.learn(self.spec, train, self._params, self._where)
+        if self.spec.task == "regression":
+            self._scale = np.concatenate(mean_and_deviation(label[:, None]))
+        return self._learn(self._new_network, train, label, validation, iterations, progress)
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        assert isinstance(before, Network)
+        check_labels(label, self.spec)
+        self._preparation, self._scale = before._preparation, before._scale
+        return self._learn(lambda: copy.deepcopy(before._module), train, label, validation, iterations, progress)
+
+    def _learn(
+        self,
+        start: Callable[[], nn.Module],
+        table: pa.Table,
+        label: Labels,
+        validation: tuple[pa.Table, Labels] | None,
+        iterations: int | None,
+        progress: Progress,
+    ) -> FitReport:
+        rows = self._prepared.inputs(table)
+        unseen = None if validation is None else (self._prepared.inputs(validation[0]), validation[1])
+        centre, scale = self._scale
+        dtype = torch.int64 if self.spec.task == "multiclass" else torch.float32
+        target = torch.tensor((label - centre) / scale, dtype=dtype)
+        device = self._device()
+        set_around = surroundings.get()
+        with deterministic(self.spec.seed, self._params.threads), self._memory_errors(device):
+            network = start()
+            task = Task(
+                name=self.spec.name,
+                params=self._params,
+                loss=loss_of(self._params, self.spec, label, self._where),
+                epochs=iterations or self._params.epochs,
+                seed=self.spec.seed,
+                device=device,
+                scaling=self._prepared.scaling(device),
+                score=None if unseen is None else self._scorer(rows, label, unseen),
+                best=self._best,
+                on_epoch=set_around.on_epoch,
+                progress=progress,
+            )
+            checkpoint = None
+            if set_around.checkpoints is not None:
+                unseen_parts = () if unseen is None else (*unseen[0].tensors(), torch.from_numpy(unseen[1]))
+                parts = (*network.state_dict().values(), *rows.tensors(), target, *unseen_parts)
+                described = {**stored_spec(self.spec), "epochs": task.epochs, "device": device.type}
+                checkpoint = Checkpoint(
+                    set_around.checkpoints,
+                    identity(described, parts),
+                    self.spec.name,
+                    set_around.every_seconds,
+                    progress,
+                )
+            curve = train(network, rows, target, task, checkpoint)
+        self._network = network
+        return FitReport(self._best(curve) or task.epochs, curve, regularisers=self._params.regularisers())
+
+    def _best(self, curve: Sequence[CurvePoint]) -> int:
+        """The first epoch with the best validation score; 0 without a curve."""
+        gain = metric_named(self.spec.metric).gain
+        return max(curve, key=lambda each: (gain(each.validation, 0.0), -each.iteration)).iteration if curve else 0
+
+    def _scorer(
+        self, rows: Inputs, label: Labels, unseen: tuple[Inputs, Labels]
+    ) -> Callable[[nn.Module, int], CurvePoint]:
+        """Scores a network on the validation rows, and on as many of the newest training rows."""
+        recent = slice(max(0, len(label) - len(unseen[1])), None)
+
+        def score(network: nn.Module, epoch: int) -> CurvePoint:
+            training = self.spec.score(label[recent], self._predictions(network, rows.take(recent)))
+            return CurvePoint(epoch, training, self.spec.score(unseen[1], self._predictions(network, unseen[0])))
+
+        return score
+
+    def predict(self, table: pa.Table) -> Floats:
+        network, rows = self._module, self._prepared.inputs(table)
+        with threads(self._params.threads), self._memory_errors(torch.device("cpu")):
+            return self._predictions(network, rows)
+
+    def _predictions(self, network: nn.Module, rows: Inputs) -> Floats:
+        """Predictions as float64, in the label's units."""
+        device = next(network.parameters()).device
+        scaling, link = self._prepared.scaling(device), LINKS[self.spec.task]
+        size = PREDICT_ARRAYS if rows.images or rows.sequences or rows.tokens is not None else PREDICT_COLUMNS
+        network.eval()
+        with torch.no_grad():
+            parts = [
+                link(network(scaling(rows.take(slice(start, start + size)).to(device))).double()).cpu()
+                for start in range(0, max(1, len(rows)), size)
+            ]
+        centre, scale = self._scale.tolist()
+        return np.asarray(centre + scale * torch.cat(parts).numpy(), dtype=np.float64)
+
+    def _device(self) -> torch.device:
+        """Where to train: as the spec says, or else the params.
+
+        Raises:
+            UserError: the params name a GPU and there is none.
+        """
+        if self.spec.device is not None:
+            return torch.device(self.spec.device)
+        if self._params.device == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                f"learner {self.spec.name!r}: this machine has no GPU that torch can use; set device: auto or cpu "
+                f"({self._where}.params.device)"
+            )
+        return torch.device("cpu" if self._params.device == "cpu" or not torch.cuda.is_available() else "cuda")
+
+    @contextmanager
+    def _memory_errors(self, device: torch.device) -> Iterator[None]:
+        """Say what to lower if the memory of a device does not suffice."""
+        try:
+            yield
+        except RuntimeError as error:  # on the CPU torch raises no class of its own
+            is_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+            if not is_memory:
+                raise
+            raise UserError(
+                f"learner {self.spec.name!r}: the memory of {device} does not suffice for {self._params.batch_rows} "
+                "rows a batch; lower batch_rows, raise accumulate (the same step in parts), set precision: bf16-mixed, "
+                f"or make the network smaller ({self._where}.params)"
+            ) from error
+
+    def _new_network(self) -> nn.Module:
+        outputs = len(self.spec.classes) or 1
+        network = self._architecture.build(self._params, self._prepared.shapes, outputs)
+        if self._prepared.shapes.images:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    @property
+    def _prepared(self) -> Preparation:
+        if self._preparation is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        return self._preparation
+
+    @property
+    def _module(self) -> nn.Module:
+        if self._network is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        return self._network
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        weights = {name: tensor.numpy() for name, tensor in self._module.state_dict().items()}
+        scale = {"label.scale": self._scale} if self.spec.task == "regression" else {}
+        return {**weights, **self._prepared.to_arrays(), **scale}
+
+    def save(self, folder: Path) -> None:
+        safe.save_arrays(self._arrays(), folder / WEIGHTS)
+        self._texts.save(folder)
+        if self._prepared.tokenizer:
+            self._prepared.tokenizer.save(folder)
+        libraries = {"torch": torch.__version__.split("+")[0]}
+        own = EncodedLearner(
+            categories=self._prepared.encoding.categories,
+            weights=WEIGHTS,
+            libraries=libraries,
+            arguments=self._stored_arguments(),
+        )
+        describe(self, own).write(folder / DESCRIPTION)
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Network:
+        learner = cls(spec)
+        learner.threshold = description.threshold
+        own = description.own(EncodedLearner)
+        if own.arguments:
+            learner._params = checked(learner._architecture.Params, spec.kind, own.arguments, str(folder))
+        tokenizer, texts = None, DenseTexts()
+        if isinstance(learner._params, TokenParams) and spec.text:
+            tokenizer = Tokenizer.load(folder, spec.text, learner._params.length, str(folder))
+        else:
+            texts = DenseTexts.load(folder, spec)
+        encoding = Encoding(spec.coded, own.categories, texts)
+        arrays = safe.load_arrays(folder / WEIGHTS)
+        learner._preparation = Preparation.stored(spec, encoding, arrays, tokenizer)
+        learner._scale = arrays.pop("label.scale", learner._scale)
+        learner._network = learner._new_network()
+        learner._network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        learner._network.eval()
+        return learner
+
+    def _stored_arguments(self) -> dict[str, Any]:
+        """All arguments with their defaults, so that the model loads the same after a default has changed."""
+        return self._params.model_dump(mode="json")
+
+    @property
+    def _texts(self) -> DenseTexts:
+        return (self._preparation and self._preparation.encoding.texts) or DenseTexts()
+
+    def unsafe_reason(self) -> str | None:
+        return self._texts.unsafe_reason(self.spec.trusted_types)
+
+    def digest(self) -> str:
+        categories = self._prepared.encoding.to_dict()
+        parts = {"features": list(self.spec.features), "categories": categories, "threshold": self.threshold.hex()}
+        if self._prepared.tokenizer:
+            parts["tokenizer"] = self._prepared.tokenizer.to_json()
+        return digest(
+            {"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **self._texts.digest(), **parts}
+        )
+
+
+def _check_features(spec: Spec, chosen: Architecture, where: str) -> None:
+    """Raises UserError if the architecture cannot read a feature."""
+    kinds = {name: array.kind for name, array in spec.arrays.items()}
+    for name in spec.features:
+        kind = kinds.get(name, "text" if name in spec.text and "text" in chosen.needs else "columns")
+        if kind not in chosen.needs:
+            what = {"columns": "number, a category or a text"}.get(kind, kind)
+            raise UserError(
+                f"learner {spec.kind!r} reads {' and '.join(sorted(chosen.needs))}, feature {name!r} is a {what}; "
+                f"leave it out (featurize.exclude), or choose another kind ({where}.kind)"
+            )
+
+
+def _check_mixup(spec: Spec, params: ArchitectureParams, where: str) -> None:
+    """Raises UserError if labels would be mixed and features would not."""
+    unmixed = [name for name in spec.features if name in spec.text or name in spec.categorical]
+    unmixed += [name for name, array in spec.arrays.items() if array.kind == "sequence"]
+    if params.mixup and unmixed:
+        raise UserError(
+            f"learner {spec.kind!r}: mixup mixes images, vectors and numbers, feature {unmixed[0]!r} is none of these; "
+            f"leave mixup out ({where}.params.mixup)"
+        )
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run on some threads: on the CPU the order of sums depends on their number, and so would the model."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def deterministic(seed: int, count: int) -> Iterator[None]:
+    """Seed torch and use deterministic algorithms within the block; the process's own settings are restored."""
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # read when CUDA starts; without it cuBLAS is not deterministic
+    before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(), threads(count):
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)

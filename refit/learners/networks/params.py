@@ -1,0 +1,114 @@
+"""The arguments of every network: how it is trained. An architecture's own arguments come on top of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from refit.config import nearest
+from refit.errors import UserError
+
+__all__ = ["ArchitectureParams", "Augmentation", "checked"]
+
+P = TypeVar("P", bound=BaseModel)
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Closed(BaseModel):
+    """A frozen group of arguments, closed to unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Augmentation(Closed):
+    """Random changes of each training image, drawn again in every epoch."""
+
+    crop: int = Field(0, ge=0, description="pixels of black border on each side, out of which an image is cut again")
+    flip: bool = Field(False, description="mirror half of the images left to right")
+    rotate: float = Field(0.0, ge=0, le=180, description="largest angle in degrees, to either side")
+    noise: Share = Field(0.0, description="standard deviation of added noise, as a share of the range of a pixel")
+
+
+class ArchitectureParams(Closed):
+    """How a network is trained. `Params` of an architecture adds its own arguments, and may change a default."""
+
+    epochs: int = Field(30, ge=1, description="passes over the training rows; the schedule spans them")
+    batch_rows: int = Field(256, ge=1, description="rows of one step")
+    accumulate: int = Field(
+        1, ge=1, description="parts that a batch is computed in: the same step with a fraction of the memory"
+    )
+    patience: int = Field(4, ge=1, description="epochs without a better validation score before it stops")
+
+    loss: Literal["cross_entropy", "focal", "mse", "mae", "huber", "pinball"] | None = Field(
+        None, description="null: cross_entropy of classes, mse of numbers, pinball of a quantile"
+    )
+    focal_gamma: float = Field(2.0, ge=0, description="weight that focal takes from rows that are predicted well")
+    huber_delta: Positive = Field(1.0, description="error in deviations of the label from which huber grows linearly")
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = Field(
+        None, description="weight of each class in the loss; balanced: inverse to its frequency"
+    )
+    label_smoothing: Share = Field(0.0, description="share of the label that is spread evenly over all classes")
+
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, le=1000, description="the highest of the schedule")
+    momentum: Share = Field(0.9, description="of sgd")
+    nesterov: bool = Field(False, description="of sgd")
+    weight_decay: float = Field(
+        1e-2, ge=0, le=1000, description="decoupled from the gradient in adamw, L2 in the others"
+    )
+    clip_norm: Positive | None = Field(None, description="largest norm of a step's gradient")
+    ema: Share = Field(0.0, description="decay of the moving average of the weights that predicts; 0: the last ones")
+
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "plateau"] = Field(
+        "cosine", description="of the learning rate over `epochs`"
+    )
+    step_epochs: int = Field(10, ge=1, description="step: epochs after which the rate is multiplied by decay")
+    decay: float = Field(0.1, gt=0, lt=1, description="step, plateau: factor of the learning rate")
+    plateau_epochs: int = Field(2, ge=1, description="plateau: epochs without a lower training loss")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs in which the rate grows linearly from 0")
+
+    mixup: float = Field(0.0, ge=0, description="alpha of mixup of images, vectors and numbers; 0: none")
+    augment: Augmentation = Field(Augmentation(), description="of images: crop, flip, rotate, noise")
+    max_categories: int = Field(10_000, ge=1, description="the rarer ones of a feature count as missing")
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    threads: int = Field(1, ge=1, le=64, description="on the CPU; the last bits of the model depend on it")
+
+    def regularisers(self) -> dict[str, float]:
+        """The arguments that regularise, with their values."""
+        return {name: value for name in ("dropout", "weight_decay") if (value := getattr(self, name, None)) is not None}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov needs optimizer: sgd and a momentum above 0")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs must be below epochs, which is {self.epochs}")
+        return self
+
+
+def checked(cls: type[P], kind: str, params: Mapping[str, Any], where: str) -> P:
+    """The arguments of a learner.
+
+    Args:
+        where: the address of the learner in the params, for errors.
+
+    Raises:
+        UserError: one is unknown, and the error names the nearest valid name, or it has a wrong value.
+    """
+    try:
+        return cls.model_validate(dict(params))
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        loc = [str(part) for part in detail["loc"]]
+        address = f"{where}.params{''.join(f'.{part}' for part in loc)}"
+        if detail["type"] == "extra_forbidden":
+            near = nearest(loc[-1], (Augmentation if len(loc) > 1 else cls).model_fields)
+            raise UserError(f"learner {kind!r} has no argument {'.'.join(loc)!r}{near} ({address})") from None
+        message = detail["msg"].removeprefix("Value error, ")
+        value = f"; found {detail['input']!r}" if loc else ""
+        raise UserError(f"learner {kind!r}: {message[0].lower()}{message[1:]}{value} ({address})") from None

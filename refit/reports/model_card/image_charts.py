@@ -1,0 +1,96 @@
+"""The chart of images: those that the model was surest of, and its worst errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.config.column_types import ArrayColumn
+from refit.evaluation.holdout import Holdout
+from refit.learners import Floats, Labels, Spec
+from refit.learners.arrays import images
+from refit.problems.contract import Problem
+from refit.reports.drawing import BAD, GOOD, Chart, new_grid, short_name
+from refit.schemas.evaluation import Evaluation
+
+SHOWN = 8  # images of each kind
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """An image with its label and what the model predicted, as texts."""
+
+    pixels: NDArray[np.uint8]  # (height, width, channels)
+    label: str
+    prediction: str
+    right: bool
+
+
+def charts(test: Holdout, predicted: Floats, spec: Spec) -> list[Chart]:
+    """A chart of each image feature.
+
+    Args:
+        predicted: of the test rows, for the classes of their problem.
+    """
+    return [_chart(test, predicted, name, array) for name, array in spec.arrays.items() if array.kind == "image"]
+
+
+def _chart(test: Holdout, predicted: Floats, name: str, array: ArrayColumn) -> Chart:
+    def shown_at(positions: list[int]) -> list[ShownImage]:
+        cells = images(test.table.take(positions), name, array)
+        rows = zip(cells, positions, strict=True)
+        return [shown(test.problem, pixels, test.labels[row], predicted[row]) for pixels, row in rows]
+
+    def draw_images(_: Evaluation) -> Any:
+        best, worst = chosen(test.labels, predicted)
+        return draw(shown_at(best), shown_at(worst), name)
+
+    what = "test rows by their error, the smallest above and the largest below: label, then prediction"
+    return Chart(f"images_{name}", "images", what, draw_images)
+
+
+def chosen(labels: Labels, predicted: Floats) -> tuple[list[int], list[int]]:
+    """The rows to show: the smallest errors, and the largest; ties in the order of the rows.
+
+    The error is the probability that the label was not given, or the distance from it.
+    """
+    if predicted.ndim == 2:
+        error = 1 - predicted[np.arange(len(labels)), labels.astype(np.int64)]
+    else:
+        error = np.abs(labels - predicted)
+    order = np.argsort(error, kind="stable")
+    worst = order[::-1][:SHOWN]
+    return order[: min(SHOWN, len(order) - len(worst))].tolist(), worst.tolist()
+
+
+def shown(problem: Problem, pixels: NDArray[np.uint8], label: Any, predicted: Any) -> ShownImage:
+    """An image with its label and prediction in words."""
+    if problem.classes:
+        best = int(np.argmax(predicted))
+        name = problem.classes[int(label)]
+        return ShownImage(pixels, name, f"{problem.classes[best]} ({predicted[best]:.0%})", best == int(label))
+    if problem.task == "binary":
+        return ShownImage(pixels, f"{int(label)}", f"{predicted:.0%}", (predicted >= 0.5) == bool(label))
+    return ShownImage(pixels, f"{label:.4g}", f"{predicted:.4g}", True)
+
+
+def draw(best: Sequence[ShownImage], worst: Sequence[ShownImage], name: str) -> Any:
+    """A figure with a row of images each."""
+    title = f"{name}: the smallest errors, and the largest"
+    figure, axes = new_grid(title, (9.6, 3.4), 2, SHOWN)
+    for line, row in zip(axes, (best, worst), strict=True):
+        for index, axis in enumerate(line):
+            axis.set_axis_off()
+            if index >= len(row):
+                continue
+            image = row[index]
+            grey = image.pixels.shape[2] == 1
+            axis.imshow(image.pixels[:, :, 0] if grey else image.pixels, cmap="gray", vmin=0, vmax=255)
+            colour = GOOD if image.right else BAD
+            texts = f"{short_name(image.label, 9)} → {short_name(image.prediction, 12)}"
+            axis.set_title(texts, color=colour, fontsize=7.5, fontweight="normal", loc="center")
+    return figure

@@ -1,0 +1,128 @@
+"""A fit that is killed goes on from its last complete epoch and ends with the same bits."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refit.learners import Learner, make
+from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
+from tests.refit.learners.networks.conftest import image_rows, spec_of
+
+# whatever has a state that goes on from epoch to epoch
+PARAMS: dict[str, Any] = {
+    "epochs": 5,
+    "dropout": 0.2,
+    "ema": 0.9,
+    "mixup": 0.2,
+    "augment": {"crop": 1, "flip": True, "rotate": 10.0, "noise": 0.05},
+    "schedule": "plateau",
+    "plateau_epochs": 1,
+    "patience": 5,
+}
+KILLED = 3  # the epoch after which the process is killed
+
+
+def fitted(
+    folder: Path | None, messages: list[str] | None = None, *, seed: int = 1, kill: bool = False, **params: Any
+) -> tuple[Learner, list[int]]:
+    """A learner and the epochs that were run for it, with checkpoints in a folder."""
+    epochs: list[int] = []
+
+    def progress(what: str, done: float = 0, total: float | None = None) -> None:
+        if messages is not None:
+            messages.append(what)
+
+    def on_epoch(report: EpochReport) -> None:
+        epochs.append(report.epoch)
+        if kill and report.epoch == KILLED:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    learner = make(spec_of("cnn", **{**PARAMS, **params}))
+    with reporting_to(on_epoch), left_there(folder):
+        learner.fit(*image_rows(150, seed), validation=image_rows(60, 2), progress=progress)
+    return learner, epochs
+
+
+@contextmanager
+def left_there(folder: Path | None) -> Iterator[None]:
+    """Checkpoints after every epoch, which stay after the block, as if another fit had failed."""
+    if folder is None:
+        yield
+        return
+    with pytest.raises(InterruptedError), checkpoints_in(folder, every_seconds=0):
+        yield
+        raise InterruptedError
+
+
+def test_a_killed_fit_ends_with_the_same_bits_and_repeats_no_complete_epoch(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from tests.refit.learners.networks.test_checkpoints import fitted; "
+        f"fitted(Path({str(tmp_path)!r}), kill=True)"
+    )
+    root = Path(__file__).parents[4]
+    killed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again, epochs = fitted(tmp_path)
+    assert epochs == [4, 5]
+    assert again.digest() == fitted(None)[0].digest()
+
+
+def test_a_complete_fit_is_not_repeated_when_the_block_is_run_again(tmp_path: Path) -> None:
+    before, epochs = fitted(tmp_path)
+    assert epochs == [1, 2, 3, 4, 5]
+    again, none = fitted(tmp_path)
+    assert none == []
+    assert again.digest() == before.digest()
+
+
+def test_the_folder_is_removed_once_all_fits_are_complete(tmp_path: Path) -> None:
+    with checkpoints_in(tmp_path / "checkpoints", every_seconds=0):
+        make(spec_of("mlp", epochs=2)).fit(*image_rows(60, 1))
+        assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("other", [{"channels": [4, 5]}, {"learning_rate": 0.02}, {"seed": 3}], ids=str)
+def test_the_checkpoint_of_another_fit_is_never_used(tmp_path: Path, other: dict[str, Any]) -> None:
+    fitted(tmp_path)
+    learner, epochs = fitted(tmp_path, **other)
+    assert epochs == [1, 2, 3, 4, 5]
+    assert learner.digest() == fitted(None, **other)[0].digest()
+
+
+def test_a_checkpoint_under_the_name_of_another_or_a_damaged_one_is_left_alone(tmp_path: Path) -> None:
+    fitted(tmp_path, channels=[4, 5])
+    (other,) = tmp_path.iterdir()
+    learner, _ = fitted(tmp_path)
+    (mine,) = set(tmp_path.iterdir()) - {other}
+    for content, why in ((other.read_bytes(), "it is of another fit"), (mine.read_bytes()[:-100], "")):
+        mine.write_bytes(content)
+        messages: list[str] = []
+        again, epochs = fitted(tmp_path, messages)
+        assert epochs == [1, 2, 3, 4, 5]
+        assert again.digest() == learner.digest()
+        assert f"cannot be used ({why}" in messages[0]
+
+
+def test_a_full_disk_costs_the_checkpoints_and_nothing_else(tmp_path: Path) -> None:
+    messages: list[str] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        learner, epochs = fitted(tmp_path, messages)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert epochs == [1, 2, 3, 4, 5]
+    assert list(tmp_path.iterdir()) == []
+    assert sum(message.startswith("warning: no checkpoint of it") for message in messages) == 5
+    assert learner.digest() == fitted(None)[0].digest()

@@ -1,0 +1,63 @@
+"""What MLflow shows of a training while it trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from refit.learners.networks.surroundings import EpochReport, surroundings
+from refit.models.live_logging import epochs_logged
+from registry.client import client
+
+
+def report(epoch: int, learner: str = "network") -> None:
+    """Report an epoch, as a fit does."""
+    on_epoch = surroundings.get().on_epoch
+    assert on_epoch is not None
+    on_epoch(EpochReport(learner, 0, epoch, 9, 1 / epoch, 0.01, 2.5, training=0.9, validation=0.8))
+
+
+def live_run(project: Any) -> Any:
+    mlflow = client(project.store)
+    (experiment,) = [each for each in mlflow.search_experiments() if each.name == "toy"]
+    (run,) = mlflow.search_runs([experiment.experiment_id], "tags.`refit.role` = 'live'")
+    return run
+
+
+def test_each_epoch_is_in_mlflow_while_the_training_runs(project: Any) -> None:
+    mlflow = client(project.store)
+    with epochs_logged(project.context, "c0ffee", every_seconds=0):
+        report(1)
+        run = live_run(project)
+        assert run.info.status == "RUNNING"
+        assert run.data.tags["refit.candidate"] == "c0ffee"
+        assert run.data.metrics["network 1/validation"] == 0.8
+        report(2)
+        report(1)  # of the next fit
+    history = mlflow.get_metric_history(run.info.run_id, "network 1/loss")
+    assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5)]
+    assert "network 2/loss" in live_run(project).data.metrics
+    assert live_run(project).info.status == "FINISHED"
+
+
+def test_a_training_that_fails_ends_its_run_and_a_short_one_has_none(project: Any) -> None:
+    with epochs_logged(project.context, "short"):
+        report(1)
+    with pytest.raises(KeyboardInterrupt), epochs_logged(project.context, "long", every_seconds=0):
+        report(1)
+        raise KeyboardInterrupt
+    assert live_run(project).info.status == "FAILED"
+    assert surroundings.get().on_epoch is None
+
+
+def test_a_training_goes_on_without_a_registry(project: Any) -> None:
+    said: list[str] = []
+    project.store.database.write_bytes(b"no database")
+    context = replace(project.context, progress=lambda what, *_: said.append(what))
+    with epochs_logged(context, "c0ffee", every_seconds=0):
+        report(1)
+        report(2)
+    (warning,) = said
+    assert warning.startswith("warning: MLflow does not show the epochs live: ")
