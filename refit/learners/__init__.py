@@ -135,8 +135,15 @@ def _load(folder: Path, description: ModelDescription, trusted_types: tuple[str,
 
 
 def _adapter(cls: type) -> type[Learner]:
-    """The family that adapts a third-party class to the contract: a learner with four verbs, or an estimator."""
+    """The family that adapts a third-party class: a learner with four verbs, a torch module, or an estimator."""
+    from refit.learners.imports import is_module
     from refit.learners.own import OwnLearner, is_learner
     from refit.learners.sklearn_estimator import SklearnEstimator
 
-    return OwnLearner if is_learner(cls) else SklearnEstimator
+    if is_learner(cls):
+        return OwnLearner
+    if is_module(cls):
+        from refit.learners.networks.own_module import OwnNetwork
+
+        return OwnNetwork
+    return SklearnEstimator

@@ -103,11 +103,16 @@ def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> A
             f"learner {kind!r} is unknown{nearest(kind, [*FAMILIES, *_sklearn_paths(sort)])} ({where}.kind)"
         )
     cls = getattr(module, class_name, None)
-    if not isinstance(cls, type) or not (hasattr(cls, "fit") or hasattr(cls, "get_params")):
+    if not isinstance(cls, type) or not (hasattr(cls, "fit") or hasattr(cls, "get_params") or is_module(cls)):
         stem = kind[: -len(class_name)]
         near = nearest(class_name, _estimators(module, sort)).replace("mean '", f"mean '{stem}")
         raise UserError(f"learner {kind!r} is unknown{near} ({where}.kind)")
     return cls
+
+
+def is_module(cls: type) -> bool:
+    """Whether a class is a `torch.nn.Module`, seen without importing torch."""
+    return any((each.__module__, each.__name__) == ("torch.nn.modules.module", "Module") for each in cls.__mro__)
 
 
 def _imported(name: str, kind: str, where: str) -> Any:

@@ -158,7 +158,7 @@ def requirements(kind: str, *, network: Sequence[str] = ()) -> list[str]:
     """The packages that a stored model of this kind of learner needs besides Refit, at the installed versions.
 
     Args:
-        network: the packages of its architecture, if it is a network.
+        network: the libraries that it needs as a network, none if it is no network.
     """
     names = ["numpy", "pandas", "pyarrow", "pydantic", "pyyaml"]
     root = kind.replace(":", ".").split(".")[0]

@@ -34,7 +34,6 @@ from refit.files.artifacts import (
     write_json,
     write_manifest,
 )
-from refit.learners.networks.architectures import packages
 from refit.models import run_logging
 from refit.models.incumbent import STAND_IN, TEST_TAG, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
@@ -116,7 +115,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         loader=LOADER,
         features=list(features.features),
         example=golden.slice(0, EXAMPLE_ROWS).select(features.features).to_pandas(),
-        requirements=provenance.requirements(description.kind, network=packages(description.kind)),
+        requirements=provenance.requirements(description.kind, network=network_libraries(candidate.folder)),
         outputs=description.classes,
     )
     _write_parquet(golden, folder / GOLDEN)
@@ -216,3 +215,13 @@ def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -
     }
     write_json(folder / "provenance.json", {**recorded, "uncommitted_and_left_out": list(commit.left_out)})
     return recorded
+
+
+def network_libraries(folder: Path) -> tuple[str, ...]:
+    """The libraries that the networks in a candidate's folder need, those within other learners included."""
+    libraries: dict[str, str] = {}
+    for path in sorted(folder.rglob("model.json")):
+        stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("libraries", {})
+        if "torch" in stored:
+            libraries |= {"torch": "", "safetensors": "", **stored}
+    return tuple(libraries)

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -256,7 +257,9 @@ class Network:
         self._texts.save(folder)
         if self._prepared.tokenizer:
             self._prepared.tokenizer.save(folder)
-        libraries = {"torch": torch.__version__.split("+")[0]}
+        libraries = {"torch": torch.__version__.split("+")[0], "safetensors": metadata.version("safetensors")}
+        if self._prepared.tokenizer:
+            libraries["tokenizers"] = metadata.version("tokenizers")
         own = EncodedLearner(
             categories=self._prepared.encoding.categories,
             weights=WEIGHTS,

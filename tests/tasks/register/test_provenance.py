@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from refit.learners.networks.architectures import packages
+from refit.learners import Spec, make
 from refit.runtime import provenance
+from tasks.register.packaging import network_libraries
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -67,7 +70,15 @@ def test_requirements_name_what_the_learners_kind_needs_and_no_more() -> None:
     assert "torch" not in names
     assert "torch" in {line.split("==")[0] for line in provenance.requirements("torch_tabular")}
     assert "scikit-learn" not in {line.split("==")[0] for line in provenance.requirements("baseline")}
-    network = provenance.requirements("mlp", network=packages("mlp"))
+    network = provenance.requirements("mlp", network=("torch", "safetensors"))
     assert {"torch", "safetensors"} < {line.split("==")[0] for line in network}
     assert "scikit-learn" not in {line.split("==")[0] for line in network}
-    assert ("tokenizers" in packages("text_transformer"), packages("baseline")) == (True, [])
+
+
+@pytest.mark.parametrize("average", [1, 2])
+def test_a_stored_network_names_its_libraries_also_within_another_learner(average: int, tmp_path: Path) -> None:
+    spec = Spec("it", "mlp", ("x",), params={"epochs": 1, "hidden": [2]}, average=average)
+    learner = make(spec)
+    learner.fit(pa.table({"x": [0.0, 1.0]}), np.array([0, 1]))
+    learner.save(tmp_path)
+    assert set(network_libraries(tmp_path)) == {"torch", "safetensors"}

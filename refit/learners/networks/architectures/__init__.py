@@ -11,10 +11,3 @@ ARCHITECTURES: dict[str, str] = {  # by the kind of learner; a module is importe
     "text_transformer": "refit.learners.networks.architectures.text_transformer",
     "tabular_resnet": "refit.learners.networks.architectures.tabular_resnet",
 }
-
-
-def packages(kind: str) -> list[str]:
-    """The packages that a stored network of a kind needs; none if the kind is no network."""
-    if kind not in ARCHITECTURES:
-        return []
-    return ["torch", "safetensors", *(["tokenizers"] if kind.startswith("text_") else [])]

@@ -1,0 +1,166 @@
+"""A user's own `nn.Module`, from a file of the project or an installed package, as an architecture."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor, nn
+
+from refit.config import file_of, nearest
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest
+from refit.learners import project_files, safe
+from refit.learners.contract import FitReport, Floats, Labels, Learner, Spec
+from refit.learners.imports import find
+from refit.learners.networks.architecture import Architecture
+from refit.learners.networks.blocks import squeezed
+from refit.learners.networks.inputs import Inputs, InputShapes
+from refit.learners.networks.network import Network
+from refit.learners.networks.params import ArchitectureParams, checked
+from refit.learners.networks.tokens import TokenParams
+from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEEDS = frozenset({"columns", "vector", "image", "sequence"})
+RESERVED = ("numbers.mean", "numbers.std", "label.scale")  # stored next to the weights
+
+
+@dataclass(frozen=True)
+class OwnArchitecture:
+    """A class that is built by `Class(shapes, outputs, **arguments)`, and whose `forward` takes `Inputs`."""
+
+    kind: str
+    cls: type[nn.Module]
+    arguments: Mapping[str, Any]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset(getattr(self.cls, "needs", NEEDS))
+
+    @property
+    def Params(self) -> type[ArchitectureParams]:
+        return TokenParams if "text" in self.needs else ArchitectureParams
+
+    def build(self, params: ArchitectureParams, inputs: InputShapes, outputs: int) -> nn.Module:
+        network = self.cls(inputs, outputs, **self.arguments)
+        for name in network.state_dict():
+            if name in RESERVED:
+                raise UserError(f"learner {self.kind!r}: weights cannot be called {name!r}; rename that attribute")
+        network.register_forward_hook(partial(_checked_outputs, kind=self.kind, outputs=outputs))
+        return network
+
+
+class OwnNetwork(Network):
+    """Trains and stores a user's module as any network, together with its code.
+
+    Params of the training are taken from `params` by their names; the others are the class's own arguments. The class
+    may have `needs`, the kinds of features that it reads: "columns", "vector", "image", "sequence", "text".
+    """
+
+    def _read(self, where: str) -> tuple[Architecture, ArchitectureParams]:
+        cls: type[nn.Module] = find(self.spec.kind, where, self.spec.source)
+        training = OwnArchitecture(self.spec.kind, cls, {}).Params
+        own = {name: value for name, value in self.spec.params.items() if name not in training.model_fields}
+        known = _arguments(cls)
+        for name in own:
+            if known is not None and name not in known:
+                near = nearest(name, [*known, *training.model_fields])
+                raise UserError(f"learner {self.spec.kind!r} has no argument {name!r}{near} ({where}.params.{name})")
+        given = {name: value for name, value in self.spec.params.items() if name not in own}
+        chosen = cast(Architecture, OwnArchitecture(self.spec.kind, cls, own))
+        return chosen, checked(training, self.spec.kind, given, where)
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        with self._theirs("fit"):
+            return super().fit(train, label, validation=validation, iterations=iterations, progress=progress)
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        with self._theirs("fit"):
+            return super().resume(before, train, label, validation=validation, iterations=iterations, progress=progress)
+
+    def predict(self, table: pa.Table) -> Floats:
+        with self._theirs("predict"):
+            return super().predict(table)
+
+    def save(self, folder: Path) -> None:
+        project_files.store_code(self.spec, folder)
+        super().save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Network:
+        with safe.no_pickle():
+            return super().load(folder, description, spec)
+
+    def unsafe_reason(self) -> str | None:
+        return project_files.unsafe_reason(self.spec) or super().unsafe_reason()
+
+    def digest(self) -> str:
+        code = hashlib.sha256(self.spec.source.encode()).hexdigest()
+        return digest({"network": super().digest(), "arguments": dict(self.spec.params), "code": code})
+
+    @contextmanager
+    def _theirs(self, verb: str) -> Iterator[None]:
+        """Report a failure within the user's file as a UserError, with its line."""
+        try:
+            yield
+        except RefitError:
+            raise
+        except Exception as error:
+            file = file_of(self.spec.kind)
+            if file not in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}:
+                raise
+            raise UserError(
+                f"learner {self.spec.name!r} ({self.spec.kind}): {verb} failed: {project_files.failure(error, file)}; "
+                "correct it, or disable it in train.learners"
+            ) from error
+
+
+def _checked_outputs(module: nn.Module, given: tuple[Inputs], result: Any, *, kind: str, outputs: int) -> Tensor:
+    """The outputs as (rows, outputs), or (rows,) if there is one.
+
+    Raises:
+        UserError: they are no tensor of such a shape.
+    """
+    rows = len(given[0])
+    shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+    if shape != (rows, outputs) and (outputs > 1 or shape != (rows,)):
+        raise UserError(
+            f"learner {kind!r}: forward gave {shape} for {rows} rows; {(rows, outputs)} was expected, (rows, outputs)"
+        )
+    return squeezed(result) if result.ndim == 2 else result
+
+
+def _arguments(cls: type[nn.Module]) -> list[str] | None:
+    """The names of a class's own arguments, after shapes and outputs; None if it takes any."""
+    _, *parameters = inspect.signature(cls.__init__).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [parameter.name for parameter in parameters[2:]]
