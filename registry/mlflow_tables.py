@@ -7,6 +7,7 @@ missing, in another version of MLflow, `sqlite3.OperationalError` is raised and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,15 @@ def versions_tagged(file: Path, model: str, key: str, value: str) -> list[str]:
     """The versions with a tag, deleted ones too."""
     sql = f"select version from model_version_tags where {_MODEL} and key = :key and value = :value"
     return [str(row["version"]) for row in select_read_only(file, sql, {"model": model, "key": key, "value": value})]
+
+
+def run_numbers(file: Path, run_id: str) -> tuple[dict[str, float], dict[str, str]]:
+    """The newest value of each metric of a run, and its params; both empty if there is no such run."""
+    of_run = {"run": run_id}
+    metrics = select_read_only(file, "select key, value, is_nan from latest_metrics where run_uuid = :run", of_run)
+    params = select_read_only(file, "select key, value from params where run_uuid = :run", of_run)
+    numbers = {row["key"]: math.nan if row["is_nan"] else float(row["value"]) for row in metrics}
+    return numbers, {row["key"]: str(row["value"]) for row in params}
 
 
 def _pairs(file: Path, sql: str, model: str, **values: object) -> dict[str, str]:

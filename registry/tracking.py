@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import socket
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from registry import mlflow_tables
 from registry.client import client
 from registry.locking import registry_lock
 from registry.store import Store, missing
@@ -138,7 +140,20 @@ def is_logged(store: Store, run_id: str, part: str) -> bool:
 
 
 def numbers_of(store: Store, run_id: str | None) -> tuple[dict[str, float], dict[str, str]]:
-    """The newest value of each metric of a run, and its params; both empty if there is no such run."""
+    """The newest value of each metric of a run, and its params; both empty if there is no such run.
+
+    Does not import mlflow if the store is an SQLite file.
+    """
+    if run_id and store.database and store.exists:
+        try:
+            return mlflow_tables.run_numbers(store.database, run_id)
+        except sqlite3.OperationalError:
+            pass  # tables of another MLflow version, or a journal to roll back: use the client
+    return numbers_by_client(store, run_id)
+
+
+def numbers_by_client(store: Store, run_id: str | None) -> tuple[dict[str, float], dict[str, str]]:
+    """The same as `numbers_of`, through the MLflow client."""
     try:
         data = client(store).get_run(run_id).data if run_id else None
     except Exception as error:

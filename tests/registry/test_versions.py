@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from registry import mlflow_tables, tracking, versions
 from registry.client import client
 from registry.store import RegistryError, Store
+from registry.tracking import Content
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,24 @@ def test_direct_reading_gives_way_to_the_client_where_the_tables_are_not_those_i
     assert versions.version(store, "way", "1") == made
     assert versions.registered(store, "way") == versions.Registered()
     assert versions.tagged(store, "way", "a", "b") == [made]
+
+
+def test_the_numbers_of_a_run_are_read_directly_as_the_client_gives_them(
+    store: Store, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [("loss", 0.5, 0), ("loss", 0.1 + 0.2, 1), ("odd", math.nan, 0), ("far", math.inf, 0), ("whole", 3.0, 0)]
+    tracking.log(store, run_id, "part", Content(metrics=steps, params={"cost.currency": "USD", "text": "ü'", "n": 1}))
+    official = tracking.numbers_by_client(store, run_id)
+    assert repr(tracking.numbers_of(store, run_id)) == repr(official)  # as texts: no NaN equals itself
+    assert official[0]["loss"] == 0.1 + 0.2
+    assert tracking.numbers_of(store, "0" * 32) == tracking.numbers_by_client(store, "0" * 32) == ({}, {})
+    assert tracking.numbers_of(store, None) == ({}, {})
+
+    def unknown(*_: Any) -> Any:
+        raise sqlite3.OperationalError("no such table: latest_metrics")
+
+    monkeypatch.setattr(mlflow_tables, "select_read_only", unknown)
+    assert repr(tracking.numbers_of(store, run_id)) == repr(official)
 
 
 INTERRUPT = """

@@ -133,7 +133,7 @@ def test_a_version_that_does_not_exist_is_named(project: Any) -> None:
         incumbent.fetch_model(project.context, "4")
 
 
-def test_an_unchanged_run_asks_the_registry_without_importing_mlflow_or_sqlalchemy(project: Any) -> None:
+def test_an_unchanged_run_and_show_ask_the_registry_without_importing_mlflow_or_sqlalchemy(project: Any) -> None:
     project.registered(0)
     project.registered(1, promote=False)
     params = project.context.params.model_dump_json(by_alias=True)
@@ -146,11 +146,12 @@ from refit.runtime.context import Context
 from refit.config import parse
 context = Context(Path({str(project.folder)!r}), parse(json.loads({params!r})), may_promote=True)
 incumbent.refresh(context)
-found = [name for name in ("mlflow", "sqlalchemy", "pandas", "sklearn", "numpy", "pyarrow") if name in sys.modules]
-print(json.dumps([register.needs_rerun(context), register.champion_summary(context).version, found]))
+heavy = [name for name in ("mlflow", "sqlalchemy", "pandas", "sklearn", "numpy", "pyarrow") if name in sys.modules]
+answers = [register.needs_rerun(context), register.champion_summary(context).version]
+print(json.dumps([*answers, heavy, [name for name in ("mlflow", "sqlalchemy") if name in sys.modules]]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [None, "1", []]
+    assert json.loads(done.stdout) == [None, "1", [], []]
 
 
 def test_a_fresh_clone_gets_a_file_that_says_nobody(project: Any) -> None:
