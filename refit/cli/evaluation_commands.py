@@ -72,6 +72,30 @@ def cross_validate(
 
 
 @app.command()
+def lr_find(
+    learner: Annotated[str, typer.Argument(help="name of a network in train.learners")],
+    lowest: Annotated[float, typer.Option("--lowest", help="learning rate of the first step")] = 1e-6,
+    highest: Annotated[float, typer.Option("--highest", help="learning rate of the last step")] = 10.0,
+    steps: Annotated[int, typer.Option("--steps", help="batches to train on")] = 300,
+    project: Project = HERE,
+    as_of: AsOf = "latest",
+    set_: Sets = None,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Find a learning rate for a network: its loss while the rate grows with every step, and where that is lowest."""
+    from flows.run_options import RunOptions
+    from refit.cli import lr_finder
+
+    folder = project_at(project)
+    options = RunOptions(as_of=as_of, overrides=assignments(set_ or []), wait_seconds=wait)
+    result = lr_finder.find(folder, options, learner, lowest=lowest, highest=highest, steps=steps, quiet=as_json)
+    if as_json:
+        print_json({**vars(result), "lowest": result.lowest, "suggestion": result.suggestion})
+
+
+@app.command()
 def check_learner(
     kind: Annotated[str, typer.Argument(help="an import path, module:Class, or file.py:Class of the project")],
     params: Annotated[str, typer.Option("--params", help="its arguments, as JSON")] = "{}",

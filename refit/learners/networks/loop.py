@@ -23,7 +23,7 @@ from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.surroundings import EpochReport
 from refit.runtime.context import Progress, silent
 
-__all__ = ["Task", "train"]
+__all__ = ["Task", "loss_of_batch", "train"]
 
 HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SHOW_ROWS = 5  # of a batch whose loss is not finite
@@ -77,7 +77,7 @@ def train(
             set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
             optimizer.zero_grad(set_to_none=True)
             for part in batch.chunk(params.accumulate):
-                loss = _loss(network, rows.take(part), target[part], task)
+                loss = loss_of_batch(network, rows.take(part), target[part], task)
                 share = len(part) / len(batch)
                 scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
                 watch.add(loss, part, step, len(batches))
@@ -105,7 +105,7 @@ def train(
     return tuple(state.curve)
 
 
-def _loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
+def loss_of_batch(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
     """The mean loss of a batch, after augmentation and mixup, by mixed precision if the params say so."""
     params = task.params
     batch, target = batch.to(task.device), target.to(task.device)

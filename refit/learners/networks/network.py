@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +38,7 @@ from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.inputs import Inputs, Preparation, mean_and_deviation
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import loss_of
+from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import Tokenizer, TokenParams, tokenizers_library
@@ -95,9 +97,7 @@ class Network:
         progress: Progress = silent,
     ) -> FitReport:
         check_labels(label, self.spec)
-        self._preparation = Preparation.learn(self.spec, train, self._params, self._where)
-        if self.spec.task == "regression":
-            self._scale = np.concatenate(mean_and_deviation(label[:, None]))
+        self._learn_preparation(train, label)
         return self._learn(self._new_network, train, label, validation, iterations, progress)
 
     def resume(
@@ -124,43 +124,61 @@ class Network:
         iterations: int | None,
         progress: Progress,
     ) -> FitReport:
-        rows = self._prepared.inputs(table)
+        rows, target = self._prepared.inputs(table), self._target(label)
         unseen = None if validation is None else (self._prepared.inputs(validation[0]), validation[1])
-        centre, scale = self._scale
-        dtype = torch.int64 if self.spec.task == "multiclass" else torch.float32
-        target = torch.tensor((label - centre) / scale, dtype=dtype)
+        epochs = self._params.epochs if iterations is None else iterations
         device = self._device()
-        set_around = surroundings.get()
         with deterministic(self.spec.seed, self._params.threads), self._memory_errors(device):
             network = start()
-            task = Task(
-                name=self.spec.name,
-                params=self._params,
-                loss=loss_of(self._params, self.spec, label, self._where),
-                epochs=iterations or self._params.epochs,
-                seed=self.spec.seed,
-                device=device,
-                scaling=self._prepared.scaling(device),
+            task = replace(
+                self._task(label, epochs, device),
                 score=None if unseen is None else self._scorer(rows, label, unseen),
                 best=self._best,
-                on_epoch=set_around.on_epoch,
+                on_epoch=surroundings.get().on_epoch,
                 progress=progress,
             )
-            checkpoint = None
-            if set_around.checkpoints is not None:
-                unseen_parts = () if unseen is None else (*unseen[0].tensors(), torch.from_numpy(unseen[1]))
-                parts = (*network.state_dict().values(), *rows.tensors(), target, *unseen_parts)
-                described = {**stored_spec(self.spec), "epochs": task.epochs, "device": device.type}
-                checkpoint = Checkpoint(
-                    set_around.checkpoints,
-                    identity(described, parts),
-                    self.spec.name,
-                    set_around.every_seconds,
-                    progress,
-                )
+            unseen_parts = () if unseen is None else (*unseen[0].tensors(), torch.from_numpy(unseen[1]))
+            checkpoint = self._checkpoint(
+                task, (*network.state_dict().values(), *rows.tensors(), target, *unseen_parts)
+            )
             curve = train(network, rows, target, task, checkpoint)
         self._network = network
-        return FitReport(self._best(curve) or task.epochs, curve, regularisers=self._params.regularisers())
+        best = self._best(curve) or iterations or self._params.epochs
+        return FitReport(best, curve, regularisers=self._params.regularisers())
+
+    def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
+        """The loss of a new network, smoothed, while the learning rate takes these values step by step."""
+        check_labels(label, self.spec)
+        self._learn_preparation(table, label)
+        device = self._device()
+        with deterministic(self.spec.seed, self._params.threads), self._memory_errors(device):
+            rows, target = self._prepared.inputs(table), self._target(label)
+            return range_test(self._new_network(), rows, target, self._task(label, 1, device), rates)
+
+    def _learn_preparation(self, table: pa.Table, label: Labels) -> None:
+        self._preparation = Preparation.learn(self.spec, table, self._params, self._where)
+        if self.spec.task == "regression":
+            self._scale = np.concatenate(mean_and_deviation(label[:, None]))
+
+    def _target(self, label: Labels) -> Tensor:
+        centre, scale = self._scale
+        dtype = torch.int64 if self.spec.task == "multiclass" else torch.float32
+        return torch.tensor((label - centre) / scale, dtype=dtype)
+
+    def _task(self, label: Labels, epochs: int, device: torch.device) -> Task:
+        """The training of these labels, as the params say."""
+        loss = loss_of(self._params, self.spec, label, self._where)
+        scaling = self._prepared.scaling(device)
+        return Task(self.spec.name, self._params, loss, epochs, self.spec.seed, device, scaling)
+
+    def _checkpoint(self, task: Task, parts: Iterable[Tensor]) -> Checkpoint | None:
+        """The checkpoint of a fit of these rows that starts from these weights, if there is a folder for it."""
+        around = surroundings.get()
+        if around.checkpoints is None:
+            return None
+        described = {**stored_spec(self.spec), "epochs": task.epochs, "device": task.device.type}
+        name = identity(described, parts)
+        return Checkpoint(around.checkpoints, name, self.spec.name, around.every_seconds, task.progress)
 
     def _best(self, curve: Sequence[CurvePoint]) -> int:
         """The first epoch with the best validation score; 0 without a curve."""

@@ -50,6 +50,7 @@ WALKS: dict[tuple[str, ...], list[list[str]]] = {
         ["--from", "2024-01-01", "--to", "2024-05-01", "--policies", HOSTILE],
     ],
     ("cross-validate",): [["--set", f"train.seed={HOSTILE}"]],
+    ("lr-find",): [[HOSTILE]],
     ("check-learner",): [[HOSTILE], ["a.py:B", "--params", HOSTILE], ["a.py:B", "--task", HOSTILE]],
     ("doctor",): [[]],
     ("init",): [["new", "--csv", HOSTILE], ["new", "--horizons", HOSTILE]],

@@ -140,7 +140,7 @@ def test_no_command_prints_or_stores_the_password_of_the_tracking_uri(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", URI)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for command in commands(main.app):
-        if command[0] in ("ui", "up", "init", "check-learner", "replay", "cross-validate"):
+        if command[0] in ("ui", "up", "init", "check-learner", "replay", "cross-validate", "lr-find"):
             continue  # none of them opens the registry before it starts a server, or at all
         arguments = {
             ("stage",): ["register"],

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from refit.config import parse
+from refit.errors import UserError
 from refit.files import artifacts
 from refit.learners.networks.surroundings import checkpoints_in
+from refit.operations import lr_finder
 from refit.runtime.context import Context
 from tasks import train
 
@@ -42,3 +44,37 @@ def test_a_killed_training_goes_on_and_repeats_no_fit(
     assert sum("fitting network, epochs" in what for what in again) == 1
     assert sum("network goes on from its checkpoint" in what for what in again) > 1
     assert not (killed.folder / artifacts.CHECKPOINTS).exists()
+
+
+def test_a_learning_rate_is_found_below_where_the_loss_diverges(project: Any) -> None:
+    network = {**NETWORK, "params": {"hidden": [8], "batch_rows": 32, "optimizer": "sgd"}}
+    context = Context(project.folder, parse(project.params(train__learners=[network])))
+    result = lr_finder.run(context, "network", lowest=1e-4, highest=1000.0, steps=200)
+    assert result == lr_finder.run(context, "network", lowest=1e-4, highest=1000.0, steps=200)
+    assert len(result.losses) < 200  # it stopped where it diverged
+    assert min(result.losses) < 0.9 * result.losses[0]
+    assert 0.001 < result.suggestion < 1
+    drawing = (project.folder / result.chart).read_text()
+    assert "learning rate" in drawing
+    assert f"{result.suggestion:g}" in drawing
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds", "what"),
+    [
+        (
+            "netwrok",
+            {},
+            "no learner 'netwrok' is enabled in train.learners; did you mean 'network'\\?; enabled: network",
+        ),
+        ("base_rate", {}, "'base_rate' is a baseline, and no network"),
+        ("network", {"lowest": 2.0}, "0 < --lowest < --highest"),
+    ],
+)
+def test_a_learning_rate_that_cannot_be_found_is_one_line(
+    project: Any, name: str, bounds: dict[str, float], what: str
+) -> None:
+    learners = [NETWORK, {"name": "base_rate", "kind": "baseline"}]
+    context = Context(project.folder, parse(project.params(train__learners=learners)))
+    with pytest.raises(UserError, match=what):
+        lr_finder.run(context, name, **{"lowest": 0.001, "highest": 1.0, "steps": 20, **bounds})  # type: ignore[arg-type]
