@@ -14,6 +14,7 @@ import numpy as np
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT
 from refit.errors import RefitError, UserError
+from refit.evaluation.holdout import check_columns
 from refit.files.artifacts import (
     CANDIDATE,
     CHECKPOINTS,
@@ -73,6 +74,8 @@ def _train(context: Context) -> None:
     if features.task != params.task:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
     train, validation = _windows(context, features, specs[0].problem)
+    cells = [name for name in train.rows.column_names if name not in features.arrays]
+    check_columns(params.evaluate, cells)
     start = _start(context)
     inputs = inputs_digest(context, start)
     with epochs_logged(context, inputs):

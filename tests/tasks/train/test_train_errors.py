@@ -31,6 +31,23 @@ def test_every_learner_is_checked_before_the_first_is_fitted(project: Any, learn
     assert not project.models.exists()
 
 
+@pytest.mark.parametrize(
+    ("evaluate", "said"),
+    [
+        ({"slices": ["carriers"]}, "evaluate.slices: the features have no column 'carriers'"),
+        ({"gate": {"cluster": "plane"}}, "evaluate.gate.cluster: the features have no column 'plane'"),
+        ({"gate": {"slices": {"carriers=UA": 0.1}}}, "evaluate.gate.slices: the features have no column 'carriers'"),
+    ],
+)
+def test_columns_that_the_evaluation_needs_are_checked_before_anything_is_fitted(
+    project: Any, evaluate: dict[str, Any], said: str
+) -> None:
+    notes: list[str] = []
+    with pytest.raises(UserError, match=f"^params.yaml: {said}"):
+        project.run(notes, evaluate=evaluate)
+    assert not any(note.startswith("fitting") for note in notes)
+
+
 def relabelled(window: str, value: int) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
         label = pc.if_else(pc.equal(table["window"], window), value, table["label"])
