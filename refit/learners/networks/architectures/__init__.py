@@ -10,4 +10,5 @@ ARCHITECTURES: dict[str, str] = {  # by the kind of learner; a module is importe
     "text_embedding": "refit.learners.networks.architectures.text_embedding",
     "text_transformer": "refit.learners.networks.architectures.text_transformer",
     "tabular_resnet": "refit.learners.networks.architectures.tabular_resnet",
+    "autoencoder": "refit.learners.networks.architectures.autoencoder",
 }

@@ -110,6 +110,13 @@ CASES = [
     Case("tcn", {**FAST, "channels": 8, "dense": 16}, "sequence", 0.9, {"kernel": 1}),
     Case("text_embedding", {**FAST, "units": 16}, "text", 0.9, {"tokenizer": "letters"}),
     Case("text_transformer", {**FAST, "units": 16, "heads": 2, "layers": 1}, "text", 0.9, {"heads": 3}),
+    Case(
+        "autoencoder",
+        {**FAST, "hidden": [32], "epochs": 20, "pretrain": {"epochs": 3}},
+        "columns",
+        0.9,
+        {"pretrain": {"kind": "adversarial"}},
+    ),
     Case("tabular_resnet", {**FAST, "units": 16, "blocks": 1}, "columns", 0.9, {"blocks": 0}),
 ]
 every_architecture = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)

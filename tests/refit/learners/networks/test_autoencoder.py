@@ -1,0 +1,91 @@
+"""Pretraining without labels: hidden values are restored from the others, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from refit.learners import Spec, load, make
+from refit.learners.networks.architectures.autoencoder import (
+    Autoencoder,
+    Params,
+    Pretraining,
+    Restoration,
+    pretrain,
+    targets,
+    with_hidden,
+)
+from refit.learners.networks.inputs import Inputs, InputShapes
+from refit.learners.networks.loop import Task
+
+SHAPES = InputShapes(cardinalities=(3,), numbers=4, vectors={"v": 2})
+PARAMS = Params(
+    hidden=[16], dropout=0.0, learning_rate=0.02, batch_rows=32, pretrain=Pretraining(epochs=30, hidden=0.25)
+)
+
+
+def rows(count: int) -> Inputs:
+    """The second number and the category follow from the first one; some of it is missing."""
+    torch.manual_seed(0)
+    first, missing = torch.randn(count), (torch.rand(count, 2) < 0.1).float()
+    numbers = torch.stack([first, -first], dim=1) * (1 - missing)
+    vector = torch.stack([first, torch.zeros(count)], dim=1)
+    return Inputs((first > 0).long()[:, None] + 1, torch.cat([numbers, missing], dim=1), vectors={"v": vector})
+
+
+def test_hidden_values_are_restored_from_the_others() -> None:
+    torch.manual_seed(0)
+    network, table = Autoencoder(PARAMS, SHAPES, 1), rows(400)
+    task = Task("it", PARAMS, Restoration(SHAPES), 1, 0, torch.device("cpu"), lambda batch: batch)  # type: ignore[arg-type]
+    denoiser = pretrain(network, table, task).eval()
+    hidden = table.numbers.clone()
+    hidden[:, 1], hidden[:, 3] = 0.0, 1.0
+    with torch.no_grad():
+        restored = denoiser(Inputs(torch.zeros_like(table.codes), hidden, vectors=table.vectors))
+    known = table.numbers[:, 3] == 0
+    error = ((restored[:, 4] - table.numbers[:, 1])[known] ** 2).mean() / table.numbers[known, 1].var()
+    assert error < 0.2
+    assert (restored[:, :3].argmax(dim=1) == table.codes[:, 0]).float().mean() > 0.9
+
+
+def test_hidden_values_look_like_missing_ones_and_what_was_given_is_unchanged() -> None:
+    table = rows(2000)
+    before = targets(table).clone()
+    seen = with_hidden(table, 0.25)
+    assert torch.equal(targets(table), before)
+    values, missing = seen.numbers.chunk(2, dim=1)
+    assert (values[missing == 1] == 0).all()
+    for share in ((seen.codes == 0).float().mean(), (missing - table.numbers.chunk(2, dim=1)[1]).mean() / 0.9):
+        assert abs(share - 0.25) < 0.03
+    assert torch.equal(targets(with_hidden(table, 0.0)), before)
+
+
+def test_what_is_missing_is_not_to_be_restored() -> None:
+    table = rows(50)
+    nothing = Inputs(torch.zeros_like(table.codes), torch.cat([torch.zeros(50, 2), torch.ones(50, 2)], dim=1))
+    shapes = InputShapes(cardinalities=(3,), numbers=4)
+    outputs = torch.randn(50, 5, requires_grad=True)
+    loss = Restoration(shapes)(outputs, targets(nothing))
+    loss.backward()
+    assert loss == 0
+    assert outputs.grad is not None
+    assert (outputs.grad == 0).all()
+
+
+def test_it_is_pretrained_once(tmp_path: Path) -> None:
+    """A fit that goes on from a fitted one, stored or not, takes its weights as they are."""
+    table, label = pa.table({"x": np.linspace(-1, 1, 60)}), (np.arange(60) > 30).astype(np.int64)
+    params = {"hidden": [4], "epochs": 1, "pretrain": {"epochs": 2}}
+    spec = Spec("it", "autoencoder", ("x",), params=params)
+    shown: list[str] = []
+    first = make(spec)
+    first.fit(table, label, progress=lambda text, *_: shown.append(text))
+    assert [text for text in shown if "pretraining" in text] == ["fitting it (pretraining), epochs"] * 2
+    first.save(tmp_path)
+    shown.clear()
+    for before in (first, load(tmp_path)):
+        make(spec).resume(before, table, label, iterations=1, progress=lambda text, *_: shown.append(text))
+    assert shown == ["fitting it, epochs"] * 2
