@@ -51,7 +51,7 @@ class SourceParams(Section):
         None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
     )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
-    format: Literal["csv", "parquet", "idx", "images", "auto"] = "auto"
+    format: Literal["csv", "parquet", "numpy", "idx", "images", "auto"] = "auto"
     delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
     header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
     skip_lines: int = Field(0, ge=0, description="lines above the header, or above the first row without one")
@@ -153,7 +153,7 @@ class SourceParams(Section):
             )
         if self.format == "images" and self.line_column:
             raise ValueError("format images has no lines for `line_column`; a picture is known by its file_column")
-        if self.resize and (not images or self.format == "idx"):
+        if self.resize and (not images or self.format in ("idx", "numpy")):
             raise ValueError("`resize` is for PNG and JPEG in a column image(...)")
 
 

@@ -6,7 +6,8 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from refit.errors import UserError
@@ -69,6 +70,22 @@ def check_file(project: Path, path: Path, name: str, base: Path, where: str) -> 
         raise UserError(
             f"{name} looks like a file that is still written; rename it once it is whole, or narrow {where}"
         )
+
+
+def inside(project: Path, home: Path) -> Callable[[Path], bool]:
+    """A test of whether a path is a regular file in `home`, at whatever depth, or a link there that DVC made."""
+    real_home, real_folder = home.resolve(), cache(Path.resolve)
+
+    def is_inside(path: Path) -> bool:
+        try:
+            is_link = path.is_symlink() or path.name in ("", "..")
+            real = path.resolve() if is_link else real_folder(path.parent) / path.name
+            is_ours = real.is_relative_to(real_home) or _is_cached_by_dvc(project, real)
+            return is_ours and stat.S_ISREG(path.stat().st_mode)
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    return is_inside
 
 
 def _is_cached_by_dvc(project: Path, real: Path) -> bool:

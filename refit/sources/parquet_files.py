@@ -20,9 +20,14 @@ _CONTAINERS = {9: "list", 10: "set"}
 
 
 def read(
-    path: Path, name: str, columns: Sequence[str], check_header: Callable[[Sequence[str]], None], limits: Limits
+    path: Path,
+    name: str,
+    columns: Sequence[str],
+    check_header: Callable[[Sequence[str]], None],
+    limits: Limits,
+    rows: int = _ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a file in order, in batches of the given columns.
+    """The rows of a file in order, in batches of the given columns, of at most `rows` rows.
 
     Raises:
         UserError: the file is not Parquet, is damaged, or exceeds the limits when decoded.
@@ -36,7 +41,7 @@ def read(
         texts = _texts(pyarrow.parquet.read_schema(path), columns)
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as parquet:
             check_header(parquet.schema_arrow.names)
-            for batch in parquet.iter_batches(_ROWS, columns=list(columns)):
+            for batch in parquet.iter_batches(rows, columns=list(columns)):
                 sizes = {column: _sizes(batch[column]) for column in texts}
                 decoded += batch.num_rows + sum(total for total, _ in sizes.values())
                 limits.check_unpacked(name, path.stat().st_size, decoded)
@@ -65,6 +70,20 @@ def names(path: Path, name: str, limits: Limits) -> list[str]:
         return list(pyarrow.parquet.read_schema(path).names)
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         raise UserError(f"{name} is not readable Parquet ({first_line(error)}); fetch the file again") from None
+
+
+def text_columns(path: Path, columns: Sequence[str]) -> list[str]:
+    """Those of some columns that hold texts, after the footer was checked."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(path)
+    is_text = (pa.types.is_string, pa.types.is_large_string)
+    return [
+        name
+        for name in columns
+        if schema.names.count(name) == 1 and any(is_one(schema.field(name).type) for is_one in is_text)
+    ]
 
 
 def _texts(schema: pa.Schema, columns: Sequence[str]) -> list[str]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refit.config import SourceParams
 from refit.config.column_types import ArrayColumn
-from refit.sources import array_cells, limits
+from refit.sources import array_cells, folders, limits
 from refit.sources.source_files import SourceFile, numbered
 
 if TYPE_CHECKING:
@@ -152,7 +154,8 @@ def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.Reco
     step = array_cells.rows_at_once(decoder.array.size)
     for start in range(0, len(file.parts), step):
         paths = file.parts[start : start + step]
-        columns = {column: decoded(decoder, [path.relative_to(file.home).as_posix() for path in paths], paths)}
+        names = [path.relative_to(file.home).as_posix() for path in paths]
+        columns = {column: decoded([partial(decoder.read, path) for path in paths], names)}
         if source.file_column:
             columns[source.file_column] = pa.array([path.name for path in paths], pa.string())
         if source.folder_column:
@@ -160,13 +163,68 @@ def read(file: SourceFile, source: SourceParams, where: str) -> Iterator[pa.Reco
         yield numbered(pa.record_batch(list(columns.values()), names=list(columns)), start + 1)
 
 
-def decoded(decoder: Decoder, names: Sequence[str | None], paths: Sequence[Path | None]) -> pa.Array:
-    """Pictures as cells with their names; a name without a path is none."""
+def files_named(project: Path, home: Path, names: Iterable[str]) -> tuple[Path, ...]:
+    """The files of some names in a folder, in order, without names that lead out of it or to no regular file."""
+    paths = (home / name for name in sorted(set(names)) if "\0" not in name)
+    is_inside = folders.inside(project, home)
+    return tuple(path for path in paths if is_inside(path))
+
+
+def with_named(
+    file: SourceFile, source: SourceParams, where: str, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Decode the image columns of a table: texts are names of files in its own folder, bytes are pictures or pixels."""
+    decoders = {name: Decoder.of(source, name, where) for name, array in source.arrays.items() if array.kind == "image"}
+    step = array_cells.rows_at_once(sum(decoder.array.size for decoder in decoders.values()))
+    allowed = frozenset(file.parts)
+    for whole in batches:
+        for start in range(0, whole.num_rows, step):
+            batch = whole.slice(start, step)
+            for column, decoder in decoders.items():
+                cells = _cells(batch[column], decoder, file, source, allowed)
+                batch = batch.set_column(batch.schema.get_field_index(column), column, cells)
+            yield batch
+
+
+def _cells(
+    column: pa.Array, decoder: Decoder, file: SourceFile, source: SourceParams, allowed: frozenset[Path]
+) -> pa.Array:
+    import pyarrow as pa
+
+    if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+        column = column.field("bytes")  # as Hugging Face stores pictures: {bytes, path}
+    values = column.to_pylist()
+    if all(value is None or isinstance(value, str) for value in values):
+        names = [None if value in source.nulls else value for value in values]
+        return decoded([name and partial(_named, decoder, file, name, allowed) for name in names], names)
+    if not all(value is None or isinstance(value, bytes) for value in values):
+        return column  # and casting says that it is no image
+    shown = [None if value is None else f"{len(value):,} bytes" for value in values]
+    return decoded([None if value is None else partial(_pixels, decoder, value) for value in values], shown)
+
+
+def _named(decoder: Decoder, file: SourceFile, name: str, allowed: frozenset[Path]) -> bytes:
+    path = file.home / name
+    if path in allowed:
+        return decoder.read(path)
+    if Path(name).is_absolute() or Path(os.path.normpath(name)).parts[:1] == ("..",):
+        raise Unfit(f"leads out of the folder of {file.path.name}")
+    if "\0" in name or not os.path.lexists(path):
+        raise Unfit("does not exist")
+    raise Unfit(f"is no regular file, or a link out of the folder of {file.path.name}")
+
+
+def _pixels(decoder: Decoder, value: bytes) -> bytes:
+    return value if len(value) == decoder.array.size and not is_picture(value) else decoder.pixels(value)
+
+
+def decoded(cells: Sequence[Callable[[], bytes] | None], names: Sequence[str | None]) -> pa.Array:
+    """Pictures as cells with their names, each from what decodes it; None is a missing one."""
     pixels: list[bytes | None] = []
     faults: list[str | None] = []
-    for path in paths:
+    for decode in cells:
         try:
-            pixels.append(decoder.read(path) if path else None)
+            pixels.append(decode() if decode else None)
             faults.append(None)
         except Unfit as unfit:
             pixels.append(None)

@@ -8,19 +8,33 @@ import importlib.util
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from refit.config import SourceParams, nearest
 from refit.errors import UserError
-from refit.sources import csv_files, folders, idx_files, limits, parquet_files, pictures, synthetic_data, text_streams
-from refit.sources.source_files import ReadDigest, SourceFile, numbered
+from refit.sources import (
+    array_cells,
+    csv_files,
+    folders,
+    idx_files,
+    limits,
+    numpy_files,
+    parquet_files,
+    pictures,
+    synthetic_data,
+    text_streams,
+)
+from refit.sources.source_files import ROWS, ReadDigest, SourceFile, numbered
 from refit.storage.batches import LINE
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from refit.config.column_types import ArrayColumn
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
@@ -42,7 +56,7 @@ def find(project: Path, source: SourceParams, where: str, *, generated_in: Path 
         files = synthetic_data.files(project, source, where, generated_in or project)
     if source.sha256 and len(files) != 1:
         raise UserError(f"{where}.sha256 names one file, {source.path} matches {len(files)}; drop sha256 or the glob")
-    files = _with_parts(project, files, source)
+    files = _with_parts(project, files, source, where)
     if source.sha256 and len(files[0].parts) > 1:
         raise UserError(
             f"{where}.sha256 names one file, and {files[0].name} is read with {files[0].parts[1].name}; drop sha256"
@@ -50,13 +64,43 @@ def find(project: Path, source: SourceParams, where: str, *, generated_in: Path 
     return files
 
 
-def _with_parts(project: Path, files: Sequence[SourceFile], source: SourceParams) -> list[SourceFile]:
+def _with_parts(project: Path, files: Sequence[SourceFile], source: SourceParams, where: str) -> list[SourceFile]:
     """The same files, each with all others that it is read from."""
     if source.format == "images":
         return [_pictures(project, files, source)]
     if source.format == "idx":
         return [replace(file, parts=idx_files.parts(file.path)) for file in files]
-    return list(files)
+    return [_with_named_pictures(project, file, source, where) for file in files]
+
+
+def _with_named_pictures(project: Path, file: SourceFile, source: SourceParams, where: str) -> SourceFile:
+    """The same table, with the pictures that its image columns name."""
+    images = [name for name, array in source.arrays.items() if array.kind == "image"]
+    try:
+        if not images or (kind := format_of(file, source)) not in ("csv", "parquet"):
+            return file
+        names: set[str] = set()
+        for batch in _texts_of(file, source, where, images, kind):
+            for column in batch.columns[3:]:
+                names.update(filter(None, column.unique().to_pylist()))
+    except (UserError, OSError):
+        return file  # reading it raises the same
+    found = pictures.files_named(project, file.path.parent, names - {*source.nulls})
+    return replace(file, parts=(file.path, *found)) if found else file
+
+
+def _texts_of(
+    file: SourceFile, source: SourceParams, where: str, columns: list[str], kind: str
+) -> Iterator[pa.RecordBatch]:
+    """The texts in some columns of a CSV or Parquet file."""
+    limit = limits.of(source, where)
+    if kind == "parquet":
+        parquet_files.check_footer(file.path, file.name, limit)
+        columns = parquet_files.text_columns(file.path, columns)
+        return _read_parquet(file, columns, lambda names: None, limit) if columns else iter(())
+    declared = _in_file(source)
+    check_header = partial(check_columns, source=declared, name=file.name, where=where)
+    return csv_files.read(_csv_file(file, declared, where), columns, check_header)
 
 
 def _pictures(project: Path, files: Sequence[SourceFile], source: SourceParams) -> SourceFile:
@@ -146,7 +190,9 @@ def read(
         UserError: the file cannot be read as declared, or its columns are not the declared ones.
     """
 
-    batches = _read_file(file, _in_file(source), where, read_digest)
+    batches = _read_file(file, _in_file(source), where, None if file.parts else read_digest)
+    if format_of(file, source) in ("csv", "parquet") and any(each.kind == "image" for each in source.arrays.values()):
+        batches = pictures.with_named(file, source, where, batches)
     return _with_filled_columns(file, source, batches) if source.filled_columns else batches
 
 
@@ -162,11 +208,13 @@ def _read_file(
 
             return databases.read(file, source, where, check_header)
         case "parquet":
-            return _read_parquet(file, list(source.columns), check_header, limits.of(source, where))
+            return _read_parquet(file, list(source.columns), check_header, limits.of(source, where), source.arrays)
         case "idx":
             return idx_files.read(file, source, where)
         case "images":
             return pictures.read(file, source, where)
+        case "numpy":
+            return numpy_files.read(file, source, where, check_header)
         case "csv":
             csv_file = replace(_csv_file(file, source, where), read_digest=read_digest)
             return csv_files.read(csv_file, list(source.columns), check_header)
@@ -227,12 +275,14 @@ def column_names(file: SourceFile, source: SourceParams) -> list[str]:
             names = idx_files.column_names(file, _in_file(source))
         case "images":
             names = list(_in_file(source).columns)
+        case "numpy":
+            names = numpy_files.column_names(file, _in_file(source))
         case _:
             names = csv_files.header(_csv_file(file, _in_file(source), where))
     return [*names, *source.filled_columns]
 
 
-Format = Literal["csv", "parquet", "idx", "images", "database"]
+Format = Literal["csv", "parquet", "numpy", "idx", "images", "database"]
 
 
 def format_of(file: SourceFile, source: SourceParams) -> Format:
@@ -243,6 +293,8 @@ def format_of(file: SourceFile, source: SourceParams) -> Format:
         return source.format
     if file.path.suffix.lower() in PARQUET_SUFFIXES:
         return "parquet"
+    if file.path.suffix.lower() in numpy_files.SUFFIXES:
+        return "numpy"
     with file.path.open("rb") as stream:
         return "parquet" if stream.read(4) == b"PAR1" else "csv"
 
@@ -250,7 +302,7 @@ def format_of(file: SourceFile, source: SourceParams) -> Format:
 def is_plain_text(file: SourceFile, source: SourceParams) -> bool:
     """Whether the file can be opened, and its own bytes are the text that `read` reads from the first to the last."""
     try:
-        return format_of(file, source) == "csv" and not text_streams.is_packed(file.path)
+        return not file.parts and format_of(file, source) == "csv" and not text_streams.is_packed(file.path)
     except OSError:
         return False
 
@@ -290,10 +342,15 @@ def _listed(columns: Sequence[str], near: Sequence[str] = ()) -> str:
 
 
 def _read_parquet(
-    file: SourceFile, columns: list[str], check_header: Callable[[Sequence[str]], None], limit: limits.Limits
+    file: SourceFile,
+    columns: list[str],
+    check_header: Callable[[Sequence[str]], None],
+    limit: limits.Limits,
+    arrays: Mapping[str, ArrayColumn] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     line = 1
-    for batch in parquet_files.read(file.path, file.name, columns, check_header, limit):
+    rows = array_cells.rows_at_once(sum(array.size for array in arrays.values())) if arrays else ROWS
+    for batch in parquet_files.read(file.path, file.name, columns, check_header, limit, rows):
         yield numbered(batch, line)
         line += batch.num_rows
     if line == 1:
