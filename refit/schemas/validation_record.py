@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from refit.schemas.artifact import Artifact, Part
+from refit.schemas.artifact import Artifact, Part, omitted
 
 __all__ = ["QuarantineFile", "ValidationRecord", "VerdictRecord"]
 
@@ -40,3 +40,4 @@ class ValidationRecord(Artifact):
     waiting: int = 0  # of the rows that could not be cast, those whose time lies in the future
     reasons: Mapping[str, int]  # number of rows by expectation
     quarantine: QuarantineFile | None
+    constant_images: Mapping[str, int] = omitted({})  # by column: images that have one colour throughout

@@ -200,7 +200,7 @@ def accounted(plan: BatchPlan, record: ValidationRecord, released: Set[int], not
 
 
 def _notes(plan: BatchPlan, record: ValidationRecord, releases: Releases) -> list[str]:
-    """Return notes for the user on the batch's releases and repeated rows."""
+    """Return notes for the user on the batch's releases, repeated rows and empty images."""
     batch = plan.batch
     back = len(set(record.refused) & releases.rows_of(batch))
     notes = (
@@ -210,6 +210,9 @@ def _notes(plan: BatchPlan, record: ValidationRecord, releases: Releases) -> lis
     )
     if batch.repeats:
         notes.append(f"rows that equal another one, each counted once: {batch.repeats:,}")
+    for column, number in sorted(record.constant_images.items()):
+        what = "images have" if number > 1 else "image has"
+        notes.append(f"{number:,} {what} one colour throughout ({column})")
     notes += [
         f"a release of {release.when} is for other content of this batch and has no effect"
         for release in releases.released

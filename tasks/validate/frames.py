@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 EXACT_IN_FLOAT = 2**53
+_IMAGES = 1_000  # looked at at once
 
 
 def read(project: Path, batch: SnapshotBatch, source: SourceParams) -> pyarrow.Table:
@@ -91,6 +92,29 @@ def _whole_numbers(column: pyarrow.ChunkedArray) -> pandas.Series:
     exact = not column.null_count or all(bound is None or abs(bound) <= EXACT_IN_FLOAT for bound in bounds)
     numbers: pandas.Series = column.to_pandas(types_mapper=None if exact else lambda _: pd.Int64Dtype())
     return numbers
+
+
+def constant_images(table: pyarrow.Table, source: SourceParams) -> dict[str, int]:
+    """Count the images of each column whose pixels are all equal, such as the empty frames of a camera.
+
+    Columns without any are left out.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    counts = {}
+    for name, array in source.arrays.items():
+        if array.kind != "image" or name not in table.column_names:
+            continue
+        number = 0
+        for chunk in table[name].cast(pa.binary()).drop_null().chunks:
+            for start in range(0, len(chunk), _IMAGES):
+                pixels = np.frombuffer(b"".join(chunk.slice(start, _IMAGES).to_pylist()), np.uint8)
+                images = pixels.reshape(-1, array.size // array.shape[2], array.shape[2])
+                number += int((images == images[:, :1]).all(axis=(1, 2)).sum())
+        if number:
+            counts[name] = number
+    return counts
 
 
 def repeats(frame: pandas.DataFrame, source: SourceParams) -> list[Refusal]:

@@ -68,6 +68,7 @@ def _validate_one(context: Context, engine: Engine, pages: Pages, plan: BatchPla
         waiting=len({refusal.row for refusal in uncast if refusal.reason == FUTURE}),
         reasons=dict(reasons),
         quarantine=stored,
+        constant_images=frames.constant_images(table, plan.source),
     )
     record.write(context.path(plan.record_path))
     return record
