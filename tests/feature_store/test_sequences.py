@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 import random
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from feature_store import DefinitionError, Expression, FeatureSet, FeatureView, Latest, Sequence, Spine, sequences
 from feature_store.offline import compute
 
+DOCS = Path(__file__).resolve().parents[2] / "docs/features.md"
 Row = Mapping[str, Any]
 FOREVER = datetime(2030, 1, 1)  # noqa: DTZ001 (stored times are UTC without a zone)
 
@@ -299,3 +302,9 @@ def test_a_step_holds_numbers_that_a_float_can_hold(store: Any, column: str, mes
     else:
         with pytest.raises(DefinitionError, match=message):
             store.features(features)
+
+
+def test_the_example_of_the_docs_runs() -> None:
+    results = doctest.testfile(str(DOCS), module_relative=False)
+    assert results.attempted > 5
+    assert not results.failed
