@@ -92,5 +92,6 @@ def _figure(result: RangeTest) -> Any:
     axes.plot(result.rates, result.losses, color=COLOURS["candidate"])
     axes.axvline(result.suggestion, color=INK, linewidth=1, linestyle=":")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default is a formula, which charts do not have
     axes.annotate(f" {result.suggestion:g}", (result.suggestion, max(result.losses)), color=INK)
     return figure

@@ -56,6 +56,7 @@ def test_a_learning_rate_is_found_below_where_the_loss_diverges(project: Any) ->
     assert 0.001 < result.suggestion < 1
     drawing = (project.folder / result.chart).read_text()
     assert "learning rate" in drawing
+    assert "mathdefault" not in drawing
     assert f"{result.suggestion:g}" in drawing
 
 
