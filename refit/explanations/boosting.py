@@ -26,7 +26,7 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, seconds: flo
             raw = learner._booster.predict(matrix, pred_contrib=True)
         else:
             raw = learner._booster.predict(learner._data(matrix), pred_contribs=True)  # type: ignore[attr-defined]
-    except learner._error():
+    except learner._error:
         return None
     columns = np.asarray(raw, dtype=np.float64).reshape(len(matrix), outputs, -1).transpose(0, 2, 1)
     values = folded(columns[:, :-1], of_matrix(learner, learner._encoding), len(learner.spec.features))

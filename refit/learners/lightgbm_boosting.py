@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,6 @@ from refit.learners.contract import Labels
 from refit.learners.native_boosting import DECIDED, PATIENCE, NativeBoosting
 from refit.runtime.context import Progress
 
-OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 OURS = {"class_weight"}  # of the scikit-learn interface, converted to weights here
 
 
@@ -19,15 +19,13 @@ class LightGBM(NativeBoosting):
     """LightGBM gradient boosting (Ke et al. 2017), with the arguments of `LGBMClassifier` or of the library itself."""
 
     library: ClassVar[str] = "lightgbm"
+    error: ClassVar[str] = "basic.LightGBMError"
     weights: ClassVar[str] = "model.txt"
+    objectives: ClassVar[Mapping[str, str]] = {each: each for each in ("binary", "multiclass", "regression")}
 
     def _argument_names(self) -> set[str]:
         aliases = self._library.basic._ConfigAliases._get_all_param_aliases()
         return {*aliases, *(name for names in aliases.values() for name in names), *OURS} - set(DECIDED)
-
-    def _error(self) -> type[Exception]:
-        error: type[Exception] = self._library.basic.LightGBMError
-        return error
 
     def _keeps_its_trees(self) -> bool:
         kinds = [self._arguments.get(name) for name in ("boosting_type", "boosting", "boost")]
@@ -36,22 +34,15 @@ class LightGBM(NativeBoosting):
     def _train(
         self, rows: NDArray[np.float64], label: Labels, most: int, seen: tuple[Any, Labels] | None, progress: Progress
     ) -> tuple[Any, list[float]]:
-        task, scores = self.spec.task, list[float]()
-        params = {
-            "objective": OBJECTIVES[task],
-            **{name: value for name, value in self._arguments.items() if name not in ("n_estimators", *OURS)},
-            **({"num_class": len(self.spec.classes)} if task == "multiclass" else {}),
-            "seed": self.spec.seed,
-            "metric": "None",
-            "verbosity": -1,
-            "deterministic": True,
-            "force_row_wise": True,  # with the line above: the same trees on any number of threads
-        }
+        scores = list[float]()
+        # `deterministic` and `force_row_wise` together: the same trees on any number of threads.
+        params = self._params(metric="None", verbosity=-1, deterministic=True, force_row_wise=True)
+        params = {name: value for name, value in params.items() if name not in OURS}
         categories = np.flatnonzero(self._encoding.is_categorical).tolist()
         data = self._library.Dataset(rows, label, weight=self._weights(label), categorical_feature=categories)
 
         def judge(predicted: Any, of: Any) -> tuple[str, float, bool]:
-            return "score", self.spec.score(of.get_label().astype(label.dtype), predicted), self._higher_is_better
+            return *self._score(predicted, of), self._higher_is_better
 
         def tell(environment: Any) -> None:
             progress(f"fitting {self.spec.name}", environment.iteration, most)
@@ -68,19 +59,16 @@ class LightGBM(NativeBoosting):
             return None
         from sklearn.utils import compute_sample_weight
 
-        weights: NDArray[np.float64] = compute_sample_weight(wanted, label)
-        return weights
+        return np.asarray(compute_sample_weight(wanted, label), dtype=np.float64)
 
     def _first(self, trained: Any, iterations: int) -> Any:
         return self._read(trained.model_to_string(num_iteration=iterations))
 
-    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> NDArray[Any]:
-        predicted: NDArray[Any] = booster.predict(rows)
-        return predicted
+    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> Any:
+        return booster.predict(rows)
 
     def _text(self, booster: Any) -> str:
-        text: str = booster.model_to_string()
-        return text
+        return str(booster.model_to_string())
 
     def _read(self, text: str) -> Any:
         return self._library.Booster(model_str=text)

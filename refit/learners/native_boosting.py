@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -64,12 +66,15 @@ class NativeBoosting(ABC):
     """
 
     library: ClassVar[str]
+    error: ClassVar[str]  # the library's own exception
     weights: ClassVar[str]  # file name
+    objectives: ClassVar[Mapping[str, str]]  # of the library, by task
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
         self.threshold = 0.5
         self._library = _imported(self.library, spec.kind, where)
+        self._error: type[Exception] = attrgetter(self.error)(self._library)
         self._arguments = self._checked(where)
         self._encoding = Encoding((), {})
         self._booster: Any = None
@@ -98,7 +103,7 @@ class NativeBoosting(ABC):
         seen = (self._encoding.matrix(validation[0]), validation[1]) if validation is not None and search else None
         try:
             trained, scores = self._train(rows, label, max_iterations, seen, progress)
-        except (ValueError, TypeError, self._error()) as error:
+        except (ValueError, TypeError, self._error) as error:
             message = " ".join(str(error).splitlines()[0:1]).split("] ")[-1] or type(error).__name__
             raise UserError(
                 f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {message}; change its params, or "
@@ -157,7 +162,7 @@ class NativeBoosting(ABC):
         learner._encoding = Encoding(spec.coded, categories, DenseTexts.load(folder, spec), spec.arrays)
         try:
             learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
-        except (ValueError, learner._error()) as error:
+        except (ValueError, learner._error) as error:
             raise RefitError(
                 f"{folder / cls.weights} holds no trees of {cls.library} ({first_line(error)[:200]}); restore the "
                 "folder, or train again"
@@ -207,6 +212,17 @@ class NativeBoosting(ABC):
             )
         return dict(self.spec.params)
 
+    def _params(self, **fixed: object) -> Arguments:
+        """The library's params: the learner's own arguments over the task's objective, and below what is `fixed`."""
+        own = {name: value for name, value in self._arguments.items() if name != "n_estimators"}
+        classes = {"num_class": len(self.spec.classes)} if self.spec.task == "multiclass" else {}
+        return {"objective": self.objectives[self.spec.task], **own, **classes, "seed": self.spec.seed, **fixed}
+
+    def _score(self, predicted: Any, of: Any) -> tuple[str, float]:
+        """The validation score, as the library asks for it after each iteration; `of` holds the labels as float32."""
+        labels = of.get_label().astype(np.float64 if self.spec.task == "regression" else np.int64)
+        return "score", self.spec.score(labels, predicted)
+
     @property
     def _higher_is_better(self) -> bool:
         return metric_named(self.spec.metric).higher_is_better
@@ -214,10 +230,6 @@ class NativeBoosting(ABC):
     @abstractmethod
     def _argument_names(self) -> set[str]:
         """Names of the arguments that params may set."""
-
-    @abstractmethod
-    def _error(self) -> type[Exception]:
-        """The exception type of the library."""
 
     @abstractmethod
     def _keeps_its_trees(self) -> bool:
@@ -234,7 +246,7 @@ class NativeBoosting(ABC):
         """The booster of the first iterations, in the form it has after being stored and loaded."""
 
     @abstractmethod
-    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> NDArray[Any]:
+    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> Any:
         """Probabilities or numbers."""
 
     @abstractmethod
@@ -245,9 +257,9 @@ class NativeBoosting(ABC):
     def _read(self, text: str) -> Any:
         """The booster stored in such a text."""
 
-    @abstractmethod
     def _decisive(self, booster: Any) -> str:
         """The text that its predictions depend on."""
+        return self._text(booster)
 
 
 def _imported(library: str, kind: str, where: str) -> Any:

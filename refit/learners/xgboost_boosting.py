@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,25 +13,22 @@ from refit.learners.contract import Labels
 from refit.learners.native_boosting import DECIDED, PATIENCE, NativeBoosting
 from refit.runtime.context import Progress
 
-OBJECTIVES = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}
-
 
 class XGBoost(NativeBoosting):
     """XGBoost gradient boosting (Chen and Guestrin 2016), with the arguments of `XGBClassifier`."""
 
     library: ClassVar[str] = "xgboost"
+    error: ClassVar[str] = "core.XGBoostError"
     weights: ClassVar[str] = "trees.json"
+    objectives: ClassVar[Mapping[str, str]] = {
+        "binary": "binary:logistic",
+        "multiclass": "multi:softprob",
+        "regression": "reg:squarederror",
+    }
 
     def _argument_names(self) -> set[str]:
-        return {*self._library.XGBClassifier().get_params(), "quantile_alpha"} - {
-            *DECIDED,
-            "importance_type",
-            "verbosity",
-        }
-
-    def _error(self) -> type[Exception]:
-        error: type[Exception] = self._library.core.XGBoostError
-        return error
+        elsewhere = {*DECIDED, "importance_type", "verbosity"}
+        return {*self._library.XGBClassifier().get_params(), "quantile_alpha"} - elsewhere
 
     def _keeps_its_trees(self) -> bool:
         return self._arguments.get("booster") in (None, "gbtree")
@@ -37,35 +36,15 @@ class XGBoost(NativeBoosting):
     def _train(
         self, rows: NDArray[np.float64], label: Labels, most: int, seen: tuple[Any, Labels] | None, progress: Progress
     ) -> tuple[Any, list[float]]:
-        task, library = self.spec.task, self._library
-        given = {name: value for name, value in self._arguments.items() if name != "n_estimators" and value is not None}
-        params = {
-            "objective": OBJECTIVES[task],
-            **given,
-            **({"num_class": len(self.spec.classes)} if task == "multiclass" else {}),
-            "seed": self.spec.seed,
-            "disable_default_eval_metric": 1,
-            "verbosity": 0,
-        }
-        data = self._data(rows, label)
+        params = self._params(disable_default_eval_metric=1, verbosity=0)
+        params = {name: value for name, value in params.items() if value is not None}
+        train = partial(self._library.train, params, self._data(rows, label), most, verbose_eval=False)
         if seen is None:
-            return library.train(params, data, most, verbose_eval=False), []
-
-        def judge(predicted: Any, of: Any) -> tuple[str, float]:
-            return "score", self.spec.score(of.get_label().astype(label.dtype), predicted)
-
+            return train(), []
         scores: dict[str, dict[str, list[float]]] = {}
-        stop = library.callback.EarlyStopping(rounds=PATIENCE, maximize=self._higher_is_better)
-        trained = library.train(
-            params,
-            data,
-            most,
-            evals=[(self._data(*seen), "seen")],
-            custom_metric=judge,
-            evals_result=scores,
-            verbose_eval=False,
-            callbacks=[stop],
-        )
+        stop = self._library.callback.EarlyStopping(rounds=PATIENCE, maximize=self._higher_is_better)
+        evals = [(self._data(*seen), "seen")]
+        trained = train(evals=evals, custom_metric=self._score, evals_result=scores, callbacks=[stop])
         return trained, scores["seen"]["score"]
 
     def _data(self, rows: NDArray[np.float64], label: Labels | None = None) -> Any:
@@ -76,9 +55,8 @@ class XGBoost(NativeBoosting):
         first = trained[:iterations] if self._keeps_its_trees() else trained
         return self._read(bytes(first.save_raw("json")).decode())
 
-    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> NDArray[Any]:
-        predicted: NDArray[Any] = booster.predict(self._data(rows))
-        return predicted
+    def _predicted(self, booster: Any, rows: NDArray[np.float64]) -> Any:
+        return booster.predict(self._data(rows))
 
     def _text(self, booster: Any) -> str:
         return bytes(booster.save_raw("json")).decode()
@@ -88,6 +66,3 @@ class XGBoost(NativeBoosting):
         booster.load_model(bytearray(text.encode()))
         booster.set_attr(**dict.fromkeys(booster.attributes()))  # early stopping attributes affect no prediction
         return booster
-
-    def _decisive(self, booster: Any) -> str:
-        return self._text(booster)
