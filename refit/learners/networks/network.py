@@ -176,7 +176,8 @@ class Network:
         around = surroundings.get()
         if around.checkpoints is None:
             return None
-        described = {**stored_spec(self.spec), "epochs": task.epochs, "device": task.device.type}
+        described = {**stored_spec(self.spec), "source": self.spec.source}
+        described |= {"epochs": task.epochs, "device": task.device.type}
         name = identity(described, parts)
         return Checkpoint(around.checkpoints, name, self.spec.name, around.every_seconds, task.progress)
 

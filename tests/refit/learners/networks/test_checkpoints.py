@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,13 @@ def test_the_checkpoint_of_another_fit_is_never_used(tmp_path: Path, other: dict
     learner, epochs = fitted(tmp_path, **other)
     assert epochs == [1, 2, 3, 4, 5]
     assert learner.digest() == fitted(None, **other)[0].digest()
+
+
+def test_a_module_whose_file_was_changed_starts_again(tmp_path: Path) -> None:
+    with checkpoints_in(tmp_path / "checkpoints", every_seconds=0):
+        for source in ("return outputs", "return -outputs"):
+            make(replace(spec_of("mlp", epochs=1), source=source)).fit(*image_rows(40, 1))
+        assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 
 
 def test_a_checkpoint_under_the_name_of_another_or_a_damaged_one_is_left_alone(tmp_path: Path) -> None:
