@@ -136,11 +136,12 @@ def _imported(name: str, kind: str, where: str) -> Any:
 
 
 def _estimators(module: Any, sort: str) -> list[str]:
-    """Names of a module's learners and estimators of a sort; if it has none, of all classes that can be fitted."""
+    """Names of a module's learners and estimators of a sort; if it has none, of all classes that can be trained."""
     from sklearn.base import ClassifierMixin, RegressorMixin
 
     wanted = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[sort]
-    fit = {name: value for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "fit")}
+    classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
+    fit = {name: value for name, value in classes.items() if hasattr(value, "fit") or is_module(value)}
     chosen = [name for name, value in fit.items() if issubclass(value, wanted) or hasattr(value, "load")]
     return chosen or list(fit)
 

@@ -128,14 +128,14 @@ class OwnNetwork(Network):
 
     @contextmanager
     def _theirs(self, verb: str) -> Iterator[None]:
-        """Report a failure within the user's file as a UserError, with its line."""
+        """Report a failure of the class as a UserError, with the line if it is in a file of the project."""
         try:
             yield
         except RefitError:
             raise
         except Exception as error:
             file = file_of(self.spec.kind)
-            if file not in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}:
+            if file and file not in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}:
                 raise
             raise UserError(
                 f"learner {self.spec.name!r} ({self.spec.kind}): {verb} failed: {project_files.failure(error, file)}; "

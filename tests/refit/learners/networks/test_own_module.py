@@ -151,6 +151,18 @@ def test_what_fails_in_it_is_reported_with_its_line(old: str, new: str, what: st
     assert "\n" not in str(raised.value)
 
 
+def test_a_misspelt_class_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(UserError, match=r"did you mean 'my_network.py:Wide'\?"):
+        make(replace(spec_of(), kind="my_network.py:Wid"))
+
+
+def test_a_class_of_a_package_that_takes_no_shapes_is_one_line(rows: Any) -> None:
+    learner = make(replace(spec_of(), kind="torch.nn.Linear", params={}, source=""))
+    with pytest.raises(UserError, match=r"learner 'it' \(torch.nn.Linear\): fit failed: TypeError: ") as raised:
+        learner.fit(rows.table, rows.label)
+    assert "\n" not in str(raised.value)
+
+
 def test_it_reads_no_feature_that_it_does_not_need(rows: Any) -> None:
     source = SOURCE.replace('needs = {"columns"}', 'needs = {"image"}')
     with pytest.raises(UserError, match=r"learner 'my_network.py:Wide' reads image, feature 'strength' is a number"):
