@@ -27,7 +27,7 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
     """
     base = base_of(project, pattern)
     _check_readable(base, where)
-    files = []
+    files, real_folder = [], cache(Path.resolve)  # resolving each of 100,000 files would take seconds
     for name in sorted(_names(project, pattern, base, where)):
         path = project / name
         _check_name(name)
@@ -37,7 +37,7 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
                     f"{name} is a folder; name its files by a pattern such as {name}/*{path.suffix} ({where})"
                 )
             continue
-        check_file(project, path, name, base, where)
+        check_file(project, path, name, base, where, real_folder)
         files.append((name, path))
     for folder in sorted({path.parent for _, path in files}):
         check_no_table(folder, where)
@@ -51,7 +51,9 @@ def check_one(project: Path, name: str, where: str) -> None:
     check_no_table(path.parent, where)
 
 
-def check_file(project: Path, path: Path, name: str, base: Path, where: str) -> None:
+def check_file(
+    project: Path, path: Path, name: str, base: Path, where: str, real_folder: Callable[[Path], Path] = Path.resolve
+) -> None:
     """Check that a file is complete and regular, in its folder or linked by DVC to its cache."""
     try:
         kind = path.stat().st_mode
@@ -60,7 +62,8 @@ def check_file(project: Path, path: Path, name: str, base: Path, where: str) -> 
         raise UserError(f"{name} {what}; take it away, or correct {where}") from None
     if not stat.S_ISREG(kind):
         raise UserError(f"{name} is {_kind(kind)}, and no file that could be read; take it away, or correct {where}")
-    real, home = path.resolve(), base.resolve()
+    home = real_folder(base)
+    real = path.resolve() if path.is_symlink() else real_folder(path.parent) / path.name
     if not real.is_relative_to(home) and not _is_cached_by_dvc(project, real):
         raise UserError(
             f"{name} is a link that leaves {base.name or base} ({real}); "

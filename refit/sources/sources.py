@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,6 +63,25 @@ def find(project: Path, source: SourceParams, where: str, *, generated_in: Path 
     return files
 
 
+def given(project: Path, path: Path, source: SourceParams, where: str) -> SourceFile:
+    """A file in the layout of a source, wherever it is; of pictures, a folder of them too.
+
+    Raises:
+        UserError: there is no such file, or no picture in the folder.
+    """
+    if source.format == "images":
+        home = path if path.is_dir() else path.parent
+        paths = sorted(path.rglob(Path(source.path).name)) if path.is_dir() else [path]
+        parts = tuple(filter(folders.inside(project, home), paths))
+        if not parts:
+            raise UserError(f"{path} has no picture {Path(source.path).name}; give one, or a folder of them ({where})")
+        return SourceFile(home, path.name, parts=parts)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a file in the layout of {where}")
+    (file,) = _with_parts(project, [SourceFile(path, path.name)], source, where)
+    return file
+
+
 def _with_parts(project: Path, files: Sequence[SourceFile], source: SourceParams, where: str) -> list[SourceFile]:
     """The same files, each with all others that it is read from."""
     if source.format == "images":
@@ -98,9 +116,10 @@ def _texts_of(
         parquet_files.check_footer(file.path, file.name, limit)
         columns = parquet_files.text_columns(file.path, columns)
         return _read_parquet(file, columns, lambda names: None, limit) if columns else iter(())
-    declared = _in_file(source)
-    check_header = partial(check_columns, source=declared, name=file.name, where=where)
-    return csv_files.read(_csv_file(file, declared, where), columns, check_header)
+    table = _csv_file(file, _in_file(source), where)
+    names = csv_files.header(table)
+    columns = [column for column in columns if names.count(column) == 1]
+    return csv_files.read(table, columns, lambda names: None) if columns else iter(())
 
 
 def _pictures(project: Path, files: Sequence[SourceFile], source: SourceParams) -> SourceFile:

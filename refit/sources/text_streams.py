@@ -42,7 +42,11 @@ _OTHER_KINDS = {
     b"%PDF": "PDF",
     b"\xd0\xcf\x11\xe0": "old Excel",
     b"SQLite format 3": "SQLite",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"\x93NUMPY": "NumPy",
 }
+_FORMATS = {"PNG": "images", "JPEG": "images", "NumPy": "numpy"}
 # Errors that the libraries raised for damaged input in trials; bzip2 raises OSError and ValueError.
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError, ValueError, RuntimeError,
@@ -160,9 +164,9 @@ def _check_kind(block: bytes, name: str) -> None:
         kinds.append("tar")
     for kind in kinds:
         if _BINARY.search(block[:4096]):
-            raise UserError(
-                f"{name} is {kind} data where text was expected; unpack or convert it to CSV or Parquet first"
-            )
+            declare = f"declare `format: {_FORMATS[kind]}`" if kind in _FORMATS else ""
+            remedy = declare or "unpack or convert it to CSV or Parquet first"
+            raise UserError(f"{name} is {kind} data where text was expected; {remedy}")
 
 
 def _member(archive: zipfile.ZipFile, name: str, wanted: str | None) -> zipfile.ZipInfo:

@@ -180,8 +180,10 @@ def _requested_rows(
     if rows == NEWEST and context.params.forecast:
         return _newest(warehouse, champion, context.params.forecast)
     path = Path(rows)
+    source = context.params.ingest.sources.get(champion.table)
+    has_pictures = source is not None and source.format == "images"  # a folder of them is rows
     for file in (path, context.path(path)):
-        if file.is_file():
+        if file.is_file() or (has_pictures and file.is_dir()):
             return of_file(context, warehouse, champion, file)
     stored = manifests(context.project, champion.table)
     parts = [batch for batch in stored if batch.name.partition(".")[0] == rows]

@@ -12,7 +12,6 @@ from feature_store.sql_guard import columns_in
 from feature_store.sql_text import literal, quote
 from refit.config import LabelParams, SourceParams
 from refit.config.section import row_column, time_column
-from refit.errors import UserError
 from refit.files.artifacts import STATE
 from refit.runtime.context import Context
 from refit.sources import sources
@@ -45,7 +44,7 @@ class InputRows:
 
 
 def read_rows(context: Context, name: str, path: Path) -> InputRows:
-    """Read the rows of a CSV or Parquet file in the layout of a source.
+    """Read the rows of a file in the layout of a source.
 
     Columns that are neither required nor part of the key may be absent, because outcomes are not known yet. The
     label's column may be absent even where it is required, and whatever is in it refuses no row.
@@ -55,10 +54,8 @@ def read_rows(context: Context, name: str, path: Path) -> InputRows:
     """
     import pyarrow as pa
 
-    file = SourceFile(path, path.name)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give a CSV or Parquet file in the layout of ingest.sources.{name}")
     declared = context.params.ingest.sources[name].model_copy(update={"kind": "files", "sha256": None})
+    file = sources.given(context.sources_root, path, declared, f"ingest.sources.{name}")
     outcomes = _outcomes(context.params.featurize.label, name, declared)
     source = _as_present(declared, sources.column_names(file, declared), outcomes)
     table, uncast, read = _cast(context, name, file, source, declared, outcomes)
@@ -162,6 +159,9 @@ def _with_absent(table: pa.Table, declared: SourceParams, absent: list[str]) -> 
         "date": pa.date32(),
         "boolean": pa.bool_(),
     }
+    for name, array in declared.arrays.items():
+        kind = pa.binary() if array.kind == "image" else pa.list_(pa.float32(), array.size)
+        types = {**types, declared.columns[name]: kind}
     for column in absent:
         table = table.append_column(column, pa.nulls(table.num_rows, types[declared.columns[column]]))
     return for_sql(table, declared)

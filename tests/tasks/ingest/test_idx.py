@@ -18,6 +18,7 @@ from refit.errors import UserError
 from refit.sources import sources
 from refit.storage.batches import LINE
 from tasks import ingest
+from tasks.score.input_rows import read_rows
 
 DATA = Path(os.environ.get("REFIT_SHARED_DATA", Path(__file__).parents[4] / "shared/data"))
 IMAGES = np.arange(5 * 3 * 2, dtype=np.uint8).reshape(5, 3, 2)
@@ -254,3 +255,9 @@ def test_mnist_is_read_as_it_is_published(project: Any) -> None:
     assert table["kind"].to_pylist()[:5] == [7, 2, 1, 0, 4]
     pixels = np.frombuffer(b"".join(table["picture"].to_pylist()), np.uint8)
     assert round(float(pixels.mean()), 2) == 33.79
+
+
+def test_images_to_score_need_no_labels(project: Any) -> None:
+    read = read_rows(project.context(), "trips", project.put("new-images", idx(IMAGES)))
+    assert read.rows["picture"].to_pylist() == [picture for picture, _ in ROWS]
+    assert read.notes == ("new-images has no column kind: taken as missing",)

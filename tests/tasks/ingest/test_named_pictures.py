@@ -15,6 +15,7 @@ from PIL import Image
 
 from refit.errors import UserError
 from tasks import ingest
+from tasks.score.input_rows import read_rows
 
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
 PIXELS = GREY.tobytes()
@@ -145,3 +146,11 @@ def test_a_pipe_among_the_pictures_is_not_waited_for(project: Any) -> None:
     os.mkfifo(Path(project.path) / "raw/pictures/c.png")
     project.put("names.csv", "id,picture,kind\n1,pictures/a.png,cat\n2,pictures/c.png,dog\n")
     assert [line[2] for line in faults(project)] == ["pictures/c.png"]
+
+
+def test_names_in_a_table_to_score_are_replaced_by_their_pictures(project: Any) -> None:
+    project.put("new.csv", "id,picture\n3,pictures/b.png\n")
+    read = read_rows(project.context(), "trips", project.path / "raw/new.csv")
+    assert read.rows["picture"].to_pylist() == [(255 - GREY).tobytes()]
+    project.put("new.csv", "id,kind\n3,cat\n")
+    assert read_rows(project.context(), "trips", project.path / "raw/new.csv").rows["picture"].to_pylist() == [None]

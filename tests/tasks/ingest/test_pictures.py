@@ -15,6 +15,7 @@ from PIL import Image
 from refit.errors import UserError
 from refit.files.artifacts import read_json
 from tasks import ingest
+from tasks.score.input_rows import read_rows
 
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
 RED = np.array([[[255, 0, 0]] * 3, [[9, 8, 7]] * 3], np.uint8)
@@ -251,3 +252,25 @@ def test_columns_that_pictures_cannot_have_are_refused_with_the_params(
     with pytest.raises(UserError) as caught:
         project.context()
     assert words in "\n".join(caught.value.args)
+
+
+def test_a_folder_of_pictures_or_one_of_them_is_rows_to_score(project: Any, tmp_path: Path) -> None:
+    project.source["path"] = "pictures/*/*.png"
+    for name in ("new/1.png", "new/2.png"):
+        put(project, f"../elsewhere/{name}", png(GREY))
+    put(project, "../elsewhere/new/notes.txt", b"hello")
+    put(project, "../elsewhere/new/bad.png", b"hello")
+    read = read_rows(project.context(), "trips", tmp_path / "elsewhere")
+    assert read.rows.select(["kind", "file", "picture"]).to_pylist() == [
+        {"kind": "new", "file": name, "picture": GREY.tobytes()} for name in ("1.png", "2.png")
+    ]
+    assert [(refusal.value, refusal.reason) for refusal in read.refusals] == [("new/bad.png", "is no PNG or JPEG")]
+    assert read_rows(project.context(), "trips", tmp_path / "elsewhere/new/1.png").rows.num_rows == 1
+    with pytest.raises(UserError, match=r"has no picture \*.png; give one, or a folder of them"):
+        read_rows(project.context(), "trips", tmp_path / "nowhere")
+
+
+def test_pictures_without_their_format_are_recognised_and_the_error_names_it(project: Any) -> None:
+    put(project, "cat/1.png", png(GREY))
+    del project.source["format"]
+    assert "cat/1.png is PNG data where text was expected; declare `format: images`" in project.fails(UserError)
