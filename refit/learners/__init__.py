@@ -20,7 +20,7 @@ from refit.learners.contract import (
     Spec,
     spec_from,
 )
-from refit.learners.families import AVERAGED, FAMILIES, family, load_class
+from refit.learners.families import AVERAGED, FAMILIES, KERAS, family, load_class
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
 
@@ -56,8 +56,10 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
         texts.vectoriser(spec)  # so that a mistake in its params is an error before anything is fitted
     if spec.kind in FAMILIES:
         return family(spec.kind)(spec, where=where)  # type: ignore[call-arg]
-    from refit.learners import imports
+    from refit.learners import imports, project_files
 
+    if spec.source and project_files.is_keras(spec.kind, spec.source):
+        return load_class(KERAS)(spec, where=where)  # type: ignore[call-arg]
     return _adapter(imports.find(spec.kind, where, spec.source))(spec, where=where)  # type: ignore[call-arg]
 
 
@@ -130,6 +132,8 @@ def _load(folder: Path, description: ModelDescription, trusted_types: tuple[str,
     from refit.learners.sklearn_estimator import SklearnEstimator
 
     source = project_files.stored_code(kind, folder, trusted_types)
+    if source and project_files.is_keras(kind, source):
+        return load_class(KERAS).load(folder, description, spec_from(description, trusted_types, source))
     chosen = _adapter(imports.find(kind, str(folder), source)) if kind in trusted_types else SklearnEstimator
     return chosen.load(folder, description, spec_from(description, trusted_types, source))
 

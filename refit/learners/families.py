@@ -20,6 +20,7 @@ FAMILIES: Mapping[str, str] = {
     "xgboost.XGBClassifier": "refit.learners.xgboost_boosting:XGBoost",
     "xgboost.XGBRegressor": "refit.learners.xgboost_boosting:XGBoost",
 }
+KERAS = "refit.learners.networks.keras.model:KerasModel"  # of a function in a project's file
 AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with several seeds
 
 

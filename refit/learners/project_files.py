@@ -84,13 +84,29 @@ def module_of(kind: str, source: str, where: str) -> ModuleType:
     return module
 
 
+def is_keras(kind: str, source: str) -> bool:
+    """Whether a kind names a function of a project's file, which builds a Keras model; the file is not run.
+
+    >>> is_keras("net.py:build", "def build(shapes, outputs): ..."), is_keras("net.py:Own", "class Own: ...")
+    (True, False)
+    """
+    imports_keras, name = "keras" in _imported(source, kind, ""), kind.rpartition(":")[2]
+    statements = ast.parse(source).body
+    defined = {each.name: type(each) for each in statements if isinstance(each, ast.ClassDef | ast.FunctionDef)}
+    return defined.get(name) is ast.FunctionDef or (imports_keras and defined.get(name) is not ast.ClassDef)
+
+
+def objects_of(module: ModuleType) -> dict[str, object]:
+    """What a file itself defines, by name."""
+    return {name: each for name, each in vars(module).items() if getattr(each, "__module__", None) == module.__name__}
+
+
 def trusted(spec: Spec) -> tuple[str, ...]:
     """The types that a stored model may hold: those trusted by name, and those that a trusted file defines."""
     if not spec.source or spec.kind not in spec.trusted_types:
         return spec.trusted_types
     module = module_of(spec.kind, spec.source, spec.name)
-    own = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__)
-    return (*spec.trusted_types, *(f"{module.__name__}.{name}" for name in own))
+    return (*spec.trusted_types, *(f"{module.__name__}.{name}" for name in objects_of(module)))
 
 
 def unsafe_reason(spec: Spec) -> str | None:

@@ -53,14 +53,14 @@ def _skops_io() -> Any:
     It lists all estimators of scikit-learn, which imports every package in it; one of them imports torch: 2.6 s and
     220 MB that nothing here needs. Packages that cannot be imported are skipped.
     """
-    with _out_of_reach("sklearn.externals.array_api_compat.torch"):
+    with out_of_reach("sklearn.externals.array_api_compat.torch"):
         import skops.io
 
         return skops.io
 
 
 @contextmanager
-def _out_of_reach(module: str) -> Iterator[None]:
+def out_of_reach(module: str) -> Iterator[None]:
     """Make importing a module fail within the block, unless it has already been imported."""
     if module in sys.modules:
         yield

@@ -1,0 +1,1 @@
+"""Keras models as learners: built by a function in a file of the project."""

@@ -1,0 +1,385 @@
+"""A Keras model as a learner: a function in a file of the project builds it, Keras trains it batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from refit.config import file_of
+from refit.errors import RefitError, UserError, first_line
+from refit.files.artifacts import digest, write_manifest
+from refit.learners import canonical, project_files, safe
+from refit.learners.contract import (
+    DESCRIPTION,
+    CurvePoint,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Learner,
+    Spec,
+    check_labels,
+    describe,
+)
+from refit.learners.encoding import Encoding
+from refit.learners.networks.inputs import Inputs, Preparation, mean_and_deviation
+from refit.learners.networks.keras.backend import import_keras
+from refit.learners.networks.keras.function import bound, params_of
+from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
+from refit.learners.networks.network import deterministic, threads
+from refit.learners.networks.params import ArchitectureParams
+from refit.learners.networks.surroundings import EpochReport, surroundings
+from refit.learners.texts import DenseTexts
+from refit.problems import metric_named
+from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import EncodedLearner, ModelDescription
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MODEL, PREPARATION = "model.keras", "preparation.safetensors"
+PREDICT_ROWS = 512  # of a batch, so that memory does not grow with the table
+SHOW_SECONDS = 1.0  # between two reports of progress within an epoch
+ROUNDING = 1e-3  # by which probabilities in single precision may miss the sum of 1
+LOSSES = {"binary": "binary_crossentropy", "multiclass": "sparse_categorical_crossentropy", "regression": "mse"}
+UNSAFE = {"Lambda": "it has a Lambda layer", "__lambda__": "it has a lambda"}  # names in a model's config
+Scorer = Callable[[Any, int], CurvePoint]
+
+
+class KerasModel:
+    """Trains and predicts on the CPU, with one thread, the model that `build(shapes, outputs, **params)` returns.
+
+    With validation rows it keeps the weights of the epoch with the best score. A model that is not compiled is trained
+    by Adam on the loss of the task.
+    """
+
+    declaration: ClassVar[Declaration] = Declaration(
+        ("binary", "multiclass", "regression"), warm_start=True, sequences=True, images=True, safe_format="keras"
+    )
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._where = where
+        self._params = params_of(spec, where)
+        self._keras = import_keras(self._params.backend, spec.kind, where)
+        module = project_files.module_of(spec.kind, spec.source, where)
+        self._objects = project_files.objects_of(module)
+        self._function, self._arguments = bound(spec, self._objects, self._params, where)
+        if NUMBERS in spec.categorical or NUMBERS in spec.arrays:
+            raise UserError(
+                f"learner {spec.kind!r}: a feature is named {NUMBERS!r}, which is the name of the input that holds all "
+                "numbers; rename it"
+            )
+        self._preparation: Preparation | None = None
+        self._scale = np.array([0.0, 1.0])  # of the label: the model is fitted to (label - scale[0]) / scale[1]
+        self._model: Any = None
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        reading = ArchitectureParams(max_categories=self._params.max_categories)
+        self._preparation = Preparation.learn(self.spec, train, reading, self._where)
+        if self.spec.task == "regression":
+            self._scale = np.concatenate(mean_and_deviation(label[:, None]))
+        return self._learn(None, train, label, validation, iterations, progress)
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        assert isinstance(before, KerasModel)
+        check_labels(label, self.spec)
+        self._preparation, self._scale = before._preparation, before._scale
+        return self._learn(before._fitted.get_weights(), train, label, validation, iterations, progress)
+
+    def _learn(
+        self,
+        weights: list[NDArray[Any]] | None,
+        table: pa.Table,
+        label: Labels,
+        validation: tuple[pa.Table, Labels] | None,
+        iterations: int | None,
+        progress: Progress,
+    ) -> FitReport:
+        rows, score = self._prepared.inputs(table), None
+        if validation is not None:
+            recent = slice(max(0, len(label) - len(validation[1])), None)
+            parts = ((rows.take(recent), label[recent]), (self._prepared.inputs(validation[0]), validation[1]))
+
+            def score(model: Any, epoch: int) -> CurvePoint:
+                scores = (self.spec.score(given, self._predictions(model, inputs)) for inputs, given in parts)
+                return CurvePoint(epoch, *scores)
+
+        with self._training():
+            model = self._built()
+            if weights is not None:
+                model.set_weights(weights)
+            curve, best = self._train(model, rows, label, iterations or self._params.epochs, score, progress)
+            with self._failures("copying the model"):
+                self._model = self._keras.models.clone_model(model)  # without optimizer and metrics
+                self._model.set_weights(model.get_weights())
+        if validation is None:
+            self._predictions(self._model, rows.take(slice(0, PREDICT_ROWS)))  # are its outputs probabilities?
+        return FitReport(best, curve)
+
+    def _built(self) -> Any:
+        """The model that the function builds, compiled."""
+        outputs = len(self.spec.classes) or 1
+        with self._failures(self.spec.kind.rpartition(":")[2]):
+            model = self._function(Shapes(self._prepared), outputs, **self._arguments)
+        if not isinstance(model, self._keras.Model):
+            raise self._error(f"returned a {type(model).__name__}, a keras.Model was expected")
+        if not getattr(model, "inputs", None):
+            raise self._error("returned a model without inputs; begin it with keras.Input(shape, name=...)")
+        if model.output_shape != (None, outputs):
+            raise self._error(f"returned a model whose output is {model.output_shape}, {(None, outputs)} was expected")
+        if (reason := _unsafe(model)) is not None:
+            raise self._error(
+                f"returned a model that cannot be stored safely: {reason}; use a keras.Layer of your own, or "
+                "keras.ops, in place of a lambda"
+            )
+        if not model.compiled:
+            model.compile(optimizer="adam", loss=LOSSES[self.spec.task])
+        return model
+
+    def _train(
+        self, model: Any, rows: Inputs, label: Labels, epochs: int, score: Scorer | None, progress: Progress
+    ) -> tuple[tuple[CurvePoint, ...], int]:
+        """Train a model in place; returns its scores after each epoch, and the number of its epochs."""
+        on_epoch, gain = surroundings.get().on_epoch, metric_named(self.spec.metric).gain
+        with self._failures("training"):
+            epoch_of = self._epochs(model, rows, label, epochs, progress)
+        curve, best, best_weights = list[CurvePoint](), epochs, None
+        for epoch in range(1, epochs + 1):
+            started = time.monotonic()
+            with self._failures("training"):
+                loss = epoch_of(epoch)
+            if score is not None:
+                curve.append(score(model, epoch))
+                if best_weights is None or gain(curve[-1].validation, curve[best - 1].validation) > 0:
+                    best, best_weights = epoch, model.get_weights()
+            if on_epoch is not None:
+                scores = {"training": curve[-1].training, "validation": curve[-1].validation} if curve else {}
+                rate, seconds = float(model.optimizer.learning_rate), round(time.monotonic() - started, 3)
+                on_epoch(EpochReport(self.spec.name, self.spec.seed, epoch, epochs, loss, rate, seconds, **scores))
+            if score is not None and epoch - best >= self._params.patience:
+                break
+        if best_weights is not None:
+            model.set_weights(best_weights)
+        return tuple(curve), best
+
+    def _epochs(
+        self, model: Any, rows: Inputs, label: Labels, epochs: int, progress: Progress
+    ) -> Callable[[int], float]:
+        """A function that trains one epoch and returns the mean loss of its rows."""
+        feed, target, size = Feed(self._keras, model, self._prepared), self._target(label), self._params.batch_rows
+        shuffle = torch.Generator().manual_seed(self.spec.seed)  # as in our own loop: the same batches
+
+        def epoch_of(epoch: int) -> float:
+            total, shown = 0.0, -math.inf
+            batches = torch.randperm(len(rows), generator=shuffle).split(size)  # type: ignore[no-untyped-call]
+            for step, batch in enumerate(batches):
+                if time.monotonic() - shown > SHOW_SECONDS:
+                    progress(f"fitting {self.spec.name}, epochs", epoch - 1 + step / len(batches), epochs)
+                    shown = time.monotonic()
+                given = feed(rows.take(batch)), target[batch.numpy()]
+                try:
+                    loss = float(model.train_on_batch(*given, return_dict=True)["loss"])
+                except RuntimeError:  # of torch, whose cross-entropy of probabilities refuses nan
+                    if np.isfinite(model.predict_on_batch(given[0])).all():
+                        raise
+                    loss = math.nan
+                if not math.isfinite(loss):
+                    raise UserError(
+                        f"learner {self.spec.name!r}: the loss is {loss} in epoch {epoch}, batch {step + 1}; lower the "
+                        "learning rate of its optimizer, set its clipnorm, or look at the rows"
+                    )
+                total += loss * len(batch)
+            return total / len(rows)
+
+        return epoch_of
+
+    def _target(self, label: Labels) -> NDArray[Any]:
+        """Class codes, or a column of numbers."""
+        if self.spec.task == "multiclass":
+            return label.astype(np.int64)
+        centre, scale = self._scale
+        return np.asarray((label - centre) / scale, dtype=np.float32)[:, None]
+
+    def predict(self, table: pa.Table) -> Floats:
+        model, rows = self._fitted, self._prepared.inputs(table)
+        with threads(1), self._keras.device("cpu"):
+            return self._predictions(model, rows)
+
+    def _predictions(self, model: Any, rows: Inputs) -> Floats:
+        """Predictions as float64, in the label's units."""
+        feed, parts = Feed(self._keras, model, self._prepared), [np.empty((0, len(self.spec.classes) or 1), np.float32)]
+        with self._failures("predicting"):
+            for start in range(0, len(rows), PREDICT_ROWS):
+                parts.append(model.predict_on_batch(feed(rows.take(slice(start, start + PREDICT_ROWS)))))
+        outputs = np.concatenate(parts).astype(np.float64)
+        if self.spec.task == "regression":
+            centre, scale = self._scale
+            return np.asarray(centre + scale * outputs[:, 0])
+        sums = outputs.sum(axis=1, keepdims=True) if self.spec.classes else np.ones((len(outputs), 1))
+        if not ((outputs >= 0) & (outputs <= 1) & (np.abs(sums - 1) <= ROUNDING)).all():
+            activation = "softmax" if self.spec.classes else "sigmoid"
+            raise self._error(
+                f"returned a model whose outputs are no probabilities, from {outputs.min():g} to {outputs.max():g}; "
+                f"end it with activation={activation!r}"
+            )
+        return np.asarray(outputs / sums if self.spec.classes else outputs[:, 0])
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Seed all generators, and name layers from 0 on, as in a new process; the process's own state is restored."""
+        python, numpy = random.getstate(), np.random.get_state()
+        self._keras.utils.clear_session(free_memory=False)
+        with (
+            deterministic(self.spec.seed, 1),
+            self._keras.device("cpu"),
+            self._keras.saving.custom_object_scope(self._objects),
+        ):
+            self._keras.utils.set_random_seed(self.spec.seed)
+            try:
+                yield
+            finally:
+                random.setstate(python)
+                np.random.set_state(numpy)
+
+    @contextmanager
+    def _failures(self, what: str) -> Iterator[None]:
+        """Report a failure of the user's function or of Keras as a UserError, with the line of the file if it has one.
+
+        Keras raises errors of many classes for mistakes in a model.
+        """
+        try:
+            yield
+        except RefitError:
+            raise
+        except Exception as error:
+            message = project_files.failure(error, file_of(self.spec.kind))[:500]
+            raise UserError(
+                f"learner {self.spec.name!r} ({self.spec.kind}): {what} failed: {message}; correct it, or disable it "
+                "in train.learners"
+            ) from error
+
+    def _error(self, what: str) -> UserError:
+        file, _, function = self.spec.kind.rpartition(":")
+        return UserError(f"learner {self.spec.name!r}: {function} of {file} {what}")
+
+    @property
+    def _prepared(self) -> Preparation:
+        if self._preparation is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        return self._preparation
+
+    @property
+    def _fitted(self) -> Any:
+        if self._model is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        return self._model
+
+    def save(self, folder: Path) -> None:
+        self._fitted.save(folder / MODEL)
+        safe.save_arrays({**self._prepared.to_arrays(), "label.scale": self._scale}, folder / PREPARATION)
+        self._texts.save(folder)
+        project_files.store_code(self.spec, folder)
+        used = ("keras", "torch", *(("tensorflow",) if self._params.backend == "tensorflow" else ()))
+        libraries = {name: metadata.version(name) for each in used for name in _distributions(each)}
+        own = EncodedLearner(categories=self._prepared.encoding.categories, weights=MODEL, libraries=libraries)
+        describe(self, own).write(folder / DESCRIPTION)
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> KerasModel:
+        learner = cls(spec, where=str(folder))
+        learner.threshold = description.threshold
+        encoding = Encoding(spec.coded, description.own(EncodedLearner).categories, DenseTexts.load(folder, spec))
+        arrays = safe.load_arrays(folder / PREPARATION)
+        learner._scale = arrays.pop("label.scale")
+        learner._preparation = Preparation.stored(spec, encoding, arrays)
+        with learner._training(), safe.no_pickle():
+            try:
+                learner._model = learner._keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True)
+            except Exception as error:  # of many classes: Keras's own, of HDF5 and of zip files
+                raise RefitError(
+                    f"{folder / MODEL} is no model that Keras loads safely ({first_line(error)[:200]}); restore the "
+                    "folder, or train again"
+                ) from error
+        return learner
+
+    @property
+    def _texts(self) -> DenseTexts:
+        return (self._preparation and self._preparation.encoding.texts) or DenseTexts()
+
+    def unsafe_reason(self) -> str | None:
+        return self._texts.unsafe_reason(self.spec.trusted_types) or project_files.unsafe_reason(self.spec)
+
+    def digest(self) -> str:
+        arrays = {**self._prepared.to_arrays(), "label.scale": self._scale}
+        return digest(
+            {
+                "kind": self.spec.kind,
+                "backend": self._params.backend,
+                "model": canonical.digest([_config(self._fitted), self._fitted.get_weights(), arrays]),
+                "code": hashlib.sha256(self.spec.source.encode()).hexdigest(),
+                **self._texts.digest(),
+                "features": list(self.spec.features),
+                "categories": self._prepared.encoding.to_dict(),
+                "threshold": self.threshold.hex(),
+            }
+        )
+
+
+def _config(model: Any) -> Any:
+    """The layers of a model and how they are connected, as JSON holds them."""
+    return json.loads(model.to_json())["config"]
+
+
+def _unsafe(model: Any) -> str | None:
+    """The reason why a model cannot be stored so that loading it runs no code of its own; None if it can."""
+    try:
+        return next((UNSAFE[name] for name in _class_names(_config(model)) if name in UNSAFE), None)
+    except Exception as error:  # a layer may raise anything; Keras does so for a lambda whose code it cannot read
+        return f"Keras cannot describe a layer ({type(error).__name__}: {first_line(error)[:200]})"
+
+
+def _class_names(config: Any) -> Iterator[str]:
+    """The names of all classes in a config, at any depth."""
+    if isinstance(config, Mapping):
+        yield str(config.get("class_name"))
+    if isinstance(config, Mapping | list):
+        for inner in config.values() if isinstance(config, Mapping) else config:
+            yield from _class_names(inner)
+
+
+def _distributions(module: str) -> list[str]:
+    """The installed packages of a module: `tensorflow` may be in `tensorflow-cpu`."""
+    return metadata.packages_distributions()[module]
