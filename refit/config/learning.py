@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +16,7 @@ from refit.config.training import (
     ThresholdParams,
     TuningParams,
 )
+from refit.errors import UserError
 from refit.problems import is_kind, kind_of, kinds
 
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
@@ -121,3 +123,25 @@ class CostParams(Section):
 class RegisterParams(Section):
     golden_rows: int = Field(50, ge=1, le=10_000)
     golden_tolerance: float = Field(1e-6, ge=0, description="largest difference of a golden prediction")
+
+
+def check_columns(params: EvaluateParams, columns: Sequence[str]) -> None:
+    """Check that a table with these columns can be cut into the slices and clusters of the params.
+
+    An evaluation would find out only after the training.
+
+    Raises:
+        UserError: a column does not exist.
+    """
+    gate = params.gate
+    named = [("evaluate.slices", column) for column in params.slices]
+    named += [("evaluate.gate.slices", key if key in columns else key.partition("=")[0]) for key in gate.slices]
+    named += [("evaluate.gate.cluster", gate.cluster)] if gate.cluster not in ("day", "row") else []
+    for params_key, column in named:
+        if column not in columns:
+            raise no_column(params_key, column, columns)
+
+
+def no_column(params_key: str, column: str, columns: Sequence[str]) -> UserError:
+    """The error that the features lack a column which the params name."""
+    return UserError(f"params.yaml: {params_key}: the features have no column {column!r}{nearest(column, columns)}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_store.exact import WHOLE
 from refit.config import nearest
-from refit.config.learning import EvaluateParams
+from refit.config.learning import no_column
 from refit.config.windows import local_days
 from refit.errors import RefitError, UserError
 from refit.gate.comparison import Sample, gain, leave_out, single
@@ -153,27 +153,6 @@ def slices(
     return tuple(result)
 
 
-def check_columns(params: EvaluateParams, columns: Sequence[str]) -> None:
-    """Check that a table with these columns can be cut into the slices and clusters of the params.
-
-    An evaluation would find out only after the training.
-
-    Raises:
-        UserError: a column does not exist.
-    """
-    gate = params.gate
-    named = [("evaluate.slices", column) for column in params.slices]
-    named += [("evaluate.gate.slices", key if key in columns else key.partition("=")[0]) for key in gate.slices]
-    named += [("evaluate.gate.cluster", gate.cluster)] if gate.cluster not in ("day", "row") else []
-    for params_key, column in named:
-        if column not in columns:
-            raise _no_column(params_key, column, columns)
-
-
-def _no_column(params_key: str, column: str, columns: Sequence[str]) -> UserError:
-    return UserError(f"params.yaml: {params_key}: the features have no column {column!r}{nearest(column, columns)}")
-
-
 def too_small(part: Sample, target: Problem) -> str:
     """The reason why a part of the rows is too small to be judged; empty if it is not."""
     if len(part.labels) < FEWEST_ROWS:
@@ -196,7 +175,7 @@ def parts(
     import pyarrow as pa
 
     if column not in table.column_names:
-        raise _no_column(params_key, column, table.column_names)
+        raise no_column(params_key, column, table.column_names)
     kind = table.schema.field(column).type
     if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and _are_doubles(table.column(column))):
         yield from _bands(np.asarray(table.column(column).cast(pa.float64()).to_numpy()))

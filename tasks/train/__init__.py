@@ -13,8 +13,8 @@ import numpy as np
 
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT
+from refit.config.learning import check_columns
 from refit.errors import RefitError, UserError
-from refit.evaluation.holdout import check_columns
 from refit.files.artifacts import (
     CANDIDATE,
     CHECKPOINTS,
