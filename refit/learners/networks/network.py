@@ -132,7 +132,7 @@ class Network:
             network = start()
             task = replace(
                 self._task(label, epochs, device),
-                score=None if unseen is None else self._scorer(rows, label, unseen),
+                score=None if unseen is None else self._scoring(rows, label, unseen),
                 best=self._best,
                 on_epoch=surroundings.get().on_epoch,
                 progress=progress,
@@ -186,7 +186,7 @@ class Network:
         gain = metric_named(self.spec.metric).gain
         return max(curve, key=lambda each: (gain(each.validation, 0.0), -each.iteration)).iteration if curve else 0
 
-    def _scorer(
+    def _scoring(
         self, rows: Inputs, label: Labels, unseen: tuple[Inputs, Labels]
     ) -> Callable[[nn.Module, int], CurvePoint]:
         """Scores a network on the validation rows, and on as many of the newest training rows."""

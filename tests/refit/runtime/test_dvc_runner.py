@@ -300,7 +300,7 @@ class TestCache:
         """The content of each object that may go; of an entry of the run-cache, "run"."""
         with dvc_runner.cache(project) as cache:
             assert cache is not None
-            found = cache.unused(locks)
+            found = cache.unused({f"version {number}": lock.encode() for number, lock in enumerate(locks)})
         return {"run" if "runs" in path.parts else path.read_text() for path in found}
 
     def test_what_an_earlier_run_made_may_go_and_what_the_present_one_made_may_not(self, project: Path) -> None:

@@ -66,11 +66,12 @@ def left_there(folder: Path | None) -> Iterator[None]:
 
 
 def test_a_killed_fit_ends_with_the_same_bits_and_repeats_no_complete_epoch(tmp_path: Path) -> None:
+    root = Path(__file__).parents[4]
     code = (
+        f"import sys; sys.path.insert(0, {str(root)!r}); "
         "from pathlib import Path; from tests.refit.learners.networks.test_checkpoints import fitted; "
         f"fitted(Path({str(tmp_path)!r}), kill=True)"
     )
-    root = Path(__file__).parents[4]
     killed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     again, epochs = fitted(tmp_path)
