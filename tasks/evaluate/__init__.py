@@ -348,10 +348,8 @@ def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Sco
     _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
     recorded = PredictedRows(sha256=artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), rows=test.rows)
     evaluation = evaluation.model_copy(update={"predictions": recorded})
-    predicted = aligned(scored.p["candidate"], test.problem.classes, given.learner.spec.classes)
-    drawn = charts.draw(
-        context.path(artifacts.REPORTS), evaluation, image_charts.charts(test, predicted, given.learner.spec)
-    )
+    pictures = image_charts.charts(test, scored.p["candidate"], given.learner.spec)
+    drawn = charts.draw(context.path(artifacts.REPORTS), evaluation, pictures)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
     evaluation.write(context.path(artifacts.EVALUATION))
     model_card.write(context, evaluation, given.features, given.training, drawn)
