@@ -44,7 +44,7 @@ REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, th
     "iris": {"validation accuracy": 0.96},
     "lifetime_value": {"test mae": 33.2, "test rmse": 118.0, "test total": 0.1, "validation mae": 32.88},
     "maintenance": {"test rmse": 13.5},
-    "maintenance_network": {"test rmse": 16.5},
+    "maintenance_network": {"test rmse": 14.5},
     "sentiment": {"validation accuracy": 0.8},
 }
 NEVER = datetime(2030, 1, 1, tzinfo=UTC)  # later than every row

@@ -161,7 +161,7 @@ ENOUGH = 10  # rows that each misreading gets wrong
 def test_a_sequence_is_what_its_definition_means(shared_store: Any) -> None:
     wrong: Counter[str] = Counter()
 
-    @settings(max_examples=40, **REPEATABLE)
+    @settings(max_examples=24, **REPEATABLE)
     @given(events=_events(), spine=_SPINES, as_of=_AS_OF)
     def compare(events: list[Row], spine: list[Row], as_of: datetime) -> None:
         shared_store.events(events)
