@@ -25,8 +25,10 @@ import pyarrow as pa
 
 from feature_store.sketches import Layout, Sketch, count, make_layout
 from refit.config import DriftParams
-from refit.drift import decision, inputs, performance
-from refit.schemas.drift_decision import InputVerdict, PerformanceVerdict
+from refit.config.evaluate import EvaluateParams
+from refit.drift import inputs, performance
+from refit.drift.retrain_decision import DriftEvidence, decide
+from refit.schemas.drift_decision import DecisionPolicy, InputVerdict, PerformanceVerdict
 
 ROWS, NUMBERS, CATEGORIES, NAMES = 5_000, 16, 4, 8
 DAY_EFFECT, LASTING, SEASON = 0.05, 0.5, 0.1
@@ -37,6 +39,7 @@ TEST = 35  # days of the backtest that lie after the reference
 START = date(2024, 1, 1)  # a Monday; weeks of the backtest and of what follows begin on one too
 COLUMNS = tuple(f"number_{i}" for i in range(NUMBERS)) + tuple(f"category_{i}" for i in range(CATEGORIES))
 DRIFT = DriftParams(retrain_every_days=None)
+POLICY = DecisionPolicy.of(DRIFT, EvaluateParams())
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def train(stream: Stream, connection: duckdb.DuckDBPyConnection) -> Model:
         np.concatenate([reference.scored.predictions, after.scored.predictions])[recent],
         np.concatenate([reference.scored.labels, after.scored.labels])[recent],
     )
-    backtest = performance.backtest(rows, DRIFT.policy(performance.SkillPolicy))
+    backtest = performance.backtest(rows, POLICY)
     return Model(layout, count(connection, "reference", layout, "day"), backtest)
 
 
@@ -154,12 +157,10 @@ def watch(model: Model, rows: Rows, connection: duckdb.DuckDBPyConnection) -> It
     retrained: list[datetime] = []
     weeks = performance.whole_windows(rows.scored.days, "week")
     for number, week in enumerate(weeks, start=1):
-        looked.append(inputs.judge_window(model.reference, current, week, DRIFT.policy(inputs.InputPolicy)))
-        judged.append(
-            performance.judge_window(model.backtest, rows.scored, week, DRIFT.policy(performance.SkillPolicy))
-        )
+        looked.append(inputs.judge_window(model.reference, current, week, DRIFT))
+        judged.append(performance.judge_window(model.backtest, rows.scored, week, POLICY))
         as_of = trained + timedelta(days=7 * number + 2)  # labels take two days
-        evidence = decision.DriftEvidence(
+        evidence = DriftEvidence(
             as_of=as_of,
             trained_as_of=trained,
             new_labelled=7 * ROWS * number,
@@ -168,7 +169,7 @@ def watch(model: Model, rows: Rows, connection: duckdb.DuckDBPyConnection) -> It
             performance=tuple(judged),
             retrained=tuple(retrained),
         )
-        verdict = decision.decide(evidence, DRIFT.policy(decision.RetrainPolicy)).verdict
+        verdict = decide(evidence, DRIFT).verdict
         if verdict == "retrain":
             retrained.append(as_of)
         yield Watched(verdict, looked[-1].breached, judged[-1].breached)

@@ -31,7 +31,7 @@ from refit.gate.comparison import Sample, gain
 from refit.gate.promotion import Evidence, GateOpponent, decide
 from refit.metrics.clusters import Clusters, Estimate
 from refit.problems import metric_named
-from refit.schemas.decision import GateCheck
+from refit.schemas.gate_decision import GateCheck
 from refit.schemas.incumbent import Incumbent, TrainedModel
 
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1

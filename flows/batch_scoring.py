@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from flows.admission import own_file, own_project, refused_in_one_line
 from flows.session import watching
-from flows.summary import publish_scores
+from flows.summary_display import publish_scores
 from tasks.prefect_tasks import score
 
 

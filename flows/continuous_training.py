@@ -11,7 +11,7 @@ from flows.retrain_dedup import ends_if_answered
 from flows.run_options import RunOptions
 from flows.run_summary import RunSummary
 from flows.session import session
-from flows.summary import publish
+from flows.summary_display import publish
 from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, validate
 
 

@@ -7,7 +7,7 @@ from prefect import flow
 from flows.admission import own_project, refused_in_one_line
 from flows.drift_events import announce
 from flows.session import watching
-from flows.summary import publish_drift
+from flows.summary_display import publish_drift
 from refit.schemas.drift_decision import DriftDecision
 from tasks.prefect_tasks import drift
 

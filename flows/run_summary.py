@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from refit.schemas.artifact import Part, UtcTime
-from refit.schemas.decision import Decision
 from refit.schemas.feature_table import LabelCounts, Windows
+from refit.schemas.gate_decision import Decision
 from refit.schemas.measured import Measured
 from refit.schemas.serving_cost import Cost, Latency
 from refit.schemas.validated import RowBalance

@@ -11,7 +11,7 @@ from typing import Any
 from flows.run_options import RunOptions
 from flows.run_summary import RunSummary
 from flows.session import session
-from flows.summary import summarise
+from flows.summary_display import summarise
 from refit.config import STAGES
 from refit.models import verification
 from registry import relocation

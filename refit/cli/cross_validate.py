@@ -16,6 +16,7 @@ from refit.config import STAGES
 from refit.problems import metric_words
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.cross_validation import CrossValidation
+from refit.schemas.snapshot import stand_in_notice
 
 EARLIER_STAGES = STAGES[: STAGES.index("train")]  # which have to be up to date first
 
@@ -51,9 +52,7 @@ def print_report(report: CrossValidation, console: Terminal) -> None:
     console.print()
     console.print(f"{report.model}: {report.rows:,} rows, {folds} outer folds ({report.folding.kind})", style="bold")
     if report.stand_in:
-        console.print(
-            f"GENERATED stand-in for {', '.join(report.stand_in)}: no score here means anything", style="bold"
-        )
+        console.print(stand_in_notice(", ".join(report.stand_in)), style="bold")
     table = Table("", box=None, pad_edge=False)
     for name in ("mean", "± between folds", "all together", "baseline"):
         table.add_column(name, justify="right")

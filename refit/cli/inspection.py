@@ -11,10 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 
 from flows.session import check, context_of, prepare
-from flows.summary import format_cost, format_latency
+from flows.summary_display import format_cost, format_latency
 from refit.config import STAGES
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.terminal import Terminal, line, say
+from refit.schemas.snapshot import stand_in_notice
 from tasks.stages import unseen_by_dvc
 
 if TYPE_CHECKING:
@@ -175,10 +176,9 @@ def print_champion(champion: ChampionSummary) -> None:
     if champion.snapshot:
         trained_on = f"data before {champion.seen_until}, snapshot {champion.snapshot[:12]}, as of {champion.as_of}"
     since = f"{champion.since} ({champion.action}; trigger: {champion.trigger})" if champion.since else "not recorded"
-    generated = {"data": f"GENERATED stand-in ({champion.stand_in}): no figure means anything"}
     rows = {
         "champion": f"{champion.model} version {champion.version} ({champion.learner})",
-        **(generated if champion.stand_in else {}),
+        **({"data": stand_in_notice(champion.stand_in)} if champion.stand_in else {}),
         "since": since,
         "why": "; ".join(champion.why),
         "test metrics": score,

@@ -55,7 +55,7 @@ def run(project: Path, options: RunOptions, *, quiet: bool = False) -> RunSummar
         )
     summary = summary.model_copy(update={"seconds": round(max(summary.seconds, _age_of_this_process()), 3)})
     if not quiet:
-        from flows.summary import print_summary
+        from flows.summary_display import print_summary
 
         print_summary(summary, Terminal())
     return summary
@@ -150,7 +150,7 @@ def score(
     project: Path, rows: str, *, as_of: str, out: Path | None, wait_seconds: float, quiet: bool = False
 ) -> ScoreReport:
     """`refit score`: the same as the flow `batch-scoring`, without Prefect, which would take longer than scoring."""
-    from flows.summary import print_lines, score_rows
+    from flows.summary_display import print_lines, score_rows
     from tasks.score import run as score_now
 
     display = show_progress(Terminal(stderr=True), stages=False)
@@ -163,7 +163,7 @@ def score(
 
 def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False) -> DriftDecision:
     """`refit drift`: the same decision as the flow `drift-watch`, without an event, so that no retraining starts."""
-    from flows.summary import drift_rows, print_lines
+    from flows.summary_display import drift_rows, print_lines
     from tasks.drift import watch
 
     display = show_progress(Terminal(stderr=True), stages=False)

@@ -13,21 +13,20 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from refit.config.column_types import ColumnType
-from refit.config.data import (
-    FeaturizeParams,
-    IngestParams,
-    LabelParams,
-    ProjectParams,
-    SourceParams,
-    SplitParams,
-    ValidateParams,
-)
+from refit.config.cost import CostParams
+from refit.config.drift import DriftParams
+from refit.config.evaluate import EvaluateParams, GateParams
+from refit.config.featurize import FeaturizeParams, LabelParams, SplitParams
 from refit.config.forecasting import ForecastParams, with_queries
-from refit.config.learning import CostParams, EvaluateParams, GateParams, RegisterParams, TrainParams
+from refit.config.ingest import IngestParams, SourceParams
 from refit.config.metric_choice import metric_problems, with_metrics
-from refit.config.monitoring import DriftParams, RegistryParams, RetentionParams
+from refit.config.project import ProjectParams
+from refit.config.register import RegisterParams
+from refit.config.registry import RegistryParams
+from refit.config.retention import RetentionParams
 from refit.config.section import Section, nearest
-from refit.config.training import file_of
+from refit.config.train import TrainParams, file_of
+from refit.config.validate import ValidateParams
 from refit.errors import UserError
 from refit.files.yaml_files import YamlTree
 from refit.problems import kind_of

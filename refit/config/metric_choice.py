@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from refit.config.learning import GateParams, TrainParams
+from refit.config.evaluate import GateParams
 from refit.config.section import nearest
+from refit.config.train import TrainParams
 from refit.files.yaml_files import YamlTree
 from refit.problems import is_kind, kind_of
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "DEFAULTS",
     "WORDS",
-    "InputPolicy",
     "ReferenceWindows",
     "calibrate",
     "empty_verdict",
@@ -32,7 +30,6 @@ __all__ = [
     "moved",
 ]
 
-DEFAULTS = DriftParams()
 FEWEST_DAYS = 28  # of reference data that a window of the reference is compared with
 WORDS: dict[Statistic, str] = {
     "psi": "PSI",
@@ -41,23 +38,6 @@ WORDS: dict[Statistic, str] = {
     "unseen": "share of unseen names",
     "missing": "change of the missing share",
 }
-
-
-def _min_effect() -> Mapping[Statistic, float]:
-    return {name: getattr(DEFAULTS.min_effect, name) for name in get_args(Statistic)}
-
-
-@dataclass(frozen=True)
-class InputPolicy:
-    """What counts as input drift: an effect that is rare in the reference and not smaller than `min_effect`.
-
-    `min_effect`: differences of the shares of missing rows and of unseen names; Wasserstein distance in units of the
-    reference's std; Jensen-Shannon distance from 0 to 1.
-    """
-
-    false_discovery: float = DEFAULTS.false_discovery
-    min_effect: Mapping[Statistic, float] = field(default_factory=_min_effect)
-    min_reference_windows: int = DEFAULTS.min_reference_windows
 
 
 @dataclass(frozen=True)
@@ -103,7 +83,7 @@ def _nothing_said(rows: int, reason: str) -> InputVerdict:
     return InputVerdict(rows=rows, calibrated=False, reference_windows=0, columns=(), breached=False, reasons=(reason,))
 
 
-def judge_window(reference: Sketch, current: Sketch, window: DayWindow, policy: InputPolicy) -> InputVerdict:
+def judge_window(reference: Sketch, current: Sketch, window: DayWindow, policy: DriftParams) -> InputVerdict:
     """Find the columns that moved further than they do between windows of the reference, and by a relevant effect.
 
     An effect's shift d (`Effect.shift`) is compared with the shifts d_i of W windows of the reference. Variation common
@@ -165,7 +145,7 @@ class _Measured:
 
 
 def _measured(
-    reference: Sketch, current: Sketch, calibration: ReferenceWindows, policy: InputPolicy
+    reference: Sketch, current: Sketch, calibration: ReferenceWindows, policy: DriftParams
 ) -> Iterator[_Measured]:
     before, now, slices = reference.totals(), current.totals(), reference.layout.slices()
     for name, column in reference.layout.columns.items():
@@ -198,14 +178,14 @@ def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
     return [step * (rejected + (each is None or each > step * rejected)) for each in p]
 
 
-def _judged(measured: _Measured, rejecting: float, policy: InputPolicy, *, calibrated: bool) -> ColumnDrift:
+def _judged(measured: _Measured, rejecting: float, policy: DriftParams, *, calibrated: bool) -> ColumnDrift:
     """Compare a column's effects with the thresholds for a breach: rejected, and of a relevant size."""
     from scipy.special import stdtrit
 
     thresholds: dict[Statistic, float | None] = {}
     breached = False
     for name, effect in measured.effects.items():
-        least = policy.min_effect[name] ** (0.5 if name == "psi" else 1.0)
+        least = getattr(policy.min_effect, name) ** (0.5 if name == "psi" else 1.0)
         if name in measured.scales:
             scale, windows = measured.scales[name]
             least = max(least, -scale * float(stdtrit(windows, rejecting / len(measured.scales) / 2)))
@@ -231,7 +211,7 @@ def moved(columns: Sequence[ColumnDrift]) -> str:
     )
 
 
-def _reasons(columns: Sequence[ColumnDrift], calibration: ReferenceWindows, policy: InputPolicy) -> Iterator[str]:
+def _reasons(columns: Sequence[ColumnDrift], calibration: ReferenceWindows, policy: DriftParams) -> Iterator[str]:
     """The columns that moved, and how the comparison was calibrated."""
     yield moved(columns)
     if len(calibration) < policy.min_reference_windows:

@@ -16,20 +16,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.config.learning import EvaluateParams
 from refit.drift.estimation import expected_metric
-from refit.drift.inputs import DEFAULTS
 from refit.gate.comparison import Sample, leave_out
 from refit.learners.calibration import Sigmoid, fit_sigmoid
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
 from refit.problems.binary import Binary
 from refit.problems.contract import Problem
-from refit.schemas.drift_decision import DayWindow, PerformanceVerdict
+from refit.schemas.drift_decision import DayWindow, DecisionPolicy, PerformanceVerdict
 
 __all__ = [
     "Backtest",
     "ScoredRows",
-    "SkillPolicy",
     "backtest",
     "finite_or_none",
     "judge_window",
@@ -39,20 +36,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Length = Literal["day", "week", "month"]
-EVALUATION = EvaluateParams()
-
-
-@dataclass(frozen=True)
-class SkillPolicy:
-    """When a window counts as a loss of skill (`drift` in the params)."""
-
-    metric: str = EVALUATION.gate.metric
-    confidence: float = EVALUATION.confidence  # of the interval that is shown
-    window: Length = DEFAULTS.window
-    alpha: float = DEFAULTS.alpha
-    min_skill_loss: float = DEFAULTS.min_skill_loss
-    min_reference_windows: int = DEFAULTS.min_reference_windows
-    min_labelled_rows: int = DEFAULTS.min_labelled_rows
 
 
 @dataclass(frozen=True)
@@ -133,7 +116,7 @@ def _over_naive(metric: str, value: Any, rate: Any) -> Any:
         return 1 - value / naive
 
 
-def backtest(scored: ScoredRows, policy: SkillPolicy) -> Backtest:
+def backtest(scored: ScoredRows, policy: DecisionPolicy) -> Backtest:
     """Measure and estimate the skill in each whole window of out-of-sample rows.
 
     These are the validation rows, predicted by the model fitted before them, and the test rows, predicted by the model
@@ -186,7 +169,7 @@ def _previous(end: date, length: Length) -> date:
 
 
 def judge_window(
-    reference: Backtest, observed: ScoredRows, window: DayWindow, policy: SkillPolicy
+    reference: Backtest, observed: ScoredRows, window: DayWindow, policy: DecisionPolicy
 ) -> PerformanceVerdict:
     """Compare a window's skill with the skill in the windows of the backtest.
 
@@ -237,7 +220,7 @@ class _Limit:
         return value < self.threshold  # nan is below nothing
 
 
-def _limit(values: Sequence[float], policy: SkillPolicy, excess: float = 0.0) -> _Limit:
+def _limit(values: Sequence[float], policy: DecisionPolicy, excess: float = 0.0) -> _Limit:
     """The lowest skill that one further window may have; `excess` is its variance beyond that of the windows."""
     count = len(values)
     mean = float(np.mean(values)) if count else math.nan
@@ -270,7 +253,7 @@ def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> 
     return value, float(_over_naive(metric, value, p.mean()))
 
 
-def _problem(rows: ScoredRows, labelled: ScoredRows, policy: SkillPolicy) -> str:
+def _problem(rows: ScoredRows, labelled: ScoredRows, policy: DecisionPolicy) -> str:
     """The reason why a window cannot be judged; empty if it can."""
     if not len(rows.labels):
         return "no row was scored in it"
@@ -287,7 +270,7 @@ def _value(metric: str, labelled: ScoredRows) -> float:
 
 
 def _reasons(
-    verdict: PerformanceVerdict, problem: str, windows: int, policy: SkillPolicy, *, estimable: bool
+    verdict: PerformanceVerdict, problem: str, windows: int, policy: DecisionPolicy, *, estimable: bool
 ) -> Iterator[str]:
     if problem:
         yield f"not judged: {problem}"

@@ -15,7 +15,7 @@ from refit.evaluation.scored import Scored
 from refit.gate.comparison import error_reduction, gain
 from refit.gate.promotion import Evidence, GateOpponent, Slice
 from refit.metrics.clusters import Estimate
-from refit.schemas.decision import GateCheck
+from refit.schemas.gate_decision import GateCheck
 from refit.schemas.incumbent import Incumbent, TrainedModel
 
 Floats = NDArray[np.float64]

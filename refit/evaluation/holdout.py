@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_store.exact import WHOLE
 from refit.config import nearest
-from refit.config.learning import no_column
+from refit.config.evaluate import no_column
 from refit.config.windows import local_days
 from refit.errors import RefitError, UserError
 from refit.gate.comparison import Sample, gain, leave_out, single

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from refit.config.learning import GateParams
+from refit.config.evaluate import GateParams
 from refit.metrics.clusters import Estimate
 from refit.problems import metric_named, metric_words
-from refit.schemas.decision import GainComparison, GateCheck, GateVerdict
+from refit.schemas.gate_decision import GainComparison, GateCheck, GateVerdict
 
 __all__ = ["Evidence", "GateOpponent", "Slice", "decide"]
 

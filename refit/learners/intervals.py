@@ -22,7 +22,7 @@ from refit.schemas.postprocessing import MarginsByGroup, MarginSummary, StoredIn
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from refit.config.training import IntervalParams
+    from refit.config.train import IntervalParams
 
 FEWEST_OF_A_GROUP = 50  # rows; a smaller group uses the common margin
 STORED_SCORES = 1000  # stored with a margin, for other levels and for adaptive margins

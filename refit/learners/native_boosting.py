@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config import nearest
-from refit.config.training import Arguments
+from refit.config.train import Arguments
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest, write_manifest
 from refit.learners.contract import (

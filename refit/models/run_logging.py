@@ -31,7 +31,7 @@ from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part, omitted, utc_text
 from refit.schemas.cross_validation import CrossValidation
-from refit.schemas.decision import Decision
+from refit.schemas.gate_decision import Decision
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import IterationScores, LearnerReport, Scores, SizeScores, Training, TuningReport

@@ -60,6 +60,8 @@ def create(
             raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
     if csv is not None and (csv.is_fifo() or csv.is_socket()):
         raise UserError(f"{csv} is a pipe or a socket; write its rows to a CSV file, and name that")
+    if csv is None and (option := _first_option(time, label, key, horizons, hints)):
+        raise UserError(f"{option} describes a table of your own: name its file by --csv, or leave {option} out")
     if csv is not None:
         reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons, hints=hints), csv.name
     else:
@@ -72,7 +74,10 @@ def create(
             else:
                 scratch.write_text("\n".join(_subscriptions()) + "\n")
         if csv is None:
-            reading = read_table(folder / "raw" / table, key=("subscription",), time="renewal", label="churned")
+            zone = Hints(zone=hints.zone)
+            reading = read_table(
+                folder / "raw" / table, key=("subscription",), time="renewal", label="churned", hints=zone
+            )
         name = _project_name(folder)
         before = _project_entries(folder)
         params, label_leaks = look(folder, params_of(name, reading), table)
@@ -88,6 +93,24 @@ def create(
         dvc_runner.initialise(folder)
         prepare(folder)
     print_result(folder, table, reading, label_leaks)
+
+
+def _first_option(
+    time: str | None, label: str | None, key: tuple[str, ...], horizons: tuple[int, ...], hints: Hints
+) -> str:
+    """The first given option that means nothing without a table of the user's; empty if there is none."""
+    given = {
+        "--time": time,
+        "--label": label,
+        "--key": key,
+        "--horizons": horizons,
+        "--time-format": hints.time_formats,
+        "--positive": hints.positive,
+        "--split": hints.split,
+        "--missing": hints.missing,
+        "--encoding": hints.encoding != Hints.encoding,
+    }
+    return next((option for option, value in given.items() if value), "")
 
 
 def _require_room(folder: Path, table: str, csv: Path | None) -> None:

@@ -30,12 +30,13 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 PLUMBING = (
     "feature_store/sql_text.py",
     "refit/__init__.py",
-    "refit/config/__init__.py",
-    "refit/config/data.py",
-    "refit/config/learning.py",
-    "refit/config/monitoring.py",
-    "refit/config/queries.py",
-    "refit/config/section.py",
+    *(
+        f"refit/config/{module}.py"
+        for module in (
+            *("__init__", "cost", "drift", "evaluate", "featurize", "ingest", "project", "queries"),
+            *("register", "registry", "retention", "section", "validate"),
+        )
+    ),
     "refit/errors.py",
     "refit/files/artifacts.py",
     "refit/files/deletion.py",
@@ -51,7 +52,7 @@ PLUMBING = (
 COMPUTED: Mapping[str, tuple[str, ...]] = {
     "ingest": ("refit/config/forecasting.py",),
     "featurize": ("refit/config/forecasting.py",),
-    "train": ("refit/config/metric_choice.py", "refit/config/training.py"),
+    "train": ("refit/config/metric_choice.py", "refit/config/train.py"),
     "evaluate": ("refit/config/metric_choice.py",),
 }
 CODE = (".py", ".j2", ".css")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from refit.config.training import CrossValidationParams
+from refit.config.train import CrossValidationParams
 from refit.schemas.artifact import Artifact, Part, UtcTime
 from refit.schemas.training import Scores
 

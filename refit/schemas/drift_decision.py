@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from refit.config import DriftParams
+from refit.config.evaluate import EvaluateParams
 from refit.schemas.artifact import Artifact, Part, UtcTime
 
 __all__ = [
@@ -221,7 +222,12 @@ class DecisionPolicy(DriftParams):
     """The params of a decision, with the gate's metric and confidence."""
 
     metric: str
-    confidence: float
+    confidence: float  # of the interval that is shown
+
+    @classmethod
+    def of(cls, drift: DriftParams, evaluate: EvaluateParams) -> DecisionPolicy:
+        """The policy that these params state."""
+        return cls(**dict(drift), metric=evaluate.gate.metric, confidence=evaluate.confidence)
 
 
 class DriftDecision(Artifact):

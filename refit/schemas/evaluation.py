@@ -19,8 +19,8 @@ from pydantic import (
 from refit.config.section import first_complaint
 from refit.errors import RefitError
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
-from refit.schemas.decision import Decision
 from refit.schemas.explanations import Method, Unit
+from refit.schemas.gate_decision import Decision
 from refit.schemas.incumbent import Incumbent, TrainedModel
 from refit.schemas.measured import Measured
 from refit.schemas.serving_cost import Cost, Latency

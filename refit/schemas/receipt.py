@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from refit.schemas.artifact import Artifact, Part, UtcTime
-from refit.schemas.decision import Decision
+from refit.schemas.gate_decision import Decision
 
 __all__ = ["Outcome", "Receipt"]
 

@@ -12,7 +12,7 @@ from refit.files.artifacts import FileRef, digest
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted, utc_text
 from refit.schemas.manifest import Ranges
 
-__all__ = ["Snapshot", "SnapshotBatch", "snapshot_digest"]
+__all__ = ["Snapshot", "SnapshotBatch", "snapshot_digest", "stand_in_notice"]
 
 
 class SnapshotBatch(Part):
@@ -75,3 +75,12 @@ class Snapshot(Artifact):
 def snapshot_digest(as_of: datetime, batches: Sequence[SnapshotBatch]) -> str:
     """The digest that identifies a snapshot by its time and batches. Counts of pending rows do not change it."""
     return digest({"as_of": utc_text(as_of), "batches": [batch.to_json() for batch in batches]})
+
+
+def stand_in_notice(sources: str) -> str:
+    """The warning that goes with every figure made from generated rows.
+
+    >>> stand_in_notice("customers")
+    'GENERATED stand-in for customers: no figure made from it means anything'
+    """
+    return f"GENERATED stand-in for {sources}: no figure made from it means anything"

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_store.sql_text import literal
-from refit.config import Params
+from refit.config import DriftParams, Params
 from refit.config.windows import local_days, period_start, shift
 from refit.drift import inputs
-from refit.drift.inputs import InputPolicy
 from refit.drift.performance import ScoredRows
 from refit.errors import RefitError
 from refit.files import artifacts
@@ -205,7 +204,7 @@ def _predicted_value_sql(target: Problem) -> str:
 
 
 def judged_inputs(
-    learned: Sketch, predicted: Sketch, current: Sketch, window: DayWindow, policy: InputPolicy
+    learned: Sketch, predicted: Sketch, current: Sketch, window: DayWindow, policy: DriftParams
 ) -> InputVerdict:
     """Judge features and label against the training rows, and predictions against the out-of-sample predictions."""
     of_features, of_predictions = (

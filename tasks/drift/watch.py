@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refit.drift import decision, inputs, multivariate, performance
-from refit.drift.decision import DriftEvidence
+from refit.drift import inputs, multivariate, performance
 from refit.drift.distribution_summaries import distributions
 from refit.drift.performance import Backtest, finite_or_none
+from refit.drift.retrain_decision import DriftEvidence, decide
 from refit.errors import UserError
 from refit.files import artifacts
 from refit.models import run_logging
@@ -59,6 +59,7 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
         UserError: there is no champion, or `as_of` is not a time.
         RefitError: the champion's files differ from the registered ones, or hold no reference.
     """
+    policy = DecisionPolicy.of(context.params.drift, context.params.evaluate)
     champion = load_champion(context)
     _require_task(champion, context)
     reference = observations.reference(context, champion)
@@ -67,9 +68,9 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     windows = observations.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
     labels = observations.labels(context, champion, validated)
     observed = observations.observe(context, champion, validated, labels, windows, reference) if windows else None
-    backtest = performance.backtest(reference.backtest, _policies(context)[1])
-    evidence = _gather_evidence(context, champion, reference, backtest, observed, labels, windows, moment)
-    outcome = decision.decide(evidence, _policies(context)[2])
+    backtest = performance.backtest(reference.backtest, policy)
+    evidence = _gather_evidence(context, champion, reference, policy, backtest, observed, labels, windows, moment)
+    outcome = decide(evidence, policy)
     judged = [
         JudgedWindow(first=window.first, end=window.end, inputs=drifted, performance=measured)
         for (window, drifted), measured in zip(evidence.dated_inputs, evidence.performance, strict=False)
@@ -89,8 +90,8 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
         new_labelled=evidence.new_labelled,
         windows=tuple(judged),
         seen_until=reference.end,
-        policy=_policy(context),
-        backtest=tuple(_backtest(backtest, _policies(context)[1])),
+        policy=policy,
+        backtest=tuple(_backtest(backtest, policy)),
         distributions=tuple(_distributions(reference, observed, evidence)),
         report=str(drift_report.REPORT),
     )
@@ -109,19 +110,11 @@ def _require_task(champion: Champion, context: Context) -> None:
         )
 
 
-def _policies(context: Context) -> tuple[inputs.InputPolicy, performance.SkillPolicy, decision.RetrainPolicy]:
-    drift, evaluate = context.params.drift, context.params.evaluate
-    return (
-        drift.policy(inputs.InputPolicy),
-        drift.policy(performance.SkillPolicy, metric=evaluate.gate.metric, confidence=evaluate.confidence),
-        drift.policy(decision.RetrainPolicy),
-    )
-
-
 def _gather_evidence(
     context: Context,
     champion: Champion,
     reference: Reference,
+    policy: DecisionPolicy,
     backtest: Backtest,
     observed: Observed | None,
     labels: pa.Table,
@@ -129,16 +122,15 @@ def _gather_evidence(
     moment: datetime,
 ) -> DriftEvidence:
     """Judge every window and collect the other evidence that the decision uses."""
-    input_policy, performance_policy, _ = _policies(context)
     judged_inputs: list[InputVerdict] = []
     judged_performance: list[PerformanceVerdict] = []
     for index, window in enumerate(windows if observed else ()):
         assert observed is not None
         context.progress("judging windows", index, len(windows))
         judged_inputs.append(
-            observations.judged_inputs(reference.learned, reference.predicted, observed.sketch, window, input_policy)
+            observations.judged_inputs(reference.learned, reference.predicted, observed.sketch, window, policy)
         )
-        judged_performance.append(performance.judge_window(backtest, observed.scored, window, performance_policy))
+        judged_performance.append(performance.judge_window(backtest, observed.scored, window, policy))
     if observed is None:
         judged_inputs = [inputs.empty_verdict(window) for window in windows]
     trained = _newest_training(context, champion)
@@ -212,13 +204,7 @@ def _store(context: Context, made: DriftDecision) -> None:
         made.write(context.path(DECISIONS / f"{stem}{f'.{len(paths) + 1}' if paths else ''}.json"))
 
 
-def _policy(context: Context) -> DecisionPolicy:
-    """Return the params of the decision, with the gate's metric and confidence."""
-    drift, evaluate = context.params.drift, context.params.evaluate
-    return DecisionPolicy(**dict(drift), metric=evaluate.gate.metric, confidence=evaluate.confidence)
-
-
-def _backtest(backtest: Backtest, policy: performance.SkillPolicy) -> Iterator[BacktestWindow]:
+def _backtest(backtest: Backtest, policy: DecisionPolicy) -> Iterator[BacktestWindow]:
     """Yield the usual skill: that of each backtest window."""
     for window, skill, estimated in zip(backtest.windows, backtest.skills, backtest.estimated, strict=True):
         lower, upper = map(finite_or_none, skill.interval(policy.confidence))

@@ -31,7 +31,6 @@ from refit.problems.contract import HALF, Problem, aligned, as_column
 from refit.reports.model_card import charts, image_charts, model_card
 from refit.runtime import run_file
 from refit.runtime.context import Context
-from refit.schemas.decision import Decision, EvaluatedWindow, GateVerdict
 from refit.schemas.evaluation import (
     EvaluatedCandidate,
     EvaluatedRows,
@@ -41,6 +40,7 @@ from refit.schemas.evaluation import (
     Timings,
 )
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.gate_decision import Decision, EvaluatedWindow, GateVerdict
 from refit.schemas.incumbent import Incumbent
 from refit.schemas.interval_report import IntervalReport
 from refit.schemas.measured import Measured

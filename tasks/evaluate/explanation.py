@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refit.config.learning import ExplainParams
+from refit.config.evaluate import ExplainParams
 from refit.evaluation.holdout import Holdout, tidy
 from refit.explanations import contributions
 from refit.explanations.partial import partial_dependence

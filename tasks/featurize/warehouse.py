@@ -15,8 +15,8 @@ from feature_store.sql_guard import require_row_level, types_of
 from feature_store.sql_text import literal, quote
 from refit.config import Params, SourceParams, nearest
 from refit.config.column_types import sql_type
-from refit.config.data import mentions
 from refit.config.forecasting import ZONE
+from refit.config.ingest import mentions
 from refit.config.section import free, row_column, time_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts

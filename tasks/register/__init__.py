@@ -10,7 +10,7 @@ from refit.files.artifacts import DECISION, RECEIPT
 from refit.models import incumbent, run_logging
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
-from refit.schemas.decision import Decision
+from refit.schemas.gate_decision import Decision
 from refit.schemas.receipt import Receipt
 from registry import champion as champions
 from registry import versions

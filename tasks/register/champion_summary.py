@@ -11,7 +11,7 @@ from refit.models import incumbent, run_logging
 from refit.models.run_logging import Kpis
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part
-from refit.schemas.decision import Decision
+from refit.schemas.gate_decision import Decision
 from registry import champion as champions
 from registry import versions
 from registry.ledger import Entry, Ledger

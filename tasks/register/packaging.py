@@ -41,9 +41,9 @@ from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
 from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
-from refit.schemas.decision import Decision
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.gate_decision import Decision
 from refit.schemas.model_description import ModelDescription
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training

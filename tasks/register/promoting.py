@@ -13,7 +13,7 @@ from refit.models import model_cache, verification
 from refit.models.incumbent import check_trusted, downloaded, from_tag, is_stand_in, required_tag
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import utc_text
-from refit.schemas.decision import Decision
+from refit.schemas.gate_decision import Decision
 from refit.schemas.receipt import Outcome
 from registry import champion as champions
 from registry import versions

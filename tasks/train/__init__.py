@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refit.config import Params
+from refit.config.evaluate import check_columns
 from refit.config.forecasting import KNOWN_AT
-from refit.config.learning import check_columns
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import (
     CANDIDATE,

@@ -10,7 +10,7 @@ import numpy as np
 
 from refit.config import Params
 from refit.config.shares import share_of
-from refit.config.training import ThresholdParams
+from refit.config.train import ThresholdParams
 from refit.learners import Floats, Labels, Learner
 from refit.learners.calibrated import Calibrated
 from refit.learners.calibration import Calibration, fit_calibration

@@ -23,7 +23,7 @@ from refit.problems.contract import Problem
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from refit.config.training import CrossValidationParams
+    from refit.config.train import CrossValidationParams
 
 FEWEST_ROWS = 20  # in each window and each part of a fold
 

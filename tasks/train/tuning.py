@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from refit.config.training import Arguments, SearchParams, TuningParams, flat, placed
+from refit.config.train import Arguments, SearchParams, TuningParams, flat, placed
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec

@@ -12,12 +12,13 @@ import pytest
 from driving import check_here, drive
 
 from flows.run_summary import RunSummary
-from flows.summary import summary_rows
+from flows.summary_display import summary_rows
 from refit.cli.inspection import champion_summary, context_of, print_champion
 from refit.errors import UserError
 from refit.files.artifacts import MODEL_CARD
 from refit.models import run_logging, verification
 from refit.runtime.project_code import load
+from refit.schemas.snapshot import stand_in_notice
 from registry.client import client
 from tasks import register
 
@@ -61,11 +62,14 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
     told = life["generated"]
     assert list(told["stand_in"]) == ["customers"]
     what, value = summary_rows(RunSummary.model_validate_json(json.dumps(told)))[0]
-    assert what == "GENERATED: customers"
+    assert what == "data"
+    notice = stand_in_notice("customers")
+    assert notice.startswith("GENERATED stand-in for customers: no figure")
+    assert value.startswith(notice)
     assert "https://github.com/IBM" in value
-    assert "GENERATED data: a stand-in for customers" in life["card"]
+    assert notice in life["card"]
     print_champion(life["shown"])
-    assert "GENERATED stand-in (customers): no figure means anything" in capsys.readouterr().out
+    assert "".join(notice.split()) in "".join(capsys.readouterr().out.split()), "folded to the width of a terminal"
     context = context_of(life["project"])
     with run_logging.opened(context) as store:
         run = client(store).get_run(told["mlflow_run_id"])
@@ -74,7 +78,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
 
 def test_nothing_made_from_real_rows_is_marked(life: dict[str, Any]) -> None:
     assert life["real"]["stand_in"] == {}
-    assert "GENERATED data" not in life["real_card"]
+    assert "GENERATED stand-in for" not in life["real_card"]
 
 
 def test_a_model_made_from_real_rows_counts_as_the_first(life: dict[str, Any]) -> None:

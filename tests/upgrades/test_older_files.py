@@ -10,8 +10,8 @@ import pytest
 
 from refit.files.artifacts import read_json
 from refit.schemas.artifact import Artifact
-from refit.schemas.decision import Decision
 from refit.schemas.evaluation import Evaluation
+from refit.schemas.gate_decision import Decision
 from refit.schemas.incumbent import Incumbent
 from refit.schemas.ingest_state import read_states
 from refit.schemas.manifest import Manifest

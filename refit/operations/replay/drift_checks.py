@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from feature_store.sketches import count
 from refit.config import DriftParams
-from refit.drift import decision, inputs, performance
-from refit.drift.decision import DriftEvidence, RetrainDecision
+from refit.drift import performance
 from refit.drift.performance import ScoredRows
+from refit.drift.retrain_decision import DriftEvidence, RetrainDecision, decide
 from refit.operations.replay.fits import Fit
 from refit.operations.replay.history import History, Rows
 from refit.runtime.context import Context
-from refit.schemas.drift_decision import DayWindow, InputVerdict, PerformanceVerdict
+from refit.schemas.drift_decision import DayWindow, DecisionPolicy, InputVerdict, PerformanceVerdict
 from refit.storage.prediction_log import PREDICTION
 from tasks.drift import observations
 from tasks.drift.observations import LABEL, connected
@@ -52,7 +52,7 @@ class Watch:
             retrained: times of earlier decisions to retrain.
         """
         gathered = self.gathered(champion, as_of, trained_as_of, retrained, drift)
-        return decision.decide(gathered, drift.policy(decision.RetrainPolicy))
+        return decide(gathered, drift)
 
     def gathered(
         self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
@@ -100,8 +100,8 @@ class Watch:
     def _skills(
         self, fit: Fit, is_known: NDArray[np.bool_], spans: Sequence[DayWindow], drift: DriftParams
     ) -> Iterator[PerformanceVerdict]:
-        evaluate, history = self._context.params.evaluate, self._history
-        policy = drift.policy(performance.SkillPolicy, metric=evaluate.gate.metric, confidence=evaluate.confidence)
+        history = self._history
+        policy = DecisionPolicy.of(drift, self._context.params.evaluate)
         held_out = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
         tested = ScoredRows(history.days[held_out], predicted, history.label[held_out], history.problem)
@@ -118,7 +118,6 @@ class Watch:
     ) -> Iterator[InputVerdict]:
         if not spans:
             return
-        policy = drift.policy(inputs.InputPolicy)
         learned = self._once(("learned", fit.name), lambda: self._learned(fit))
         predicted = self._once(("predicted", fit.name, fit.as_of), lambda: self._predicted(fit))
         features = self._once(("scored", fit.name, fit.as_of), lambda: self._scored(fit, learned, predicted))
@@ -127,7 +126,7 @@ class Watch:
             ripe = int(is_known[self._rows(fit, window)].sum())
             key = ("input", fit.name, fit.as_of, window, ripe, drift.model_dump_json())
             current = features.between(window.first, window.end).join(labels.between(window.first, window.end))
-            yield self._once(key, partial(observations.judged_inputs, learned, predicted, current, window, policy))
+            yield self._once(key, partial(observations.judged_inputs, learned, predicted, current, window, drift))
 
     def _learned(self, fit: Fit) -> Sketch:
         """The training and validation rows of the model, by day."""

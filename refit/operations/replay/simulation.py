@@ -21,7 +21,7 @@ from refit.operations.replay.fits import Fit, Fits
 from refit.operations.replay.history import Floats, History
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
-from refit.schemas.decision import GateVerdict
+from refit.schemas.gate_decision import GateVerdict
 from refit.schemas.incumbent import Incumbent, RegisteredModel, TrainedModel
 
 

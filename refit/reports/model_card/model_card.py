@@ -21,6 +21,7 @@ from refit.schemas.artifact import utc_text
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.measured import Measured
+from refit.schemas.snapshot import stand_in_notice
 from refit.schemas.training import Training
 
 MOST_FEATURES = 20
@@ -57,7 +58,7 @@ def render(name: str, evaluation: Evaluation, features: FeatureTable, training: 
         evaluation=evaluation,
         details=evaluation.details,
         as_of=utc_text(evaluation.as_of),
-        stand_in=", ".join(evaluation.stand_in),
+        stand_in=stand_in_notice(", ".join(evaluation.stand_in)) if evaluation.stand_in else "",
         settings=[f"{key}={json.dumps(value)}" for key, value in evaluation.overrides.items()],
         candidate=evaluation.candidate,
         test=evaluation.test,

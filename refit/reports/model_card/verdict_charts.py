@@ -26,8 +26,8 @@ from refit.reports.drawing import (
     spans,
     tip,
 )
-from refit.schemas.decision import GainComparison
 from refit.schemas.evaluation import Evaluation
+from refit.schemas.gate_decision import GainComparison
 
 MOST_SLICES = 40
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from refit.problems import metric_named
 from refit.reports.model_card.by_task import view_of
 from refit.reports.templates import money
-from refit.schemas.decision import Decision, GainComparison
 from refit.schemas.evaluation import EvaluatedRows, Evaluation
 from refit.schemas.feature_table import FeatureTable, LabelCounts
+from refit.schemas.gate_decision import Decision, GainComparison
 from refit.schemas.measured import Measured
 
 

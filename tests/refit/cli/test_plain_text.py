@@ -188,7 +188,7 @@ def poisoned(value: Any) -> Any:
 def test_the_summary_of_a_run_shows_texts_as_they_are(project: Path) -> None:
     from driving import summary_of
 
-    from flows.summary import print_summary
+    from flows.summary_display import print_summary
 
     file = io.StringIO()
     print_summary(poisoned(summary_of(project)), Terminal(file=file, width=80))

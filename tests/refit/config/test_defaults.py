@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from refit.config import DriftParams, Params, default_of
-from refit.drift import decision, inputs, performance
-
-POLICIES = {
-    "drift of inputs": (inputs.InputPolicy, DriftParams()),
-    "drift of skill": (performance.SkillPolicy, DriftParams()),
-    "drift's decision": (decision.RetrainPolicy, DriftParams()),
-}
+from refit.config import DriftParams, GateParams, Params, default_of
+from refit.config.drift import MinEffectParams
+from refit.config.evaluate import EvaluateParams
+from refit.schemas.drift_decision import DecisionPolicy
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_a_policy_asks_for_what_the_params_ask_for(name: str) -> None:
-    kind, params = POLICIES[name]
-    section: Mapping[str, Any] = params.model_dump()
-    made = kind()
-    stated = [field.name for field in fields(kind) if field.name in section]
-    assert len(stated) > 2
-    for field in stated:
-        value = getattr(made, field)
-        assert value == section[field] or (value, section[field]) == ((), []), field
-    assert all(field.default is not MISSING or field.default_factory is not MISSING for field in fields(kind))
+def test_the_policy_of_a_decision_is_the_params_of_drift_with_metric_and_confidence() -> None:
+    drift = DriftParams(windows=4, min_effect=MinEffectParams(psi=0.3))
+    policy = DecisionPolicy.of(drift, EvaluateParams(confidence=0.8, gate=GateParams(metric="brier")))
+    assert policy.model_dump() == {**drift.model_dump(), "metric": "brier", "confidence": 0.8}
 
 
 def tables(text: str) -> list[tuple[str, dict[str, str]]]:

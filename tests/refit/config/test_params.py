@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +133,6 @@ def test_more_breached_windows_than_are_looked_at_can_never_be_and_are_refused()
 def test_fewer_rows_than_a_classifier_can_tell_apart_are_refused() -> None:
     message = refusal(drift={"multivariate_rows": 1})
     assert message == "params.yaml: drift: multivariate_rows is 1; at least 30 tell anything, 0 asks nothing"
-
-
-def test_a_policy_takes_the_keys_of_its_section_that_it_has_fields_for() -> None:
-    section = parse({**GOOD, "drift": {"windows": 4, "retrain_on": ["input"]}}).drift
-
-    @dataclass(frozen=True)
-    class Asked:
-        metric: str
-        windows: int
-        retrain_on: tuple[str, ...]
-
-    assert section.policy(Asked, metric="brier") == Asked("brier", 4, ("input",))
 
 
 def judged(task: str, **gate: Any) -> dict[str, Any]:

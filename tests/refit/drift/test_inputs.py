@@ -11,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from feature_store.sketches import Categories, Column, Layout, Numbers, Sketch
-from refit.drift.inputs import InputPolicy, calibrate, judge_window
+from refit.config import DriftParams
+from refit.config.drift import MinEffectParams
+from refit.drift.inputs import calibrate, judge_window
 from refit.schemas.drift_decision import ColumnDrift, DayWindow, InputVerdict
 
 FIRST = date(2020, 1, 1)
@@ -65,8 +67,8 @@ def week(start: date | None = None) -> DayWindow:
     return DayWindow(first=first, end=first + timedelta(days=7))
 
 
-def judged(reference: Sketch, current: Sketch, policy: InputPolicy | None = None) -> InputVerdict:
-    return judge_window(reference, current, week(), policy or InputPolicy())
+def judged(reference: Sketch, current: Sketch, policy: DriftParams | None = None) -> InputVerdict:
+    return judge_window(reference, current, week(), policy or DriftParams())
 
 
 def column(verdict: InputVerdict, name: str) -> ColumnDrift:
@@ -106,7 +108,7 @@ def test_what_is_certain_but_small_is_no_breach() -> None:
     assert verdict.columns[0].p is not None
     assert verdict.columns[0].p < 0.01
     assert not verdict.breached
-    strict = InputPolicy(min_effect={**InputPolicy().min_effect, "jensen_shannon": 0.01})
+    strict = DriftParams(min_effect=MinEffectParams(jensen_shannon=0.01))
     assert judged(names(REFERENCE), names(7, 0.55, seed=1, first=after()), strict).breached
 
 
@@ -114,7 +116,7 @@ def test_names_that_nobody_had_are_found() -> None:
     verdict = judged(names(REFERENCE), names(7, new=0.05, seed=1, first=after()))
     assert verdict.breached
     assert verdict.columns[0].effects["unseen"] == pytest.approx(0.05, abs=0.015)
-    assert verdict.columns[0].thresholds["unseen"] == InputPolicy().min_effect["unseen"]
+    assert verdict.columns[0].thresholds["unseen"] == DriftParams().min_effect.unseen
 
 
 def test_names_that_keep_coming_up_anew_are_as_usual() -> None:
@@ -186,17 +188,17 @@ def test_a_reference_too_short_for_the_lag_is_compared_with_all_of_its_other_day
     found = calibrate(numbers(60), 7, 10, fewest=8)
     assert (found.lagged, len(found)) == (False, 8)
     assert (found.reference.sum(axis=1) == 53 * DAILY).all()
-    verdict = judge_window(numbers(60), numbers(7, seed=1, first=after(60)), week(after(60)), InputPolicy())
+    verdict = judge_window(numbers(60), numbers(7, seed=1, first=after(60)), week(after(60)), DriftParams())
     assert verdict.calibrated
     assert "too short to leave the lag" in verdict.reasons[1]
 
 
 def test_a_reference_of_a_few_windows_is_uncalibrated() -> None:
-    policy, current = InputPolicy(), numbers(7, seed=1, shift=0.5, first=after(20))
+    policy, current = DriftParams(), numbers(7, seed=1, shift=0.5, first=after(20))
     verdict = judge_window(numbers(20), current, week(after(20)), policy)
     assert (verdict.calibrated, verdict.reference_windows, verdict.breached) == (False, 2, True)
     assert verdict.columns[0].p is None
-    assert verdict.columns[0].thresholds["wasserstein"] == policy.min_effect["wasserstein"]
+    assert verdict.columns[0].thresholds["wasserstein"] == policy.min_effect.wasserstein
     assert verdict.reasons[1].startswith("uncalibrated: the reference holds 2 windows of this length, 8 are needed")
 
 

@@ -10,17 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from refit.config import DriftParams
+from refit.config.evaluate import EvaluateParams
 from refit.drift.estimation import expected_metric
-from refit.drift.performance import Backtest, ScoredRows, SkillPolicy, backtest, judge_window, skill
+from refit.drift.performance import Backtest, ScoredRows, backtest, judge_window, skill
 from refit.drift.performance import whole_windows as cut
 from refit.learners.calibration import fit_sigmoid
 from refit.problems import problem_of
-from refit.schemas.drift_decision import DayWindow, PerformanceVerdict
+from refit.schemas.drift_decision import DayWindow, DecisionPolicy, PerformanceVerdict
 
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
-POLICY = SkillPolicy()
+POLICY = DecisionPolicy.of(DriftParams(), EvaluateParams())
 NEXT = DayWindow(first=START + timedelta(days=DAYS), end=START + timedelta(days=DAYS + 7))
 ALL: tuple[str, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
+
+
+def changed(**changes: object) -> DecisionPolicy:
+    """The default policy with changes."""
+    return DecisionPolicy.model_validate({**POLICY.model_dump(), **changes})
 
 
 def scored(
@@ -40,7 +47,7 @@ def usual() -> Backtest:
     return backtest(scored(START, DAYS, 1), POLICY)
 
 
-def judged(usual: Backtest, observed: ScoredRows, policy: SkillPolicy = POLICY) -> PerformanceVerdict:
+def judged(usual: Backtest, observed: ScoredRows, policy: DecisionPolicy = POLICY) -> PerformanceVerdict:
     return judge_window(usual, observed, NEXT, policy)
 
 
@@ -69,7 +76,7 @@ def test_lost_skill_is_a_breach_with_its_numbers(usual: Backtest) -> None:
 @pytest.mark.parametrize("metric", ["log_loss", "brier", "average_precision"])
 def test_a_hard_month_is_not_a_stale_model(metric: str) -> None:
     """Twice as many positives double the loss; the naive guess of that window knows them too."""
-    policy = replace(POLICY, metric=metric, min_skill_loss=0.0)
+    policy = changed(metric=metric, min_skill_loss=0.0)
     before = scored(START, DAYS, 1)
     calm = backtest(before, policy)
     harder = scored(NEXT.first, 7, 3, rate=-0.9)
@@ -87,10 +94,10 @@ def _signal(rows: ScoredRows) -> np.ndarray:
 
 def test_a_loss_too_small_to_matter_is_no_breach_however_sure(usual: Backtest) -> None:
     slightly = scored(NEXT.first, 7, 2, signal=0.9, rows=20_000)
-    sharp = replace(POLICY, min_skill_loss=0.0)
+    sharp = changed(min_skill_loss=0.0)
     exact = replace(usual, skills=tuple(replace(each, value=0.28, standard_error=0.0) for each in usual.skills))
     assert judged(exact, slightly, sharp).breached
-    assert not judged(exact, slightly, replace(POLICY, min_skill_loss=0.1)).breached
+    assert not judged(exact, slightly, changed(min_skill_loss=0.1)).breached
 
 
 def test_a_large_loss_within_the_spread_of_the_backtest_is_no_breach(usual: Backtest) -> None:
@@ -103,7 +110,7 @@ def test_a_large_loss_within_the_spread_of_the_backtest_is_no_breach(usual: Back
 
 
 def test_fewer_labels_than_the_backtest_had_widen_what_counts_as_chance(usual: Backtest) -> None:
-    policy = replace(POLICY, min_labelled_rows=50)
+    policy = changed(min_labelled_rows=50)
     full = judged(usual, scored(NEXT.first, 7, 2), policy)
     few = judged(usual, scored(NEXT.first, 7, 2, rows=20), policy)
     assert few.threshold is not None
@@ -307,7 +314,7 @@ def test_numbers_have_no_estimate_without_labels_and_it_is_said() -> None:
     days = np.repeat(np.arange("2024-01-01", "2024-03-25", dtype="datetime64[D]"), 30)
     labels = random.normal(50, 4, len(days))
     past = ScoredRows(days, labels + random.normal(0, 2, len(days)), labels, problem_of("regression"))
-    policy = replace(POLICY, metric="mae", min_labelled_rows=50)
+    policy = changed(metric="mae", min_labelled_rows=50)
     reference = backtest(past, policy)
     assert reference.calibration is None
     waiting = np.where(np.arange(len(days)) % 2, labels, np.nan)

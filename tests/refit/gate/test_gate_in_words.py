@@ -12,7 +12,7 @@ import pytest
 from refit.config import GateParams
 from refit.gate.promotion import Evidence, GateOpponent, Slice, decide
 from refit.metrics.clusters import Estimate
-from refit.schemas.decision import GateCheck, GateVerdict
+from refit.schemas.gate_decision import GateCheck, GateVerdict
 
 START, LATER = datetime(2013, 12, 1, 5, tzinfo=UTC), datetime(2013, 12, 2, tzinfo=UTC)
 CHAMPION = GateOpponent("3", "old", START, Estimate(0.0, 0.001, 30.0))

@@ -14,7 +14,7 @@ from refit.config import GateParams
 from refit.gate.comparison import Sample, gain
 from refit.gate.promotion import Evidence, GateOpponent, Slice, decide
 from refit.metrics.clusters import Clusters, Estimate
-from refit.schemas.decision import GateCheck, GateVerdict
+from refit.schemas.gate_decision import GateCheck, GateVerdict
 
 START = datetime(2013, 12, 1, 5, tzinfo=UTC)
 LATER = datetime(2013, 12, 2, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refit.config.training import IntervalParams
+from refit.config.train import IntervalParams
 from refit.learners.adaptive import adaptive_margins
 from refit.learners.intervals import Intervals, fit_intervals, score, widen
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from refit.config.training import IntervalParams, TextParams
+from refit.config.train import IntervalParams, TextParams
 from refit.learners import Learner, Spec, make
 from refit.learners.conformance import RULES, NotApplicable, Rule, Subject, load_in_fresh_process
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES, TEXT, Rows

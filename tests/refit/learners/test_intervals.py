@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from refit import learners
-from refit.config.training import IntervalParams
+from refit.config.train import IntervalParams
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json, write_json, write_manifest
 from refit.learners import Spec, make

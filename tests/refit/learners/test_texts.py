@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from refit.config.training import TextParams
+from refit.config.train import TextParams
 from refit.errors import UserError
 from refit.learners import Labels, Spec, load, make
 from refit.problems import problem_of

@@ -17,7 +17,7 @@ from refit.errors import UserError
 from refit.files.yaml_files import read_yaml
 from refit.new_project.new_params import params_of
 from refit.new_project.project_folder import create
-from refit.new_project.table_reading import read_table
+from refit.new_project.table_reading import Hints, read_table
 
 # Awkward on purpose: capitals, spaces, a reserved word, a semicolon, a missing value, a label in words.
 LITTLE = {"evaluate.permutation_rows": 200, "evaluate.explain.rows": 0}  # what takes long and is tested elsewhere
@@ -149,6 +149,34 @@ def test_the_line_to_type_next_works_in_a_folder_whose_name_needs_quotes(
     said = capsys.readouterr()
     assert f"cd '{tmp_path}/my project' && refit run" in said.out
     assert "DVC" not in said.out + said.err, "what it says of itself is not what a user should do next"
+
+
+def test_the_example_has_the_zone_that_is_named(tmp_path: Path) -> None:
+    create(tmp_path / "demo", csv=None, time=None, label=None, key=(), hints=Hints(zone="Europe/Berlin"))
+    assert read_yaml(tmp_path / "demo/params.yaml")["project"]["timezone"] == "Europe/Berlin"
+    assert "Europe/Berlin" in (tmp_path / "demo/prefect.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("--time", {"time": "renewal"}),
+        ("--label", {"label": "churned"}),
+        ("--key", {"key": ("id",)}),
+        ("--horizons", {"horizons": (1, 7)}),
+        ("--time-format", {"hints": Hints(time_formats=("%d/%m/%Y",))}),
+        ("--positive", {"hints": Hints(positive="yes")}),
+        ("--split", {"hints": Hints(split="part")}),
+        ("--missing", {"hints": Hints(missing=("?",))}),
+        ("--encoding", {"hints": Hints("cp1252")}),
+    ],
+)
+def test_an_option_that_describes_a_table_is_refused_without_a_table(
+    tmp_path: Path, option: str, given: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=f"{option} describes a table of your own: name its file by --csv"):
+        create(tmp_path / "demo", **{"csv": None, "time": None, "label": None, "key": (), **given})
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished: Path) -> None:

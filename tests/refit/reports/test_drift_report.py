@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flows.summary import drift_rows
+from flows.summary_display import drift_rows
 from refit.reports.drift import drift_report, report_words
 from refit.schemas.drift_decision import ColumnDrift, DriftDecision
 

@@ -56,15 +56,20 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     ("file", "was", "becomes", "stages"),
     [
         (
-            "data",
+            "validate",
             "max_quarantined_share: float = Field(0.05",
             "max_quarantined_share: float = Field(0.06",
             {"validate"},
         ),
-        ("training", "folds: int = Field(5, ge=2)", "folds: int = Field(4, ge=2)", {"train", "evaluate"}),
-        ("data", "delay_hours: float = Field(48", "delay_hours: float = Field(24", {"ingest", "featurize", "train"}),
-        ("monitoring", "windows: int = Field(3", "windows: int = Field(4", set()),
-        ("data", "more bad rows than this fail the batch", "more rows that are bad fail the batch", set()),
+        ("train", "folds: int = Field(5, ge=2)", "folds: int = Field(4, ge=2)", {"train", "evaluate"}),
+        (
+            "featurize",
+            "delay_hours: float = Field(48",
+            "delay_hours: float = Field(24",
+            {"ingest", "featurize", "train"},
+        ),
+        ("drift", "windows: int = Field(3", "windows: int = Field(4", set()),
+        ("validate", "more bad rows than this fail the batch", "more rows that are bad fail the batch", set()),
     ],
 )
 def test_a_default_changed_in_code_makes_the_stages_stale_that_it_decides_and_no_other(

@@ -21,8 +21,8 @@ from refit.files import artifacts
 from refit.files.artifacts import digest, read_json, write_json
 from refit.models import incumbent, run_logging, verification
 from refit.runtime.context import Context
-from refit.schemas.decision import Decision
 from refit.schemas.evaluation import Evaluation
+from refit.schemas.gate_decision import Decision
 from registry import versions
 from registry.ledger import Entry, Ledger
 from registry.store import Store

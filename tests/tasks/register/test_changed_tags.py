@@ -13,7 +13,7 @@ import pytest
 from refit.errors import RefitError
 from refit.files.artifacts import digest
 from refit.models import incumbent, model_cache
-from refit.schemas.decision import Decision
+from refit.schemas.gate_decision import Decision
 from registry import versions
 from registry.client import client
 from registry.ledger import Ledger

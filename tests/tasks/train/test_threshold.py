@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from refit.config.training import ThresholdParams
+from refit.config.train import ThresholdParams
 from tasks.train.calibration_and_threshold import threshold
 
 

@@ -14,7 +14,7 @@ import optuna
 import pyarrow as pa
 import pytest
 
-from refit.config.training import SearchParams, TuningParams
+from refit.config.train import SearchParams, TuningParams
 from refit.errors import UserError
 from refit.learners import Spec
 from refit.schemas.training import TuningReport

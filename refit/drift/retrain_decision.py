@@ -10,28 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from refit.drift.inputs import DEFAULTS
+from refit.config import DriftParams
 from refit.schemas.drift_decision import Cause, DayWindow, InputVerdict, PerformanceVerdict, Separation, Verdict
 
-__all__ = ["DriftEvidence", "RetrainDecision", "RetrainPolicy", "decide"]
+__all__ = ["DriftEvidence", "RetrainDecision", "decide"]
 
 _ORDER: tuple[Verdict, ...] = ("retrain", "warn", "ok")  # reasons that decide come first
 _BUDGET_DAYS = 30
 _IN_ONE_WINDOW = 0.01  # p-value below which the classifier warns; it sees only the newest window
 _SHOWN = 5  # columns named in one sentence
-
-
-@dataclass(frozen=True)
-class RetrainPolicy:
-    """The project's rules for retraining (`drift` in the params)."""
-
-    windows: int = DEFAULTS.windows
-    breached: int = DEFAULTS.breached  # of the newest `windows`, including the newest
-    retrain_on: tuple[Cause, ...] = DEFAULTS.retrain_on
-    retrain_every_days: float | None = DEFAULTS.retrain_every_days
-    cooldown_days: float = DEFAULTS.cooldown_days
-    min_new_labelled_rows: int = DEFAULTS.min_new_labelled_rows
-    monthly_budget: int = DEFAULTS.monthly_budget
 
 
 @dataclass(frozen=True)
@@ -81,15 +68,15 @@ class _Finding:
     cause: Cause | None = None  # set if this asks for a retraining
 
 
-def decide(evidence: DriftEvidence, policy: RetrainPolicy) -> RetrainDecision:
+def decide(evidence: DriftEvidence, policy: DriftParams) -> RetrainDecision:
     """Retrain for a listed cause that nothing blocks; warn about other anomalies; otherwise ok, with what was checked.
 
     >>> from datetime import UTC
     >>> monday = datetime(2013, 12, 2, tzinfo=UTC)
     >>> due = DriftEvidence(as_of=monday, trained_as_of=monday - timedelta(days=31), new_labelled=27_000)
-    >>> decide(due, RetrainPolicy()).reasons[0]
+    >>> decide(due, DriftParams()).reasons[0]
     'schedule: the newest version was trained 31.0 days ago, a new one is due every 30'
-    >>> decide(due, RetrainPolicy(min_new_labelled_rows=50_000)).verdict
+    >>> decide(due, DriftParams(min_new_labelled_rows=50_000)).verdict
     'warn'
     """
     findings = sorted(_findings(evidence, policy), key=lambda finding: _ORDER.index(finding.asks))
@@ -102,7 +89,7 @@ def decide(evidence: DriftEvidence, policy: RetrainPolicy) -> RetrainDecision:
     return RetrainDecision("warn" if warned else "ok", reasons, causes, blocked)
 
 
-def _findings(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[_Finding]:
+def _findings(evidence: DriftEvidence, policy: DriftParams) -> Iterator[_Finding]:
     measured = [(window, each) for window, each in evidence.dated_performance if each.judged][-policy.windows :]
     filled = [(window, each) for window, each in evidence.dated_inputs if each.columns][-policy.windows :]
     if measured:
@@ -119,7 +106,7 @@ def _findings(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[_Findi
         yield _Finding("ok", "nothing to judge yet: no window holds rows that the model has scored")
 
 
-def _performance(judged: Sequence[tuple[DayWindow, PerformanceVerdict]], policy: RetrainPolicy) -> _Finding:
+def _performance(judged: Sequence[tuple[DayWindow, PerformanceVerdict]], policy: DriftParams) -> _Finding:
     """Check whether the newest window and enough of the windows before it are breached."""
     (window, newest), breached = judged[-1], sum(each.breached for _, each in judged)
     shown = f"{_dates(window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
@@ -143,7 +130,7 @@ def _unlabelled(window: DayWindow, newest: PerformanceVerdict) -> Iterator[_Find
     yield _Finding("warn" if newest.suspected else "ok", shown)
 
 
-def _inputs(filled: Sequence[tuple[DayWindow, InputVerdict]], policy: RetrainPolicy) -> _Finding:
+def _inputs(filled: Sequence[tuple[DayWindow, InputVerdict]], policy: DriftParams) -> _Finding:
     """Check whether a column is breached in the newest window and in enough of the windows before it."""
     (window, newest), verdicts = filled[-1], [verdict for _, verdict in filled]
     times = {
@@ -182,7 +169,7 @@ def _silence(evidence: DriftEvidence) -> Iterator[_Finding]:
         yield _Finding("warn", f"input: {_dates(evidence.windows[-1])}: no row came; does the source still deliver?")
 
 
-def _schedule(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[_Finding]:
+def _schedule(evidence: DriftEvidence, policy: DriftParams) -> Iterator[_Finding]:
     every, age = policy.retrain_every_days, _days(evidence.as_of - evidence.trained_as_of)
     if "schedule" in policy.retrain_on and every is not None and (age >= every or not evidence.watched):
         due = f"the newest version was trained {age:.1f} days ago, a new one is due every {every:g}"
@@ -193,7 +180,7 @@ def _schedule(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[_Findi
         yield _Finding("ok", "schedule: drift.retrain_every_days is null, so none is ever due")
 
 
-def _blocks(evidence: DriftEvidence, policy: RetrainPolicy) -> Iterator[str]:
+def _blocks(evidence: DriftEvidence, policy: DriftParams) -> Iterator[str]:
     """The reasons that hold back any retraining; decisions after `as_of` do not count."""
     ages = [_days(evidence.as_of - moment) for moment in evidence.retrained if moment <= evidence.as_of]
     if ages and min(ages) < policy.cooldown_days:

@@ -1,15 +1,12 @@
-"""The params sections for drift, the registry and retention."""
+"""The params section `drift`: what is monitored, and what triggers a retraining."""
 
 from __future__ import annotations
 
-from inspect import signature
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from refit.config.section import Section
-
-P = TypeVar("P")
 
 
 class MinEffectParams(Section):
@@ -58,49 +55,3 @@ class DriftParams(Section):
                 f"multivariate_rows is {self.multivariate_rows}; at least 30 tell anything, 0 asks nothing"
             )
         return self
-
-    def policy(self, kind: type[P], **others: Any) -> P:
-        """Create a drift policy of class `kind` from the matching keys of this section, and `others`."""
-        return kind(**self.model_dump(include=set(signature(kind).parameters)), **others)
-
-
-class SigningParams(Section):
-    """The signer of versions. The private key is not a param: the variable `REFIT_SIGNING_KEY` names its file."""
-
-    public_key: str | None = Field(None, description="PEM file, from the project's folder")
-    identity: str | None = Field(None, description="keyless, instead of a key: the e-mail or workflow that signs")
-    issuer: str | None = Field(
-        None, description="keyless: the issuer of the identity, such as https://accounts.google.com"
-    )
-
-    @model_validator(mode="after")
-    def _one_way(self) -> SigningParams:
-        keyless = self.identity is not None, self.issuer is not None
-        if (self.public_key is None) != all(keyless) or (self.public_key is not None and any(keyless)):
-            raise ValueError("registry.signing needs public_key, or identity and issuer, and not both")
-        return self
-
-
-class RegistryParams(Section):
-    tracking_uri: str | None = Field(None, description="default: SQLite in the project's .refit folder")
-    trusted_types: tuple[str, ...] = Field(
-        (), description="types that a stored scikit-learn model may contain in addition to Refit's"
-    )
-    signing: SigningParams | None = Field(
-        None, description="sign each version, and score, promote, export and load only what is signed"
-    )
-
-
-class RetentionParams(Section):
-    """What `refit gc` may delete; None means keep for ever. Current, former and possible champions always stay."""
-
-    versions: int | None = Field(10, ge=1, description="newest versions kept, besides recent champions")
-    runs_days: float | None = Field(30, ge=1, description="age from which a run that led to no version may be deleted")
-    predictions_days: float | None = Field(None, ge=0, description="days of the prediction log, back from its newest")
-    decisions_days: float | None = Field(
-        None, ge=30, description="decisions on drift, back from the newest; 30 days of them limit retrainings"
-    )
-    quarantine_days: float | None = Field(
-        None, ge=0, description="refused rows of batches that are no longer in the snapshot, by age of the file"
-    )
-    cache: bool = Field(True, description="delete DVC objects that no commit, kept version or current stage needs")

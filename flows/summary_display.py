@@ -28,20 +28,19 @@ from refit.reports.drift.report_words import verdict_word
 from refit.reports.templates import money
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.artifact import utc_text
-from refit.schemas.decision import Decision
 from refit.schemas.drift_decision import DriftDecision
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_table import FeatureTable
+from refit.schemas.gate_decision import Decision
 from refit.schemas.interval_report import IntervalReport
 from refit.schemas.measured import Measured
 from refit.schemas.receipt import Receipt
 from refit.schemas.score_report import ScoreReport
-from refit.schemas.snapshot import Snapshot
+from refit.schemas.snapshot import Snapshot, stand_in_notice
 from refit.schemas.training import Training
 from refit.schemas.validated import Validated
 from registry.urls import folder_url
 
-STAND_IN = "a stand-in, no figure made from it means anything; the real file is published at {where}"
 SHOWN_CLASSES = 5
 
 
@@ -203,7 +202,10 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     windows = " · ".join(f"{name} {window.rows:,}" for name, window in summary.windows)
     labels = " · ".join(f"{count:,} {name}" for name, count in summary.labels.to_json().items())
     return [
-        *((f"GENERATED: {name}", STAND_IN.format(where=where)) for name, where in summary.stand_in.items()),
+        *(
+            ("data", f"{stand_in_notice(name)}; the real file is published at {where}")
+            for name, where in summary.stand_in.items()
+        ),
         ("as of", utc_text(summary.as_of)),
         ("snapshot", f"{summary.snapshot[:12]}, {summary.batches} batches"),
         ("rows", counts),

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from refit.config.learning import GateParams
+from refit.config.evaluate import GateParams
 from refit.files.artifacts import digest
 from refit.schemas.artifact import Artifact, Part, UtcTime
 from refit.schemas.incumbent import Incumbent

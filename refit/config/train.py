@@ -1,13 +1,14 @@
-"""The params sections for learners: folds, search spaces, thresholds, intervals and text."""
+"""The params section `train`: learners, folds, search spaces, thresholds, intervals and text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from refit.config.section import Name, Section, nearest
+from refit.problems import is_kind, kind_of, kinds
 
 Arguments = dict[str, Any]  # of an estimator, as params.yaml gives them
 TextOrNumber = str | int | float | bool | None
@@ -31,13 +32,13 @@ class CrossValidationParams(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> CrossValidationParams:
-        for name, kinds in (
+        for name, allowed in (
             ("group", {"group"}),
             ("training_days", {"rolling"}),
             ("gap_hours", {"time", "rolling"}),
         ):
-            if getattr(self, name) is not None and self.kind not in kinds:
-                raise ValueError(f"{name} is for kind {' or '.join(sorted(kinds))}, not {self.kind!r}")
+            if getattr(self, name) is not None and self.kind not in allowed:
+                raise ValueError(f"{name} is for kind {' or '.join(sorted(allowed))}, not {self.kind!r}")
         if self.kind == "group" and self.group is None:
             raise ValueError("kind 'group' needs `group`, the column whose equal values stay together")
         if self.kind == "rolling" and self.training_days is None:
@@ -187,3 +188,61 @@ class LearnerParams(Section):
                     raise ValueError(f"search.{name}.when: no argument {other!r} is set or searched above it{hint}")
             valid_names.add(name)
         return self
+
+
+class TrainParams(Section):
+    task: str = Field(
+        "binary", description="the kind of label: 0 or 1, one of several texts, a number, or a future number"
+    )
+    metric: str = Field("roc_auc", description="metric for choosing learners; default by task: roc_auc, log_loss, mae")
+    seed: int = Field(0, ge=0, lt=2**32)
+    seeds: int = Field(1, ge=1, le=100, description="seeds for each learner, to tell merit from luck")
+    average: bool = Field(False, description="the candidate is the mean of the models of all seeds")
+    warm_start: Literal["champion"] | None = Field(
+        None,
+        description="champion: continue from the champion with the rows that are new to it; default: from scratch",
+    )
+    cross_validation: CrossValidationParams | None = Field(
+        None, description="folds of training and validation rows together; default: the validation window alone"
+    )
+    tuning: TuningParams = TuningParams()
+    calibration: Literal["sigmoid", "isotonic"] | None = Field(
+        None,
+        description="makes probabilities come true, learned from rows that the fit had not seen; of several classes "
+        "sigmoid is one temperature, isotonic a curve for each class",
+    )
+    threshold: ThresholdParams = ThresholdParams()
+    intervals: IntervalParams | None = Field(None, description="of numbers, from rows not used for fitting")
+    text: TextParams = TextParams()
+    learners: tuple[LearnerParams, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _several(self) -> TrainParams:
+        if self.average and self.seeds == 1:
+            raise ValueError("average needs several seeds; set seeds to 5, or leave average out")
+        if self.average and self.warm_start:
+            raise ValueError(
+                "an average of several seeds cannot go on from a champion; leave warm_start or average out"
+            )
+        if self.intervals and not kind_of(self.task).intervals:
+            raise ValueError(f"intervals are for numbers; the task is {self.task!r}: leave them out")
+        if self.intervals and self.intervals.by == "quantiles" and self.warm_start:
+            raise ValueError("intervals by quantiles are fitted from nothing; set by: residuals, or warm_start: null")
+        return self
+
+    @field_validator("task")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        if not is_kind(value):
+            raise ValueError(f"there is no task {value!r}; there are {', '.join(kinds())}{nearest(value, kinds())}")
+        return value
+
+    @field_validator("learners")
+    @classmethod
+    def _distinct(cls, value: tuple[LearnerParams, ...]) -> tuple[LearnerParams, ...]:
+        names = [learner.name for learner in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"learner names must differ; twice: {', '.join(twice)}")
+        if not any(learner.enabled for learner in value):
+            raise ValueError("no learner is enabled")
+        return value

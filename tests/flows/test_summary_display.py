@@ -9,7 +9,7 @@ from pathlib import Path
 from driving import summary_of
 
 from flows.run_summary import IntervalSummary
-from flows.summary import _scores, print_summary
+from flows.summary_display import _scores, print_summary
 from refit.runtime.terminal import Terminal
 from refit.schemas.measured import Measured
 

@@ -1,35 +1,15 @@
-"""The params sections for data: sources, validation, features and windows."""
+"""The params section `ingest`: sources, their columns and events."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
 from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
 from refit.config.section import Name, Section, free, nearest
-
-time_zones = cache(available_timezones)  # it reads a folder of 600 files each time
-
-
-class ProjectParams(Section):
-    name: Name = Field(description="the registered model's name")
-    timezone: str = Field("UTC", description="IANA time zone of periods and dates")
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_time_zone(cls, value: str) -> str:
-        if value not in time_zones():
-            raise ValueError(f"time zone {value!r} is unknown{nearest(value, time_zones())}")
-        return value
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.timezone)
 
 
 class EventParams(Section):
@@ -171,80 +151,3 @@ class IngestParams(Section):
     period: Literal["day", "week", "month"] = "month"
     complete_within_hours: float = Field(24, ge=0, description="a period is complete when rows reach this near its end")
     sources: dict[Name, SourceParams] = Field(min_length=1)
-
-
-class RowsBand(Section):
-    low: float = Field(0.5, gt=0, le=1, description="share of the recent mean below which a batch fails")
-    high: float = Field(2.0, ge=1, description="multiple of the recent mean above which a batch fails")
-    recent: int = Field(3, ge=1, description="number of batches in the mean")
-
-
-class ValidateParams(Section):
-    rows_band: RowsBand = RowsBand()
-    max_quarantined_share: float = Field(0.05, ge=0, le=1, description="more bad rows than this fail the batch")
-    suites: dict[Name, tuple[dict[str, dict[str, object]], ...]] = Field(
-        {}, description="source -> expectations under Great Expectations' own names"
-    )
-
-
-class LabelParams(Section):
-    source: Name
-    column: str | None = Field(min_length=1, description="None for a problem without labels")
-    delay_hours: float = Field(48, ge=0, description="windows end this long before as_of")
-
-    @property
-    def name(self) -> str:
-        """The column, for code that only a problem with labels reaches."""
-        assert self.column is not None
-        return self.column
-
-
-class WindowParams(Section):
-    """Lengths in periods (`ingest.period`), counted back from the end of the newest complete period."""
-
-    test: int = Field(1, ge=1)
-    validation: int = Field(1, ge=1)
-    training: int | None = Field(None, ge=1, description="default: everything earlier")
-
-
-class SplitParams(Section):
-    """Random windows instead of windows of time, for tables without a course of time."""
-
-    test: float = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
-    validation: float = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
-    by: str | None = Field(None, description="column whose equal values stay together; default: each row by its key")
-    column: str | None = Field(
-        None, description="column that says itself train, validation or test, in place of chance; else a row is in none"
-    )
-    seed: int = Field(0, ge=0, lt=2**32)
-
-    @model_validator(mode="after")
-    def _something_left(self) -> SplitParams:
-        if self.column and self.by:
-            raise ValueError(
-                f"column {self.column!r} says where each row is, by {self.by!r} leaves it to chance: drop one"
-            )
-        if self.test + self.validation >= 1:
-            raise ValueError(f"test and validation take {self.test + self.validation:g} of the rows; none are left")
-        return self
-
-    @property
-    def rule(self) -> str:
-        """The rule that assigns rows to windows: models with the same rule have not seen each other's test rows."""
-        if self.column:
-            return f"as column {self.column} says"
-        return f"{self.test:g} of {self.by or 'the rows'}, seed {self.seed}"
-
-
-class FeaturizeParams(Section):
-    definitions: str | None = Field(
-        None, description="module, or .py file in the project, that defines FEATURES; default: the columns as they are"
-    )
-    label: LabelParams
-    windows: WindowParams = WindowParams()
-    split: SplitParams | None = Field(None, description="windows by a hash of the row's key; default: by time")
-    exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")
-    text: tuple[str, ...] = Field((), description="features that are free text, to learn from their words")
-    keep: tuple[str, ...] = Field(
-        (), description="columns of the rows to predict that are kept with the features: to group, cluster or slice by"
-    )

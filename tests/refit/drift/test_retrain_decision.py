@@ -7,12 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from refit.drift.decision import DriftEvidence, RetrainDecision, RetrainPolicy, decide
+from refit.config import DriftParams
+from refit.drift.retrain_decision import DriftEvidence, RetrainDecision, decide
 from refit.schemas.drift_decision import ColumnDrift, DayWindow, InputVerdict, PerformanceVerdict, Separation
 
 NOW = datetime(2013, 12, 4, tzinfo=UTC)
-POLICY = RetrainPolicy()
+POLICY = DriftParams()
 SOUND = DriftEvidence(as_of=NOW, trained_as_of=NOW - timedelta(days=20), new_labelled=18_000)
+
+
+def changed(**changes: object) -> DriftParams:
+    """The default policy with changes."""
+    return DriftParams.model_validate({**POLICY.model_dump(), **changes})
 
 
 def week(back: int) -> DayWindow:
@@ -74,7 +80,7 @@ def separation(p: float | None) -> Separation:
 
 
 def decided(
-    policy: RetrainPolicy = POLICY,
+    policy: DriftParams = POLICY,
     *,
     performance: tuple[PerformanceVerdict, ...] = (),
     inputs: tuple[InputVerdict, ...] = (),
@@ -127,7 +133,7 @@ def test_the_newest_window_must_be_among_the_breached() -> None:
 
 def test_windows_older_than_the_newest_n_do_not_count() -> None:
     assert decided(performance=performance(True, False, False, True)).verdict == "ok"
-    assert decided(replace(POLICY, windows=4), performance=performance(True, False, False, True)).verdict == "retrain"
+    assert decided(changed(windows=4), performance=performance(True, False, False, True)).verdict == "retrain"
 
 
 def test_windows_without_labels_are_passed_over_not_counted_as_sound() -> None:
@@ -137,7 +143,7 @@ def test_windows_without_labels_are_passed_over_not_counted_as_sound() -> None:
 
 
 def test_a_performance_that_is_not_listed_warns_at_most() -> None:
-    decision = decided(replace(POLICY, retrain_on=("schedule",)), performance=performance(True, True, True))
+    decision = decided(changed(retrain_on=("schedule",)), performance=performance(True, True, True))
     assert (decision.verdict, decision.causes) == ("warn", ())
     assert says(decision, "only if retrain_on lists performance")
 
@@ -180,7 +186,7 @@ def test_drift_that_ended_or_lies_long_back_is_ok() -> None:
 
 
 def test_input_retrains_where_the_project_says_so_and_only_if_calibrated() -> None:
-    policy = replace(POLICY, retrain_on=("input",))
+    policy = changed(retrain_on=("input",))
     assert decided(policy, inputs=inputs("a", "a", "a")).verdict == "retrain"
     assert decided(policy, inputs=inputs("a", "a", "a")).causes == ("input",)
     unsure = decided(policy, inputs=inputs("a", "a", "a", calibrated=False))
@@ -201,7 +207,7 @@ def test_many_drifted_columns_are_counted_not_listed() -> None:
 
 
 def test_a_classifier_that_tells_then_from_now_more_than_is_usual_warns_at_most() -> None:
-    policy = replace(POLICY, retrain_on=("input",))
+    policy = changed(retrain_on=("input",))
     decision = decided(policy, inputs=inputs("", "", ""), multivariate=separation(0.004))
     assert (decision.verdict, decision.causes) == ("warn", ())
     assert says(decision, "ROC AUC 0.710, 0.560 is usual between windows of the reference (p 0.004)")
@@ -230,9 +236,9 @@ def test_what_was_not_watched_is_said_with_the_schedule_alone() -> None:
     due = "schedule: the newest version was trained {} days ago, a new one is due every 30"
     assert young == RetrainDecision("ok", (due.format("29.0"),))
     assert decided(watched=False, trained_as_of=NOW - timedelta(days=30)).reasons == (due.format("30.0"),)
-    never = decided(replace(POLICY, retrain_every_days=None), watched=False)
+    never = decided(changed(retrain_every_days=None), watched=False)
     assert never == RetrainDecision("ok", ("schedule: drift.retrain_every_days is null, so none is ever due",))
-    unlisted = decided(replace(POLICY, retrain_on=("performance",)), watched=False, trained_as_of=NOW)
+    unlisted = decided(changed(retrain_on=("performance",)), watched=False, trained_as_of=NOW)
     assert unlisted.verdict == "ok"
 
 
@@ -274,8 +280,8 @@ def test_columns_that_drifted_most_often_are_named_first() -> None:
 
 def test_no_schedule_is_ever_due_that_is_not_asked_for() -> None:
     old = NOW - timedelta(days=900)
-    assert decided(replace(POLICY, retrain_every_days=None), trained_as_of=old).verdict == "ok"
-    assert decided(replace(POLICY, retrain_on=("performance",)), trained_as_of=old).verdict == "ok"
+    assert decided(changed(retrain_every_days=None), trained_as_of=old).verdict == "ok"
+    assert decided(changed(retrain_on=("performance",)), trained_as_of=old).verdict == "ok"
 
 
 def test_the_cool_down_holds_a_retraining_back_and_says_so() -> None:
@@ -322,7 +328,7 @@ def test_of_an_uncalibrated_window_two_sentences_are_shown_and_of_another_one() 
 
 
 def test_inputs_that_retrain_say_which_columns_moved_how_often() -> None:
-    decision = decided(replace(POLICY, retrain_on=("input",)), inputs=inputs("a", "", "a"))
+    decision = decided(changed(retrain_on=("input",)), inputs=inputs("a", "", "a"))
     shown = "2013-11-25 to 2013-12-01: 1 of 3 columns moved; in 2 or more of the newest 3 windows: a (2)"
     assert decision == RetrainDecision("retrain", (f"input: {shown}",), ("input",))
 
@@ -334,7 +340,7 @@ def test_decisions_later_than_as_of_are_not_known_yet() -> None:
 
 def test_every_cause_is_told() -> None:
     decision = decided(
-        RetrainPolicy(retrain_on=("performance", "schedule", "input")),
+        DriftParams(retrain_on=("performance", "schedule", "input")),
         trained_as_of=NOW - timedelta(days=31),
         performance=performance(True, True),
         inputs=inputs("a", "a"),

@@ -1,0 +1,69 @@
+"""The params section `evaluate`: slices, explanations and the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from refit.config.section import Section, nearest
+from refit.config.train import CrossValidationParams
+from refit.errors import UserError
+
+SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
+
+
+class GateParams(Section):
+    mode: Literal["non_inferiority", "superiority"] = "non_inferiority"
+    metric: str = Field("roc_auc", description="metric for comparing models; default: train.metric")
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    max_loss: float = Field(0.005, ge=0, description="metric units that a successor may lose")
+    min_gain: float = Field(0.0, ge=0, description="metric units that a superior model must gain")
+    min_gain_over_baseline: float = Field(0.01, ge=0)
+    min_rows: int = Field(2000, ge=1)
+    cluster: str = Field("day", description="`day`, a feature's name, or `row` (rows taken as independent)")
+    min_clusters: int = Field(20, ge=2)
+    slices: dict[SliceKey, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="a column, or column=value -> metric units that a successor may lose there"
+    )
+    floors: dict[str, float] = Field({}, description="metric -> minimum for a candidate")
+    ceilings: dict[str, float] = Field({}, description="metric -> maximum for a candidate")
+
+
+class ExplainParams(Section):
+    rows: int = Field(300, ge=0, le=10_000, description="test rows that predictions are explained on; 0: not at all")
+    features: int = Field(6, ge=1, le=30, description="number of the most important features whose effects are drawn")
+
+
+class EvaluateParams(Section):
+    slices: tuple[str, ...] = ()
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
+    explain: ExplainParams = ExplainParams()
+    cross_validation: CrossValidationParams = Field(
+        CrossValidationParams(), description="outer folds of `refit cross-validate`; no run uses them"
+    )
+    gate: GateParams = GateParams()
+
+
+def check_columns(params: EvaluateParams, columns: Sequence[str]) -> None:
+    """Check that a table with these columns can be cut into the slices and clusters of the params.
+
+    An evaluation would find out only after the training.
+
+    Raises:
+        UserError: a column does not exist.
+    """
+    gate = params.gate
+    named = [("evaluate.slices", column) for column in params.slices]
+    named += [("evaluate.gate.slices", key if key in columns else key.partition("=")[0]) for key in gate.slices]
+    named += [("evaluate.gate.cluster", gate.cluster)] if gate.cluster not in ("day", "row") else []
+    for params_key, column in named:
+        if column not in columns:
+            raise no_column(params_key, column, columns)
+
+
+def no_column(params_key: str, column: str, columns: Sequence[str]) -> UserError:
+    """The error that the features lack a column which the params name."""
+    return UserError(f"params.yaml: {params_key}: the features have no column {column!r}{nearest(column, columns)}")
