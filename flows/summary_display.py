@@ -200,7 +200,9 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     counts = " · ".join(f"{number:,} {name}" for name, number in rows.to_json().items())
     counts += " (their period begins at or after as_of)" if rows.pending else ""
     windows = " · ".join(f"{name} {window.rows:,}" for name, window in summary.windows)
-    labels = " · ".join(f"{count:,} {name}" for name, count in summary.labels.to_json().items())
+    counted = summary.labels.to_json()
+    labels = " · ".join(f"{counted[name]:,} {name}" for name in ("known", "pending", "none"))
+    labels += f" · {without:,} rows without a label kept" if (without := summary.labels.unlabelled) else ""
     return [
         *(
             ("data", f"{stand_in_notice(name)}; the real file is published at {where}")

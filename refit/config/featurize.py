@@ -11,6 +11,9 @@ class LabelParams(Section):
     source: Name
     column: str | None = Field(min_length=1, description="None for a problem without labels")
     delay_hours: float = Field(48, ge=0, description="windows end this long before as_of")
+    use_unlabelled: bool = Field(
+        False, description="keep rows of training and validation that have no label, for learners that use them"
+    )
 
     @property
     def name(self) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Period = Literal["day", "week", "month"]
 NAMES = ("train", "validation", "test")
+LEARNED = ("train", "validation")  # of these the candidate is made
+UNLABELLED = "unlabelled"  # suffix of a window's name in the feature table: the row has no label known in time
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 class Averaged:
     """Fits `spec.average` learners of one spec, with seeds from `spec.seed` on, and predicts their mean."""
 
-    declaration: ClassVar[Declaration] = Declaration(
-        tasks=("binary", "multiclass", "regression"), safe_format="that of its members"
-    )
-
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
         self.threshold = 0.5
         seeds = range(spec.seed, spec.seed + spec.average)
         self.members = [make(replace(spec, seed=seed, average=1), where=where) for seed in seeds]
+
+    @property
+    def declaration(self) -> Declaration:
+        tasks, unlabelled = ("binary", "multiclass", "regression"), self.members[0].declaration.unlabelled
+        return Declaration(tasks, unlabelled=unlabelled, safe_format="that of its members")
 
     def fit(
         self,
@@ -53,17 +54,19 @@ class Averaged:
         validation: tuple[pa.Table, Labels] | None = None,
         iterations: int | None = None,
         progress: Progress = silent,
+        unlabelled: pa.Table | None = None,
     ) -> FitReport:
         """Fit every member with the median of their best iteration counts; the curve is that one point."""
+        extra: dict[str, Any] = {} if unlabelled is None else {"unlabelled": unlabelled}
         reports = []
         for number, member in enumerate(self.members, start=1):
             progress(f"fitting {self.spec.name}, seed {number} of {len(self.members)}")
-            fitted = member.fit(train, label, validation=validation, iterations=iterations, progress=progress)
+            fitted = member.fit(train, label, validation=validation, iterations=iterations, progress=progress, **extra)
             reports.append(fitted)
         middle = middle_iterations(reports)
         for member, report in zip(self.members, reports, strict=True):
             if report.iterations != middle:
-                member.fit(train, label, iterations=middle, progress=progress)
+                member.fit(train, label, iterations=middle, progress=progress, **extra)
         warnings = dict.fromkeys(warning for report in reports for warning in report.warnings)
         curve = () if validation is None or middle is None else (self._scored(middle, train, label, validation),)
         return FitReport(middle, curve, tuple(warnings), reports[0].regularisers)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class Declaration:
     groups: bool = False  # rows belong to groups that must stay together
     sequences: bool = False  # a feature may be a list of numbers for each row
     images: bool = False  # a feature may be an array of numbers of the same shape for each row
+    # Rows without a label: ignored, used (`fit` and `resume` take them as `unlabelled`), or needed to be of any use.
+    unlabelled: Literal["ignored", "used", "needed"] = "ignored"
     safe_format: str | None = None  # file format without pickle; a learner without one can never be the candidate
 
 
@@ -158,7 +160,8 @@ class Learner(Protocol):
         """Fit the rows.
 
         With `validation` an iterative learner keeps the iteration with the best validation score; with `iterations` it
-        runs exactly that many.
+        runs exactly that many. A learner whose declaration has `unlabelled` also takes `unlabelled`: a table of rows
+        whose label is not known, or None.
 
         Raises:
             UserError: a feature is missing or has another type, the label is constant, or the params conflict.

@@ -52,7 +52,8 @@ class OwnLearner:
     The class is constructed with the spec. `fit(train, label, *, validation, iterations, progress)` returns a
     `FitReport` or None; `predict(table)` an array; `save(folder)` writes its own files, and `load(folder, spec)` reads
     them. Tables hold only the features, texts as `string` and numbers as `double`. The class may have a `declaration`,
-    a `digest`, and `update(rows, label)`, which learns a further batch.
+    a `digest`, and `update(rows, label)`, which learns a further batch. If its declaration has `unlabelled`, `fit` may
+    be given `unlabelled`, a table of rows without a label.
     """
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
@@ -81,12 +82,16 @@ class OwnLearner:
         validation: tuple[pa.Table, Labels] | None = None,
         iterations: int | None = None,
         progress: Progress = silent,
+        unlabelled: pa.Table | None = None,
     ) -> FitReport:
         check_labels(label, self.spec)
         rows = self._rows(train)
         seen = None if validation is None else (self._rows(validation[0]), validation[1].copy())
+        extra = {} if unlabelled is None else {"unlabelled": self._rows(unlabelled)}
         with self._theirs("fit"):
-            report = self._inner.fit(rows, label.copy(), validation=seen, iterations=iterations, progress=progress)
+            report = self._inner.fit(
+                rows, label.copy(), validation=seen, iterations=iterations, progress=progress, **extra
+            )
         self._fitted = True
         return report if isinstance(report, FitReport) else FitReport()
 
@@ -99,6 +104,7 @@ class OwnLearner:
         validation: tuple[pa.Table, Labels] | None = None,
         iterations: int | None = None,
         progress: Progress = silent,
+        unlabelled: pa.Table | None = None,
     ) -> FitReport:
         if not self._can_update:
             raise UserError(

@@ -102,7 +102,7 @@ def run(context: Context) -> CrossValidation:
 
 def _outer(context: Context, specs: Sequence[Spec], whole: LabelledRows, fold: Fold) -> Outer:
     """Train on the training rows of a fold as the stage does, and predict the other rows."""
-    inside, outside, target = whole.at(fold.fitted), whole.at(fold.scored), specs[0].problem
+    inside, outside, target = whole.fitted(fold), whole.at(fold.scored), specs[0].problem
     began = time.monotonic()
     trained = from_scratch(list(specs), *_compared_on(inside, context.params), context, size_curves=False)
     seconds = time.monotonic() - began
@@ -132,9 +132,12 @@ def _compared_on(inside: LabelledRows, params: Params) -> tuple[LabelledRows, La
     """Rows to fit and rows to compare learners on, in place of the two windows of the stage `train`."""
     if params.featurize.split:
         drawn = inside.rows["window"].to_numpy() == "validation"
-        return inside.at(np.flatnonzero(~drawn)), inside.at(np.flatnonzero(drawn))
-    fold = newest(inside, HELD_BACK, params)
-    return inside.at(fold.fitted), inside.at(fold.scored)
+        own = [] if inside.unlabelled is None else inside.unlabelled["window"].to_pylist()
+        is_first = np.array([not window.startswith("validation") for window in own], dtype=bool)
+        fold = Fold(np.flatnonzero(~drawn), np.flatnonzero(drawn), np.flatnonzero(is_first))
+    else:
+        fold = newest(inside, HELD_BACK, params)
+    return inside.fitted(fold), inside.rest(fold)
 
 
 def _means(scores: Sequence[Mapping[str, float]]) -> Scores:

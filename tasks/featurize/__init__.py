@@ -13,7 +13,7 @@ from feature_store.offline import compute
 from feature_store.sql_text import quote
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
-from refit.config.windows import NAMES, Window, period_start, windows
+from refit.config.windows import NAMES, UNLABELLED, Window, period_start, windows
 from refit.errors import RefitError, UserError, first_line
 from refit.evaluation.giveaways import giveaways
 from refit.files import artifacts
@@ -52,7 +52,10 @@ def run(context: Context) -> None:
         for each in foresight.advice(warehouse, definitions):
             context.progress(each)
         context.progress("features")
-        table = _training_table(warehouse, definitions, context.params)
+        everything = _training_table(warehouse, definitions, context.params)
+        table = _labelled(
+            everything, context.params
+        )  # rows without a label are learned from at most: nothing is measured on them
         forecasts.require_season(warehouse, context.params, table)
         forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
         as_of = warehouse.as_of
@@ -69,7 +72,7 @@ def run(context: Context) -> None:
         context.progress(f"may give the label away: {leak}")
     sketch = profile(table, columns, context.params.project.zone)
     write_profile(sketch, context.path(artifacts.FEATURES))
-    _write_table(context, table)
+    _write_table(context, everything)
     forecast, split = context.params.forecast, context.params.featurize.split
     FeatureTable(
         **dict(columns),
@@ -81,7 +84,7 @@ def run(context: Context) -> None:
         split=split.rule if split else None,
         forecast=forecasts.summary(forecast, table) if forecast else None,
         labels=labels,
-        table=TableFile(sha256=artifacts.sha256(context.path(artifacts.TABLE)), rows=table.num_rows),
+        table=TableFile(sha256=artifacts.sha256(context.path(artifacts.TABLE)), rows=everything.num_rows),
         snapshot=validated.snapshot,
         as_of=validated.as_of,
         stand_in=tuple(generated),
@@ -105,7 +108,7 @@ def rehearse(context: Context) -> list[Giveaway]:
         [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
         every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
-        table = _training_table(warehouse, definitions, context.params, "rehearsed")
+        table = _labelled(_training_table(warehouse, definitions, context.params, "rehearsed"), context.params)
     if not problem_of(context.params.train.task).can_leak:
         return []
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
@@ -178,6 +181,14 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
     columns |= {"window": labels[WINDOW], "label": labels[LABEL]} | {name: labels[name] for name in extra_columns}
     columns[KNOWN_AT] = labels[LABEL_KNOWN_AT]
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
+
+
+def _labelled(table: pa.Table, params: Params) -> pa.Table:
+    import pyarrow.compute as pc
+
+    if not params.featurize.label.use_unlabelled:
+        return table
+    return table.filter(pc.invert(pc.ends_with(table["window"], f" {UNLABELLED}")))
 
 
 def kept_columns(warehouse: Warehouse, definitions: Definitions, params: Params) -> list[str]:

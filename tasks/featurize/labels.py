@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from feature_store.compile import OWN
 from feature_store.sql_text import quote
 from refit.config import ForecastParams, Params, SplitParams, nearest
-from refit.config.windows import Window, earliest_as_of, windows
+from refit.config.windows import LEARNED, UNLABELLED, Window, earliest_as_of, windows
 from refit.errors import UserError
 from refit.problems import problem_of
 from refit.schemas.feature_table import LabelCounts
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LABEL, LABEL_KNOWN_AT, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # added to the spine's columns
 CANDIDATES = "candidates"  # all rows of a window, with LABEL and LABEL_KNOWN_AT if known
 LATE = "late"  # suffix of a window's name: the row is left out, as its label came too late for the next window
-CHOSEN = "chosen"  # the spine's columns, WINDOW and LABEL; ordered by event_time, then key
+CHOSEN = "chosen"  # the spine's columns, WINDOW, LABEL and LABEL_KNOWN_AT; ordered by event_time, then key
 _LABEL, _KNOWN_AT, _WINDOW, _PREDICTED = map(quote, (LABEL, LABEL_KNOWN_AT, WINDOW, f"{OWN}predicted"))
 
 
@@ -30,7 +30,8 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     """Create the table `chosen` of rows in a window with a known label; returns the counts of rows by label.
 
     `known` rows have a label by as_of; for `none` the outcome is known but is not a label (a cancelled flight);
-    `pending` rows have no known outcome yet.
+    `pending` rows have no known outcome yet. With `featurize.label.use_unlabelled` the table also holds the rows that
+    `_unlabelled` selects.
 
     Raises:
         UserError: labels are invalid for the task or constant; a key is not unique; a window has no rows; a row is
@@ -44,16 +45,37 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         f"create temp table {CANDIDATES} as select *, {_window(warehouse, definitions, params)} as {_WINDOW} "
         f"from {rows} where {_WINDOW} is not null"
     )
+    chosen = f"select * from {CANDIDATES} where {_LABEL} is not null and not {_WINDOW} like '% {LATE}'"
+    if params.featurize.label.use_unlabelled:
+        chosen += f" union all by name {_unlabelled(warehouse, definitions, params)}"
     warehouse.connection.execute(
-        f"create temp table {CHOSEN} as select * from {CANDIDATES} where {_LABEL} is not null "
-        f"and not {_WINDOW} like '% {LATE}' order by event_time, {quote(key)}"
+        f"create temp table {CHOSEN} as select * from ({chosen}) order by event_time, {quote(key)}"
     )
     _require_rows(warehouse, spine, spine_name, params)
     _require_foresight(warehouse, definitions, params)
     counted, pending, none = warehouse.one(
         f"select count({_LABEL}), count(*) - count({_KNOWN_AT}), count({_KNOWN_AT}) - count({_LABEL}) from {CANDIDATES}"
     )
-    return LabelCounts(known=counted, pending=pending, no_label=none)
+    (unlabelled,) = warehouse.one(f"select count(*) from {CHOSEN} where {_WINDOW} like '% {UNLABELLED}'")
+    return LabelCounts(known=counted, pending=pending, no_label=none, unlabelled=unlabelled)
+
+
+def _unlabelled(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
+    """Return a query for the rows that may be learned from without a label.
+
+    They are the rows of training and validation that were predicted before the next window opened and whose label was
+    not known by then: those without one, and `late` ones, whose label is removed. None is of the test window.
+    """
+    predicted = definitions.feature_set.spine.prediction_time
+    known = " or ".join(
+        f"{_WINDOW} like '{span.name}%'" + (f" and ({predicted}) <= {sql_time(span.opens)}" if span.opens else "")
+        for span in windows(warehouse.as_of, params)
+        if span.name in LEARNED
+    )
+    return (
+        f"select * replace (split_part({_WINDOW}, ' ', 1) || ' {UNLABELLED}' as {_WINDOW}, null as {_LABEL}, "
+        f"null as {_KNOWN_AT}) from {CANDIDATES} where ({_LABEL} is null or {_WINDOW} like '% {LATE}') and ({known})"
+    )
 
 
 def late_rows(warehouse: Warehouse) -> dict[str, int]:

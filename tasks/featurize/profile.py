@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from feature_store.offline import configure
 from feature_store.sketches import Sketch, count, local_day, make_layout
+from refit.config.windows import LEARNED
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.learners.arrays import summarised, summary_names
@@ -16,8 +17,6 @@ from refit.schemas.profile import Profile
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-LEARNED = ("train", "validation")  # the windows that the final candidate is fitted on
 
 
 def profile(table: pa.Table, columns: FeatureColumns, zone: ZoneInfo) -> Sketch:

@@ -14,6 +14,7 @@ import numpy as np
 from refit.config import Params
 from refit.config.evaluate import check_columns
 from refit.config.forecasting import KNOWN_AT
+from refit.config.windows import UNLABELLED
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import (
     CANDIDATE,
@@ -43,12 +44,13 @@ from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
 from tasks.train import interval_margins, warm
 from tasks.train.folds import Development, LabelledRows, development, require_learnable
-from tasks.train.trial import Trained, Trial, fitted, trial_report
+from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_report
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 REFERENCE_ROWS = 10_000
+PREDICTED_AT = "prediction_time"
 
 
 def run(context: Context) -> None:
@@ -256,6 +258,11 @@ def make_all(specs: list[Spec], params: Params) -> None:
                 f"learner {spec.kind!r} takes no sequences, which feature {steps[0]!r} is; gru, lstm and tcn do "
                 f"({where}.kind)"
             )
+        if declared.unlabelled == "needed" and not params.featurize.label.use_unlabelled:
+            problems.append(
+                f"learner {spec.kind!r} learns from rows without a label too, and none are kept: set "
+                f"featurize.label.use_unlabelled: true ({where}.kind)"
+            )
         if spec.task not in declared.tasks:
             problems.append(
                 f"learner {spec.kind!r} declares {' and '.join(declared.tasks)}; train.task is {spec.task!r} "
@@ -268,7 +275,7 @@ def make_all(specs: list[Spec], params: Params) -> None:
 
 
 def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> LabelledRows:
-    """Read all rows of the feature table, ordered by event time and key.
+    """Read all rows of the feature table, ordered by event time and key; those without a label apart.
 
     Raises:
         RefitError: the table is missing, damaged or different.
@@ -279,6 +286,7 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
 
     path = features.table.path(context.project)
     wanted = ["event_time", features.key, "window", "label", *features.extra_columns, *features.features]
+    wanted += [PREDICTED_AT] if features.labels.unlabelled else []
     try:
         wanted += [KNOWN_AT] if KNOWN_AT in pq.read_schema(path).names else []  # older tables have none
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
@@ -287,7 +295,11 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
     order = pc.sort_indices(table, [("event_time", "ascending"), (features.key, "ascending")]).to_numpy()
     if (np.diff(order) != 1).any():
         table = table.take(order)
-    return LabelledRows(table, target.labels(table["label"]))
+    if not features.labels.unlabelled:
+        return LabelledRows(table, target.labels(table["label"]))
+    without = pc.ends_with(table["window"], f" {UNLABELLED}")
+    rows = table.filter(pc.invert(without)).drop_columns([PREDICTED_AT])
+    return LabelledRows(rows, target.labels(rows["label"]), table.filter(without))
 
 
 def _windows(context: Context, features: FeatureTable, target: Problem) -> tuple[LabelledRows, LabelledRows]:
@@ -312,7 +324,7 @@ def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
     whole = rows.whole
     progress(f"fitting {best.learner.spec.name} on {len(whole):,} rows")
     learner = make(best.learner.spec)
-    learner.fit(whole.rows, whole.label, iterations=best.report.iterations, progress=progress)
+    fit_rows(learner, whole, iterations=best.report.iterations, progress=progress)
     return best.finish.on(learner)
 
 

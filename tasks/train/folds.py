@@ -6,7 +6,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
 from refit.config.shares import share_of
+from refit.config.windows import UNLABELLED
 from refit.errors import UserError
 from refit.learners import Labels
 from refit.metrics.clusters import Clusters
@@ -36,6 +37,7 @@ class LabelledRows:
 
     rows: pa.Table
     label: Labels
+    unlabelled: pa.Table | None = None  # rows without a label that may be learned from together with these
 
     def __len__(self) -> int:
         return len(self.label)
@@ -49,8 +51,10 @@ class LabelledRows:
         """Return the rows of the window `name`."""
         import pyarrow.compute as pc
 
-        indices = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy())
-        return LabelledRows(self.rows.take(indices), self.label[indices])
+        indices, unlabelled = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy()), self.unlabelled
+        if unlabelled is not None:
+            unlabelled = unlabelled.filter(pc.equal(unlabelled["window"], f"{name} {UNLABELLED}"))
+        return LabelledRows(self.rows.take(indices), self.label[indices], unlabelled)
 
     def known_by(self, moment: np.datetime64) -> NDArray[np.bool_]:
         """Return (rows,) whether the label was known by then; always true for older tables without such a column."""
@@ -58,12 +62,33 @@ class LabelledRows:
             return np.ones(len(self), dtype=np.bool_)
         return np.asarray(self.rows[KNOWN_AT].to_numpy() <= moment)
 
+    def fitted(self, fold: Fold) -> LabelledRows:
+        """Return the rows that a fold fits, with those without a label."""
+        extra = None if self.unlabelled is None else _taken(self.unlabelled, fold.unlabelled)
+        return replace(self.at(fold.fitted), unlabelled=extra)
+
+    def rest(self, fold: Fold) -> LabelledRows:
+        """Return the rows that a fold scores, with those without a label that it does not fit."""
+        if self.unlabelled is None:
+            return self.at(fold.scored)
+        others = np.setdiff1d(np.arange(len(self.unlabelled)), fold.unlabelled)
+        return replace(self.at(fold.scored), unlabelled=_taken(self.unlabelled, others))
+
+    def unlabelled_before(self, moment: np.datetime64, since: np.datetime64 | None = None) -> Indices:
+        """Return the indices of the rows without a label that were predicted before a moment.
+
+        Args:
+            since: leave out rows of earlier events.
+        """
+        if self.unlabelled is None:
+            return np.arange(0)
+        times, predicted = (self.unlabelled[name].to_numpy() for name in ("event_time", "prediction_time"))
+        before = (times < moment) & (predicted <= moment)
+        return np.flatnonzero(before if since is None else before & (times >= since))
+
     def at(self, indices: Indices) -> LabelledRows:
-        """Return the rows at these indices."""
-        if len(indices) and len(indices) == indices[-1] - indices[0] + 1:
-            start, rows = int(indices[0]), len(indices)
-            return LabelledRows(self.rows.slice(start, rows), self.label[start : start + rows])
-        return LabelledRows(self.rows.take(indices), self.label[indices])
+        """Return the labelled rows at these indices."""
+        return LabelledRows(_taken(self.rows, indices), self.label[indices])
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,7 @@ class Fold:
 
     fitted: Indices
     scored: Indices
+    unlabelled: Indices = field(default_factory=lambda: np.arange(0))  # of the rows without a label to fit as well
 
 
 @dataclass(frozen=True)
@@ -83,7 +109,7 @@ class Development:
 
     def windows(self, fold: Fold) -> tuple[LabelledRows, LabelledRows]:
         """Return the rows to fit, and the rows to score."""
-        return self.whole.at(fold.fitted), self.whole.at(fold.scored)
+        return self.whole.fitted(fold), self.whole.at(fold.scored)
 
     @property
     def unseen(self) -> Indices:
@@ -122,10 +148,12 @@ def development(train: LabelledRows, validation: LabelledRows, params: Params, t
     order = np.argsort(times, kind="stable")
     if (np.diff(order) != 1).any():
         rows, label, times = rows.take(order), label[order], times[order]
-    whole = LabelledRows(rows, label)
+    extra = [window.unlabelled for window in (train, validation) if window.unlabelled is not None]
+    whole = LabelledRows(rows, label, pa.concat_tables(extra) if extra else None)
     if params.train.cross_validation is None:
         scored = np.flatnonzero(order >= len(train))
-        return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored),))
+        of_train = np.arange(0 if train.unlabelled is None else len(train.unlabelled))
+        return Development(whole, (Fold(np.flatnonzero(order < len(train)), scored, of_train),))
     cv = params.train.cross_validation
     return Development(whole, cut(whole, cv, params, target, where="train.cross_validation"))
 
@@ -176,7 +204,17 @@ def _cut(whole: LabelledRows, cv: CrossValidationParams, params: Params, target:
         except (ValueError, UserWarning) as error:
             raise UserError(f"params.yaml: {where}: {len(whole):,} rows cannot be cut so: {error}") from None
         for fitted, scored in splits:
-            yield Fold(np.sort(fitted), np.sort(scored))
+            yield Fold(np.sort(fitted), np.sort(scored), _unlabelled_of_others(whole, scored, cv.group))
+
+
+def _unlabelled_of_others(whole: LabelledRows, scored: Indices, group: str | None) -> Indices:
+    """Return the indices of the rows without a label that share no group with a scored row."""
+    if whole.unlabelled is None:
+        return np.arange(0)
+    if group is None:
+        return np.arange(len(whole.unlabelled))
+    groups = set(whole.rows[group].take(scored).to_pylist())
+    return np.flatnonzero([value not in groups for value in whole.unlabelled[group].to_pylist()])
 
 
 def _groups(whole: LabelledRows, column: str, where: str) -> Indices:
@@ -202,9 +240,10 @@ def _by_time(whole: LabelledRows, cv: CrossValidationParams, gap: Any) -> Iterat
         end = edges[number + 1] if number + 1 < len(edges) else None
         scored = (times >= edge) & ((times < end) if end is not None else True)
         fitted = (times < edge - gap) & whole.known_by(edge)
-        if cv.training_days is not None:
-            fitted &= times >= edge - gap - _span(cv.training_days * 24)
-        yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored))
+        since = None if cv.training_days is None else edge - gap - _span(cv.training_days * 24)
+        if since is not None:
+            fitted &= times >= since
+        yield Fold(np.flatnonzero(fitted), np.flatnonzero(scored), whole.unlabelled_before(edge, since))
 
 
 def newest(whole: LabelledRows, share: float, params: Params) -> Fold:
@@ -216,9 +255,17 @@ def newest(whole: LabelledRows, share: float, params: Params) -> Fold:
     times = whole.rows["event_time"].to_numpy()
     if edge in (0, len(whole)):
         return Fold(np.arange(edge), np.arange(edge, len(whole)))
+    unlabelled = whole.unlabelled_before(times[edge])
     delay = params.featurize.label.delay_hours
     is_final = whole.known_by(times[edge]) & (times < times[edge] - _span(delay) if delay else True)
-    return Fold(np.flatnonzero(is_final[:edge]), np.arange(edge, len(whole)))
+    return Fold(np.flatnonzero(is_final[:edge]), np.arange(edge, len(whole)), unlabelled)
+
+
+def _taken(table: pa.Table, indices: Indices) -> pa.Table:
+    """Return rows at ascending indices: a view if they are next to each other."""
+    if len(indices) and len(indices) == indices[-1] - indices[0] + 1:
+        return table.slice(int(indices[0]), len(indices))
+    return table.take(indices)
 
 
 def _span(hours: float) -> np.timedelta64:

@@ -14,7 +14,7 @@ from refit.runtime.context import Progress
 from refit.schemas.postprocessing import MarginsByGroup
 from tasks.train.calibration_and_threshold import pooled
 from tasks.train.folds import Development
-from tasks.train.trial import Trial, fit_fold
+from tasks.train.trial import Trial, fit_fold, fit_rows
 
 
 def check(rows: Development, params: Params) -> None:
@@ -59,9 +59,7 @@ def _end(spec: Spec, level: float, rows: Development, progress: Progress) -> tup
         progress(f"fitting {spec.name}, quantile {level:.4g}, fold {number} of {len(rows.folds)}")
         fits.append(fit_fold(quantile, rows, fold, progress))
     end = make(quantile)
-    end.fit(
-        rows.whole.rows, rows.whole.label, iterations=middle_iterations([fit.report for fit in fits]), progress=progress
-    )
+    fit_rows(end, rows.whole, iterations=middle_iterations([fit.report for fit in fits]), progress=progress)
     return end, pooled(rows, [fit.predicted for fit in fits])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -71,15 +72,23 @@ class Trained:
     unseen: LabelledRows
 
 
+def fit_rows(learner: Learner, rows: LabelledRows, *, before: Learner | None = None, **named: Any) -> FitReport:
+    """Fit a learner to rows, or continue from `before`; rows without a label go to learners that declare their use."""
+    step = learner.fit if before is None else partial(learner.resume, before)
+    if rows.unlabelled is not None and learner.declaration.unlabelled != "ignored":
+        named["unlabelled"] = rows.unlabelled
+    return step(rows.rows, rows.label, **named)
+
+
 def fit_fold(
     spec: Spec, development: Development, fold: Fold, progress: Progress, *, before: Learner | None = None
 ) -> FoldFit:
     """Fit a learner on one fold, or continue from `before`, and predict the scored rows."""
     train, validation = development.windows(fold)
     learner = make(spec)
-    step = learner.fit if before is None else partial(learner.resume, before)
+    seen = validation.rows, validation.label
     with measured() as effort:
-        report = step(train.rows, train.label, validation=(validation.rows, validation.label), progress=progress)
+        report = fit_rows(learner, train, before=before, validation=seen, progress=progress)
     recent = train.recent(len(validation))  # as many rows as are scored, and close to them in time
     return FoldFit(learner, report, predict(learner, validation), (recent, predict(learner, recent)), effort)
 
@@ -179,12 +188,12 @@ def _size_curve(
     score = partial(spec.problem.score, spec.metric)
     points = []
     for share in SIZE_SHARES:
-        part = train.recent(round(share * len(train)))
+        part = replace(train.recent(round(share * len(train))), unlabelled=train.unlabelled)
         if len(part) < FEWEST_ROWS or spec.problem.constant_labels(part.label):
             continue
         progress(f"learning curve of {spec.name}, {len(part):,} rows")
         learner = make(spec)
-        learner.fit(part.rows, part.label, iterations=report.iterations)
+        fit_rows(learner, part, iterations=report.iterations)
         recent = part.recent(len(validation))
         training = score(recent.label, predict(learner, recent))
         validated = score(validation.label, predict(learner, validation))

@@ -120,6 +120,7 @@ def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialReport], second
 
 def _identity(spec: Spec, search: Search, development: Development) -> str:
     """Return the digest of everything that determines the study, so that only its own trials are resumed."""
+    without = development.whole.unlabelled
     return digest(
         {
             "spec": stored_spec(spec),
@@ -129,6 +130,7 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
             "tuning": search.tuning.model_dump(mode="json"),
             "rows": content(development.whole.rows),
             "label": digest(development.whole.label.tolist()),
+            **({} if without is None else {"unlabelled": content(without)}),
             "folds": [digest([fold.fitted.tolist(), fold.scored.tolist()]) for fold in development.folds],
         }
     )

@@ -16,7 +16,7 @@ from refit.schemas.artifact import utc_text
 from refit.schemas.warm_start import WarmStart
 from tasks.train.folds import FEWEST_ROWS, Development, LabelledRows, newest
 from tasks.train.interval_margins import with_intervals
-from tasks.train.trial import Trained, fit_fold, scored
+from tasks.train.trial import Trained, fit_fold, fit_rows, scored
 
 HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of iterations
 
@@ -52,7 +52,7 @@ def go_on(
     development = Development(new, (fold,))
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
     learner = make(spec)
-    learner.resume(before, new.rows, new.label, iterations=trial.report.iterations, progress=context.progress)
+    fit_rows(learner, new, before=before, iterations=trial.report.iterations, progress=context.progress)
     ready = with_intervals(trial.finish.on(learner), trial, development, context.params, context.progress)
     return Trained(ready, trial, [trial], len(new), last)
 
@@ -84,6 +84,8 @@ def _newer(train: LabelledRows, validation: LabelledRows, seen_until: datetime) 
 
     rows = pa.concat_tables([train.rows, validation.rows])
     label = np.concatenate([train.label, validation.label])
+    unlabelled = [window.unlabelled for window in (train, validation) if window.unlabelled is not None]
     limit = pa.scalar(seen_until.replace(tzinfo=None), rows["event_time"].type)
     new = pc.greater_equal(rows["event_time"], limit).combine_chunks().to_numpy(zero_copy_only=False)
-    return LabelledRows(rows.filter(pa.array(new)), label[new])
+    extra = [table.filter(pc.greater_equal(table["event_time"], limit)) for table in unlabelled]
+    return LabelledRows(rows.filter(pa.array(new)), label[new], pa.concat_tables(extra) if extra else None)

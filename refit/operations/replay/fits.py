@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from refit import learners
+from refit.config.windows import LEARNED, windows
 from refit.config.windows import Window as Span
-from refit.config.windows import windows
 from refit.errors import RefitError
 from refit.evaluation.prediction_cost import THOROUGH, megabytes, serving
 from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, write_manifest
@@ -87,7 +87,7 @@ class Fits:
             )
             for name, span in spans.items()
         }
-        train, validation = (self._window(rows[name]) for name in ("train", "validation"))
+        train, validation = (self._window(rows[name], spans[name]) for name in LEARNED)
         require_learnable_windows(train, validation, self._history.problem)
         start = self._start(champion)
         name = self._name(train, validation, spans, start)
@@ -111,8 +111,15 @@ class Fits:
             return False
         return True
 
-    def _window(self, rows: Rows) -> LabelledRows:
-        return LabelledRows(self._history.table.take(rows), self._history.labels_at(rows))
+    def _window(self, rows: Rows, span: Span) -> LabelledRows:
+        """The labelled rows of a window, and the others that were known when the next one opened, if they are used."""
+        labelled = LabelledRows(self._history.table.take(rows), self._history.labels_at(rows))
+        if not self._context.params.featurize.label.use_unlabelled:
+            return labelled
+        assert span.opens is not None
+        others = self._history.between(span.start, span.end) & self._history.known(span.opens)
+        others[rows] = False
+        return replace(labelled, unlabelled=self._history.table.take(np.flatnonzero(others)))
 
     def _start(self, champion: Fit | None) -> WarmStart:
         """The start of training."""
@@ -132,6 +139,7 @@ class Fits:
                 [(str(span.start), str(span.end)) for span in spans.values()],
                 [content(window.rows) for window in (train, validation)],
                 [hashlib.sha256(window.label.tobytes()).hexdigest() for window in (train, validation)],
+                [content(window.unlabelled) for window in (train, validation) if window.unlabelled is not None],
                 params.train.model_dump(mode="json"),
                 params.featurize.label.delay_hours,  # the gap between folds in order of time
                 params.registry.trusted_types,

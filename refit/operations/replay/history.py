@@ -70,8 +70,11 @@ class History:
 
     def labelled(self, moment: datetime) -> NDArray[np.bool_]:
         """Mask of the rows that were predicted, and whose label was known, by a moment."""
-        by = as_numpy(moment)
-        return ~np.isnan(self.label) & (self.known_at <= by) & (self.prediction_time <= by)
+        return ~np.isnan(self.label) & (self.known_at <= as_numpy(moment)) & self.known(moment)
+
+    def known(self, moment: datetime) -> NDArray[np.bool_]:
+        """Mask of the rows that were predicted by a moment."""
+        return np.asarray(self.prediction_time <= as_numpy(moment))
 
     def between(self, start: datetime | None, end: datetime) -> NDArray[np.bool_]:
         """Mask of the rows whose event is in an interval of time."""
