@@ -30,7 +30,7 @@ def show(project: Project = HERE, as_json: AsJson = False, debug: Debug = False)
 
 @app.command()
 def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Every promotion, refusal, overruling and rollback: when, what, by whom and why."""
+    """Every promotion, refusal, overruling and rollback: when, what, why, and who decided."""
     from refit.cli import inspection
 
     entries = inspection.history(project_at(project))

@@ -10,7 +10,7 @@ from refit.config.section import Section
 class RetentionParams(Section):
     """What `refit gc` may delete; None means keep for ever. Current, former and possible champions always stay."""
 
-    versions: int | None = Field(10, ge=1, description="newest versions kept, besides recent champions")
+    versions: int | None = Field(10, ge=1, description="newest versions kept, in addition to recent champions")
     runs_days: float | None = Field(30, ge=1, description="age from which a run that led to no version may be deleted")
     predictions_days: float | None = Field(None, ge=0, description="days of the prediction log, back from its newest")
     decisions_days: float | None = Field(

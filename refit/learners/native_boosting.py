@@ -267,6 +267,6 @@ def _imported(library: str, kind: str, where: str) -> Any:
         return import_module(library)
     except ModuleNotFoundError:
         raise UserError(
-            f"learner {kind!r} needs {library}, which is not installed; install it beside Refit: "
+            f"learner {kind!r} needs {library}, which is not installed; install it next to Refit: "
             f"uv pip install -c constraints.txt -e '.[boosting]' ({where}.kind)"
         ) from None

@@ -155,7 +155,7 @@ def constraints_digest() -> str | None:
 
 
 def requirements(kind: str, *, network: Sequence[str] = ()) -> list[str]:
-    """The packages that a stored model of this kind of learner needs besides Refit, at the installed versions.
+    """The packages that a stored model of this kind of learner needs in addition to Refit, at the installed versions.
 
     Args:
         network: the libraries that it needs as a network, none if it is no network.

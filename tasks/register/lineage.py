@@ -196,4 +196,4 @@ def _current_state(version: Version, aliases: dict[str, str] | Any, lines: list[
         else "It is not the champion."
     )
     ever = any(line.action in MOVES and line.to_version == version.version for line in lines)
-    return f"{state} Version {champion} is." if ever or champion else f"{state} Nobody is."
+    return f"{state} Version {champion} is." if ever or champion else f"{state} No version is."

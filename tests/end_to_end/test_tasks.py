@@ -133,7 +133,7 @@ def test_every_metric_of_the_task_is_measured_with_its_interval_and_only_its_plo
 def test_the_model_card_speaks_of_the_task(done: dict[str, Path], task: str) -> None:
     page = (done[task] / MODEL_CARD).read_text()
     assert {"regression": "On average it is off by", "multiclass": "of the rows rightly"}[task] in page
-    assert {"regression": "How far off, and where?", "multiclass": "Who is taken for whom"}[task] in page
+    assert {"regression": "How far off, and where?", "multiclass": "Confusion of classes"}[task] in page
     assert "called positive" not in page
 
 

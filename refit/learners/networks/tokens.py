@@ -143,7 +143,7 @@ def tokenizers_library(where: str) -> Any:
         import tokenizers
     except ModuleNotFoundError:
         raise UserError(
-            "networks of texts need tokenizers, which is not installed; install it beside Refit: "
+            "networks of texts need tokenizers, which is not installed; install it next to Refit: "
             f"uv pip install -c constraints.txt -e '.[transformers]' ({where}.kind)"
         ) from None
     return tokenizers

@@ -118,7 +118,7 @@ def schedules(simulator: Simulator, simulation: Simulation, count: int, seed: in
     drawn = [frozenset(map(int, random.choice(later, len(trained_steps) - 1, replace=False))) for _ in range(count)]
     simulations = []
     for index, steps in enumerate(drawn):
-        simulator.context.progress(f"{count} random schedules beside {simulation.policy.name}", index, count)
+        simulator.context.progress(f"{count} random schedules against {simulation.policy.name}", index, count)
         simulations.append(
             simulator.run(Policy(f"random {index + 1}", "given", simulation.policy.drift, steps), shown=False)
         )

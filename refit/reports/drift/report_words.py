@@ -41,7 +41,7 @@ def next_step(decision: DriftDecision) -> tuple[str, str]:
     if decision.blocked:
         return ("The decision is taken again with the next look. To train at once all the same:", "refit run")
     if decision.verdict == "warn":
-        return ("Ask whoever makes these rows what has changed. To train at once all the same:", "refit run")
+        return ("Ask the people who make these rows what has changed. To train at once all the same:", "refit run")
     when = f"the {decision.policy.window} that begins on {decision.window.end}" if decision.window else "a window"
     return (f"Nothing to do. To look again once {when} is over:", "refit drift")
 

@@ -109,7 +109,7 @@ WRITTEN = {
     "semicolons_and_decimal_commas": text([[*r[:2], r[2].replace(".", ","), *r[3:]] for r in rows()], mark=";"),
 } | {name: text(table if name in TIMED else timeless(table)) for name, table in ACCEPTED.items()}
 REFUSED = {
-    "one_column": (text([row[-1:] for row in rows()]), "no columns besides key, label and times"),
+    "one_column": (text([row[-1:] for row in rows()]), "no columns other than key, label and times"),
     "labels_of_one_class": (text(with_labels(rows(), lambda *_: "0")), "it has 1 different value"),
     "labels_all_missing": (text(with_labels(rows(), lambda *_: "")), "it has 0 different values"),
     "two_rows": (text(rows(2)), "spans 3 days"),

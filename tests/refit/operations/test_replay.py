@@ -115,7 +115,7 @@ def test_random_schedules_are_told_of_in_one_line_and_a_fault_with_its_moment(
     simulation = simulator.run(Policy("mine", "given", drift, frozenset({2})))
     said.clear()
     assert len(schedules(simulator, simulation, 5, seed=0)) == 5
-    assert {what for what in said if "random" in what} == {"5 random schedules beside mine"}
+    assert {what for what in said if "random" in what} == {"5 random schedules against mine"}
     assert not any(what.startswith("mine: ") for what in said)
 
     def broken(*_: Any) -> Any:

@@ -50,7 +50,7 @@ def confusion(evaluation: Evaluation) -> Any:
     counts = [[rows[row][column] for column in shown] for row in shown]
     labels = [short_name(names[index]) for index in shown]
     few = len(shown) <= 6
-    figure, axes = new_figure("Who is taken for whom", (HALF, 4.1) if few else (FULL, 1.8 + 0.3 * len(shown)))
+    figure, axes = new_figure("Confusion of classes", (HALF, 4.1) if few else (FULL, 1.8 + 0.3 * len(shown)))
     shaded_cells(axes, counts, [sum(rows[row]) for row in shown], lambda count, _: f"{count:,}", fontsize=8)
     axes.set_xticks(range(len(shown)), labels, rotation=0 if few else 45, ha="center" if few else "right", color=INK)
     axes.set_yticks(range(len(shown)), labels, color=INK)
