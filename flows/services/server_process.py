@@ -82,7 +82,7 @@ def _mlflow(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
     """Return what `mlflow server` serves. It has no single-user secret, so the guard requires it."""
     from flows.session import context_of
     from refit.models.run_logging import opened
-    from registry.serving import web_app
+    from registry.mlflow_server import web_app
 
     with opened(context_of(Path.cwd())) as store:
         return web_app(store), _no_background

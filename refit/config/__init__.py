@@ -143,8 +143,8 @@ def defaults(section: str) -> dict[str, object]:
 
     >>> defaults("validate")["RowsBand"]
     {'low': 0.5, 'high': 2.0, 'recent': 3}
-    >>> defaults("train.seed"), defaults("featurize.label")
-    ({'TrainParams': {'seed': 0}}, {'LabelParams': {'delay_hours': 48}})
+    >>> defaults("train.seed"), defaults("evaluate.explain")
+    ({'TrainParams': {'seed': 0}}, {'ExplainParams': {'rows': 300, 'features': 6}})
     """
     *parents, last = section.split(".")
     kind: Any = Params

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["separate"]
+__all__ = ["WARNING_P", "separate"]
 
+WARNING_P = 0.01  # p-value below which a warning is given; the classifier sees only the newest window
 WINDOWS = 12  # of the reference, spread over it, on which the usual skill is measured
 FEWEST = 8  # windows that a p-value needs
 FEWEST_ROWS = 30

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from refit.config import DriftParams
+from refit.drift.multivariate import WARNING_P
 from refit.schemas.drift_decision import Cause, DayWindow, InputVerdict, PerformanceVerdict, Separation, Verdict
 
 __all__ = ["DriftEvidence", "RetrainDecision", "decide"]
 
 _ORDER: tuple[Verdict, ...] = ("retrain", "warn", "ok")  # reasons that decide come first
 _BUDGET_DAYS = 30
-_IN_ONE_WINDOW = 0.01  # p-value below which the classifier warns; it sees only the newest window
 _SHOWN = 5  # columns named in one sentence
 
 
@@ -160,7 +160,7 @@ def _multivariate(separation: Separation) -> _Finding:
         return _Finding("ok", f"{shown}; uncalibrated: {len(separation.usual)} windows of the reference are too few")
     mean = sum(separation.usual) / len(separation.usual)
     usual = f"{mean:.3f} is usual between windows of the reference (p {separation.p:.3f})"
-    return _Finding("warn" if separation.p < _IN_ONE_WINDOW else "ok", f"{shown}, {usual}")
+    return _Finding("warn" if separation.p < WARNING_P else "ok", f"{shown}, {usual}")
 
 
 def _silence(evidence: DriftEvidence) -> Iterator[_Finding]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.config import GateParams, nearest
-from refit.evaluation.holdout import Holdout, parts, too_small
+from refit.config import GateParams
+from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
+from refit.evaluation.slices import gate_slices
 from refit.gate.comparison import error_reduction, gain
-from refit.gate.promotion import Evidence, GateOpponent, Slice
+from refit.gate.promotion import Evidence, GateOpponent
 from refit.metrics.clusters import Estimate
 from refit.schemas.gate_decision import GateCheck
 from refit.schemas.incumbent import Incumbent, TrainedModel
@@ -21,7 +22,6 @@ from refit.schemas.incumbent import Incumbent, TrainedModel
 Floats = NDArray[np.float64]
 
 UNKNOWN = Estimate(math.nan, math.nan, 0.0)
-SHOWN_VALUES = 12  # of a column, if a slice names none of its values
 
 
 def evidence(
@@ -44,7 +44,7 @@ def evidence(
     Raises:
         UserError: a slice names no column.
     """
-    slices = tuple(slice_ for key in gate.slices for slice_ in _slices(key, test, scored, gate))
+    slices = tuple(slice_ for key in gate.slices for slice_ in gate_slices(key, test, scored, gate))
     ours, champions = scored.p["candidate"], scored.p.get("champion")
 
     def opponent(role: str) -> GateOpponent | None:
@@ -78,34 +78,3 @@ def evidence(
         slices=slices,
         error_reduction=None if champions is None else error_reduction(gate.metric, test.sample, ours, champions),
     )
-
-
-def _slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> Iterator[Slice]:
-    """The slices of a key of `gate.slices`: one value of a column, or all values that have no key of their own.
-
-    Raises:
-        UserError: there is no such column.
-    """
-    whole = key in test.table.column_names
-    column, _, wanted = (key, "", "") if whole else key.partition("=")
-    rows_by_value = dict(parts(test.table, column, params_key="evaluate.gate.slices"))
-    if "champion" not in scored.p:
-        return
-    if wanted and wanted not in rows_by_value:
-        hint = nearest(wanted, rows_by_value) or f"; there are {', '.join(list(rows_by_value)[:SHOWN_VALUES])}"
-        yield Slice(key, key, UNKNOWN, f"no test row has {column} {wanted!r}{hint}")
-        return
-    for value in [wanted] if wanted else rows_by_value:
-        name = f"{column}={value}"
-        if wanted or name not in gate.slices:
-            yield _judged(key, name, rows_by_value[value], test, scored, gate)
-
-
-def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:
-    part = test.sample.only(rows)
-    problem, clusters = too_small(part, test.problem), part.clusters.effective
-    if not problem and clusters < gate.min_clusters:
-        problem = f"it has {clusters:,.1f} clusters, {gate.min_clusters} are needed"
-    if problem:
-        return Slice(key, name, UNKNOWN, problem)
-    return Slice(key, name, gain(gate.metric, part, scored.p["candidate"][rows], scored.p["champion"][rows]))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from refit.errors import RefitError
 from refit.metrics import ranks
 from refit.metrics.clusters import Clusters, Floats, LeftOut, sums_without
 
@@ -64,6 +65,21 @@ class OfRanks:
 
 
 Formula = OfSums | OfRanks
+
+
+def checked(label: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[Any], Floats]:
+    """Labels and predictions as arrays.
+
+    Raises:
+        RefitError: no rows, unequal lengths, or a prediction that is not finite.
+    """
+    y: NDArray[Any] = np.asarray(label)
+    p: Floats = np.asarray(predicted, dtype=np.float64)
+    if y.ndim != 1 or len(y) != len(p) or not len(y):
+        raise RefitError(f"scores need as many predictions as labels, and one at least; found {p.shape}, {y.shape}")
+    if not np.isfinite(p).all():
+        raise RefitError(f"{int((~np.isfinite(p)).sum())} of {len(p)} predictions are not finite numbers")
+    return y, p
 
 
 def calibration_bins(p: Floats) -> NDArray[np.int64]:

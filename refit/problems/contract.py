@@ -209,7 +209,7 @@ class Problem(ABC):
             RefitError: no rows, unequal lengths, or a prediction that is not finite.
             ValueError: the problem has no such metric.
         """
-        from refit.metrics.scores import checked
+        from refit.metrics.formulas import checked
 
         self.metric(metric)
         y, p = checked(label, predicted)
@@ -221,7 +221,7 @@ class Problem(ABC):
         Raises:
             RefitError: no rows, unequal lengths, or a prediction that is not finite.
         """
-        from refit.metrics.scores import checked
+        from refit.metrics.formulas import checked
 
         y, p = checked(label, predicted)
         return {name: self.formula(name).value(y, p, threshold) for name in self.metric_names()}

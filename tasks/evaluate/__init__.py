@@ -21,6 +21,7 @@ from refit.evaluation.details import measures_of
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
+from refit.evaluation.slices import evaluated_slices
 from refit.files import artifacts
 from refit.files.artifacts import digest, write_json
 from refit.gate.promotion import Evidence, decide
@@ -253,7 +254,7 @@ def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: S
     metrics = {n: holdout.measure(test, p, scored.thresholds[n], confidence) for n, p in scored.p.items()}
     measures = measures_of(problem := "forecast" if test.forecast else test.problem.task)
     gains = {n: holdout.gains(test, candidate, scored.p[n], confidence) for n in others}
-    slices = holdout.slices(test, params.slices, scored.p, metric, confidence, measures.facts)
+    slices = evaluated_slices(test, params.slices, scored.p, metric, confidence, measures.facts)
     details, daily = measures.details(test, scored, confidence), curves.daily(test, scored.p, metric)
     importance = permutation_importance(
         given.learner,

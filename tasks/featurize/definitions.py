@@ -131,8 +131,8 @@ def _as_declared(context: Context, declared: Mapping[str, Source]) -> FeatureSet
         features.append(Expression(name=name, sql=sql, description="as declared", missing="missing in the source"))
     if not features:
         raise UserError(
-            f"params.yaml: source {label.source!r} has no columns other than key, label and times; declare what to learn "
-            "from"
+            f"params.yaml: source {label.source!r} has no columns other than key, label and times; declare what "
+            "to learn from"
         )
     return FeatureSet(spine=Spine(source=label.source, key=key, features=tuple(features)))
 

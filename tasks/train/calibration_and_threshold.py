@@ -14,7 +14,7 @@ from refit.config.train import ThresholdParams
 from refit.learners import Floats, Labels, Learner
 from refit.learners.calibrated import Calibrated
 from refit.learners.calibration import Calibration, fit_calibration
-from refit.metrics import scores
+from refit.metrics.f1_threshold import best_f1_threshold
 from refit.metrics.ranks import at_or_above
 from refit.problems import kind_of
 from refit.problems.contract import HALF
@@ -96,7 +96,7 @@ def threshold(label: Labels, p: Floats, rule: ThresholdParams) -> float:
     if rule.by == "fixed":
         return rule.value
     if rule.by == "f1":
-        return scores.best_f1_threshold(label, p)
+        return best_f1_threshold(label, p)
     levels, true_positives, positives = at_or_above(label, p)
     if rule.by == "share":
         within = np.flatnonzero(positives <= math.floor(share_of(rule.share, len(p))))

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from refit.evaluation.holdout import parts
+from refit.evaluation.slices import parts
 from refit.metrics.clusters import Clusters
 from tasks.train.folds import LabelledRows, _groups
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refit.errors import RefitError
-from refit.metrics import scores
+from refit.metrics.f1_threshold import best_f1_threshold
 from refit.problems import metric_named, problem_of
 
 # Few distinct scores, so that ties are the rule.
@@ -95,7 +95,7 @@ def test_no_threshold_has_a_better_f1_than_the_best_one(pairs: list[tuple[int, i
     def f1(threshold: float) -> float:
         return problem_of("binary").score("f1", label, p / 8, threshold)
 
-    best = f1(scores.best_f1_threshold(label, p / 8))
+    best = f1(best_f1_threshold(label, p / 8))
     assert best == pytest.approx(max(f1(threshold) for threshold in np.unique(p / 8)))
 
 

@@ -15,7 +15,7 @@ import pytest
 from refit import learners
 from refit.config import CostParams, GateParams
 from refit.errors import UserError
-from refit.evaluation import holdout, prediction_cost
+from refit.evaluation import holdout, prediction_cost, slices
 from refit.evaluation.evidence import evidence
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
@@ -134,8 +134,8 @@ def test_numbers_are_cut_in_the_bands_of_the_report(evaluated: Evaluate, challen
 def test_all_values_of_a_column_are_judged_not_only_those_that_the_report_shows() -> None:
     names = [f"v{i:02d}" for i in range(40)]
     table = pa.table({"many": names * 3})
-    assert {name for name, _ in holdout.parts(table, "many", params_key="test")} == set(names)
-    shown = dict(holdout.parts(table, "many", params_key="test", most=12))
+    assert {name for name, _ in slices.parts(table, "many", params_key="test")} == set(names)
+    shown = dict(slices.parts(table, "many", params_key="test", most=12))
     assert list(shown)[-1] == "28 others"
     assert sorted(np.concatenate(list(shown.values())).tolist()) == list(range(120))
 
