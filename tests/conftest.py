@@ -50,6 +50,7 @@ LONGEST = (
     "fuzzing/test_mutations.py",
     "end_to_end/test_ended.py",
     "end_to_end/test_reproduce.py",
+    "end_to_end/test_few_labels.py",
     "tasks/evaluate/test_evaluate.py",
     "refit/gate/test_promotion.py",
     "refit/cli/test_secrets.py",

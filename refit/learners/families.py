@@ -15,6 +15,8 @@ FAMILIES: Mapping[str, str] = {
     "torch_tabular": "refit.learners.torch_tabular:TorchTabular",
     "relative": "refit.learners.relative:Relative",
     "recursive": "refit.learners.recursive:Recursive",
+    "self_training": "refit.learners.self_training:SelfTraining",
+    "label_spreading": "refit.learners.label_spreading:LabelSpreading",
     "lightgbm.LGBMClassifier": "refit.learners.lightgbm_boosting:LightGBM",
     "lightgbm.LGBMRegressor": "refit.learners.lightgbm_boosting:LightGBM",
     "xgboost.XGBClassifier": "refit.learners.xgboost_boosting:XGBoost",

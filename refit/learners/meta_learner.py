@@ -38,12 +38,15 @@ INNER = "inner"  # the folder of its files
 class MetaLearner(ABC):
     """A learner whose params hold the `kind` and `params` of an inner learner, and its own arguments."""
 
-    declaration: ClassVar[Declaration] = Declaration(("regression",), safe_format="that of the inner learner")
     arguments: ClassVar[Mapping[str, object]]  # name -> default
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self._configure(spec, where)
         self.inner: Learner = make(self._inner_spec(), where=f"{where}.params")
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(("regression",), safe_format="that of the inner learner")
 
     def _configure(self, spec: Spec, where: str) -> None:
         """Set everything but the inner learner.

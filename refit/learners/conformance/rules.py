@@ -317,6 +317,28 @@ def it_goes_on_where_it_says_so(subject: Subject) -> None:
         raise Broken("learning further batches changed the learner that it went on from; work on a copy")
 
 
+@rule
+def rows_without_a_label_change_what_it_learns_where_it_says_so(subject: Subject) -> None:
+    """Rows without a label change the model of a learner that declares their use, each time in the same way."""
+    if subject.fitted.declaration.unlabelled == "ignored":
+        raise NotApplicable("it declares no use of rows without a label")
+
+    def fitted() -> Learner:
+        learner = make(subject.spec)
+        extra: dict[str, Any] = {"unlabelled": subject.seen.table}
+        learner.fit(subject.train.table, subject.train.label, **extra)
+        return learner
+
+    first = fitted()
+    if first.digest() == subject.fitted.digest():
+        raise Broken("rows without a label changed nothing; declare that it ignores them")
+    if fitted().digest() != first.digest():
+        raise Broken("the same rows without a label gave two models; take every random number from spec.seed")
+    predicted = first.predict(subject.seen.table)
+    if fault := subject.spec.problem.check_predictions(predicted, len(subject.seen)):
+        raise Broken(f"fitted with rows without a label, it predicts {fault}")
+
+
 def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, column)
 
