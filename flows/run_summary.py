@@ -33,6 +33,8 @@ class LearnerSummary(Part):
     latency_1000_ms: Latency
     cost_training: float
     cost_per_1000: float
+    trials: int = 0  # of the search for its arguments
+    pruned: int = 0  # of these, ended early because they were behind
 
 
 class ServingTimes(Part):

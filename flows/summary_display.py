@@ -74,6 +74,8 @@ def summarise(run: Session) -> RunSummary:
                 latency_1000_ms=learner.latency_1000_ms,
                 cost_training=in_money(learner.work_seconds, price),
                 cost_per_1000=in_money(learner.cpu_seconds_per_1000, price),
+                trials=len(trials := learner.tuning.trials if learner.tuning else ()),
+                pruned=sum(trial.state == "pruned" for trial in trials),
             )
             for learner in training.learners
         ),
@@ -214,6 +216,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("labels", labels),
         ("features", f"{summary.features} · labelled rows: {windows}"),
         ("learners", " · ".join(_format_learner(learner, summary) for learner in summary.learners)),
+        *([("search", searches)] if (searches := _format_searches(summary)) else []),
         ("cost", format_cost(summary.cost.training, summary.cost.per_1000, summary.cost.currency)),
         ("predictions", _format_times(summary.timings)),
         *([("intervals", _format_coverage(summary.intervals))] if summary.intervals else []),
@@ -229,6 +232,12 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
 def _format_learner(learner: LearnerSummary, summary: RunSummary) -> str:
     score = "failed" if learner.validation is None else f"{learner.validation:.4f}"
     return f"{learner.name} {score}" + (" (chosen)" if learner.name == summary.chosen else "")
+
+
+def _format_searches(summary: RunSummary) -> str:
+    """Format the number of trials of each tuned learner; empty if none was tuned."""
+    tuned = [learner for learner in summary.learners if learner.trials]
+    return " · ".join(f"{each.name} {each.trials} trials, {each.pruned} given up early" for each in tuned)
 
 
 def format_cost(training: float, per_1000: float, currency: str) -> str:
@@ -272,6 +281,8 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     console.print(head)
     console.print()
     console.print(_learners(summary))
+    if searches := _format_searches(summary):
+        console.print(line(("Search", "bold"), f" {searches}"))
     console.print()
     test = summary.windows.test
     window = f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"

@@ -91,7 +91,10 @@ class TuningParams(Section):
     trials: int = Field(30, ge=1, description="for each learner; a grid takes as many as it has points")
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     pruner: Literal["median", "halving", "none"] = Field(
-        "median", description="stops trials that are behind after some folds; needs cross_validation"
+        "median", description="stops trials that are behind after some folds (needs cross_validation) or epochs"
+    )
+    prune_after: Literal["fold", "epoch"] = Field(
+        "fold", description="when the pruner compares; epoch: learners that train in epochs, after each one"
     )
     parallel: int = Field(
         1, ge=1, description="trials at once, each in a process; decides what is tried, so set it for all machines"

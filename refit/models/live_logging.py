@@ -1,4 +1,4 @@
-"""Logs each epoch of a training to MLflow while it trains; `log_training` logs the complete curves afterwards."""
+"""Logs epochs and the use of the machine to MLflow during a training; `log_training` logs the complete curves later."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from refit.models.run_logging import store_of
 from refit.runtime.context import Context
 from registry import tracking
 from registry.store import faults
+from registry.system_metrics import SystemMetrics
 
 __all__ = ["epochs_logged"]
 
@@ -24,7 +25,7 @@ Point = tuple[str, float, int]
 
 @contextmanager
 def epochs_logged(context: Context, inputs: str, *, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
-    """Log each epoch of the fits within the block to one run with the tag `refit.role` = `live`.
+    """Log epochs of the fits within the block, and the use of the machine, to one run tagged `refit.role` = `live`.
 
     It is best effort: without a reachable registry, the training goes on after one warning.
 
@@ -50,6 +51,7 @@ class _LiveRun:
     _off: bool = False
     _points: list[Point] = field(default_factory=list)
     _fits: Counter[str] = field(default_factory=Counter)
+    _system: SystemMetrics | None = None
     _logged: float = field(default_factory=time.monotonic)
 
     def add(self, report: EpochReport) -> None:
@@ -82,8 +84,10 @@ class _LiveRun:
                 if self._run is None:
                     tags = {"refit.role": "live", "refit.candidate": self.inputs}
                     experiment = tracking.ensure_experiment(store, self.context.params.project.name)
+                    self._system = SystemMetrics()
                     self._run = tracking.start_run(store, experiment, f"training {self.inputs[:8]}", tags)
-                tracking.log_points(store, self._run, self._points)
+                system = self._system.sample() if self._system else []
+                tracking.log_points(store, self._run, [*self._points, *system])
                 if status is not None:
                     tracking.end_run(store, self._run, status)
         except Exception as error:  # whatever is wrong with a registry, a training of hours is worth more

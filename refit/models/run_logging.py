@@ -228,6 +228,7 @@ def _trials(
     """Name and content of a run for each trial of a search."""
     for number, trial in enumerate(tuning.trials):
         steps = [("score", value, fold) for fold, value in enumerate(trial.steps)]
+        steps += [("score_by_epoch", value, step) for step, value in trial.epochs]
         value = [("value", trial.value, 0)] if trial.value is not None else []
         costs = _cost_metrics(trial.cost, trial.seconds, price)
         reduction = None if champion is None else champion.reduction(trial.value)

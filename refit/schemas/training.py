@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
-from refit.schemas.artifact import Artifact, Part, UtcTime
+from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.postprocessing import MarginsByGroup, StoredCalibration
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.warm_start import WarmStart
@@ -46,12 +46,21 @@ class TrialReport(Part):
     """One trial of a search: its arguments, the running mean of the score after each fold, and its final state."""
 
     params: Mapping[str, object]
-    state: Literal["complete", "pruned", "failed"]  # pruned: stopped after some folds; failed: could not be fitted
+    state: Literal["complete", "pruned", "failed"]  # pruned: stopped before its end; failed: could not be fitted
     value: float | None  # the last step of a complete trial
     steps: tuple[float, ...]
+    # The running mean of the score after epochs, if the pruner compares by these.
+    epochs: tuple[tuple[int, float], ...] = omitted(())
     seconds: float
     problem: str
     cost: FitCost | None = Field(alias="took")  # None if nothing was fitted
+
+    @property
+    def end(self) -> str:
+        """How it ended, in words."""
+        if self.state == "pruned":
+            return f"given up after some {'epochs' if self.epochs else 'folds'}"
+        return "finished" if self.state == "complete" else self.state
 
     @field_validator("cost", mode="before")
     @classmethod

@@ -14,8 +14,8 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +26,8 @@ from refit.config.train import Arguments, SearchParams, TuningParams, flat, plac
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
-from refit.learners.contract import stored_spec
+from refit.learners.contract import CurvePoint, stored_spec
+from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 STORAGE = Path(".refit/tuning.db")
 _STARTUP = 10  # random trials before the sampler learns from them; a pruner waits for half as many
+_FIRST_EPOCH = 2  # from which a pruner by epoch compares
 _RANGE_POINTS = 5  # grid points of a range without a step
 
 
@@ -175,10 +177,11 @@ def _sampler(tuning: TuningParams, seed: int, start: int) -> optuna.samplers.Bas
 def _pruner(tuning: TuningParams) -> optuna.pruners.BasePruner:
     import optuna
 
+    first = _FIRST_EPOCH if tuning.prune_after == "epoch" else 0
     if tuning.pruner == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=_STARTUP // 2)
+        return optuna.pruners.MedianPruner(n_startup_trials=_STARTUP // 2, n_warmup_steps=first)
     if tuning.pruner == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, first), reduction_factor=2)
     return optuna.pruners.NopPruner()
 
 
@@ -280,7 +283,10 @@ def _try(
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
 ) -> TrialResult:
-    """Fit the folds one after another, unless the pruner stops the trial by comparison with the trials `before`."""
+    """Fit the folds one after another, unless the pruner stops the trial by comparison with the trials `before`.
+
+    A pruner by epoch compares within the fits of the learners that train in epochs, and between folds of the others.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -288,13 +294,20 @@ def _try(
     study.add_trials(before)
     trial = study.ask()
     trying = replace(spec, params=placed(spec.params, params))
-    label, fits, values, steps = development.whole.label, [], [], []
+    label, fits, steps = development.whole.label, [], []
+    values: list[float] = []
     state: Literal["complete", "pruned", "failed"] = "complete"
     problem = ""
+    epochs = _Epochs(trial, values, _most_epochs(search.space))
+    by_epoch = search.tuning.prune_after == "epoch"
     began = time.monotonic()
     for number, fold in enumerate(development.folds):
         try:
-            fit = fit_fold(trying, development, fold, silent)
+            with curves_judged_by(epochs.judge) if by_epoch else nullcontext():
+                fit = fit_fold(trying, development, fold, silent)
+        except FitAbandoned:
+            state = "pruned"
+            break
         except RefitError as error:
             state, problem = "failed", str(error)
             break
@@ -304,6 +317,8 @@ def _try(
             state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
             break
         steps.append(float(np.mean(values)))
+        if epochs.scores:
+            continue
         trial.report(steps[-1], number)
         if trial.should_prune() and number + 1 < len(development.folds):
             state = "pruned"
@@ -314,6 +329,7 @@ def _try(
         state=state,
         value=steps[-1] if steps and state == "complete" else None,
         steps=tuple(steps),
+        epochs=tuple(epochs.scores.items()),
         seconds=round(time.monotonic() - began, 3),
         problem=problem,
         cost=fit_cost(fits, development) if fits else None,
@@ -321,10 +337,38 @@ def _try(
     return TrialResult(report, rungs)
 
 
+@dataclass
+class _Epochs:
+    """The scores of a trial after the epochs of its folds, compared with those of other trials."""
+
+    trial: optuna.Trial
+    folds: Sequence[float]  # scores of the complete ones
+    most: int  # epochs of a fit that the search space allows, so that a step is the same epoch in each trial
+    scores: dict[int, float] = field(default_factory=dict)  # by step; means with those of the complete folds
+
+    def judge(self, curve: Sequence[CurvePoint], epochs: int) -> None:
+        """Report the new points of a curve to the pruner; of several fits in a fold, those of the first.
+
+        Raises:
+            FitAbandoned: the pruner stops the trial.
+        """
+        for point in curve:
+            step = len(self.folds) * max(self.most, epochs) + point.iteration
+            if step not in self.scores:
+                self.scores[step] = float(np.mean([*self.folds, point.validation]))
+                self.trial.report(self.scores[step], step)
+                if self.trial.should_prune():
+                    raise FitAbandoned
+
+
+def _most_epochs(space: Mapping[str, SearchParams]) -> int:
+    return max((max(_points(space[name])) for name in ("epochs", "max_epochs") if name in space), default=0)
+
+
 def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:
     from optuna.trial import TrialState
 
-    for number, value in enumerate(result.report.steps):
+    for number, value in result.report.epochs or enumerate(result.report.steps):
         trial.report(value, number)
     trial.set_user_attr("refit", result.report.to_json())
     for key, note in result.rungs.items():

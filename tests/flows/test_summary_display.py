@@ -9,7 +9,7 @@ from pathlib import Path
 from driving import summary_of
 
 from flows.run_summary import IntervalSummary
-from flows.summary_display import _scores, print_summary
+from flows.summary_display import _scores, print_summary, summary_rows
 from refit.runtime.terminal import Terminal
 from refit.schemas.measured import Measured
 
@@ -39,6 +39,18 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     assert any(
         line.startswith("test window 2024-") and line.rstrip().endswith("± is the 95 % interval") for line in lines
     )
+
+
+def test_a_search_says_how_many_trials_were_given_up(project: Path) -> None:
+    summary = summary_of(project)
+    console = Terminal(file=io.StringIO(), width=80)
+    print_summary(summary, console)
+    assert "Search" not in console.file.getvalue()  # type: ignore[attr-defined]
+    tuned = summary.learners[-1].model_copy(update={"name": "gru", "trials": 14, "pruned": 5})
+    summary = summary.model_copy(update={"learners": (*summary.learners, tuned)})
+    print_summary(summary, console)
+    assert "Search gru 14 trials, 5 given up early" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("search", "gru 14 trials, 5 given up early") in summary_rows(summary)
 
 
 def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side() -> None:

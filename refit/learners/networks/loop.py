@@ -44,6 +44,7 @@ class Task:
     score: Callable[[nn.Module, int], CurvePoint] | None = None  # after an epoch, on training and validation rows
     best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
     on_epoch: Callable[[EpochReport], None] | None = None
+    judge: Callable[[Sequence[CurvePoint], int], None] | None = None  # of the curve so far: may end the fit
     progress: Progress = silent
 
 
@@ -67,6 +68,8 @@ def train(
     state = State(network, optimizer, scaler, averaged, torch.Generator().manual_seed(task.seed), Plateau(params))
     if checkpoint:
         checkpoint.restore(state)
+    if task.judge and state.curve:
+        task.judge(state.curve, task.epochs)
     while state.epoch < task.epochs and not state.finished:
         started, epoch = time.monotonic(), state.epoch
         task.progress(f"fitting {task.name}, epochs", epoch, task.epochs)
@@ -100,6 +103,8 @@ def train(
         if checkpoint:
             checkpoint.write(state)
         _report(task, state, mean_loss, optimizer.param_groups[0]["lr"], time.monotonic() - started)
+        if task.judge and state.curve:
+            task.judge(state.curve, task.epochs)
     network.load_state_dict(state.best or _copy_of(predicting))
     network.to("cpu").eval()
     return tuple(state.curve)

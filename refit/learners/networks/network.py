@@ -135,6 +135,7 @@ class Network:
                 score=None if unseen is None else self._scoring(rows, label, unseen),
                 best=self._best,
                 on_epoch=surroundings.get().on_epoch,
+                judge=surroundings.get().judge,
                 progress=progress,
             )
             unseen_parts = () if unseen is None else (*unseen[0].tensors(), torch.from_numpy(unseen[1]))

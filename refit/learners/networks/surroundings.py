@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-__all__ = ["EpochReport", "Surroundings", "checkpoints_in", "reporting_to", "surroundings"]
+from refit.learners.contract import CurvePoint
+
+__all__ = ["EpochReport", "FitAbandoned", "Surroundings", "checkpoints_in", "curves_judged_by", "reporting_to"]
+__all__ += ["surroundings"]
+
+Judge = Callable[[Sequence[CurvePoint], int], None]
+
+
+class FitAbandoned(Exception):
+    """The curve of a fit is too bad for the fit to go on."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Surroundings:
     checkpoints: Path | None = None  # folder of a file for each fit; None: no checkpoints
     every_seconds: float = 1.0  # epochs shorter than this share a checkpoint
     on_epoch: Callable[[EpochReport], None] | None = None
+    judge: Judge | None = None
 
 
 surroundings: ContextVar[Surroundings] = ContextVar("surroundings", default=Surroundings())  # noqa: B039
@@ -46,20 +57,32 @@ def checkpoints_in(folder: Path, *, every_seconds: float = 1.0) -> Iterator[None
     The folder is removed once the whole block has succeeded: a block of several fits that is run again repeats none of
     those that were complete.
     """
-    outer = surroundings.get()
-    token = surroundings.set(Surroundings(folder, every_seconds, outer.on_epoch))
-    try:
+    with _set(checkpoints=folder, every_seconds=every_seconds):
         yield
-    finally:
-        surroundings.reset(token)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def reporting_to(on_epoch: Callable[[EpochReport], None]) -> Iterator[None]:
     """Fits within the block report each epoch."""
-    outer = surroundings.get()
-    token = surroundings.set(Surroundings(outer.checkpoints, outer.every_seconds, on_epoch))
+    with _set(on_epoch=on_epoch):
+        yield
+
+
+@contextmanager
+def curves_judged_by(judge: Judge) -> Iterator[None]:
+    """Fits within the block pass their curve and the number of their epochs to `judge` after each epoch with a score.
+
+    A fit that goes on from a checkpoint passes the curve that it finds there first. To end the fit, `judge` raises
+    `FitAbandoned`.
+    """
+    with _set(judge=judge):
+        yield
+
+
+@contextmanager
+def _set(**changes: Any) -> Iterator[None]:
+    token = surroundings.set(replace(surroundings.get(), **changes))
     try:
         yield
     finally:

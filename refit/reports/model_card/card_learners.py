@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from refit.reports.model_card.learner_charts import fold_scores
 from refit.schemas.training import LearnerReport, TrialReport
 
-STATES = {"complete": "finished", "pruned": "given up after some folds", "failed": "failed"}
+ENDS = ("finished", "given up after some folds", "given up after some epochs", "failed")
 
 
 @dataclass(frozen=True)
@@ -68,5 +69,5 @@ def searches(learners: Sequence[LearnerReport]) -> Iterator[ShownSearch]:
 
 
 def _states(trials: Sequence[TrialReport]) -> str:
-    counts = {words: sum(trial.state == state for trial in trials) for state, words in STATES.items()}
-    return ", ".join(f"{count} {words}" for words, count in counts.items() if count)
+    counts = Counter(trial.end for trial in trials)
+    return ", ".join(f"{counts[end]} {end}" for end in ENDS if counts[end])

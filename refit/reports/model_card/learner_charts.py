@@ -74,14 +74,14 @@ def tuning(evaluation: Evaluation) -> Any:
 
 def _history(axes: Any, name: str, trials: Sequence[TrialReport], metric: str) -> None:
     shown = [(n, trial.value) for n, trial in enumerate(trials) if trial.value is not None]
-    given_up = [n for n, trial in enumerate(trials) if trial.state == "pruned"]
+    given_up = {n: trial.end for n, trial in enumerate(trials) if trial.state == "pruned"}
     numbers, values = [n for n, _ in shown], [value for _, value in shown]
     so_far = list(accumulate(values, max if metric_named(metric).higher_is_better else min))
     axes.step(numbers, so_far, where="post", color=COLOURS["candidate"], label="best so far")
     axes.plot(numbers, values, "o", color=COLOURS["baseline"], markersize=4, label="trial")
-    if given_up:  # at the bottom: a score of some folds is not comparable to one of all
+    if given_up:  # at the bottom: a score of some folds or epochs is not comparable to one of all
         foot = {"transform": axes.get_xaxis_transform(), "color": QUIET, "markersize": 5}
-        axes.plot(given_up, [0.03] * len(given_up), "x", label="given up after some folds", **foot)
+        axes.plot(list(given_up), [0.03] * len(given_up), "x", label=next(iter(given_up.values())), **foot)
     title = f"{short_name(name, 30)}: {len(trials)} trials"
     axes.set_title(title, pad=18)  # above the legend
     axes.set(xlabel="trial", ylabel=metric_named(metric).words)

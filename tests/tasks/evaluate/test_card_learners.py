@@ -9,6 +9,7 @@ from typing import Any
 
 from refit.files import artifacts
 from refit.reports.model_card import learner_charts
+from refit.reports.model_card.card_learners import searches
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.training import LearnerReport, TuningReport
 
@@ -46,6 +47,13 @@ def test_the_card_tells_scores_by_fold_and_how_a_search_went(drawn: Evaluate, sm
     assert "The best is trial 1 with 0.7800" in words
     shown = re.findall(r'<tr><th scope="row">(C|penalty)</th>\s*<td class="n">([^<]*)</td>', page)
     assert shown == [("penalty", "l1"), ("C", "0.1235")]
+
+
+def test_trials_that_were_given_up_after_some_epochs_are_counted_as_such() -> None:
+    by_epoch = {**TRIALS[2], "epochs": [[1, 0.5], [2, 0.52]]}
+    report = TuningReport.model_validate_json(json.dumps({"best": 1, "importance": {}, "trials": [*TRIALS, by_epoch]}))
+    (shown,) = searches([LearnerReport.model_construct(name="one", tuning=report)])
+    assert shown.states == "2 finished, 1 given up after some folds, 1 given up after some epochs"
 
 
 def test_a_card_without_folds_or_a_search_has_no_word_of_them(evaluated: Evaluate, small_project: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,28 @@ def test_each_epoch_is_in_mlflow_while_the_training_runs(project: Any) -> None:
     assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5)]
     assert "network 2/loss" in live_run(project).data.metrics
     assert live_run(project).info.status == "FINISHED"
+
+
+def test_the_use_of_the_machine_is_logged_as_system_metrics_with_the_epochs(project: Any) -> None:
+    with epochs_logged(project.context, "c0ffee", every_seconds=0):
+        report(1)
+        sum(range(3_000_000))  # some work between two samples
+        report(2)
+    run = live_run(project)
+    history = client(project.store).get_metric_history(run.info.run_id, "system/cpu_utilization_percentage")
+    assert [point.step for point in history] == [1, 2, 3]
+    assert history[1].value > 0
+    assert 0 < run.data.metrics["system/system_memory_usage_percentage"] <= 100
+    assert run.data.metrics["system/system_memory_usage_megabytes"] > 10
+
+
+def test_without_psutil_epochs_are_logged_alone(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow.system_metrics.metrics.cpu_monitor", None)
+    with epochs_logged(project.context, "c0ffee", every_seconds=0):
+        report(1)
+    metrics = live_run(project).data.metrics
+    assert "network 1/loss" in metrics
+    assert not [name for name in metrics if name.startswith("system/")]
 
 
 def test_a_training_that_fails_ends_its_run_and_a_short_one_has_none(project: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ import pytest
 from refit.config.train import SearchParams, TuningParams
 from refit.errors import UserError
 from refit.learners import Spec
+from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
 from refit.schemas.training import TuningReport
 from tasks import train
 from tasks.train import tuning
@@ -205,3 +206,70 @@ def test_an_argument_within_an_argument_is_tuned_by_a_name_with_dots(tmp_path: P
     assert [each.params[depth] for each in found.trials] == [1, 3, 3]
     assert best.params["estimator"]["params"]["max_depth"] == found.trials[found.best].params[depth]
     assert given.params["estimator"]["params"] == {"max_depth": 3}, "nothing of the params was changed"
+
+
+def networks(**changes: Any) -> tuple[Spec, Search]:
+    """The search for the learning rate of a network, pruned by epoch."""
+    given = spec("mlp", epochs=6, patience=6, hidden=[8], batch_rows=16, learning_rate=0.05)
+    rates = {"learning_rate": SearchParams(choices=(0.05, 0.03, 0.02, 0.04, 0.06, 1e-6, 2e-6, 0.05001))}
+    return given, search(rates, **{"sampler": "grid", "prune_after": "epoch", **changes})
+
+
+@pytest.mark.parametrize("pruner", ["median", "halving"])
+def test_a_network_that_is_behind_after_some_epochs_is_given_up(pruner: str, tmp_path: Path) -> None:
+    given, asked = networks(pruner=pruner)
+    best, report = tune(given, asked, rows(200, folds=2), tmp_path)
+    slow = [each for each in report.trials if each.params["learning_rate"] < 1e-5]  # type: ignore[operator]
+    assert [each.state for each in slow] == ["pruned"] * 2
+    assert all(2 <= len(each.epochs) < 6 for each in slow)
+    assert {each.end for each in slow} == {"given up after some epochs"}
+    complete = [each for each in report.trials if each.state == "complete"]
+    assert len(complete) >= 2
+    assert all([step for step, _ in each.epochs] == list(range(1, 13)) for each in complete)
+    assert best.params == given.params | report.trials[report.best].params
+    assert report.trials[report.best].value == max(each.value for each in complete if each.value is not None)
+    whole = tune(*networks(pruner="none"), rows(200, folds=2), tmp_path)
+    values = {each.params["learning_rate"]: each.value for each in whole[1].trials}
+    assert all(each.value == values[each.params["learning_rate"]] for each in complete), "a trial that ends is the same"
+
+
+@pytest.mark.parametrize("epoch", [20, 61], ids=["in the second fold", "before it is pruned"])
+def test_a_search_by_epoch_that_was_killed_within_a_fit_ends_as_if_it_had_not_been(epoch: int, tmp_path: Path) -> None:
+    """Its checkpoint holds the curve, so that epochs from before the end are compared too."""
+    given, asked = networks()
+    through = tune(given, asked, rows(200, folds=2), tmp_path / "through")[1]
+    reports = itertools.count()
+
+    def killed(report: EpochReport) -> None:
+        if next(reports) == epoch:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "checkpoints"
+    for on_epoch in (killed, lambda report: next(reports)):
+        with suppress(KeyboardInterrupt), checkpoints_in(folder, every_seconds=0), reporting_to(on_epoch):
+            resumed = tune(given, asked, rows(200, folds=2), tmp_path / "killed")[1]
+        assert folder.is_dir() == (on_epoch is killed)
+    assert tried(resumed) == tried(through)
+    assert [each.epochs for each in resumed.trials] == [each.epochs for each in through.trials]
+
+
+@pytest.mark.slow
+def test_a_search_by_epoch_in_processes_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, asked = networks(parallel=2)
+    parallel = tune(given, asked, rows(100, folds=2), tmp_path / "parallel")[1]
+    monkeypatch.setattr(tuning, "_processes", lambda count: nullcontext())
+    assert tried(tune(given, asked, rows(100, folds=2), tmp_path / "alone")[1]) == tried(parallel)
+
+
+def test_epochs_that_are_searched_for_are_compared_with_the_same_epoch_of_the_same_fold(tmp_path: Path) -> None:
+    given, _ = networks()
+    asked = search({"epochs": SearchParams(choices=(2, 4))}, sampler="grid", prune_after="epoch")
+    report = tune(given, asked, rows(100, folds=2), tmp_path)[1]
+    assert [[step for step, _ in each.epochs] for each in report.trials] == [[1, 2, 5, 6], [1, 2, 3, 4, 5, 6, 7, 8]]
+
+
+def test_a_learner_without_epochs_is_pruned_by_fold_whatever_the_params_say(tmp_path: Path) -> None:
+    asked = search(prune_after="epoch")
+    report = tune(spec(), asked, rows(), tmp_path)[1]
+    assert {each.end for each in report.trials} == {"finished", "given up after some folds"}
+    assert not any(each.epochs for each in report.trials)

@@ -172,7 +172,7 @@ class KerasModel:
         self, model: Any, rows: Inputs, label: Labels, epochs: int, score: Scorer | None, progress: Progress
     ) -> tuple[tuple[CurvePoint, ...], int]:
         """Train a model in place; returns its scores after each epoch, and the number of its epochs."""
-        on_epoch, gain = surroundings.get().on_epoch, metric_named(self.spec.metric).gain
+        around, gain = surroundings.get(), metric_named(self.spec.metric).gain
         with self._failures("training"):
             epoch_of = self._epochs(model, rows, label, epochs, progress)
         curve, best, best_weights = list[CurvePoint](), epochs, None
@@ -184,10 +184,13 @@ class KerasModel:
                 curve.append(score(model, epoch))
                 if best_weights is None or gain(curve[-1].validation, curve[best - 1].validation) > 0:
                     best, best_weights = epoch, model.get_weights()
-            if on_epoch is not None:
+            if around.on_epoch is not None:
                 scores = {"training": curve[-1].training, "validation": curve[-1].validation} if curve else {}
                 rate, seconds = float(model.optimizer.learning_rate), round(time.monotonic() - started, 3)
-                on_epoch(EpochReport(self.spec.name, self.spec.seed, epoch, epochs, loss, rate, seconds, **scores))
+                report = EpochReport(self.spec.name, self.spec.seed, epoch, epochs, loss, rate, seconds, **scores)
+                around.on_epoch(report)
+            if around.judge is not None and curve:
+                around.judge(curve, epochs)
             if score is not None and epoch - best >= self._params.patience:
                 break
         if best_weights is not None:
