@@ -76,6 +76,8 @@ def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.envir
     if (file := _sqlite_file(chosen)) is None:
         return Store(chosen, state)
     path = project.absolute() / file
+    if ".." in path.parts:  # projects that name one file from their own folders mean one store
+        path = path.resolve()
     return Store(sqlite_url(path), path.parent)
 
 

@@ -131,6 +131,18 @@ def tagged_by_client(store: Store, model: str, tags: Mapping[str, str]) -> list[
             return matches
 
 
+def with_tag(store: Store, key: str, value: str) -> list[Version]:
+    """The versions of any model with this tag, by model and number; none if the value is no plain word."""
+    if not store.exists or not value.isalnum():
+        return []
+    search, matches, token = client(store).search_model_versions, [], None
+    while True:
+        page = search(f"tags.`{key}` = '{value}'", page_token=token)
+        matches += [_from_client(each) for each in page]
+        if not (token := page.token):
+            return sorted(matches, key=lambda each: (each.model, int(each.version)))
+
+
 def find(store: Store, model: str, tags: Mapping[str, str]) -> Version | None:
     """The oldest version with all of `tags`."""
     matches = tagged_by_client(store, model, tags)

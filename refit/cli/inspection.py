@@ -100,8 +100,12 @@ def print_lineage(lineage: Lineage) -> None:
     """Print the result of `refit lineage VERSION`."""
     console = Terminal()
     for name, value in lineage:
-        if name != "batches" and value is not None:
+        if name not in ("batches", "parents", "children") and value is not None:
             console.print(line((f"{name.replace('_', ' '):<13}", "bold"), f" {value}"))
+    for name, relatives in (("parent", lineage.parents), ("child", lineage.children)):
+        for each in relatives:
+            generation = f" (generation {each.generation})" if each.generation > 1 else ""
+            console.print(line((f"{name:<13}", "bold"), f" {each}{generation}"))
     for batch in lineage.batches:
         files = ", ".join(batch.files)
         text = f" {batch.source} {batch.name}, {batch.rows:,} rows of {files}, sha256 {batch.sha256[:12]}"
@@ -184,6 +188,7 @@ def print_champion(champion: ChampionSummary) -> None:
         "test metrics": score,
         **_format_costs(champion.kpis),
         "trained on": trained_on,
+        **({"started from": champion.started_from} if champion.started_from else {}),
         "code": f"git commit {champion.git_commit or 'none: the project was not in git, or had no commit yet'}",
         "previous": champion.previous or "none",
         "anchor": f"version {champion.anchor}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from refit.config.section import Name, Section, nearest
 from refit.problems import is_kind, kind_of, kinds
 
+REGISTERED = re.compile(r"models:/([a-z][a-z0-9_]*)(?:@([a-z]+)|/([1-9][0-9]*))")  # model, alias or version
 Arguments = dict[str, Any]  # of an estimator, as params.yaml gives them
 TextOrNumber = str | int | float | bool | None
 
@@ -205,6 +207,11 @@ class TrainParams(Section):
         None,
         description="champion: continue from the champion with the rows that are new to it; default: from scratch",
     )
+    start_from: str | None = Field(
+        None,
+        description="a registered version whose weights networks start from, `models:/NAME@champion` or "
+        "`models:/NAME/3`, or a folder that `refit export` wrote; default: random weights",
+    )
     cross_validation: CrossValidationParams | None = Field(
         None, description="folds of training and validation rows together; default: the validation window alone"
     )
@@ -227,11 +234,23 @@ class TrainParams(Section):
             raise ValueError(
                 "an average of several seeds cannot go on from a champion; leave warm_start or average out"
             )
+        if self.start_from is not None and self.warm_start:
+            raise ValueError("a training starts from one model; leave warm_start or start_from out")
         if self.intervals and not kind_of(self.task).intervals:
             raise ValueError(f"intervals are for numbers; the task is {self.task!r}: leave them out")
         if self.intervals and self.intervals.by == "quantiles" and self.warm_start:
             raise ValueError("intervals by quantiles are fitted from nothing; set by: residuals, or warm_start: null")
         return self
+
+    @field_validator("start_from")
+    @classmethod
+    def _names_a_version_or_folder(cls, value: str | None) -> str | None:
+        if value is not None and (not value or (":" in value and not REGISTERED.fullmatch(value))):
+            raise ValueError(
+                f"{value!r} names no version; write models:/NAME@champion, models:/NAME/3, or a folder that "
+                "`refit export` wrote"
+            )
+        return value
 
     @field_validator("task")
     @classmethod

@@ -50,17 +50,26 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
     """
     if spec.average > 1:
         return load_class(AVERAGED)(spec, where=where)  # type: ignore[call-arg]
+    learner: Learner = _class_of(spec, where)(spec, where=where)  # type: ignore[call-arg]
+    if spec.start:
+        from refit.learners.networks.start import start_from
+
+        start_from(load(spec.start.folder, trusted_types=spec.trusted_types), learner, where)
+    return learner
+
+
+def _class_of(spec: Spec, where: str) -> type[Learner]:
     if spec.text:
         from refit.learners import texts
 
         texts.vectoriser(spec)  # so that a mistake in its params is an error before anything is fitted
     if spec.kind in FAMILIES:
-        return family(spec.kind)(spec, where=where)  # type: ignore[call-arg]
+        return family(spec.kind)
     from refit.learners import imports, project_files
 
     if spec.source and project_files.is_keras(spec.kind, spec.source):
-        return load_class(KERAS)(spec, where=where)  # type: ignore[call-arg]
-    return _adapter(imports.find(spec.kind, where, spec.source))(spec, where=where)  # type: ignore[call-arg]
+        return load_class(KERAS)
+    return _adapter(imports.find(spec.kind, where, spec.source))
 
 
 def update(learner: Learner, batches: Iterable[Batch], *, progress: Progress = silent) -> Learner:

@@ -47,6 +47,15 @@ class Declaration:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A stored learner that fits start from (`train.start_from`)."""
+
+    folder: Path  # with its `model.json`
+    name: str  # for messages, such as `version 3 of digits_base`
+    digest: str  # of the learner
+
+
+@dataclass(frozen=True)
 class Spec:
     """Everything that determines a fitted learner, except for its rows."""
 
@@ -66,6 +75,7 @@ class Spec:
     vectoriser: Mapping[str, Any] = field(default_factory=dict)  # for free text: kind, params, components
     average: int = 1  # number of seeds, from `seed` on, whose models are averaged
     device: str | None = None  # for networks, such as `cpu` or `cuda:0`; None: a GPU if there is one; not stored
+    start: Start | None = None  # the learner whose weights and preparation a fit starts from; not stored
     quantile: float | None = None  # regression: predict this quantile (`refit.learners.quantiles`) instead of the mean
 
     @property
@@ -218,9 +228,9 @@ def describe(learner: Learner, own: Part | Mapping[str, Any] | None = None) -> M
 
 
 def stored_spec(spec: Spec) -> dict[str, Any]:
-    """The entries of `model.json` that give the spec, without the source text and the types that the user trusts."""
+    """The entries of `model.json` that give the spec, without the source text, the trusted types and the start."""
     entries = dataclasses.asdict(spec)
-    del entries["trusted_types"], entries["source"], entries["device"]
+    del entries["trusted_types"], entries["source"], entries["device"], entries["start"]
     entries["categorical"] = tuple(name for name in spec.features if name in spec.categorical)
     entries["arrays"] = dict(spec.arrays)
     return entries

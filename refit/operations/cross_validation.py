@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refit.config import Params
+from refit.errors import UserError
 from refit.files.artifacts import FEATURE_SET, REPORTS, defined
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
@@ -25,6 +26,7 @@ from refit.schemas.feature_table import FeatureTable
 from refit.schemas.training import Scores
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, LabelledRows, cut, newest
+from tasks.train.start import parent_of, start_of
 from tasks.train.trial import predict
 
 REPORT = REPORTS / "cross_validation.json"
@@ -56,7 +58,13 @@ def run(context: Context) -> CrossValidation:
     """
     params = context.params
     features = FeatureTable.read(context.path(FEATURE_SET))
-    specs = specs_of(params, features, context.project)
+    start = start_of(context)
+    if start.parent and features.split is None:
+        raise UserError(
+            "outer folds in order of time go back to before the model that train.start_from names was made; set "
+            "train.start_from: null, or featurize.split"
+        )
+    specs = specs_of(params, features, context.project, parent_of(context, start, features))
     make_all(specs, params)
     whole = labelled_rows(context, features, specs[0].problem)
     folds = cut(whole, params.evaluate.cross_validation, params, specs[0].problem, where="evaluate.cross_validation")

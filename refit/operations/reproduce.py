@@ -20,7 +20,7 @@ import yaml
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import sha256
-from refit.models import incumbent, run_logging
+from refit.models import incumbent, parents, run_logging
 from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.schemas.feature_table import FeatureTable
@@ -154,12 +154,14 @@ def _data(context: Context, provenance_folder: Path, project: Path) -> None:
 
 
 def _start(context: Context, stored: Path, project: Path) -> None:
-    """Copy the model that training started from, if it was a warm start."""
+    """Copy the model that training started from: a champion that it continued, or the parent of networks."""
     record = stored / "provenance" / artifacts.WARM_START.name
     if not record.is_file():
         return
     shutil.copyfile(record, project / artifacts.WARM_START)
     start = WarmStart.read(record)
+    if start.parent is not None:
+        shutil.copytree(parents.fetched_again(context, start.parent), project / start.parent.folder)
     if start.version is not None and start.folder is not None:
         shutil.copytree(incumbent.fetch_model(context, start.version), project / start.folder)
 

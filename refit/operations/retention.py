@@ -13,6 +13,7 @@ from refit.files import artifacts
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside, remove
 from refit.models import model_cache, run_logging
+from refit.models.incumbent import PARENT_DIGEST
 from refit.runtime import dvc_runner, lock
 from refit.runtime.context import Context
 from refit.schemas.snapshot import Snapshot
@@ -148,6 +149,12 @@ def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[s
         stored = versions.json_object(there[number], name, content) if content else {"version": None}
         if (start := WarmStart.from_json(stored, name).version) in there:
             reasons.setdefault(start, f"version {number} was trained on from it")
+    for each in every:  # the same holds for a version of another project
+        digest = each.tags.get("refit.model_digest")
+        if each.version in reasons or digest is None:
+            continue
+        for child in versions.with_tag(store, PARENT_DIGEST, digest):
+            reasons.setdefault(each.version, f"version {child.version} of {child.model} was trained from it")
     return dict(sorted(reasons.items(), key=lambda entry: int(entry[0])))
 
 

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import JsonValue, model_validator
 
-from refit.schemas.artifact import Artifact, UtcTime, omitted
+from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 
-__all__ = ["WarmStart"]
+__all__ = ["Parent", "WarmStart"]
+
+
+class Parent(Part):
+    """The model of another project that networks take their weights from (`train.start_from`)."""
+
+    source: str  # as the params name it
+    model: str
+    version: str | None  # None if it is an exported folder
+    model_digest: str
+    manifest: str  # sha256 of the manifest of its stored folder
+    seen_until: UtcTime
+    folder: str  # the checked copy of its stored folder, within the project
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.model}" if self.version else f"{self.model} in {self.source}"
 
 
 class WarmStart(Artifact):
@@ -24,9 +39,17 @@ class WarmStart(Artifact):
     model_digest: str | None = omitted(None)
     seen_until: UtcTime | None = omitted(None)
     folder: str | None = omitted(None)
+    parent: Parent | None = omitted(None)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.version is not None and None in (self.model_digest, self.seen_until, self.folder):
             raise ValueError("a version needs model_digest, seen_until and folder")
         return self
+
+    @property
+    def identity(self) -> JsonValue:
+        """What a candidate's identity says of its start."""
+        if self.parent is None:
+            return self.model_digest
+        return {"model": self.parent.model, "version": self.parent.version, "digest": self.parent.model_digest}

@@ -10,7 +10,7 @@ from refit.errors import UserError
 from refit.models import incumbent, run_logging
 from refit.models.run_logging import Kpis
 from refit.runtime.context import Context
-from refit.schemas.artifact import Part
+from refit.schemas.artifact import Part, omitted
 from refit.schemas.gate_decision import Decision
 from registry import champion as champions
 from registry import versions
@@ -30,6 +30,7 @@ class ChampionSummary(Part):
     snapshot: str | None
     as_of: str | None
     seen_until: str | None
+    started_from: str | None = omitted(None)  # the model whose weights its training started from
     stand_in: str | None
     git_commit: str | None
     decision: Decision | None
@@ -68,6 +69,7 @@ def champion_summary(context: Context) -> ChampionSummary:
             snapshot=tags.get("refit.snapshot"),
             as_of=tags.get("refit.as_of"),
             seen_until=tags.get("refit.seen_until"),
+            started_from=tags.get(incumbent.PARENT),
             stand_in=tags.get(incumbent.STAND_IN),
             git_commit=tags.get("refit.git_commit"),
             decision=incumbent.from_tag(champion, "refit.decision", Decision) if decided else None,

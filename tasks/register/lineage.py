@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from refit.errors import RefitError, UserError
 from refit.models import run_logging
+from refit.models.incumbent import PARENT, PARENT_DIGEST
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
@@ -18,6 +20,7 @@ from registry.versions import Version
 from tasks.register.promoting import decision_on
 
 SNAPSHOT = "provenance/snapshot.json"
+NAMED = re.compile(r"version ([1-9][0-9]*) of ([a-z][a-z0-9_]*)")  # a parent in the registry, in the tag PARENT
 
 
 class UsedBatch(Part):
@@ -30,8 +33,23 @@ class UsedBatch(Part):
     files: tuple[str, ...]
 
 
+class Relative(Part):
+    """A version whose weights another one was trained from, or one that was trained from it."""
+
+    model: str
+    version: str | None  # None if it was an exported folder
+    model_digest: str
+    generation: int  # 1 for parents and children, 2 for theirs
+    state: Literal["registered", "deleted", "altered", "exported"]
+
+    def __str__(self) -> str:
+        name = f"version {self.version} of {self.model}" if self.version else self.model
+        state = "" if self.state in ("registered", "exported") else f", {self.state} since"
+        return f"{name}, model {self.model_digest[:12]}{state}"
+
+
 class Lineage(Part):
-    """What a version was made from; None for what its tags do not say."""
+    """What a version was made from, and what was made from it; None for what its tags do not say."""
 
     model: str
     version: str
@@ -48,6 +66,8 @@ class Lineage(Part):
     model_digest: str | None
     manifest: str | None
     batches: tuple[UsedBatch, ...]
+    parents: tuple[Relative, ...] = ()  # its own, then its parent's, and so on
+    children: tuple[Relative, ...] = ()  # those that the registry knows, then theirs
 
 
 class MadeVersion(Part):
@@ -67,6 +87,7 @@ def lineage(context: Context, number: str) -> Lineage:
     with run_logging.opened(context) as store:
         version = _version(context, store, number)
         batches = _batches(store, version)
+        parents, children = tuple(_parents(store, version)), tuple(_children(store, version))
     tags = version.tags
     return Lineage(
         model=version.model,
@@ -87,7 +108,49 @@ def lineage(context: Context, number: str) -> Lineage:
             UsedBatch(source=each.source, name=each.name, sha256=each.sha256, rows=each.rows, files=each.files)
             for each in batches
         ),
+        parents=parents,
+        children=children,
     )
+
+
+def _parents(store: Store, of: Version) -> Iterator[Relative]:
+    """The parent of a version, then its own parent, as far as the registry knows them."""
+    generation, seen = 1, {of.tags.get("refit.model_digest")}
+    while (digest := of.tags.get(PARENT_DIGEST)) is not None and digest not in seen:
+        seen.add(digest)
+        match = NAMED.fullmatch(named := of.tags.get(PARENT, "an unnamed model"))
+        if match is None:
+            yield Relative(model=named, version=None, model_digest=digest, generation=generation, state="exported")
+            return
+        number, model = match.groups()
+        parent = versions.version(store, model, number)
+        state: Literal["registered", "deleted", "altered"] = "registered"
+        if parent is None or parent.tags.get("refit.model_digest") != digest:
+            state = "altered" if parent else "deleted"
+        yield Relative(model=model, version=number, model_digest=digest, generation=generation, state=state)
+        if parent is None or state == "altered":
+            return
+        of, generation = parent, generation + 1
+
+
+def _children(store: Store, of: Version) -> Iterator[Relative]:
+    """The versions of any model that were trained from a version, then those trained from them."""
+    waiting, seen = [(of, 1)], {(of.model, of.version)}
+    while waiting:
+        parent, generation = waiting.pop(0)
+        digest = parent.tags.get("refit.model_digest")
+        for child in versions.with_tag(store, PARENT_DIGEST, digest) if digest else ():
+            if (child.model, child.version) in seen:
+                continue
+            seen.add((child.model, child.version))
+            waiting.append((child, generation + 1))
+            yield Relative(
+                model=child.model,
+                version=child.version,
+                model_digest=child.tags.get("refit.model_digest", ""),
+                generation=generation,
+                state="registered",
+            )
 
 
 def made_from(context: Context, digest: str) -> list[MadeVersion]:
@@ -164,6 +227,8 @@ def _origin(of: Version) -> Iterator[str]:
         f"Version {of.version} of {of.model} ({tags.get('refit.learner', 'of an unknown learner')}) was registered at "
         f"{of.created}, made from data before {tags.get('refit.seen_until', 'an unknown time')}."
     )
+    if PARENT in tags:
+        yield f"Its training started from the weights of {tags[PARENT]} (model {tags.get(PARENT_DIGEST, '')[:12]})."
     if "refit.decision" in tags:
         decision = decision_on(of)
         judged = decision.incumbent.version

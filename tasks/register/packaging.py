@@ -35,7 +35,7 @@ from refit.files.artifacts import (
     write_manifest,
 )
 from refit.models import run_logging
-from refit.models.incumbent import STAND_IN, TEST_TAG, signer_of
+from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
 from refit.runtime import provenance
@@ -133,6 +133,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         "refit.seen_until": utc_text(candidate.training.seen_until),
         "refit.snapshot": snapshot.digest,
         "refit.as_of": utc_text(snapshot.as_of),
+        **_parent_tags(candidate.training.started_from),
         **({"refit.split": split} if (split := candidate.training.split) else {}),
         **({STAND_IN: ", ".join(snapshot.stand_in)} if snapshot.stand_in is not None else {}),
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
@@ -192,6 +193,11 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(table, path)
+
+
+def _parent_tags(start: WarmStart) -> dict[str, str]:
+    """The tags by which a version and its parent find each other."""
+    return {PARENT: str(start.parent), PARENT_DIGEST: start.parent.model_digest} if start.parent else {}
 
 
 def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -> dict[str, str | None]:

@@ -25,7 +25,6 @@ from refit.files.artifacts import (
     REFERENCE,
     TRAINING,
     UNSEEN,
-    WARM_START,
     atomic_folder,
     digest,
     sha256,
@@ -34,6 +33,7 @@ from refit.files.artifacts import (
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
 from refit.learners.arrays import summarised
 from refit.learners.averaged import members_of
+from refit.learners.contract import Start
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.quantiles import quantile_of
 from refit.problems import metric_named
@@ -44,6 +44,7 @@ from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
 from tasks.train import interval_margins, warm
 from tasks.train.folds import Development, LabelledRows, development, require_learnable
+from tasks.train.start import parent_of, start_of
 from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_report
 
 if TYPE_CHECKING:
@@ -71,14 +72,14 @@ def _train(context: Context) -> None:
     started = time.monotonic()
     params = context.params
     features = FeatureTable.read(context.path(FEATURE_SET))
-    specs = specs_of(params, features, context.project)
+    start = start_of(context)
+    specs = specs_of(params, features, context.project, parent_of(context, start, features))
     make_all(specs, params)
     if features.task != params.task:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
     train, validation = _windows(context, features, specs[0].problem)
     cells = [name for name in train.rows.column_names if name not in features.arrays]
     check_columns(params.evaluate, cells)
-    start = _start(context)
     inputs = inputs_digest(context, start)
     with epochs_logged(context, inputs):
         if start.version is None:
@@ -123,16 +124,6 @@ def _work_beyond(trials: Sequence[Trial]) -> float:
     """Return the seconds of trials of searches in addition to those that passed: parallel and earlier ones."""
     searches = [trial.tuning for trial in trials if trial.tuning]
     return max(0.0, sum(search.work_seconds - search.seconds for search in searches))
-
-
-def _start(context: Context) -> WarmStart:
-    """Return what training starts from: a registered version, or nothing."""
-    if context.params.train.warm_start is None:
-        return WarmStart()
-    start = WarmStart.read(context.path(WARM_START))
-    if start.version is None:
-        context.progress("there is no champion yet: training starts from scratch")
-    return start
 
 
 def from_scratch(
@@ -207,8 +198,11 @@ def choose(trials: list[Trial], metric: str) -> Trial:
     return max(by_name, key=lambda trial: metric_named(metric).gain(trial.validation[metric], 0.0))
 
 
-def specs_of(params: Params, features: FeatureColumns, project: Path) -> list[Spec]:
+def specs_of(params: Params, features: FeatureColumns, project: Path, start: Start | None = None) -> list[Spec]:
     """Return the spec of each enabled learner; `features` and `categorical` are names of columns.
+
+    Args:
+        start: the model that all of them start from, except for baselines, which learn nothing.
 
     Raises:
         UserError: a project file that a learner names is missing.
@@ -229,6 +223,7 @@ def specs_of(params: Params, features: FeatureColumns, project: Path) -> list[Sp
             arrays=features.arrays,
             vectoriser=(learner.text or params.train.text).model_dump() if features.text else {},
             average=params.train.seeds if params.train.average and learner.kind != "baseline" else 1,
+            start=None if learner.kind == "baseline" else start,
             source=project_files.read_source(project, learner.kind, f"params.yaml: train.learners[{index}].kind"),
         )
         for index, learner in enumerate(params.train.learners)
@@ -338,8 +333,8 @@ def inputs_digest(context: Context, start: WarmStart) -> str:
             **({"code": code} if code else {}),
             "features": sha256(context.path(FEATURE_SET)),
             "table": features.table.sha256,
-            "train": context.params.train.model_dump(mode="json"),
+            "train": context.params.train.model_dump(mode="json", exclude={"start_from"}),
             "trusted_types": context.params.registry.trusted_types,
-            "start": start.model_digest,
+            "start": start.identity,
         }
     )

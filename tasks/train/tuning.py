@@ -127,6 +127,7 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
         {
             "spec": stored_spec(spec),
             "source": spec.source,
+            **({"start": spec.start.digest} if spec.start else {}),
             "code": code_digest("train"),
             "space": {name: space.model_dump(mode="json") for name, space in search.space.items()},
             "tuning": search.tuning.model_dump(mode="json"),

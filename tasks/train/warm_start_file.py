@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from refit.files.artifacts import TRAINING, WARM_START
-from refit.models import incumbent, run_logging
+from refit.models import incumbent, parents, run_logging
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.training import Training
@@ -21,20 +21,25 @@ def ensure(project: Path) -> None:
 
 
 def refresh(context: Context) -> None:
-    """Write `warm_start.json` from the params and the registry, if its content has changed.
+    """Write `warm_start.json` from the params and the registry, or the folder that they name, if it has changed.
 
     If the champion *is* the candidate and would be trained from the same start again, the file keeps that start, so
     that a second run is unchanged.
 
     Raises:
-        RefitError: the champion's files are gone or differ from the registered ones.
+        UserError: there is no model that `train.start_from` names.
+        RefitError: the files of the champion or of the parent are gone or differ from the registered ones.
     """
-    start = _start(context) if context.params.train.warm_start else WarmStart()
-    if WarmStart.read(context.path(WARM_START)) != start:
+    params, before = context.params.train, WarmStart.read(context.path(WARM_START))
+    if params.start_from is not None:
+        start = WarmStart(parent=parents.fetched(context, params.start_from, before.parent))
+    else:
+        start = _champion(context) if params.warm_start else WarmStart()
+    if before != start:
         start.write(context.path(WARM_START))
 
 
-def _start(context: Context) -> WarmStart:
+def _champion(context: Context) -> WarmStart:
     with run_logging.opened(context) as store:
         champion = current_champion(store, context.params.project.name)
     if champion is None:

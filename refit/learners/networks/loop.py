@@ -21,6 +21,7 @@ from refit.learners.networks.losses import Loss
 from refit.learners.networks.optimisers import Plateau, optimizer_of, rate, set_rate
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.surroundings import EpochReport
+from refit.learners.networks.transfer import freeze
 from refit.runtime.context import Progress, silent
 
 __all__ = ["Task", "loss_of_batch", "train"]
@@ -43,6 +44,8 @@ class Task:
     scaling: Scaling
     score: Callable[[nn.Module, int], CurvePoint] | None = None  # after an epoch, on training and validation rows
     best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
+    head: frozenset[str] = frozenset()  # weights of the last layer; see `refit.learners.networks.transfer`
+    frozen: frozenset[str] = frozenset()  # weights that are not trained before `params.thaw_epoch`
     on_epoch: Callable[[EpochReport], None] | None = None
     judge: Callable[[Sequence[CurvePoint], int], None] | None = None  # of the curve so far: may end the fit
     progress: Progress = silent
@@ -61,7 +64,7 @@ def train(
     params, device = task.params, task.device
     network.to(device)
     rows, target = _near(rows, target, device)
-    optimizer = optimizer_of(params, network)
+    optimizer = optimizer_of(params, network, task.head)
     scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "16-mixed")
     averaged = AveragedModel(network, avg_fn=_moving_average(params.ema)) if params.ema else None
     predicting = averaged.module if averaged else network
@@ -74,6 +77,7 @@ def train(
         started, epoch = time.monotonic(), state.epoch
         task.progress(f"fitting {task.name}, epochs", epoch, task.epochs)
         network.train()
+        freeze(network, task.frozen, thawed=params.thaw_epoch is not None and epoch >= params.thaw_epoch)
         watch = LossWatch(task, epoch)
         batches = _batches(network, target, params.batch_rows, state.shuffle)
         for step, batch in enumerate(batches):
@@ -102,10 +106,12 @@ def train(
         state.finished = state.finished or state.epoch == task.epochs
         if checkpoint:
             checkpoint.write(state)
-        _report(task, state, mean_loss, optimizer.param_groups[0]["lr"], time.monotonic() - started)
+        highest = max(group["lr"] for group in optimizer.param_groups)
+        _report(task, state, mean_loss, highest, time.monotonic() - started)
         if task.judge and state.curve:
             task.judge(state.curve, task.epochs)
     network.load_state_dict(state.best or _copy_of(predicting))
+    freeze(network, task.frozen, thawed=True)  # for whatever trains it next
     network.to("cpu").eval()
     return tuple(state.curve)
 

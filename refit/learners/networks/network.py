@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,13 +35,15 @@ from refit.learners.contract import (
 from refit.learners.encoding import Encoding
 from refit.learners.networks.architecture import Architecture, architecture
 from refit.learners.networks.checkpoints import Checkpoint, identity
-from refit.learners.networks.inputs import Inputs, Preparation, mean_and_deviation
+from refit.learners.networks.determinism import deterministic, threads
+from refit.learners.networks.inputs import Inputs, InputShapes, Preparation, mean_and_deviation
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import loss_of
 from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import Tokenizer, TokenParams, tokenizers_library
+from refit.learners.networks.transfer import frozen_weights, head_of, take_over
 from refit.learners.texts import DenseTexts
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
@@ -72,15 +74,16 @@ class Network:
         self.spec = spec
         self.threshold = 0.5
         self._where = where
-        self._architecture, self._params = self._read(where)
+        self._architecture, self.params = self._read(where)
         self._preparation: Preparation | None = None
         self._scale = np.array([0.0, 1.0])  # of the label: the network is fitted to (label - scale[0]) / scale[1]
         self._network: nn.Module | None = None
-        if isinstance(self._params, TokenParams):
+        if isinstance(self.params, TokenParams):
             tokenizers_library(where)  # so that a missing library is an early error
         _check_features(spec, self._architecture, where)
-        _check_mixup(spec, self._params, where)
-        loss_of(self._params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
+        _check_mixup(spec, self.params, where)
+        loss_of(self.params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
+        self.parent: Network | None = None  # of `spec.start`, by `refit.learners.networks.start`
 
     def _read(self, where: str) -> tuple[Architecture, ArchitectureParams]:
         """The architecture and its checked arguments."""
@@ -98,7 +101,7 @@ class Network:
     ) -> FitReport:
         check_labels(label, self.spec)
         self._learn_preparation(train, label)
-        return self._learn(self._new_network, train, label, validation, iterations, progress)
+        return self._learn(self._first_network, train, label, validation, iterations, progress)
 
     def resume(
         self,
@@ -112,7 +115,8 @@ class Network:
     ) -> FitReport:
         assert isinstance(before, Network)
         check_labels(label, self.spec)
-        self._preparation, self._scale = before._preparation, before._scale
+        self._read_as(before)
+        self._scale = before._scale
         return self._learn(lambda: copy.deepcopy(before._module), train, label, validation, iterations, progress)
 
     def _learn(
@@ -126,12 +130,12 @@ class Network:
     ) -> FitReport:
         rows, target = self._prepared.inputs(table), self._target(label)
         unseen = None if validation is None else (self._prepared.inputs(validation[0]), validation[1])
-        epochs = self._params.epochs if iterations is None else iterations
+        epochs = self.params.epochs if iterations is None else iterations
         device = self._device()
-        with deterministic(self.spec.seed, self._params.threads), self._memory_errors(device):
+        with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = start()
             task = replace(
-                self._task(label, epochs, device),
+                self._task(label, epochs, device, network),
                 score=None if unseen is None else self._scoring(rows, label, unseen),
                 best=self._best,
                 on_epoch=surroundings.get().on_epoch,
@@ -144,20 +148,24 @@ class Network:
             )
             curve = train(network, rows, target, task, checkpoint)
         self._network = network
-        best = self._best(curve) or iterations or self._params.epochs
-        return FitReport(best, curve, regularisers=self._params.regularisers())
+        best = self._best(curve) or iterations or self.params.epochs
+        return FitReport(best, curve, regularisers=self.params.regularisers())
 
     def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
         """The loss of a new network, smoothed, while the learning rate takes these values step by step."""
         check_labels(label, self.spec)
         self._learn_preparation(table, label)
         device = self._device()
-        with deterministic(self.spec.seed, self._params.threads), self._memory_errors(device):
+        with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             rows, target = self._prepared.inputs(table), self._target(label)
-            return range_test(self._new_network(), rows, target, self._task(label, 1, device), rates)
+            network = self._first_network()
+            return range_test(network, rows, target, self._task(label, 1, device, network), rates)
 
     def _learn_preparation(self, table: pa.Table, label: Labels) -> None:
-        self._preparation = Preparation.learn(self.spec, table, self._params, self._where)
+        if self.parent is None:
+            self._preparation = Preparation.learn(self.spec, table, self.params, self._where)
+        else:
+            self._read_as(self.parent)
         if self.spec.task == "regression":
             self._scale = np.concatenate(mean_and_deviation(label[:, None]))
 
@@ -166,11 +174,14 @@ class Network:
         dtype = torch.int64 if self.spec.task == "multiclass" else torch.float32
         return torch.tensor((label - centre) / scale, dtype=dtype)
 
-    def _task(self, label: Labels, epochs: int, device: torch.device) -> Task:
+    def _task(self, label: Labels, epochs: int, device: torch.device, network: nn.Module) -> Task:
         """The training of these labels, as the params say."""
-        loss = loss_of(self._params, self.spec, label, self._where)
+        loss = loss_of(self.params, self.spec, label, self._where)
         scaling = self._prepared.scaling(device)
-        return Task(self.spec.name, self._params, loss, epochs, self.spec.seed, device, scaling)
+        head = self.head(self.shapes) if self.params.treats_layers_differently else frozenset[str]()
+        frozen = frozen_weights(network, self.params.freeze, head, self._where)
+        task = Task(self.spec.name, self.params, loss, epochs, self.spec.seed, device, scaling)
+        return replace(task, head=head, frozen=frozen)
 
     def _checkpoint(self, task: Task, parts: Iterable[Tensor]) -> Checkpoint | None:
         """The checkpoint of a fit of these rows that starts from these weights, if there is a folder for it."""
@@ -201,7 +212,7 @@ class Network:
 
     def predict(self, table: pa.Table) -> Floats:
         network, rows = self._module, self._prepared.inputs(table)
-        with threads(self._params.threads), self._memory_errors(torch.device("cpu")):
+        with threads(self.params.threads), self._memory_errors(torch.device("cpu")):
             return self._predictions(network, rows)
 
     def _predictions(self, network: nn.Module, rows: Inputs) -> Floats:
@@ -226,12 +237,12 @@ class Network:
         """
         if self.spec.device is not None:
             return torch.device(self.spec.device)
-        if self._params.device == "cuda" and not torch.cuda.is_available():
+        if self.params.device == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 f"learner {self.spec.name!r}: this machine has no GPU that torch can use; set device: auto or cpu "
                 f"({self._where}.params.device)"
             )
-        return torch.device("cpu" if self._params.device == "cpu" or not torch.cuda.is_available() else "cuda")
+        return torch.device("cpu" if self.params.device == "cpu" or not torch.cuda.is_available() else "cuda")
 
     @contextmanager
     def _memory_errors(self, device: torch.device) -> Iterator[None]:
@@ -243,17 +254,46 @@ class Network:
             if not is_memory:
                 raise
             raise UserError(
-                f"learner {self.spec.name!r}: the memory of {device} does not suffice for {self._params.batch_rows} "
+                f"learner {self.spec.name!r}: the memory of {device} does not suffice for {self.params.batch_rows} "
                 "rows a batch; lower batch_rows, raise accumulate (the same step in parts), set precision: bf16-mixed, "
                 f"or make the network smaller ({self._where}.params)"
             ) from error
 
-    def _new_network(self) -> nn.Module:
-        outputs = len(self.spec.classes) or 1
-        network = self._architecture.build(self._params, self._prepared.shapes, outputs)
-        if self._prepared.shapes.images:
+    def _first_network(self) -> nn.Module:
+        """The network before its first epoch: that of the parent, with a random head if the labels differ."""
+        network = self.built(self.shapes)
+        if self.parent is None:
+            return network
+        same = (self.spec.task, self.spec.classes) == (self.parent.spec.task, self.parent.spec.classes)
+        return take_over(network, self.parent.weights(), frozenset() if same else self.head(self.shapes))
+
+    def built(self, shapes: InputShapes, outputs: int | None = None) -> nn.Module:
+        """A network of this architecture with random weights."""
+        network = self._architecture.build(self.params, shapes, self._outputs if outputs is None else outputs)
+        if shapes.images:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
+
+    def head(self, shapes: InputShapes) -> frozenset[str]:
+        """The weights that other labels could not use, for inputs of some shapes."""
+        return head_of(partial(self.built, shapes), self._outputs)
+
+    @property
+    def _outputs(self) -> int:
+        return len(self.spec.classes) or 1
+
+    @property
+    def shapes(self) -> InputShapes:
+        return self._prepared.shapes
+
+    def weights(self) -> dict[str, Tensor]:
+        """The fitted weights by name."""
+        return dict(self._module.state_dict())
+
+    def _read_as(self, before: Network) -> None:
+        """Prepare rows as another network does, features in its order."""
+        self._preparation, known = before._preparation, before.spec
+        self.spec = replace(self.spec, features=known.features, text=known.text, vectoriser=known.vectoriser)
 
     @property
     def _prepared(self) -> Preparation:
@@ -295,24 +335,24 @@ class Network:
         learner.threshold = description.threshold
         own = description.own(EncodedLearner)
         if own.arguments:
-            learner._params = checked(learner._architecture.Params, spec.kind, own.arguments, str(folder))
+            learner.params = checked(learner._architecture.Params, spec.kind, own.arguments, str(folder))
         tokenizer, texts = None, DenseTexts()
-        if isinstance(learner._params, TokenParams) and spec.text:
-            tokenizer = Tokenizer.load(folder, spec.text, learner._params.length, str(folder))
+        if isinstance(learner.params, TokenParams) and spec.text:
+            tokenizer = Tokenizer.load(folder, spec.text, learner.params.length, str(folder))
         else:
             texts = DenseTexts.load(folder, spec)
         encoding = Encoding(spec.coded, own.categories, texts)
         arrays = safe.load_arrays(folder / WEIGHTS)
         learner._preparation = Preparation.stored(spec, encoding, arrays, tokenizer)
         learner._scale = arrays.pop("label.scale", learner._scale)
-        learner._network = learner._new_network()
+        learner._network = learner.built(learner.shapes)
         learner._network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         learner._network.eval()
         return learner
 
     def _stored_arguments(self) -> dict[str, Any]:
         """All arguments with their defaults, so that the model loads the same after a default has changed."""
-        return self._params.model_dump(mode="json")
+        return self.params.model_dump(mode="json")
 
     @property
     def _texts(self) -> DenseTexts:
@@ -353,30 +393,3 @@ def _check_mixup(spec: Spec, params: ArchitectureParams, where: str) -> None:
             f"learner {spec.kind!r}: mixup mixes images, vectors and numbers, feature {unmixed[0]!r} is none of these; "
             f"leave mixup out ({where}.params.mixup)"
         )
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Run on some threads: on the CPU the order of sums depends on their number, and so would the model."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def deterministic(seed: int, count: int) -> Iterator[None]:
-    """Seed torch and use deterministic algorithms within the block; the process's own settings are restored."""
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # read when CUDA starts; without it cuBLAS is not deterministic
-    before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(), threads(count):
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)

@@ -10,13 +10,18 @@ import torch
 from torch import nn
 
 from refit.learners.networks.params import ArchitectureParams
+from refit.learners.networks.transfer import parameter_groups
 
 __all__ = ["Plateau", "optimizer_of", "rate", "set_rate"]
 
 
-def optimizer_of(params: ArchitectureParams, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser that the params name, for all weights that are not frozen."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
+def optimizer_of(
+    params: ArchitectureParams, network: nn.Module, head: frozenset[str] = frozenset()
+) -> torch.optim.Optimizer:
+    """The optimiser that the params name, for all weights; those that are frozen have no gradient to follow."""
+    weights: Any = list(network.parameters())
+    if head:
+        weights = parameter_groups(params, network, head)
     common: dict[str, Any] = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
     make: dict[str, Callable[[], torch.optim.Optimizer]] = {
         # Sutskever et al. 2013; Nesterov 1983

@@ -70,6 +70,13 @@ class ArchitectureParams(Closed):
     plateau_epochs: int = Field(2, ge=1, description="plateau: epochs without a lower training loss")
     warmup_epochs: float = Field(0.0, ge=0, description="epochs in which the rate grows linearly from 0")
 
+    freeze: list[str] = Field(
+        [], description="parts that are not trained: `body` is all but the head, others are modules by their path"
+    )
+    thaw_epoch: int | None = Field(None, ge=1, description="complete epochs after which frozen parts are trained too")
+    head_learning_rate: Positive | None = Field(None, description="of the last layer; null: learning_rate")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="factor of the learning rate from a layer to the one below")
+
     mixup: float = Field(0.0, ge=0, description="alpha of mixup of images, vectors and numbers; 0: none")
     augment: Augmentation = Field(Augmentation(), description="of images: crop, flip, rotate, noise")
     max_categories: int = Field(10_000, ge=1, description="the rarer ones of a feature count as missing")
@@ -82,10 +89,16 @@ class ArchitectureParams(Closed):
         """The arguments that regularise, with their values."""
         return {name: value for name in ("dropout", "weight_decay") if (value := getattr(self, name, None)) is not None}
 
+    @property
+    def treats_layers_differently(self) -> bool:
+        return bool(self.freeze) or self.head_learning_rate is not None or self.layer_decay < 1
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ValueError("nesterov needs optimizer: sgd and a momentum above 0")
+        if self.thaw_epoch is not None and not self.freeze:
+            raise ValueError("thaw_epoch needs freeze, the parts to thaw")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be below epochs, which is {self.epochs}")
         return self

@@ -15,7 +15,7 @@ import numpy as np
 from refit import learners
 from refit.config.windows import LEARNED, windows
 from refit.config.windows import Window as Span
-from refit.errors import RefitError
+from refit.errors import RefitError, UserError
 from refit.evaluation.prediction_cost import THOROUGH, megabytes, serving
 from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, write_manifest
 from refit.learners import Learner
@@ -69,6 +69,11 @@ class Fits:
         self._predictions = context.path(FOLDER / "predicted")
         self._cache: dict[str, Fit] = {}
         self._delay = timedelta(hours=context.params.featurize.label.delay_hours)
+        if context.params.train.start_from is not None:
+            raise UserError(
+                "a replay goes back to times before the model that train.start_from names was made: set "
+                "train.start_from: null"
+            )
         self._specs = specs_of(context.params, history.features, context.project)
         make_all(self._specs, context.params)
         self.trained = 0  # number of trainings that were not cached on disk

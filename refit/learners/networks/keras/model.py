@@ -34,11 +34,11 @@ from refit.learners.contract import (
     describe,
 )
 from refit.learners.encoding import Encoding
+from refit.learners.networks.determinism import deterministic, threads
 from refit.learners.networks.inputs import Inputs, Preparation, mean_and_deviation
 from refit.learners.networks.keras.backend import import_keras
 from refit.learners.networks.keras.function import bound, params_of
 from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
-from refit.learners.networks.network import deterministic, threads
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.surroundings import EpochReport, surroundings
 from refit.learners.texts import DenseTexts

@@ -1,0 +1,122 @@
+"""Starts a network from the weights of another one, and trains its layers at their own pace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refit.errors import UserError
+from refit.learners.networks.params import ArchitectureParams
+
+__all__ = ["BODY", "freeze", "frozen_weights", "head_of", "layers_of", "parameter_groups", "take_over"]
+
+BODY = "body"  # in `freeze`: everything but the head
+
+Build = Callable[[int], nn.Module]  # from a number of outputs
+
+
+def head_of(build: Build, outputs: int) -> frozenset[str]:
+    """The weights whose shape follows the number of outputs: those that other labels cannot use.
+
+    >>> sorted(head_of(lambda outputs: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, outputs)), 2))
+    ['2.bias', '2.weight']
+    """
+    with torch.random.fork_rng():
+        these, others = (build(count).state_dict() for count in (outputs, outputs + 1))
+    return frozenset(name for name, weight in these.items() if weight.shape != others[name].shape)
+
+
+def differing(network: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str]) -> str | None:
+    """The first weight outside of the head that two networks do not share, and how; None if they share all."""
+    own = {name: tuple(weight.shape) for name, weight in network.state_dict().items() if name not in head}
+    theirs = {name: tuple(weight.shape) for name, weight in weights.items() if name not in head}
+    for name in sorted({*own, *theirs}):
+        if own.get(name) != theirs.get(name):
+            there, here = (
+                " x ".join(map(str, shapes[name])) or "one number" if name in shapes else "missing"
+                for shapes in (theirs, own)
+            )
+            return f"{name} is {there} there and {here} here"
+    return None
+
+
+def take_over(network: nn.Module, weights: Mapping[str, Tensor], leave: frozenset[str]) -> nn.Module:
+    """The network with another one's weights, except for those to leave as they are."""
+    network.load_state_dict(
+        {name: own if name in leave else weights[name] for name, own in network.state_dict().items()}
+    )
+    return network
+
+
+def frozen_weights(network: nn.Module, parts: Iterable[str], head: frozenset[str], where: str) -> frozenset[str]:
+    """The weights of the parts that `freeze` names: `body`, or modules by their path, such as `dense.0`.
+
+    Raises:
+        UserError: the network has no such part.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    frozen: set[str] = set()
+    for part in parts:
+        matches = {name for name in names if (name not in head if part == BODY else f"{name}.".startswith(f"{part}."))}
+        if not matches:
+            known = ", ".join(dict.fromkeys([BODY, *(name for name, _ in network.named_children())]))
+            raise UserError(f"freeze: the network has no part {part!r}; it has {known} ({where}.params.freeze)")
+        frozen |= matches
+    if frozen >= set(names):
+        raise UserError(f"freeze: nothing is left to train; leave the head out ({where}.params.freeze)")
+    return frozenset(frozen)
+
+
+def freeze(network: nn.Module, frozen: frozenset[str], *, thawed: bool = False) -> None:
+    """Keep weights as they are, or train them again; batch norms among them keep their statistics too."""
+    if not frozen:
+        return
+    for name, weight in network.named_parameters():
+        if name in frozen:
+            weight.requires_grad_(thawed)
+    for path, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{path}.weight" in frozen:
+            module.train(thawed)
+
+
+def layers_of(network: nn.Module, head: frozenset[str]) -> list[list[str]]:
+    """The weights of the body by layer, the first one first; norms and all embeddings count with a neighbour.
+
+    >>> body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
+    >>> [len(layer) for layer in layers_of(body, frozenset({"3.weight", "3.bias"}))]
+    [4, 2]
+    """
+    layers: list[list[str]] = []
+    was_embedding = False
+    for path, module in network.named_modules():
+        weights = {f"{path}.{name}".lstrip("."): weight for name, weight in module.named_parameters(recurse=False)}
+        weights = {name: weight for name, weight in weights.items() if name not in head}
+        if not weights:
+            continue
+        is_embedding = isinstance(module, nn.Embedding)
+        begins = any(weight.dim() > 1 for weight in weights.values()) and not (is_embedding and was_embedding)
+        if begins or not layers:
+            layers.append([])
+        layers[-1] += weights
+        was_embedding = is_embedding
+    return layers
+
+
+def parameter_groups(params: ArchitectureParams, network: nn.Module, head: frozenset[str]) -> list[dict[str, Any]]:
+    """Groups of weights for an optimiser, each with its share (`scale`) of the learning rate of a step.
+
+    The head learns at `head_learning_rate`, and each layer below it `layer_decay` times as fast as the one above
+    (discriminative fine-tuning: Howard and Ruder 2018, section 3.2).
+    """
+    scales = dict.fromkeys(head, (params.head_learning_rate or params.learning_rate) / params.learning_rate)
+    for depth, layer in enumerate(reversed(layers_of(network, head)), start=1):
+        scales |= dict.fromkeys(layer, params.layer_decay**depth)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, weight in network.named_parameters():
+        groups.setdefault(scales[name], []).append(weight)
+    return [
+        {"params": weights, "scale": scale, "lr": params.learning_rate * scale} for scale, weights in groups.items()
+    ]

@@ -1,0 +1,180 @@
+"""Finds, checks and copies the model of another project that networks start from (`train.start_from`)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from refit.config.train import REGISTERED
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import FEATURE_SET, STATE, atomic_folder, sha256
+from refit.models import run_logging
+from refit.models.incumbent import check_trusted, downloaded, required_tag, signer_of
+from refit.models.verification import MODEL, check_stored
+from refit.runtime.context import Context
+from refit.schemas.artifact import utc_moment
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.warm_start import Parent
+from registry import signing, versions
+from registry.champion import CHAMPION, current_champion
+from registry.store import RegistryError, Store
+from registry.versions import Version
+
+__all__ = ["FOLDER", "fetched", "fetched_again"]
+
+FOLDER = STATE / "parents"  # checked copies of stored folders
+ADVICE = "restore it from a copy, or name another one in train.start_from"
+
+
+def fetched(context: Context, source: str, known: Parent | None = None) -> Parent:
+    """The model that `train.start_from` names, with a local copy of its stored folder, after checking the files.
+
+    Args:
+        known: the parent of the last training.
+
+    Raises:
+        UserError: there is no such model.
+        RefitError: its files are not those that were registered or exported, or the same version was another model
+            when it was `known`.
+    """
+    match = REGISTERED.fullmatch(source)
+    if match is None:
+        return _exported(context, source, known)
+    name, alias, number = match.groups()
+    with run_logging.opened(context) as store:
+        of = _version(store, source, name, alias, number)
+        manifest = required_tag(of, "refit.manifest")
+        parent = Parent(
+            source=source,
+            model=name,
+            version=of.version,
+            model_digest=required_tag(of, "refit.model_digest"),
+            manifest=manifest,
+            seen_until=utc_moment(required_tag(of, "refit.seen_until")),
+            folder=_copy_of(f"{name}-{of.version}", manifest),
+        )
+        with _naming(parent):
+            _require_same(parent, known)
+            check = partial(check_trusted, context, store, of)
+            if not _holds(context.path(parent.folder), check):
+                with downloaded(context, store, of) as stored:
+                    check(stored)
+                    _take(context, stored, parent)
+    return parent
+
+
+def fetched_again(context: Context, parent: Parent) -> Path:
+    """The checked local copy of the very parent that a version was trained from.
+
+    Raises:
+        UserError: it was deleted.
+        RefitError: it was altered.
+    """
+    source = f"models:/{parent.model}/{parent.version}" if parent.version else parent.source
+    return context.path(fetched(context, source, parent).folder)
+
+
+def _version(store: Store, source: str, name: str, alias: str | None, number: str | None) -> Version:
+    where = f"in the registry at {store.shown}"
+    if alias == CHAMPION:
+        of = current_champion(store, name)
+    else:
+        number = number or versions.registered(store, name).aliases.get(alias or "")
+        of = versions.version(store, name, number) if number else None
+    if of is not None:
+        return of
+    if number and versions.tags_of_deleted(store, name, number):
+        raise UserError(f"train.start_from: version {number} of {name} was deleted {where}; {ADVICE}")
+    if not versions.registered(store, name).aliases:
+        raise UserError(
+            f"train.start_from: {source}: there is no model {name!r} {where}; the two projects must name the same "
+            "registry.tracking_uri, and the other one must have run"
+        )
+    what = f"version {number}" if number else f"version with the alias {alias}"
+    raise UserError(f"train.start_from: {source}: {name} has no {what} {where}; name another one")
+
+
+def _exported(context: Context, source: str, known: Parent | None) -> Parent:
+    """The model in a folder that `refit export` wrote; its signature is checked if the project requires them."""
+    from refit import learners  # only here: `refit run` of an unchanged project imports none of their libraries
+
+    folder = context.project / source
+    if not (folder / "manifest.json").is_file() or not (folder / MODEL).is_dir():
+        raise UserError(f"train.start_from: {folder} is not a folder that `refit export` wrote; {ADVICE}")
+    manifest = sha256(folder / "manifest.json")
+    try:
+        check_stored(folder, manifest)
+        if signer := signer_of(context):
+            path = folder.with_name(f"{folder.name}.sig")
+            signing.verify(folder, path.read_text("utf-8") if path.is_file() else None, signer, str(folder))
+        params = yaml.safe_load((folder / "provenance/params.yaml").read_bytes())
+        model, features = params["project"]["name"], FeatureTable.read(folder / MODEL / FEATURE_SET.name)
+    except (RefitError, RegistryError, OSError, yaml.YAMLError, LookupError, TypeError) as error:
+        raise RefitError(f"train.start_from: {folder} is not as `refit export` wrote it: {error}; {ADVICE}") from error
+    same = known is not None and (known.source, known.manifest) == (source, manifest)
+    parent = Parent(
+        source=source,
+        model=str(model),
+        version=None,
+        model_digest=known.model_digest if known and same else learners.load(folder / MODEL).digest(),
+        manifest=manifest,
+        seen_until=features.windows.validation.seen_until,
+        folder=_copy_of(str(model), manifest),
+    )
+    _require_same(parent, known)
+    if not _holds(context.path(parent.folder), lambda copy: check_stored(copy, manifest)):
+        _take(context, folder, parent)
+    return parent
+
+
+def _require_same(parent: Parent, known: Parent | None) -> None:
+    """Refuse a version or folder that is another model than when it was trained from.
+
+    Raises:
+        RefitError: it is.
+    """
+    if known is None or str(known) != str(parent) or known.manifest == parent.manifest:
+        return
+    raise RefitError(
+        f"train.start_from: {parent} was altered since a training started from it: its manifest was "
+        f"{known.manifest[:12]} and is {parent.manifest[:12]}; {ADVICE}"
+    )
+
+
+@contextmanager
+def _naming(parent: Parent) -> Iterator[None]:
+    """Name the parent in errors about its files."""
+    try:
+        yield
+    except (RefitError, RegistryError) as error:
+        if str(error).startswith("train.start_from"):
+            raise
+        raise RefitError(f"train.start_from: {parent} cannot be used: {error}") from error
+
+
+def _copy_of(name: str, manifest: str) -> str:
+    return (FOLDER / f"{name}-{manifest[:12]}").as_posix()
+
+
+def _holds(copy: Path, check: Callable[[Path], None]) -> bool:
+    """Whether there is an intact local copy."""
+    try:
+        check(copy)
+    except (RefitError, RegistryError):
+        return False
+    return True
+
+
+def _take(context: Context, stored: Path, parent: Parent) -> None:
+    """Make a checked folder the local copy of a parent, and the only copy in the project."""
+    copy = context.path(parent.folder)
+    with atomic_folder(copy) as scratch:
+        shutil.copytree(stored, scratch, dirs_exist_ok=True)
+    for other in copy.parent.iterdir():
+        if other != copy:
+            shutil.rmtree(other, ignore_errors=True)

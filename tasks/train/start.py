@@ -1,0 +1,80 @@
+"""What a training starts from: a champion to continue, the weights of another project's model, or nothing."""
+
+from __future__ import annotations
+
+from refit import learners
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import FEATURE_SET, SNAPSHOT, WARM_START
+from refit.learners.contract import Start
+from refit.models.verification import MODEL
+from refit.runtime.context import Context
+from refit.schemas.artifact import utc_text
+from refit.schemas.feature_table import FeatureTable
+from refit.schemas.snapshot import Snapshot
+from refit.schemas.warm_start import Parent, WarmStart
+
+__all__ = ["parent_of", "start_of"]
+
+
+def start_of(context: Context) -> WarmStart:
+    """What `warm_start.json` says, if the params ask for a start.
+
+    Raises:
+        RefitError: it names another parent than `train.start_from`.
+    """
+    params = context.params.train
+    if params.warm_start is None and params.start_from is None:
+        return WarmStart()
+    start = WarmStart.read(context.path(WARM_START))
+    if params.start_from is not None:
+        if start.parent is None or start.parent.source != params.start_from:
+            found = f"names {start.parent.source}" if start.parent else "names no parent"
+            raise RefitError(f"{WARM_START} {found}, train.start_from {params.start_from}; `refit run` writes it again")
+        return start
+    if start.version is None:
+        context.progress("there is no champion yet: training starts from scratch")
+    return WarmStart() if start.parent else start
+
+
+def parent_of(context: Context, start: WarmStart, features: FeatureTable) -> Start | None:
+    """The model that fits start from, or None.
+
+    Raises:
+        UserError: it may have learned from the test rows.
+        RefitError: its copy is not the recorded model.
+    """
+    if (parent := start.parent) is None:
+        return None
+    folder = context.path(parent.folder) / MODEL
+    digest = learners.load(folder, trusted_types=context.params.registry.trusted_types).digest()
+    if digest != parent.model_digest:
+        raise RefitError(
+            f"train.start_from: {parent} was altered: its model was {parent.model_digest[:12]} and is {digest[:12]}; "
+            "restore it from a copy, or name another one"
+        )
+    _require_unseen(context, parent, features)
+    return Start(folder, str(parent), parent.model_digest)
+
+
+def _require_unseen(context: Context, parent: Parent, features: FeatureTable) -> None:
+    """Refuse a parent that may have learned from the rows that its child is tested on."""
+    start = features.windows.test.start
+    if features.split is None:
+        if parent.seen_until > start:
+            raise UserError(
+                f"train.start_from: {parent} has learned from data up to {utc_text(parent.seen_until)}, the test "
+                f"window starts at {utc_text(start)}: name an earlier version, which knows no more than "
+                "could be known then"
+            )
+        return
+    folder = context.path(parent.folder)
+    if FeatureTable.read(folder / MODEL / FEATURE_SET.name).split == features.split:
+        return
+    listed = folder / "provenance/snapshot.json"
+    theirs = {batch.sha256 for batch in Snapshot.read(listed).batches} if listed.is_file() else None
+    mine = {batch.sha256 for batch in Snapshot.read(context.path(SNAPSHOT)).batches}
+    if theirs is None or theirs & mine:
+        raise UserError(
+            f"train.start_from: {parent} may have learned from the test rows: it was made from the same batches, and "
+            f"not split by {features.split}; split both projects alike (featurize.split)"
+        )

@@ -1,0 +1,153 @@
+"""The model that networks start from: found, checked and copied; named by lineage, which walks both ways."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import TRAINING, read_json, write_json
+from refit.models import export, parents, run_logging
+from refit.operations.retention import _staying
+from refit.schemas.warm_start import WarmStart
+from registry import versions
+from registry.client import client
+from tasks import register
+from tasks.register import lineage
+
+pytestmark = pytest.mark.usefixtures("same_process")
+
+
+@pytest.fixture
+def base(project: Any) -> Any:
+    """A project with a champion, version 1 of toy."""
+    project.registered(0)
+    return project
+
+
+def with_child(base: Any, source: str = "models:/toy@champion") -> WarmStart:
+    """Register version 2, whose training started from version 1."""
+    base.judged(1)
+    start = WarmStart(parent=parents.fetched(base.context, source))
+    training = read_json(base.folder / TRAINING)
+    write_json(base.folder / TRAINING, {**training, "started_from": start.to_json()})
+    register.run(base.context)
+    return start
+
+
+def weights_in(folder: Path) -> Path:
+    return next(path for path in (folder / "data/candidate").iterdir() if path.suffix == ".skops")
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def test_a_champion_or_a_number_names_the_same_parent_with_a_checked_copy(base: Any) -> None:
+    champion, number = (parents.fetched(base.context, f"models:/toy{end}") for end in ("@champion", "/1"))
+    assert champion == number.model_copy(update={"source": champion.source})
+    assert (champion.model, champion.version) == ("toy", "1")
+    assert champion.model_digest == base.version("1").tags["refit.model_digest"]
+    copy = base.folder / champion.folder
+    good = weights_in(copy).read_bytes()
+    damage(weights_in(copy))
+    parents.fetched(base.context, "models:/toy/1", champion)
+    assert weights_in(copy).read_bytes() == good, "a damaged copy is fetched again"
+
+
+def test_only_the_newest_parent_has_a_copy(base: Any) -> None:
+    first = parents.fetched(base.context, "models:/toy/1")
+    base.registered(1)
+    second = parents.fetched(base.context, "models:/toy@champion", first)
+    assert second.version == "2"
+    assert [path.name for path in (base.folder / parents.FOLDER).iterdir()] == [Path(second.folder).name]
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("models:/tooy/1", "there is no model 'tooy' in the registry at .* the same registry.tracking_uri"),
+        ("models:/toy/7", "toy has no version 7 in the registry"),
+        ("models:/toy@best", "toy has no version with the alias best in the registry"),
+        ("../nothing", "nothing is not a folder that `refit export` wrote"),
+    ],
+)
+def test_what_is_not_there_is_one_line(source: str, what: str, base: Any) -> None:
+    with pytest.raises(UserError, match=what) as raised:
+        parents.fetched(base.context, source)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_deleted_or_altered_parent_is_an_error_that_names_it(base: Any) -> None:
+    parent = with_child(base).parent
+    assert parent is not None
+    with pytest.raises(
+        RefitError, match=r"version 1 of toy was altered since .*: its manifest was 000000000000 and is"
+    ):
+        parents.fetched(base.context, "models:/toy/1", parent.model_copy(update={"manifest": "0" * 64}))
+    shutil.rmtree(base.folder / parents.FOLDER)
+    run_id = base.version("1").run_id
+    (stored,) = [path for path in (base.folder / ".refit/mlartifacts").rglob("model.skops") if run_id in path.parts]
+    damage(stored)
+    for again in (
+        lambda: parents.fetched(base.context, "models:/toy/1"),
+        lambda: parents.fetched_again(base.context, parent),
+    ):
+        with pytest.raises(RefitError, match=r"version 1 of toy cannot be used: .*model\.skops"):
+            again()
+    mlflow = client(base.store)
+    for alias in ("champion", "previous", "challenger"):
+        mlflow.delete_registered_model_alias("toy", alias)
+    mlflow.delete_model_version("toy", "1")
+    with pytest.raises(UserError, match="version 1 of toy was deleted in the registry at"):
+        parents.fetched_again(base.context, parent)
+    (of_lineage,) = lineage.lineage(base.context, "2").parents
+    assert (of_lineage.version, of_lineage.state) == ("1", "deleted")
+
+
+def test_an_exported_folder_is_a_parent_whose_files_are_checked(base: Any) -> None:
+    exported = base.folder.parent / "exported"
+    export.export(base.context, "1", exported)
+    parent = parents.fetched(base.context, "../exported")
+    assert (parent.model, parent.version) == ("toy", None)
+    assert parent.model_digest == base.version("1").tags["refit.model_digest"]
+    assert parents.fetched(base.context, "../exported", parent) == parent
+    manifest = exported / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole + b"\n")
+    with pytest.raises(RefitError, match=r"toy in \.\./exported was altered since"):
+        parents.fetched(base.context, "../exported", parent)
+    manifest.write_bytes(whole)
+    damage(weights_in(exported))
+    with pytest.raises(RefitError, match=r"exported is not as `refit export` wrote it: .*model\.skops"):
+        parents.fetched(base.context, "../exported", parent)
+
+
+def test_lineage_is_walked_both_ways_and_said_in_words(base: Any) -> None:
+    with_child(base)
+    digest = base.version("1").tags["refit.model_digest"]
+    assert base.version("2").tags["refit.parent"] == "version 1 of toy"
+    assert base.version("2").tags["refit.parent_digest"] == digest
+    (parent,), (child,) = lineage.lineage(base.context, "2").parents, lineage.lineage(base.context, "1").children
+    assert (parent.version, parent.model_digest, parent.state) == ("1", digest, "registered")
+    assert (child.version, child.generation) == ("2", 1)
+    assert lineage.lineage(base.context, "1").parents == lineage.lineage(base.context, "2").children == ()
+    assert "started from the weights of version 1 of toy" in " ".join(lineage.explain(base.context, "2"))
+    assert register.champion_summary(base.context).started_from == "version 1 of toy"
+
+
+def test_a_parent_stays_while_its_child_does(base: Any) -> None:
+    with_child(base)
+    base.registered(2)
+    base.registered(3)
+    client(base.store).set_registered_model_tag("toy", versions.ANCHOR, "4")  # which would keep version 1 too
+    retention = base.context.params.retention.model_copy(update={"versions": 1})
+    context = type(base.context)(
+        project=base.folder, params=base.context.params.model_copy(update={"retention": retention})
+    )
+    with run_logging.opened(context) as store:
+        reasons = _staying(context, store, [base.version(number) for number in "1234"])
+    assert reasons["1"] == "version 2 of toy was trained from it"

@@ -1,0 +1,99 @@
+"""`train.start_from`: what is trained from which parent, and what is refused before anything is fitted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from refit import learners
+from refit.errors import RefitError
+from refit.files import artifacts
+from refit.models.verification import MODEL
+from refit.schemas.warm_start import Parent, WarmStart
+from tests.tasks.train.conftest import BASE_RATE, FEATURES, LOGISTIC, SmallProject
+
+PARAMS = {"hidden": [4], "epochs": 2, "batch_rows": 64, "learning_rate": 0.01}
+NETWORK = {"name": "net", "kind": "mlp", "params": PARAMS}
+SOURCE = "models:/base@champion"
+KNOWN_AT_THE_TIME = datetime(2024, 3, 1, tzinfo=UTC)  # the test window starts then
+
+
+def with_parent(project: SmallProject, **changes: Any) -> None:
+    """Leave a parent's copy and `warm_start.json`, as `refit run` does."""
+    rows, folder = project.rows("train"), project.folder / ".refit/parents/base-1" / MODEL
+    spec = learners.Spec("net", "mlp", tuple(FEATURES), frozenset(["colour"]), PARAMS, seed=9)
+    parent = learners.make(spec)
+    parent.fit(rows, rows["label"].to_numpy())
+    folder.mkdir(parents=True, exist_ok=True)
+    parent.save(folder)
+    recorded = Parent(
+        source=SOURCE,
+        model="base",
+        version="1",
+        model_digest=parent.digest(),
+        manifest="0" * 64,
+        seen_until=KNOWN_AT_THE_TIME,
+        folder=".refit/parents/base-1",
+    )
+    WarmStart(parent=recorded.model_copy(update=changes)).write(project.folder / artifacts.WARM_START)
+
+
+def run(project: SmallProject, **changes: Any) -> dict[str, Any]:
+    settings = {"train__learners": [BASE_RATE, NETWORK], "train__start_from": SOURCE, **changes}
+    return project.run(**settings)
+
+
+def test_the_parent_decides_the_model_and_is_a_part_of_its_identity(project: SmallProject) -> None:
+    scratch = project.run(train__learners=[BASE_RATE, NETWORK])
+    with_parent(project)
+    first, second = run(project), run(project)
+    assert first["model_digest"] == second["model_digest"] != scratch["model_digest"]
+    assert first["inputs"] == second["inputs"] != scratch["inputs"]
+    assert first["started_from"]["parent"]["version"] == "1"
+    assert "parent" not in scratch["started_from"]
+    with_parent(project, version="2")
+    assert run(project)["inputs"] != first["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "recorded", "what"),
+    [
+        (
+            {"train__learners": [BASE_RATE, LOGISTIC]},
+            {},
+            r"cannot start from version 1 of base: networks can, sklearn.*LogisticRegression is none.*learners\[1\]",
+        ),
+        (
+            {"train__learners": [{**NETWORK, "params": {**PARAMS, "hidden": [8]}}]},
+            {},
+            r"layers.0.bias is 4 there and 8 here; its params are hidden: \[4\], dropout: 0.1",
+        ),
+        ({"train__warm_start": "champion"}, {}, "starts from one model; leave warm_start or start_from out"),
+        ({"train__start_from": "hf:bert"}, {}, "'hf:bert' names no version; write models:/NAME@champion"),
+        ({"train__start_from": "models:/base/2"}, {}, "names models:/base@champion, train.start_from models:/base/2"),
+        ({}, {"model_digest": "ab" * 32}, "version 1 of base was altered: its model was abababababab and is"),
+        (
+            {},
+            {"seen_until": datetime(2024, 4, 2, tzinfo=UTC)},
+            "version 1 of base has learned from data up to 2024-04-02.*, the test window starts at",
+        ),
+    ],
+)
+def test_what_cannot_start_is_one_line_before_anything_is_fitted(
+    changes: dict[str, Any], recorded: dict[str, Any], what: str, project: SmallProject
+) -> None:
+    with_parent(project, **recorded)
+    with pytest.raises(RefitError, match=what) as raised:
+        run(project, **changes)
+    assert "\n" not in str(raised.value)
+    assert not (project.folder / artifacts.TRAINING).exists()
+
+
+def test_a_file_that_names_no_parent_is_not_a_start(project: SmallProject) -> None:
+    WarmStart().write(project.folder / artifacts.WARM_START)
+    with pytest.raises(
+        RefitError, match=r"warm_start.json names no parent, train.start_from models:/base@champion; `refit"
+    ):
+        run(project)
