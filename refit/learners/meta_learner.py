@@ -46,7 +46,13 @@ class MetaLearner(ABC):
 
     @property
     def declaration(self) -> Declaration:
-        return Declaration(("regression",), safe_format="that of the inner learner")
+        inner = self.inner.declaration
+        return Declaration(
+            ("regression",),
+            sequences=inner.sequences,
+            images=inner.images,
+            safe_format="that of the inner learner",
+        )
 
     def _configure(self, spec: Spec, where: str) -> None:
         """Set everything but the inner learner.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import torch
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
-from refit.learners import Spec, make
+from refit.learners import Spec, load, make
 from refit.learners.networks.architecture import architecture
 from refit.learners.networks.blocks import at_last_step
 from refit.learners.networks.inputs import Inputs, InputShapes, Preparation
@@ -115,3 +116,22 @@ def test_mixup_of_sequences_is_refused(kind: str) -> None:
     arrays = {"steps": ArrayColumn(kind="sequence", shape=(3, 2))}
     with pytest.raises(UserError, match=f"learner '{kind}': mixup mixes .*, feature 'steps' is none of these"):
         make(Spec("it", kind, ("steps",), params={"mixup": 0.2}, arrays=arrays))
+
+
+def test_a_change_from_a_level_is_learned_from_a_sequence(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    level, rises = random.uniform(10, 100, 300), random.random(300) < 0.5
+    cells = [[[step * (1.0 if up else -1.0)] for step in range(4)] for up in rises]
+    table = pa.table({"level": level, "steps": pa.array(cells, pa.list_(pa.list_(pa.float32())))})
+    label = level * np.where(rises, 2.0, 0.5)
+    params = {"level": "level", "kind": "gru", "params": {"units": 8, "epochs": 20, "learning_rate": 0.02}}
+    arrays = {"steps": ArrayColumn(kind="sequence", shape=(4, 1))}
+    spec = Spec("it", "relative", ("level", "steps"), params=params, metric="mae", task="regression", arrays=arrays)
+    learner, other = make(spec), {**params, "kind": "sklearn.linear_model.Ridge", "params": {}}
+    assert learner.declaration.sequences
+    assert not make(replace(spec, params=other)).declaration.sequences
+    learner.fit(table, label)
+    predicted = learner.predict(table)
+    assert np.abs(predicted - label).mean() < 5
+    learner.save(tmp_path)
+    assert np.array_equal(load(tmp_path).predict(table), predicted)
