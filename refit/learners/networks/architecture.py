@@ -7,11 +7,13 @@ from typing import Any, Protocol, cast
 
 from torch import nn
 
+from refit.errors import UserError
+from refit.learners.contract import Spec
 from refit.learners.networks.architectures import ARCHITECTURES
 from refit.learners.networks.inputs import InputShapes
 from refit.learners.networks.params import ArchitectureParams
 
-__all__ = ["Architecture", "architecture"]
+__all__ = ["Architecture", "architecture", "check_features", "check_mixup"]
 
 
 class Architecture(Protocol):
@@ -39,3 +41,27 @@ class Architecture(Protocol):
 def architecture(kind: str) -> Architecture:
     """The architecture of a kind."""
     return cast(Architecture, importlib.import_module(ARCHITECTURES[kind]))
+
+
+def check_features(spec: Spec, chosen: Architecture, where: str) -> None:
+    """Raises UserError if the architecture cannot read a feature."""
+    kinds = {name: array.kind for name, array in spec.arrays.items()}
+    for name in spec.features:
+        kind = kinds.get(name, "text" if name in spec.text and "text" in chosen.needs else "columns")
+        if kind not in chosen.needs:
+            what = {"columns": "number, a category or a text"}.get(kind, kind)
+            raise UserError(
+                f"learner {spec.kind!r} reads {' and '.join(sorted(chosen.needs))}, feature {name!r} is a {what}; "
+                f"leave it out (featurize.exclude), or choose another kind ({where}.kind)"
+            )
+
+
+def check_mixup(spec: Spec, params: ArchitectureParams, where: str) -> None:
+    """Raises UserError if labels would be mixed and features would not."""
+    unmixed = [name for name in spec.features if name in spec.text or name in spec.categorical]
+    unmixed += [name for name, array in spec.arrays.items() if array.kind == "sequence"]
+    if params.mixup and unmixed:
+        raise UserError(
+            f"learner {spec.kind!r}: mixup mixes images, vectors and numbers, feature {unmixed[0]!r} is none of these; "
+            f"leave mixup out ({where}.params.mixup)"
+        )

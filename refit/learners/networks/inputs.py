@@ -64,6 +64,24 @@ class Inputs:
         named = [group[name] for group in groups for name in sorted(group)]
         return [self.codes, self.numbers, *named, *([] if self.tokens is None else [self.tokens])]
 
+    def named(self) -> dict[str, Tensor]:
+        """All tensors by name; images in the order in which they lie in memory."""
+        named = {"codes": self.codes, "numbers": self.numbers}
+        named |= {f"images/{name}": image.permute(0, 2, 3, 1) for name, image in self.images.items()}
+        for group in ("sequences", "lengths", "vectors"):
+            named |= {f"{group}/{name}": tensor for name, tensor in getattr(self, group).items()}
+        return named if self.tokens is None else named | {"tokens": self.tokens}
+
+    @classmethod
+    def from_named(cls, named: Mapping[str, Tensor]) -> Inputs:
+        """The rows whose tensors `named` gave."""
+        groups: dict[str, dict[str, Tensor]] = {"images": {}, "sequences": {}, "lengths": {}, "vectors": {}}
+        for name, tensor in named.items():
+            group, _, inner = name.partition("/")
+            if inner:
+                groups[group][inner] = tensor.permute(0, 3, 1, 2) if group == "images" else tensor
+        return cls(named["codes"], named["numbers"], **groups, tokens=named.get("tokens"))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The same change of every tensor; of images in the order in which they lie in memory."""
         pixels = {name: change(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for name, image in self.images.items()}

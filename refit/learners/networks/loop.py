@@ -20,6 +20,7 @@ from refit.learners.networks.inputs import Inputs, Scaling
 from refit.learners.networks.losses import Loss
 from refit.learners.networks.optimisers import Plateau, optimizer_of, rate, set_rate
 from refit.learners.networks.params import ArchitectureParams
+from refit.learners.networks.processes import ALONE, Group
 from refit.learners.networks.surroundings import EpochReport
 from refit.learners.networks.transfer import freeze
 from refit.runtime.context import Progress, silent
@@ -52,7 +53,12 @@ class Task:
 
 
 def train(
-    network: nn.Module, rows: Inputs, target: Tensor, task: Task, checkpoint: Checkpoint | None = None
+    network: nn.Module,
+    rows: Inputs,
+    target: Tensor,
+    task: Task,
+    checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> tuple[CurvePoint, ...]:
     """Train a network in place; returns its scores after each epoch, if there are validation rows to score.
 
@@ -73,21 +79,25 @@ def train(
         checkpoint.restore(state)
     if task.judge and state.curve:
         task.judge(state.curve, task.epochs)
+    if not state.finished:
+        group.share(state, rows)
     while state.epoch < task.epochs and not state.finished:
         started, epoch = time.monotonic(), state.epoch
         task.progress(f"fitting {task.name}, epochs", epoch, task.epochs)
         network.train()
         freeze(network, task.frozen, thawed=params.thaw_epoch is not None and epoch >= params.thaw_epoch)
+        group.seed(task.seed, epoch)
         watch = LossWatch(task, epoch)
-        batches = _batches(network, target, params.batch_rows, state.shuffle)
+        batches = _batches(network, target, params.batch_rows, state.shuffle, params.accumulate * group.count)
         for step, batch in enumerate(batches):
             set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
             optimizer.zero_grad(set_to_none=True)
-            for part in batch.chunk(params.accumulate):
+            for part in group.parts(batch, params.accumulate):
                 loss = loss_of_batch(network, rows.take(part), target[part], task)
                 share = len(part) / len(batch)
                 scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
                 watch.add(loss, part, step, len(batches))
+            group.add_gradients(network)
             if params.clip_norm is not None:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)  # Pascanu et al. 2013
@@ -95,7 +105,7 @@ def train(
             scaler.update()
             if averaged:
                 averaged.update_parameters(network)
-        mean_loss = watch.mean(network)
+        mean_loss = watch.mean(network, group)
         state.plateau.after_epoch(mean_loss)
         state.epoch += 1
         if task.score is not None:
@@ -103,10 +113,10 @@ def train(
             if (best := task.best(state.curve)) == state.epoch:
                 state.best = _copy_of(predicting)
             state.finished = state.epoch - best >= params.patience
-        state.finished = state.finished or state.epoch == task.epochs
+        state.finished = group.agree(state.finished or state.epoch == task.epochs)
         if checkpoint:
             checkpoint.write(state)
-        highest = max(group["lr"] for group in optimizer.param_groups)
+        highest = max(each["lr"] for each in optimizer.param_groups)
         _report(task, state, mean_loss, highest, time.monotonic() - started)
         if task.judge and state.curve:
             task.judge(state.curve, task.epochs)
@@ -140,11 +150,12 @@ def _near(rows: Inputs, target: Tensor, device: torch.device) -> tuple[Inputs, T
     return rows.to(device), target.to(device)
 
 
-def _batches(network: nn.Module, target: Tensor, size: int, shuffle: torch.Generator) -> tuple[Tensor, ...]:
-    """The row numbers of each batch, in a new order; without a last batch of one row, of which no batch norm learns."""
+def _batches(network: nn.Module, target: Tensor, size: int, shuffle: torch.Generator, parts: int) -> tuple[Tensor, ...]:
+    """The row numbers of each batch, in a new order; no batch norm learns of a last batch with a part of one row."""
     batches = torch.randperm(len(target), generator=shuffle).to(target.device).split(size)  # type: ignore[no-untyped-call]
     norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
-    return tuple(batches[:-1] if norms and len(batches) > 1 and len(batches[-1]) == 1 else batches)
+    too_small = any(len(part) == 1 for part in batches[-1].chunk(parts))
+    return tuple(batches[:-1] if norms and len(batches) > 1 and too_small else batches)
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -179,8 +190,8 @@ class LossWatch:
             self._shown = now
             self._task.progress(f"fitting {self._task.name}, epochs", self._epoch + step / steps, self._task.epochs)
 
-    def mean(self, network: nn.Module) -> float:
-        """The mean loss of the epoch's rows.
+    def mean(self, network: nn.Module, group: Group) -> float:
+        """The mean loss of the epoch's rows, those of the other processes included.
 
         Raises:
             UserError: a loss or a weight is not finite.
@@ -191,7 +202,8 @@ class LossWatch:
                 f"learner {self._task.name!r}: weights are no longer finite after epoch {self._epoch + 1}; lower "
                 "learning_rate, or set clip_norm"
             )
-        return self._total / self._rows
+        total, rows = group.sums(self._total, self._rows)
+        return total / rows
 
     def _check(self) -> None:
         losses = [loss for loss, _, _ in self._pending]

@@ -33,7 +33,7 @@ from refit.learners.contract import (
     stored_spec,
 )
 from refit.learners.encoding import Encoding
-from refit.learners.networks.architecture import Architecture, architecture
+from refit.learners.networks.architecture import Architecture, architecture, check_features, check_mixup
 from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.determinism import deterministic, threads
 from refit.learners.networks.inputs import Inputs, InputShapes, Preparation, mean_and_deviation
@@ -41,6 +41,7 @@ from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import loss_of
 from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
+from refit.learners.networks.processes import Group, Job, group_of
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import Tokenizer, TokenParams, tokenizers_library
 from refit.learners.networks.transfer import frozen_weights, head_of, take_over
@@ -80,8 +81,8 @@ class Network:
         self._network: nn.Module | None = None
         if isinstance(self.params, TokenParams):
             tokenizers_library(where)  # so that a missing library is an early error
-        _check_features(spec, self._architecture, where)
-        _check_mixup(spec, self.params, where)
+        check_features(spec, self._architecture, where)
+        check_mixup(spec, self.params, where)
         loss_of(self.params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
         self.parent: Network | None = None  # of `spec.start`, by `refit.learners.networks.start`
 
@@ -146,10 +147,22 @@ class Network:
             checkpoint = self._checkpoint(
                 task, (*network.state_dict().values(), *rows.tensors(), target, *unseen_parts)
             )
-            curve = train(network, rows, target, task, checkpoint)
+            job = Job(replace(self.spec, start=None), self._where, self._prepared, self._scale, label, epochs)
+            with group_of(self.params.processes, device, job, surroundings.get().checkpoints) as group:
+                curve = train(network, rows, target, task, checkpoint, group)
         self._network = network
         best = self._best(curve) or iterations or self.params.epochs
         return FitReport(best, curve, regularisers=self.params.regularisers())
+
+    def take_part(self, rows: Inputs, group: Group) -> None:
+        """Train as one of the other processes of a group."""
+        job = group.job
+        assert job is not None
+        self._preparation, self._scale = job.preparation, job.scale
+        with deterministic(self.spec.seed, self.params.threads), self._memory_errors(group.device):
+            network = self.built(self.shapes)  # its weights are replaced by those of process 0
+            task = self._task(job.label, job.epochs, group.device, network)
+            train(network, rows, self._target(job.label), task, group=group)
 
     def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
         """The loss of a new network, smoothed, while the learning rate takes these values step by step."""
@@ -368,28 +381,4 @@ class Network:
             parts["tokenizer"] = self._prepared.tokenizer.to_json()
         return digest(
             {"kind": self.spec.kind, "model": canonical.digest(self._arrays()), **self._texts.digest(), **parts}
-        )
-
-
-def _check_features(spec: Spec, chosen: Architecture, where: str) -> None:
-    """Raises UserError if the architecture cannot read a feature."""
-    kinds = {name: array.kind for name, array in spec.arrays.items()}
-    for name in spec.features:
-        kind = kinds.get(name, "text" if name in spec.text and "text" in chosen.needs else "columns")
-        if kind not in chosen.needs:
-            what = {"columns": "number, a category or a text"}.get(kind, kind)
-            raise UserError(
-                f"learner {spec.kind!r} reads {' and '.join(sorted(chosen.needs))}, feature {name!r} is a {what}; "
-                f"leave it out (featurize.exclude), or choose another kind ({where}.kind)"
-            )
-
-
-def _check_mixup(spec: Spec, params: ArchitectureParams, where: str) -> None:
-    """Raises UserError if labels would be mixed and features would not."""
-    unmixed = [name for name in spec.features if name in spec.text or name in spec.categorical]
-    unmixed += [name for name, array in spec.arrays.items() if array.kind == "sequence"]
-    if params.mixup and unmixed:
-        raise UserError(
-            f"learner {spec.kind!r}: mixup mixes images, vectors and numbers, feature {unmixed[0]!r} is none of these; "
-            f"leave mixup out ({where}.params.mixup)"
         )
