@@ -1,4 +1,4 @@
-"""Random changes of the rows of a batch: crop, flip, rotate and noise of images, and mixup of two rows."""
+"""Random changes of the rows of a batch: crops, flips, turns and the like of images, and mixup of two rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["augmented", "mixed"]
 
 def augmented(batch: Inputs, how: Augmentation) -> Inputs:
     """The batch with every image changed at random, by torch's global generator."""
-    if not (how.crop or how.flip or how.rotate or how.noise):
+    if how == Augmentation():
         return batch
     return replace(batch, images={name: _changed(images, how) for name, images in batch.images.items()})
 
@@ -48,6 +48,10 @@ def _changed(images: Tensor, how: Augmentation) -> Tensor:
         changed = torch.where(flipped[:, None, None, None], changed.flip(3), changed)
     if how.rotate:
         changed = _rotated(changed, how.rotate)
+    if how.zoom:
+        changed = _zoomed(changed, how.zoom)
+    if how.erase:
+        changed = _erased(changed, how.erase)
     if how.noise:
         noise = torch.randn(changed.shape).to(changed.device)
         changed = (changed + 255 * how.noise * noise).clamp(0, 255)
@@ -78,3 +82,22 @@ def _rotated(images: Tensor, degrees: float) -> Tensor:
     )
     grid = functional.affine_grid(turn, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _zoomed(images: Tensor, share: float) -> Tensor:
+    """Each image made smaller or larger by up to a share, with black around smaller ones."""
+    size = (1 + share * (2 * torch.rand(len(images)) - 1)).to(images.device)
+    zero = torch.zeros_like(size)
+    across, down = torch.stack([1 / size, zero, zero], dim=1), torch.stack([zero, 1 / size, zero], dim=1)
+    grid = functional.affine_grid(torch.stack([across, down], dim=1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _erased(images: Tensor, share: float) -> Tensor:
+    """Each image with a black square, centred on any pixel (DeVries and Taylor 2017, "Cutout")."""
+    height, width = images.shape[2:]
+    half = share * min(height, width) / 2
+    y, x = (torch.rand(2, len(images), 1) * torch.tensor([height, width])[:, None, None]).to(images.device)
+    rows = (torch.arange(height, device=images.device) - y).abs() < half
+    columns = (torch.arange(width, device=images.device) - x).abs() < half
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)

@@ -48,7 +48,7 @@ class State:
         if not self.finished:
             for index, moments in self.optimizer.state_dict()["state"].items():
                 groups[f"optimizer.{index}"] = {name: value for name, value in moments.items() if value is not None}
-            groups["random"] = _generators(self)
+        groups["random"] = _generators(self)  # of a finished one too: another training may follow
         return {f"{group}/{name}": tensor for group, part in groups.items() for name, tensor in part.items()}
 
     def entries(self) -> dict[str, Any]:
@@ -80,6 +80,7 @@ class State:
             }
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
             self.scaler.load_state_dict(entries["scaler"])
+        if "random" in groups:  # a finished fit of an older version has none
             _restore_generators(self, groups["random"])
 
 

@@ -54,6 +54,24 @@ class Inputs:
         """Some rows: a copy for an index, a view for a slice."""
         return self._each(lambda tensor: tensor[index])
 
+    def joined(self, others: Inputs) -> Inputs:
+        """These rows, then others of the same shapes."""
+
+        def both(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: torch.cat([tensor, other[name]]) for name, tensor in one.items()}
+
+        last = (0, 2, 3, 1)  # images as they lie in memory
+        pixels = both(*({name: each.permute(last) for name, each in rows.images.items()} for rows in (self, others)))
+        return Inputs(
+            torch.cat([self.codes, others.codes]),
+            torch.cat([self.numbers, others.numbers]),
+            {name: each.permute(0, 3, 1, 2) for name, each in pixels.items()},
+            both(self.sequences, others.sequences),
+            both(self.lengths, others.lengths),
+            both(self.vectors, others.vectors),
+            None if self.tokens is None or others.tokens is None else torch.cat([self.tokens, others.tokens]),
+        )
+
     def to(self, device: torch.device) -> Inputs:
         """The rows on a device; themselves if they are there."""
         return self if self.codes.device == device else self._each(lambda tensor: tensor.to(device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 import torch
@@ -25,11 +25,14 @@ from refit.learners.networks.surroundings import EpochReport
 from refit.learners.networks.transfer import freeze
 from refit.runtime.context import Progress, silent
 
-__all__ = ["Task", "loss_of_batch", "train"]
+__all__ = ["BatchLoss", "Task", "loss_of_batch", "outputs_of", "train"]
 
 HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SHOW_ROWS = 5  # of a batch whose loss is not finite
 SHOW_SECONDS = 1.0  # between two reports of progress within an epoch
+
+
+BatchLoss = Callable[[nn.Module, Inputs, Tensor, "Task"], Tensor]  # of the network, rows and targets of a batch
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Task:
     best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
     head: frozenset[str] = frozenset()  # weights of the last layer; see `refit.learners.networks.transfer`
     frozen: frozenset[str] = frozenset()  # weights that are not trained before `params.thaw_epoch`
+    batch_loss: BatchLoss = field(default=lambda *batch: loss_of_batch(*batch))
     on_epoch: Callable[[EpochReport], None] | None = None
     judge: Callable[[Sequence[CurvePoint], int], None] | None = None  # of the curve so far: may end the fit
     progress: Progress = silent
@@ -93,7 +97,7 @@ def train(
             set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
             optimizer.zero_grad(set_to_none=True)
             for part in group.parts(batch, params.accumulate):
-                loss = loss_of_batch(network, rows.take(part), target[part], task)
+                loss = task.batch_loss(network, rows.take(part), target[part], task)
                 share = len(part) / len(batch)
                 scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
                 watch.add(loss, part, step, len(batches))
@@ -127,20 +131,26 @@ def train(
 
 
 def loss_of_batch(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
-    """The mean loss of a batch, after augmentation and mixup, by mixed precision if the params say so."""
+    """The mean loss of a batch, after augmentation and mixup."""
     params = task.params
     batch, target = batch.to(task.device), target.to(task.device)
     batch = task.scaling(augmented(batch, params.augment))
-    if params.mixup:
-        batch, other, share = mixed(batch, params.mixup)
-    if params.precision == "32":
+    if not params.mixup:
+        return task.loss(outputs_of(network, batch, task), target)
+    batch, other, share = mixed(batch, params.mixup)
+    outputs = outputs_of(network, batch, task)
+    return share * task.loss(outputs, target) + (1 - share) * task.loss(outputs, target[other])
+
+
+def outputs_of(network: nn.Module, batch: Inputs, task: Task) -> Tensor:
+    """The outputs of scaled rows, by mixed precision if the params say so."""
+    outputs: Tensor
+    if task.params.precision == "32":
         outputs = network(batch)
     else:
-        with torch.autocast(task.device.type, HALF_PRECISION[params.precision]):
+        with torch.autocast(task.device.type, HALF_PRECISION[task.params.precision]):
             outputs = network(batch).float()
-    if params.mixup:
-        return share * task.loss(outputs, target) + (1 - share) * task.loss(outputs, target[other])
-    return task.loss(outputs, target)
+    return outputs
 
 
 def _near(rows: Inputs, target: Tensor, device: torch.device) -> tuple[Inputs, Tensor]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, safe
 from refit.learners.contract import (
@@ -33,9 +33,11 @@ from refit.learners.contract import (
     stored_spec,
 )
 from refit.learners.encoding import Encoding
+from refit.learners.networks import pretraining
 from refit.learners.networks.architecture import Architecture, architecture, check_features, check_mixup
 from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.determinism import deterministic, threads
+from refit.learners.networks.devices import memory_errors, training_device
 from refit.learners.networks.inputs import Inputs, InputShapes, Preparation, mean_and_deviation
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import loss_of
@@ -67,10 +69,6 @@ LINKS: dict[str, Callable[[Tensor], Tensor]] = {  # from outputs to predictions
 class Network:
     """Trains on CUDA if available; predicts on the CPU, so that predictions are the same on any machine."""
 
-    declaration: ClassVar[Declaration] = Declaration(
-        ("binary", "multiclass", "regression"), warm_start=True, sequences=True, images=True, safe_format="safetensors"
-    )
-
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self.spec = spec
         self.threshold = 0.5
@@ -83,8 +81,20 @@ class Network:
             tokenizers_library(where)  # so that a missing library is an early error
         check_features(spec, self._architecture, where)
         check_mixup(spec, self.params, where)
+        pretraining.check(spec, self._architecture, self.params, where)
         loss_of(self.params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
         self.parent: Network | None = None  # of `spec.start`, by `refit.learners.networks.start`
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(
+            ("binary", "multiclass", "regression"),
+            warm_start=True,
+            sequences=True,
+            images=True,
+            unlabelled="used" if self.params.pretrain else "ignored",
+            safe_format="safetensors",
+        )
 
     def _read(self, where: str) -> tuple[Architecture, ArchitectureParams]:
         """The architecture and its checked arguments."""
@@ -99,10 +109,15 @@ class Network:
         validation: tuple[pa.Table, Labels] | None = None,
         iterations: int | None = None,
         progress: Progress = silent,
+        unlabelled: pa.Table | None = None,
     ) -> FitReport:
         check_labels(label, self.spec)
-        self._learn_preparation(train, label)
-        return self._learn(self._first_network, train, label, validation, iterations, progress)
+        self._learn_preparation(train, label, unlabelled)
+
+        def start() -> nn.Module:
+            return self._pretrained(self._first_network(), train, unlabelled, progress)
+
+        return self._learn(start, train, label, validation, iterations, progress)
 
     def resume(
         self,
@@ -113,6 +128,7 @@ class Network:
         validation: tuple[pa.Table, Labels] | None = None,
         iterations: int | None = None,
         progress: Progress = silent,
+        unlabelled: pa.Table | None = None,
     ) -> FitReport:
         assert isinstance(before, Network)
         check_labels(label, self.spec)
@@ -174,11 +190,31 @@ class Network:
             network = self._first_network()
             return range_test(network, rows, target, self._task(label, 1, device, network), rates)
 
-    def _learn_preparation(self, table: pa.Table, label: Labels) -> None:
-        if self.parent is None:
-            self._preparation = Preparation.learn(self.spec, table, self.params, self._where)
-        else:
+    def _pretrained(
+        self, network: nn.Module, table: pa.Table, unlabelled: pa.Table | None, progress: Progress
+    ) -> nn.Module:
+        """The network after its pretraining on the rows with and without a label, if the params ask for one."""
+        if self.params.pretrain is None:
+            return network
+        rows, device = self._prepared.inputs(table), self._device()
+        if unlabelled is not None:
+            rows = rows.joined(self._prepared.inputs(unlabelled))
+        task = pretraining.pretask(self.spec, self.params, device, self._prepared.scaling(device), progress)
+        with pretraining.trainee(network, self.head(self.shapes), self.shapes, self.params.pretrain) as trainee:
+            checkpoint = self._checkpoint(task, (*trainee.state_dict().values(), *rows.tensors()))
+            train(trainee, rows, torch.zeros(len(rows)), task, checkpoint)
+        return network
+
+    def _learn_preparation(self, table: pa.Table, label: Labels, unlabelled: pa.Table | None = None) -> None:
+        if self.parent is not None:
             self._read_as(self.parent)
+        else:
+            if unlabelled is not None:
+                import pyarrow as pa
+
+                features = list(self.spec.features)
+                table = pa.concat_tables([table.select(features), unlabelled.select(features)])
+            self._preparation = Preparation.learn(self.spec, table, self.params, self._where)
         if self.spec.task == "regression":
             self._scale = np.concatenate(mean_and_deviation(label[:, None]))
 
@@ -192,7 +228,7 @@ class Network:
         loss = loss_of(self.params, self.spec, label, self._where)
         scaling = self._prepared.scaling(device)
         head = self.head(self.shapes) if self.params.treats_layers_differently else frozenset[str]()
-        frozen = frozen_weights(network, self.params.freeze, head, self._where)
+        frozen = frozen_weights(network, self.params.frozen_parts, head, self._where)
         task = Task(self.spec.name, self.params, loss, epochs, self.spec.seed, device, scaling)
         return replace(task, head=head, frozen=frozen)
 
@@ -202,9 +238,9 @@ class Network:
         if around.checkpoints is None:
             return None
         described = {**stored_spec(self.spec), "source": self.spec.source}
-        described |= {"epochs": task.epochs, "device": task.device.type}
+        described |= {"epochs": task.epochs, "device": task.device.type, "task": task.name}
         name = identity(described, parts)
-        return Checkpoint(around.checkpoints, name, self.spec.name, around.every_seconds, task.progress)
+        return Checkpoint(around.checkpoints, name, task.name, around.every_seconds, task.progress)
 
     def _best(self, curve: Sequence[CurvePoint]) -> int:
         """The first epoch with the best validation score; 0 without a curve."""
@@ -243,34 +279,10 @@ class Network:
         return np.asarray(centre + scale * torch.cat(parts).numpy(), dtype=np.float64)
 
     def _device(self) -> torch.device:
-        """Where to train: as the spec says, or else the params.
+        return training_device(self.spec, self.params, self._where)
 
-        Raises:
-            UserError: the params name a GPU and there is none.
-        """
-        if self.spec.device is not None:
-            return torch.device(self.spec.device)
-        if self.params.device == "cuda" and not torch.cuda.is_available():
-            raise UserError(
-                f"learner {self.spec.name!r}: this machine has no GPU that torch can use; set device: auto or cpu "
-                f"({self._where}.params.device)"
-            )
-        return torch.device("cpu" if self.params.device == "cpu" or not torch.cuda.is_available() else "cuda")
-
-    @contextmanager
-    def _memory_errors(self, device: torch.device) -> Iterator[None]:
-        """Say what to lower if the memory of a device does not suffice."""
-        try:
-            yield
-        except RuntimeError as error:  # on the CPU torch raises no class of its own
-            is_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-            if not is_memory:
-                raise
-            raise UserError(
-                f"learner {self.spec.name!r}: the memory of {device} does not suffice for {self.params.batch_rows} "
-                "rows a batch; lower batch_rows, raise accumulate (the same step in parts), set precision: bf16-mixed, "
-                f"or make the network smaller ({self._where}.params)"
-            ) from error
+    def _memory_errors(self, device: torch.device) -> AbstractContextManager[None]:
+        return memory_errors(self.spec, self.params, device, self._where)
 
     def _first_network(self) -> nn.Module:
         """The network before its first epoch: that of the parent, with a random head if the labels differ."""

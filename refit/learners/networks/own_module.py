@@ -89,9 +89,11 @@ class OwnNetwork(Network):
         validation: tuple[pa.Table, Labels] | None = None,
         iterations: int | None = None,
         progress: Progress = silent,
+        unlabelled: pa.Table | None = None,
     ) -> FitReport:
+        given: dict[str, Any] = {"validation": validation, "iterations": iterations, "progress": progress}
         with self._theirs("fit"):
-            return super().fit(train, label, validation=validation, iterations=iterations, progress=progress)
+            return super().fit(train, label, **given, unlabelled=unlabelled)
 
     def resume(
         self,
@@ -102,9 +104,11 @@ class OwnNetwork(Network):
         validation: tuple[pa.Table, Labels] | None = None,
         iterations: int | None = None,
         progress: Progress = silent,
+        unlabelled: pa.Table | None = None,
     ) -> FitReport:
+        given: dict[str, Any] = {"validation": validation, "iterations": iterations, "progress": progress}
         with self._theirs("fit"):
-            return super().resume(before, train, label, validation=validation, iterations=iterations, progress=progress)
+            return super().resume(before, train, label, **given, unlabelled=unlabelled)
 
     def predict(self, table: pa.Table) -> Floats:
         with self._theirs("predict"):

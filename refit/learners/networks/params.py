@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from refit.config import nearest
 from refit.errors import UserError
 
-__all__ = ["ArchitectureParams", "Augmentation", "checked"]
+__all__ = ["ArchitectureParams", "Augmentation", "Pretraining", "checked"]
 
 P = TypeVar("P", bound=BaseModel)
 Positive = Annotated[float, Field(gt=0)]
@@ -30,6 +30,30 @@ class Augmentation(Closed):
     flip: bool = Field(False, description="mirror half of the images left to right")
     rotate: float = Field(0.0, ge=0, le=180, description="largest angle in degrees, to either side")
     noise: Share = Field(0.0, description="standard deviation of added noise, as a share of the range of a pixel")
+    zoom: Share = Field(0.0, description="largest change of size, smaller or larger, as a share")
+    erase: Share = Field(0.0, description="side of a square that is blackened, as a share of the image's")
+
+
+STRONG = Augmentation(crop=2, rotate=20.0, noise=0.05, zoom=0.25, erase=0.3)
+
+
+class Pretraining(Closed):
+    """How a network is trained without labels, before it is trained with them."""
+
+    method: Literal["simclr", "rotation", "denoising", "masked_tokens"] = Field(
+        validation_alias=AliasChoices("method", "kind"),
+        description="images: simclr, rotation; columns and vectors: denoising; texts: masked_tokens",
+    )
+    epochs: int = Field(10, ge=1, description="passes over the training rows and those without a label")
+    then: Literal["fine_tune", "linear_probe"] = Field(
+        "fine_tune", description="train all weights with labels, or only the last layer"
+    )
+    batch_rows: int | None = Field(None, ge=2, description="rows of one step; null: as with labels")
+    learning_rate: Positive | None = Field(None, description="null: as with labels")
+    hidden: Share = Field(0.3, description="denoising, masked_tokens: share of the values that are hidden")
+    temperature: Positive = Field(0.5, description="simclr: the lower, the more the most similar images count")
+    projection: int = Field(64, ge=1, description="simclr: units in which two views of an image are compared")
+    augment: Augmentation = Field(STRONG, description="simclr: changes that give the two views of an image")
 
 
 class ArchitectureParams(Closed):
@@ -81,6 +105,8 @@ class ArchitectureParams(Closed):
     augment: Augmentation = Field(Augmentation(), description="of images: crop, flip, rotate, noise")
     max_categories: int = Field(10_000, ge=1, description="the rarer ones of a feature count as missing")
 
+    pretrain: Pretraining | None = Field(None, description="without labels, on all rows; null: not at all")
+
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     processes: int = Field(
@@ -93,8 +119,14 @@ class ArchitectureParams(Closed):
         return {name: value for name in ("dropout", "weight_decay") if (value := getattr(self, name, None)) is not None}
 
     @property
+    def frozen_parts(self) -> list[str]:
+        """The parts that are not trained with labels before `thaw_epoch`."""
+        is_probe = self.pretrain is not None and self.pretrain.then == "linear_probe"
+        return [*self.freeze, *(["body"] if is_probe else [])]
+
+    @property
     def treats_layers_differently(self) -> bool:
-        return bool(self.freeze) or self.head_learning_rate is not None or self.layer_decay < 1
+        return bool(self.frozen_parts) or self.head_learning_rate is not None or self.layer_decay < 1
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -123,8 +155,16 @@ def checked(cls: type[P], kind: str, params: Mapping[str, Any], where: str) -> P
         loc = [str(part) for part in detail["loc"]]
         address = f"{where}.params{''.join(f'.{part}' for part in loc)}"
         if detail["type"] == "extra_forbidden":
-            near = nearest(loc[-1], (Augmentation if len(loc) > 1 else cls).model_fields)
+            near = nearest(loc[-1], _group(cls, loc[:-1]).model_fields)
             raise UserError(f"learner {kind!r} has no argument {'.'.join(loc)!r}{near} ({address})") from None
         message = detail["msg"].removeprefix("Value error, ")
         value = f"; found {detail['input']!r}" if loc else ""
         raise UserError(f"learner {kind!r}: {message[0].lower()}{message[1:]}{value} ({address})") from None
+
+
+def _group(cls: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    """The group of arguments at a path."""
+    for name in path:
+        kinds = (cls.model_fields[name].annotation, *get_args(cls.model_fields[name].annotation))
+        cls = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return cls

@@ -90,16 +90,20 @@ class TextTransformer(nn.Module):
         self.head = nn.Linear(params.units + self.columns.width, outputs)
 
     def forward(self, batch: Inputs) -> Tensor:
-        tokens = tokens_of(batch)
+        vectors, present = self.encode(tokens_of(batch))
+        weights = (present / present.sum(dim=1, keepdim=True)).unsqueeze(2)
+        mean = (vectors * weights).sum(dim=1)
+        return squeezed(self.head(torch.cat([mean, self.columns(batch)], dim=1)))
+
+    def encode(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(rows, 1 + length, units) the vectors of the start and of each token; and which of them are no padding."""
         rows = len(tokens)
         present = torch.cat([torch.ones_like(tokens[:, :1], dtype=torch.bool), tokens != PADDING], dim=1)
         vectors = torch.cat([self.start.expand(rows, 1, -1), self.embedding(tokens)], dim=1)
         vectors = self.dropout(vectors + self.positions[: present.shape[1]])
         for layer in self.layers:
             vectors = layer(vectors, present)
-        weights = (present / present.sum(dim=1, keepdim=True)).unsqueeze(2)
-        mean = (self.norm(vectors) * weights).sum(dim=1)
-        return squeezed(self.head(torch.cat([mean, self.columns(batch)], dim=1)))
+        return self.norm(vectors), present
 
 
 def build(params: Params, inputs: InputShapes, outputs: int) -> nn.Module:

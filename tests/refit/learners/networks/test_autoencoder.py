@@ -9,22 +9,15 @@ import pyarrow as pa
 import torch
 
 from refit.learners import Spec, load, make
-from refit.learners.networks.architectures.autoencoder import (
-    Autoencoder,
-    Params,
-    Pretraining,
-    Restoration,
-    pretrain,
-    targets,
-    with_hidden,
-)
-from refit.learners.networks.inputs import Inputs, InputShapes
-from refit.learners.networks.loop import Task
+from refit.learners.networks.architectures.autoencoder import Autoencoder, Denoising, Params
+from refit.learners.networks.inputs import Inputs, InputShapes, Scaling
+from refit.learners.networks.loop import train
+from refit.learners.networks.pretraining import pretask, trainee
+from refit.learners.networks.pretraining.denoising import Restoration, targets, with_hidden
+from refit.runtime.context import silent
 
 SHAPES = InputShapes(cardinalities=(3,), numbers=4, vectors={"v": 2})
-PARAMS = Params(
-    hidden=[16], dropout=0.0, learning_rate=0.02, batch_rows=32, pretrain=Pretraining(epochs=30, hidden=0.25)
-)
+PARAMS = Params(hidden=[16], dropout=0.0, learning_rate=0.02, batch_rows=32, pretrain=Denoising(epochs=30, hidden=0.25))
 
 
 def rows(count: int) -> Inputs:
@@ -39,12 +32,14 @@ def rows(count: int) -> Inputs:
 def test_hidden_values_are_restored_from_the_others() -> None:
     torch.manual_seed(0)
     network, table = Autoencoder(PARAMS, SHAPES, 1), rows(400)
-    task = Task("it", PARAMS, Restoration(SHAPES), 1, 0, torch.device("cpu"), lambda batch: batch)  # type: ignore[arg-type]
-    denoiser = pretrain(network, table, task).eval()
-    hidden = table.numbers.clone()
-    hidden[:, 1], hidden[:, 3] = 0.0, 1.0
-    with torch.no_grad():
-        restored = denoiser(Inputs(torch.zeros_like(table.codes), hidden, vectors=table.vectors))
+    task = pretask(Spec("it", "autoencoder", ()), PARAMS, torch.device("cpu"), Scaling({}), silent)
+    head = frozenset({"head.weight", "head.bias"})
+    with trainee(network, head, SHAPES, PARAMS.pretrain) as denoiser:
+        train(denoiser, table, torch.zeros(len(table)), task)
+        hidden = table.numbers.clone()
+        hidden[:, 1], hidden[:, 3] = 0.0, 1.0
+        with torch.no_grad():
+            restored = denoiser.eval()(Inputs(torch.zeros_like(table.codes), hidden, vectors=table.vectors))
     known = table.numbers[:, 3] == 0
     error = ((restored[:, 4] - table.numbers[:, 1])[known] ** 2).mean() / table.numbers[known, 1].var()
     assert error < 0.2

@@ -1,0 +1,46 @@
+"""Where a network is trained, and the errors of a device: too little memory, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from refit.errors import UserError
+from refit.learners.contract import Spec
+from refit.learners.networks.params import ArchitectureParams
+
+__all__ = ["memory_errors", "training_device"]
+
+
+@contextmanager
+def memory_errors(spec: Spec, params: ArchitectureParams, device: torch.device, where: str) -> Iterator[None]:
+    """Say what to lower if the memory of a device does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:  # on the CPU torch raises no class of its own
+        is_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not is_memory:
+            raise
+        raise UserError(
+            f"learner {spec.name!r}: the memory of {device} does not suffice for {params.batch_rows} rows a batch; "
+            "lower batch_rows, raise accumulate (the same step in parts), set precision: bf16-mixed, or make the "
+            f"network smaller ({where}.params)"
+        ) from error
+
+
+def training_device(spec: Spec, params: ArchitectureParams, where: str) -> torch.device:
+    """Where to train: as the spec says, or else the params.
+
+    Raises:
+        UserError: the params name a GPU and there is none.
+    """
+    if spec.device is not None:
+        return torch.device(spec.device)
+    if params.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"learner {spec.name!r}: this machine has no GPU that torch can use; set device: auto or cpu "
+            f"({where}.params.device)"
+        )
+    return torch.device("cpu" if params.device == "cpu" or not torch.cuda.is_available() else "cuda")
