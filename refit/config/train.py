@@ -181,6 +181,7 @@ class LearnerParams(Section):
         {}, description="arguments to tune, by name, with dots within others; see train.tuning"
     )
     text: TextParams | None = Field(None, description="as `train.text`, for this learner")
+    exclude: tuple[str, ...] = Field((), description="features that this learner does not see, as shell patterns")
     enabled: bool = True
 
     @model_validator(mode="after")

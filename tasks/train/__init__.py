@@ -14,6 +14,7 @@ import numpy as np
 from refit.config import Params
 from refit.config.evaluate import check_columns
 from refit.config.forecasting import KNOWN_AT
+from refit.config.train import LearnerParams
 from refit.config.windows import UNLABELLED
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import (
@@ -34,6 +35,7 @@ from refit.learners import Floats, Learner, Spec, make, project_files, recursive
 from refit.learners.arrays import summarised
 from refit.learners.averaged import members_of
 from refit.learners.contract import Start
+from refit.learners.meta_learner import matching
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.quantiles import quantile_of
 from refit.problems import metric_named
@@ -205,30 +207,48 @@ def specs_of(params: Params, features: FeatureColumns, project: Path, start: Sta
         start: the model that all of them start from, except for baselines, which learn nothing.
 
     Raises:
-        UserError: a project file that a learner names is missing.
+        UserError: a project file that a learner names is missing, or `exclude` matches nothing or everything.
     """
-    return [
-        Spec(
-            name=learner.name,
-            kind=learner.kind,
-            params=learner.params,
-            features=features.features,
-            categorical=frozenset(features.categorical),
-            seed=params.train.seed,
-            metric=params.train.metric,
-            trusted_types=params.registry.trusted_types,
-            task=params.task,
-            classes=features.classes,
-            text=features.text,
-            arrays=features.arrays,
-            vectoriser=(learner.text or params.train.text).model_dump() if features.text else {},
-            average=params.train.seeds if params.train.average and learner.kind != "baseline" else 1,
-            start=None if learner.kind == "baseline" else start,
-            source=project_files.read_source(project, learner.kind, f"params.yaml: train.learners[{index}].kind"),
+    specs = []
+    for index, learner in enumerate(params.train.learners):
+        if not learner.enabled:
+            continue
+        where, is_baseline = f"params.yaml: train.learners[{index}]", learner.kind == "baseline"
+        columns = _seen(features, learner, where)
+        specs.append(
+            Spec(
+                name=learner.name,
+                kind=learner.kind,
+                params=learner.params,
+                features=columns.features,
+                categorical=frozenset(columns.categorical),
+                seed=params.train.seed,
+                metric=params.train.metric,
+                trusted_types=params.registry.trusted_types,
+                task=params.task,
+                classes=features.classes,
+                text=columns.text,
+                arrays=columns.arrays,
+                vectoriser=(learner.text or params.train.text).model_dump() if columns.text else {},
+                average=params.train.seeds if params.train.average and not is_baseline else 1,
+                start=None if is_baseline else start,
+                source=project_files.read_source(project, learner.kind, f"{where}.kind"),
+            )
         )
-        for index, learner in enumerate(params.train.learners)
-        if learner.enabled
-    ]
+    return specs
+
+
+def _seen(features: FeatureColumns, learner: LearnerParams, where: str) -> FeatureColumns:
+    """Return the columns that a learner sees: all but those that it excludes."""
+    if not learner.exclude:
+        return features
+    hidden = set(matching(learner.exclude, features.features, f"{where}.exclude"))
+    if hidden >= set(features.features):
+        raise UserError(f"learner {learner.name!r}: exclude leaves no feature ({where}.exclude)")
+    roles = ("features", "numeric", "categorical", "text")
+    seen = {role: tuple(name for name in getattr(features, role) if name not in hidden) for role in roles}
+    arrays = {name: array for name, array in features.arrays.items() if name not in hidden}
+    return features.model_copy(update={**seen, "arrays": arrays})
 
 
 def make_all(specs: list[Spec], params: Params) -> None:

@@ -149,3 +149,30 @@ def test_folds_in_time_are_cut_by_when_the_table_says_that_each_label_became_kno
     project.write(project.table.append_column("label_known_at", unknown))
     with pytest.raises(UserError, match="the fitted rows of fold 1 of 3 are 0"):
         project.run(**asked)
+
+
+def test_a_learner_does_not_see_what_it_excludes(project: Any, learners: Any) -> None:
+    hidden = {**learners["boosting"], "name": "unseeing", "exclude": ["stre*", "colour"]}
+    training = project.run(train__learners=[hidden, learners["boosting"]])
+    unseeing, boosting = (learner["validation"]["roc_auc"] for learner in training["learners"])
+    assert unseeing < 0.65 < boosting, "noise is all that is left"
+    project.run(train__learners=[hidden])
+    candidate = load(project.candidate)
+    assert candidate.spec.features == ("noise",)
+    assert not candidate.spec.categorical
+    rows = project.rows("test")
+    assert np.array_equal(candidate.predict(rows), candidate.predict(rows.select(["noise"])))
+
+
+@pytest.mark.parametrize(
+    ("exclude", "problem"),
+    [
+        (["nose"], r"learners\[0\].exclude: 'nose' matches no feature; did you mean 'noise'"),
+        (["*"], "leaves no feature"),
+    ],
+)
+def test_an_exclusion_of_nothing_or_of_everything_is_refused(
+    project: Any, learners: Any, exclude: list[str], problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        project.run(train__learners=[{**learners["boosting"], "exclude": exclude}])
