@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_store import Aggregate, Expression, FeatureSet, FeatureView, Lag, Latest, Spine
+from feature_store import Aggregate, Expression, FeatureSet, FeatureView, Lag, Latest, Sequence, Spine
 
 FEATURES = FeatureSet(
     description="Rentals of an hour up to a day ahead, told at the end of every hour.",
@@ -16,6 +16,11 @@ FEATURES = FeatureSet(
                 name="target_hour_of_week",
                 sql="(isodow(target_time) - 1) * 24 + hour(target_time)",
                 description="0 is Monday's first",
+            ),
+            Expression(
+                name="target_week_hour",
+                sql="cast((isodow(target_time) - 1) * 24 + hour(target_time) as varchar)",
+                description="the same as a category",
             ),
             Expression(name="target_month", sql="month(target_time)", description="month that is forecast"),
         ],
@@ -35,6 +40,7 @@ FEATURES = FeatureSet(
                     before=["24h", "48h", "167h", "168h", "169h", "336h", "504h"],
                     description="rentals in the target's hour of earlier days and weeks",
                 ),
+                Sequence(name="last_day", columns=["count"], last=24, description="its hours, oldest first"),
                 Aggregate(
                     name="mean",
                     function="mean",
