@@ -33,7 +33,7 @@ from refit.learners.contract import (
     stored_spec,
 )
 from refit.learners.encoding import Encoding
-from refit.learners.networks import pretraining
+from refit.learners.networks import fixmatch, pretraining
 from refit.learners.networks.architecture import Architecture, architecture, check_features, check_mixup
 from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.determinism import deterministic, threads
@@ -82,6 +82,7 @@ class Network:
         check_features(spec, self._architecture, where)
         check_mixup(spec, self.params, where)
         pretraining.check(spec, self._architecture, self.params, where)
+        fixmatch.check(spec, self.params, where)
         loss_of(self.params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
         self.parent: Network | None = None  # of `spec.start`, by `refit.learners.networks.start`
 
@@ -92,7 +93,7 @@ class Network:
             warm_start=True,
             sequences=True,
             images=True,
-            unlabelled="used" if self.params.pretrain else "ignored",
+            unlabelled="needed" if self.params.fixmatch else "used" if self.params.pretrain else "ignored",
             safe_format="safetensors",
         )
 
@@ -117,7 +118,7 @@ class Network:
         def start() -> nn.Module:
             return self._pretrained(self._first_network(), train, unlabelled, progress)
 
-        return self._learn(start, train, label, validation, iterations, progress)
+        return self._learn(start, train, label, validation, iterations, progress, unlabelled)
 
     def resume(
         self,
@@ -134,7 +135,8 @@ class Network:
         check_labels(label, self.spec)
         self._read_as(before)
         self._scale = before._scale
-        return self._learn(lambda: copy.deepcopy(before._module), train, label, validation, iterations, progress)
+        start = partial(copy.deepcopy, before._module)
+        return self._learn(start, train, label, validation, iterations, progress, unlabelled)
 
     def _learn(
         self,
@@ -144,11 +146,11 @@ class Network:
         validation: tuple[pa.Table, Labels] | None,
         iterations: int | None,
         progress: Progress,
+        unlabelled: pa.Table | None,
     ) -> FitReport:
         rows, target = self._prepared.inputs(table), self._target(label)
         unseen = None if validation is None else (self._prepared.inputs(validation[0]), validation[1])
-        epochs = self.params.epochs if iterations is None else iterations
-        device = self._device()
+        epochs, device = self.params.epochs if iterations is None else iterations, self._device()
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = start()
             task = replace(
@@ -159,10 +161,12 @@ class Network:
                 judge=surroundings.get().judge,
                 progress=progress,
             )
-            unseen_parts = () if unseen is None else (*unseen[0].tensors(), torch.from_numpy(unseen[1]))
-            checkpoint = self._checkpoint(
-                task, (*network.state_dict().values(), *rows.tensors(), target, *unseen_parts)
-            )
+            parts = [] if unseen is None else [*unseen[0].tensors(), torch.from_numpy(unseen[1])]
+            if self.params.fixmatch and unlabelled is not None and len(unlabelled):
+                extra = self._prepared.inputs(unlabelled)
+                task, index = fixmatch.applied(task, self.params.fixmatch, len(rows), extra)
+                rows, target, parts = rows.take(index), target[index], [*parts, *extra.tensors()]
+            checkpoint = self._checkpoint(task, (*network.state_dict().values(), *rows.tensors(), target, *parts))
             job = Job(replace(self.spec, start=None), self._where, self._prepared, self._scale, label, epochs)
             with group_of(self.params.processes, device, job, surroundings.get().checkpoints) as group:
                 curve = train(network, rows, target, task, checkpoint, group)

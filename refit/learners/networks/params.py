@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from refit.config import nearest
 from refit.errors import UserError
 
-__all__ = ["ArchitectureParams", "Augmentation", "Pretraining", "checked"]
+__all__ = ["ArchitectureParams", "Augmentation", "FixMatch", "Pretraining", "checked"]
 
 P = TypeVar("P", bound=BaseModel)
 Positive = Annotated[float, Field(gt=0)]
@@ -54,6 +54,15 @@ class Pretraining(Closed):
     temperature: Positive = Field(0.5, description="simclr: the lower, the more the most similar images count")
     projection: int = Field(64, ge=1, description="simclr: units in which two views of an image are compared")
     augment: Augmentation = Field(STRONG, description="simclr: changes that give the two views of an image")
+
+
+class FixMatch(Closed):
+    """How a network of images learns from rows without a label while it is trained with the others."""
+
+    ratio: int = Field(7, ge=1, description="rows without a label in a step, as a multiple of those with one")
+    threshold: float = Field(0.95, ge=0, le=1, description="probability from which a prediction is taken as a label")
+    weight: Positive = Field(1.0, description="of their loss")
+    augment: Augmentation = Field(STRONG, description="the strong changes; the weak ones are those of `augment`")
 
 
 class ArchitectureParams(Closed):
@@ -105,6 +114,7 @@ class ArchitectureParams(Closed):
     augment: Augmentation = Field(Augmentation(), description="of images: crop, flip, rotate, noise")
     max_categories: int = Field(10_000, ge=1, description="the rarer ones of a feature count as missing")
 
+    fixmatch: FixMatch | None = Field(None, description="images: use rows without a label; null: not at all")
     pretrain: Pretraining | None = Field(None, description="without labels, on all rows; null: not at all")
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
