@@ -1,6 +1,7 @@
 """Multivariate drift: compares how well a classifier separates current rows from the reference with its usual skill.
 
-The joint distribution can change while each column looks the same. This only informs: a classifier finds any difference
+The joint distribution can change while each column looks the same. Images, vectors and sequences are compared by their
+embeddings (`refit.learners.embeddings`), which are columns too. This only informs: a classifier finds any difference
 between two periods, the day of the month included, so its skill alone says little.
 """
 
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refit.config import DriftParams
+from refit.learners.embeddings import EMBEDDING
 from refit.schemas.drift_decision import Separation
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["WARNING_P", "separate"]
+__all__ = ["LEAST_AUC", "WARNING_P", "separate"]
 
 WARNING_P = 0.01  # p-value below which a warning is given; the classifier sees only the newest window
+LEAST_AUC = 0.6  # from which on a warning is given without windows to compare with
 WINDOWS = 12  # of the reference, spread over it, on which the usual skill is measured
 FEWEST = 8  # windows that a p-value needs
 FEWEST_ROWS = 30
@@ -44,6 +47,10 @@ def separate(
         days: of each row of the reference. Shape (reference.num_rows,).
         window_days: length of the current window; the reference is cut into windows of it from its end.
 
+    Where the reference has too few windows and there are embeddings, the two folds also give a p-value for rows that
+    are exchangeable: each fold's AUC on rows that its classifier has not seen is a Mann-Whitney statistic, and the mean
+    of two standard normal values varies at most as one does, however dependent they are.
+
     Returns:
         None if a side has fewer than 30 rows.
     """
@@ -61,12 +68,14 @@ def separate(
     before, recent = _features(reference.take(needed), current.take(now))
 
     def out_of_fold_auc(rest: NDArray[np.int64], window: NDArray[np.int64]) -> float:
-        return _auc(before[np.searchsorted(needed, rest)], before[np.searchsorted(needed, window)], seed)
+        return _auc(before[np.searchsorted(needed, rest)], before[np.searchsorted(needed, window)], seed)[0]
 
-    auc = _auc(before[np.searchsorted(needed, everything)], recent, seed)
+    auc, p_exchangeable = _auc(before[np.searchsorted(needed, everything)], recent, seed)
     usual = tuple(out_of_fold_auc(*pair) for pair in pairs)
-    p = _chance(auc, np.array(usual)) if len(usual) >= FEWEST else None
-    return Separation(auc=auc, usual=usual, p=p)
+    if len(usual) >= FEWEST:
+        return Separation(auc=auc, usual=usual, p=_chance(auc, np.array(usual)))
+    has_embeddings = any(EMBEDDING in name for name in reference.column_names)
+    return Separation(auc=auc, usual=usual, p=None, p_exchangeable=p_exchangeable if has_embeddings else None)
 
 
 def _windows(ages: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -97,8 +106,9 @@ def _features(*tables: pa.Table) -> list[NDArray[np.float64]]:
     return np.split(matrix, np.cumsum([table.num_rows for table in tables])[:-1])
 
 
-def _auc(before: NDArray[np.float64], now: NDArray[np.float64], seed: int) -> float:
-    """ROC AUC of out-of-fold probabilities."""
+def _auc(before: NDArray[np.float64], now: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """ROC AUC of out-of-fold probabilities, and its p-value if the rows of both sides are exchangeable."""
+    from scipy.special import ndtr
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -109,4 +119,9 @@ def _auc(before: NDArray[np.float64], now: NDArray[np.float64], seed: int) -> fl
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     with threadpool_limits(1):  # so few rows are fitted faster by one thread than by several that wait for each other
         probabilities = cross_val_predict(model, rows, side, cv=folds, method="predict_proba")[:, 1]
-    return float(roc_auc_score(side, probabilities))
+    z = []
+    for _, scored in folds.split(rows, side):
+        count, later = len(scored), int(side[scored].sum())
+        deviation = np.sqrt((count + 1) / (12 * later * (count - later)))
+        z.append((roc_auc_score(side[scored], probabilities[scored]) - 0.5) / deviation)
+    return float(roc_auc_score(side, probabilities)), float(ndtr(-np.mean(z)))

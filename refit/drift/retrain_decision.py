@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from refit.config import DriftParams
-from refit.drift.multivariate import WARNING_P
+from refit.drift.multivariate import LEAST_AUC, WARNING_P
 from refit.schemas.drift_decision import Cause, DayWindow, InputVerdict, PerformanceVerdict, Separation, Verdict
 
 __all__ = ["DriftEvidence", "RetrainDecision", "decide"]
@@ -157,7 +157,11 @@ def _multivariate(separation: Separation) -> _Finding:
     auc = f"ROC AUC {separation.auc:.3f}"
     shown = f"input: a classifier tells the newest window's rows from the reference's with {auc}"
     if separation.p is None:
-        return _Finding("ok", f"{shown}; uncalibrated: {len(separation.usual)} windows of the reference are too few")
+        few = f"uncalibrated: {len(separation.usual)} windows of the reference are too few"
+        if (p := separation.p_exchangeable) is None:
+            return _Finding("ok", f"{shown}; {few}")
+        far = p < WARNING_P and separation.auc >= LEAST_AUC
+        return _Finding("warn" if far else "ok", f"{shown} (p {p:.3f} if rows are independent); {few}")
     mean = sum(separation.usual) / len(separation.usual)
     usual = f"{mean:.3f} is usual between windows of the reference (p {separation.p:.3f})"
     return _Finding("warn" if separation.p < WARNING_P else "ok", f"{shown}, {usual}")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from refit.config import DriftParams
 from refit.config.evaluate import EvaluateParams
-from refit.schemas.artifact import Artifact, Part, UtcTime
+from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 
 __all__ = [
     "BacktestWindow",
@@ -164,12 +164,14 @@ class Separation(Part):
 
     `usual` holds the same for windows of the reference against the rest of it. `p` is the chance that one more such
     window is separated at least as well, if they are normal (a one-sided prediction bound by Student's t); None with
-    fewer than 8 windows.
+    fewer than 8 windows. Then `p_exchangeable` is the chance that rows of the same source are separated as well, if
+    all of them are independent; only for arrays.
     """
 
     auc: float
     usual: tuple[float, ...]
     p: float | None
+    p_exchangeable: float | None = omitted(None)
 
 
 class JudgedWindow(DayWindow):

@@ -17,6 +17,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
 from refit.learners.arrays import summarised
+from refit.learners.embeddings import EMBEDDING, embedded
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
@@ -166,8 +167,19 @@ def predicted(champion: Champion, features: pa.Table, validated: Validated, now:
         prediction_log.PREDICTION: as_column(predicted),
         **{name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in constants.items()},
     }
-    inputs = summarised(features.select(champion.definitions.feature_set.names()), champion.learner.spec.arrays)
-    return pa.table(columns | {name: inputs[name] for name in inputs.column_names})
+    arrays = champion.learner.spec.arrays
+    inputs = summarised(features.select(champion.definitions.feature_set.names()), arrays)
+    columns |= {name: inputs[name] for name in inputs.column_names}
+    embeddings = embedded(features, arrays) if has_embeddings(champion) else {}
+    return pa.table(columns | {name: pa.array(each, from_pandas=True) for name, each in embeddings.items()})
+
+
+def has_embeddings(champion: Champion) -> bool:
+    """Whether embeddings are stored with a version; those of an older Refit have none, and their log stays as it is."""
+    import pyarrow.parquet as pq
+
+    path = champion.folder / artifacts.REFERENCE
+    return path.is_file() and any(EMBEDDING in name for name in pq.read_schema(path).names)
 
 
 def _requested_rows(

@@ -35,6 +35,7 @@ from refit.learners import Floats, Learner, Spec, make, project_files, recursive
 from refit.learners.arrays import summarised
 from refit.learners.averaged import members_of
 from refit.learners.contract import Start
+from refit.learners.embeddings import embedded
 from refit.learners.meta_learner import matching
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.quantiles import quantile_of
@@ -183,7 +184,11 @@ def _write_reference(path: Path, train: LabelledRows, validation: LabelledRows, 
 
     rows = pa.concat_tables([train.rows, validation.rows]).select(["event_time", *features.features])
     indices = np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_ROWS, len(rows))).astype(np.int64))
-    pq.write_table(summarised(rows.take(indices), features.arrays), path, compression="zstd")
+    sample = rows.take(indices)
+    table = summarised(sample, features.arrays)
+    for name, numbers in embedded(sample, features.arrays).items():
+        table = table.append_column(name, pa.array(numbers, from_pandas=True))
+    pq.write_table(table, path, compression="zstd")
 
 
 def choose(trials: list[Trial], metric: str) -> Trial:

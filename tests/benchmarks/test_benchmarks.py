@@ -15,6 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SMALL = {  # the arguments, and what the table then shows
     "drift": ("--rows 20000 --rounds 1", "20,000 against 20,000 rows"),
     "drift_error_rates": ("--streams 1", "| sign of a coefficient, inputs unchanged |"),
+    "embedding_drift": ("--rows 60 --repeats 2 --powers 2", "| inverted | 2 | "),
     "figures": ("--dates 2013-08-03", "| 2013-08-03 | 2013-07 | boosting |"),
     "gate_error_rates": ("--runs 2", "| 10 days (20 are needed) | 0 of 1"),
     "network_loop": ("--rows 200 --rounds 1 --models mlp gru", "| mlp | "),

@@ -11,7 +11,7 @@ import pytest
 from driving import check_here, drive
 
 from flows.session import session
-from refit.files.artifacts import FEATURE_SET, MODEL_CARD, TABLE
+from refit.files.artifacts import CANDIDATE, FEATURE_SET, MODEL_CARD, PREDICTIONS, REFERENCE, TABLE
 from refit.models import verification
 from refit.schemas.feature_table import FeatureTable
 from tasks import score
@@ -56,6 +56,13 @@ def test_a_sequence_is_profiled_by_its_length_and_its_missing_values(life: dict[
     columns = read_profile(life["project"] / TABLE.parent).layout.columns
     assert {"readings.length", "readings.missing"} <= set(columns)
     assert "readings" not in columns
+
+
+def test_embeddings_of_sequences_are_stored_with_the_model_and_with_each_score(life: dict[str, Any]) -> None:
+    names = {f"readings.embedding.{index}" for index in range(32)}
+    (log,) = (life["project"] / PREDICTIONS).glob("day=2008-10-03/*.parquet")
+    for path in (life["project"] / CANDIDATE / REFERENCE, log):
+        assert names < set(pq.read_schema(path).names)
 
 
 def test_the_champion_scores_with_its_own_sequences(life: dict[str, Any]) -> None:

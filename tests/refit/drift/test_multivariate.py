@@ -47,3 +47,38 @@ def test_the_same_seed_gives_the_same_answer() -> None:
 
 def test_a_few_rows_are_not_told_apart() -> None:
     assert separate(rows(3000, 0.8, 0), rows(29, 0.8, 1), DAYS, 7) is None
+
+
+def embeddings(count: int, shift: float, seed: int) -> pa.Table:
+    """A column and an embedding of it, of which one number is shifted."""
+    random = np.random.default_rng(seed)
+    x, first, second = random.normal(size=(3, count))
+    return pa.table({"x": x, "image.embedding.0": first, "image.embedding.1": second + shift})
+
+
+def test_without_windows_embeddings_are_judged_as_if_rows_were_independent() -> None:
+    days = np.repeat(np.datetime64("2020-01-01"), 400)
+    p = []
+    for seed in range(60):
+        same = separate(embeddings(400, 0, 2 * seed), embeddings(400, 0, 2 * seed + 1), days, 7)
+        assert same is not None
+        assert (same.p, same.usual) == (None, ())
+        p.append(same.p_exchangeable)
+    assert sum(each < 0.05 for each in p if each is not None) <= 6  # of 60: by a chance of 5 % more in 3 of 100 runs
+    assert 0.3 < np.mean([each for each in p if each is not None]) < 0.7
+    moved = separate(embeddings(400, 0.8, 0), embeddings(400, 0, 1), days, 7)
+    assert moved is not None
+    assert moved.auc > 0.6
+    assert moved.p_exchangeable is not None
+    assert moved.p_exchangeable < 1e-6
+
+
+def test_with_windows_or_without_embeddings_rows_are_not_taken_as_independent() -> None:
+    plain = separate(rows(3000, 0.8, 0), rows(350, 0.5, 1), DAYS, 14, rows=300)
+    windows = separate(embeddings(3000, 0, 0), embeddings(350, 0, 1), DAYS, 7, rows=300)
+    assert plain is not None
+    assert windows is not None
+    assert plain.p_exchangeable is None
+    assert windows.p_exchangeable is None
+    assert windows.p is not None
+    assert "p_exchangeable" not in plain.to_json()

@@ -219,6 +219,21 @@ def test_a_classifier_that_tells_then_from_now_more_than_is_usual_warns_at_most(
     assert says(unsure, "uncalibrated: 2 windows of the reference are too few")
 
 
+@pytest.mark.parametrize(
+    ("auc", "p", "verdict"),
+    [(0.6, 0.009, "warn"), (0.9, 0.01, "ok"), (0.59, 1e-9, "ok")],
+    ids=["far", "chance", "near"],
+)
+def test_embeddings_without_windows_warn_if_they_are_far_away_and_not_by_chance(
+    auc: float, p: float, verdict: str
+) -> None:
+    policy = changed(retrain_on=("input",))
+    separated = Separation(auc=auc, usual=(), p=None, p_exchangeable=p)
+    decision = decided(policy, inputs=inputs("", "", ""), multivariate=separated)
+    assert (decision.verdict, decision.causes) == (verdict, ())
+    assert says(decision, f"(p {p:.3f} if rows are independent); uncalibrated: 0 windows of the reference are too few")
+
+
 @pytest.mark.parametrize(("p", "verdict"), [(0.009, "warn"), (0.01, "ok"), (0.03, "ok")])
 def test_a_classifier_warns_only_below_one_chance_in_a_hundred(p: float, verdict: str) -> None:
     assert decided(inputs=inputs(""), multivariate=separation(p)).verdict == verdict
