@@ -32,7 +32,17 @@ from tasks.featurize.definitions import resolve
 from tasks.stages import run_remembered
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-LONG = ("demand", "digits", "fraud", "iris", "lifetime_value", "maintenance", "maintenance_network", "sentiment")
+LONG = (
+    "demand",
+    "digits",
+    "digits_few_labels",
+    "fraud",
+    "iris",
+    "lifetime_value",
+    "maintenance",
+    "maintenance_network",
+    "sentiment",
+)
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
 ERRORS = ("total", "coverage")  # figures beside metrics: how far they are from what they should be

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from refit.errors import UserError
 from refit.learners import Learner, Spec, load, make
+from refit.learners.conformance.sample import sample
 from refit.learners.networks.augment import augmented
 from refit.learners.networks.inputs import Inputs
 from refit.learners.networks.params import Augmentation
@@ -24,7 +25,9 @@ from refit.learners.networks.pretraining.simclr import nt_xent
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
 from refit.learners.networks.tokens import PADDING, SPECIAL, UNKNOWN
 from tests.refit.learners.networks.conftest import Rows, image_rows, spec_of
-from tests.refit.learners.networks.test_architectures import FEATURES_OF, VECTORISER, columns, remarks
+from tests.refit.learners.networks.test_architectures import FEATURES_OF, ROWS_OF, VECTORISER, columns, remarks
+from tests.refit.learners.networks.test_own_module import SOURCE
+from tests.refit.learners.networks.test_own_module import spec_of as own_spec
 
 FAST = {"epochs": 2, "batch_rows": 32, "learning_rate": 0.01, "dropout": 0.0}
 
@@ -186,7 +189,43 @@ def test_images_are_zoomed_and_erased(how: Augmentation) -> None:
     assert torch.equal(images, torch.full_like(images, 200))
 
 
-TEXT = FEATURES_OF["text"]
+RESNET = {"epochs": 1, "batch_rows": 32, "depth": 8, "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "params"),
+    [
+        ("resnet", "simclr", RESNET),
+        ("resnet", "rotation", RESNET),
+        ("mlp", "simclr", {**FAST, "hidden": [8]}),
+        ("tabular_resnet", "denoising", {**FAST, "units": 8, "blocks": 1}),
+        ("text_embedding", "denoising", {**FAST, "units": 8}),
+    ],
+)
+def test_every_architecture_is_pretrained_by_what_fits_its_features(
+    kind: str, method: str, params: dict[str, Any]
+) -> None:
+    features = "image" if method != "denoising" else "text" if kind == "text_embedding" else "columns"
+    names, categorical, arrays = FEATURES_OF[features]
+    spec = Spec("it", kind, names, categorical, {**params, "pretrain": {"method": method, "epochs": 1}}, arrays=arrays)
+    if kind == "text_embedding":  # it reads the texts itself, and denoising has nothing to hide in them
+        with pytest.raises(UserError, match="is for numbers, categories and vectors"):
+            make(replace(spec, text=("remark",), vectoriser=VECTORISER))
+        return
+    rows, extra = (ROWS_OF[features](count, 1) for count in (60, 90))
+    learner = fitted(spec, rows, extra[0])
+    assert learner.digest() == fitted(spec, rows, extra[0]).digest()
+    without = replace(spec, params=params)
+    assert learner.digest() != fitted(without, rows, None).digest()
+
+
+def test_a_module_of_the_users_own_is_pretrained_if_it_ends_in_a_linear_layer() -> None:
+    rows, how = sample("binary", 120, seed=1), {"method": "denoising", "epochs": 1}
+    learner = fitted(own_spec(pretrain=how), (rows.table, rows.label), rows.table)
+    assert np.isfinite(learner.predict(rows.table)).all()
+    bent = SOURCE.replace("nn.Linear(units, outputs)", "nn.Linear(units, outputs), nn.PReLU(outputs)")
+    with pytest.raises(UserError, match="needs a network whose last layer is one nn[.]Linear"):
+        fitted(own_spec(bent, pretrain=how), (rows.table, rows.label), None)
 
 
 @pytest.mark.parametrize(
