@@ -224,7 +224,7 @@ def test_a_module_of_the_users_own_is_pretrained_if_it_ends_in_a_linear_layer() 
     learner = fitted(own_spec(pretrain=how), (rows.table, rows.label), rows.table)
     assert np.isfinite(learner.predict(rows.table)).all()
     bent = SOURCE.replace("nn.Linear(units, outputs)", "nn.Linear(units, outputs), nn.PReLU(outputs)")
-    with pytest.raises(UserError, match="needs a network whose last layer is one nn[.]Linear"):
+    with pytest.raises(UserError, match=r"needs a network whose last layer is one nn\.Linear"):
         fitted(own_spec(bent, pretrain=how), (rows.table, rows.label), None)
 
 
