@@ -68,6 +68,17 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "rounds": 2,
         },
     ),
+    "pretrained": (
+        "binary",
+        "mlp",
+        {
+            "hidden": [8],
+            "epochs": 6,
+            "batch_rows": 64,
+            "learning_rate": 0.01,
+            "pretrain": {"method": "denoising", "epochs": 2},
+        },
+    ),
     "mean": ("regression", "baseline", {}),
     "ridge": ("regression", "sklearn.linear_model.Ridge", {}),
     "boosting of numbers": ("regression", f"{ENSEMBLE}.HistGradientBoostingRegressor", {"max_iter": 25}),
