@@ -47,6 +47,8 @@ def run(context: Context) -> None:
     with open_warehouse(context.project, validated, context.params) as warehouse:
         context.progress("labels")
         labels, late = label_rows(warehouse, definitions, context.params), late_rows(warehouse)
+        if context.params.featurize.label.use_unlabelled and not labels.unlabelled:
+            context.progress("no row of training and validation is without a label: use_unlabelled keeps none")
         for each in forecasts.advice(warehouse, context.params, CANDIDATES, quote(LABEL_KNOWN_AT)):
             context.progress(each)
         for each in foresight.advice(warehouse, definitions):

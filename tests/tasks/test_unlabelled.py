@@ -18,7 +18,7 @@ from refit.config.windows import windows
 from refit.errors import UserError
 from refit.files import artifacts
 from refit.reports.model_card.wording import labels as wording
-from refit.runtime.context import Context
+from refit.runtime.context import Context, Progress, silent
 from refit.schemas.feature_table import FeatureTable
 from tasks import featurize
 from tests.tasks.test_featurize import FEATURES, RAW, orders, write_batches
@@ -30,12 +30,16 @@ DELAY = timedelta(days=10)
 
 
 def featurized(
-    folder: Path, changes: Mapping[str, Any], rows: list[dict[str, Any]] | None = None, features: str = FEATURES
+    folder: Path,
+    changes: Mapping[str, Any],
+    rows: list[dict[str, Any]] | None = None,
+    features: str = FEATURES,
+    progress: Progress = silent,
 ) -> Context:
     folder.mkdir()
     (folder / "features.py").write_text(features)
     write_batches(folder, rows or orders(), AS_OF)
-    context = Context(folder, parse(override(copy.deepcopy(RAW), dict(changes))))
+    context = Context(folder, parse(override(copy.deepcopy(RAW), dict(changes))), progress=progress)
     featurize.run(context)
     return context
 
@@ -149,6 +153,14 @@ def test_windows_by_chance_keep_the_rows_that_are_not_in_the_test_window(tmp_pat
     assert {outcomes[key] for key in kept["id"].to_pylist()} == {None}
     labels = FeatureTable.read(context.path(artifacts.FEATURE_SET)).labels
     assert labels.no_label > labels.unlabelled > 0, "those of the test window are counted and left out"
+
+
+def test_a_project_in_which_every_row_has_a_label_is_told(tmp_path: Path) -> None:
+    shown: list[str] = []
+    rows = [{**row, "returned": bool(row["returned"])} for row in orders()]
+    context = featurized(tmp_path / "all", USE | SPLIT, rows, progress=lambda text, *_: shown.append(text))
+    assert FeatureTable.read(context.path(artifacts.FEATURE_SET)).labels.unlabelled == 0
+    assert "no row of training and validation is without a label: use_unlabelled keeps none" in shown
 
 
 def test_rows_without_a_label_are_rehearsed_too(used: Context) -> None:
