@@ -210,7 +210,7 @@ class _Reading:
 
         spill = self.context.path(STATE) / "spill"
         spill.parent.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
-        with casting.connect(str(spill)) as connection:
+        with casting.connect(str(spill), self.source.arrays.values()) as connection:
             caster = casting.Caster(connection, self.source, self.where, self.context.now())
             self._cast(caster, changed)
             read_again = caster.next_future()

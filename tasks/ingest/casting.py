@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import duckdb
+import psutil
 
 from feature_store.sql_text import literal, quote
 from refit.config import ColumnType, SourceParams
@@ -46,12 +47,24 @@ _BEGINNING = "timestamp '0001-01-02'"  # Python has no earlier time, and time zo
 TOO_LONG = "has more digits than a number holds (2^53); declare the column text"
 _LINE_FAULT = "case when _fault is not null then {'column': null, 'value': _text, 'reason': _fault} end"
 _FAULT = 'struct("column" varchar, "value" varchar, reason varchar)'
+_ARRAYS_MB = 512  # of memory for images and vectors; more if they are large:
+_GROUP_ROWS, _GROUPS = 122_880, 4  # rows of a group of DuckDB's, and groups that memory must hold; 1.3 were too few
 _CELLS = 1_000_000  # cells that are cast by one statement
 
 
-def connect(temp: str) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB that is deterministic, spills to `temp`, and can access nothing else."""
-    connection = duckdb.connect(config={"threads": 1, "temp_directory": temp})
+def connect(temp: str, arrays: Iterable[ArrayColumn] = ()) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB that is deterministic, spills to `temp`, and can access nothing else.
+
+    Args:
+        arrays: of each row. With small ones, rows are moved to disk beyond 512 MB, not only when most of the memory is
+            used. Larger ones need more: DuckDB has some groups of 122,880 rows in memory at once.
+    """
+    config: dict[str, str | int] = {"threads": 1, "temp_directory": temp}
+    if width := sum(array.size * (1 if array.kind == "image" else 4) for array in arrays):
+        megabytes = max(_ARRAYS_MB, _GROUPS * _GROUP_ROWS * width // 1_000_000)
+        if megabytes < psutil.virtual_memory().total // 2_000_000:
+            config["memory_limit"] = f"{megabytes}MB"
+    connection = duckdb.connect(config=config)
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set asof_loop_join_threshold = 0")
     connection.execute("set autoinstall_known_extensions = false")

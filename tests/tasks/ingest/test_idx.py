@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.sources import sources
-from refit.storage.batches import LINE
+from refit.storage.batches import LINE, manifests
 from tasks import ingest
+from tasks.ingest import casting
 from tasks.score.input_rows import read_rows
 
 DATA = Path(os.environ.get("REFIT_SHARED_DATA", Path(__file__).parents[4] / "shared/data"))
@@ -261,3 +264,42 @@ def test_images_to_score_need_no_labels(project: Any) -> None:
     read = read_rows(project.context(), "trips", project.put("new-images", idx(IMAGES)))
     assert read.rows["picture"].to_pylist() == [picture for picture, _ in ROWS]
     assert read.notes == ("new-images has no column kind: taken as missing",)
+
+
+def test_more_images_than_memory_holds_are_moved_to_disk_and_give_the_same_batch(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory was 2.1 GB for 400,000 images of 28 x 28 while rows were moved to disk only when most of it was used."""
+    count = 20_000
+    images = np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    project.source["columns"] = {**project.source["columns"], "picture": "image(28, 28)"}
+    project.put("train-images-idx3-ubyte", idx(images))
+    project.put("train-labels-idx1-ubyte", idx((np.arange(count) % 10).astype(np.uint8)))
+    digests, limits, real = set(), [], casting.connect
+
+    def connect(*args: Any) -> Any:
+        connection = real(*args)
+        limits.append(connection.execute("select current_setting('memory_limit')").fetchone()[0])
+        return connection
+
+    monkeypatch.setattr(casting, "connect", connect)
+    for megabytes in (512, 64):
+        monkeypatch.setattr(casting, "_ARRAYS_MB", megabytes)
+        monkeypatch.setattr(casting, "_GROUP_ROWS", 4_096)  # of the 20,000
+        shutil.rmtree(project.path / "data", ignore_errors=True)
+        shutil.rmtree(project.path / ".refit", ignore_errors=True)
+        project.ingest()
+        digests.add(manifests(project.path, "trips")[0].sha256)
+    assert limits == ["488.2 MiB", "61.0 MiB"]
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("side", "limited"), [(28, True), (1_000, False)])
+def test_memory_is_limited_for_small_images_and_left_alone_for_large_ones_which_need_it(
+    side: int, limited: bool, tmp_path: Path
+) -> None:
+    limits = []
+    for arrays in ((), (ArrayColumn(kind="image", shape=(side, side, 3)),)):
+        with casting.connect(str(tmp_path / "spill"), arrays) as connection:
+            limits.append(connection.execute("select current_setting('memory_limit')").fetchone()[0])
+    assert (limits[0] != limits[1]) == limited
