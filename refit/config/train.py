@@ -12,6 +12,9 @@ from refit.config.section import Name, Section, nearest
 from refit.problems import is_kind, kind_of, kinds
 
 REGISTERED = re.compile(r"models:/([a-z][a-z0-9_]*)(?:@([a-z]+)|/([1-9][0-9]*))")  # model, alias or version
+PACKAGED = re.compile(
+    r"package:([A-Za-z_]\w*)/([\w-][\w.-]*(?:/[\w-][\w.-]*)*)"
+)  # an installed package, a folder in it
 Arguments = dict[str, Any]  # of an estimator, as params.yaml gives them
 TextOrNumber = str | int | float | bool | None
 
@@ -210,8 +213,9 @@ class TrainParams(Section):
     )
     start_from: str | None = Field(
         None,
-        description="a registered version whose weights networks start from, `models:/NAME@champion` or "
-        "`models:/NAME/3`, or a folder that `refit export` wrote; default: random weights",
+        description="what networks start from: a registered version, `models:/NAME@champion` or `models:/NAME/3`, a "
+        "folder that `refit export` wrote, or a Hugging Face folder, `package:NAME/FOLDER` if it lies in an installed "
+        "package; default: random weights",
     )
     cross_validation: CrossValidationParams | None = Field(
         None, description="folds of training and validation rows together; default: the validation window alone"
@@ -246,10 +250,11 @@ class TrainParams(Section):
     @field_validator("start_from")
     @classmethod
     def _names_a_version_or_folder(cls, value: str | None) -> str | None:
-        if value is not None and (not value or (":" in value and not REGISTERED.fullmatch(value))):
+        is_version = value is not None and (REGISTERED.fullmatch(value) or PACKAGED.fullmatch(value))
+        if value is not None and (not value or (":" in value and not is_version)):
             raise ValueError(
-                f"{value!r} names no version; write models:/NAME@champion, models:/NAME/3, or a folder that "
-                "`refit export` wrote"
+                f"{value!r} names no version; write models:/NAME@champion, models:/NAME/3, a folder that "
+                "`refit export` wrote, a Hugging Face folder, or package:NAME/FOLDER"
             )
         return value
 

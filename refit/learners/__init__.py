@@ -51,7 +51,7 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
     if spec.average > 1:
         return load_class(AVERAGED)(spec, where=where)  # type: ignore[call-arg]
     learner: Learner = _class_of(spec, where)(spec, where=where)  # type: ignore[call-arg]
-    if spec.start:
+    if spec.start and not spec.start.pretrained:
         from refit.learners.networks.start import start_from
 
         start_from(load(spec.start.folder, trusted_types=spec.trusted_types), learner, where)

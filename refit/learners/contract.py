@@ -40,6 +40,7 @@ class Declaration:
     order: bool = False  # rows must come in time order
     groups: bool = False  # rows belong to groups that must stay together
     sequences: bool = False  # a feature may be a list of numbers for each row
+    pretrained: bool = False  # it cannot start from random weights
     images: bool = False  # a feature may be an array of numbers of the same shape for each row
     # Rows without a label: ignored, used (`fit` and `resume` take them as `unlabelled`), or needed to be of any use.
     unlabelled: Literal["ignored", "used", "needed"] = "ignored"
@@ -48,11 +49,12 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Start:
-    """A stored learner that fits start from (`train.start_from`)."""
+    """A stored learner, or a pretrained model, that fits start from (`train.start_from`)."""
 
-    folder: Path  # with its `model.json`
+    folder: Path  # with its `model.json`, or a Hugging Face folder
     name: str  # for messages, such as `version 3 of digits_base`
-    digest: str  # of the learner
+    digest: str  # of the learner, or of the folder
+    pretrained: bool = False  # a Hugging Face folder; only learners that declare `pretrained` start from one
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,12 @@ ARGUMENTS: Mapping[tuple[str, str], tuple[str, Mapping[str, object]]] = {
     ("lightgbm", "LGBMRegressor"): ("alpha", {"objective": "quantile"}),
     ("xgboost", "XGBRegressor"): ("quantile_alpha", {"objective": "reg:quantileerror"}),
 }
-BY_SPEC = ("baseline", *ARCHITECTURES, "torch_tabular")  # built-in kinds that read the level from the spec
+BY_SPEC = (
+    "baseline",
+    *ARCHITECTURES,
+    "transformer",
+    "torch_tabular",
+)  # built-in kinds that read the level from the spec
 
 
 def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.learners") -> Spec:

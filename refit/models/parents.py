@@ -1,4 +1,4 @@
-"""Finds, checks and copies the model of another project that networks start from (`train.start_from`)."""
+"""Finds, checks and copies the model that networks start from (`train.start_from`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
-from refit.config.train import REGISTERED
+from refit.config.train import PACKAGED, REGISTERED
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_SET, STATE, atomic_folder, sha256
 from refit.models import run_logging
@@ -44,7 +45,8 @@ def fetched(context: Context, source: str, known: Parent | None = None) -> Paren
     """
     match = REGISTERED.fullmatch(source)
     if match is None:
-        return _exported(context, source, known)
+        folder = _folder_of(context, source)
+        return (_exported if (folder / "manifest.json").exists() else _pretrained)(context, source, folder, known)
     name, alias, number = match.groups()
     with run_logging.opened(context) as store:
         of = _version(store, source, name, alias, number)
@@ -64,7 +66,7 @@ def fetched(context: Context, source: str, known: Parent | None = None) -> Paren
             if not _holds(context.path(parent.folder), check):
                 with downloaded(context, store, of) as stored:
                     check(stored)
-                    _take(context, stored, parent)
+                    _take(context, parent, partial(shutil.copytree, stored, dirs_exist_ok=True))
     return parent
 
 
@@ -99,12 +101,65 @@ def _version(store: Store, source: str, name: str, alias: str | None, number: st
     raise UserError(f"train.start_from: {source}: {name} has no {what} {where}; name another one")
 
 
-def _exported(context: Context, source: str, known: Parent | None) -> Parent:
+def _folder_of(context: Context, source: str) -> Path:
+    """The folder that a path names, or `package:NAME/PATH`: a folder of an installed package, which is not imported."""
+    match = PACKAGED.fullmatch(source)
+    if match is None:
+        return context.project / source
+    name, inner = match.groups()
+    found = find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(
+            f"train.start_from: {source}: there is no package {name} in this environment; install the distribution "
+            "that holds it, or name a folder"
+        )
+    return Path(found.submodule_search_locations[0], *inner.split("/"))
+
+
+def _pretrained(context: Context, source: str, path: Path, known: Parent | None) -> Parent:
+    """The model in a Hugging Face folder, with a local copy of the files that are read of it."""
+    from refit.learners.networks.transformer.folder import Folder, unaltered  # only here, as above
+
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"train.start_from: {path} is not a folder that `refit export` wrote, nor a Hugging Face folder, which "
+            f"has a config.json; {ADVICE}"
+        )
+    try:
+        folder = Folder.read(path)
+    except UserError as error:
+        raise UserError(f"train.start_from: {error}") from None
+    where = path.resolve()
+    cached = where.parent.name == "snapshots"  # of Hugging Face's own cache: models--ORGANISATION--NAME/snapshots/...
+    name = where.parent.parent.name.removeprefix("models--").replace("--", "/") if cached else where.name
+    parent = Parent(
+        source=source,
+        model=name,
+        version=None,
+        model_digest=folder.digest,
+        manifest=folder.digest,
+        seen_until=None,
+        folder=_copy_of(name.replace("/", "-"), folder.digest),
+        pretrained=True,
+    )
+    _require_same(parent, known)
+
+    def fill(scratch: Path) -> None:
+        for each in folder.files:
+            (scratch / each).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path / each, scratch / each)
+        unaltered(scratch, folder.digest, str(parent))
+
+    if not _holds(context.path(parent.folder), lambda copy: unaltered(copy, folder.digest, str(parent))):
+        _take(context, parent, fill)
+    return parent
+
+
+def _exported(context: Context, source: str, folder: Path, known: Parent | None) -> Parent:
     """The model in a folder that `refit export` wrote; its signature is checked if the project requires them."""
     from refit import learners  # only here: `refit run` of an unchanged project imports none of their libraries
 
-    folder = context.project / source
-    if not (folder / "manifest.json").is_file() or not (folder / MODEL).is_dir():
+    if not (folder / MODEL).is_dir():
         raise UserError(f"train.start_from: {folder} is not a folder that `refit export` wrote; {ADVICE}")
     manifest = sha256(folder / "manifest.json")
     try:
@@ -128,7 +183,7 @@ def _exported(context: Context, source: str, known: Parent | None) -> Parent:
     )
     _require_same(parent, known)
     if not _holds(context.path(parent.folder), lambda copy: check_stored(copy, manifest)):
-        _take(context, folder, parent)
+        _take(context, parent, partial(shutil.copytree, folder, dirs_exist_ok=True))
     return parent
 
 
@@ -161,7 +216,7 @@ def _copy_of(name: str, manifest: str) -> str:
     return (FOLDER / f"{name}-{manifest[:12]}").as_posix()
 
 
-def _holds(copy: Path, check: Callable[[Path], None]) -> bool:
+def _holds(copy: Path, check: Callable[[Path], object]) -> bool:
     """Whether there is an intact local copy."""
     try:
         check(copy)
@@ -170,11 +225,11 @@ def _holds(copy: Path, check: Callable[[Path], None]) -> bool:
     return True
 
 
-def _take(context: Context, stored: Path, parent: Parent) -> None:
-    """Make a checked folder the local copy of a parent, and the only copy in the project."""
+def _take(context: Context, parent: Parent, fill: Callable[[Path], object]) -> None:
+    """Make the local copy of a parent, the only copy in the project, by a function that fills its folder."""
     copy = context.path(parent.folder)
     with atomic_folder(copy) as scratch:
-        shutil.copytree(stored, scratch, dirs_exist_ok=True)
+        fill(scratch)
     for other in copy.parent.iterdir():
         if other != copy:
             shutil.rmtree(other, ignore_errors=True)

@@ -12,17 +12,20 @@ __all__ = ["Parent", "WarmStart"]
 
 
 class Parent(Part):
-    """The model of another project that networks take their weights from (`train.start_from`)."""
+    """The model that networks take their weights from (`train.start_from`), of another project or pretrained."""
 
     source: str  # as the params name it
     model: str
-    version: str | None  # None if it is an exported folder
+    version: str | None  # None if it is a folder
     model_digest: str
     manifest: str  # sha256 of the manifest of its stored folder
-    seen_until: UtcTime
+    seen_until: UtcTime | None  # None if nobody knows what it has learned from
     folder: str  # the checked copy of its stored folder, within the project
+    pretrained: bool = omitted(False)  # it is a Hugging Face folder
 
     def __str__(self) -> str:
+        if self.pretrained:
+            return f"pretrained {self.model} in {self.source}"
         return f"version {self.version} of {self.model}" if self.version else f"{self.model} in {self.source}"
 
 

@@ -37,14 +37,14 @@ class Relative(Part):
     """A version whose weights another one was trained from, or one that was trained from it."""
 
     model: str
-    version: str | None  # None if it was an exported folder
+    version: str | None  # None if it was a folder
     model_digest: str
     generation: int  # 1 for parents and children, 2 for theirs
-    state: Literal["registered", "deleted", "altered", "exported"]
+    state: Literal["registered", "deleted", "altered", "exported", "pretrained"]
 
     def __str__(self) -> str:
         name = f"version {self.version} of {self.model}" if self.version else self.model
-        state = "" if self.state in ("registered", "exported") else f", {self.state} since"
+        state = "" if self.state in ("registered", "exported", "pretrained") else f", {self.state} since"
         return f"{name}, model {self.model_digest[:12]}{state}"
 
 
@@ -120,7 +120,8 @@ def _parents(store: Store, of: Version) -> Iterator[Relative]:
         seen.add(digest)
         match = NAMED.fullmatch(named := of.tags.get(PARENT, "an unnamed model"))
         if match is None:
-            yield Relative(model=named, version=None, model_digest=digest, generation=generation, state="exported")
+            kind: Literal["exported", "pretrained"] = "pretrained" if named.startswith("pretrained ") else "exported"
+            yield Relative(model=named, version=None, model_digest=digest, generation=generation, state=kind)
             return
         number, model = match.groups()
         parent = versions.version(store, model, number)

@@ -283,6 +283,11 @@ def make_all(specs: list[Spec], params: Params) -> None:
                 f"learner {spec.kind!r} learns from rows without a label too, and none are kept: set "
                 f"featurize.label.use_unlabelled: true ({where}.kind)"
             )
+        if declared.pretrained and spec.start is None and params.train.warm_start is None:
+            problems.append(
+                f"learner {spec.kind!r} starts from a pretrained model: name a Hugging Face folder in "
+                f"train.start_from, such as ../all-MiniLM-L6-v2 ({where}.kind)"
+            )
         if spec.task not in declared.tasks:
             problems.append(
                 f"learner {spec.kind!r} declares {' and '.join(declared.tasks)}; train.task is {spec.task!r} "

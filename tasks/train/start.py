@@ -6,6 +6,7 @@ from refit import learners
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_SET, SNAPSHOT, WARM_START
 from refit.learners.contract import Start
+from refit.learners.networks.transformer.folder import unaltered
 from refit.models.verification import MODEL
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
@@ -45,6 +46,10 @@ def parent_of(context: Context, start: WarmStart, features: FeatureTable) -> Sta
     """
     if (parent := start.parent) is None:
         return None
+    if parent.pretrained:
+        folder = context.path(parent.folder)
+        unaltered(folder, parent.model_digest, str(parent))
+        return Start(folder, str(parent), parent.model_digest, pretrained=True)
     folder = context.path(parent.folder) / MODEL
     digest = learners.load(folder, trusted_types=context.params.registry.trusted_types).digest()
     if digest != parent.model_digest:
@@ -60,7 +65,7 @@ def _require_unseen(context: Context, parent: Parent, features: FeatureTable) ->
     """Refuse a parent that may have learned from the rows that its child is tested on."""
     start = features.windows.test.start
     if features.split is None:
-        if parent.seen_until > start:
+        if parent.seen_until is not None and parent.seen_until > start:
             raise UserError(
                 f"train.start_from: {parent} has learned from data up to {utc_text(parent.seen_until)}, the test "
                 f"window starts at {utc_text(start)}: name an earlier version, which knows no more than "

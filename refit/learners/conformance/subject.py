@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ def load_in_fresh_process(subjects: Sequence[Subject]) -> None:
             pq.write_table(subject.train.table.append_column("label", [subject.train.label]), folder / "train.parquet")
             pq.write_table(subject.seen.table, folder / "seen.parquet")
             (folder / "trusted.json").write_text(json.dumps(subject.spec.trusted_types))
+            if start := subject.spec.start:
+                (folder / "start.json").write_text(json.dumps({**asdict(start), "folder": str(start.folder)}))
         search_path = os.pathsep.join(filter(None, sys.path))
         environment = {**os.environ, "PYTHONPATH": search_path, "PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu"}
         command = [sys.executable, "-P", "-m", "refit.learners.conformance", scratch]

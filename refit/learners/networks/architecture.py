@@ -1,4 +1,4 @@
-"""What the file of an architecture defines."""
+"""What the file of an architecture defines, and which features it can read."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from refit.learners.arrays import images, sequences, vectors
 from refit.learners.contract import Spec
 from refit.learners.encoding import Encoding
 from refit.learners.networks.params import ArchitectureParams
-from refit.learners.networks.tokens import Tokenizer, TokenParams
+from refit.learners.networks.tokens import Tokenizer
 from refit.learners.texts import DenseTexts
 
 if TYPE_CHECKING:
@@ -182,15 +182,12 @@ class Preparation:
     tokenizer: Tokenizer | None = None  # of networks that read texts; others read columns of `encoding.texts`
 
     @classmethod
-    def learn(cls, spec: Spec, table: pa.Table, params: ArchitectureParams, where: str = "train") -> Preparation:
-        """The categories, means, deviations and tokens of a table's rows."""
+    def learn(
+        cls, spec: Spec, table: pa.Table, params: ArchitectureParams, tokenizer: Tokenizer | None = None
+    ) -> Preparation:
+        """The categories, means and deviations of a table's rows; without a tokenizer, texts become numbers too."""
         encoding = Encoding.learn(table, spec.coded, spec.categorical, params.max_categories)
-        tokenizer, texts = None, DenseTexts()
-        if isinstance(params, TokenParams) and spec.text:
-            tokenizer = Tokenizer.learn(spec.text, table, params, where)
-        else:
-            texts = DenseTexts.learn(spec, table)
-        encoding = replace(encoding, texts=texts)
+        encoding = replace(encoding, texts=DenseTexts() if tokenizer else DenseTexts.learn(spec, table))
         matrix = encoding.matrix(table)
         moments = {name: _moments_of(table, name, array) for name, array in spec.arrays.items()}
         return cls(encoding, spec.arrays, mean_and_deviation(matrix[:, ~encoding.is_categorical]), moments, tokenizer)

@@ -15,13 +15,19 @@ from refit.errors import UserError
 from refit.learners.contract import Labels, Spec
 from refit.learners.networks.params import ArchitectureParams
 
-__all__ = ["Loss", "loss_of", "nothing"]
+__all__ = ["LINKS", "Loss", "loss_of", "nothing"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # from outputs and targets of a batch to a mean
 OF_TASK = {
     "binary": ("cross_entropy", "focal"),
     "multiclass": ("cross_entropy", "focal"),
     "regression": ("mse", "mae", "huber", "pinball"),
+}
+
+LINKS: dict[str, Callable[[Tensor], Tensor]] = {  # from outputs to predictions
+    "binary": torch.sigmoid,
+    "multiclass": lambda outputs: torch.softmax(outputs, dim=1),
+    "regression": lambda outputs: outputs,
 }
 
 

@@ -21,7 +21,6 @@ from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, safe
 from refit.learners.contract import (
     DESCRIPTION,
-    CurvePoint,
     Declaration,
     FitReport,
     Floats,
@@ -40,15 +39,15 @@ from refit.learners.networks.determinism import deterministic, threads
 from refit.learners.networks.devices import memory_errors, training_device
 from refit.learners.networks.inputs import Inputs, InputShapes, Preparation, mean_and_deviation
 from refit.learners.networks.loop import Task, train
-from refit.learners.networks.losses import loss_of
+from refit.learners.networks.losses import LINKS, loss_of
 from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
 from refit.learners.networks.processes import Group, Job, group_of
+from refit.learners.networks.scoring import best_epoch, scoring
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import Tokenizer, TokenParams, tokenizers_library
 from refit.learners.networks.transfer import frozen_weights, head_of, take_over
 from refit.learners.texts import DenseTexts
-from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
 
@@ -59,11 +58,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 PREDICT_COLUMNS, PREDICT_ARRAYS = 65_536, 512  # rows of a batch, so that memory does not grow with the table
-LINKS: dict[str, Callable[[Tensor], Tensor]] = {  # from outputs to predictions
-    "binary": torch.sigmoid,
-    "multiclass": lambda outputs: torch.softmax(outputs, dim=1),
-    "regression": lambda outputs: outputs,
-}
 
 
 class Network:
@@ -153,10 +147,11 @@ class Network:
         epochs, device = self.params.epochs if iterations is None else iterations, self._device()
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = start()
+            trained, rows, unseen = self._part_to_train(network, rows, unseen, progress)
             task = replace(
-                self._task(label, epochs, device, network),
-                score=None if unseen is None else self._scoring(rows, label, unseen),
-                best=self._best,
+                self._task(label, epochs, device, trained),
+                score=None if unseen is None else scoring(self.spec, self._predictions, (rows, label), unseen),
+                best=partial(best_epoch, self.spec.metric),
                 on_epoch=surroundings.get().on_epoch,
                 judge=surroundings.get().judge,
                 progress=progress,
@@ -166,12 +161,13 @@ class Network:
                 extra = self._prepared.inputs(unlabelled)
                 task, index = fixmatch.applied(task, self.params.fixmatch, len(rows), extra)
                 rows, target, parts = rows.take(index), target[index], [*parts, *extra.tensors()]
-            checkpoint = self._checkpoint(task, (*network.state_dict().values(), *rows.tensors(), target, *parts))
+            checkpoint = self._checkpoint(task, (*trained.state_dict().values(), *rows.tensors(), target, *parts))
             job = Job(replace(self.spec, start=None), self._where, self._prepared, self._scale, label, epochs)
             with group_of(self.params.processes, device, job, surroundings.get().checkpoints) as group:
-                curve = train(network, rows, target, task, checkpoint, group)
+                curve = train(trained, rows, target, task, checkpoint, group)
+            self._after_training(network)
         self._network = network
-        best = self._best(curve) or iterations or self.params.epochs
+        best = best_epoch(self.spec.metric, curve) or iterations or self.params.epochs
         return FitReport(best, curve, regularisers=self.params.regularisers())
 
     def take_part(self, rows: Inputs, group: Group) -> None:
@@ -184,6 +180,15 @@ class Network:
             task = self._task(job.label, job.epochs, group.device, network)
             train(network, rows, self._target(job.label), task, group=group)
 
+    def _part_to_train(
+        self, network: nn.Module, rows: Inputs, unseen: tuple[Inputs, Labels] | None, progress: Progress
+    ) -> tuple[nn.Module, Inputs, tuple[Inputs, Labels] | None]:
+        """What of a network is trained, with the training and validation rows as it reads them: all of it."""
+        return network, rows, unseen
+
+    def _after_training(self, network: nn.Module) -> None:
+        """Make the network as it predicts and is stored."""
+
     def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
         """The loss of a new network, smoothed, while the learning rate takes these values step by step."""
         check_labels(label, self.spec)
@@ -191,7 +196,7 @@ class Network:
         device = self._device()
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             rows, target = self._prepared.inputs(table), self._target(label)
-            network = self._first_network()
+            network, rows, _ = self._part_to_train(self._first_network(), rows, None, silent)
             return range_test(network, rows, target, self._task(label, 1, device, network), rates)
 
     def _pretrained(
@@ -218,9 +223,15 @@ class Network:
 
                 features = list(self.spec.features)
                 table = pa.concat_tables([table.select(features), unlabelled.select(features)])
-            self._preparation = Preparation.learn(self.spec, table, self.params, self._where)
+            self._preparation = Preparation.learn(self.spec, table, self.params, self._tokenizer(table))
         if self.spec.task == "regression":
             self._scale = np.concatenate(mean_and_deviation(label[:, None]))
+
+    def _tokenizer(self, table: pa.Table) -> Tokenizer | None:
+        """The tokenizer of networks that read texts as tokens; others read columns of numbers made of them."""
+        if not isinstance(self.params, TokenParams) or not self.spec.text:
+            return None
+        return Tokenizer.learn(self.spec.text, table, self.params, self._where)
 
     def _target(self, label: Labels) -> Tensor:
         centre, scale = self._scale
@@ -231,10 +242,14 @@ class Network:
         """The training of these labels, as the params say."""
         loss = loss_of(self.params, self.spec, label, self._where)
         scaling = self._prepared.scaling(device)
-        head = self.head(self.shapes) if self.params.treats_layers_differently else frozenset[str]()
+        head = self._head_in(network) if self.params.treats_layers_differently else frozenset[str]()
         frozen = frozen_weights(network, self.params.frozen_parts, head, self._where)
         task = Task(self.spec.name, self.params, loss, epochs, self.spec.seed, device, scaling)
         return replace(task, head=head, frozen=frozen)
+
+    def _head_in(self, network: nn.Module) -> frozenset[str]:
+        """The weights that learn at `head_learning_rate`."""
+        return self.head(self.shapes)
 
     def _checkpoint(self, task: Task, parts: Iterable[Tensor]) -> Checkpoint | None:
         """The checkpoint of a fit of these rows that starts from these weights, if there is a folder for it."""
@@ -245,23 +260,6 @@ class Network:
         described |= {"epochs": task.epochs, "device": task.device.type, "task": task.name}
         name = identity(described, parts)
         return Checkpoint(around.checkpoints, name, task.name, around.every_seconds, task.progress)
-
-    def _best(self, curve: Sequence[CurvePoint]) -> int:
-        """The first epoch with the best validation score; 0 without a curve."""
-        gain = metric_named(self.spec.metric).gain
-        return max(curve, key=lambda each: (gain(each.validation, 0.0), -each.iteration)).iteration if curve else 0
-
-    def _scoring(
-        self, rows: Inputs, label: Labels, unseen: tuple[Inputs, Labels]
-    ) -> Callable[[nn.Module, int], CurvePoint]:
-        """Scores a network on the validation rows, and on as many of the newest training rows."""
-        recent = slice(max(0, len(label) - len(unseen[1])), None)
-
-        def score(network: nn.Module, epoch: int) -> CurvePoint:
-            training = self.spec.score(label[recent], self._predictions(network, rows.take(recent)))
-            return CurvePoint(epoch, training, self.spec.score(unseen[1], self._predictions(network, unseen[0])))
-
-        return score
 
     def predict(self, table: pa.Table) -> Floats:
         network, rows = self._module, self._prepared.inputs(table)
@@ -346,17 +344,19 @@ class Network:
         self._texts.save(folder)
         if self._prepared.tokenizer:
             self._prepared.tokenizer.save(folder)
-        libraries = {"torch": torch.__version__.split("+")[0], "safetensors": metadata.version("safetensors")}
-        if self._prepared.tokenizer:
-            libraries["tokenizers"] = metadata.version("tokenizers")
         own = EncodedLearner(
             categories=self._prepared.encoding.categories,
             weights=WEIGHTS,
-            libraries=libraries,
+            libraries={"torch": torch.__version__.split("+")[0], **self._libraries()},
             arguments=self._stored_arguments(),
         )
         describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
+
+    def _libraries(self) -> dict[str, str]:
+        """The versions of the libraries that it is stored with, except for torch."""
+        names = ("safetensors", "tokenizers") if self._prepared.tokenizer else ("safetensors",)
+        return {name: metadata.version(name) for name in names}
 
     @classmethod
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Network:
@@ -365,11 +365,8 @@ class Network:
         own = description.own(EncodedLearner)
         if own.arguments:
             learner.params = checked(learner._architecture.Params, spec.kind, own.arguments, str(folder))
-        tokenizer, texts = None, DenseTexts()
-        if isinstance(learner.params, TokenParams) and spec.text:
-            tokenizer = Tokenizer.load(folder, spec.text, learner.params.length, str(folder))
-        else:
-            texts = DenseTexts.load(folder, spec)
+        tokenizer = learner._stored_tokenizer(folder)
+        texts = DenseTexts() if tokenizer else DenseTexts.load(folder, spec)
         encoding = Encoding(spec.coded, own.categories, texts)
         arrays = safe.load_arrays(folder / WEIGHTS)
         learner._preparation = Preparation.stored(spec, encoding, arrays, tokenizer)
@@ -378,6 +375,11 @@ class Network:
         learner._network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         learner._network.eval()
         return learner
+
+    def _stored_tokenizer(self, folder: Path) -> Tokenizer | None:
+        if not isinstance(self.params, TokenParams) or not self.spec.text:
+            return None
+        return Tokenizer.load(folder, self.spec.text, self.params.length, str(folder))
 
     def _stored_arguments(self) -> dict[str, Any]:
         """All arguments with their defaults, so that the model loads the same after a default has changed."""

@@ -57,17 +57,18 @@ def frozen_weights(network: nn.Module, parts: Iterable[str], head: frozenset[str
     Raises:
         UserError: the network has no such part.
     """
-    names = [name for name, _ in network.named_parameters()]
-    frozen: set[str] = set()
+    weights = dict(network.named_parameters())
+    names, frozen = list(weights), set[str]()
     for part in parts:
         matches = {name for name in names if (name not in head if part == BODY else f"{name}.".startswith(f"{part}."))}
         if not matches:
             known = ", ".join(dict.fromkeys([BODY, *(name for name, _ in network.named_children())]))
             raise UserError(f"freeze: the network has no part {part!r}; it has {known} ({where}.params.freeze)")
         frozen |= matches
-    if frozen >= set(names):
+    trained = {name for name, weight in weights.items() if weight.requires_grad}  # others never are
+    if frozen >= trained:
         raise UserError(f"freeze: nothing is left to train; leave the head out ({where}.params.freeze)")
-    return frozenset(frozen)
+    return frozenset(frozen & trained)
 
 
 def freeze(network: nn.Module, frozen: frozenset[str], *, thawed: bool = False) -> None:
@@ -85,13 +86,21 @@ def freeze(network: nn.Module, frozen: frozenset[str], *, thawed: bool = False) 
 def layers_of(network: nn.Module, head: frozenset[str]) -> list[list[str]]:
     """The weights of the body by layer, the first one first; norms and all embeddings count with a neighbour.
 
+    A module with a true `is_layer` is one layer with all that is in it.
+
     >>> body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
     >>> [len(layer) for layer in layers_of(body, frozenset({"3.weight", "3.bias"}))]
     [4, 2]
     """
     layers: list[list[str]] = []
-    was_embedding = False
+    was_embedding, whole = False, "."  # of a layer that was added as a whole
     for path, module in network.named_modules():
+        if path.startswith(whole):
+            continue
+        if getattr(module, "is_layer", False):
+            whole, was_embedding = f"{path}.", False
+            layers.append([f"{whole}{name}" for name, _ in module.named_parameters()])
+            continue
         weights = {f"{path}.{name}".lstrip("."): weight for name, weight in module.named_parameters(recurse=False)}
         weights = {name: weight for name, weight in weights.items() if name not in head}
         if not weights:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_transformer import write_folder
 
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import TRAINING, read_json, write_json
@@ -151,3 +152,59 @@ def test_a_parent_stays_while_its_child_does(base: Any) -> None:
     with run_logging.opened(context) as store:
         reasons = _staying(context, store, [base.version(number) for number in "1234"])
     assert reasons["1"] == "version 2 of toy was trained from it"
+
+
+@pytest.fixture
+def pretrained(base: Any) -> Path:
+    """A Hugging Face folder next to the project."""
+    pytest.importorskip("transformers", reason="needs the extra [transformers]")
+    return write_folder(base.folder.parent / "tiny")
+
+
+def test_a_hugging_face_folder_is_a_parent_of_which_only_what_is_read_is_copied(base: Any, pretrained: Path) -> None:
+    (pretrained / "pytorch_model.bin").write_bytes(b"a pickle")
+    parent = parents.fetched(base.context, "../tiny")
+    assert (str(parent), parent.version, parent.seen_until) == ("pretrained tiny in ../tiny", None, None)
+    copy = base.folder / parent.folder
+    files = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    assert files == {"config.json", "model.safetensors", "tokenizer.json", "modules.json", "1_Pooling/config.json"}
+    damage(copy / "model.safetensors")
+    assert parents.fetched(base.context, "../tiny", parent) == parent
+    assert (copy / "model.safetensors").read_bytes() == (pretrained / "model.safetensors").read_bytes()
+
+
+def test_a_pretrained_parent_that_was_altered_or_deleted_is_an_error_that_names_it(base: Any, pretrained: Path) -> None:
+    parent = parents.fetched(base.context, "../tiny")
+    write_folder(pretrained, seed=1)
+    for again in (
+        lambda: parents.fetched(base.context, "../tiny", parent),
+        lambda: parents.fetched_again(base.context, parent),
+    ):
+        with pytest.raises(RefitError, match=r"pretrained tiny in \.\./tiny was altered since a training started"):
+            again()
+    shutil.rmtree(pretrained)
+    with pytest.raises(UserError, match=r"tiny is not a folder that .* nor a Hugging Face folder"):
+        parents.fetched_again(base.context, parent)
+
+
+def test_lineage_names_a_pretrained_parent(base: Any, pretrained: Path) -> None:
+    start = with_child(base, "../tiny")
+    (parent,) = lineage.lineage(base.context, "2").parents
+    assert start.parent is not None
+    assert (parent.model, parent.version, parent.state) == ("pretrained tiny in ../tiny", None, "pretrained")
+    assert parent.model_digest == start.parent.model_digest
+    assert "started from the weights of pretrained tiny in ../tiny" in " ".join(lineage.explain(base.context, "2"))
+
+
+def test_a_folder_of_an_installed_package_is_found_without_importing_it(
+    base: Any, pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = base.folder.parent / "site/carries_tiny"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    pretrained.rename(package / "model")
+    monkeypatch.syspath_prepend(package.parent)
+    parent = parents.fetched(base.context, "package:carries_tiny/model")
+    assert str(parent) == "pretrained model in package:carries_tiny/model"
+    with pytest.raises(UserError, match="there is no package carries_nothing in this environment; install the"):
+        parents.fetched(base.context, "package:carries_nothing/model")

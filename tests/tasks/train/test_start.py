@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from tiny_transformer import write_folder
 
 from refit import learners
 from refit.errors import RefitError
 from refit.files import artifacts
+from refit.learners.networks.transformer.folder import Folder
 from refit.models.verification import MODEL
 from refit.schemas.warm_start import Parent, WarmStart
 from tests.tasks.train.conftest import BASE_RATE, FEATURES, LOGISTIC, SmallProject
@@ -72,6 +75,7 @@ def test_the_parent_decides_the_model_and_is_a_part_of_its_identity(project: Sma
         ),
         ({"train__warm_start": "champion"}, {}, "starts from one model; leave warm_start or start_from out"),
         ({"train__start_from": "hf:bert"}, {}, "'hf:bert' names no version; write models:/NAME@champion"),
+        ({"train__start_from": "package:bert/../.."}, {}, "names no version; .* or package:NAME/FOLDER"),
         ({"train__start_from": "models:/base/2"}, {}, "names models:/base@champion, train.start_from models:/base/2"),
         ({}, {"model_digest": "ab" * 32}, "version 1 of base was altered: its model was abababababab and is"),
         (
@@ -97,3 +101,50 @@ def test_a_file_that_names_no_parent_is_not_a_start(project: SmallProject) -> No
         RefitError, match=r"warm_start.json names no parent, train.start_from models:/base@champion; `refit"
     ):
         run(project)
+
+
+TRANSFORMER = {"name": "pretrained", "kind": "transformer", "params": {"epochs": 10, "head_learning_rate": 0.03}}
+
+
+def with_pretrained(project: SmallProject, **changes: Any) -> None:
+    """A project with a text, and the copy of a Hugging Face folder with `warm_start.json`, as `refit run` leaves it."""
+    pytest.importorskip("transformers", reason="needs the extra [transformers]")
+    table = project.table
+    texts = [f"a w{index % 40}" for index in range(len(table))]
+    project.write(table.append_column("remark", pa.array(texts)))
+    described = artifacts.read_json(project.folder / artifacts.FEATURE_SET)
+    described["text"], described["features"] = ["remark"], [*described["features"], "remark"]
+    artifacts.write_json(project.folder / artifacts.FEATURE_SET, described)
+    folder = write_folder(project.folder / ".refit/parents/tiny-1")
+    digest = Folder.read(folder).digest
+    recorded = Parent(
+        source="../tiny",
+        model="tiny",
+        version=None,
+        model_digest=digest,
+        manifest=digest,
+        seen_until=None,
+        folder=".refit/parents/tiny-1",
+        pretrained=True,
+    )
+    WarmStart(parent=recorded.model_copy(update=changes)).write(project.folder / artifacts.WARM_START)
+
+
+def test_a_transformer_starts_from_a_pretrained_folder_and_others_from_nothing(project: SmallProject) -> None:
+    with_pretrained(project)
+    learners_of = {"train__learners": [BASE_RATE, LOGISTIC, NETWORK, TRANSFORMER], "train__start_from": "../tiny"}
+    first = project.run(**learners_of)
+    assert {each["name"] for each in first["learners"]} == {"base_rate", "logistic", "net", "pretrained"}
+    assert project.run(**learners_of)["model_digest"] == first["model_digest"]
+    only = project.run(**{**learners_of, "train__learners": [BASE_RATE, TRANSFORMER]})
+    assert (only["learner"], only["started_from"]["parent"]["pretrained"]) == ("pretrained", True)
+    assert (project.candidate / "encoder.json").is_file()
+
+
+def test_a_transformer_without_a_pretrained_folder_and_an_altered_one_are_refused(project: SmallProject) -> None:
+    with_pretrained(project)
+    with pytest.raises(RefitError, match=r"'transformer' starts from a pretrained model: name .*learners\[1\].kind"):
+        project.run(train__learners=[BASE_RATE, TRANSFORMER])
+    with_pretrained(project, model_digest="ab" * 32)
+    with pytest.raises(RefitError, match=r"pretrained tiny in \.\./tiny was altered: its digest was abab"):
+        project.run(train__learners=[BASE_RATE, TRANSFORMER], train__start_from="../tiny")

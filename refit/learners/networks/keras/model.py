@@ -98,7 +98,7 @@ class KerasModel:
     ) -> FitReport:
         check_labels(label, self.spec)
         reading = ArchitectureParams(max_categories=self._params.max_categories)
-        self._preparation = Preparation.learn(self.spec, train, reading, self._where)
+        self._preparation = Preparation.learn(self.spec, train, reading)
         if self.spec.task == "regression":
             self._scale = np.concatenate(mean_and_deviation(label[:, None]))
         return self._learn(None, train, label, validation, iterations, progress)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -10,10 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from tiny_transformer import write_folder
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.learners import Learner, Spec, load, make
+from refit.learners.contract import Start
 from refit.learners.networks.architectures import ARCHITECTURES
 from tests.refit.learners.networks.conftest import IMAGE, Rows, image_rows
 
@@ -38,10 +43,22 @@ class Case:
         features, categorical, arrays = FEATURES_OF[self.features]
         text = tuple(name for name in features if name == "remark")
         spec = Spec("it", self.kind, features, categorical, self.params, metric="accuracy", arrays=arrays)
-        return replace(spec, text=text, vectoriser=VECTORISER if text else {})
+        spec = replace(spec, text=text, vectoriser=VECTORISER if text else {})
+        if self.kind != "transformer":
+            return spec
+        return replace(spec, start=Start(pretrained(), "pretrained tiny", "0" * 64, pretrained=True))
 
     def rows(self, count: int, seed: int) -> Rows:
         return ROWS_OF[self.features](count, seed)
+
+
+@cache
+def pretrained() -> Path:
+    """A tiny transformer, for this process."""
+    pytest.importorskip("transformers", reason="needs the extra [transformers]")
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return write_folder(folder / "tiny")
 
 
 def columns(count: int, seed: int) -> Rows:
@@ -117,6 +134,7 @@ CASES = [
         0.9,
         {"pretrain": {"kind": "adversarial"}},
     ),
+    Case("transformer", {**FAST, "tuned_layers": 1}, "text", 0.9, {"tuned_layers": -1}),
     Case("tabular_resnet", {**FAST, "units": 16, "blocks": 1}, "columns", 0.9, {"blocks": 0}),
 ]
 every_architecture = pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
@@ -131,7 +149,7 @@ def fitted(kind: str) -> Learner:
 
 
 def test_every_architecture_is_in_this_suite() -> None:
-    assert {case.kind for case in CASES} == set(ARCHITECTURES)
+    assert {case.kind for case in CASES} == {*ARCHITECTURES, "transformer"}
 
 
 @every_architecture

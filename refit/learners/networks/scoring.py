@@ -1,0 +1,36 @@
+"""Scores a network after each epoch, and names the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from refit.learners.contract import CurvePoint, Floats, Labels, Spec
+from refit.learners.networks.inputs import Inputs
+from refit.problems import metric_named
+
+__all__ = ["best_epoch", "scoring"]
+
+
+def best_epoch(metric: str, curve: Sequence[CurvePoint]) -> int:
+    """The first epoch with the best validation score; 0 without a curve."""
+    gain = metric_named(metric).gain
+    return max(curve, key=lambda each: (gain(each.validation, 0.0), -each.iteration)).iteration if curve else 0
+
+
+def scoring(
+    spec: Spec,
+    predictions: Callable[[nn.Module, Inputs], Floats],
+    training: tuple[Inputs, Labels],
+    unseen: tuple[Inputs, Labels],
+) -> Callable[[nn.Module, int], CurvePoint]:
+    """Scores a network on the validation rows, and on as many of the newest training rows."""
+    rows, label = training
+    recent = slice(max(0, len(label) - len(unseen[1])), None)
+
+    def score(network: nn.Module, epoch: int) -> CurvePoint:
+        on_training = spec.score(label[recent], predictions(network, rows.take(recent)))
+        return CurvePoint(epoch, on_training, spec.score(unseen[1], predictions(network, unseen[0])))
+
+    return score

@@ -1,0 +1,1 @@
+"""Pretrained transformers of texts, from a Hugging Face folder on disk."""

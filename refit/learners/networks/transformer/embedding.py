@@ -1,0 +1,67 @@
+"""Embeds texts by an encoder whose weights stay as they are, each text once in a process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from refit.learners.networks.surroundings import surroundings
+from refit.learners.networks.tokens import PADDING
+from refit.learners.networks.transformer.encoder import Encoder
+
+__all__ = ["Embeddings", "Show", "embed", "embeddings_of"]
+
+MOST_BYTES = 256 * 2**20  # of all remembered vectors of one encoder
+ENCODERS = 2  # whose vectors are remembered
+BATCH = 64  # texts of about the same length
+
+Show = Callable[[float, float], None]  # of texts embedded, of all
+Embeddings = OrderedDict[bytes, Tensor]  # a vector by the tokens of its text; the oldest ones are dropped
+
+_remembered: OrderedDict[str, Embeddings] = OrderedDict()
+
+
+def embeddings_of(weights: str) -> Embeddings:
+    """What is remembered of the encoder whose weights have this digest."""
+    found = _remembered.pop(weights, None)
+    _remembered[weights] = Embeddings() if found is None else found
+    while len(_remembered) > ENCODERS:
+        _remembered.popitem(last=False)
+    return _remembered[weights]
+
+
+def embed(encoder: Encoder, tokens: Tensor, known: Embeddings | None, show: Show | None = None) -> Tensor:
+    """(texts, width) float32 on the encoder's device, of (texts, tokens).
+
+    On the CPU each text is read alone: the same text has the same vector, to the last bit, whatever it comes with, so
+    that it can be remembered. A GPU reads batches of texts of about the same length.
+
+    Args:
+        known: what is remembered; None while the encoder is being trained, when the CPU reads batches too.
+    """
+    device = next(encoder.parameters()).device
+    if known is None or device.type != "cpu":
+        return _in_batches(encoder, tokens.to(device))
+    vectors, remembers = torch.empty(len(tokens), encoder.width), surroundings.get().remembers
+    for index, row in enumerate(tokens):
+        alone = row[: max(1, int((row != PADDING).sum()))]
+        key = alone.numpy().tobytes()
+        if not remembers or (vector := known.get(key)) is None:
+            vector = known[key] = encoder(alone.unsqueeze(0))[0]
+            if show:
+                show(index, len(tokens))
+            if 4 * encoder.width * len(known) > MOST_BYTES:
+                known.popitem(last=False)
+        vectors[index] = vector
+    return vectors
+
+
+def _in_batches(encoder: Encoder, tokens: Tensor) -> Tensor:
+    vectors = torch.empty(len(tokens), encoder.width, device=tokens.device)
+    lengths = (tokens != PADDING).sum(dim=1)
+    for part in lengths.argsort(stable=True).split(BATCH):  # type: ignore[no-untyped-call]
+        vectors[part] = encoder(tokens[part, : max(1, int(lengths[part].max()))]).float()
+    return vectors
