@@ -8,7 +8,17 @@ from typing import Any
 
 import torch
 
-WORDS = ("fine", "great", "lovely", "poor", "awful", "dull", "a", *(f"w{n}" for n in range(60)))
+WORDS = (
+    *("excellent", "pleasure", "broken", "waste", "disappointing", "better", "worse"),
+    "fine",
+    "great",
+    "lovely",
+    "poor",
+    "awful",
+    "dull",
+    "a",
+    *(f"w{n}" for n in range(60)),
+)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 SMALL: dict[str, dict[str, Any]] = {
     "bert": {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32},

