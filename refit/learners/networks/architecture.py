@@ -13,7 +13,7 @@ from refit.learners.networks.architectures import ARCHITECTURES
 from refit.learners.networks.inputs import InputShapes
 from refit.learners.networks.params import ArchitectureParams
 
-__all__ = ["Architecture", "architecture", "check_features", "check_mixup"]
+__all__ = ["Architecture", "architecture", "check_features"]
 
 
 class Architecture(Protocol):
@@ -43,8 +43,8 @@ def architecture(kind: str) -> Architecture:
     return cast(Architecture, importlib.import_module(ARCHITECTURES[kind]))
 
 
-def check_features(spec: Spec, chosen: Architecture, where: str) -> None:
-    """Raises UserError if the architecture cannot read a feature."""
+def check_features(spec: Spec, chosen: Architecture, params: ArchitectureParams, where: str) -> None:
+    """Raises UserError if the architecture cannot read a feature, or labels would be mixed and features would not."""
     kinds = {name: array.kind for name, array in spec.arrays.items()}
     for name in spec.features:
         kind = kinds.get(name, "text" if name in spec.text and "text" in chosen.needs else "columns")
@@ -54,12 +54,8 @@ def check_features(spec: Spec, chosen: Architecture, where: str) -> None:
                 f"learner {spec.kind!r} reads {' and '.join(sorted(chosen.needs))}, feature {name!r} is a {what}; "
                 f"leave it out (featurize.exclude), or choose another kind ({where}.kind)"
             )
-
-
-def check_mixup(spec: Spec, params: ArchitectureParams, where: str) -> None:
-    """Raises UserError if labels would be mixed and features would not."""
     unmixed = [name for name in spec.features if name in spec.text or name in spec.categorical]
-    unmixed += [name for name, array in spec.arrays.items() if array.kind == "sequence"]
+    unmixed += [name for name, kind in kinds.items() if kind == "sequence"]
     if params.mixup and unmixed:
         raise UserError(
             f"learner {spec.kind!r}: mixup mixes images, vectors and numbers, feature {unmixed[0]!r} is none of these; "

@@ -33,7 +33,7 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import Encoding
 from refit.learners.networks import fixmatch, pretraining
-from refit.learners.networks.architecture import Architecture, architecture, check_features, check_mixup
+from refit.learners.networks.architecture import Architecture, architecture, check_features
 from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.determinism import deterministic, threads
 from refit.learners.networks.devices import memory_errors, training_device
@@ -73,8 +73,7 @@ class Network:
         self._network: nn.Module | None = None
         if isinstance(self.params, TokenParams):
             tokenizers_library(where)  # so that a missing library is an early error
-        check_features(spec, self._architecture, where)
-        check_mixup(spec, self.params, where)
+        check_features(spec, self._architecture, self.params, where)
         pretraining.check(spec, self._architecture, self.params, where)
         fixmatch.check(spec, self.params, where)
         loss_of(self.params, spec, np.arange(max(2, len(spec.classes))), where)  # so that a mistake is an early error
@@ -354,7 +353,6 @@ class Network:
         write_manifest(folder)
 
     def _libraries(self) -> dict[str, str]:
-        """The versions of the libraries that it is stored with, except for torch."""
         names = ("safetensors", "tokenizers") if self._prepared.tokenizer else ("safetensors",)
         return {name: metadata.version(name) for name in names}
 
