@@ -2,6 +2,8 @@
 
     python benchmarks/network_loop.py [--rows N] [--epochs N] [--rounds N] [--models mlp cnn gru]
 
+Where Lightning is installed, its trainer runs the same batches too, without its logger, progress bar and checkpoints.
+Memory is the most that a process of its own has while one loop trains, above what it has before.
 The rows are random bytes of 28 x 28 images, or sequences of 30 steps of 14 values. Both loops shuffle with the same
 seed and end with the same weights, which is checked. They run in turn; processor time counts, because other processes
 disturb the clock on the wall.
@@ -12,11 +14,16 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -100,32 +107,93 @@ def timed(loop: Callable[[Case, nn.Module], None], case: Case) -> tuple[float, n
     return time.process_time() - started, network
 
 
+def lightning(case: Case, network: nn.Module) -> None:
+    """The same steps by Lightning's trainer."""
+    from lightning.pytorch import LightningModule, Trainer
+
+    target = case.target
+
+    class Module(LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def training_step(self, index: Tensor, step: int) -> Tensor:
+            batch = case.scaling(case.rows.take(index))
+            return functional.cross_entropy(self.network(batch), target[index])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=case.params.learning_rate)
+
+    class Batches:
+        def __init__(self) -> None:
+            self.shuffle = torch.Generator().manual_seed(0)
+
+        def __len__(self) -> int:
+            return -(-len(target) // case.params.batch_rows)
+
+        def __iter__(self) -> Iterator[Tensor]:
+            order = torch.randperm(len(target), generator=self.shuffle)
+            return iter(order.split(case.params.batch_rows))  # type: ignore[no-untyped-call]
+
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    trainer = Trainer(accelerator="cpu", max_epochs=case.params.epochs, **quiet)
+    trainer.fit(Module(), Batches())
+    network.eval()
+
+
+LOOPS: dict[str, Callable[[Case, nn.Module], None]] = {"bare": bare, "refit": ours, "lightning": lightning}
+
+
+def peak_megabytes(loop: str, kind: str, rows: int) -> float:
+    """The most memory of a new process above what it has before it trains one epoch."""
+    command = [sys.executable, __file__, "--memory-of", loop, "--models", kind, "--rows", str(rows)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(loop: str, kind: str, rows: int) -> None:
+    case = case_of(kind, rows, 1)
+    before = psutil.Process().memory_info().rss
+    LOOPS[loop](case, case.network)
+    status = Path("/proc/self/status").read_text()  # not getrusage, which counts the process that started this one
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    print((peak * 1024 - before) / 1e6)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", choices=ARGUMENTS, default=list(ARGUMENTS))
+    parser.add_argument("--memory-of", choices=LOOPS, help="print the peak of one loop alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.memory_of:
+        print_peak(arguments.memory_of, arguments.models[0], arguments.rows)
+        return
+    names = [name for name in LOOPS if name != "lightning" or find_spec("lightning")]
     print(f"{arguments.rows:,} rows x {arguments.epochs} epochs, median of {arguments.rounds} rounds; budget 1.03x")
-    print("| model | bare, rows per second | refit, rows per second | time |")
-    print("| --- | --- | --- | --- |")
+    print("| model | loop | rows per second | time | peak memory |")
+    print("| --- | --- | --- | --- | --- |")
     for kind in arguments.models:
         case = case_of(kind, arguments.rows, arguments.epochs)
         small = case_of(kind, 300, 1)
-        timed(bare, small), timed(ours, small)  # the first steps allocate
-        pairs = []
+        for name in names:
+            timed(LOOPS[name], small)  # the first steps allocate
+        rounds: list[dict[str, float]] = []
         for number in range(arguments.rounds):
-            loops = (bare, ours) if number % 2 == 0 else (ours, bare)
-            results = {loop.__name__: timed(loop, case) for loop in loops}
+            results = {name: timed(LOOPS[name], case) for name in (names if number % 2 == 0 else names[::-1])}
             weights = [network.state_dict().values() for _, network in results.values()]
-            assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True)), "the loops differ"
-            pairs.append((results["bare"][0], results["ours"][0]))
-        seconds = [statistics.median(each) for each in zip(*pairs, strict=True)]
-        ratio = statistics.median(mine / hand for hand, mine in pairs)
-        by_hand, with_refit = (f"{arguments.rows * arguments.epochs / each:,.0f}" for each in seconds)
-        print(f"| {kind} | {by_hand} | {with_refit} | {ratio:.3f}x |", flush=True)
+            assert all(torch.equal(*pair) for other in weights[1:] for pair in zip(weights[0], other, strict=True)), (
+                "the loops differ"
+            )
+            rounds.append({name: seconds for name, (seconds, _) in results.items()})
+        for name in names:
+            speed = arguments.rows * arguments.epochs / statistics.median(each[name] for each in rounds)
+            ratio = statistics.median(each[name] / each["bare"] for each in rounds)
+            peak = peak_megabytes(name, kind, arguments.rows)
+            print(f"| {kind} | {name} | {speed:,.0f} | {ratio:.3f}x | {peak:.0f} MB |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads IDX, the format of MNIST (LeCun, Cortes and Burges): images in one file, their labels in the file beside it.
+"""Reads IDX, the format of MNIST (LeCun, Cortes and Burges): images in one file, their labels in the file next to it.
 
 A file is two zero bytes, a type, a number of dimensions, each dimension as four bytes, then the values; all big-endian.
 """
@@ -27,10 +27,10 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 _DIMENSIONS = 4  # rows, height, width, channels
 
 
-def labels_beside(path: Path) -> list[Path]:
+def labels_of(path: Path) -> list[Path]:
     """Where the labels of a file of images may be: under its name with `labels` for `images` and `idx1` for `idx3`.
 
-    >>> [path.name for path in labels_beside(Path("train-images-idx3-ubyte.gz"))]
+    >>> [path.name for path in labels_of(Path("train-images-idx3-ubyte.gz"))]
     ['train-labels-idx1-ubyte.gz', 'train-labels-idx1-ubyte']
     """
     name = path.name.replace("images", "labels").replace("idx3", "idx1")
@@ -41,12 +41,12 @@ def labels_beside(path: Path) -> list[Path]:
 
 
 def parts(path: Path) -> tuple[Path, ...]:
-    """A file of images, and its labels if they are beside it."""
-    return (path, *[labels for labels in labels_beside(path) if labels.is_file()][:1])
+    """A file of images, and its labels if they are next to it."""
+    return (path, *[labels for labels in labels_of(path) if labels.is_file()][:1])
 
 
 def column_names(file: SourceFile, source: SourceParams) -> list[str]:
-    """The columns that a file has: the array, and the label if there are labels beside it."""
+    """The columns that a file has: the array, and the label if there are labels next to it."""
     array, label = _columns(source)
     return [array, *([label] if label and len(file.parts) > 1 else [])]
 
@@ -137,16 +137,16 @@ def _opened(stack: ExitStack, path: Path, name: str, limit: limits.Limits) -> _V
 
 
 def _labels(stack: ExitStack, file: SourceFile, column: str, source: SourceParams, where: str) -> _Values:
-    """Open the file of labels beside a file of images."""
-    beside = labels_beside(file.path)
-    if not beside:
+    """Open the file of labels next to a file of images."""
+    paths = labels_of(file.path)
+    if not paths:
         raise UserError(
-            f"{file.name}: column {column!r} is read from the file beside it that has `labels` in its name for "
+            f"{file.name}: column {column!r} is read from the file next to it that has `labels` in its name for "
             f"`images`, and this name has no `images`; rename both files, or take the column out of {where}.columns"
         )
     if len(file.parts) < 2:
         raise UserError(
-            f"{file.name}: column {column!r} is read from the labels beside it, and there is no {beside[0].name}; "
+            f"{file.name}: column {column!r} is read from the labels next to it, and there is no {paths[0].name}; "
             f"fetch it, or take the column out of {where}.columns"
         )
     name = f"{file.name.removesuffix(file.path.name)}{file.parts[1].name}"

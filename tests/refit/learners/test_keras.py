@@ -348,3 +348,5 @@ def test_a_stored_model_names_the_libraries_it_needs(train_rows: Any, tmp_path: 
     learner.save(tmp_path)
     needed = requirements(KIND, network=network_libraries(tmp_path))
     assert {name.split("==")[0] for name in needed} >= {"keras", "torch", "safetensors"}
+    stored = json.loads((tmp_path / "model.json").read_text())["libraries"]
+    assert not [each for each in (*stored, *stored.values()) if "+" in each or "_" in each]

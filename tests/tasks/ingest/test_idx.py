@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST: images from one file, labels from the file beside it, in record batches of bounded size."""
+"""IDX, the format of MNIST: images from one file, labels from the file next to it, in batches of bounded size."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def taken(project: Any, *columns: str) -> list[tuple[Any, ...]]:
 ROWS = [(image.tobytes(), int(label)) for image, label in zip(IMAGES, LABELS, strict=True)]
 
 
-def test_images_come_with_the_labels_beside_them(project: Any) -> None:
+def test_images_come_with_the_labels_next_to_them(project: Any) -> None:
     assert taken(project) == ROWS
     assert taken(project, "file", "line")[:2] == [("train-images-idx3-ubyte", 1), ("train-images-idx3-ubyte", 2)]
 
@@ -132,7 +132,7 @@ def test_labels_that_arrive_or_go_are_noticed(project: Any) -> None:
     content = labels.read_bytes()
     labels.unlink()
     assert project.fails(UserError) == (
-        "raw/train-images-idx3-ubyte: column 'kind' is read from the labels beside it, and there is no "
+        "raw/train-images-idx3-ubyte: column 'kind' is read from the labels next to it, and there is no "
         "train-labels-idx1-ubyte; fetch it, or take the column out of ingest.sources.trips.columns"
     )
     labels.write_bytes(content)

@@ -29,7 +29,7 @@ def png(pixels: np.ndarray[Any, Any]) -> bytes:
 
 @pytest.fixture
 def project(project: Any) -> Any:
-    """A table of names of pictures of 2 x 3, two of them in a folder beside it."""
+    """A table of names of pictures of 2 x 3, two of them in a folder next to it."""
     project.zone, project.period = "UTC", "day"
     project.source = {
         "kind": "files",

@@ -315,7 +315,7 @@ class KerasModel:
         self._texts.save(folder)
         project_files.store_code(self.spec, folder)
         used = ("keras", "torch", *(("tensorflow",) if self._params.backend == "tensorflow" else ()))
-        libraries = {name: metadata.version(name) for each in used for name in _distributions(each)}
+        libraries = {name: release_of(name) for each in used for name in _distributions(each)}
         own = EncodedLearner(categories=self._prepared.encoding.categories, weights=MODEL, libraries=libraries)
         describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
@@ -384,5 +384,10 @@ def _class_names(config: Any) -> Iterator[str]:
 
 
 def _distributions(module: str) -> list[str]:
-    """The installed packages of a module: `tensorflow` may be in `tensorflow-cpu`."""
-    return metadata.packages_distributions()[module]
+    """The installed packages of a module by their normal names: `tensorflow` may be in `tensorflow-cpu`."""
+    return [name.lower().replace("_", "-") for name in metadata.packages_distributions()[module]]
+
+
+def release_of(distribution: str) -> str:
+    """The installed version, without the name of a build such as `+cpu`."""
+    return metadata.version(distribution).split("+")[0]
