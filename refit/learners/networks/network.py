@@ -45,7 +45,7 @@ from refit.learners.networks.params import ArchitectureParams, checked
 from refit.learners.networks.processes import Group, Job, group_of
 from refit.learners.networks.scoring import best_epoch, scoring
 from refit.learners.networks.surroundings import surroundings
-from refit.learners.networks.tokens import Tokenizer, TokenParams, tokenizers_library
+from refit.learners.networks.tokens import Tokenizer, TokenParams, require_same_length, tokenizers_library
 from refit.learners.networks.transfer import frozen_weights, head_of, take_over
 from refit.learners.texts import DenseTexts
 from refit.runtime.context import Progress, silent
@@ -126,9 +126,9 @@ class Network:
     ) -> FitReport:
         assert isinstance(before, Network)
         check_labels(label, self.spec)
+        require_same_length(before.params, self.params, before.shapes.vocabulary, self._where)
         self._read_as(before)
-        self._scale = before._scale
-        start = partial(copy.deepcopy, before._module)
+        self._scale, start = before._scale, partial(copy.deepcopy, before._module)
         return self._learn(start, train, label, validation, iterations, progress, unlabelled)
 
     def _learn(

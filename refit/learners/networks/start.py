@@ -8,6 +8,7 @@ from refit.errors import UserError
 from refit.learners.contract import Learner
 from refit.learners.networks.network import Network
 from refit.learners.networks.params import ArchitectureParams
+from refit.learners.networks.tokens import require_same_length
 from refit.learners.networks.transfer import differing
 from refit.learners.postprocessed import fitted_within
 
@@ -39,6 +40,7 @@ def start_from(stored: Learner, learner: Learner, where: str) -> None:
         network = learner.built(parent.shapes)
     if problem := differing(network, parent.weights(), learner.head(parent.shapes)):
         raise UserError(f"{who}: {problem}; its params are {_own_params(parent)} {advice}")
+    require_same_length(parent.params, learner.params, parent.shapes.vocabulary, where)
     learner.parent = parent
 
 

@@ -20,7 +20,7 @@ from refit.learners.texts import column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PADDING", "TokenParams", "Tokenizer"]
+__all__ = ["PADDING", "TokenParams", "Tokenizer", "require_same_length"]
 
 FILE = "tokenizer.json"
 PADDING, UNKNOWN, BETWEEN = 0, 1, 2  # BETWEEN: in front of each text but the first
@@ -130,6 +130,20 @@ class Tokenizer:
             raise RefitError(
                 f"{folder / FILE} is no tokenizer ({first_line(error)}); restore the folder, or train again"
             ) from None
+
+
+def require_same_length(before: ArchitectureParams, now: ArchitectureParams, vocabulary: int, where: str) -> None:
+    """Refuse a network that would read other tokens of the same text than the one whose tokenizer it takes over.
+
+    Raises:
+        UserError: their `length` differs.
+    """
+    there, here = (params.model_dump().get("length") for params in (before, now))
+    if vocabulary and there != here:
+        raise UserError(
+            f"length: the network that it starts from reads at most {there} tokens, this one {here}; set it to {there} "
+            f"({where}.params.length)"
+        )
 
 
 def tokenizers_library(where: str) -> Any:

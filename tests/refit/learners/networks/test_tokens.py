@@ -16,6 +16,7 @@ import torch
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import write_manifest
 from refit.learners import Spec, load, make
+from refit.learners.contract import Start
 from refit.learners.networks.architecture import architecture
 from refit.learners.networks.inputs import Inputs, InputShapes
 from refit.learners.networks.network import Network
@@ -125,6 +126,24 @@ def test_the_tokenizer_is_stored_as_json_and_belongs_to_the_digest(kind: str, tm
     write_manifest(tmp_path)
     with pytest.raises(RefitError, match=r"tokenizer.json is no tokenizer \(.*\); restore the folder"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("lengths", [(8, 4), (4, 8)])
+def test_a_network_reads_as_many_tokens_as_the_one_it_starts_from_or_goes_on_from(
+    lengths: tuple[int, int], tmp_path: Path
+) -> None:
+    """For only the length of its own params is stored with it."""
+    label, (there, here) = np.array([1, 0, 0, 1]), lengths
+    before = make(spec_of("text_embedding", length=there))
+    before.fit(TEXTS, label)
+    before.save(tmp_path)
+    start = Start(tmp_path, "version 1 of base", before.digest())
+    message = rf"length: .* reads at most {there} tokens, this one {here}; set it to {there} \(here.params.length\)"
+    with pytest.raises(UserError, match=message):
+        make(replace(spec_of("text_embedding", length=here), start=start), where="here")
+    with pytest.raises(UserError, match=message):
+        make(spec_of("text_embedding", length=here), where="here").resume(before, TEXTS, label)
+    make(spec_of("text_embedding", length=there)).resume(before, TEXTS, label)
 
 
 @every_kind
