@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from refit.config.section import Name, first_complaint
 from refit.config.train import PACKAGED, REGISTERED
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_SET, STATE, atomic_folder, sha256
@@ -33,7 +36,7 @@ ADVICE = "restore it from a copy, or name another one in train.start_from"
 
 
 def fetched(context: Context, source: str, known: Parent | None = None) -> Parent:
-    """The model that `train.start_from` names, with a local copy of its stored folder, after checking the files.
+    """The model that `train.start_from` names, with the only local copy of a parent, after checking the files.
 
     Args:
         known: the parent of the last training.
@@ -43,6 +46,26 @@ def fetched(context: Context, source: str, known: Parent | None = None) -> Paren
         RefitError: its files are not those that were registered or exported, or the same version was another model
             when it was `known`.
     """
+    parent = _fetched(context, source, known)
+    for other in context.path(FOLDER).iterdir():
+        if other != context.path(parent.folder):
+            shutil.rmtree(other, ignore_errors=True)
+    return parent
+
+
+def fetched_again(context: Context, parent: Parent) -> Path:
+    """The checked local copy of the very parent that a version was trained from; other copies stay.
+
+    Raises:
+        UserError: it was deleted.
+        RefitError: it was altered.
+    """
+    source = f"models:/{parent.model}/{parent.version}" if parent.version else parent.source
+    return context.path(_fetched(context, source, parent).folder)
+
+
+def _fetched(context: Context, source: str, known: Parent | None) -> Parent:
+    """The model that `train.start_from` names, with a local copy of its stored folder."""
     match = REGISTERED.fullmatch(source)
     if match is None:
         folder = _folder_of(context, source)
@@ -68,17 +91,6 @@ def fetched(context: Context, source: str, known: Parent | None = None) -> Paren
                     check(stored)
                     _take(context, parent, partial(shutil.copytree, stored, dirs_exist_ok=True))
     return parent
-
-
-def fetched_again(context: Context, parent: Parent) -> Path:
-    """The checked local copy of the very parent that a version was trained from.
-
-    Raises:
-        UserError: it was deleted.
-        RefitError: it was altered.
-    """
-    source = f"models:/{parent.model}/{parent.version}" if parent.version else parent.source
-    return context.path(fetched(context, source, parent).folder)
 
 
 def _version(store: Store, source: str, name: str, alias: str | None, number: str | None) -> Version:
@@ -168,23 +180,35 @@ def _exported(context: Context, source: str, folder: Path, known: Parent | None)
             path = folder.with_name(f"{folder.name}.sig")
             signing.verify(folder, path.read_text("utf-8") if path.is_file() else None, signer, str(folder))
         params = yaml.safe_load((folder / "provenance/params.yaml").read_bytes())
-        model, features = params["project"]["name"], FeatureTable.read(folder / MODEL / FEATURE_SET.name)
+        model, features = _name_in(params), FeatureTable.read(folder / MODEL / FEATURE_SET.name)
     except (RefitError, RegistryError, OSError, yaml.YAMLError, LookupError, TypeError) as error:
         raise RefitError(f"train.start_from: {folder} is not as `refit export` wrote it: {error}; {ADVICE}") from error
-    same = known is not None and (known.source, known.manifest) == (source, manifest)
+    if known and (known.source, known.manifest) == (source, manifest):
+        model_digest = known.model_digest
+    else:
+        with _naming(folder):
+            model_digest = learners.load(folder / MODEL, trusted_types=context.params.registry.trusted_types).digest()
     parent = Parent(
         source=source,
-        model=str(model),
+        model=model,
         version=None,
-        model_digest=known.model_digest if known and same else learners.load(folder / MODEL).digest(),
+        model_digest=model_digest,
         manifest=manifest,
         seen_until=features.windows.validation.seen_until,
-        folder=_copy_of(str(model), manifest),
+        folder=_copy_of(model, manifest),
     )
     _require_same(parent, known)
     if not _holds(context.path(parent.folder), lambda copy: check_stored(copy, manifest)):
         _take(context, parent, partial(shutil.copytree, folder, dirs_exist_ok=True))
     return parent
+
+
+def _name_in(params: Mapping[str, Any]) -> str:
+    """The name of the model in params that are not ours; it becomes a part of the name of a folder."""
+    try:
+        return TypeAdapter(Name).validate_python(params["project"]["name"])
+    except ValidationError as error:
+        raise RefitError(f"provenance/params.yaml: project.name: {first_complaint(error)}") from None
 
 
 def _require_same(parent: Parent, known: Parent | None) -> None:
@@ -202,7 +226,7 @@ def _require_same(parent: Parent, known: Parent | None) -> None:
 
 
 @contextmanager
-def _naming(parent: Parent) -> Iterator[None]:
+def _naming(parent: Parent | Path) -> Iterator[None]:
     """Name the parent in errors about its files."""
     try:
         yield
@@ -226,10 +250,6 @@ def _holds(copy: Path, check: Callable[[Path], object]) -> bool:
 
 
 def _take(context: Context, parent: Parent, fill: Callable[[Path], object]) -> None:
-    """Make the local copy of a parent, the only copy in the project, by a function that fills its folder."""
-    copy = context.path(parent.folder)
-    with atomic_folder(copy) as scratch:
+    """Make the local copy of a parent by a function that fills its folder."""
+    with atomic_folder(context.path(parent.folder)) as scratch:
         fill(scratch)
-    for other in copy.parent.iterdir():
-        if other != copy:
-            shutil.rmtree(other, ignore_errors=True)

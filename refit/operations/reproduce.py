@@ -144,9 +144,7 @@ def _data(context: Context, provenance_folder: Path, project: Path) -> None:
         for path, digest in ((batch.path, batch.sha256), (batch.uncast_path, batch.uncast_sha256)):
             if path is None:
                 continue
-            source, target = context.path(path), project / path
-            if not target.resolve().is_relative_to(project.resolve()):
-                raise RefitError(f"the version's list of batches names {path}, which lies outside of the project")
+            source, target = context.path(path), _inside(project, path, "list of batches")
             if not source.is_file() or sha256(source) != digest:
                 raise RefitError(f"{path} is gone or changed; `dvc checkout` brings it back from DVC's cache or remote")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -161,9 +159,23 @@ def _start(context: Context, stored: Path, project: Path) -> None:
     shutil.copyfile(record, project / artifacts.WARM_START)
     start = WarmStart.read(record)
     if start.parent is not None:
-        shutil.copytree(parents.fetched_again(context, start.parent), project / start.parent.folder)
+        target = _inside(project, start.parent.folder, record.name)
+        shutil.copytree(parents.fetched_again(context, start.parent), target)
     if start.version is not None and start.folder is not None:
-        shutil.copytree(incumbent.fetch_model(context, start.version), project / start.folder)
+        target = _inside(project, start.folder, record.name)
+        shutil.copytree(incumbent.fetch_model(context, start.version), target)
+
+
+def _inside(project: Path, path: str, named_in: str) -> Path:
+    """A path within the project.
+
+    Raises:
+        RefitError: it leads out of it.
+    """
+    target = project / path
+    if not target.resolve().is_relative_to(project.resolve()):
+        raise RefitError(f"the version's {named_in} names {path}, which lies outside of the project")
+    return target
 
 
 def _run(stage: str, project: Path, tree: Path) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from tiny_transformer import write_folder
 
+from refit import learners
 from refit.errors import RefitError, UserError
+from refit.files import artifacts
 from refit.files.artifacts import TRAINING, read_json, write_json
+from refit.learners import Spec
 from refit.models import export, parents, run_logging
+from refit.operations import reproduce as reproduction
 from refit.operations.retention import _staying
 from refit.schemas.warm_start import WarmStart
 from registry import versions
@@ -20,6 +27,32 @@ from tasks import register
 from tasks.register import lineage
 
 pytestmark = pytest.mark.usefixtures("same_process")
+
+OWN = """
+import json
+from refit.learners import Declaration
+
+class Flat:
+    declaration = Declaration(safe_format="json")
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def fit(self, train, label, *, validation=None, iterations=None, progress=None):
+        self.share = float(sum(label)) / len(label)
+
+    def predict(self, table):
+        return [self.share] * len(table)
+
+    def save(self, folder):
+        (folder / "share.json").write_text(json.dumps(self.share))
+
+    @classmethod
+    def load(cls, folder, spec):
+        learner = cls(spec)
+        learner.share = json.loads((folder / "share.json").read_text())
+        return learner
+"""
 
 
 @pytest.fixture
@@ -64,6 +97,10 @@ def test_only_the_newest_parent_has_a_copy(base: Any) -> None:
     base.registered(1)
     second = parents.fetched(base.context, "models:/toy@champion", first)
     assert second.version == "2"
+    assert [path.name for path in (base.folder / parents.FOLDER).iterdir()] == [Path(second.folder).name]
+    assert parents.fetched_again(base.context, first).is_dir()
+    assert (base.folder / second.folder).is_dir(), "a reproduction leaves the parent of the next training"
+    parents.fetched(base.context, "models:/toy@champion", second)
     assert [path.name for path in (base.folder / parents.FOLDER).iterdir()] == [Path(second.folder).name]
 
 
@@ -125,6 +162,61 @@ def test_an_exported_folder_is_a_parent_whose_files_are_checked(base: Any) -> No
     damage(weights_in(exported))
     with pytest.raises(RefitError, match=r"exported is not as `refit export` wrote it: .*model\.skops"):
         parents.fetched(base.context, "../exported", parent)
+
+
+@pytest.mark.parametrize("name", ["../../toy", "..", "a/b", "", 7])
+def test_an_exported_folder_whose_model_is_named_like_a_path_deletes_and_writes_nothing(name: Any, base: Any) -> None:
+    exported = base.folder.parent / "exported"
+    export.export(base.context, "1", exported)
+    params = exported / "provenance/params.yaml"
+    params.write_text(yaml.safe_dump({**yaml.safe_load(params.read_bytes()), "project": {"name": name}}))
+    (exported / "manifest.json").unlink()
+    artifacts.write_manifest(exported)
+    before = sorted(base.folder.rglob("*"))
+    with pytest.raises(RefitError, match=r"exported is not as `refit export` wrote it: .*params.yaml: project.name"):
+        parents.fetched(base.context, "../exported")
+    assert sorted(base.folder.rglob("*")) == before
+
+
+def test_a_version_that_was_started_from_a_folder_outside_of_the_project_is_not_reproduced(
+    base: Any, tmp_path: Path
+) -> None:
+    start = with_child(base)
+    assert start.parent is not None
+    (tmp_path / "stored/provenance").mkdir(parents=True)
+    (tmp_path / "again").mkdir()
+    for changed in (
+        WarmStart(parent=start.parent.model_copy(update={"folder": "../elsewhere"})),
+        WarmStart(version="1", model_digest="", seen_until=start.parent.seen_until, folder="../elsewhere"),
+    ):
+        changed.write(tmp_path / "stored/provenance/warm_start.json")
+        with pytest.raises(RefitError, match=r"warm_start.json names \.\./elsewhere, .* outside of the project"):
+            reproduction._start(base.context, tmp_path / "stored", tmp_path / "again")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_exported_model_of_ones_own_kind_is_a_parent_once_it_is_trusted(base: Any) -> None:
+    exported = base.folder.parent / "exported"
+    export.export(base.context, "1", exported)
+    kind = "my_learner.py:Flat"
+    spec = Spec("own", kind, ("distance",), trusted_types=(kind,), source=OWN)
+    own = learners.make(spec)
+    rows = pq.read_table(base.folder / artifacts.TABLE)
+    own.fit(rows, rows["label"].to_numpy())
+    model = exported / "data/candidate"
+    described = (model / "features.json").read_bytes()
+    shutil.rmtree(model)
+    model.mkdir()
+    own.save(model)
+    (model / "features.json").write_bytes(described)
+    for folder in (model, exported):
+        (folder / "manifest.json").unlink()
+        artifacts.write_manifest(folder)
+    with pytest.raises(RefitError, match=r"train.start_from: .*exported cannot be used: .*registry.trusted_types"):
+        parents.fetched(base.context, "../exported")
+    registry = base.context.params.registry.model_copy(update={"trusted_types": (kind,)})
+    context = replace(base.context, params=base.context.params.model_copy(update={"registry": registry}))
+    assert parents.fetched(context, "../exported").model_digest == own.digest()
 
 
 def test_lineage_is_walked_both_ways_and_said_in_words(base: Any) -> None:
