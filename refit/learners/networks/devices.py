@@ -34,8 +34,18 @@ def training_device(spec: Spec, params: ArchitectureParams, where: str) -> torch
     """Where to train: as the spec says, or else the params.
 
     Raises:
-        UserError: the params name a GPU and there is none.
+        UserError: the params name a GPU and there is none, or several processes would train on one.
     """
+    device = _device_of(spec, params, where)
+    if device.type == "cuda" and params.processes > 1:
+        raise UserError(
+            f"learner {spec.name!r}: {params.processes} processes share the CPU, not GPUs; set device: cpu, or "
+            f"processes: 1 to train on one GPU ({where}.params.processes)"
+        )
+    return device
+
+
+def _device_of(spec: Spec, params: ArchitectureParams, where: str) -> torch.device:
     if spec.device is not None:
         return torch.device(spec.device)
     if params.device == "cuda" and not torch.cuda.is_available():

@@ -162,7 +162,7 @@ class Network:
                 rows, target, parts = rows.take(index), target[index], [*parts, *extra.tensors()]
             checkpoint = self._checkpoint(task, (*trained.state_dict().values(), *rows.tensors(), target, *parts))
             job = Job(replace(self.spec, start=None), self._where, self._prepared, self._scale, label, epochs)
-            with group_of(self.params.processes, device, job, surroundings.get().checkpoints) as group:
+            with group_of(self.params.processes, job, surroundings.get().checkpoints) as group:
                 curve = train(trained, rows, target, task, checkpoint, group)
             self._after_training(network)
         self._network = network
@@ -173,10 +173,10 @@ class Network:
         """Train as one of the other processes of a group."""
         job = group.job
         assert job is not None
-        self._preparation, self._scale = job.preparation, job.scale
-        with deterministic(self.spec.seed, self.params.threads), self._memory_errors(group.device):
+        self._preparation, self._scale, device = job.preparation, job.scale, torch.device("cpu")
+        with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = self.built(self.shapes)  # its weights are replaced by those of process 0
-            task = self._task(job.label, job.epochs, group.device, network)
+            task = self._task(job.label, job.epochs, device, network)
             train(network, rows, self._target(job.label), task, group=group)
 
     def _part_to_train(

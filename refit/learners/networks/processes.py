@@ -59,7 +59,6 @@ class Group:
 
     rank: int = 0
     count: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     folder: Path = Path()  # for what process 0 hands over
     job: Job | None = None
     others: list[tuple[SpawnProcess, Connection]] = field(default_factory=list)  # of process 0
@@ -87,8 +86,7 @@ class Group:
             store = distributed.FileStore(  # type: ignore[attr-defined]
                 str(self.folder / RENDEZVOUS), self.count
             )
-            backend = "nccl" if self.device.type == "cuda" else "gloo"
-            distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.count, timeout=FOREVER)
+            distributed.init_process_group("gloo", store=store, rank=self.rank, world_size=self.count, timeout=FOREVER)
             self.sums(0.0)
         if self.rank == 0:
             (self.folder / ROWS).unlink()  # the others have mapped it: it takes no disk space after they have ended
@@ -108,7 +106,7 @@ class Group:
         if self.count == 1:
             return
         weights = [weight for weight in network.parameters() if weight.requires_grad]
-        used = torch.tensor([float(weight.grad is not None) for weight in weights], device=self.device)
+        used = torch.tensor([float(weight.grad is not None) for weight in weights])
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in weights]
         flat = torch.cat([used, *(gradient.flatten() for gradient in gradients)])
         distributed.all_reduce(flat)
@@ -122,7 +120,7 @@ class Group:
         """The sum of each value over the processes."""
         if self.count == 1:
             return list(values)
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        total = torch.tensor(values, dtype=torch.float64)
         distributed.all_reduce(total)
         return [float(value) for value in total]
 
@@ -139,8 +137,7 @@ class Group:
         context = multiprocessing.get_context("spawn")
         for rank in range(1, self.count):
             here, there = context.Pipe()
-            device = torch.device("cuda", rank) if self.device.type == "cuda" else self.device
-            other = Group(rank, self.count, device, self.folder, self.job, to_first=there)
+            other = Group(rank, self.count, self.folder, self.job, to_first=there)
             process = context.Process(target=_work, args=(other,), daemon=True)
             process.start()
             there.close()
@@ -182,28 +179,22 @@ ALONE = Group()
 
 
 @contextmanager
-def group_of(count: int, device: torch.device, job: Job, checkpoints: Path | None) -> Iterator[Group]:
+def group_of(count: int, job: Job, checkpoints: Path | None) -> Iterator[Group]:
     """The group of a fit, for its process 0. At the end of the block the other processes have ended.
 
     Args:
         checkpoints: where what is handed over lies until then; None: in the folder for temporary files.
 
     Raises:
-        UserError: there are fewer GPUs than processes.
         UserError, RefitError: another process failed.
     """
     if count == 1:
         yield ALONE
         return
-    if device.type == "cuda" and torch.cuda.device_count() < count:
-        raise UserError(
-            f"learner {job.spec.name!r}: {count} processes need a GPU each, this machine has "
-            f"{torch.cuda.device_count()}; lower processes, or set device: cpu ({job.where}.params)"
-        )
     if checkpoints:
         checkpoints.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="refit-processes-", dir=checkpoints) as folder:
-        group = Group(0, count, device, Path(folder), job)
+        group = Group(0, count, Path(folder), job)
         try:
             yield group
         except RuntimeError:  # what torch.distributed raises when the connection to a process is lost
@@ -245,16 +236,15 @@ def _end_with_parent() -> None:
 @contextmanager
 def _on_loopback() -> Iterator[None]:
     """Let connections that are made in the block use the loopback interface only."""
-    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, LOOPBACK))
+    name = "GLOO_SOCKET_IFNAME"
+    before = os.environ.get(name)
+    os.environ[name] = LOOPBACK
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _write_rows(rows: Inputs, path: Path) -> None:

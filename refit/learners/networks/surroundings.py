@@ -18,8 +18,8 @@ __all__ += ["from_nothing", "surroundings"]
 Judge = Callable[[Sequence[CurvePoint], int], None]
 
 
-class FitAbandoned(Exception):
-    """The curve of a fit is too bad for the fit to go on."""
+class FitAbandoned(BaseException):
+    """The curve of a fit is too bad for the fit to go on; no error: a user's `except Exception` lets it pass."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +44,11 @@ def build(body: Body, shapes: InputShapes, how: Pretraining) -> Turned:
 
 
 def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
-    """Eq. 3: the mean loss of all four turns of each image."""
+    """Eq. 3: the mean loss of all four turns of each image; in one batch, so that a batch norm sees all of them."""
     batch = batch.to(task.device)
-    losses = []
-    for turn in range(TURNS):
-        images = {name: image.rot90(turn, dims=(2, 3)) for name, image in batch.images.items()}
-        turns = outputs_of(network, task.scaling(replace(batch, images=images)), task)
-        losses.append(functional.cross_entropy(turns, torch.full((len(batch),), turn, device=turns.device)))
-    return torch.stack(losses).mean()
+    turned = [
+        replace(batch, images={name: image.rot90(turn, dims=(2, 3)) for name, image in batch.images.items()})
+        for turn in range(TURNS)
+    ]
+    wanted = torch.arange(TURNS, device=task.device).repeat_interleave(len(batch))
+    return functional.cross_entropy(outputs_of(network, task.scaling(reduce(Inputs.joined, turned)), task), wanted)

@@ -16,6 +16,7 @@ from refit.files.artifacts import write_manifest
 from refit.learners import Spec, load, make
 from refit.learners.conformance import check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES, sample
+from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by
 
 KIND = "my_network.py:Wide"
 SOURCE = """
@@ -149,6 +150,19 @@ def test_what_fails_in_it_is_reported_with_its_line(old: str, new: str, what: st
     with pytest.raises(UserError, match=what) as raised:
         make(spec_of(source)).fit(rows.table, rows.label)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [KIND, "wide_package.Wide"])
+def test_its_fit_is_given_up_where_a_search_stops_it(
+    kind: str, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(curve: Any, epochs: int) -> None:
+        raise FitAbandoned
+
+    (tmp_path / "wide_package.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FitAbandoned), curves_judged_by(judge):
+        make(replace(spec_of(), kind=kind)).fit(rows.table, rows.label, validation=(rows.table, rows.label))
 
 
 def test_a_misspelt_class_is_refused_with_the_nearest_one() -> None:

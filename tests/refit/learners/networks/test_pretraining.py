@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refit.errors import UserError
 from refit.learners import Learner, Spec, load, make
@@ -139,6 +139,22 @@ def test_a_killed_pretraining_goes_on_from_its_checkpoint_to_the_same_model(
         again = fitted(spec, rows, extra, progress=lambda text, *_: shown.append(text))
     assert again.digest() == whole.digest()
     assert f"it (pretraining) goes on from its checkpoint after epoch {epochs if where != 'it' else 2}" in shown
+
+
+def test_a_batch_norm_sees_all_four_turns_of_the_images_in_one_batch() -> None:
+    params: dict[str, Any] = {"depth": 8, "width": 2, "epochs": 1, "batch_rows": 32}
+    params["pretrain"] = {"method": "rotation", "epochs": 1}
+    spec, rows = replace(spec_of("cnn"), kind="resnet", params=params), image_rows(60, 1)
+    sizes: set[int] = set()
+
+    def note(module: nn.Module, given: Any) -> None:
+        if isinstance(module, nn.BatchNorm2d) and module.training:
+            sizes.add(len(given[0]))
+
+    with reporting_to(lambda report: handle.remove()):
+        handle = nn.modules.module.register_module_forward_pre_hook(note)
+        fitted(spec, rows, rows[0])
+    assert sizes == {4 * 32, 4 * (120 % 32)}, "of the first epoch"
 
 
 def test_the_loss_of_simclr_is_equation_1() -> None:

@@ -18,7 +18,6 @@ import torch
 from refit.errors import RefitError, UserError
 from refit.learners import Learner, make
 from refit.learners.contract import Start
-from refit.learners.networks import processes
 from refit.learners.networks.loop import _batches
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
 from tests.refit.learners.networks.conftest import Rows, spec_of
@@ -162,16 +161,15 @@ def test_no_process_outlives_the_first(how: signal.Signals, tmp_path: Path) -> N
     assert not alive
 
 
-def test_more_processes_than_gpus_are_refused(images: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = make(spec_of("mlp", **TWO))
-    monkeypatch.setattr(type(learner), "_device", lambda self: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    job = processes.Job(learner.spec, "here", None, None, images[1], 1)  # type: ignore[arg-type]
-    with (
-        pytest.raises(UserError, match="2 processes need a GPU each, this machine has 1; lower processes"),
-        processes.group_of(2, torch.device("cuda"), job, None),
-    ):
-        pass
+@pytest.mark.parametrize("chosen", [{}, {"device": "cuda"}], ids=["by itself", "by the params"])
+def test_several_processes_are_refused_on_a_gpu(
+    chosen: dict[str, str], images: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    learner = make(spec_of("mlp", **TWO, **chosen), where="here")
+    with pytest.raises(UserError, match=r"2 processes share the CPU.*device: cpu, or processes: 1 .*\(here\.params"):
+        learner.fit(*images)
 
 
 def test_a_last_batch_with_a_part_of_one_row_is_left_to_no_batch_norm() -> None:
