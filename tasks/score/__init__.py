@@ -167,7 +167,7 @@ def predicted(champion: Champion, features: pa.Table, validated: Validated, now:
         prediction_log.PREDICTION: as_column(predicted),
         **{name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in constants.items()},
     }
-    arrays = champion.learner.spec.arrays
+    arrays = champion.arrays
     inputs = summarised(features.select(champion.definitions.feature_set.names()), arrays)
     columns |= {name: inputs[name] for name in inputs.column_names}
     embeddings = embedded(features, arrays) if has_embeddings(champion) else {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from feature_store.definition import Source
 from refit import learners
+from refit.config.column_types import ArrayColumn
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.learners import Learner
@@ -27,6 +29,7 @@ class Champion:
     folder: Path  # the candidate's folder as it was registered
     learner: Learner
     definitions: Definitions
+    arrays: Mapping[str, ArrayColumn] = field(default_factory=dict)  # features, whether or not its learner sees them
 
     @property
     def key(self) -> str:
@@ -63,12 +66,9 @@ def load_champion(context: Context) -> Champion:
     if version is None:
         raise UserError(f"no version of {model} is champion yet; `refit run` trains and judges one")
     folder = incumbent.fetch_model(context, version.version)
-    champion = Champion(
-        version,
-        folder,
-        learners.load(folder, trusted_types=context.params.registry.trusted_types),
-        FeatureTable.read(folder / artifacts.FEATURE_SET.name).definitions,
-    )
+    learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
+    features = FeatureTable.read(folder / artifacts.FEATURE_SET.name)
+    champion = Champion(version, folder, learner, features.definitions, features.arrays)
     if champion.table not in context.params.ingest.sources:
         raise RefitError(
             f"version {version.version} of {model} predicts rows of source {champion.table!r}, which params.yaml no "

@@ -16,6 +16,7 @@ from refit.config import DriftParams
 from refit.drift import performance
 from refit.drift.performance import ScoredRows
 from refit.drift.retrain_decision import DriftEvidence, RetrainDecision, decide
+from refit.learners.arrays import summarised
 from refit.operations.replay.fits import Fit
 from refit.operations.replay.history import History, Rows
 from refit.runtime.context import Context
@@ -150,7 +151,7 @@ class Watch:
         import pyarrow as pa
 
         layout = learned.layout
-        table = self._history.table.slice(fit.start)
+        table = summarised(self._history.table.slice(fit.start), self._history.features.arrays)
         table = table.append_column(PREDICTION, self._history.problem.predicted_values(fit.predicted))
         table = table.append_column("_day", pa.array(self._history.days[fit.start :]))
         with connected() as connection:
