@@ -41,8 +41,8 @@ class SelfTraining(MetaLearner):
     def _check(self) -> None:
         threshold, k_best, rounds = (self.asked[name] for name in ("threshold", "k_best", "rounds"))
         fault = ""
-        if not isinstance(threshold, float) or not 0 < threshold <= 1:
-            fault = f"threshold is a probability above 0; found {threshold!r}"
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+            fault = f"threshold is a probability above 0, up to 1; found {threshold!r}"
         for name, value in (("rounds", rounds), *([] if k_best is None else [("k_best", k_best)])):
             if not isinstance(value, int) or value < 1:
                 fault = f"{name} is a number from 1 on; found {value!r}"

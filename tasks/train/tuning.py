@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,7 +135,10 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
             "rows": content(development.whole.rows),
             "label": digest(development.whole.label.tolist()),
             **({} if without is None else {"unlabelled": content(without)}),
-            "folds": [digest([fold.fitted.tolist(), fold.scored.tolist()]) for fold in development.folds],
+            "folds": [
+                digest([part.tolist() for part in (fold.fitted, fold.scored, fold.unlabelled) if len(part)])
+                for fold in development.folds
+            ],
         }
     )
 
@@ -363,7 +367,8 @@ class _Epochs:
 
 
 def _most_epochs(space: Mapping[str, SearchParams]) -> int:
-    return max((max(_points(space[name])) for name in ("epochs", "max_epochs") if name in space), default=0)
+    names = [name for name in space if re.fullmatch(r"(params\.)*(max_)?epochs", name)]  # of a learner within, too
+    return max((max(_points(space[name])) for name in names), default=0)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:

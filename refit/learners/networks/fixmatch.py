@@ -74,4 +74,4 @@ def applied(task: Task, how: FixMatch, labelled: int, unlabelled: Inputs) -> tup
     These are repeated, so that an epoch sees about as many rows as there are without a label.
     """
     repeats = max(1, ceil(len(unlabelled) / (how.ratio * labelled)))
-    return replace(task, batch_loss=fixmatch(how, unlabelled)), torch.arange(labelled).repeat(repeats)
+    return replace(task, batch_loss=fixmatch(how, unlabelled), repeats=labelled), torch.arange(labelled).repeat(repeats)

@@ -48,6 +48,7 @@ class Task:
     scaling: Scaling
     score: Callable[[nn.Module, int], CurvePoint] | None = None  # after an epoch, on training and validation rows
     best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
+    repeats: int | None = None  # after so many rows an epoch has the same ones again
     head: frozenset[str] = frozenset()  # weights of the last layer; see `refit.learners.networks.transfer`
     frozen: frozenset[str] = frozenset()  # weights that are not trained before `params.thaw_epoch`
     batch_loss: BatchLoss = field(default=lambda *batch: loss_of_batch(*batch))
@@ -69,7 +70,8 @@ def train(
     With them it ends with the weights of the best epoch, and stops when `patience` epochs were no better.
 
     Raises:
-        UserError: the loss or the weights are no longer finite, or the memory does not suffice.
+        UserError: the loss or the weights are no longer finite, the memory does not suffice, or a batch norm reads one
+            row at a time.
     """
     params, device = task.params, task.device
     network.to(device)
@@ -97,7 +99,7 @@ def train(
             set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
             optimizer.zero_grad(set_to_none=True)
             for part in group.parts(batch, params.accumulate):
-                loss = task.batch_loss(network, rows.take(part), target[part], task)
+                loss = _loss(network, rows.take(part), target[part], task)
                 share = len(part) / len(batch)
                 scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
                 watch.add(loss, part, step, len(batches))
@@ -140,6 +142,20 @@ def loss_of_batch(network: nn.Module, batch: Inputs, target: Tensor, task: Task)
     batch, other, share = mixed(batch, params.mixup)
     outputs = outputs_of(network, batch, task)
     return share * task.loss(outputs, target) + (1 - share) * task.loss(outputs, target[other])
+
+
+def _loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
+    try:
+        return task.batch_loss(network, batch, target, task)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # of a batch norm, for a part of a batch of one row
+            raise
+        params = task.params
+        raise UserError(
+            f"learner {task.name!r}: a batch norm cannot learn from one row, and a batch or a part of one has no more "
+            f"(batch_rows {params.batch_rows}, accumulate {params.accumulate}, processes {params.processes}); raise "
+            "batch_rows, or lower accumulate or processes"
+        ) from error
 
 
 def outputs_of(network: nn.Module, batch: Inputs, task: Task) -> Tensor:
@@ -220,7 +236,8 @@ class LossWatch:
         values = torch.stack(losses).tolist() if len(losses) > 1 else [float(loss) for loss in losses]
         for value, (_, rows, step) in zip(values, self._pending, strict=True):
             if not isfinite(value):
-                shown, rest = rows[:SHOW_ROWS].tolist(), len(rows) - SHOW_ROWS
+                first, rest = rows[:SHOW_ROWS], len(rows) - SHOW_ROWS
+                shown = (first if self._task.repeats is None else first % self._task.repeats).tolist()
                 more = f" and {rest} more" if rest > 0 else ""
                 raise UserError(
                     f"learner {self._task.name!r}: the loss is {value} in epoch {self._epoch + 1}, batch {step + 1} "

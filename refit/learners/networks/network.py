@@ -204,9 +204,9 @@ class Network:
         """The network after its pretraining on the rows with and without a label, if the params ask for one."""
         if self.params.pretrain is None:
             return network
+        frozen_weights(network, self.params.frozen_parts, self.head(self.shapes), self._where)  # an early error
         rows, device = self._prepared.inputs(table), self._device()
-        if unlabelled is not None:
-            rows = rows.joined(self._prepared.inputs(unlabelled))
+        rows = rows if unlabelled is None else rows.joined(self._prepared.inputs(unlabelled))
         task = pretraining.pretask(self.spec, self.params, device, self._prepared.scaling(device), progress)
         with pretraining.trainee(network, self.head(self.shapes), self.shapes, self.params.pretrain) as trainee:
             checkpoint = self._checkpoint(task, (*trainee.state_dict().values(), *rows.tensors()))

@@ -25,6 +25,7 @@ from refit.learners.networks.blocks import squeezed
 from refit.learners.networks.inputs import Inputs, InputShapes
 from refit.learners.networks.network import Network
 from refit.learners.networks.params import ArchitectureParams, checked
+from refit.learners.networks.processes import Group
 from refit.learners.networks.tokens import TokenParams
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
@@ -109,6 +110,10 @@ class OwnNetwork(Network):
         given: dict[str, Any] = {"validation": validation, "iterations": iterations, "progress": progress}
         with self._theirs("fit"):
             return super().resume(before, train, label, **given, unlabelled=unlabelled)
+
+    def take_part(self, rows: Inputs, group: Group) -> None:
+        with self._theirs("fit"):
+            super().take_part(rows, group)
 
     def predict(self, table: pa.Table) -> Floats:
         with self._theirs("predict"):

@@ -144,8 +144,10 @@ class Group:
             self.others.append((process, here))
         for process, connection in self.others:
             wait([connection, process.sentinel])
-            if not connection.poll() or connection.recv() != READY:
+            if (text := _message(connection)) is None:
                 self._raise_failure()
+            elif text != READY:
+                raise UserError(text)
 
     def _raise_failure(self) -> None:
         """Raise the error of another process that has ended by itself, if there is one.
@@ -160,12 +162,9 @@ class Group:
             if process.sentinel not in ended:
                 continue
             process.join()
-            while connection.poll():
-                try:
-                    if (text := connection.recv()) != READY:
-                        raise UserError(text)
-                except EOFError:
-                    break
+            while (text := _message(connection)) is not None:
+                if text != READY:
+                    raise UserError(text)
             code = process.exitcode or 0
             how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
             raise RefitError(
@@ -173,6 +172,14 @@ class Group:
                 "out; run it again, it goes on from its checkpoint; or lower processes "
                 f"({self.job.where}.params.processes)"
             )
+
+
+def _message(connection: Connection) -> str | None:
+    """What another process has sent; None if there is no more, or it has ended."""
+    try:
+        return str(connection.recv()) if connection.poll() else None
+    except (EOFError, OSError):
+        return None
 
 
 ALONE = Group()
@@ -221,7 +228,11 @@ def _work(group: Group) -> None:
         learner = cast("Network", make(group.job.spec, where=group.job.where))
         learner.take_part(_read_rows(group.folder / ROWS), group)
     except BaseException as error:
-        group.to_first.send(str(error) if isinstance(error, RefitError) else f"{type(error).__name__}: {error}")
+        text = (
+            f"learner {group.job.spec.name!r}: process {group.rank + 1} of {group.count} failed: "
+            f"{type(error).__name__}: {first_line(error)}; set processes: 1 ({group.job.where}.params.processes)"
+        )
+        group.to_first.send(str(error) if isinstance(error, RefitError) else text)
         os._exit(1)
     os._exit(0)  # without the destructor of the group, which waits for the others
 

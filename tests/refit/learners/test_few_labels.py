@@ -79,7 +79,7 @@ def test_a_round_takes_the_rows_that_it_is_sure_of_or_the_surest() -> None:
         "it: round 2 labels 150 of 250 rows",
         "it: round 3 labels 100 of 100 rows",
     ]
-    assert rounds_of(threshold=1.0) == []
+    assert rounds_of(threshold=1.0) == rounds_of(threshold=1) == []
     assert len(rounds_of(threshold=0.5)) == 1, "all at once"
     assert len(rounds_of(threshold=0.8, rounds=1)) == 1
 
@@ -118,7 +118,11 @@ def test_a_row_that_is_near_no_other_gets_the_mean_probabilities(tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "params", "message"),
     [
-        ("self_training", {**LOGISTIC, "threshold": 1.5}, r"threshold is a probability above 0; found 1.5 .*it.params"),
+        (
+            "self_training",
+            {**LOGISTIC, "threshold": 1.5},
+            r"threshold is a probability above 0, up to 1; found 1.5 .*it.params",
+        ),
         ("self_training", {**LOGISTIC, "k_best": 0}, "k_best is a number from 1 on; found 0"),
         ("self_training", {**LOGISTIC, "rounds": 2.5}, "rounds is a number from 1 on; found 2.5"),
         ("self_training", {**LOGISTIC, "treshold": 0.5}, "takes no 'treshold'; did you mean 'threshold'"),

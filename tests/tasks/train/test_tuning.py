@@ -22,7 +22,7 @@ from refit.schemas.training import TuningReport
 from tasks import train
 from tasks.train import tuning
 from tasks.train.folds import Development, Fold, LabelledRows
-from tasks.train.tuning import Search, tune
+from tasks.train.tuning import Search, _identity, _most_epochs, tune
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
 SPACE = {
@@ -112,6 +112,20 @@ def test_other_rows_take_up_no_trial_of_an_old_study(tmp_path: Path) -> None:
     first = tune(spec(), search(trials=2), rows(), tmp_path)[1]
     other = tune(spec(), search(trials=2), rows(380), tmp_path)[1]
     assert tried(first) != tried(other)
+
+
+def test_other_rows_without_a_label_in_a_fold_are_another_study() -> None:
+    development = rows()
+    folds = [replace(fold, unlabelled=np.arange(3)) for fold in development.folds]
+    names = {
+        _identity(spec(), search(), replace(development, folds=each)) for each in (development.folds, tuple(folds))
+    }
+    assert len(names) == 2
+
+
+def test_epochs_of_a_learner_within_another_one_are_searched_for_too() -> None:
+    within = {"params.epochs": SearchParams(choices=(2, 4)), "pretrain.epochs": SearchParams(choices=(50,))}
+    assert _most_epochs(within) == 4
 
 
 def test_a_training_counts_every_trial_though_some_ran_at_once_or_before(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class Body(nn.Module):
 
 
 def only_images(spec: Spec, architecture: Architecture) -> bool:
-    """Whether all features are images, so that nothing else tells what was done to them."""
+    """Whether all features are images, so that nothing else shows what was done to them."""
     arrays = [spec.arrays.get(name) for name in spec.features]
     return all(array is not None and array.kind == "image" for array in arrays)
 

@@ -1,4 +1,4 @@
-"""Masked tokens: words that are hidden are told from those around them (Devlin et al. 2019, section 3.1)."""
+"""Masked tokens: hidden words are predicted from those around them (Devlin et al. 2019, section 3.1)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) ->
 
 
 def with_masks(tokens: Tensor, share: float, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """The tokens of which some are changed, and those to tell, with padding in place of all others."""
+    """The tokens of which some are changed, and those to predict, with padding in place of all others."""
     chance, kind = torch.rand(2, *tokens.shape).to(tokens.device)
     others = torch.randint(len(SPECIAL), max(vocabulary, len(SPECIAL) + 1), tokens.shape).to(tokens.device)
     hidden = (chance < share) & (tokens >= len(SPECIAL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ def test_an_epoch_sees_about_as_many_rows_as_there_are_without_a_label() -> None
     assert index.tolist() == [*range(12)] * 10, "ten steps of 12 and 4 x 12 rows"
     assert changed.batch_loss is not task.batch_loss
     assert len(applied(task, learner.params.fixmatch, 1000, rows)[1]) == 1000
+
+
+def test_rows_whose_loss_is_not_finite_are_those_with_a_label() -> None:
+    """An epoch has the 12 rows nine times."""
+    spec = spec_of("cnn", epochs=3, batch_rows=100, learning_rate=1000, optimizer="sgd", fixmatch=HOW)
+    with pytest.raises(UserError, match=r"the loss is .* in epoch") as caught:
+        fitted(spec, image_rows(400, 5)[0])
+    listed = re.search(r"training rows ([\d, ]+)", str(caught.value))
+    assert listed
+    assert max(int(row) for row in listed[1].split(",")) < 12
 
 
 def test_a_killed_fit_goes_on_from_its_checkpoint_to_the_same_model(tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ def test_a_linear_probe_trains_the_last_layer_alone(method: str) -> None:
     assert {name for name in after if not after[name].equal(before[name])} == set(last), "going on probes too"
 
 
+def test_a_part_that_cannot_be_frozen_is_an_error_before_the_pretraining() -> None:
+    spec, rows, extra = case("simclr")
+    spec, reports = replace(spec, params={**spec.params, "freeze": ["bodi"]}), list[EpochReport]()
+    with pytest.raises(UserError, match="the network has no part 'bodi'"), reporting_to(reports.append):
+        fitted(spec, rows, extra)
+    assert reports == []
+
+
 def test_a_fit_that_goes_on_is_not_pretrained_again() -> None:
     spec, rows, extra = case("simclr")
     shown: list[str] = []

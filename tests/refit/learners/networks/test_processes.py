@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from refit.errors import RefitError, UserError
-from refit.learners import Learner, make
+from refit.learners import Learner, Spec, make
 from refit.learners.contract import Start
 from refit.learners.networks.loop import _batches
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
 from tests.refit.learners.networks.conftest import Rows, spec_of
+from tests.refit.learners.networks.test_architectures import FEATURES_OF, columns
 
 TWO: dict[str, Any] = {"epochs": 3, "batch_rows": 48, "processes": 2}
 OWN = """
@@ -117,7 +118,11 @@ def test_a_killed_fit_of_two_processes_ends_with_the_same_bits(images: Rows, tmp
     ("does", "kind", "message"),
     [
         ("os.kill(os.getpid(), 9)", RefitError, r"process 2 of 2 was ended by signal 9.*goes on from its checkpoint"),
-        pytest.param("raise ValueError('odd rows')", UserError, "ValueError: odd rows", marks=pytest.mark.slow),
+        (
+            "raise ValueError('odd rows')",
+            UserError,
+            r"learner 'it' \(own\.py:Own\): fit failed: .*ValueError: odd rows.*; correct it, or disable it",
+        ),
     ],
     ids=["killed", "an error of its own"],
 )
@@ -126,6 +131,37 @@ def test_a_process_that_ends_is_one_clear_line(does: str, kind: type[RefitError]
         own(does).fit(*images)
     assert "\n" not in str(raised.value)
     assert others() == []
+
+
+@pytest.mark.parametrize(
+    ("built", "kind", "message"),
+    [
+        ("os.kill(os.getpid(), 9)", RefitError, "process 2 of 2 was ended by signal 9"),
+        pytest.param("raise ValueError('no layer')", UserError, "ValueError: no layer", marks=pytest.mark.slow),
+    ],
+    ids=["killed", "an error of its own"],
+)
+def test_a_process_that_ends_before_it_is_ready_is_one_clear_line(
+    built: str, kind: type[RefitError], message: str, images: Rows
+) -> None:
+    source = OWN.replace(
+        "        super().__init__()",
+        f"        super().__init__()\n        if os.getpid() != PARENT:\n            {built}",
+    )
+    source = source.replace("PARENT", str(os.getpid())).replace("DO", "pass")
+    with pytest.raises(kind, match=message) as raised:
+        make(replace(spec_of("mlp"), kind="own.py:Own", source=source, params=TWO)).fit(*images)
+    assert "\n" not in str(raised.value)
+    assert others() == []
+
+
+@pytest.mark.parametrize("params", [{"batch_rows": 1}, {"batch_rows": 101, "accumulate": 100}])
+def test_a_batch_norm_that_would_read_one_row_is_one_clear_line(params: dict[str, Any]) -> None:
+    table, label = columns(101, 1)
+    features, categorical, _ = FEATURES_OF["columns"]
+    learner = make(Spec("it", "tabular_resnet", features, categorical, {"units": 4, "epochs": 1, **params}))
+    with pytest.raises(UserError, match=r"learner 'it': a batch norm cannot learn from one row.*raise batch_rows, or"):
+        learner.fit(table, label)
 
 
 @pytest.mark.slow
