@@ -59,7 +59,7 @@ def run(context: Context) -> CrossValidation:
     params = context.params
     features = FeatureTable.read(context.path(FEATURE_SET))
     start = start_of(context)
-    if start.parent and features.split is None:
+    if start.parent and not start.parent.pretrained and features.split is None:
         raise UserError(
             "outer folds in order of time go back to before the model that train.start_from names was made; set "
             "train.start_from: null, or featurize.split"

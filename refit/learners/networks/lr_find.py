@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from refit.learners.networks.inputs import Inputs
 from refit.learners.networks.loop import Task, loss_of_batch
 from refit.learners.networks.optimisers import optimizer_of, set_rate
+from refit.learners.networks.transfer import freeze
 
 __all__ = ["range_test"]
 
@@ -28,7 +29,8 @@ def range_test(
     """
     task = replace(task, params=task.params.model_copy(update={"precision": "32"}))
     network.to(task.device).train()
-    optimizer = optimizer_of(task.params, network)
+    freeze(network, task.frozen)
+    optimizer = optimizer_of(task.params, network, task.head)
     average, smoothed = 0.0, list[float]()
     for count, (rate, batch) in enumerate(zip(rates, _endless(target, task), strict=False), start=1):
         set_rate(optimizer, rate)

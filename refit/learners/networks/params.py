@@ -142,8 +142,8 @@ class ArchitectureParams(Closed):
     def _consistent(self) -> Self:
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ValueError("nesterov needs optimizer: sgd and a momentum above 0")
-        if self.thaw_epoch is not None and not self.freeze:
-            raise ValueError("thaw_epoch needs freeze, the parts to thaw")
+        if self.thaw_epoch is not None and not self.frozen_parts:
+            raise ValueError("thaw_epoch needs freeze, the parts to thaw, or pretrain.then: linear_probe")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be below epochs, which is {self.epochs}")
         return self

@@ -71,8 +71,8 @@ class Fits:
         self._delay = timedelta(hours=context.params.featurize.label.delay_hours)
         if context.params.train.start_from is not None:
             raise UserError(
-                "a replay goes back to times before the model that train.start_from names was made: set "
-                "train.start_from: null"
+                "a replay trains as of past moments, and the model that train.start_from names may have learned from "
+                "what came after them: set train.start_from: null"
             )
         self._specs = specs_of(context.params, history.features, context.project)
         make_all(self._specs, context.params)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from snapshots import batch_of, write_snapshot
 from tiny_transformer import write_folder
 
 from refit import learners
@@ -15,7 +16,7 @@ from refit.errors import RefitError
 from refit.files import artifacts
 from refit.learners.networks.transformer.folder import Folder
 from refit.models.verification import MODEL
-from refit.operations import lr_finder
+from refit.operations import cross_validation, lr_finder
 from refit.runtime.context import Context
 from refit.schemas.warm_start import Parent, WarmStart
 from tests.tasks.train.conftest import BASE_RATE, FEATURES, LOGISTIC, SmallProject
@@ -106,6 +107,35 @@ def test_a_file_that_names_no_parent_is_not_a_start(project: SmallProject) -> No
         run(project)
 
 
+def test_the_same_rule_parts_the_same_rows_only_by_the_same_key(project: SmallProject) -> None:
+    """ "0.2 of the rows" are other rows by a customer than by an order."""
+    with_parent(project)
+    write_snapshot(project.folder, [batch_of("rows", "2024-01")])
+    parent = project.folder / ".refit/parents/base-1"
+    (parent / "provenance").mkdir()
+    (parent / "provenance/snapshot.json").write_bytes((project.folder / artifacts.SNAPSHOT).read_bytes())
+    described = {**artifacts.read_json(project.folder / artifacts.FEATURE_SET), "split": "0.2 of the rows, seed 0"}
+    artifacts.write_json(project.folder / artifacts.FEATURE_SET, described)
+
+    def start(key: str) -> None:
+        spine = {**described["definitions"]["feature_set"]["spine"], "key": key}
+        definitions = {**described["definitions"], "feature_set": {"spine": spine}}
+        artifacts.write_json(parent / MODEL / "features.json", {**described, "key": key, "definitions": definitions})
+        (parent / MODEL / "manifest.json").unlink()
+        artifacts.write_manifest(parent / MODEL)
+        run(project)
+
+    start("id")
+    with pytest.raises(
+        RefitError, match=r"may have learned from the test rows: .* by 0.2 of .*, key 'id' of rows; split"
+    ):
+        start("customer")
+    (parent / "provenance/snapshot.json").write_bytes(
+        write_snapshot(parent, [batch_of("rows", "2023-12", sha256="ab")]).model_dump_json(by_alias=True).encode()
+    )
+    start("customer")  # of other batches
+
+
 TRANSFORMER = {"name": "pretrained", "kind": "transformer", "params": {"epochs": 10, "head_learning_rate": 0.03}}
 
 
@@ -142,6 +172,21 @@ def test_a_transformer_starts_from_a_pretrained_folder_and_others_from_nothing(p
     only = project.run(**{**learners_of, "train__learners": [BASE_RATE, TRANSFORMER]})
     assert (only["learner"], only["started_from"]["parent"]["pretrained"]) == ("pretrained", True)
     assert (project.candidate / "encoder.json").is_file()
+
+
+def test_outer_folds_in_order_of_time_start_from_a_pretrained_folder_as_training_does(project: SmallProject) -> None:
+    """It is unknown what it has learned from; another project's model has learned from all up to a moment."""
+    with_pretrained(project)
+    settings: dict[str, Any] = {"featurize__label__delay_hours": 0, "evaluate__cross_validation": {"folds": 2}}
+    quick = {**TRANSFORMER, "params": {"epochs": 2}}
+    params = parse(project.params(train__learners=[BASE_RATE, quick], train__start_from="../tiny", **settings))
+    assert cross_validation.run(Context(project.folder, params)).rows > 0
+    with_parent(project)
+    params = parse(project.params(train__learners=[BASE_RATE, NETWORK], train__start_from=SOURCE))
+    with pytest.raises(
+        RefitError, match=r"outer folds in order of time go back to before the model that train.start_f"
+    ):
+        cross_validation.run(Context(project.folder, params))
 
 
 def test_a_transformer_without_a_pretrained_folder_and_an_altered_one_are_refused(project: SmallProject) -> None:

@@ -16,6 +16,7 @@ from refit.learners.networks.surroundings import checkpoints_in
 from refit.operations import lr_finder
 from refit.runtime.context import Context
 from tasks import train
+from tests.tasks.train.test_start import PARAMS, SOURCE, with_parent
 
 NETWORK = {"name": "network", "kind": "mlp", "params": {"hidden": [8], "epochs": 4, "batch_rows": 128}}
 
@@ -58,6 +59,23 @@ def test_a_learning_rate_is_found_below_where_the_loss_diverges(project: Any) ->
     assert "learning rate" in drawing
     assert "mathdefault" not in drawing
     assert f"{result.suggestion:g}" in drawing
+
+
+def test_a_learning_rate_is_found_for_the_layers_as_training_starts_them(project: Any) -> None:
+    with_parent(project)
+
+    def losses(source: str | None = SOURCE, **params: Any) -> tuple[float, ...]:
+        network = {"name": "net", "kind": "mlp", "params": {**PARAMS, **params}}
+        settings = {"train__learners": [network], "train__start_from": source}
+        context = Context(project.folder, parse(project.params(**settings)))
+        return lr_finder.run(context, "net", lowest=0.01, highest=1.0, steps=10).losses
+
+    scratch, started = losses(None), losses()
+    assert scratch[0] != started[0]
+    for params in ({"freeze": ["body"]}, {"head_learning_rate": 0.1}, {"layer_decay": 0.5}):
+        at_their_pace = losses(**params)
+        assert at_their_pace[0] == started[0], "before the first step"
+        assert at_their_pace[1:] != started[1:], params
 
 
 @pytest.mark.parametrize(

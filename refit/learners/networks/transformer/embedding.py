@@ -8,9 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from refit.files.artifacts import digest
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import PADDING
 from refit.learners.networks.transformer.encoder import Encoder
+from refit.learners.networks.transformer.folder import EncoderConfig
 
 __all__ = ["Embeddings", "Show", "embed", "embeddings_of"]
 
@@ -24,13 +26,13 @@ Embeddings = OrderedDict[bytes, Tensor]  # a vector by the tokens of its text; t
 _remembered: OrderedDict[str, Embeddings] = OrderedDict()
 
 
-def embeddings_of(weights: str) -> Embeddings:
-    """What is remembered of the encoder whose weights have this digest."""
-    found = _remembered.pop(weights, None)
-    _remembered[weights] = Embeddings() if found is None else found
+def embeddings_of(encoder: EncoderConfig) -> Embeddings:
+    """What is remembered of an encoder: of its weights, as they are used (pooling, heads, activation)."""
+    key = digest(encoder.to_json())
+    _remembered[key] = _remembered.pop(key, Embeddings())
     while len(_remembered) > ENCODERS:
         _remembered.popitem(last=False)
-    return _remembered[weights]
+    return _remembered[key]
 
 
 def embed(encoder: Encoder, tokens: Tensor, known: Embeddings | None, show: Show | None = None) -> Tensor:

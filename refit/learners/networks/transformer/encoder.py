@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.model = _random(config, where)
-        self.width = _width(config)
+        self.width = int(self.model.config.hidden_size)  # type: ignore[union-attr,arg-type]
 
     def forward(self, tokens: Tensor) -> Tensor:
         if not len(tokens):
@@ -83,10 +83,6 @@ def _random(config: EncoderConfig, where: str) -> nn.Module:
     takes_pooler = config.model_type in ("bert", "mpnet", "roberta", "xlm-roberta")
     module: nn.Module = cls(settings, **({"add_pooling_layer": False} if takes_pooler else {}))
     return module.float()
-
-
-def _width(config: EncoderConfig) -> int:
-    return int(config.settings.get("hidden_size", config.settings.get("dim", 768)))
 
 
 def check_weights(folder: Folder, where: str) -> None:

@@ -131,6 +131,8 @@ def _settings(path: Path, config: Mapping[str, Any]) -> tuple[str, dict[str, boo
         if config.get(name, usual) not in (usual, None):
             raise UserError(f"{at}: {name} is {str(config[name])[:40]!r}, only {usual} can be used; {ADVICE}")
     settings = {name: config[name] for name in SETTINGS[model_type] if config.get(name) is not None}
+    if "vocab_size" not in settings:
+        raise UserError(f"{at} has no vocab_size, the number of tokens that the weights are for; {ADVICE}")
     for name, value in settings.items():
         if problem := _problem(name, value):
             raise UserError(f"{at}: {name} is {str(value)[:40]!r}, {problem}; {ADVICE}")

@@ -161,7 +161,7 @@ class Transformer(Network):
         if not self.params.is_frozen:
             return network, rows, unseen
         whole.encoder.to(self._device()).eval()
-        known = embeddings_of(self._config.weights)
+        known = embeddings_of(self._config)
         show = partial(progress, f"embedding texts for {self.spec.name}")
         embedded = self._embedded(whole, rows, known, show)
         if unseen:
@@ -186,7 +186,7 @@ class Transformer(Network):
         if not isinstance(network, PretrainedNetwork):
             return super()._predictions(network, rows)
         network.eval()
-        known = embeddings_of(self._config.weights) if network is self._network else None  # else it is being trained
+        known = embeddings_of(self._config) if network is self._network else None  # else it is being trained
         return super()._predictions(network.head, self._embedded(network, rows, known))
 
     def _embedded(

@@ -94,6 +94,10 @@ def test_a_linear_probe_trains_the_last_layer_alone(method: str) -> None:
     changed = {name for name, weight in one.state_dict().items() if not weight.equal(more.state_dict()[name])}
     last = list(dict(more.named_parameters()))[-2:]
     assert changed == set(last)
+    until = replace(probe, params={**probe.params, "thaw_epoch": 1})
+    thawed = fitted(until, rows, extra, iterations=3)._module  # type: ignore[attr-defined]
+    changed = {name for name, weight in one.state_dict().items() if not weight.equal(thawed.state_dict()[name])}
+    assert changed > set(last), "all are trained after thaw_epoch"
     again: Any = make(probe)
     again.resume(fitted(probe, rows, extra), *rows, iterations=1)
     before = fitted(probe, rows, extra)._module.state_dict()  # type: ignore[attr-defined]

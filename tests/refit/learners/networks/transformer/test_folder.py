@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from refit.errors import RefitError, UserError
 from refit.learners import make
 from refit.learners.networks.transformer import folder as folders
+from refit.learners.networks.transformer.encoder import Encoder
 from refit.learners.networks.transformer.folder import Folder, unaltered
 from tests.refit.learners.networks.test_architectures import remarks
 from tests.refit.learners.networks.transformer.conftest import spec_of
@@ -70,6 +72,7 @@ CONFIGS = [
     ({"num_hidden_layers": 10**6}, "num_hidden_layers is '1000000', not a whole number from 1 to 200"),
     ({"hidden_dropout_prob": 1}, "hidden_dropout_prob is '1', not from 0 to below 1"),
     ({"layer_norm_eps": 0}, "layer_norm_eps is '0', not between 0 and 1"),
+    ({"vocab_size": None}, "config.json has no vocab_size, the number of tokens"),
 ]
 
 
@@ -182,6 +185,14 @@ def test_weights_of_other_sizes_than_described_are_refused_and_cost_no_memory(
     with pytest.raises(UserError, match=what) as raised:
         make(spec_of(path))
     assert "\n" not in str(raised.value)
+
+
+def test_a_size_that_is_not_said_is_that_of_the_library(own: Own) -> None:
+    config = Folder.read(own("electra")).config
+    settings = {name: value for name, value in config.settings.items() if name != "hidden_size"}
+    settings["num_attention_heads"] = 4  # of 256
+    encoder = Encoder(config.model_copy(update={"settings": settings}))
+    assert encoder(torch.tensor([[3, 4, 5]])).shape == (1, encoder.width) == (1, 256)
 
 
 def test_damaged_weights_and_tokens_that_the_encoder_does_not_know_are_refused(own: Own) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from tiny_transformer import write_folder
 
 from refit.errors import RefitError, UserError
 from refit.evaluation.prediction_cost import WARM_UP, Calls, serving
@@ -153,15 +154,28 @@ def test_a_text_is_read_alone_so_that_its_vector_depends_on_no_other(
     assert min(smallest for _, smallest in read) > 0, "without padding"
 
 
+def test_the_same_weights_in_another_use_have_other_vectors(tiny: Path, tmp_path: Path) -> None:
+    """Pooling, normalising, heads and activation are no weights, and decide a vector."""
+    firsts = write_folder(tmp_path / "firsts", pooling="cls")
+    heads = write_folder(tmp_path / "heads")
+    settings = json.loads((heads / "config.json").read_text())
+    (heads / "config.json").write_text(json.dumps({**settings, "num_attention_heads": 4}))
+    for folder in (firsts, heads):
+        fitted(tiny)
+        after_another = fitted(folder)
+        embedding._remembered.clear()
+        np.testing.assert_array_equal(after_another.predict(UNSEEN[0]), fitted(folder).predict(UNSEEN[0]))
+
+
 def test_what_is_remembered_is_bounded(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding, "MOST_BYTES", 4 * 16 * 10)
     embedding._remembered.clear()
     learner = fitted(tiny)
-    known = embedding.embeddings_of(learner._config.weights)
+    known = embedding.embeddings_of(learner._config)
     assert len(known) == 10
     before = learner.predict(UNSEEN[0])
-    for name in "abc":
-        embedding.embeddings_of(name)
+    for digest in ("a" * 64, "b" * 64, "c" * 64):
+        embedding.embeddings_of(learner._config.model_copy(update={"weights": digest}))
     assert len(embedding._remembered) == embedding.ENCODERS
     np.testing.assert_array_equal(learner.predict(UNSEEN[0]), before)
 
