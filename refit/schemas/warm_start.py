@@ -19,7 +19,7 @@ class Parent(Part):
     version: str | None  # None if it is a folder
     model_digest: str
     manifest: str  # sha256 of the manifest of its stored folder
-    seen_until: UtcTime | None  # None if nobody knows what it has learned from
+    seen_until: UtcTime | None  # None if what it has learned from is unknown
     folder: str  # the checked copy of its stored folder, within the project
     pretrained: bool = omitted(False)  # it is a Hugging Face folder
 

@@ -123,7 +123,7 @@ def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialReport], second
 
 def _identity(spec: Spec, search: Search, development: Development) -> str:
     """Return the digest of everything that determines the study, so that only its own trials are resumed."""
-    without = development.whole.unlabelled
+    without, of_folds = development.whole.unlabelled, [fold.unlabelled.tolist() for fold in development.folds]
     return digest(
         {
             "spec": stored_spec(spec),
@@ -134,11 +134,8 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
             "tuning": search.tuning.model_dump(mode="json"),
             "rows": content(development.whole.rows),
             "label": digest(development.whole.label.tolist()),
-            **({} if without is None else {"unlabelled": content(without)}),
-            "folds": [
-                digest([part.tolist() for part in (fold.fitted, fold.scored, fold.unlabelled) if len(part)])
-                for fold in development.folds
-            ],
+            **({} if without is None else {"unlabelled": [content(without), *of_folds]}),
+            "folds": [digest([fold.fitted.tolist(), fold.scored.tolist()]) for fold in development.folds],
         }
     )
 

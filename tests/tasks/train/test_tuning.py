@@ -116,6 +116,7 @@ def test_other_rows_take_up_no_trial_of_an_old_study(tmp_path: Path) -> None:
 
 def test_other_rows_without_a_label_in_a_fold_are_another_study() -> None:
     development = rows()
+    development = replace(development, whole=replace(development.whole, unlabelled=development.whole.rows))
     folds = [replace(fold, unlabelled=np.arange(3)) for fold in development.folds]
     names = {
         _identity(spec(), search(), replace(development, folds=each)) for each in (development.folds, tuple(folds))

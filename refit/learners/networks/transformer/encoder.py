@@ -65,7 +65,7 @@ def transformers_library(where: str, name: str = "transformers") -> Any:
         library = __import__(name)
     except ModuleNotFoundError:
         raise UserError(
-            f"pretrained transformers need {name}, which is not installed; install it beside Refit: "
+            f"pretrained transformers need {name}, which is not installed; install it next to Refit: "
             f"uv pip install -c constraints.txt -e '.[transformers]' ({where})"
         ) from None
     if name == "transformers":
