@@ -16,6 +16,7 @@ from driving import check_here, drive, states
 
 from flows.run_options import RunOptions
 from flows.session import context_of, session
+from refit.cli.inspection import print_lineage
 from refit.cli.running import reproduce
 from refit.config import STAGES
 from refit.errors import RefitError, UserError
@@ -139,11 +140,14 @@ def test_the_parent_is_recorded_wherever_the_start_is(done: Family) -> None:
     assert mine.tags["refit.parent_digest"] == parent["model_digest"]
 
 
-def test_lineage_is_walked_both_ways_and_said_in_words(done: Family) -> None:
-    up, down = (
-        lineage.lineage(context_of(done.child), "1").parents,
-        lineage.lineage(context_of(done.base), "1").children,
-    )
+def test_lineage_is_walked_both_ways_and_printed(done: Family, capsys: pytest.CaptureFixture[str]) -> None:
+    of_child, of_base = (lineage.lineage(context_of(project), "1") for project in (done.child, done.base))
+    up, down = of_child.parents, of_base.children
+    for each in (of_child, of_base):
+        print_lineage(each)
+    printed = capsys.readouterr().out
+    assert f"parent        version 1 of base, model {str(of_base.model_digest)[:12]}" in printed
+    assert f"child         version 1 of child, model {str(of_child.model_digest)[:12]}" in printed
     assert [(each.model, each.version, each.state) for each in up] == [("base", "1", "registered")]
     assert [(each.model, each.version, each.generation) for each in down] == [("child", "1", 1)]
     assert "started from the weights of version 1 of base" in " ".join(lineage.explain(context_of(done.child), "1"))

@@ -16,11 +16,11 @@ OUTPUTS = (".dvc", ".dvcignore", ".refit", "data", "models", "reports", "dvc.loc
 
 
 @pytest.fixture(scope="session")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A fresh copy of an example, without what runs in the repository left in it."""
 
-    def copy(name: str) -> Path:
-        project = tmp_path_factory.mktemp("example") / name
+    def copy(name: str, folder: Path | None = None) -> Path:
+        project = (folder or tmp_path_factory.mktemp("example")) / name
         shutil.copytree(EXAMPLES / name, project, ignore=shutil.ignore_patterns(*OUTPUTS))
         dvc_runner.initialise(project)
         prepare(project)

