@@ -161,7 +161,9 @@ class Network:
                 task, index = fixmatch.applied(task, self.params.fixmatch, len(rows), extra)
                 rows, target, parts = rows.take(index), target[index], [*parts, *extra.tensors()]
             checkpoint = self._checkpoint(task, (*trained.state_dict().values(), *rows.tensors(), target, *parts))
-            job = Job(replace(self.spec, start=None), self._where, self._prepared, self._scale, label, epochs)
+            job = Job(
+                type(self), replace(self.spec, start=None), self._where, self._prepared, self._scale, label, epochs
+            )
             with group_of(self.params.processes, job, surroundings.get().checkpoints) as group:
                 curve = train(trained, rows, target, task, checkpoint, group)
             self._after_training(network)

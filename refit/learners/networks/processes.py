@@ -8,14 +8,14 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,9 +27,6 @@ from refit.learners.contract import Labels, Spec
 from refit.learners.networks.checkpoints import Checkpoint, State
 from refit.learners.networks.inputs import Inputs, Preparation
 
-if TYPE_CHECKING:
-    from refit.learners.networks.network import Network
-
 __all__ = ["ALONE", "Group", "Job", "group_of"]
 
 READY = ""  # what a process sends when it has all that it needs; any other text is its error
@@ -38,10 +35,17 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 ROWS, START, RENDEZVOUS = "rows.safetensors", "start", "rendezvous"
 
 
+class TakesPart(Protocol):
+    """A learner in one of the other processes."""
+
+    def take_part(self, rows: Inputs, group: Group) -> None: ...
+
+
 @dataclass(frozen=True)
 class Job:
     """What the other processes need to know of a fit, apart from its rows and the state that it starts from."""
 
+    learner: Callable[..., TakesPart]  # the class, called with `spec` and `where`
     spec: Spec
     where: str
     preparation: Preparation
@@ -223,9 +227,7 @@ def _work(group: Group) -> None:
     assert group.job is not None
     assert group.to_first is not None
     try:
-        from refit.learners import make
-
-        learner = cast("Network", make(group.job.spec, where=group.job.where))
+        learner = group.job.learner(group.job.spec, where=group.job.where)
         learner.take_part(_read_rows(group.folder / ROWS), group)
     except BaseException as error:
         text = (
