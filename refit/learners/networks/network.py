@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -52,8 +52,6 @@ from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pyarrow as pa
 
 WEIGHTS = "model.safetensors"
