@@ -25,13 +25,14 @@ from refit.learners.networks.blocks import squeezed
 from refit.learners.networks.inputs import Inputs, InputShapes
 from refit.learners.networks.network import Network
 from refit.learners.networks.params import ArchitectureParams, checked
-from refit.learners.networks.processes import Group
 from refit.learners.networks.tokens import TokenParams
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from refit.learners.networks.processes import Group
 
 NEEDS = frozenset({"columns", "vector", "image", "sequence"})
 RESERVED = ("numbers.mean", "numbers.std", "label.scale")  # stored next to the weights
