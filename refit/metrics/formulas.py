@@ -77,8 +77,8 @@ def checked(label: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[Any], Float
     p: Floats = np.asarray(predicted, dtype=np.float64)
     if y.ndim != 1 or len(y) != len(p) or not len(y):
         raise RefitError(f"scores need as many predictions as labels, and one at least; found {p.shape}, {y.shape}")
-    if not np.isfinite(p).all():
-        raise RefitError(f"{int((~np.isfinite(p)).sum())} of {len(p)} predictions are not finite numbers")
+    if bad := int((~np.isfinite(p.reshape(len(p), -1))).any(axis=1).sum()):
+        raise RefitError(f"{bad} of {len(p)} predictions are not finite numbers")
     return y, p
 
 

@@ -43,7 +43,7 @@ from refit.learners.networks.losses import LINKS, loss_of
 from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
 from refit.learners.networks.processes import Group, Job, group_of
-from refit.learners.networks.scoring import best_epoch, scoring
+from refit.learners.networks.scoring import best_epoch, finite, scoring
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import Tokenizer, TokenParams, require_same_length, tokenizers_library
 from refit.learners.networks.transfer import frozen_weights, head_of, take_over
@@ -159,9 +159,8 @@ class Network:
                 task, index = fixmatch.applied(task, self.params.fixmatch, len(rows), extra)
                 rows, target, parts = rows.take(index), target[index], [*parts, *extra.tensors()]
             checkpoint = self._checkpoint(task, (*trained.state_dict().values(), *rows.tensors(), target, *parts))
-            job = Job(
-                type(self), replace(self.spec, start=None), self._where, self._prepared, self._scale, label, epochs
-            )
+            spec = replace(self.spec, start=None)
+            job = Job(type(self), spec, self._where, self._prepared, self._scale, label, epochs)
             with group_of(self.params.processes, job, surroundings.get().checkpoints) as group:
                 curve = train(trained, rows, target, task, checkpoint, group)
             self._after_training(network)
@@ -171,8 +170,7 @@ class Network:
 
     def take_part(self, rows: Inputs, group: Group) -> None:
         """Train as one of the other processes of a group."""
-        job = group.job
-        assert job is not None
+        assert (job := group.job) is not None
         self._preparation, self._scale, device = job.preparation, job.scale, torch.device("cpu")
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = self.built(self.shapes)  # its weights are replaced by those of process 0
@@ -277,7 +275,7 @@ class Network:
                 for start in range(0, max(1, len(rows)), size)
             ]
         centre, scale = self._scale.tolist()
-        return np.asarray(centre + scale * torch.cat(parts).numpy(), dtype=np.float64)
+        return finite(np.asarray(centre + scale * torch.cat(parts).numpy(), np.float64), self.spec, self._where)
 
     def _device(self) -> torch.device:
         return training_device(self.spec, self.params, self._where)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from torch import nn
 
+from refit.errors import UserError
 from refit.learners.contract import CurvePoint, Floats, Labels, Spec
 from refit.learners.networks.inputs import Inputs
 from refit.problems import metric_named
 
-__all__ = ["best_epoch", "scoring"]
+__all__ = ["best_epoch", "finite", "scoring"]
 
 
 def best_epoch(metric: str, curve: Sequence[CurvePoint]) -> int:
@@ -34,3 +36,17 @@ def scoring(
         return CurvePoint(epoch, on_training, spec.score(unseen[1], predictions(network, unseen[0])))
 
     return score
+
+
+def finite(predicted: Floats, spec: Spec, where: str) -> Floats:
+    """The predictions of a network.
+
+    Raises:
+        UserError: some are not finite.
+    """
+    if not np.isfinite(predicted).all():
+        raise UserError(
+            f"learner {spec.name!r} predicts numbers that are not finite, its training has diverged; lower "
+            f"learning_rate, or set clip_norm ({where}.params)"
+        )
+    return predicted

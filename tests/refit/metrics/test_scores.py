@@ -113,6 +113,12 @@ def test_one_class_has_no_ranking_score() -> None:
     assert found["brier"] == 0
 
 
+def test_rows_whose_probabilities_are_not_finite_are_counted_once() -> None:
+    shares = np.full((2, 3), np.nan)
+    with pytest.raises(RefitError, match="2 of 2 predictions are not finite"):
+        problem_of("multiclass", ("a", "b", "c")).scores([0, 1], shares)
+
+
 @pytest.mark.parametrize(
     ("label", "p", "said"),
     [

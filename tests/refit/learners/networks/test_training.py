@@ -17,6 +17,7 @@ from refit.learners.networks.augment import augmented, mixed
 from refit.learners.networks.inputs import Inputs, InputShapes, Scaling
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import loss_of
+from refit.learners.networks.network import Network
 from refit.learners.networks.optimisers import Plateau, rate
 from refit.learners.networks.params import ArchitectureParams, Augmentation
 from refit.learners.networks.surroundings import EpochReport, reporting_to
@@ -211,3 +212,13 @@ def test_too_little_memory_says_what_to_lower(images: Rows) -> None:
 def test_a_gpu_that_is_not_there_is_missed(images: Rows) -> None:
     with pytest.raises(UserError, match=r"no GPU that torch can use; set device: auto or cpu \(.*params.device\)"):
         fitted(images, device="cuda")
+
+
+def test_predictions_that_are_not_finite_say_that_the_training_has_diverged(images: Rows) -> None:
+    learner, _ = fitted(images)
+    assert isinstance(learner, Network)
+    with torch.no_grad():
+        for weight in learner._module.parameters():
+            weight.fill_(1e30)
+    with pytest.raises(UserError, match=r"learner 'it' predicts numbers that are not finite, .* lower learning_rate"):
+        learner.predict(images[0])
