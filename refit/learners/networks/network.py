@@ -170,7 +170,8 @@ class Network:
 
     def take_part(self, rows: Inputs, group: Group) -> None:
         """Train as one of the other processes of a group."""
-        assert (job := group.job) is not None
+        job = group.job
+        assert job is not None
         self._preparation, self._scale, device = job.preparation, job.scale, torch.device("cpu")
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = self.built(self.shapes)  # its weights are replaced by those of process 0
