@@ -126,10 +126,10 @@ class SourceParams(Section):
                 f"columns has {len(self.arrays)} and {len(others)} of them"
             )
         if self.format == "images" and (len(self.arrays) != 1 or not images or others):
-            found = f"{', '.join(others)} too" if others else f"{len(images)} of them"
+            others_there = f"{', '.join(others)} too" if others else f"{len(images)} of them"
             raise ValueError(
                 "format images gives one column image(...), with file_column and folder_column for the names; "
-                f"columns has {found}"
+                f"columns has {others_there}"
             )
         if self.format == "images" and self.line_column:
             raise ValueError("format images has no lines for `line_column`; a picture is known by its file_column")

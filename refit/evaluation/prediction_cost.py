@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refit.config import CostParams
-from refit.learners.networks.surroundings import from_nothing
 from refit.schemas.serving_cost import Cost, Latency, ServingCost
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ def serving(learner: Learner, table: pa.Table, calls: Calls) -> ServingCost:
 
 def _clocked(learner: Learner, batches: Iterable[pa.Table], calls: Calls) -> tuple[list[float], list[float]]:
     """Wall-clock and CPU seconds of each call, without the warm-up calls, which long calls do without."""
+    from refit.learners.networks.surroundings import from_nothing  # only here: `refit show` imports no numpy
+
     wall, cpu = [], []
     began = time.perf_counter()
     with from_nothing():

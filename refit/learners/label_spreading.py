@@ -33,9 +33,9 @@ class LabelSpreading(SklearnEstimator):
         params = {"kernel": "knn", **spec.params}
         self._most_rows = params.pop("most_rows", MOST_ROWS)
         if not isinstance(self._most_rows, int) or self._most_rows < 1:
-            found = f"found {self._most_rows!r}"
+            given = f"found {self._most_rows!r}"
             raise UserError(
-                f"learner {spec.kind!r}: most_rows is a number from 1 on; {found} ({where}.params.most_rows)"
+                f"learner {spec.kind!r}: most_rows is a number from 1 on; {given} ({where}.params.most_rows)"
             )
         super().__init__(replace(spec, kind=ESTIMATOR, params=params), where=where)
         self.spec = spec

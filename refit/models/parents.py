@@ -35,18 +35,18 @@ FOLDER = STATE / "parents"  # checked copies of stored folders
 ADVICE = "restore it from a copy, or name another one in train.start_from"
 
 
-def fetched(context: Context, source: str, known: Parent | None = None) -> Parent:
+def fetched(context: Context, source: str, recorded: Parent | None = None) -> Parent:
     """The model that `train.start_from` names, with the only local copy of a parent, after checking the files.
 
     Args:
-        known: the parent of the last training.
+        recorded: the parent of the last training.
 
     Raises:
         UserError: there is no such model.
         RefitError: its files are not those that were registered or exported, or the same version was another model
-            when it was `known`.
+            when it was `recorded`.
     """
-    parent = _fetched(context, source, known)
+    parent = _fetched(context, source, recorded)
     for other in context.path(FOLDER).iterdir():
         if other != context.path(parent.folder):
             shutil.rmtree(other, ignore_errors=True)
@@ -64,12 +64,12 @@ def fetched_again(context: Context, parent: Parent) -> Path:
     return context.path(_fetched(context, source, parent).folder)
 
 
-def _fetched(context: Context, source: str, known: Parent | None) -> Parent:
+def _fetched(context: Context, source: str, recorded: Parent | None) -> Parent:
     """The model that `train.start_from` names, with a local copy of its stored folder."""
     match = REGISTERED.fullmatch(source)
     if match is None:
         folder = _folder_of(context, source)
-        return (_exported if (folder / "manifest.json").exists() else _pretrained)(context, source, folder, known)
+        return (_exported if (folder / "manifest.json").exists() else _pretrained)(context, source, folder, recorded)
     name, alias, number = match.groups()
     with run_logging.opened(context) as store:
         of = _version(store, source, name, alias, number)
@@ -84,7 +84,7 @@ def _fetched(context: Context, source: str, known: Parent | None) -> Parent:
             folder=_copy_of(f"{name}-{of.version}", manifest),
         )
         with _naming(parent):
-            _require_same(parent, known)
+            _require_same(parent, recorded)
             check = partial(check_trusted, context, store, of)
             if not _holds(context.path(parent.folder), check):
                 with downloaded(context, store, of) as stored:
@@ -119,16 +119,16 @@ def _folder_of(context: Context, source: str) -> Path:
     if match is None:
         return context.project / source
     name, inner = match.groups()
-    found = find_spec(name)
-    if found is None or not found.submodule_search_locations:
+    package = find_spec(name)
+    if package is None or not package.submodule_search_locations:
         raise UserError(
             f"train.start_from: {source}: there is no package {name} in this environment; install the distribution "
             "that holds it, or name a folder"
         )
-    return Path(found.submodule_search_locations[0], *inner.split("/"))
+    return Path(package.submodule_search_locations[0], *inner.split("/"))
 
 
-def _pretrained(context: Context, source: str, path: Path, known: Parent | None) -> Parent:
+def _pretrained(context: Context, source: str, path: Path, recorded: Parent | None) -> Parent:
     """The model in a Hugging Face folder, with a local copy of the files that are read of it."""
     from refit.learners.networks.transformer.folder import Folder, unaltered  # only here, as above
 
@@ -154,7 +154,7 @@ def _pretrained(context: Context, source: str, path: Path, known: Parent | None)
         folder=_copy_of(name.replace("/", "-"), folder.digest),
         pretrained=True,
     )
-    _require_same(parent, known)
+    _require_same(parent, recorded)
 
     def fill(scratch: Path) -> None:
         for each in folder.files:
@@ -167,7 +167,7 @@ def _pretrained(context: Context, source: str, path: Path, known: Parent | None)
     return parent
 
 
-def _exported(context: Context, source: str, folder: Path, known: Parent | None) -> Parent:
+def _exported(context: Context, source: str, folder: Path, recorded: Parent | None) -> Parent:
     """The model in a folder that `refit export` wrote; its signature is checked if the project requires them."""
     from refit import learners  # only here: `refit run` of an unchanged project imports none of their libraries
 
@@ -183,8 +183,8 @@ def _exported(context: Context, source: str, folder: Path, known: Parent | None)
         model, features = _name_in(params), FeatureTable.read(folder / MODEL / FEATURE_SET.name)
     except (RefitError, RegistryError, OSError, yaml.YAMLError, LookupError, TypeError) as error:
         raise RefitError(f"train.start_from: {folder} is not as `refit export` wrote it: {error}; {ADVICE}") from error
-    if known and (known.source, known.manifest) == (source, manifest):
-        model_digest = known.model_digest
+    if recorded and (recorded.source, recorded.manifest) == (source, manifest):
+        model_digest = recorded.model_digest
     else:
         with _naming(folder):
             model_digest = learners.load(folder / MODEL, trusted_types=context.params.registry.trusted_types).digest()
@@ -197,7 +197,7 @@ def _exported(context: Context, source: str, folder: Path, known: Parent | None)
         seen_until=features.windows.validation.seen_until,
         folder=_copy_of(model, manifest),
     )
-    _require_same(parent, known)
+    _require_same(parent, recorded)
     if not _holds(context.path(parent.folder), lambda copy: check_stored(copy, manifest)):
         _take(context, parent, partial(shutil.copytree, folder, dirs_exist_ok=True))
     return parent
@@ -211,17 +211,17 @@ def _name_in(params: Mapping[str, Any]) -> str:
         raise RefitError(f"provenance/params.yaml: project.name: {first_complaint(error)}") from None
 
 
-def _require_same(parent: Parent, known: Parent | None) -> None:
+def _require_same(parent: Parent, recorded: Parent | None) -> None:
     """Refuse a version or folder that is another model than when it was trained from.
 
     Raises:
         RefitError: it is.
     """
-    if known is None or str(known) != str(parent) or known.manifest == parent.manifest:
+    if recorded is None or str(recorded) != str(parent) or recorded.manifest == parent.manifest:
         return
     raise RefitError(
         f"train.start_from: {parent} was altered since a training started from it: its manifest was "
-        f"{known.manifest[:12]} and is {parent.manifest[:12]}; {ADVICE}"
+        f"{recorded.manifest[:12]} and is {parent.manifest[:12]}; {ADVICE}"
     )
 
 

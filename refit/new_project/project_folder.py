@@ -17,12 +17,13 @@ import yaml
 
 from flows.deployments import PREFECT_YAML, prefect_yaml
 from flows.session import prepare
-from refit.config import STAGES
+from refit.config import STAGES, parse
 from refit.errors import UserError
 from refit.files.artifacts import atomic
-from refit.files.yaml_files import YamlTree
+from refit.files.yaml_files import YamlTree, read_yaml
 from refit.new_project.description import describe_rows, describe_task, print_result
 from refit.new_project.first_look import look
+from refit.new_project.given_params import describe_completed, raw_paths
 from refit.new_project.new_params import params_of
 from refit.new_project.table_reading import Hints, TableReading, read_table
 from refit.runtime import dvc_runner
@@ -49,12 +50,18 @@ def create(
 ) -> None:
     """Create a project in `folder` whose first run succeeds; leave nothing behind if it would not.
 
+    If the folder holds a params.yaml and no dvc.yaml, it becomes the project of these params, as they are.
+
     Args:
         horizons: the steps ahead to forecast the label; `key` then names the columns that identify a series.
 
     Raises:
         UserError: the folder holds a project already, a role is ambiguous, or a first run would refuse the table.
     """
+    if csv is None and (folder / "params.yaml").is_file() and not os.path.lexists(folder / "dvc.yaml"):
+        given = "--timezone" if hints.zone != Hints.zone else _first_option(time, label, key, horizons, hints)
+        _complete(folder, given)
+        return
     for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
         if os.path.lexists(folder / name):
             raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
@@ -84,8 +91,7 @@ def create(
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
-        stages = yaml.safe_dump({"stages": pipeline(("raw",))}, sort_keys=False, width=110)
-        _write(folder / "dvc.yaml", _DVC_HEAD + stages)
+        _write_stages(folder, ("raw",))
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
         if not (folder / "README.md").exists():
             _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
@@ -93,6 +99,33 @@ def create(
         dvc_runner.initialise(folder)
         prepare(folder)
     print_result(folder, table, reading, label_leaks)
+
+
+def _complete(folder: Path, option: str) -> None:
+    """Add to a folder with a params.yaml all else that a project consists of.
+
+    Raises:
+        UserError: the params are wrong, or `option` is given, which says what they say.
+    """
+    if option:
+        raise UserError(f"{option}: {folder / 'params.yaml'} is there and says so itself; leave {option} out")
+    params, before = parse(read_yaml(folder / "params.yaml")), _project_entries(folder)
+    try:
+        _write_stages(folder, raw_paths(params))
+        if not os.path.lexists(folder / PREFECT_YAML):
+            _write(folder / PREFECT_YAML, prefect_yaml(params.project.name, params.project.timezone))
+        _write_gitignore(folder / ".gitignore")
+        dvc_runner.initialise(folder)
+        prepare(folder)
+    except BaseException:
+        _delete_new(folder, before)
+        raise
+    describe_completed(folder, params)
+
+
+def _write_stages(folder: Path, raw: tuple[str, ...]) -> None:
+    stages = yaml.safe_dump({"stages": pipeline(raw)}, sort_keys=False, width=110)
+    _write(folder / "dvc.yaml", _DVC_HEAD + stages)
 
 
 def _first_option(

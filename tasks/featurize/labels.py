@@ -67,14 +67,14 @@ def _unlabelled(warehouse: Warehouse, definitions: Definitions, params: Params) 
     not known by then: those without one, and `late` ones, whose label is removed. None is of the test window.
     """
     predicted = definitions.feature_set.spine.prediction_time
-    known = " or ".join(
+    in_time = " or ".join(
         f"{_WINDOW} like '{span.name}%'" + (f" and ({predicted}) <= {sql_time(span.opens)}" if span.opens else "")
         for span in windows(warehouse.as_of, params)
         if span.name in LEARNED
     )
     return (
         f"select * replace (split_part({_WINDOW}, ' ', 1) || ' {UNLABELLED}' as {_WINDOW}, null as {_LABEL}, "
-        f"null as {_KNOWN_AT}) from {CANDIDATES} where ({_LABEL} is null or {_WINDOW} like '% {LATE}') and ({known})"
+        f"null as {_KNOWN_AT}) from {CANDIDATES} where ({_LABEL} is null or {_WINDOW} like '% {LATE}') and ({in_time})"
     )
 
 

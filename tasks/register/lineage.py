@@ -33,7 +33,7 @@ class UsedBatch(Part):
     files: tuple[str, ...]
 
 
-class Relative(Part):
+class RelatedVersion(Part):
     """A version whose weights another one was trained from, or one that was trained from it."""
 
     model: str
@@ -66,8 +66,8 @@ class Lineage(Part):
     model_digest: str | None
     manifest: str | None
     batches: tuple[UsedBatch, ...]
-    parents: tuple[Relative, ...] = ()  # its own, then its parent's, and so on
-    children: tuple[Relative, ...] = ()  # those that the registry knows, then theirs
+    parents: tuple[RelatedVersion, ...] = ()  # its own, then its parent's, and so on
+    children: tuple[RelatedVersion, ...] = ()  # those that the registry knows, then theirs
 
 
 class MadeVersion(Part):
@@ -113,7 +113,7 @@ def lineage(context: Context, number: str) -> Lineage:
     )
 
 
-def _parents(store: Store, of: Version) -> Iterator[Relative]:
+def _parents(store: Store, of: Version) -> Iterator[RelatedVersion]:
     """The parent of a version, then its own parent, as far as the registry knows them."""
     generation, seen = 1, {of.tags.get("refit.model_digest")}
     while (digest := of.tags.get(PARENT_DIGEST)) is not None and digest not in seen:
@@ -121,20 +121,20 @@ def _parents(store: Store, of: Version) -> Iterator[Relative]:
         match = NAMED.fullmatch(named := of.tags.get(PARENT, "an unnamed model"))
         if match is None:
             kind: Literal["exported", "pretrained"] = "pretrained" if named.startswith("pretrained ") else "exported"
-            yield Relative(model=named, version=None, model_digest=digest, generation=generation, state=kind)
+            yield RelatedVersion(model=named, version=None, model_digest=digest, generation=generation, state=kind)
             return
         number, model = match.groups()
         parent = versions.version(store, model, number)
         state: Literal["registered", "deleted", "altered"] = "registered"
         if parent is None or parent.tags.get("refit.model_digest") != digest:
             state = "altered" if parent else "deleted"
-        yield Relative(model=model, version=number, model_digest=digest, generation=generation, state=state)
+        yield RelatedVersion(model=model, version=number, model_digest=digest, generation=generation, state=state)
         if parent is None or state == "altered":
             return
         of, generation = parent, generation + 1
 
 
-def _children(store: Store, of: Version) -> Iterator[Relative]:
+def _children(store: Store, of: Version) -> Iterator[RelatedVersion]:
     """The versions of any model that were trained from a version, then those trained from them."""
     waiting, seen = [(of, 1)], {(of.model, of.version)}
     while waiting:
@@ -145,7 +145,7 @@ def _children(store: Store, of: Version) -> Iterator[Relative]:
                 continue
             seen.add((child.model, child.version))
             waiting.append((child, generation + 1))
-            yield Relative(
+            yield RelatedVersion(
                 model=child.model,
                 version=child.version,
                 model_digest=child.tags.get("refit.model_digest", ""),

@@ -29,8 +29,10 @@ def start_of(context: Context) -> WarmStart:
     start = WarmStart.read(context.path(WARM_START))
     if params.start_from is not None:
         if start.parent is None or start.parent.source != params.start_from:
-            found = f"names {start.parent.source}" if start.parent else "names no parent"
-            raise RefitError(f"{WARM_START} {found}, train.start_from {params.start_from}; `refit run` writes it again")
+            it_names = f"names {start.parent.source}" if start.parent else "names no parent"
+            raise RefitError(
+                f"{WARM_START} {it_names}, train.start_from {params.start_from}; `refit run` writes it again"
+            )
         return start
     if start.version is None:
         context.progress("there is no champion yet: training starts from scratch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from driving import drive, states, summary_of
 
@@ -42,6 +43,7 @@ def few(project: Path) -> None:
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
+@pytest.mark.slow
 def test_a_model_of_few_labels_is_the_same_however_it_is_trained(project: Path) -> None:
     few(project)
     summary = summary_of(project)

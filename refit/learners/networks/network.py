@@ -317,8 +317,8 @@ class Network:
 
     def _read_as(self, before: Network) -> None:
         """Prepare rows as another network does, features in its order."""
-        self._preparation, known = before._preparation, before.spec
-        self.spec = replace(self.spec, features=known.features, text=known.text, vectoriser=known.vectoriser)
+        self._preparation, there = before._preparation, before.spec
+        self.spec = replace(self.spec, features=there.features, text=there.text, vectoriser=there.vectoriser)
 
     @property
     def _prepared(self) -> Preparation:

@@ -74,10 +74,10 @@ class OwnNetwork(Network):
         cls: type[nn.Module] = find(self.spec.kind, where, self.spec.source)
         training = OwnArchitecture(self.spec.kind, cls, {}).Params
         own = {name: value for name, value in self.spec.params.items() if name not in training.model_fields}
-        known = _arguments(cls)
+        accepted = _arguments(cls)
         for name in own:
-            if known is not None and name not in known:
-                near = nearest(name, [*known, *training.model_fields])
+            if accepted is not None and name not in accepted:
+                near = nearest(name, [*accepted, *training.model_fields])
                 raise UserError(f"learner {self.spec.kind!r} has no argument {name!r}{near} ({where}.params.{name})")
         given = {name: value for name, value in self.spec.params.items() if name not in own}
         chosen = cast(Architecture, OwnArchitecture(self.spec.kind, cls, own))

@@ -62,8 +62,8 @@ def frozen_weights(network: nn.Module, parts: Iterable[str], head: frozenset[str
     for part in parts:
         matches = {name for name in names if (name not in head if part == BODY else f"{name}.".startswith(f"{part}."))}
         if not matches:
-            known = ", ".join(dict.fromkeys([BODY, *(name for name, _ in network.named_children())]))
-            raise UserError(f"freeze: the network has no part {part!r}; it has {known} ({where}.params.freeze)")
+            parts_there = ", ".join(dict.fromkeys([BODY, *(name for name, _ in network.named_children())]))
+            raise UserError(f"freeze: the network has no part {part!r}; it has {parts_there} ({where}.params.freeze)")
         frozen |= matches
     trained = {name for name, weight in weights.items() if weight.requires_grad}  # others never are
     if frozen >= trained:

@@ -127,8 +127,8 @@ def labels(counts: LabelCounts) -> str:
     """The status of the labels in the windows."""
     never = f"{counts.no_label:,} that never get one"
     if not counts.unlabelled:
-        known = f"Labels: {counts.known:,} known, {counts.pending:,} not yet known at that time"
-        return f"{known}, {never} (they are not learned from)."
+        counted = f"Labels: {counts.known:,} known, {counts.pending:,} not yet known at that time"
+        return f"{counted}, {never} (they are not learned from)."
     return (
         f"Labels: {counts.known:,} known, {counts.pending:,} not yet known at that time, {never}. "
         f"{counts.unlabelled:,} rows without a label, of training and validation, are there for learners that use them."

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from driving import drive, states
+from PIL import Image
 
 from refit.config import parse
 from refit.errors import UserError
 from refit.files.yaml_files import read_yaml
+from refit.new_project.given_params import raw_paths
 from refit.new_project.new_params import params_of
 from refit.new_project.project_folder import create
 from refit.new_project.table_reading import Hints, read_table
@@ -177,6 +181,75 @@ def test_an_option_that_describes_a_table_is_refused_without_a_table(
     with pytest.raises(UserError, match=f"{option} describes a table of your own: name its file by --csv"):
         create(tmp_path / "demo", **{"csv": None, "time": None, "label": None, "key": (), **given})
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_folder_with_params_of_ones_own_becomes_their_project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, mine = tmp_path / "demo", tmp_path / "mine/demo"
+    create(made, csv=None, time=None, label=None, key=())
+    mine.mkdir(parents=True)
+    shutil.copytree(made / "raw", mine / "raw")
+    shutil.copy(made / "params.yaml", mine / "params.yaml")
+    capsys.readouterr()
+    create(mine, csv=None, time=None, label=None, key=())
+    assert f"next    cd {mine} && refit run" in capsys.readouterr().out
+    for name in ("params.yaml", "dvc.yaml", "prefect.yaml", ".gitignore"):
+        assert (mine / name).read_text() == (made / name).read_text(), name
+    with pytest.raises(UserError, match="holds a project already"):
+        create(mine, csv=None, time=None, label=None, key=())
+
+
+def test_params_of_ones_own_that_are_wrong_leave_the_folder_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("project: {nane: demo}\n")
+    with pytest.raises(UserError, match="did you mean 'name'"):
+        create(tmp_path, csv=None, time=None, label=None, key=())
+    with pytest.raises(UserError, match=r"--timezone: .*params.yaml is there and says so itself"):
+        create(tmp_path, csv=None, time=None, label=None, key=(), hints=Hints(zone="Europe/Berlin"))
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("path", "raw"),
+    [
+        ("pictures/*/*.png", ("pictures",)),
+        ("raw/2024/*.csv", ("raw/2024",)),
+        ("table.csv", ("table.csv",)),
+        ("*.csv", ()),
+        ("../elsewhere/*.csv", ()),
+        ("/data/*.csv", ()),
+        ("${DATA:-raw}/*.csv", ()),
+    ],
+)
+def test_the_first_stage_depends_on_what_the_sources_read_in_the_project(path: str, raw: tuple[str, ...]) -> None:
+    source = {"kind": "files", "path": path, "columns": {"id": "text", "y": "integer"}, "key": ["id"]}
+    params = {
+        "project": {"name": "demo"},
+        "ingest": {"sources": {"rows": source}},
+        "featurize": {"label": {"source": "rows", "column": "y"}},
+        "train": {"learners": [{"name": "base", "kind": "baseline"}]},
+    }
+    assert raw_paths(parse(params)) == raw
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_page_on_networks_become_a_project_with_a_champion(root: Path, tmp_path: Path) -> None:
+    page = (root / "docs/networks.md").read_text()
+    block = next(each for each in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if each.startswith("project:"))
+    random = np.random.default_rng(0)
+    for kind in ("across", "upright", "none"):
+        (tmp_path / "pictures" / kind).mkdir(parents=True)
+        for number in range(400):
+            pixels = random.integers(0, 60, (28, 28)).astype(np.uint8)
+            line = int(random.integers(2, 24))
+            pixels[line : line + 2] += 150 * (kind == "across")
+            pixels[:, line : line + 2] += 150 * (kind == "upright")
+            Image.fromarray(pixels).save(tmp_path / f"pictures/{kind}/{number}.png")
+    (tmp_path / "params.yaml").write_text(block)
+    assert raw_paths(parse(read_yaml(tmp_path / "params.yaml"))) == ("pictures",)
+    create(tmp_path, csv=None, time=None, label=None, key=())
+    summary = drive(tmp_path)
+    assert summary["model"]["alias"] == "champion", summary["decision"]
 
 
 def test_a_missing_file_and_a_taken_folder_are_refused(tmp_path: Path, finished: Path) -> None:

@@ -174,6 +174,7 @@ def test_a_transformer_starts_from_a_pretrained_folder_and_others_from_nothing(p
     assert (project.candidate / "encoder.json").is_file()
 
 
+@pytest.mark.slow
 def test_outer_folds_in_order_of_time_start_from_a_pretrained_folder_as_training_does(project: SmallProject) -> None:
     """It is unknown what it has learned from; another project's model has learned from all up to a moment."""
     with_pretrained(project)

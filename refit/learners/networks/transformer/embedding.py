@@ -35,28 +35,28 @@ def embeddings_of(encoder: EncoderConfig) -> Embeddings:
     return _remembered[key]
 
 
-def embed(encoder: Encoder, tokens: Tensor, known: Embeddings | None, show: Show | None = None) -> Tensor:
+def embed(encoder: Encoder, tokens: Tensor, remembered: Embeddings | None, show: Show | None = None) -> Tensor:
     """(texts, width) float32 on the encoder's device, of (texts, tokens).
 
     On the CPU each text is read alone: the same text has the same vector, to the last bit, whatever it comes with, so
     that it can be remembered. A GPU reads batches of texts of about the same length.
 
     Args:
-        known: what is remembered; None while the encoder is being trained, when the CPU reads batches too.
+        remembered: what is remembered; None while the encoder is being trained, when the CPU reads batches too.
     """
     device = next(encoder.parameters()).device
-    if known is None or device.type != "cpu":
+    if remembered is None or device.type != "cpu":
         return _in_batches(encoder, tokens.to(device))
     vectors, remembers = torch.empty(len(tokens), encoder.width), surroundings.get().remembers
     for index, row in enumerate(tokens):
         alone = row[: max(1, int((row != PADDING).sum()))]
         key = alone.numpy().tobytes()
-        if not remembers or (vector := known.get(key)) is None:
-            vector = known[key] = encoder(alone.unsqueeze(0))[0]
+        if not remembers or (vector := remembered.get(key)) is None:
+            vector = remembered[key] = encoder(alone.unsqueeze(0))[0]
             if show:
                 show(index, len(tokens))
-            if 4 * encoder.width * len(known) > MOST_BYTES:
-                known.popitem(last=False)
+            if 4 * encoder.width * len(remembered) > MOST_BYTES:
+                remembered.popitem(last=False)
         vectors[index] = vector
     return vectors
 

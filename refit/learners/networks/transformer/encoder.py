@@ -123,26 +123,26 @@ def _places(folder: Folder, file: Any, where: str) -> dict[str, str]:
     with torch.device("meta"):
         expected = _random(folder.config, where)
     shapes = {name: tuple(weight.shape) for name, weight in expected.state_dict().items()}
-    places = _by_our_names(list(file.keys()), shapes, f"{getattr(expected, 'base_model_prefix', '')}.")
+    renamed = _by_our_names(list(file.keys()), shapes, f"{getattr(expected, 'base_model_prefix', '')}.")
     for name, shape in shapes.items():
-        there = tuple(file.get_slice(places[name]).get_shape()) if name in places else None
+        there = tuple(file.get_slice(renamed[name]).get_shape()) if name in renamed else None
         if there != shape:
             raise UserError(
                 f"{folder.weights}: {name} is {_shown(there)}, config.json describes {_shown(shape)}; {ADVICE}"
             )
-    return places
+    return renamed
 
 
 def _by_our_names(names: list[str], wanted: Mapping[str, object], prefix: str) -> dict[str, str]:
     """The file's name of each weight: a model for another task has the encoder under a prefix, and more with it."""
-    places = {}
+    renamed = {}
     for name in names:
         plain = name.removeprefix(prefix)
         for old, new in RENAMED.items():
             plain = plain.removesuffix(old) + new if plain.endswith(old) else plain
         if plain in wanted:
-            places[plain] = name
-    return places
+            renamed[plain] = name
+    return renamed
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:

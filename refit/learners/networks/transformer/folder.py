@@ -232,16 +232,16 @@ def _instead(path: Path) -> str:
     return ""
 
 
-def unaltered(path: Path, known: str, name: str) -> Folder:
-    """Read a folder that must still be the one that was known.
+def unaltered(path: Path, recorded: str, name: str) -> Folder:
+    """Read a folder that must still be the one that was recorded.
 
     Raises:
         RefitError: it was altered.
     """
     folder = Folder.read(path)
-    if folder.digest != known:
+    if folder.digest != recorded:
         raise RefitError(
-            f"train.start_from: {name} was altered: its digest was {known[:12]} and is {folder.digest[:12]}; "
+            f"train.start_from: {name} was altered: its digest was {recorded[:12]} and is {folder.digest[:12]}; "
             "restore it from a copy, or name another one"
         )
     return folder

@@ -161,11 +161,11 @@ class Transformer(Network):
         if not self.params.is_frozen:
             return network, rows, unseen
         whole.encoder.to(self._device()).eval()
-        known = embeddings_of(self._config)
+        remembered = embeddings_of(self._config)
         show = partial(progress, f"embedding texts for {self.spec.name}")
-        embedded = self._embedded(whole, rows, known, show)
+        embedded = self._embedded(whole, rows, remembered, show)
         if unseen:
-            unseen = self._embedded(whole, unseen[0], known, show), unseen[1]
+            unseen = self._embedded(whole, unseen[0], remembered, show), unseen[1]
         whole.encoder.to("cpu")
         return whole.head, embedded, unseen
 
@@ -186,14 +186,14 @@ class Transformer(Network):
         if not isinstance(network, PretrainedNetwork):
             return super()._predictions(network, rows)
         network.eval()
-        known = embeddings_of(self._config) if network is self._network else None  # else it is being trained
-        return super()._predictions(network.head, self._embedded(network, rows, known))
+        remembered = embeddings_of(self._config) if network is self._network else None  # else it is being trained
+        return super()._predictions(network.head, self._embedded(network, rows, remembered))
 
     def _embedded(
-        self, network: PretrainedNetwork, rows: Inputs, known: Embeddings | None, show: Show | None = None
+        self, network: PretrainedNetwork, rows: Inputs, remembered: Embeddings | None, show: Show | None = None
     ) -> Inputs:
         with torch.no_grad():
-            vectors = embed(network.encoder, network.texts_of(rows), known, show)
+            vectors = embed(network.encoder, network.texts_of(rows), remembered, show)
         return network.with_vectors(rows.to(vectors.device), vectors)
 
     def save(self, folder: Path) -> None:

@@ -28,9 +28,9 @@ def add_adapters(encoder: Encoder, lora: Lora, where: str) -> None:
     targets = list(lora.targets or usual)
     linear = {path.rpartition(".")[2] for path, each in encoder.model.named_modules() if isinstance(each, nn.Linear)}
     if unknown := [name for name in targets if name not in linear]:
-        known = ", ".join(sorted(linear))
+        layers = ", ".join(sorted(linear))
         raise UserError(
-            f"lora: the encoder has no linear layer {unknown[0]!r}; it has {known} ({where}.params.lora.targets)"
+            f"lora: the encoder has no linear layer {unknown[0]!r}; it has {layers} ({where}.params.lora.targets)"
         )
     config = library.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
     with warnings.catch_warnings():

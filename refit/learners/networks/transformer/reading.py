@@ -44,8 +44,8 @@ class PretrainedTokenizer(Tokenizer):
             highest = max(model.get_vocab().values(), default=0)
         except Exception as error:  # the library raises Exception itself
             raise RefitError(f"{where}: its tokenizer.json is no tokenizer ({first_line(error)})") from None
-        if highest >= (known := int(encoder.settings["vocab_size"])):
-            raise RefitError(f"{where}: its tokenizer.json has token {highest}, its config.json {known} tokens")
+        if highest >= (vocabulary := int(encoder.settings["vocab_size"])):
+            raise RefitError(f"{where}: its tokenizer.json has token {highest}, its config.json {vocabulary} tokens")
         return cls(names, length, model, encoder.padding)
 
     def tokens(self, table: pa.Table) -> NDArray[np.int64]:

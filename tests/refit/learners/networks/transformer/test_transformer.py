@@ -313,25 +313,23 @@ def test_a_stored_one_with_a_damaged_encoder_is_refused(tiny: Path, tmp_path: Pa
         load(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def subjects(tiny: Path) -> dict[str, Subject]:
+@pytest.fixture(scope="module", params=["frozen", pytest.param("lora", marks=pytest.mark.slow)])
+def subject(tiny: Path, request: pytest.FixtureRequest) -> Subject:
     """Under the rules of every learner, with texts that decide the label."""
     features = (*FEATURES, TEXT)
-    subjects = {}
-    for mode in ("frozen", "lora"):
-        spec = replace(spec_of(tiny, **MODES[mode]), features=features, categorical=CATEGORICAL, text=(TEXT,))
-        subjects[mode] = Subject(spec)
-    load_in_fresh_process([*subjects.values()])
-    return subjects
+    spec = replace(spec_of(tiny, **MODES[request.param]), features=features, categorical=CATEGORICAL, text=(TEXT,))
+    subject = Subject(spec)
+    load_in_fresh_process([subject])
+    return subject
 
 
-@pytest.mark.parametrize("mode", ["frozen", "lora"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_each_rule_of_the_contract_is_kept(subjects: dict[str, Subject], rule: Rule, mode: str) -> None:
+def test_each_rule_of_the_contract_is_kept(subject: Subject, rule: Rule) -> None:
     with suppress(NotApplicable):
-        rule.keep(subjects[mode])
+        rule.keep(subject)
 
 
+@pytest.mark.slow
 def test_what_a_prediction_costs_is_measured_on_texts_as_if_never_seen(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

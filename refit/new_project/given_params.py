@@ -1,0 +1,40 @@
+"""`refit init` in a folder whose params.yaml the user wrote: adds the stages, deployments and DVC repository."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+
+from refit.config import Params
+from refit.runtime.terminal import say
+
+__all__ = ["describe_completed", "raw_paths"]
+
+
+def raw_paths(params: Params) -> tuple[str, ...]:
+    """The files and folders of the project that its sources read: what the stage `ingest` depends on.
+
+    A path in the environment or outside of the project is left out; a pattern counts as the folder that it starts with.
+    """
+    return tuple(dict.fromkeys(_tops(params)))
+
+
+def _tops(params: Params) -> Iterator[str]:
+    for source in params.ingest.sources.values():
+        path = PurePosixPath(source.path)
+        if source.kind != "files" or not source.path or "$" in source.path or path.is_absolute() or ".." in path.parts:
+            continue
+        fixed = tuple(takewhile(lambda part: not re.search(r"[*?\[]", part), path.parts))
+        if fixed:
+            yield "/".join(fixed)
+
+
+def describe_completed(folder: Path, params: Params) -> None:
+    """Say what the folder has become, and what to type next."""
+    sources = ", ".join(params.ingest.sources)
+    say(f"{folder}: the project {params.project.name!r} of its params.yaml (sources: {sources})")
+    say("  added   dvc.yaml with the six stages, prefect.yaml with the deployments, .gitignore, a DVC repository")
+    say(f"  next    cd {shlex.quote(str(folder))} && refit run")
