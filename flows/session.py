@@ -51,10 +51,11 @@ class Session:
     def stage(self, stage: str) -> Iterator[None]:
         """Show a stage while it runs; call `ended` with its outcome."""
         self.screen.begin(stage)
+        started = time.monotonic()
         try:
             yield
         except BaseException:
-            self.screen.end(stage, "failed", 0)
+            self.screen.end(stage, "failed", time.monotonic() - started)
             raise
 
     def ended(self, stage: str, outcome: dvc_runner.Outcome, seconds: float) -> None:

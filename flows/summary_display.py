@@ -201,6 +201,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     rows, decision, model = summary.rows, summary.decision, summary.model
     counts = " · ".join(f"{number:,} {name}" for name, number in rows.to_json().items())
     counts += " (their period begins at or after as_of)" if rows.pending else ""
+    counts += "; why: refit quarantine list" if rows.quarantined else ""
     windows = " · ".join(f"{name} {window.rows:,}" for name, window in summary.windows)
     counted = summary.labels.to_json()
     labels = " · ".join(f"{counted[name]:,} {name}" for name in ("known", "pending", "none"))

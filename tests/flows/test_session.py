@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from driving import drive, states
 
+from flows.progress_display import LogScreen
+from flows.session import Session
 from refit.errors import UserError
 from refit.runtime import dvc_runner
+from refit.runtime.lock import project_lock
 
 SEE = """
 import sys
@@ -54,3 +59,13 @@ def test_a_first_run_that_is_refused_leaves_no_settings_behind(project: Path) ->
     with pytest.raises(UserError, match="lies before the first batch"):
         drive(project, as_of="1999-01-01")
     assert not (project / "run.yaml").exists()
+
+
+def test_a_failed_stage_says_how_long_it_took(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with project_lock(tmp_path) as owner:
+        run = Session(tmp_path, owner, LogScreen(logging.getLogger("stages")))
+        with caplog.at_level(logging.INFO), pytest.raises(UserError), run.stage("train"):
+            time.sleep(0.15)
+            raise UserError("no")
+    (line,) = [message for message in caplog.messages if message.startswith("train: failed")]
+    assert float(line.split()[-2]) >= 0.1

@@ -53,6 +53,15 @@ def test_a_search_says_how_many_trials_were_given_up(project: Path) -> None:
     assert ("search", "gru 14 trials, 5 given up early") in summary_rows(summary)
 
 
+def test_rows_in_quarantine_come_with_the_command_that_says_why(project: Path) -> None:
+    summary = summary_of(project)
+    assert "refit quarantine list" not in dict(summary_rows(summary))["rows"]
+    rows = summary.rows.model_copy(update={"quarantined": 4})
+    shown = dict(summary_rows(summary.model_copy(update={"rows": rows})))["rows"]
+    assert "4 quarantined" in shown
+    assert shown.endswith("; why: refit quarantine list")
+
+
 def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side() -> None:
     console = Terminal(file=io.StringIO(), width=80)
     console.print(_scores({"candidate": {"roc_auc": Measured(value=0.99, lower=0.95, upper=1.0)}}))
