@@ -64,6 +64,7 @@ def test_every_benchmark_runs_in_the_tests() -> None:
     assert set(SMALL) == {path.stem for path in BENCHMARKS.glob("[a-z]*.py")}, "name a small run of each in SMALL"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in SMALL])
 def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
     arguments, line = SMALL[name]

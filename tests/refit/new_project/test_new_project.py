@@ -345,6 +345,7 @@ def sales(first: date, steps: list[timedelta]) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_the_next_steps_of_series_are_forecast_by_one_command(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(sales(date(2024, 1, 1), [timedelta(1)] * 244)) + "\n")
     create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="Sold", key=("Store",), horizons=(1, 7))

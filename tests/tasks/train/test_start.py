@@ -163,6 +163,7 @@ def with_pretrained(project: SmallProject, **changes: Any) -> None:
     WarmStart(parent=recorded.model_copy(update=changes)).write(project.folder / artifacts.WARM_START)
 
 
+@pytest.mark.slow
 def test_a_transformer_starts_from_a_pretrained_folder_and_others_from_nothing(project: SmallProject) -> None:
     with_pretrained(project)
     learners_of = {"train__learners": [BASE_RATE, LOGISTIC, NETWORK, TRANSFORMER], "train__start_from": "../tiny"}

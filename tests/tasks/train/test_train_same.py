@@ -57,6 +57,7 @@ def start(cwd: Path, script: str, runs: list[tuple[str, dict[str, Any]]], **env:
     return subprocess.Popen(command, cwd=cwd, env=os.environ | env, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_directory_time_zone_locale_hash_seed_and_threads_do_not_change_the_model(
     tmp_path: Path, new_project: Callable[[Path], Any], learners: Any
 ) -> None:
