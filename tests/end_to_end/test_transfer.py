@@ -54,7 +54,7 @@ def write(path: Path, names: tuple[str, str, str], seed: int) -> None:
 
 
 def new_project(folder: Path, names: tuple[str, str, str], seed: int, **train: Any) -> Path:
-    """A project whose registry lies beside its folder."""
+    """A project whose registry lies next to its folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     table = folder.parent / f"{folder.name}.csv"
     write(table, names, seed)
