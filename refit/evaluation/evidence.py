@@ -33,17 +33,20 @@ def evidence(
     test_start: datetime,
     incumbent: Incumbent,
     gate: GateParams,
+    splits: Mapping[str, str | None] | None = None,
     remarks: Sequence[str] = (),
 ) -> Evidence:
     """Collect everything that the gate decides by.
 
     Args:
         values: the candidate's own metrics; None if one could not be measured.
+        splits: by role, what separated a model's test rows (`FeatureTable.split_rule`); default: time.
         remarks: notes about these rows for readers of the decision.
 
     Raises:
         UserError: a slice names no column.
     """
+    splits = splits or {}
     slices = tuple(slice_ for key in gate.slices for slice_ in gate_slices(key, test, scored, gate))
     ours, champions = scored.p["candidate"], scored.p.get("champion")
 
@@ -54,7 +57,7 @@ def evidence(
             version=model.version,
             digest=model.model_digest,
             seen_until=model.seen_until,
-            split=model.split,
+            split=splits.get(role),
             gain=gain(gate.metric, test.sample, ours, scored.p[role]) if role in scored.p else UNKNOWN,
             problem=scored.problems.get(role, ""),
         )
@@ -63,7 +66,7 @@ def evidence(
     return Evidence(
         candidate=candidate.model_digest,
         seen_until=candidate.seen_until,
-        split=candidate.split,
+        split=splits.get("candidate"),
         test_start=test_start,
         rows=test.rows,
         labels=GateCheck(name="labels", passed=varied, sentence=sentence),

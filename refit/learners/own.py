@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -53,7 +54,7 @@ class OwnLearner:
     `FitReport` or None; `predict(table)` an array; `save(folder)` writes its own files, and `load(folder, spec)` reads
     them. Tables hold only the features, texts as `string` and numbers as `double`. The class may have a `declaration`,
     a `digest`, and `update(rows, label)`, which learns a further batch. If its declaration has `unlabelled`, `fit` may
-    be given `unlabelled`, a table of rows without a label.
+    be given `unlabelled`, a table of rows without a label, and so may `update` if it has such an argument.
     """
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
@@ -115,11 +116,13 @@ class OwnLearner:
         check_labels(label, self.spec)
         rows, self._fitted = self._rows(train), True
         self._inner = copy.deepcopy(before._inner)
+        takes_more = unlabelled is not None and "unlabelled" in inspect.signature(self._inner.update).parameters
+        extra = {"unlabelled": self._rows(unlabelled)} if takes_more else {}
         gain, curve, best, taken = metric_named(self.spec.metric).gain, list[CurvePoint](), self._inner, 0
         for step in range((1 if iterations is None else iterations) + 1):
             if step:
                 with self._theirs("update"):
-                    self._inner.update(rows, label.copy())
+                    self._inner.update(rows, label.copy(), **extra)
             if validation is not None:
                 curve.append(CurvePoint(step, *(self._score(*each) for each in ((train, label), validation))))
                 if gain(curve[-1].validation, curve[taken].validation) > 0:

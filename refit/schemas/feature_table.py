@@ -131,3 +131,14 @@ class FeatureTable(FeatureColumns, Artifact):
     as_of: UtcTime
     stand_in: tuple[str, ...] = omitted(())  # sources whose rows were generated
     giveaways: tuple[Giveaway, ...] = omitted(())
+
+    @property
+    def split_rule(self) -> str | None:
+        """What decides which rows are test rows; None if time does.
+
+        The rule alone does not say whose rows it divides, nor whose key it hashes.
+        """
+        if self.split is None:
+            return None
+        hashed = f", key {self.key!r}" if "of the rows" in self.split else ""
+        return f"{self.split}{hashed} of {self.definitions.feature_set.spine.source}"

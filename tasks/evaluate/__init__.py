@@ -73,7 +73,7 @@ class Model:
 
     name: str
     learner: Learner
-    folder: Path
+    features: FeatureTable
 
 
 def run(context: Context) -> None:
@@ -106,6 +106,8 @@ def run(context: Context) -> None:
         test_start=measured.test.start,
         incumbent=given.incumbent,
         gate=params.gate,
+        splits={"candidate": given.features.split_rule}
+        | {role: each.features.split_rule for role, each in models.items()},
         remarks=list(_remarks(given, test)),
     )
     verdict = decide(gate_evidence, params.gate)
@@ -167,7 +169,8 @@ def _models(context: Context, given: EvaluationInputs) -> dict[str, Model]:
     for role, model in given.incumbent.opponents.items():
         folder = incumbent.fetch_model(context, model.version)
         learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
-        loaded[role] = Model(f"the {role} (version {model.version})", learner, folder)
+        features = FeatureTable.read(folder / artifacts.FEATURE_SET.name)
+        loaded[role] = Model(f"the {role} (version {model.version})", learner, features)
     return loaded
 
 
@@ -208,7 +211,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             problems[role] = f"it was made for task {task!r}, the candidate for {test.problem.task!r}"
             continue
         try:
-            table = _own_rows(context, given, test, FeatureTable.read(model.folder / artifacts.FEATURE_SET.name))
+            table = _own_rows(context, given, test, model.features)
         except UserError as error:
             problems[role] = f"its features cannot be computed for these rows ({error})"
             continue

@@ -75,7 +75,7 @@ def _require_unseen(context: Context, parent: Parent, features: FeatureTable) ->
             )
         return
     folder = context.path(parent.folder)
-    if _rows_apart(FeatureTable.read(folder / MODEL / FEATURE_SET.name)) == _rows_apart(features):
+    if FeatureTable.read(folder / MODEL / FEATURE_SET.name).split_rule == features.split_rule:
         return
     listed = folder / "provenance/snapshot.json"
     theirs = {batch.sha256 for batch in Snapshot.read(listed).batches} if listed.is_file() else None
@@ -83,12 +83,5 @@ def _require_unseen(context: Context, parent: Parent, features: FeatureTable) ->
     if theirs is None or theirs & mine:
         raise UserError(
             f"train.start_from: {parent} may have learned from the test rows: it was made from the same batches, and "
-            f"not split by {features.split}, key {features.key!r} of {features.definitions.feature_set.spine.source}; "
-            "split both projects alike (featurize.split)"
+            f"not split by {features.split_rule}; split both projects alike (featurize.split)"
         )
-
-
-def _rows_apart(features: FeatureTable) -> tuple[str | None, str, str]:
-    """What decides which rows of a batch are test rows: the rule alone does not say whose key it hashes."""
-    spine = features.definitions.feature_set.spine
-    return features.split, spine.source, spine.key

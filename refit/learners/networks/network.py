@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from refit.errors import RefitError
+from refit.errors import UserError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, safe
 from refit.learners.contract import (
@@ -25,7 +24,6 @@ from refit.learners.contract import (
     FitReport,
     Floats,
     Labels,
-    Learner,
     Spec,
     check_labels,
     describe,
@@ -37,16 +35,17 @@ from refit.learners.networks.architecture import Architecture, architecture, che
 from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.determinism import deterministic, threads
 from refit.learners.networks.devices import memory_errors, training_device
-from refit.learners.networks.inputs import Inputs, InputShapes, Preparation, mean_and_deviation
+from refit.learners.networks.inputs import Inputs, InputShapes, Preparation
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import LINKS, loss_of
 from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
+from refit.learners.networks.prepared import TWIN_ROWS, Fit, PreparedLearner, predict_alike
 from refit.learners.networks.processes import Group, Job, group_of
 from refit.learners.networks.scoring import best_epoch, finite, scoring
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import Tokenizer, TokenParams, require_same_length, tokenizers_library
-from refit.learners.networks.transfer import frozen_weights, head_of, take_over
+from refit.learners.networks.transfer import differing, frozen_weights, head_of, take_over
 from refit.learners.texts import DenseTexts
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
@@ -58,16 +57,12 @@ WEIGHTS = "model.safetensors"
 PREDICT_COLUMNS, PREDICT_ARRAYS = 65_536, 512  # rows of a batch, so that memory does not grow with the table
 
 
-class Network:
+class Network(PreparedLearner):
     """Trains on CUDA if available; predicts on the CPU, so that predictions are the same on any machine."""
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
-        self.spec = spec
-        self.threshold = 0.5
-        self._where = where
+        super().__init__(spec, where)
         self._architecture, self.params = self._read(where)
-        self._preparation: Preparation | None = None
-        self._scale = np.array([0.0, 1.0])  # of the label: the network is fitted to (label - scale[0]) / scale[1]
         self._network: nn.Module | None = None
         if isinstance(self.params, TokenParams):
             tokenizers_library(where)  # so that a missing library is an early error
@@ -93,69 +88,37 @@ class Network:
         chosen = architecture(self.spec.kind)
         return chosen, checked(chosen.Params, self.spec.kind, self.spec.params, where)
 
-    def fit(
-        self,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-        unlabelled: pa.Table | None = None,
-    ) -> FitReport:
-        check_labels(label, self.spec)
-        self._learn_preparation(train, label, unlabelled)
+    def _fit(self, fit: Fit) -> FitReport:
+        self._learn_preparation(fit.rows, fit.label, fit.unlabelled)
+        if self.parent is not None:
+            self._twin(self.parent, fit.rows)  # an early error
+        return self._learn(lambda: self._pretrained(self._first_network(), fit), fit)
 
-        def start() -> nn.Module:
-            return self._pretrained(self._first_network(), train, unlabelled, progress)
-
-        return self._learn(start, train, label, validation, iterations, progress, unlabelled)
-
-    def resume(
-        self,
-        before: Learner,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-        unlabelled: pa.Table | None = None,
-    ) -> FitReport:
-        assert isinstance(before, Network)
-        check_labels(label, self.spec)
+    def _resume(self, before: Self, fit: Fit) -> FitReport:
         require_same_length(before.params, self.params, before.shapes.vocabulary, self._where)
         self._read_as(before)
-        self._scale, start = before._scale, partial(copy.deepcopy, before._module)
-        return self._learn(start, train, label, validation, iterations, progress, unlabelled)
+        self._scale, network = before._scale, self._twin(before, fit.rows)
+        return self._learn(lambda: network, fit)
 
-    def _learn(
-        self,
-        start: Callable[[], nn.Module],
-        table: pa.Table,
-        label: Labels,
-        validation: tuple[pa.Table, Labels] | None,
-        iterations: int | None,
-        progress: Progress,
-        unlabelled: pa.Table | None,
-    ) -> FitReport:
-        rows, target = self._prepared.inputs(table), self._target(label)
+    def _learn(self, start: Callable[[], nn.Module], fit: Fit) -> FitReport:
+        label, validation, iterations = fit.label, fit.validation, fit.iterations
+        rows, target = self._prepared.inputs(fit.rows), self._target(label)
         unseen = None if validation is None else (self._prepared.inputs(validation[0]), validation[1])
         epochs, device = self.params.epochs if iterations is None else iterations, self._device()
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = start()
-            trained, rows, unseen = self._part_to_train(network, rows, unseen, progress)
+            trained, rows, unseen = self._part_to_train(network, rows, unseen, fit.progress)
             task = replace(
                 self._task(label, epochs, device, trained),
                 score=None if unseen is None else scoring(self.spec, self._predictions, (rows, label), unseen),
                 best=partial(best_epoch, self.spec.metric),
                 on_epoch=surroundings.get().on_epoch,
                 judge=surroundings.get().judge,
-                progress=progress,
+                progress=fit.progress,
             )
             parts = [] if unseen is None else [*unseen[0].tensors(), torch.from_numpy(unseen[1])]
-            if self.params.fixmatch and unlabelled is not None and len(unlabelled):
-                extra = self._prepared.inputs(unlabelled)
+            if self.params.fixmatch and fit.unlabelled is not None and len(fit.unlabelled):
+                extra = self._prepared.inputs(fit.unlabelled)
                 task, index = fixmatch.applied(task, self.params.fixmatch, len(rows), extra)
                 rows, target, parts = rows.take(index), target[index], [*parts, *extra.tensors()]
             checkpoint = self._checkpoint(task, (*trained.state_dict().values(), *rows.tensors(), target, *parts))
@@ -197,16 +160,14 @@ class Network:
             network, rows, _ = self._part_to_train(self._first_network(), rows, None, silent)
             return range_test(network, rows, target, self._task(label, 1, device, network), rates)
 
-    def _pretrained(
-        self, network: nn.Module, table: pa.Table, unlabelled: pa.Table | None, progress: Progress
-    ) -> nn.Module:
+    def _pretrained(self, network: nn.Module, fit: Fit) -> nn.Module:
         """The network after its pretraining on the rows with and without a label, if the params ask for one."""
         if self.params.pretrain is None:
             return network
         frozen_weights(network, self.params.frozen_parts, self.head(self.shapes), self._where)  # an early error
-        rows, device = self._prepared.inputs(table), self._device()
-        rows = rows if unlabelled is None else rows.joined(self._prepared.inputs(unlabelled))
-        task = pretraining.pretask(self.spec, self.params, device, self._prepared.scaling(device), progress)
+        rows, device = self._prepared.inputs(fit.rows), self._device()
+        rows = rows if fit.unlabelled is None else rows.joined(self._prepared.inputs(fit.unlabelled))
+        task = pretraining.pretask(self.spec, self.params, device, self._prepared.scaling(device), fit.progress)
         with pretraining.trainee(network, self.head(self.shapes), self.shapes, self.params.pretrain) as trainee:
             checkpoint = self._checkpoint(task, (*trainee.state_dict().values(), *rows.tensors()))
             train(trainee, rows, torch.zeros(len(rows)), task, checkpoint)
@@ -222,8 +183,7 @@ class Network:
                 features = list(self.spec.features)
                 table = pa.concat_tables([table.select(features), unlabelled.select(features)])
             self._preparation = Preparation.learn(self.spec, table, self.params, self._tokenizer(table))
-        if self.spec.task == "regression":
-            self._scale = np.concatenate(mean_and_deviation(label[:, None]))
+        self._learn_scale(label)
 
     def _tokenizer(self, table: pa.Table) -> Tokenizer | None:
         """The tokenizer of networks that read texts as tokens; others read columns of numbers made of them."""
@@ -292,6 +252,28 @@ class Network:
         same = (self.spec.task, self.spec.classes) == (self.parent.spec.task, self.parent.spec.classes)
         return take_over(network, self.parent.weights(), frozenset() if same else self.head(self.shapes))
 
+    def _twin(self, before: Network, table: pa.Table) -> nn.Module:
+        """A network as these params build it, with all weights of another learner's.
+
+        Raises:
+            UserError: that is another architecture: its weights differ, or predict otherwise here (heads of attention
+                have no weights of their own).
+        """
+        with torch.random.fork_rng():
+            network = self.built(before.shapes, before._outputs)
+        problem = differing(network, before.weights())
+        if problem is None:
+            network, rows = take_over(network, before.weights()), before._prepared.inputs(table.slice(0, TWIN_ROWS))
+            with threads(self.params.threads):
+                same = predict_alike(*(before._predictions(each, rows) for each in (network, before._module)))
+            problem = None if same else "the same weights predict something else"
+        if problem is not None:
+            raise UserError(
+                f"learner {self.spec.name!r} cannot go on from a network of another architecture: {problem}; its "
+                f"params are {before.params.of_architecture()} ({self._where}.params)"
+            )
+        return network
+
     def built(self, shapes: InputShapes, outputs: int | None = None) -> nn.Module:
         """A network of this architecture with random weights."""
         network = self._architecture.build(self.params, shapes, self._outputs if outputs is None else outputs)
@@ -302,10 +284,6 @@ class Network:
     def head(self, shapes: InputShapes) -> frozenset[str]:
         """The weights that other labels could not use, for inputs of some shapes."""
         return head_of(partial(self.built, shapes), self._outputs)
-
-    @property
-    def _outputs(self) -> int:
-        return len(self.spec.classes) or 1
 
     @property
     def shapes(self) -> InputShapes:
@@ -321,16 +299,8 @@ class Network:
         self.spec = replace(self.spec, features=there.features, text=there.text, vectoriser=there.vectoriser)
 
     @property
-    def _prepared(self) -> Preparation:
-        if self._preparation is None:
-            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
-        return self._preparation
-
-    @property
     def _module(self) -> nn.Module:
-        if self._network is None:
-            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
-        return self._network
+        return self._after_fit(self._network)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         weights = {name: tensor.numpy() for name, tensor in self._module.state_dict().items()}
@@ -381,10 +351,6 @@ class Network:
     def _stored_arguments(self) -> dict[str, Any]:
         """All arguments with their defaults, so that the model loads the same after a default has changed."""
         return self.params.model_dump(mode="json")
-
-    @property
-    def _texts(self) -> DenseTexts:
-        return (self._preparation and self._preparation.encoding.texts) or DenseTexts()
 
     def unsafe_reason(self) -> str | None:
         return self._texts.unsafe_reason(self.spec.trusted_types)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from torch import Tensor, nn
 
@@ -18,15 +18,15 @@ from refit.config import file_of, nearest
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest
 from refit.learners import project_files, safe
-from refit.learners.contract import FitReport, Floats, Labels, Learner, Spec
+from refit.learners.contract import FitReport, Floats, Spec
 from refit.learners.imports import find
 from refit.learners.networks.architecture import Architecture
 from refit.learners.networks.blocks import squeezed
 from refit.learners.networks.inputs import Inputs, InputShapes
 from refit.learners.networks.network import Network
 from refit.learners.networks.params import ArchitectureParams, checked
+from refit.learners.networks.prepared import Fit
 from refit.learners.networks.tokens import TokenParams
-from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
@@ -83,34 +83,13 @@ class OwnNetwork(Network):
         chosen = cast(Architecture, OwnArchitecture(self.spec.kind, cls, own))
         return chosen, checked(training, self.spec.kind, given, where)
 
-    def fit(
-        self,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-        unlabelled: pa.Table | None = None,
-    ) -> FitReport:
-        given: dict[str, Any] = {"validation": validation, "iterations": iterations, "progress": progress}
+    def _fit(self, fit: Fit) -> FitReport:
         with self._theirs("fit"):
-            return super().fit(train, label, **given, unlabelled=unlabelled)
+            return super()._fit(fit)
 
-    def resume(
-        self,
-        before: Learner,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-        unlabelled: pa.Table | None = None,
-    ) -> FitReport:
-        given: dict[str, Any] = {"validation": validation, "iterations": iterations, "progress": progress}
+    def _resume(self, before: Self, fit: Fit) -> FitReport:
         with self._theirs("fit"):
-            return super().resume(before, train, label, **given, unlabelled=unlabelled)
+            return super()._resume(before, fit)
 
     def take_part(self, rows: Inputs, group: Group) -> None:
         with self._theirs("fit"):

@@ -128,6 +128,11 @@ class ArchitectureParams(Closed):
         """The arguments that regularise, with their values."""
         return {name: value for name in ("dropout", "weight_decay") if (value := getattr(self, name, None)) is not None}
 
+    def of_architecture(self) -> str:
+        """The arguments of the architecture alone, as params.yaml has them."""
+        own = self.model_dump(exclude={*ArchitectureParams.model_fields})
+        return ", ".join(f"{name}: {value}" for name, value in own.items())
+
     @property
     def frozen_parts(self) -> list[str]:
         """The parts that are not trained with labels before `thaw_epoch`."""

@@ -7,7 +7,6 @@ import torch
 from refit.errors import UserError
 from refit.learners.contract import Learner
 from refit.learners.networks.network import Network
-from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.tokens import require_same_length
 from refit.learners.networks.transfer import differing
 from refit.learners.postprocessed import fitted_within
@@ -39,7 +38,7 @@ def start_from(stored: Learner, learner: Learner, where: str) -> None:
     with torch.random.fork_rng():
         network = learner.built(parent.shapes)
     if problem := differing(network, parent.weights(), learner.head(parent.shapes)):
-        raise UserError(f"{who}: {problem}; its params are {_own_params(parent)} {advice}")
+        raise UserError(f"{who}: {problem}; its params are {parent.params.of_architecture()} {advice}")
     require_same_length(parent.params, learner.params, parent.shapes.vocabulary, where)
     learner.parent = parent
 
@@ -58,9 +57,3 @@ def _different_features(learner: Network, parent: Network) -> str | None:
         if kinds[0] != kinds[1]:
             return f"feature {name!r} is {kinds[0]} there and {kinds[1]} here"
     return None
-
-
-def _own_params(parent: Network) -> str:
-    """The arguments of its architecture alone, as params.yaml has them."""
-    own = parent.params.model_dump(exclude={*ArchitectureParams.model_fields})
-    return ", ".join(f"{name}: {value}" for name, value in own.items())

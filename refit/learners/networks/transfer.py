@@ -15,6 +15,8 @@ __all__ = ["BODY", "freeze", "frozen_weights", "head_of", "layers_of", "paramete
 
 BODY = "body"  # in `freeze`: everything but the head
 
+NONE: frozenset[str] = frozenset()
+
 Build = Callable[[int], nn.Module]  # from a number of outputs
 
 
@@ -29,7 +31,7 @@ def head_of(build: Build, outputs: int) -> frozenset[str]:
     return frozenset(name for name, weight in these.items() if weight.shape != others[name].shape)
 
 
-def differing(network: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str]) -> str | None:
+def differing(network: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str] = NONE) -> str | None:
     """The first weight outside of the head that two networks do not share, and how; None if they share all."""
     own = {name: tuple(weight.shape) for name, weight in network.state_dict().items() if name not in head}
     theirs = {name: tuple(weight.shape) for name, weight in weights.items() if name not in head}
@@ -43,7 +45,7 @@ def differing(network: nn.Module, weights: Mapping[str, Tensor], head: frozenset
     return None
 
 
-def take_over(network: nn.Module, weights: Mapping[str, Tensor], leave: frozenset[str]) -> nn.Module:
+def take_over(network: nn.Module, weights: Mapping[str, Tensor], leave: frozenset[str] = NONE) -> nn.Module:
     """The network with another one's weights, except for those to leave as they are."""
     network.load_state_dict(
         {name: own if name in leave else weights[name] for name, own in network.state_dict().items()}

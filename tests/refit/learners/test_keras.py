@@ -164,6 +164,18 @@ def test_epochs_are_reported_and_the_process_keeps_its_random_state(train_rows: 
 
 
 @has_keras
+@pytest.mark.parametrize("change", [{"width": 8}, {"by": "tanh"}])
+def test_a_training_goes_on_only_with_the_same_layers(change: dict[str, Any], train_rows: Any) -> None:
+    source = SOURCE.replace("width=16", 'width=16, by="relu"').replace('activation="relu"', "activation=by")
+    before, other = (make(spec_of(source=source, **{"epochs": 1, **more})) for more in ({}, change))
+    before.fit(train_rows.table, train_rows.label)
+    what = r"build of net.py returned a model with other layers than the one that it goes on from; set its params as"
+    with pytest.raises(UserError, match=what) as raised:
+        other.resume(before, train_rows.table, train_rows.label, iterations=1)
+    assert "\n" not in str(raised.value)
+
+
+@has_keras
 def test_a_function_gets_the_number_of_epochs_if_it_names_it(train_rows: Any) -> None:
     body = "    assert epochs == 2\n" + SEQUENTIAL.replace("{layers}", "")
     make(numbers_of(small(body, epochs=2))).fit(train_rows.table, train_rows.label)

@@ -172,6 +172,24 @@ def test_a_class_with_an_update_learns_batch_by_batch_and_from_a_champion(train_
     assert moved.digest() == update(before, [(table, 1 - label)]).digest()
 
 
+USING = UPDATED.replace("safe_format=", 'unlabelled="used", safe_format=')
+TAKING = USING.replace(
+    "update(self, rows, label):", "update(self, rows, label, unlabelled=None):\n        self.more = unlabelled"
+)
+
+
+def test_a_class_that_uses_rows_without_a_label_gets_them_when_it_goes_on_too(train_rows: Any) -> None:
+    table, label = train_rows.table, train_rows.label
+    for source in (TAKING, USING):  # an `update` that takes only rows and label gets no more
+        before: Any = make(spec_of(source=source))
+        before.fit(table, label)
+        after: Any = make(spec_of(source=source))
+        after.resume(before, table, label, iterations=1, unlabelled=table.slice(0, 7))
+        if source == TAKING:
+            assert after._inner.more.column_names == ["colour"]
+            assert after._inner.more.num_rows == 7
+
+
 def test_a_class_without_an_update_says_what_it_lacks(train_rows: Any) -> None:
     before = make(spec_of())
     before.fit(train_rows.table, train_rows.label)

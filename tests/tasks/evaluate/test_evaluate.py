@@ -95,6 +95,26 @@ def test_a_champion_that_has_seen_the_test_window_makes_the_gate_refuse(
     assert "has already seen the test window" in " ".join(evaluated()["decision"]["reasons"])
 
 
+def test_a_champion_that_the_same_rule_split_by_another_key_may_have_seen_test_rows(
+    evaluated: Evaluate, small_project: Any
+) -> None:
+    """ "0.2 of the rows" are other rows by a customer than by an order."""
+    described = artifacts.read_json(small_project.path(artifacts.FEATURE_SET)) | {"split": "0.2 of the rows, seed 0"}
+    artifacts.write_json(small_project.path(artifacts.FEATURE_SET), described)
+    small_project.train("noise", "echo")
+    small_project.put_in_charge("3", split="0.2 of the rows, seed 0")
+    small_project.train()
+    assert "may have seen" not in " ".join(evaluated()["decision"]["reasons"])
+    stored = small_project.path("registered/3/features.json")
+    artifacts.write_json(stored, described | {"key": "colour"})
+    stored.with_name("manifest.json").unlink()
+    artifacts.write_manifest(stored.parent)
+    assert evaluated()["decision"]["reasons"][0] == (
+        "the champion (version 3) may have seen test rows: it was split by 0.2 of the rows, seed 0, key 'colour' of "
+        "rows, the test is 0.2 of the rows, seed 0, key 'id' of rows"
+    )
+
+
 def test_the_anchor_is_judged_too_unless_it_is_the_champion(evaluated: Evaluate, small_project: Any) -> None:
     anchor = {"version": "1", "model_digest": "older", "seen_until": "2024-03-01T00:00:00Z"}
     small_project.train("echo")

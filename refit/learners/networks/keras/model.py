@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -28,22 +28,21 @@ from refit.learners.contract import (
     FitReport,
     Floats,
     Labels,
-    Learner,
     Spec,
-    check_labels,
     describe,
 )
 from refit.learners.encoding import Encoding
 from refit.learners.networks.determinism import deterministic, threads
-from refit.learners.networks.inputs import Inputs, Preparation, mean_and_deviation
+from refit.learners.networks.inputs import Inputs, Preparation
 from refit.learners.networks.keras.backend import import_keras
 from refit.learners.networks.keras.function import bound, params_of
 from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
 from refit.learners.networks.params import ArchitectureParams
+from refit.learners.networks.prepared import TWIN_ROWS, Fit, PreparedLearner, predict_alike
 from refit.learners.networks.surroundings import EpochReport, surroundings
 from refit.learners.texts import DenseTexts
 from refit.problems import metric_named
-from refit.runtime.context import Progress, silent
+from refit.runtime.context import Progress
 from refit.schemas.model_description import EncodedLearner, ModelDescription
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ UNSAFE = {"Lambda": "it has a Lambda layer", "__lambda__": "it has a lambda"}  #
 Scorer = Callable[[Any, int], CurvePoint]
 
 
-class KerasModel:
+class KerasModel(PreparedLearner):
     """Trains and predicts on the CPU, with one thread, the model that `build(shapes, outputs, **params)` returns.
 
     With validation rows it keeps the weights of the epoch with the best score. A model that is not compiled is trained
@@ -70,9 +69,7 @@ class KerasModel:
     )
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
-        self.spec = spec
-        self.threshold = 0.5
-        self._where = where
+        super().__init__(spec, where)
         self._params = params_of(spec, where)
         self._keras = import_keras(self._params.backend, spec.kind, where)
         module = project_files.module_of(spec.kind, spec.source, where)
@@ -83,51 +80,21 @@ class KerasModel:
                 f"learner {spec.kind!r}: a feature is named {NUMBERS!r}, which is the name of the input that holds all "
                 "numbers; rename it"
             )
-        self._preparation: Preparation | None = None
-        self._scale = np.array([0.0, 1.0])  # of the label: the model is fitted to (label - scale[0]) / scale[1]
         self._model: Any = None
 
-    def fit(
-        self,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-    ) -> FitReport:
-        check_labels(label, self.spec)
+    def _fit(self, fit: Fit) -> FitReport:
         reading = ArchitectureParams(max_categories=self._params.max_categories)
-        self._preparation = Preparation.learn(self.spec, train, reading)
-        if self.spec.task == "regression":
-            self._scale = np.concatenate(mean_and_deviation(label[:, None]))
-        return self._learn(None, train, label, validation, iterations, progress)
+        self._preparation = Preparation.learn(self.spec, fit.rows, reading)
+        self._learn_scale(fit.label)
+        return self._learn(None, fit)
 
-    def resume(
-        self,
-        before: Learner,
-        train: pa.Table,
-        label: Labels,
-        *,
-        validation: tuple[pa.Table, Labels] | None = None,
-        iterations: int | None = None,
-        progress: Progress = silent,
-    ) -> FitReport:
-        assert isinstance(before, KerasModel)
-        check_labels(label, self.spec)
+    def _resume(self, before: Self, fit: Fit) -> FitReport:
         self._preparation, self._scale = before._preparation, before._scale
-        return self._learn(before._fitted.get_weights(), train, label, validation, iterations, progress)
+        return self._learn(before, fit)
 
-    def _learn(
-        self,
-        weights: list[NDArray[Any]] | None,
-        table: pa.Table,
-        label: Labels,
-        validation: tuple[pa.Table, Labels] | None,
-        iterations: int | None,
-        progress: Progress,
-    ) -> FitReport:
-        rows, score = self._prepared.inputs(table), None
+    def _learn(self, before: KerasModel | None, fit: Fit) -> FitReport:
+        label, validation = fit.label, fit.validation
+        rows, score = self._prepared.inputs(fit.rows), None
         if validation is not None:
             recent = slice(max(0, len(label) - len(validation[1])), None)
             parts = ((rows.take(recent), label[recent]), (self._prepared.inputs(validation[0]), validation[1]))
@@ -138,9 +105,9 @@ class KerasModel:
 
         with self._training():
             model = self._built()
-            if weights is not None:
-                model.set_weights(weights)
-            curve, best = self._train(model, rows, label, iterations or self._params.epochs, score, progress)
+            if before is not None:
+                self._take_over(model, before, rows.take(slice(0, TWIN_ROWS)))
+            curve, best = self._train(model, rows, label, fit.iterations or self._params.epochs, score, fit.progress)
             with self._failures("copying the model"):
                 self._model = self._keras.models.clone_model(model)  # without optimizer and metrics
                 self._model.set_weights(model.get_weights())
@@ -148,9 +115,25 @@ class KerasModel:
             self._predictions(self._model, rows.take(slice(0, PREDICT_ROWS)))  # are its outputs probabilities?
         return FitReport(best, curve)
 
+    def _take_over(self, model: Any, before: KerasModel, rows: Inputs) -> None:
+        """Give a model the weights of another learner's.
+
+        Raises:
+            UserError: that has other layers: its weights differ, or predict otherwise here.
+        """
+        shapes = [[tuple(weight.shape) for weight in each.get_weights()] for each in (model, before._fitted)]
+        if shapes[0] == shapes[1]:
+            model.set_weights(before._fitted.get_weights())
+            if predict_alike(*(before._predictions(each, rows) for each in (model, before._fitted))):
+                return
+        raise self._error(
+            "returned a model with other layers than the one that it goes on from; set its params as they were "
+            f"({json.dumps(dict(before.spec.params))}), or train.warm_start: null"
+        )
+
     def _built(self) -> Any:
         """The model that the function builds, compiled."""
-        outputs = len(self.spec.classes) or 1
+        outputs = self._outputs
         with self._failures(self.spec.kind.rpartition(":")[2]):
             model = self._function(Shapes(self._prepared), outputs, **self._arguments)
         if not isinstance(model, self._keras.Model):
@@ -298,16 +281,8 @@ class KerasModel:
         return UserError(f"learner {self.spec.name!r}: {function} of {file} {what}")
 
     @property
-    def _prepared(self) -> Preparation:
-        if self._preparation is None:
-            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
-        return self._preparation
-
-    @property
     def _fitted(self) -> Any:
-        if self._model is None:
-            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
-        return self._model
+        return self._after_fit(self._model)
 
     def save(self, folder: Path) -> None:
         self._fitted.save(folder / MODEL)
@@ -337,10 +312,6 @@ class KerasModel:
                     "folder, or train again"
                 ) from error
         return learner
-
-    @property
-    def _texts(self) -> DenseTexts:
-        return (self._preparation and self._preparation.encoding.texts) or DenseTexts()
 
     def unsafe_reason(self) -> str | None:
         return self._texts.unsafe_reason(self.spec.trusted_types) or project_files.unsafe_reason(self.spec)

@@ -146,6 +146,19 @@ def test_a_network_reads_as_many_tokens_as_the_one_it_starts_from_or_goes_on_fro
     make(spec_of("text_embedding", length=there)).resume(before, TEXTS, label)
 
 
+def test_what_no_weight_shows_is_another_architecture_too(tmp_path: Path) -> None:
+    """Two heads of attention have the weights of one."""
+    one, two = (spec_of("text_transformer", layers=1, heads=heads, warmup_epochs=0.0) for heads in (1, 2))
+    label, before = np.array([1, 0, 0, 1]), make(one)
+    before.fit(TEXTS, label)
+    before.save(tmp_path)
+    what = "another architecture: the same weights predict something else; its params are .*heads: 1"
+    with pytest.raises(UserError, match=what):
+        make(two).resume(before, TEXTS, label, iterations=1)
+    with pytest.raises(UserError, match=what):
+        make(replace(two, start=Start(tmp_path, "version 1 of base", before.digest()))).fit(TEXTS, label)
+
+
 @every_kind
 def test_without_the_library_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)

@@ -196,6 +196,35 @@ def test_what_cannot_start_is_one_line(change: dict[str, Any], what: str, parent
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"channels": [4, 6]}, r"convolutions\.\d.bias is 4 there and 6 here; its params are channels: \[4, 4\], .*"),
+        ({"channels": [4]}, r"convolutions\.\d.bias is 4 there and missing here"),
+    ],
+)
+def test_a_training_goes_on_only_with_the_same_architecture(
+    change: dict[str, Any], what: str, parent: Start, images: Rows
+) -> None:
+    """For its params, not its weights, say what is built when it is loaded."""
+    learner = make(spec_of("cnn", **change), where="here")
+    with pytest.raises(UserError, match=f"cannot go on from a network of another architecture: {what}") as raised:
+        learner.resume(load(parent.folder), *images, iterations=1)
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).endswith("(here.params)")
+
+
+def test_what_is_no_architecture_may_change_and_is_what_the_params_say(
+    parent: Start, images: Rows, tmp_path: Path
+) -> None:
+    learner = make(spec_of("cnn", dropout=0.5))
+    learner.resume(load(parent.folder), *images, iterations=1)
+    assert isinstance(learner, Network)
+    assert {module.p for module in learner._module.modules() if hasattr(module, "p")} >= {0.5}
+    learner.save(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).predict(images[0]), learner.predict(images[0]))
+
+
 def test_the_arguments_in_the_docs_are_valid(parent: Start, images: Rows, root: Path) -> None:
     section = (root / "docs/networks.md").read_text(encoding="utf-8").partition("## Start from another model")[2]
     block = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
