@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 
 import numpy as np
 
 from refit.config import Params
-from refit.errors import UserError
 from refit.files.artifacts import FEATURE_SET, REPORTS, defined
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
@@ -26,7 +26,7 @@ from refit.schemas.feature_table import FeatureTable
 from refit.schemas.training import Scores
 from tasks.train import from_scratch, labelled_rows, make_all, specs_of
 from tasks.train.folds import Fold, LabelledRows, cut, newest
-from tasks.train.start import parent_of, start_of
+from tasks.train.start import parent_of, require_unseen_by_parent, start_of
 from tasks.train.trial import predict
 
 REPORT = REPORTS / "cross_validation.json"
@@ -59,15 +59,12 @@ def run(context: Context) -> CrossValidation:
     params = context.params
     features = FeatureTable.read(context.path(FEATURE_SET))
     start = start_of(context)
-    if start.parent and not start.parent.pretrained and features.split is None:
-        raise UserError(
-            "outer folds in order of time go back to before the model that train.start_from names was made; set "
-            "train.start_from: null, or featurize.split"
-        )
     specs = specs_of(params, features, context.project, parent_of(context, start, features))
     make_all(specs, params)
     whole = labelled_rows(context, features, specs[0].problem)
     folds = cut(whole, params.evaluate.cross_validation, params, specs[0].problem, where="evaluate.cross_validation")
+    first = min(whole.rows["event_time"].to_numpy()[fold.scored].min() for fold in folds)
+    require_unseen_by_parent(context, start, features, first.astype("datetime64[us]").item().replace(tzinfo=UTC))
     began = time.monotonic()
     outer = []
     for number, fold in enumerate(folds, start=1):

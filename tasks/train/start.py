@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from refit import learners
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_SET, SNAPSHOT, WARM_START
@@ -14,7 +16,7 @@ from refit.schemas.feature_table import FeatureTable
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.warm_start import Parent, WarmStart
 
-__all__ = ["parent_of", "start_of"]
+__all__ = ["parent_of", "require_unseen_by_parent", "start_of"]
 
 
 def start_of(context: Context) -> WarmStart:
@@ -74,14 +76,42 @@ def _require_unseen(context: Context, parent: Parent, features: FeatureTable) ->
                 "could be known then"
             )
         return
-    folder = context.path(parent.folder)
-    if FeatureTable.read(folder / MODEL / FEATURE_SET.name).split_rule == features.split_rule:
-        return
-    listed = folder / "provenance/snapshot.json"
-    theirs = {batch.sha256 for batch in Snapshot.read(listed).batches} if listed.is_file() else None
-    mine = {batch.sha256 for batch in Snapshot.read(context.path(SNAPSHOT)).batches}
-    if theirs is None or theirs & mine:
+    stored = context.path(parent.folder) / MODEL / FEATURE_SET.name
+    if FeatureTable.read(stored).split_rule != features.split_rule and _share_batches(context, parent):
         raise UserError(
             f"train.start_from: {parent} may have learned from the test rows: it was made from the same batches, and "
             f"not split by {features.split_rule}; split both projects alike (featurize.split)"
         )
+
+
+def require_unseen_by_parent(context: Context, start: WarmStart, features: FeatureTable, first: datetime) -> None:
+    """Refuse a parent that may have learned from rows that outer folds score; what a pretrained one saw is unknown.
+
+    Args:
+        first: the time of the earliest of these rows.
+
+    Raises:
+        UserError: it may have.
+    """
+    parent = start.parent
+    if parent is None or parent.pretrained:
+        return
+    if features.split is None and parent.seen_until is not None and parent.seen_until > first:
+        raise UserError(
+            f"outer folds score rows from {utc_text(first)} on, and {parent} (train.start_from) has learned from data "
+            f"up to {utc_text(parent.seen_until)}: name an earlier version, or set train.start_from: null"
+        )
+    if features.split is not None and _share_batches(context, parent):
+        raise UserError(
+            f"outer folds score all rows in turn, and {parent} (train.start_from) was made from the same batches: "
+            "set train.start_from: null"
+        )
+
+
+def _share_batches(context: Context, parent: Parent) -> bool:
+    """Whether a parent was made from a batch of this project too, as far as is known."""
+    listed = context.path(parent.folder) / "provenance/snapshot.json"
+    if not listed.is_file():
+        return True
+    theirs, mine = (Snapshot.read(path).batches for path in (listed, context.path(SNAPSHOT)))
+    return not {batch.sha256 for batch in theirs}.isdisjoint(batch.sha256 for batch in mine)

@@ -22,7 +22,7 @@ from refit.runtime.context import Progress, silent
 
 __all__ = ["Checkpoint", "State", "identity"]
 
-FORMAT = 1  # incremented when a file of older code would give another model
+FORMAT = 2  # incremented when a file of older code would give another model
 
 
 @dataclass

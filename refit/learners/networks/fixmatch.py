@@ -17,7 +17,7 @@ from refit.errors import UserError
 from refit.learners.contract import Spec
 from refit.learners.networks.augment import augmented
 from refit.learners.networks.inputs import Inputs
-from refit.learners.networks.loop import BatchLoss, Task, loss_of_batch, outputs_of
+from refit.learners.networks.loop import BatchLoss, Task, outputs_of
 from refit.learners.networks.params import ArchitectureParams, FixMatch
 
 __all__ = ["applied", "check", "consistency", "fixmatch"]
@@ -44,13 +44,15 @@ def fixmatch(how: FixMatch, unlabelled: Inputs) -> BatchLoss:
     """The loss of a batch with labels, and of `ratio` times as many random rows without one: l_s + lambda_u l_u."""
 
     def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
-        supervised = loss_of_batch(network, batch, target, task)  # eq. 3
+        batch, target = batch.to(task.device), target.to(task.device)
         drawn = torch.randint(len(unlabelled), (how.ratio * len(batch),))
         rows = unlabelled.take(drawn).to(task.device)
         with torch.no_grad():
             weak = outputs_of(network, task.scaling(augmented(rows, task.params.augment)), task)
-        strong = outputs_of(network, task.scaling(augmented(rows, how.augment)), task)
-        return supervised + how.weight * consistency(weak, strong, how.threshold)
+        labelled, strong = augmented(batch, task.params.augment), augmented(rows, how.augment)
+        outputs = outputs_of(network, task.scaling(labelled.joined(strong)), task)  # in one pass, as a batch norm wants
+        supervised = task.loss(outputs[: len(batch)], target)  # eq. 3
+        return supervised + how.weight * consistency(weak, outputs[len(batch) :], how.threshold)
 
     return batch_loss
 
@@ -71,7 +73,10 @@ def consistency(weak: Tensor, strong: Tensor, threshold: float) -> Tensor:
 def applied(task: Task, how: FixMatch, labelled: int, unlabelled: Inputs) -> tuple[Task, Tensor]:
     """The task with the loss of FixMatch, and the labelled rows of an epoch.
 
-    These are repeated, so that an epoch sees about as many rows as there are without a label.
+    These are repeated, each as often as any other or once more, so that an epoch sees about as many rows as there are
+    without a label.
     """
-    repeats = max(1, ceil(len(unlabelled) / (how.ratio * labelled)))
-    return replace(task, batch_loss=fixmatch(how, unlabelled), repeats=labelled), torch.arange(labelled).repeat(repeats)
+    times, rest = divmod(max(labelled, ceil(len(unlabelled) / how.ratio)), labelled)
+    once_more = torch.randperm(labelled, generator=torch.Generator().manual_seed(task.seed))[:rest]  # type: ignore[no-untyped-call]
+    index = torch.cat([torch.arange(labelled).repeat(times), once_more])
+    return replace(task, batch_loss=fixmatch(how, unlabelled), origins=index), index

@@ -25,7 +25,7 @@ from refit.learners.networks.surroundings import EpochReport
 from refit.learners.networks.transfer import freeze
 from refit.runtime.context import Progress, silent
 
-__all__ = ["BatchLoss", "Task", "loss_of_batch", "outputs_of", "train"]
+__all__ = ["BatchLoss", "Task", "checked_loss", "loss_of_batch", "outputs_of", "train"]
 
 HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SHOW_ROWS = 5  # of a batch whose loss is not finite
@@ -48,7 +48,7 @@ class Task:
     scaling: Scaling
     score: Callable[[nn.Module, int], CurvePoint] | None = None  # after an epoch, on training and validation rows
     best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
-    repeats: int | None = None  # after so many rows an epoch has the same ones again
+    origins: Tensor | None = None  # of the rows of an epoch, where it repeats training rows: their numbers
     head: frozenset[str] = frozenset()  # weights of the last layer; see `refit.learners.networks.transfer`
     frozen: frozenset[str] = frozenset()  # weights that are not trained before `params.thaw_epoch`
     batch_loss: BatchLoss = field(default=lambda *batch: loss_of_batch(*batch))
@@ -99,7 +99,7 @@ def train(
             set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
             optimizer.zero_grad(set_to_none=True)
             for part in group.parts(batch, params.accumulate):
-                loss = _loss(network, rows.take(part), target[part], task)
+                loss = checked_loss(network, rows.take(part), target[part], task)
                 share = len(part) / len(batch)
                 scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
                 watch.add(loss, part, step, len(batches))
@@ -144,7 +144,12 @@ def loss_of_batch(network: nn.Module, batch: Inputs, target: Tensor, task: Task)
     return share * task.loss(outputs, target) + (1 - share) * task.loss(outputs, target[other])
 
 
-def _loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
+def checked_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
+    """The loss of a batch by the task.
+
+    Raises:
+        UserError: a batch norm reads one row at a time.
+    """
     try:
         return task.batch_loss(network, batch, target, task)
     except ValueError as error:
@@ -236,8 +241,8 @@ class LossWatch:
         values = torch.stack(losses).tolist() if len(losses) > 1 else [float(loss) for loss in losses]
         for value, (_, rows, step) in zip(values, self._pending, strict=True):
             if not isfinite(value):
-                first, rest = rows[:SHOW_ROWS], len(rows) - SHOW_ROWS
-                shown = (first if self._task.repeats is None else first % self._task.repeats).tolist()
+                first, rest = rows[:SHOW_ROWS].cpu(), len(rows) - SHOW_ROWS
+                shown = (first if self._task.origins is None else self._task.origins[first]).tolist()
                 more = f" and {rest} more" if rest > 0 else ""
                 raise UserError(
                     f"learner {self._task.name!r}: the loss is {value} in epoch {self._epoch + 1}, batch {step + 1} "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refit.learners.networks.inputs import Inputs
-from refit.learners.networks.loop import Task, loss_of_batch
+from refit.learners.networks.loop import Task, checked_loss
 from refit.learners.networks.optimisers import optimizer_of, set_rate
 from refit.learners.networks.transfer import freeze
 
@@ -35,7 +35,7 @@ def range_test(
     for count, (rate, batch) in enumerate(zip(rates, _endless(target, task), strict=False), start=1):
         set_rate(optimizer, rate)
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of_batch(network, rows.take(batch), target[batch], task)
+        loss = checked_loss(network, rows.take(batch), target[batch], task)
         average = SMOOTHING * average + (1 - SMOOTHING) * float(loss.detach())
         value = average / (1 - SMOOTHING**count)
         if not isfinite(value) or (smoothed and value > DIVERGED * min(smoothed)):

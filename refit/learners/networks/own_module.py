@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from refit.config import file_of, nearest
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest
 from refit.learners import project_files, safe
-from refit.learners.contract import FitReport, Floats, Spec
+from refit.learners.contract import FitReport, Floats, Labels, Spec
 from refit.learners.imports import find
 from refit.learners.networks.architecture import Architecture
 from refit.learners.networks.blocks import squeezed
@@ -90,6 +90,10 @@ class OwnNetwork(Network):
     def _resume(self, before: Self, fit: Fit) -> FitReport:
         with self._theirs("fit"):
             return super()._resume(before, fit)
+
+    def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
+        with self._theirs("fit"):
+            return super().range_test(table, label, rates)
 
     def take_part(self, rows: Inputs, group: Group) -> None:
         with self._theirs("fit"):

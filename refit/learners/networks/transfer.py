@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -88,7 +89,7 @@ def freeze(network: nn.Module, frozen: frozenset[str], *, thawed: bool = False) 
 def layers_of(network: nn.Module, head: frozenset[str]) -> list[list[str]]:
     """The weights of the body by layer, the first one first; norms and all embeddings count with a neighbour.
 
-    A module with a true `is_layer` is one layer with all that is in it.
+    A module with a true `is_layer` is one layer with all that is in it; one of recurrent layers has several.
 
     >>> body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
     >>> [len(layer) for layer in layers_of(body, frozenset({"3.weight", "3.bias"}))]
@@ -106,6 +107,11 @@ def layers_of(network: nn.Module, head: frozenset[str]) -> list[list[str]]:
         weights = {f"{path}.{name}".lstrip("."): weight for name, weight in module.named_parameters(recurse=False)}
         weights = {name: weight for name, weight in weights.items() if name not in head}
         if not weights:
+            continue
+        if isinstance(module, nn.RNNBase):
+            of_layer = (re.compile(rf"_l{number}(_reverse)?$").search for number in range(module.num_layers))
+            layers += [[name for name in weights if belongs(name)] for belongs in of_layer]
+            was_embedding = False
             continue
         is_embedding = isinstance(module, nn.Embedding)
         begins = any(weight.dim() > 1 for weight in weights.values()) and not (is_embedding and was_embedding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from typing import Any
 
@@ -175,6 +176,36 @@ def test_a_transformer_starts_from_a_pretrained_folder_and_others_from_nothing(p
     assert (project.candidate / "encoder.json").is_file()
 
 
+@pytest.mark.parametrize("split", [None, "0.2 of the rows, seed 0"])
+def test_outer_folds_score_no_row_that_the_parent_may_have_learned_from(
+    project: SmallProject, split: str | None
+) -> None:
+    described = {**artifacts.read_json(project.folder / artifacts.FEATURE_SET), "split": split}
+    artifacts.write_json(project.folder / artifacts.FEATURE_SET, described)
+    settings: dict[str, Any] = {"featurize__label__delay_hours": 0, "evaluate__cross_validation": {"folds": 2}}
+    learners = [BASE_RATE, {**NETWORK, "params": {**PARAMS, "epochs": 1}}]
+    params = parse(project.params(train__learners=learners, train__start_from=SOURCE, **settings))
+    write_snapshot(project.folder, [batch_of("rows", "2024-01", sha256="mine")])
+
+    def folds(seen_until: datetime, batch: str) -> int:
+        with_parent(project, seen_until=seen_until)
+        parent = project.folder / ".refit/parents/base-1"
+        shutil.copyfile(project.folder / artifacts.FEATURE_SET, parent / MODEL / "features.json")
+        (parent / MODEL / "manifest.json").unlink()
+        artifacts.write_manifest(parent / MODEL)
+        (parent / "provenance").mkdir(exist_ok=True)
+        write_snapshot(parent, [batch_of("rows", batch, sha256=batch)]).write(parent / "provenance/snapshot.json")
+        return len(cross_validation.run(Context(project.folder, params)).folds)
+
+    long_ago = datetime(2023, 1, 1, tzinfo=UTC)
+    assert folds(long_ago, "another") == 2
+    unfit = (KNOWN_AT_THE_TIME, "another") if split is None else (long_ago, "mine")
+    what = "on, and version 1 of base .* up to 2024-03-01" if split is None else "was made from the same batches"
+    with pytest.raises(RefitError, match=rf"outer folds score .*{what}.* train.start_from: null") as raised:
+        folds(*unfit)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.slow
 def test_outer_folds_in_order_of_time_start_from_a_pretrained_folder_as_training_does(project: SmallProject) -> None:
     """It is unknown what it has learned from; another project's model has learned from all up to a moment."""
@@ -185,9 +216,7 @@ def test_outer_folds_in_order_of_time_start_from_a_pretrained_folder_as_training
     assert cross_validation.run(Context(project.folder, params)).rows > 0
     with_parent(project)
     params = parse(project.params(train__learners=[BASE_RATE, NETWORK], train__start_from=SOURCE))
-    with pytest.raises(
-        RefitError, match=r"outer folds in order of time go back to before the model that train.start_f"
-    ):
+    with pytest.raises(RefitError, match=r"outer folds score rows from .* version 1 of base \(train.start_from\)"):
         cross_validation.run(Context(project.folder, params))
 
 

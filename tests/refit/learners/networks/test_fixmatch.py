@@ -67,6 +67,19 @@ def test_the_loss_of_two_classes_is_the_same_as_of_one_output() -> None:
     assert float(consistency(weak, strong, 0.9)) == pytest.approx(float(consistency(*both, 0.9)), rel=1e-5)
 
 
+def test_a_step_takes_one_pass_without_a_gradient_and_one_of_all_other_rows() -> None:
+    learner: Any = make(spec_of("cnn", fixmatch=HOW))
+    learner._learn_preparation(*few())
+    network, rows = learner.built(learner.shapes), learner._prepared.inputs(few()[0])
+    passes: list[tuple[int, bool]] = []
+    network.register_forward_hook(lambda _, given, out: passes.append((len(given[0]), out.requires_grad)))
+    task = learner._task(few()[1], 1, torch.device("cpu"), network)
+    task, _ = applied(task, learner.params.fixmatch, 12, rows)
+    loss = task.batch_loss(network, rows, torch.tensor(few()[1]), task)
+    assert passes == [(48, False), (12 + 48, True)]
+    assert loss.isfinite()
+
+
 def test_it_is_the_same_each_time_and_comes_back_from_its_files(tmp_path: Path) -> None:
     spec = spec_of("cnn", epochs=2, batch_rows=12, fixmatch=HOW)
     assert make(spec).declaration.unlabelled == "needed"
@@ -85,13 +98,18 @@ def test_an_epoch_sees_about_as_many_rows_as_there_are_without_a_label() -> None
     rows = Inputs(torch.zeros(480, 0, dtype=torch.int64), torch.zeros(480, 0))
     changed, index = applied(task, learner.params.fixmatch, 12, rows)
     assert index.tolist() == [*range(12)] * 10, "ten steps of 12 and 4 x 12 rows"
+    for more in (1, 20, 47):
+        unlabelled = Inputs(torch.zeros(480 + more, 0, dtype=torch.int64), torch.zeros(480 + more, 0))
+        index = applied(task, learner.params.fixmatch, 12, unlabelled)[1]
+        assert len(index) == 120 + -(-more // 4), "it does not jump"
+        assert set(torch.bincount(index).tolist()) <= {10, 11}
     assert changed.batch_loss is not task.batch_loss
     assert len(applied(task, learner.params.fixmatch, 1000, rows)[1]) == 1000
 
 
 def test_rows_whose_loss_is_not_finite_are_those_with_a_label() -> None:
     """An epoch has the 12 rows nine times."""
-    spec = spec_of("cnn", epochs=3, batch_rows=100, learning_rate=1000, optimizer="sgd", fixmatch=HOW)
+    spec = spec_of("cnn", epochs=5, batch_rows=100, learning_rate=1000, optimizer="sgd", fixmatch=HOW)
     with pytest.raises(UserError, match=r"the loss is .* in epoch") as caught:
         fitted(spec, image_rows(400, 5)[0])
     listed = re.search(r"training rows ([\d, ]+)", str(caught.value))

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from torch import nn
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import RefitError, UserError
@@ -18,6 +19,7 @@ from refit.learners import Spec, load, make
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES, sample
 from refit.learners.contract import Start
 from refit.learners.networks.network import Network
+from refit.learners.networks.transfer import layers_of
 from tests.refit.learners.networks.conftest import TINY, Rows, image_rows, spec_of
 
 OTHER = ("left", "middle", "right")  # as many classes as the parent has
@@ -143,6 +145,14 @@ def test_layers_learn_at_their_own_rates(parent: Start, images: Rows) -> None:
     assert decayed[last] == pytest.approx(even[last], rel=1e-4)
     assert quick[last] == pytest.approx(10 * even[last], rel=1e-4)
     assert quick[first] == pytest.approx(even[first], rel=1e-4)
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_each_of_several_recurrent_layers_is_one(both_ways: bool) -> None:
+    module = nn.Sequential(nn.GRU(2, 3, 3, bidirectional=both_ways), nn.Linear(3, 1))
+    layers = layers_of(module, frozenset({"1.weight", "1.bias"}))
+    assert [len(layer) for layer in layers] == [8 if both_ways else 4] * 3
+    assert [{name.removesuffix("_reverse")[-3:] for name in layer} for layer in layers] == [{"_l0"}, {"_l1"}, {"_l2"}]
 
 
 def test_numbers_and_categories_are_coded_as_the_parent_codes_them(tmp_path: Path) -> None:
