@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from refit.errors import UserError, unreadable
 
+READ_BY_DVC = ("params.yaml", "run.yaml", "dvc.yaml")
 MOST_BYTES = 4_000_000
 MOST_DEPTH = 60
 MOST_VALUES = 400_000  # with every alias expanded, as any traversal sees them
@@ -56,6 +58,8 @@ class _Loader(yaml.SafeLoader):
             return count
         counts[id(node)] = 0  # in progress
         inner: list[yaml.Node] = []
+        if isinstance(node, yaml.CollectionNode) and node.flow_style and self._name in READ_BY_DVC:
+            self._require_quotes(node)
         if isinstance(node, yaml.SequenceNode):
             inner = node.value
         elif isinstance(node, yaml.MappingNode):
@@ -65,6 +69,14 @@ class _Loader(yaml.SafeLoader):
             limit = f"more than {MOST_VALUES:,} values with every alias written out, the limit"
             self._refuse(node.start_mark.line + 1, limit)
         return count
+
+    def _require_quotes(self, node: yaml.CollectionNode) -> None:
+        """Refuse what DVC's parser (libyaml) would refuse without saying what to do."""
+        values = [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
+        for each in values:
+            if isinstance(each, yaml.ScalarNode) and each.style is None and ":" in each.value:
+                what = "DVC, which reads this file too, takes no ':' within {} or [] without quotes"
+                self._refuse(each.start_mark.line + 1, f"{what}; write {json.dumps(each.value[:80])}")
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

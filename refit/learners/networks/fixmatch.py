@@ -77,6 +77,6 @@ def applied(task: Task, how: FixMatch, labelled: int, unlabelled: Inputs) -> tup
     without a label.
     """
     times, rest = divmod(max(labelled, ceil(len(unlabelled) / how.ratio)), labelled)
-    once_more = torch.randperm(labelled, generator=torch.Generator().manual_seed(task.seed))[:rest]  # type: ignore[no-untyped-call]
+    once_more = torch.randperm(labelled, generator=torch.Generator().manual_seed(task.seed))[:rest]
     index = torch.cat([torch.arange(labelled).repeat(times), once_more])
     return replace(task, batch_loss=fixmatch(how, unlabelled), origins=index), index

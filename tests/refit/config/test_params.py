@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from refit.config import override, parse
 from refit.errors import UserError
@@ -86,6 +87,9 @@ def test_two_learners_of_one_name_are_refused() -> None:
         ("train: {seed: 1}\ntrain: {seed: 2}\n", "line 2: key 'train' is given twice"),
         ("train: !!python/object:os.system {}\n", "no tags"),
         ("train: [1, 2\n", "not valid YAML"),
+        ("a: 1\nregistry: {tracking_uri: sqlite:///../a.db}\n", 'line 2: DVC, .* write "sqlite:///../a.db"$'),
+        ("train: {learners: [{kind: net.py:Wide}]}\n", 'line 1: DVC, .* write "net.py:Wide"$'),
+        ("train: {a:1}\n", 'DVC, .* write "a:1"$'),
         ("- a\n- b\n", "a mapping of sections was expected"),
         ("", "a mapping of sections was expected"),
     ],
@@ -94,6 +98,12 @@ def test_what_is_not_plain_yaml_is_refused_with_its_line(tmp_path: Path, text: s
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=expected):
         read_yaml(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: sqlite:///../a.db", 'a: {b: "x:y"}', "a: {b: 'x:y', c: 1}", "a: [b, c: d]"])
+def test_a_colon_that_dvc_reads_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    assert read_yaml(tmp_path / "params.yaml") == YAML(typ="safe").load(text)
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
