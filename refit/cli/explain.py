@@ -10,7 +10,7 @@ from rich.table import Table
 from flows.progress_display import show_progress
 from flows.session import watching
 from refit.errors import UserError
-from refit.problems import kind_of
+from refit.problems import kind_of, metric_words
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.explanations import ExplainedRow, RowExplanations
 
@@ -40,8 +40,10 @@ def print_reasons(report: RowExplanations, console: Terminal) -> None:
     """Print each row: the base, its largest contributions, and their sum."""
     method = "estimated by sampling" if report.method == "sampling" else "exact"
     for row in report.rows:
-        predicted = f"{row.predicted_class!r}, probability" if row.predicted_class else "probability"
-        predicted = f"{predicted} " if kind_of(row.task).probabilities else ""
+        problem = kind_of(row.task)
+        unit = "probability" if problem.probabilities else metric_words(problem.explained_part)
+        predicted = ", ".join(filter(None, (row.predicted_class and repr(row.predicted_class), unit)))
+        predicted = f"{predicted} " if predicted else ""
         console.print(
             line(
                 (row.key, "bold"),

@@ -26,6 +26,7 @@ UNITS: dict[Unit, str] = {
     "number": "units of the label",
     "log-odds": "log-odds",
     "log": "log of the prediction",
+    "loss": "units of the row's own loss",
 }
 SECONDS = 1.5  # approximate time budget for explaining many rows
 
@@ -45,6 +46,8 @@ def contributions(
         seconds: approximate time budget. It limits how many rows are explained. The work is counted, not timed, so the
             same rows are explained each time.
     """
+    if learner.spec.problem.parts:
+        return sampling.explain(learner, rows, background, seed=seed, seconds=seconds)
     inner = fitted_within(learner)
     explainers: tuple[Explainer, ...] = (trees.explain, boosting.explain, linear.explain)
     for explain in explainers:

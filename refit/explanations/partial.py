@@ -49,7 +49,7 @@ def _of_block(learner: Learner, rows: pa.Table, grids: Mapping[str, RowIndices])
         start += len(grid) * count
         index = rows.column_names.index(name)
         everything = everything.set_column(index, rows.schema.field(index), rows.column(index).take(row_indices))
-    predicted = learner.predict(everything)
+    predicted = learner.spec.problem.output(learner.predict(everything))
     means = predicted.reshape(points, count, *predicted.shape[1:]).mean(axis=1)
     curves, start = [], 0
     for name, grid in grids.items():

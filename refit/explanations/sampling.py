@@ -38,7 +38,8 @@ def explain(learner: Learner, rows: pa.Table, background: pa.Table, *, seed: int
     values = np.zeros_like(steps)
     np.put_along_axis(values, orders[..., None], steps, axis=2)
     base = predicted[:, :, 0].mean(axis=1)[0] if len(indices) else np.zeros(max(len(learner.spec.classes), 1))
-    unit = "probability" if learner.spec.problem.probabilities else "number"
+    problem = learner.spec.problem
+    unit = "probability" if problem.probabilities else "loss" if problem.parts else "number"
     return Contributions(features, values.mean(axis=1), base, unit, "sampling", indices)  # type: ignore[arg-type]
 
 
@@ -55,5 +56,5 @@ def _predicted(learner: Learner, rows: pa.Table, against: pa.Table, orders: np.n
         name: both.column(name).take(pa.array(np.where(is_known[..., index], ours, theirs).ravel()))
         for index, name in enumerate(learner.spec.features)
     }
-    predicted = np.asarray(learner.predict(pa.table(columns)), dtype=np.float64)
+    predicted = learner.spec.problem.output(np.asarray(learner.predict(pa.table(columns)), dtype=np.float64))
     return predicted.reshape(count, drawn, features + 1, -1)

@@ -20,7 +20,7 @@ from refit.learners.contract import (
     Spec,
     spec_from,
 )
-from refit.learners.families import AVERAGED, FAMILIES, KERAS, family, load_class
+from refit.learners.families import ADAPTERS, AVERAGED, FAMILIES, KERAS, family, load_class
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
 
@@ -69,7 +69,7 @@ def _class_of(spec: Spec, where: str) -> type[Learner]:
 
     if spec.source and project_files.is_keras(spec.kind, spec.source):
         return load_class(KERAS)
-    return _adapter(imports.find(spec.kind, where, spec.source))
+    return _adapter(imports.find(spec.kind, where, spec.source), spec.task)
 
 
 def update(learner: Learner, batches: Iterable[Batch], *, progress: Progress = silent) -> Learner:
@@ -138,16 +138,24 @@ def _load(folder: Path, description: ModelDescription, trusted_types: tuple[str,
     if kind in FAMILIES:
         return family(kind).load(folder, description, spec_from(description, trusted_types))
     from refit.learners import imports, project_files
-    from refit.learners.sklearn_estimator import SklearnEstimator
 
     source = project_files.stored_code(kind, folder, trusted_types)
     if source and project_files.is_keras(kind, source):
         return load_class(KERAS).load(folder, description, spec_from(description, trusted_types, source))
-    chosen = _adapter(imports.find(kind, str(folder), source)) if kind in trusted_types else SklearnEstimator
+    trusted = kind in trusted_types
+    chosen = _adapter(imports.find(kind, str(folder), source), description.task) if trusted else _reader(description)
     return chosen.load(folder, description, spec_from(description, trusted_types, source))
 
 
-def _adapter(cls: type) -> type[Learner]:
+def _reader(description: ModelDescription) -> type[Learner]:
+    """The family that reads what it stored of a third-party class, which is not imported."""
+    from refit.learners.sklearn_estimator import SklearnEstimator
+
+    adapter = ADAPTERS.get(description.task)
+    return SklearnEstimator if adapter is None else load_class(adapter)
+
+
+def _adapter(cls: type, task: str) -> type[Learner]:
     """The family that adapts a third-party class: a learner with four verbs, a torch module, or an estimator."""
     from refit.learners.imports import is_module
     from refit.learners.own import OwnLearner, is_learner
@@ -159,4 +167,4 @@ def _adapter(cls: type) -> type[Learner]:
         from refit.learners.networks.own_module import OwnNetwork
 
         return OwnNetwork
-    return SklearnEstimator
+    return load_class(ADAPTERS[task]) if task in ADAPTERS else SklearnEstimator

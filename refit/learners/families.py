@@ -23,6 +23,9 @@ FAMILIES: Mapping[str, str] = {
     "xgboost.XGBRegressor": "refit.learners.xgboost_boosting:XGBoost",
 }
 KERAS = "refit.learners.networks.keras.model:KerasModel"  # of a function in a project's file
+ADAPTERS: Mapping[str, str] = {  # by task: of third-party classes that are no learners of their own
+    "clustering": "refit.learners.clusterer:Clusterer",
+}
 AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with several seeds
 
 

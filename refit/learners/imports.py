@@ -86,7 +86,7 @@ def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> A
 
     Args:
         source: the text of the file, for `file.py:Class`.
-        sort: classifier or regressor; an error suggests names of this sort.
+        sort: classifier, regressor, cluster, outlier or transformer; an error suggests names of this sort.
 
     Raises:
         UserError: there is no such class, or its module cannot be imported; the error names the nearest.
@@ -137,19 +137,26 @@ def _imported(name: str, kind: str, where: str) -> Any:
 
 def _estimators(module: Any, sort: str) -> list[str]:
     """Names of a module's learners and estimators of a sort; if it has none, of all classes that can be trained."""
-    from sklearn.base import ClassifierMixin, RegressorMixin
-
-    wanted = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[sort]
+    wanted = _mixins(sort)
     classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
     fit = {name: value for name, value in classes.items() if hasattr(value, "fit") or is_module(value)}
     chosen = [name for name, value in fit.items() if issubclass(value, wanted) or hasattr(value, "load")]
     return chosen or list(fit)
 
 
+def _mixins(sort: str) -> tuple[type, ...]:
+    """The classes that scikit-learn's estimators of a sort inherit from."""
+    from sklearn import base
+
+    names = {"cluster": ("ClusterMixin", "DensityMixin"), "outlier": ("OutlierMixin",)}
+    return tuple(getattr(base, name) for name in names.get(sort, (f"{sort.capitalize()}Mixin",)))
+
+
 def _sklearn_paths(sort: str) -> list[str]:
     from sklearn.utils import all_estimators
 
-    return [f"{'.'.join(cls.__module__.split('.')[:2])}.{name}" for name, cls in all_estimators(sort)]
+    wanted = [(name, cls) for name, cls in all_estimators() if issubclass(cls, _mixins(sort))]
+    return [f"{'.'.join(cls.__module__.split('.')[:2])}.{name}" for name, cls in wanted]
 
 
 def _arguments(make: Any) -> list[str] | None:

@@ -21,6 +21,7 @@ _KINDS = {
     "multiclass": "refit.problems.multiclass:Multiclass",
     "regression": "refit.problems.regression:Regression",
     "forecast": "refit.problems.forecast:Forecast",
+    "clustering": "refit.problems.clustering:Clustering",
 }
 
 

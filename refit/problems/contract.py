@@ -60,6 +60,12 @@ class Problem(ABC):
     estimable: ClassVar[bool] = False  # metrics can be estimated from calibrated predictions, before labels come
     can_leak: ClassVar[bool] = True  # a feature that predicts the label nearly perfectly is suspicious
     intervals: ClassVar[bool] = False  # predictions are numbers, which can have prediction intervals
+    parts: ClassVar[tuple[str, ...]] = ()  # names of the numbers of a prediction that has several and no classes
+    explained_part: ClassVar[str] = ""  # the one of them that explanations of predictions are of
+    of_features: ClassVar[bool] = (
+        False  # losses are of the features themselves, so the same ones make models comparable
+    )
+    keeps_names: ClassVar[bool] = False  # what a model finds is named as the champion names it (`named_after`)
     folds: ClassVar[Literal["kfold", "stratified", "time"]] = "kfold"  # kind of folds that `refit init` writes
     dtype: ClassVar[Any]  # of a label array
     demand: ClassVar[str]  # description of an invalid prediction, for errors
@@ -116,11 +122,19 @@ class Problem(ABC):
         """(rows,) strata for stratified folds: classes, or fifths of the numbers."""
         return labels
 
+    def unusable(self, rows: pa.Table) -> str:
+        """The reason why no model can be fitted to these features of training rows; empty if there is none."""
+        return ""
+
     # Predictions
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """The shape of the predictions for a number of rows."""
-        return (rows,)
+        return (rows, len(self.parts)) if self.parts else (rows,)
+
+    def output(self, predicted: Floats) -> Floats:
+        """What explanations of predictions are of: the predictions themselves, or (rows,) one of their parts."""
+        return predicted[..., self.parts.index(self.explained_part)] if self.parts else predicted
 
     @abstractmethod
     def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
@@ -139,6 +153,10 @@ class Problem(ABC):
         import pyarrow as pa
 
         return pa.array(predicted)
+
+    def predicted_value_sql(self, column: str) -> str:
+        """SQL of `predicted_values`; `column` holds predictions as `as_column` writes them."""
+        return column
 
     # The naive opponent
 

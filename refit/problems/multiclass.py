@@ -99,6 +99,12 @@ class Multiclass(Problem):
     def predicted_values(self, predicted: Floats) -> pa.Array:
         return self.to_column(predicted.argmax(axis=1))
 
+    def predicted_value_sql(self, column: str) -> str:
+        from feature_store.sql_text import literal
+
+        names, listed = ", ".join(map(literal, self.classes)), f"{column}::double[]"
+        return f"([{names}])[list_position({listed}, list_max({listed}))]"
+
     def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The share of each class."""
         import numpy as np

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from refit.problems.contract import LabelSql, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from pydantic import JsonValue
 
-    from refit.problems.contract import Labels
+    from refit.metrics.formulas import OfSums
+    from refit.problems.contract import Floats, Labels, Naive
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,105 @@ class Unlabelled(Problem):
 
     def has_variation(self, labels: Labels) -> tuple[bool, str]:
         return True, f"{len(labels):,} test rows, which need no label"
+
+
+@dataclass(frozen=True)
+class OfFeatures(Unlabelled):
+    """A base for kinds whose predictions are several numbers for each row, and whose losses are of the features."""
+
+    demand: ClassVar[str] = "not finite"
+    of_features: ClassVar[bool] = True
+
+    def unusable(self, rows: pa.Table) -> str:
+        return unusable(rows)
+
+    def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
+        import numpy as np
+
+        return np.asarray((~np.isfinite(predicted)).any(axis=1), dtype=np.bool_)
+
+    def guess(self, naive: Naive, rows: int) -> Floats:
+        raise NotImplementedError(f"the naive guess of {self.name} needs the rows (`guess_for`)")
+
+    def mean_of(self, part: str) -> OfSums:
+        """The formula of a metric that is the mean of one of the parts."""
+        import numpy as np
+
+        from refit.metrics.formulas import OfSums
+
+        column = self.parts.index(part)
+        return OfSums(
+            lambda labels, predicted, _: (predicted[:, column], np.ones(len(labels))), lambda sums: sums[0] / sums[1]
+        )
+
+
+def numbers_of(table: pa.Table) -> Floats:
+    """(rows, values) the columns of numbers, and the values of images and vectors; nan where there is none.
+
+    Columns of texts, and of lists of different lengths, are left out.
+
+    >>> import pyarrow as pa
+    >>> numbers_of(pa.table({"x": [1, None], "name": ["a", "b"], "v": [[0.0, 2.0], [3.0, 4.0]]})).tolist()
+    [[1.0, 0.0, 2.0], [nan, 3.0, 4.0]]
+    """
+    import numpy as np
+
+    parts = [values for name in table.column_names if (values := _values(table[name])) is not None]
+    numbers = np.hstack(parts) if parts else np.empty((table.num_rows, 0))
+    numbers[~np.isfinite(numbers)] = np.nan
+    return numbers
+
+
+def _values(column: pa.ChunkedArray) -> Floats | None:
+    """(rows, values) of a column; None if it has no fixed number of values."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, array = column.type, column.combine_chunks()
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)[:, None]
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        cells = [np.frombuffer(cell, np.uint8).astype(np.float64) for cell in array.to_pylist() if cell is not None]
+    elif pa.types.is_nested(kind) and not pa.types.is_nested(kind.value_type):
+        cells = [np.asarray(cell, np.float64) for cell in array.to_pylist() if cell is not None]
+    else:
+        return None
+    if len({len(cell) for cell in cells}) != 1:
+        return None
+    result = np.full((len(array), len(cells[0])), np.nan)
+    result[pc.is_valid(array).to_numpy(zero_copy_only=False)] = np.stack(cells)
+    return result
+
+
+def unusable(rows: pa.Table) -> str:
+    """The reason why the features of rows say nothing; empty if they do.
+
+    A feature that never varies has no scale, so that no distance or density in it means anything.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    wordy = [name for name in rows.column_names if pa.types.is_string(rows[name].type)]
+    if wordy:
+        return (
+            f"feature {wordy[0]!r} is a text or a category, and only numbers, images and vectors have distances: leave "
+            "it out (featurize.exclude), or make numbers of it where it is cut (ingest.sources)"
+        )
+    if len(rows) < 2:
+        return f"there are {len(rows)} training rows; two are needed at least: widen featurize.windows"
+    numbers = {name: numbers_of(rows.select([name])) for name in rows.column_names}
+    if not sum(values.shape[1] for values in numbers.values()):
+        return "no feature is a number, an image or a vector: name one column at least (ingest.sources)"
+    empty = [name for name, values in numbers.items() if np.isnan(values).all()]
+    if empty:
+        return f"feature {empty[0]!r} has no value in any of {len(rows):,} training rows: leave it out"
+    constant = [name for name, values in numbers.items() if not (np.nanstd(values, axis=0) > 0).any()]
+    if len(constant) == rows.num_columns:
+        return f"all {len(rows):,} training rows are equal: there is nothing to tell apart"
+    if constant:
+        return (
+            f"feature {constant[0]!r} has one value in all {len(rows):,} training rows, so it has no scale: leave it "
+            "out (featurize.exclude)"
+        )
+    return ""

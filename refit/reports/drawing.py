@@ -15,7 +15,7 @@ from markupsafe import Markup
 from refit.files.artifacts import atomic
 from refit.files.csv_cells import escaped
 from refit.plain_text import one_line
-from refit.reports.palette import LIGHT, ROLES
+from refit.reports.palette import LIGHT, ROLES, SERIES
 from refit.reports.svg import TIP, make_visible, to_svg
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PAPER, INK, QUIET, GRID = LIGHT["paper"], LIGHT["ink"], LIGHT["quiet"], LIGHT["line"]
 COLOURS = {role: LIGHT[role] for role in ROLES}
+GROUPS = tuple(LIGHT[name] for name in SERIES)  # the colours of groups of rows, in order
 GOOD, BAD = LIGHT["good"], LIGHT["bad"]
 FULL, HALF, THIRD = 9.6, 4.7, 3.1  # widths in inches: of a page, and of one of two or three next to each other
 

@@ -48,6 +48,7 @@ PRINT = LIGHT | {
     "warn-soft": "#ffffff",
     "bad-soft": "#ffffff",
 }
+SERIES = ("candidate", "champion", "anchor", "good", "warn", "bad", "baseline", "quiet")  # of groups, in this order
 ROLES = ("candidate", "champion", "anchor", "baseline")  # of models; also the colours of classes, in this order
 
 

@@ -10,7 +10,7 @@ from refit.schemas.artifact import Part
 
 __all__ = ["ExplainedRow", "FeatureContribution", "Method", "RowExplanations", "Unit"]
 
-Unit = Literal["probability", "number", "log-odds", "log"]
+Unit = Literal["probability", "number", "log-odds", "log", "loss"]
 Method = Literal["trees", "boosting library", "linear", "sampling"]
 
 

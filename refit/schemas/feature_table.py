@@ -142,3 +142,7 @@ class FeatureTable(FeatureColumns, Artifact):
             return None
         hashed = f", key {self.key!r}" if "of the rows" in self.split else ""
         return f"{self.split}{hashed} of {self.definitions.feature_set.spine.source}"
+
+    def makes_the_same(self, other: FeatureTable) -> bool:
+        """Whether both tables have the same features, made in the same way."""
+        return self.definitions_digest == other.definitions_digest and self.features == other.features

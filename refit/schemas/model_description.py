@@ -12,7 +12,7 @@ from refit.config.column_types import ArrayColumn
 from refit.schemas.artifact import Artifact, Part, omitted
 from refit.schemas.postprocessing import StoredCalibration, StoredIntervals
 
-__all__ = ["EncodedLearner", "ModelDescription", "TransformedLearner"]
+__all__ = ["ClusteringLearner", "EncodedLearner", "ModelDescription", "TransformedLearner"]
 
 P = TypeVar("P", bound=Part)
 
@@ -68,3 +68,13 @@ class TransformedLearner(Part):
     model_config = ConfigDict(extra="ignore")
 
     learned: Mapping[str, float] = Field(alias="own")  # by the transformation itself
+
+
+class ClusteringLearner(Part):
+    """Entries of a clustering."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    likeliest: bool  # a row belongs to its likeliest component, else to the nearest centre
+    segments: tuple[int, ...]  # the number of each component of the mixture; 0 is noise
+    weights: str  # the file of its arrays

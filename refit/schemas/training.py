@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, field_serializer, field_validator
 
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.postprocessing import MarginsByGroup, StoredCalibration
+from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.warm_start import WarmStart
 
@@ -105,6 +106,7 @@ class LearnerReport(FitCost):
     not_chosen: str | None  # why it cannot be the candidate
     tuning: TuningReport | None
     verdict: str
+    segments: SegmentStudy | None = omitted(None)  # of the candidate, if it is a clustering
 
     @property
     def work_seconds(self) -> float:

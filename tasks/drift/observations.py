@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.sql_text import literal
 from refit.config import DriftParams, Params
 from refit.config.windows import local_days, period_start, shift
 from refit.drift import inputs
@@ -174,7 +173,8 @@ def observe(
         features = layout.only(name for name in layout.columns if name != LABEL)
         context.progress(f"counting {len(features.columns)} columns")
         sketch = count(connection, "rows", features, "_day")
-        classes_query = f"(select {_predicted_value_sql(target)} as {prediction_log.PREDICTION}, _day from rows)"
+        value = target.predicted_value_sql(prediction_log.PREDICTION)
+        classes_query = f"(select {value} as {prediction_log.PREDICTION}, _day from rows)"
         sketch = sketch.join(count(connection, classes_query, against.predicted.layout, "_day"))
         labelled = "(select label, _day from rows where label is not null)"
         table = connection.sql(
@@ -192,15 +192,6 @@ def observe(
         ),
         rows=table,
     )
-
-
-def _predicted_value_sql(target: Problem) -> str:
-    """SQL expression for the `Problem.predicted_values` values of the logged predictions."""
-    if not target.classes:
-        return prediction_log.PREDICTION
-    names = ", ".join(map(literal, target.classes))
-    listed = f"{prediction_log.PREDICTION}::double[]"
-    return f"([{names}])[list_position({listed}, list_max({listed}))]"
 
 
 def judged_inputs(

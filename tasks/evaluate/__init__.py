@@ -210,6 +210,11 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
         if (task := model.learner.spec.task) != test.problem.task:
             problems[role] = f"it was made for task {task!r}, the candidate for {test.problem.task!r}"
             continue
+        if test.problem.of_features and not model.features.makes_the_same(given.features):
+            problems[role] = (
+                "its features are others, and the loss is one of features: compare by hand, `refit promote`"
+            )
+            continue
         try:
             table = _own_rows(context, given, test, model.features)
         except UserError as error:

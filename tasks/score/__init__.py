@@ -342,22 +342,24 @@ def _output_table(
 
 
 def _columns(learner: Learner, predicted: Floats) -> dict[str, object]:
-    """Return prediction columns: probability and label, class and probability of each class, or a number."""
+    """Return prediction columns: probability and label, class and probability of each class, or numbers."""
     target = learner.spec.problem
     columns: dict[str, object] = {"prediction": target.predicted_values(predicted)}
     if target.task == "binary":
         columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
+    columns |= {name: predicted[:, index] for index, name in enumerate(target.parts) if index}
     return columns | {f"probability_{name}": predicted[:, index] for index, name in enumerate(target.classes)}
 
 
 def _classes(learner: Learner, predicted: Floats) -> dict[str, int] | None:
     """Return the number of rows by predicted class; None if there are no classes."""
     import numpy as np
+    import pyarrow as pa
 
-    target = learner.spec.problem
-    if not target.classes:
+    values = learner.spec.problem.predicted_values(predicted)
+    if not pa.types.is_string(values.type):
         return None
-    names, counts = np.unique(target.predicted_values(predicted).to_pylist(), return_counts=True)
+    names, counts = np.unique(values.to_pylist(), return_counts=True)
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 

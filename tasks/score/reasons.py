@@ -57,6 +57,7 @@ def run(context: Context, row: str) -> RowExplanations:
     context.progress(f"explaining {shown.num_rows:,} row{'s' if shown.num_rows > 1 else ''}")
     shapley = contributions(champion.learner, shown, background, seed=0, seconds=SECONDS)
     predicted = champion.learner.predict(shown)
+    names = champion.learner.spec.problem.predicted_values(predicted)
     return RowExplanations(
         model=champion.version.model,
         version=champion.version.version,
@@ -67,14 +68,14 @@ def run(context: Context, row: str) -> RowExplanations:
         in_words=format_unit(shapley.unit, calibrated=shapley.calibrated),
         not_shown=features.num_rows - len(shapley.indices),
         rows=tuple(
-            _explanation(champion, shown.slice(int(index), 1), predicted[index], shapley, number)
+            _explanation(champion, shown.slice(int(index), 1), predicted[index], names[int(index)], shapley, number)
             for number, index in enumerate(shapley.indices)
         ),
     )
 
 
 def _explanation(
-    champion: Champion, row: pa.Table, predicted: Any, shapley: Contributions, number: int
+    champion: Champion, row: pa.Table, predicted: Any, name: pa.Scalar, shapley: Contributions, number: int
 ) -> ExplainedRow:
     """Explain one row: its prediction, and its features by contribution; of several classes, to the likeliest."""
     target = champion.learner.spec.problem
@@ -83,8 +84,8 @@ def _explanation(
     order = np.argsort(-np.abs(values), kind="stable")
     return ExplainedRow(
         key=str(row[champion.key][0].as_py()),
-        prediction=float(np.atleast_1d(predicted)[output]),
-        predicted_class=target.classes[output] if target.classes else None,
+        prediction=float(np.atleast_1d(target.output(predicted))[output]),
+        predicted_class=name.as_py() if isinstance(name.as_py(), str) else None,
         task=target.task,
         log_odds=shapley.unit == "log-odds" and target.task == "binary",
         base=float(shapley.base[output]),

@@ -45,9 +45,9 @@ from refit.runtime.context import Context, Progress
 from refit.schemas.feature_table import FeatureColumns, FeatureTable
 from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
-from tasks.train import interval_margins, warm
+from tasks.train import interval_margins, segment_study, warm
 from tasks.train.folds import Development, LabelledRows, development, require_learnable
-from tasks.train.start import parent_of, start_of
+from tasks.train.start import keep_names, parent_of, start_of
 from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_report
 
 if TYPE_CHECKING:
@@ -81,15 +81,19 @@ def _train(context: Context) -> None:
     if features.task != params.task:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
     train, validation = _windows(context, features, specs[0].problem)
+    if fault := specs[0].problem.unusable(train.rows.select(list(features.features))):
+        raise UserError(fault)
     cells = [name for name in train.rows.column_names if name not in features.arrays]
     check_columns(params.evaluate, cells)
     inputs = inputs_digest(context, start)
     with epochs_logged(context, inputs):
-        if start.version is None:
+        if start.version is None or params.train.warm_start is None:
             trained = from_scratch(specs, train, validation, context)
         else:
             trained = warm.go_on(context, specs, start, train, validation)
     learner, best = trained.learner, trained.best
+    keep_names(context, learner, start, _features(learner, train, validation))
+    segments = segment_study.of_candidate(context, learner, (train.rows, validation.rows))
     context.path(TRAINING).unlink(missing_ok=True)  # never next to a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as folder:
         learner.save(folder)
@@ -118,7 +122,10 @@ def _train(context: Context) -> None:
         started_from=start,
         seconds=round(seconds, 3),
         work_seconds=round(seconds + _work_beyond(trained.trials), 3),
-        learners=tuple(trial_report(trial, trained.trials, params.train.metric) for trial in trained.trials),
+        learners=tuple(
+            trial_report(trial, trained.trials, params.train.metric, segments if trial is best else None)
+            for trial in trained.trials
+        ),
     ).write(context.path(TRAINING))
     log_training(context)
 

@@ -1,22 +1,27 @@
-"""What a training starts from: a champion to continue, the weights of another project's model, or nothing."""
+"""What a training starts from: a champion to continue or to name segments after, another model, or nothing."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from refit import learners
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_SET, SNAPSHOT, WARM_START
-from refit.learners.contract import Start
+from refit.learners.contract import Learner, Start
 from refit.learners.networks.transformer.folder import unaltered
 from refit.models.verification import MODEL
+from refit.problems import kind_of
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.warm_start import Parent, WarmStart
 
-__all__ = ["parent_of", "require_unseen_by_parent", "start_of"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["keep_names", "parent_of", "require_unseen_by_parent", "start_of"]
 
 
 def start_of(context: Context) -> WarmStart:
@@ -26,7 +31,8 @@ def start_of(context: Context) -> WarmStart:
         RefitError: it names another parent than `train.start_from`.
     """
     params = context.params.train
-    if params.warm_start is None and params.start_from is None:
+    names_after = kind_of(params.task).keeps_names
+    if params.warm_start is None and params.start_from is None and not names_after:
         return WarmStart()
     start = WarmStart.read(context.path(WARM_START))
     if params.start_from is not None:
@@ -36,7 +42,7 @@ def start_of(context: Context) -> WarmStart:
                 f"{WARM_START} {it_names}, train.start_from {params.start_from}; `refit run` writes it again"
             )
         return start
-    if start.version is None:
+    if start.version is None and params.warm_start:
         context.progress("there is no champion yet: training starts from scratch")
     return WarmStart() if start.parent else start
 
@@ -63,6 +69,15 @@ def parent_of(context: Context, start: WarmStart, features: FeatureTable) -> Sta
         )
     _require_unseen(context, parent, features)
     return Start(folder, str(parent), parent.model_digest)
+
+
+def keep_names(context: Context, learner: Learner, start: WarmStart, rows: pa.Table) -> None:
+    """Let a model name what it found as the champion that `start` names does; a champion of other features is none."""
+    if start.folder is None or not hasattr(learner, "named_after"):
+        return
+    before = learners.load(context.path(start.folder), trusted_types=context.params.registry.trusted_types)
+    if before.spec.task == learner.spec.task and set(before.spec.features) <= set(rows.column_names):
+        learner.named_after(before, rows)
 
 
 def _require_unseen(context: Context, parent: Parent, features: FeatureTable) -> None:

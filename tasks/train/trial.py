@@ -17,6 +17,7 @@ from refit.learners import FitReport, Floats, Learner, Spec, make
 from refit.learners.averaged import members_of
 from refit.learners.contract import middle_iterations
 from refit.runtime.context import Progress
+from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.training import IterationScores, LearnerReport, SeedScores, SizeScores, TuningReport
 from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
@@ -193,7 +194,12 @@ def _size_curve(
             continue
         progress(f"learning curve of {spec.name}, {len(part):,} rows")
         learner = make(spec)
-        fit_rows(learner, part, iterations=report.iterations)
+        try:
+            fit_rows(learner, part, iterations=report.iterations)
+        except UserError:
+            if not spec.problem.of_features:
+                raise
+            continue  # fewer rows than clusters, or noise alone: true of the part, not of the learner
         recent = part.recent(len(validation))
         training = score(recent.label, predict(learner, recent))
         validated = score(validation.label, predict(learner, validation))
@@ -218,8 +224,10 @@ def require_finite(metric: str, *scores: float) -> None:
         raise UserError(f"train.metric: {metric} is no finite number on these rows{advice}: choose another metric")
 
 
-def trial_report(trial: Trial, trials: Sequence[Trial], metric: str) -> LearnerReport:
-    """Return what `models/training.json` says of a trial."""
+def trial_report(
+    trial: Trial, trials: Sequence[Trial], metric: str, segments: SegmentStudy | None = None
+) -> LearnerReport:
+    """Return what `models/training.json` says of a trial; `segments` are those of the candidate, in a clustering."""
     spec, report = trial.learner.spec, trial.report
     baseline = next((t.validation[metric] for t in trials if t.learner.spec.kind == "baseline"), None)
     return LearnerReport(
@@ -250,6 +258,7 @@ def trial_report(trial: Trial, trials: Sequence[Trial], metric: str) -> LearnerR
             size_curve=trial.size_curve,
             regularisers=report.regularisers,
         ),
+        segments=segments,
         **dict(trial.cost),
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from refit.files.artifacts import TRAINING, WARM_START
 from refit.models import incumbent, parents, run_logging
+from refit.problems import kind_of
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.training import Training
@@ -34,7 +35,7 @@ def refresh(context: Context) -> None:
     if params.start_from is not None:
         start = WarmStart(parent=parents.fetched(context, params.start_from, before.parent))
     else:
-        start = _champion(context) if params.warm_start else WarmStart()
+        start = _champion(context) if params.warm_start or kind_of(params.task).keeps_names else WarmStart()
     if before != start:
         start.write(context.path(WARM_START))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -93,19 +96,36 @@ def test_a_row_is_called_the_likeliest_class() -> None:
     assert problem_of("regression").predicted_values(np.array([1.5])).to_pylist() == [1.5]
 
 
+FEATURES = pa.table({"x": [2.5, -1.0, None, 4.0], "y": [7, 8, 8, 9], "v": [[0.0, 1.0], [1.0, 1.0], None, [3.0, 0.0]]})
+NO_LABELS = pa.chunked_array([[0, 0, 0, 0]])
+
+
 @pytest.mark.parametrize("kind", kinds())
 def test_a_kind_keeps_the_contract(kind: str) -> None:
     problem = problem_of(kind, PETS.classes if kind == "multiclass" else ())
-    column = COLUMNS[problem.task][1]
+    column = COLUMNS[problem.task][1] if problem.labelled else NO_LABELS
+    features = pa.table({"x": column}) if problem.labelled else FEATURES
     labels = problem.labels(column)
     assert problem.name == kind
     assert problem.default_metric in problem.metric_names(comparable=True)
-    guess = problem.guess_for(pa.table({"x": column}), problem.naive(labels, problem.default_metric))
+    naive = json.loads(json.dumps(problem.naive(labels, problem.default_metric, features)))
+    guess = problem.guess_for(features, naive)
     assert problem.check_predictions(guess, len(column)) == ""
+    np.testing.assert_array_equal(of_column(as_column(guess)), guess)
     for name, value in problem.scores(labels, guess).items():
         low, high = problem.metric(name).span
         assert np.isnan(value) or low <= value <= high, name
-    assert len(problem.predicted_values(guess)) == len(column)
+    values = problem.predicted_values(guess)
+    assert len(values) == len(column)
+    assert values.null_count == 0
+    with duckdb.connect() as connection:
+        connection.register("predictions", pa.table({"p": as_column(guess)}))
+        in_sql = connection.sql(f"select {problem.predicted_value_sql('p')} from predictions").fetchall()
+    assert [value for (value,) in in_sql] == values.to_pylist()
+    if problem.parts:
+        assert problem.explained_part in problem.parts
+        assert problem.output(guess).shape == (len(column),)
+        assert problem.check_predictions(np.full_like(guess, np.nan), len(column)) != ""
     assert set(problem.describe_labels(column)) <= {"positive", "classes", "mean", "std"}
 
 
