@@ -23,6 +23,7 @@ from refit.learners.contract import (
     describe,
     middle_iterations,
 )
+from refit.learners.newest import newest_of, taken
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
 
@@ -75,8 +76,8 @@ class Averaged:
         self, iterations: int, train: pa.Table, label: Labels, validation: tuple[pa.Table, Labels]
     ) -> CurvePoint:
         """Score the mean on the validation rows, and on as many of the newest training rows."""
-        recent = slice(max(0, len(label) - len(validation[1])), None)
-        on_training = self.spec.score(label[recent], self.predict(train.slice(recent.start)))
+        recent = newest_of(train, len(validation[1]))
+        on_training = self.spec.score(label[recent], self.predict(taken(train, recent)))
         return CurvePoint(iterations, on_training, self.spec.score(validation[1], self.predict(validation[0])))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:

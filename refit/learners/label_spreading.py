@@ -74,9 +74,11 @@ class LabelSpreading(SklearnEstimator):
         extra = [] if self._unlabelled is None else [self._unlabelled.select(features)]
         return super()._encoded(pa.concat_tables([train.select(features), *extra]), estimator)
 
-    def _fit(self, estimator: Any, encoder: Any, rows: Any, label: Labels, validation: Batch | None) -> FitReport:
+    def _fit(
+        self, estimator: Any, encoder: Any, rows: Any, train: pa.Table, label: Labels, validation: Batch | None
+    ) -> FitReport:
         none = np.full(rows.shape[0] - len(label), -1)  # scikit-learn's mark of a row without a label
-        return super()._fit(estimator, encoder, rows, np.concatenate([label, none]), None)
+        return super()._fit(estimator, encoder, rows, train, np.concatenate([label, none]), None)
 
     def predict(self, table: pa.Table) -> Floats:
         with np.errstate(invalid="ignore"):

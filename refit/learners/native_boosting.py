@@ -29,6 +29,7 @@ from refit.learners.contract import (
     describe,
 )
 from refit.learners.encoding import Encoding
+from refit.learners.newest import newest_of
 from refit.learners.texts import DenseTexts
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
@@ -116,15 +117,14 @@ class NativeBoosting(ABC):
         gains = [gain(value, scores[0]) for value in scores]
         best = int(np.argmax(gains)) + 1
         self._booster = self._first(trained, best)
-        return FitReport(best, self._curve(trained, scores, best, rows, label, len(seen[1])))
+        return FitReport(best, self._curve(trained, scores, best, rows, label, newest_of(train, len(seen[1]))))
 
     def _curve(
-        self, trained: Any, scores: list[float], best: int, rows: Any, label: Labels, recent: int
+        self, trained: Any, scores: list[float], best: int, rows: Any, label: Labels, last: NDArray[np.int64]
     ) -> tuple[CurvePoint, ...]:
         """Scores after every few iterations, for the validation rows and as many of the newest training rows."""
         step = max(1, len(scores) // CURVE_POINTS)
         wanted = sorted({*range(1, len(scores) + 1, step), best, len(scores)})
-        last = slice(max(0, len(label) - recent), None)
         return tuple(
             CurvePoint(
                 n, self.spec.score(label[last], self._predicted(self._first(trained, n), rows[last])), scores[n - 1]

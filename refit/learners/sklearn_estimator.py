@@ -29,6 +29,7 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
+from refit.learners.newest import newest_of
 from refit.learners.sklearn_private import truncate
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
@@ -104,7 +105,7 @@ class SklearnEstimator:
         with _warnings_into([]) as messages, _watched(estimator, self.spec.name, progress), one_blas_thread():
             try:
                 rows, encoder = self._encoded(train, estimator)
-                report = self._fit(estimator, encoder, rows, label, validation)
+                report = self._fit(estimator, encoder, rows, train, label, validation)
             except (ValueError, TypeError, MemoryError) as error:
                 raise UserError(
                     f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
@@ -181,8 +182,15 @@ class SklearnEstimator:
         return texts.frame(self.spec, matrix, table) if self.spec.text else matrix
 
     def _fit(
-        self, estimator: Any, encoder: Any, rows: Any, label: Labels, validation: tuple[pa.Table, Labels] | None
+        self,
+        estimator: Any,
+        encoder: Any,
+        rows: Any,
+        train: pa.Table,
+        label: Labels,
+        validation: tuple[pa.Table, Labels] | None,
     ) -> FitReport:
+        """Fit an estimator; `rows` is `train` as it reads it."""
         from sklearn.pipeline import Pipeline
 
         verb = VERBS[self.spec.task]
@@ -206,7 +214,8 @@ class SklearnEstimator:
             estimator.set_params(early_stopping=False, **original)
         else:
             estimator.fit(rows, label)
-        curve, best = self._iteration_curve(estimator, rows, label, seen, seen_label)
+        recent = newest_of(train, len(seen_label))
+        curve, best = self._iteration_curve(estimator, (rows[recent], label[recent]), (seen, seen_label))
         estimator.set_params(**{_iterations_argument(estimator): best})
         if stops_by_itself:
             truncate(estimator, best)
@@ -215,18 +224,18 @@ class SklearnEstimator:
         return FitReport(best, curve)
 
     def _iteration_curve(
-        self, estimator: Any, rows: Any, label: Labels, seen: Any, seen_label: Labels
+        self, estimator: Any, training: tuple[Any, Labels], validation: tuple[Any, Labels]
     ) -> tuple[tuple[CurvePoint, ...], int]:
         """Scores after every few iterations, and the first iteration with the best validation score."""
+        (rows, label), (seen, seen_label) = training, validation
         metric, staged_predict = self.spec.metric, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
-        recent = slice(max(0, rows.shape[0] - seen.shape[0]), None)  # as many rows as in validation, the newest
         on_validation = [self.spec.score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
         gains = [metric_named(metric).gain(value, on_validation[0]) for value in on_validation]
         best = int(np.argmax(gains)) + 1
         step = max(1, len(on_validation) // CURVE_POINTS)
         wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
-        staged = enumerate(staged_predict(rows[recent]), start=1)
-        on_training = {n: self.spec.score(label[recent], self._shaped(p, estimator)) for n, p in staged if n in wanted}
+        staged = enumerate(staged_predict(rows), start=1)
+        on_training = {n: self.spec.score(label, self._shaped(p, estimator)) for n, p in staged if n in wanted}
         return tuple(CurvePoint(n, on_training[n], on_validation[n - 1]) for n in wanted), best
 
     def predict(self, table: pa.Table) -> Floats:

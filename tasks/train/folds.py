@@ -18,6 +18,7 @@ from refit.config.shares import share_of
 from refit.config.windows import UNLABELLED
 from refit.errors import UserError
 from refit.learners import Labels
+from refit.learners.newest import newest_of, taken
 from refit.metrics.clusters import Clusters
 from refit.problems.contract import Problem
 
@@ -43,9 +44,8 @@ class LabelledRows:
         return len(self.label)
 
     def recent(self, rows: int) -> LabelledRows:
-        """Return the last `rows` rows."""
-        start = max(0, len(self) - rows)
-        return LabelledRows(self.rows.slice(start), self.label[start:])
+        """Return the newest `rows` rows."""
+        return self.at(newest_of(self.rows, rows))
 
     def named(self, name: str) -> LabelledRows:
         """Return the rows of the window `name`."""
@@ -64,7 +64,7 @@ class LabelledRows:
 
     def fitted(self, fold: Fold) -> LabelledRows:
         """Return the rows that a fold fits, with those without a label."""
-        extra = None if self.unlabelled is None else _taken(self.unlabelled, fold.unlabelled)
+        extra = None if self.unlabelled is None else taken(self.unlabelled, fold.unlabelled)
         return replace(self.at(fold.fitted), unlabelled=extra)
 
     def rest(self, fold: Fold) -> LabelledRows:
@@ -72,7 +72,7 @@ class LabelledRows:
         if self.unlabelled is None:
             return self.at(fold.scored)
         others = np.setdiff1d(np.arange(len(self.unlabelled)), fold.unlabelled)
-        return replace(self.at(fold.scored), unlabelled=_taken(self.unlabelled, others))
+        return replace(self.at(fold.scored), unlabelled=taken(self.unlabelled, others))
 
     def unlabelled_before(self, moment: np.datetime64, since: np.datetime64 | None = None) -> Indices:
         """Return the indices of the rows without a label that were predicted before a moment.
@@ -88,7 +88,7 @@ class LabelledRows:
 
     def at(self, indices: Indices) -> LabelledRows:
         """Return the labelled rows at these indices."""
-        return LabelledRows(_taken(self.rows, indices), self.label[indices])
+        return LabelledRows(taken(self.rows, indices), self.label[indices])
 
 
 @dataclass(frozen=True)
@@ -253,19 +253,14 @@ def newest(whole: LabelledRows, share: float, params: Params) -> Fold:
     """
     edge = len(whole) - round(share * len(whole))
     times = whole.rows["event_time"].to_numpy()
+    scored = newest_of(whole.rows, len(whole) - edge)
+    earlier = np.setdiff1d(np.arange(len(whole)), scored)
     if edge in (0, len(whole)):
-        return Fold(np.arange(edge), np.arange(edge, len(whole)))
+        return Fold(earlier, scored)
     unlabelled = whole.unlabelled_before(times[edge])
     delay = params.featurize.label.delay_hours
     is_final = whole.known_by(times[edge]) & (times < times[edge] - _span(delay) if delay else True)
-    return Fold(np.flatnonzero(is_final[:edge]), np.arange(edge, len(whole)), unlabelled)
-
-
-def _taken(table: pa.Table, indices: Indices) -> pa.Table:
-    """Return rows at ascending indices: a view if they are next to each other."""
-    if len(indices) and len(indices) == indices[-1] - indices[0] + 1:
-        return table.slice(int(indices[0]), len(indices))
-    return table.take(indices)
+    return Fold(earlier[is_final[earlier]], scored, unlabelled)
 
 
 def _span(hours: float) -> np.timedelta64:

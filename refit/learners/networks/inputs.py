@@ -50,7 +50,7 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, index: Tensor | slice) -> Inputs:
+    def take(self, index: Tensor | NDArray[np.int64] | slice) -> Inputs:
         """Some rows: a copy for an index, a view for a slice."""
         return self._each(lambda tensor: tensor[index])
 

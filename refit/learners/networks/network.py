@@ -46,6 +46,7 @@ from refit.learners.networks.scoring import best_epoch, finite, scoring
 from refit.learners.networks.surroundings import surroundings
 from refit.learners.networks.tokens import Tokenizer, TokenParams, require_same_length, tokenizers_library
 from refit.learners.networks.transfer import differing, frozen_weights, head_of, take_over
+from refit.learners.newest import newest_of
 from refit.learners.texts import DenseTexts
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
@@ -108,9 +109,12 @@ class Network(PreparedLearner):
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             network = start()
             trained, rows, unseen = self._part_to_train(network, rows, unseen, fit.progress)
+            recent = newest_of(fit.rows, 0 if unseen is None else len(unseen[1]))
             task = replace(
                 self._task(label, epochs, device, trained),
-                score=None if unseen is None else scoring(self.spec, self._predictions, (rows, label), unseen),
+                score=None
+                if unseen is None
+                else scoring(self.spec, self._predictions, (rows.take(recent), label[recent]), unseen),
                 best=partial(best_epoch, self.spec.metric),
                 on_epoch=surroundings.get().on_epoch,
                 judge=surroundings.get().judge,

@@ -27,13 +27,10 @@ def scoring(
     training: tuple[Inputs, Labels],
     unseen: tuple[Inputs, Labels],
 ) -> Callable[[nn.Module, int], CurvePoint]:
-    """Scores a network on the validation rows, and on as many of the newest training rows."""
-    rows, label = training
-    recent = slice(max(0, len(label) - len(unseen[1])), None)
+    """Scores a network on some training rows, and on the validation rows."""
 
     def score(network: nn.Module, epoch: int) -> CurvePoint:
-        on_training = spec.score(label[recent], predictions(network, rows.take(recent)))
-        return CurvePoint(epoch, on_training, spec.score(unseen[1], predictions(network, unseen[0])))
+        return CurvePoint(epoch, *(spec.score(label, predictions(network, rows)) for rows, label in (training, unseen)))
 
     return score
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from refit import learners
-from refit.config import parse
+from refit.config import override, parse
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json, write_json, write_manifest
 from refit.learners import Spec, make
@@ -163,6 +163,18 @@ def test_the_newest_rows_are_compared_on_by_a_fit_of_labels_that_could_be_relied
     undated = LabelledRows(whole.rows.drop_columns("label_known_at"), whole.label)
     assert len(newest(undated, 0.2, parse(RAW)).fitted) > len(fold.fitted), "a table of before says it by the delay"
     assert newest(whole.at(np.arange(0)), 0.2, parse(RAW)).fitted.tolist() == []
+
+
+def test_the_newest_rows_of_one_moment_are_drawn_from_all_of_it() -> None:
+    """Their order is that of their keys, such as folders of pictures by class."""
+    rows = pa.table({"event_time": [np.datetime64("2024-01-31", "us")] * 200, "x": range(200)})
+    whole = LabelledRows(rows, np.repeat([0, 1], 100))
+    recent = whole.recent(40)
+    assert 10 < recent.label.sum() < 30
+    assert recent.rows["x"].to_pylist() == sorted(recent.rows["x"].to_pylist())
+    fold = newest(whole, 0.2, parse(override(RAW, {"featurize.label.delay_hours": 0})))
+    assert 10 < whole.label[fold.scored].sum() < 30
+    assert sorted([*fold.fitted, *fold.scored]) == list(range(200))
 
 
 def test_a_warm_start_says_how_far_to_go_by_rows_whose_labels_the_fit_could_have_known(tmp_path: Path) -> None:

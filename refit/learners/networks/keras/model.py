@@ -40,6 +40,7 @@ from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.prepared import TWIN_ROWS, Fit, PreparedLearner, predict_alike
 from refit.learners.networks.surroundings import EpochReport, surroundings
+from refit.learners.newest import newest_of
 from refit.learners.texts import DenseTexts
 from refit.problems import metric_named
 from refit.runtime.context import Progress
@@ -96,7 +97,7 @@ class KerasModel(PreparedLearner):
         label, validation = fit.label, fit.validation
         rows, score = self._prepared.inputs(fit.rows), None
         if validation is not None:
-            recent = slice(max(0, len(label) - len(validation[1])), None)
+            recent = newest_of(fit.rows, len(validation[1]))
             parts = ((rows.take(recent), label[recent]), (self._prepared.inputs(validation[0]), validation[1]))
 
             def score(model: Any, epoch: int) -> CurvePoint:
