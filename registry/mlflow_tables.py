@@ -71,6 +71,12 @@ def versions_tagged(file: Path, model: str, key: str, value: str) -> list[str]:
     return [str(row["version"]) for row in select_read_only(file, sql, {"model": model, "key": key, "value": value})]
 
 
+def run_folder(file: Path, run_id: str) -> str | None:
+    """The place of a run's artifacts; None if there is no such run."""
+    rows = select_read_only(file, "select artifact_uri from runs where run_uuid = :run", {"run": run_id})
+    return str(rows[0]["artifact_uri"]) if rows else None
+
+
 def run_numbers(file: Path, run_id: str) -> tuple[dict[str, float], dict[str, str]]:
     """The newest value of each metric of a run, and its params; both empty if there is no such run."""
     of_run = {"run": run_id}

@@ -20,6 +20,7 @@ from registry import mlflow_tables
 from registry.client import client
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store, faults, missing
+from registry.urls import local_path
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -216,6 +217,19 @@ def download(store: Store, of: Version, destination: Path) -> Path:
         ) from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # written by mlflow when it loads a model
     return folder
+
+
+def stored_at(store: Store, of: Version) -> Path | str:
+    """Where the files of a version are: a folder of this machine, or a URL."""
+    uri = None
+    if store.database and of.run_id:
+        with suppress(sqlite3.OperationalError):
+            uri = mlflow_tables.run_folder(store.database, of.run_id)
+    if uri is None:
+        with faults(store):
+            uri = client(store).get_run(of.run_id).info.artifact_uri
+    folder = local_path(uri)
+    return folder / ARTIFACT if folder else f"{uri}/{ARTIFACT}"
 
 
 def read_file(store: Store, of: Version, name: str) -> bytes | None:

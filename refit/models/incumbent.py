@@ -209,13 +209,22 @@ def signer_of(context: Context) -> signing.Signer | None:
 
 @contextmanager
 def downloaded(context: Context, store: Store, of: Version) -> Iterator[Path]:
-    """A fresh copy of the stored folder of a version; also removes copies left by killed runs."""
+    """A fresh copy of the stored folder of a version; also removes copies left by killed runs.
+
+    Errors within the block name the stored files in place of the copies.
+    """
     home = context.path(model_cache.MODELS)
     home.mkdir(parents=True, exist_ok=True)
     for left in home.glob(".copy-*"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".copy-", dir=home) as scratch:
-        yield versions.download(store, of, Path(scratch))
+        folder = versions.download(store, of, Path(scratch))
+        try:
+            yield folder
+        except (RefitError, RegistryError) as error:
+            if str(folder) not in str(error):
+                raise
+            raise type(error)(str(error).replace(str(folder), str(versions.stored_at(store, of)))) from error
 
 
 def required_tag(of: Version, key: str) -> str:

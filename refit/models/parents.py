@@ -86,7 +86,9 @@ def _fetched(context: Context, source: str, recorded: Parent | None) -> Parent:
         with _naming(parent):
             _require_same(parent, recorded)
             check = partial(check_trusted, context, store, of)
-            if not _holds(context.path(parent.folder), check):
+            if _holds(context.path(parent.folder), check):
+                _require_stored(store, of, context.path(parent.folder))
+            else:
                 with downloaded(context, store, of) as stored:
                     check(stored)
                     _take(context, parent, partial(shutil.copytree, stored, dirs_exist_ok=True))
@@ -96,7 +98,12 @@ def _fetched(context: Context, source: str, recorded: Parent | None) -> Parent:
 def _version(store: Store, source: str, name: str, alias: str | None, number: str | None) -> Version:
     where = f"in the registry at {store.shown}"
     if alias == CHAMPION:
-        of = current_champion(store, name)
+        try:
+            of = current_champion(store, name)
+        except RegistryError as error:
+            raise RefitError(
+                f"train.start_from: {source}: {error} (with --project DIR, the project of {name})"
+            ) from error
     else:
         number = number or versions.registered(store, name).aliases.get(alias or "")
         of = versions.version(store, name, number) if number else None
@@ -247,6 +254,23 @@ def _holds(copy: Path, check: Callable[[Path], object]) -> bool:
     except (RefitError, RegistryError):
         return False
     return True
+
+
+def _require_stored(store: Store, of: Version, copy: Path) -> None:
+    """Refuse a version whose stored files on this machine are no longer those of the checked copy.
+
+    A store on another machine is not read again.
+
+    Raises:
+        RefitError: one is missing or differs.
+    """
+    stored = versions.stored_at(store, of) if store.database else None
+    if not isinstance(stored, Path) or not stored.is_dir():
+        return
+    for path in sorted(each for each in copy.rglob("*") if each.is_file()):
+        original = stored / path.relative_to(copy)
+        if not original.is_file() or sha256(original) != sha256(path):
+            raise RefitError(f"{original} is missing or is not the file that was registered; {ADVICE}")
 
 
 def _take(context: Context, parent: Parent, fill: Callable[[Path], object]) -> None:

@@ -15,6 +15,7 @@ from registry import mlflow_tables, tracking, versions
 from registry.client import client
 from registry.store import RegistryError, Store
 from registry.tracking import Content
+from registry.urls import local_path
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,10 @@ def test_a_version_whose_files_are_gone_says_so(store: Store, run_id: str, tmp_p
     (tmp_path / "file").write_text("weights")
     made = versions.create(store, "gone", run_id=run_id, folder=tmp_path, tags={})
     assert (versions.download(store, made, tmp_path / "copy") / "file").read_text() == "weights"
+    stored = versions.stored_at(store, made)
+    assert isinstance(stored, Path)
+    assert (stored / "file").read_text() == "weights"
+    assert stored == local_path(f"{client(store).get_run(run_id).info.artifact_uri}/model"), "as MLflow says it"
     other = tracking.ensure_run(store, tracking.ensure_experiment(store, "toy"), "empty", {"refit.candidate": "none"})
     lost = versions.Version("gone", "9", other, made.created, {})
     with pytest.raises(RegistryError, match="files of version 9 of gone"):

@@ -126,16 +126,18 @@ def test_a_deleted_or_altered_parent_is_an_error_that_names_it(base: Any) -> Non
         RefitError, match=r"version 1 of toy was altered since .*: its manifest was 000000000000 and is"
     ):
         parents.fetched(base.context, "models:/toy/1", parent.model_copy(update={"manifest": "0" * 64}))
-    shutil.rmtree(base.folder / parents.FOLDER)
     run_id = base.version("1").run_id
     (stored,) = [path for path in (base.folder / ".refit/mlartifacts").rglob("model.skops") if run_id in path.parts]
     damage(stored)
-    for again in (
-        lambda: parents.fetched(base.context, "models:/toy/1"),
-        lambda: parents.fetched_again(base.context, parent),
-    ):
-        with pytest.raises(RefitError, match=r"version 1 of toy cannot be used: .*model\.skops"):
-            again()
+    for what in ("is missing or is not the file that was registered; restore it", "is missing or differs from its"):
+        for again in (
+            lambda: parents.fetched(base.context, "models:/toy/1"),
+            lambda: parents.fetched_again(base.context, parent),
+        ):
+            with pytest.raises(RefitError, match="version 1 of toy cannot be used") as raised:
+                again()
+            assert f"{stored} {what}" in str(raised.value), "no temporary copy is named"
+        shutil.rmtree(base.folder / parents.FOLDER, ignore_errors=True)
     mlflow = client(base.store)
     for alias in ("champion", "previous", "challenger"):
         mlflow.delete_registered_model_alias("toy", alias)
@@ -144,6 +146,11 @@ def test_a_deleted_or_altered_parent_is_an_error_that_names_it(base: Any) -> Non
         parents.fetched_again(base.context, parent)
     (of_lineage,) = lineage.lineage(base.context, "2").parents
     assert (of_lineage.version, of_lineage.state) == ("1", "deleted")
+    what = (
+        r"^train.start_from: models:/toy@champion: version 2 of toy is the .* \(with --project DIR, the project of toy"
+    )
+    with pytest.raises(RefitError, match=what):
+        parents.fetched(base.context, "models:/toy@champion")
 
 
 def test_an_exported_folder_is_a_parent_whose_files_are_checked(base: Any) -> None:
